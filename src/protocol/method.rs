@@ -1,0 +1,105 @@
+use std::fmt;
+use std::str::FromStr;
+
+/// A way for the user to prove that it is them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum Method {
+    /// Confirm the request on the phone.
+    Acceptance = 1,
+    /// Unlock the phone.
+    Device = 2,
+    /// Face recognition.
+    Facial = 4,
+}
+
+impl Method {
+    /// Every method.
+    pub const ALL: [Self; 3] = [Self::Acceptance, Self::Device, Self::Facial];
+
+    /// The name on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Acceptance => "acceptance",
+            Self::Device => "device",
+            Self::Facial => "facial",
+        }
+    }
+}
+
+/// A set of [`Method`]s; empty means that the service chooses (preferred).
+///
+/// ```
+/// use tower_activeconnect::{Method, Methods};
+///
+/// let methods: Methods = [Method::Facial, Method::Device].into_iter().collect();
+/// assert_eq!(methods.to_string(), "device,facial");
+/// assert_eq!("facial,device".parse(), Ok(methods));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Methods(u8);
+
+impl Methods {
+    /// Whether the service chooses.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether `method` is asked for.
+    #[must_use]
+    pub const fn contains(self, method: Method) -> bool {
+        self.0 & method as u8 != 0
+    }
+
+    /// The methods of the set.
+    pub fn iter(self) -> impl Iterator<Item = Method> {
+        Method::ALL.into_iter().filter(move |method| self.contains(*method))
+    }
+}
+
+impl FromIterator<Method> for Methods {
+    fn from_iter<I: IntoIterator<Item = Method>>(methods: I) -> Self {
+        Self(methods.into_iter().fold(0, |set, method| set | method as u8))
+    }
+}
+
+impl fmt::Display for Methods {
+    /// As the `methods` parameter of `authenticate_user` writes them: `acceptance,device`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, method) in self.iter().enumerate() {
+            write!(f, "{}{}", if i == 0 { "" } else { "," }, method.as_str())?;
+        }
+        Ok(())
+    }
+}
+
+/// The text names something that is no method.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownMethod(String);
+
+impl fmt::Display for UnknownMethod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unknown method {:?}; choose from acceptance, device, facial", self.0)
+    }
+}
+
+impl std::error::Error for UnknownMethod {}
+
+impl FromStr for Methods {
+    type Err = UnknownMethod;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.split(',')
+            .filter(|name| !name.is_empty())
+            .map(|name| {
+                Method::ALL
+                    .into_iter()
+                    .find(|method| method.as_str() == name)
+                    .ok_or_else(|| UnknownMethod(name.chars().take(64).collect()))
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,88 @@
+use super::SessionStatus;
+use super::wire::{StatusAnswer, StatusShape};
+
+/// What a well-formed answer of `status_url` says, before it is held against what was known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// An exact, uncontradicted status, never [`SessionStatus::Unknown`].
+    Status(SessionStatus),
+    /// Well formed, but unknown or contradictory: not a status to act on.
+    Odd,
+}
+
+impl StatusAnswer {
+    /// Reads both shapes; `None` when neither names a status.
+    ///
+    /// Only an exact value counts. `authenticated: false` beside `active`, and two shapes that
+    /// disagree, are [`Reading::Odd`]. `authenticated: true` alone means nothing.
+    #[must_use]
+    pub fn reading(&self) -> Option<Reading> {
+        let flat = StatusShape {
+            authenticated: self.authenticated,
+            session_status: self.session_status.clone(),
+        };
+        let shapes = self.authentication_status.iter().chain([&flat]);
+        let mut said: Option<SessionStatus> = None;
+        let mut denied = false;
+        for shape in shapes {
+            denied |= shape.authenticated == Some(false);
+            let Some(text) = &shape.session_status else { continue };
+            let status = SessionStatus::from_wire(text);
+            if status == SessionStatus::Unknown || said.is_some_and(|other| other != status) {
+                return Some(Reading::Odd);
+            }
+            said = Some(status);
+        }
+        match said? {
+            SessionStatus::Active if denied => Some(Reading::Odd),
+            status => Some(Reading::Status(status)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Option<Reading> {
+        serde_json::from_str::<StatusAnswer>(json).ok()?.reading()
+    }
+
+    #[test]
+    fn both_shapes_of_all_eight_values_are_read() {
+        for status in SessionStatus::WIRE {
+            let nested =
+                format!(r#"{{"authentication_status":{{"session_status":"{status}","more":1}}}}"#);
+            let flat = format!(r#"{{"authenticated":true,"session_status":"{status}"}}"#);
+            assert_eq!(read(&nested), Some(Reading::Status(status)));
+            assert_eq!(read(&flat), Some(Reading::Status(status)));
+        }
+    }
+
+    #[test]
+    fn only_an_exact_uncontradicted_status_counts() {
+        for odd in [
+            r#"{"session_status":"Active"}"#,
+            r#"{"session_status":" active"}"#,
+            r#"{"session_status":"unknown"}"#,
+            r#"{"authenticated":false,"session_status":"active"}"#,
+            r#"{"authentication_status":{"authenticated":false,"session_status":"active"}}"#,
+            r#"{"authenticated":false,"authentication_status":{"session_status":"active"}}"#,
+            r#"{"authentication_status":{"session_status":"closed"},"session_status":"active"}"#,
+        ] {
+            assert_eq!(read(odd), Some(Reading::Odd), "{odd}");
+        }
+        for nothing in [
+            r#"{"authenticated":true}"#,
+            r#"{"authentication_status":{"authenticated":true}}"#,
+            r#"{"session_status":null}"#,
+            r#"{"session_status":1}"#,
+            r#"{"session_status":"closed","session_status":"active"}"#,
+            r#"[{"session_status":"active"}]"#,
+            "active",
+            "",
+        ] {
+            assert_eq!(read(nothing), None, "{nothing}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+use std::fmt;
+
+/// What the service says of a session: the eight values of the wire, and everything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum SessionStatus {
+    /// Waiting for the phone.
+    Pending,
+    /// The phone is processing the request.
+    Identifying,
+    /// The user is authenticated.
+    Active,
+    /// The phone is no longer nearby; it may come back.
+    Walkaway,
+    /// Over: logged out here, remotely, or expired.
+    Closed,
+    /// Over: the user did not respond.
+    Timeout,
+    /// Over: authentication failed.
+    Failed,
+    /// Over: the user declined.
+    Cancelled,
+    /// Not one of the eight. Not authenticated.
+    Unknown,
+}
+
+impl SessionStatus {
+    /// The eight values of the wire.
+    pub const WIRE: [Self; 8] = [
+        Self::Pending,
+        Self::Identifying,
+        Self::Active,
+        Self::Walkaway,
+        Self::Closed,
+        Self::Timeout,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+
+    /// Reads a value of the wire: exactly and in lower case, or [`SessionStatus::Unknown`].
+    #[must_use]
+    pub fn from_wire(text: &str) -> Self {
+        Self::WIRE.into_iter().find(|status| status.as_str() == text).unwrap_or(Self::Unknown)
+    }
+
+    /// The value as the wire writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Identifying => "identifying",
+            Self::Active => "active",
+            Self::Walkaway => "walkaway",
+            Self::Closed => "closed",
+            Self::Timeout => "timeout",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Whether the session is over for good.
+    #[must_use]
+    pub const fn is_terminal(self) -> bool {
+        matches!(self, Self::Closed | Self::Timeout | Self::Failed | Self::Cancelled)
+    }
+}
+
+impl fmt::Display for SessionStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl serde::Serialize for SessionStatus {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}

@@ -1,0 +1,141 @@
+//! The JSON of both APIs, as the client sends and the emulator answers it. Typed structs only:
+//! serde then refuses a key that stands twice, where a map would let the last one win.
+
+use serde::{Deserialize, Serialize};
+
+/// Body of `add_users` and `delete_users`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Users {
+    /// Tokens of the lookup table.
+    pub users: Vec<String>,
+}
+
+/// Answer to `add_users`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AddUsersReply {
+    /// Whether the users exist now.
+    pub status: bool,
+    /// Why not, with `status: false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Who was made and who was there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub users: Option<AddedUsers>,
+}
+
+/// Who was made and who was there; either list can be absent or null.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct AddedUsers {
+    /// Made by this call.
+    #[serde(default)]
+    pub created: Option<Vec<String>>,
+    /// There before.
+    #[serde(default)]
+    pub existing: Option<Vec<String>>,
+}
+
+/// Answer to `delete_users`, `send_registration_sms` and `logout`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StatusReply {
+    /// Whether it was done.
+    pub status: bool,
+    /// Why not, with `status: false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Answer to `device_registration_link` and `lost_user_mobile_device`.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct RegistrationLinkReply {
+    /// Whether there is a link.
+    pub status: bool,
+    /// Why not, with `status: false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The link: whoever opens it on a phone becomes the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub register_url: Option<String>,
+}
+
+/// Answer to `has_registered_mobile_device`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HasDeviceReply {
+    /// Whether the question was answered.
+    pub status: bool,
+    /// Why not, with `status: false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Whether the user has a device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_registered: Option<bool>,
+}
+
+/// Body of `send_registration_sms`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RegistrationSms {
+    /// With the country code, `+1XXXYYYZZZZ`.
+    pub phone_number: String,
+    /// Shown to the user on the phone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+    /// The link is appended to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// Answer to `authenticate_user`.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct AuthenticateReply {
+    /// The only key.
+    pub authentication_status: AuthenticationStatus,
+}
+
+/// What `authenticate_user` says of the session it made.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct AuthenticationStatus {
+    /// Whether the request was accepted; not whether the user is in.
+    pub authenticated: bool,
+    /// One of the eight, at first `pending`.
+    #[serde(default)]
+    pub session_status: Option<String>,
+    /// Why not, with `authenticated: false`.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// Where to ask for the status.
+    #[serde(default)]
+    pub status_url: Option<String>,
+    /// Where to end the session.
+    #[serde(default)]
+    pub logout_url: Option<String>,
+    /// Names the session; signs its calls.
+    #[serde(default)]
+    pub session_token: Option<String>,
+    /// Signs the session's calls. A secret.
+    #[serde(default)]
+    pub session_secret: Option<String>,
+}
+
+/// Answer to `status_url`, both shapes at once.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct StatusAnswer {
+    /// The SDKs' shape.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authentication_status: Option<StatusShape>,
+    /// The documented shape.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authenticated: Option<bool>,
+    /// The documented shape.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_status: Option<String>,
+}
+
+/// One shape of the status answer.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct StatusShape {
+    /// Means nothing by itself, but contradicts `active` when false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authenticated: Option<bool>,
+    /// One of the eight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_status: Option<String>,
+}
