@@ -43,9 +43,10 @@ impl StatusAnswer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::wire::from_json;
 
     fn read(json: &str) -> Option<Reading> {
-        serde_json::from_str::<StatusAnswer>(json).ok()?.reading()
+        from_json::<StatusAnswer>(json.as_bytes()).ok()?.reading()
     }
 
     #[test]
@@ -79,6 +80,7 @@ mod tests {
             r#"{"session_status":1}"#,
             r#"{"session_status":"closed","session_status":"active"}"#,
             r#"[{"session_status":"active"}]"#,
+            r#"{"authentication_status":[null,"active"]}"#,
             "active",
             "",
         ] {

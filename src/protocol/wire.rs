@@ -1,7 +1,52 @@
 //! The JSON of both APIs, as the client sends and the emulator answers it. Typed structs only:
 //! serde then refuses a key that stands twice, where a map would let the last one win.
 
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
+
+/// Reads one JSON object. serde would take an array for a struct as well; the service never sends
+/// one, so it is not understood.
+///
+/// # Errors
+///
+/// When the text is anything but one JSON object of this type.
+pub fn from_json<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
+    serde_json::from_slice::<Object<T>>(text).map(|object| object.0)
+}
+
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OnlyMap<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for OnlyMap<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+        deserializer.deserialize_map(OnlyMap(PhantomData)).map(Object)
+    }
+}
+
+fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Object::deserialize(deserializer).map(|object| object.0)
+}
+
+fn optional_object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    Ok(Option::<Object<T>>::deserialize(deserializer)?.map(|object| object.0))
+}
 
 /// Body of `add_users` and `delete_users`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -19,7 +64,11 @@ pub struct AddUsersReply {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Who was made and who was there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "optional_object",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub users: Option<AddedUsers>,
 }
 
@@ -46,6 +95,7 @@ pub struct StatusReply {
 
 /// Answer to `device_registration_link` and `lost_user_mobile_device`.
 #[derive(Clone, Serialize, Deserialize)]
+#[expect(missing_debug_implementations, reason = "holds a secret")]
 pub struct RegistrationLinkReply {
     /// Whether there is a link.
     pub status: bool,
@@ -85,13 +135,16 @@ pub struct RegistrationSms {
 
 /// Answer to `authenticate_user`.
 #[derive(Clone, Serialize, Deserialize)]
+#[expect(missing_debug_implementations, reason = "holds a secret")]
 pub struct AuthenticateReply {
     /// The only key.
+    #[serde(deserialize_with = "object")]
     pub authentication_status: AuthenticationStatus,
 }
 
 /// What `authenticate_user` says of the session it made.
 #[derive(Clone, Default, Serialize, Deserialize)]
+#[expect(missing_debug_implementations, reason = "holds a secret")]
 pub struct AuthenticationStatus {
     /// Whether the request was accepted; not whether the user is in.
     pub authenticated: bool,
@@ -119,7 +172,11 @@ pub struct AuthenticationStatus {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct StatusAnswer {
     /// The SDKs' shape.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "optional_object",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub authentication_status: Option<StatusShape>,
     /// The documented shape.
     #[serde(default, skip_serializing_if = "Option::is_none")]
