@@ -2,8 +2,29 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "client")]
+mod client;
+#[cfg(feature = "client")]
+mod clock;
+mod identity;
 pub mod protocol;
 mod secret;
+#[cfg(feature = "layer")]
+mod store;
+#[cfg(feature = "layer")]
+mod verdict;
 
+#[cfg(feature = "client")]
+pub use client::{
+    AddedUsers, Authentication, Client, ClientError, ClientErrorKind, Credentials,
+    CredentialsError, RemoteSession, SecretText,
+};
+pub use identity::{InvalidToken, SessionCredential, SessionKey, UserId, UserToken};
 pub use protocol::{Dialect, Method, Methods, SessionStatus};
 pub use secret::Secret;
+#[cfg(feature = "layer")]
+pub use store::{MemoryTokenStore, StoreError, StoreErrorKind, TokenStore};
+#[cfg(feature = "sqlite")]
+pub use store::{SqliteTokenStore, SqliteTokenStoreOptions};
+#[cfg(feature = "layer")]
+pub use verdict::{Denial, Verdict};

@@ -1,0 +1,396 @@
+use std::env::VarError;
+use std::fmt;
+
+use url::{Host, Url};
+
+use crate::Secret;
+use crate::protocol::{Dialect, UnknownDialect};
+
+/// Which application calls which service: id, secret, server and dialect.
+///
+/// ```
+/// use tower_activeconnect::{Credentials, Dialect};
+///
+/// let credentials = Credentials::new("a4c123b1612dd272d1371c17149d4395", "MXG9EDN581U33XTPLPFT75V2")?
+///     .dialect(Dialect::Iampass)
+///     .server("https://iam-api.com")?;
+/// assert_eq!(credentials.server_url().as_str(), "https://iam-api.com/");
+/// # Ok::<(), tower_activeconnect::CredentialsError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    application_id: String,
+    application_secret: Secret,
+    dialect: Dialect,
+    server: Option<Url>,
+}
+
+/// The names of one product's environment variables.
+struct Names {
+    dialect: Dialect,
+    id: &'static str,
+    secret: &'static str,
+    server: &'static str,
+}
+
+const NAMES: [Names; 2] = [
+    Names {
+        dialect: Dialect::Activeconnect,
+        id: "ACTIVE_CONNECT_APPLICATION_ID",
+        secret: "ACTIVE_CONNECT_APPLICATION_SECRET",
+        server: "ACTIVE_CONNECT_SERVER",
+    },
+    Names {
+        dialect: Dialect::Iampass,
+        id: "IAMPASS_APPLICATION_ID",
+        secret: "IAMPASS_APPLICATION_SECRET",
+        server: "IAMPASS_SERVER",
+    },
+];
+
+impl Credentials {
+    /// The application's id and secret, speaking to the default server of the default dialect.
+    ///
+    /// # Errors
+    ///
+    /// When the id is empty or could split a header (`:`, space, control and non-ASCII
+    /// characters), or the secret is empty. A secret of unusual length is taken with a warning.
+    pub fn new(
+        application_id: impl Into<String>,
+        application_secret: impl Into<SecretText>,
+    ) -> Result<Self, CredentialsError> {
+        let application_id = application_id.into();
+        let application_secret = application_secret.into().0;
+        if application_id.is_empty() {
+            return Err(CredentialsError::EmptyId);
+        }
+        if !application_id.bytes().all(is_identifier_byte) {
+            return Err(CredentialsError::InvalidId);
+        }
+        if application_secret.expose().is_empty() {
+            return Err(CredentialsError::EmptySecret);
+        }
+        if !matches!(application_secret.expose().len(), 24 | 32) {
+            tracing::warn!(
+                length = application_secret.expose().len(),
+                "application secrets usually have 24 characters; was this one cut or padded?"
+            );
+        }
+        let dialect = Dialect::default();
+        Ok(Self { application_id, application_secret, dialect, server: None })
+    }
+
+    /// Reads `ACTIVE_CONNECT_APPLICATION_ID`, `ACTIVE_CONNECT_APPLICATION_SECRET` and, if it is
+    /// set, `ACTIVE_CONNECT_SERVER`; or the same three that begin with `IAMPASS_`, which also
+    /// choose that dialect.
+    ///
+    /// # Errors
+    ///
+    /// When a variable is missing, both names are in use, or a value is refused as by
+    /// [`Credentials::new`] and [`Credentials::server`].
+    pub fn from_env() -> Result<Self, CredentialsError> {
+        Self::from_variables(|name| match std::env::var(name) {
+            Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+            Err(VarError::NotPresent) => Ok(None),
+            Err(VarError::NotUnicode(_)) => Err(CredentialsError::NotUnicode { name }),
+        })
+    }
+
+    fn from_variables(
+        read: impl Fn(&'static str) -> Result<Option<String>, CredentialsError>,
+    ) -> Result<Self, CredentialsError> {
+        let mut found = None;
+        for names in &NAMES {
+            let (id, secret) = (read(names.id)?, read(names.secret)?);
+            if id.is_none() && secret.is_none() {
+                continue;
+            }
+            if found.is_some() {
+                return Err(CredentialsError::BothInUse);
+            }
+            let id = id.ok_or(CredentialsError::Missing { name: names.id })?;
+            let secret = secret.ok_or(CredentialsError::Missing { name: names.secret })?;
+            let credentials = Self::new(id, secret)?.dialect(names.dialect);
+            found = Some(match read(names.server)? {
+                Some(server) => credentials.server(&server)?,
+                None => credentials,
+            });
+        }
+        found.ok_or(CredentialsError::Missing { name: NAMES[0].id })
+    }
+
+    /// Speaks another dialect.
+    #[must_use]
+    pub fn dialect(mut self, dialect: Dialect) -> Self {
+        self.dialect = dialect;
+        self
+    }
+
+    /// Calls another server: `https://HOST[:PORT][/PREFIX]`, or plain `http` on the loopback.
+    ///
+    /// # Errors
+    ///
+    /// When this is not such a URL.
+    pub fn server(mut self, server: &str) -> Result<Self, CredentialsError> {
+        self.server = Some(parse_server(server)?);
+        Ok(self)
+    }
+
+    /// The application's id.
+    #[must_use]
+    pub fn application_id(&self) -> &str {
+        &self.application_id
+    }
+
+    /// The application's secret.
+    #[must_use]
+    pub fn application_secret(&self) -> &Secret {
+        &self.application_secret
+    }
+
+    /// The dialect that is spoken.
+    #[must_use]
+    pub fn spoken_dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// The server that is called.
+    ///
+    /// # Panics
+    ///
+    /// Never: the dialects' own servers are URLs, which a test checks.
+    #[must_use]
+    pub fn server_url(&self) -> Url {
+        self.server.clone().unwrap_or_else(|| {
+            #[expect(clippy::unwrap_used, reason = "a test parses all four")]
+            Url::parse(self.dialect.default_server()).unwrap()
+        })
+    }
+}
+
+/// What [`Credentials::new`] takes for a secret: a [`Secret`] or its text.
+#[derive(Debug)]
+pub struct SecretText(Secret);
+
+impl From<Secret> for SecretText {
+    fn from(secret: Secret) -> Self {
+        Self(secret)
+    }
+}
+
+impl From<&str> for SecretText {
+    fn from(text: &str) -> Self {
+        Self(Secret::new(text))
+    }
+}
+
+impl From<String> for SecretText {
+    fn from(text: String) -> Self {
+        Self(Secret::new(text))
+    }
+}
+
+/// Printable ASCII but `:`, which would split the `Authentication` header.
+pub(crate) const fn is_identifier_byte(byte: u8) -> bool {
+    byte.is_ascii_graphic() && byte != b':'
+}
+
+fn parse_server(server: &str) -> Result<Url, CredentialsError> {
+    let url = Url::parse(server)
+        .map_err(|source| CredentialsError::ServerNotAUrl { server: server.to_owned(), source })?;
+    let refuse = |why| Err(CredentialsError::ServerRefused { server: server.to_owned(), why });
+    let loopback = match url.host() {
+        None => return refuse("it has no host"),
+        Some(Host::Domain(name)) => {
+            if name.ends_with('.') {
+                return refuse("its host ends in a dot");
+            }
+            name == "localhost"
+        }
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+    };
+    match url.scheme() {
+        "https" => {}
+        "http" if loopback => {}
+        "http" => return refuse("plain http is for the loopback only; use https"),
+        _ => return refuse("use https"),
+    }
+    if !server.is_ascii() {
+        return refuse("it has non-ASCII characters");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(CredentialsError::ServerRefused {
+            server: url.host_str().unwrap_or_default().to_owned(),
+            why: "it carries a user name or password",
+        });
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return refuse("it has a query or a fragment");
+    }
+    if url.path().contains("://") {
+        return refuse("it has \"://\" in its path");
+    }
+    Ok(url)
+}
+
+/// Why credentials were refused; the message says what to change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CredentialsError {
+    /// An environment variable is not set.
+    Missing {
+        /// Its name.
+        name: &'static str,
+    },
+    /// An environment variable is not UTF-8.
+    NotUnicode {
+        /// Its name.
+        name: &'static str,
+    },
+    /// `ACTIVE_CONNECT_…` and `IAMPASS_…` are both set.
+    BothInUse,
+    /// The application id is empty.
+    EmptyId,
+    /// The application id could split a header.
+    InvalidId,
+    /// The application secret is empty.
+    EmptySecret,
+    /// The server is not a URL.
+    ServerNotAUrl {
+        /// What was given.
+        server: String,
+        /// What is wrong with it.
+        source: url::ParseError,
+    },
+    /// The server is a URL, but not one to trust with signed calls.
+    ServerRefused {
+        /// What was given.
+        server: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// No dialect has this name.
+    UnknownDialect(UnknownDialect),
+}
+
+impl fmt::Display for CredentialsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing { name } => write!(
+                f,
+                "{name} is not set; set the application's id and secret as \
+                 ACTIVE_CONNECT_APPLICATION_ID and ACTIVE_CONNECT_APPLICATION_SECRET (or the \
+                 IAMPASS_… names)"
+            ),
+            Self::NotUnicode { name } => write!(f, "{name} is not UTF-8 text"),
+            Self::BothInUse => f.write_str(
+                "both ACTIVE_CONNECT_… and IAMPASS_… are set; unset one, since it also chooses \
+                 the dialect",
+            ),
+            Self::EmptyId => f.write_str("the application id is empty"),
+            Self::InvalidId => f.write_str(
+                "the application id has a character that could split a header; it is printable \
+                 ASCII without spaces and colons",
+            ),
+            Self::EmptySecret => f.write_str("the application secret is empty"),
+            Self::ServerNotAUrl { server, source } => {
+                write!(f, "the server {server:?} is not a URL ({source}); write https://HOST")
+            }
+            Self::ServerRefused { server, why } => {
+                write!(f, "the server {server:?} is refused: {why}")
+            }
+            Self::UnknownDialect(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for CredentialsError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::ServerNotAUrl { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl From<UnknownDialect> for CredentialsError {
+    fn from(error: UnknownDialect) -> Self {
+        Self::UnknownDialect(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(variables: &[(&str, &str)]) -> Result<Credentials, CredentialsError> {
+        Credentials::from_variables(|name| {
+            Ok(variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+        })
+    }
+
+    #[test]
+    fn every_dialect_has_a_server() {
+        for dialect in Dialect::ALL {
+            let credentials = Credentials::new("id", "secret").unwrap().dialect(dialect);
+            assert_eq!(credentials.server_url().scheme(), "https");
+        }
+    }
+
+    #[test]
+    fn the_names_of_the_variables_choose_the_dialect() {
+        let ours = from(&[
+            ("ACTIVE_CONNECT_APPLICATION_ID", "id"),
+            ("ACTIVE_CONNECT_APPLICATION_SECRET", "secret"),
+            ("ACTIVE_CONNECT_SERVER", "http://127.0.0.1:8099"),
+        ])
+        .unwrap();
+        assert_eq!(ours.spoken_dialect(), Dialect::Activeconnect);
+        assert_eq!(ours.server_url().as_str(), "http://127.0.0.1:8099/");
+        let iampass = [("IAMPASS_APPLICATION_ID", "id"), ("IAMPASS_APPLICATION_SECRET", "secret")];
+        let theirs = from(&iampass).unwrap();
+        assert_eq!(theirs.spoken_dialect(), Dialect::Iampass);
+        assert_eq!(theirs.server_url().as_str(), "https://iam-api.com/");
+        let both = [&iampass[..], &[("ACTIVE_CONNECT_APPLICATION_ID", "id")]].concat();
+        assert!(from(&both).is_err());
+    }
+
+    #[test]
+    fn what_is_missing_or_malformed_is_named() {
+        let missing = from(&[("ACTIVE_CONNECT_APPLICATION_ID", "id")]).unwrap_err().to_string();
+        assert!(missing.starts_with("ACTIVE_CONNECT_APPLICATION_SECRET is not set"), "{missing}");
+        assert!(from(&[]).unwrap_err().to_string().contains("ACTIVE_CONNECT_APPLICATION_ID"));
+        for id in ["", "a:b", "a b", "a\nb", "é"] {
+            assert!(Credentials::new(id, "secret").is_err(), "{id:?}");
+        }
+        assert_eq!(Credentials::new("id", "").unwrap_err(), CredentialsError::EmptySecret);
+    }
+
+    #[test]
+    fn servers_that_could_leak_a_signed_call_are_refused() {
+        let credentials = Credentials::new("id", "secret").unwrap();
+        for server in [
+            "nonsense",
+            "iam-api.com",
+            "ftp://iam-api.com",
+            "http://iam-api.com",
+            "http://10.0.0.1",
+            "https://user:pw@iam-api.com",
+            "https://iam-api.com./",
+            "https://iam-api.com/?a=b",
+            "https://iam-api.com/#a",
+            "https://iam-api.com/a://b",
+            "https://\u{e9}.com",
+            "unix:/tmp/socket",
+        ] {
+            let error = credentials.clone().server(server).unwrap_err().to_string();
+            assert!(!error.contains("pw"), "{error}");
+        }
+        for server in
+            ["http://localhost:1", "http://127.0.0.1", "http://[::1]:8099", "https://h/prefix"]
+        {
+            assert!(credentials.clone().server(server).is_ok(), "{server}");
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! Typed calls of the management and authentication APIs.
+
+mod credentials;
+mod error;
+mod http;
+mod session;
+
+use std::time::Duration;
+
+use ::http::Method;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use url::Url;
+
+use self::http::{Answer, Http, Signer, not_understood};
+use crate::Secret;
+use crate::identity::UserToken;
+use crate::protocol::wire::{
+    AddUsersReply, AuthenticateReply, HasDeviceReply, RegistrationLinkReply, RegistrationSms,
+    StatusAnswer, StatusReply, Users,
+};
+use crate::protocol::{Methods, Reading};
+
+pub use credentials::{Credentials, CredentialsError, SecretText};
+pub use error::{ClientError, ClientErrorKind};
+pub use session::RemoteSession;
+
+/// How long a status call may take.
+const POLL: Duration = Duration::from_secs(3);
+/// How long any other call may take.
+const CALL: Duration = Duration::from_secs(5);
+
+/// All that RFC 3986 leaves unreserved stands for itself, the rest is percent-encoded.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Calls of one application to one service. Cheap to clone.
+///
+/// Every call is signed anew, takes at most 5 s (a status call 3 s), is sent once and follows no
+/// redirect. Dropping the future of a call abandons it; what the service made of it is unknown.
+///
+/// ```no_run
+/// use tower_activeconnect::{Client, Credentials, UserToken};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = Client::new(Credentials::from_env()?)?;
+/// let token = UserToken::random()?;
+/// client.add_users(std::slice::from_ref(&token)).await?;
+/// let link = client.device_registration_link(&token, Some("Alice")).await?;
+/// println!("open on your phone: {}", link.expose());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: Http,
+    credentials: Credentials,
+    server: Url,
+}
+
+/// What [`Client::add_users`] did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AddedUsers {
+    /// Tokens that are new at the service.
+    pub created: Vec<String>,
+    /// Tokens that were there before.
+    pub existing: Vec<String>,
+}
+
+/// What [`Client::authenticate_user`] asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Authentication {
+    /// How the user shall prove that it is them; empty leaves it to the service.
+    pub methods: Methods,
+    /// How long the session may last, in whole seconds. Sent where the dialect has it.
+    pub duration: Option<Duration>,
+}
+
+impl Client {
+    /// A client for these credentials. Opens no connection yet.
+    ///
+    /// # Errors
+    ///
+    /// When the TLS machinery cannot be set up.
+    pub fn new(credentials: Credentials) -> Result<Self, ClientError> {
+        let server = credentials.server_url();
+        Ok(Self { http: Http::new(&server)?, credentials, server })
+    }
+
+    /// Makes users at the service under these tokens.
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientErrorKind`] lists.
+    pub async fn add_users(&self, tokens: &[UserToken]) -> Result<AddedUsers, ClientError> {
+        let reply: AddUsersReply =
+            self.post(self.url(&["management", "add_users"], None, "")?, &users(tokens)).await?;
+        accepted(reply.status, reply.reason)?;
+        let users = reply.users.unwrap_or_default();
+        Ok(AddedUsers {
+            created: users.created.unwrap_or_default(),
+            existing: users.existing.unwrap_or_default(),
+        })
+    }
+
+    /// Deletes users at the service; their sessions end there.
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientErrorKind`] lists.
+    pub async fn delete_users(&self, tokens: &[UserToken]) -> Result<(), ClientError> {
+        let reply: StatusReply =
+            self.post(self.url(&["management", "delete_users"], None, "")?, &users(tokens)).await?;
+        accepted(reply.status, reply.reason)
+    }
+
+    /// A link that makes the phone that opens it this user's. A secret: whoever has it becomes
+    /// the user.
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientErrorKind`] lists.
+    pub async fn device_registration_link(
+        &self,
+        token: &UserToken,
+        display_name: Option<&str>,
+    ) -> Result<Secret, ClientError> {
+        let query = display_name.filter(|name| !name.is_empty()).map_or_else(String::new, |name| {
+            format!("?display_name={}", utf8_percent_encode(name, SEGMENT))
+        });
+        self.link("device_registration_link", token, &query).await
+    }
+
+    /// Whether the user has registered a phone.
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientErrorKind`] lists.
+    pub async fn has_registered_mobile_device(
+        &self,
+        token: &UserToken,
+    ) -> Result<bool, ClientError> {
+        let url = self.url(&["management", "has_registered_mobile_device"], Some(token), "")?;
+        let reply: HasDeviceReply = self.get(url).await?;
+        accepted(reply.status, reply.reason)?;
+        reply.device_registered.ok_or_else(|| not_understood("device_registered is missing"))
+    }
+
+    /// Disables the user's lost phone and gives a link for the next one.
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientErrorKind`] lists.
+    pub async fn lost_user_mobile_device(&self, token: &UserToken) -> Result<Secret, ClientError> {
+        self.link("lost_user_mobile_device", token, "").await
+    }
+
+    /// Has the service send the registration link by SMS. `phone_number` begins with `+` and the
+    /// country code; the link is appended to `message`.
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientErrorKind`] lists.
+    pub async fn send_registration_sms(
+        &self,
+        token: &UserToken,
+        phone_number: &str,
+        display_name: Option<&str>,
+        message: Option<&str>,
+    ) -> Result<(), ClientError> {
+        let url = self.url(&["management", "send_registration_sms"], Some(token), "")?;
+        let sms = RegistrationSms {
+            phone_number: phone_number.to_owned(),
+            display_name: display_name.map(ToOwned::to_owned),
+            message: message.map(ToOwned::to_owned),
+        };
+        let reply: StatusReply = self.post(url, &sms).await?;
+        accepted(reply.status, reply.reason)
+    }
+
+    /// Rings the user's phone. The session it gives is pending; ask for its [`Client::status`].
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientErrorKind`] lists; [`ClientErrorKind::NoMobileDevice`] when there is no phone
+    /// to ring. After [`ClientErrorKind::TimedOut`] and [`ClientErrorKind::Unreachable`] the
+    /// phone may have been rung all the same: do not repeat the call unasked.
+    pub async fn authenticate_user(
+        &self,
+        token: &UserToken,
+        asked: &Authentication,
+    ) -> Result<RemoteSession, ClientError> {
+        let mut query = String::new();
+        if !asked.methods.is_empty() {
+            query = format!("?methods={}", asked.methods);
+        }
+        if let Some(duration) =
+            asked.duration.filter(|_| self.credentials.spoken_dialect().takes_duration())
+        {
+            let separator = if query.is_empty() { '?' } else { '&' };
+            query = format!("{query}{separator}duration_seconds={}", duration.as_secs());
+        }
+        let url = self.url(&["authentication", "authenticate_user"], Some(token), &query)?;
+        let answer = self.signed(Method::POST, url, Some(b"{}".to_vec()), CALL).await?;
+        let answer = answer.json::<AuthenticateReply>()?.authentication_status;
+        if answer.authenticated {
+            RemoteSession::receive(&self.server, answer)
+        } else {
+            Err(declined(answer.reason))
+        }
+    }
+
+    /// Asks for a session's status.
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientErrorKind`] lists. Whatever the error, nothing is learned about the session.
+    pub async fn status(&self, session: &RemoteSession) -> Result<Reading, ClientError> {
+        let answer = self.of_session(session, Method::GET, session.status_url(), POLL).await?;
+        answer.json::<StatusAnswer>()?.reading().ok_or_else(|| not_understood("no session_status"))
+    }
+
+    /// Ends a session at the service.
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientErrorKind`] lists; [`ClientErrorKind::Declined`] when the session was over
+    /// already.
+    pub async fn logout(&self, session: &RemoteSession) -> Result<(), ClientError> {
+        let answer = self.of_session(session, Method::POST, session.logout_url(), CALL).await?;
+        let reply: StatusReply = answer.json()?;
+        accepted(reply.status, reply.reason)
+    }
+
+    async fn link(
+        &self,
+        call: &str,
+        token: &UserToken,
+        query: &str,
+    ) -> Result<Secret, ClientError> {
+        let url = self.url(&["management", call], Some(token), query)?;
+        let reply: RegistrationLinkReply = self.get(url).await?;
+        accepted(reply.status, reply.reason)?;
+        reply.register_url.map(Secret::new).ok_or_else(|| not_understood("register_url is missing"))
+    }
+
+    /// `SERVER/area/call/APPLICATION[/TOKEN][?query]`, which parsing must leave as it is: the
+    /// text is what the service will see and check the signature of.
+    fn url(
+        &self,
+        call: &[&str],
+        token: Option<&UserToken>,
+        query: &str,
+    ) -> Result<Url, ClientError> {
+        let mut text = self.server.as_str().trim_end_matches('/').to_owned();
+        let names = [Some(self.credentials.application_id()), token.map(UserToken::as_str)];
+        for segment in call.iter().copied().chain(names.into_iter().flatten()) {
+            text.push('/');
+            text.extend(utf8_percent_encode(segment, SEGMENT));
+        }
+        text.push_str(query);
+        match Url::parse(&text) {
+            Ok(url) if url.as_str() == text => Ok(url),
+            _ => Err(ClientError::new(ClientErrorKind::Invalid)
+                .detail("no URL can carry this user token")),
+        }
+    }
+
+    async fn get<T: DeserializeOwned>(&self, url: Url) -> Result<T, ClientError> {
+        self.signed(Method::GET, url, None, CALL).await?.json()
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        url: Url,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(body)
+            .map_err(|error| ClientError::new(ClientErrorKind::Invalid).because(error))?;
+        self.signed(Method::POST, url, Some(body), CALL).await?.json()
+    }
+
+    async fn signed(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<Vec<u8>>,
+        within: Duration,
+    ) -> Result<Answer, ClientError> {
+        let signer = Signer {
+            dialect: self.credentials.spoken_dialect(),
+            client_id: self.credentials.application_id(),
+            secret: self.credentials.application_secret(),
+        };
+        self.http.call(&signer, method, url, body, within).await
+    }
+
+    async fn of_session(
+        &self,
+        session: &RemoteSession,
+        method: Method,
+        url: &Url,
+        within: Duration,
+    ) -> Result<Answer, ClientError> {
+        session::check_origin(&self.server, url)?;
+        let signer = Signer {
+            dialect: self.credentials.spoken_dialect(),
+            client_id: session.token(),
+            secret: session.secret(),
+        };
+        self.http.call(&signer, method, url.clone(), None, within).await
+    }
+}
+
+fn users(tokens: &[UserToken]) -> Users {
+    Users { users: tokens.iter().map(|token| token.as_str().to_owned()).collect() }
+}
+
+fn accepted(status: bool, reason: Option<String>) -> Result<(), ClientError> {
+    if status { Ok(()) } else { Err(declined(reason)) }
+}
+
+fn declined(reason: Option<String>) -> ClientError {
+    match reason {
+        Some(reason) if reason == "NO_MOBILE_DEVICE" => {
+            ClientError::new(ClientErrorKind::NoMobileDevice)
+        }
+        Some(reason) => ClientError::new(ClientErrorKind::Declined)
+            .detail(reason.chars().filter(|c| !c.is_control()).take(64).collect::<String>()),
+        None => ClientError::new(ClientErrorKind::Declined),
+    }
+}

@@ -1,0 +1,124 @@
+use std::fmt;
+
+use url::Url;
+
+use super::credentials::is_identifier_byte;
+use super::error::{ClientError, ClientErrorKind};
+use crate::Secret;
+use crate::protocol::wire::AuthenticationStatus;
+
+/// A session as the service names it: what signs its calls and where they go.
+#[derive(Clone)]
+pub struct RemoteSession {
+    token: Box<str>,
+    secret: Secret,
+    status_url: Url,
+    logout_url: Url,
+}
+
+impl RemoteSession {
+    /// Takes the answer to `authenticate_user`; the URLs must have the origin of `server`.
+    pub(super) fn receive(server: &Url, answer: AuthenticationStatus) -> Result<Self, ClientError> {
+        let missing = |what: &'static str| {
+            ClientError::new(ClientErrorKind::NotUnderstood).detail(format!("{what} is missing"))
+        };
+        let token = answer.session_token.ok_or_else(|| missing("session_token"))?;
+        let secret = Secret::new(answer.session_secret.ok_or_else(|| missing("session_secret"))?);
+        if token.is_empty() || !token.bytes().all(is_identifier_byte) {
+            return Err(ClientError::new(ClientErrorKind::NotUnderstood)
+                .detail("session_token could split a header"));
+        }
+        let status_url = answer.status_url.ok_or_else(|| missing("status_url"))?;
+        let logout_url = answer.logout_url.ok_or_else(|| missing("logout_url"))?;
+        Ok(Self {
+            token: token.into(),
+            secret,
+            status_url: own_url(server, &status_url)?,
+            logout_url: own_url(server, &logout_url)?,
+        })
+    }
+
+    /// The session's name at the service.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    pub(super) fn secret(&self) -> &Secret {
+        &self.secret
+    }
+
+    pub(super) fn status_url(&self) -> &Url {
+        &self.status_url
+    }
+
+    pub(super) fn logout_url(&self) -> &Url {
+        &self.logout_url
+    }
+}
+
+impl fmt::Debug for RemoteSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URLs may hold the token, and the token names the session to whoever has a log.
+        f.debug_struct("RemoteSession").finish_non_exhaustive()
+    }
+}
+
+/// Reads a URL that the service named and that signed calls will go to.
+fn own_url(server: &Url, text: &str) -> Result<Url, ClientError> {
+    let refused = || ClientError::new(ClientErrorKind::WrongOrigin);
+    let url = Url::parse(text)
+        .map_err(|error| ClientError::new(ClientErrorKind::NotUnderstood).because(error))?;
+    check_origin(server, &url)?;
+    // What two parsers may read in two ways, or what would not be signed, is not worth arguing.
+    let plain = url.username().is_empty()
+        && url.password().is_none()
+        && url.fragment().is_none()
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
+        && !url.path().contains("://")
+        && !url.query().unwrap_or_default().contains("://");
+    if plain { Ok(url) } else { Err(refused()) }
+}
+
+/// Exactly the configured scheme, host and port; asked again at each use.
+pub(super) fn check_origin(server: &Url, url: &Url) -> Result<(), ClientError> {
+    let same = url.scheme() == server.scheme()
+        && url.host() == server.host()
+        && url.port_or_known_default() == server.port_or_known_default();
+    if same { Ok(()) } else { Err(ClientError::new(ClientErrorKind::WrongOrigin)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_of_another_origin_or_with_tricks_are_refused() {
+        let server = Url::parse("https://iam-api.com/prefix").unwrap();
+        for text in [
+            "http://iam-api.com/s",
+            "https://iam-api.com:8443/s",
+            "https://evil.com/s",
+            "https://iam-api.com.evil.com/s",
+            "https://iam-api.com@evil.com/s",
+            "https://user@iam-api.com/s",
+            "https://iam-api.com./s",
+            "https://iam-api.com\\@evil.com/",
+            "https://iam-\tapi.com/s",
+            "https://iam-api.com/s#f",
+            "https://iam-api.com/s?u=http://x",
+            "https://iam-api.com/http://x",
+            "//iam-api.com/s",
+            "/s",
+            "",
+            "https://\u{ff49}am-api.com/s",
+        ] {
+            assert!(own_url(&server, text).is_err(), "{text}");
+        }
+        for text in
+            ["https://iam-api.com/s", "https://iam-api.com:443/s?a=b", "https://IAM-API.com/s"]
+        {
+            assert!(own_url(&server, text).is_ok(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Who: the application's user, the user's name at Activeconnect, and what names a session.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+/// The application's own user: an opaque string. Ids of another type go in by their text.
+///
+/// ```
+/// use tower_activeconnect::UserId;
+///
+/// assert_eq!(UserId::from("alice").as_str(), "alice");
+/// assert_eq!(UserId::from(42.to_string()).to_string(), "42");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UserId(Arc<str>);
+
+impl UserId {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for UserId {
+    fn from(id: &str) -> Self {
+        Self(id.into())
+    }
+}
+
+impl From<&String> for UserId {
+    fn from(id: &String) -> Self {
+        Self(id.as_str().into())
+    }
+}
+
+impl From<String> for UserId {
+    fn from(id: String) -> Self {
+        Self(id.into())
+    }
+}
+
+impl Borrow<str> for UserId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The lookup table's token: the user's name at Activeconnect, never derived from the user.
+///
+/// Tokens made here are 32 characters of `A`-`Z` and `2`-`7` (160 random bits); tokens from
+/// elsewhere may hold any character that is not a control character.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct UserToken(Arc<str>);
+
+impl UserToken {
+    const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+
+    /// Makes a new one from the operating system's generator.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system has no randomness to give.
+    pub fn random() -> Result<Self, getrandom::Error> {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes)?;
+        // 32 letters: five bits of each byte choose one without bias.
+        let text: String =
+            bytes.iter().map(|byte| char::from(Self::ALPHABET[usize::from(byte & 31)])).collect();
+        Ok(Self(text.into()))
+    }
+
+    /// Takes a token made elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// When it is empty, longer than 256 bytes, `.` or `..` (which no URL can carry as a path
+    /// segment), or has control characters.
+    pub fn new(token: &str) -> Result<Self, InvalidToken> {
+        let refused = token.is_empty()
+            || token.len() > 256
+            || matches!(token, "." | "..")
+            || token.chars().any(char::is_control);
+        if refused { Err(InvalidToken) } else { Ok(Self(token.into())) }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for UserToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UserToken(…)")
+    }
+}
+
+/// The text can't be a user token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidToken;
+
+impl fmt::Display for InvalidToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "a user token is 1 to 256 bytes without control characters, and neither \".\" nor \
+             \"..\"; make one with UserToken::random()",
+        )
+    }
+}
+
+impl std::error::Error for InvalidToken {}
+
+/// 256 random bits that name a session: in the cookie or in a bearer header, nowhere else. A
+/// secret; zeroised on drop.
+#[derive(Clone)]
+pub struct SessionCredential(Zeroizing<[u8; 32]>);
+
+impl SessionCredential {
+    /// Characters of its text.
+    pub(crate) const TEXT_LENGTH: usize = 43;
+
+    pub(crate) fn random() -> Result<Self, getrandom::Error> {
+        let mut bits = Zeroizing::new([0; 32]);
+        getrandom::fill(bits.as_mut())?;
+        Ok(Self(bits))
+    }
+
+    /// Reads the 43 base64url characters that [`SessionCredential::expose`] writes; everything
+    /// else is `None`.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        if text.len() != Self::TEXT_LENGTH {
+            return None;
+        }
+        let mut bits = Zeroizing::new([0; 32]);
+        let written = URL_SAFE_NO_PAD.decode_slice(text, bits.as_mut()).ok()?;
+        (written == 32).then_some(Self(bits))
+    }
+
+    /// The text for a cookie, or for `authorization: Bearer`.
+    #[must_use]
+    pub fn expose(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0.as_ref())
+    }
+
+    /// What maps and stores know of it.
+    #[must_use]
+    pub fn key(&self) -> SessionKey {
+        SessionKey(Sha256::digest(self.0.as_ref()).into())
+    }
+}
+
+impl fmt::Debug for SessionCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// The SHA-256 of a [`SessionCredential`]: what maps and stores are keyed by, so that their
+/// contents open no session.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SessionKey([u8; 32]);
+
+impl fmt::Debug for SessionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Enough to tell sessions apart in a log.
+        write!(
+            f,
+            "SessionKey({:02x}{:02x}{:02x}{:02x}…)",
+            self.0[0], self.0[1], self.0[2], self.0[3]
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credential_has_one_spelling() {
+        let credential = SessionCredential::random().unwrap();
+        let text = credential.expose();
+        assert_eq!(text.len(), SessionCredential::TEXT_LENGTH);
+        assert_eq!(SessionCredential::parse(text.as_bytes()).unwrap().key(), credential.key());
+        // The last character carries four bits; a neighbour with the same four is refused.
+        let zeros = "A".repeat(43);
+        assert!(SessionCredential::parse(zeros.as_bytes()).is_some());
+        assert!(SessionCredential::parse(format!("{}B", "A".repeat(42)).as_bytes()).is_none());
+        for wrong in [
+            "",
+            &zeros[1..],
+            &format!("{zeros}A"),
+            &format!("{}=", &zeros[1..]),
+            &format!("{}+", &zeros[1..]),
+        ] {
+            assert!(SessionCredential::parse(wrong.as_bytes()).is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn tokens_that_no_url_can_carry_are_refused() {
+        for wrong in ["", ".", "..", "a\nb", "\u{85}", &"x".repeat(257)] {
+            assert_eq!(UserToken::new(wrong), Err(InvalidToken));
+        }
+        for odd in ["a/b", "a b", "a+b", "%2F", "é", "..."] {
+            assert_eq!(UserToken::new(odd).unwrap().as_str(), odd);
+        }
+        assert_eq!(UserToken::random().unwrap().as_str().len(), 32);
+    }
+}

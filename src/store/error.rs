@@ -1,0 +1,85 @@
+use std::error::Error;
+use std::fmt;
+
+/// A store could not do what it was asked. Opaque: it keeps its source and has a
+/// [`StoreError::kind`].
+///
+/// ```
+/// use tower_activeconnect::{StoreError, StoreErrorKind};
+///
+/// let error = StoreError::new(std::io::Error::other("the disk is gone"));
+/// assert_eq!(error.kind(), StoreErrorKind::Other);
+/// ```
+#[derive(Debug)]
+pub struct StoreError {
+    kind: StoreErrorKind,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+/// What kept a store from doing what it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreErrorKind {
+    /// The store cannot be reached at the moment.
+    Unavailable,
+    /// What is stored makes no sense.
+    Corrupt,
+    /// The store only reads.
+    ReadOnly,
+    /// There is no such user in the application's users table.
+    NoSuchUser,
+    /// Anything else; see the source.
+    Other,
+}
+
+impl StoreError {
+    /// Keeps any error as the source, of kind [`StoreErrorKind::Other`].
+    pub fn new(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { kind: StoreErrorKind::Other, source: Some(source.into()) }
+    }
+
+    /// An error without a source.
+    #[must_use]
+    pub fn of_kind(kind: StoreErrorKind) -> Self {
+        Self { kind, source: None }
+    }
+
+    /// Says more exactly what happened.
+    #[must_use]
+    pub fn with_kind(mut self, kind: StoreErrorKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// What happened.
+    #[must_use]
+    pub fn kind(&self) -> StoreErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            StoreErrorKind::Unavailable => "the store cannot be reached; try again later",
+            StoreErrorKind::Corrupt => "what the store holds makes no sense",
+            StoreErrorKind::ReadOnly => {
+                "the store only reads; implement TokenStore::assign and TokenStore::remove to enrol"
+            }
+            StoreErrorKind::NoSuchUser => {
+                "the users table has no such user; insert the user's row before enrolling"
+            }
+            StoreErrorKind::Other => "the store failed",
+        })?;
+        match &self.source {
+            Some(source) => write!(f, ": {source}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Error for StoreError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}

@@ -1,0 +1,252 @@
+use std::str::FromStr as _;
+
+use sqlx::error::ErrorKind;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
+use sqlx::{AssertSqlSafe, Row as _, SqlSafeStr as _};
+
+use super::{StoreError, StoreErrorKind, TokenStore};
+use crate::identity::{UserId, UserToken};
+
+/// The lookup table on SQLite: the application's users table, and beside it
+/// `activeconnect_token(id, user_id UNIQUE REFERENCES users(id) ON DELETE CASCADE, token UNIQUE)`.
+///
+/// [`SqliteTokenStore::open`] makes the file and the token table; the users table is the
+/// application's and never touched. Enrolling a user whose row does not exist is
+/// [`StoreErrorKind::NoSuchUser`]; deleting the row takes the token with it, if the application
+/// has `PRAGMA foreign_keys` on, as the pool here and every sqlx pool has.
+///
+/// ```
+/// use tower_activeconnect::{SqliteTokenStore, TokenStore, UserToken};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = SqliteTokenStore::open("sqlite::memory:").await?;
+/// sqlx::query("CREATE TABLE users (id TEXT PRIMARY KEY)").execute(store.pool()).await?;
+/// sqlx::query("INSERT INTO users (id) VALUES ('alice')").execute(store.pool()).await?;
+///
+/// let token = UserToken::random()?;
+/// store.assign(&"alice".into(), &token).await?;
+/// assert_eq!(store.token(&"alice".into()).await?, Some(token));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct SqliteTokenStore {
+    pool: SqlitePool,
+    options: SqliteTokenStoreOptions,
+}
+
+/// Names and types of the tables, for applications whose users table is not `users(id TEXT)`.
+///
+/// ```
+/// use tower_activeconnect::SqliteTokenStore;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = SqliteTokenStore::options()
+///     .users_table("user")
+///     .integer_user_ids()
+///     .open("sqlite::memory:")
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct SqliteTokenStoreOptions {
+    users_table: String,
+    users_id: String,
+    token_table: String,
+    integer_user_ids: bool,
+}
+
+impl SqliteTokenStore {
+    /// Opens `sqlite:PATH`, making the file if there is none, and brings the token table up to
+    /// date.
+    ///
+    /// # Errors
+    ///
+    /// When the URL is not SQLite's, or the database cannot be opened or written.
+    pub async fn open(url: &str) -> Result<Self, StoreError> {
+        Self::options().open(url).await
+    }
+
+    /// Other table names and types than the usual ones.
+    #[must_use]
+    pub fn options() -> SqliteTokenStoreOptions {
+        SqliteTokenStoreOptions {
+            users_table: "users".to_owned(),
+            users_id: "id".to_owned(),
+            token_table: "activeconnect_token".to_owned(),
+            integer_user_ids: false,
+        }
+    }
+
+    /// The connections, for the application's own tables in the same file.
+    #[must_use]
+    pub fn pool(&self) -> &SqlitePool {
+        &self.pool
+    }
+
+    /// Binds a user id as the type that the users table has; an id that is no such value is no
+    /// row's.
+    fn integer(&self, user: &UserId) -> Option<i64> {
+        let integer = user.as_str().parse::<i64>().ok()?;
+        // "007" and "+7" are other users than "7" to everyone but a parser.
+        (integer.to_string() == user.as_str()).then_some(integer)
+    }
+
+    async fn row(
+        &self,
+        sql: String,
+        user: &UserId,
+        token: Option<&UserToken>,
+    ) -> Result<Option<UserToken>, StoreError> {
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        query = if self.options.integer_user_ids {
+            let Some(user) = self.integer(user) else { return Ok(None) };
+            query.bind(user)
+        } else {
+            query.bind(user.as_str().to_owned())
+        };
+        if let Some(token) = token {
+            query = query.bind(token.as_str().to_owned());
+        }
+        let Some(row) = query.fetch_optional(&self.pool).await.map_err(store_error)? else {
+            return Ok(None);
+        };
+        let token: String = row.try_get(0).map_err(store_error)?;
+        UserToken::new(&token)
+            .map(Some)
+            .map_err(|error| StoreError::new(error).with_kind(StoreErrorKind::Corrupt))
+    }
+}
+
+impl SqliteTokenStoreOptions {
+    /// The application's users table. Default `users`.
+    #[must_use]
+    pub fn users_table(mut self, name: impl Into<String>) -> Self {
+        self.users_table = name.into();
+        self
+    }
+
+    /// Its primary key. Default `id`.
+    #[must_use]
+    pub fn users_id(mut self, name: impl Into<String>) -> Self {
+        self.users_id = name.into();
+        self
+    }
+
+    /// The table of tokens. Default `activeconnect_token`.
+    #[must_use]
+    pub fn token_table(mut self, name: impl Into<String>) -> Self {
+        self.token_table = name.into();
+        self
+    }
+
+    /// The users' ids are `INTEGER`. Default `TEXT`.
+    #[must_use]
+    pub fn integer_user_ids(mut self) -> Self {
+        self.integer_user_ids = true;
+        self
+    }
+
+    /// As [`SqliteTokenStore::open`].
+    ///
+    /// # Errors
+    ///
+    /// As [`SqliteTokenStore::open`]; also when a name is not a plain identifier.
+    pub async fn open(self, url: &str) -> Result<SqliteTokenStore, StoreError> {
+        let connect = SqliteConnectOptions::from_str(url).map_err(store_error)?;
+        let mut pool = SqlitePoolOptions::new();
+        if url.contains(":memory:") || url.contains("mode=memory") {
+            // Each connection to `:memory:` would be a database of its own.
+            pool = pool.max_connections(1).idle_timeout(None).max_lifetime(None);
+        }
+        let pool = pool.connect_with(connect.create_if_missing(true)).await.map_err(store_error)?;
+        self.open_in(pool).await
+    }
+
+    /// Uses connections that the application has already.
+    ///
+    /// # Errors
+    ///
+    /// As [`SqliteTokenStoreOptions::open`].
+    pub async fn open_in(self, pool: SqlitePool) -> Result<SqliteTokenStore, StoreError> {
+        for name in [&self.users_table, &self.users_id, &self.token_table] {
+            let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            if !plain || name.is_empty() {
+                return Err(StoreError::new(format!(
+                    "{name:?} is not a table or column name; use letters, digits and _"
+                )));
+            }
+        }
+        self.migrations().run(&pool).await.map_err(store_error)?;
+        Ok(SqliteTokenStore { pool, options: self })
+    }
+
+    /// Every version of the token table. What has been released is never changed, only added to.
+    fn migrations(&self) -> Migrator {
+        let Self { users_table, users_id, token_table, integer_user_ids } = self;
+        let user_id_type = if *integer_user_ids { "INTEGER" } else { "TEXT" };
+        let first = format!(
+            "CREATE TABLE \"{token_table}\" (
+                id INTEGER PRIMARY KEY,
+                user_id {user_id_type} NOT NULL UNIQUE
+                    REFERENCES \"{users_table}\" (\"{users_id}\") ON DELETE CASCADE,
+                token TEXT NOT NULL UNIQUE
+            )"
+        );
+        let first = Migration::new(
+            1,
+            "token table".into(),
+            MigrationType::Simple,
+            AssertSqlSafe(first).into_sql_str(),
+            false,
+        );
+        let mut migrator = Migrator::with_migrations(vec![first]);
+        // A history of its own: the application may use sqlx's migrations on the same file.
+        migrator.dangerous_set_table_name(format!("{token_table}_migrations"));
+        migrator
+    }
+}
+
+impl TokenStore for SqliteTokenStore {
+    async fn token(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
+        let table = &self.options.token_table;
+        self.row(format!("SELECT token FROM \"{table}\" WHERE user_id = ?"), user, None).await
+    }
+
+    async fn assign(&self, user: &UserId, token: &UserToken) -> Result<UserToken, StoreError> {
+        let table = &self.options.token_table;
+        // The no-op update makes RETURNING give the row that was there.
+        let sql = format!(
+            "INSERT INTO \"{table}\" (user_id, token) VALUES (?, ?)
+             ON CONFLICT (user_id) DO UPDATE SET token = token RETURNING token"
+        );
+        let winner = self.row(sql, user, Some(token)).await?;
+        winner.ok_or_else(|| StoreError::of_kind(StoreErrorKind::NoSuchUser))
+    }
+
+    async fn remove(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
+        let table = &self.options.token_table;
+        self.row(format!("DELETE FROM \"{table}\" WHERE user_id = ? RETURNING token"), user, None)
+            .await
+    }
+}
+
+fn store_error(error: impl Into<sqlx::Error>) -> StoreError {
+    let error = error.into();
+    let kind = match &error {
+        sqlx::Error::Database(database) => match database.kind() {
+            ErrorKind::ForeignKeyViolation => StoreErrorKind::NoSuchUser,
+            _ => StoreErrorKind::Other,
+        },
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) => {
+            StoreErrorKind::Unavailable
+        }
+        sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => StoreErrorKind::Corrupt,
+        _ => StoreErrorKind::Other,
+    };
+    StoreError::new(error).with_kind(kind)
+}

@@ -1,0 +1,125 @@
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::{StoreError, StoreErrorKind};
+use crate::identity::{UserId, UserToken};
+
+/// The lookup table: which token is the user's name at Activeconnect.
+///
+/// One method is required. Enrolment needs [`TokenStore::assign`] and [`TokenStore::remove`];
+/// without them the store only reads.
+///
+/// ```
+/// use tower_activeconnect::{StoreError, TokenStore, UserId, UserToken};
+///
+/// struct Directory;
+///
+/// impl TokenStore for Directory {
+///     async fn token(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
+///         match user.as_str() {
+///             "alice" => UserToken::new("RLQ3W7HJ").map(Some).map_err(StoreError::new),
+///             _ => Ok(None),
+///         }
+///     }
+/// }
+/// ```
+pub trait TokenStore: Send + Sync + 'static {
+    /// The user's token, `None` for a user who is unknown or not enrolled.
+    fn token(
+        &self,
+        user: &UserId,
+    ) -> impl Future<Output = Result<Option<UserToken>, StoreError>> + Send;
+
+    /// Gives the user this token unless they have one, and returns the one they have: the first
+    /// writer wins. By default refused as [`StoreErrorKind::ReadOnly`].
+    fn assign(
+        &self,
+        user: &UserId,
+        token: &UserToken,
+    ) -> impl Future<Output = Result<UserToken, StoreError>> + Send {
+        let _ = (user, token);
+        async { Err(StoreError::of_kind(StoreErrorKind::ReadOnly)) }
+    }
+
+    /// Takes the user's token away and returns it. By default refused as
+    /// [`StoreErrorKind::ReadOnly`].
+    fn remove(
+        &self,
+        user: &UserId,
+    ) -> impl Future<Output = Result<Option<UserToken>, StoreError>> + Send {
+        let _ = user;
+        async { Err(StoreError::of_kind(StoreErrorKind::ReadOnly)) }
+    }
+}
+
+impl<T: TokenStore> TokenStore for Arc<T> {
+    async fn token(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
+        T::token(self, user).await
+    }
+
+    async fn assign(&self, user: &UserId, token: &UserToken) -> Result<UserToken, StoreError> {
+        T::assign(self, user, token).await
+    }
+
+    async fn remove(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
+        T::remove(self, user).await
+    }
+}
+
+type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// The same trait without `impl Future`, so that the engine needs no type parameter. The methods
+/// have names of their own: equal ones would be ambiguous wherever both traits are in scope.
+trait ErasedTokenStore: Send + Sync {
+    fn token_boxed<'a>(&'a self, user: &'a UserId) -> Answer<'a, Option<UserToken>>;
+    fn assign_boxed<'a>(&'a self, user: &'a UserId, token: &'a UserToken) -> Answer<'a, UserToken>;
+    fn remove_boxed<'a>(&'a self, user: &'a UserId) -> Answer<'a, Option<UserToken>>;
+}
+
+impl<T: TokenStore> ErasedTokenStore for T {
+    fn token_boxed<'a>(&'a self, user: &'a UserId) -> Answer<'a, Option<UserToken>> {
+        Box::pin(self.token(user))
+    }
+
+    fn assign_boxed<'a>(&'a self, user: &'a UserId, token: &'a UserToken) -> Answer<'a, UserToken> {
+        Box::pin(self.assign(user, token))
+    }
+
+    fn remove_boxed<'a>(&'a self, user: &'a UserId) -> Answer<'a, Option<UserToken>> {
+        Box::pin(self.remove(user))
+    }
+}
+
+/// Any [`TokenStore`], its type forgotten.
+#[derive(Clone)]
+pub(crate) struct DynTokenStore(Arc<dyn ErasedTokenStore>);
+
+impl DynTokenStore {
+    pub(crate) fn new(store: impl TokenStore) -> Self {
+        Self(Arc::new(store))
+    }
+
+    pub(crate) async fn token(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
+        self.0.token_boxed(user).await
+    }
+
+    pub(crate) async fn assign(
+        &self,
+        user: &UserId,
+        token: &UserToken,
+    ) -> Result<UserToken, StoreError> {
+        self.0.assign_boxed(user, token).await
+    }
+
+    pub(crate) async fn remove(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
+        self.0.remove_boxed(user).await
+    }
+}
+
+impl fmt::Debug for DynTokenStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DynTokenStore")
+    }
+}
