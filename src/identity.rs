@@ -186,6 +186,35 @@ impl fmt::Debug for SessionKey {
     }
 }
 
+/// 256 random bits that name a login attempt in the browser that began it.
+#[cfg(feature = "layer")]
+#[derive(Clone, Debug)]
+pub(crate) struct AttemptCredential(SessionCredential);
+
+/// The SHA-256 of an [`AttemptCredential`].
+#[cfg(feature = "layer")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct AttemptKey(SessionKey);
+
+#[cfg(feature = "layer")]
+impl AttemptCredential {
+    pub(crate) fn random() -> Result<Self, getrandom::Error> {
+        SessionCredential::random().map(Self)
+    }
+
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
+        SessionCredential::parse(text).map(Self)
+    }
+
+    pub(crate) fn expose(&self) -> String {
+        self.0.expose()
+    }
+
+    pub(crate) fn key(&self) -> AttemptKey {
+        AttemptKey(self.0.key())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

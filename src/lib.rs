@@ -6,20 +6,35 @@
 mod client;
 #[cfg(feature = "client")]
 mod clock;
+#[cfg(feature = "layer")]
+mod engine;
 mod identity;
+#[cfg(feature = "layer")]
+mod layer;
 pub mod protocol;
 mod secret;
 #[cfg(feature = "layer")]
 mod store;
 #[cfg(feature = "layer")]
 mod verdict;
+#[cfg(feature = "axum")]
+mod web;
 
 #[cfg(feature = "client")]
 pub use client::{
     AddedUsers, Authentication, Client, ClientError, ClientErrorKind, Credentials,
     CredentialsError, RemoteSession, SecretText,
 };
+#[cfg(feature = "layer")]
+pub use engine::{
+    ActiveSession, Activeconnect, BuildError, Builder, EnrolmentError, LogInError, LoggedOut,
+    SessionGuard,
+};
 pub use identity::{InvalidToken, SessionCredential, SessionKey, UserId, UserToken};
+#[cfg(feature = "layer")]
+pub use layer::{
+    ActiveconnectLayer, ActiveconnectService, BoxError, GateBody, GateFuture, SessionEnded,
+};
 pub use protocol::{Dialect, Method, Methods, SessionStatus};
 pub use secret::Secret;
 #[cfg(feature = "layer")]
@@ -28,3 +43,5 @@ pub use store::{MemoryTokenStore, StoreError, StoreErrorKind, TokenStore};
 pub use store::{SqliteTokenStore, SqliteTokenStoreOptions};
 #[cfg(feature = "layer")]
 pub use verdict::{Denial, Verdict};
+#[cfg(feature = "axum")]
+pub use web::ActiveSessionRejection;

@@ -1,0 +1,418 @@
+//! One try to log in: it belongs to the browser that began it, has one result, taken once.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+
+use super::Engine;
+use super::session::Session;
+use super::watchers::{Watch, Watched, Watchers};
+use crate::client::{Authentication, ClientError, ClientErrorKind};
+use crate::clock::Stamp;
+use crate::identity::{AttemptCredential, AttemptKey, SessionCredential, UserId};
+use crate::protocol::SessionStatus;
+use crate::store::StoreError;
+use crate::verdict::Verdict;
+
+/// How long an approved result waits to be taken before it is logged out at the service.
+const TAKE_WITHIN: Duration = Duration::from_secs(60);
+/// How long the browser is told how its attempt ended.
+const REMEMBER: Duration = Duration::from_secs(60);
+/// How long the token store may take.
+const STORE: Duration = Duration::from_secs(5);
+
+/// Every attempt, by what its browser holds and by the name it was begun with.
+#[derive(Debug)]
+pub(crate) struct Attempts {
+    by_key: DashMap<AttemptKey, Arc<Attempt>>,
+    /// The attempt that rings, or seems to, for a name. At most one at a time.
+    by_name: DashMap<Box<str>, Arc<Attempt>>,
+}
+
+pub(crate) struct Attempt {
+    key: AttemptKey,
+    name: Box<str>,
+    /// Beside another login: the user whom that login named.
+    user: Option<UserId>,
+    /// Where the browser wanted to go.
+    pub(crate) next: String,
+    deadline: Stamp,
+    state: Mutex<State>,
+    watchers: Watchers,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Being started; then ringing.
+    Waiting,
+    /// Superseded or given up: to be ended at the service as soon as there is something to end.
+    Cancelled,
+    /// The user said yes.
+    Approved(Arc<Session>),
+    /// The browser has its session.
+    Taken,
+    /// Came to nothing.
+    Over(Arc<LogInError>),
+}
+
+/// What the browser that began an attempt is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Nothing yet, or nothing that a stranger may know.
+    Pending,
+    /// The result can be taken.
+    Approved,
+    /// It can't any more.
+    Timeout,
+}
+
+/// The result of an attempt, in the hands of the browser that began it.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) credential: SessionCredential,
+    pub(crate) next: String,
+}
+
+/// Who an attempt is for.
+#[derive(Debug)]
+pub(crate) enum Who {
+    /// A name that somebody typed.
+    Typed(String),
+    /// A user whom another login, or the application itself, vouches for.
+    Known(UserId),
+}
+
+/// Another browser's attempt for the same name still waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Busy {
+    pub(crate) retry_after: Duration,
+}
+
+/// Why a login came to nothing. The browser is not told; [`Activeconnect::log_in`] tells its
+/// caller.
+///
+/// [`Activeconnect::log_in`]: crate::Activeconnect::log_in
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum LogInError {
+    /// The token store has no token for this user.
+    NotEnrolled,
+    /// The token store failed, or did not answer in time.
+    Store(Option<StoreError>),
+    /// The service did not start the login.
+    Service(ClientError),
+    /// The phone answered no, or failed to authenticate the user; the status says which.
+    Refused(SessionStatus),
+    /// The phone did not answer in time.
+    TimedOut,
+    /// Another attempt for the same user waits, or took this one's place.
+    Busy,
+    /// The operating system has no randomness to give.
+    NoRandomness,
+}
+
+impl fmt::Display for LogInError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotEnrolled => f.write_str("the user is not enrolled; call enroll first"),
+            Self::Store(Some(error)) => error.fmt(f),
+            Self::Store(None) => f.write_str("the token store did not answer in time"),
+            Self::Service(error) => error.fmt(f),
+            Self::Refused(status) => write!(f, "the phone did not let the user in: {status}"),
+            Self::TimedOut => f.write_str("the phone did not answer in time"),
+            Self::Busy => f.write_str("another login of the same user is waiting for the phone"),
+            Self::NoRandomness => f.write_str("the operating system has no randomness to give"),
+        }
+    }
+}
+
+impl std::error::Error for LogInError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Store(Some(error)) => Some(error),
+            Self::Service(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl Attempts {
+    pub(crate) fn new() -> Self {
+        Self { by_key: DashMap::new(), by_name: DashMap::new() }
+    }
+
+    pub(crate) fn find(&self, credential: &AttemptCredential) -> Option<Arc<Attempt>> {
+        self.by_key.get(&credential.key()).map(|attempt| attempt.clone())
+    }
+
+    /// The next attempt for this name may begin.
+    fn free_name(&self, attempt: &Arc<Attempt>) {
+        self.by_name.remove_if(&attempt.name, |_, holder| Arc::ptr_eq(holder, attempt));
+    }
+}
+
+impl Engine {
+    /// Begins an attempt; never waits. `mine` is the attempt that the same browser began before.
+    pub(crate) fn begin_attempt(
+        self: &Arc<Self>,
+        who: Who,
+        next: String,
+        mine: Option<&AttemptCredential>,
+    ) -> Result<(AttemptCredential, Arc<Attempt>), BeginError> {
+        let credential = AttemptCredential::random().map_err(|_| BeginError::NoRandomness)?;
+        let now = self.now();
+        let name: Box<str> = match &who {
+            Who::Typed(name) => name.as_str().into(),
+            Who::Known(user) => user.as_str().into(),
+        };
+        let attempt = Arc::new(Attempt {
+            key: credential.key(),
+            name: name.clone(),
+            user: match &who {
+                Who::Known(user) => Some(user.clone()),
+                Who::Typed(_) => None,
+            },
+            next,
+            deadline: now.after(self.settings.attempt_deadline),
+            state: Mutex::new(State::Waiting),
+            watchers: Watchers::default(),
+        });
+        let superseded = match self.attempts.by_name.entry(name) {
+            Entry::Vacant(place) => {
+                place.insert(attempt.clone());
+                None
+            }
+            Entry::Occupied(mut place) => {
+                let is_mine = mine.is_some_and(|mine| mine.key() == place.get().key);
+                if !is_mine && !place.get().deadline.is_reached(now) {
+                    let left = place.get().deadline.mono.saturating_sub(now.mono);
+                    return Err(BeginError::Busy(Busy {
+                        retry_after: Duration::from_millis(left).max(Duration::from_secs(1)),
+                    }));
+                }
+                Some(place.insert(attempt.clone()))
+            }
+        };
+        // The same browser may also have waited for another name.
+        let other = mine.and_then(|mine| self.attempts.find(mine));
+        for old in superseded.iter().chain(&other) {
+            old.cancel();
+            self.attempts.by_key.remove(&old.key);
+            self.attempts.free_name(old);
+        }
+        self.attempts.by_key.insert(attempt.key, attempt.clone());
+        self.tasks.spawn(run(self.clone(), attempt.clone(), who));
+        Ok((credential, attempt))
+    }
+
+    /// Takes an approved result, once. Beside another login the request must be of the user the
+    /// attempt was begun for.
+    pub(crate) fn take(&self, attempt: &Arc<Attempt>, user: Option<&UserId>) -> Option<Taken> {
+        if attempt.user.is_some() && attempt.user.as_ref() != user {
+            return None;
+        }
+        let credential = SessionCredential::random().ok()?;
+        let mut state = attempt.state();
+        let State::Approved(session) = &*state else { return None };
+        session.touch();
+        self.sessions.insert(credential.key(), session.clone());
+        *state = State::Taken;
+        drop(state);
+        attempt.watchers.wake();
+        Some(Taken { credential, next: attempt.next.clone() })
+    }
+}
+
+/// Why an attempt was not begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BeginError {
+    Busy(Busy),
+    NoRandomness,
+}
+
+impl Attempt {
+    pub(crate) fn progress(&self, now: Stamp) -> Progress {
+        match &*self.state() {
+            State::Approved(_) => Progress::Approved,
+            _ if self.deadline.is_reached(now) => Progress::Timeout,
+            _ => Progress::Pending,
+        }
+    }
+
+    /// Whether it runs, or its result waits to be taken.
+    pub(crate) fn is_pending(&self, now: Stamp) -> bool {
+        match &*self.state() {
+            State::Approved(_) => true,
+            State::Taken => false,
+            _ => !self.deadline.is_reached(now),
+        }
+    }
+
+    /// The session that an approval made, for as long as the result waits to be taken.
+    pub(crate) fn session(&self) -> Option<Arc<Session>> {
+        match &*self.state() {
+            State::Approved(session) => Some(session.clone()),
+            _ => None,
+        }
+    }
+
+    /// Why it came to nothing, once it did.
+    pub(crate) fn failure(&self) -> Option<Arc<LogInError>> {
+        match &*self.state() {
+            State::Over(why) => Some(why.clone()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn cancel(&self) {
+        let mut state = self.state();
+        if !matches!(*state, State::Taken | State::Over(_)) {
+            *state = State::Cancelled;
+        }
+        drop(state);
+        self.watchers.wake();
+    }
+
+    fn is_cancelled(&self) -> bool {
+        matches!(*self.state(), State::Cancelled)
+    }
+
+    /// Ends it unless its result was taken; says whether it did.
+    fn end(&self, why: LogInError) -> bool {
+        let mut state = self.state();
+        let untaken = !matches!(*state, State::Taken);
+        if untaken {
+            *state = State::Over(Arc::new(why));
+        }
+        drop(state);
+        self.watchers.wake();
+        untaken
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that can panic runs under the lock, so what a poisoned one holds is whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attempt").finish_non_exhaustive()
+    }
+}
+
+impl Watched for Arc<Attempt> {
+    fn watchers(&self) -> &Watchers {
+        &self.watchers
+    }
+}
+
+/// An attempt from its start to the moment when nobody asks for it any more.
+async fn run(engine: Arc<Engine>, attempt: Arc<Attempt>, who: Who) {
+    match ring(&engine, who).await {
+        Ok(session) => wait(&engine, &attempt, &session).await,
+        Err(error) => {
+            tracing::debug!(%error, "a login did not start");
+            // Its name stays taken until the deadline, as that of a phone that rings.
+            attempt.end(error);
+        }
+    }
+    let forget = attempt.deadline.after(REMEMBER);
+    tokio::time::sleep_until(engine.rules.clock.instant(attempt.deadline.mono)).await;
+    engine.attempts.free_name(&attempt);
+    attempt.watchers.wake();
+    tokio::time::sleep_until(engine.rules.clock.instant(forget.mono)).await;
+    engine.attempts.by_key.remove(&attempt.key);
+}
+
+/// Has the service ring the phone. The outcome of a failed call is unknown, so it is not repeated,
+/// except after a 404, which says that nothing rang.
+async fn ring(engine: &Arc<Engine>, who: Who) -> Result<Arc<Session>, LogInError> {
+    let user = match who {
+        Who::Known(user) => user,
+        Who::Typed(name) => UserId::from(name),
+    };
+    let token = tokio::time::timeout(STORE, engine.store.token(&user))
+        .await
+        .map_err(|_| LogInError::Store(None))?
+        .map_err(|error| LogInError::Store(Some(error)))?
+        .ok_or(LogInError::NotEnrolled)?;
+    let asked = Authentication {
+        methods: engine.settings.methods,
+        duration: engine.settings.session_duration,
+    };
+    let mut sent = engine.now();
+    let mut answer = engine.client.authenticate_user(&token, &asked).await;
+    if answer.as_ref().is_err_and(|error| error.kind() == ClientErrorKind::NotFound) {
+        // The service lost the user, or never had them: the lookup table is right.
+        engine.client.add_users(std::slice::from_ref(&token)).await.map_err(LogInError::Service)?;
+        sent = engine.now();
+        answer = engine.client.authenticate_user(&token, &asked).await;
+    }
+    let remote = answer.map_err(LogInError::Service)?;
+    let rules = engine.rules.clone();
+    let lifetime = engine.settings.session_lifetime();
+    let session = Session::new(rules, user, asked.methods, remote, sent, lifetime);
+    engine.schedule.set(&session, 0);
+    Ok(session)
+}
+
+/// Waits for the phone, then for the browser; ends at the service what nobody took.
+async fn wait(engine: &Arc<Engine>, attempt: &Arc<Attempt>, session: &Arc<Session>) {
+    let clock = engine.rules.clock;
+    let mut phone = Watch::new(session.clone());
+    let mut browser = Watch::new(attempt.clone());
+    let answered = phone.until(|session| match session.verdict() {
+        Verdict::Allow => Some(true),
+        Verdict::Ended => Some(false),
+        Verdict::Pending | Verdict::Suspended | Verdict::Unavailable => None,
+    });
+    let approved = tokio::select! {
+        answered = answered => Some(answered),
+        () = browser.until(|attempt| attempt.is_cancelled().then_some(())) => None,
+        () = tokio::time::sleep_until(clock.instant(attempt.deadline.mono)) => None,
+    };
+    match approved {
+        Some(true) => {}
+        Some(false) => {
+            attempt.end(LogInError::Refused(session.status()));
+            engine.attempts.free_name(attempt);
+            return;
+        }
+        None => {
+            engine.end_session(session, SessionStatus::Timeout);
+            attempt.end(if attempt.is_cancelled() {
+                LogInError::Busy
+            } else {
+                LogInError::TimedOut
+            });
+            return;
+        }
+    }
+    {
+        let mut state = attempt.state();
+        if matches!(*state, State::Waiting) {
+            *state = State::Approved(session.clone());
+        }
+    }
+    attempt.watchers.wake();
+    engine.attempts.free_name(attempt);
+    let settled = browser.until(|attempt| match &*attempt.state() {
+        State::Taken => Some(true),
+        State::Cancelled => Some(false),
+        _ => None,
+    });
+    let over = phone.until(|session| (session.verdict() == Verdict::Ended).then_some(()));
+    tokio::select! {
+        taken = settled => if taken { return },
+        () = over => {}
+        () = tokio::time::sleep(TAKE_WITHIN) => {}
+    }
+    // A browser that takes it at this very moment wins.
+    if attempt.end(LogInError::TimedOut) {
+        engine.end_session(session, SessionStatus::Timeout);
+    }
+}

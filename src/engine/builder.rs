@@ -1,0 +1,188 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::settings::Settings;
+use super::{Activeconnect, Engine};
+use crate::client::{Client, ClientError, Credentials};
+use crate::protocol::Methods;
+use crate::store::{DynTokenStore, TokenStore};
+
+/// How long a poll may take, as the client has it.
+const POLL_TIMEOUT: Duration = Duration::from_secs(3);
+/// What handling an answer may take on top.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// Configures an [`Activeconnect`]; made by [`Activeconnect::builder`].
+#[derive(Debug)]
+#[must_use]
+pub struct Builder {
+    credentials: Credentials,
+    store: Option<DynTokenStore>,
+    settings: Settings,
+}
+
+impl Builder {
+    pub(super) fn new(credentials: Credentials) -> Self {
+        Self { credentials, store: None, settings: Settings::default() }
+    }
+
+    /// The lookup table. Required.
+    pub fn token_store(mut self, store: impl TokenStore) -> Self {
+        self.store = Some(DynTokenStore::new(store));
+        self
+    }
+
+    /// How often the status of a session in use is polled: 100 ms to 1 h, default 5 s. Shorter
+    /// ends sessions sooner and costs more calls.
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.settings.poll_interval = interval;
+        self
+    }
+
+    /// How long what is known of a session allows without news: up to 24 h, default 15 s. At
+    /// least the poll interval, the 3 s a poll may take, and 1 s.
+    pub fn max_staleness(mut self, limit: Duration) -> Self {
+        self.settings.max_staleness = limit;
+        self
+    }
+
+    /// How long the phone may take to answer: 5 s to 10 min, default 60 s.
+    pub fn attempt_deadline(mut self, deadline: Duration) -> Self {
+        self.settings.attempt_deadline = deadline;
+        self
+    }
+
+    /// How long a session may last: 1 s to 12 h, the default. The service is asked for the same
+    /// where the dialect has it.
+    pub fn session_duration(mut self, duration: Duration) -> Self {
+        self.settings.session_duration = Some(duration);
+        self
+    }
+
+    /// How users shall prove that it is them; by default the service chooses.
+    pub fn methods(mut self, methods: impl IntoIterator<Item = crate::Method>) -> Self {
+        self.settings.methods = methods.into_iter().collect::<Methods>();
+        self
+    }
+
+    /// Where the routes are nested, `/auth` by default; where browsers are sent to log in follows
+    /// from it.
+    pub fn auth_path(mut self, path: impl Into<String>) -> Self {
+        self.settings.auth_path = path.into();
+        self
+    }
+
+    /// The application's page for users who are known but have no token. Without it they get a
+    /// plain 403.
+    pub fn enrolment_page(mut self, path: impl Into<String>) -> Self {
+        self.settings.enrolment_page = Some(path.into());
+        self
+    }
+
+    /// Checks everything and starts the poller on the current runtime.
+    ///
+    /// # Errors
+    ///
+    /// When a number or path is out of range, no token store was given, or there is no runtime.
+    pub fn build(self) -> Result<Activeconnect, BuildError> {
+        self.settings.check()?;
+        let store = self.store.ok_or(BuildError::NoTokenStore)?;
+        let runtime = Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
+        let client =
+            Client::new(self.credentials).map_err(|error| BuildError::Client(Arc::new(error)))?;
+        Ok(Activeconnect::start(Engine::new(client, store, self.settings, runtime)))
+    }
+}
+
+impl Settings {
+    fn check(&self) -> Result<(), BuildError> {
+        let within = |name, value: Duration, least: Duration, most: Duration| {
+            if value < least || value > most {
+                return Err(BuildError::OutOfRange { name, value, least, most });
+            }
+            Ok(())
+        };
+        let (ms, s) = (Duration::from_millis, Duration::from_secs);
+        within("poll_interval", self.poll_interval, ms(100), s(3600))?;
+        within("attempt_deadline", self.attempt_deadline, s(5), s(600))?;
+        if let Some(duration) = self.session_duration {
+            within("session_duration", duration, s(1), s(12 * 3600))?;
+        }
+        // What is known must outlive one poll that fails to come back.
+        let least = self.poll_interval + POLL_TIMEOUT + MARGIN;
+        within("max_staleness", self.max_staleness, least, s(24 * 3600))?;
+        for path in [Some(&self.auth_path), self.enrolment_page.as_ref()].into_iter().flatten() {
+            let plain = path.starts_with('/')
+                && !path.starts_with("//")
+                && path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~".contains(&b));
+            if !plain || (path.ends_with('/') && path == &self.auth_path) {
+                return Err(BuildError::Path { path: path.clone() });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why [`Builder::build`] refused; the message says what to change.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// There is no tokio runtime here.
+    NoRuntime,
+    /// No token store was given.
+    NoTokenStore,
+    /// A number is outside its range.
+    OutOfRange {
+        /// The builder's method.
+        name: &'static str,
+        /// What was given.
+        value: Duration,
+        /// The smallest allowed.
+        least: Duration,
+        /// The largest allowed.
+        most: Duration,
+    },
+    /// A path is no plain absolute path.
+    Path {
+        /// What was given.
+        path: String,
+    },
+    /// The HTTP client cannot be set up.
+    Client(Arc<ClientError>),
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRuntime => f.write_str(
+                "there is no tokio runtime here; call build() in async code or under \
+                 Runtime::enter",
+            ),
+            Self::NoTokenStore => f.write_str("no token store; give one with token_store(…)"),
+            Self::OutOfRange { name, value, least, most } => {
+                write!(f, "{name} is {value:?}; choose {least:?} to {most:?}")?;
+                if *name == "max_staleness" {
+                    f.write_str(" (it must cover poll_interval, the 3 s of a poll, and 1 s)")?;
+                }
+                Ok(())
+            }
+            Self::Path { path } => write!(
+                f,
+                "{path:?} is no plain path; begin with one / and use letters, digits and -._~"
+            ),
+            Self::Client(error) => write!(f, "the HTTP client cannot be set up: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for BuildError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Client(error) => Some(error.as_ref()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The engine: sessions and what is known of them, the poller, login attempts, enrolment.
+
+mod active;
+mod attempts;
+mod builder;
+mod enrolment;
+mod poller;
+mod schedule;
+mod session;
+mod sessions;
+mod settings;
+mod tasks;
+mod watchers;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::request::Parts;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+use self::attempts::Attempts;
+use self::schedule::Schedule;
+use self::session::Rules;
+use self::sessions::Sessions;
+use self::tasks::Tasks;
+use crate::client::{Client, ClientErrorKind, Credentials};
+use crate::clock::{Clock, Stamp};
+use crate::identity::{SessionCredential, UserId};
+use crate::protocol::SessionStatus;
+use crate::store::DynTokenStore;
+
+pub use active::{ActiveSession, SessionGuard};
+pub use attempts::LogInError;
+pub(crate) use attempts::{Attempt, BeginError, Progress, Taken, Who};
+pub use builder::{BuildError, Builder};
+pub use enrolment::EnrolmentError;
+pub(crate) use session::{Activity, Session, SessionWatch};
+pub(crate) use settings::Settings;
+pub(crate) use watchers::Watch;
+
+/// How many polls may be in flight at once.
+const POLLS: usize = 64;
+/// How often, and how far apart, a logout is tried at the service.
+const LOGOUTS: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(4)];
+/// How long the first request after a pause waits for the shared poll.
+const WAKE: Duration = Duration::from_millis(3_500);
+
+/// A handle of the engine: it makes layers and routes, enrols users, logs them in and out.
+///
+/// Cheap to clone; all clones are one engine. The poller stops when the last handle, layer and
+/// service are dropped.
+///
+/// ```no_run
+/// use tower_activeconnect::{Activeconnect, Credentials, MemoryTokenStore};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let ac = Activeconnect::builder(Credentials::from_env()?)
+///     .token_store(MemoryTokenStore::new())
+///     .build()?;
+/// ac.enroll(&"alice".into()).await?;
+/// println!("open on the phone: {}", ac.registration_link(&"alice".into()).await?.expose());
+/// let credential = ac.log_in(&"alice".into()).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Activeconnect {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    running: Arc<Running>,
+    resolver: Option<Box<Resolver>>,
+}
+
+/// Names the user of a request, beside another login.
+type Resolver = dyn Fn(&Parts) -> Option<UserId> + Send + Sync;
+
+/// Ends the engine's tasks with the last handle. The tasks hold the engine, never this.
+struct Running(Arc<Engine>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.tasks.stop();
+    }
+}
+
+/// What the handles share with the engine's own tasks.
+pub(crate) struct Engine {
+    pub(crate) client: Client,
+    pub(crate) store: DynTokenStore,
+    pub(crate) settings: Settings,
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) sessions: Sessions,
+    pub(crate) attempts: Attempts,
+    schedule: Schedule,
+    polls: Semaphore,
+    tasks: Tasks,
+}
+
+/// Where a logout took effect. It always does here, at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LoggedOut {
+    /// Here and at the service.
+    Everywhere,
+    /// Here; the service has not confirmed. The session ends there by its own expiry at the
+    /// latest.
+    HereOnly,
+}
+
+impl Activeconnect {
+    /// Begins to configure an engine for these credentials.
+    pub fn builder(credentials: Credentials) -> Builder {
+        Builder::new(credentials)
+    }
+
+    fn start(engine: Engine) -> Self {
+        let engine = Arc::new(engine);
+        engine.tasks.spawn(poller::run(engine.clone()));
+        Self { inner: Arc::new(Inner { running: Arc::new(Running(engine)), resolver: None }) }
+    }
+
+    /// A handle of the same engine for use beside another login, whose user `resolve` finds in
+    /// the request. Its layer lets a request in when the credential it bears names a live session
+    /// *of that user*; its login route ignores typed names and rings that user's phone.
+    ///
+    /// ```no_run
+    /// # use tower_activeconnect::{Activeconnect, UserId};
+    /// # use http::request::Parts;
+    /// # #[derive(Clone)] struct AppUser { id: String }
+    /// # fn example(ac: Activeconnect) {
+    /// let ac = ac.resolve_user(|parts: &Parts| {
+    ///     parts.extensions.get::<AppUser>().map(|user| UserId::from(&user.id))
+    /// });
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn resolve_user(
+        &self,
+        resolve: impl Fn(&Parts) -> Option<UserId> + Send + Sync + 'static,
+    ) -> Self {
+        let running = self.inner.running.clone();
+        Self { inner: Arc::new(Inner { running, resolver: Some(Box::new(resolve)) }) }
+    }
+
+    /// Rings the user's phone, waits for the answer, and gives the credential of the session. For
+    /// callers that are their own browser: command lines, examples, tests.
+    ///
+    /// Dropping the future cancels the attempt, at the service too.
+    ///
+    /// # Errors
+    ///
+    /// When the user is not enrolled or has no phone, declines, or does not answer in time; and
+    /// when another login of that user is waiting.
+    pub async fn log_in(&self, user: &UserId) -> Result<SessionCredential, Arc<LogInError>> {
+        let engine = self.engine();
+        let begun = engine.begin_attempt(Who::Known(user.clone()), String::new(), None);
+        let (_, attempt) = begun.map_err(|error| match error {
+            BeginError::Busy(_) => LogInError::Busy,
+            BeginError::NoRandomness => LogInError::NoRandomness,
+        })?;
+        let attempt = CancelOnDrop(attempt);
+        let mut watch = Watch::new(attempt.0.clone());
+        watch
+            .until(|attempt| match engine.take(attempt, Some(user)) {
+                Some(taken) => Some(Ok(taken.credential)),
+                None => attempt.failure().map(Err),
+            })
+            .await
+    }
+
+    /// Ends a session: here at once, then at the service, with a few tries that go on even if
+    /// this future is dropped.
+    pub async fn log_out(&self, session: &ActiveSession) -> LoggedOut {
+        self.engine().log_out(session.session()).await
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.inner.running.0
+    }
+
+    pub(crate) fn has_resolver(&self) -> bool {
+        self.inner.resolver.is_some()
+    }
+
+    /// The user that the other login names; `None` without one.
+    pub(crate) fn resolve(&self, parts: &Parts) -> Option<UserId> {
+        self.inner.resolver.as_ref().and_then(|resolve| resolve(parts))
+    }
+}
+
+impl fmt::Debug for Activeconnect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Activeconnect").finish_non_exhaustive()
+    }
+}
+
+struct CancelOnDrop(Arc<Attempt>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+impl Engine {
+    fn new(client: Client, store: DynTokenStore, settings: Settings, runtime: Handle) -> Self {
+        let rules = Rules { clock: Clock::new(), max_staleness: settings.max_staleness };
+        Self {
+            client,
+            store,
+            settings,
+            rules: Arc::new(rules),
+            sessions: Sessions::new(),
+            attempts: Attempts::new(),
+            schedule: Schedule::default(),
+            polls: Semaphore::new(POLLS),
+            tasks: Tasks::new(runtime),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Stamp {
+        self.rules.clock.now()
+    }
+
+    /// Waits until a session that nobody used for a while is known afresh: for one poll that all
+    /// who wait share, at most 3.5 s.
+    pub(crate) async fn wake(&self, session: &Arc<Session>) {
+        let mut watch = Watch::new(session.clone());
+        if session.unpark() {
+            session.hurry();
+            self.schedule.set(session, 0);
+        }
+        let running =
+            watch.until(|session| (session.activity() == Activity::Running).then_some(()));
+        // Too late is not an error here: the verdict is then what it is without news.
+        tokio::time::timeout(WAKE, running).await.ok();
+    }
+
+    /// Ends a session here, and sees to it that it ends at the service.
+    pub(crate) fn end_session(self: &Arc<Self>, session: &Arc<Session>, status: SessionStatus) {
+        if session.end(status) {
+            self.end_remotely(session);
+        }
+    }
+
+    pub(crate) async fn log_out(self: &Arc<Self>, session: &Arc<Session>) -> LoggedOut {
+        if !session.end(SessionStatus::Closed) {
+            return LoggedOut::Everywhere;
+        }
+        match self.end_remotely(session).await {
+            Ok(()) => LoggedOut::Everywhere,
+            Err(_) => LoggedOut::HereOnly,
+        }
+    }
+
+    /// Logs out at the service in a task of the engine; the receiver hears of success.
+    fn end_remotely(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+    ) -> tokio::sync::oneshot::Receiver<()> {
+        let (done, receiver) = tokio::sync::oneshot::channel();
+        let (engine, session) = (self.clone(), session.clone());
+        self.tasks.spawn(async move {
+            for pause in LOGOUTS {
+                tokio::time::sleep(pause).await;
+                match engine.client.logout(&session.remote).await {
+                    Ok(()) => {
+                        done.send(()).ok();
+                        return;
+                    }
+                    Err(error) => match error.kind() {
+                        // It is over there already.
+                        ClientErrorKind::Declined | ClientErrorKind::NotFound => {
+                            done.send(()).ok();
+                            return;
+                        }
+                        _ => tracing::debug!(%error, "a logout did not reach the service"),
+                    },
+                }
+            }
+            tracing::warn!("the service did not confirm a logout");
+        });
+        receiver
+    }
+}

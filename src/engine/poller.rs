@@ -1,0 +1,129 @@
+//! Keeps what is known of sessions fresh: one task that looks at each session when it is due and
+//! spawns a poll if one is wanted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Engine;
+use super::session::{Activity, Session};
+use super::watchers::Watched as _;
+use crate::clock::Stamp;
+use crate::protocol::SessionStatus;
+use crate::verdict::{Said, Standing, Verdict};
+
+/// How often a login that waits for the phone is looked at.
+const PENDING: Duration = Duration::from_secs(1);
+/// How long after its last use a session is still polled.
+const KEEP: Duration = Duration::from_secs(60);
+/// How long an ended session's status is told.
+const TOMBSTONE: Duration = Duration::from_secs(300);
+/// How often what nobody asks for any more is swept out.
+const SWEEP: Duration = Duration::from_secs(60);
+
+pub(super) async fn run(engine: Arc<Engine>) {
+    let mut sweep = tokio::time::interval(SWEEP);
+    loop {
+        let now = engine.now();
+        let next = loop {
+            match engine.schedule.pop(now.mono) {
+                Ok(session) => look(&engine, &session, now),
+                Err(next) => break next,
+            }
+        };
+        let wait = async {
+            match next {
+                Some(at) => tokio::time::sleep_until(engine.rules.clock.instant(at)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = wait => {}
+            () = engine.schedule.earlier() => {}
+            _ = sweep.tick() => sweep_out(&engine),
+        }
+    }
+}
+
+/// What is to be done about a session at this moment.
+fn look(engine: &Arc<Engine>, session: &Arc<Session>, now: Stamp) {
+    let verdict = session.verdict_at(now);
+    if verdict == Verdict::Ended {
+        expire(engine, session);
+        return;
+    }
+    if verdict == Verdict::Unavailable {
+        // Nothing was stated, but time went by: guards must hold.
+        session.watchers().wake();
+    }
+    let keeps_running = verdict == Verdict::Pending || session.activity() == Activity::Waking;
+    if !keeps_running && session.park(now, KEEP) {
+        return;
+    }
+    if let Some(sequence) = session.begin_poll(now) {
+        let (engine_, session_) = (engine.clone(), session.clone());
+        let flight =
+            Flight { engine: engine_, session: session_, sequence, sent: now, said: Said::Nothing };
+        engine.tasks.spawn(flight.fly());
+    }
+    engine.schedule.set(session, session.next_look(now));
+}
+
+/// A session over its lifetime ends here and at the service.
+fn expire(engine: &Arc<Engine>, session: &Arc<Session>) {
+    if session.end(SessionStatus::Closed) {
+        tracing::debug!("session expired");
+        engine.end_remotely(session);
+    }
+}
+
+fn sweep_out(engine: &Arc<Engine>) {
+    let now = engine.now();
+    engine.sessions.retain(|session| {
+        if session.verdict_at(now) == Verdict::Ended {
+            expire(engine, session);
+        }
+        !session.is_over_for(now, TOMBSTONE)
+    });
+}
+
+/// One poll, from its beginning to its end, which comes whatever happens to it in between: dropped
+/// or panicking, it has said nothing, and the next one is due.
+struct Flight {
+    engine: Arc<Engine>,
+    session: Arc<Session>,
+    sequence: u64,
+    sent: Stamp,
+    said: Said,
+}
+
+impl Flight {
+    async fn fly(mut self) {
+        let Ok(_permit) = self.engine.polls.acquire().await else { return };
+        self.sent = self.engine.now();
+        match self.engine.client.status(&self.session.remote).await {
+            Ok(reading) => self.said = Said::Answer(reading),
+            Err(error) => tracing::debug!(%error, "a poll said nothing"),
+        }
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let interval = self.engine.settings.poll_interval;
+        self.session.end_poll(self.sequence, self.sent, self.said, |standing| match standing {
+            Standing::Pending => PENDING,
+            _ => shortened(interval),
+        });
+        if self.session.verdict() != Verdict::Ended {
+            let now = self.engine.now();
+            self.engine.schedule.set(&self.session, self.session.next_look(now));
+        }
+    }
+}
+
+/// Between 0.8 and 1.0 of the interval: many sessions begun together drift apart, and none is
+/// polled later than promised.
+fn shortened(interval: Duration) -> Duration {
+    let random = getrandom::u32().map_or(0.0, |number| f64::from(number) / f64::from(u32::MAX));
+    interval.mul_f64(1.0 - 0.2 * random)
+}

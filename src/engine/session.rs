@@ -1,0 +1,263 @@
+use std::fmt;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::watchers::{Watch, Watched, Watchers};
+use crate::client::RemoteSession;
+use crate::clock::{Clock, Stamp, millis};
+use crate::identity::UserId;
+use crate::protocol::{Methods, SessionStatus};
+use crate::verdict::{Knowledge, Machine, Said, Standing, Verdict, verdict};
+
+/// What judging a session takes beside the session itself; one for all of an engine's sessions.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    pub(crate) clock: Clock,
+    pub(crate) max_staleness: Duration,
+}
+
+/// One remote session and what is known of it.
+///
+/// The few numbers that a verdict needs are atomics, written under the lock of `polling` and read
+/// without any: the gate takes no lock here.
+pub(crate) struct Session {
+    pub(crate) user: UserId,
+    pub(crate) methods: Methods,
+    pub(crate) remote: RemoteSession,
+    pub(crate) expires: Stamp,
+    rules: Arc<Rules>,
+    standing: AtomicU8,
+    good_mono: AtomicU64,
+    good_wall: AtomicU64,
+    activity: AtomicU8,
+    used: AtomicU64,
+    /// When the poller looks at it next; a later entry of the schedule makes an earlier one void.
+    pub(crate) due: AtomicU64,
+    polling: Mutex<Polling>,
+    watchers: Watchers,
+}
+
+struct Polling {
+    machine: Machine,
+    sequence: u64,
+    in_flight: bool,
+    next: u64,
+    changed: Stamp,
+}
+
+/// Whether the poller keeps a session's status fresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Activity {
+    /// It does.
+    Running,
+    /// It does not; nobody used the session for a while.
+    Parked,
+    /// It begins again; the first poll is not back yet.
+    Waking,
+}
+
+impl Session {
+    pub(crate) fn new(
+        rules: Arc<Rules>,
+        user: UserId,
+        methods: Methods,
+        remote: RemoteSession,
+        asked: Stamp,
+        lifetime: Duration,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            user,
+            methods,
+            remote,
+            expires: asked.after(lifetime),
+            rules,
+            standing: AtomicU8::new(Standing::Pending as u8),
+            good_mono: AtomicU64::new(asked.mono),
+            good_wall: AtomicU64::new(asked.wall),
+            activity: AtomicU8::new(Activity::Running as u8),
+            used: AtomicU64::new(asked.mono),
+            due: AtomicU64::new(u64::MAX),
+            polling: Mutex::new(Polling {
+                machine: Machine::new(asked),
+                sequence: 0,
+                in_flight: false,
+                next: 0,
+                changed: asked,
+            }),
+            watchers: Watchers::default(),
+        })
+    }
+
+    /// What is known at this moment.
+    pub(crate) fn verdict(&self) -> Verdict {
+        self.verdict_at(self.rules.clock.now())
+    }
+
+    pub(crate) fn verdict_at(&self, now: Stamp) -> Verdict {
+        // A writer that allows stores the times first, one that forbids stores them last: whoever
+        // reads the standing first never sees new freshness under an old `Active`, except as if
+        // it had read a moment earlier. Times torn apart look older, never fresher.
+        let standing = Standing::from_u8(self.standing.load(Ordering::Acquire));
+        let good = Stamp {
+            mono: self.good_mono.load(Ordering::Acquire),
+            wall: self.good_wall.load(Ordering::Acquire),
+        };
+        verdict(&Knowledge { standing, good, expires: self.expires }, now, self.rules.max_staleness)
+    }
+
+    /// The last status that was stated, whatever its age.
+    pub(crate) fn status(&self) -> SessionStatus {
+        self.polling().machine.status()
+    }
+
+    /// When the status last changed.
+    pub(crate) fn changed(&self) -> Stamp {
+        self.polling().changed
+    }
+
+    /// Notes a use and says whether the status is being kept fresh.
+    pub(crate) fn touch(&self) -> Activity {
+        self.used.store(self.rules.clock.now().mono, Ordering::SeqCst);
+        self.activity()
+    }
+
+    pub(crate) fn activity(&self) -> Activity {
+        match self.activity.load(Ordering::SeqCst) {
+            0 => Activity::Running,
+            1 => Activity::Parked,
+            _ => Activity::Waking,
+        }
+    }
+
+    /// Leaves the park; false if it was not parked.
+    pub(crate) fn unpark(&self) -> bool {
+        self.activity
+            .compare_exchange(
+                Activity::Parked as u8,
+                Activity::Waking as u8,
+                Ordering::SeqCst,
+                Ordering::SeqCst,
+            )
+            .is_ok()
+    }
+
+    /// Parks unless the session is live or was used within `keep`.
+    pub(crate) fn park(&self, now: Stamp, keep: Duration) -> bool {
+        if self.is_wanted(now, keep) {
+            return false;
+        }
+        self.activity.store(Activity::Parked as u8, Ordering::SeqCst);
+        // Whoever came since has either seen it parked, and unparks it, or is seen here.
+        !(self.is_wanted(now, keep) && self.unpark())
+    }
+
+    fn is_wanted(&self, now: Stamp, keep: Duration) -> bool {
+        let used = self.used.load(Ordering::SeqCst);
+        self.watchers.count() > 0 || now.mono.saturating_sub(used) < millis(keep)
+    }
+
+    /// Begins a poll if none is in flight and one is due.
+    pub(crate) fn begin_poll(&self, now: Stamp) -> Option<u64> {
+        let mut polling = self.polling();
+        if polling.in_flight || now.mono < polling.next {
+            return None;
+        }
+        polling.in_flight = true;
+        polling.sequence += 1;
+        Some(polling.sequence)
+    }
+
+    /// Ends poll `sequence`, sent at `sent`; the next is due as long after as `pause` says.
+    pub(crate) fn end_poll(
+        &self,
+        sequence: u64,
+        sent: Stamp,
+        said: Said,
+        pause: impl FnOnce(Standing) -> Duration,
+    ) {
+        let mut polling = self.polling();
+        polling.in_flight = false;
+        self.change(&mut polling, |machine| machine.apply(sequence, sent, said));
+        polling.next = sent.mono.saturating_add(millis(pause(polling.machine.standing())));
+        let (waking, running) = (Activity::Waking as u8, Activity::Running as u8);
+        self.activity.compare_exchange(waking, running, Ordering::SeqCst, Ordering::SeqCst).ok();
+        drop(polling);
+        self.watchers.wake();
+    }
+
+    /// When the poller has to look again: at the next poll, the moment the knowledge grows too
+    /// old, or the end of the session's life, whichever comes first. A poll in flight looks again
+    /// by itself when it ends.
+    pub(crate) fn next_look(&self, now: Stamp) -> u64 {
+        let polling = self.polling();
+        let next = if polling.in_flight { u64::MAX } else { polling.next };
+        let stale = polling.machine.good().mono.saturating_add(millis(self.rules.max_staleness));
+        let stale = if stale > now.mono { stale } else { u64::MAX };
+        next.min(stale).min(self.expires.mono)
+    }
+
+    /// The next look is at once.
+    pub(crate) fn hurry(&self) {
+        self.polling().next = 0;
+    }
+
+    /// Ends the session here; false if it was over already.
+    pub(crate) fn end(&self, status: SessionStatus) -> bool {
+        let mut polling = self.polling();
+        let was_over = polling.machine.standing() == Standing::Ended;
+        self.change(&mut polling, |machine| machine.end(status));
+        drop(polling);
+        self.watchers.wake();
+        !was_over
+    }
+
+    fn change(&self, polling: &mut Polling, change: impl FnOnce(&mut Machine)) {
+        let before = (polling.machine.standing(), polling.machine.status());
+        change(&mut polling.machine);
+        let (standing, status) = (polling.machine.standing(), polling.machine.status());
+        if before != (standing, status) {
+            polling.changed = self.rules.clock.now();
+            tracing::debug!(%status, ?standing, "session changed");
+        }
+        let good = polling.machine.good();
+        let publish_times = || {
+            self.good_mono.store(good.mono, Ordering::Release);
+            self.good_wall.store(good.wall, Ordering::Release);
+        };
+        if standing == Standing::Active {
+            publish_times();
+            self.standing.store(standing as u8, Ordering::Release);
+        } else {
+            self.standing.store(standing as u8, Ordering::Release);
+            publish_times();
+        }
+    }
+
+    /// Whether nothing decided on this session can change any more for `keep`.
+    pub(crate) fn is_over_for(&self, now: Stamp, keep: Duration) -> bool {
+        let polling = self.polling();
+        polling.machine.standing() == Standing::Ended && polling.changed.after(keep).is_reached(now)
+    }
+
+    fn polling(&self) -> MutexGuard<'_, Polling> {
+        // Nothing that can panic runs under the lock, so what a poisoned one holds is whole.
+        self.polling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("verdict", &self.verdict()).finish_non_exhaustive()
+    }
+}
+
+impl Watched for Arc<Session> {
+    fn watchers(&self) -> &Watchers {
+        &self.watchers
+    }
+}
+
+/// Keeps a session live and learns of its changes.
+pub(crate) type SessionWatch = Watch<Arc<Session>>;

@@ -1,0 +1,38 @@
+use std::time::Duration;
+
+use crate::protocol::Methods;
+
+/// The longest a session may live here, whatever the service says.
+const LONGEST: Duration = Duration::from_secs(12 * 3600);
+
+/// What the builder was told, or the defaults of the design.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) poll_interval: Duration,
+    pub(crate) max_staleness: Duration,
+    pub(crate) attempt_deadline: Duration,
+    pub(crate) session_duration: Option<Duration>,
+    pub(crate) methods: Methods,
+    pub(crate) auth_path: String,
+    pub(crate) enrolment_page: Option<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            poll_interval: Duration::from_secs(5),
+            max_staleness: Duration::from_secs(15),
+            attempt_deadline: Duration::from_secs(60),
+            session_duration: None,
+            methods: Methods::default(),
+            auth_path: "/auth".to_owned(),
+            enrolment_page: None,
+        }
+    }
+}
+
+impl Settings {
+    pub(crate) fn session_lifetime(&self) -> Duration {
+        self.session_duration.unwrap_or(LONGEST)
+    }
+}

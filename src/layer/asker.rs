@@ -1,0 +1,124 @@
+//! In which tongue a client wants to be turned away.
+
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Uri};
+
+/// Who asks: what is needed to answer when the request itself is gone.
+#[derive(Clone, Debug)]
+pub(crate) struct Asker {
+    pub(crate) tongue: Tongue,
+    /// The answer must have no body.
+    pub(crate) is_head: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Tongue {
+    /// gRPC or grpc-web, with the request's content type.
+    Grpc(HeaderValue),
+    /// A browser loads this page.
+    Page(Uri),
+    /// A browser sends a form.
+    Form,
+    /// A script or another program.
+    Api,
+}
+
+impl Asker {
+    pub(crate) fn of(method: &Method, uri: &Uri, headers: &HeaderMap) -> Self {
+        let reads = method == Method::GET || method == Method::HEAD;
+        let content_type = headers.get(CONTENT_TYPE);
+        let grpc = content_type.filter(|value| value.as_bytes().starts_with(b"application/grpc"));
+        let tongue = if let Some(content_type) = grpc {
+            Tongue::Grpc(content_type.clone())
+        } else if !is_navigation(reads, headers) {
+            Tongue::Api
+        } else if reads {
+            Tongue::Page(uri.clone())
+        } else {
+            Tongue::Form
+        };
+        Self { tongue, is_head: method == Method::HEAD }
+    }
+}
+
+/// `Sec-Fetch-Mode: navigate`; from clients without `Sec-Fetch-*`, a GET or HEAD that prefers
+/// HTML.
+fn is_navigation(reads: bool, headers: &HeaderMap) -> bool {
+    if let Some(mode) = headers.get("sec-fetch-mode") {
+        return mode == "navigate";
+    }
+    let has_fetch_metadata = ["sec-fetch-site", "sec-fetch-dest", "sec-fetch-user"]
+        .iter()
+        .any(|name| headers.contains_key(*name));
+    reads && !has_fetch_metadata && prefers_html(headers)
+}
+
+fn prefers_html(headers: &HeaderMap) -> bool {
+    let (mut html, mut json) = (0, 0);
+    for value in headers.get_all(ACCEPT) {
+        for range in value.to_str().unwrap_or_default().split(',') {
+            let mut parts = range.split(';').map(str::trim);
+            let media_type = parts.next().unwrap_or_default().to_ascii_lowercase();
+            let quality = quality(parts);
+            match media_type.as_str() {
+                "text/html" | "application/xhtml+xml" => html = html.max(quality),
+                "application/json" | "application/problem+json" => json = json.max(quality),
+                _ => {}
+            }
+        }
+    }
+    html > 0 && html >= json
+}
+
+/// The `q` of a media range in thousandths (RFC 9110, 12.4.2).
+fn quality<'a>(mut parameters: impl Iterator<Item = &'a str>) -> u16 {
+    let weight = parameters.find_map(|parameter| {
+        parameter.strip_prefix("q=").or_else(|| parameter.strip_prefix("Q="))
+    });
+    let Some(weight) = weight else { return 1000 };
+    let (whole, fraction) = weight.split_once('.').unwrap_or((weight, ""));
+    let thousandths = format!("{whole}{fraction:0<3.3}");
+    thousandths.parse().map_or(0, |quality: u16| quality.min(1000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tongue(method: Method, headers: &[(&'static str, &'static str)]) -> &'static str {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        match Asker::of(&method, &Uri::from_static("/page"), &map).tongue {
+            Tongue::Grpc(_) => "grpc",
+            Tongue::Page(_) => "page",
+            Tongue::Form => "form",
+            Tongue::Api => "api",
+        }
+    }
+
+    #[test]
+    fn each_is_answered_in_its_tongue() {
+        let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+        for (method, headers, expected) in [
+            (Method::GET, vec![("accept", browser)], "page"),
+            (Method::HEAD, vec![("accept", browser)], "page"),
+            (Method::POST, vec![("accept", browser)], "api"),
+            (Method::POST, vec![("sec-fetch-mode", "navigate")], "form"),
+            (Method::GET, vec![("sec-fetch-mode", "navigate")], "page"),
+            (Method::GET, vec![("accept", browser), ("sec-fetch-mode", "cors")], "api"),
+            (Method::GET, vec![("accept", browser), ("sec-fetch-site", "same-origin")], "api"),
+            (Method::GET, vec![("accept", "*/*")], "api"),
+            (Method::GET, vec![], "api"),
+            (Method::GET, vec![("accept", "application/json, text/html;q=0.9")], "api"),
+            (Method::GET, vec![("accept", "application/json;q=0.5, text/html;q=0.9")], "page"),
+            (Method::GET, vec![("accept", "text/html;q=0")], "api"),
+            (Method::POST, vec![("content-type", "application/grpc")], "grpc"),
+            (Method::POST, vec![("content-type", "application/grpc-web+proto")], "grpc"),
+            (Method::GET, vec![("accept", browser), ("content-type", "application/grpc")], "grpc"),
+        ] {
+            assert_eq!(tongue(method, &headers), expected, "{headers:?}");
+        }
+    }
+}

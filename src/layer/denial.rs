@@ -1,0 +1,181 @@
+//! Answers to those who are turned away, each in its own tongue.
+
+use bytes::Bytes;
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use http::{HeaderName, HeaderValue, Response, StatusCode, Uri};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use problem_details::ProblemDetails;
+use serde::Serialize;
+
+use super::asker::{Asker, Tongue};
+use crate::engine::Settings;
+use crate::verdict::Denial;
+
+/// What stands for itself in the value of a query parameter; `/` for readability.
+const QUERY_VALUE: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+/// The same in a `grpc-message` (gRPC over HTTP/2, "Responses").
+const GRPC_MESSAGE: &AsciiSet = &percent_encoding::CONTROLS.add(b'%');
+/// `next` longer than this is not worth keeping.
+const NEXT_LIMIT: usize = 2 * 1024;
+
+/// The extension member of our problem details: the denial's own word, for programs.
+#[derive(Serialize)]
+struct Extension {
+    denial: &'static str,
+}
+
+/// The answer to a request that is turned away. `presence`: another login is in charge of who the
+/// user is.
+pub(crate) fn answer(
+    denial: Denial,
+    asker: &Asker,
+    settings: &Settings,
+    presence: bool,
+) -> Response<Bytes> {
+    tracing::debug!(%denial, "turned away");
+    let mut response = match &asker.tongue {
+        Tongue::Grpc(content_type) => grpc(denial, content_type),
+        Tongue::Page(uri) => page(denial, uri, settings, presence),
+        Tongue::Form => html(denial, settings),
+        Tongue::Api => problem(denial),
+    };
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if response.status() == StatusCode::UNAUTHORIZED {
+        let challenge = format!("Activeconnect login=\"{}/login\"", settings.auth_path);
+        insert(&mut response, WWW_AUTHENTICATE, &challenge);
+    }
+    if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+        let seconds = settings.poll_interval.as_secs().max(1).to_string();
+        insert(&mut response, RETRY_AFTER, &seconds);
+    }
+    if asker.is_head {
+        *response.body_mut() = Bytes::new();
+    }
+    // For layers outside, which see only a status.
+    response.extensions_mut().insert(denial);
+    response
+}
+
+const fn status(denial: Denial) -> StatusCode {
+    match denial {
+        Denial::NoIdentity | Denial::NoSession | Denial::Ended | Denial::Pending => {
+            StatusCode::UNAUTHORIZED
+        }
+        Denial::NoToken | Denial::Suspended | Denial::StepUp => StatusCode::FORBIDDEN,
+        Denial::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// `UNAUTHENTICATED`, `PERMISSION_DENIED` or `UNAVAILABLE`.
+pub(crate) const fn grpc_code(denial: Denial) -> &'static str {
+    match denial {
+        Denial::NoIdentity
+        | Denial::NoSession
+        | Denial::Ended
+        | Denial::Pending
+        | Denial::Suspended => "16",
+        Denial::NoToken | Denial::StepUp => "7",
+        Denial::Unavailable => "14",
+    }
+}
+
+/// Trailers-only: HTTP 200, the status in the headers, no body.
+fn grpc(denial: Denial, content_type: &HeaderValue) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    response.headers_mut().insert(CONTENT_TYPE, content_type.clone());
+    for (name, value) in grpc_status(denial) {
+        response.headers_mut().insert(name, value);
+    }
+    response
+}
+
+/// What gRPC is told, as headers or as trailers.
+pub(crate) fn grpc_status(denial: Denial) -> [(HeaderName, HeaderValue); 2] {
+    let message = denial.to_string();
+    let message = utf8_percent_encode(&message, GRPC_MESSAGE).to_string();
+    let message = HeaderValue::try_from(message).unwrap_or(HeaderValue::from_static(""));
+    [
+        (HeaderName::from_static("grpc-status"), HeaderValue::from_static(grpc_code(denial))),
+        (HeaderName::from_static("grpc-message"), message),
+    ]
+}
+
+/// A page load goes where the user can do something about it.
+fn page(denial: Denial, uri: &Uri, settings: &Settings, presence: bool) -> Response<Bytes> {
+    let page = match denial {
+        // Who the user is, is the other login's business.
+        Denial::NoIdentity if presence => None,
+        Denial::NoIdentity | Denial::NoSession | Denial::Ended => Some("login"),
+        Denial::Pending => Some("waiting"),
+        Denial::Suspended => Some("locked"),
+        Denial::StepUp => Some("confirm"),
+        Denial::NoToken | Denial::Unavailable => None,
+    };
+    let location = match (page, denial, &settings.enrolment_page) {
+        (Some("waiting"), _, _) => format!("{}/waiting", settings.auth_path),
+        (Some(page), _, _) => format!("{}/{page}{}", settings.auth_path, next(uri)),
+        (None, Denial::NoToken, Some(enrolment)) => enrolment.clone(),
+        (None, _, _) => return html(denial, settings),
+    };
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    insert(&mut response, LOCATION, &location);
+    response
+}
+
+/// `?next=…` with the page that was asked for: path and query only.
+fn next(uri: &Uri) -> String {
+    let Some(wanted) = uri.path_and_query().map(http::uri::PathAndQuery::as_str) else {
+        return String::new();
+    };
+    if wanted == "/" || wanted.len() > NEXT_LIMIT {
+        return String::new();
+    }
+    format!("?next={}", utf8_percent_encode(wanted, QUERY_VALUE))
+}
+
+fn html(denial: Denial, settings: &Settings) -> Response<Bytes> {
+    let status = status(denial);
+    let login = match denial {
+        Denial::NoSession | Denial::Ended | Denial::Pending => {
+            format!("<p><a href=\"{}/login\">Log in</a></p>", settings.auth_path)
+        }
+        _ => String::new(),
+    };
+    // Nothing in here comes from the request.
+    let body = format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{status}</title>\
+         <h1>{status}</h1><p>This page cannot be shown: {denial}.</p>{login}</html>"
+    );
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'"));
+    response
+}
+
+/// RFC 9457.
+pub(crate) fn problem(denial: Denial) -> Response<Bytes> {
+    let details = ProblemDetails::from_status_code(status(denial))
+        .with_detail(denial.to_string())
+        .with_extensions(Extension { denial: denial.name() });
+    let body = serde_json::to_vec(&details).unwrap_or_default();
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = status(denial);
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    response
+}
+
+fn insert(response: &mut Response<Bytes>, name: HeaderName, value: &str) {
+    // The builder lets only plain paths in, and the rest is encoded: this never fails.
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}

@@ -1,0 +1,143 @@
+//! Where a stream may be cut without leaving half of something.
+
+/// What a body consists of.
+pub(super) enum Framing {
+    /// Server-sent events.
+    Sse(SseFraming),
+    /// Server-sent events under a content encoding: nothing can be added.
+    EncodedSse,
+    /// gRPC messages.
+    Grpc(GrpcFraming),
+    /// Bytes, whose end says that they are whole.
+    Other,
+}
+
+impl Framing {
+    pub(super) fn passes(&mut self, data: &[u8]) {
+        match self {
+            Self::Sse(sse) => sse.passes(data),
+            Self::Grpc(grpc) => grpc.passes(data),
+            Self::EncodedSse | Self::Other => {}
+        }
+    }
+}
+
+/// Follows lines: an event is over at an empty one.
+#[derive(Debug)]
+pub(super) struct SseFraming {
+    line_is_empty: bool,
+    after_cr: bool,
+    between: bool,
+}
+
+impl Default for SseFraming {
+    fn default() -> Self {
+        Self { line_is_empty: true, after_cr: false, between: true }
+    }
+}
+
+impl SseFraming {
+    fn passes(&mut self, data: &[u8]) {
+        for byte in data {
+            let ends_line = *byte == b'\r' || (*byte == b'\n' && !self.after_cr);
+            if ends_line {
+                self.between = self.line_is_empty;
+                self.line_is_empty = true;
+            } else if *byte != b'\n' {
+                self.line_is_empty = false;
+                self.between = false;
+            }
+            self.after_cr = *byte == b'\r';
+        }
+    }
+
+    pub(super) fn is_between_events(&self) -> bool {
+        self.between
+    }
+}
+
+/// Follows the five bytes before each message: a flag and the length (gRPC over HTTP/2,
+/// "Length-Prefixed-Message").
+#[derive(Debug, Default)]
+pub(super) struct GrpcFraming {
+    prefix: [u8; 4],
+    prefix_bytes: usize,
+    left: usize,
+}
+
+impl GrpcFraming {
+    fn passes(&mut self, mut data: &[u8]) {
+        while !data.is_empty() {
+            if self.left > 0 {
+                let taken = self.left.min(data.len());
+                self.left -= taken;
+                data = &data[taken..];
+            } else {
+                if self.prefix_bytes > 0 {
+                    self.prefix[self.prefix_bytes - 1] = data[0];
+                }
+                self.prefix_bytes += 1;
+                data = &data[1..];
+                if self.prefix_bytes == 5 {
+                    self.prefix_bytes = 0;
+                    self.left = u32::from_be_bytes(self.prefix) as usize;
+                }
+            }
+        }
+    }
+
+    pub(super) fn is_between_messages(&self) -> bool {
+        self.prefix_bytes == 0 && self.left == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sse_is_cut_between_events_only() {
+        for (text, between) in [
+            ("", true),
+            ("data: a\n\n", true),
+            ("data: a\r\n\r\n", true),
+            ("data: a\r\r", true),
+            ("\n", true),
+            (": keep alive\n\n", true),
+            ("data: a", false),
+            ("data: a\n", false),
+            ("data: a\r\n", false),
+            ("data: a\n\nd", false),
+            ("data: a\n\nevent: b\n", false),
+        ] {
+            // However the bytes are cut into frames.
+            for cut in 0..=text.len() {
+                let mut sse = SseFraming::default();
+                sse.passes(&text.as_bytes()[..cut]);
+                sse.passes(&text.as_bytes()[cut..]);
+                assert_eq!(sse.is_between_events(), between, "{text:?} cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn grpc_is_cut_between_messages_only() {
+        let mut wire = Vec::new();
+        let mut ends = vec![0];
+        for length in [0_u32, 1, 300, 0, 70_000] {
+            wire.push(0);
+            wire.extend(length.to_be_bytes());
+            wire.extend(std::iter::repeat_n(7, length as usize));
+            ends.push(wire.len());
+        }
+        for step in [1, 2, 5, 7, 1000, wire.len()] {
+            let mut grpc = GrpcFraming::default();
+            let mut passed = 0;
+            for frame in wire.chunks(step) {
+                grpc.passes(frame);
+                passed += frame.len();
+                assert_eq!(grpc.is_between_messages(), ends.contains(&passed), "{passed}");
+            }
+        }
+    }
+}

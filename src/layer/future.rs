@@ -1,0 +1,213 @@
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, HeaderValue};
+use http::{Request, Response};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tokio::time::{Sleep, sleep};
+use tower_service::Service;
+
+use super::asker::Asker;
+use super::body::{BoxError, GateBody};
+use super::gate::{Decision, Gate};
+use super::reaction::{GRACE, HOLD_LIMIT, Reaction};
+use super::service::admit;
+use crate::engine::SessionWatch;
+use crate::verdict::Denial;
+
+pin_project! {
+    /// The future of [`ActiveconnectService`](super::ActiveconnectService).
+    #[must_use = "futures do nothing unless polled"]
+    pub struct GateFuture<S, ReqBody>
+    where
+        S: Service<Request<ReqBody>>,
+    {
+        gate: Arc<Gate>,
+        asker: Asker,
+        #[pin]
+        state: State<S, Request<ReqBody>, S::Future, S::Response>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<S, R, F, A> {
+        /// Turned away.
+        Denied { denial: Denial },
+        /// Something has to be asked first; the service that is ready waits here, permit and all.
+        Asking { answer: Pin<Box<dyn Future<Output = Decision> + Send>>, waiting: Option<(S, R)> },
+        /// The handler runs.
+        Running { #[pin] future: F, guard: Option<RunGuard<A>> },
+    }
+}
+
+/// What watches over a running handler.
+struct RunGuard<A> {
+    watch: SessionWatch,
+    /// The session is over, and this is how long the handler still has.
+    cut: Option<(Denial, Pin<Box<Sleep>>)>,
+    /// The handler's answer, held back until the session's status is known again.
+    held: Option<(A, Pin<Box<Sleep>>)>,
+}
+
+impl<S, ReqBody> GateFuture<S, ReqBody>
+where
+    S: Service<Request<ReqBody>>,
+{
+    pub(super) fn denied(gate: Arc<Gate>, asker: Asker, denial: Denial) -> Self {
+        Self { gate, asker, state: State::Denied { denial } }
+    }
+
+    pub(super) fn asking(
+        gate: Arc<Gate>,
+        asker: Asker,
+        answer: Pin<Box<dyn Future<Output = Decision> + Send>>,
+        service: S,
+        request: Request<ReqBody>,
+    ) -> Self {
+        let state = State::Asking { answer, waiting: Some((service, request)) };
+        Self { gate, asker, state }
+    }
+
+    pub(super) fn running(
+        gate: Arc<Gate>,
+        asker: Asker,
+        future: S::Future,
+        watch: Option<SessionWatch>,
+    ) -> Self {
+        Self { gate, asker, state: State::Running { future, guard: watch.map(RunGuard::new) } }
+    }
+}
+
+impl<S, ReqBody, ResBody> Future for GateFuture<S, ReqBody>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ResBody: Body<Data = Bytes>,
+    ResBody::Error: Into<BoxError>,
+{
+    type Output = Result<Response<GateBody<ResBody>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            match this.state.as_mut().project() {
+                StateProjection::Denied { denial } => {
+                    return Poll::Ready(Ok(turn_away(this.gate, this.asker, *denial)));
+                }
+                StateProjection::Asking { answer, waiting } => {
+                    let decision = ready!(answer.as_mut().poll(cx));
+                    let Some((mut service, mut request)) = waiting.take() else {
+                        unreachable!("polled after the answer");
+                    };
+                    let next = match decision {
+                        Decision::Deny(denial) if !this.gate.optional => State::Denied { denial },
+                        decision => {
+                            let guard = admit(decision, &mut request).map(RunGuard::new);
+                            State::Running { future: service.call(request), guard }
+                        }
+                    };
+                    this.state.set(next);
+                }
+                StateProjection::Running { future, guard: None } => {
+                    let response = ready!(future.poll(cx))?;
+                    return Poll::Ready(Ok(response.map(GateBody::open)));
+                }
+                StateProjection::Running { future, guard: guard @ Some(_) } => {
+                    let Some(running) = guard else { unreachable!("matched above") };
+                    let outcome = ready!(running.poll(future, cx)?);
+                    let Some(running) = guard.take() else { unreachable!("matched above") };
+                    return Poll::Ready(Ok(match outcome {
+                        Ok(response) => let_through(response, running.watch),
+                        Err(denial) => {
+                            let answer = turn_away(this.gate, this.asker, denial);
+                            // Dropped now, not when the answer has been read.
+                            this.state.set(State::Denied { denial });
+                            answer
+                        }
+                    }));
+                }
+            }
+        }
+    }
+}
+
+impl<A> RunGuard<A> {
+    fn new(watch: SessionWatch) -> Self {
+        Self { watch, cut: None, held: None }
+    }
+
+    /// Runs the handler until its answer may leave, or must not.
+    fn poll<F, E>(
+        &mut self,
+        future: Pin<&mut F>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Result<A, Denial>, E>>
+    where
+        F: Future<Output = Result<A, E>>,
+    {
+        if self.cut.is_none() {
+            // Registered before the verdict is read.
+            self.watch.register(cx);
+            if let Reaction::Cut(denial) = self.watch.get().verdict().into() {
+                if self.held.take().is_some() {
+                    return Poll::Ready(Ok(Err(denial)));
+                }
+                self.cut = Some((denial, Box::pin(sleep(GRACE))));
+            }
+        }
+        if self.held.is_none()
+            && let Poll::Ready(answer) = future.poll(cx)
+        {
+            let answer = answer?;
+            if let Some((denial, _)) = self.cut {
+                return Poll::Ready(Ok(Err(denial)));
+            }
+            self.held = Some((answer, Box::pin(sleep(HOLD_LIMIT))));
+        }
+        if let Some((denial, grace)) = &mut self.cut {
+            ready!(grace.as_mut().poll(cx));
+            return Poll::Ready(Ok(Err(*denial)));
+        }
+        let Some((_, limit)) = &mut self.held else { return Poll::Pending };
+        match self.watch.get().verdict().into() {
+            Reaction::Forward => {}
+            Reaction::Hold => {
+                ready!(limit.as_mut().poll(cx));
+                return Poll::Ready(Ok(Err(Denial::Unavailable)));
+            }
+            Reaction::Cut(denial) => return Poll::Ready(Ok(Err(denial))),
+        }
+        match self.held.take() {
+            Some((answer, _)) => Poll::Ready(Ok(Ok(answer))),
+            None => Poll::Pending,
+        }
+    }
+}
+
+fn let_through<B: Body>(mut response: Response<B>, watch: SessionWatch) -> Response<GateBody<B>> {
+    let headers = response.headers_mut();
+    if !headers.contains_key(CACHE_CONTROL) {
+        // RFC 9111 keeps shared caches off answers to `Authorization`, not off those to a cookie.
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
+    }
+    let (parts, body) = response.into_parts();
+    let body = GateBody::guarded(body, &parts.headers, watch);
+    Response::from_parts(parts, body)
+}
+
+fn turn_away<B>(gate: &Gate, asker: &Asker, denial: Denial) -> Response<GateBody<B>> {
+    gate.turn_away(denial, asker).map(GateBody::denied)
+}
+
+impl<S, ReqBody> fmt::Debug for GateFuture<S, ReqBody>
+where
+    S: Service<Request<ReqBody>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GateFuture").finish_non_exhaustive()
+    }
+}

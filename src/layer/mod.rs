@@ -1,0 +1,22 @@
+//! The Tower layer: it learns which session a request names, lets it through or answers in the
+//! client's own tongue, and watches over what it let through.
+
+mod asker;
+mod body;
+mod credential;
+mod denial;
+mod framing;
+mod future;
+mod gate;
+mod reaction;
+mod service;
+
+#[cfg(feature = "axum")]
+pub(crate) use asker::{Asker, Tongue};
+pub use body::{BoxError, GateBody, SessionEnded};
+#[cfg(feature = "axum")]
+pub(crate) use credential::{ATTEMPT_COOKIE, Credentials as RequestCredentials, SESSION_COOKIE};
+#[cfg(feature = "axum")]
+pub(crate) use denial::problem;
+pub use future::GateFuture;
+pub use service::{ActiveconnectLayer, ActiveconnectService};

@@ -1,0 +1,138 @@
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::asker::Asker;
+use super::body::{BoxError, GateBody};
+use super::future::GateFuture;
+use super::gate::{Decision, Gate};
+use crate::engine::{ActiveSession, Activeconnect};
+use crate::verdict::Denial;
+
+/// Gates every request of the service it wraps; made by [`Activeconnect::layer`].
+///
+/// Works in `Router::layer` and `route_layer`, `MethodRouter::layer` and tonic's `Server::layer`
+/// alike. Closed by default: what it wraps is reached by an allowed session only.
+///
+/// | in axum | a request without a session |
+/// | --- | --- |
+/// | `.layer(ac.layer())` | is turned away whatever path it asks for, 404s included |
+/// | `.route_layer(ac.layer())` | learns which paths exist; the fallback stays open |
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ActiveconnectLayer {
+    gate: Arc<Gate>,
+}
+
+impl Activeconnect {
+    /// A layer that lets requests of active sessions through and answers all others itself.
+    ///
+    /// ```
+    /// use tower_activeconnect::{Activeconnect, ActiveSession};
+    /// # async fn example(ac: Activeconnect) {
+    /// use axum::{Router, routing::get};
+    ///
+    /// let app: Router = Router::new()
+    ///     .route("/", get(|s: ActiveSession| async move { format!("Hello {}", s.user()) }))
+    ///     .layer(ac.layer())
+    ///     .nest("/auth", ac.routes());
+    /// # }
+    /// ```
+    pub fn layer(&self) -> ActiveconnectLayer {
+        ActiveconnectLayer { gate: Arc::new(Gate::new(self.clone())) }
+    }
+}
+
+impl ActiveconnectLayer {
+    /// Lets everything through: a handler finds an [`ActiveSession`] in the extensions only for
+    /// an allowed session, the [`Denial`] otherwise.
+    pub fn optional(self) -> Self {
+        Self { gate: Arc::new(self.gate.optional()) }
+    }
+}
+
+impl<S> Layer<S> for ActiveconnectLayer {
+    type Service = ActiveconnectService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        ActiveconnectService { inner, gate: self.gate.clone() }
+    }
+}
+
+/// The service that [`ActiveconnectLayer`] makes.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ActiveconnectService<S> {
+    inner: S,
+    gate: Arc<Gate>,
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for ActiveconnectService<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
+    ResBody: Body<Data = Bytes>,
+    ResBody::Error: Into<BoxError>,
+{
+    type Response = Response<GateBody<ResBody>>;
+    type Error = S::Error;
+    type Future = GateFuture<S, ReqBody>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        // Whoever put these in was another layer outside, or nobody we know.
+        request.extensions_mut().remove::<ActiveSession>();
+        request.extensions_mut().remove::<Denial>();
+        let asker = Asker::of(request.method(), request.uri(), request.headers());
+        let decision = if self.gate.has_resolver() {
+            let (parts, body) = request.into_parts();
+            let decision = self.gate.decide_presence(&parts);
+            request = Request::from_parts(parts, body);
+            decision
+        } else {
+            self.gate.decide(request.method(), request.uri(), request.headers())
+        };
+        match decision {
+            Decision::Ask(answer) => {
+                // The service that is ready is this one; its clone need not be.
+                let clone = self.inner.clone();
+                let ready = std::mem::replace(&mut self.inner, clone);
+                GateFuture::asking(self.gate.clone(), asker, answer, ready, request)
+            }
+            Decision::Deny(denial) if !self.gate.optional => {
+                GateFuture::denied(self.gate.clone(), asker, denial)
+            }
+            decision => {
+                let watch = admit(decision, &mut request);
+                let future = self.inner.call(request);
+                GateFuture::running(self.gate.clone(), asker, future, watch)
+            }
+        }
+    }
+}
+
+/// Tells the handler who asks, or why nobody does.
+pub(super) fn admit<ReqBody>(
+    decision: Decision,
+    request: &mut Request<ReqBody>,
+) -> Option<crate::engine::SessionWatch> {
+    match decision {
+        Decision::Allow(watch) => {
+            request.extensions_mut().insert(ActiveSession::new(watch.get().clone()));
+            Some(watch)
+        }
+        Decision::Deny(denial) => {
+            request.extensions_mut().insert(denial);
+            None
+        }
+        // Answered before this is asked.
+        Decision::Ask(_) => None,
+    }
+}

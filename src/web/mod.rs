@@ -1,0 +1,11 @@
+//! Axum: the extractor, and the routes through which browsers log in and out.
+
+mod cookies;
+mod extract;
+mod next;
+mod pages;
+mod progress;
+mod routes;
+mod start;
+
+pub use extract::ActiveSessionRejection;

@@ -1,0 +1,60 @@
+//! The plain pages. They work without JavaScript: what waits, reloads.
+
+use askama::Template;
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{Html, IntoResponse, Response};
+
+use crate::identity::UserId;
+
+#[derive(Template)]
+#[template(path = "login.html")]
+pub(super) struct LoginPage<'a> {
+    pub(super) auth_path: &'a str,
+    /// The user whom another login names; nothing is typed then.
+    pub(super) user: Option<&'a UserId>,
+    pub(super) next: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "waiting.html")]
+pub(super) struct WaitingPage<'a> {
+    pub(super) auth_path: &'a str,
+    pub(super) over: bool,
+}
+
+#[derive(Template)]
+#[template(path = "locked.html")]
+pub(super) struct LockedPage<'a> {
+    pub(super) auth_path: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "refused.html")]
+pub(super) struct RefusedPage<'a> {
+    pub(super) auth_path: &'a str,
+    pub(super) title: &'a str,
+    pub(super) detail: &'a str,
+}
+
+pub(super) fn show(status: StatusCode, page: &impl Template) -> Response {
+    match page.render() {
+        Ok(html) => {
+            let mut response = (status, Html(html)).into_response();
+            let policy =
+                "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+            headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+            headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            response
+        }
+        Err(error) => {
+            tracing::error!(%error, "a page could not be rendered");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What a browser is told of its attempt or its session, at once or as it changes.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::response::sse::Event;
+use futures_util::stream::{self, Stream};
+
+use crate::engine::{Attempt, Engine, Progress, Session, SessionWatch, Watch};
+use crate::protocol::SessionStatus;
+use crate::verdict::Verdict;
+
+/// What a request's cookies name.
+pub(super) enum Subject {
+    Attempt(Arc<Attempt>),
+    Session(Arc<Session>),
+    Nothing,
+}
+
+/// The word for a session: what the service states, as far as that is known.
+pub(super) fn word(session: &Session) -> &'static str {
+    match session.verdict() {
+        Verdict::Unavailable => "unavailable",
+        // Over by its age alone: the service may not know yet.
+        Verdict::Ended if !session.status().is_terminal() => SessionStatus::Closed.as_str(),
+        Verdict::Allow => SessionStatus::Active.as_str(),
+        _ => session.status().as_str(),
+    }
+}
+
+/// The present word, then one for each change, until there will be no more.
+pub(super) fn follow(
+    engine: Arc<Engine>,
+    subject: Subject,
+) -> impl Stream<Item = Result<Event, Infallible>> + Send {
+    let source = match subject {
+        Subject::Attempt(attempt) => Source::Attempt(Watch::new(attempt)),
+        Subject::Session(session) => Source::Session(Watch::new(session)),
+        Subject::Nothing => Source::Nothing,
+    };
+    let follower = Follower { engine, source, told: "" };
+    stream::unfold(follower, |mut follower| async move {
+        let word = follower.next().await?;
+        follower.told = word;
+        let event = Event::default().data(format!("{{\"status\":\"{word}\"}}"));
+        Some((Ok(event), follower))
+    })
+}
+
+struct Follower {
+    engine: Arc<Engine>,
+    source: Source,
+    told: &'static str,
+}
+
+enum Source {
+    Attempt(Watch<Arc<Attempt>>),
+    Session(SessionWatch),
+    Nothing,
+}
+
+impl Follower {
+    async fn next(&mut self) -> Option<&'static str> {
+        let told = self.told;
+        match &mut self.source {
+            Source::Nothing => (told.is_empty()).then_some("none"),
+            Source::Session(_) if is_final(told) => None,
+            Source::Session(watch) => {
+                Some(watch.until(|session| Some(word(session)).filter(|word| *word != told)).await)
+            }
+            Source::Attempt(_) if told == "timeout" => None,
+            Source::Attempt(watch) => {
+                let engine = &self.engine;
+                let (word, session) = watch
+                    .until(|attempt| {
+                        if let Some(session) = attempt.session() {
+                            return Some((word(&session), Some(session)));
+                        }
+                        let word = match attempt.progress(engine.now()) {
+                            Progress::Timeout => "timeout",
+                            Progress::Pending | Progress::Approved => "pending",
+                        };
+                        (word != told).then_some((word, None))
+                    })
+                    .await;
+                if let Some(session) = session {
+                    self.source = Source::Session(Watch::new(session));
+                }
+                Some(word)
+            }
+        }
+    }
+}
+
+fn is_final(word: &str) -> bool {
+    SessionStatus::from_wire(word).is_terminal()
+}

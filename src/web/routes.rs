@@ -1,0 +1,262 @@
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{DefaultBodyLimit, Query, Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, SET_COOKIE};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::middleware::map_response;
+use axum::response::sse::{KeepAlive, Sse};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use problem_details::ProblemDetails;
+use serde::Deserialize;
+use tower_http::csrf::CsrfLayer;
+
+use super::pages::{LockedPage, LoginPage, WaitingPage, show};
+use super::progress::{Subject, follow, word};
+use super::{cookies, next, start};
+use crate::engine::{
+    Activeconnect, Activity, Attempt, Engine, LoggedOut, Progress, Session, Taken,
+};
+use crate::identity::UserId;
+use crate::layer::{Asker, RequestCredentials, Tongue};
+use crate::verdict::Verdict;
+
+/// A login needs no more than this.
+const BODY_LIMIT: usize = 16 * 1024;
+
+impl Activeconnect {
+    /// The routes through which browsers log in and out, to be nested outside the gate where
+    /// [`auth_path`](crate::Builder::auth_path) says, `/auth` by default.
+    ///
+    /// | route | |
+    /// | --- | --- |
+    /// | `GET login` | a plain page |
+    /// | `POST login` | begins an attempt: a form (`username`, `next`) is answered 303 to `waiting`, JSON (`{"username","next"?}`) 202 `{"status":"pending"}` |
+    /// | `GET waiting` | a plain page that waits for the phone, takes the result and goes on to `next` |
+    /// | `GET locked` | a plain page that waits for the phone to come back |
+    /// | `GET status` | `{"status":"…"}`: of the attempt, which it takes once approved, else of the session; `none` without either, `unavailable` when it is not known |
+    /// | `GET events` | the same as server-sent events, one for each change |
+    /// | `POST logout` | ends the session here and at the service |
+    ///
+    /// Unsafe methods from other origins are refused (403).
+    pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
+        Router::new()
+            .route("/login", get(login_page).post(login))
+            .route("/waiting", get(waiting))
+            .route("/locked", get(locked))
+            .route("/status", get(status))
+            .route("/events", get(events))
+            .route("/logout", post(logout))
+            .layer(DefaultBodyLimit::max(BODY_LIMIT))
+            .layer(CsrfLayer::new())
+            .layer(map_response(keep_private))
+            .with_state(self.clone())
+    }
+}
+
+/// None of these answers is for a cache or another origin.
+async fn keep_private(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let resource_policy = HeaderName::from_static("cross-origin-resource-policy");
+    headers.insert(resource_policy, HeaderValue::from_static("same-origin"));
+    response
+}
+
+#[derive(Deserialize)]
+struct Next {
+    next: Option<String>,
+}
+
+/// What a browser bears, looked up.
+struct Visitor {
+    ac: Activeconnect,
+    /// Beside another login, the user whom it names.
+    user: Option<UserId>,
+    attempt: Option<Arc<Attempt>>,
+    session: Option<Arc<Session>>,
+    asker: Asker,
+}
+
+impl Visitor {
+    /// Looks up what the cookies name. A session that was not used for a while is asked about.
+    async fn of(ac: Activeconnect, parts: &Parts) -> Self {
+        let borne = RequestCredentials::read(&parts.method, &parts.uri, &parts.headers);
+        let user = ac.resolve(parts);
+        let engine = ac.engine();
+        let attempt = borne.attempt.and_then(|named| engine.attempts.find(&named));
+        let session = borne.session.and_then(|named| engine.sessions.find(&named.key()));
+        let session =
+            session.filter(|session| !ac.has_resolver() || user.as_ref() == Some(&session.user));
+        if let Some(session) = &session
+            && session.touch() != Activity::Running
+        {
+            engine.wake(session).await;
+        }
+        let asker = Asker::of(&parts.method, &parts.uri, &parts.headers);
+        Self { user, attempt, session, asker, ac }
+    }
+
+    fn engine(&self) -> &Arc<Engine> {
+        self.ac.engine()
+    }
+
+    /// What to tell about: the attempt while it runs, else the session, else how the attempt
+    /// ended.
+    fn subject(&self) -> Subject {
+        let now = self.engine().now();
+        let session = self.session.clone().filter(|session| session.verdict() != Verdict::Ended);
+        match (&self.attempt, session, &self.session) {
+            (Some(attempt), _, _) if attempt.is_pending(now) => Subject::Attempt(attempt.clone()),
+            (_, Some(session), _) => Subject::Session(session),
+            (Some(attempt), None, _) => Subject::Attempt(attempt.clone()),
+            (None, None, Some(session)) => Subject::Session(session.clone()),
+            (None, None, None) => Subject::Nothing,
+        }
+    }
+
+    /// Takes the attempt's result if it is approved; the session that was there before is logged
+    /// out.
+    fn take(&self) -> Option<Taken> {
+        let taken = self.engine().take(self.attempt.as_ref()?, self.user.as_ref())?;
+        if let Some(before) = self.session.clone() {
+            self.engine().end_session(&before, crate::SessionStatus::Closed);
+        }
+        Some(taken)
+    }
+
+    fn is_browser(&self) -> bool {
+        matches!(self.asker.tongue, Tongue::Page(_) | Tongue::Form)
+    }
+}
+
+async fn login_page(
+    State(ac): State<Activeconnect>,
+    query: Result<Query<Next>, QueryRejection>,
+    request: Request,
+) -> Response {
+    let (parts, _) = request.into_parts();
+    let auth_path = &ac.engine().settings.auth_path;
+    let wanted = query.ok().and_then(|Query(query)| query.next);
+    let next = next::checked(wanted.as_deref(), auth_path);
+    let user = ac.resolve(&parts);
+    show(StatusCode::OK, &LoginPage { auth_path, user: user.as_ref(), next: &next })
+}
+
+async fn login(State(ac): State<Activeconnect>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let user = ac.resolve(&parts);
+    start::start(&ac, user, Request::from_parts(parts, body)).await
+}
+
+async fn waiting(State(ac): State<Activeconnect>, request: Request) -> Response {
+    let visitor = Visitor::of(ac, &request.into_parts().0).await;
+    if let Some(taken) = visitor.take() {
+        let response = Redirect::to(&taken.next).into_response();
+        return with_session(response, &taken);
+    }
+    let auth_path = &visitor.engine().settings.auth_path;
+    match visitor.subject() {
+        Subject::Attempt(attempt) => {
+            let over = attempt.progress(visitor.engine().now()) == Progress::Timeout;
+            show(StatusCode::OK, &WaitingPage { auth_path, over })
+        }
+        // Another tab was faster.
+        Subject::Session(session) if session.verdict() == Verdict::Allow => {
+            Redirect::to("/").into_response()
+        }
+        Subject::Session(_) | Subject::Nothing => {
+            Redirect::to(&format!("{auth_path}/login")).into_response()
+        }
+    }
+}
+
+async fn locked(
+    State(ac): State<Activeconnect>,
+    query: Result<Query<Next>, QueryRejection>,
+    request: Request,
+) -> Response {
+    let visitor = Visitor::of(ac, &request.into_parts().0).await;
+    let auth_path = &visitor.engine().settings.auth_path;
+    let wanted = query.ok().and_then(|Query(query)| query.next);
+    match visitor.session.as_ref().map(|session| session.verdict()) {
+        Some(Verdict::Suspended | Verdict::Unavailable) => {
+            show(StatusCode::OK, &LockedPage { auth_path })
+        }
+        // Let in again, or to the login page: the gate there knows.
+        _ => Redirect::to(&next::checked(wanted.as_deref(), auth_path)).into_response(),
+    }
+}
+
+async fn status(State(ac): State<Activeconnect>, request: Request) -> Response {
+    let visitor = Visitor::of(ac, &request.into_parts().0).await;
+    if let Some(taken) = visitor.take() {
+        return with_session(status_json("active"), &taken);
+    }
+    status_json(match visitor.subject() {
+        Subject::Attempt(attempt) => match attempt.progress(visitor.engine().now()) {
+            Progress::Timeout => "timeout",
+            Progress::Pending | Progress::Approved => "pending",
+        },
+        Subject::Session(session) => word(&session),
+        Subject::Nothing => "none",
+    })
+}
+
+async fn events(State(ac): State<Activeconnect>, request: Request) -> Response {
+    let visitor = Visitor::of(ac, &request.into_parts().0).await;
+    let changes = follow(visitor.engine().clone(), visitor.subject());
+    Sse::new(changes).keep_alive(KeepAlive::default()).into_response()
+}
+
+async fn logout(State(ac): State<Activeconnect>, request: Request) -> Response {
+    let visitor = Visitor::of(ac, &request.into_parts().0).await;
+    if let Some(attempt) = &visitor.attempt {
+        attempt.cancel();
+    }
+    let logged_out = match &visitor.session {
+        Some(session) => Some(visitor.engine().log_out(session).await),
+        None => None,
+    };
+    let mut response = if visitor.is_browser() {
+        let login = format!("{}/login", visitor.engine().settings.auth_path);
+        Redirect::to(&login).into_response()
+    } else {
+        match logged_out {
+            Some(LoggedOut::Everywhere) => status_json("closed"),
+            // Over here; the service has not said yes, and is asked again.
+            Some(LoggedOut::HereOnly) => {
+                (StatusCode::ACCEPTED, status_json("closed")).into_response()
+            }
+            None => status_json("none"),
+        }
+    };
+    response.headers_mut().append(SET_COOKIE, cookies::remove_session());
+    response.headers_mut().append(SET_COOKIE, cookies::remove_attempt());
+    response
+}
+
+fn with_session(mut response: Response, taken: &Taken) -> Response {
+    let headers = response.headers_mut();
+    headers.append(SET_COOKIE, cookies::set_session(&taken.credential));
+    headers.append(SET_COOKIE, cookies::remove_attempt());
+    response
+}
+
+/// `{"status":"…"}`, of words that need no escaping.
+pub(super) fn status_json(word: &'static str) -> Response {
+    let json = HeaderValue::from_static("application/json");
+    ([(CONTENT_TYPE, json)], format!("{{\"status\":\"{word}\"}}")).into_response()
+}
+
+/// RFC 9457.
+pub(super) fn problem(status: StatusCode, detail: &str) -> Response {
+    let details = ProblemDetails::from_status_code(status).with_detail(detail);
+    let body = serde_json::to_vec(&details).unwrap_or_default();
+    let json = HeaderValue::from_static("application/problem+json");
+    (status, [(CONTENT_TYPE, json)], Body::from(body)).into_response()
+}
