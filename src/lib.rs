@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "emulator")]
+pub mod emulator;
 pub mod protocol;
 mod secret;
 
