@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
-use tokio::runtime;
 
+use super::own_runtime::OwnRuntime;
 use super::server::{Server, Settings, router};
 use super::{AcceptedDialects, Emulator, random};
 use crate::Secret;
@@ -93,12 +93,7 @@ impl EmulatorBuilder {
             flat_status: self.flat_status,
         }));
 
-        let runtime = runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("activeconnect-emulator")
-            .enable_all()
-            .build()
-            .map_err(StartError::System)?;
+        let runtime = OwnRuntime::new().map_err(StartError::System)?;
         let bind_error = |source| StartError::Bind { address, source };
         let listener = std::net::TcpListener::bind(address).map_err(bind_error)?;
         listener.set_nonblocking(true).map_err(bind_error)?;
@@ -111,7 +106,7 @@ impl EmulatorBuilder {
         drop(entered);
         let app = router(Arc::clone(&server));
         runtime.spawn(async move { axum::serve(listener, app).await });
-        Ok(Emulator { url, server, runtime: Some(runtime) })
+        Ok(Emulator { url, server, _runtime: runtime })
     }
 }
 

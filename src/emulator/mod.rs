@@ -34,6 +34,7 @@ mod call;
 mod control;
 mod dialects;
 mod nonces;
+mod own_runtime;
 mod pages;
 mod problem;
 mod random;
@@ -47,9 +48,8 @@ mod state;
 use std::io;
 use std::sync::Arc;
 
-use tokio::runtime::Runtime;
-
 use crate::{Secret, SessionStatus};
+use own_runtime::OwnRuntime;
 use server::Server;
 
 pub use action::{Action, UnknownAction};
@@ -64,9 +64,8 @@ pub struct Emulator {
     url: String,
     server: Arc<Server>,
     /// Its own, because ending a task of another runtime would leave its connections open, and so
-    /// that a test's paused clock or busy thread does not stop the service too. `None` only while
-    /// it is dropped.
-    runtime: Option<Runtime>,
+    /// that a test's paused clock or busy thread does not stop the service too.
+    _runtime: OwnRuntime,
 }
 
 impl Emulator {
@@ -166,14 +165,6 @@ impl Emulator {
     /// When the operating system does not let the program listen for Ctrl-C.
     pub async fn run(self) -> io::Result<()> {
         tokio::signal::ctrl_c().await
-    }
-}
-
-impl Drop for Emulator {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
     }
 }
 
