@@ -9,13 +9,13 @@ use tower_activeconnect::protocol::{Nonce, sign};
 use tower_activeconnect::{Dialect, Secret};
 
 /// A client that signs nothing and follows nothing.
-pub fn plain() -> Client {
+pub(crate) fn plain() -> Client {
     let builder = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
     builder.build().expect("a client")
 }
 
 /// One path segment, with nothing but unreserved characters left as they are.
-pub fn encode(segment: &str) -> String {
+pub(crate) fn encode(segment: &str) -> String {
     segment
         .bytes()
         .map(|byte| match byte {
@@ -26,9 +26,9 @@ pub fn encode(segment: &str) -> String {
         .collect()
 }
 
-pub struct Answer {
-    pub status: StatusCode,
-    pub json: Value,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) json: Value,
 }
 
 impl Answer {
@@ -52,16 +52,16 @@ impl Answer {
 }
 
 #[derive(Clone)]
-pub struct Caller {
-    pub http: Client,
-    pub base: String,
-    pub dialect: Dialect,
-    pub id: String,
-    pub secret: Secret,
+pub(crate) struct Caller {
+    pub(crate) http: Client,
+    pub(crate) base: String,
+    pub(crate) dialect: Dialect,
+    pub(crate) id: String,
+    pub(crate) secret: Secret,
 }
 
 impl Caller {
-    pub fn of(emulator: &Emulator, dialect: Dialect) -> Self {
+    pub(crate) fn of(emulator: &Emulator, dialect: Dialect) -> Self {
         Self {
             http: plain(),
             base: emulator.url().to_owned(),
@@ -71,20 +71,20 @@ impl Caller {
         }
     }
 
-    pub fn url(&self, path: &str) -> Url {
+    pub(crate) fn url(&self, path: &str) -> Url {
         format!("{}{path}", self.base).parse().expect("a URL")
     }
 
-    pub fn of_application(&self, call: &str) -> String {
+    pub(crate) fn of_application(&self, call: &str) -> String {
         format!("/management/{call}/{}", self.id)
     }
 
-    pub fn of_user(&self, call: &str, user_id: &str) -> String {
+    pub(crate) fn of_user(&self, call: &str, user_id: &str) -> String {
         format!("/management/{call}/{}/{}", self.id, encode(user_id))
     }
 
     /// Fresh headers for this URL.
-    pub fn signed(&self, url: &Url) -> Vec<(&'static str, String)> {
+    pub(crate) fn signed(&self, url: &Url) -> Vec<(&'static str, String)> {
         let nonce = Nonce::random().expect("randomness");
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
         sign(self.dialect, &self.id, &self.secret, url.as_str(), nonce, now)
@@ -101,31 +101,31 @@ impl Caller {
         request
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         let url = self.url(path);
         Answer::of(self.sign(&url, self.http.get(url.clone()))).await
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
         let url = self.url(path);
         Answer::of(self.sign(&url, self.http.post(url.clone())).json(body)).await
     }
 
-    pub async fn add_users(&self, user_ids: &[&str]) -> Answer {
+    pub(crate) async fn add_users(&self, user_ids: &[&str]) -> Answer {
         self.post(&self.of_application("add_users"), &json!({"users": user_ids})).await
     }
 
     /// The session that this call begins.
-    pub async fn begin(&self, user_id: &str, query: &str) -> Session {
+    pub(crate) async fn begin(&self, user_id: &str, query: &str) -> Session {
         self.session(&self.authenticate(user_id, query).await)
     }
 
     /// The session that `authenticate_user` began.
-    pub fn session(&self, answer: &Answer) -> Session {
+    pub(crate) fn session(&self, answer: &Answer) -> Session {
         answer.session(self.http.clone())
     }
 
-    pub async fn authenticate(&self, user_id: &str, query: &str) -> Answer {
+    pub(crate) async fn authenticate(&self, user_id: &str, query: &str) -> Answer {
         let user_id = encode(user_id);
         let path = format!("/authentication/authenticate_user/{}/{user_id}{query}", self.id);
         self.post(&path, &json!({})).await
@@ -133,12 +133,12 @@ impl Caller {
 }
 
 #[derive(Clone)]
-pub struct Session {
+pub(crate) struct Session {
     http: Client,
-    pub token: String,
-    pub secret: Secret,
-    pub status_url: Url,
-    pub logout_url: Url,
+    pub(crate) token: String,
+    pub(crate) secret: Secret,
+    pub(crate) status_url: Url,
+    pub(crate) logout_url: Url,
 }
 
 impl Session {
@@ -148,12 +148,12 @@ impl Session {
         Caller { http, base, dialect, id: self.token.clone(), secret: self.secret.clone() }
     }
 
-    pub async fn get_status(&self, dialect: Dialect) -> Answer {
+    pub(crate) async fn get_status(&self, dialect: Dialect) -> Answer {
         self.caller(dialect).get(self.status_url.path()).await
     }
 
     /// The status in the SDKs' form; `authenticated` must not contradict it.
-    pub async fn status(&self, dialect: Dialect) -> String {
+    pub(crate) async fn status(&self, dialect: Dialect) -> String {
         let answer = self.get_status(dialect).await;
         assert_eq!(answer.status, StatusCode::OK);
         let said = &answer.json["authentication_status"];
@@ -162,7 +162,7 @@ impl Session {
         status
     }
 
-    pub async fn logout(&self, dialect: Dialect) -> Answer {
+    pub(crate) async fn logout(&self, dialect: Dialect) -> Answer {
         self.caller(dialect).post(self.logout_url.path(), &json!({})).await
     }
 }
