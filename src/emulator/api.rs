@@ -1,5 +1,8 @@
 //! The routes of the remote service.
 
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
 use axum::extract::{Query, Request, State as Extract};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -7,15 +10,14 @@ use axum::routing::{MethodFilter, on};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use std::num::NonZeroU32;
-use std::sync::Arc;
 
 use super::call::Call;
 use super::problem::Problem;
 use super::received::Received;
 use super::server::Server;
+use super::session::Asked;
 use super::signature::verify;
-use super::state::{Asked, Message, Refusal, State, UnknownUser};
+use super::state::{Message, Refusal, State, UnknownUser};
 use super::{Action, random};
 use crate::protocol::wire::{
     AddUsersReply, AuthenticateReply, AuthenticationStatus, HasDeviceReply, RegistrationLinkReply,

@@ -2,6 +2,15 @@ use super::Action;
 use super::report::SessionReport;
 use crate::{Method, Methods, Secret, SessionStatus};
 
+/// What a session is to be.
+pub(super) struct Asked {
+    pub(super) methods: Methods,
+    /// How long it waits for the phone.
+    pub(super) pending_ms: u64,
+    /// How long it lasts.
+    pub(super) duration_ms: u64,
+}
+
 /// A session as the service keeps it. Pure: every moment is handed in, in Unix milliseconds.
 pub(super) struct Session {
     pub(super) token: String,
@@ -24,20 +33,18 @@ impl Session {
         token: String,
         secret: Secret,
         user_id: String,
-        methods: Methods,
+        asked: &Asked,
         created_at: u64,
-        pending_ms: u64,
-        duration_ms: u64,
     ) -> Self {
         Self {
             token,
             secret,
             user_id,
-            methods,
+            methods: asked.methods,
             status: SessionStatus::Pending,
             created_at,
-            pending_until: created_at.saturating_add(pending_ms),
-            expires_at: created_at.saturating_add(duration_ms),
+            pending_until: created_at.saturating_add(asked.pending_ms),
+            expires_at: created_at.saturating_add(asked.duration_ms),
             ended_at: None,
             first_told_at: None,
             changed_at: None,
@@ -117,14 +124,14 @@ mod tests {
 
     const T0: u64 = 1_700_000_000_123;
 
-    fn session() -> Session {
-        let secret = Secret::new("S");
-        Session::new("T".into(), secret, "u".into(), Methods::default(), T0, 60_000, 3_600_000)
+    fn session(pending_ms: u64, duration_ms: u64) -> Session {
+        let asked = Asked { methods: Methods::default(), pending_ms, duration_ms };
+        Session::new("T".into(), Secret::new("S"), "u".into(), &asked, T0)
     }
 
     #[test]
     fn what_was_due_ends_at_the_moment_it_was_due() {
-        let mut pending = session();
+        let mut pending = session(60_000, 3_600_000);
         assert_eq!(pending.status(T0 + 59_999), SessionStatus::Pending);
         assert_eq!(pending.status(T0 + 90_000), SessionStatus::Timeout);
         assert_eq!(pending.report(T0 + 90_000).ended_at, Some(T0 + 60_000));
@@ -132,7 +139,7 @@ mod tests {
         for actions in
             [&[Action::Identify][..], &[Action::Approve], &[Action::Approve, Action::WalkAway]]
         {
-            let mut late = session();
+            let mut late = session(60_000, 3_600_000);
             for action in actions {
                 assert!(late.act(*action, T0 + 1).is_ok());
             }
@@ -147,21 +154,19 @@ mod tests {
 
     #[test]
     fn a_session_shorter_than_the_wait_for_the_phone_closes() {
-        let secret = Secret::new("S");
-        let mut short =
-            Session::new("T".into(), secret, "u".into(), Methods::default(), T0, 60_000, 1000);
+        let mut short = session(60_000, 1000);
         assert_eq!(short.status(T0 + 1000), SessionStatus::Closed);
     }
 
     #[test]
     fn an_action_that_comes_too_late_is_refused() {
-        let mut late = session();
+        let mut late = session(60_000, 3_600_000);
         assert_eq!(late.act(Action::Approve, T0 + 60_000), Err(SessionStatus::Timeout));
     }
 
     #[test]
     fn telling_is_noted_once_for_each_change() {
-        let mut told = session();
+        let mut told = session(60_000, 3_600_000);
         told.tell(T0 + 1);
         assert_eq!((told.changed_at, told.told_at), (None, None));
 

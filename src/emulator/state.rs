@@ -3,11 +3,11 @@ use std::collections::{BTreeMap, HashMap};
 use super::call::Call;
 use super::nonces::Nonces;
 use super::report::{Calls, Rejected, StateReport, UserReport};
-use super::session::Session;
+use super::session::{Asked, Session};
 use super::signature::Verified;
 use super::{Action, ControlError};
 use crate::protocol::wire::AddedUsers;
-use crate::{Methods, Secret, SessionStatus};
+use crate::{Secret, SessionStatus};
 
 /// Everything the service knows. Pure: moments and randomness are handed in. Moments are Unix
 /// milliseconds, those of signing Unix seconds.
@@ -56,13 +56,6 @@ pub(super) enum Refusal {
     Signature(&'static str),
     Timestamp,
     Nonce,
-}
-
-/// What `authenticate_user` asks for.
-pub(super) struct Asked {
-    pub(super) methods: Methods,
-    pub(super) duration_ms: u64,
-    pub(super) pending_ms: u64,
 }
 
 impl State {
@@ -115,7 +108,10 @@ impl State {
     /// Deletes those that exist and closes their sessions; false when none exists.
     pub(super) fn delete_users(&mut self, user_ids: &[String], now: u64) -> bool {
         let mut any = false;
-        for user_id in user_ids.iter().filter(|user_id| self.users.remove(*user_id).is_some()) {
+        for user_id in user_ids {
+            if self.users.remove(user_id).is_none() {
+                continue;
+            }
             any = true;
             self.links.retain(|_, link| link.user_id != *user_id);
             for session in self.sessions.iter_mut().filter(|session| session.user_id == *user_id) {
@@ -172,15 +168,7 @@ impl State {
         let index = self.sessions.len();
         user.newest_session = Some(index);
         self.by_token.insert(token.clone(), index);
-        self.sessions.push(Session::new(
-            token,
-            secret,
-            user_id.to_owned(),
-            asked.methods,
-            now,
-            asked.pending_ms,
-            asked.duration_ms,
-        ));
+        self.sessions.push(Session::new(token, secret, user_id.to_owned(), asked, now));
         Ok(())
     }
 
@@ -249,6 +237,7 @@ fn act(session: &mut Session, action: Action, now: u64) -> Result<SessionStatus,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Methods;
 
     const NOW: u64 = 1_700_000_000_000;
     const NOW_S: u64 = NOW / 1000;
