@@ -6,6 +6,8 @@
 mod client;
 #[cfg(feature = "client")]
 mod clock;
+#[cfg(feature = "emulator")]
+pub mod emulator;
 #[cfg(feature = "layer")]
 mod engine;
 mod identity;

@@ -1,1 +1,65 @@
-fn main() {}
+//! The Activeconnect service and the phone, played on the loopback. Never for production.
+
+use std::error::Error;
+use std::io::{self, Write as _};
+use std::num::NonZeroU32;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use tower_activeconnect::emulator::{AcceptedDialects, Emulator};
+
+/// Plays the Activeconnect service and the phone on the loopback. Never for production.
+#[derive(Parser)]
+#[command(name = "activeconnect-emulator")]
+struct Arguments {
+    /// Loopback address and port; port 0 picks a free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8099")]
+    listen: String,
+    /// The application that may call
+    #[arg(long, value_name = "ID")]
+    application_id: String,
+    /// What the application signs with
+    #[arg(long, value_name = "SECRET")]
+    application_secret: String,
+    /// Whose signatures are taken: activeconnect, iampass, documented or any
+    #[arg(long, default_value_t)]
+    dialect: AcceptedDialects,
+    /// After how many seconds a pending session times out
+    #[arg(long, value_name = "SECONDS", default_value = "60")]
+    pending_timeout: NonZeroU32,
+    /// Answer status in the documented flat form
+    #[arg(long)]
+    flat_status: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("activeconnect-emulator: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let emulator = Emulator::builder()
+            .listen(arguments.listen)
+            .application(arguments.application_id, arguments.application_secret)
+            .dialect(arguments.dialect)
+            .pending_timeout(Duration::from_secs(arguments.pending_timeout.get().into()))
+            .flat_status(arguments.flat_status)
+            .start()
+            .await?;
+        // Whoever started us waits for this line, through a pipe as well.
+        let mut stdout = io::stdout();
+        writeln!(stdout, "listening on {}", emulator.url())?;
+        stdout.flush()?;
+        emulator.run().await?;
+        Ok(())
+    })
+}

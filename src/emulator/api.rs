@@ -1,0 +1,285 @@
+//! The routes of the remote service.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use axum::extract::{Query, Request, State as Extract};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, on};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::call::Call;
+use super::problem::Problem;
+use super::received::Received;
+use super::server::Server;
+use super::session::Asked;
+use super::signature::verify;
+use super::state::{Message, Refusal, State, UnknownUser};
+use super::{Action, random};
+use crate::protocol::wire::{
+    AddUsersReply, AuthenticateReply, AuthenticationStatus, HasDeviceReply, RegistrationLinkReply,
+    RegistrationSms, StatusAnswer, StatusReply, StatusShape, Users, from_json,
+};
+use crate::{Methods, Secret, SessionStatus};
+
+const ROUTES: [(Call, MethodFilter, &str); 9] = [
+    (Call::AddUsers, MethodFilter::POST, "/management/add_users/{app}"),
+    (Call::DeleteUsers, MethodFilter::POST, "/management/delete_users/{app}"),
+    (
+        Call::DeviceRegistrationLink,
+        MethodFilter::GET,
+        "/management/device_registration_link/{app}/{user}",
+    ),
+    (
+        Call::HasRegisteredMobileDevice,
+        MethodFilter::GET,
+        "/management/has_registered_mobile_device/{app}/{user}",
+    ),
+    (
+        Call::LostUserMobileDevice,
+        MethodFilter::GET,
+        "/management/lost_user_mobile_device/{app}/{user}",
+    ),
+    (
+        Call::SendRegistrationSms,
+        MethodFilter::POST,
+        "/management/send_registration_sms/{app}/{user}",
+    ),
+    (Call::AuthenticateUser, MethodFilter::POST, "/authentication/authenticate_user/{app}/{user}"),
+    (Call::Status, MethodFilter::GET, "/authentication/session_status/{session}"),
+    (Call::Logout, MethodFilter::POST, "/authentication/logout/{session}"),
+];
+
+pub(super) fn routes() -> Router<Arc<Server>> {
+    ROUTES.into_iter().fold(Router::new(), |router, (call, method, path)| {
+        let handler = move |Extract(server): Extract<Arc<Server>>, request: Request| async move {
+            let received = Received::read(request).await?;
+            answer(&server, call, &received)
+        };
+        router.route(path, on(method, handler))
+    })
+}
+
+/// One call from beginning to end. An application or session that does not exist is told first:
+/// without it there is no secret to hold the signature against. Everything else, the user
+/// included, is told only to those who signed.
+fn answer(server: &Server, call: Call, received: &Received) -> Result<Response, Problem> {
+    let mut state = server.state();
+    let client_id = received.segment(2).unwrap_or_default();
+    let secret = if matches!(call, Call::Status | Call::Logout) {
+        let session = state.session(&client_id).ok_or(Problem::not_found("unknown session"))?;
+        session.secret.clone()
+    } else if client_id == server.settings.application_id {
+        server.settings.application_secret.clone()
+    } else {
+        return Err(Problem::not_found("unknown application"));
+    };
+
+    let accepted = server.settings.dialects;
+    let verified = verify(&received.headers, accepted, &client_id, &secret, &received.url());
+    state.admit(call, &client_id, verified, server.now_s(), server.settings.clock_tolerance_s)?;
+
+    let now = server.now();
+    match call {
+        Call::AddUsers => add_users(&mut state, received),
+        Call::DeleteUsers => delete_users(&mut state, received, now),
+        Call::Status => status(&mut state, &client_id, server.settings.flat_status, now),
+        Call::Logout => logout(&mut state, &client_id, now),
+        Call::DeviceRegistrationLink => {
+            let Asks { display_name } = query(received)?;
+            registration_link(&mut state, received, display_name)
+        }
+        Call::LostUserMobileDevice => {
+            state.lose_devices(&user(received)?)?;
+            registration_link(&mut state, received, None)
+        }
+        Call::HasRegisteredMobileDevice => {
+            let registered = state.has_device(&user(received)?)?;
+            let reply =
+                HasDeviceReply { status: true, reason: None, device_registered: Some(registered) };
+            Ok(Json(reply).into_response())
+        }
+        Call::SendRegistrationSms => send_registration_sms(&mut state, received),
+        Call::AuthenticateUser => {
+            authenticate_user(&mut state, received, server.settings.pending_timeout_ms, now)
+        }
+    }
+}
+
+fn user(received: &Received) -> Result<String, UnknownUser> {
+    received.segment(3).ok_or(UnknownUser)
+}
+
+fn body<T: DeserializeOwned>(received: &Received) -> Result<T, Problem> {
+    from_json(&received.body)
+        .map_err(|error| Problem::not_done(format!("the body cannot be read: {error}")))
+}
+
+fn query<T: DeserializeOwned>(received: &Received) -> Result<T, Problem> {
+    let Query(query) = Query::try_from_uri(&received.uri)
+        .map_err(|error| Problem::not_done(format!("the query cannot be read: {error}")))?;
+    Ok(query)
+}
+
+fn done() -> Response {
+    Json(StatusReply { status: true, reason: None }).into_response()
+}
+
+fn add_users(state: &mut State, received: &Received) -> Result<Response, Problem> {
+    let Users { users } = body(received)?;
+    let users = state.add_users(users).map_err(Problem::not_done)?;
+    let reply = AddUsersReply { status: true, reason: None, users: Some(users) };
+    Ok((StatusCode::CREATED, Json(reply)).into_response())
+}
+
+fn delete_users(state: &mut State, received: &Received, now: u64) -> Result<Response, Problem> {
+    let Users { users } = body(received)?;
+    if state.delete_users(&users, now) {
+        Ok(done())
+    } else {
+        Err(Problem::not_done("none of these users exists"))
+    }
+}
+
+#[derive(Deserialize)]
+struct Asks {
+    display_name: Option<String>,
+}
+
+fn new_link(
+    state: &mut State,
+    received: &Received,
+    display_name: Option<String>,
+) -> Result<String, Problem> {
+    let token = random::text(random::UPPER, 32)?;
+    let register_url = received.own_url(&format!("/register/{token}"));
+    state.add_link(&user(received)?, token, display_name)?;
+    Ok(register_url)
+}
+
+fn registration_link(
+    state: &mut State,
+    received: &Received,
+    display_name: Option<String>,
+) -> Result<Response, Problem> {
+    let register_url = Some(new_link(state, received, display_name)?);
+    Ok(Json(RegistrationLinkReply { status: true, reason: None, register_url }).into_response())
+}
+
+fn send_registration_sms(state: &mut State, received: &Received) -> Result<Response, Problem> {
+    let user_id = user(received)?;
+    state.has_device(&user_id)?;
+    let sms: RegistrationSms = body(received)?;
+    if !is_phone_number(&sms.phone_number) {
+        return Err(Problem::not_done("the phone number must be + and 6 to 15 digits"));
+    }
+    let register_url = new_link(state, received, sms.display_name)?;
+    let (phone_number, text) = (sms.phone_number, sms.message.unwrap_or_default());
+    state.send(Message { user_id, phone_number, text, register_url });
+    Ok(done())
+}
+
+fn is_phone_number(text: &str) -> bool {
+    text.strip_prefix('+').is_some_and(|digits| {
+        (6..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+/// The parameters of `authenticate_user`; serde refuses one that stands twice.
+#[derive(Deserialize)]
+struct AuthenticateQuery {
+    #[serde(default)]
+    methods: String,
+    duration_seconds: Option<NonZeroU32>,
+}
+
+fn authenticate_user(
+    state: &mut State,
+    received: &Received,
+    pending_ms: u64,
+    now: u64,
+) -> Result<Response, Problem> {
+    let user_id = user(received)?;
+    if !state.has_device(&user_id)? {
+        return Ok(not_started("NO_MOBILE_DEVICE"));
+    }
+    let asked: AuthenticateQuery = match Query::try_from_uri(&received.uri) {
+        Ok(Query(asked)) => asked,
+        Err(error) => return Ok(not_started(format!("the query cannot be read: {error}"))),
+    };
+    let methods: Methods = match asked.methods.parse() {
+        Ok(methods) => methods,
+        Err(error) => return Ok(not_started(format!("{error}"))),
+    };
+    let duration_ms =
+        asked.duration_seconds.map_or(3600, |seconds| u64::from(seconds.get())) * 1000;
+
+    let token = random::text(random::UPPER, 32)?;
+    let secret = random::text(random::UPPER, 32)?;
+    let asked = Asked { methods, duration_ms, pending_ms };
+    state.authenticate(&user_id, &asked, token.clone(), Secret::new(secret.as_str()), now)?;
+    let url = |call| received.own_url(&format!("/authentication/{call}/{token}"));
+    let authentication_status = AuthenticationStatus {
+        authenticated: true,
+        session_status: Some(SessionStatus::Pending.as_str().to_owned()),
+        reason: None,
+        status_url: Some(url("session_status")),
+        logout_url: Some(url("logout")),
+        session_token: Some(token),
+        session_secret: Some(secret),
+    };
+    Ok((StatusCode::ACCEPTED, Json(AuthenticateReply { authentication_status })).into_response())
+}
+
+fn not_started(reason: impl Into<String>) -> Response {
+    let authentication_status =
+        AuthenticationStatus { reason: Some(reason.into()), ..AuthenticationStatus::default() };
+    Json(AuthenticateReply { authentication_status }).into_response()
+}
+
+fn status(state: &mut State, token: &str, flat: bool, now: u64) -> Result<Response, Problem> {
+    let session = state.session(token).ok_or(Problem::not_found("unknown session"))?;
+    let status = session.tell(now);
+    let shape = StatusShape {
+        // Readers take `false` beside `active` for a contradiction.
+        authenticated: Some(status == SessionStatus::Active),
+        session_status: Some(status.as_str().to_owned()),
+    };
+    let answer = if flat {
+        StatusAnswer {
+            authenticated: shape.authenticated,
+            session_status: shape.session_status,
+            authentication_status: None,
+        }
+    } else {
+        StatusAnswer { authentication_status: Some(shape), ..StatusAnswer::default() }
+    };
+    Ok(Json(answer).into_response())
+}
+
+fn logout(state: &mut State, token: &str, now: u64) -> Result<Response, Problem> {
+    state
+        .act_on_session(token, Action::Close, now)
+        .map(|_| done())
+        .map_err(|error| Problem::not_done(error.to_string()))
+}
+
+impl From<UnknownUser> for Problem {
+    fn from(UnknownUser: UnknownUser) -> Self {
+        Self::not_found("unknown user")
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let reason = match refusal {
+            Refusal::Signature(reason) => format!("bad signature: {reason}"),
+            Refusal::Timestamp => "bad timestamp: too far from the service's clock".to_owned(),
+            Refusal::Nonce => "replayed nonce".to_owned(),
+        };
+        Self::new(StatusCode::UNAUTHORIZED, reason)
+    }
+}

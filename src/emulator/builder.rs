@@ -1,0 +1,184 @@
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::serve::ListenerExt as _;
+use tokio::net::TcpListener;
+
+use super::own_runtime::OwnRuntime;
+use super::server::{Server, Settings, router};
+use super::{AcceptedDialects, Emulator, random};
+use crate::Secret;
+
+/// How far the time of a signature may be from the service's clock.
+const CLOCK_TOLERANCE_S: u64 = 300;
+
+/// The settings of an [`Emulator`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it is started"]
+pub struct EmulatorBuilder {
+    listen: String,
+    application: Option<(String, Secret)>,
+    dialects: AcceptedDialects,
+    pending_timeout: Duration,
+    flat_status: bool,
+}
+
+impl Default for EmulatorBuilder {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:0".to_owned(),
+            application: None,
+            dialects: AcceptedDialects::Any,
+            pending_timeout: Duration::from_secs(60),
+            flat_status: false,
+        }
+    }
+}
+
+impl EmulatorBuilder {
+    /// A loopback address and port, `127.0.0.1:8099`; port 0 picks a free one, as is the default.
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.listen = address.into();
+        self
+    }
+
+    /// The application that may call. Without it, a random one.
+    pub fn application(mut self, id: impl Into<String>, secret: impl Into<String>) -> Self {
+        self.application = Some((id.into(), Secret::new(secret)));
+        self
+    }
+
+    /// Whose signatures are taken.
+    pub fn dialect(mut self, accepted: AcceptedDialects) -> Self {
+        self.dialects = accepted;
+        self
+    }
+
+    /// After which time a session that is still pending times out. A minute by default.
+    pub fn pending_timeout(mut self, timeout: Duration) -> Self {
+        self.pending_timeout = timeout;
+        self
+    }
+
+    /// Whether `status_url` answers the documented flat form instead of the SDKs'.
+    pub fn flat_status(mut self, flat: bool) -> Self {
+        self.flat_status = flat;
+        self
+    }
+
+    /// Starts the server. It answers from here on, on a thread of its own.
+    ///
+    /// # Errors
+    ///
+    /// When the address is none, not loopback or taken, when the application cannot stand in a
+    /// path or header, or when the operating system has no threads or randomness to give.
+    pub async fn start(self) -> Result<Emulator, StartError> {
+        let address = loopback(&self.listen)?;
+        let (application_id, application_secret) = match self.application {
+            Some((id, secret)) if is_application_id(&id) && !secret.expose().is_empty() => {
+                (id, secret)
+            }
+            Some(_) => return Err(StartError::Application),
+            None => random_application().map_err(|error| StartError::System(error.into()))?,
+        };
+        let server = Arc::new(Server::new(Settings {
+            application_id,
+            application_secret,
+            dialects: self.dialects,
+            pending_timeout_ms: self.pending_timeout.as_millis().try_into().unwrap_or(u64::MAX),
+            clock_tolerance_s: CLOCK_TOLERANCE_S,
+            flat_status: self.flat_status,
+        }));
+
+        let runtime = OwnRuntime::new().map_err(StartError::System)?;
+        let bind_error = |source| StartError::Bind { address, source };
+        let listener = std::net::TcpListener::bind(address).map_err(bind_error)?;
+        listener.set_nonblocking(true).map_err(bind_error)?;
+        let url = format!("http://{}", listener.local_addr().map_err(bind_error)?);
+        let entered = runtime.enter();
+        let listener = TcpListener::from_std(listener).map_err(bind_error)?.tap_io(|connection| {
+            // Answers are small and waited for; one that is sent late is still right.
+            let _ = connection.set_nodelay(true);
+        });
+        drop(entered);
+        let app = router(Arc::clone(&server));
+        runtime.spawn(async move { axum::serve(listener, app).await });
+        Ok(Emulator { url, server, _runtime: runtime })
+    }
+}
+
+fn loopback(listen: &str) -> Result<SocketAddr, StartError> {
+    let address: SocketAddr = listen.parse().map_err(|_| StartError::Address(listen.to_owned()))?;
+    if address.ip().is_loopback() { Ok(address) } else { Err(StartError::NotLoopback(address)) }
+}
+
+/// The id stands in paths and, between colons, in a header.
+fn is_application_id(id: &str) -> bool {
+    !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
+}
+
+fn random_application() -> Result<(String, Secret), getrandom::Error> {
+    Ok((random::text(random::HEX, 32)?, Secret::new(random::text(random::UPPER, 24)?)))
+}
+
+/// Why the emulator did not start; the message says what to do.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Not an address and port.
+    Address(String),
+    /// Others could reach the unsigned control interface there.
+    NotLoopback(SocketAddr),
+    /// The port could not be opened.
+    Bind {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The application's id or secret is empty, or the id has characters that do not fit.
+    Application,
+    /// The operating system has no threads or randomness to give.
+    System(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(text) => {
+                write!(f, "{text:?} is no address to listen on; give one like 127.0.0.1:8099")
+            }
+            Self::NotLoopback(address) => write!(
+                f,
+                "refusing to listen on {address}: control is unsigned, whoever reaches it is every \
+                 user's phone; give a loopback address like 127.0.0.1:{}",
+                address.port()
+            ),
+            Self::Bind { address, source } if source.kind() == io::ErrorKind::AddrInUse => write!(
+                f,
+                "{address} is taken; stop what listens there, or choose another port (0 picks a \
+                 free one)"
+            ),
+            Self::Bind { address, source } => {
+                write!(f, "cannot listen on {address}: {source}; choose another address or port")
+            }
+            Self::Application => f.write_str(
+                "the application's id must be letters, digits or -._~ and its secret must not be \
+                 empty",
+            ),
+            Self::System(error) => write!(f, "the system did not let the emulator start: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Bind { source, .. } | Self::System(source) => Some(source),
+            Self::Address(_) | Self::NotLoopback(_) | Self::Application => None,
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! The control interface: unsigned, so only for this machine and never for another site's page.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{Request, State as Extract};
+use axum::http::header::{ACCEPT, ORIGIN};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Serialize;
+
+use super::problem::Problem;
+use super::received::{host, segment};
+use super::report::StateReport;
+use super::server::Server;
+use super::{Action, pages};
+use crate::SessionStatus;
+
+/// Why the phone could not do what was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// No such user.
+    UnknownUser,
+    /// The user never had a session.
+    NoSession,
+    /// No such session.
+    UnknownSession,
+    /// The session's status does not allow this.
+    NotAllowed {
+        /// What the session is in, and stays in.
+        status: SessionStatus,
+        /// What was asked for.
+        action: Action,
+    },
+}
+
+impl fmt::Display for ControlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownUser => f.write_str("unknown user"),
+            Self::NoSession => f.write_str("the user has no session"),
+            Self::UnknownSession => f.write_str("unknown session"),
+            Self::NotAllowed { status, action } => {
+                write!(f, "a session that is {status} does not allow {action}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ControlError {}
+
+impl IntoResponse for ControlError {
+    fn into_response(self) -> Response {
+        #[derive(Serialize)]
+        struct NotAllowed {
+            status: SessionStatus,
+            reason: String,
+        }
+        let reason = self.to_string();
+        match self {
+            Self::NotAllowed { status, .. } => {
+                (StatusCode::CONFLICT, Json(NotAllowed { status, reason })).into_response()
+            }
+            Self::UnknownUser | Self::NoSession | Self::UnknownSession => {
+                Problem::not_found(&reason).into_response()
+            }
+        }
+    }
+}
+
+pub(super) fn routes() -> Router<Arc<Server>> {
+    Router::new()
+        .route("/emulator", get(pages::phone))
+        .route("/emulator/state", get(state))
+        .route("/emulator/users/{user_id}/register_device", post(register_device))
+        .route("/emulator/users/{user_id}/{action}", post(act_on_user))
+        .route("/emulator/sessions/{session_token}/{action}", post(act_on_session))
+        .route_layer(from_fn(local_only))
+}
+
+/// Keeps out a page of another site in this machine's browser: one that reaches us through a name
+/// of its own (DNS rebinding), and one that posts a form or a script's request to us.
+async fn local_only(request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let refused = match host(headers) {
+        Some(host) if is_loopback(host) => {
+            (!request.method().is_safe() && !is_own(headers, host)).then_some("of another origin")
+        }
+        _ => Some("through a Host that is not loopback; use http://127.0.0.1:PORT"),
+    };
+    match refused {
+        Some(why) => {
+            Problem::new(StatusCode::FORBIDDEN, format!("control request {why}")).into_response()
+        }
+        None => next.run(request).await,
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let without_port = host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok());
+    let name = without_port.map_or(host, |(name, _)| name);
+    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost")
+        || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+/// Scripts send neither header; browsers send at least one with everything that is not a plain
+/// load.
+fn is_own(headers: &HeaderMap, host: &str) -> bool {
+    let all = |name: &str, good: &dyn Fn(&[u8]) -> bool| {
+        headers.get_all(name).iter().all(|value| good(value.as_bytes()))
+    };
+    let own = format!("http://{host}");
+    all(ORIGIN.as_str(), &|origin| origin.eq_ignore_ascii_case(own.as_bytes()))
+        && all("sec-fetch-site", &|site| site == b"same-origin" || site == b"none")
+}
+
+async fn state(Extract(server): Extract<Arc<Server>>) -> Json<StateReport> {
+    Json(server.state().report(server.now()))
+}
+
+#[derive(Serialize)]
+struct Registered {
+    status: bool,
+}
+
+#[derive(Serialize)]
+struct Moved {
+    status: SessionStatus,
+}
+
+async fn register_device(
+    Extract(server): Extract<Arc<Server>>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Response {
+    let user_id = segment(&uri, 2).ok_or(ControlError::UnknownUser);
+    let registered = user_id.and_then(|user_id| server.state().register_device(&user_id));
+    done(&headers, registered.map(|()| Registered { status: true }))
+}
+
+async fn act_on_user(
+    Extract(server): Extract<Arc<Server>>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let action = action(&uri)?;
+    let user_id = segment(&uri, 2).ok_or(ControlError::UnknownUser);
+    let moved =
+        user_id.and_then(|user_id| server.state().act_on_user(&user_id, action, server.now()));
+    Ok(done(&headers, moved.map(|status| Moved { status })))
+}
+
+async fn act_on_session(
+    Extract(server): Extract<Arc<Server>>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let action = action(&uri)?;
+    let token = segment(&uri, 2).ok_or(ControlError::UnknownSession);
+    let moved = token.and_then(|token| server.state().act_on_session(&token, action, server.now()));
+    Ok(done(&headers, moved.map(|status| Moved { status })))
+}
+
+fn action(uri: &Uri) -> Result<Action, Problem> {
+    let name = segment(uri, 3).unwrap_or_default();
+    name.parse().map_err(|unknown: super::UnknownAction| Problem::not_found(&unknown.to_string()))
+}
+
+/// A browser goes back to the phone, which shows what came of it; a script gets it as JSON.
+fn done<T: Serialize>(headers: &HeaderMap, outcome: Result<T, ControlError>) -> Response {
+    let accepted = headers.get(ACCEPT).and_then(|accepted| accepted.to_str().ok());
+    if accepted.is_some_and(|accepted| accepted.contains("text/html")) {
+        return Redirect::to("/emulator").into_response();
+    }
+    outcome.map(Json).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_names_are_local() {
+        for local in
+            ["localhost", "LOCALHOST:80", "127.0.0.1", "127.1.2.3:8099", "[::1]", "[::1]:1"]
+        {
+            assert!(is_loopback(local), "{local}");
+        }
+        for foreign in [
+            "",
+            "example.org",
+            "localhost.example.org",
+            "127.0.0.1.example.org:80",
+            "10.0.0.1",
+            "::1",
+            "a@127.0.0.1",
+        ] {
+            assert!(!is_loopback(foreign), "{foreign}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+use std::collections::{BTreeMap, HashSet};
+
+/// The nonces that were used. Only those of correctly signed requests come here, so that nobody
+/// without a secret can fill the memory.
+#[derive(Default)]
+pub(super) struct Nonces {
+    used: HashSet<(String, u64)>,
+    /// The same by the time they were signed at, to be forgotten in that order.
+    signed_at: BTreeMap<u64, Vec<(String, u64)>>,
+}
+
+impl Nonces {
+    /// Whether this client uses this nonce for the first time.
+    pub(super) fn take(&mut self, client_id: &str, nonce: u64, signed_at: u64) -> bool {
+        let name = (client_id.to_owned(), nonce);
+        let first = self.used.insert(name.clone());
+        if first {
+            self.signed_at.entry(signed_at).or_default().push(name);
+        }
+        first
+    }
+
+    /// Forgets what was signed before `oldest`: its timestamp alone refuses it from now on.
+    pub(super) fn forget_before(&mut self, oldest: u64) {
+        while let Some(entry) = self.signed_at.first_entry()
+            && *entry.key() < oldest
+        {
+            for name in entry.remove() {
+                self.used.remove(&name);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nonce_is_good_once_for_each_client_until_it_is_forgotten() {
+        let mut nonces = Nonces::default();
+        assert!(nonces.take("a", 1, 100));
+        assert!(!nonces.take("a", 1, 100));
+        assert!(!nonces.take("a", 1, 101), "whatever time it is signed at");
+        assert!(nonces.take("b", 1, 101));
+
+        nonces.forget_before(100);
+        assert!(!nonces.take("a", 1, 100));
+        nonces.forget_before(101);
+        assert!(nonces.take("a", 1, 102));
+        assert!(!nonces.take("b", 1, 102));
+        nonces.forget_before(200);
+        assert!(nonces.used.is_empty() && nonces.signed_at.is_empty());
+    }
+}

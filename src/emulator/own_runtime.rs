@@ -1,0 +1,34 @@
+use std::io;
+use std::ops::Deref;
+
+use tokio::runtime::{Builder, Runtime};
+
+/// A runtime that can be dropped anywhere. Dropping it ends its tasks and cuts their connections;
+/// tokio's own drop waits for them and panics in asynchronous code.
+pub(super) struct OwnRuntime(Option<Runtime>);
+
+impl OwnRuntime {
+    /// With one thread: the emulator's answers are computed under one lock anyway.
+    pub(super) fn new() -> io::Result<Self> {
+        let mut builder = Builder::new_multi_thread();
+        let builder = builder.worker_threads(1).thread_name("activeconnect-emulator").enable_all();
+        builder.build().map(Some).map(Self)
+    }
+}
+
+impl Deref for OwnRuntime {
+    type Target = Runtime;
+
+    fn deref(&self) -> &Runtime {
+        // Taken by `drop` alone.
+        self.0.as_ref().unwrap_or_else(|| unreachable!())
+    }
+}
+
+impl Drop for OwnRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

@@ -1,0 +1,40 @@
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+
+use crate::protocol::wire::StatusReply;
+
+/// An answer other than success: a status code and, as JSON, the reason.
+#[derive(Debug)]
+pub(super) struct Problem {
+    status: StatusCode,
+    reason: String,
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, reason: impl Into<String>) -> Self {
+        Self { status, reason: reason.into() }
+    }
+
+    pub(super) fn not_found(reason: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, reason)
+    }
+
+    /// The service understood the call but did not do it: 200 with `status: false`.
+    pub(super) fn not_done(reason: impl Into<String>) -> Self {
+        Self::new(StatusCode::OK, reason)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = StatusReply { status: false, reason: Some(self.reason) };
+        (self.status, Json(body)).into_response()
+    }
+}
+
+impl From<getrandom::Error> for Problem {
+    fn from(error: getrandom::Error) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, format!("no randomness: {error}"))
+    }
+}

@@ -1,0 +1,22 @@
+/// What tokens and secrets of the service are made of.
+pub(super) const UPPER: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+/// What application ids are made of.
+pub(super) const HEX: &[u8] = b"0123456789abcdef";
+
+/// `length` characters of `alphabet`, each equally likely.
+pub(super) fn text(alphabet: &[u8], length: usize) -> Result<String, getrandom::Error> {
+    // Bytes past the last whole multiple are drawn again: a remainder would favour some characters.
+    let usable = 256 - 256 % alphabet.len();
+    let mut text = String::with_capacity(length);
+    while text.len() < length {
+        let mut bytes = [0; 64];
+        getrandom::fill(&mut bytes)?;
+        let characters = bytes.iter().map(|byte| usize::from(*byte)).filter(|byte| *byte < usable);
+        text.extend(
+            characters
+                .take(length - text.len())
+                .map(|byte| alphabet[byte % alphabet.len()] as char),
+        );
+    }
+    Ok(text)
+}

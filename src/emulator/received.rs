@@ -1,0 +1,85 @@
+use axum::body::{Bytes, to_bytes};
+use axum::extract::Request;
+use axum::http::header::HOST;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use percent_encoding::percent_decode_str;
+
+use super::problem::Problem;
+
+const BODY_LIMIT: usize = 64 * 1024;
+
+/// A whole request, its address as it was received: that is what is signed.
+pub(super) struct Received {
+    pub(super) headers: HeaderMap,
+    pub(super) uri: Uri,
+    pub(super) host: String,
+    pub(super) body: Bytes,
+}
+
+impl Received {
+    pub(super) async fn read(request: Request) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let host = host(&parts.headers)
+            .ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "exactly one Host is needed"))?
+            .to_owned();
+        let body = to_bytes(body, BODY_LIMIT).await.map_err(|_| {
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "a body can have 64 KiB at most")
+        })?;
+        Ok(Self { headers: parts.headers, uri: parts.uri, host, body })
+    }
+
+    /// The URL as the client wrote it.
+    pub(super) fn url(&self) -> String {
+        let path_and_query = self.uri.path_and_query().map_or("/", |written| written.as_str());
+        format!("http://{}{path_and_query}", self.host)
+    }
+
+    /// A URL of this server, by the name that the client knows it by.
+    pub(super) fn own_url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.host)
+    }
+
+    /// The path's segment of that index, decoded.
+    pub(super) fn segment(&self, index: usize) -> Option<String> {
+        segment(&self.uri, index)
+    }
+}
+
+/// The `Host` header, if there is exactly one.
+pub(super) fn host(headers: &HeaderMap) -> Option<&str> {
+    let mut hosts = headers.get_all(HOST).iter();
+    let host = hosts.next()?;
+    if hosts.next().is_some() { None } else { host.to_str().ok() }
+}
+
+/// The path's segment of that index, decoded. The raw path is split first, because a decoded
+/// segment can hold a slash; a plus is a space, as the SDKs write it.
+pub(super) fn segment(uri: &Uri, index: usize) -> Option<String> {
+    let raw = uri.path().split('/').nth(index + 1)?.replace('+', " ");
+    Some(percent_decode_str(&raw).decode_utf8().ok()?.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_are_split_before_they_are_decoded() {
+        for (raw, decoded) in [
+            ("a%2Fb", "a/b"),
+            ("a+b", "a b"),
+            ("a%20b", "a b"),
+            ("a%2Bb", "a+b"),
+            ("a%25b", "a%b"),
+            ("%252F", "%2F"),
+            ("%C3%A9", "é"),
+            ("x%3Fy%23z", "x?y#z"),
+        ] {
+            let uri: Uri = format!("/one/{raw}/three?q").parse().expect("a URI");
+            assert_eq!(segment(&uri, 1).as_deref(), Some(decoded));
+            assert_eq!(segment(&uri, 2).as_deref(), Some("three"));
+            assert_eq!(segment(&uri, 3), None);
+        }
+        assert_eq!(segment(&Uri::from_static("/%FF"), 0), None);
+    }
+}

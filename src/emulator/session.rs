@@ -1,0 +1,189 @@
+use super::Action;
+use super::report::SessionReport;
+use crate::{Method, Methods, Secret, SessionStatus};
+
+/// What a session is to be.
+pub(super) struct Asked {
+    pub(super) methods: Methods,
+    /// How long it waits for the phone.
+    pub(super) pending_ms: u64,
+    /// How long it lasts.
+    pub(super) duration_ms: u64,
+}
+
+/// A session as the service keeps it. Pure: every moment is handed in, in Unix milliseconds.
+pub(super) struct Session {
+    pub(super) token: String,
+    pub(super) secret: Secret,
+    pub(super) user_id: String,
+    methods: Methods,
+    status: SessionStatus,
+    created_at: u64,
+    /// When the phone counts as not answering.
+    pending_until: u64,
+    expires_at: u64,
+    ended_at: Option<u64>,
+    first_told_at: Option<u64>,
+    changed_at: Option<u64>,
+    told_at: Option<u64>,
+}
+
+impl Session {
+    pub(super) fn new(
+        token: String,
+        secret: Secret,
+        user_id: String,
+        asked: &Asked,
+        created_at: u64,
+    ) -> Self {
+        Self {
+            token,
+            secret,
+            user_id,
+            methods: asked.methods,
+            status: SessionStatus::Pending,
+            created_at,
+            pending_until: created_at.saturating_add(asked.pending_ms),
+            expires_at: created_at.saturating_add(asked.duration_ms),
+            ended_at: None,
+            first_told_at: None,
+            changed_at: None,
+            told_at: None,
+        }
+    }
+
+    /// The status at `now`.
+    pub(super) fn status(&mut self, now: u64) -> SessionStatus {
+        self.settle(now);
+        self.status
+    }
+
+    /// The status at `now`, noted as told to the application.
+    pub(super) fn tell(&mut self, now: u64) -> SessionStatus {
+        self.settle(now);
+        if self.changed_at.is_some() {
+            self.told_at.get_or_insert(now);
+        }
+        if self.ended_at.is_some() {
+            self.first_told_at.get_or_insert(now);
+        }
+        self.status
+    }
+
+    /// Moves the session; where its status does not allow that, the error is that status.
+    pub(super) fn act(&mut self, action: Action, now: u64) -> Result<SessionStatus, SessionStatus> {
+        self.settle(now);
+        let next = action.apply(self.status).ok_or(self.status)?;
+        self.change(next, now);
+        Ok(next)
+    }
+
+    /// Catches up with what was due by itself. It counts from the moment it was due, not from the
+    /// moment somebody looked.
+    fn settle(&mut self, now: u64) {
+        let (due, end) = match self.status {
+            SessionStatus::Pending if self.pending_until <= self.expires_at => {
+                (self.pending_until, SessionStatus::Timeout)
+            }
+            status if status.is_terminal() => return,
+            _ => (self.expires_at, SessionStatus::Closed),
+        };
+        if due <= now {
+            self.change(end, due);
+        }
+    }
+
+    fn change(&mut self, status: SessionStatus, at: u64) {
+        self.status = status;
+        self.changed_at = Some(at);
+        self.told_at = None;
+        if status.is_terminal() {
+            self.ended_at = Some(at);
+        }
+    }
+
+    pub(super) fn report(&mut self, now: u64) -> SessionReport {
+        SessionReport {
+            status: self.status(now),
+            session_token: self.token.clone(),
+            user_id: self.user_id.clone(),
+            methods: self.methods.iter().map(Method::as_str).collect(),
+            created_at: self.created_at / 1000,
+            expires_at: self.expires_at / 1000,
+            ended_at: self.ended_at,
+            first_told_at: self.first_told_at,
+            changed_at: self.changed_at,
+            told_at: self.told_at,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T0: u64 = 1_700_000_000_123;
+
+    fn session(pending_ms: u64, duration_ms: u64) -> Session {
+        let asked = Asked { methods: Methods::default(), pending_ms, duration_ms };
+        Session::new("T".into(), Secret::new("S"), "u".into(), &asked, T0)
+    }
+
+    #[test]
+    fn what_was_due_ends_at_the_moment_it_was_due() {
+        let mut pending = session(60_000, 3_600_000);
+        assert_eq!(pending.status(T0 + 59_999), SessionStatus::Pending);
+        assert_eq!(pending.status(T0 + 90_000), SessionStatus::Timeout);
+        assert_eq!(pending.report(T0 + 90_000).ended_at, Some(T0 + 60_000));
+
+        for actions in
+            [&[Action::Identify][..], &[Action::Approve], &[Action::Approve, Action::WalkAway]]
+        {
+            let mut late = session(60_000, 3_600_000);
+            for action in actions {
+                assert!(late.act(*action, T0 + 1).is_ok());
+            }
+            assert!(!late.status(T0 + 3_599_999).is_terminal());
+            assert_eq!(late.status(T0 + 9_000_000), SessionStatus::Closed);
+            let report = late.report(T0 + 9_000_000);
+            assert_eq!(report.ended_at, Some(T0 + 3_600_000));
+            assert_eq!(report.changed_at, report.ended_at);
+            assert_eq!(report.created_at + 3600, report.expires_at);
+        }
+    }
+
+    #[test]
+    fn a_session_shorter_than_the_wait_for_the_phone_closes() {
+        let mut short = session(60_000, 1000);
+        assert_eq!(short.status(T0 + 1000), SessionStatus::Closed);
+    }
+
+    #[test]
+    fn an_action_that_comes_too_late_is_refused() {
+        let mut late = session(60_000, 3_600_000);
+        assert_eq!(late.act(Action::Approve, T0 + 60_000), Err(SessionStatus::Timeout));
+    }
+
+    #[test]
+    fn telling_is_noted_once_for_each_change() {
+        let mut told = session(60_000, 3_600_000);
+        told.tell(T0 + 1);
+        assert_eq!((told.changed_at, told.told_at), (None, None));
+
+        assert!(told.act(Action::Approve, T0 + 2).is_ok());
+        assert_eq!((told.changed_at, told.told_at), (Some(T0 + 2), None));
+        told.tell(T0 + 3);
+        told.tell(T0 + 4);
+        assert_eq!((told.told_at, told.first_told_at), (Some(T0 + 3), None));
+
+        assert!(told.act(Action::Close, T0 + 5).is_ok());
+        assert_eq!(
+            (told.changed_at, told.told_at, told.ended_at),
+            (Some(T0 + 5), None, Some(T0 + 5))
+        );
+        told.tell(T0 + 6);
+        told.tell(T0 + 7);
+        assert_eq!((told.told_at, told.first_told_at), (Some(T0 + 6), Some(T0 + 6)));
+        assert_eq!(told.ended_at, Some(T0 + 5));
+    }
+}

@@ -1,0 +1,354 @@
+use std::collections::{BTreeMap, HashMap};
+
+use super::call::Call;
+use super::nonces::Nonces;
+use super::report::{Calls, Rejected, StateReport, UserReport};
+use super::session::{Asked, Session};
+use super::signature::Verified;
+use super::{Action, ControlError};
+use crate::protocol::wire::AddedUsers;
+use crate::{Secret, SessionStatus};
+
+/// Everything the service knows. Pure: moments and randomness are handed in. Moments are Unix
+/// milliseconds, those of signing Unix seconds.
+#[derive(Default)]
+pub(super) struct State {
+    users: BTreeMap<String, User>,
+    /// In the order they began; none is ever forgotten.
+    sessions: Vec<Session>,
+    by_token: HashMap<String, usize>,
+    links: HashMap<String, Link>,
+    messages: Vec<Message>,
+    nonces: Nonces,
+    calls: Calls,
+    rejected: Rejected,
+}
+
+#[derive(Default)]
+struct User {
+    devices: u32,
+    newest_session: Option<usize>,
+}
+
+/// A registration link: whoever opens it on a phone becomes the user.
+pub(super) struct Link {
+    pub(super) user_id: String,
+    pub(super) display_name: Option<String>,
+    pub(super) used: bool,
+}
+
+/// An SMS that was "sent".
+#[derive(Clone)]
+pub(super) struct Message {
+    pub(super) user_id: String,
+    pub(super) phone_number: String,
+    pub(super) text: String,
+    pub(super) register_url: String,
+}
+
+/// No user of that name: 404.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct UnknownUser;
+
+/// Why a call with a known application or session is refused with 401.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    Signature(&'static str),
+    Timestamp,
+    Nonce,
+}
+
+impl State {
+    /// Lets a call in or refuses it, and counts it either way. A nonce is remembered for as long as
+    /// its timestamp would be accepted.
+    pub(super) fn admit(
+        &mut self,
+        call: Call,
+        client_id: &str,
+        verified: Result<Verified, &'static str>,
+        now_s: u64,
+        tolerance_s: u64,
+    ) -> Result<(), Refusal> {
+        let verified = verified.map_err(|reason| {
+            self.rejected.signature += 1;
+            Refusal::Signature(reason)
+        })?;
+        if verified.signed_at.abs_diff(now_s) > tolerance_s {
+            self.rejected.timestamp += 1;
+            return Err(Refusal::Timestamp);
+        }
+        self.nonces.forget_before(now_s.saturating_sub(tolerance_s));
+        if !self.nonces.take(client_id, verified.nonce, verified.signed_at) {
+            self.rejected.nonce += 1;
+            return Err(Refusal::Nonce);
+        }
+        self.calls.count(call);
+        Ok(())
+    }
+
+    pub(super) fn add_users(&mut self, user_ids: Vec<String>) -> Result<AddedUsers, &'static str> {
+        if user_ids.is_empty() {
+            return Err("no users are named");
+        }
+        if user_ids.iter().any(String::is_empty) {
+            return Err("a user id is empty");
+        }
+        let (mut created, mut existing) = (Vec::new(), Vec::new());
+        for user_id in user_ids {
+            if self.users.contains_key(&user_id) {
+                existing.push(user_id);
+            } else {
+                self.users.insert(user_id.clone(), User::default());
+                created.push(user_id);
+            }
+        }
+        Ok(AddedUsers { created: Some(created), existing: Some(existing) })
+    }
+
+    /// Deletes those that exist and closes their sessions; false when none exists.
+    pub(super) fn delete_users(&mut self, user_ids: &[String], now: u64) -> bool {
+        let mut any = false;
+        for user_id in user_ids {
+            if self.users.remove(user_id).is_none() {
+                continue;
+            }
+            any = true;
+            self.links.retain(|_, link| link.user_id != *user_id);
+            for session in self.sessions.iter_mut().filter(|session| session.user_id == *user_id) {
+                // Those that are over already refuse, and stay as they are.
+                let _ = session.act(Action::Close, now);
+            }
+        }
+        any
+    }
+
+    pub(super) fn has_device(&self, user_id: &str) -> Result<bool, UnknownUser> {
+        self.users.get(user_id).map(|user| user.devices > 0).ok_or(UnknownUser)
+    }
+
+    /// Makes the registration link `token` good for one device of the user.
+    pub(super) fn add_link(
+        &mut self,
+        user_id: &str,
+        token: String,
+        display_name: Option<String>,
+    ) -> Result<(), UnknownUser> {
+        if !self.users.contains_key(user_id) {
+            return Err(UnknownUser);
+        }
+        let link = Link { user_id: user_id.to_owned(), display_name, used: false };
+        self.links.insert(token, link);
+        Ok(())
+    }
+
+    /// Disables all devices of the user.
+    pub(super) fn lose_devices(&mut self, user_id: &str) -> Result<(), UnknownUser> {
+        self.users.get_mut(user_id).ok_or(UnknownUser)?.devices = 0;
+        Ok(())
+    }
+
+    pub(super) fn send(&mut self, message: Message) {
+        self.messages.push(message);
+    }
+
+    pub(super) fn messages(&self) -> &[Message] {
+        &self.messages
+    }
+
+    /// Begins a session. It does not end older ones of the user.
+    pub(super) fn authenticate(
+        &mut self,
+        user_id: &str,
+        asked: &Asked,
+        token: String,
+        secret: Secret,
+        now: u64,
+    ) -> Result<(), UnknownUser> {
+        let user = self.users.get_mut(user_id).ok_or(UnknownUser)?;
+        let index = self.sessions.len();
+        user.newest_session = Some(index);
+        self.by_token.insert(token.clone(), index);
+        self.sessions.push(Session::new(token, secret, user_id.to_owned(), asked, now));
+        Ok(())
+    }
+
+    pub(super) fn session(&mut self, token: &str) -> Option<&mut Session> {
+        self.by_token.get(token).and_then(|index| self.sessions.get_mut(*index))
+    }
+
+    pub(super) fn link(&self, token: &str) -> Option<&Link> {
+        self.links.get(token)
+    }
+
+    /// Opens a link on the phone: the first time, it registers a device.
+    pub(super) fn use_link(&mut self, token: &str) -> bool {
+        let Some(link) = self.links.get_mut(token).filter(|link| !link.used) else { return false };
+        link.used = true;
+        let user_id = link.user_id.clone();
+        self.register_device(&user_id).is_ok()
+    }
+
+    pub(super) fn register_device(&mut self, user_id: &str) -> Result<(), ControlError> {
+        let user = self.users.get_mut(user_id).ok_or(ControlError::UnknownUser)?;
+        user.devices = user.devices.saturating_add(1);
+        Ok(())
+    }
+
+    pub(super) fn act_on_user(
+        &mut self,
+        user_id: &str,
+        action: Action,
+        now: u64,
+    ) -> Result<SessionStatus, ControlError> {
+        let user = self.users.get(user_id).ok_or(ControlError::UnknownUser)?;
+        let newest = user.newest_session.and_then(|index| self.sessions.get_mut(index));
+        act(newest.ok_or(ControlError::NoSession)?, action, now)
+    }
+
+    pub(super) fn act_on_session(
+        &mut self,
+        token: &str,
+        action: Action,
+        now: u64,
+    ) -> Result<SessionStatus, ControlError> {
+        act(self.session(token).ok_or(ControlError::UnknownSession)?, action, now)
+    }
+
+    pub(super) fn report(&mut self, now: u64) -> StateReport {
+        let users = self.users.iter();
+        StateReport {
+            users: users
+                .map(|(user_id, user)| UserReport {
+                    user_id: user_id.clone(),
+                    devices: user.devices,
+                })
+                .collect(),
+            sessions: self.sessions.iter_mut().map(|session| session.report(now)).collect(),
+            calls: self.calls,
+            rejected: self.rejected,
+        }
+    }
+}
+
+fn act(session: &mut Session, action: Action, now: u64) -> Result<SessionStatus, ControlError> {
+    session.act(action, now).map_err(|status| ControlError::NotAllowed { status, action })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Methods;
+
+    const NOW: u64 = 1_700_000_000_000;
+    const NOW_S: u64 = NOW / 1000;
+
+    fn with_users(user_ids: &[&str]) -> State {
+        let mut state = State::default();
+        let user_ids = user_ids.iter().map(|user_id| (*user_id).to_owned()).collect();
+        assert!(state.add_users(user_ids).is_ok());
+        state
+    }
+
+    fn begin(state: &mut State, user_id: &str, token: &str) {
+        let asked =
+            Asked { methods: Methods::default(), duration_ms: 3_600_000, pending_ms: 60_000 };
+        let begun = state.authenticate(user_id, &asked, token.into(), Secret::new("S"), NOW);
+        assert_eq!(begun, Ok(()));
+    }
+
+    fn admit(state: &mut State, nonce: u64, signed_at: u64, now_s: u64) -> Result<(), Refusal> {
+        state.admit(Call::Status, "c", Ok(Verified { nonce, signed_at }), now_s, 300)
+    }
+
+    #[test]
+    fn users_are_added_once_and_all_or_none() {
+        let mut state = with_users(&["a"]);
+        let added = state.add_users(vec!["a".into(), "b".into(), "b".into()]).expect("added");
+        assert_eq!(added.created, Some(vec!["b".to_owned()]));
+        assert_eq!(added.existing, Some(vec!["a".to_owned(), "b".to_owned()]));
+
+        assert!(state.add_users(vec![]).is_err());
+        assert!(state.add_users(vec!["c".into(), String::new()]).is_err());
+        assert_eq!(state.has_device("c"), Err(UnknownUser));
+    }
+
+    #[test]
+    fn deleting_a_user_closes_what_goes_on_and_nothing_else() {
+        let mut state = with_users(&["a", "b"]);
+        for (user_id, token) in [("a", "A1"), ("a", "A2"), ("b", "B1")] {
+            begin(&mut state, user_id, token);
+        }
+        assert!(state.act_on_session("A1", Action::Cancel, NOW).is_ok());
+        assert_eq!(state.add_link("a", "L".into(), None), Ok(()));
+
+        assert!(state.delete_users(&["nobody".into(), "a".into()], NOW + 1));
+        assert!(!state.delete_users(&["a".into()], NOW + 2));
+        let statuses: Vec<_> =
+            state.report(NOW + 3).sessions.iter().map(|session| session.status).collect();
+        assert_eq!(
+            statuses,
+            [SessionStatus::Cancelled, SessionStatus::Closed, SessionStatus::Pending]
+        );
+        assert!(state.link("L").is_none());
+        assert_eq!(state.act_on_user("a", Action::Close, NOW + 3), Err(ControlError::UnknownUser));
+
+        // A user of the same name is somebody else.
+        assert!(state.add_users(vec!["a".into()]).is_ok());
+        assert_eq!(state.act_on_user("a", Action::Close, NOW + 3), Err(ControlError::NoSession));
+    }
+
+    #[test]
+    fn a_user_is_acted_on_through_the_newest_session() {
+        let mut state = with_users(&["a"]);
+        begin(&mut state, "a", "OLD");
+        begin(&mut state, "a", "NEW");
+        assert_eq!(state.act_on_user("a", Action::Approve, NOW), Ok(SessionStatus::Active));
+        assert_eq!(state.session("OLD").expect("it").status(NOW), SessionStatus::Pending);
+        assert_eq!(state.session("NEW").expect("it").status(NOW), SessionStatus::Active);
+    }
+
+    #[test]
+    fn a_link_is_good_for_one_device() {
+        let mut state = with_users(&["a"]);
+        assert_eq!(state.add_link("nobody", "L".into(), None), Err(UnknownUser));
+        assert_eq!(state.add_link("a", "L".into(), None), Ok(()));
+        assert!(state.use_link("L"));
+        assert!(!state.use_link("L"));
+        assert_eq!(state.report(NOW).users[0].devices, 1);
+        assert!(state.link("L").expect("kept").used);
+        assert_eq!(state.lose_devices("a"), Ok(()));
+        assert_eq!(state.has_device("a"), Ok(false));
+    }
+
+    #[test]
+    fn timestamps_are_taken_within_the_tolerance_either_way() {
+        let mut state = State::default();
+        assert_eq!(admit(&mut state, 1, NOW_S - 301, NOW_S), Err(Refusal::Timestamp));
+        assert_eq!(admit(&mut state, 2, NOW_S + 301, NOW_S), Err(Refusal::Timestamp));
+        assert_eq!(admit(&mut state, 3, NOW_S - 300, NOW_S), Ok(()));
+        assert_eq!(admit(&mut state, 4, NOW_S + 300, NOW_S), Ok(()));
+    }
+
+    #[test]
+    fn a_nonce_is_remembered_for_as_long_as_its_timestamp_is_good() {
+        let mut state = State::default();
+        // Signed ahead, so that it stays good for twice the tolerance.
+        let signed_at = NOW_S + 300;
+        assert_eq!(admit(&mut state, 1, signed_at, NOW_S), Ok(()));
+        assert_eq!(admit(&mut state, 1, signed_at, NOW_S + 600), Err(Refusal::Nonce));
+        assert_eq!(admit(&mut state, 1, signed_at, NOW_S + 601), Err(Refusal::Timestamp));
+    }
+
+    #[test]
+    fn each_refusal_is_counted_once_and_burns_no_nonce() {
+        let mut state = State::default();
+        let refused = state.admit(Call::Logout, "c", Err("wrong"), NOW_S, 300);
+        assert_eq!(refused, Err(Refusal::Signature("wrong")));
+        assert_eq!(admit(&mut state, 1, 0, NOW_S), Err(Refusal::Timestamp));
+        assert_eq!(admit(&mut state, 1, NOW_S, NOW_S), Ok(()));
+        assert_eq!(admit(&mut state, 1, NOW_S, NOW_S), Err(Refusal::Nonce));
+        let report = state.report(NOW);
+        assert_eq!(report.rejected, Rejected { signature: 1, timestamp: 1, nonce: 1 });
+        assert_eq!(report.calls, Calls { status: 1, ..Calls::default() });
+    }
+}

@@ -1,0 +1,152 @@
+"""The emulator as a child process, and both SDKs as they are published, pointed at it."""
+
+import importlib
+import json
+import os
+import subprocess
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+APPLICATION_ID = "a4c123b1612dd272d1371c17149d4395"
+APPLICATION_SECRET = "MXG9EDN581U33XTPLPFT75V2"
+
+# Package, and the variable and module attribute that name the server.
+SDKS = [("Activeconnect", "ACTIVE_CONNECT_SERVER"), ("IAMPASS", "IAMPASS_SERVER")]
+
+
+@dataclass
+class Emulator:
+    """The emulator's control interface."""
+
+    url: str
+
+    def call(self, method: str, path: str) -> tuple[int, Any]:
+        request = urllib.request.Request(self.url + path, method=method)
+        try:
+            with urllib.request.urlopen(request) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+
+    def state(self) -> Any:
+        status, state = self.call("GET", "/emulator/state")
+        assert status == 200
+        return state
+
+    def user(self, user_id: str) -> Any:
+        return next((u for u in self.state()["users"] if u["user_id"] == user_id), None)
+
+    def session(self, session: Any) -> Any:
+        token = session.session_token
+        return next(s for s in self.state()["sessions"] if s["session_token"] == token)
+
+    def register_device(self, user_id: str) -> None:
+        quoted = urllib.parse.quote(user_id, safe="")
+        status, _ = self.call("POST", f"/emulator/users/{quoted}/register_device")
+        assert status == 200
+
+    def act(self, session: Any, action: str) -> str:
+        path = f"/emulator/sessions/{session.session_token}/{action}"
+        status, answer = self.call("POST", path)
+        assert status == 200, answer
+        return answer["status"]
+
+
+@dataclass
+class Sdk:
+    """One SDK's modules, and its two wrapper classes for the right application."""
+
+    name: str
+    hmac: ModuleType
+    management_api: ModuleType
+    authentication_api: ModuleType
+    authentication_method: ModuleType
+    status: ModuleType
+
+    def management(self, app: str = APPLICATION_ID, secret: str = APPLICATION_SECRET) -> Any:
+        return self.management_api.ManagementAPI(app, secret)
+
+    def authentication(self, app: str = APPLICATION_ID, secret: str = APPLICATION_SECRET) -> Any:
+        return self.authentication_api.AuthenticationAPI(app, secret)
+
+    @property
+    def results(self) -> Any:
+        return self.management_api.ManagementAPIResult
+
+
+@pytest.fixture(scope="session", params=["any", "own"])
+def dialect(request):
+    """Once with an emulator of every dialect, once with one of the SDK's own dialect alone."""
+    return request.param
+
+
+@pytest.fixture(scope="session", params=SDKS, ids=[name for name, _ in SDKS])
+def package(request):
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def emulator(dialect, package):
+    name, _ = package
+    program = os.environ.get("ACTIVECONNECT_EMULATOR")
+    if not program:
+        pytest.exit("set ACTIVECONNECT_EMULATOR to the activeconnect-emulator program", 2)
+    arguments = [program, "--listen", "127.0.0.1:0"]
+    arguments += ["--application-id", APPLICATION_ID, "--application-secret", APPLICATION_SECRET]
+    arguments += ["--dialect", name.lower() if dialect == "own" else "any"]
+    child = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+    try:
+        line = child.stdout.readline()
+        assert line.startswith("listening on http://"), line
+        yield Emulator(line.removeprefix("listening on ").strip())
+    finally:
+        child.terminate()
+        child.wait(timeout=10)
+        child.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def sdk(emulator, package):
+    name, variable = package
+    # Read when the SDK is imported: it must not be the vendor's server even for a moment.
+    os.environ[variable] = emulator.url
+    modules = ["hmac", "management_api", "authentication_api", "authentication_method", "status"]
+    imported = {module: importlib.import_module(f"{name}.{module}") for module in modules}
+    # Each module copied it then; another emulator runs by now if this is not the first.
+    for module in ("management_api", "authentication_api"):
+        setattr(imported[module], variable, emulator.url)
+    return Sdk(name, **imported)
+
+
+@pytest.fixture
+def management(sdk):
+    return sdk.management()
+
+
+@pytest.fixture
+def authentication(sdk):
+    return sdk.authentication()
+
+
+@pytest.fixture
+def user(request, management, emulator):
+    """A user with a device, of a name that no other test uses."""
+    user_id = f"user of {request.node.name}"
+    created, existing = management.add_users([user_id])
+    assert (created, existing) == ([user_id], [])
+    emulator.register_device(user_id)
+    return user_id
+
+
+@pytest.fixture
+def session(user, authentication):
+    session = authentication.authenticate_user(user)
+    assert session is not None and session.session_token
+    return session
