@@ -33,8 +33,11 @@ struct Arguments {
     timestamp: Option<u64>,
 }
 
-fn main() -> Result<(), String> {
-    run(&Arguments::parse()).map_err(|error| error.to_string())
+fn main() {
+    if let Err(error) = run(&Arguments::parse()) {
+        eprintln!("{error}");
+        std::process::exit(1);
+    }
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
