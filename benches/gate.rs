@@ -6,6 +6,7 @@
 //! cargo bench --bench gate
 //! cargo bench --bench gate -- --quick
 //! ```
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
 use std::convert::Infallible;
 use std::hint::black_box;

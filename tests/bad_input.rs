@@ -1,5 +1,6 @@
 //! Bad input gets a clear answer, and nothing is lost by it.
 #![cfg(all(feature = "axum", feature = "emulator"))]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
 mod support;
 

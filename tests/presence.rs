@@ -1,6 +1,7 @@
 //! Beside another login: the phone of the user whom that login names must be there, in this very
 //! browser.
 #![cfg(all(feature = "axum", feature = "emulator"))]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
 mod support;
 
@@ -12,7 +13,7 @@ use axum::routing::get;
 use serde_json::json;
 use support::{Browser, approve, builder, location, serve, until, with_phones};
 use tower_activeconnect::emulator::Emulator;
-use tower_activeconnect::{ActiveSession, Activeconnect, Denial, UserId};
+use tower_activeconnect::{ActiveSession, Denial, UserId};
 
 /// The other login: whoever says so in a header. Only a test may be so trusting.
 #[derive(Clone)]

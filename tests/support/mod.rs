@@ -1,5 +1,6 @@
 //! What tests over real sockets share: a browser, an application, a deadline.
 #![allow(dead_code, reason = "each test file uses some of it")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
