@@ -183,3 +183,15 @@ impl Browser {
 pub(crate) fn location(response: &Response) -> &str {
     response.headers()["location"].to_str().unwrap()
 }
+
+/// An example's program, built as the test was.
+pub(crate) fn example(name: &str) -> std::path::PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.ancestors().nth(2).unwrap();
+    let built = std::process::Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--locked", "--all-features", "--example", name])
+        .status()
+        .unwrap();
+    assert!(built.success());
+    profile.join("examples").join(name)
+}
