@@ -89,7 +89,7 @@ async fn every_call(emulator: &Emulator, client: &Client, dialect: Dialect) {
     assert!(!client.has_registered_mobile_device(&alice).await.unwrap());
     client.delete_users(&[alice.clone(), bob]).await.unwrap();
     let gone = client.has_registered_mobile_device(&alice).await.unwrap_err();
-    assert_eq!(gone.kind(), ClientErrorKind::NotFound);
+    assert_eq!(gone.kind(), ClientErrorKind::UnknownUser);
 }
 
 #[tokio::test]
@@ -125,11 +125,13 @@ async fn what_the_service_refuses_is_told_apart() {
         client_as(&emulator, dialect, emulator.application_id(), Secret::new("x".repeat(24)));
     assert_eq!(kind(wrong).await, ClientErrorKind::SignatureRefused);
     let unknown = client_as(&emulator, dialect, "nobody", emulator.application_secret().clone());
-    assert_eq!(kind(unknown).await, ClientErrorKind::NotFound);
+    assert_eq!(kind(unknown.clone()).await, ClientErrorKind::UnknownApplication);
+    let of_a_user = unknown.has_registered_mobile_device(&token).await.unwrap_err();
+    assert_eq!(of_a_user.kind(), ClientErrorKind::UnknownApplication);
     let known = client(&emulator, dialect);
     let asked = Authentication::default();
     let nobody = known.authenticate_user(&token, &asked).await.unwrap_err();
-    assert_eq!(nobody.kind(), ClientErrorKind::NotFound);
+    assert_eq!(nobody.kind(), ClientErrorKind::UnknownUser);
     let (id, secret) =
         (emulator.application_id().to_owned(), emulator.application_secret().clone());
     let url = emulator.url().to_owned();

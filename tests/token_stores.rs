@@ -114,9 +114,11 @@ async fn what_cannot_be_opened_is_a_clear_error() {
 
 #[tokio::test]
 async fn two_that_open_a_new_file_at_once_both_succeed() {
-    let folder = tempfile::tempdir().unwrap();
-    let url = format!("sqlite:{}", folder.path().join("app.db").display());
-    let (one, other) = tokio::join!(SqliteTokenStore::open(&url), SqliteTokenStore::open(&url));
-    one.unwrap();
-    other.unwrap();
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("app.db").display());
+        let (one, other) = tokio::join!(SqliteTokenStore::open(&url), SqliteTokenStore::open(&url));
+        one.unwrap();
+        other.unwrap();
+    }
 }

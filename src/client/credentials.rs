@@ -196,9 +196,14 @@ pub(crate) const fn is_identifier_byte(byte: u8) -> bool {
 }
 
 fn parse_server(server: &str) -> Result<Url, CredentialsError> {
+    // What stands before an `@` may be a password: it is not repeated.
+    let shown = server.rsplit('@').next().unwrap_or_default().to_owned();
     let url = Url::parse(server)
-        .map_err(|source| CredentialsError::ServerNotAUrl { server: server.to_owned(), source })?;
-    let refuse = |why| Err(CredentialsError::ServerRefused { server: server.to_owned(), why });
+        .map_err(|source| CredentialsError::ServerNotAUrl { server: shown.clone(), source })?;
+    let refuse = |why| Err(CredentialsError::ServerRefused { server: shown.clone(), why });
+    if !url.username().is_empty() || url.password().is_some() {
+        return refuse("it carries a user name or password");
+    }
     let loopback = match url.host() {
         None => return refuse("it has no host"),
         Some(Host::Domain(name)) => {
@@ -218,12 +223,6 @@ fn parse_server(server: &str) -> Result<Url, CredentialsError> {
     }
     if !server.is_ascii() {
         return refuse("it has non-ASCII characters");
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(CredentialsError::ServerRefused {
-            server: url.host_str().unwrap_or_default().to_owned(),
-            why: "it carries a user name or password",
-        });
     }
     if url.query().is_some() || url.fragment().is_some() {
         return refuse("it has a query or a fragment");
@@ -377,6 +376,10 @@ mod tests {
             "http://iam-api.com",
             "http://10.0.0.1",
             "https://user:pw@iam-api.com",
+            "http://user:pw@10.0.0.1",
+            "ftp://user:pw@iam-api.com",
+            "https://user:pw@iam-api.com:99999",
+            "user:pw@iam-api.com",
             "https://iam-api.com./",
             "https://iam-api.com/?a=b",
             "https://iam-api.com/#a",

@@ -8,6 +8,7 @@ use std::time::Duration;
 pub struct ClientError {
     kind: ClientErrorKind,
     detail: Option<String>,
+    from_service: bool,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
@@ -19,13 +20,22 @@ pub enum ClientErrorKind {
     Unreachable,
     /// No answer within the call's time.
     TimedOut,
-    /// The service does not accept the signature: wrong secret, or clocks too far apart.
+    /// The service could not prove that it is who it is.
+    Tls,
+    /// The service does not accept the signature.
     SignatureRefused,
-    /// The service knows no such application, user or session.
-    NotFound,
+    /// The service does not accept the signature, and its clock is this many seconds ahead of
+    /// this machine's.
+    ClockOff(i64),
+    /// The service knows no such application.
+    UnknownApplication,
+    /// The service knows no such user.
+    UnknownUser,
+    /// The service knows no such session.
+    UnknownSession,
     /// The user has registered no phone.
     NoMobileDevice,
-    /// The service declined, giving a reason.
+    /// The service declined; see [`ClientError::reason`].
     Declined,
     /// Too many calls; come back after this time if the service named one.
     RateLimited(Option<Duration>),
@@ -33,15 +43,15 @@ pub enum ClientErrorKind {
     ServerError(u16),
     /// The answer makes no sense.
     NotUnderstood,
-    /// A URL does not have the configured server's origin.
+    /// The service named a URL that does not have the configured server's origin.
     WrongOrigin,
-    /// The call could not be made as asked.
+    /// The call cannot be made as asked.
     Invalid,
 }
 
 impl ClientError {
     pub(crate) fn new(kind: ClientErrorKind) -> Self {
-        Self { kind, detail: None, source: None }
+        Self { kind, detail: None, from_service: false, source: None }
     }
 
     pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {
@@ -52,6 +62,31 @@ impl ClientError {
     pub(crate) fn because(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// The answer is the service's own word on a session, not that of something on the way.
+    pub(crate) fn from_service(mut self, is_json: bool) -> Self {
+        self.from_service = is_json;
+        self
+    }
+
+    /// Whether the service itself, in JSON, does not know the session or refuses its signature.
+    /// Once, that can be a mistake of the moment; it does not end a session.
+    pub(crate) fn refuses_session(&self) -> bool {
+        self.from_service
+            && matches!(
+                self.kind,
+                ClientErrorKind::SignatureRefused
+                    | ClientErrorKind::ClockOff(_)
+                    | ClientErrorKind::UnknownSession
+            )
+    }
+
+    /// The reason that the service gave for declining: at most 64 characters, none of them
+    /// control characters.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        self.detail.as_deref().filter(|_| self.kind == ClientErrorKind::Declined)
     }
 
     /// Why the call failed.
@@ -68,14 +103,29 @@ impl fmt::Display for ClientError {
                 f.write_str("the service cannot be reached; check the server and the network")
             }
             ClientErrorKind::TimedOut => {
-                f.write_str("the service did not answer in time; try again")
+                f.write_str("the service did not answer in time; try again later")
             }
-            ClientErrorKind::SignatureRefused => f.write_str(
-                "the service refused the signature; check the application's id and secret, the \
-                 dialect, and this machine's clock",
+            ClientErrorKind::Tls => f.write_str(
+                "the service could not prove who it is; check the server's name, its certificate \
+                 and this machine's certificate authorities",
             ),
-            ClientErrorKind::NotFound => {
-                f.write_str("the service knows no such application, user or session")
+            ClientErrorKind::SignatureRefused => f.write_str(
+                "the service refused the signature; check the application's id and secret and \
+                 the dialect",
+            ),
+            ClientErrorKind::ClockOff(ahead) => write!(
+                f,
+                "the service refused the signature, and its clock is {ahead} s ahead of this \
+                 machine's; set this machine's clock"
+            ),
+            ClientErrorKind::UnknownApplication => f.write_str(
+                "the service knows no such application; check the application's id and the server",
+            ),
+            ClientErrorKind::UnknownUser => {
+                f.write_str("the service knows no such user; add the user first")
+            }
+            ClientErrorKind::UnknownSession => {
+                f.write_str("the service knows no such session; log in again")
             }
             ClientErrorKind::NoMobileDevice => {
                 f.write_str("the user has registered no phone; share a registration link with them")
@@ -89,13 +139,16 @@ impl fmt::Display for ClientError {
                 write!(f, "the service answered with status {status}; try again later")
             }
             ClientErrorKind::NotUnderstood => f.write_str(
-                "the service's answer was not understood; is the configured server Activeconnect?",
+                "the service's answer was not understood; check that the configured server is \
+                 the service and nothing stands before it",
             ),
             ClientErrorKind::WrongOrigin => f.write_str(
-                "the service named a URL that does not have the configured server's origin; \
-                 nothing was sent there",
+                "the service named a URL that does not have the configured server's origin, and \
+                 nothing was sent there; check the server",
             ),
-            ClientErrorKind::Invalid => f.write_str("the call cannot be made like this"),
+            ClientErrorKind::Invalid => {
+                f.write_str("the call cannot be made like this; check what it was given")
+            }
         }?;
         match &self.detail {
             Some(detail) => write!(f, " ({detail})"),

@@ -1,14 +1,21 @@
 //! The HTTP rules: no redirects, no proxy from the environment, no retries, no decompression, https
 //! unless the host is the loopback, 64 KiB a body, a deadline for every call.
 
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, DATE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Method, StatusCode};
 use reqwest::redirect::Policy;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
+use super::clock_offset::{self, Offset};
 use super::error::{ClientError, ClientErrorKind};
 use crate::Secret;
 use crate::clock::unix_millis;
@@ -19,25 +26,50 @@ const CONNECT: Duration = Duration::from_secs(2);
 const BODY_LIMIT: usize = 64 * 1024;
 
 /// Who signs a call.
+#[derive(Clone, Copy)]
 pub(super) struct Signer<'a> {
     pub(super) dialect: Dialect,
     pub(super) client_id: &'a str,
     pub(super) secret: &'a Secret,
 }
 
+/// One call, so that it can be sent once more.
+pub(super) struct Call<'a> {
+    pub(super) signer: Signer<'a>,
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) body: Option<Bytes>,
+    /// How long the call may take, a second try included.
+    pub(super) within: Duration,
+}
+
+/// Whom a 404 says to be unknown.
+#[derive(Clone, Copy)]
+pub(super) enum Subject {
+    Application,
+    User,
+    Session,
+}
+
 /// What came back: a status, and a body of at most 64 KiB.
 pub(super) struct Answer {
-    pub(super) status: StatusCode,
+    status: StatusCode,
     retry_after: Option<Duration>,
+    /// How far the service's clock was off when it answered, if that is too far.
+    clock_off: Option<i64>,
     body: Vec<u8>,
 }
 
+/// Sends signed calls to one service, and knows how far its clock is ahead of ours.
 #[derive(Clone, Debug)]
-pub(super) struct Http(reqwest::Client);
+pub(super) struct Http {
+    client: reqwest::Client,
+    clock_offset: Arc<AtomicI64>,
+}
 
 impl Http {
     pub(super) fn new(server: &Url) -> Result<Self, ClientError> {
-        reqwest::Client::builder()
+        let client = reqwest::Client::builder()
             .redirect(Policy::none())
             .retry(reqwest::retry::never())
             .no_proxy()
@@ -51,69 +83,81 @@ impl Http {
             .pool_max_idle_per_host(64)
             .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map(Self)
             .map_err(|error| {
                 ClientError::new(ClientErrorKind::Invalid).because(error.without_url())
-            })
+            })?;
+        Ok(Self { client, clock_offset: Arc::default() })
     }
 
-    /// Signs and sends; the URL that is signed is the one that is sent.
-    pub(super) async fn call(
-        &self,
-        signer: &Signer<'_>,
-        method: Method,
-        url: Url,
-        body: Option<Vec<u8>>,
-        within: Duration,
-    ) -> Result<Answer, ClientError> {
-        let mut request = self.0.request(method, url.clone());
-        for (name, value) in headers(signer, &url)? {
-            request = request.header(name, value);
-        }
-        if let Some(body) = body {
-            request = request.header(http::header::CONTENT_TYPE, "application/json").body(body);
-        }
-        tokio::time::timeout(within, receive(request))
+    /// Signs and sends. The URL that is signed is the one that is sent. A refused signature is
+    /// tried once more, with a fresh one and what the refusal's `Date` says of the clocks; nothing
+    /// else is ever sent twice.
+    pub(super) async fn call(&self, call: &Call<'_>) -> Result<Answer, ClientError> {
+        let tries = async {
+            let refusal = self.send(call).await?;
+            if !refusal.refuses_signature() || refusal.clock_off.is_some() {
+                return Ok(refusal);
+            }
+            self.send(call).await
+        };
+        tokio::time::timeout(call.within, tries)
             .await
             .map_err(|_| ClientError::new(ClientErrorKind::TimedOut))?
     }
-}
 
-fn headers(signer: &Signer<'_>, url: &Url) -> Result<[(HeaderName, HeaderValue); 3], ClientError> {
-    let invalid = || ClientError::new(ClientErrorKind::Invalid);
-    let nonce = Nonce::random().map_err(|error| invalid().because(error))?;
-    let now = unix_millis() / 1000;
-    let signed = sign(signer.dialect, signer.client_id, signer.secret, url.as_str(), nonce, now);
-    let mut headers = Vec::with_capacity(3);
-    for (name, value) in signed.headers() {
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid())?;
-        let mut value = HeaderValue::from_str(value).map_err(|_| invalid())?;
-        value.set_sensitive(true);
-        headers.push((name, value));
-    }
-    headers.try_into().map_err(|_| invalid())
-}
-
-async fn receive(request: reqwest::RequestBuilder) -> Result<Answer, ClientError> {
-    let mut response = request.send().await.map_err(from_reqwest)?;
-    let too_big = || ClientError::new(ClientErrorKind::NotUnderstood).detail("more than 64 KiB");
-    if response.content_length().is_some_and(|length| length > BODY_LIMIT as u64) {
-        return Err(too_big());
-    }
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(from_reqwest)? {
-        if body.len() + chunk.len() > BODY_LIMIT {
+    async fn send(&self, call: &Call<'_>) -> Result<Answer, ClientError> {
+        let mut request = self.client.request(call.method.clone(), call.url.clone());
+        for (name, value) in self.headers(call)? {
+            request = request.header(name, value);
+        }
+        if let Some(body) = &call.body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
+        }
+        let mut response = request.send().await.map_err(from_reqwest)?;
+        let now = Duration::from_millis(unix_millis());
+        let text =
+            |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let mut answer = Answer {
+            status: response.status(),
+            retry_after: text(RETRY_AFTER).and_then(|value| clock_offset::retry_after(value, now)),
+            clock_off: None,
+            body: Vec::new(),
+        };
+        if answer.refuses_signature() {
+            match text(DATE).and_then(|date| clock_offset::learn(date, now)) {
+                Some(Offset::Tolerated(offset)) => self.clock_offset.store(offset, Relaxed),
+                Some(Offset::TooFar(offset)) => answer.clock_off = Some(offset),
+                None => {}
+            }
+        }
+        let too_big = || not_understood("more than 64 KiB");
+        if response.content_length().is_some_and(|length| length > BODY_LIMIT as u64) {
             return Err(too_big());
         }
-        body.extend_from_slice(&chunk);
+        while let Some(chunk) = response.chunk().await.map_err(from_reqwest)? {
+            if answer.body.len() + chunk.len() > BODY_LIMIT {
+                return Err(too_big());
+            }
+            answer.body.extend_from_slice(&chunk);
+        }
+        Ok(answer)
     }
-    let retry_after = response.headers().get(RETRY_AFTER).and_then(retry_after);
-    Ok(Answer { status: response.status(), retry_after, body })
-}
 
-fn retry_after(value: &HeaderValue) -> Option<Duration> {
-    let seconds: u64 = value.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds.clamp(1, 300)))
+    fn headers(&self, call: &Call<'_>) -> Result<[(HeaderName, HeaderValue); 3], ClientError> {
+        let invalid = || ClientError::new(ClientErrorKind::Invalid);
+        let nonce = Nonce::random().map_err(|error| invalid().because(error))?;
+        let now = (unix_millis() / 1000).saturating_add_signed(self.clock_offset.load(Relaxed));
+        let Signer { dialect, client_id, secret } = call.signer;
+        let signed = sign(dialect, client_id, secret, call.url.as_str(), nonce, now);
+        let mut headers = Vec::with_capacity(3);
+        for (name, value) in signed.headers() {
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid())?;
+            let mut value = HeaderValue::from_str(value).map_err(|_| invalid())?;
+            value.set_sensitive(true);
+            headers.push((name, value));
+        }
+        headers.try_into().map_err(|_| invalid())
+    }
 }
 
 fn from_reqwest(error: reqwest::Error) -> ClientError {
@@ -121,34 +165,64 @@ fn from_reqwest(error: reqwest::Error) -> ClientError {
         ClientErrorKind::TimedOut
     } else if error.is_builder() {
         ClientErrorKind::Invalid
+    } else if has_tls_cause(&error) {
+        ClientErrorKind::Tls
     } else {
         ClientErrorKind::Unreachable
     };
     ClientError::new(kind).because(error.without_url())
 }
 
-impl Answer {
-    /// The JSON of a 2xx answer, or what another status means.
-    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
-        match self.status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                Err(ClientError::new(ClientErrorKind::SignatureRefused))
-            }
-            StatusCode::NOT_FOUND | StatusCode::GONE => {
-                Err(ClientError::new(ClientErrorKind::NotFound))
-            }
-            StatusCode::TOO_MANY_REQUESTS => {
-                Err(ClientError::new(ClientErrorKind::RateLimited(self.retry_after)))
-            }
-            status if status.is_server_error() => {
-                Err(ClientError::new(ClientErrorKind::ServerError(status.as_u16())))
-            }
-            status if !status.is_success() => Err(not_understood(format!("status {status}"))),
-            _ => from_json(&self.body).map_err(|error| {
-                // serde's message can quote the text; where it went wrong says enough.
-                not_understood(format!("JSON, line {} column {}", error.line(), error.column()))
-            }),
+fn has_tls_cause(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<rustls::Error>() {
+            return true;
         }
+        // An `io::Error` names the source of what it holds, not that itself.
+        cause = match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+            Some(held) => Some(held as _),
+            None => error.source(),
+        };
+    }
+    false
+}
+
+impl Answer {
+    fn refuses_signature(&self) -> bool {
+        matches!(self.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+    }
+
+    /// The JSON of a 2xx answer, or what another status means.
+    pub(super) fn json<T: DeserializeOwned>(&self, subject: Subject) -> Result<T, ClientError> {
+        let kind = match self.status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => match self.clock_off {
+                Some(ahead) => ClientErrorKind::ClockOff(ahead),
+                None => ClientErrorKind::SignatureRefused,
+            },
+            StatusCode::NOT_FOUND | StatusCode::GONE => match subject {
+                Subject::Application => ClientErrorKind::UnknownApplication,
+                Subject::User => ClientErrorKind::UnknownUser,
+                Subject::Session => ClientErrorKind::UnknownSession,
+            },
+            StatusCode::TOO_MANY_REQUESTS => ClientErrorKind::RateLimited(self.retry_after),
+            status if status.is_server_error() => ClientErrorKind::ServerError(status.as_u16()),
+            status if status.is_success() => {
+                return from_json(&self.body).map_err(|error| {
+                    // serde's message can quote the text; where it went wrong says enough.
+                    let place = format!("JSON, line {} column {}", error.line(), error.column());
+                    not_understood(place)
+                });
+            }
+            status => return Err(not_understood(format!("status {}", status.as_u16()))),
+        };
+        Err(ClientError::new(kind).from_service(self.is_json_object()))
+    }
+
+    fn is_json_object(&self) -> bool {
+        #[derive(Deserialize)]
+        struct Anything {}
+        from_json::<Anything>(&self.body).is_ok()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Typed calls of the management and authentication APIs.
 
+mod clock_offset;
 mod credentials;
 mod error;
 mod http;
@@ -8,12 +9,13 @@ mod session;
 use std::time::Duration;
 
 use ::http::Method;
+use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use self::http::{Answer, Http, Signer, not_understood};
+use self::http::{Answer, Call, Http, Signer, Subject, not_understood};
 use crate::Secret;
 use crate::identity::UserToken;
 use crate::protocol::wire::{
@@ -36,8 +38,8 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 
 /// Calls of one application to one service. Cheap to clone.
 ///
-/// Every call is signed anew, takes at most 5 s (a status call 3 s), is sent once and follows no
-/// redirect. Dropping the future of a call abandons it; what the service made of it is unknown.
+/// Every call is signed anew, takes at most 5 s (a status call 3 s), is sent once, except after a
+/// refused signature (401, 403), which is tried once more, and follows no redirect. Dropping the future of a call abandons it; what the service made of it is unknown.
 ///
 /// ```no_run
 /// use tower_activeconnect::{Client, Credentials, UserToken};
@@ -94,8 +96,13 @@ impl Client {
     ///
     /// As [`ClientErrorKind`] lists.
     pub async fn add_users(&self, tokens: &[UserToken]) -> Result<AddedUsers, ClientError> {
-        let reply: AddUsersReply =
-            self.post(self.url(&["management", "add_users"], None, "")?, &users(tokens)).await?;
+        let reply: AddUsersReply = self
+            .post(
+                self.url(&["management", "add_users"], None, "")?,
+                &users(tokens),
+                Subject::Application,
+            )
+            .await?;
         accepted(reply.status, reply.reason)?;
         let users = reply.users.unwrap_or_default();
         Ok(AddedUsers {
@@ -110,8 +117,13 @@ impl Client {
     ///
     /// As [`ClientErrorKind`] lists.
     pub async fn delete_users(&self, tokens: &[UserToken]) -> Result<(), ClientError> {
-        let reply: StatusReply =
-            self.post(self.url(&["management", "delete_users"], None, "")?, &users(tokens)).await?;
+        let reply: StatusReply = self
+            .post(
+                self.url(&["management", "delete_users"], None, "")?,
+                &users(tokens),
+                Subject::Application,
+            )
+            .await?;
         accepted(reply.status, reply.reason)
     }
 
@@ -175,7 +187,8 @@ impl Client {
             display_name: display_name.map(ToOwned::to_owned),
             message: message.map(ToOwned::to_owned),
         };
-        let reply: StatusReply = self.post(url, &sms).await?;
+        let reply = self.post(url, &sms, Subject::User).await;
+        let reply: StatusReply = self.of_user(reply).await?;
         accepted(reply.status, reply.reason)
     }
 
@@ -202,8 +215,9 @@ impl Client {
             query = format!("{query}{separator}duration_seconds={}", duration.as_secs());
         }
         let url = self.url(&["authentication", "authenticate_user"], Some(token), &query)?;
-        let answer = self.signed(Method::POST, url, Some(b"{}".to_vec()), CALL).await?;
-        let answer = answer.json::<AuthenticateReply>()?.authentication_status;
+        let answer = self.signed(Method::POST, url, Some(Bytes::from_static(b"{}"))).await?;
+        let reply = self.of_user(answer.json::<AuthenticateReply>(Subject::User)).await?;
+        let answer = reply.authentication_status;
         if answer.authenticated {
             RemoteSession::receive(&self.server, answer)
         } else {
@@ -218,7 +232,10 @@ impl Client {
     /// As [`ClientErrorKind`] lists. Whatever the error, nothing is learned about the session.
     pub async fn status(&self, session: &RemoteSession) -> Result<Reading, ClientError> {
         let answer = self.of_session(session, Method::GET, session.status_url(), POLL).await?;
-        answer.json::<StatusAnswer>()?.reading().ok_or_else(|| not_understood("no session_status"))
+        answer
+            .json::<StatusAnswer>(Subject::Session)?
+            .reading()
+            .ok_or_else(|| not_understood("no session_status"))
     }
 
     /// Ends a session at the service.
@@ -229,8 +246,18 @@ impl Client {
     /// already.
     pub async fn logout(&self, session: &RemoteSession) -> Result<(), ClientError> {
         let answer = self.of_session(session, Method::POST, session.logout_url(), CALL).await?;
-        let reply: StatusReply = answer.json()?;
+        let reply: StatusReply = answer.json(Subject::Session)?;
         accepted(reply.status, reply.reason)
+    }
+
+    /// Whether the service gives this application sensible answers, asked by a management call
+    /// that changes nothing.
+    #[cfg(feature = "layer")]
+    pub(crate) async fn answers(&self) -> bool {
+        match self.add_users(&[]).await {
+            Ok(_) => true,
+            Err(error) => error.kind() == ClientErrorKind::Declined,
+        }
     }
 
     async fn link(
@@ -268,32 +295,47 @@ impl Client {
     }
 
     async fn get<T: DeserializeOwned>(&self, url: Url) -> Result<T, ClientError> {
-        self.signed(Method::GET, url, None, CALL).await?.json()
+        let answer = self.signed(Method::GET, url, None).await?;
+        self.of_user(answer.json(Subject::User)).await
     }
 
     async fn post<T: DeserializeOwned>(
         &self,
         url: Url,
         body: &impl Serialize,
+        subject: Subject,
     ) -> Result<T, ClientError> {
         let body = serde_json::to_vec(body)
             .map_err(|error| ClientError::new(ClientErrorKind::Invalid).because(error))?;
-        self.signed(Method::POST, url, Some(body), CALL).await?.json()
+        self.signed(Method::POST, url, Some(body.into())).await?.json(subject)
+    }
+
+    /// A 404 to a call about a user may mean the application as well. A call without a user tells
+    /// them apart.
+    async fn of_user<T>(&self, reply: Result<T, ClientError>) -> Result<T, ClientError> {
+        match reply {
+            Err(error) if error.kind() == ClientErrorKind::UnknownUser => {
+                match self.add_users(&[]).await {
+                    Err(other) if other.kind() == ClientErrorKind::UnknownApplication => Err(other),
+                    _ => Err(error),
+                }
+            }
+            reply => reply,
+        }
     }
 
     async fn signed(
         &self,
         method: Method,
         url: Url,
-        body: Option<Vec<u8>>,
-        within: Duration,
+        body: Option<Bytes>,
     ) -> Result<Answer, ClientError> {
         let signer = Signer {
             dialect: self.credentials.spoken_dialect(),
             client_id: self.credentials.application_id(),
             secret: self.credentials.application_secret(),
         };
-        self.http.call(&signer, method, url, body, within).await
+        self.http.call(&Call { signer, method, url, body, within: CALL }).await
     }
 
     async fn of_session(
@@ -309,7 +351,7 @@ impl Client {
             client_id: session.token(),
             secret: session.secret(),
         };
-        self.http.call(&signer, method, url.clone(), None, within).await
+        self.http.call(&Call { signer, method, url: url.clone(), body: None, within }).await
     }
 }
 

@@ -28,6 +28,9 @@ impl RemoteSession {
             return Err(ClientError::new(ClientErrorKind::NotUnderstood)
                 .detail("session_token could split a header"));
         }
+        if secret.expose().is_empty() {
+            return Err(missing("session_secret"));
+        }
         let status_url = answer.status_url.ok_or_else(|| missing("status_url"))?;
         let logout_url = answer.logout_url.ok_or_else(|| missing("logout_url"))?;
         Ok(Self {

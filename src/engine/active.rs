@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::Extensions;
 
 use super::session::{Session, SessionWatch};
-use super::watchers::Watch;
 use crate::identity::UserId;
 use crate::protocol::{Methods, SessionStatus};
 use crate::verdict::Denial;
@@ -72,7 +71,7 @@ impl ActiveSession {
     /// outlasts its request: WebSockets, spawned tasks.
     #[must_use]
     pub fn guard(&self) -> SessionGuard {
-        SessionGuard { watch: Watch::new(self.session.clone()) }
+        SessionGuard { watch: self.session.watch() }
     }
 
     /// Waits until the session no longer allows, and says why: it ended, the phone walked away,
@@ -105,6 +104,6 @@ impl SessionGuard {
 
 impl Clone for SessionGuard {
     fn clone(&self) -> Self {
-        Self { watch: Watch::new(self.watch.get().clone()) }
+        Self { watch: self.watch.get().watch() }
     }
 }

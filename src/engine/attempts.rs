@@ -52,8 +52,8 @@ enum State {
     Cancelled,
     /// The user said yes.
     Approved(Arc<Session>),
-    /// The browser has its session.
-    Taken,
+    /// The browser has its session, or the answer that brings it is on its way.
+    Taken(Arc<Session>),
     /// Came to nothing.
     Over(Arc<LogInError>),
 }
@@ -73,6 +73,7 @@ pub(crate) enum Progress {
 #[derive(Debug)]
 pub(crate) struct Taken {
     pub(crate) credential: SessionCredential,
+    pub(crate) session: Arc<Session>,
     pub(crate) next: String,
 }
 
@@ -110,6 +111,8 @@ pub enum LogInError {
     TimedOut,
     /// Another attempt for the same user waits, or took this one's place.
     Busy,
+    /// The engine was dropped, or the token store panicked.
+    Interrupted,
     /// The operating system has no randomness to give.
     NoRandomness,
 }
@@ -124,6 +127,7 @@ impl fmt::Display for LogInError {
             Self::Refused(status) => write!(f, "the phone did not let the user in: {status}"),
             Self::TimedOut => f.write_str("the phone did not answer in time"),
             Self::Busy => f.write_str("another login of the same user is waiting for the phone"),
+            Self::Interrupted => f.write_str("the login was interrupted; try again"),
             Self::NoRandomness => f.write_str("the operating system has no randomness to give"),
         }
     }
@@ -199,30 +203,42 @@ impl Engine {
         // The same browser may also have waited for another name.
         let other = mine.and_then(|mine| self.attempts.find(mine));
         for old in superseded.iter().chain(&other) {
-            old.cancel();
+            self.cancel_attempt(old);
             self.attempts.by_key.remove(&old.key);
-            self.attempts.free_name(old);
         }
         self.attempts.by_key.insert(attempt.key, attempt.clone());
-        self.tasks.spawn(run(self.clone(), attempt.clone(), who));
+        self.tasks.spawn(forget(self.clone(), attempt.clone()));
+        let ringing = Ringing { engine: self.clone(), attempt: attempt.clone() };
+        self.tasks.spawn(ringing.run(who));
         Ok((credential, attempt))
     }
 
     /// Takes an approved result, once. Beside another login the request must be of the user the
     /// attempt was begun for.
     pub(crate) fn take(&self, attempt: &Arc<Attempt>, user: Option<&UserId>) -> Option<Taken> {
-        if attempt.user.is_some() && attempt.user.as_ref() != user {
+        if !attempt.is_for(user) {
             return None;
         }
         let credential = SessionCredential::random().ok()?;
         let mut state = attempt.state();
         let State::Approved(session) = &*state else { return None };
-        session.touch();
+        let session = session.clone();
+        if session.verdict() == Verdict::Ended {
+            return None;
+        }
         self.sessions.insert(credential.key(), session.clone());
-        *state = State::Taken;
+        *state = State::Taken(session.clone());
         drop(state);
         attempt.watchers.wake();
-        Some(Taken { credential, next: attempt.next.clone() })
+        Some(Taken { credential, session, next: attempt.next.clone() })
+    }
+
+    /// Gives an attempt up: the name is free, and what rings is ended at the service. A result
+    /// that was taken already is returned.
+    pub(crate) fn cancel_attempt(&self, attempt: &Arc<Attempt>) -> Option<Arc<Session>> {
+        let taken = attempt.cancel();
+        self.attempts.free_name(attempt);
+        taken
     }
 }
 
@@ -246,15 +262,15 @@ impl Attempt {
     pub(crate) fn is_pending(&self, now: Stamp) -> bool {
         match &*self.state() {
             State::Approved(_) => true,
-            State::Taken => false,
+            State::Taken(_) => false,
             _ => !self.deadline.is_reached(now),
         }
     }
 
-    /// The session that an approval made, for as long as the result waits to be taken.
+    /// The session that an approval made.
     pub(crate) fn session(&self) -> Option<Arc<Session>> {
         match &*self.state() {
-            State::Approved(session) => Some(session.clone()),
+            State::Approved(session) | State::Taken(session) => Some(session.clone()),
             _ => None,
         }
     }
@@ -267,29 +283,38 @@ impl Attempt {
         }
     }
 
-    pub(crate) fn cancel(&self) {
+    /// Whether it is nobody's but this user's, as far as another login says.
+    pub(crate) fn is_for(&self, user: Option<&UserId>) -> bool {
+        self.user.is_none() || self.user.as_ref() == user
+    }
+
+    fn cancel(&self) -> Option<Arc<Session>> {
         let mut state = self.state();
-        if !matches!(*state, State::Taken | State::Over(_)) {
-            *state = State::Cancelled;
+        match &*state {
+            State::Taken(session) => return Some(session.clone()),
+            State::Over(_) => return None,
+            State::Waiting | State::Approved(_) | State::Cancelled => *state = State::Cancelled,
         }
         drop(state);
         self.watchers.wake();
+        None
     }
 
     fn is_cancelled(&self) -> bool {
         matches!(*self.state(), State::Cancelled)
     }
 
-    /// Ends it unless its result was taken; says whether it did.
+    /// Ends it unless it is settled already, by its result being taken or otherwise; says whether
+    /// it did.
     fn end(&self, why: LogInError) -> bool {
         let mut state = self.state();
-        let untaken = !matches!(*state, State::Taken);
-        if untaken {
+        let open = !matches!(*state, State::Taken(_) | State::Over(_));
+        if open {
             *state = State::Over(Arc::new(why));
         }
         drop(state);
         self.watchers.wake();
-        untaken
+        open
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -310,22 +335,39 @@ impl Watched for Arc<Attempt> {
     }
 }
 
-/// An attempt from its start to the moment when nobody asks for it any more.
-async fn run(engine: Arc<Engine>, attempt: Arc<Attempt>, who: Who) {
-    match ring(&engine, who).await {
-        Ok(session) => wait(&engine, &attempt, &session).await,
-        Err(error) => {
-            tracing::debug!(%error, "a login did not start");
-            // Its name stays taken until the deadline, as that of a phone that rings.
-            attempt.end(error);
-        }
-    }
-    let forget = attempt.deadline.after(REMEMBER);
-    tokio::time::sleep_until(engine.rules.clock.instant(attempt.deadline.mono)).await;
+/// Frees the name at the deadline, and forgets the attempt when nobody asks for it any more.
+async fn forget(engine: Arc<Engine>, attempt: Arc<Attempt>) {
+    let clock = engine.upkeep.clock;
+    tokio::time::sleep_until(clock.instant(attempt.deadline.mono)).await;
     engine.attempts.free_name(&attempt);
     attempt.watchers.wake();
-    tokio::time::sleep_until(engine.rules.clock.instant(forget.mono)).await;
+    tokio::time::sleep_until(clock.instant(attempt.deadline.after(REMEMBER).mono)).await;
     engine.attempts.by_key.remove(&attempt.key);
+}
+
+/// The attempt's own task. However it ends, the attempt is settled then.
+struct Ringing {
+    engine: Arc<Engine>,
+    attempt: Arc<Attempt>,
+}
+
+impl Ringing {
+    async fn run(self, who: Who) {
+        match ring(&self.engine, who).await {
+            Ok(session) => wait(&self.engine, &self.attempt, &session).await,
+            Err(error) => {
+                tracing::debug!(%error, "a login did not start");
+                // Its name stays taken until the deadline, as that of a phone that rings.
+                self.attempt.end(error);
+            }
+        }
+    }
+}
+
+impl Drop for Ringing {
+    fn drop(&mut self) {
+        self.attempt.end(LogInError::Interrupted);
+    }
 }
 
 /// Has the service ring the phone. The outcome of a failed call is unknown, so it is not repeated,
@@ -346,24 +388,24 @@ async fn ring(engine: &Arc<Engine>, who: Who) -> Result<Arc<Session>, LogInError
     };
     let mut sent = engine.now();
     let mut answer = engine.client.authenticate_user(&token, &asked).await;
-    if answer.as_ref().is_err_and(|error| error.kind() == ClientErrorKind::NotFound) {
+    if answer.as_ref().is_err_and(|error| error.kind() == ClientErrorKind::UnknownUser) {
         // The service lost the user, or never had them: the lookup table is right.
         engine.client.add_users(std::slice::from_ref(&token)).await.map_err(LogInError::Service)?;
         sent = engine.now();
         answer = engine.client.authenticate_user(&token, &asked).await;
     }
     let remote = answer.map_err(LogInError::Service)?;
-    let rules = engine.rules.clone();
+    let upkeep = engine.upkeep.clone();
     let lifetime = engine.settings.session_lifetime();
-    let session = Session::new(rules, user, asked.methods, remote, sent, lifetime);
-    engine.schedule.set(&session, 0);
+    let session = Session::new(upkeep, user, asked.methods, remote, sent, lifetime);
+    engine.upkeep.schedule.reset(&session, engine.now());
     Ok(session)
 }
 
 /// Waits for the phone, then for the browser; ends at the service what nobody took.
 async fn wait(engine: &Arc<Engine>, attempt: &Arc<Attempt>, session: &Arc<Session>) {
-    let clock = engine.rules.clock;
-    let mut phone = Watch::new(session.clone());
+    let clock = engine.upkeep.clock;
+    let mut phone = session.watch();
     let mut browser = Watch::new(attempt.clone());
     let answered = phone.until(|session| match session.verdict() {
         Verdict::Allow => Some(true),
@@ -401,7 +443,7 @@ async fn wait(engine: &Arc<Engine>, attempt: &Arc<Attempt>, session: &Arc<Sessio
     attempt.watchers.wake();
     engine.attempts.free_name(attempt);
     let settled = browser.until(|attempt| match &*attempt.state() {
-        State::Taken => Some(true),
+        State::Taken(_) => Some(true),
         State::Cancelled => Some(false),
         _ => None,
     });

@@ -4,6 +4,7 @@ mod active;
 mod attempts;
 mod builder;
 mod enrolment;
+mod origin;
 mod poller;
 mod schedule;
 mod session;
@@ -21,8 +22,9 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use self::attempts::Attempts;
+use self::origin::Origin;
 use self::schedule::Schedule;
-use self::session::Rules;
+use self::session::Upkeep;
 use self::sessions::Sessions;
 use self::tasks::Tasks;
 use crate::client::{Client, ClientErrorKind, Credentials};
@@ -30,6 +32,7 @@ use crate::clock::{Clock, Stamp};
 use crate::identity::{SessionCredential, UserId};
 use crate::protocol::SessionStatus;
 use crate::store::DynTokenStore;
+use crate::verdict::Verdict;
 
 pub use active::{ActiveSession, SessionGuard};
 pub use attempts::LogInError;
@@ -84,7 +87,7 @@ struct Running(Arc<Engine>);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.tasks.stop();
+        self.0.stop();
     }
 }
 
@@ -93,10 +96,10 @@ pub(crate) struct Engine {
     pub(crate) client: Client,
     pub(crate) store: DynTokenStore,
     pub(crate) settings: Settings,
-    pub(crate) rules: Arc<Rules>,
+    pub(crate) upkeep: Arc<Upkeep>,
     pub(crate) sessions: Sessions,
     pub(crate) attempts: Attempts,
-    schedule: Schedule,
+    origin: Origin,
     polls: Semaphore,
     tasks: Tasks,
 }
@@ -107,8 +110,8 @@ pub(crate) struct Engine {
 pub enum LoggedOut {
     /// Here and at the service.
     Everywhere,
-    /// Here; the service has not confirmed. The session ends there by its own expiry at the
-    /// latest.
+    /// Here; the service has not confirmed yet. It is asked twice more; the session ends there by
+    /// its own expiry at the latest.
     HereOnly,
 }
 
@@ -163,8 +166,8 @@ impl Activeconnect {
             BeginError::Busy(_) => LogInError::Busy,
             BeginError::NoRandomness => LogInError::NoRandomness,
         })?;
-        let attempt = CancelOnDrop(attempt);
-        let mut watch = Watch::new(attempt.0.clone());
+        let mut watch = Watch::new(attempt.clone());
+        let _cancel = CancelOnDrop { engine, attempt };
         watch
             .until(|attempt| match engine.take(attempt, Some(user)) {
                 Some(taken) => Some(Ok(taken.credential)),
@@ -173,8 +176,8 @@ impl Activeconnect {
             .await
     }
 
-    /// Ends a session: here at once, then at the service, with a few tries that go on even if
-    /// this future is dropped.
+    /// Ends a session: here at once, then at the service. Waits for the first try there (5 s at
+    /// most); the tries go on even if this future is dropped.
     pub async fn log_out(&self, session: &ActiveSession) -> LoggedOut {
         self.engine().log_out(session.session()).await
     }
@@ -199,46 +202,59 @@ impl fmt::Debug for Activeconnect {
     }
 }
 
-struct CancelOnDrop(Arc<Attempt>);
+struct CancelOnDrop<'a> {
+    engine: &'a Engine,
+    attempt: Arc<Attempt>,
+}
 
-impl Drop for CancelOnDrop {
+impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.cancel();
+        self.engine.cancel_attempt(&self.attempt);
     }
 }
 
 impl Engine {
     fn new(client: Client, store: DynTokenStore, settings: Settings, runtime: Handle) -> Self {
-        let rules = Rules { clock: Clock::new(), max_staleness: settings.max_staleness };
+        let upkeep = Upkeep {
+            clock: Clock::new(),
+            max_staleness: settings.max_staleness,
+            schedule: Schedule::default(),
+        };
         Self {
             client,
             store,
-            settings,
-            rules: Arc::new(rules),
+            upkeep: Arc::new(upkeep),
             sessions: Sessions::new(),
             attempts: Attempts::new(),
-            schedule: Schedule::default(),
+            origin: Origin::new(settings.poll_interval),
             polls: Semaphore::new(POLLS),
+            settings,
             tasks: Tasks::new(runtime),
         }
     }
 
+    /// Ends all tasks, and here every session, so that nobody waits for news that will not come.
+    fn stop(&self) {
+        self.tasks.stop();
+        for session in self.sessions.all() {
+            session.end(SessionStatus::Closed);
+        }
+    }
+
     pub(crate) fn now(&self) -> Stamp {
-        self.rules.clock.now()
+        self.upkeep.clock.now()
     }
 
     /// Waits until a session that nobody used for a while is known afresh: for one poll that all
     /// who wait share, at most 3.5 s.
-    pub(crate) async fn wake(&self, session: &Arc<Session>) {
-        let mut watch = Watch::new(session.clone());
-        if session.unpark() {
-            session.hurry();
-            self.schedule.set(session, 0);
-        }
-        let running =
-            watch.until(|session| (session.activity() == Activity::Running).then_some(()));
+    pub(crate) async fn woken(&self, watch: &mut SessionWatch) {
+        let known = watch.until(|session| {
+            let known =
+                session.activity() == Activity::Running || session.verdict() == Verdict::Ended;
+            known.then_some(())
+        });
         // Too late is not an error here: the verdict is then what it is without news.
-        tokio::time::timeout(WAKE, running).await.ok();
+        tokio::time::timeout(WAKE, known).await.ok();
     }
 
     /// Ends a session here, and sees to it that it ends at the service.
@@ -253,34 +269,37 @@ impl Engine {
             return LoggedOut::Everywhere;
         }
         match self.end_remotely(session).await {
-            Ok(()) => LoggedOut::Everywhere,
-            Err(_) => LoggedOut::HereOnly,
+            Ok(true) => LoggedOut::Everywhere,
+            Ok(false) | Err(_) => LoggedOut::HereOnly,
         }
     }
 
-    /// Logs out at the service in a task of the engine; the receiver hears of success.
+    /// Logs out at the service in a task of the engine. The receiver hears how the first try went;
+    /// the others go on behind it.
     fn end_remotely(
         self: &Arc<Self>,
         session: &Arc<Session>,
-    ) -> tokio::sync::oneshot::Receiver<()> {
-        let (done, receiver) = tokio::sync::oneshot::channel();
+    ) -> tokio::sync::oneshot::Receiver<bool> {
+        let (first, receiver) = tokio::sync::oneshot::channel();
         let (engine, session) = (self.clone(), session.clone());
         self.tasks.spawn(async move {
+            let mut first = Some(first);
             for pause in LOGOUTS {
                 tokio::time::sleep(pause).await;
-                match engine.client.logout(&session.remote).await {
-                    Ok(()) => {
-                        done.send(()).ok();
-                        return;
-                    }
-                    Err(error) => match error.kind() {
+                let done = match engine.client.logout(&session.remote).await {
+                    Ok(()) => true,
+                    Err(error) => {
+                        tracing::debug!(%error, "a logout was not confirmed");
                         // It is over there already.
-                        ClientErrorKind::Declined | ClientErrorKind::NotFound => {
-                            done.send(()).ok();
-                            return;
-                        }
-                        _ => tracing::debug!(%error, "a logout did not reach the service"),
-                    },
+                        let over = [ClientErrorKind::Declined, ClientErrorKind::UnknownSession];
+                        over.contains(&error.kind())
+                    }
+                };
+                if let Some(first) = first.take() {
+                    first.send(done).ok();
+                }
+                if done {
+                    return;
                 }
             }
             tracing::warn!("the service did not confirm a logout");

@@ -25,20 +25,20 @@ pub(super) async fn run(engine: Arc<Engine>) {
     loop {
         let now = engine.now();
         let next = loop {
-            match engine.schedule.pop(now.mono) {
+            match engine.upkeep.schedule.pop(now) {
                 Ok(session) => look(&engine, &session, now),
                 Err(next) => break next,
             }
         };
         let wait = async {
             match next {
-                Some(at) => tokio::time::sleep_until(engine.rules.clock.instant(at)).await,
+                Some(at) => tokio::time::sleep_until(engine.upkeep.clock.instant(at)).await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
             () = wait => {}
-            () = engine.schedule.earlier() => {}
+            () = engine.upkeep.schedule.earlier() => {}
             _ = sweep.tick() => sweep_out(&engine),
         }
     }
@@ -65,7 +65,7 @@ fn look(engine: &Arc<Engine>, session: &Arc<Session>, now: Stamp) {
             Flight { engine: engine_, session: session_, sequence, sent: now, said: Said::Nothing };
         engine.tasks.spawn(flight.fly());
     }
-    engine.schedule.set(session, session.next_look(now));
+    engine.upkeep.schedule.reset(session, now);
 }
 
 /// A session over its lifetime ends here and at the service.
@@ -78,12 +78,17 @@ fn expire(engine: &Arc<Engine>, session: &Arc<Session>) {
 
 fn sweep_out(engine: &Arc<Engine>) {
     let now = engine.now();
+    let mut expired = Vec::new();
     engine.sessions.retain(|session| {
         if session.verdict_at(now) == Verdict::Ended {
-            expire(engine, session);
+            expired.push(session.clone());
         }
         !session.is_over_for(now, TOMBSTONE)
     });
+    // Not under the map's locks: this wakes others.
+    for session in &expired {
+        expire(engine, session);
+    }
 }
 
 /// One poll, from its beginning to its end, which comes whatever happens to it in between: dropped
@@ -100,24 +105,54 @@ impl Flight {
     async fn fly(mut self) {
         let Ok(_permit) = self.engine.polls.acquire().await else { return };
         self.sent = self.engine.now();
-        match self.engine.client.status(&self.session.remote).await {
-            Ok(reading) => self.said = Said::Answer(reading),
-            Err(error) => tracing::debug!(%error, "a poll said nothing"),
-        }
+        self.said = match self.engine.client.status(&self.session.remote).await {
+            Ok(reading) => {
+                self.engine.origin.answered(self.sent);
+                Said::Answer(reading)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a poll said nothing");
+                probe(&self.engine);
+                if error.refuses_session() { Said::Refused } else { Said::Nothing }
+            }
+        };
     }
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
         let interval = self.engine.settings.poll_interval;
-        self.session.end_poll(self.sequence, self.sent, self.said, |standing| match standing {
-            Standing::Pending => PENDING,
-            _ => shortened(interval),
-        });
-        if self.session.verdict() != Verdict::Ended {
-            let now = self.engine.now();
-            self.engine.schedule.set(&self.session, self.session.next_look(now));
+        let others_are_answered = self.engine.origin.answers(self.engine.now());
+        let (sequence, sent, said) = (self.sequence, self.sent, self.said);
+        self.session.end_poll(
+            sequence,
+            sent,
+            said,
+            others_are_answered,
+            |standing| match standing {
+                Standing::Pending => PENDING,
+                _ => shortened(interval),
+            },
+        );
+        self.engine.upkeep.schedule.reset(&self.session, self.engine.now());
+        if self.session.is_lost() {
+            tracing::warn!("the service no longer knows a session, or makes no sense about it");
+            self.engine.end_remotely(&self.session);
         }
+    }
+}
+
+/// Asks the service whether it answers at all, beside the polls: what comes of it counts from the
+/// next silence on.
+fn probe(engine: &Arc<Engine>) {
+    let sent = engine.now();
+    if engine.origin.wants_probe(sent) {
+        let asking = engine.clone();
+        engine.tasks.spawn(async move {
+            if asking.client.answers().await {
+                asking.origin.answered(sent);
+            }
+        });
     }
 }
 

@@ -1,11 +1,15 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
 use super::session::Session;
+use crate::clock::Stamp;
+
+/// The `due` of a session that the poller need not look at.
+pub(crate) const NEVER: u64 = u64::MAX;
 
 /// Which session the poller looks at when. Parked sessions are not in it.
 #[derive(Debug, Default)]
@@ -21,10 +25,15 @@ struct Entry {
 }
 
 impl Schedule {
-    /// Looks at the session at this time, and at no other.
-    pub(crate) fn set(&self, session: &Arc<Session>, at: u64) {
-        session.due.store(at, SeqCst);
-        let mut heap = self.heap.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Looks at the session when it next needs it, and at no other time.
+    ///
+    /// When that is, is asked under the lock: of two callers the one that knows more is the last.
+    pub(crate) fn reset(&self, session: &Arc<Session>, now: Stamp) {
+        let mut heap = self.heap();
+        let at = session.next_look(now).unwrap_or(NEVER);
+        if session.due.swap(at, SeqCst) == at || at == NEVER {
+            return;
+        }
         let is_first = heap.peek().is_none_or(|first| at < first.at);
         heap.push(Entry { at, session: Arc::downgrade(session) });
         drop(heap);
@@ -34,23 +43,28 @@ impl Schedule {
     }
 
     /// A session that is due, or when the next will be.
-    pub(crate) fn pop(&self, now: u64) -> Result<Arc<Session>, Option<u64>> {
-        let mut heap = self.heap.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn pop(&self, now: Stamp) -> Result<Arc<Session>, Option<u64>> {
+        let mut heap = self.heap();
         loop {
             match heap.peek() {
                 None => return Err(None),
-                Some(first) if first.at > now => return Err(Some(first.at)),
+                Some(first) if first.at > now.mono => return Err(Some(first.at)),
                 Some(_) => {}
             }
             let Some(Entry { at, session }) = heap.pop() else { return Err(None) };
-            // An entry that was set again since is void.
+            // An entry whose session was reset since is void.
             if let Some(session) =
                 session.upgrade().filter(|session| session.due.load(SeqCst) == at)
             {
-                session.due.store(u64::MAX, SeqCst);
+                session.due.store(NEVER, SeqCst);
                 return Ok(session);
             }
         }
+    }
+
+    fn heap(&self) -> MutexGuard<'_, BinaryHeap<Entry>> {
+        // Nothing that can panic runs under the lock, so what a poisoned one holds is whole.
+        self.heap.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until something is due earlier than what was first before.

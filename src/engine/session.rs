@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::schedule::{NEVER, Schedule};
 use super::watchers::{Watch, Watched, Watchers};
 use crate::client::RemoteSession;
 use crate::clock::{Clock, Stamp, millis};
@@ -10,11 +11,13 @@ use crate::identity::UserId;
 use crate::protocol::{Methods, SessionStatus};
 use crate::verdict::{Knowledge, Machine, Said, Standing, Verdict, verdict};
 
-/// What judging a session takes beside the session itself; one for all of an engine's sessions.
+/// What judging a session and keeping it fresh takes beside the session itself; one for all of an
+/// engine's sessions.
 #[derive(Debug)]
-pub(crate) struct Rules {
+pub(crate) struct Upkeep {
     pub(crate) clock: Clock,
     pub(crate) max_staleness: Duration,
+    pub(crate) schedule: Schedule,
 }
 
 /// One remote session and what is known of it.
@@ -26,13 +29,14 @@ pub(crate) struct Session {
     pub(crate) methods: Methods,
     pub(crate) remote: RemoteSession,
     pub(crate) expires: Stamp,
-    rules: Arc<Rules>,
+    upkeep: Arc<Upkeep>,
     standing: AtomicU8,
     good_mono: AtomicU64,
     good_wall: AtomicU64,
     activity: AtomicU8,
     used: AtomicU64,
-    /// When the poller looks at it next; a later entry of the schedule makes an earlier one void.
+    /// When the poller looks at it next; written under the schedule's lock. An entry of the
+    /// schedule for any other time is void.
     pub(crate) due: AtomicU64,
     polling: Mutex<Polling>,
     watchers: Watchers,
@@ -60,7 +64,7 @@ pub(crate) enum Activity {
 
 impl Session {
     pub(crate) fn new(
-        rules: Arc<Rules>,
+        upkeep: Arc<Upkeep>,
         user: UserId,
         methods: Methods,
         remote: RemoteSession,
@@ -72,13 +76,13 @@ impl Session {
             methods,
             remote,
             expires: asked.after(lifetime),
-            rules,
+            upkeep,
             standing: AtomicU8::new(Standing::Pending as u8),
             good_mono: AtomicU64::new(asked.mono),
             good_wall: AtomicU64::new(asked.wall),
             activity: AtomicU8::new(Activity::Running as u8),
             used: AtomicU64::new(asked.mono),
-            due: AtomicU64::new(u64::MAX),
+            due: AtomicU64::new(NEVER),
             polling: Mutex::new(Polling {
                 machine: Machine::new(asked),
                 sequence: 0,
@@ -92,19 +96,38 @@ impl Session {
 
     /// What is known at this moment.
     pub(crate) fn verdict(&self) -> Verdict {
-        self.verdict_at(self.rules.clock.now())
+        self.verdict_at(self.upkeep.clock.now())
     }
 
     pub(crate) fn verdict_at(&self, now: Stamp) -> Verdict {
-        // A writer that allows stores the times first, one that forbids stores them last: whoever
-        // reads the standing first never sees new freshness under an old `Active`, except as if
-        // it had read a moment earlier. Times torn apart look older, never fresher.
-        let standing = Standing::from_u8(self.standing.load(Ordering::Acquire));
-        let good = Stamp {
-            mono: self.good_mono.load(Ordering::Acquire),
-            wall: self.good_wall.load(Ordering::Acquire),
-        };
-        verdict(&Knowledge { standing, good, expires: self.expires }, now, self.rules.max_staleness)
+        loop {
+            let standing = self.standing.load(Ordering::Acquire);
+            let good = Stamp {
+                mono: self.good_mono.load(Ordering::Acquire),
+                wall: self.good_wall.load(Ordering::Acquire),
+            };
+            // The standing is stored before the times unless it allows: new times under an old
+            // standing, which might allow what neither allows, show a new standing here. Times
+            // torn apart from each other look older, never fresher.
+            if standing == self.standing.load(Ordering::Acquire) {
+                let standing = Standing::from_u8(standing);
+                let known = Knowledge { standing, good, expires: self.expires };
+                return verdict(&known, now, self.upkeep.max_staleness);
+            }
+        }
+    }
+
+    /// A watch that keeps the session live from now on, awake if it was parked. Everything that
+    /// waits for a session or lets something through takes one, and looks at the verdict after.
+    pub(crate) fn watch(self: &Arc<Self>) -> SessionWatch {
+        let watch = Watch::new(self.clone());
+        let now = self.upkeep.clock.now();
+        self.used.store(now.mono, Ordering::SeqCst);
+        if self.verdict_at(now) != Verdict::Ended && self.unpark() {
+            self.polling().next = 0;
+            self.upkeep.schedule.reset(self, now);
+        }
+        watch
     }
 
     /// The last status that was stated, whatever its age.
@@ -117,12 +140,6 @@ impl Session {
         self.polling().changed
     }
 
-    /// Notes a use and says whether the status is being kept fresh.
-    pub(crate) fn touch(&self) -> Activity {
-        self.used.store(self.rules.clock.now().mono, Ordering::SeqCst);
-        self.activity()
-    }
-
     pub(crate) fn activity(&self) -> Activity {
         match self.activity.load(Ordering::SeqCst) {
             0 => Activity::Running,
@@ -132,7 +149,7 @@ impl Session {
     }
 
     /// Leaves the park; false if it was not parked.
-    pub(crate) fn unpark(&self) -> bool {
+    fn unpark(&self) -> bool {
         self.activity
             .compare_exchange(
                 Activity::Parked as u8,
@@ -175,11 +192,14 @@ impl Session {
         sequence: u64,
         sent: Stamp,
         said: Said,
+        others_are_answered: bool,
         pause: impl FnOnce(Standing) -> Duration,
     ) {
         let mut polling = self.polling();
         polling.in_flight = false;
-        self.change(&mut polling, |machine| machine.apply(sequence, sent, said));
+        self.change(&mut polling, |machine| {
+            machine.apply(sequence, sent, said, others_are_answered)
+        });
         polling.next = sent.mono.saturating_add(millis(pause(polling.machine.standing())));
         let (waking, running) = (Activity::Waking as u8, Activity::Running as u8);
         self.activity.compare_exchange(waking, running, Ordering::SeqCst, Ordering::SeqCst).ok();
@@ -188,19 +208,24 @@ impl Session {
     }
 
     /// When the poller has to look again: at the next poll, the moment the knowledge grows too
-    /// old, or the end of the session's life, whichever comes first. A poll in flight looks again
-    /// by itself when it ends.
-    pub(crate) fn next_look(&self, now: Stamp) -> u64 {
+    /// old, or the end of the session's life, whichever comes first; `None` if nothing will happen
+    /// by itself. A poll in flight looks again when it ends.
+    pub(crate) fn next_look(&self, now: Stamp) -> Option<u64> {
         let polling = self.polling();
-        let next = if polling.in_flight { u64::MAX } else { polling.next };
-        let stale = polling.machine.good().mono.saturating_add(millis(self.rules.max_staleness));
-        let stale = if stale > now.mono { stale } else { u64::MAX };
-        next.min(stale).min(self.expires.mono)
+        if polling.machine.standing() == Standing::Ended || self.activity() == Activity::Parked {
+            return None;
+        }
+        let stale = polling.machine.good().mono.saturating_add(millis(self.upkeep.max_staleness));
+        let stale = Some(stale).filter(|stale| *stale > now.mono);
+        if polling.in_flight {
+            return stale;
+        }
+        [Some(polling.next), stale, Some(self.expires.mono)].into_iter().flatten().min()
     }
 
-    /// The next look is at once.
-    pub(crate) fn hurry(&self) {
-        self.polling().next = 0;
+    /// Whether the session was given up because the service no longer knows it, or makes no sense.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.polling().machine.is_lost()
     }
 
     /// Ends the session here; false if it was over already.
@@ -218,7 +243,7 @@ impl Session {
         change(&mut polling.machine);
         let (standing, status) = (polling.machine.standing(), polling.machine.status());
         if before != (standing, status) {
-            polling.changed = self.rules.clock.now();
+            polling.changed = self.upkeep.clock.now();
             tracing::debug!(%status, ?standing, "session changed");
         }
         let good = polling.machine.good();

@@ -24,6 +24,10 @@ impl Sessions {
         self.0.insert(key, session);
     }
 
+    pub(crate) fn all(&self) -> Vec<Arc<Session>> {
+        self.0.iter().map(|session| session.clone()).collect()
+    }
+
     pub(crate) fn retain(&self, mut keep: impl FnMut(&Arc<Session>) -> bool) {
         self.0.retain(|_, session| keep(session));
     }

@@ -60,6 +60,8 @@ impl<T: Watched> Watch<T> {
 
     /// Has this task woken at the next change.
     pub(crate) fn register(&mut self, cx: &Context<'_>) {
+        // Cloned before the lock and dropped after it: both run other people's code.
+        let waker = cx.waker().clone();
         let mut slots = self.watched.watchers().slots();
         let slot = *self.slot.get_or_insert_with(|| {
             slots.free.pop().unwrap_or_else(|| {
@@ -67,10 +69,9 @@ impl<T: Watched> Watch<T> {
                 slots.wakers.len() - 1
             })
         });
-        match &mut slots.wakers[slot] {
-            Some(waker) if waker.will_wake(cx.waker()) => {}
-            place => *place = Some(cx.waker().clone()),
-        }
+        let before = slots.wakers[slot].replace(waker);
+        drop(slots);
+        drop(before);
     }
 
     /// Waits until `look` finds what it looks for; it is asked again after each change.

@@ -160,7 +160,7 @@ fn html(denial: Denial, settings: &Settings) -> Response<Bytes> {
 }
 
 /// RFC 9457.
-pub(crate) fn problem(denial: Denial) -> Response<Bytes> {
+fn problem(denial: Denial) -> Response<Bytes> {
     let details = ProblemDetails::from_status_code(status(denial))
         .with_detail(denial.to_string())
         .with_extensions(Extension { denial: denial.name() });

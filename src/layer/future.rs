@@ -48,6 +48,8 @@ pin_project! {
 /// What watches over a running handler.
 struct RunGuard<A> {
     watch: SessionWatch,
+    /// The handler has been polled: it may be in the middle of something.
+    started: bool,
     /// The session is over, and this is how long the handler still has.
     cut: Option<(Denial, Pin<Box<Sleep>>)>,
     /// The handler's answer, held back until the session's status is known again.
@@ -106,7 +108,7 @@ where
                     let next = match decision {
                         Decision::Deny(denial) if !this.gate.optional => State::Denied { denial },
                         decision => {
-                            let guard = admit(decision, &mut request).map(RunGuard::new);
+                            let guard = admit(this.gate, decision, &mut request).map(RunGuard::new);
                             State::Running { future: service.call(request), guard }
                         }
                     };
@@ -137,7 +139,7 @@ where
 
 impl<A> RunGuard<A> {
     fn new(watch: SessionWatch) -> Self {
-        Self { watch, cut: None, held: None }
+        Self { watch, started: false, cut: None, held: None }
     }
 
     /// Runs the handler until its answer may leave, or must not.
@@ -152,13 +154,18 @@ impl<A> RunGuard<A> {
         if self.cut.is_none() {
             // Registered before the verdict is read.
             self.watch.register(cx);
-            if let Reaction::Cut(denial) = self.watch.get().verdict().into() {
+            let verdict = self.watch.get().verdict();
+            if let Some(denial) = Denial::of(verdict).filter(|_| !self.started) {
+                return Poll::Ready(Ok(Err(denial)));
+            }
+            if let Reaction::Cut(denial) = verdict.into() {
                 if self.held.take().is_some() {
                     return Poll::Ready(Ok(Err(denial)));
                 }
                 self.cut = Some((denial, Box::pin(sleep(GRACE))));
             }
         }
+        self.started = true;
         if self.held.is_none()
             && let Poll::Ready(answer) = future.poll(cx)
         {

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +11,7 @@ use http::{HeaderMap, Method, Response, Uri};
 use super::asker::Asker;
 use super::credential::Credentials;
 use super::denial;
-use crate::engine::{Activeconnect, Activity, Attempt, Session, SessionWatch, Settings, Watch};
+use crate::engine::{Activeconnect, Activity, SessionWatch, Settings};
 use crate::identity::UserId;
 use crate::verdict::{Denial, Verdict};
 
@@ -82,32 +81,36 @@ impl Gate {
             User::Any => true,
             User::Named(user) => session.user == *user,
         });
-        let attempt = || credentials.attempt.as_ref().and_then(|named| engine.attempts.find(named));
-        let Some(session) = session else { return self.without_session(attempt(), user) };
-        let decision = match session.touch() {
-            Activity::Running => judge(session),
-            Activity::Parked | Activity::Waking => {
-                let engine = engine.clone();
-                return Decision::Ask(Box::pin(async move {
-                    engine.wake(&session).await;
-                    judge(session)
-                }));
-            }
-        };
-        match decision {
-            Decision::Deny(Denial::Ended) if self.is_pending(attempt()) => {
-                Decision::Deny(Denial::Pending)
-            }
-            decision => decision,
+        let Some(session) = session else { return self.without_session(credentials, user) };
+        if session.verdict() == Verdict::Ended {
+            let pending = self.is_pending(credentials, user);
+            return Decision::Deny(if pending { Denial::Pending } else { Denial::Ended });
         }
+        // The watch is there before the verdict is read: an end in between is seen by one of both.
+        let mut watch = session.watch();
+        if session.activity() == Activity::Running {
+            return judge(watch);
+        }
+        let engine = engine.clone();
+        Decision::Ask(Box::pin(async move {
+            engine.woken(&mut watch).await;
+            judge(watch)
+        }))
     }
 
-    fn is_pending(&self, attempt: Option<Arc<Attempt>>) -> bool {
-        attempt.is_some_and(|attempt| attempt.is_pending(self.ac.engine().now()))
+    fn is_pending(&self, credentials: &Credentials, user: &User) -> bool {
+        let engine = self.ac.engine();
+        let Some(named) = &credentials.attempt else { return false };
+        let user = match user {
+            User::Any => None,
+            User::Named(user) => Some(user),
+        };
+        let attempt = engine.attempts.find(named).filter(|attempt| attempt.is_for(user));
+        attempt.is_some_and(|attempt| attempt.is_pending(engine.now()))
     }
 
-    fn without_session(&self, attempt: Option<Arc<Attempt>>, user: &User) -> Decision {
-        if self.is_pending(attempt) {
+    fn without_session(&self, credentials: &Credentials, user: &User) -> Decision {
+        if self.is_pending(credentials, user) {
             return Decision::Deny(Denial::Pending);
         }
         let user = match user {
@@ -134,12 +137,10 @@ impl Gate {
     }
 }
 
-/// The watch is registered before the verdict is read: an end in between is seen by one of both.
-fn judge(session: Arc<Session>) -> Decision {
-    let watch = Watch::new(session);
-    match watch.get().verdict() {
-        Verdict::Allow => Decision::Allow(watch),
-        verdict => Decision::Deny(Denial::of(verdict).unwrap_or(Denial::Unavailable)),
+fn judge(watch: SessionWatch) -> Decision {
+    match Denial::of(watch.get().verdict()) {
+        None => Decision::Allow(watch),
+        Some(denial) => Decision::Deny(denial),
     }
 }
 

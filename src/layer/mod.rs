@@ -16,7 +16,7 @@ pub(crate) use asker::{Asker, Tongue};
 pub use body::{BoxError, GateBody, SessionEnded};
 #[cfg(feature = "axum")]
 pub(crate) use credential::{ATTEMPT_COOKIE, Credentials as RequestCredentials, SESSION_COOKIE};
-#[cfg(feature = "axum")]
-pub(crate) use denial::problem;
 pub use future::GateFuture;
+#[cfg(feature = "axum")]
+pub(crate) use gate::Gate;
 pub use service::{ActiveconnectLayer, ActiveconnectService};

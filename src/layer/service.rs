@@ -107,10 +107,13 @@ where
                 GateFuture::asking(self.gate.clone(), asker, answer, ready, request)
             }
             Decision::Deny(denial) if !self.gate.optional => {
+                // What the inner service reserved for this request, others may have.
+                let clone = self.inner.clone();
+                drop(std::mem::replace(&mut self.inner, clone));
                 GateFuture::denied(self.gate.clone(), asker, denial)
             }
             decision => {
-                let watch = admit(decision, &mut request);
+                let watch = admit(&self.gate, decision, &mut request);
                 let future = self.inner.call(request);
                 GateFuture::running(self.gate.clone(), asker, future, watch)
             }
@@ -120,6 +123,7 @@ where
 
 /// Tells the handler who asks, or why nobody does.
 pub(super) fn admit<ReqBody>(
+    gate: &Arc<Gate>,
     decision: Decision,
     request: &mut Request<ReqBody>,
 ) -> Option<crate::engine::SessionWatch> {
@@ -130,6 +134,8 @@ pub(super) fn admit<ReqBody>(
         }
         Decision::Deny(denial) => {
             request.extensions_mut().insert(denial);
+            // For the extractor, which answers a handler that needs a session as the gate would.
+            request.extensions_mut().insert(gate.clone());
             None
         }
         // Answered before this is asked.

@@ -181,7 +181,10 @@ impl SqliteTokenStoreOptions {
                 )));
             }
         }
-        self.migrations().run(&pool).await.map_err(store_error)?;
+        // One at a time: sqlx takes no lock for migrations on SQLite.
+        let mut alone = pool.begin_with("BEGIN IMMEDIATE").await.map_err(store_error)?;
+        self.migrations().run(&mut *alone).await.map_err(store_error)?;
+        alone.commit().await.map_err(store_error)?;
         Ok(SqliteTokenStore { pool, options: self })
     }
 

@@ -7,6 +7,9 @@ use crate::protocol::{Reading, SessionStatus};
 pub(crate) enum Said {
     /// A well-formed answer.
     Answer(Reading),
+    /// The service itself, in JSON, refused the session's signature or did not know the session.
+    /// Nothing is learned by that, unless it says so again.
+    Refused,
     /// Network, timeout, an error status, something unparsable: nothing is learned.
     Nothing,
 }
@@ -15,8 +18,9 @@ pub(crate) enum Said {
 /// a phone at the edge of its range must not flicker.
 const DWELL: u64 = 3_000;
 
-/// How long a session may go on saying odd things, in milliseconds.
-const ODD_LIMIT: u64 = 300_000;
+/// How long a session may go on saying odd things, or nothing while the service answers others,
+/// in milliseconds. Then it is lost.
+const LOST: u64 = 300_000;
 
 /// The state of one session, moved by what polls say, in the order they were sent.
 #[derive(Debug)]
@@ -27,6 +31,9 @@ pub(crate) struct Machine {
     applied: u64,
     walked_away: Option<Stamp>,
     odd_since: Option<Stamp>,
+    silent_since: Option<Stamp>,
+    refused: bool,
+    lost: bool,
 }
 
 impl Machine {
@@ -39,6 +46,9 @@ impl Machine {
             applied: 0,
             walked_away: None,
             odd_since: None,
+            silent_since: None,
+            refused: false,
+            lost: false,
         }
     }
 
@@ -49,6 +59,11 @@ impl Machine {
     /// The last status that was stated, whatever its age.
     pub(crate) fn status(&self) -> SessionStatus {
         self.status
+    }
+
+    /// Whether it ended because the service went on making no sense, or no longer knows it.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost
     }
 
     /// When the last good poll was sent.
@@ -66,17 +81,31 @@ impl Machine {
 
     /// Applies what poll number `sequence` (1, 2, …), sent at `sent`, said. A reply that comes
     /// after a later one says nothing any more, and nothing revives an ended session.
-    pub(crate) fn apply(&mut self, sequence: u64, sent: Stamp, said: Said) {
+    ///
+    /// `others_are_answered`: the service lately gave good answers, to others or to a signed
+    /// management call. Only then can silence and refusals mean this session.
+    pub(crate) fn apply(
+        &mut self,
+        sequence: u64,
+        sent: Stamp,
+        said: Said,
+        others_are_answered: bool,
+    ) {
         if self.standing == Standing::Ended || sequence <= self.applied {
             return;
         }
         self.applied = sequence;
         match said {
-            Said::Nothing => {}
             Said::Answer(Reading::Status(status)) if !self.goes_back(status) => {
                 self.state(status, sent);
             }
             Said::Answer(_) => self.doubt(sent),
+            Said::Refused if self.refused && others_are_answered => self.lose(),
+            Said::Refused => {
+                self.refused = true;
+                self.miss(sent, others_are_answered);
+            }
+            Said::Nothing => self.miss(sent, others_are_answered),
         }
     }
 
@@ -87,6 +116,8 @@ impl Machine {
     fn state(&mut self, status: SessionStatus, sent: Stamp) {
         self.good = sent;
         self.odd_since = None;
+        self.silent_since = None;
+        self.refused = false;
         if status == SessionStatus::Walkaway {
             self.walked_away = Some(sent);
         }
@@ -106,12 +137,26 @@ impl Machine {
     }
 
     fn doubt(&mut self, sent: Stamp) {
-        let since = *self.odd_since.get_or_insert(sent);
-        if since.age(sent) >= ODD_LIMIT {
-            self.end(SessionStatus::Failed);
-        } else {
-            self.standing = Standing::Odd;
+        self.silent_since = None;
+        self.refused = false;
+        self.standing = Standing::Odd;
+        if self.odd_since.get_or_insert(sent).age(sent) >= LOST {
+            self.lose();
         }
+    }
+
+    /// No statement. Only silence in the midst of answers to others adds up.
+    fn miss(&mut self, sent: Stamp, others_are_answered: bool) {
+        if !others_are_answered {
+            self.silent_since = None;
+        } else if self.silent_since.get_or_insert(sent).age(sent) >= LOST {
+            self.lose();
+        }
+    }
+
+    fn lose(&mut self) {
+        self.end(SessionStatus::Closed);
+        self.lost = true;
     }
 }
 
@@ -155,7 +200,7 @@ mod tests {
     fn after(polls: &[(u64, Said)]) -> Machine {
         let mut machine = Machine::new(at(0));
         for (i, (sent, said)) in polls.iter().enumerate() {
-            machine.apply(i as u64 + 1, at(*sent), *said);
+            machine.apply(i as u64 + 1, at(*sent), *said, true);
         }
         machine
     }
@@ -201,7 +246,7 @@ mod tests {
         }
         let mut machine = after(&[(1, says(SessionStatus::Active))]);
         machine.end(SessionStatus::Closed);
-        machine.apply(9, at(2), says(SessionStatus::Active));
+        machine.apply(9, at(2), says(SessionStatus::Active), true);
         assert_eq!(judge(&machine, at(2)), Verdict::Ended);
         let machine = after(&[(1, says(SessionStatus::Active))]);
         let expired = Knowledge { standing: machine.standing(), good: at(9), expires: at(10) };
@@ -212,8 +257,8 @@ mod tests {
     fn replies_apply_in_the_order_sent() {
         let mut machine =
             after(&[(1, says(SessionStatus::Active)), (2, says(SessionStatus::Walkaway))]);
-        machine.apply(2, at(2), says(SessionStatus::Active));
-        machine.apply(1, at(1), says(SessionStatus::Active));
+        machine.apply(2, at(2), says(SessionStatus::Active), true);
+        machine.apply(1, at(1), says(SessionStatus::Active), true);
         assert_eq!(judge(&machine, at(2)), Verdict::Suspended);
     }
 
@@ -254,5 +299,38 @@ mod tests {
         let machine = after(&[active, (2, Said::Nothing)]);
         assert_eq!(judge(&machine, at(2)), Verdict::Allow);
         assert_eq!(judge(&machine, at(16)), Verdict::Unavailable);
+    }
+    #[test]
+    fn a_refusal_ends_a_session_only_when_said_twice_while_others_are_answered() {
+        let active = (1, says(SessionStatus::Active));
+        assert_eq!(judge(&after(&[active, (6, Said::Refused)]), at(6)), Verdict::Allow);
+        let twice = after(&[active, (6, Said::Refused), (11, Said::Refused)]);
+        assert_eq!(judge(&twice, at(11)), Verdict::Ended);
+        // Silence between them changes nothing, a statement does.
+        let between = after(&[active, (6, Said::Refused), (8, Said::Nothing), (11, Said::Refused)]);
+        assert_eq!(judge(&between, at(11)), Verdict::Ended);
+        let again = (8, says(SessionStatus::Active));
+        let stated = after(&[active, (6, Said::Refused), again, (11, Said::Refused)]);
+        assert_eq!(judge(&stated, at(11)), Verdict::Allow);
+        // A service that refuses everybody says nothing of this session.
+        let mut machine = after(&[active]);
+        for n in 2..1_000 {
+            machine.apply(n, at(n * 5), Said::Refused, false);
+            assert_ne!(judge(&machine, at(n * 5)), Verdict::Ended);
+        }
+    }
+
+    #[test]
+    fn silence_ends_a_session_after_five_minutes_in_which_others_are_answered() {
+        let mut machine = after(&[(1, says(SessionStatus::Active))]);
+        // An outage of an hour adds nothing up.
+        for n in 2..720 {
+            machine.apply(n, at(n * 5), Said::Nothing, false);
+        }
+        machine.apply(720, at(3_600), Said::Nothing, true);
+        machine.apply(721, at(3_899), Said::Nothing, true);
+        assert_eq!(judge(&machine, at(3_899)), Verdict::Unavailable);
+        machine.apply(722, at(3_900), Said::Nothing, true);
+        assert_eq!(judge(&machine, at(3_900)), Verdict::Ended);
     }
 }

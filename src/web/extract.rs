@@ -1,29 +1,36 @@
+use std::sync::Arc;
+
+use axum::body::Body;
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 
 use crate::engine::ActiveSession;
+use crate::layer::{Asker, Gate};
 use crate::verdict::Denial;
 
-/// Why a handler got no [`ActiveSession`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ActiveSessionRejection {
-    /// The route is not under a layer: a mistake of the application, never "anonymous".
-    NoLayer,
-    /// The layer is optional and did not allow.
-    Denied(Denial),
+/// Why a handler got no [`ActiveSession`], and the answer to that.
+#[derive(Debug)]
+pub struct ActiveSessionRejection {
+    denial: Option<Denial>,
+    answer: Response,
+}
+
+impl ActiveSessionRejection {
+    /// Why the optional layer did not allow; `None` when the route is under no layer at all, which
+    /// is a mistake of the application and never means "anonymous".
+    #[must_use]
+    pub fn denial(&self) -> Option<Denial> {
+        self.denial
+    }
 }
 
 impl std::fmt::Display for ActiveSessionRejection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::NoLayer => f.write_str(
-                "this route takes an ActiveSession but no ActiveconnectLayer wraps it; add \
-                 .layer(ac.layer()) after the route",
-            ),
-            Self::Denied(denial) => denial.fmt(f),
+        match self.denial {
+            None => f.write_str(NO_LAYER),
+            Some(denial) => denial.fmt(f),
         }
     }
 }
@@ -32,21 +39,25 @@ impl std::error::Error for ActiveSessionRejection {}
 
 impl IntoResponse for ActiveSessionRejection {
     fn into_response(self) -> Response {
-        match self {
-            Self::NoLayer => {
-                tracing::error!("{self}");
-                (StatusCode::INTERNAL_SERVER_ERROR, self.to_string()).into_response()
-            }
-            Self::Denied(denial) => crate::layer::problem(denial).map(Into::into),
-        }
+        self.answer
     }
 }
+
+const NO_LAYER: &str = "this route takes an ActiveSession but no ActiveconnectLayer wraps it; add \
+                        .layer(ac.layer()) after the route";
 
 impl<S: Sync> FromRequestParts<S> for ActiveSession {
     type Rejection = ActiveSessionRejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        find(parts)?.map_err(ActiveSessionRejection::Denied)
+        match find(parts)? {
+            Found::Session(session) => Ok(session),
+            Found::Denied(denial, gate) => {
+                let asker = Asker::of(&parts.method, &parts.uri, &parts.headers);
+                let answer = gate.turn_away(denial, &asker).map(Body::from);
+                Err(ActiveSessionRejection { denial: Some(denial), answer })
+            }
+        }
     }
 }
 
@@ -54,14 +65,29 @@ impl<S: Sync> OptionalFromRequestParts<S> for ActiveSession {
     type Rejection = ActiveSessionRejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Self::Rejection> {
-        find(parts).map(Result::ok)
+        match find(parts)? {
+            Found::Session(session) => Ok(Some(session)),
+            Found::Denied(..) => Ok(None),
+        }
     }
 }
 
-fn find(parts: &Parts) -> Result<Result<ActiveSession, Denial>, ActiveSessionRejection> {
-    match (ActiveSession::from_extensions(&parts.extensions), parts.extensions.get::<Denial>()) {
-        (Some(session), _) => Ok(Ok(session)),
-        (None, Some(denial)) => Ok(Err(*denial)),
-        (None, None) => Err(ActiveSessionRejection::NoLayer),
+enum Found {
+    Session(ActiveSession),
+    Denied(Denial, Arc<Gate>),
+}
+
+fn find(parts: &Parts) -> Result<Found, ActiveSessionRejection> {
+    let extensions = &parts.extensions;
+    if let Some(session) = ActiveSession::from_extensions(extensions) {
+        return Ok(Found::Session(session));
+    }
+    match (extensions.get::<Denial>(), extensions.get::<Arc<Gate>>()) {
+        (Some(denial), Some(gate)) => Ok(Found::Denied(*denial, gate.clone())),
+        _ => {
+            tracing::error!("{NO_LAYER}");
+            let answer = (StatusCode::INTERNAL_SERVER_ERROR, NO_LAYER).into_response();
+            Err(ActiveSessionRejection { denial: None, answer })
+        }
     }
 }

@@ -29,6 +29,8 @@ pub(super) struct WaitingPage<'a> {
 #[template(path = "locked.html")]
 pub(super) struct LockedPage<'a> {
     pub(super) auth_path: &'a str,
+    /// The phone walked away; otherwise nothing is known at the moment.
+    pub(super) suspended: bool,
 }
 
 #[derive(Template)]
@@ -47,7 +49,9 @@ pub(super) fn show(status: StatusCode, page: &impl Template) -> Response {
                 "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
             let headers = response.headers_mut();
             headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
-            headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+            // Not `no-referrer`: under that a form names no origin, and is refused as a stranger's
+            // where browsers send no `Sec-Fetch-Site`.
+            headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
             headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             response

@@ -35,7 +35,7 @@ pub(super) fn follow(
 ) -> impl Stream<Item = Result<Event, Infallible>> + Send {
     let source = match subject {
         Subject::Attempt(attempt) => Source::Attempt(Watch::new(attempt)),
-        Subject::Session(session) => Source::Session(Watch::new(session)),
+        Subject::Session(session) => Source::Session(session.watch()),
         Subject::Nothing => Source::Nothing,
     };
     let follower = Follower { engine, source, told: "" };
@@ -84,7 +84,7 @@ impl Follower {
                     })
                     .await;
                 if let Some(session) = session {
-                    self.source = Source::Session(Watch::new(session));
+                    self.source = Source::Session(session.watch());
                 }
                 Some(word)
             }

@@ -13,14 +13,12 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use problem_details::ProblemDetails;
 use serde::Deserialize;
-use tower_http::csrf::CsrfLayer;
+use tower_http::csrf::{CsrfLayer, ProtectionError};
 
 use super::pages::{LockedPage, LoginPage, WaitingPage, show};
 use super::progress::{Subject, follow, word};
 use super::{cookies, next, start};
-use crate::engine::{
-    Activeconnect, Activity, Attempt, Engine, LoggedOut, Progress, Session, Taken,
-};
+use crate::engine::{Activeconnect, Attempt, Engine, LoggedOut, Progress, Session, Taken};
 use crate::identity::UserId;
 use crate::layer::{Asker, RequestCredentials, Tongue};
 use crate::verdict::Verdict;
@@ -52,10 +50,15 @@ impl Activeconnect {
             .route("/events", get(events))
             .route("/logout", post(logout))
             .layer(DefaultBodyLimit::max(BODY_LIMIT))
-            .layer(CsrfLayer::new())
+            .layer(CsrfLayer::new().with_rejection_response(cross_origin))
             .layer(map_response(keep_private))
             .with_state(self.clone())
     }
+}
+
+/// The answer to a form or script of another origin.
+fn cross_origin(_: ProtectionError) -> Response {
+    problem(StatusCode::FORBIDDEN, "Requests that change something must come from this site.")
 }
 
 /// None of these answers is for a cache or another origin.
@@ -78,27 +81,36 @@ struct Visitor {
     /// Beside another login, the user whom it names.
     user: Option<UserId>,
     attempt: Option<Arc<Attempt>>,
+    /// The session that the credential names, whoever's it is. To end it, having it is enough.
+    named: Option<Arc<Session>>,
+    /// The same, if it is the user's.
     session: Option<Arc<Session>>,
     asker: Asker,
 }
 
 impl Visitor {
-    /// Looks up what the cookies name. A session that was not used for a while is asked about.
-    async fn of(ac: Activeconnect, parts: &Parts) -> Self {
+    fn of(ac: Activeconnect, parts: &Parts) -> Self {
         let borne = RequestCredentials::read(&parts.method, &parts.uri, &parts.headers);
         let user = ac.resolve(parts);
         let engine = ac.engine();
         let attempt = borne.attempt.and_then(|named| engine.attempts.find(&named));
-        let session = borne.session.and_then(|named| engine.sessions.find(&named.key()));
-        let session =
-            session.filter(|session| !ac.has_resolver() || user.as_ref() == Some(&session.user));
-        if let Some(session) = &session
-            && session.touch() != Activity::Running
-        {
-            engine.wake(session).await;
-        }
+        let attempt = attempt.filter(|attempt| attempt.is_for(user.as_ref()));
+        let named = borne.session.and_then(|named| engine.sessions.find(&named.key()));
+        let is_theirs =
+            |session: &Arc<Session>| !ac.has_resolver() || user.as_ref() == Some(&session.user);
+        let session = named.clone().filter(is_theirs);
         let asker = Asker::of(&parts.method, &parts.uri, &parts.headers);
-        Self { user, attempt, session, asker, ac }
+        Self { user, attempt, named, session, asker, ac }
+    }
+
+    /// The same, with the session's status known afresh if it was not used for a while.
+    async fn informed(ac: Activeconnect, parts: &Parts) -> Self {
+        let visitor = Self::of(ac, parts);
+        if let Some(session) = &visitor.session {
+            let mut watch = session.watch();
+            visitor.engine().woken(&mut watch).await;
+        }
+        visitor
     }
 
     fn engine(&self) -> &Arc<Engine> {
@@ -123,8 +135,8 @@ impl Visitor {
     /// out.
     fn take(&self) -> Option<Taken> {
         let taken = self.engine().take(self.attempt.as_ref()?, self.user.as_ref())?;
-        if let Some(before) = self.session.clone() {
-            self.engine().end_session(&before, crate::SessionStatus::Closed);
+        if let Some(before) = &self.named {
+            self.engine().end_session(before, crate::SessionStatus::Closed);
         }
         Some(taken)
     }
@@ -154,7 +166,7 @@ async fn login(State(ac): State<Activeconnect>, request: Request) -> Response {
 }
 
 async fn waiting(State(ac): State<Activeconnect>, request: Request) -> Response {
-    let visitor = Visitor::of(ac, &request.into_parts().0).await;
+    let visitor = Visitor::informed(ac, &request.into_parts().0).await;
     if let Some(taken) = visitor.take() {
         let response = Redirect::to(&taken.next).into_response();
         return with_session(response, &taken);
@@ -180,12 +192,13 @@ async fn locked(
     query: Result<Query<Next>, QueryRejection>,
     request: Request,
 ) -> Response {
-    let visitor = Visitor::of(ac, &request.into_parts().0).await;
+    let visitor = Visitor::informed(ac, &request.into_parts().0).await;
     let auth_path = &visitor.engine().settings.auth_path;
     let wanted = query.ok().and_then(|Query(query)| query.next);
     match visitor.session.as_ref().map(|session| session.verdict()) {
-        Some(Verdict::Suspended | Verdict::Unavailable) => {
-            show(StatusCode::OK, &LockedPage { auth_path })
+        Some(verdict @ (Verdict::Suspended | Verdict::Unavailable)) => {
+            let suspended = verdict == Verdict::Suspended;
+            show(StatusCode::OK, &LockedPage { auth_path, suspended })
         }
         // Let in again, or to the login page: the gate there knows.
         _ => Redirect::to(&next::checked(wanted.as_deref(), auth_path)).into_response(),
@@ -193,9 +206,9 @@ async fn locked(
 }
 
 async fn status(State(ac): State<Activeconnect>, request: Request) -> Response {
-    let visitor = Visitor::of(ac, &request.into_parts().0).await;
+    let visitor = Visitor::informed(ac, &request.into_parts().0).await;
     if let Some(taken) = visitor.take() {
-        return with_session(status_json("active"), &taken);
+        return with_session(status_json(word(&taken.session)), &taken);
     }
     status_json(match visitor.subject() {
         Subject::Attempt(attempt) => match attempt.progress(visitor.engine().now()) {
@@ -208,20 +221,23 @@ async fn status(State(ac): State<Activeconnect>, request: Request) -> Response {
 }
 
 async fn events(State(ac): State<Activeconnect>, request: Request) -> Response {
-    let visitor = Visitor::of(ac, &request.into_parts().0).await;
+    let visitor = Visitor::informed(ac, &request.into_parts().0).await;
     let changes = follow(visitor.engine().clone(), visitor.subject());
     Sse::new(changes).keep_alive(KeepAlive::default()).into_response()
 }
 
 async fn logout(State(ac): State<Activeconnect>, request: Request) -> Response {
-    let visitor = Visitor::of(ac, &request.into_parts().0).await;
-    if let Some(attempt) = &visitor.attempt {
-        attempt.cancel();
+    let visitor = Visitor::of(ac, &request.into_parts().0);
+    // The answer that brings a session may still be on its way to this browser.
+    let taken =
+        visitor.attempt.as_ref().and_then(|attempt| visitor.engine().cancel_attempt(attempt));
+    let mut logged_out = None;
+    for session in taken.iter().chain(&visitor.named) {
+        let here = visitor.engine().log_out(session).await;
+        if logged_out != Some(LoggedOut::HereOnly) {
+            logged_out = Some(here);
+        }
     }
-    let logged_out = match &visitor.session {
-        Some(session) => Some(visitor.engine().log_out(session).await),
-        None => None,
-    };
     let mut response = if visitor.is_browser() {
         let login = format!("{}/login", visitor.engine().settings.auth_path);
         Redirect::to(&login).into_response()
