@@ -65,7 +65,7 @@ impl ClientError {
     }
 
     /// The answer is the service's own word on a session, not that of something on the way.
-    pub(crate) fn from_service(mut self, is_json: bool) -> Self {
+    pub(crate) fn said_by_service(mut self, is_json: bool) -> Self {
         self.from_service = is_json;
         self
     }

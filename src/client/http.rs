@@ -216,7 +216,7 @@ impl Answer {
             }
             status => return Err(not_understood(format!("status {}", status.as_u16()))),
         };
-        Err(ClientError::new(kind).from_service(self.is_json_object()))
+        Err(ClientError::new(kind).said_by_service(self.is_json_object()))
     }
 
     fn is_json_object(&self) -> bool {

@@ -198,7 +198,7 @@ impl Session {
         let mut polling = self.polling();
         polling.in_flight = false;
         self.change(&mut polling, |machine| {
-            machine.apply(sequence, sent, said, others_are_answered)
+            machine.apply(sequence, sent, said, others_are_answered);
         });
         polling.next = sent.mono.saturating_add(millis(pause(polling.machine.standing())));
         let (waking, running) = (Activity::Waking as u8, Activity::Running as u8);

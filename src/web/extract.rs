@@ -14,7 +14,7 @@ use crate::verdict::Denial;
 #[derive(Debug)]
 pub struct ActiveSessionRejection {
     denial: Option<Denial>,
-    answer: Response,
+    answer: Box<Response>,
 }
 
 impl ActiveSessionRejection {
@@ -39,7 +39,7 @@ impl std::error::Error for ActiveSessionRejection {}
 
 impl IntoResponse for ActiveSessionRejection {
     fn into_response(self) -> Response {
-        self.answer
+        *self.answer
     }
 }
 
@@ -55,7 +55,7 @@ impl<S: Sync> FromRequestParts<S> for ActiveSession {
             Found::Denied(denial, gate) => {
                 let asker = Asker::of(&parts.method, &parts.uri, &parts.headers);
                 let answer = gate.turn_away(denial, &asker).map(Body::from);
-                Err(ActiveSessionRejection { denial: Some(denial), answer })
+                Err(ActiveSessionRejection { denial: Some(denial), answer: Box::new(answer) })
             }
         }
     }
@@ -87,7 +87,7 @@ fn find(parts: &Parts) -> Result<Found, ActiveSessionRejection> {
         _ => {
             tracing::error!("{NO_LAYER}");
             let answer = (StatusCode::INTERNAL_SERVER_ERROR, NO_LAYER).into_response();
-            Err(ActiveSessionRejection { denial: None, answer })
+            Err(ActiveSessionRejection { denial: None, answer: Box::new(answer) })
         }
     }
 }
