@@ -131,3 +131,52 @@ async fn sign_says_what_is_wrong() {
         assert!(said.contains(says) && !said.contains("panicked"), "{arguments:?}: {said}");
     }
 }
+
+/// The client example as a child, its phone registered, ringing.
+async fn ringing_client(emulator: &Emulator) -> (tokio::process::Child, Lines) {
+    let mut child = Command::new(example("client"))
+        .env("ACTIVE_CONNECT_APPLICATION_ID", emulator.application_id())
+        .env(SECRET, emulator.application_secret().expose())
+        .env("ACTIVE_CONNECT_SERVER", emulator.url())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let link = lines.next_line().await.unwrap().unwrap();
+    let link = link.strip_prefix("open on the phone: ").unwrap();
+    assert!(reqwest::Client::new().post(link).send().await.unwrap().status().is_success());
+    while lines.next_line().await.unwrap().unwrap() != "the phone rings" {}
+    (child, lines)
+}
+
+type Lines = tokio::io::Lines<BufReader<tokio::process::ChildStdout>>;
+
+#[tokio::test]
+async fn client_logs_in_and_out() {
+    let emulator = Emulator::start().await.unwrap();
+    let (mut child, mut lines) = ringing_client(&emulator).await;
+    support::approve(&emulator).await;
+    let mut printed = Vec::new();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        printed.push(line.trim_start_matches('.').to_owned());
+    }
+    assert_eq!(printed[printed.len() - 2..], ["active", "logged out"]);
+    assert!(child.wait().await.unwrap().success());
+    assert_eq!(emulator.state().calls.logout, 1);
+}
+
+#[tokio::test]
+async fn client_cancels_at_the_service_on_ctrl_c() {
+    let emulator = Emulator::start().await.unwrap();
+    let (mut child, mut lines) = ringing_client(&emulator).await;
+    let pid = child.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().await.unwrap().success());
+    let mut printed = Vec::new();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        printed.push(line);
+    }
+    assert_eq!(printed[printed.len() - 2..], ["interrupted", "logged out"]);
+    assert!(child.wait().await.unwrap().success());
+    assert_eq!(emulator.state().calls.logout, 1);
+}
