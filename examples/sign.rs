@@ -33,8 +33,11 @@ struct Arguments {
     timestamp: Option<u64>,
 }
 
-fn main() -> Result<(), String> {
-    run(&Arguments::parse()).map_err(|error| error.to_string())
+fn main() {
+    if let Err(error) = run(&Arguments::parse()) {
+        eprintln!("{error}");
+        std::process::exit(1);
+    }
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
@@ -45,6 +48,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         eprintln!("note: many clients would send this URL as {url}");
     }
     let nonce = arguments.nonce.map_or_else(Nonce::random, |nonce| Ok(Nonce::from_u64(nonce)))?;
+    #[expect(clippy::disallowed_methods, reason = "nothing here waits or grows old")]
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let signed = sign(
         arguments.dialect,

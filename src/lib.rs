@@ -1,10 +1,17 @@
-//! Session gating for Tower services whose users log in with their phone.
+#![cfg_attr(all(feature = "axum", feature = "sqlite"), doc = include_str!("../README.md"))]
+#![cfg_attr(
+    not(all(feature = "axum", feature = "sqlite")),
+    doc = "Session gating for Tower services whose users log in with their phone."
+)]
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+// The engine serves browsers through the routes of the `axum` feature; without it, and without
+// the layer, parts of the lower floors are there for nobody.
+#![cfg_attr(not(feature = "axum"), allow(dead_code, unused_imports))]
 
 #[cfg(feature = "client")]
 mod client;
-#[cfg(feature = "client")]
+#[cfg(any(feature = "client", feature = "emulator"))]
 mod clock;
 #[cfg(feature = "emulator")]
 pub mod emulator;

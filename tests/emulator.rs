@@ -1,4 +1,5 @@
 //! The emulator over real sockets: the remote service, the control interface, the phone's pages.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
 mod caller;
 

@@ -1,5 +1,6 @@
 //! A phone logs a user in, the layer lets them through, and a remote logout puts them out.
 #![cfg(all(feature = "axum", feature = "emulator"))]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
 mod support;
 

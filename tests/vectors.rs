@@ -1,4 +1,5 @@
 //! The signatures that both SDKs and the documentation make of the same requests.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,4 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -8,6 +7,7 @@ use super::problem::Problem;
 use super::state::State;
 use super::{AcceptedDialects, api, control, pages};
 use crate::Secret;
+use crate::clock::unix_millis;
 
 /// What the emulator was started with.
 pub(super) struct Settings {
@@ -38,8 +38,7 @@ impl Server {
     /// The moment of everything but signatures, in Unix milliseconds: comparable with the clock of
     /// whoever measures.
     pub(super) fn now(&self) -> u64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        unix_millis()
     }
 
     /// The moment that timestamps of signatures are held against, in Unix seconds.

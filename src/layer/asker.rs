@@ -85,12 +85,12 @@ fn quality<'a>(mut parameters: impl Iterator<Item = &'a str>) -> u16 {
 mod tests {
     use super::*;
 
-    fn tongue(method: Method, headers: &[(&'static str, &'static str)]) -> &'static str {
+    fn tongue(method: &Method, headers: &[(&'static str, &'static str)]) -> &'static str {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_static(value));
         }
-        match Asker::of(&method, &Uri::from_static("/page"), &map).tongue {
+        match Asker::of(method, &Uri::from_static("/page"), &map).tongue {
             Tongue::Grpc(_) => "grpc",
             Tongue::Page(_) => "page",
             Tongue::Form => "form",
@@ -118,7 +118,7 @@ mod tests {
             (Method::POST, vec![("content-type", "application/grpc-web+proto")], "grpc"),
             (Method::GET, vec![("accept", browser), ("content-type", "application/grpc")], "grpc"),
         ] {
-            assert_eq!(tongue(method, &headers), expected, "{headers:?}");
+            assert_eq!(tongue(&method, &headers), expected, "{headers:?}");
         }
     }
 }

@@ -1,4 +1,5 @@
 //! An application that signs by hand, to talk to the emulator without the client under test.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,5 +1,6 @@
 //! What tests over real sockets share: a browser, an application, a deadline.
 #![allow(dead_code, reason = "each test file uses some of it")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -181,4 +182,16 @@ impl Browser {
 /// `location` of a redirect.
 pub(crate) fn location(response: &Response) -> &str {
     response.headers()["location"].to_str().unwrap()
+}
+
+/// An example's program, built as the test was.
+pub(crate) fn example(name: &str) -> std::path::PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.ancestors().nth(2).unwrap();
+    let built = std::process::Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--locked", "--all-features", "--example", name])
+        .status()
+        .unwrap();
+    assert!(built.success());
+    profile.join("examples").join(name)
 }

@@ -1,0 +1,39 @@
+//! A page for whoever logs in with their phone. Set `ACTIVE_CONNECT_APPLICATION_ID` and
+//! `ACTIVE_CONNECT_APPLICATION_SECRET`, run it, open the printed link on the phone, then log in as
+//! `alice` at <http://127.0.0.1:3000>.
+use std::net::SocketAddr;
+
+use axum::{Router, routing::get};
+use tokio::net::TcpListener;
+use tower_activeconnect::{ActiveSession, Activeconnect, Credentials, SqliteTokenStore};
+
+#[tokio::main]
+async fn main() {
+    if let Err(error) = run().await {
+        eprintln!("{error}");
+        std::process::exit(1);
+    }
+}
+
+async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    let store = SqliteTokenStore::open("sqlite:app.db").await?;
+    let users = "CREATE TABLE IF NOT EXISTS users (id TEXT PRIMARY KEY)";
+    sqlx::query(users).execute(store.pool()).await?;
+    sqlx::query("INSERT OR IGNORE INTO users VALUES ('alice')").execute(store.pool()).await?;
+
+    let ac = Activeconnect::builder(Credentials::from_env()?).token_store(store).build()?;
+    ac.enroll(&"alice".into()).await?;
+    let link = ac.registration_link(&"alice".into()).await?;
+    println!("alice registers her phone at {}", link.expose());
+
+    let app = Router::new()
+        .route("/", get(|s: ActiveSession| async move { format!("Hello {}", s.user()) }))
+        .layer(ac.layer()) // closed by default; login page at /auth/login unless told otherwise
+        .nest("/auth", ac.routes()); // outside the gate
+    let app = app.into_make_service_with_connect_info::<SocketAddr>();
+    let listen = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".to_owned());
+    let listener = TcpListener::bind(listen).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    axum::serve(listener, app).await?;
+    Ok(())
+}
