@@ -21,7 +21,10 @@ const EMAIL_LIMIT: usize = 254;
 
 #[derive(Clone, Deserialize)]
 pub(crate) struct Registration {
+    // A field that is not there is answered like one that is empty: with the form.
+    #[serde(default)]
     username: String,
+    #[serde(default)]
     email: String,
 }
 

@@ -16,6 +16,7 @@ const LIMIT: usize = 500;
 
 #[derive(Deserialize)]
 pub(crate) struct Draft {
+    #[serde(default)]
     body: String,
 }
 
