@@ -102,7 +102,9 @@ impl Credentials {
         let mut found = None;
         for names in &NAMES {
             let (id, secret) = (read(names.id)?, read(names.secret)?);
-            if id.is_none() && secret.is_none() {
+            let server = read(names.server)?;
+            // A server alone counts: calls meant for it must not go to the other product's.
+            if id.is_none() && secret.is_none() && server.is_none() {
                 continue;
             }
             if found.is_some() {
@@ -111,7 +113,7 @@ impl Credentials {
             let id = id.ok_or(CredentialsError::Missing { name: names.id })?;
             let secret = secret.ok_or(CredentialsError::Missing { name: names.secret })?;
             let credentials = Self::new(id, secret)?.dialect(names.dialect);
-            found = Some(match read(names.server)? {
+            found = Some(match server {
                 Some(server) => credentials.server(&server)?,
                 None => credentials,
             });
@@ -352,8 +354,12 @@ mod tests {
         let theirs = from(&iampass).unwrap();
         assert_eq!(theirs.spoken_dialect(), Dialect::Iampass);
         assert_eq!(theirs.server_url().as_str(), "https://iam-api.com/");
-        let both = [&iampass[..], &[("ACTIVE_CONNECT_APPLICATION_ID", "id")]].concat();
-        assert!(from(&both).is_err());
+        for name in ["ACTIVE_CONNECT_APPLICATION_ID", "ACTIVE_CONNECT_SERVER"] {
+            let both = [&iampass[..], &[(name, "https://iam-api.com")]].concat();
+            assert!(from(&both).is_err(), "{name}");
+        }
+        let server = from(&[("IAMPASS_SERVER", "https://iam-api.com")]).unwrap_err().to_string();
+        assert!(server.starts_with("IAMPASS_APPLICATION_ID is not set"), "{server}");
     }
 
     #[test]
