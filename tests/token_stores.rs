@@ -101,10 +101,17 @@ async fn what_cannot_be_opened_is_a_clear_error() {
         format!("sqlite:{}/missing/app.db", folder.path().display()),
         format!("sqlite:{}", folder.path().display()),
         "postgres://localhost/app".to_owned(),
+        // These would be files of that name, and one that is gone when it is closed.
+        format!("{}/app.db", folder.path().display()),
+        "postgres:app".to_owned(),
+        String::new(),
+        "sqlite:".to_owned(),
+        "sqlite://?cache=shared".to_owned(),
     ] {
         let error = SqliteTokenStore::open(&url).await.unwrap_err().to_string();
         assert!(error.starts_with("the store"), "{error}");
     }
+    assert!(SqliteTokenStore::open("sqlite://?mode=memory").await.is_ok());
     for name in ["", "a b", "a\"b", "t;--"] {
         assert!(
             SqliteTokenStore::options().token_table(name).open("sqlite::memory:").await.is_err()
@@ -113,12 +120,17 @@ async fn what_cannot_be_opened_is_a_clear_error() {
 }
 
 #[tokio::test]
-async fn two_that_open_a_new_file_at_once_both_succeed() {
-    for _ in 0..20 {
-        let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite:{}", folder.path().join("app.db").display());
-        let (one, other) = tokio::join!(SqliteTokenStore::open(&url), SqliteTokenStore::open(&url));
-        one.unwrap();
-        other.unwrap();
+async fn all_who_open_a_new_file_at_once_succeed() {
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..20 {
+        let url = format!("sqlite:{}/{round}.db", folder.path().display());
+        let mut opening = tokio::task::JoinSet::new();
+        for _ in 0..4 {
+            let url = url.clone();
+            opening.spawn(async move { SqliteTokenStore::open(&url).await });
+        }
+        for opened in opening.join_all().await {
+            opened.unwrap();
+        }
     }
 }

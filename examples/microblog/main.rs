@@ -1,1 +1,70 @@
-fn main() {}
+//! A microblog whose users log in with their phone:
+//! `cargo run --example microblog --features demo`.
+//!
+//! It starts the emulator, so that it can be tried without an account at the service and without
+//! a phone. With `ACTIVE_CONNECT_SERVER` (or `IAMPASS_SERVER`) set it uses that service instead.
+
+mod app;
+mod database;
+mod pages;
+mod register;
+mod server;
+mod service;
+mod timeline;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser;
+use tower_activeconnect::Activeconnect;
+
+use app::Blog;
+use database::Database;
+use service::Service;
+
+/// A microblog whose users log in with their phone
+#[derive(Parser)]
+#[command(name = "microblog")]
+struct Arguments {
+    /// Where the blog listens; port 0 picks a free one
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:3000")]
+    listen: String,
+    /// An SQLite database, made if there is none
+    #[arg(long, value_name = "URL", default_value = "sqlite:microblog.db")]
+    database: String,
+    /// Where the emulator listens, unless ACTIVE_CONNECT_SERVER or IAMPASS_SERVER names a service
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8099")]
+    emulator: String,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("microblog: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), String> {
+    let service = Service::choose(&arguments.emulator).await?;
+    let (tokens, database) = Database::open(&arguments.database).await?;
+    let ac = Activeconnect::builder(service.credentials()?)
+        .token_store(tokens)
+        .build()
+        .map_err(|error| error.to_string())?;
+    let listener = server::bind(&arguments.listen).await?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    let blog = format!("http://{address}");
+    // In one write: whoever reads the first line and closes the pipe does not end the blog.
+    let greeting = format!("listening on {blog}\n{}", service.what_next(&blog));
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(greeting.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(|error| format!("cannot write to stdout: {error}"))?;
+    drop(stdout);
+    server::serve(listener, app::router(Blog { ac, database })).await
+}

@@ -26,6 +26,7 @@ pub struct Credentials {
 }
 
 /// The names of one product's environment variables.
+#[derive(Clone, Copy)]
 struct Names {
     dialect: Dialect,
     id: &'static str,
@@ -47,6 +48,41 @@ const NAMES: [Names; 2] = [
         server: "IAMPASS_SERVER",
     },
 ];
+
+/// What one product's variables hold.
+struct Variables {
+    names: Names,
+    id: Option<String>,
+    secret: Option<String>,
+    server: Option<String>,
+}
+
+impl Variables {
+    fn read(
+        names: Names,
+        read: impl Fn(&'static str) -> Result<Option<String>, CredentialsError>,
+    ) -> Result<Self, CredentialsError> {
+        let (id, secret, server) = (read(names.id)?, read(names.secret)?, read(names.server)?);
+        Ok(Self { names, id, secret, server })
+    }
+
+    fn name_an_application(&self) -> bool {
+        self.id.is_some() || self.secret.is_some()
+    }
+
+    fn credentials(self, other: &Self) -> Result<Credentials, CredentialsError> {
+        let missing = |name| CredentialsError::Missing { name };
+        let id = self.id.ok_or_else(|| missing(self.names.id))?;
+        let secret = self.secret.ok_or_else(|| missing(self.names.secret))?;
+        let credentials = Credentials::new(id, secret)?.dialect(self.names.dialect);
+        match &self.server {
+            Some(server) => credentials.server(server),
+            // Calls meant for that server must not go to the default one.
+            None if other.server.is_some() => Err(CredentialsError::BothInUse),
+            None => Ok(credentials),
+        }
+    }
+}
 
 impl Credentials {
     /// The application's id and secret, speaking to the default server of the default dialect.
@@ -99,24 +135,15 @@ impl Credentials {
     fn from_variables(
         read: impl Fn(&'static str) -> Result<Option<String>, CredentialsError>,
     ) -> Result<Self, CredentialsError> {
-        let mut found = None;
-        for names in &NAMES {
-            let (id, secret) = (read(names.id)?, read(names.secret)?);
-            if id.is_none() && secret.is_none() {
-                continue;
-            }
-            if found.is_some() {
-                return Err(CredentialsError::BothInUse);
-            }
-            let id = id.ok_or(CredentialsError::Missing { name: names.id })?;
-            let secret = secret.ok_or(CredentialsError::Missing { name: names.secret })?;
-            let credentials = Self::new(id, secret)?.dialect(names.dialect);
-            found = Some(match read(names.server)? {
-                Some(server) => credentials.server(&server)?,
-                None => credentials,
-            });
+        let [activeconnect, iampass] = NAMES.map(|names| Variables::read(names, &read));
+        let (activeconnect, iampass) = (activeconnect?, iampass?);
+        match (activeconnect.name_an_application(), iampass.name_an_application()) {
+            (true, true) => Err(CredentialsError::BothInUse),
+            (true, false) => activeconnect.credentials(&iampass),
+            (false, true) => iampass.credentials(&activeconnect),
+            (false, false) if iampass.server.is_some() => iampass.credentials(&activeconnect),
+            (false, false) => activeconnect.credentials(&iampass),
         }
-        found.ok_or(CredentialsError::Missing { name: NAMES[0].id })
     }
 
     /// Speaks another dialect.
@@ -284,8 +311,8 @@ impl fmt::Display for CredentialsError {
             ),
             Self::NotUnicode { name } => write!(f, "{name} is not UTF-8 text"),
             Self::BothInUse => f.write_str(
-                "both ACTIVE_CONNECT_… and IAMPASS_… are set; unset one, since it also chooses \
-                 the dialect",
+                "variables of both ACTIVE_CONNECT_… and IAMPASS_… are set; use one of the two, \
+                 since it also chooses the dialect",
             ),
             Self::EmptyId => f.write_str("the application id is empty"),
             Self::InvalidId => f.write_str(
@@ -351,8 +378,18 @@ mod tests {
         let theirs = from(&iampass).unwrap();
         assert_eq!(theirs.spoken_dialect(), Dialect::Iampass);
         assert_eq!(theirs.server_url().as_str(), "https://iam-api.com/");
-        let both = [&iampass[..], &[("ACTIVE_CONNECT_APPLICATION_ID", "id")]].concat();
-        assert!(from(&both).is_err());
+        let ours_too = ("ACTIVE_CONNECT_APPLICATION_SECRET", "secret");
+        let other_server = ("ACTIVE_CONNECT_SERVER", "http://127.0.0.1:8099");
+        for other in [ours_too, other_server] {
+            let both = [&iampass[..], &[other]].concat();
+            assert_eq!(from(&both).unwrap_err(), CredentialsError::BothInUse);
+        }
+        // The other product's server alone, beside our own, is nobody's mistake.
+        let server = ("IAMPASS_SERVER", "http://127.0.0.1:1");
+        let both = from(&[&iampass[..], &[server, other_server]].concat()).unwrap();
+        assert_eq!(both.server_url().as_str(), "http://127.0.0.1:1/");
+        let server = from(&[("IAMPASS_SERVER", "https://iam-api.com")]).unwrap_err().to_string();
+        assert!(server.starts_with("IAMPASS_APPLICATION_ID is not set"), "{server}");
     }
 
     #[test]

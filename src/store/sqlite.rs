@@ -157,6 +157,9 @@ impl SqliteTokenStoreOptions {
     ///
     /// As [`SqliteTokenStore::open`]; also when a name is not a plain identifier.
     pub async fn open(self, url: &str) -> Result<SqliteTokenStore, StoreError> {
+        if !names_a_database(url) {
+            return Err(StoreError::new(format!("{url:?} is no SQLite URL; write sqlite:PATH")));
+        }
         let connect = SqliteConnectOptions::from_str(url).map_err(store_error)?;
         let mut pool = SqlitePoolOptions::new();
         if url.contains(":memory:") || url.contains("mode=memory") {
@@ -181,9 +184,10 @@ impl SqliteTokenStoreOptions {
                 )));
             }
         }
-        // One at a time: sqlx takes no lock for migrations on SQLite.
+        // One at a time: on SQLite sqlx's migrations take no lock, so that two who open a new file
+        // at once would both make the table. (`run` would do, were its future `Send` here.)
         let mut alone = pool.begin_with("BEGIN IMMEDIATE").await.map_err(store_error)?;
-        self.migrations().run(&mut *alone).await.map_err(store_error)?;
+        self.migrations().run_direct(None, &mut *alone, false).await.map_err(store_error)?;
         alone.commit().await.map_err(store_error)?;
         Ok(SqliteTokenStore { pool, options: self })
     }
@@ -236,6 +240,14 @@ impl TokenStore for SqliteTokenStore {
         self.row(format!("DELETE FROM \"{table}\" WHERE user_id = ? RETURNING token"), user, None)
             .await
     }
+}
+
+/// sqlx takes any text for a file name, and none for a file that is deleted when it is closed.
+fn names_a_database(url: &str) -> bool {
+    let Some(path) = url.strip_prefix("sqlite:") else { return false };
+    let path = path.strip_prefix("//").unwrap_or(path);
+    let file = path.split_once('?').map_or(path, |(file, _)| file);
+    !file.is_empty() || path.contains("mode=memory")
 }
 
 fn store_error(error: impl Into<sqlx::Error>) -> StoreError {

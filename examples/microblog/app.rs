@@ -1,0 +1,46 @@
+//! The blog as a router: what is behind the gate, and what is not.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tower_activeconnect::Activeconnect;
+use tower_http::csrf::CsrfLayer;
+
+use crate::database::Database;
+use crate::{pages, register, timeline};
+
+/// Far more than any form here needs, so that what is only somewhat too long is answered with the
+/// form and the text in it.
+const BODY_LIMIT: usize = 256 * 1024;
+
+/// What the handlers share.
+#[derive(Clone)]
+pub(crate) struct Blog {
+    pub(crate) ac: Activeconnect,
+    pub(crate) database: Database,
+}
+
+pub(crate) fn router(blog: Blog) -> Router {
+    let ac = blog.ac.clone();
+    Router::new()
+        .route("/", get(timeline::show))
+        .route("/posts", post(timeline::write))
+        .fallback(async || pages::refused(StatusCode::NOT_FOUND, "There is no such page."))
+        // What comes before is for logged-in users only, what comes after for everyone.
+        .layer(ac.layer())
+        .route("/register", get(register::form).post(register::register))
+        .route("/style.css", get(async || asset("text/css", include_str!("assets/style.css"))))
+        .route("/app.js", get(async || asset("text/javascript", include_str!("assets/app.js"))))
+        .nest("/auth", ac.routes())
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        // Forms of other sites are refused.
+        .layer(CsrfLayer::new())
+        .with_state(blog)
+}
+
+fn asset(content_type: &'static str, text: &'static str) -> Response {
+    ([(CONTENT_TYPE, content_type)], text).into_response()
+}

@@ -1,0 +1,104 @@
+//! What the blog keeps: its users and their posts, in one file with the library's lookup table.
+
+use sqlx::sqlite::SqlitePool;
+use tower_activeconnect::SqliteTokenStore;
+
+const TABLES: &str = "
+    CREATE TABLE IF NOT EXISTS users (
+        id TEXT PRIMARY KEY NOT NULL,
+        email TEXT NOT NULL,
+        created INTEGER NOT NULL
+    );
+    CREATE TABLE IF NOT EXISTS posts (
+        id INTEGER PRIMARY KEY,
+        user_id TEXT NOT NULL REFERENCES users (id),
+        body TEXT NOT NULL,
+        created INTEGER NOT NULL
+    );
+    -- Deletes nobody, but only in a file that can be written.
+    DELETE FROM users WHERE false;";
+
+/// How many posts the timeline shows.
+const SHOWN: i64 = 50;
+
+#[derive(Clone)]
+pub(crate) struct Database {
+    pool: SqlitePool,
+}
+
+pub(crate) struct Post {
+    pub(crate) author: String,
+    pub(crate) body: String,
+    /// UTC, as `2022-05-17 09:30`.
+    pub(crate) written: String,
+}
+
+impl Database {
+    pub(crate) async fn open(url: &str) -> Result<(SqliteTokenStore, Self), String> {
+        let failed = |error: &dyn std::error::Error| {
+            format!(
+                "cannot use the database {url:?}: {error}; give --database a file that can be \
+                 written, like sqlite:microblog.db"
+            )
+        };
+        let tokens = SqliteTokenStore::open(url).await.map_err(|error| failed(&error))?;
+        let database = Self { pool: tokens.pool().clone() };
+        database.make_tables().await.map_err(|error| failed(&error))?;
+        Ok((tokens, database))
+    }
+
+    /// Fails for a file that can only be read even if the tables are there: better now than at the
+    /// first user.
+    async fn make_tables(&self) -> sqlx::Result<()> {
+        sqlx::raw_sql(TABLES).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn is_registered(&self, name: &str) -> sqlx::Result<bool> {
+        let token = sqlx::query("SELECT 1 FROM activeconnect_token WHERE user_id = ?").bind(name);
+        Ok(token.fetch_optional(&self.pool).await?.is_some())
+    }
+
+    /// Makes the user's row; `false` when the name is somebody's.
+    ///
+    /// A row that has had no token for a minute is nobody's: its registration broke off, and
+    /// nobody ever logged in with it.
+    pub(crate) async fn claim(&self, name: &str, email: &str) -> sqlx::Result<bool> {
+        let claimed = sqlx::query(
+            "INSERT INTO users (id, email, created) VALUES (?, ?, unixepoch())
+             ON CONFLICT (id) DO UPDATE SET email = excluded.email, created = excluded.created
+             WHERE users.created < unixepoch() - 60
+             AND NOT EXISTS (SELECT 1 FROM activeconnect_token WHERE user_id = users.id)",
+        );
+        let done = claimed.bind(name).bind(email).execute(&self.pool).await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Takes a claim back; a token goes with the row.
+    pub(crate) async fn release(&self, name: &str) -> sqlx::Result<()> {
+        sqlx::query("DELETE FROM users WHERE id = ?").bind(name).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn write(&self, author: &str, body: &str) -> sqlx::Result<()> {
+        sqlx::query("INSERT INTO posts (user_id, body, created) VALUES (?, ?, unixepoch())")
+            .bind(author)
+            .bind(body)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// The latest posts, the newest first.
+    pub(crate) async fn posts(&self) -> sqlx::Result<Vec<Post>> {
+        let rows: Vec<(String, String, String)> = sqlx::query_as(
+            "SELECT user_id, body, strftime('%Y-%m-%d %H:%M', created, 'unixepoch')
+             FROM posts ORDER BY id DESC LIMIT ?",
+        )
+        .bind(SHOWN)
+        .fetch_all(&self.pool)
+        .await?;
+        let post = |(author, body, written)| Post { author, body, written };
+        Ok(rows.into_iter().map(post).collect())
+    }
+}

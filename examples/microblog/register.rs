@@ -1,0 +1,214 @@
+//! Registration: a name, an e-mail address, and the link that makes a phone the user's.
+
+use std::fmt;
+
+use axum::Form;
+use axum::extract::State;
+use axum::extract::rejection::FormRejection;
+use axum::http::StatusCode;
+use axum::response::Response;
+use qrcode::QrCode;
+use qrcode::render::svg;
+use serde::Deserialize;
+use tower_activeconnect::{ClientErrorKind, EnrolmentError, Secret, UserId};
+
+use crate::app::Blog;
+use crate::pages::{self, RegisterPage, RegisteredPage};
+
+const NAME_LIMIT: usize = 64;
+/// RFC 5321 has no longer paths.
+const EMAIL_LIMIT: usize = 254;
+
+#[derive(Clone, Deserialize)]
+pub(crate) struct Registration {
+    // A field that is not there is answered like one that is empty: with the form.
+    #[serde(default)]
+    username: String,
+    #[serde(default)]
+    email: String,
+}
+
+pub(crate) async fn form() -> Response {
+    let empty = RegisterPage { username: "", email: "", message: None };
+    pages::show(StatusCode::OK, &empty)
+}
+
+/// Answers with the registration link itself, not with a redirect to it: there is no address at
+/// which it could be had again, or by another browser.
+pub(crate) async fn register(
+    State(blog): State<Blog>,
+    form: Result<Form<Registration>, FormRejection>,
+) -> Response {
+    let registration = match form {
+        Ok(Form(registration)) => registration,
+        Err(rejection) => return pages::refused(rejection.status(), &rejection.body_text()),
+    };
+    let again = |status, message: &str| {
+        let Registration { username, email } = &registration;
+        pages::show(status, &RegisterPage { username, email, message: Some(message) })
+    };
+    if let Err(message) = registration.check() {
+        return again(StatusCode::UNPROCESSABLE_ENTITY, message);
+    }
+    // A task of its own: were the browser to leave in between, half a user would stay.
+    let enrolling = tokio::spawn(enrol(blog, registration.clone()));
+    match enrolling.await {
+        Ok(Ok((user, link))) => {
+            let (link, qr_code) = (link.expose(), qr_code(link.expose()));
+            let page = RegisteredPage { user: &user, link, qr_code: &qr_code };
+            pages::show(StatusCode::OK, &page)
+        }
+        Ok(Err(refusal)) => again(refusal.status(), &refusal.to_string()),
+        Err(_) => again(StatusCode::INTERNAL_SERVER_ERROR, "Registering failed. Try again later."),
+    }
+}
+
+impl Registration {
+    /// The name is taken as it is typed, since the login takes it so too: nothing is trimmed.
+    fn check(&self) -> Result<(), &'static str> {
+        let (name, email) = (self.username.as_str(), self.email.as_str());
+        if name.is_empty() {
+            Err("The user name is empty; type one.")
+        } else if name.chars().count() > NAME_LIMIT {
+            Err("The user name is too long; 64 characters is the most.")
+        } else if name.chars().any(char::is_control) {
+            Err("The user name has control characters; leave them out.")
+        } else if name.trim() != name {
+            Err("The user name begins or ends with a blank; leave it out.")
+        } else if !is_plausible_email(email) {
+            Err("The e-mail address is not one; type it like you@example.org.")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Whether it is one only a mail could tell; this finds what was obviously mistyped.
+fn is_plausible_email(email: &str) -> bool {
+    let Some((local, domain)) = email.split_once('@') else { return false };
+    let well_formed = |part: &str| !part.is_empty() && !part.contains("..");
+    email.len() <= EMAIL_LIMIT
+        && !email.chars().any(|c| c.is_whitespace() || c.is_control())
+        && well_formed(local)
+        && well_formed(domain)
+        && !domain.contains('@')
+        && !domain.starts_with('.')
+        && !domain.ends_with('.')
+}
+
+/// Why somebody was not registered. They are told what to do, the log is told what happened.
+enum Refusal {
+    Taken,
+    Service(ClientErrorKind),
+    Database,
+}
+
+impl Refusal {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Taken => StatusCode::CONFLICT,
+            Self::Database => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Service(
+                ClientErrorKind::Unreachable
+                | ClientErrorKind::TimedOut
+                | ClientErrorKind::RateLimited(_)
+                | ClientErrorKind::ServerError(_),
+            ) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Service(_) => StatusCode::BAD_GATEWAY,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Taken => "The user name is taken; choose another.",
+            Self::Service(_) => {
+                "The login service did not answer as it should, so you are not registered. Try \
+                 again in a minute."
+            }
+            Self::Database => {
+                "The blog could not store anything, so you are not registered. Try again in a \
+                 minute."
+            }
+        })
+    }
+}
+
+impl From<EnrolmentError> for Refusal {
+    fn from(error: EnrolmentError) -> Self {
+        match error {
+            EnrolmentError::Application(error) if error.is::<NameTaken>() => Self::Taken,
+            EnrolmentError::Service(error) => {
+                eprintln!("microblog: registering: {error}");
+                Self::Service(error.kind())
+            }
+            error => {
+                eprintln!("microblog: registering: {error}");
+                Self::Database
+            }
+        }
+    }
+}
+
+impl From<sqlx::Error> for Refusal {
+    fn from(error: sqlx::Error) -> Self {
+        EnrolmentError::Application(error.into()).into()
+    }
+}
+
+#[derive(Debug)]
+struct NameTaken;
+
+impl fmt::Display for NameTaken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name is taken")
+    }
+}
+
+impl std::error::Error for NameTaken {}
+
+/// Registers the user at the service, then here, and fetches the link. Whatever fails, the name
+/// can be registered again.
+async fn enrol(blog: Blog, registration: Registration) -> Result<(UserId, Secret), Refusal> {
+    let Registration { username, email } = &registration;
+    if blog.database.is_registered(username).await? {
+        return Err(Refusal::Taken);
+    }
+    let insert = async || -> Result<UserId, Box<dyn std::error::Error + Send + Sync>> {
+        if blog.database.claim(username, email).await? {
+            Ok(UserId::from(username))
+        } else {
+            Err(NameTaken.into())
+        }
+    };
+    match blog.ac.enroll_new(insert).await {
+        Ok(user) => match blog.ac.registration_link(&user).await {
+            Ok(link) => Ok((user, link)),
+            // Without the link nobody could ever log in with this name.
+            Err(error) => {
+                release(&blog, username).await;
+                Err(error.into())
+            }
+        },
+        // The lookup table comes last: our row was there already.
+        Err(error @ EnrolmentError::Store(_)) => {
+            release(&blog, username).await;
+            Err(error.into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn release(blog: &Blog, name: &str) {
+    if let Err(error) = blog.database.release(name).await {
+        eprintln!("microblog: an unfinished registration stays: {error}");
+    }
+}
+
+fn qr_code(link: &str) -> String {
+    let Ok(code) = QrCode::new(link) else { return String::new() };
+    let image = code.render::<svg::Color<'_>>().min_dimensions(240, 240).build();
+    // Inside HTML there is no XML declaration.
+    image.split_once("?>").map_or(image.as_str(), |(_, svg)| svg).to_owned()
+}

@@ -1,0 +1,93 @@
+//! Which service the blog's users log in through.
+
+use std::env;
+
+use tower_activeconnect::Credentials;
+use tower_activeconnect::emulator::{Emulator, StartError};
+
+const SERVERS: [&str; 2] = ["ACTIVE_CONNECT_SERVER", "IAMPASS_SERVER"];
+const APPLICATIONS: [&str; 4] = [
+    "ACTIVE_CONNECT_APPLICATION_ID",
+    "ACTIVE_CONNECT_APPLICATION_SECRET",
+    "IAMPASS_APPLICATION_ID",
+    "IAMPASS_APPLICATION_SECRET",
+];
+
+pub(crate) enum Service {
+    /// The one that the environment names.
+    Named(Credentials),
+    /// The blog's own; it stops when this is dropped.
+    Emulated(Emulator),
+}
+
+impl Service {
+    pub(crate) async fn choose(emulator: &str) -> Result<Self, String> {
+        if SERVERS.iter().any(|name| is_set(name)) {
+            let credentials = Credentials::from_env().map_err(|error| error.to_string())?;
+            return Ok(Self::Named(credentials));
+        }
+        if let Some(name) = APPLICATIONS.iter().find(|name| is_set(name)) {
+            eprintln!(
+                "microblog: {name} is set but no server is: using the emulator; to use a service, \
+                 set ACTIVE_CONNECT_SERVER or IAMPASS_SERVER too"
+            );
+        }
+        let started = Emulator::builder().listen(emulator).start().await;
+        started.map(Self::Emulated).map_err(|error| match error {
+            StartError::Bind { .. } => format!(
+                "the emulator: {error}: --emulator 127.0.0.1:0. Or, to use an emulator or a \
+                 service that runs already, set ACTIVE_CONNECT_SERVER, \
+                 ACTIVE_CONNECT_APPLICATION_ID and ACTIVE_CONNECT_APPLICATION_SECRET"
+            ),
+            error => format!("the emulator: {error}"),
+        })
+    }
+
+    pub(crate) fn credentials(&self) -> Result<Credentials, String> {
+        match self {
+            Self::Named(credentials) => Ok(credentials.clone()),
+            Self::Emulated(emulator) => {
+                let secret = emulator.application_secret().clone();
+                Credentials::new(emulator.application_id(), secret)
+                    .and_then(|credentials| credentials.server(emulator.url()))
+                    .map_err(|error| error.to_string())
+            }
+        }
+    }
+
+    /// What to tell who started the blog.
+    pub(crate) fn what_next(&self, blog: &str) -> String {
+        match self {
+            Self::Named(credentials) => {
+                let service = credentials.server_url();
+                format!(
+                    "the blog:    {blog}\n\
+                     the service: {service}\n\
+                     Register at {blog}/register, open the link that is shown on your phone, and \
+                     log in at {blog}/\n"
+                )
+            }
+            Self::Emulated(emulator) => {
+                let phone = format!("{}/emulator", emulator.url());
+                format!(
+                    "the blog:  {blog}\n\
+                     the phone: {phone}\n\
+                     \n\
+                     1. Register at {blog}/register and open the link that is shown: the emulated \
+                     phone is yours.\n\
+                     2. Log in at {blog}/ and press \"approve\" on the phone's page.\n\
+                     3. Write a post. Then press \"walk away\", \"return\" and \"close\" on the \
+                     phone's page and watch the blog.\n\
+                     The emulator forgets every phone when the blog stops. After a restart log in \
+                     once, which makes you known to it again; register a device on the phone's \
+                     page; log in again.\n"
+                )
+            }
+        }
+    }
+}
+
+/// As `Credentials::from_env` has it: what is empty is not set.
+fn is_set(name: &str) -> bool {
+    env::var_os(name).is_some_and(|value| !value.is_empty())
+}
