@@ -30,13 +30,23 @@ impl Received {
 
     /// The URL as the client wrote it.
     pub(super) fn url(&self) -> String {
-        let path_and_query = self.uri.path_and_query().map_or("/", |written| written.as_str());
-        format!("http://{}{path_and_query}", self.host)
+        self.own_url(self.path_and_query())
+    }
+
+    pub(super) fn path_and_query(&self) -> &str {
+        self.uri.path_and_query().map_or("/", |written| written.as_str())
     }
 
     /// A URL of this server, by the name that the client knows it by.
     pub(super) fn own_url(&self, path: &str) -> String {
         format!("http://{}{path}", self.host)
+    }
+
+    /// A URL of another origin: this server's port on another address of the loopback.
+    pub(super) fn foreign_url(&self, path: &str) -> String {
+        let port = self.host.rsplit_once(':').map_or("80", |(_, port)| port);
+        let address = if self.host.starts_with("127.0.0.2") { "127.0.0.3" } else { "127.0.0.2" };
+        format!("http://{address}:{port}{path}")
     }
 
     /// The path's segment of that index, decoded.
