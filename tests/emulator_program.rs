@@ -28,6 +28,7 @@ impl Running {
     fn start() -> Self {
         let mut command = program();
         command.args(APPLICATION).args(["--listen", "127.0.0.1:0", "--dialect", "any"]);
+        command.args(["--clock-tolerance", "0"]);
         let mut child = command.stdout(Stdio::piped()).spawn().expect("it runs");
         let mut line = String::new();
         let stdout = child.stdout.as_mut().expect("a pipe");
@@ -59,5 +60,6 @@ fn what_cannot_start_says_what_to_do() {
     assert!(refused(&["--listen", "0.0.0.0:0"]).contains("give a loopback address"));
     assert!(refused(&["--listen", "nowhere"]).contains("give one like 127.0.0.1:8099"));
     assert!(refused(&["--dialect", "klingon"]).contains("activeconnect, iampass, documented"));
+    assert!(refused(&["--clock-tolerance", "x"]).contains("--clock-tolerance"));
     assert!(refused(&["--pending-timeout", "0"]).contains("--pending-timeout"));
 }

@@ -28,6 +28,9 @@ struct Arguments {
     /// After how many seconds a pending session times out
     #[arg(long, value_name = "SECONDS", default_value = "60")]
     pending_timeout: NonZeroU32,
+    /// How many seconds the time of a signature may be off
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    clock_tolerance: u32,
     /// Answer status in the documented flat form
     #[arg(long)]
     flat_status: bool,
@@ -52,6 +55,7 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
             .application(arguments.application_id, arguments.application_secret)
             .dialect(arguments.dialect)
             .pending_timeout(Duration::from_secs(arguments.pending_timeout.get().into()))
+            .clock_tolerance(Duration::from_secs(arguments.clock_tolerance.into()))
             .flat_status(arguments.flat_status)
             .start()
             .await?;

@@ -12,9 +12,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::call::Call;
+use super::fault::Fault;
 use super::problem::Problem;
 use super::received::Received;
-use super::server::Server;
+use super::server::{Server, Settings};
 use super::session::Asked;
 use super::signature::verify;
 use super::state::{Message, Refusal, State, UnknownUser};
@@ -57,7 +58,11 @@ pub(super) fn routes() -> Router<Arc<Server>> {
     ROUTES.into_iter().fold(Router::new(), |router, (call, method, path)| {
         let handler = move |Extract(server): Extract<Arc<Server>>, request: Request| async move {
             let received = Received::read(request).await?;
-            answer(&server, call, &received)
+            let (answer, fault) = answer(&server, call, &received)?;
+            Ok::<_, Problem>(match fault {
+                Some(fault) => fault.spoil(answer, &received).await,
+                None => answer,
+            })
         };
         router.route(path, on(method, handler))
     })
@@ -65,8 +70,12 @@ pub(super) fn routes() -> Router<Arc<Server>> {
 
 /// One call from beginning to end. An application or session that does not exist is told first:
 /// without it there is no secret to hold the signature against. Everything else, the user
-/// included, is told only to those who signed.
-fn answer(server: &Server, call: Call, received: &Received) -> Result<Response, Problem> {
+/// included, is told only to those who signed; only their calls are struck by a fault.
+fn answer(
+    server: &Server,
+    call: Call,
+    received: &Received,
+) -> Result<(Response, Option<Fault>), Problem> {
     let mut state = server.state();
     let client_id = received.segment(2).unwrap_or_default();
     let secret = if matches!(call, Call::Status | Call::Logout) {
@@ -82,19 +91,62 @@ fn answer(server: &Server, call: Call, received: &Received) -> Result<Response, 
     let verified = verify(&received.headers, accepted, &client_id, &secret, &received.url());
     state.admit(call, &client_id, verified, server.now_s(), server.settings.clock_tolerance_s)?;
 
-    let now = server.now();
+    let user_ids = users(&mut state, call, &client_id, received);
+    let fault = state.faults.strike(call, &user_ids);
+    let answer = match fault.as_ref().and_then(|fault| fault.instead(received)) {
+        Some(instead) => instead,
+        None => {
+            let now = server.now();
+            let arrives_at = fault.as_ref().map_or(Some(now), |fault| fault.arrives_at(now));
+            let moment = Moment { now, arrives_at };
+            obey(&mut state, &server.settings, call, &client_id, received, moment).into_response()
+        }
+    };
+    Ok((answer, fault))
+}
+
+/// Whom the call is about.
+fn users(state: &mut State, call: Call, client_id: &str, received: &Received) -> Vec<String> {
     match call {
-        Call::AddUsers => add_users(&mut state, received),
-        Call::DeleteUsers => delete_users(&mut state, received, now),
-        Call::Status => status(&mut state, &client_id, server.settings.flat_status, now),
-        Call::Logout => logout(&mut state, &client_id, now),
+        Call::AddUsers | Call::DeleteUsers => {
+            body(received).map_or_else(|_| Vec::new(), |Users { users }| users)
+        }
+        Call::Status | Call::Logout => {
+            state.session(client_id).map(|session| session.user_id.clone()).into_iter().collect()
+        }
+        _ => user(received).into_iter().collect(),
+    }
+}
+
+/// When a call came, and when its answer arrives, if it does. In Unix milliseconds.
+#[derive(Clone, Copy)]
+struct Moment {
+    now: u64,
+    arrives_at: Option<u64>,
+}
+
+/// Does what the call asks for.
+fn obey(
+    state: &mut State,
+    settings: &Settings,
+    call: Call,
+    client_id: &str,
+    received: &Received,
+    moment: Moment,
+) -> Result<Response, Problem> {
+    let now = moment.now;
+    match call {
+        Call::AddUsers => add_users(state, received),
+        Call::DeleteUsers => delete_users(state, received, now),
+        Call::Status => status(state, client_id, settings.flat_status, moment),
+        Call::Logout => logout(state, client_id, now),
         Call::DeviceRegistrationLink => {
             let Asks { display_name } = query(received)?;
-            registration_link(&mut state, received, display_name)
+            registration_link(state, received, display_name)
         }
         Call::LostUserMobileDevice => {
             state.lose_devices(&user(received)?)?;
-            registration_link(&mut state, received, None)
+            registration_link(state, received, None)
         }
         Call::HasRegisteredMobileDevice => {
             let registered = state.has_device(&user(received)?)?;
@@ -102,9 +154,9 @@ fn answer(server: &Server, call: Call, received: &Received) -> Result<Response, 
                 HasDeviceReply { status: true, reason: None, device_registered: Some(registered) };
             Ok(Json(reply).into_response())
         }
-        Call::SendRegistrationSms => send_registration_sms(&mut state, received),
+        Call::SendRegistrationSms => send_registration_sms(state, received),
         Call::AuthenticateUser => {
-            authenticate_user(&mut state, received, server.settings.pending_timeout_ms, now)
+            authenticate_user(state, received, settings.pending_timeout_ms, now)
         }
     }
 }
@@ -240,9 +292,14 @@ fn not_started(reason: impl Into<String>) -> Response {
     Json(AuthenticateReply { authentication_status }).into_response()
 }
 
-fn status(state: &mut State, token: &str, flat: bool, now: u64) -> Result<Response, Problem> {
+fn status(
+    state: &mut State,
+    token: &str,
+    flat: bool,
+    Moment { now, arrives_at }: Moment,
+) -> Result<Response, Problem> {
     let session = state.session(token).ok_or(Problem::not_found("unknown session"))?;
-    let status = session.tell(now);
+    let status = session.tell(now, arrives_at);
     let shape = StatusShape {
         // Readers take `false` beside `active` for a contradiction.
         authenticated: Some(status == SessionStatus::Active),

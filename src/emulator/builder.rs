@@ -11,9 +11,7 @@ use super::own_runtime::OwnRuntime;
 use super::server::{Server, Settings, router};
 use super::{AcceptedDialects, Emulator, random};
 use crate::Secret;
-
-/// How far the time of a signature may be from the service's clock.
-const CLOCK_TOLERANCE_S: u64 = 300;
+use crate::clock::millis;
 
 /// The settings of an [`Emulator`].
 #[derive(Clone, Debug)]
@@ -23,6 +21,7 @@ pub struct EmulatorBuilder {
     application: Option<(String, Secret)>,
     dialects: AcceptedDialects,
     pending_timeout: Duration,
+    clock_tolerance: Duration,
     flat_status: bool,
 }
 
@@ -33,6 +32,7 @@ impl Default for EmulatorBuilder {
             application: None,
             dialects: AcceptedDialects::Any,
             pending_timeout: Duration::from_secs(60),
+            clock_tolerance: Duration::from_secs(300),
             flat_status: false,
         }
     }
@@ -63,6 +63,13 @@ impl EmulatorBuilder {
         self
     }
 
+    /// How far, in whole seconds, the time of a signature may be from the emulator's clock. Five
+    /// minutes by default.
+    pub fn clock_tolerance(mut self, tolerance: Duration) -> Self {
+        self.clock_tolerance = tolerance;
+        self
+    }
+
     /// Whether `status_url` answers the documented flat form instead of the SDKs'.
     pub fn flat_status(mut self, flat: bool) -> Self {
         self.flat_status = flat;
@@ -88,8 +95,8 @@ impl EmulatorBuilder {
             application_id,
             application_secret,
             dialects: self.dialects,
-            pending_timeout_ms: self.pending_timeout.as_millis().try_into().unwrap_or(u64::MAX),
-            clock_tolerance_s: CLOCK_TOLERANCE_S,
+            pending_timeout_ms: millis(self.pending_timeout),
+            clock_tolerance_s: self.clock_tolerance.as_secs(),
             flat_status: self.flat_status,
         }));
 

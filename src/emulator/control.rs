@@ -11,14 +11,16 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::problem::Problem;
-use super::received::{host, segment};
+use super::received::{Received, host, segment};
 use super::report::StateReport;
 use super::server::Server;
 use super::{Action, pages};
 use crate::SessionStatus;
+use crate::protocol::wire::from_json;
 
 /// Why the phone could not do what was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +79,8 @@ pub(super) fn routes() -> Router<Arc<Server>> {
     Router::new()
         .route("/emulator", get(pages::phone))
         .route("/emulator/state", get(state))
+        .route("/emulator/faults", post(add_fault).delete(clear_faults))
+        .route("/emulator/clock", post(set_clock))
         .route("/emulator/users/{user_id}/register_device", post(register_device))
         .route("/emulator/users/{user_id}/{action}", post(act_on_user))
         .route("/emulator/sessions/{session_token}/{action}", post(act_on_session))
@@ -124,8 +128,40 @@ async fn state(Extract(server): Extract<Arc<Server>>) -> Json<StateReport> {
     Json(server.state().report(server.now()))
 }
 
+async fn add_fault(Extract(server): Extract<Arc<Server>>, request: Request) -> Answer {
+    let fault = body(request).await?;
+    server.state().faults.add(fault);
+    Ok(Json(Done { status: true }))
+}
+
+async fn clear_faults(Extract(server): Extract<Arc<Server>>) -> Json<Done> {
+    server.state().faults.clear();
+    Json(Done { status: true })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Clock {
+    offset_s: i64,
+}
+
+async fn set_clock(Extract(server): Extract<Arc<Server>>, request: Request) -> Answer {
+    let Clock { offset_s } = body(request).await?;
+    server.set_clock_offset(offset_s);
+    Ok(Json(Done { status: true }))
+}
+
+type Answer = Result<Json<Done>, Problem>;
+
+/// What a script sent; the 400 says what is wrong with it.
+async fn body<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {
+    let received = Received::read(request).await?;
+    from_json(&received.body)
+        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))
+}
+
 #[derive(Serialize)]
-struct Registered {
+struct Done {
     status: bool,
 }
 
@@ -141,7 +177,7 @@ async fn register_device(
 ) -> Response {
     let user_id = segment(&uri, 2).ok_or(ControlError::UnknownUser);
     let registered = user_id.and_then(|user_id| server.state().register_device(&user_id));
-    done(&headers, registered.map(|()| Registered { status: true }))
+    done(&headers, registered.map(|()| Done { status: true }))
 }
 
 async fn act_on_user(

@@ -23,6 +23,21 @@
 //! # }
 //! ```
 //!
+//! Calls can be made to go wrong with a [`Fault`], and the service's clock can be moved:
+//!
+//! ```
+//! use tower_activeconnect::emulator::{Call, Emulator, Fault, FaultKind};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let emulator = Emulator::start().await?;
+//! emulator.fault(Fault::new(Call::Status, FaultKind::Hang).times(3).about("alice"));
+//! emulator.clear_faults();
+//! emulator.set_clock_offset(-600);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! The same as a program, for scripts of any language: `activeconnect-emulator --listen
 //! 127.0.0.1:8099 --application-id ID --application-secret SECRET`. The phone is then a page at
 //! `/emulator`.
@@ -33,6 +48,7 @@ mod builder;
 mod call;
 mod control;
 mod dialects;
+mod fault;
 mod nonces;
 mod own_runtime;
 mod pages;
@@ -54,8 +70,10 @@ use server::Server;
 
 pub use action::{Action, UnknownAction};
 pub use builder::{EmulatorBuilder, StartError};
+pub use call::Call;
 pub use control::ControlError;
 pub use dialects::{AcceptedDialects, UnknownDialects};
+pub use fault::{Fault, FaultKind, FaultRoute};
 pub use report::{Calls, Rejected, SessionReport, StateReport, UserReport};
 
 /// A running emulator. Dropping it stops the server and cuts every connection.
@@ -92,6 +110,7 @@ impl Emulator {
     ///     .application("a4c123b1612dd272d1371c17149d4395", "MXG9EDN581U33XTPLPFT75V2")
     ///     .dialect(AcceptedDialects::Iampass)
     ///     .pending_timeout(Duration::from_secs(5))
+    ///     .clock_tolerance(Duration::from_secs(30))
     ///     .flat_status(true)
     ///     .start()
     ///     .await?;
@@ -156,6 +175,23 @@ impl Emulator {
         action: Action,
     ) -> Result<SessionStatus, ControlError> {
         self.server.state().act_on_session(session_token, action, self.server.now())
+    }
+
+    /// Makes calls go wrong from now on, after the faults that are there already.
+    pub fn fault(&self, fault: Fault) {
+        self.server.state().faults.add(fault);
+    }
+
+    /// Forgets all faults. Calls that were struck stay struck.
+    pub fn clear_faults(&self) {
+        self.server.state().faults.clear();
+    }
+
+    /// Sets the service's own clock, its `Date` header and its judgement of timestamps, this many
+    /// seconds ahead of the real time; behind it, if negative. What
+    /// [`SessionReport`] says stays in real time.
+    pub fn set_clock_offset(&self, offset_s: i64) {
+        self.server.set_clock_offset(offset_s);
     }
 
     /// Goes on until Ctrl-C.

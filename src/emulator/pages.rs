@@ -33,17 +33,37 @@ struct Phone {
     messages: Vec<Message>,
 }
 
-impl Phone {
-    /// The groups of sessions as the page shows them, with their titles.
-    fn groups(&self) -> [(&'static str, &[SessionReport]); 2] {
-        [("Waiting requests", &self.waiting), ("Live sessions", &self.live)]
-    }
-}
-
 /// The actions that this session allows.
 fn allowed(session: &SessionReport) -> impl Iterator<Item = Action> + use<> {
     let status = session.status;
     Action::ALL.into_iter().filter(move |action| action.apply(status).is_some())
+}
+
+/// Those with which a person answers a request: their buttons are big.
+fn answers(session: &SessionReport) -> impl Iterator<Item = Action> + use<> {
+    allowed(session).filter(is_answer)
+}
+
+fn others(session: &SessionReport) -> impl Iterator<Item = Action> + use<> {
+    allowed(session).filter(|action| !is_answer(action))
+}
+
+fn is_answer(action: &Action) -> bool {
+    matches!(action, Action::Approve | Action::Cancel)
+}
+
+/// What stands on the button.
+fn label(action: &Action) -> &'static str {
+    match action {
+        Action::Identify => "Identify",
+        Action::Approve => "Approve",
+        Action::Cancel => "Decline",
+        Action::Fail => "Fail",
+        Action::Timeout => "Time out",
+        Action::WalkAway => "Walk away",
+        Action::Return => "Return",
+        Action::Close => "Close",
+    }
 }
 
 pub(super) async fn phone(Extract(server): Extract<Arc<Server>>) -> Result<Response, Problem> {

@@ -30,13 +30,24 @@ impl Received {
 
     /// The URL as the client wrote it.
     pub(super) fn url(&self) -> String {
-        let path_and_query = self.uri.path_and_query().map_or("/", |written| written.as_str());
-        format!("http://{}{path_and_query}", self.host)
+        self.own_url(self.path_and_query())
+    }
+
+    pub(super) fn path_and_query(&self) -> &str {
+        self.uri.path_and_query().map_or("/", |written| written.as_str())
     }
 
     /// A URL of this server, by the name that the client knows it by.
     pub(super) fn own_url(&self, path: &str) -> String {
         format!("http://{}{path}", self.host)
+    }
+
+    /// A URL of another origin: this server's port on another address of the loopback.
+    pub(super) fn foreign_url(&self, path: &str) -> String {
+        let port = self.host.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        let port: u16 = port.unwrap_or(80);
+        let address = if self.host.starts_with("127.0.0.2") { "127.0.0.3" } else { "127.0.0.2" };
+        format!("http://{address}:{port}{path}")
     }
 
     /// The path's segment of that index, decoded.
@@ -81,5 +92,25 @@ mod tests {
             assert_eq!(segment(&uri, 3), None);
         }
         assert_eq!(segment(&Uri::from_static("/%FF"), 0), None);
+    }
+
+    #[test]
+    fn a_foreign_url_is_of_this_port_and_another_loopback_address() {
+        for (host, foreign) in [
+            ("127.0.0.1:8099", "http://127.0.0.2:8099/a?b"),
+            ("localhost:8099", "http://127.0.0.2:8099/a?b"),
+            ("127.0.0.2:8099", "http://127.0.0.3:8099/a?b"),
+            ("[::1]:8099", "http://127.0.0.2:8099/a?b"),
+            ("[::1]", "http://127.0.0.2:80/a?b"),
+            ("localhost", "http://127.0.0.2:80/a?b"),
+        ] {
+            let received = Received {
+                headers: HeaderMap::new(),
+                uri: Uri::default(),
+                host: host.to_owned(),
+                body: Bytes::new(),
+            };
+            assert_eq!(received.foreign_url("/a?b"), foreign);
+        }
     }
 }

@@ -1,7 +1,13 @@
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
 
 use axum::Router;
-use axum::http::StatusCode;
+use axum::extract::State as Extract;
+use axum::http::header::DATE;
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::map_response_with_state;
+use axum::response::Response;
 
 use super::problem::Problem;
 use super::state::State;
@@ -23,11 +29,15 @@ pub(super) struct Settings {
 pub(super) struct Server {
     pub(super) settings: Settings,
     state: Mutex<State>,
+    clock_offset_s: AtomicI64,
 }
+
+/// The last moment that a `Date` can name: the end of the year 9999.
+const LAST_DATE_S: u64 = 253_402_300_799;
 
 impl Server {
     pub(super) fn new(settings: Settings) -> Self {
-        Self { settings, state: Mutex::default() }
+        Self { settings, state: Mutex::default(), clock_offset_s: AtomicI64::new(0) }
     }
 
     /// A panic elsewhere leaves counters and statuses that are still worth reading.
@@ -41,9 +51,15 @@ impl Server {
         unix_millis()
     }
 
-    /// The moment that timestamps of signatures are held against, in Unix seconds.
+    /// The moment by the service's own clock, in Unix seconds: timestamps of signatures are held
+    /// against it.
     pub(super) fn now_s(&self) -> u64 {
-        self.now() / 1000
+        let offset_s = self.clock_offset_s.load(Ordering::Relaxed);
+        (self.now() / 1000).saturating_add_signed(offset_s).min(LAST_DATE_S)
+    }
+
+    pub(super) fn set_clock_offset(&self, offset_s: i64) {
+        self.clock_offset_s.store(offset_s, Ordering::Relaxed);
     }
 }
 
@@ -56,5 +72,15 @@ pub(super) fn router(server: Arc<Server>) -> Router {
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this route wants another method")
         })
+        .layer(map_response_with_state(Arc::clone(&server), dated))
         .with_state(server)
+}
+
+/// Says what the service's own clock shows; hyper adds the real time only where no `Date` is.
+async fn dated(Extract(server): Extract<Arc<Server>>, mut answer: Response) -> Response {
+    let now = UNIX_EPOCH + Duration::from_secs(server.now_s());
+    if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(now)) {
+        answer.headers_mut().insert(DATE, date);
+    }
+    answer
 }

@@ -58,14 +58,18 @@ impl Session {
         self.status
     }
 
-    /// The status at `now`, noted as told to the application.
-    pub(super) fn tell(&mut self, now: u64) -> SessionStatus {
+    /// The status at `now`, noted as told to the application when the answer arrives there.
+    pub(super) fn tell(&mut self, now: u64, arrives_at: Option<u64>) -> SessionStatus {
         self.settle(now);
-        if self.changed_at.is_some() {
-            self.told_at.get_or_insert(now);
-        }
-        if self.ended_at.is_some() {
-            self.first_told_at.get_or_insert(now);
+        if let Some(at) = arrives_at {
+            // A later answer can overtake one that was held up.
+            let earlier = |told: Option<u64>| Some(told.map_or(at, |told| told.min(at)));
+            if self.changed_at.is_some() {
+                self.told_at = earlier(self.told_at);
+            }
+            if self.ended_at.is_some() {
+                self.first_told_at = earlier(self.first_told_at);
+            }
         }
         self.status
     }
@@ -167,13 +171,13 @@ mod tests {
     #[test]
     fn telling_is_noted_once_for_each_change() {
         let mut told = session(60_000, 3_600_000);
-        told.tell(T0 + 1);
+        told.tell(T0 + 1, Some(T0 + 1));
         assert_eq!((told.changed_at, told.told_at), (None, None));
 
         assert!(told.act(Action::Approve, T0 + 2).is_ok());
         assert_eq!((told.changed_at, told.told_at), (Some(T0 + 2), None));
-        told.tell(T0 + 3);
-        told.tell(T0 + 4);
+        told.tell(T0 + 3, Some(T0 + 3));
+        told.tell(T0 + 4, Some(T0 + 4));
         assert_eq!((told.told_at, told.first_told_at), (Some(T0 + 3), None));
 
         assert!(told.act(Action::Close, T0 + 5).is_ok());
@@ -181,9 +185,21 @@ mod tests {
             (told.changed_at, told.told_at, told.ended_at),
             (Some(T0 + 5), None, Some(T0 + 5))
         );
-        told.tell(T0 + 6);
-        told.tell(T0 + 7);
+        told.tell(T0 + 6, Some(T0 + 6));
+        told.tell(T0 + 7, Some(T0 + 7));
         assert_eq!((told.told_at, told.first_told_at), (Some(T0 + 6), Some(T0 + 6)));
         assert_eq!(told.ended_at, Some(T0 + 5));
+    }
+
+    #[test]
+    fn an_answer_tells_when_it_arrives_and_only_if_it_does() {
+        let mut told = session(60_000, 3_600_000);
+        assert!(told.act(Action::Close, T0 + 1).is_ok());
+        assert_eq!(told.tell(T0 + 2, None), SessionStatus::Closed);
+        assert_eq!((told.told_at, told.first_told_at), (None, None));
+        told.tell(T0 + 3, Some(T0 + 500));
+        assert_eq!((told.told_at, told.first_told_at), (Some(T0 + 500), Some(T0 + 500)));
+        told.tell(T0 + 4, Some(T0 + 4));
+        assert_eq!((told.told_at, told.first_told_at), (Some(T0 + 4), Some(T0 + 4)));
     }
 }

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::call::Call;
+use super::fault::Faults;
 use super::nonces::Nonces;
 use super::report::{Calls, Rejected, StateReport, UserReport};
 use super::session::{Asked, Session};
@@ -22,6 +23,7 @@ pub(super) struct State {
     nonces: Nonces,
     calls: Calls,
     rejected: Rejected,
+    pub(super) faults: Faults,
 }
 
 #[derive(Default)]

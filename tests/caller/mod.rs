@@ -143,7 +143,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    fn caller(&self, dialect: Dialect) -> Caller {
+    pub(crate) fn caller(&self, dialect: Dialect) -> Caller {
         let base = self.status_url.origin().ascii_serialization();
         let http = self.http.clone();
         Caller { http, base, dialect, id: self.token.clone(), secret: self.secret.clone() }

@@ -26,8 +26,9 @@ class Emulator:
 
     url: str
 
-    def call(self, method: str, path: str) -> tuple[int, Any]:
-        request = urllib.request.Request(self.url + path, method=method)
+    def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, method=method, data=data)
         try:
             with urllib.request.urlopen(request) as answer:
                 return answer.status, json.load(answer)
@@ -57,6 +58,13 @@ class Emulator:
         status, answer = self.call("POST", path)
         assert status == 200, answer
         return answer["status"]
+
+    def fault(self, **fault: Any) -> None:
+        status, answer = self.call("POST", "/emulator/faults", fault)
+        assert status == 200, answer
+
+    def clear_faults(self) -> None:
+        assert self.call("DELETE", "/emulator/faults") == (200, {"status": True})
 
 
 @dataclass
@@ -123,6 +131,13 @@ def sdk(emulator, package):
     for module in ("management_api", "authentication_api"):
         setattr(imported[module], variable, emulator.url)
     return Sdk(name, **imported)
+
+
+@pytest.fixture
+def fault(emulator):
+    """Makes calls go wrong until the test is over."""
+    yield emulator.fault
+    emulator.clear_faults()
 
 
 @pytest.fixture

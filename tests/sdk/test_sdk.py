@@ -1,5 +1,7 @@
 """Every call and every way of a session, as the vendor's own SDKs make and read them."""
 
+import http.client
+import json
 import time
 import urllib.error
 import urllib.request
@@ -281,6 +283,57 @@ def test_replayed_headers_are_refused(sdk, emulator, user, session):
     assert raw("GET", session.status_url, headers) == 200
     assert raw("GET", session.status_url, headers) == 401
     assert emulator.state()["rejected"]["nonce"] == before + 2
+
+
+# Faults
+
+
+def test_an_outage_fails_every_call(sdk, management, authentication, emulator, user, session, fault):
+    emulator.act(session, "approve")
+    fault(route="*", kind="http", status=503, retry_after_s=2)
+    assert management.add_users(["nobody"]) == (None, None)
+    assert management.has_registered_mobile_device(user) == sdk.results.failed
+    assert management.get_registration_link(user, None) is None
+    assert authentication.authenticate_user(user) is None
+    assert session.get_status() == sdk.status.Status.failed
+    assert session.destroy() is False
+    emulator.clear_faults()
+    assert session.get_status() == sdk.status.Status.active
+    assert emulator.user("nobody") is None
+
+
+def test_a_fault_strikes_as_often_as_it_is_told_to(sdk, authentication, user, session, fault):
+    fault(route="status", kind="http", status=500, times=2, user_id=user)
+    failed, pending = sdk.status.Status.failed, sdk.status.Status.pending
+    assert [session.get_status() for _ in range(3)] == [failed, failed, pending]
+
+
+def test_a_status_that_no_sdk_knows(sdk, authentication, user, session, fault):
+    # They look it up in their enumeration and let the KeyError out.
+    fault(route="*", kind="unknown_status", times=2)
+    with pytest.raises(KeyError):
+        session.get_status()
+    with pytest.raises(KeyError):
+        authentication.authenticate_user(user)
+    assert session.get_status() == sdk.status.Status.pending
+
+
+@pytest.mark.parametrize("kind", ["reset", "truncate", "garbage", "redirect"])
+def test_an_answer_that_cannot_be_read_raises(sdk, session, fault, kind):
+    fault(route="status", kind=kind, times=1)
+    # Nothing listens where the redirect leads.
+    with pytest.raises((OSError, http.client.HTTPException, json.JSONDecodeError)):
+        session.get_status()
+    assert session.get_status() == sdk.status.Status.pending
+
+
+def test_sessions_at_another_origin(authentication, emulator, user, fault):
+    fault(route="authenticate_user", kind="foreign_urls", times=1)
+    session = authentication.authenticate_user(user)
+    assert session.in_progress
+    assert session.status_url.startswith("http://127.0.0.2:")
+    assert session.logout_url.startswith("http://127.0.0.2:")
+    assert emulator.session(session)["user_id"] == user
 
 
 # Names

@@ -1,0 +1,145 @@
+//! A fault as JSON.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use super::{Fault, FaultKind};
+use crate::clock::millis;
+
+/// A field that is not known is refused: it would be a restriction that has no effect. One that is
+/// known but not used by the kind is ignored, so that a script can send them all.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Form {
+    route: String,
+    kind: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_s: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delay_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    times: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<String>,
+}
+
+/// Every kind, in the order of the documentation.
+fn kinds(http: FaultKind) -> [FaultKind; 10] {
+    use FaultKind::{
+        Delay, ForeignUrls, Garbage, Hang, Oversize, Redirect, Reset, Truncate, UnknownStatus,
+    };
+    [http, Delay, Hang, Reset, Truncate, Garbage, Oversize, UnknownStatus, Redirect, ForeignUrls]
+}
+
+impl TryFrom<Form> for Fault {
+    type Error = String;
+
+    fn try_from(form: Form) -> Result<Self, Self::Error> {
+        let wanted = form.status.filter(|status| (200..600).contains(status));
+        let status = wanted.and_then(|status| StatusCode::from_u16(status).ok());
+        if form.kind == "http" && status.is_none() {
+            return Err("http needs a status from 200 to 599".to_owned());
+        }
+        if form.times == Some(0) {
+            return Err("times must be 1 at least; without it, until cleared".to_owned());
+        }
+        let kinds = kinds(FaultKind::Http {
+            status: status.unwrap_or_default(),
+            retry_after_s: form.retry_after_s,
+        });
+        let kind = kinds.into_iter().find(|kind| kind.as_str() == form.kind).ok_or_else(|| {
+            let names = kinds.map(FaultKind::as_str).join(", ");
+            format!("unknown kind {:?}; choose one of {names}", form.kind)
+        })?;
+        Ok(Self {
+            route: form.route.parse()?,
+            kind,
+            delay: Duration::from_millis(form.delay_ms.unwrap_or(0)),
+            times: form.times,
+            user_id: form.user_id,
+        })
+    }
+}
+
+impl From<Fault> for Form {
+    fn from(fault: Fault) -> Self {
+        let (status, retry_after_s) = match fault.kind {
+            FaultKind::Http { status, retry_after_s } => (Some(status.as_u16()), retry_after_s),
+            _ => (None, None),
+        };
+        Self {
+            route: fault.route.to_string(),
+            kind: fault.kind.as_str().to_owned(),
+            status,
+            retry_after_s,
+            delay_ms: Some(millis(fault.delay)).filter(|ms| *ms > 0),
+            times: fault.times,
+            user_id: fault.user_id,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::emulator::{Call, FaultRoute};
+
+    fn read(json: &str) -> Result<Fault, String> {
+        serde_json::from_str(json).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_documented_form_is_read_and_written() {
+        let json = r#"{"route":"status","kind":"http","status":503,"retry_after_s":2,"delay_ms":7,"times":3,"user_id":"u"}"#;
+        let kind =
+            FaultKind::Http { status: StatusCode::SERVICE_UNAVAILABLE, retry_after_s: Some(2) };
+        let fault =
+            Fault::new(Call::Status, kind).delayed_by(Duration::from_millis(7)).times(3).about("u");
+        assert_eq!(read(json), Ok(fault.clone()));
+        assert_eq!(serde_json::to_string(&fault).expect("JSON"), json);
+    }
+
+    #[test]
+    fn every_kind_and_route_has_a_name_that_is_read_back() {
+        let http = FaultKind::Http { status: StatusCode::GONE, retry_after_s: None };
+        let routes = Call::ALL.map(FaultRoute::Call);
+        for route in routes.into_iter().chain([FaultRoute::All, FaultRoute::Management]) {
+            for kind in kinds(http) {
+                let fault = Fault::new(route, kind);
+                let json = serde_json::to_string(&fault).expect("JSON");
+                assert_eq!(read(&json), Ok(fault), "{json}");
+            }
+        }
+    }
+
+    #[test]
+    fn null_is_as_good_as_absent() {
+        let json = r#"{"route":"*","kind":"hang","status":null,"retry_after_s":null,"delay_ms":null,"times":null,"user_id":null}"#;
+        assert_eq!(read(json), Ok(Fault::new(FaultRoute::All, FaultKind::Hang)));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (json, said) in [
+            (r#"{"kind":"hang"}"#, "missing field `route`"),
+            (r#"{"route":"status"}"#, "missing field `kind`"),
+            (r#"{"route":"poll","kind":"hang"}"#, "choose one of *, management, add_users"),
+            (r#"{"route":"*","kind":"explode"}"#, "choose one of http, delay, hang"),
+            (r#"{"route":"*","kind":"http"}"#, "http needs a status"),
+            (r#"{"route":"*","kind":"http","status":100}"#, "from 200 to 599"),
+            (r#"{"route":"*","kind":"http","status":600}"#, "from 200 to 599"),
+            (r#"{"route":"*","kind":"hang","times":0}"#, "1 at least"),
+            (r#"{"route":"*","kind":"hang","times":-1}"#, "u32"),
+            (r#"{"route":"*","kind":"hang","delay_ms":1.5}"#, "u64"),
+            (r#"{"route":"*","kind":"hang","user":"u"}"#, "unknown field `user`"),
+            (r#"{"route":"*","kind":"hang","kind":"delay"}"#, "duplicate field `kind`"),
+        ] {
+            let error = read(json).expect_err(json);
+            assert!(error.contains(said), "{json}: {error}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+mod active;
+mod form;
+mod kind;
+mod route;
+mod spoil;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::call::Call;
+use form::Form;
+
+pub(super) use active::Faults;
+pub use kind::FaultKind;
+pub use route::FaultRoute;
+
+/// Calls that are to go wrong, and how. Its serde form is the body of `POST /emulator/faults`:
+///
+/// ```
+/// use tower_activeconnect::emulator::{Call, Fault, FaultKind};
+///
+/// let fault: Fault = serde_json::from_str(r#"{"route":"status","kind":"hang","times":3}"#)?;
+/// assert_eq!(fault, Fault::new(Call::Status, FaultKind::Hang).times(3));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+///
+/// It strikes calls that are let in: their signature, time and nonce were good, and they count in
+/// [`Calls`](super::Calls) as any other. When several faults fit a call, the one that was added
+/// first strikes, alone. A fault that cannot change a call's answer (see [`FaultKind`]) does not
+/// fit it.
+///
+/// [`Http`](FaultKind::Http) and [`Redirect`](FaultKind::Redirect) are answers of their own: the
+/// service does nothing. With all others it does what was asked, though the client may never learn
+/// of it: the user is added, the phone rings. A status counts as told only when the answer arrives
+/// right, and then at the moment it arrives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Form", into = "Form")]
+#[must_use = "a fault strikes only once the emulator is given it"]
+pub struct Fault {
+    route: FaultRoute,
+    kind: FaultKind,
+    delay: Duration,
+    /// `None`: until cleared.
+    times: Option<u32>,
+    /// `None`: whoever it is about.
+    user_id: Option<String>,
+}
+
+impl Fault {
+    /// Strikes every call of the route until cleared, at once.
+    pub fn new(route: impl Into<FaultRoute>, kind: FaultKind) -> Self {
+        Self { route: route.into(), kind, delay: Duration::ZERO, times: None, user_id: None }
+    }
+
+    /// Answers later by this, whatever the kind. What the answer says is decided when the call
+    /// comes, so that it can be out of date when it arrives.
+    pub fn delayed_by(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    /// Strikes this many calls only.
+    pub fn times(mut self, times: u32) -> Self {
+        self.times = Some(times);
+        self
+    }
+
+    /// Strikes only calls about this user, or about a session of this user.
+    pub fn about(mut self, user_id: impl Into<String>) -> Self {
+        self.user_id = Some(user_id.into());
+        self
+    }
+
+    fn fits(&self, call: Call, user_ids: &[String]) -> bool {
+        self.route.includes(call)
+            && self.kind.can_change(call)
+            && self.user_id.as_ref().is_none_or(|user_id| user_ids.contains(user_id))
+    }
+
+    /// When what the service answers at `now` arrives; `None` when it does not arrive as it is.
+    pub(super) fn arrives_at(&self, now: u64) -> Option<u64> {
+        let delay_ms = crate::clock::millis(self.delay);
+        matches!(self.kind, FaultKind::Delay | FaultKind::ForeignUrls)
+            .then(|| now.saturating_add(delay_ms))
+    }
+}

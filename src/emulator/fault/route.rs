@@ -1,0 +1,61 @@
+use std::fmt;
+use std::str::FromStr;
+
+use crate::emulator::Call;
+
+/// Which calls a fault strikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FaultRoute {
+    /// All of them, `*`.
+    All,
+    /// Those of the management API, `management`.
+    Management,
+    /// This one, by its name.
+    Call(Call),
+}
+
+impl FaultRoute {
+    pub(super) fn includes(self, call: Call) -> bool {
+        match self {
+            Self::All => true,
+            Self::Management => call.is_management(),
+            Self::Call(one) => one == call,
+        }
+    }
+}
+
+impl From<Call> for FaultRoute {
+    fn from(call: Call) -> Self {
+        Self::Call(call)
+    }
+}
+
+impl fmt::Display for FaultRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::All => "*",
+            Self::Management => "management",
+            Self::Call(call) => call.as_str(),
+        })
+    }
+}
+
+impl FromStr for FaultRoute {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        match name {
+            "*" => Ok(Self::All),
+            "management" => Ok(Self::Management),
+            _ => {
+                Call::ALL.into_iter().find(|call| call.as_str() == name).map(Self::Call).ok_or_else(
+                    || {
+                        let calls = Call::ALL.map(Call::as_str).join(", ");
+                        format!("unknown route {name:?}; choose one of *, management, {calls}")
+                    },
+                )
+            }
+        }
+    }
+}
