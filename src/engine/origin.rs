@@ -2,6 +2,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::{Stamp, millis};
+use crate::verdict::Others;
 
 /// How often the service is asked whether it answers at all.
 const PROBE: Duration = Duration::from_secs(10);
@@ -31,21 +32,23 @@ impl Origin {
         self.state().good = Some(sent);
     }
 
-    pub(crate) fn answers(&self, now: Stamp) -> bool {
-        self.state().good.is_some_and(|good| good.age(now) < millis(self.fresh))
+    pub(crate) fn others(&self, now: Stamp) -> Others {
+        let answered = self.state().good;
+        let lately = answered.is_some_and(|good| good.age(now) < millis(self.fresh));
+        Others { answered, lately }
     }
 
-    /// Whether to ask now; whoever is told so, asks.
-    pub(crate) fn wants_probe(&self, now: Stamp) -> bool {
-        if self.answers(now) {
+    /// Whether to ask now; whoever is told so, asks. `since` is the moment from which an answer to
+    /// others would say something.
+    pub(crate) fn wants_probe(&self, now: Stamp, since: Stamp) -> bool {
+        let mut state = self.state();
+        let is_known = state.good.is_some_and(|good| good.mono >= since.mono);
+        let is_asked = state.probed.is_some_and(|probed| probed.age(now) < millis(PROBE));
+        if is_known || is_asked {
             return false;
         }
-        let mut state = self.state();
-        let wants = state.probed.is_none_or(|probed| probed.age(now) >= millis(PROBE));
-        if wants {
-            state.probed = Some(now);
-        }
-        wants
+        state.probed = Some(now);
+        true
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

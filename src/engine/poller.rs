@@ -112,7 +112,7 @@ impl Flight {
             }
             Err(error) => {
                 tracing::debug!(%error, "a poll said nothing");
-                probe(&self.engine);
+                probe(&self.engine, self.sent);
                 if error.refuses_session() { Said::Refused } else { Said::Nothing }
             }
         };
@@ -122,18 +122,12 @@ impl Flight {
 impl Drop for Flight {
     fn drop(&mut self) {
         let interval = self.engine.settings.poll_interval;
-        let others_are_answered = self.engine.origin.answers(self.engine.now());
+        let others = self.engine.origin.others(self.engine.now());
         let (sequence, sent, said) = (self.sequence, self.sent, self.said);
-        self.session.end_poll(
-            sequence,
-            sent,
-            said,
-            others_are_answered,
-            |standing| match standing {
-                Standing::Pending => PENDING,
-                _ => shortened(interval),
-            },
-        );
+        self.session.end_poll(sequence, sent, said, others, |standing| match standing {
+            Standing::Pending => PENDING,
+            _ => shortened(interval),
+        });
         self.engine.upkeep.schedule.reset(&self.session, self.engine.now());
         if self.session.is_lost() {
             tracing::warn!("the service no longer knows a session, or makes no sense about it");
@@ -144,9 +138,9 @@ impl Drop for Flight {
 
 /// Asks the service whether it answers at all, beside the polls: what comes of it counts from the
 /// next silence on.
-fn probe(engine: &Arc<Engine>) {
+fn probe(engine: &Arc<Engine>, since: Stamp) {
     let sent = engine.now();
-    if engine.origin.wants_probe(sent) {
+    if engine.origin.wants_probe(sent, since) {
         let asking = engine.clone();
         engine.tasks.spawn(async move {
             if asking.client.answers().await {

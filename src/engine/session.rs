@@ -9,7 +9,7 @@ use crate::client::RemoteSession;
 use crate::clock::{Clock, Stamp, millis};
 use crate::identity::UserId;
 use crate::protocol::{Methods, SessionStatus};
-use crate::verdict::{Knowledge, Machine, Said, Standing, Verdict, verdict};
+use crate::verdict::{Knowledge, Machine, Others, Said, Standing, Verdict, verdict};
 
 /// What judging a session and keeping it fresh takes beside the session itself; one for all of an
 /// engine's sessions.
@@ -192,13 +192,13 @@ impl Session {
         sequence: u64,
         sent: Stamp,
         said: Said,
-        others_are_answered: bool,
+        others: Others,
         pause: impl FnOnce(Standing) -> Duration,
     ) {
         let mut polling = self.polling();
         polling.in_flight = false;
         self.change(&mut polling, |machine| {
-            machine.apply(sequence, sent, said, others_are_answered);
+            machine.apply(sequence, sent, said, others);
         });
         polling.next = sent.mono.saturating_add(millis(pause(polling.machine.standing())));
         let (waking, running) = (Activity::Waking as u8, Activity::Running as u8);

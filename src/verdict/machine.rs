@@ -14,6 +14,16 @@ pub(crate) enum Said {
     Nothing,
 }
 
+/// What the service lately said to others: to other sessions, or to a signed management call. Only
+/// in the midst of that can refusals and silence mean this session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Others {
+    /// When the last call that was answered well was sent.
+    pub(crate) answered: Option<Stamp>,
+    /// Whether that is recent enough to say that the service answers at all.
+    pub(crate) lately: bool,
+}
+
 /// How long after the last `walkaway` an `active` must have been sent to resume, in milliseconds:
 /// a phone at the edge of its range must not flicker.
 const DWELL: u64 = 3_000;
@@ -32,7 +42,7 @@ pub(crate) struct Machine {
     walked_away: Option<Stamp>,
     odd_since: Option<Stamp>,
     silent_since: Option<Stamp>,
-    refused: bool,
+    refused_since: Option<Stamp>,
     lost: bool,
 }
 
@@ -47,7 +57,7 @@ impl Machine {
             walked_away: None,
             odd_since: None,
             silent_since: None,
-            refused: false,
+            refused_since: None,
             lost: false,
         }
     }
@@ -81,16 +91,7 @@ impl Machine {
 
     /// Applies what poll number `sequence` (1, 2, …), sent at `sent`, said. A reply that comes
     /// after a later one says nothing any more, and nothing revives an ended session.
-    ///
-    /// `others_are_answered`: the service lately gave good answers, to others or to a signed
-    /// management call. Only then can silence and refusals mean this session.
-    pub(crate) fn apply(
-        &mut self,
-        sequence: u64,
-        sent: Stamp,
-        said: Said,
-        others_are_answered: bool,
-    ) {
+    pub(crate) fn apply(&mut self, sequence: u64, sent: Stamp, said: Said, others: Others) {
         if self.standing == Standing::Ended || sequence <= self.applied {
             return;
         }
@@ -100,12 +101,8 @@ impl Machine {
                 self.state(status, sent);
             }
             Said::Answer(_) => self.doubt(sent),
-            Said::Refused if self.refused && others_are_answered => self.lose(),
-            Said::Refused => {
-                self.refused = true;
-                self.miss(sent, others_are_answered);
-            }
-            Said::Nothing => self.miss(sent, others_are_answered),
+            Said::Refused => self.refuse(sent, others),
+            Said::Nothing => self.miss(sent, others),
         }
     }
 
@@ -117,7 +114,7 @@ impl Machine {
         self.good = sent;
         self.odd_since = None;
         self.silent_since = None;
-        self.refused = false;
+        self.refused_since = None;
         if status == SessionStatus::Walkaway {
             self.walked_away = Some(sent);
         }
@@ -138,16 +135,27 @@ impl Machine {
 
     fn doubt(&mut self, sent: Stamp) {
         self.silent_since = None;
-        self.refused = false;
+        self.refused_since = None;
         self.standing = Standing::Odd;
         if self.odd_since.get_or_insert(sent).age(sent) >= LOST {
             self.lose();
         }
     }
 
+    /// The second refusal ends the session if somebody else was answered since the first.
+    fn refuse(&mut self, sent: Stamp, others: Others) {
+        match (self.refused_since, others.answered) {
+            (Some(first), Some(answered)) if answered.mono >= first.mono => self.lose(),
+            _ => {
+                self.refused_since.get_or_insert(sent);
+                self.miss(sent, others);
+            }
+        }
+    }
+
     /// No statement. Only silence in the midst of answers to others adds up.
-    fn miss(&mut self, sent: Stamp, others_are_answered: bool) {
-        if !others_are_answered {
+    fn miss(&mut self, sent: Stamp, others: Others) {
+        if !others.lately {
             self.silent_since = None;
         } else if self.silent_since.get_or_insert(sent).age(sent) >= LOST {
             self.lose();
@@ -186,6 +194,14 @@ mod tests {
         Stamp { mono: seconds * 1000, wall: 1_700_000_000_000 + seconds * 1000 }
     }
 
+    /// Others are answered, as of this second.
+    fn answered(seconds: u64) -> Others {
+        Others { answered: Some(at(seconds)), lately: true }
+    }
+
+    /// Nobody is answered any more.
+    const SILENT: Others = Others { answered: Some(Stamp { mono: 1_000, wall: 1 }), lately: false };
+
     fn says(status: SessionStatus) -> Said {
         Said::Answer(Reading::Status(status))
     }
@@ -200,7 +216,7 @@ mod tests {
     fn after(polls: &[(u64, Said)]) -> Machine {
         let mut machine = Machine::new(at(0));
         for (i, (sent, said)) in polls.iter().enumerate() {
-            machine.apply(i as u64 + 1, at(*sent), *said, true);
+            machine.apply(i as u64 + 1, at(*sent), *said, answered(*sent));
         }
         machine
     }
@@ -246,7 +262,7 @@ mod tests {
         }
         let mut machine = after(&[(1, says(SessionStatus::Active))]);
         machine.end(SessionStatus::Closed);
-        machine.apply(9, at(2), says(SessionStatus::Active), true);
+        machine.apply(9, at(2), says(SessionStatus::Active), answered(2));
         assert_eq!(judge(&machine, at(2)), Verdict::Ended);
         let machine = after(&[(1, says(SessionStatus::Active))]);
         let expired = Knowledge { standing: machine.standing(), good: at(9), expires: at(10) };
@@ -257,8 +273,8 @@ mod tests {
     fn replies_apply_in_the_order_sent() {
         let mut machine =
             after(&[(1, says(SessionStatus::Active)), (2, says(SessionStatus::Walkaway))]);
-        machine.apply(2, at(2), says(SessionStatus::Active), true);
-        machine.apply(1, at(1), says(SessionStatus::Active), true);
+        machine.apply(2, at(2), says(SessionStatus::Active), answered(2));
+        machine.apply(1, at(1), says(SessionStatus::Active), answered(1));
         assert_eq!(judge(&machine, at(2)), Verdict::Suspended);
     }
 
@@ -312,10 +328,16 @@ mod tests {
         let again = (8, says(SessionStatus::Active));
         let stated = after(&[active, (6, Said::Refused), again, (11, Said::Refused)]);
         assert_eq!(judge(&stated, at(11)), Verdict::Allow);
+        // What others were told before the first refusal says nothing about the second.
+        let mut machine = after(&[active]);
+        for n in 2..10 {
+            machine.apply(n, at(n * 5), Said::Refused, answered(9));
+            assert_ne!(judge(&machine, at(n * 5)), Verdict::Ended);
+        }
         // A service that refuses everybody says nothing of this session.
         let mut machine = after(&[active]);
         for n in 2..1_000 {
-            machine.apply(n, at(n * 5), Said::Refused, false);
+            machine.apply(n, at(n * 5), Said::Refused, SILENT);
             assert_ne!(judge(&machine, at(n * 5)), Verdict::Ended);
         }
     }
@@ -325,12 +347,12 @@ mod tests {
         let mut machine = after(&[(1, says(SessionStatus::Active))]);
         // An outage of an hour adds nothing up.
         for n in 2..720 {
-            machine.apply(n, at(n * 5), Said::Nothing, false);
+            machine.apply(n, at(n * 5), Said::Nothing, SILENT);
         }
-        machine.apply(720, at(3_600), Said::Nothing, true);
-        machine.apply(721, at(3_899), Said::Nothing, true);
+        machine.apply(720, at(3_600), Said::Nothing, answered(3_600));
+        machine.apply(721, at(3_899), Said::Nothing, answered(3_899));
         assert_eq!(judge(&machine, at(3_899)), Verdict::Unavailable);
-        machine.apply(722, at(3_900), Said::Nothing, true);
+        machine.apply(722, at(3_900), Said::Nothing, answered(3_900));
         assert_eq!(judge(&machine, at(3_900)), Verdict::Ended);
     }
 }

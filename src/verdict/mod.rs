@@ -8,7 +8,7 @@ mod machine;
 use std::fmt;
 use std::time::Duration;
 
-pub(crate) use machine::{Machine, Said};
+pub(crate) use machine::{Machine, Others, Said};
 
 use crate::clock::{Stamp, millis};
 
