@@ -5,6 +5,7 @@
 
 mod raw;
 mod secure;
+mod trace;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};

@@ -4,6 +4,7 @@
 
 mod raw;
 mod secure;
+mod trace;
 
 use std::ffi::OsString;
 

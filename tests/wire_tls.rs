@@ -4,6 +4,7 @@
 
 mod raw;
 mod secure;
+mod trace;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

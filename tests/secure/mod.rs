@@ -18,8 +18,10 @@ use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use tokio_rustls::server::TlsStream;
 use tower_activeconnect::Dialect;
+use tracing::Level;
 
-use crate::raw;
+use crate::raw::{self, APPLICATION_SECRET, SESSION_SECRET, SESSION_TOKEN};
+use crate::trace::Trace;
 
 /// A certificate authority.
 pub(crate) struct Authority {
@@ -92,14 +94,11 @@ pub(crate) struct Secure {
 
 impl Secure {
     /// Serves each connection that gets through the handshake.
-    pub(crate) async fn start<F: Future<Output = ()> + Send>(
+    pub(crate) async fn start<F: Future<Output = ()> + Send + 'static>(
         identity: Identity,
         protocol: &str,
         serve: impl Fn(TlsStream<TcpStream>, usize) -> F + Clone + Send + 'static,
-    ) -> Self
-    where
-        F: 'static,
-    {
+    ) -> Self {
         let acceptor = identity.acceptor(protocol);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -132,7 +131,7 @@ const SERVER: &str = "WIRE_TEST_SERVER";
 const OUTCOME: &str = "outcome: ";
 
 /// Rings a phone at this server, twice, in a process of its own with these variables; gives what
-/// came of it, `ok` or the error's kind.
+/// came of it, `ok` or the error's kind. All that the process traces is held against the secrets.
 pub(crate) async fn call_in_child(url: &str, variables: &[(&str, OsString)]) -> [String; 2] {
     let output = tokio::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child_process", "--ignored", "--nocapture"])
@@ -142,18 +141,25 @@ pub(crate) async fn call_in_child(url: &str, variables: &[(&str, OsString)]) -> 
         .output()
         .await
         .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(text.contains("TRACE"), "it listens");
+    for secret in [APPLICATION_SECRET, SESSION_SECRET, SESSION_TOKEN, "hmac"] {
+        assert!(!text.contains(secret), "{secret} in {text}");
+    }
     let mut outcomes = text.lines().filter_map(|line| line.split_once(OUTCOME));
     let mut next = || outcomes.next().map(|(_, outcome)| outcome.to_owned());
     match (next(), next()) {
         (Some(first), Some(second)) => [first, second],
-        _ => panic!("{text}\n{}", String::from_utf8_lossy(&output.stderr)),
+        _ => panic!("{text}"),
     }
 }
 
 /// What the ignored test `child_process` of each file does.
 pub(crate) fn be_the_child() {
     let Ok(url) = std::env::var(SERVER) else { return };
+    let trace = Trace(Level::TRACE, |line: &str| println!("{line}"));
+    tracing::subscriber::set_global_default(trace).unwrap();
+    tracing::trace!("listening");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let client = raw::client(&url, Dialect::default());

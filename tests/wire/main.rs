@@ -4,6 +4,8 @@
 
 #[path = "../raw/mod.rs"]
 mod raw;
+#[path = "../trace/mod.rs"]
+mod trace;
 
 mod answers;
 mod broken;
