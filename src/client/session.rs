@@ -41,6 +41,14 @@ impl RemoteSession {
         })
     }
 
+    /// A session that no service knows.
+    #[cfg(test)]
+    pub(crate) fn for_test() -> Self {
+        let url = Url::parse("http://127.0.0.1:9/").unwrap();
+        let (status_url, logout_url) = (url.clone(), url);
+        Self { token: "TOKEN".into(), secret: Secret::new("SECRET"), status_url, logout_url }
+    }
+
     /// The session's name at the service.
     #[must_use]
     pub fn token(&self) -> &str {

@@ -397,7 +397,7 @@ async fn ring(engine: &Arc<Engine>, who: Who) -> Result<Arc<Session>, LogInError
     let remote = answer.map_err(LogInError::Service)?;
     let upkeep = engine.upkeep.clone();
     let lifetime = engine.settings.session_lifetime();
-    let session = Session::new(upkeep, user, asked.methods, remote, sent, lifetime);
+    let session = Session::new(upkeep, user, token, asked.methods, remote, sent, lifetime);
     engine.upkeep.schedule.reset(&session, engine.now());
     Ok(session)
 }

@@ -182,6 +182,37 @@ impl Activeconnect {
         self.engine().log_out(session.session()).await
     }
 
+    /// The user's sessions that have not ended, of all browsers and callers.
+    #[must_use]
+    pub fn sessions(&self, user: &UserId) -> Vec<ActiveSession> {
+        let sessions = self.engine().sessions.of_user(user).into_iter();
+        sessions
+            .filter(|session| session.verdict() != Verdict::Ended)
+            .map(ActiveSession::new)
+            .collect()
+    }
+
+    /// Ends every session of the user, as [`Activeconnect::log_out`] does each; everywhere only if
+    /// all are. Logins that wait for the phone are not sessions yet.
+    pub async fn end_all(&self, user: &UserId) -> LoggedOut {
+        let engine = self.engine();
+        // All are over here before the first is asked about there.
+        let ended: Vec<_> = engine
+            .sessions
+            .of_user(user)
+            .iter()
+            .filter(|session| session.end(SessionStatus::Closed))
+            .map(|session| engine.end_remotely(session))
+            .collect();
+        let mut everywhere = LoggedOut::Everywhere;
+        for confirmed in ended {
+            if confirmed.await != Ok(true) {
+                everywhere = LoggedOut::HereOnly;
+            }
+        }
+        everywhere
+    }
+
     pub(crate) fn engine(&self) -> &Arc<Engine> {
         &self.inner.running.0
     }

@@ -15,6 +15,8 @@ use crate::verdict::{Said, Standing, Verdict};
 const PENDING: Duration = Duration::from_secs(1);
 /// How long after its last use a session is still polled.
 const KEEP: Duration = Duration::from_secs(60);
+/// How long the token store may take, as long as a poll.
+const VOUCHER: Duration = Duration::from_secs(3);
 /// How long an ended session's status is told.
 const TOMBSTONE: Duration = Duration::from_secs(300);
 /// How often what nobody asks for any more is swept out.
@@ -105,7 +107,9 @@ impl Flight {
     async fn fly(mut self) {
         let Ok(_permit) = self.engine.polls.acquire().await else { return };
         self.sent = self.engine.now();
-        self.said = match self.engine.client.status(&self.session.remote).await {
+        let poll = self.engine.client.status(&self.session.remote);
+        let (status, ()) = tokio::join!(poll, vouch(&self.engine, &self.session, self.sent));
+        self.said = match status {
             Ok(reading) => {
                 self.engine.origin.answered(self.sent);
                 Said::Answer(reading)
@@ -133,6 +137,23 @@ impl Drop for Flight {
             tracing::warn!("the service no longer knows a session, or makes no sense about it");
             self.engine.end_remotely(&self.session);
         }
+    }
+}
+
+/// Asks the lookup table, if it is time, whether the user still has the token that the session was
+/// made with. Without an answer nothing is learned; it is asked again at the next poll.
+async fn vouch(engine: &Arc<Engine>, session: &Arc<Session>, now: Stamp) {
+    if !session.wants_voucher(now) {
+        return;
+    }
+    match tokio::time::timeout(VOUCHER, engine.store.token(&session.user)).await {
+        Ok(Ok(Some(token))) if token == session.token => session.vouch(now),
+        Ok(Ok(_)) => {
+            tracing::info!("a user's token was removed or changed; the session ends");
+            engine.end_session(session, SessionStatus::Closed);
+        }
+        Ok(Err(error)) => tracing::warn!(%error, "the token store failed"),
+        Err(_) => tracing::warn!("the token store did not answer in time"),
     }
 }
 

@@ -7,7 +7,7 @@ use super::schedule::{NEVER, Schedule};
 use super::watchers::{Watch, Watched, Watchers};
 use crate::client::RemoteSession;
 use crate::clock::{Clock, Stamp, millis};
-use crate::identity::UserId;
+use crate::identity::{UserId, UserToken};
 use crate::protocol::{Methods, SessionStatus};
 use crate::verdict::{Knowledge, Machine, Others, Said, Standing, Verdict, verdict};
 
@@ -20,12 +20,20 @@ pub(crate) struct Upkeep {
     pub(crate) schedule: Schedule,
 }
 
+/// How soon a session that did not wake is polled again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How long the lookup table's word is good for a session in use.
+const VOUCHED_FOR: Duration = Duration::from_secs(60);
+
 /// One remote session and what is known of it.
 ///
 /// The few numbers that a verdict needs are atomics, written under the lock of `polling` and read
 /// without any: the gate takes no lock here.
 pub(crate) struct Session {
     pub(crate) user: UserId,
+    /// The user's name at the service when the session was made. When the lookup table says
+    /// another, or none, the session is nobody's any more.
+    pub(crate) token: UserToken,
     pub(crate) methods: Methods,
     pub(crate) remote: RemoteSession,
     pub(crate) expires: Stamp,
@@ -35,6 +43,8 @@ pub(crate) struct Session {
     good_wall: AtomicU64,
     activity: AtomicU8,
     used: AtomicU64,
+    /// When the token store last vouched for the user, on the monotonic clock.
+    vouched: AtomicU64,
     /// When the poller looks at it next; written under the schedule's lock. An entry of the
     /// schedule for any other time is void.
     pub(crate) due: AtomicU64,
@@ -66,6 +76,7 @@ impl Session {
     pub(crate) fn new(
         upkeep: Arc<Upkeep>,
         user: UserId,
+        token: UserToken,
         methods: Methods,
         remote: RemoteSession,
         asked: Stamp,
@@ -73,6 +84,7 @@ impl Session {
     ) -> Arc<Self> {
         Arc::new(Self {
             user,
+            token,
             methods,
             remote,
             expires: asked.after(lifetime),
@@ -82,6 +94,7 @@ impl Session {
             good_wall: AtomicU64::new(asked.wall),
             activity: AtomicU8::new(Activity::Running as u8),
             used: AtomicU64::new(asked.mono),
+            vouched: AtomicU64::new(asked.mono),
             due: AtomicU64::new(NEVER),
             polling: Mutex::new(Polling {
                 machine: Machine::new(asked),
@@ -186,6 +199,24 @@ impl Session {
         Some(polling.sequence)
     }
 
+    /// Whether the lookup table is to be asked again: once a minute, and before a session that
+    /// nobody used for a while lets anybody in.
+    pub(crate) fn wants_voucher(&self, now: Stamp) -> bool {
+        let vouched = self.vouched.load(Ordering::Relaxed);
+        self.activity() == Activity::Waking
+            || now.mono.saturating_sub(vouched) >= millis(VOUCHED_FOR)
+    }
+
+    /// Whether the lookup table has not answered since this moment.
+    fn wants_voucher_to_wake(&self, since: Stamp) -> bool {
+        self.vouched.load(Ordering::Relaxed) < since.mono
+    }
+
+    /// The lookup table has named the same token at this moment.
+    pub(crate) fn vouch(&self, now: Stamp) {
+        self.vouched.store(now.mono, Ordering::Relaxed);
+    }
+
     /// Ends poll `sequence`, sent at `sent`; the next is due as long after as `pause` says.
     pub(crate) fn end_poll(
         &self,
@@ -201,8 +232,15 @@ impl Session {
             machine.apply(sequence, sent, said, others);
         });
         polling.next = sent.mono.saturating_add(millis(pause(polling.machine.standing())));
-        let (waking, running) = (Activity::Waking as u8, Activity::Running as u8);
-        self.activity.compare_exchange(waking, running, Ordering::SeqCst, Ordering::SeqCst).ok();
+        if self.wants_voucher_to_wake(sent) && self.activity() == Activity::Waking {
+            // Somebody waits, and this poll was not for them, or the lookup table did not answer.
+            polling.next = polling.next.min(sent.mono.saturating_add(millis(AGAIN)));
+        } else {
+            let (waking, running) = (Activity::Waking as u8, Activity::Running as u8);
+            self.activity
+                .compare_exchange(waking, running, Ordering::SeqCst, Ordering::SeqCst)
+                .ok();
+        }
         drop(polling);
         self.watchers.wake();
     }
@@ -286,3 +324,24 @@ impl Watched for Arc<Session> {
 
 /// Keeps a session live and learns of its changes.
 pub(crate) type SessionWatch = Watch<Arc<Session>>;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A session of this user, just begun, of an engine that does not poll.
+    pub(crate) fn session_of(user: &UserId) -> Arc<Session> {
+        let clock = Clock::new();
+        let upkeep =
+            Upkeep { clock, max_staleness: Duration::from_secs(15), schedule: Schedule::default() };
+        Session::new(
+            Arc::new(upkeep),
+            user.clone(),
+            UserToken::random().unwrap(),
+            Methods::default(),
+            RemoteSession::for_test(),
+            clock.now(),
+            Duration::from_secs(3600),
+        )
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use http::{HeaderMap, Method, Response, Uri};
 use super::asker::Asker;
 use super::credential::Credentials;
 use super::denial;
-use crate::engine::{Activeconnect, Activity, SessionWatch, Settings};
+use crate::engine::{Activeconnect, Activity, Session, SessionWatch, Settings};
 use crate::identity::UserId;
 use crate::verdict::{Denial, Verdict};
 
@@ -22,6 +23,8 @@ const STORE: Duration = Duration::from_millis(3_500);
 pub(crate) struct Gate {
     ac: Activeconnect,
     pub(crate) optional: bool,
+    /// Any session of the resolved user will do, not only this caller's.
+    any_session: bool,
 }
 
 pub(crate) enum Decision {
@@ -42,11 +45,15 @@ enum User {
 
 impl Gate {
     pub(crate) fn new(ac: Activeconnect) -> Self {
-        Self { ac, optional: false }
+        Self { ac, optional: false, any_session: false }
     }
 
     pub(crate) fn optional(&self) -> Self {
-        Self { ac: self.ac.clone(), optional: true }
+        Self { ac: self.ac.clone(), optional: true, any_session: self.any_session }
+    }
+
+    pub(crate) fn any_session_of_user(&self) -> Self {
+        Self { ac: self.ac.clone(), optional: self.optional, any_session: true }
     }
 
     pub(crate) fn has_resolver(&self) -> bool {
@@ -81,6 +88,7 @@ impl Gate {
             User::Any => true,
             User::Named(user) => session.user == *user,
         });
+        let session = session.or_else(|| self.any_session(user));
         let Some(session) = session else { return self.without_session(credentials, user) };
         if session.verdict() == Verdict::Ended {
             let pending = self.is_pending(credentials, user);
@@ -94,8 +102,32 @@ impl Gate {
         let engine = engine.clone();
         Decision::Ask(Box::pin(async move {
             engine.woken(&mut watch).await;
-            judge(watch)
+            match watch.get().activity() {
+                Activity::Running => judge(watch),
+                // Nobody has said in time that it is still what it was.
+                Activity::Parked | Activity::Waking => match watch.get().verdict() {
+                    Verdict::Ended => Decision::Deny(Denial::Ended),
+                    _ => Decision::Deny(Denial::Unavailable),
+                },
+            }
         }))
+    }
+
+    /// The session of the user that is most likely to be let in, if any will do.
+    fn any_session(&self, user: &User) -> Option<Arc<Session>> {
+        let User::Named(user) = user else { return None };
+        if !self.any_session {
+            return None;
+        }
+        let sessions = self.ac.engine().sessions.of_user(user).into_iter();
+        sessions.min_by_key(|session| match session.verdict() {
+            Verdict::Allow => 0,
+            // Perhaps only parked: one poll will tell.
+            Verdict::Unavailable => 1,
+            Verdict::Suspended => 2,
+            Verdict::Pending => 3,
+            Verdict::Ended => 4,
+        })
     }
 
     fn is_pending(&self, credentials: &Credentials, user: &User) -> bool {

@@ -54,6 +54,17 @@ impl ActiveconnectLayer {
     pub fn optional(self) -> Self {
         Self { gate: Arc::new(self.gate.optional()) }
     }
+
+    /// Beside another login, for callers without cookies (services that log in with a client
+    /// certificate): lets a request in when *any* session of the resolved user is active.
+    ///
+    /// That gives the binding between browser and phone away: whoever passes the other login as
+    /// this user is let in while the user's phone keeps any session alive, whoever began it. The
+    /// request is guarded by the session that let it in. Without
+    /// [`resolve_user`](Activeconnect::resolve_user) this changes nothing.
+    pub fn any_session_of_user(self) -> Self {
+        Self { gate: Arc::new(self.gate.any_session_of_user()) }
+    }
 }
 
 impl<S> Layer<S> for ActiveconnectLayer {
