@@ -25,6 +25,8 @@ mod secret;
 #[cfg(feature = "layer")]
 mod store;
 #[cfg(feature = "layer")]
+mod sync;
+#[cfg(feature = "layer")]
 mod verdict;
 #[cfg(feature = "axum")]
 mod web;

@@ -1,13 +1,14 @@
 //! One try to log in: it belongs to the browser that began it, has one result, taken once.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
 use super::Engine;
+use super::outcome::{Outcome, Stage};
 use super::session::Session;
 use super::watchers::{Watch, Watched, Watchers};
 use crate::client::{Authentication, ClientError, ClientErrorKind};
@@ -40,22 +41,8 @@ pub(crate) struct Attempt {
     /// Where the browser wanted to go.
     pub(crate) next: String,
     deadline: Stamp,
-    state: Mutex<State>,
+    outcome: Outcome<Arc<Session>, Arc<LogInError>>,
     watchers: Watchers,
-}
-
-#[derive(Debug)]
-enum State {
-    /// Being started; then ringing.
-    Waiting,
-    /// Superseded or given up: to be ended at the service as soon as there is something to end.
-    Cancelled,
-    /// The user said yes.
-    Approved(Arc<Session>),
-    /// The browser has its session, or the answer that brings it is on its way.
-    Taken(Arc<Session>),
-    /// Came to nothing.
-    Over(Arc<LogInError>),
 }
 
 /// What the browser that began an attempt is told.
@@ -181,7 +168,7 @@ impl Engine {
             },
             next,
             deadline: now.after(self.settings.attempt_deadline),
-            state: Mutex::new(State::Waiting),
+            outcome: Outcome::new(),
             watchers: Watchers::default(),
         });
         let superseded = match self.attempts.by_name.entry(name) {
@@ -220,15 +207,14 @@ impl Engine {
             return None;
         }
         let credential = SessionCredential::random().ok()?;
-        let mut state = attempt.state();
-        let State::Approved(session) = &*state else { return None };
-        let session = session.clone();
-        if session.verdict() == Verdict::Ended {
-            return None;
-        }
-        self.sessions.insert(credential.key(), session.clone());
-        *state = State::Taken(session.clone());
-        drop(state);
+        let session = attempt.outcome.take(|session| {
+            let is_over = session.verdict() == Verdict::Ended;
+            // In the map before anybody can learn that it was taken.
+            (!is_over).then(|| {
+                self.sessions.insert(credential.key(), session.clone());
+                session.clone()
+            })
+        })?;
         attempt.watchers.wake();
         Some(Taken { credential, session, next: attempt.next.clone() })
     }
@@ -251,8 +237,8 @@ pub(crate) enum BeginError {
 
 impl Attempt {
     pub(crate) fn progress(&self, now: Stamp) -> Progress {
-        match &*self.state() {
-            State::Approved(_) => Progress::Approved,
+        match self.outcome.stage() {
+            Stage::Approved(_) => Progress::Approved,
             _ if self.deadline.is_reached(now) => Progress::Timeout,
             _ => Progress::Pending,
         }
@@ -260,25 +246,25 @@ impl Attempt {
 
     /// Whether it runs, or its result waits to be taken.
     pub(crate) fn is_pending(&self, now: Stamp) -> bool {
-        match &*self.state() {
-            State::Approved(_) => true,
-            State::Taken(_) => false,
+        match self.outcome.stage() {
+            Stage::Approved(_) => true,
+            Stage::Taken(_) => false,
             _ => !self.deadline.is_reached(now),
         }
     }
 
     /// The session that an approval made.
     pub(crate) fn session(&self) -> Option<Arc<Session>> {
-        match &*self.state() {
-            State::Approved(session) | State::Taken(session) => Some(session.clone()),
+        match self.outcome.stage() {
+            Stage::Approved(session) | Stage::Taken(session) => Some(session),
             _ => None,
         }
     }
 
     /// Why it came to nothing, once it did.
     pub(crate) fn failure(&self) -> Option<Arc<LogInError>> {
-        match &*self.state() {
-            State::Over(why) => Some(why.clone()),
+        match self.outcome.stage() {
+            Stage::Over(why) => Some(why),
             _ => None,
         }
     }
@@ -289,37 +275,20 @@ impl Attempt {
     }
 
     fn cancel(&self) -> Option<Arc<Session>> {
-        let mut state = self.state();
-        match &*state {
-            State::Taken(session) => return Some(session.clone()),
-            State::Over(_) => return None,
-            State::Waiting | State::Approved(_) | State::Cancelled => *state = State::Cancelled,
-        }
-        drop(state);
+        let taken = self.outcome.cancel();
         self.watchers.wake();
-        None
+        taken
     }
 
     fn is_cancelled(&self) -> bool {
-        matches!(*self.state(), State::Cancelled)
+        matches!(self.outcome.stage(), Stage::Cancelled)
     }
 
-    /// Ends it unless it is settled already, by its result being taken or otherwise; says whether
-    /// it did.
+    /// Ends it unless it is settled already; says whether it did.
     fn end(&self, why: LogInError) -> bool {
-        let mut state = self.state();
-        let open = !matches!(*state, State::Taken(_) | State::Over(_));
-        if open {
-            *state = State::Over(Arc::new(why));
-        }
-        drop(state);
+        let ended = self.outcome.end(Arc::new(why));
         self.watchers.wake();
-        open
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing that can panic runs under the lock, so what a poisoned one holds is whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        ended
     }
 }
 
@@ -434,17 +403,12 @@ async fn wait(engine: &Arc<Engine>, attempt: &Arc<Attempt>, session: &Arc<Sessio
             return;
         }
     }
-    {
-        let mut state = attempt.state();
-        if matches!(*state, State::Waiting) {
-            *state = State::Approved(session.clone());
-        }
-    }
+    attempt.outcome.approve(session.clone());
     attempt.watchers.wake();
     engine.attempts.free_name(attempt);
-    let settled = browser.until(|attempt| match &*attempt.state() {
-        State::Taken(_) => Some(true),
-        State::Cancelled => Some(false),
+    let settled = browser.until(|attempt| match attempt.outcome.stage() {
+        Stage::Taken(_) => Some(true),
+        Stage::Cancelled => Some(false),
         _ => None,
     });
     let over = phone.until(|session| (session.verdict() == Verdict::Ended).then_some(()));

@@ -1,17 +1,22 @@
 //! The engine: sessions and what is known of them, the poller, login attempts, enrolment.
 
 mod active;
+mod activity;
 mod attempts;
 mod builder;
 mod enrolment;
 mod origin;
+mod outcome;
 mod poller;
+mod published;
 mod schedule;
 mod session;
 mod sessions;
 mod settings;
 mod tasks;
 mod watchers;
+#[cfg(test)]
+mod watchers_tests;
 
 use std::fmt;
 use std::sync::Arc;
@@ -35,11 +40,12 @@ use crate::store::DynTokenStore;
 use crate::verdict::Verdict;
 
 pub use active::{ActiveSession, SessionGuard};
+pub(crate) use activity::Phase;
 pub use attempts::LogInError;
 pub(crate) use attempts::{Attempt, BeginError, Progress, Taken, Who};
 pub use builder::{BuildError, Builder};
 pub use enrolment::EnrolmentError;
-pub(crate) use session::{Activity, Session, SessionWatch};
+pub(crate) use session::{Session, SessionWatch};
 pub(crate) use settings::Settings;
 pub(crate) use watchers::Watch;
 
@@ -280,8 +286,7 @@ impl Engine {
     /// who wait share, at most 3.5 s.
     pub(crate) async fn woken(&self, watch: &mut SessionWatch) {
         let known = watch.until(|session| {
-            let known =
-                session.activity() == Activity::Running || session.verdict() == Verdict::Ended;
+            let known = session.phase() == Phase::Running || session.verdict() == Verdict::Ended;
             known.then_some(())
         });
         // Too late is not an error here: the verdict is then what it is without news.

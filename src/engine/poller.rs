@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Engine;
-use super::session::{Activity, Session};
+use super::activity::Phase;
+use super::session::Session;
 use super::watchers::Watched as _;
 use crate::clock::Stamp;
 use crate::protocol::SessionStatus;
@@ -57,7 +58,7 @@ fn look(engine: &Arc<Engine>, session: &Arc<Session>, now: Stamp) {
         // Nothing was stated, but time went by: guards must hold.
         session.watchers().wake();
     }
-    let keeps_running = verdict == Verdict::Pending || session.activity() == Activity::Waking;
+    let keeps_running = verdict == Verdict::Pending || session.phase() == Phase::Waking;
     if !keeps_running && session.park(now, KEEP) {
         return;
     }

@@ -1,8 +1,10 @@
 use std::fmt;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::activity::{Activity, Phase};
+use super::published::Published;
 use super::schedule::{NEVER, Schedule};
 use super::watchers::{Watch, Watched, Watchers};
 use crate::client::RemoteSession;
@@ -38,11 +40,8 @@ pub(crate) struct Session {
     pub(crate) remote: RemoteSession,
     pub(crate) expires: Stamp,
     upkeep: Arc<Upkeep>,
-    standing: AtomicU8,
-    good_mono: AtomicU64,
-    good_wall: AtomicU64,
-    activity: AtomicU8,
-    used: AtomicU64,
+    published: Published,
+    activity: Activity,
     /// When the token store last vouched for the user, on the monotonic clock.
     vouched: AtomicU64,
     /// When the poller looks at it next; written under the schedule's lock. An entry of the
@@ -58,18 +57,6 @@ struct Polling {
     in_flight: bool,
     next: u64,
     changed: Stamp,
-}
-
-/// Whether the poller keeps a session's status fresh.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Activity {
-    /// It does.
-    Running,
-    /// It does not; nobody used the session for a while.
-    Parked,
-    /// It begins again; the first poll is not back yet.
-    Waking,
 }
 
 impl Session {
@@ -89,11 +76,8 @@ impl Session {
             remote,
             expires: asked.after(lifetime),
             upkeep,
-            standing: AtomicU8::new(Standing::Pending as u8),
-            good_mono: AtomicU64::new(asked.mono),
-            good_wall: AtomicU64::new(asked.wall),
-            activity: AtomicU8::new(Activity::Running as u8),
-            used: AtomicU64::new(asked.mono),
+            published: Published::new(Standing::Pending as u8, asked.mono, asked.wall),
+            activity: Activity::new(asked.mono),
             vouched: AtomicU64::new(asked.mono),
             due: AtomicU64::new(NEVER),
             polling: Mutex::new(Polling {
@@ -113,21 +97,13 @@ impl Session {
     }
 
     pub(crate) fn verdict_at(&self, now: Stamp) -> Verdict {
-        loop {
-            let standing = self.standing.load(Ordering::Acquire);
-            let good = Stamp {
-                mono: self.good_mono.load(Ordering::Acquire),
-                wall: self.good_wall.load(Ordering::Acquire),
-            };
-            // The standing is stored before the times unless it allows: new times under an old
-            // standing, which might allow what neither allows, show a new standing here. Times
-            // torn apart from each other look older, never fresher.
-            if standing == self.standing.load(Ordering::Acquire) {
-                let standing = Standing::from_u8(standing);
-                let known = Knowledge { standing, good, expires: self.expires };
-                return verdict(&known, now, self.upkeep.max_staleness);
-            }
-        }
+        let (standing, mono, wall) = self.published.load();
+        let known = Knowledge {
+            standing: Standing::from_u8(standing),
+            good: Stamp { mono, wall },
+            expires: self.expires,
+        };
+        verdict(&known, now, self.upkeep.max_staleness)
     }
 
     /// A watch that keeps the session live from now on, awake if it was parked. Everything that
@@ -135,8 +111,7 @@ impl Session {
     pub(crate) fn watch(self: &Arc<Self>) -> SessionWatch {
         let watch = Watch::new(self.clone());
         let now = self.upkeep.clock.now();
-        self.used.store(now.mono, Ordering::SeqCst);
-        if self.verdict_at(now) != Verdict::Ended && self.unpark() {
+        if self.verdict_at(now) != Verdict::Ended && self.activity.touch(now.mono) {
             self.polling().next = 0;
             self.upkeep.schedule.reset(self, now);
         }
@@ -153,39 +128,13 @@ impl Session {
         self.polling().changed
     }
 
-    pub(crate) fn activity(&self) -> Activity {
-        match self.activity.load(Ordering::SeqCst) {
-            0 => Activity::Running,
-            1 => Activity::Parked,
-            _ => Activity::Waking,
-        }
-    }
-
-    /// Leaves the park; false if it was not parked.
-    fn unpark(&self) -> bool {
-        self.activity
-            .compare_exchange(
-                Activity::Parked as u8,
-                Activity::Waking as u8,
-                Ordering::SeqCst,
-                Ordering::SeqCst,
-            )
-            .is_ok()
+    pub(crate) fn phase(&self) -> Phase {
+        self.activity.phase()
     }
 
     /// Parks unless the session is live or was used within `keep`.
     pub(crate) fn park(&self, now: Stamp, keep: Duration) -> bool {
-        if self.is_wanted(now, keep) {
-            return false;
-        }
-        self.activity.store(Activity::Parked as u8, Ordering::SeqCst);
-        // Whoever came since has either seen it parked, and unparks it, or is seen here.
-        !(self.is_wanted(now, keep) && self.unpark())
-    }
-
-    fn is_wanted(&self, now: Stamp, keep: Duration) -> bool {
-        let used = self.used.load(Ordering::SeqCst);
-        self.watchers.count() > 0 || now.mono.saturating_sub(used) < millis(keep)
+        self.activity.park(now.mono, millis(keep), || self.watchers.count() > 0)
     }
 
     /// Begins a poll if none is in flight and one is due.
@@ -203,8 +152,7 @@ impl Session {
     /// nobody used for a while lets anybody in.
     pub(crate) fn wants_voucher(&self, now: Stamp) -> bool {
         let vouched = self.vouched.load(Ordering::Relaxed);
-        self.activity() == Activity::Waking
-            || now.mono.saturating_sub(vouched) >= millis(VOUCHED_FOR)
+        self.phase() == Phase::Waking || now.mono.saturating_sub(vouched) >= millis(VOUCHED_FOR)
     }
 
     /// Whether the lookup table has not answered since this moment.
@@ -232,14 +180,11 @@ impl Session {
             machine.apply(sequence, sent, said, others);
         });
         polling.next = sent.mono.saturating_add(millis(pause(polling.machine.standing())));
-        if self.wants_voucher_to_wake(sent) && self.activity() == Activity::Waking {
+        if self.wants_voucher_to_wake(sent) && self.phase() == Phase::Waking {
             // Somebody waits, and this poll was not for them, or the lookup table did not answer.
             polling.next = polling.next.min(sent.mono.saturating_add(millis(AGAIN)));
         } else {
-            let (waking, running) = (Activity::Waking as u8, Activity::Running as u8);
-            self.activity
-                .compare_exchange(waking, running, Ordering::SeqCst, Ordering::SeqCst)
-                .ok();
+            self.activity.woke();
         }
         drop(polling);
         self.watchers.wake();
@@ -250,7 +195,7 @@ impl Session {
     /// by itself. A poll in flight looks again when it ends.
     pub(crate) fn next_look(&self, now: Stamp) -> Option<u64> {
         let polling = self.polling();
-        if polling.machine.standing() == Standing::Ended || self.activity() == Activity::Parked {
+        if polling.machine.standing() == Standing::Ended || self.phase() == Phase::Parked {
             return None;
         }
         let stale = polling.machine.good().mono.saturating_add(millis(self.upkeep.max_staleness));
@@ -285,17 +230,8 @@ impl Session {
             tracing::debug!(%status, ?standing, "session changed");
         }
         let good = polling.machine.good();
-        let publish_times = || {
-            self.good_mono.store(good.mono, Ordering::Release);
-            self.good_wall.store(good.wall, Ordering::Release);
-        };
-        if standing == Standing::Active {
-            publish_times();
-            self.standing.store(standing as u8, Ordering::Release);
-        } else {
-            self.standing.store(standing as u8, Ordering::Release);
-            publish_times();
-        }
+        let allows = standing == Standing::Active;
+        self.published.store(standing as u8, allows, good.mono, good.wall);
     }
 
     /// Whether nothing decided on this session can change any more for `keep`.

@@ -1,6 +1,7 @@
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Those who wait for a change: wakers only, no state of their own. Whoever waits registers first
 /// and looks at the state after, so that no change falls between.
@@ -32,6 +33,18 @@ impl Watchers {
         let woken: Vec<Waker> = self.slots().wakers.iter_mut().filter_map(Option::take).collect();
         // Outside the lock: waking runs other people's code.
         woken.into_iter().for_each(Waker::wake);
+    }
+
+    /// How many wait at this moment.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.slots().wakers.iter().flatten().count()
+    }
+
+    /// How many places there are, free ones too.
+    #[cfg(test)]
+    pub(crate) fn places(&self) -> usize {
+        self.slots().wakers.len()
     }
 
     fn slots(&self) -> MutexGuard<'_, Slots> {
@@ -104,50 +117,3 @@ impl<T: Watched> Drop for Watch<T> {
 }
 
 impl<T: Watched> Unpin for Watch<T> {}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-
-    #[derive(Default)]
-    struct Flag {
-        set: AtomicUsize,
-        watchers: Watchers,
-    }
-
-    impl Watched for Arc<Flag> {
-        fn watchers(&self) -> &Watchers {
-            &self.watchers
-        }
-    }
-
-    #[tokio::test]
-    async fn all_are_woken_and_leave_nothing_behind() {
-        let flag = Arc::new(Flag::default());
-        let waiters: Vec<_> = (0..100)
-            .map(|_| {
-                let mut watch = Watch::new(flag.clone());
-                tokio::spawn(async move {
-                    watch.until(|flag| (flag.set.load(Ordering::SeqCst) == 1).then_some(())).await;
-                })
-            })
-            .collect();
-        while flag.watchers.slots().wakers.iter().flatten().count() < 100 {
-            tokio::task::yield_now().await;
-        }
-        flag.watchers.wake();
-        flag.set.store(1, Ordering::SeqCst);
-        flag.watchers.wake();
-        for waiter in waiters {
-            waiter.await.unwrap();
-        }
-        assert_eq!(flag.watchers.count(), 0);
-        assert_eq!(flag.watchers.slots().free.len(), 100);
-        // Places are used again.
-        let mut again = Watch::new(flag.clone());
-        again.register(&Context::from_waker(Waker::noop()));
-        assert_eq!(flag.watchers.slots().wakers.len(), 100);
-    }
-}

@@ -12,7 +12,7 @@ use http::{HeaderMap, Method, Response, Uri};
 use super::asker::Asker;
 use super::credential::Credentials;
 use super::denial;
-use crate::engine::{Activeconnect, Activity, Session, SessionWatch, Settings};
+use crate::engine::{Activeconnect, Phase, Session, SessionWatch, Settings};
 use crate::identity::UserId;
 use crate::verdict::{Denial, Verdict};
 
@@ -96,16 +96,16 @@ impl Gate {
         }
         // The watch is there before the verdict is read: an end in between is seen by one of both.
         let mut watch = session.watch();
-        if session.activity() == Activity::Running {
+        if session.phase() == Phase::Running {
             return judge(watch);
         }
         let engine = engine.clone();
         Decision::Ask(Box::pin(async move {
             engine.woken(&mut watch).await;
-            match watch.get().activity() {
-                Activity::Running => judge(watch),
+            match watch.get().phase() {
+                Phase::Running => judge(watch),
                 // Nobody has said in time that it is still what it was.
-                Activity::Parked | Activity::Waking => match watch.get().verdict() {
+                Phase::Parked | Phase::Waking => match watch.get().verdict() {
                     Verdict::Ended => Decision::Deny(Denial::Ended),
                     _ => Decision::Deny(Denial::Unavailable),
                 },

@@ -1,0 +1,46 @@
+//! Kept apart from what it tests: that file is also compiled by the schedule checker.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Waker};
+
+use super::watchers::{Watch, Watched, Watchers};
+
+#[derive(Default)]
+struct Flag {
+    set: AtomicUsize,
+    watchers: Watchers,
+}
+
+impl Watched for Arc<Flag> {
+    fn watchers(&self) -> &Watchers {
+        &self.watchers
+    }
+}
+
+#[tokio::test]
+async fn all_are_woken_and_leave_nothing_behind() {
+    let flag = Arc::new(Flag::default());
+    let waiters: Vec<_> = (0..100)
+        .map(|_| {
+            let mut watch = Watch::new(flag.clone());
+            tokio::spawn(async move {
+                watch.until(|flag| (flag.set.load(Ordering::SeqCst) == 1).then_some(())).await;
+            })
+        })
+        .collect();
+    while flag.watchers.waiting() < 100 {
+        tokio::task::yield_now().await;
+    }
+    flag.watchers.wake();
+    flag.set.store(1, Ordering::SeqCst);
+    flag.watchers.wake();
+    for waiter in waiters {
+        waiter.await.unwrap();
+    }
+    assert_eq!(flag.watchers.count(), 0);
+    // Places are used again.
+    let mut again = Watch::new(flag.clone());
+    again.register(&Context::from_waker(Waker::noop()));
+    assert_eq!((flag.watchers.waiting(), flag.watchers.places()), (1, 100));
+}
