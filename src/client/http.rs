@@ -207,7 +207,8 @@ impl Answer {
             },
             StatusCode::TOO_MANY_REQUESTS => ClientErrorKind::RateLimited(self.retry_after),
             status if status.is_server_error() => ClientErrorKind::ServerError(status.as_u16()),
-            status if status.is_success() => {
+            // The three that the protocol has. A part (206) is not the whole.
+            StatusCode::OK | StatusCode::CREATED | StatusCode::ACCEPTED => {
                 return from_json(&self.body).map_err(|error| {
                     // serde's message can quote the text; where it went wrong says enough.
                     let place = format!("JSON, line {} column {}", error.line(), error.column());

@@ -74,13 +74,25 @@ fn own_url(server: &Url, text: &str) -> Result<Url, ClientError> {
         .map_err(|error| ClientError::new(ClientErrorKind::NotUnderstood).because(error))?;
     check_origin(server, &url)?;
     // What two parsers may read in two ways, or what would not be signed, is not worth arguing.
-    let plain = url.username().is_empty()
-        && url.password().is_none()
+    let plain = spells_authority(text, &url)
         && url.fragment().is_none()
         && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
         && !url.path().contains("://")
         && !url.query().unwrap_or_default().contains("://");
     if plain { Ok(url) } else { Err(refused()) }
+}
+
+/// Whether the text has the very host and port that were read out of it, and no user: the parser
+/// also takes `0x7f.1` for `127.0.0.1`, and leaves out slashes.
+fn spells_authority(text: &str, url: &Url) -> bool {
+    let (Some((_, rest)), Some(host), Some(port)) =
+        (text.split_once("://"), url.host_str(), url.port_or_known_default())
+    else {
+        return false;
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let spelled = |expected: &str| authority.eq_ignore_ascii_case(expected);
+    spelled(host) || spelled(&format!("{host}:{port}"))
 }
 
 /// Exactly the configured scheme, host and port; asked again at each use.
@@ -109,6 +121,12 @@ mod tests {
             "https://iam-api.com\\@evil.com/",
             "https://iam-\tapi.com/s",
             "https://iam-api.com/s#f",
+            "https://@iam-api.com/s",
+            "https://iam-api.com:/s",
+            "https://iam-api.com:0443/s",
+            "https:iam-api.com/s",
+            "https:///iam-api.com/s",
+            "https://iam%2Dapi.com/s",
             "https://iam-api.com/s?u=http://x",
             "https://iam-api.com/http://x",
             "//iam-api.com/s",

@@ -11,10 +11,14 @@ use serde::{Deserialize, Serialize};
 /// Reads one JSON object. serde would take an array for a struct as well; the service never sends
 /// one, so it is not understood.
 ///
+/// What no field is there for is skipped, and serde skips without looking: text that is not UTF-8,
+/// or nested for ever. So all of it is read first as any JSON, and that is thrown away.
+///
 /// # Errors
 ///
 /// When the text is anything but one JSON object of this type.
 pub fn from_json<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
+    serde_json::from_slice::<serde_json::Value>(text)?;
     serde_json::from_slice::<Object<T>>(text).map(|object| object.0)
 }
 

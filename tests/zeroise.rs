@@ -1,0 +1,41 @@
+//! What is left in memory of a secret that is gone: nothing. The memory is read as a debugger
+//! would, through `/proc`.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+
+use tower_activeconnect::{Secret, SessionCredential};
+
+/// The process's own memory at this address. What was freed may hold the allocator's notes in its
+/// first 16 bytes.
+fn memory<const N: usize>(address: usize) -> [u8; N] {
+    let mut bytes = [1; N];
+    File::open("/proc/self/mem").unwrap().read_exact_at(&mut bytes, address as u64 + 16).unwrap();
+    bytes
+}
+
+// One test, so that no other thread reuses the memory before it is looked at.
+#[test]
+fn nothing_is_left_of_a_secret() {
+    // The method sees what an ordinary text leaves behind.
+    let text = "s".repeat(1_000);
+    let address = text.as_ptr() as usize;
+    drop(text);
+    assert_eq!(memory(address), [b's'; 900]);
+
+    let text = "s".repeat(1_000);
+    let address = text.as_ptr() as usize;
+    let secret = Secret::new(text);
+    assert_eq!(secret.expose().as_ptr() as usize, address, "taken over, not copied");
+    assert_eq!(memory(address), [b's'; 900]);
+    drop(secret);
+    assert_eq!(memory(address), [0; 900]);
+
+    let credential = Box::new(SessionCredential::parse(&[b'g'; 43]).unwrap());
+    let address = std::ptr::from_ref(&*credential) as usize;
+    assert_ne!(memory(address), [0; 16]);
+    drop(credential);
+    assert_eq!(memory(address), [0; 16]);
+}
