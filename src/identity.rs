@@ -241,6 +241,16 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_the_hash_of_the_bits_and_opens_nothing() {
+        let credential = SessionCredential::parse("A".repeat(43).as_bytes()).unwrap();
+        let key = credential.key();
+        assert_eq!(key.0[..4], [0x66, 0x68, 0x7a, 0xad], "SHA-256 of 32 zeros");
+        assert_eq!(format!("{key:?} {credential:?}"), "SessionKey(66687aad…) ***");
+        assert!(SessionCredential::parse(&key.0).is_none());
+        assert_ne!(SessionCredential::parse(&[b'A'; 43]).unwrap().key().0, *credential.0);
+    }
+
+    #[test]
     fn tokens_that_no_url_can_carry_are_refused() {
         for wrong in ["", ".", "..", "a\nb", "\u{85}", &"x".repeat(257)] {
             assert_eq!(UserToken::new(wrong), Err(InvalidToken));

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use h2::Reason;
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use raw::session;
 use secure::{Authority, Secure, be_the_child, call_in_child};
 use tokio::net::TcpStream;
@@ -77,14 +77,20 @@ async fn unprocessed(mut stream: TlsStream<TcpStream>, log: Log) {
         let mut payload = vec![0; length as usize];
         stream.read_exact(&mut payload).await.unwrap();
         if head[3] == 1 {
-            // HEADERS. Which ones does not matter here: that they came is the request.
-            log.lock().unwrap().push(HeaderMap::new());
+            // HEADERS, kept as they are.
+            let mut raw = HeaderMap::new();
+            raw.insert("x-raw", HeaderValue::from_bytes(hex(&payload).as_bytes()).unwrap());
+            log.lock().unwrap().push(raw);
             let goaway = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
             stream.write_all(&goaway).await.unwrap();
             stream.shutdown().await.unwrap();
             return;
         }
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 async fn call(behaviour: Behaviour) -> ([String; 2], Vec<HeaderMap>, usize) {
@@ -148,4 +154,16 @@ async fn a_request_that_was_not_processed_is_not_sent_again_either() {
     let (outcome, requests, connections) = call(Behaviour::GoAwayUnprocessed).await;
     assert_eq!(outcome, ["Unreachable", "Unreachable"]);
     assert_eq!((requests.len(), connections), (2, 2));
+}
+
+/// RFC 7541, 6.2.3: nothing on the way may keep the signature in a table of compressed headers.
+#[tokio::test]
+async fn the_signature_is_never_indexed() {
+    /// `authentication` in HPACK's Huffman code, after its length.
+    const NAME: [u8; 11] = [0x8a, 0x1d, 0xa9, 0x9c, 0xb5, 0x24, 0xc4, 0x1a, 0x4c, 0x7a, 0xbf];
+    let (_, requests, _) = call(Behaviour::GoAwayUnprocessed).await;
+    for request in requests {
+        let headers = request["x-raw"].to_str().unwrap().to_owned();
+        assert!(headers.contains(&format!("10{}", hex(&NAME))), "{headers}");
+    }
 }

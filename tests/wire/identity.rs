@@ -61,7 +61,7 @@ fn a_secret_of_unusual_length_is_taken_with_a_warning() {
     tracing::subscriber::with_default(trace, || {
         for length in [24, 32] {
             assert!(Credentials::new(APPLICATION, "x".repeat(length)).is_ok());
-            assert_eq!(warned(), [String::new(); 0]);
+            assert!(warned().is_empty());
         }
         for length in [1, 23, 25, 31, 33, 4_000] {
             assert!(Credentials::new(APPLICATION, "x".repeat(length)).is_ok());

@@ -85,8 +85,8 @@ async fn a_kept_connection_that_breaks_under_a_call_repeats_nothing() {
 /// succeeds, each nonce arrives once and no call twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_closes_in_the_same_moment_repeats_nothing() {
-    for round in 0..200_u64 {
-        let pause = Duration::from_micros(round * 5);
+    for round in 0..80_u64 {
+        let pause = Duration::from_micros(round * 12);
         let raw =
             Raw::start(move |request| vec![a_session(request), Step::Rest(pause), Step::Reset])
                 .await;

@@ -3,8 +3,8 @@
 use tower_activeconnect::{ClientErrorKind, Dialect};
 
 use crate::raw::{
-    LOGOUT_PATH, Raw, SESSION_SECRET, SESSION_TOKEN, STATUS_ACTIVE, STATUS_PATH, Step, answer,
-    authenticate, session_at,
+    LOGOUT_PATH, Raw, Received, SESSION_SECRET, SESSION_TOKEN, STATUS_ACTIVE, STATUS_PATH, Step,
+    answer, authenticate, session_at,
 };
 
 async fn refused(status_url: String, logout_url: String) -> ClientErrorKind {
@@ -131,6 +131,27 @@ async fn the_servers_own_urls_are_called_with_the_sessions_signature() {
         assert_eq!(request.presented().client_id, SESSION_TOKEN);
         assert!(request.is_signed(Dialect::default(), SESSION_SECRET));
     }
+}
+
+/// Who listens in on one call can't make another with it.
+#[tokio::test]
+async fn a_signature_is_for_one_url_and_one_moment() {
+    let raw = Raw::with_session(vec![Step::Send(answer("200 OK", &[], STATUS_ACTIVE))]).await;
+    let client = raw.client();
+    let session = authenticate(&client).await.unwrap();
+    client.status(&session).await.unwrap();
+    let status = raw.requests().remove(1);
+    let other_url = Received { target: LOGOUT_PATH.to_owned(), ..status.clone() };
+    let mut later = status.clone();
+    for (name, value) in &mut later.headers {
+        if name.ends_with("-timestamp") {
+            *value = (value.parse::<u64>().unwrap() + 1).to_string();
+        }
+    }
+    assert!(status.is_signed(Dialect::default(), SESSION_SECRET));
+    assert!(!other_url.is_signed(Dialect::default(), SESSION_SECRET));
+    assert!(!later.is_signed(Dialect::default(), SESSION_SECRET));
+    assert!(!status.is_signed(Dialect::default(), "another secret"));
 }
 
 /// A session of one server is not asked about at another.

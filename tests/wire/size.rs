@@ -7,7 +7,7 @@ use crate::raw::{Raw, STATUS_ACTIVE, Step, answer, chunk, head, status_of};
 const LIMIT: usize = 64 * 1024;
 
 /// What the kernel may hold of an answer beyond what was read: both sockets' buffers.
-const ON_THE_WAY: usize = 512 * 1024;
+const ON_THE_WAY: usize = 128 * 1024;
 
 async fn refused(steps: Vec<Step>) -> Raw {
     let (read, raw) = status_of(steps).await;
