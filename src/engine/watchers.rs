@@ -123,6 +123,23 @@ mod tests {
         }
     }
 
+    /// T081: the change falls between the look that found nothing and the registration.
+    #[tokio::test]
+    async fn a_change_while_registering_is_seen() {
+        let flag = Arc::new(Flag::default());
+        let mut watch = Watch::new(flag.clone());
+        let mut looks = 0;
+        let seen = watch.until(|flag| {
+            looks += 1;
+            let set = flag.set.swap(1, Ordering::SeqCst) == 1;
+            flag.watchers.wake();
+            set.then_some(())
+        });
+        let seen = tokio::time::timeout(std::time::Duration::from_secs(1), seen).await;
+        assert!(seen.is_ok(), "nobody wakes it, though it is so");
+        assert_eq!(looks, 2);
+    }
+
     #[tokio::test]
     async fn all_are_woken_and_leave_nothing_behind() {
         let flag = Arc::new(Flag::default());
