@@ -129,3 +129,43 @@ async fn two_thousand_requests_cost_no_more_than_the_interval_does() {
     let calls = emulator.state().calls.status - before;
     assert!(f64::from(u32::try_from(calls).unwrap()) <= most, "{calls} calls, {most} allowed");
 }
+
+/// T033: two tabs, or a repeated request, of the browser that began.
+#[tokio::test]
+async fn a_result_is_taken_once() {
+    let (emulator, _ac, url) = site().await;
+    let browser = Browser::new(&url);
+    browser.json("/auth/login", &json!({"username": "alice"})).await;
+    let attempt = browser.cookie("__Host-activeconnect-attempt").unwrap();
+    approve(&emulator).await;
+    until("taken", async || (browser.status().await == "active").then_some(())).await;
+    let first = browser.cookie("__Host-activeconnect").unwrap();
+    for path in ["/auth/status", "/auth/waiting"] {
+        let again = Browser::new(&url);
+        again.set_cookie("__Host-activeconnect-attempt", &attempt);
+        again.api(path).await;
+        assert_eq!(again.cookie("__Host-activeconnect"), None, "{path}");
+    }
+    assert_eq!(browser.cookie("__Host-activeconnect").unwrap(), first);
+    assert_eq!(browser.api("/").await.status(), 200);
+}
+
+/// T032: knowing the name, or having another attempt, is not having this one.
+#[tokio::test]
+async fn an_attempt_is_its_own_browsers() {
+    let (emulator, _ac, url) = site().await;
+    let browser = Browser::new(&url);
+    browser.json("/auth/login", &json!({"username": "alice"})).await;
+    approve(&emulator).await;
+    let stranger = Browser::new(&url);
+    stranger.json("/auth/login", &json!({"username": "nobody"})).await;
+    stranger.set_cookie("__Host-activeconnect-attempt", &"A".repeat(43));
+    let polled = emulator.state().calls.status;
+    until("the approval is known", async || {
+        (emulator.state().calls.status >= polled + 3).then_some(())
+    })
+    .await;
+    assert_eq!(stranger.status().await, "none");
+    assert_eq!(stranger.cookie("__Host-activeconnect"), None);
+    assert_eq!(browser.status().await, "active");
+}

@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
 use axum::Router;
 use axum::routing::get;
 use reqwest::StatusCode;
@@ -19,8 +21,12 @@ struct Site {
 
 impl Site {
     async fn new() -> Self {
+        Self::stale_after(Duration::from_secs(15)).await
+    }
+
+    async fn stale_after(limit: Duration) -> Self {
         let emulator = Emulator::start().await.unwrap();
-        let ac = builder(&emulator).build().unwrap();
+        let ac = builder(&emulator).max_staleness(limit).build().unwrap();
         with_phones(&emulator, &ac, &["alice", "bob"]).await;
         let app = Router::new()
             .route("/", get(async || "in"))
@@ -118,4 +124,19 @@ async fn an_odd_statement_is_unavailable_until_the_next_good_one() {
     assert_eq!(site.alice.status().await, "unavailable");
     site.emulator.clear_faults();
     until("good", async || (site.alice.api("/").await.status() == 200).then_some(())).await;
+}
+
+/// Invariant 2: what a poll says is as old as its sending, not as its answer.
+#[tokio::test]
+async fn knowledge_is_as_old_as_the_poll_that_brought_it() {
+    let site = Site::stale_after(Duration::from_millis(4_500)).await;
+    assert_eq!(site.alice.api("/").await.status(), 200);
+    let of_alice = |kind| Fault::new(Call::Status, kind).about(&site.session.user_id);
+    let late = Duration::from_millis(2_500);
+    site.emulator.fault(of_alice(FaultKind::Delay).delayed_by(late).times(1));
+    site.emulator.fault(of_alice(FaultKind::Hang));
+    let begun = Instant::now();
+    until("stale", async || (site.alice.api("/").await.status() == 503).then_some(())).await;
+    // The last good poll was sent within an interval. Counted from its answer it would be 7 s.
+    assert!(begun.elapsed() < Duration::from_secs(6), "allowed for {:?}", begun.elapsed());
 }

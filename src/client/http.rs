@@ -230,3 +230,30 @@ impl Answer {
 pub(super) fn not_understood(detail: impl Into<String>) -> ClientError {
     ClientError::new(ClientErrorKind::NotUnderstood).detail(detail)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::wire::StatusAnswer;
+
+    /// T057: a load balancer's page does not end a session, however often it is shown.
+    #[test]
+    fn only_json_is_the_services_own_refusal() {
+        let refuses = |status: u16, body: &str| {
+            let status = StatusCode::from_u16(status).unwrap();
+            let body = body.as_bytes().to_vec();
+            let answer = Answer { status, retry_after: None, clock_off: None, body };
+            let error = answer.json::<StatusAnswer>(Subject::Session).unwrap_err();
+            error.refuses_session()
+        };
+        for status in [401, 403, 404, 410] {
+            assert!(refuses(status, r#"{"status":false}"#), "{status}");
+            for page in ["<html>404</html>", "", "null", "\"no\"", "[]", "{", "not found"] {
+                assert!(!refuses(status, page), "{status} {page}");
+            }
+        }
+        for status in [204, 302, 400, 429, 500, 503] {
+            assert!(!refuses(status, r#"{"status":false}"#), "{status}");
+        }
+    }
+}

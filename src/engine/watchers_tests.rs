@@ -18,6 +18,19 @@ impl Watched for Arc<Flag> {
     }
 }
 
+/// T081: the change falls between the look that found nothing and the registration.
+#[test]
+fn a_change_while_registering_is_seen() {
+    let mut watch = Watch::new(Arc::new(Flag::default()));
+    let mut seen = std::pin::pin!(watch.until(|flag| {
+        let was_set = flag.set.swap(1, Ordering::SeqCst) == 1;
+        flag.watchers.wake();
+        was_set.then_some(())
+    }));
+    // Polled once: nobody would wake it for a second time.
+    assert!(seen.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
+}
+
 #[tokio::test]
 async fn all_are_woken_and_leave_nothing_behind() {
     let flag = Arc::new(Flag::default());

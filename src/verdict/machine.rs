@@ -276,6 +276,15 @@ mod tests {
         machine.apply(2, at(2), says(SessionStatus::Active), answered(2));
         machine.apply(1, at(1), says(SessionStatus::Active), answered(1));
         assert_eq!(judge(&machine, at(2)), Verdict::Suspended);
+        // The doubt of a later poll stays, and so does the time of the last good one.
+        let mut machine = Machine::new(at(0));
+        machine.apply(1, at(1), says(SessionStatus::Active), answered(1));
+        machine.apply(3, at(5), Said::Answer(Reading::Odd), answered(5));
+        machine.apply(2, at(4), says(SessionStatus::Active), answered(4));
+        assert_eq!(judge(&machine, at(5)), Verdict::Unavailable);
+        machine.apply(5, at(9), says(SessionStatus::Active), answered(9));
+        machine.apply(4, at(8), says(SessionStatus::Active), answered(8));
+        assert_eq!(machine.good(), at(9));
     }
 
     #[test]

@@ -1,0 +1,268 @@
+//! docs/threats.md names, for every attack and fault, a test that there is, or who brings one.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+const TABLE: &str = include_str!("../docs/threats.md");
+const ROWS: usize = 137;
+const ISSUES: [&str; 7] =
+    ["Wire", "Engine", "Misbehaviour", "In flight", "Login", "gRPC", "Performance"];
+
+/// One row: its id, and the tests that its cover names as path and name.
+#[derive(Debug, PartialEq)]
+struct Row<'a> {
+    id: &'a str,
+    tests: Vec<(&'a str, &'a str)>,
+}
+
+fn rows(text: &str) -> Result<Vec<Row<'_>>, String> {
+    let lines = text.lines().filter(|line| line.starts_with('|')).skip(2);
+    lines.map(row).collect()
+}
+
+fn row(line: &str) -> Result<Row<'_>, String> {
+    let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+    let [id, what, cover] = cells[..] else {
+        return Err(format!("{} cells, not 3: {line}", cells.len()));
+    };
+    if what.is_empty() {
+        return Err(format!("{id} does not say what it is about"));
+    }
+    let tests = tests(cover).map_err(|why| format!("{id}: {why}"))?;
+    Ok(Row { id, tests })
+}
+
+/// `` `path::name`, … `` and perhaps `; rest: ` and a promise, or a promise alone.
+fn tests(cover: &str) -> Result<Vec<(&str, &str)>, String> {
+    if !cover.starts_with('`') {
+        return promise(cover).map(|()| Vec::new());
+    }
+    let (named, rest) = match cover.split_once("; ") {
+        Some((named, rest)) => (named, Some(rest)),
+        None => (cover, None),
+    };
+    if let Some(rest) = rest {
+        promise(rest.strip_prefix("rest: ").ok_or_else(|| format!("{rest:?} is no rest"))?)?;
+    }
+    named.split(", ").map(test).collect()
+}
+
+fn test(quoted: &str) -> Result<(&str, &str), String> {
+    let refused = || format!("{quoted} is no `path.rs::test`");
+    let inner = quoted.strip_prefix('`').and_then(|text| text.strip_suffix('`'));
+    let (path, name) = inner.and_then(|text| text.split_once(".rs::")).ok_or_else(refused)?;
+    let path = &quoted[1..path.len() + ".rs".len() + 1];
+    let is_name = !name.is_empty()
+        && name.split("::").all(|part| {
+            !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        });
+    if is_name { Ok((path, name)) } else { Err(refused()) }
+}
+
+fn promise(text: &str) -> Result<(), String> {
+    let kept = match text.split_once(": ") {
+        Some(("issue", names)) => names.split(", ").all(|name| ISSUES.contains(&name)),
+        Some(("later" | "n/a", why)) => !why.trim().is_empty() && !why.contains("; "),
+        _ => false,
+    };
+    if kept { Ok(()) } else { Err(format!("{text:?} is no cover")) }
+}
+
+/// What is wrong with the ids: each once, in order.
+fn misnumbered(rows: &[Row<'_>], count: usize) -> Vec<String> {
+    let found: Vec<&str> = rows.iter().map(|row| row.id).collect();
+    let wanted: Vec<String> = (1..=count).map(|number| format!("T{number:03}")).collect();
+    let mut wrong: Vec<String> = (wanted.iter())
+        .filter(|id| found.iter().filter(|other| *other == id).count() != 1)
+        .map(|id| format!("{id} does not stand there once"))
+        .collect();
+    let strangers = found.iter().filter(|id| !wanted.iter().any(|other| other == *id));
+    wrong.extend(strangers.map(|id| format!("{id:?} is no id")));
+    if wrong.is_empty() && found != wanted {
+        wrong.push("the ids are out of order".to_owned());
+    }
+    wrong
+}
+
+/// The tests of each file of tests: what `cargo test --lib --bins --tests -- --list` lists.
+fn listed() -> BTreeMap<String, BTreeSet<String>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let built = Command::new(env!("CARGO"))
+        .args(["test", "--quiet", "--locked", "--all-features", "--lib", "--bins", "--tests"])
+        .args(["--no-run", "--message-format=json"])
+        .current_dir(root)
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "the tests do not compile");
+    let mut listed = BTreeMap::new();
+    for line in String::from_utf8(built.stdout).unwrap().lines() {
+        let Ok(message) = serde_json::from_str::<serde_json::Value>(line) else { continue };
+        // `executable` is null for what is no program.
+        if message["profile"]["test"] != true {
+            continue;
+        }
+        let Some(program) = message["executable"].as_str() else { continue };
+        let source = Path::new(message["target"]["src_path"].as_str().unwrap());
+        let source = source.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/");
+        let list = Command::new(program).args(["--list", "--format=terse"]).output().unwrap();
+        let list = String::from_utf8(list.stdout).unwrap();
+        let names = list.lines().filter_map(|line| line.strip_suffix(": test"));
+        listed.insert(source, names.map(ToOwned::to_owned).collect());
+    }
+    listed
+}
+
+fn exists(listed: &BTreeMap<String, BTreeSet<String>>, path: &str, name: &str) -> bool {
+    if let Some(names) = listed.get(path) {
+        return names.contains(name);
+    }
+    // A module of the library: its tests stand under the module's name.
+    let module = path.strip_prefix("src/").and_then(|path| path.strip_suffix(".rs"));
+    let Some(module) = module else { return false };
+    let module = module.strip_suffix("/mod").unwrap_or(module).replace('/', "::");
+    listed.get("src/lib.rs").is_some_and(|names| names.contains(&format!("{module}::{name}")))
+}
+
+#[test]
+fn every_id_stands_there_once_with_a_cover() {
+    let rows = rows(TABLE).unwrap();
+    assert_eq!(misnumbered(&rows, ROWS), Vec::<String>::new());
+}
+
+#[test]
+fn every_named_test_exists() {
+    let listed = listed();
+    assert!(listed["src/lib.rs"].len() > 40, "the list was not read: {listed:?}");
+    assert!(listed["tests/threats.rs"].contains("every_named_test_exists"));
+    let rows = rows(TABLE).unwrap();
+    let named = rows.iter().flat_map(|row| row.tests.iter().map(move |test| (row.id, test)));
+    let missing: Vec<String> = named
+        .filter(|(_, (path, name))| !exists(&listed, path, name))
+        .map(|(id, (path, name))| format!("{id}: {path}::{name}"))
+        .collect();
+    assert!(missing.is_empty(), "no such tests:\n{}", missing.join("\n"));
+}
+
+#[test]
+fn covers_are_read_and_nonsense_is_refused() {
+    assert_eq!(tests("`tests/a.rs::b`"), Ok(vec![("tests/a.rs", "b")]));
+    let both = "`src/a/b.rs::tests::c`, `tests/d/main.rs::e::f`";
+    let read = vec![("src/a/b.rs", "tests::c"), ("tests/d/main.rs", "e::f")];
+    assert_eq!(tests(both), Ok(read.clone()));
+    assert_eq!(tests(&format!("{both}; rest: issue: In flight")), Ok(read));
+    for promise in ["issue: Wire", "issue: Engine, In flight", "later: needs it", "n/a: no"] {
+        assert_eq!(tests(promise), Ok(vec![]), "{promise}");
+    }
+    for nonsense in [
+        "",
+        "yes",
+        "later",
+        "later: ",
+        "n/a:",
+        "issue: ",
+        "issue: Other",
+        "issue: Wire, Other",
+        "rest: issue: Wire",
+        "later: a; rest: issue: Wire",
+        "tests/a.rs::b",
+        "`tests/a.rs`",
+        "`tests/a.rs::`",
+        "`tests/a::b`",
+        "`tests/a.rs::b c`",
+        "`tests/a.rs::b::`",
+        "`tests/a.rs::b`,`tests/a.rs::c`",
+        "`tests/a.rs::b`; issue: Wire",
+        "`tests/a.rs::b`; rest: nobody",
+        "`tests/a.rs::b`; rest: ",
+    ] {
+        assert!(tests(nonsense).is_err(), "{nonsense}");
+    }
+}
+
+#[test]
+fn rows_are_counted() {
+    let table = |ids: &[&str]| {
+        let rows: String = ids.iter().map(|id| format!("| {id} | x | later: y |\n")).collect();
+        format!("# Title\n\n| id | what | cover |\n| --- | --- | --- |\n{rows}")
+    };
+    let wrong = |ids: &[&str]| misnumbered(&rows(&table(ids)).unwrap(), 3);
+    assert_eq!(wrong(&["T001", "T002", "T003"]), Vec::<String>::new());
+    assert_eq!(wrong(&["T001", "T003"]), ["T002 does not stand there once"]);
+    assert_eq!(wrong(&["T001", "T002", "T002", "T003"]), ["T002 does not stand there once"]);
+    assert_eq!(wrong(&["T001", "T003", "T002"]), ["the ids are out of order"]);
+    assert_eq!(wrong(&["T001", "T002", "T003", "T4"]), ["\"T4\" is no id"]);
+    for broken in ["| T001 | x |", "| T001 |  | later: y |", "| T001 | x | later: y | z |"] {
+        assert!(row(broken).is_err(), "{broken}");
+    }
+}
+
+#[test]
+fn tests_are_found_by_their_file() {
+    let of = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let listed = BTreeMap::from([
+        ("src/lib.rs".to_owned(), of(&["a::b::tests::c", "d::tests::e"])),
+        ("tests/f/main.rs".to_owned(), of(&["g::h"])),
+    ]);
+    assert!(exists(&listed, "src/a/b.rs", "tests::c"));
+    assert!(exists(&listed, "src/d/mod.rs", "tests::e"));
+    assert!(exists(&listed, "tests/f/main.rs", "g::h"));
+    for (path, name) in [
+        ("src/a/b.rs", "c"),
+        ("src/a.rs", "tests::c"),
+        ("tests/f.rs", "g::h"),
+        ("tests/f/main.rs", "h"),
+        ("src/lib.rs", "tests::e"),
+    ] {
+        assert!(!exists(&listed, path, name), "{path} {name}");
+    }
+}
+
+/// T074. Not for what the time is, which a machine with other work cannot say, but for how it is
+/// written: what holds a secret has no derived comparison, and those by hand ask `subtle`.
+#[test]
+fn secrets_are_compared_in_constant_time() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let secret = std::fs::read_to_string(root.join("secret.rs")).unwrap();
+    let by_hand = secret.split("impl PartialEq for Secret").nth(1).unwrap();
+    assert!(by_hand.split("\n}").next().unwrap().contains(".ct_eq("));
+    let signing = std::fs::read_to_string(root.join("protocol/signing.rs")).unwrap();
+    let check = signing.split("fn is_signed_by").nth(1).unwrap();
+    assert!(check.split("\n    }").next().unwrap().contains(".ct_eq(&self.signature)"));
+    let mut folders = vec![root];
+    let mut seen = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let derived = comparable(&text).next();
+                assert_eq!(derived, None, "{} derives a comparison", path.display());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 30, "{seen} files");
+    for bad in [
+        "#[derive(Clone, PartialEq)]\npub struct A(Zeroizing<String>);",
+        "#[derive(PartialEq, Eq)]\nstruct B {\n    name: String,\n    bits: Zeroizing<[u8; 32]>,\n}",
+    ] {
+        assert_eq!(comparable(bad).count(), 1, "{bad}");
+    }
+    // A field that is a `Secret` is compared by that.
+    assert_eq!(comparable("#[derive(PartialEq)]\nstruct C(Secret);").count(), 0);
+}
+
+/// The types that hold zeroised memory and derive a comparison.
+fn comparable(text: &str) -> impl Iterator<Item = &str> {
+    text.split("#[derive(").skip(1).filter(|after| {
+        let (derived, rest) = after.split_once(")]").unwrap_or_default();
+        let end = rest.find("}\n").into_iter().chain(rest.find(";\n")).min();
+        let body = &rest[..end.unwrap_or(rest.len())];
+        derived.contains("PartialEq") && body.contains("Zeroizing<")
+    })
+}
