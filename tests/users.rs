@@ -11,24 +11,12 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::request::Parts;
 use axum::routing::get;
-use support::{Browser, builder, serve, until, with_phones};
+use support::{Browser, builder, pass, serve, until, with_phones};
 use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{
     ActiveSession, Activeconnect, LoggedOut, MemoryTokenStore, StoreError, TokenStore, UserId,
     UserToken,
 };
-
-/// Lets the paused part of the world go on for this long, with time for sockets in between.
-async fn pass(time: Duration, step: Duration) {
-    let mut passed = Duration::ZERO;
-    while passed < time {
-        tokio::time::pause();
-        tokio::time::advance(step).await;
-        tokio::time::resume();
-        tokio::time::sleep(Duration::from_millis(30)).await;
-        passed += step;
-    }
-}
 
 fn app(ac: &Activeconnect) -> Router {
     Router::new()
@@ -114,21 +102,6 @@ async fn a_lookup_table_that_hangs_costs_availability_only() {
     site.sulks.store(false, Ordering::SeqCst);
     until("it answers again", async || (site.browser.api("/").await.status() == 200).then_some(()))
         .await;
-}
-
-#[tokio::test]
-async fn a_parked_session_lets_in_after_one_shared_poll() {
-    let site = site().await;
-    site.browser.log_in(&site.emulator, "alice").await;
-    assert_eq!(site.browser.api("/").await.status(), 200);
-    pass(Duration::from_secs(130), Duration::from_secs(5)).await;
-    let before = site.emulator.state().calls.status;
-    let asked = (0..200)
-        .map(|_| site.browser.get("/").header("cookie", site.browser.cookie_header()).send());
-    for answer in futures_util::future::join_all(asked).await {
-        assert_eq!(answer.unwrap().status(), 200);
-    }
-    assert_eq!(site.emulator.state().calls.status - before, 1);
 }
 
 #[tokio::test]

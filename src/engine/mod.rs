@@ -5,6 +5,8 @@ mod activity;
 mod attempts;
 mod builder;
 mod enrolment;
+#[cfg(test)]
+mod model_tests;
 mod origin;
 mod outcome;
 mod poller;

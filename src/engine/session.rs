@@ -265,6 +265,14 @@ pub(crate) type SessionWatch = Watch<Arc<Session>>;
 pub(crate) mod tests {
     use super::*;
 
+    impl Session {
+        /// When it was begun, as far as an hour's lifetime says.
+        pub(crate) fn begun(&self) -> Stamp {
+            let hour = millis(Duration::from_secs(3600));
+            Stamp { mono: self.expires.mono - hour, wall: self.expires.wall - hour }
+        }
+    }
+
     /// A session of this user, just begun, of an engine that does not poll.
     pub(crate) fn session_of(user: &UserId) -> Arc<Session> {
         let clock = Clock::new();

@@ -195,3 +195,15 @@ pub(crate) fn example(name: &str) -> std::path::PathBuf {
     assert!(built.success());
     profile.join("examples").join(name)
 }
+
+/// Lets the paused part of the world go on for this long, with time for sockets in between.
+pub(crate) async fn pass(time: Duration, step: Duration) {
+    let mut passed = Duration::ZERO;
+    while passed < time {
+        tokio::time::pause();
+        tokio::time::advance(step).await;
+        tokio::time::resume();
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        passed += step;
+    }
+}

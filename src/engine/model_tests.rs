@@ -1,0 +1,191 @@
+//! A session against a model of it: a few obvious lines that know nothing of the state machine,
+//! asked anew from the whole history at each step.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::session::Session;
+use super::session::tests::session_of;
+use crate::clock::Stamp;
+use crate::protocol::{Reading, SessionStatus};
+use crate::verdict::{Others, Said, Verdict};
+
+const STALE: u64 = 15_000;
+const LIFETIME: u64 = 3_600_000;
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// Time goes by; the wall clock may jump.
+    Pass { mono: u64, wall_jump: i64 },
+    /// A poll is sent.
+    Send,
+    /// One of the polls on their way is answered, whichever.
+    Reply { which: usize, said: Reply, others: bool },
+    /// The session is ended here.
+    End,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Reply {
+    Status(SessionStatus),
+    Odd,
+    Refused,
+    Nothing,
+}
+
+/// What happened, in the order it became known.
+#[derive(Debug, Default)]
+struct History {
+    replies: Vec<(u64, Stamp, Reply, bool)>,
+    ended_here: bool,
+}
+
+impl History {
+    /// What a reader of the design would say, from the beginning.
+    fn verdict(&self, begun: Stamp, now: Stamp) -> Verdict {
+        let mut newest = 0;
+        let (mut good, mut status) = (begun, SessionStatus::Pending);
+        let (mut odd_since, mut silent_since, mut refused) = (None, None, None::<Stamp>);
+        let (mut away, mut suspended, mut over) = (None::<Stamp>, false, false);
+        for (sequence, sent, said, others) in &self.replies {
+            if *sequence < newest || over {
+                continue;
+            }
+            newest = *sequence;
+            let far = |status| match status {
+                SessionStatus::Pending => 0,
+                SessionStatus::Identifying => 1,
+                SessionStatus::Active | SessionStatus::Walkaway => 2,
+                _ => 3,
+            };
+            match *said {
+                Reply::Status(stated) if far(stated) >= far(status) => {
+                    (good, odd_since, silent_since, refused) = (*sent, None, None, None);
+                    if stated == SessionStatus::Walkaway {
+                        away = Some(*sent);
+                    }
+                    let soon = away.is_some_and(|away| sent.mono < away.mono + 3_000);
+                    suspended = stated == SessionStatus::Walkaway
+                        || (stated == SessionStatus::Active && soon);
+                    status = if suspended { SessionStatus::Walkaway } else { stated };
+                    over = far(stated) == 3;
+                }
+                Reply::Status(_) | Reply::Odd => {
+                    (silent_since, refused) = (None, None);
+                    let since = *odd_since.get_or_insert(*sent);
+                    over = age(since, *sent) >= 300_000;
+                }
+                Reply::Refused if *others && refused.is_some() => over = true,
+                Reply::Refused | Reply::Nothing => {
+                    if *said == Reply::Refused {
+                        refused = refused.or(Some(*sent));
+                    }
+                    if *others {
+                        let since = *silent_since.get_or_insert(*sent);
+                        over = age(since, *sent) >= 300_000;
+                    } else {
+                        silent_since = None;
+                    }
+                }
+            }
+        }
+        if over || self.ended_here || age(begun, now) >= LIFETIME {
+            Verdict::Ended
+        } else if odd_since.is_some() || age(good, now) >= STALE {
+            Verdict::Unavailable
+        } else if suspended {
+            Verdict::Suspended
+        } else if status == SessionStatus::Active {
+            Verdict::Allow
+        } else {
+            Verdict::Pending
+        }
+    }
+}
+
+/// Whichever clock says older.
+fn age(then: Stamp, now: Stamp) -> u64 {
+    now.mono.saturating_sub(then.mono).max(now.wall.saturating_sub(then.wall))
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let status = prop::sample::select(&SessionStatus::WIRE[..]);
+    let lively = prop_oneof![Just(SessionStatus::Active), Just(SessionStatus::Walkaway)];
+    let said = prop_oneof![
+        8 => lively.prop_map(Reply::Status),
+        2 => status.prop_map(Reply::Status),
+        1 => Just(Reply::Odd),
+        1 => Just(Reply::Refused),
+        1 => Just(Reply::Nothing),
+    ];
+    let jump = prop_oneof![12 => Just(0), 1 => -400_000_000..400_000_000_i64];
+    let pass = prop_oneof![8 => 0..6_000_u64, 1 => 14_990..15_010_u64, 1 => 0..400_000_u64];
+    prop_oneof![
+        4 => (pass, jump).prop_map(|(mono, wall_jump)| Step::Pass { mono, wall_jump }),
+        4 => Just(Step::Send),
+        6 => (any::<usize>(), said, any::<bool>())
+            .prop_map(|(which, said, others)| Step::Reply { which, said, others }),
+        1 => prop::bool::weighted(0.1).prop_map(|ends| if ends { Step::End } else { Step::Send }),
+    ]
+}
+
+fn reply(session: &Arc<Session>, sequence: u64, sent: Stamp, said: Reply, others: bool) {
+    let said = match said {
+        Reply::Status(status) => Said::Answer(Reading::Status(status)),
+        Reply::Odd => Said::Answer(Reading::Odd),
+        Reply::Refused => Said::Refused,
+        Reply::Nothing => Said::Nothing,
+    };
+    // Others were answered just now, or never.
+    let answered = others.then_some(Stamp { mono: u64::MAX, wall: u64::MAX });
+    let others = Others { answered, lately: others };
+    session.end_poll(sequence, sent, said, others, |_| Duration::ZERO);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_session_says_what_the_model_says(steps in prop::collection::vec(step(), 50)) {
+        let session = session_of(&"alice".into());
+        let begun = session.begun();
+        let (mut now, mut history, mut on_their_way) = (begun, History::default(), Vec::new());
+        let mut sequence = 0;
+        let mut was_over = false;
+        for step in steps {
+            match step {
+                Step::Pass { mono, wall_jump } => {
+                    now.mono += mono;
+                    now.wall = now.wall.saturating_add(mono).saturating_add_signed(wall_jump);
+                }
+                Step::Send => {
+                    sequence += 1;
+                    on_their_way.push((sequence, now));
+                }
+                Step::Reply { which, said, others } if !on_their_way.is_empty() => {
+                    let (sequence, sent) = on_their_way.remove(which % on_their_way.len());
+                    history.replies.push((sequence, sent, said, others));
+                    reply(&session, sequence, sent, said, others);
+                }
+                Step::Reply { .. } => {}
+                Step::End => {
+                    history.ended_here = true;
+                    session.end(SessionStatus::Closed);
+                }
+            }
+            let (said, expected) = (session.verdict_at(now), history.verdict(begun, now));
+            prop_assert_eq!(said, expected, "at {:?} after {:?}", now, history);
+            // An end that was stated, or made here, is for ever. (One by age is as old as the
+            // clocks say, and they can be set back.)
+            prop_assert!(!was_over || said == Verdict::Ended);
+            was_over = was_over || session.status().is_terminal();
+        }
+    }
+}
+
+/// 2,000 traces; as many as `TRACES` says in a long run.
+fn cases() -> u32 {
+    std::env::var("TRACES").ok().and_then(|traces| traces.parse().ok()).unwrap_or(2_000)
+}
