@@ -109,10 +109,12 @@ where
             }
             State::Guarded(guarded) => guarded,
         };
-        let mut registered = false;
+        let (mut registered, mut inner_waits) = (false, false);
         let denial = loop {
             match guarded.watch.get().verdict().into() {
                 Reaction::Cut(denial) => break denial,
+                // It has our waker already; asking it twice would tell nothing new.
+                Reaction::Forward if inner_waits => return Poll::Pending,
                 Reaction::Forward => {
                     guarded.held = None;
                     let Some(inner) = this.inner.as_mut().as_pin_mut() else {
@@ -131,7 +133,7 @@ where
                             return Poll::Ready(end);
                         }
                         Poll::Pending if registered => return Poll::Pending,
-                        Poll::Pending => {}
+                        Poll::Pending => inner_waits = true,
                     }
                 }
                 Reaction::Hold => {
