@@ -19,6 +19,8 @@ pub(crate) fn unix_millis() -> u64 {
 /// Both clocks together, for whatever grows old.
 #[cfg(feature = "layer")]
 mod both {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicI64, Ordering};
     use std::time::Duration;
 
     use tokio::time::Instant;
@@ -55,25 +57,154 @@ mod both {
         }
     }
 
-    /// Reads both clocks. The monotonic one is tokio's, so that tests can pause it.
-    #[derive(Clone, Copy, Debug)]
+    /// Reads both clocks.
+    #[derive(Clone, Debug)]
     pub(crate) struct Clock {
         origin: Instant,
+        hands: Hands,
+    }
+
+    #[derive(Clone, Debug)]
+    enum Hands {
+        /// The machine's own.
+        System(coarse::Clock),
+        /// Tests': the monotonic clock is tokio's, which can be paused; the wall clock goes along
+        /// with it, set forward or back by as much as is kept here.
+        Driven { begun: u64, jumped: Arc<AtomicI64> },
     }
 
     impl Clock {
-        #[expect(clippy::disallowed_methods, reason = "this is the one clock")]
-        pub(crate) fn new() -> Self {
-            Self { origin: Instant::now() }
+        /// The machine's clocks.
+        pub(crate) fn system() -> Self {
+            let coarse = coarse::Clock::new();
+            Self { origin: instant(), hands: Hands::System(coarse) }
         }
 
+        /// Clocks that go with tokio's.
+        pub(crate) fn driven() -> Self {
+            let (begun, jumped) = (unix_millis(), Arc::default());
+            Self { origin: instant(), hands: Hands::Driven { begun, jumped } }
+        }
+
+        /// Both clocks, to the millisecond.
         pub(crate) fn now(&self) -> Stamp {
-            Stamp { mono: millis(self.origin.elapsed()), wall: unix_millis() }
+            let mono = millis(self.origin.elapsed());
+            let wall = match &self.hands {
+                Hands::System(_) => unix_millis(),
+                Hands::Driven { begun, jumped } => {
+                    (begun + mono).saturating_add_signed(jumped.load(Ordering::Relaxed))
+                }
+            };
+            Stamp { mono, wall }
+        }
+
+        /// Both clocks for the request path: cheap, and set ahead by a few ticks of the system
+        /// (some 10 ms), so that what is judged by them is judged as older, if anything. They are
+        /// behind only while the system itself is so held up that its ticks come late.
+        pub(crate) fn coarse(&self) -> Stamp {
+            match &self.hands {
+                Hands::System(coarse) => coarse.read().unwrap_or_else(|| self.now()),
+                Hands::Driven { .. } => self.now(),
+            }
         }
 
         /// The instant that tokio's timers understand.
         pub(crate) fn instant(&self, mono: u64) -> Instant {
             self.origin + Duration::from_millis(mono)
+        }
+
+        /// Sets the wall clock forward or back.
+        #[cfg(test)]
+        pub(crate) fn jump(&self, by_ms: i64) {
+            match &self.hands {
+                Hands::Driven { jumped, .. } => jumped.fetch_add(by_ms, Ordering::Relaxed),
+                Hands::System(_) => panic!("only a driven clock jumps"),
+            };
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the one clock")]
+    fn instant() -> Instant {
+        Instant::now()
+    }
+
+    /// What the kernel keeps at hand: read in a few nanoseconds, and right also after the process
+    /// was stopped, as no thread of ours has to keep it.
+    #[cfg(target_os = "linux")]
+    mod coarse {
+        use std::time::Duration;
+
+        use nix::time::{ClockId, clock_getres, clock_gettime};
+
+        use super::{Stamp, millis};
+
+        const MONO: ClockId = ClockId::CLOCK_MONOTONIC_COARSE;
+        const WALL: ClockId = ClockId::CLOCK_REALTIME_COARSE;
+        /// A reading lags by one tick, and by two where a virtual machine shares its processors.
+        const TICKS: u32 = 3;
+
+        #[derive(Clone, Debug)]
+        pub(super) struct Clock {
+            /// What the monotonic clock said in the beginning, and how far ahead readings are set.
+            origin: Option<(Duration, u64)>,
+        }
+
+        impl Clock {
+            pub(super) fn new() -> Self {
+                let origin = clock_gettime(ClockId::CLOCK_MONOTONIC).ok();
+                let tick = clock_getres(MONO).ok().map(Duration::from);
+                let ahead = tick.map(|tick| millis(tick * TICKS) + 1);
+                Self { origin: origin.map(Duration::from).zip(ahead) }
+            }
+
+            pub(super) fn read(&self) -> Option<Stamp> {
+                let (origin, ahead) = self.origin?;
+                let mono = Duration::from(clock_gettime(MONO).ok()?).saturating_sub(origin);
+                let wall = Duration::from(clock_gettime(WALL).ok()?);
+                Some(Stamp { mono: millis(mono) + ahead, wall: millis(wall) + ahead })
+            }
+        }
+    }
+
+    /// Elsewhere the precise clocks are the only ones.
+    #[cfg(not(target_os = "linux"))]
+    mod coarse {
+        use super::Stamp;
+
+        #[derive(Clone, Debug)]
+        pub(super) struct Clock;
+
+        impl Clock {
+            pub(super) fn new() -> Self {
+                Self
+            }
+
+            pub(super) fn read(&self) -> Option<Stamp> {
+                None
+            }
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn a_coarse_reading_is_of_the_same_clocks() {
+            let clock = Clock::system();
+            let (precise, coarse) = (clock.now(), clock.coarse());
+            assert!(coarse.mono.abs_diff(precise.mono) < 1_000);
+            assert!(coarse.wall.abs_diff(precise.wall) < 1_000);
+        }
+
+        #[tokio::test(start_paused = true)]
+        async fn a_driven_clock_goes_with_tokios() {
+            let clock = Clock::driven();
+            let begun = clock.now();
+            tokio::time::advance(Duration::from_secs(5)).await;
+            assert_eq!(clock.now(), begun.after(Duration::from_secs(5)));
+            clock.jump(-1_000);
+            assert_eq!((clock.coarse().mono, clock.coarse().wall), (5_000, begun.wall + 4_000));
         }
     }
 }

@@ -12,8 +12,6 @@ mod sync {
 mod activity;
 #[path = "../src/engine/outcome.rs"]
 mod outcome;
-#[path = "../src/engine/published.rs"]
-mod published;
 #[path = "../src/engine/watchers.rs"]
 mod watchers;
 
@@ -23,7 +21,6 @@ use loom::sync::atomic::AtomicUsize;
 use loom::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use loom::thread;
 use outcome::{Outcome, Stage};
-use published::Published;
 use watchers::{Watch, Watched, Watchers};
 
 /// Every schedule with at most three switches that no primitive asked for: without a bound the
@@ -64,7 +61,7 @@ fn no_wakeup_is_lost() {
         });
         wait_for(&watched, 1);
         ending.join().unwrap();
-        assert_eq!(watched.watchers.count(), 0);
+        assert_eq!(watched.watchers.places(), 0);
     });
 }
 
@@ -85,7 +82,7 @@ fn one_that_leaves_takes_no_others_waking() {
         wait_for(&watched, 1);
         ending.join().unwrap();
         leaving.join().unwrap();
-        assert_eq!(watched.watchers.count(), 0);
+        assert_eq!(watched.watchers.places(), 0);
     });
 }
 
@@ -95,22 +92,19 @@ fn one_that_leaves_takes_no_others_waking() {
 fn nobody_is_left_on_a_parked_session() {
     model(|| {
         let activity = Arc::new(Activity::new(0));
-        let live = Arc::new(AtomicUsize::new(0));
         let users: Vec<_> = (0..2)
             .map(|_| {
-                let (activity, live) = (activity.clone(), live.clone());
-                thread::spawn(move || {
-                    live.fetch_add(1, AcqRel);
-                    activity.touch(100_000)
-                })
+                let activity = activity.clone();
+                thread::spawn(move || activity.enter(100_000))
             })
             .collect();
-        let parked = activity.park(100_000, 60_000, || live.load(Acquire) > 0);
+        let parked = activity.park(100_000, 60_000);
         let woken = users.into_iter().map(|user| user.join().unwrap());
         let woken = woken.filter(|woken| *woken).count();
         assert_eq!(woken, usize::from(parked), "one wakes what was parked");
         let expected = if parked { Phase::Waking } else { Phase::Running };
-        assert_eq!(activity.phase(), expected);
+        assert_eq!((activity.phase(), activity.count()), (expected, 2));
+        assert!(!activity.park(999_000, 60_000), "two are on it");
     });
 }
 
@@ -119,15 +113,21 @@ fn nobody_is_left_on_a_parked_session() {
 fn a_session_in_use_wakes() {
     model(|| {
         let activity = Arc::new(Activity::new(0));
-        assert!(activity.park(100_000, 60_000, || false));
-        assert!(activity.touch(100_000));
+        assert!(activity.park(100_000, 60_000));
+        assert!(activity.enter(100_000));
         let user = activity.clone();
-        let using = thread::spawn(move || user.touch(200_000));
+        let using = thread::spawn(move || {
+            let woke = user.enter(200_000);
+            user.leave();
+            woke
+        });
         activity.woke();
+        activity.leave();
         assert!(!using.join().unwrap());
         activity.woke();
-        assert_eq!(activity.phase(), Phase::Running);
-        assert!(!activity.park(250_000, 60_000, || false), "used 50 s ago");
+        assert_eq!((activity.phase(), activity.count()), (Phase::Running, 0));
+        assert!(!activity.park(250_000, 60_000), "used 50 s ago");
+        assert!(activity.park(260_000, 60_000));
     });
 }
 
@@ -177,33 +177,5 @@ fn a_deadline_and_a_take_exclude_each_other() {
         assert_ne!(taking.join().unwrap().is_some(), ended);
         assert!(!outcome.approve(8));
         assert_eq!(outcome.take(|result| Some(*result)), None);
-    });
-}
-
-const ACTIVE: u8 = 1;
-const SUSPENDED: u8 = 2;
-
-/// What is published of a session: nobody sees it allowed with the times of a poll that forbade.
-#[test]
-fn nobody_sees_fresh_times_under_an_old_standing() {
-    model(|| {
-        // Active, stated at 1; then walked away, stated at 2; then active again, stated at 3.
-        let published = Arc::new(Published::new(ACTIVE, 1, 1));
-        let writer = published.clone();
-        let writing = thread::spawn(move || {
-            writer.store(SUSPENDED, false, 2, 2);
-            writer.store(ACTIVE, true, 3, 3);
-        });
-        let (standing, mono, wall) = published.load();
-        if standing == ACTIVE {
-            // 2 belongs to a poll that forbade, unless what followed it allows again.
-            let (newest, oldest) = (mono.max(wall), mono.min(wall));
-            assert!(newest != 2 || published.load().0 == ACTIVE, "{mono} {wall}");
-            assert!(oldest >= 1);
-        } else {
-            assert!(mono.max(wall) <= 3);
-        }
-        writing.join().unwrap();
-        assert_eq!(published.load(), (ACTIVE, 3, 3));
     });
 }

@@ -250,6 +250,22 @@ impl Client {
         accepted(reply.status, reply.reason)
     }
 
+    /// A session of this service that was kept in parts.
+    ///
+    /// # Errors
+    ///
+    /// When a path is none that the service could have named.
+    #[cfg(feature = "layer")]
+    pub(crate) fn restore(
+        &self,
+        token: &str,
+        secret: &str,
+        status_path: &str,
+        logout_path: &str,
+    ) -> Result<RemoteSession, ClientError> {
+        RemoteSession::restore(&self.server, token, secret, status_path, logout_path)
+    }
+
     /// Whether the service gives this application sensible answers, asked by a management call
     /// that changes nothing.
     #[cfg(feature = "layer")]

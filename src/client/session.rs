@@ -1,5 +1,7 @@
 use std::fmt;
 
+#[cfg(feature = "layer")]
+use url::Position;
 use url::Url;
 
 use super::credentials::is_identifier_byte;
@@ -41,12 +43,22 @@ impl RemoteSession {
         })
     }
 
-    /// A session that no service knows.
-    #[cfg(test)]
-    pub(crate) fn for_test() -> Self {
-        let url = Url::parse("http://127.0.0.1:9/").unwrap();
-        let (status_url, logout_url) = (url.clone(), url);
-        Self { token: "TOKEN".into(), secret: Secret::new("SECRET"), status_url, logout_url }
+    /// A session that was kept: its URLs are these paths at `server`.
+    #[cfg(feature = "layer")]
+    pub(super) fn restore(
+        server: &Url,
+        token: &str,
+        secret: &str,
+        status_path: &str,
+        logout_path: &str,
+    ) -> Result<Self, ClientError> {
+        let url = |path: &str| own_url(server, &[&origin(server), path].concat());
+        Ok(Self {
+            token: token.into(),
+            secret: Secret::new(secret),
+            status_url: url(status_path)?,
+            logout_url: url(logout_path)?,
+        })
     }
 
     /// The session's name at the service.
@@ -55,11 +67,17 @@ impl RemoteSession {
         &self.token
     }
 
-    pub(super) fn secret(&self) -> &Secret {
+    pub(crate) fn secret(&self) -> &Secret {
         &self.secret
     }
 
-    pub(super) fn status_url(&self) -> &Url {
+    /// What of the status and the logout URL is not the service's origin.
+    #[cfg(feature = "layer")]
+    pub(crate) fn paths(&self) -> [&str; 2] {
+        [&self.status_url, &self.logout_url].map(|url| &url[Position::BeforePath..])
+    }
+
+    pub(crate) fn status_url(&self) -> &Url {
         &self.status_url
     }
 
@@ -73,6 +91,12 @@ impl fmt::Debug for RemoteSession {
         // The URLs may hold the token, and the token names the session to whoever has a log.
         f.debug_struct("RemoteSession").finish_non_exhaustive()
     }
+}
+
+/// `scheme://host[:port]`.
+#[cfg(feature = "layer")]
+fn origin(server: &Url) -> String {
+    server.origin().ascii_serialization()
 }
 
 /// Reads a URL that the service named and that signed calls will go to.

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::Extensions;
@@ -25,11 +25,13 @@ use crate::verdict::Denial;
 #[derive(Clone)]
 pub struct ActiveSession {
     session: Arc<Session>,
+    /// Made when somebody asks.
+    user: OnceLock<UserId>,
 }
 
 impl ActiveSession {
     pub(crate) fn new(session: Arc<Session>) -> Self {
-        Self { session }
+        Self { session, user: OnceLock::new() }
     }
 
     pub(crate) fn session(&self) -> &Arc<Session> {
@@ -46,7 +48,7 @@ impl ActiveSession {
     /// Who is logged in.
     #[must_use]
     pub fn user(&self) -> &UserId {
-        &self.session.user
+        self.user.get_or_init(|| self.session.user().into())
     }
 
     /// The last status that the service stated.

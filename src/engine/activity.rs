@@ -1,8 +1,12 @@
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{AcqRel, Acquire};
 
-/// Whether the poller keeps a session's status fresh, and when the session was last used: one word,
-/// so that whoever parks a session and whoever comes to use it can't miss each other.
+/// Whether the poller keeps a session's status fresh, how many hold it open, and when it was last
+/// come to: one word, so that whoever parks a session and whoever comes to use it can't miss each
+/// other.
+///
+/// Two bits of phase, 28 of a count, 34 of milliseconds, which turn over after 198 days; no session
+/// lives for one.
 #[derive(Debug)]
 pub(crate) struct Activity(AtomicU64);
 
@@ -18,11 +22,10 @@ pub(crate) enum Phase {
 
 const PARKED: u64 = 1 << 63;
 const WAKING: u64 = 1 << 62;
-const TIME: u64 = WAKING - 1;
-
-/// Uses closer together than this, in milliseconds, are one: a word that everybody reads and few
-/// write stays in every core's cache.
-const GRAIN: u64 = 1_000;
+const PHASE: u64 = PARKED | WAKING;
+const TIME: u64 = (1 << 34) - 1;
+const ONE: u64 = TIME + 1;
+const COUNT: u64 = !(PHASE | TIME);
 
 impl Activity {
     /// Running, and used at this moment (milliseconds on the monotonic clock, as all times here).
@@ -31,48 +34,50 @@ impl Activity {
     }
 
     pub(crate) fn phase(&self) -> Phase {
-        match self.0.load(Acquire) & !TIME {
+        match self.0.load(Acquire) & PHASE {
             0 => Phase::Running,
             PARKED => Phase::Parked,
             _ => Phase::Waking,
         }
     }
 
-    /// Notes a use. True for exactly one of those who come to a parked session: it is waking now,
-    /// and that one sees to it.
-    pub(crate) fn touch(&self, now: u64) -> bool {
+    /// How many hold the session open.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> u64 {
+        (self.0.load(Acquire) & COUNT) / ONE
+    }
+
+    /// Comes to the session, and holds it open until [`Activity::leave`]. True for exactly one of
+    /// those who come to a parked one: it is waking now, and that one sees to it.
+    pub(crate) fn enter(&self, now: u64) -> bool {
         let mut word = self.0.load(Acquire);
         loop {
-            let used = word & TIME;
-            if word & PARKED == 0 && now < used.saturating_add(GRAIN) {
-                return false;
-            }
-            let phase = if word & !TIME == 0 { 0 } else { WAKING };
-            match self.0.compare_exchange(word, (now & TIME) | phase, AcqRel, Acquire) {
+            // The clock that is read here may lag behind another's.
+            let behind = (now & TIME).wrapping_sub(word & TIME) & TIME > TIME / 2;
+            let time = if behind { word & TIME } else { now & TIME };
+            let phase = if word & PHASE == 0 { 0 } else { WAKING };
+            let entered = (phase | (word & COUNT) | time) + ONE;
+            match self.0.compare_exchange_weak(word, entered, AcqRel, Acquire) {
                 Ok(_) => return word & PARKED != 0,
                 Err(newer) => word = newer,
             }
         }
     }
 
-    /// Parks a running session that was not used for `keep` milliseconds; says whether it did.
-    /// `is_live` is asked after the last use was read: who is live has noted a use before.
-    pub(crate) fn park(&self, now: u64, keep: u64, is_live: impl FnOnce() -> bool) -> bool {
+    pub(crate) fn leave(&self) {
+        self.0.fetch_sub(ONE, AcqRel);
+    }
+
+    /// Parks a running session that nobody holds open, and nobody came to for `keep`
+    /// milliseconds; says whether it did.
+    pub(crate) fn park(&self, now: u64, keep: u64) -> bool {
         let word = self.0.load(Acquire);
-        let unused = word & !TIME == 0 && now.saturating_sub(word) >= keep;
-        unused
-            && !is_live()
-            && self.0.compare_exchange(word, word | PARKED, AcqRel, Acquire).is_ok()
+        let unused = word & (PHASE | COUNT) == 0 && (now & TIME).wrapping_sub(word) & TIME >= keep;
+        unused && self.0.compare_exchange(word, word | PARKED, AcqRel, Acquire).is_ok()
     }
 
     /// The poll that a waking session waited for is back.
     pub(crate) fn woke(&self) {
-        let mut word = self.0.load(Acquire);
-        while word & WAKING != 0 {
-            match self.0.compare_exchange(word, word & TIME, AcqRel, Acquire) {
-                Ok(_) => return,
-                Err(newer) => word = newer,
-            }
-        }
+        self.0.fetch_and(!WAKING, AcqRel);
     }
 }

@@ -9,6 +9,7 @@ use dashmap::mapref::entry::Entry;
 
 use super::Engine;
 use super::outcome::{Outcome, Stage};
+use super::record::Record;
 use super::session::Session;
 use super::watchers::{Watch, Watched, Watchers};
 use crate::client::{Authentication, ClientError, ClientErrorKind};
@@ -306,7 +307,7 @@ impl Watched for Arc<Attempt> {
 
 /// Frees the name at the deadline, and forgets the attempt when nobody asks for it any more.
 async fn forget(engine: Arc<Engine>, attempt: Arc<Attempt>) {
-    let clock = engine.upkeep.clock;
+    let clock = &engine.upkeep.clock;
     tokio::time::sleep_until(clock.instant(attempt.deadline.mono)).await;
     engine.attempts.free_name(&attempt);
     attempt.watchers.wake();
@@ -364,16 +365,15 @@ async fn ring(engine: &Arc<Engine>, who: Who) -> Result<Arc<Session>, LogInError
         answer = engine.client.authenticate_user(&token, &asked).await;
     }
     let remote = answer.map_err(LogInError::Service)?;
-    let upkeep = engine.upkeep.clone();
-    let lifetime = engine.settings.session_lifetime();
-    let session = Session::new(upkeep, user, token, asked.methods, remote, sent, lifetime);
+    let record = Record::new(&user, &token, &remote);
+    let session = Session::new(engine.upkeep.clone(), record, asked.methods, sent);
     engine.upkeep.schedule.reset(&session, engine.now());
     Ok(session)
 }
 
 /// Waits for the phone, then for the browser; ends at the service what nobody took.
 async fn wait(engine: &Arc<Engine>, attempt: &Arc<Attempt>, session: &Arc<Session>) {
-    let clock = engine.upkeep.clock;
+    let clock = &engine.upkeep.clock;
     let mut phone = session.watch();
     let mut browser = Watch::new(attempt.clone());
     let answered = phone.until(|session| match session.verdict() {

@@ -82,6 +82,13 @@ impl Builder {
         self
     }
 
+    /// For tests: the engine's clocks, the wall clock too, go with tokio's, so that
+    /// `tokio::time::pause` and `advance` drive it. In production the clocks are the machine's.
+    pub fn test_clock(mut self) -> Self {
+        self.settings.test_clock = true;
+        self
+    }
+
     /// Checks everything and starts the poller on the current runtime.
     ///
     /// # Errors

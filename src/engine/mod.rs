@@ -11,6 +11,7 @@ mod origin;
 mod outcome;
 mod poller;
 mod published;
+mod record;
 mod schedule;
 mod session;
 mod sessions;
@@ -35,7 +36,7 @@ use self::session::Upkeep;
 use self::sessions::Sessions;
 use self::tasks::Tasks;
 use crate::client::{Client, ClientErrorKind, Credentials};
-use crate::clock::{Clock, Stamp};
+use crate::clock::Stamp;
 use crate::identity::{SessionCredential, UserId};
 use crate::protocol::SessionStatus;
 use crate::store::DynTokenStore;
@@ -255,8 +256,9 @@ impl Drop for CancelOnDrop<'_> {
 impl Engine {
     fn new(client: Client, store: DynTokenStore, settings: Settings, runtime: Handle) -> Self {
         let upkeep = Upkeep {
-            clock: Clock::new(),
+            clock: settings.clock(),
             max_staleness: settings.max_staleness,
+            lifetime: settings.session_lifetime(),
             schedule: Schedule::default(),
         };
         Self {
@@ -324,7 +326,9 @@ impl Engine {
             let mut first = Some(first);
             for pause in LOGOUTS {
                 tokio::time::sleep(pause).await;
-                let done = match engine.client.logout(&session.remote).await {
+                let logout =
+                    async { engine.client.logout(&session.record.remote(&engine.client)?).await };
+                let done = match logout.await {
                     Ok(()) => true,
                     Err(error) => {
                         tracing::debug!(%error, "a logout was not confirmed");

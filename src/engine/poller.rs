@@ -108,7 +108,8 @@ impl Flight {
     async fn fly(mut self) {
         let Ok(_permit) = self.engine.polls.acquire().await else { return };
         self.sent = self.engine.now();
-        let poll = self.engine.client.status(&self.session.remote);
+        let client = &self.engine.client;
+        let poll = async { client.status(&self.session.record.remote(client)?).await };
         let (status, ()) = tokio::join!(poll, vouch(&self.engine, &self.session, self.sent));
         self.said = match status {
             Ok(reading) => {
@@ -129,12 +130,13 @@ impl Drop for Flight {
         let interval = self.engine.settings.poll_interval;
         let others = self.engine.origin.others(self.engine.now());
         let (sequence, sent, said) = (self.sequence, self.sent, self.said);
-        self.session.end_poll(sequence, sent, said, others, |standing| match standing {
+        let pause = |standing| match standing {
             Standing::Pending => PENDING,
             _ => shortened(interval),
-        });
+        };
+        let lost = self.session.end_poll(sequence, sent, said, others, pause);
         self.engine.upkeep.schedule.reset(&self.session, self.engine.now());
-        if self.session.is_lost() {
+        if lost {
             tracing::warn!("the service no longer knows a session, or makes no sense about it");
             self.engine.end_remotely(&self.session);
         }
@@ -147,8 +149,9 @@ async fn vouch(engine: &Arc<Engine>, session: &Arc<Session>, now: Stamp) {
     if !session.wants_voucher(now) {
         return;
     }
-    match tokio::time::timeout(VOUCHER, engine.store.token(&session.user)).await {
-        Ok(Ok(Some(token))) if token == session.token => session.vouch(now),
+    let user = session.user().into();
+    match tokio::time::timeout(VOUCHER, engine.store.token(&user)).await {
+        Ok(Ok(Some(token))) if session.record.is_of(&token) => session.vouch(now),
         Ok(Ok(_)) => {
             tracing::info!("a user's token was removed or changed; the session ends");
             engine.end_session(session, SessionStatus::Closed);

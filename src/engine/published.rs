@@ -1,49 +1,74 @@
-use crate::sync::atomic::Ordering::{Acquire, Release};
-use crate::sync::atomic::{AtomicU8, AtomicU64};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Release};
 
-/// What a verdict needs, written by one at a time and read by anybody without a lock.
+/// What a verdict needs, in one word: read by anybody without a lock, and never half of one state
+/// and half of another.
+///
+/// Three bits say how the session stands; 26 hold the milliseconds from its beginning to its last
+/// good poll on the monotonic clock (18 h, more than any session lives), 35 those on the wall
+/// clock, which may go back (198 days either way).
 #[derive(Debug)]
-pub(crate) struct Published {
-    standing: AtomicU8,
-    mono: AtomicU64,
-    wall: AtomicU64,
-}
+pub(crate) struct Published(AtomicU64);
+
+const MONO: u32 = 26;
+const WALL: u32 = 35;
+const WALL_MAX: i64 = (1 << (WALL - 1)) - 1;
 
 impl Published {
-    pub(crate) fn new(standing: u8, mono: u64, wall: u64) -> Self {
-        Self {
-            standing: AtomicU8::new(standing),
-            mono: AtomicU64::new(mono),
-            wall: AtomicU64::new(wall),
-        }
+    pub(crate) fn new(standing: u8) -> Self {
+        let published = Self(AtomicU64::new(0));
+        published.store(standing, 0, 0);
+        published
     }
 
-    /// Stores a standing and the times of the poll that stated it. Only one may write at a time.
-    ///
-    /// Times first where the standing allows, last where it forbids: in between it forbids.
-    pub(crate) fn store(&self, standing: u8, allows: bool, mono: u64, wall: u64) {
-        if !allows {
-            self.standing.store(standing, Release);
-        }
-        self.mono.store(mono, Release);
-        self.wall.store(wall, Release);
-        if allows {
-            self.standing.store(standing, Release);
-        }
+    /// Stores a standing (at most 7), and when the poll that stated it was sent: milliseconds
+    /// since the beginning, on each clock. What is out of range is stored as older than it is.
+    pub(crate) fn store(&self, standing: u8, mono: u64, wall: i64) {
+        let mono = mono.min((1 << MONO) - 1);
+        // The least value stands for "too old to say".
+        let wall = wall.clamp(-WALL_MAX - 1, WALL_MAX);
+        let wall = wall.cast_unsigned() & ((1 << WALL) - 1);
+        self.0.store(u64::from(standing) << (MONO + WALL) | mono << WALL | wall, Release);
     }
 
-    /// A standing and times. Never the times of a standing that forbids under one that allows.
-    /// Times torn apart from each other look older, never fresher.
-    pub(crate) fn load(&self) -> (u8, u64, u64) {
-        let mut standing = self.standing.load(Acquire);
-        loop {
-            let (mono, wall) = (self.mono.load(Acquire), self.wall.load(Acquire));
-            // Whoever sees times sees the standing that was stored before them.
-            let again = self.standing.load(Acquire);
-            if again == standing {
-                return (standing, mono, wall);
+    /// The standing, and the times; on the wall clock `None` if it was set so far back that the
+    /// time can't be told.
+    pub(crate) fn load(&self) -> (u8, u64, Option<i64>) {
+        let word = self.0.load(Acquire);
+        let standing = (word >> (MONO + WALL)) as u8;
+        let mono = word >> WALL & ((1 << MONO) - 1);
+        // Shifted up and down again to extend the sign.
+        let wall = (word << (64 - WALL)).cast_signed() >> (64 - WALL);
+        (standing, mono, (wall >= -WALL_MAX).then_some(wall))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_stored_is_read_or_older(standing in 0..8_u8, mono: u64, wall: i64) {
+            let published = Published::new(0);
+            published.store(standing, mono, wall);
+            let (standing_read, mono_read, wall_read) = published.load();
+            prop_assert_eq!(standing_read, standing);
+            prop_assert!(mono_read <= mono && (mono_read == mono || mono >= 1 << MONO));
+            match wall_read {
+                Some(read) => prop_assert!(read == wall || (wall > WALL_MAX && read == WALL_MAX)),
+                None => prop_assert!(wall < -WALL_MAX),
             }
-            standing = again;
+        }
+
+        #[test]
+        fn a_day_either_way_is_exact(standing in 0..8_u8, mono in 0..67_108_864_u64,
+                                     wall in -86_400_000..86_400_000_i64) {
+            let published = Published::new(0);
+            published.store(standing, mono, wall);
+            prop_assert_eq!(published.load(), (standing, mono, Some(wall)));
         }
     }
 }

@@ -1,6 +1,5 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
-use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::Notify;
@@ -30,10 +29,7 @@ impl Schedule {
     /// When that is, is asked under the lock: of two callers the one that knows more is the last.
     pub(crate) fn reset(&self, session: &Arc<Session>, now: Stamp) {
         let mut heap = self.heap();
-        let at = session.next_look(now).unwrap_or(NEVER);
-        if session.due.swap(at, SeqCst) == at || at == NEVER {
-            return;
-        }
+        let Some(at) = session.plan(now) else { return };
         let is_first = heap.peek().is_none_or(|first| at < first.at);
         heap.push(Entry { at, session: Arc::downgrade(session) });
         drop(heap);
@@ -53,10 +49,7 @@ impl Schedule {
             }
             let Some(Entry { at, session }) = heap.pop() else { return Err(None) };
             // An entry whose session was reset since is void.
-            if let Some(session) =
-                session.upgrade().filter(|session| session.due.load(SeqCst) == at)
-            {
-                session.due.store(NEVER, SeqCst);
+            if let Some(session) = session.upgrade().filter(|session| session.is_due(at)) {
                 return Ok(session);
             }
         }

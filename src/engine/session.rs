@@ -1,15 +1,14 @@
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::activity::{Activity, Phase};
 use super::published::Published;
+use super::record::Record;
 use super::schedule::{NEVER, Schedule};
 use super::watchers::{Watch, Watched, Watchers};
-use crate::client::RemoteSession;
 use crate::clock::{Clock, Stamp, millis};
-use crate::identity::{UserId, UserToken};
 use crate::protocol::{Methods, SessionStatus};
 use crate::verdict::{Knowledge, Machine, Others, Said, Standing, Verdict, verdict};
 
@@ -19,6 +18,8 @@ use crate::verdict::{Knowledge, Machine, Others, Said, Standing, Verdict, verdic
 pub(crate) struct Upkeep {
     pub(crate) clock: Clock,
     pub(crate) max_staleness: Duration,
+    /// How long a session may live, whatever the service says.
+    pub(crate) lifetime: Duration,
     pub(crate) schedule: Schedule,
 }
 
@@ -29,25 +30,22 @@ const VOUCHED_FOR: Duration = Duration::from_secs(60);
 
 /// One remote session and what is known of it.
 ///
-/// The few numbers that a verdict needs are atomics, written under the lock of `polling` and read
-/// without any: the gate takes no lock here.
+/// What a verdict needs is one word, written under the lock of `polling` and read without any: the
+/// gate takes no lock here. A session that is parked or over is this and its texts, 272 bytes for
+/// typical ones; what polling needs beside is allocated while it is polled.
 pub(crate) struct Session {
-    pub(crate) user: UserId,
-    /// The user's name at the service when the session was made. When the lookup table says
-    /// another, or none, the session is nobody's any more.
-    pub(crate) token: UserToken,
+    pub(crate) record: Record,
     pub(crate) methods: Methods,
-    pub(crate) remote: RemoteSession,
-    pub(crate) expires: Stamp,
+    /// When it was asked for.
+    asked: Stamp,
     upkeep: Arc<Upkeep>,
     published: Published,
     activity: Activity,
-    /// When the token store last vouched for the user, on the monotonic clock.
-    vouched: AtomicU64,
-    /// When the poller looks at it next; written under the schedule's lock. An entry of the
-    /// schedule for any other time is void.
-    pub(crate) due: AtomicU64,
-    polling: Mutex<Polling>,
+    /// The last status that was stated, whatever its age.
+    status: AtomicU8,
+    /// When the status last changed: milliseconds after `asked`.
+    changed: AtomicU32,
+    polling: Mutex<Option<Box<Polling>>>,
     watchers: Watchers,
 }
 
@@ -56,116 +54,140 @@ struct Polling {
     sequence: u64,
     in_flight: bool,
     next: u64,
-    changed: Stamp,
+    /// When the poller looks at the session next. An entry of the schedule for any other time is
+    /// void.
+    due: u64,
+    /// When the token store last vouched for the user, on the monotonic clock.
+    vouched: Option<u64>,
 }
 
 impl Session {
     pub(crate) fn new(
         upkeep: Arc<Upkeep>,
-        user: UserId,
-        token: UserToken,
+        record: Record,
         methods: Methods,
-        remote: RemoteSession,
         asked: Stamp,
-        lifetime: Duration,
     ) -> Arc<Self> {
         Arc::new(Self {
-            user,
-            token,
+            record,
             methods,
-            remote,
-            expires: asked.after(lifetime),
+            asked,
             upkeep,
-            published: Published::new(Standing::Pending as u8, asked.mono, asked.wall),
+            published: Published::new(Standing::Pending as u8),
             activity: Activity::new(asked.mono),
-            vouched: AtomicU64::new(asked.mono),
-            due: AtomicU64::new(NEVER),
-            polling: Mutex::new(Polling {
-                machine: Machine::new(asked),
-                sequence: 0,
-                in_flight: false,
-                next: 0,
-                changed: asked,
-            }),
+            status: AtomicU8::new(SessionStatus::Pending as u8),
+            changed: AtomicU32::new(0),
+            polling: Mutex::new(Some(Box::new(Polling {
+                vouched: Some(asked.mono),
+                ..Polling::of(Machine::new(asked))
+            }))),
             watchers: Watchers::default(),
         })
     }
 
-    /// What is known at this moment.
+    pub(crate) fn user(&self) -> &str {
+        self.record.user()
+    }
+
+    /// What is known at this moment, as a request asks: the clock may be read as a few
+    /// milliseconds later than it is.
     pub(crate) fn verdict(&self) -> Verdict {
-        self.verdict_at(self.upkeep.clock.now())
+        self.verdict_at(self.upkeep.clock.coarse())
     }
 
     pub(crate) fn verdict_at(&self, now: Stamp) -> Verdict {
-        let (standing, mono, wall) = self.published.load();
-        let known = Knowledge {
-            standing: Standing::from_u8(standing),
-            good: Stamp { mono, wall },
-            expires: self.expires,
-        };
+        let (standing, good) = self.known();
+        let known = Knowledge { standing, good, expires: self.expires() };
         verdict(&known, now, self.upkeep.max_staleness)
+    }
+
+    fn known(&self) -> (Standing, Stamp) {
+        let (standing, mono, wall) = self.published.load();
+        let wall = wall.map_or(0, |wall| self.asked.wall.saturating_add_signed(wall));
+        (Standing::from_u8(standing), Stamp { mono: self.asked.mono + mono, wall })
+    }
+
+    fn expires(&self) -> Stamp {
+        self.asked.after(self.upkeep.lifetime)
     }
 
     /// A watch that keeps the session live from now on, awake if it was parked. Everything that
     /// waits for a session or lets something through takes one, and looks at the verdict after.
     pub(crate) fn watch(self: &Arc<Self>) -> SessionWatch {
-        let watch = Watch::new(self.clone());
-        let now = self.upkeep.clock.now();
-        if self.verdict_at(now) != Verdict::Ended && self.activity.touch(now.mono) {
-            self.polling().next = 0;
-            self.upkeep.schedule.reset(self, now);
+        let wakes = self.activity.enter(self.upkeep.clock.coarse().mono);
+        if wakes && self.known().0 != Standing::Ended {
+            self.with_polling(|polling| polling.next = 0);
+            self.upkeep.schedule.reset(self, self.upkeep.clock.now());
         }
-        watch
+        Watch::new(self.clone())
     }
 
     /// The last status that was stated, whatever its age.
     pub(crate) fn status(&self) -> SessionStatus {
-        self.polling().machine.status()
+        SessionStatus::from_u8(self.status.load(Ordering::Acquire))
     }
 
     /// When the status last changed.
     pub(crate) fn changed(&self) -> Stamp {
-        self.polling().changed
+        self.asked.after(Duration::from_millis(self.changed.load(Ordering::Acquire).into()))
     }
 
     pub(crate) fn phase(&self) -> Phase {
         self.activity.phase()
     }
 
-    /// Parks unless the session is live or was used within `keep`.
+    /// Whether anything is waiting for the session or held open by it.
+    #[cfg(test)]
+    pub(crate) fn watches(&self) -> u64 {
+        self.activity.count()
+    }
+
+    /// Parks unless the session is live, was used within `keep`, or is being asked about.
     pub(crate) fn park(&self, now: Stamp, keep: Duration) -> bool {
-        self.activity.park(now.mono, millis(keep), || self.watchers.count() > 0)
+        let mut polling = self.polling.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_asked = polling.as_ref().is_some_and(|polling| polling.in_flight);
+        if is_asked || !self.activity.park(now.mono, millis(keep)) {
+            return false;
+        }
+        // What was said so far is published; only doubts are worth more memory than that.
+        match polling.as_mut() {
+            Some(polling) if !polling.machine.is_plain() => polling.due = NEVER,
+            _ => *polling = None,
+        }
+        true
     }
 
     /// Begins a poll if none is in flight and one is due.
     pub(crate) fn begin_poll(&self, now: Stamp) -> Option<u64> {
-        let mut polling = self.polling();
-        if polling.in_flight || now.mono < polling.next {
-            return None;
-        }
-        polling.in_flight = true;
-        polling.sequence += 1;
-        Some(polling.sequence)
+        self.with_polling(|polling| {
+            let is_over = polling.machine.standing() == Standing::Ended;
+            if is_over || polling.in_flight || now.mono < polling.next {
+                return None;
+            }
+            polling.in_flight = true;
+            polling.sequence += 1;
+            Some(polling.sequence)
+        })
     }
 
     /// Whether the lookup table is to be asked again: once a minute, and before a session that
     /// nobody used for a while lets anybody in.
     pub(crate) fn wants_voucher(&self, now: Stamp) -> bool {
-        let vouched = self.vouched.load(Ordering::Relaxed);
-        self.phase() == Phase::Waking || now.mono.saturating_sub(vouched) >= millis(VOUCHED_FOR)
-    }
-
-    /// Whether the lookup table has not answered since this moment.
-    fn wants_voucher_to_wake(&self, since: Stamp) -> bool {
-        self.vouched.load(Ordering::Relaxed) < since.mono
+        self.phase() == Phase::Waking
+            || self.with_polling(|polling| {
+                polling
+                    .vouched
+                    .is_none_or(|vouched| now.mono.saturating_sub(vouched) >= millis(VOUCHED_FOR))
+            })
     }
 
     /// The lookup table has named the same token at this moment.
     pub(crate) fn vouch(&self, now: Stamp) {
-        self.vouched.store(now.mono, Ordering::Relaxed);
+        self.with_polling(|polling| polling.vouched = Some(now.mono));
     }
 
-    /// Ends poll `sequence`, sent at `sent`; the next is due as long after as `pause` says.
+    /// Ends poll `sequence`, sent at `sent`; the next is due as long after as `pause` says. True if
+    /// the session is given up now, because the service no longer knows it, or makes no sense.
     pub(crate) fn end_poll(
         &self,
         sequence: u64,
@@ -173,28 +195,29 @@ impl Session {
         said: Said,
         others: Others,
         pause: impl FnOnce(Standing) -> Duration,
-    ) {
-        let mut polling = self.polling();
-        polling.in_flight = false;
-        self.change(&mut polling, |machine| {
-            machine.apply(sequence, sent, said, others);
+    ) -> bool {
+        let lost = self.with_polling(|polling| {
+            polling.in_flight = false;
+            polling.machine.apply(sequence, sent, said, others);
+            polling.next = sent.mono.saturating_add(millis(pause(polling.machine.standing())));
+            let vouched = polling.vouched.is_some_and(|vouched| vouched >= sent.mono);
+            if self.phase() == Phase::Waking && !vouched {
+                // Somebody waits, and this poll was not for them, or the lookup table did not
+                // answer.
+                polling.next = polling.next.min(sent.mono.saturating_add(millis(AGAIN)));
+            } else {
+                self.activity.woke();
+            }
+            polling.machine.is_lost()
         });
-        polling.next = sent.mono.saturating_add(millis(pause(polling.machine.standing())));
-        if self.wants_voucher_to_wake(sent) && self.phase() == Phase::Waking {
-            // Somebody waits, and this poll was not for them, or the lookup table did not answer.
-            polling.next = polling.next.min(sent.mono.saturating_add(millis(AGAIN)));
-        } else {
-            self.activity.woke();
-        }
-        drop(polling);
         self.watchers.wake();
+        lost
     }
 
     /// When the poller has to look again: at the next poll, the moment the knowledge grows too
     /// old, or the end of the session's life, whichever comes first; `None` if nothing will happen
     /// by itself. A poll in flight looks again when it ends.
-    pub(crate) fn next_look(&self, now: Stamp) -> Option<u64> {
-        let polling = self.polling();
+    fn next_look(&self, polling: &Polling, now: Stamp) -> Option<u64> {
         if polling.machine.standing() == Standing::Ended || self.phase() == Phase::Parked {
             return None;
         }
@@ -203,46 +226,85 @@ impl Session {
         if polling.in_flight {
             return stale;
         }
-        [Some(polling.next), stale, Some(self.expires.mono)].into_iter().flatten().min()
+        [Some(polling.next), stale, Some(self.expires().mono)].into_iter().flatten().min()
     }
 
-    /// Whether the session was given up because the service no longer knows it, or makes no sense.
-    pub(crate) fn is_lost(&self) -> bool {
-        self.polling().machine.is_lost()
+    /// Sets when the poller looks next; says when, if that is news. For the schedule, under its
+    /// lock.
+    pub(crate) fn plan(&self, now: Stamp) -> Option<u64> {
+        if self.known().0 == Standing::Ended || self.phase() == Phase::Parked {
+            // An entry that is left in the schedule finds nothing to do.
+            return None;
+        }
+        self.with_polling(|polling| {
+            let at = self.next_look(polling, now).unwrap_or(NEVER);
+            let is_news = std::mem::replace(&mut polling.due, at) != at;
+            (is_news && at != NEVER).then_some(at)
+        })
+    }
+
+    /// Whether this is the time that was planned; it is then no longer. For the schedule, under
+    /// its lock.
+    pub(crate) fn is_due(&self, at: u64) -> bool {
+        let mut polling = self.polling.lock().unwrap_or_else(PoisonError::into_inner);
+        match polling.as_mut() {
+            Some(polling) if polling.due == at => {
+                polling.due = NEVER;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Ends the session here; false if it was over already.
     pub(crate) fn end(&self, status: SessionStatus) -> bool {
-        let mut polling = self.polling();
-        let was_over = polling.machine.standing() == Standing::Ended;
-        self.change(&mut polling, |machine| machine.end(status));
-        drop(polling);
+        let ended = self.with_polling(|polling| {
+            let was_over = polling.machine.standing() == Standing::Ended;
+            polling.machine.end(status);
+            !was_over
+        });
         self.watchers.wake();
-        !was_over
+        ended
     }
 
-    fn change(&self, polling: &mut Polling, change: impl FnOnce(&mut Machine)) {
+    /// Changes what is known, and publishes it.
+    fn with_polling<R>(&self, change: impl FnOnce(&mut Polling) -> R) -> R {
+        // Nothing that can panic runs under the lock, so what a poisoned one holds is whole.
+        let mut held = self.polling.lock().unwrap_or_else(PoisonError::into_inner);
+        let polling = held.get_or_insert_with(|| {
+            let (standing, good) = self.known();
+            Box::new(Polling::of(Machine::resume(standing, self.status(), good)))
+        });
         let before = (polling.machine.standing(), polling.machine.status());
-        change(&mut polling.machine);
+        let result = change(polling);
         let (standing, status) = (polling.machine.standing(), polling.machine.status());
         if before != (standing, status) {
-            polling.changed = self.upkeep.clock.now();
+            let after = self.upkeep.clock.now().mono.saturating_sub(self.asked.mono);
+            self.changed.store(u32::try_from(after).unwrap_or(u32::MAX), Ordering::Release);
+            self.status.store(status as u8, Ordering::Release);
             tracing::debug!(%status, ?standing, "session changed");
         }
         let good = polling.machine.good();
-        let allows = standing == Standing::Active;
-        self.published.store(standing as u8, allows, good.mono, good.wall);
+        let mono = good.mono.saturating_sub(self.asked.mono);
+        let wall = good.wall.cast_signed().saturating_sub(self.asked.wall.cast_signed());
+        self.published.store(standing as u8, mono, wall);
+        if standing == Standing::Ended {
+            // Nothing that is in it counts any more.
+            *held = None;
+        }
+        result
     }
 
     /// Whether nothing decided on this session can change any more for `keep`.
     pub(crate) fn is_over_for(&self, now: Stamp, keep: Duration) -> bool {
-        let polling = self.polling();
-        polling.machine.standing() == Standing::Ended && polling.changed.after(keep).is_reached(now)
+        self.known().0 == Standing::Ended
+            && now.mono.saturating_sub(self.changed().mono) >= millis(keep)
     }
+}
 
-    fn polling(&self) -> MutexGuard<'_, Polling> {
-        // Nothing that can panic runs under the lock, so what a poisoned one holds is whole.
-        self.polling.lock().unwrap_or_else(PoisonError::into_inner)
+impl Polling {
+    fn of(machine: Machine) -> Self {
+        Self { machine, sequence: 0, in_flight: false, next: 0, due: NEVER, vouched: None }
     }
 }
 
@@ -256,6 +318,10 @@ impl Watched for Arc<Session> {
     fn watchers(&self) -> &Watchers {
         &self.watchers
     }
+
+    fn left(&self) {
+        self.activity.leave();
+    }
 }
 
 /// Keeps a session live and learns of its changes.
@@ -263,29 +329,42 @@ pub(crate) type SessionWatch = Watch<Arc<Session>>;
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
+    use crate::Credentials;
+    use crate::client::Client;
+    use crate::identity::{UserId, UserToken};
+
+    static CLIENT: LazyLock<Client> = LazyLock::new(|| {
+        let credentials = Credentials::new("APPLICATION", "MXG9EDN581U33XTPLPFT75V2").unwrap();
+        Client::new(credentials.server("http://127.0.0.1:9").unwrap()).unwrap()
+    });
 
     impl Session {
-        /// When it was begun, as far as an hour's lifetime says.
         pub(crate) fn begun(&self) -> Stamp {
-            let hour = millis(Duration::from_secs(3600));
-            Stamp { mono: self.expires.mono - hour, wall: self.expires.wall - hour }
+            self.asked
         }
     }
 
     /// A session of this user, just begun, of an engine that does not poll.
     pub(crate) fn session_of(user: &UserId) -> Arc<Session> {
-        let clock = Clock::new();
-        let upkeep =
-            Upkeep { clock, max_staleness: Duration::from_secs(15), schedule: Schedule::default() };
-        Session::new(
-            Arc::new(upkeep),
-            user.clone(),
-            UserToken::random().unwrap(),
-            Methods::default(),
-            RemoteSession::for_test(),
-            clock.now(),
-            Duration::from_secs(3600),
-        )
+        let clock = Clock::system();
+        let asked = clock.now();
+        let upkeep = Upkeep {
+            clock,
+            max_staleness: Duration::from_secs(15),
+            lifetime: Duration::from_secs(3600),
+            schedule: Schedule::default(),
+        };
+        let remote = CLIENT.restore("TOKEN", "SECRET", "/s/TOKEN", "/l/TOKEN").unwrap();
+        let record = Record::new(user, &UserToken::random().unwrap(), &remote);
+        Session::new(Arc::new(upkeep), record, Methods::default(), asked)
+    }
+
+    /// What the documentation of [`Session`] says of its size.
+    #[test]
+    fn a_parked_session_is_small() {
+        assert!(size_of::<Session>() <= 96, "{}", size_of::<Session>());
     }
 }

@@ -1,6 +1,9 @@
-use std::sync::Arc;
+use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use dashmap::DashMap;
+use hashbrown::HashTable;
 
 use super::session::Session;
 use crate::identity::{SessionKey, UserId};
@@ -10,13 +13,13 @@ use crate::identity::{SessionKey, UserId};
 #[derive(Debug)]
 pub(crate) struct Sessions {
     by_key: DashMap<SessionKey, Arc<Session>>,
-    by_user: DashMap<UserId, Vec<SessionKey>>,
+    by_user: ByUser,
 }
 
 impl Sessions {
     pub(crate) fn new() -> Self {
         // Many shards: two requests then seldom want the same lock.
-        Self { by_key: DashMap::with_shard_amount(1024), by_user: DashMap::new() }
+        Self { by_key: DashMap::with_shard_amount(1024), by_user: ByUser::new() }
     }
 
     pub(crate) fn find(&self, key: &SessionKey) -> Option<Arc<Session>> {
@@ -24,8 +27,7 @@ impl Sessions {
     }
 
     pub(crate) fn of_user(&self, user: &UserId) -> Vec<Arc<Session>> {
-        let keys = self.by_user.get(user).map(|keys| keys.clone()).unwrap_or_default();
-        keys.iter().filter_map(|key| self.find(key)).collect()
+        self.by_user.find(user.as_str())
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Session>> {
@@ -33,26 +35,72 @@ impl Sessions {
     }
 
     pub(crate) fn insert(&self, key: SessionKey, session: Arc<Session>) {
-        let user = session.user.clone();
+        self.by_user.insert(session.clone());
         self.by_key.insert(key, session);
-        self.by_user.entry(user).or_default().push(key);
     }
 
     pub(crate) fn retain(&self, mut keep: impl FnMut(&Arc<Session>) -> bool) {
         let mut swept = Vec::new();
-        self.by_key.retain(|key, session| {
+        self.by_key.retain(|_, session| {
             let keeps = keep(session);
             if !keeps {
-                swept.push((*key, session.user.clone()));
+                swept.push(session.clone());
             }
             keeps
         });
-        for (key, user) in swept {
-            if let Some(mut keys) = self.by_user.get_mut(&user) {
-                keys.retain(|other| *other != key);
-            }
-            self.by_user.remove_if(&user, |_, keys| keys.is_empty());
+        swept.iter().for_each(|session| self.by_user.remove(session));
+    }
+}
+
+/// The sessions of each user: one pointer for each, found by the user's name that is in it.
+struct ByUser {
+    hasher: RandomState,
+    shards: [RwLock<HashTable<Arc<Session>>>; 64],
+}
+
+impl ByUser {
+    fn new() -> Self {
+        Self {
+            hasher: RandomState::new(),
+            shards: std::array::from_fn(|_| RwLock::new(HashTable::new())),
         }
+    }
+
+    fn find(&self, user: &str) -> Vec<Arc<Session>> {
+        let (hash, shard) = self.place(user);
+        let sessions = shard.read().unwrap_or_else(PoisonError::into_inner);
+        sessions.iter_hash(hash).filter(|session| session.user() == user).cloned().collect()
+    }
+
+    fn insert(&self, session: Arc<Session>) {
+        let (hash, shard) = self.place(session.user());
+        let mut sessions = shard.write().unwrap_or_else(PoisonError::into_inner);
+        sessions.insert_unique(hash, session, |session| self.hasher.hash_one(session.user()));
+    }
+
+    fn remove(&self, session: &Arc<Session>) {
+        let (hash, shard) = self.place(session.user());
+        let mut sessions = shard.write().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(entry) = sessions.find_entry(hash, |other| Arc::ptr_eq(other, session)) {
+            entry.remove();
+        }
+    }
+
+    fn place(&self, user: &str) -> (u64, &RwLock<HashTable<Arc<Session>>>) {
+        let hash = self.hasher.hash_one(user);
+        // The table uses the other bits.
+        (hash, &self.shards[hash as usize >> 20 & 63])
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.read().unwrap().len()).sum()
+    }
+}
+
+impl fmt::Debug for ByUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ByUser").finish_non_exhaustive()
     }
 }
 
@@ -71,7 +119,7 @@ mod tests {
             sessions.insert(key, session_of(user));
         }
         assert_eq!((sessions.of_user(&alice).len(), sessions.of_user(&bob).len()), (2, 1));
-        sessions.retain(|session| session.user == bob);
+        sessions.retain(|session| session.user() == bob.as_str());
         assert_eq!((sessions.of_user(&alice).len(), sessions.of_user(&bob).len()), (0, 1));
         assert_eq!((sessions.by_key.len(), sessions.by_user.len()), (1, 1));
     }

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use crate::clock::Clock;
 use crate::protocol::Methods;
 
 /// The longest a session may live here, whatever the service says.
@@ -15,6 +16,7 @@ pub(crate) struct Settings {
     pub(crate) methods: Methods,
     pub(crate) auth_path: String,
     pub(crate) enrolment_page: Option<String>,
+    pub(crate) test_clock: bool,
 }
 
 impl Default for Settings {
@@ -27,11 +29,17 @@ impl Default for Settings {
             methods: Methods::default(),
             auth_path: "/auth".to_owned(),
             enrolment_page: None,
+            test_clock: false,
         }
     }
 }
 
 impl Settings {
+    /// A clock that begins to run now.
+    pub(crate) fn clock(&self) -> Clock {
+        if self.test_clock { Clock::driven() } else { Clock::system() }
+    }
+
     pub(crate) fn session_lifetime(&self) -> Duration {
         self.session_duration.unwrap_or(LONGEST)
     }

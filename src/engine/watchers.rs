@@ -1,14 +1,14 @@
 use std::task::{Context, Poll, Waker};
 
-use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Those who wait for a change: wakers only, no state of their own. Whoever waits registers first
 /// and looks at the state after, so that no change falls between.
+///
+/// Where nobody waits, there is no more than an empty pointer.
 #[derive(Debug, Default)]
 pub(crate) struct Watchers {
-    count: AtomicUsize,
-    slots: Mutex<Slots>,
+    slots: Mutex<Option<Box<Slots>>>,
 }
 
 #[derive(Debug, Default)]
@@ -20,17 +20,18 @@ struct Slots {
 /// Something that can be watched.
 pub(crate) trait Watched {
     fn watchers(&self) -> &Watchers;
+
+    /// A watch is dropped.
+    fn left(&self) {}
 }
 
 impl Watchers {
-    /// How many [`Watch`]es exist.
-    pub(crate) fn count(&self) -> usize {
-        self.count.load(Ordering::SeqCst)
-    }
-
     /// Wakes everyone who waits.
     pub(crate) fn wake(&self) {
-        let woken: Vec<Waker> = self.slots().wakers.iter_mut().filter_map(Option::take).collect();
+        let woken: Vec<Waker> = match self.slots().as_mut() {
+            Some(slots) => slots.wakers.iter_mut().filter_map(Option::take).collect(),
+            None => return,
+        };
         // Outside the lock: waking runs other people's code.
         woken.into_iter().for_each(Waker::wake);
     }
@@ -38,16 +39,16 @@ impl Watchers {
     /// How many wait at this moment.
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
-        self.slots().wakers.iter().flatten().count()
+        self.slots().iter().flat_map(|slots| &slots.wakers).flatten().count()
     }
 
     /// How many places there are, free ones too.
     #[cfg(test)]
     pub(crate) fn places(&self) -> usize {
-        self.slots().wakers.len()
+        self.slots().as_ref().map_or(0, |slots| slots.wakers.len())
     }
 
-    fn slots(&self) -> MutexGuard<'_, Slots> {
+    fn slots(&self) -> MutexGuard<'_, Option<Box<Slots>>> {
         // Nothing that can panic runs under the lock, so what a poisoned one holds is whole.
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -63,7 +64,6 @@ pub(crate) struct Watch<T: Watched> {
 
 impl<T: Watched> Watch<T> {
     pub(crate) fn new(watched: T) -> Self {
-        watched.watchers().count.fetch_add(1, Ordering::SeqCst);
         Self { watched, slot: None }
     }
 
@@ -75,7 +75,8 @@ impl<T: Watched> Watch<T> {
     pub(crate) fn register(&mut self, cx: &Context<'_>) {
         // Cloned before the lock and dropped after it: both run other people's code.
         let waker = cx.waker().clone();
-        let mut slots = self.watched.watchers().slots();
+        let mut held = self.watched.watchers().slots();
+        let slots = held.get_or_insert_default();
         let slot = *self.slot.get_or_insert_with(|| {
             slots.free.pop().unwrap_or_else(|| {
                 slots.wakers.push(None);
@@ -83,7 +84,7 @@ impl<T: Watched> Watch<T> {
             })
         });
         let before = slots.wakers[slot].replace(waker);
-        drop(slots);
+        drop(held);
         drop(before);
     }
 
@@ -104,15 +105,20 @@ impl<T: Watched> Watch<T> {
 
 impl<T: Watched> Drop for Watch<T> {
     fn drop(&mut self) {
-        let watchers = self.watched.watchers();
         if let Some(slot) = self.slot {
-            let mut slots = watchers.slots();
-            let waker = slots.wakers[slot].take();
-            slots.free.push(slot);
-            drop(slots);
+            let mut held = self.watched.watchers().slots();
+            let mut waker = None;
+            if let Some(slots) = held.as_mut() {
+                waker = slots.wakers[slot].take();
+                slots.free.push(slot);
+                if slots.free.len() == slots.wakers.len() {
+                    *held = None;
+                }
+            }
+            drop(held);
             drop(waker);
         }
-        watchers.count.fetch_sub(1, Ordering::SeqCst);
+        self.watched.left();
     }
 }
 

@@ -51,9 +51,14 @@ async fn all_are_woken_and_leave_nothing_behind() {
     for waiter in waiters {
         waiter.await.unwrap();
     }
-    assert_eq!(flag.watchers.count(), 0);
-    // Places are used again.
+    assert_eq!(flag.watchers.places(), 0);
+    // Places are used again while anybody waits.
+    let mut watches: Vec<_> = (0..3).map(|_| Watch::new(flag.clone())).collect();
+    for watch in &mut watches {
+        watch.register(&Context::from_waker(Waker::noop()));
+    }
+    watches.pop();
     let mut again = Watch::new(flag.clone());
     again.register(&Context::from_waker(Waker::noop()));
-    assert_eq!((flag.watchers.waiting(), flag.watchers.places()), (1, 100));
+    assert_eq!((flag.watchers.waiting(), flag.watchers.places()), (3, 3));
 }

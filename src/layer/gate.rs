@@ -86,7 +86,7 @@ impl Gate {
             credentials.session.as_ref().and_then(|named| engine.sessions.find(&named.key()));
         let session = session.filter(|session| match user {
             User::Any => true,
-            User::Named(user) => session.user == *user,
+            User::Named(user) => session.user() == user.as_str(),
         });
         let session = session.or_else(|| self.any_session(user));
         let Some(session) = session else { return self.without_session(credentials, user) };

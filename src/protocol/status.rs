@@ -44,6 +44,12 @@ impl SessionStatus {
         Self::WIRE.into_iter().find(|status| status.as_str() == text).unwrap_or(Self::Unknown)
     }
 
+    /// Reads what was stored as `self as u8`.
+    #[cfg(feature = "layer")]
+    pub(crate) fn from_u8(number: u8) -> Self {
+        Self::WIRE.into_iter().find(|status| *status as u8 == number).unwrap_or(Self::Unknown)
+    }
+
     /// The value as the wire writes it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

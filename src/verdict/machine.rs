@@ -62,6 +62,17 @@ impl Machine {
         }
     }
 
+    /// A session of which no more is known than this.
+    pub(crate) fn resume(standing: Standing, status: SessionStatus, good: Stamp) -> Self {
+        Self { standing, status, ..Self::new(good) }
+    }
+
+    /// Whether [`Machine::resume`] would make the same again.
+    pub(crate) fn is_plain(&self) -> bool {
+        let doubts = [self.walked_away, self.odd_since, self.silent_since, self.refused_since];
+        doubts.iter().all(Option::is_none)
+    }
+
     pub(crate) fn standing(&self) -> Standing {
         self.standing
     }
@@ -123,6 +134,9 @@ impl Machine {
         if flickers {
             self.standing = Standing::Suspended;
             return;
+        }
+        if status != SessionStatus::Walkaway {
+            self.walked_away = None;
         }
         self.status = status;
         self.standing = match status {

@@ -96,8 +96,9 @@ impl Visitor {
         let attempt = borne.attempt.and_then(|named| engine.attempts.find(&named));
         let attempt = attempt.filter(|attempt| attempt.is_for(user.as_ref()));
         let named = borne.session.and_then(|named| engine.sessions.find(&named.key()));
+        let resolved = user.as_ref().map(UserId::as_str);
         let is_theirs =
-            |session: &Arc<Session>| !ac.has_resolver() || user.as_ref() == Some(&session.user);
+            |session: &Arc<Session>| !ac.has_resolver() || resolved == Some(session.user());
         let session = named.clone().filter(is_theirs);
         let asker = Asker::of(&parts.method, &parts.uri, &parts.headers);
         Self { user, attempt, named, session, asker, ac }

@@ -29,6 +29,7 @@ pub(crate) fn builder(emulator: &Emulator) -> Builder {
     Activeconnect::builder(credentials(emulator))
         .token_store(MemoryTokenStore::new())
         .poll_interval(Duration::from_millis(500))
+        .test_clock()
 }
 
 /// Enrols users and gives each a phone.

@@ -1,0 +1,140 @@
+//! The texts of a session, kept small: a process may hold a million, most of them parked.
+
+use std::fmt;
+
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use crate::client::{Client, ClientError, RemoteSession};
+use crate::identity::{UserId, UserToken};
+
+/// As much of a user token's hash as tells two tokens apart.
+const MARK: usize = 16;
+/// Ends a text. No byte of UTF-8 has this value.
+const END: u8 = 0xff;
+/// In place of the session token at the end of a path. No byte of UTF-8 has this value either.
+const TOKEN: u8 = 0xfe;
+
+/// Whose session it is and how the service knows it, in one piece of memory that is zeroised with
+/// the session, for the session's secret is in it.
+///
+/// The user's token itself is not needed again: the lookup table is only asked whether it still
+/// names the same. Of the two URLs the origin is the client's own, and an end that is the session's
+/// own token, as it usually is, is written as one byte.
+pub(crate) struct Record {
+    /// Mark of the user's token; then, each with its end, the user, the session token, its secret,
+    /// and the paths of the status and the logout URL.
+    texts: Zeroizing<Box<[u8]>>,
+}
+
+impl Record {
+    pub(crate) fn new(user: &UserId, token: &UserToken, remote: &RemoteSession) -> Self {
+        let name = remote.token();
+        let [status, logout] = remote.paths().map(|path| match path.strip_suffix(name) {
+            Some(rest) => (rest, &[TOKEN, END][..]),
+            None => (path, &[END][..]),
+        });
+        let ended = &[END][..];
+        let texts = [(user.as_str(), ended), (name, ended), (remote.secret().expose(), ended)];
+        let texts = texts.into_iter().chain([status, logout]);
+        // All at once: text that moves as it grows would leave secrets behind.
+        let length = texts.clone().map(|(text, end)| text.len() + end.len()).sum::<usize>();
+        let mut record = Vec::with_capacity(MARK + length);
+        record.extend_from_slice(&mark(token));
+        for (text, end) in texts {
+            record.extend_from_slice(text.as_bytes());
+            record.extend_from_slice(end);
+        }
+        Self { texts: Zeroizing::new(record.into_boxed_slice()) }
+    }
+
+    pub(crate) fn user(&self) -> &str {
+        self.texts().next().map_or("", text)
+    }
+
+    /// Whether this is the token that the user had when the session was made.
+    pub(crate) fn is_of(&self, token: &UserToken) -> bool {
+        self.texts.starts_with(&mark(token))
+    }
+
+    /// The session for calls to the service.
+    pub(crate) fn remote(&self, client: &Client) -> Result<RemoteSession, ClientError> {
+        let mut texts = self.texts().skip(1);
+        let [token, secret, status, logout] =
+            std::array::from_fn(|_| texts.next().unwrap_or_default());
+        let path = |path: &[u8]| match path.strip_suffix(&[TOKEN]) {
+            Some(rest) => [text(rest), text(token)].concat(),
+            None => text(path).to_owned(),
+        };
+        client.restore(text(token), text(secret), &path(status), &path(logout))
+    }
+
+    fn texts(&self) -> impl Iterator<Item = &[u8]> {
+        self.texts[MARK..].split(|byte| *byte == END)
+    }
+}
+
+/// A text again; it was one when it went in.
+fn text(bytes: &[u8]) -> &str {
+    str::from_utf8(bytes).unwrap_or_default()
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record").field("user", &self.user()).finish_non_exhaustive()
+    }
+}
+
+fn mark(token: &UserToken) -> [u8; MARK] {
+    let hash: [u8; 32] = Sha256::digest(token.as_str()).into();
+    std::array::from_fn(|i| hash[i])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Credentials;
+
+    fn client(server: &str) -> Client {
+        let credentials = Credentials::new("APPLICATION", "MXG9EDN581U33XTPLPFT75V2");
+        Client::new(credentials.unwrap().server(server).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_goes_in_comes_out() {
+        let token = UserToken::random().unwrap();
+        for server in ["https://iam-api.com", "http://127.0.0.1:8099/prefix"] {
+            let client = client(server);
+            for (status, logout) in [
+                ("/authentication/session_status/TOKEN", "/authentication/logout/TOKEN"),
+                ("/s?token=TOKEN", "/l/TOKEN/close"),
+                ("//two/slashes", "/"),
+                ("/TOKENTOKEN", "/%C3%A9?q=%27"),
+            ] {
+                for user in ["alice", "", "Zoë", &"x".repeat(90_000)] {
+                    let user = UserId::from(user);
+                    let remote = client.restore("TOKEN", "SECRET", status, logout).unwrap();
+                    let record = Record::new(&user, &token, &remote);
+                    assert_eq!(record.user(), user.as_str());
+                    assert!(record.is_of(&token));
+                    assert!(!record.is_of(&UserToken::random().unwrap()));
+                    let again = record.remote(&client).unwrap();
+                    assert_eq!((again.token(), again.secret().expose()), ("TOKEN", "SECRET"));
+                    assert_eq!(again.paths(), [status, logout]);
+                    assert_eq!(again.status_url().origin(), remote.status_url().origin());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn it_tells_no_secret() {
+        let client = client("https://iam-api.com");
+        let remote = client.restore("TOKEN", "SECRET", "/s/TOKEN", "/l/TOKEN").unwrap();
+        let user_token = UserToken::random().unwrap();
+        let record = Record::new(&"alice".into(), &user_token, &remote);
+        let shown = format!("{record:?}");
+        assert!(shown.contains("alice"));
+        assert!(!shown.contains("SECRET") && !shown.contains("TOKEN"));
+    }
+}
