@@ -63,8 +63,15 @@ pub(super) struct Answer {
 /// Sends signed calls to one service, and knows how far its clock is ahead of ours.
 #[derive(Clone, Debug)]
 pub(super) struct Http {
-    client: reqwest::Client,
+    wire: Wire,
     clock_offset: Arc<AtomicI64>,
+}
+
+#[derive(Clone, Debug)]
+enum Wire {
+    Sockets(reqwest::Client),
+    #[cfg(test)]
+    Script(super::script::Script),
 }
 
 impl Http {
@@ -86,7 +93,13 @@ impl Http {
             .map_err(|error| {
                 ClientError::new(ClientErrorKind::Invalid).because(error.without_url())
             })?;
-        Ok(Self { client, clock_offset: Arc::default() })
+        Ok(Self { wire: Wire::Sockets(client), clock_offset: Arc::default() })
+    }
+
+    /// Calls that go to a test.
+    #[cfg(test)]
+    pub(super) fn scripted(script: super::script::Script) -> Self {
+        Self { wire: Wire::Script(script), clock_offset: Arc::default() }
     }
 
     /// Signs and sends. The URL that is signed is the one that is sent. A refused signature is
@@ -106,7 +119,17 @@ impl Http {
     }
 
     async fn send(&self, call: &Call<'_>) -> Result<Answer, ClientError> {
-        let mut request = self.client.request(call.method.clone(), call.url.clone());
+        let client = match &self.wire {
+            Wire::Sockets(client) => client,
+            #[cfg(test)]
+            Wire::Script(script) => {
+                let path = &call.url[url::Position::BeforePath..];
+                let (status, retry_after, body) = script.call(path).await?;
+                let status = StatusCode::from_u16(status).unwrap();
+                return Ok(Answer { status, retry_after, clock_off: None, body: body.into() });
+            }
+        };
+        let mut request = client.request(call.method.clone(), call.url.clone());
         for (name, value) in self.headers(call)? {
             request = request.header(name, value);
         }

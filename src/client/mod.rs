@@ -4,6 +4,8 @@ mod clock_offset;
 mod credentials;
 mod error;
 mod http;
+#[cfg(test)]
+pub(crate) mod script;
 mod session;
 
 use std::time::Duration;
@@ -88,6 +90,13 @@ impl Client {
     pub fn new(credentials: Credentials) -> Result<Self, ClientError> {
         let server = credentials.server_url();
         Ok(Self { http: Http::new(&server)?, credentials, server })
+    }
+
+    /// A client whose calls go to a test.
+    #[cfg(all(test, feature = "layer"))]
+    pub(crate) fn scripted(credentials: Credentials, script: script::Script) -> Self {
+        let server = credentials.server_url();
+        Self { http: Http::scripted(script), credentials, server }
     }
 
     /// Makes users at the service under these tokens.

@@ -6,7 +6,10 @@ use tokio::runtime::Handle;
 
 use super::settings::Settings;
 use super::{Activeconnect, Engine};
+#[cfg(test)]
+use crate::client::script::Script;
 use crate::client::{Client, ClientError, Credentials};
+use crate::clock::Clock;
 use crate::protocol::Methods;
 use crate::store::{DynTokenStore, TokenStore};
 
@@ -22,11 +25,27 @@ pub struct Builder {
     credentials: Credentials,
     store: Option<DynTokenStore>,
     settings: Settings,
+    #[cfg(test)]
+    script: Option<Script>,
 }
 
 impl Builder {
     pub(super) fn new(credentials: Credentials) -> Self {
-        Self { credentials, store: None, settings: Settings::default() }
+        Self {
+            credentials,
+            store: None,
+            settings: Settings::default(),
+            #[cfg(test)]
+            script: None,
+        }
+    }
+
+    /// Has a test hear and answer the calls, by its own clock.
+    #[cfg(test)]
+    pub(crate) fn script(mut self, script: Script, clock: Clock) -> Self {
+        self.script = Some(script);
+        self.settings.clock = Some(clock);
+        self
     }
 
     /// The lookup table. Required.
@@ -85,7 +104,7 @@ impl Builder {
     /// For tests: the engine's clocks, the wall clock too, go with tokio's, so that
     /// `tokio::time::pause` and `advance` drive it. In production the clocks are the machine's.
     pub fn test_clock(mut self) -> Self {
-        self.settings.test_clock = true;
+        self.settings.clock = Some(Clock::driven());
         self
     }
 
@@ -98,6 +117,11 @@ impl Builder {
         self.settings.check()?;
         let store = self.store.ok_or(BuildError::NoTokenStore)?;
         let runtime = Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
+        #[cfg(test)]
+        if let Some(script) = self.script {
+            let client = Client::scripted(self.credentials, script);
+            return Ok(Activeconnect::start(Engine::new(client, store, self.settings, runtime)));
+        }
         let client =
             Client::new(self.credentials).map_err(|error| BuildError::Client(Arc::new(error)))?;
         Ok(Activeconnect::start(Engine::new(client, store, self.settings, runtime)))

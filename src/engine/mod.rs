@@ -6,9 +6,10 @@ mod attempts;
 mod builder;
 mod enrolment;
 #[cfg(test)]
-mod model_tests;
+pub(crate) mod model_tests;
 mod origin;
 mod outcome;
+mod plan;
 mod poller;
 mod published;
 mod record;
@@ -17,6 +18,8 @@ mod session;
 mod sessions;
 mod settings;
 mod tasks;
+#[cfg(test)]
+pub(crate) mod unrest;
 mod watchers;
 #[cfg(test)]
 mod watchers_tests;
@@ -36,7 +39,7 @@ use self::session::Upkeep;
 use self::sessions::Sessions;
 use self::tasks::Tasks;
 use crate::client::{Client, ClientErrorKind, Credentials};
-use crate::clock::Stamp;
+use crate::clock::{Clock, Stamp};
 use crate::identity::{SessionCredential, UserId};
 use crate::protocol::SessionStatus;
 use crate::store::DynTokenStore;
@@ -256,7 +259,7 @@ impl Drop for CancelOnDrop<'_> {
 impl Engine {
     fn new(client: Client, store: DynTokenStore, settings: Settings, runtime: Handle) -> Self {
         let upkeep = Upkeep {
-            clock: settings.clock(),
+            clock: settings.clock.clone().unwrap_or_else(Clock::system),
             max_staleness: settings.max_staleness,
             lifetime: settings.session_lifetime(),
             schedule: Schedule::default(),
@@ -280,6 +283,12 @@ impl Engine {
         for session in self.sessions.all() {
             session.end(SessionStatus::Closed);
         }
+    }
+
+    /// How many watches there are of sessions that somebody holds a credential of.
+    #[cfg(test)]
+    pub(crate) fn watches(&self) -> u64 {
+        self.sessions.all().iter().map(|session| session.watches()).sum()
     }
 
     pub(crate) fn now(&self) -> Stamp {

@@ -27,33 +27,48 @@ enum Step {
     End,
 }
 
+/// What a poll said.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Reply {
+pub(crate) enum Reply {
     Status(SessionStatus),
     Odd,
     Refused,
     Nothing,
 }
 
+/// A poll that was answered, or was not.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Polled {
+    pub(crate) sequence: u64,
+    pub(crate) sent: Stamp,
+    pub(crate) said: Reply,
+    /// When a call to the service that was answered well was sent last.
+    pub(crate) others_answered: Option<Stamp>,
+    /// Whether that was lately.
+    pub(crate) others_lately: bool,
+}
+
 /// What happened, in the order it became known.
-#[derive(Debug, Default)]
-struct History {
-    replies: Vec<(u64, Stamp, Reply, bool)>,
-    ended_here: bool,
+#[derive(Clone, Debug, Default)]
+pub(crate) struct History {
+    pub(crate) polls: Vec<Polled>,
+    pub(crate) ended_here: bool,
 }
 
 impl History {
     /// What a reader of the design would say, from the beginning.
-    fn verdict(&self, begun: Stamp, now: Stamp) -> Verdict {
+    pub(crate) fn verdict(&self, begun: Stamp, lifetime: u64, now: Stamp) -> Verdict {
         let mut newest = 0;
         let (mut good, mut status) = (begun, SessionStatus::Pending);
         let (mut odd_since, mut silent_since, mut refused) = (None, None, None::<Stamp>);
         let (mut away, mut suspended, mut over) = (None::<Stamp>, false, false);
-        for (sequence, sent, said, others) in &self.replies {
+        for Polled { sequence, sent, said, others_answered, others_lately } in &self.polls {
             if *sequence < newest || over {
                 continue;
             }
             newest = *sequence;
+            let answered_since =
+                |first: Stamp| others_answered.is_some_and(|at| at.mono >= first.mono);
             let far = |status| match status {
                 SessionStatus::Pending => 0,
                 SessionStatus::Identifying => 1,
@@ -77,12 +92,12 @@ impl History {
                     let since = *odd_since.get_or_insert(*sent);
                     over = age(since, *sent) >= 300_000;
                 }
-                Reply::Refused if *others && refused.is_some() => over = true,
+                Reply::Refused if refused.is_some_and(answered_since) => over = true,
                 Reply::Refused | Reply::Nothing => {
                     if *said == Reply::Refused {
                         refused = refused.or(Some(*sent));
                     }
-                    if *others {
+                    if *others_lately {
                         let since = *silent_since.get_or_insert(*sent);
                         over = age(since, *sent) >= 300_000;
                     } else {
@@ -91,7 +106,7 @@ impl History {
                 }
             }
         }
-        if over || self.ended_here || age(begun, now) >= LIFETIME {
+        if over || self.ended_here || age(begun, now) >= lifetime {
             Verdict::Ended
         } else if odd_since.is_some() || age(good, now) >= STALE {
             Verdict::Unavailable
@@ -141,7 +156,8 @@ fn reply(session: &Arc<Session>, sequence: u64, sent: Stamp, said: Reply, others
     // Others were answered just now, or never.
     let answered = others.then_some(Stamp { mono: u64::MAX, wall: u64::MAX });
     let others = Others { answered, lately: others };
-    session.end_poll(sequence, sent, said, others, |_| Duration::ZERO);
+    session.learn(sequence, sent, said, others);
+    session.end_poll(sent, |_| Duration::ZERO);
 }
 
 proptest! {
@@ -166,7 +182,16 @@ proptest! {
                 }
                 Step::Reply { which, said, others } if !on_their_way.is_empty() => {
                     let (sequence, sent) = on_their_way.remove(which % on_their_way.len());
-                    history.replies.push((sequence, sent, said, others));
+                    // Others were answered just now, or never.
+                    let others_answered = others.then_some(Stamp { mono: u64::MAX, wall: u64::MAX });
+                    let others_lately = others;
+                    history.polls.push(Polled {
+                        sequence,
+                        sent,
+                        said,
+                        others_answered,
+                        others_lately,
+                    });
                     reply(&session, sequence, sent, said, others);
                 }
                 Step::Reply { .. } => {}
@@ -175,7 +200,7 @@ proptest! {
                     session.end(SessionStatus::Closed);
                 }
             }
-            let (said, expected) = (session.verdict_at(now), history.verdict(begun, now));
+            let (said, expected) = (session.verdict_at(now), history.verdict(begun, LIFETIME, now));
             prop_assert_eq!(said, expected, "at {:?} after {:?}", now, history);
             // An end that was stated, or made here, is for ever. (One by age is as old as the
             // clocks say, and they can be set back.)
@@ -186,6 +211,6 @@ proptest! {
 }
 
 /// 2,000 traces; as many as `TRACES` says in a long run.
-fn cases() -> u32 {
+pub(crate) fn cases() -> u32 {
     std::env::var("TRACES").ok().and_then(|traces| traces.parse().ok()).unwrap_or(2_000)
 }

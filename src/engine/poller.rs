@@ -1,19 +1,19 @@
 //! Keeps what is known of sessions fresh: one task that looks at each session when it is due and
 //! spawns a poll if one is wanted.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Engine;
 use super::activity::Phase;
 use super::session::Session;
 use super::watchers::Watched as _;
+use super::{Engine, plan};
+use crate::client::ClientError;
 use crate::clock::Stamp;
-use crate::protocol::SessionStatus;
-use crate::verdict::{Said, Standing, Verdict};
+use crate::protocol::{Reading, SessionStatus};
+use crate::verdict::{Said, Verdict};
 
-/// How often a login that waits for the phone is looked at.
-const PENDING: Duration = Duration::from_secs(1);
 /// How long after its last use a session is still polled.
 const KEEP: Duration = Duration::from_secs(60);
 /// How long the token store may take, as long as a poll.
@@ -40,9 +40,10 @@ pub(super) async fn run(engine: Arc<Engine>) {
             }
         };
         tokio::select! {
-            () = wait => {}
-            () = engine.upkeep.schedule.earlier() => {}
+            biased;
             _ = sweep.tick() => sweep_out(&engine),
+            () = engine.upkeep.schedule.earlier() => {}
+            () = wait => {}
         }
     }
 }
@@ -63,10 +64,9 @@ fn look(engine: &Arc<Engine>, session: &Arc<Session>, now: Stamp) {
         return;
     }
     if let Some(sequence) = session.begin_poll(now) {
-        let (engine_, session_) = (engine.clone(), session.clone());
-        let flight =
-            Flight { engine: engine_, session: session_, sequence, sent: now, said: Said::Nothing };
-        engine.tasks.spawn(flight.fly());
+        let (engine, session) = (engine.clone(), session.clone());
+        let flight = Flight { engine, session, sequence, sent: now, landed: false };
+        flight.engine.clone().tasks.spawn(flight.fly());
     }
     engine.upkeep.schedule.reset(session, now);
 }
@@ -101,17 +101,32 @@ struct Flight {
     session: Arc<Session>,
     sequence: u64,
     sent: Stamp,
-    said: Said,
+    landed: bool,
 }
 
 impl Flight {
     async fn fly(mut self) {
-        let Ok(_permit) = self.engine.polls.acquire().await else { return };
-        self.sent = self.engine.now();
-        let client = &self.engine.client;
-        let poll = async { client.status(&self.session.record.remote(client)?).await };
-        let (status, ()) = tokio::join!(poll, vouch(&self.engine, &self.session, self.sent));
-        self.said = match status {
+        let (engine, session) = (self.engine.clone(), self.session.clone());
+        let Ok(_permit) = engine.polls.acquire().await else { return };
+        self.sent = engine.now();
+        let poll = async { engine.client.status(&session.record.remote(&engine.client)?).await };
+        let vouch = vouch(&engine, &session, self.sent);
+        let (mut poll, mut vouch) = (pin!(poll), pin!(vouch));
+        let status = tokio::select! {
+            biased;
+            // What the service says takes effect at once, however long the lookup table takes.
+            status = &mut poll => {
+                self.land(status);
+                vouch.await;
+                return;
+            }
+            () = &mut vouch => poll.await,
+        };
+        self.land(status);
+    }
+
+    fn land(&mut self, status: Result<Reading, ClientError>) {
+        let said = match status {
             Ok(reading) => {
                 self.engine.origin.answered(self.sent);
                 Said::Answer(reading)
@@ -122,24 +137,28 @@ impl Flight {
                 if error.refuses_session() { Said::Refused } else { Said::Nothing }
             }
         };
+        self.learn(said);
+    }
+
+    fn learn(&mut self, said: Said) {
+        self.landed = true;
+        let others = self.engine.origin.others(self.engine.now());
+        if self.session.learn(self.sequence, self.sent, said, others) {
+            tracing::warn!("the service no longer knows a session, or makes no sense about it");
+            self.engine.end_remotely(&self.session);
+        }
     }
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        let interval = self.engine.settings.poll_interval;
-        let others = self.engine.origin.others(self.engine.now());
-        let (sequence, sent, said) = (self.sequence, self.sent, self.said);
-        let pause = |standing| match standing {
-            Standing::Pending => PENDING,
-            _ => shortened(interval),
-        };
-        let lost = self.session.end_poll(sequence, sent, said, others, pause);
-        self.engine.upkeep.schedule.reset(&self.session, self.engine.now());
-        if lost {
-            tracing::warn!("the service no longer knows a session, or makes no sense about it");
-            self.engine.end_remotely(&self.session);
+        if !self.landed {
+            self.learn(Said::Nothing);
         }
+        let interval = self.engine.settings.poll_interval;
+        let pause = |standing| plan::pause(standing, interval, plan::chance());
+        self.session.end_poll(self.sent, pause);
+        self.engine.upkeep.schedule.reset(&self.session, self.engine.now());
     }
 }
 
@@ -173,11 +192,4 @@ fn probe(engine: &Arc<Engine>, since: Stamp) {
             }
         });
     }
-}
-
-/// Between 0.8 and 1.0 of the interval: many sessions begun together drift apart, and none is
-/// polled later than promised.
-fn shortened(interval: Duration) -> Duration {
-    let random = getrandom::u32().map_or(0.0, |number| f64::from(number) / f64::from(u32::MAX));
-    interval.mul_f64(1.0 - 0.2 * random)
 }

@@ -186,19 +186,21 @@ impl Session {
         self.with_polling(|polling| polling.vouched = Some(now.mono));
     }
 
-    /// Ends poll `sequence`, sent at `sent`; the next is due as long after as `pause` says. True if
-    /// the session is given up now, because the service no longer knows it, or makes no sense.
-    pub(crate) fn end_poll(
-        &self,
-        sequence: u64,
-        sent: Stamp,
-        said: Said,
-        others: Others,
-        pause: impl FnOnce(Standing) -> Duration,
-    ) -> bool {
+    /// Applies what poll `sequence`, sent at `sent`, said. True if the session is given up now,
+    /// because the service no longer knows it, or makes no sense.
+    pub(crate) fn learn(&self, sequence: u64, sent: Stamp, said: Said, others: Others) -> bool {
         let lost = self.with_polling(|polling| {
-            polling.in_flight = false;
             polling.machine.apply(sequence, sent, said, others);
+            polling.machine.is_lost()
+        });
+        self.watchers.wake();
+        lost
+    }
+
+    /// Ends the poll that was sent at `sent`; the next is due as long after as `pause` says.
+    pub(crate) fn end_poll(&self, sent: Stamp, pause: impl FnOnce(Standing) -> Duration) {
+        self.with_polling(|polling| {
+            polling.in_flight = false;
             polling.next = sent.mono.saturating_add(millis(pause(polling.machine.standing())));
             let vouched = polling.vouched.is_some_and(|vouched| vouched >= sent.mono);
             if self.phase() == Phase::Waking && !vouched {
@@ -208,10 +210,8 @@ impl Session {
             } else {
                 self.activity.woke();
             }
-            polling.machine.is_lost()
         });
         self.watchers.wake();
-        lost
     }
 
     /// When the poller has to look again: at the next poll, the moment the knowledge grows too

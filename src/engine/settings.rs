@@ -16,7 +16,8 @@ pub(crate) struct Settings {
     pub(crate) methods: Methods,
     pub(crate) auth_path: String,
     pub(crate) enrolment_page: Option<String>,
-    pub(crate) test_clock: bool,
+    /// Another clock than the machine's.
+    pub(crate) clock: Option<Clock>,
 }
 
 impl Default for Settings {
@@ -29,17 +30,12 @@ impl Default for Settings {
             methods: Methods::default(),
             auth_path: "/auth".to_owned(),
             enrolment_page: None,
-            test_clock: false,
+            clock: None,
         }
     }
 }
 
 impl Settings {
-    /// A clock that begins to run now.
-    pub(crate) fn clock(&self) -> Clock {
-        if self.test_clock { Clock::driven() } else { Clock::system() }
-    }
-
     pub(crate) fn session_lifetime(&self) -> Duration {
         self.session_duration.unwrap_or(LONGEST)
     }

@@ -31,6 +31,8 @@ impl Tasks {
                 tracing::error!(%error, "a task of the engine failed");
             }
         }
+        #[cfg(test)]
+        let task = super::unrest::unrest(task);
         tasks.spawn_on(task, &self.runtime);
     }
 

@@ -8,6 +8,8 @@ mod denial;
 mod framing;
 mod future;
 mod gate;
+#[cfg(test)]
+mod model_tests;
 mod reaction;
 mod service;
 

@@ -1,0 +1,39 @@
+//! Schedules for what loom can't see: tasks that yield at random wherever they could have waited,
+//! so that those which are ready at one moment run in another order each time.
+
+use std::cell::Cell;
+use std::pin::pin;
+use std::task::Poll;
+
+thread_local! {
+    /// State of the generator (xorshift); zero while nothing yields.
+    static STATE: Cell<u64> = const { Cell::new(0) };
+}
+
+/// From now on, tasks of this thread yield as this seed says; not at all if it is zero.
+pub(crate) fn stir(seed: u64) {
+    STATE.set(seed);
+}
+
+/// The next random number; zero while nothing yields.
+pub(crate) fn next() -> u64 {
+    let mut state = STATE.get();
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    STATE.set(state);
+    state
+}
+
+/// Runs `task`, and yields each time before it goes on, as often as chance has it.
+pub(crate) async fn unrest<T>(task: impl Future<Output = T>) -> T {
+    let mut task = pin!(task);
+    std::future::poll_fn(|cx| {
+        if next() & 7 > 4 {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        task.as_mut().poll(cx)
+    })
+    .await
+}

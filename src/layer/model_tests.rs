@@ -1,0 +1,700 @@
+//! The whole engine, the layer in front of it, against a model: random traces of logins, requests,
+//! streams, callers that go away, polls answered late, oddly or never, clock jumps, logouts, walks
+//! away, restarts. Time is paused, the service is played here, and what is ready at one moment runs
+//! in another order in each trace.
+//!
+//! The model is `History` (`engine/model_tests.rs`), which knows neither `verdict` nor the state
+//! machine. What happens in one and the same millisecond may be seen in either order.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body::{Body, Frame};
+use proptest::prelude::*;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinHandle;
+use tokio::time::{Sleep, sleep};
+use tower_layer::Layer as _;
+use tower_service::Service;
+
+use crate::client::script::{Heard, Script};
+use crate::clock::{Clock, Stamp};
+use crate::engine::model_tests::{History, Polled, Reply};
+use crate::engine::unrest::{stir, unrest};
+use crate::identity::{SessionCredential, UserId, UserToken};
+use crate::protocol::SessionStatus;
+use crate::verdict::Verdict;
+use crate::{Activeconnect, Credentials, MemoryTokenStore, TokenStore};
+
+const USERS: [&str; 3] = ["alice", "bob", "carol"];
+const LIFETIME: u64 = 200_000;
+const INTERVAL: u64 = 5_000;
+const POLL: u64 = 3_000;
+const KEEP: u64 = 60_000;
+const WAKE: u64 = 3_500;
+const HOLD: u64 = 30_000;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Pass(u64),
+    WallJumps(i64),
+    LogIn(usize),
+    /// Somebody acts on the newest, second newest … remote session.
+    Remote(usize, SessionStatus),
+    /// A request whose handler takes so long.
+    Request(usize, u64),
+    /// A request whose answer is a stream without end.
+    Stream(usize),
+    /// One of those that wait or stream goes away.
+    Leave(usize),
+    LogOut(usize),
+    EndAll(usize),
+    Restart,
+}
+
+/// How a call is answered.
+#[derive(Clone, Copy, Debug)]
+enum How {
+    Well,
+    Odd,
+    Refused,
+    Unwell,
+    Reset,
+    Never,
+}
+
+#[derive(Clone, Debug)]
+struct Trace {
+    steps: Vec<Step>,
+    answers: Vec<(How, u64)>,
+    unrest: u64,
+}
+
+fn trace() -> impl Strategy<Value = Trace> {
+    let act = prop_oneof![
+        8 => Just(SessionStatus::Active),
+        2 => Just(SessionStatus::Walkaway),
+        1 => prop::sample::select(&SessionStatus::WIRE[..]),
+    ];
+    let pass = prop_oneof![
+        10 => 0..3_000_u64,
+        3 => 0..20_000_u64,
+        1 => 55_000..75_000_u64,
+        1 => 0..320_000_u64,
+    ];
+    let step = prop_oneof![
+        12 => pass.prop_map(Step::Pass),
+        1 => (-40_000..40_000_i64).prop_map(Step::WallJumps),
+        5 => (0..USERS.len()).prop_map(Step::LogIn),
+        8 => (0..4_usize, act).prop_map(|(which, status)| Step::Remote(which, status)),
+        10 => (0..8_usize, prop_oneof![3 => Just(0), 1 => 1..8_000_u64])
+            .prop_map(|(which, takes)| Step::Request(which, takes)),
+        5 => (0..8_usize).prop_map(Step::Stream),
+        4 => any::<usize>().prop_map(Step::Leave),
+        1 => (0..8_usize).prop_map(Step::LogOut),
+        1 => prop::bool::weighted(0.3).prop_flat_map(|all| (0..USERS.len()).prop_map(move |user| {
+            if all { Step::EndAll(user) } else { Step::LogIn(user) }
+        })),
+        1 => prop::bool::weighted(0.2).prop_map(|all| {
+            if all { Step::Restart } else { Step::Pass(1) }
+        }),
+    ];
+    let how = prop_oneof![
+        14 => Just(How::Well),
+        1 => Just(How::Odd),
+        1 => Just(How::Refused),
+        2 => Just(How::Unwell),
+        1 => Just(How::Reset),
+        1 => Just(How::Never),
+    ];
+    let late = prop_oneof![6 => 0..200_u64, 1 => 0..4_000_u64];
+    let answers = prop::collection::vec((how, late), 30);
+    (prop::collection::vec(step, 50), answers, 1..u64::MAX)
+        .prop_map(|(steps, answers, unrest)| Trace { steps, answers, unrest })
+}
+
+/// A session at the service, and all that was said of it.
+#[derive(Debug)]
+struct Remote {
+    user: String,
+    status: SessionStatus,
+    asked: Stamp,
+    /// When the engine's polls were sent; whether one is on its way; what came of them and when.
+    sends: Vec<u64>,
+    in_flight: bool,
+    polls: Vec<(u64, Polled)>,
+    ended_here: Option<u64>,
+    seen_ended: bool,
+    /// When somebody came to the session, and how many hold it open now.
+    used: u64,
+    open: usize,
+}
+
+impl Remote {
+    /// What the model says at this moment, before and after what happens in the same millisecond.
+    fn verdicts(&self, now: Stamp) -> [Verdict; 2] {
+        [false, true].map(|with| {
+            let known = |at: u64| at < now.mono || (with && at == now.mono);
+            let polls = self.polls.iter().filter(|(at, _)| known(*at));
+            let history = History {
+                polls: polls.map(|(_, poll)| *poll).collect(),
+                ended_here: self.ended_here.is_some_and(known),
+            };
+            history.verdict(self.asked, LIFETIME, now)
+        })
+    }
+}
+
+/// What is true, kept by the service that is played and by those who use the engine.
+#[derive(Debug)]
+struct World {
+    clock: Clock,
+    remotes: Vec<Remote>,
+    answers: Vec<(How, u64)>,
+    next_answer: usize,
+    others_answered: Option<Stamp>,
+    /// Milliseconds at which something happens already: one thing at a time.
+    taken: Vec<u64>,
+}
+
+type Shared = Arc<Mutex<World>>;
+
+fn lock(world: &Shared) -> MutexGuard<'_, World> {
+    world.lock().unwrap()
+}
+
+impl World {
+    fn now(&self) -> Stamp {
+        self.clock.now()
+    }
+
+    fn how(&mut self) -> (How, u64) {
+        self.next_answer += 1;
+        self.answers[self.next_answer % self.answers.len()]
+    }
+
+    /// Takes a later millisecond that is nobody's yet.
+    fn moment(&mut self, after: u64) -> u64 {
+        let mut at = self.now().mono + after.max(1);
+        while self.taken.contains(&at) {
+            at += 1;
+        }
+        self.taken.push(at);
+        at
+    }
+}
+
+async fn until(world: &Shared, at: u64) {
+    let instant = lock(world).clock.instant(at);
+    tokio::time::sleep_until(instant).await;
+}
+
+/// The service: hears calls until the engine is gone.
+async fn serve(world: Shared, mut heard: UnboundedReceiver<Heard>) {
+    while let Some(call) = heard.recv().await {
+        let world = world.clone();
+        if call.path.starts_with("/authentication/authenticate_user") {
+            tokio::spawn(authenticate(world, call));
+        } else if let Some(name) = call.path.strip_prefix("/s/") {
+            let which = name.parse().unwrap();
+            tokio::spawn(poll(world, which, call));
+        } else {
+            tokio::spawn(other(world, call));
+        }
+    }
+}
+
+async fn authenticate(world: Shared, call: Heard) {
+    let (body, how, at) = {
+        let mut world = lock(&world);
+        let asked = world.now();
+        let (how, late) = world.how();
+        let which = world.remotes.len();
+        let user = call.path.rsplit('/').next().unwrap().to_owned();
+        let ringing = |remote: &&Remote| remote.user == user && !remote.status.is_terminal();
+        let ringing = world.remotes.iter().filter(ringing);
+        assert!(
+            ringing.filter(|remote| remote.status == SessionStatus::Pending).count() <= 1,
+            "two requests wait on one phone"
+        );
+        world.remotes.push(Remote {
+            user,
+            status: SessionStatus::Pending,
+            asked,
+            sends: Vec::new(),
+            in_flight: false,
+            polls: Vec::new(),
+            ended_here: None,
+            seen_ended: false,
+            used: asked.mono,
+            open: 0,
+        });
+        let body = format!(
+            r#"{{"authentication_status":{{"authenticated":true,"session_status":"pending",
+            "status_url":"http://127.0.0.1:9/s/{which}","logout_url":"http://127.0.0.1:9/l/{which}",
+            "session_token":"S{which}","session_secret":"SECRET"}}}}"#
+        );
+        (body, how, world.moment(late))
+    };
+    until(&world, at).await;
+    match how {
+        How::Well | How::Odd | How::Refused => call.answer(202, body),
+        How::Unwell | How::Never | How::Reset => call.reset(),
+    };
+}
+
+async fn poll(world: Shared, which: usize, mut call: Heard) {
+    let (sent, how, at, deadline) = {
+        let mut world = lock(&world);
+        let sent = world.now();
+        let (how, late) = world.how();
+        let deadline = sent.mono + POLL;
+        let at = if matches!(how, How::Never) { u64::MAX } else { world.moment(late) };
+        world.taken.push(deadline);
+        let remote = &mut world.remotes[which];
+        assert!(!remote.in_flight, "two polls of one session at once");
+        remote.in_flight = true;
+        remote.sends.push(sent.mono);
+        (sent, how, at, deadline)
+    };
+    if at > deadline {
+        call.given_up().await;
+    } else {
+        tokio::select! {
+            () = until(&world, at) => {}
+            () = call.given_up() => {}
+        }
+    }
+    let mut world = lock(&world);
+    let now = world.now();
+    let status = world.remotes[which].status;
+    let text = status.as_str();
+    let (said, delivered) = if now.mono < at {
+        (Reply::Nothing, false)
+    } else {
+        match how {
+            How::Well => {
+                let body = format!(r#"{{"authentication_status":{{"session_status":"{text}"}}}}"#);
+                (Reply::Status(status), call.answer(200, body))
+            }
+            How::Odd => (Reply::Odd, call.answer(200, r#"{"session_status":"dancing"}"#)),
+            How::Refused => (Reply::Refused, call.answer(404, r#"{"status":false}"#)),
+            How::Unwell => (Reply::Nothing, call.answer(503, "<html>")),
+            How::Reset | How::Never => (Reply::Nothing, call.reset()),
+        }
+    };
+    if delivered && matches!(said, Reply::Status(_) | Reply::Odd) {
+        world.others_answered = Some(sent);
+    }
+    let others_answered = world.others_answered;
+    let age =
+        |then: Stamp| now.mono.saturating_sub(then.mono).max(now.wall.saturating_sub(then.wall));
+    let others_lately = others_answered.is_some_and(|at| age(at) < 2 * INTERVAL + 6_000);
+    let remote = &mut world.remotes[which];
+    remote.in_flight = false;
+    let sequence = remote.sends.len() as u64;
+    let polled = Polled { sequence, sent, said, others_answered, others_lately };
+    remote.polls.push((now.mono, polled));
+}
+
+/// Logouts, and the calls that ask whether the service answers at all.
+async fn other(world: Shared, mut call: Heard) {
+    let (sent, how, at) = {
+        let mut world = lock(&world);
+        let (how, late) = world.how();
+        (world.now(), how, world.moment(late))
+    };
+    tokio::select! {
+        () = until(&world, at) => {}
+        () = call.given_up() => {}
+    }
+    let mut world = lock(&world);
+    let which = call.path.strip_prefix("/l/").map(|name| name.parse::<usize>().unwrap());
+    match how {
+        How::Well | How::Odd | How::Refused => {
+            if let Some(which) = which {
+                let status = &mut world.remotes[which].status;
+                if !status.is_terminal() {
+                    *status = SessionStatus::Closed;
+                }
+            }
+            if call.answer(200, r#"{"status":true,"users":{}}"#) && which.is_none() {
+                world.others_answered = Some(sent);
+            }
+        }
+        How::Unwell | How::Reset | How::Never => drop(call.reset()),
+    }
+}
+
+/// The application: an answer after a while, or a stream without end.
+#[derive(Clone)]
+struct App;
+
+impl Service<Request<()>> for App {
+    type Response = Response<Ticks>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<()>) -> Self::Future {
+        let takes = request.uri().path()[1..].parse().ok();
+        Box::pin(async move {
+            if let Some(takes) = takes {
+                sleep(Duration::from_millis(takes)).await;
+            }
+            let next = takes.is_none().then(|| Box::pin(sleep(Duration::ZERO)));
+            Ok(Response::new(Ticks { next }))
+        })
+    }
+}
+
+/// A frame each quarter of a second, or no frame at all.
+struct Ticks {
+    next: Option<Pin<Box<Sleep>>>,
+}
+
+impl Body for Ticks {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let Some(next) = &mut self.next else { return Poll::Ready(None) };
+        std::task::ready!(next.as_mut().poll(cx));
+        *next = Box::pin(sleep(Duration::from_millis(250)));
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"tick")))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.next.is_none()
+    }
+}
+
+/// What somebody holds: a credential and the remote session that it stands for.
+#[derive(Clone)]
+struct Held {
+    credential: SessionCredential,
+    which: usize,
+    /// The engine that gave it is gone.
+    orphaned: bool,
+}
+
+fn verdicts(world: &Shared, which: usize) -> [Verdict; 2] {
+    let world = lock(world);
+    world.remotes[which].verdicts(world.now())
+}
+
+async fn log_in(world: Shared, ac: Activeconnect, user: UserId, held: Arc<Mutex<Vec<Held>>>) {
+    let Ok(credential) = ac.log_in(&user).await else { return };
+    let session = ac.engine().sessions.find(&credential.key()).unwrap();
+    let remote = session.record.remote(&ac.engine().client).unwrap();
+    let which = remote.token()[1..].parse().unwrap();
+    drop(remote);
+    let verdicts = verdicts(&world, which);
+    assert!(verdicts.contains(&Verdict::Allow), "logged in though {verdicts:?}");
+    {
+        let mut world = lock(&world);
+        world.remotes[which].used = world.now().mono;
+    }
+    held.lock().unwrap().push(Held { credential, which, orphaned: false });
+}
+
+/// Counts who holds a session open, also if they go away.
+struct Open(Shared, usize);
+
+impl Open {
+    fn new(world: &Shared, which: usize) -> Self {
+        let mut held = lock(world);
+        let now = held.now().mono;
+        held.remotes[which].open += 1;
+        held.remotes[which].used = now;
+        Self(world.clone(), which)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            lock(&self.0).remotes[self.1].open -= 1;
+        }
+    }
+}
+
+/// A request, and all that comes of it.
+async fn request(world: Shared, ac: Activeconnect, held: Held, takes: Option<u64>) {
+    let (begun, was_parked) = {
+        let world = lock(&world);
+        let (now, remote) = (world.now().mono, &world.remotes[held.which]);
+        // Between the last chance to be polled and the moment of parking both are right.
+        (now, remote.open == 0 && now >= remote.used + KEEP)
+    };
+    let _open = Open::new(&world, held.which);
+    let path = takes.map_or("/stream".to_owned(), |takes| format!("/{takes}"));
+    let request = Request::get(path)
+        .header("authorization", format!("Bearer {}", held.credential.expose()))
+        .body(())
+        .unwrap();
+    let response = ac.layer().layer(App).call(request).await.unwrap();
+    let status = response.status();
+    let now = lock(&world).now();
+    let said = verdicts(&world, held.which);
+    let context = || format!("{status} at {now:?}, begun {begun}: {said:?}");
+    let longest = WAKE + takes.unwrap_or_default().max(5_000) + HOLD;
+    assert!(now.mono <= begun + longest, "took too long: {}", context());
+    if held.orphaned {
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "an engine that is gone: {}", context());
+        return;
+    }
+    if status != StatusCode::OK {
+        let body = text(response).await;
+        let is = |word: &str| body.contains(&format!(r#""denial":"{word}""#));
+        let mut world = lock(&world);
+        let remote = &mut world.remotes[held.which];
+        if is("ended") || is("no-session") {
+            assert!(said.contains(&Verdict::Ended), "{body} {}", context());
+            remote.seen_ended = true;
+        } else if is("suspended") {
+            assert!(said.contains(&Verdict::Suspended), "{body} {}", context());
+        } else {
+            assert!(is("unavailable"), "{body}");
+            // A poll that had to be waited for and did not come in time may excuse it.
+            let polled_since = remote.polls.iter().any(|(at, poll)| {
+                *at > begun && matches!(poll.said, Reply::Status(_)) && poll.sent.mono >= begun
+            });
+            let excused = was_parked && !polled_since;
+            let justified = said.contains(&Verdict::Unavailable) || excused;
+            assert!(justified, "{body} {} {remote:?}", context());
+        }
+        return;
+    }
+    assert!(said.contains(&Verdict::Allow), "let through: {}", context());
+    assert!(!lock(&world).remotes[held.which].seen_ended, "revived: {}", context());
+    let mut body = std::pin::pin!(response.into_body());
+    loop {
+        let frame = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await;
+        let said = verdicts(&world, held.which);
+        let now = lock(&world).now();
+        match frame {
+            Some(Ok(_)) => {
+                assert!(said.contains(&Verdict::Allow), "a frame left at {now:?}: {said:?}");
+                assert!(!lock(&world).remotes[held.which].seen_ended);
+            }
+            Some(Err(_)) => {
+                assert_ne!(said, [Verdict::Allow; 2], "cut at {now:?}");
+                return;
+            }
+            None => return,
+        }
+    }
+}
+
+async fn text(response: Response<super::GateBody<Ticks>>) -> String {
+    let mut body = std::pin::pin!(response.into_body());
+    let mut text = Vec::new();
+    while let Some(frame) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+        text.extend_from_slice(frame.unwrap().data_ref().unwrap());
+    }
+    String::from_utf8(text).unwrap()
+}
+
+async fn engine(world: &Shared, tokens: &[UserToken]) -> (Activeconnect, JoinHandle<()>) {
+    let store = MemoryTokenStore::new();
+    for (user, token) in USERS.iter().zip(tokens) {
+        store.assign(&(*user).into(), token).await.unwrap();
+    }
+    let (script, heard) = Script::new();
+    let clock = lock(world).clock.clone();
+    let credentials = Credentials::new("APPLICATION", "MXG9EDN581U33XTPLPFT75V2").unwrap();
+    let ac = Activeconnect::builder(credentials.server("http://127.0.0.1:9").unwrap())
+        .token_store(store)
+        .session_duration(Duration::from_millis(LIFETIME))
+        .script(script, clock)
+        .build()
+        .unwrap();
+    (ac, tokio::spawn(serve(world.clone(), heard)))
+}
+
+async fn play(trace: Trace) {
+    stir(trace.unrest);
+    let world = Arc::new(Mutex::new(World {
+        clock: Clock::driven(),
+        remotes: Vec::new(),
+        answers: trace.answers,
+        next_answer: 0,
+        others_answered: None,
+        taken: Vec::new(),
+    }));
+    let tokens: Vec<_> = USERS.iter().map(|user| UserToken::new(user).unwrap()).collect();
+    let (mut ac, mut service) = engine(&world, &tokens).await;
+    let held = Arc::new(Mutex::new(Vec::<Held>::new()));
+    let mut callers: Vec<JoinHandle<()>> = Vec::new();
+    for step in trace.steps {
+        // The newest first: traces are full of old ones.
+        let find = |which: usize| held.lock().unwrap().iter().rev().nth(which).cloned();
+        match step {
+            Step::Pass(ms) => sleep(Duration::from_millis(ms)).await,
+            Step::WallJumps(by) => lock(&world).clock.jump(by),
+            Step::LogIn(user) => {
+                let user = USERS[user].into();
+                let task = log_in(world.clone(), ac.clone(), user, held.clone());
+                callers.push(tokio::spawn(unrest(task)));
+            }
+            Step::Remote(which, status) => {
+                if let Some(remote) = lock(&world).remotes.iter_mut().rev().nth(which) {
+                    // Not even the service takes an end back.
+                    if !remote.status.is_terminal() {
+                        remote.status = status;
+                    }
+                }
+            }
+            Step::Request(which, takes) => callers.extend(find(which).map(|held| {
+                tokio::spawn(unrest(request(world.clone(), ac.clone(), held, Some(takes))))
+            })),
+            Step::Stream(which) => {
+                callers.extend(find(which).map(|held| {
+                    tokio::spawn(unrest(request(world.clone(), ac.clone(), held, None)))
+                }))
+            }
+            Step::Leave(which) => {
+                if !callers.is_empty() {
+                    let caller = callers.swap_remove(which % callers.len());
+                    caller.abort();
+                    finish(caller).await;
+                }
+            }
+            Step::LogOut(which) => {
+                let held = find(which).filter(|held| !held.orphaned);
+                let key = held.as_ref().map(|held| held.credential.key());
+                if let Some(session) = key.and_then(|key| ac.engine().sessions.find(&key)) {
+                    let mut world = lock(&world);
+                    let now = world.now().mono;
+                    world.remotes[held.unwrap().which].ended_here.get_or_insert(now);
+                    drop(world);
+                    let engine = ac.engine().clone();
+                    callers.push(tokio::spawn(unrest(async move {
+                        engine.log_out(&session).await;
+                    })));
+                }
+            }
+            Step::EndAll(user) => {
+                let mut now_ended = lock(&world);
+                let now = now_ended.now().mono;
+                for held in held.lock().unwrap().iter().filter(|held| !held.orphaned) {
+                    if now_ended.remotes[held.which].user == USERS[user] {
+                        now_ended.remotes[held.which].ended_here.get_or_insert(now);
+                    }
+                }
+                drop(now_ended);
+                let (ac, user) = (ac.clone(), USERS[user].into());
+                callers.push(tokio::spawn(async move {
+                    ac.end_all(&user).await;
+                }));
+            }
+            Step::Restart => {
+                let mut cut = Vec::new();
+                for caller in callers.drain(..) {
+                    caller.abort();
+                    cut.push(caller);
+                }
+                for caller in cut {
+                    finish(caller).await;
+                }
+                drop(ac);
+                service.await.expect("the engine that is gone calls nobody");
+                for held in held.lock().unwrap().iter_mut() {
+                    held.orphaned = true;
+                }
+                {
+                    // Nobody knows of what was begun: it ends by itself.
+                    let mut world = lock(&world);
+                    world.others_answered = None;
+                    for remote in &mut world.remotes {
+                        remote.status = SessionStatus::Timeout;
+                        remote.in_flight = false;
+                    }
+                }
+                (ac, service) = engine(&world, &tokens).await;
+            }
+        }
+        sleep(Duration::from_millis(1)).await;
+        check(&world);
+        let mut going_on = Vec::new();
+        for caller in callers {
+            if caller.is_finished() {
+                finish(caller).await;
+            } else {
+                going_on.push(caller);
+            }
+        }
+        callers = going_on;
+    }
+    for caller in &callers {
+        caller.abort();
+    }
+    for caller in callers {
+        finish(caller).await;
+    }
+    // Those who were on a session are off it: soon nothing is asked about any more.
+    assert_eq!(ac.engine().watches(), 0, "a watch was leaked");
+    let attempts = Duration::from_secs(60 + 60 + 30);
+    sleep(attempts + Duration::from_millis(KEEP + INTERVAL)).await;
+    let sends =
+        |world: &Shared| lock(world).remotes.iter().map(|remote| remote.sends.len()).sum::<usize>();
+    let before = sends(&world);
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(sends(&world), before, "polled though nobody uses it");
+    drop(ac);
+    // It hears that the last client is gone, so no task holds the engine any more.
+    service.await.unwrap();
+    stir(0);
+}
+
+async fn finish(caller: JoinHandle<()>) {
+    if let Err(error) = caller.await
+        && error.is_panic()
+    {
+        std::panic::resume_unwind(error.into_panic());
+    }
+}
+
+/// What must hold at any quiet moment.
+fn check(world: &Shared) {
+    let world = lock(world);
+    let now = world.now();
+    for remote in &world.remotes {
+        let pause = remote.sends.last().map_or(0, |sent| now.mono - sent);
+        let is_live = remote.open > 0 || now.mono < remote.used + KEEP - INTERVAL;
+        let is_over = remote.verdicts(now).contains(&Verdict::Ended);
+        if is_live
+            && !is_over
+            && !remote.sends.is_empty()
+            && remote.status != SessionStatus::Timeout
+        {
+            assert!(pause <= INTERVAL + POLL, "not polled for {pause} ms: {remote:?} at {now:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: crate::engine::model_tests::cases(), ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_engine_does_what_the_model_says(trace in trace()) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(play(trace));
+    }
+}
