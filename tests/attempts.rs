@@ -208,8 +208,8 @@ async fn a_start_of_unknown_outcome_is_not_repeated() {
     for (count, kind) in (1..).zip([FaultKind::Reset, FaultKind::Truncate, FaultKind::Garbage]) {
         site.emulator.fault(Fault::new(Call::AuthenticateUser, kind).times(1));
         let failed = site.ac.log_in(&"alice".into()).await.unwrap_err();
-        assert!(matches!(*failed, LogInError::Service(_)), "{kind:?}: {failed}");
         assert_eq!(site.starts(), count, "{kind:?}");
+        assert!(matches!(*failed, LogInError::Service(_)), "{kind:?}: {failed}");
     }
     site.emulator.fault(Fault::new(Call::AuthenticateUser, FaultKind::Hang).times(1));
     let browser = site.browser();
@@ -271,9 +271,9 @@ async fn the_last_of_a_chain_rings_alone() {
 #[tokio::test]
 async fn one_that_is_cancelled_while_it_waits_rings_nobody() {
     let site = Site::new(NEVER).await;
-    site.emulator.fault(slow(Call::AuthenticateUser, Duration::from_secs(2)));
-    site.log_in_and_drop("alice").await;
     let (second, third) = (site.browser(), site.browser());
+    site.emulator.fault(slow(Call::AuthenticateUser, Duration::from_secs(3)));
+    site.log_in_and_drop("alice").await;
     begin(&second, "alice").await;
     second.json("/auth/logout", &json!({})).await;
     // Another browser: the name is free though the first start has not come back.

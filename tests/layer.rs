@@ -18,7 +18,9 @@ use support::{Browser, approve, builder, serve, until, with_phones};
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::{Layer as _, Service as _, ServiceExt as _, service_fn};
 use tower_activeconnect::emulator::{Action, Emulator, SessionReport};
-use tower_activeconnect::{ActiveSession, Activeconnect, ActiveconnectLayer, Denial, UserId};
+use tower_activeconnect::{
+    ActiveSession, Activeconnect, ActiveconnectLayer, Denial, SessionCredential, UserId,
+};
 
 /// T118: a denial drops the ready service, permit and all.
 #[tokio::test]
@@ -126,7 +128,7 @@ async fn a_presence_attempt_of_another_user_is_not_pending() {
 struct Realm {
     emulator: Emulator,
     ac: Activeconnect,
-    credential: String,
+    credential: SessionCredential,
     session: SessionReport,
 }
 
@@ -137,8 +139,7 @@ impl Realm {
         with_phones(&emulator, &ac, &[user]).await;
         let user = UserId::from(user);
         let (credential, session) = tokio::join!(ac.log_in(&user), approve(&emulator));
-        let credential = credential.unwrap().expose().to_owned();
-        Self { emulator, ac, credential, session }
+        Self { emulator, ac, credential: credential.unwrap(), session }
     }
 
     /// Lets in whom `x-test-user` names while any session of theirs is active.
@@ -166,7 +167,7 @@ async fn found(
 }
 
 fn request_of(realm: &Realm) -> http::request::Builder {
-    Request::get("/").header("authorization", format!("Bearer {}", realm.credential))
+    Request::get("/").header("authorization", format!("Bearer {}", realm.credential.expose()))
 }
 
 fn seen(text: &str) -> (u16, String) {
@@ -231,7 +232,8 @@ async fn the_guards_of_both_layers_hold() {
         };
         let app = Router::new().route("/", get(endless)).layer(bob.any_session());
         let browser = Browser::new(&serve(app.layer(alice.ac.layer())).await);
-        let request = browser.get("/").bearer_auth(&alice.credential).header("x-test-user", "bob");
+        let request =
+            browser.get("/").bearer_auth(alice.credential.expose()).header("x-test-user", "bob");
         let mut answer = browser.send(request).await;
         assert_eq!(answer.chunk().await.unwrap().unwrap(), "first");
         let ended = if ends_outer { &alice } else { &bob };
