@@ -1,7 +1,9 @@
 //! One try to log in: it belongs to the browser that began it, has one result, taken once.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -32,6 +34,9 @@ pub(crate) struct Attempts {
     by_key: DashMap<AttemptKey, Arc<Attempt>>,
     /// The attempt that rings, or seems to, for a name. At most one at a time.
     by_name: DashMap<Box<str>, Arc<Attempt>>,
+    /// The newest attempt for a name, until its task is over: the next one for that name lets the
+    /// phone ring only after it.
+    newest: DashMap<Box<str>, Arc<Attempt>>,
 }
 
 pub(crate) struct Attempt {
@@ -43,6 +48,9 @@ pub(crate) struct Attempt {
     pub(crate) next: String,
     deadline: Stamp,
     outcome: Outcome<Arc<Session>, Arc<LogInError>>,
+    /// Its task is over: its start has come back, and the service was asked to log out what nobody
+    /// took.
+    settled: AtomicBool,
     watchers: Watchers,
 }
 
@@ -133,7 +141,7 @@ impl std::error::Error for LogInError {
 
 impl Attempts {
     pub(crate) fn new() -> Self {
-        Self { by_key: DashMap::new(), by_name: DashMap::new() }
+        Self { by_key: DashMap::new(), by_name: DashMap::new(), newest: DashMap::new() }
     }
 
     pub(crate) fn find(&self, credential: &AttemptCredential) -> Option<Arc<Attempt>> {
@@ -143,6 +151,13 @@ impl Attempts {
     /// The next attempt for this name may begin.
     fn free_name(&self, attempt: &Arc<Attempt>) {
         self.by_name.remove_if(&attempt.name, |_, holder| Arc::ptr_eq(holder, attempt));
+    }
+
+    /// Nobody has to wait for this attempt any more.
+    fn settle(&self, attempt: &Arc<Attempt>) {
+        attempt.settled.store(true, Ordering::Release);
+        self.newest.remove_if(&attempt.name, |_, newest| Arc::ptr_eq(newest, attempt));
+        attempt.watchers.wake();
     }
 }
 
@@ -170,9 +185,10 @@ impl Engine {
             next,
             deadline: now.after(self.settings.attempt_deadline),
             outcome: Outcome::new(),
+            settled: AtomicBool::new(false),
             watchers: Watchers::default(),
         });
-        let superseded = match self.attempts.by_name.entry(name) {
+        let superseded = match self.attempts.by_name.entry(name.clone()) {
             Entry::Vacant(place) => {
                 place.insert(attempt.clone());
                 None
@@ -195,9 +211,13 @@ impl Engine {
             self.attempts.by_key.remove(&old.key);
         }
         self.attempts.by_key.insert(attempt.key, attempt.clone());
+        // The name may be free, and the attempt that had it be given up or timed out, while its
+        // phone still rings.
+        let newest = self.attempts.newest.insert(name, attempt.clone());
+        let before = newest.into_iter().chain(other).collect();
         self.tasks.spawn(forget(self.clone(), attempt.clone()));
         let ringing = Ringing { engine: self.clone(), attempt: attempt.clone() };
-        self.tasks.spawn(ringing.run(who));
+        self.tasks.spawn(ringing.run(who, before));
         Ok((credential, attempt))
     }
 
@@ -281,8 +301,18 @@ impl Attempt {
         taken
     }
 
-    fn is_cancelled(&self) -> bool {
-        matches!(self.outcome.stage(), Stage::Cancelled)
+    /// Why its phone need not ring any more, if so.
+    fn given_up(&self, now: Stamp) -> Option<LogInError> {
+        if matches!(self.outcome.stage(), Stage::Cancelled) {
+            return Some(LogInError::Busy);
+        }
+        self.deadline.is_reached(now).then_some(LogInError::TimedOut)
+    }
+
+    /// Whether no phone waits for it, nor will.
+    fn is_quiet(&self) -> bool {
+        let answered = matches!(self.outcome.stage(), Stage::Approved(_) | Stage::Taken(_));
+        answered || self.settled.load(Ordering::Acquire)
     }
 
     /// Ends it unless it is settled already; says whether it did.
@@ -305,7 +335,8 @@ impl Watched for Arc<Attempt> {
     }
 }
 
-/// Frees the name at the deadline, and forgets the attempt when nobody asks for it any more.
+/// Frees the name at the deadline, tells whoever watches, and forgets the attempt when nobody asks
+/// for it any more.
 async fn forget(engine: Arc<Engine>, attempt: Arc<Attempt>) {
     let clock = &engine.upkeep.clock;
     tokio::time::sleep_until(clock.instant(attempt.deadline.mono)).await;
@@ -322,13 +353,26 @@ struct Ringing {
 }
 
 impl Ringing {
-    async fn run(self, who: Who) {
-        match ring(&self.engine, who).await {
-            Ok(session) => wait(&self.engine, &self.attempt, &session).await,
+    /// Lets the phone ring once nothing of those `before` does.
+    async fn run(self, who: Who, before: Vec<Arc<Attempt>>) {
+        let (engine, attempt) = (&self.engine, &self.attempt);
+        let mut quiet = pin!(quiet(before));
+        let mut browser = Watch::new(attempt.clone());
+        tokio::select! {
+            () = &mut quiet => {}
+            why = browser.until(|attempt| attempt.given_up(engine.now())) => {
+                attempt.end(why);
+                // Whoever comes next waits for this one, and so for those before it.
+                quiet.await;
+                return;
+            }
+        }
+        match ring(engine, attempt, who).await {
+            Ok(session) => wait(engine, attempt, &session).await,
             Err(error) => {
                 tracing::debug!(%error, "a login did not start");
                 // Its name stays taken until the deadline, as that of a phone that rings.
-                self.attempt.end(error);
+                attempt.end(error);
             }
         }
     }
@@ -337,12 +381,25 @@ impl Ringing {
 impl Drop for Ringing {
     fn drop(&mut self) {
         self.attempt.end(LogInError::Interrupted);
+        self.engine.attempts.settle(&self.attempt);
+    }
+}
+
+/// Waits until no phone rings for any of these. That takes a while at most: each call has its
+/// deadline, and an attempt that was given up makes no new one but the logout.
+async fn quiet(attempts: Vec<Arc<Attempt>>) {
+    for attempt in attempts {
+        Watch::new(attempt).until(|attempt| attempt.is_quiet().then_some(())).await;
     }
 }
 
 /// Has the service ring the phone. The outcome of a failed call is unknown, so it is not repeated,
 /// except after a 404, which says that nothing rang.
-async fn ring(engine: &Arc<Engine>, who: Who) -> Result<Arc<Session>, LogInError> {
+async fn ring(
+    engine: &Arc<Engine>,
+    attempt: &Attempt,
+    who: Who,
+) -> Result<Arc<Session>, LogInError> {
     let user = match who {
         Who::Known(user) => user,
         Who::Typed(name) => UserId::from(name),
@@ -356,13 +413,18 @@ async fn ring(engine: &Arc<Engine>, who: Who) -> Result<Arc<Session>, LogInError
         methods: engine.settings.methods,
         duration: engine.settings.session_duration,
     };
-    let mut sent = engine.now();
-    let mut answer = engine.client.authenticate_user(&token, &asked).await;
+    let start = async || {
+        let sent = engine.now();
+        match attempt.given_up(sent) {
+            Some(why) => Err(why),
+            None => Ok((sent, engine.client.authenticate_user(&token, &asked).await)),
+        }
+    };
+    let (mut sent, mut answer) = start().await?;
     if answer.as_ref().is_err_and(|error| error.kind() == ClientErrorKind::UnknownUser) {
         // The service lost the user, or never had them: the lookup table is right.
         engine.client.add_users(std::slice::from_ref(&token)).await.map_err(LogInError::Service)?;
-        sent = engine.now();
-        answer = engine.client.authenticate_user(&token, &asked).await;
+        (sent, answer) = start().await?;
     }
     let remote = answer.map_err(LogInError::Service)?;
     let record = Record::new(&user, &token, &remote);
@@ -373,7 +435,6 @@ async fn ring(engine: &Arc<Engine>, who: Who) -> Result<Arc<Session>, LogInError
 
 /// Waits for the phone, then for the browser; ends at the service what nobody took.
 async fn wait(engine: &Arc<Engine>, attempt: &Arc<Attempt>, session: &Arc<Session>) {
-    let clock = &engine.upkeep.clock;
     let mut phone = session.watch();
     let mut browser = Watch::new(attempt.clone());
     let answered = phone.until(|session| match session.verdict() {
@@ -382,24 +443,19 @@ async fn wait(engine: &Arc<Engine>, attempt: &Arc<Attempt>, session: &Arc<Sessio
         Verdict::Pending | Verdict::Suspended | Verdict::Unavailable => None,
     });
     let approved = tokio::select! {
-        answered = answered => Some(answered),
-        () = browser.until(|attempt| attempt.is_cancelled().then_some(())) => None,
-        () = tokio::time::sleep_until(clock.instant(attempt.deadline.mono)) => None,
+        answered = answered => Ok(answered),
+        why = browser.until(|attempt| attempt.given_up(engine.now())) => Err(why),
     };
     match approved {
-        Some(true) => {}
-        Some(false) => {
+        Ok(true) => {}
+        Ok(false) => {
             attempt.end(LogInError::Refused(session.status()));
             engine.attempts.free_name(attempt);
             return;
         }
-        None => {
-            engine.end_session(session, SessionStatus::Timeout);
-            attempt.end(if attempt.is_cancelled() {
-                LogInError::Busy
-            } else {
-                LogInError::TimedOut
-            });
+        Err(why) => {
+            attempt.end(why);
+            withdraw(engine, session).await;
             return;
         }
     }
@@ -419,6 +475,14 @@ async fn wait(engine: &Arc<Engine>, attempt: &Arc<Attempt>, session: &Arc<Sessio
     }
     // A browser that takes it at this very moment wins.
     if attempt.end(LogInError::TimedOut) {
-        engine.end_session(session, SessionStatus::Timeout);
+        withdraw(engine, session).await;
+    }
+}
+
+/// Ends a session that nobody will take, here at once. Waits for the first try at the service; the
+/// others go on behind it.
+async fn withdraw(engine: &Arc<Engine>, session: &Arc<Session>) {
+    if session.end(SessionStatus::Timeout) {
+        engine.end_remotely(session).await.ok();
     }
 }
