@@ -68,12 +68,21 @@ impl Activity {
         self.0.fetch_sub(ONE, AcqRel);
     }
 
-    /// Parks a running session that nobody holds open, and nobody came to for `keep`
-    /// milliseconds; says whether it did.
+    /// Parks a running session that nobody holds open, or came to for `keep` milliseconds; says
+    /// whether it did. To be held open at this moment is to be used.
     pub(crate) fn park(&self, now: u64, keep: u64) -> bool {
         let word = self.0.load(Acquire);
-        let unused = word & (PHASE | COUNT) == 0 && (now & TIME).wrapping_sub(word) & TIME >= keep;
-        unused && self.0.compare_exchange(word, word | PARKED, AcqRel, Acquire).is_ok()
+        if word & PHASE != 0 {
+            return false;
+        }
+        let unused = (now & TIME).wrapping_sub(word) & TIME;
+        let (parks, then) = match word & COUNT {
+            0 if unused >= keep => (true, word | PARKED),
+            0 => return false,
+            count => (false, count | (now & TIME)),
+        };
+        // Whoever comes in between makes it fail, and is a use.
+        self.0.compare_exchange(word, then, AcqRel, Acquire).is_ok() && parks
     }
 
     /// The poll that a waking session waited for is back.

@@ -5,7 +5,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::activity::Phase;
 use super::session::Session;
 use super::watchers::Watched as _;
 use super::{Engine, plan};
@@ -59,8 +58,7 @@ fn look(engine: &Arc<Engine>, session: &Arc<Session>, now: Stamp) {
         // Nothing was stated, but time went by: guards must hold.
         session.watchers().wake();
     }
-    let keeps_running = verdict == Verdict::Pending || session.phase() == Phase::Waking;
-    if !keeps_running && session.park(now, KEEP) {
+    if session.park(now, KEEP) {
         return;
     }
     if let Some(sequence) = session.begin_poll(now) {

@@ -130,6 +130,10 @@ struct Remote {
     polls: Vec<(u64, Polled)>,
     ended_here: Option<u64>,
     seen_ended: bool,
+    /// The engine could not know of it, or could not end it.
+    unsure: bool,
+    /// Somebody logged in with it.
+    taken: bool,
     /// When somebody came to the session, and how many hold it open now.
     used: u64,
     open: usize,
@@ -216,12 +220,17 @@ async fn authenticate(world: Shared, call: Heard) {
         let (how, late) = world.how();
         let which = world.remotes.len();
         let user = call.path.rsplit('/').next().unwrap().to_owned();
-        let ringing = |remote: &&Remote| remote.user == user && !remote.status.is_terminal();
-        let ringing = world.remotes.iter().filter(ringing);
-        assert!(
-            ringing.filter(|remote| remote.status == SessionStatus::Pending).count() <= 1,
-            "two requests wait on one phone"
-        );
+        let rings = |remote: &Remote| {
+            let waits = remote.status == SessionStatus::Pending && !remote.unsure;
+            waits
+                && remote.user == user
+                && remote
+                    .polls
+                    .iter()
+                    .all(|(_, poll)| poll.said == Reply::Status(SessionStatus::Pending))
+        };
+        let ringing = world.remotes.iter().find(|remote| rings(remote));
+        assert!(ringing.is_none(), "two requests wait on one phone at {asked:?}: {ringing:?}");
         world.remotes.push(Remote {
             user,
             status: SessionStatus::Pending,
@@ -231,6 +240,8 @@ async fn authenticate(world: Shared, call: Heard) {
             polls: Vec::new(),
             ended_here: None,
             seen_ended: false,
+            unsure: !matches!(how, How::Well | How::Odd | How::Refused),
+            taken: false,
             used: asked.mono,
             open: 0,
         });
@@ -327,7 +338,12 @@ async fn other(world: Shared, mut call: Heard) {
                 world.others_answered = Some(sent);
             }
         }
-        How::Unwell | How::Reset | How::Never => drop(call.reset()),
+        How::Unwell | How::Reset | How::Never => {
+            if let Some(which) = which {
+                world.remotes[which].unsure = true;
+            }
+            call.reset();
+        }
     }
 }
 
@@ -405,6 +421,7 @@ async fn log_in(world: Shared, ac: Activeconnect, user: UserId, held: Arc<Mutex<
     {
         let mut world = lock(&world);
         world.remotes[which].used = world.now().mono;
+        world.remotes[which].taken = true;
     }
     held.lock().unwrap().push(Held { credential, which, orphaned: false });
 }
@@ -425,7 +442,10 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            lock(&self.0).remotes[self.1].open -= 1;
+            let mut world = lock(&self.0);
+            let now = world.now().mono;
+            world.remotes[self.1].open -= 1;
+            world.remotes[self.1].used = now;
         }
     }
 }
@@ -435,8 +455,8 @@ async fn request(world: Shared, ac: Activeconnect, held: Held, takes: Option<u64
     let (begun, was_parked) = {
         let world = lock(&world);
         let (now, remote) = (world.now().mono, &world.remotes[held.which]);
-        // Between the last chance to be polled and the moment of parking both are right.
-        (now, remote.open == 0 && now >= remote.used + KEEP)
+        // When the poller last saw it in use is up to a poll ago.
+        (now, remote.open == 0 && now >= remote.used + KEEP - INTERVAL - POLL)
     };
     let _open = Open::new(&world, held.which);
     let path = takes.map_or("/stream".to_owned(), |takes| format!("/{takes}"));
@@ -621,6 +641,7 @@ async fn play(trace: Trace) {
                     for remote in &mut world.remotes {
                         remote.status = SessionStatus::Timeout;
                         remote.in_flight = false;
+                        remote.taken = false;
                     }
                 }
                 (ac, service) = engine(&world, &tokens).await;
@@ -673,13 +694,9 @@ fn check(world: &Shared) {
     let now = world.now();
     for remote in &world.remotes {
         let pause = remote.sends.last().map_or(0, |sent| now.mono - sent);
-        let is_live = remote.open > 0 || now.mono < remote.used + KEEP - INTERVAL;
+        let is_live = remote.open > 0 || now.mono < remote.used + KEEP - INTERVAL - POLL;
         let is_over = remote.verdicts(now).contains(&Verdict::Ended);
-        if is_live
-            && !is_over
-            && !remote.sends.is_empty()
-            && remote.status != SessionStatus::Timeout
-        {
+        if remote.taken && is_live && !is_over {
             assert!(pause <= INTERVAL + POLL, "not polled for {pause} ms: {remote:?} at {now:?}");
         }
     }
