@@ -33,7 +33,6 @@ use crate::{Activeconnect, Credentials, MemoryTokenStore, TokenStore};
 
 const USERS: [&str; 3] = ["alice", "bob", "carol"];
 const LIFETIME: u64 = 200_000;
-const INTERVAL: u64 = 5_000;
 const POLL: u64 = 3_000;
 const KEEP: u64 = 60_000;
 const WAKE: u64 = 3_500;
@@ -72,6 +71,7 @@ enum How {
 struct Trace {
     steps: Vec<Step>,
     answers: Vec<(How, u64)>,
+    interval: u64,
     unrest: u64,
 }
 
@@ -96,7 +96,7 @@ fn trace() -> impl Strategy<Value = Trace> {
             .prop_map(|(which, takes)| Step::Request(which, takes)),
         5 => (0..8_usize).prop_map(Step::Stream),
         4 => any::<usize>().prop_map(Step::Leave),
-        1 => (0..8_usize).prop_map(Step::LogOut),
+        3 => (0..8_usize).prop_map(Step::LogOut),
         1 => prop::bool::weighted(0.3).prop_flat_map(|all| (0..USERS.len()).prop_map(move |user| {
             if all { Step::EndAll(user) } else { Step::LogIn(user) }
         })),
@@ -114,8 +114,9 @@ fn trace() -> impl Strategy<Value = Trace> {
     ];
     let late = prop_oneof![6 => 0..200_u64, 1 => 0..4_000_u64];
     let answers = prop::collection::vec((how, late), 30);
-    (prop::collection::vec(step, 50), answers, 1..u64::MAX)
-        .prop_map(|(steps, answers, unrest)| Trace { steps, answers, unrest })
+    let interval = prop_oneof![Just(1_000), Just(2_500), Just(5_000)];
+    (prop::collection::vec(step, 50), answers, interval, 1..u64::MAX)
+        .prop_map(|(steps, answers, interval, unrest)| Trace { steps, answers, interval, unrest })
 }
 
 /// A session at the service, and all that was said of it.
@@ -158,6 +159,8 @@ impl Remote {
 #[derive(Debug)]
 struct World {
     clock: Clock,
+    /// Of the engine's polls.
+    interval: u64,
     remotes: Vec<Remote>,
     answers: Vec<(How, u64)>,
     next_answer: usize,
@@ -305,7 +308,7 @@ async fn poll(world: Shared, which: usize, mut call: Heard) {
     let others_answered = world.others_answered;
     let age =
         |then: Stamp| now.mono.saturating_sub(then.mono).max(now.wall.saturating_sub(then.wall));
-    let others_lately = others_answered.is_some_and(|at| age(at) < 2 * INTERVAL + 6_000);
+    let others_lately = others_answered.is_some_and(|at| age(at) < 2 * world.interval + 6_000);
     let remote = &mut world.remotes[which];
     remote.in_flight = false;
     let sequence = remote.sends.len() as u64;
@@ -456,7 +459,7 @@ async fn request(world: Shared, ac: Activeconnect, held: Held, takes: Option<u64
         let world = lock(&world);
         let (now, remote) = (world.now().mono, &world.remotes[held.which]);
         // When the poller last saw it in use is up to a poll ago.
-        (now, remote.open == 0 && now >= remote.used + KEEP - INTERVAL - POLL)
+        (now, remote.open == 0 && now >= remote.used + KEEP - world.interval - POLL)
     };
     let _open = Open::new(&world, held.which);
     let path = takes.map_or("/stream".to_owned(), |takes| format!("/{takes}"));
@@ -491,7 +494,8 @@ async fn request(world: Shared, ac: Activeconnect, held: Held, takes: Option<u64
             let polled_since = remote.polls.iter().any(|(at, poll)| {
                 *at > begun && matches!(poll.said, Reply::Status(_)) && poll.sent.mono >= begun
             });
-            let excused = was_parked && !polled_since;
+            let tried = remote.polls.iter().any(|(at, _)| *at >= begun) || now.mono >= begun + WAKE;
+            let excused = was_parked && tried && !polled_since;
             let justified = said.contains(&Verdict::Unavailable) || excused;
             assert!(justified, "{body} {} {remote:?}", context());
         }
@@ -533,10 +537,14 @@ async fn engine(world: &Shared, tokens: &[UserToken]) -> (Activeconnect, JoinHan
         store.assign(&(*user).into(), token).await.unwrap();
     }
     let (script, heard) = Script::new();
-    let clock = lock(world).clock.clone();
+    let (clock, interval) = {
+        let world = lock(world);
+        (world.clock.clone(), Duration::from_millis(world.interval))
+    };
     let credentials = Credentials::new("APPLICATION", "MXG9EDN581U33XTPLPFT75V2").unwrap();
     let ac = Activeconnect::builder(credentials.server("http://127.0.0.1:9").unwrap())
         .token_store(store)
+        .poll_interval(interval)
         .session_duration(Duration::from_millis(LIFETIME))
         .script(script, clock)
         .build()
@@ -548,6 +556,7 @@ async fn play(trace: Trace) {
     stir(trace.unrest);
     let world = Arc::new(Mutex::new(World {
         clock: Clock::driven(),
+        interval: trace.interval,
         remotes: Vec::new(),
         answers: trace.answers,
         next_answer: 0,
@@ -668,7 +677,7 @@ async fn play(trace: Trace) {
     // Those who were on a session are off it: soon nothing is asked about any more.
     assert_eq!(ac.engine().watches(), 0, "a watch was leaked");
     let attempts = Duration::from_secs(60 + 60 + 30);
-    sleep(attempts + Duration::from_millis(KEEP + INTERVAL)).await;
+    sleep(attempts + Duration::from_millis(KEEP + trace.interval)).await;
     let sends =
         |world: &Shared| lock(world).remotes.iter().map(|remote| remote.sends.len()).sum::<usize>();
     let before = sends(&world);
@@ -694,10 +703,13 @@ fn check(world: &Shared) {
     let now = world.now();
     for remote in &world.remotes {
         let pause = remote.sends.last().map_or(0, |sent| now.mono - sent);
-        let is_live = remote.open > 0 || now.mono < remote.used + KEEP - INTERVAL - POLL;
+        let is_live = remote.open > 0 || now.mono < remote.used + KEEP - world.interval - POLL;
         let is_over = remote.verdicts(now).contains(&Verdict::Ended);
         if remote.taken && is_live && !is_over {
-            assert!(pause <= INTERVAL + POLL, "not polled for {pause} ms: {remote:?} at {now:?}");
+            assert!(
+                pause <= world.interval + POLL,
+                "not polled for {pause} ms: {remote:?} at {now:?}"
+            );
         }
     }
 }
