@@ -572,7 +572,17 @@ async fn play(trace: Trace) {
         let find = |which: usize| held.lock().unwrap().iter().rev().nth(which).cloned();
         match step {
             Step::Pass(ms) => sleep(Duration::from_millis(ms)).await,
-            Step::WallJumps(by) => lock(&world).clock.jump(by),
+            Step::WallJumps(by) => {
+                let mut world = lock(&world);
+                let now = world.now();
+                for remote in &mut world.remotes {
+                    // An end by age stays, though the clock is set back.
+                    if remote.verdicts(now)[1] == Verdict::Ended {
+                        remote.ended_here.get_or_insert(now.mono);
+                    }
+                }
+                world.clock.jump(by);
+            }
             Step::LogIn(user) => {
                 let user = USERS[user].into();
                 let task = log_in(world.clone(), ac.clone(), user, held.clone());
