@@ -38,8 +38,8 @@ pub use client::{
 };
 #[cfg(feature = "layer")]
 pub use engine::{
-    ActiveSession, Activeconnect, BuildError, Builder, EnrolmentError, LogInError, LoggedOut,
-    SessionGuard,
+    ActiveSession, Activeconnect, BuildError, Builder, EndReason, EnrolmentError, Event, Events,
+    Health, Limit, LogInError, LoggedOut, SessionGuard,
 };
 pub use identity::{InvalidToken, SessionCredential, SessionKey, UserId, UserToken};
 #[cfg(feature = "layer")]

@@ -9,6 +9,7 @@ pub struct ClientError {
     kind: ClientErrorKind,
     detail: Option<String>,
     from_service: bool,
+    retry_after: Option<Duration>,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
@@ -51,7 +52,7 @@ pub enum ClientErrorKind {
 
 impl ClientError {
     pub(crate) fn new(kind: ClientErrorKind) -> Self {
-        Self { kind, detail: None, from_service: false, source: None }
+        Self { kind, detail: None, from_service: false, retry_after: None, source: None }
     }
 
     pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {
@@ -68,6 +69,19 @@ impl ClientError {
     pub(crate) fn said_by_service(mut self, is_json: bool) -> Self {
         self.from_service = is_json;
         self
+    }
+
+    /// The service asked for this pause.
+    pub(crate) fn asks_for_pause(mut self, pause: Option<Duration>) -> Self {
+        self.retry_after = pause;
+        self
+    }
+
+    /// How long the service asked to be left alone, by `Retry-After` of a 429 or a 5xx: 1 s to
+    /// 5 min, whatever it said.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 
     /// Whether the service itself, in JSON, does not know the session or refuses its signature.

@@ -240,7 +240,9 @@ impl Answer {
             }
             status => return Err(not_understood(format!("status {}", status.as_u16()))),
         };
-        Err(ClientError::new(kind).said_by_service(self.is_json_object()))
+        let pauses = self.status == StatusCode::TOO_MANY_REQUESTS || self.status.is_server_error();
+        let pause = self.retry_after.filter(|_| pauses);
+        Err(ClientError::new(kind).said_by_service(self.is_json_object()).asks_for_pause(pause))
     }
 
     fn is_json_object(&self) -> bool {

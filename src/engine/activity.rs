@@ -42,7 +42,6 @@ impl Activity {
     }
 
     /// How many hold the session open.
-    #[cfg(test)]
     pub(crate) fn count(&self) -> u64 {
         (self.0.load(Acquire) & COUNT) / ONE
     }

@@ -10,6 +10,7 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
 use super::Engine;
+use super::events::{EndReason, Limit};
 use super::outcome::{Outcome, Stage};
 use super::record::Record;
 use super::session::Session;
@@ -25,6 +26,8 @@ use crate::verdict::Verdict;
 const TAKE_WITHIN: Duration = Duration::from_secs(60);
 /// How long the browser is told how its attempt ended.
 const REMEMBER: Duration = Duration::from_secs(60);
+/// When to come again while there are as many attempts as there may be.
+const FULL: Duration = Duration::from_secs(10);
 /// How long the token store may take.
 const STORE: Duration = Duration::from_secs(5);
 
@@ -82,12 +85,6 @@ pub(crate) enum Who {
     Known(UserId),
 }
 
-/// Another browser's attempt for the same name still waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Busy {
-    pub(crate) retry_after: Duration,
-}
-
 /// Why a login came to nothing. The browser is not told; [`Activeconnect::log_in`] tells its
 /// caller.
 ///
@@ -107,6 +104,8 @@ pub enum LogInError {
     TimedOut,
     /// Another attempt for the same user waits, or took this one's place.
     Busy,
+    /// There are as many sessions, or logins, as the builder allows.
+    Full(Limit),
     /// The engine was dropped, or the token store panicked.
     Interrupted,
     /// The operating system has no randomness to give.
@@ -123,6 +122,7 @@ impl fmt::Display for LogInError {
             Self::Refused(status) => write!(f, "the phone did not let the user in: {status}"),
             Self::TimedOut => f.write_str("the phone did not answer in time"),
             Self::Busy => f.write_str("another login of the same user is waiting for the phone"),
+            Self::Full(limit) => write!(f, "as many as {limit} allows; wait, or raise it"),
             Self::Interrupted => f.write_str("the login was interrupted; try again"),
             Self::NoRandomness => f.write_str("the operating system has no randomness to give"),
         }
@@ -142,6 +142,14 @@ impl std::error::Error for LogInError {
 impl Attempts {
     pub(crate) fn new() -> Self {
         Self { by_key: DashMap::new(), by_name: DashMap::new(), newest: DashMap::new() }
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Attempt>> {
+        self.by_key.iter().map(|attempt| attempt.clone()).collect()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_key.len()
     }
 
     pub(crate) fn find(&self, credential: &AttemptCredential) -> Option<Arc<Attempt>> {
@@ -171,6 +179,13 @@ impl Engine {
     ) -> Result<(AttemptCredential, Arc<Attempt>), BeginError> {
         let credential = AttemptCredential::random().map_err(|_| BeginError::NoRandomness)?;
         let now = self.now();
+        if self.stopped.load(Ordering::Acquire) {
+            return Err(BeginError::Stopped);
+        }
+        if self.attempts.len() >= self.settings.max_attempts {
+            self.limit_hit(Limit::Attempts);
+            return Err(BeginError::Full { retry_after: FULL });
+        }
         let name: Box<str> = match &who {
             Who::Typed(name) => name.as_str().into(),
             Who::Known(user) => user.as_str().into(),
@@ -197,9 +212,8 @@ impl Engine {
                 let is_mine = mine.is_some_and(|mine| mine.key() == place.get().key);
                 if !is_mine && !place.get().deadline.is_reached(now) {
                     let left = place.get().deadline.mono.saturating_sub(now.mono);
-                    return Err(BeginError::Busy(Busy {
-                        retry_after: Duration::from_millis(left).max(Duration::from_secs(1)),
-                    }));
+                    let retry_after = Duration::from_millis(left).max(Duration::from_secs(1));
+                    return Err(BeginError::Busy { retry_after });
                 }
                 Some(place.insert(attempt.clone()))
             }
@@ -217,7 +231,7 @@ impl Engine {
         let before = newest.into_iter().chain(other).collect();
         self.tasks.spawn(forget(self.clone(), attempt.clone()));
         let ringing = Ringing { engine: self.clone(), attempt: attempt.clone() };
-        self.tasks.spawn(ringing.run(who, before));
+        self.tasks.spawn_farewell(ringing.run(who, before));
         Ok((credential, attempt))
     }
 
@@ -232,6 +246,7 @@ impl Engine {
             let is_over = session.verdict() == Verdict::Ended;
             // In the map before anybody can learn that it was taken.
             (!is_over).then(|| {
+                session.start();
                 self.sessions.insert(credential.key(), session.clone());
                 session.clone()
             })
@@ -252,7 +267,16 @@ impl Engine {
 /// Why an attempt was not begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BeginError {
-    Busy(Busy),
+    /// Another browser's attempt for the same name still waits.
+    Busy {
+        retry_after: Duration,
+    },
+    /// There are as many attempts as there may be.
+    Full {
+        retry_after: Duration,
+    },
+    /// The engine is shut down.
+    Stopped,
     NoRandomness,
 }
 
@@ -409,6 +433,10 @@ async fn ring(
         .map_err(|_| LogInError::Store(None))?
         .map_err(|error| LogInError::Store(Some(error)))?
         .ok_or(LogInError::NotEnrolled)?;
+    if let Some(limit) = engine.full_for(&user) {
+        engine.limit_hit(limit);
+        return Err(LogInError::Full(limit));
+    }
     let asked = Authentication {
         methods: engine.settings.methods,
         duration: engine.settings.session_duration,
@@ -482,7 +510,7 @@ async fn wait(engine: &Arc<Engine>, attempt: &Arc<Attempt>, session: &Arc<Sessio
 /// Ends a session that nobody will take, here at once. Waits for the first try at the service; the
 /// others go on behind it.
 async fn withdraw(engine: &Arc<Engine>, session: &Arc<Session>) {
-    if session.end(SessionStatus::Timeout) {
+    if session.end(EndReason::NotTaken) {
         engine.end_remotely(session).await.ok();
     }
 }

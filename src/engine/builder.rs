@@ -9,7 +9,7 @@ use super::{Activeconnect, Engine};
 #[cfg(test)]
 use crate::client::script::Script;
 use crate::client::{Client, ClientError, Credentials};
-use crate::clock::Clock;
+use crate::clock::{Clock, millis};
 use crate::protocol::Methods;
 use crate::store::{DynTokenStore, TokenStore};
 
@@ -65,6 +65,43 @@ impl Builder {
     /// least the poll interval, the 3 s a poll may take, and 1 s.
     pub fn max_staleness(mut self, limit: Duration) -> Self {
         self.settings.max_staleness = limit;
+        self
+    }
+
+    /// How many polls may be sent in a second: 1 to 1,000,000, default 2,000. More sessions than
+    /// [`Builder::capacity`] are polled less often, those without streams first; what is too old
+    /// by `max_staleness` then allows nobody until its turn comes.
+    pub fn max_polls_per_second(mut self, ceiling: u32) -> Self {
+        self.settings.max_polls_per_second = ceiling;
+        self
+    }
+
+    /// How many sessions in use can be kept within `max_staleness`: as many polls as may be sent
+    /// in that time, less the 3 s that the last of them may take.
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        let within = self.settings.max_staleness.saturating_sub(POLL_TIMEOUT);
+        u64::from(self.settings.max_polls_per_second).saturating_mul(millis(within)) / 1_000
+    }
+
+    /// How many sessions there may be, those that ended within the last five minutes too: default
+    /// 1,000,000. One more login is refused by [`LogInError::Full`](crate::LogInError::Full); a
+    /// browser sees one that the phone does not answer.
+    pub fn max_sessions(mut self, limit: usize) -> Self {
+        self.settings.max_sessions = limit;
+        self
+    }
+
+    /// How many sessions one user may have: default 100. Refused as by `max_sessions`.
+    pub fn max_sessions_per_user(mut self, limit: usize) -> Self {
+        self.settings.max_sessions_per_user = limit;
+        self
+    }
+
+    /// How many logins may wait, those whose outcome is still told too: default 10,000. One more
+    /// is refused with 429; none that waits is given up for it.
+    pub fn max_attempts(mut self, limit: usize) -> Self {
+        self.settings.max_attempts = limit;
         self
     }
 
@@ -136,6 +173,12 @@ impl Settings {
             }
             Ok(())
         };
+        let count = |name, value: u64, most: u64| {
+            if value < 1 || value > most {
+                return Err(BuildError::CountOutOfRange { name, value, most });
+            }
+            Ok(())
+        };
         let (ms, s) = (Duration::from_millis, Duration::from_secs);
         within("poll_interval", self.poll_interval, ms(100), s(3600))?;
         within("attempt_deadline", self.attempt_deadline, s(5), s(600))?;
@@ -145,6 +188,10 @@ impl Settings {
         // What is known must outlive one poll that fails to come back.
         let least = self.poll_interval + POLL_TIMEOUT + MARGIN;
         within("max_staleness", self.max_staleness, least, s(24 * 3600))?;
+        count("max_polls_per_second", self.max_polls_per_second.into(), 1_000_000)?;
+        count("max_sessions", self.max_sessions as u64, u64::MAX)?;
+        count("max_sessions_per_user", self.max_sessions_per_user as u64, u64::MAX)?;
+        count("max_attempts", self.max_attempts as u64, u64::MAX)?;
         for path in [Some(&self.auth_path), self.enrolment_page.as_ref()].into_iter().flatten() {
             let plain = path.starts_with('/')
                 && !path.starts_with("//")
@@ -176,6 +223,15 @@ pub enum BuildError {
         /// The largest allowed.
         most: Duration,
     },
+    /// A count is outside its range.
+    CountOutOfRange {
+        /// The builder's method.
+        name: &'static str,
+        /// What was given.
+        value: u64,
+        /// The largest allowed; the smallest is 1.
+        most: u64,
+    },
     /// A path is no plain absolute path.
     Path {
         /// What was given.
@@ -199,6 +255,9 @@ impl fmt::Display for BuildError {
                     f.write_str(" (it must cover poll_interval, the 3 s of a poll, and 1 s)")?;
                 }
                 Ok(())
+            }
+            Self::CountOutOfRange { name, value, most } => {
+                write!(f, "{name} is {value}; choose 1 to {most}")
             }
             Self::Path { path } => write!(
                 f,

@@ -3,12 +3,15 @@
 mod active;
 mod activity;
 mod attempts;
+mod breaker;
 mod builder;
 mod enrolment;
+mod events;
 #[cfg(test)]
 pub(crate) mod model_tests;
 mod origin;
 mod outcome;
+mod pace;
 mod plan;
 mod poller;
 mod published;
@@ -26,22 +29,24 @@ mod watchers_tests;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::request::Parts;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use self::attempts::Attempts;
+use self::breaker::{Breaker, Turn};
+use self::events::News;
 use self::origin::Origin;
 use self::schedule::Schedule;
 use self::session::Upkeep;
 use self::sessions::Sessions;
 use self::tasks::Tasks;
 use crate::client::{Client, ClientErrorKind, Credentials};
-use crate::clock::{Clock, Stamp};
+use crate::clock::{Clock, Stamp, millis};
 use crate::identity::{SessionCredential, UserId};
-use crate::protocol::SessionStatus;
 use crate::store::DynTokenStore;
 use crate::verdict::Verdict;
 
@@ -51,6 +56,7 @@ pub use attempts::LogInError;
 pub(crate) use attempts::{Attempt, BeginError, Progress, Taken, Who};
 pub use builder::{BuildError, Builder};
 pub use enrolment::EnrolmentError;
+pub use events::{EndReason, Event, Events, Health, Limit};
 pub(crate) use session::{Session, SessionWatch};
 pub(crate) use settings::Settings;
 pub(crate) use watchers::Watch;
@@ -59,6 +65,8 @@ pub(crate) use watchers::Watch;
 const POLLS: usize = 64;
 /// How often, and how far apart, a logout is tried at the service.
 const LOGOUTS: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(4)];
+/// How long a shutdown waits for the service.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// How long the first request after a pause waits for the shared poll.
 const WAKE: Duration = Duration::from_millis(3_500);
 
@@ -112,7 +120,16 @@ pub(crate) struct Engine {
     pub(crate) sessions: Sessions,
     pub(crate) attempts: Attempts,
     origin: Origin,
-    polls: Semaphore,
+    breaker: Breaker,
+    /// The breaker has closed since the poller looked last.
+    reopened: AtomicBool,
+    /// How long the polls of sessions without streams wait for their turn, in milliseconds.
+    delay: AtomicU64,
+    polls: Arc<Semaphore>,
+    /// A poll has ended: it may be another's turn.
+    turn: Notify,
+    /// No login begins any more.
+    stopped: AtomicBool,
     tasks: Tasks,
 }
 
@@ -175,7 +192,9 @@ impl Activeconnect {
         let engine = self.engine();
         let begun = engine.begin_attempt(Who::Known(user.clone()), String::new(), None);
         let (_, attempt) = begun.map_err(|error| match error {
-            BeginError::Busy(_) => LogInError::Busy,
+            BeginError::Busy { .. } => LogInError::Busy,
+            BeginError::Full { .. } => LogInError::Full(Limit::Attempts),
+            BeginError::Stopped => LogInError::Interrupted,
             BeginError::NoRandomness => LogInError::NoRandomness,
         })?;
         let mut watch = Watch::new(attempt.clone());
@@ -213,7 +232,7 @@ impl Activeconnect {
             .sessions
             .of_user(user)
             .iter()
-            .filter(|session| session.end(SessionStatus::Closed))
+            .filter(|session| session.end(EndReason::LoggedOut))
             .map(|session| engine.end_remotely(session))
             .collect();
         let mut everywhere = LoggedOut::Everywhere;
@@ -223,6 +242,52 @@ impl Activeconnect {
             }
         }
         everywhere
+    }
+
+    /// Ends the engine: every session ends here, and all that is held open by one; logins that
+    /// wait are withdrawn at the service, for 5 s at most; then no task is left. Nothing is logged
+    /// out at the service otherwise: sessions end there by their own expiry.
+    ///
+    /// Call it when the server begins to shut down, so that no stream keeps it from finishing:
+    ///
+    /// ```no_run
+    /// # use tower_activeconnect::Activeconnect;
+    /// # async fn example(ac: Activeconnect, app: axum::Router) -> std::io::Result<()> {
+    /// # let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+    /// axum::serve(listener, app)
+    ///     .with_graceful_shutdown(async move {
+    ///         tokio::signal::ctrl_c().await.ok();
+    ///         ac.shutdown().await;
+    ///     })
+    ///     .await
+    /// # }
+    /// ```
+    ///
+    /// Dropping the future goes on without waiting: the tasks are aborted.
+    pub async fn shutdown(&self) {
+        let engine = self.engine();
+        engine.stopped.store(true, Ordering::Release);
+        let _aborts = Aborts(engine);
+        engine.end_here();
+        for attempt in engine.attempts.all() {
+            engine.cancel_attempt(&attempt);
+        }
+        engine.tasks.finish(FAREWELL).await;
+        // Those whose login was about to be answered.
+        engine.end_here();
+    }
+
+    /// How the engine is at this moment.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let engine = self.engine();
+        let delay = Duration::from_millis(engine.delay.load(Ordering::Relaxed));
+        Health {
+            sessions: engine.sessions.len(),
+            attempts: engine.attempts.len(),
+            effective_interval: engine.settings.poll_interval + delay,
+            breaker_open: engine.breaker.open_until(engine.now().mono).is_some(),
+        }
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
@@ -245,6 +310,16 @@ impl fmt::Debug for Activeconnect {
     }
 }
 
+/// Aborts what is left of the tasks.
+struct Aborts<'a>(&'a Engine);
+
+impl Drop for Aborts<'_> {
+    fn drop(&mut self) {
+        self.0.tasks.stop();
+        self.0.upkeep.news.close();
+    }
+}
+
 struct CancelOnDrop<'a> {
     engine: &'a Engine,
     attempt: Arc<Attempt>,
@@ -263,6 +338,7 @@ impl Engine {
             max_staleness: settings.max_staleness,
             lifetime: settings.session_lifetime(),
             schedule: Schedule::default(),
+            news: News::new(),
         };
         Self {
             client,
@@ -271,7 +347,12 @@ impl Engine {
             sessions: Sessions::new(),
             attempts: Attempts::new(),
             origin: Origin::new(settings.poll_interval),
-            polls: Semaphore::new(POLLS),
+            breaker: Breaker::new(),
+            reopened: AtomicBool::new(false),
+            delay: AtomicU64::new(0),
+            polls: Arc::new(Semaphore::new(POLLS)),
+            turn: Notify::new(),
+            stopped: AtomicBool::new(false),
             settings,
             tasks: Tasks::new(runtime),
         }
@@ -280,9 +361,46 @@ impl Engine {
     /// Ends all tasks, and here every session, so that nobody waits for news that will not come.
     fn stop(&self) {
         self.tasks.stop();
+        self.end_here();
+        self.upkeep.news.close();
+    }
+
+    fn end_here(&self) {
         for session in self.sessions.all() {
-            session.end(SessionStatus::Closed);
+            session.end(EndReason::Shutdown);
         }
+    }
+
+    /// The limit that keeps this user from one more session.
+    fn full_for(&self, user: &UserId) -> Option<Limit> {
+        let is_live = |session: &&Arc<Session>| session.verdict() != Verdict::Ended;
+        if self.sessions.of_user(user).iter().filter(is_live).count()
+            >= self.settings.max_sessions_per_user
+        {
+            return Some(Limit::SessionsPerUser);
+        }
+        (self.sessions.len() >= self.settings.max_sessions).then_some(Limit::Sessions)
+    }
+
+    fn limit_hit(&self, limit: Limit) {
+        tracing::warn!(%limit, "somebody is refused, for a limit is reached");
+        self.upkeep.news.tell(Event::LimitHit(limit));
+    }
+
+    /// What a call's end did to the breaker is told.
+    fn turned(&self, turn: Option<Turn>) {
+        let event = match turn {
+            None => return,
+            Some(Turn::Failing) => Event::PollFailing,
+            Some(Turn::Opened) => Event::BreakerOpened,
+            Some(Turn::Closed) => {
+                self.reopened.store(true, Ordering::Release);
+                self.turn.notify_one();
+                Event::BreakerClosed
+            }
+        };
+        tracing::warn!(?event, "the service");
+        self.upkeep.news.tell(event);
     }
 
     /// How many watches there are of sessions that somebody holds a credential of.
@@ -298,23 +416,28 @@ impl Engine {
     /// Waits until a session that nobody used for a while is known afresh: for one poll that all
     /// who wait share, at most 3.5 s.
     pub(crate) async fn woken(&self, watch: &mut SessionWatch) {
+        let now = self.now().mono;
+        if self.breaker.open_until(now).is_some_and(|until| until > now + millis(WAKE)) {
+            // Nobody will ask the service in time.
+            return;
+        }
         let known = watch.until(|session| {
-            let known = session.phase() == Phase::Running || session.verdict() == Verdict::Ended;
-            known.then_some(())
+            let awake = session.phase() == Phase::Running && !session.is_neglected();
+            (awake || session.verdict() == Verdict::Ended).then_some(())
         });
         // Too late is not an error here: the verdict is then what it is without news.
         tokio::time::timeout(WAKE, known).await.ok();
     }
 
     /// Ends a session here, and sees to it that it ends at the service.
-    pub(crate) fn end_session(self: &Arc<Self>, session: &Arc<Session>, status: SessionStatus) {
-        if session.end(status) {
+    pub(crate) fn end_session(self: &Arc<Self>, session: &Arc<Session>, reason: EndReason) {
+        if session.end(reason) {
             self.end_remotely(session);
         }
     }
 
     pub(crate) async fn log_out(self: &Arc<Self>, session: &Arc<Session>) -> LoggedOut {
-        if !session.end(SessionStatus::Closed) {
+        if !session.end(EndReason::LoggedOut) {
             return LoggedOut::Everywhere;
         }
         match self.end_remotely(session).await {
@@ -331,7 +454,7 @@ impl Engine {
     ) -> tokio::sync::oneshot::Receiver<bool> {
         let (first, receiver) = tokio::sync::oneshot::channel();
         let (engine, session) = (self.clone(), session.clone());
-        self.tasks.spawn(async move {
+        self.tasks.spawn_farewell(async move {
             let mut first = Some(first);
             for pause in LOGOUTS {
                 tokio::time::sleep(pause).await;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::events::EndReason;
 use super::session::Session;
 use super::session::tests::session_of;
 use crate::clock::Stamp;
@@ -157,7 +158,7 @@ fn reply(session: &Arc<Session>, sequence: u64, sent: Stamp, said: Reply, others
     let answered = others.then_some(Stamp { mono: u64::MAX, wall: u64::MAX });
     let others = Others { answered, lately: others };
     session.learn(sequence, sent, said, others);
-    session.end_poll(sent, |_| Duration::ZERO);
+    session.end_poll(sent, Duration::ZERO);
 }
 
 proptest! {
@@ -197,7 +198,7 @@ proptest! {
                 Step::Reply { .. } => {}
                 Step::End => {
                     history.ended_here = true;
-                    session.end(SessionStatus::Closed);
+                    session.end(EndReason::LoggedOut);
                 }
             }
             let (said, expected) = (session.verdict_at(now), history.verdict(begun, LIFETIME, now));

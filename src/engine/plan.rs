@@ -14,7 +14,12 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// The pause from the sending of one poll to the next. `failures` are the polls in a row that came
 /// to nothing. `chance` is between 0 and 1: many sessions begun together drift apart, for jitter
 /// makes the pause shorter, by up to a fifth, never longer.
-pub(crate) fn pause(standing: Standing, interval: Duration, failures: u32, chance: f64) -> Duration {
+pub(crate) fn pause(
+    standing: Standing,
+    interval: Duration,
+    failures: u32,
+    chance: f64,
+) -> Duration {
     if failures > 0 {
         return backoff(failures, chance);
     }

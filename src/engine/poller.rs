@@ -1,16 +1,23 @@
 //! Keeps what is known of sessions fresh: one task that looks at each session when it is due and
 //! spawns a poll if one is wanted.
 
+use std::collections::VecDeque;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::Engine;
+use super::events::EndReason;
+use super::pace::Pace;
+use super::plan;
 use super::session::Session;
 use super::watchers::Watched as _;
-use super::{Engine, plan};
 use crate::client::ClientError;
 use crate::clock::Stamp;
-use crate::protocol::{Reading, SessionStatus};
+use crate::protocol::Reading;
 use crate::verdict::{Said, Verdict};
 
 /// How long after its last use a session is still polled.
@@ -23,55 +30,129 @@ const TOMBSTONE: Duration = Duration::from_secs(300);
 const SWEEP: Duration = Duration::from_secs(60);
 
 pub(super) async fn run(engine: Arc<Engine>) {
-    let mut sweep = tokio::time::interval(SWEEP);
-    loop {
-        let now = engine.now();
-        let next = loop {
-            match engine.upkeep.schedule.pop(now) {
-                Ok(session) => look(&engine, &session, now),
-                Err(next) => break next,
+    let pace = Pace::new(engine.settings.max_polls_per_second);
+    Poller { engine, pace, ready: Ready::default() }.run().await;
+}
+
+/// Those whose poll is due and waits for its turn.
+#[derive(Default)]
+struct Ready {
+    /// Somebody waits for it, or a stream depends on it.
+    urgent: VecDeque<Weak<Session>>,
+    /// The others, and since when, in milliseconds.
+    idle: VecDeque<(u64, Weak<Session>)>,
+}
+
+struct Poller {
+    engine: Arc<Engine>,
+    pace: Pace,
+    ready: Ready,
+}
+
+impl Poller {
+    async fn run(mut self) {
+        let engine = self.engine.clone();
+        let mut sweep = tokio::time::interval(SWEEP);
+        loop {
+            let now = engine.now();
+            let due = loop {
+                match engine.upkeep.schedule.pop(now) {
+                    Ok(session) => self.look(&session, now),
+                    Err(next) => break next,
+                }
+            };
+            let held_up = self.send(now.mono);
+            let at = due.into_iter().chain(held_up).min();
+            let wait = async {
+                match at {
+                    Some(at) => tokio::time::sleep_until(engine.upkeep.clock.instant(at)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                _ = sweep.tick() => sweep_out(&engine),
+                () = engine.upkeep.schedule.earlier() => {}
+                () = engine.turn.notified() => {}
+                () = wait => {}
             }
-        };
-        let wait = async {
-            match next {
-                Some(at) => tokio::time::sleep_until(engine.upkeep.clock.instant(at)).await,
-                None => std::future::pending().await,
+        }
+    }
+
+    /// What is to be done about a session at this moment.
+    fn look(&mut self, session: &Arc<Session>, now: Stamp) {
+        let verdict = session.verdict_at(now);
+        if verdict == Verdict::Ended {
+            expire(&self.engine, session);
+            return;
+        }
+        if verdict == Verdict::Unavailable {
+            // Nothing was stated, but time went by: guards must hold.
+            session.watchers().wake();
+        }
+        if session.park(now, KEEP) {
+            return;
+        }
+        if session.queue_poll(now) {
+            // One that waited among the idle ones may by now be urgent; the first place counts.
+            let waits = Arc::downgrade(session);
+            if session.is_urgent() {
+                self.ready.urgent.push_back(waits);
+            } else {
+                self.ready.idle.push_back((now.mono, waits));
             }
-        };
-        tokio::select! {
-            biased;
-            _ = sweep.tick() => sweep_out(&engine),
-            () = engine.upkeep.schedule.earlier() => {}
-            () = wait => {}
+        }
+        self.engine.upkeep.schedule.reset(session, now);
+    }
+
+    /// Sends as many polls as may be sent. If more wait, says when to go on; the end of one that
+    /// is on its way is told by itself.
+    fn send(&mut self, now: u64) -> Option<u64> {
+        if self.engine.reopened.swap(false, Ordering::AcqRel) {
+            self.pace.slow_down(now);
+        }
+        let mut held_up = None;
+        while let Some(session) = self.ready.next() {
+            let Ok(permit) = self.engine.polls.clone().try_acquire_owned() else { break };
+            // The breaker last: whom it lets through while it is half open has to go.
+            let leave = self.pace.take(now).and_then(|()| self.engine.breaker.ask(now));
+            if let Err(at) = leave {
+                held_up = Some(at);
+                break;
+            }
+            self.ready.remove_first();
+            if let Some(sequence) = session.begin_poll() {
+                Flight::new(&self.engine, session, sequence).take_off(permit);
+            }
+        }
+        let oldest = self.ready.idle.front().map_or(0, |(since, _)| now.saturating_sub(*since));
+        self.engine.delay.store(oldest, Ordering::Relaxed);
+        held_up
+    }
+}
+
+impl Ready {
+    /// Whose turn it is; those who are gone or were served elsewhere are dropped.
+    fn next(&mut self) -> Option<Arc<Session>> {
+        loop {
+            let first = self.urgent.front().or(self.idle.front().map(|(_, session)| session))?;
+            match first.upgrade().filter(|session| session.is_queued()) {
+                Some(session) => return Some(session),
+                None => self.remove_first(),
+            }
+        }
+    }
+
+    fn remove_first(&mut self) {
+        if self.urgent.pop_front().is_none() {
+            self.idle.pop_front();
         }
     }
 }
 
-/// What is to be done about a session at this moment.
-fn look(engine: &Arc<Engine>, session: &Arc<Session>, now: Stamp) {
-    let verdict = session.verdict_at(now);
-    if verdict == Verdict::Ended {
-        expire(engine, session);
-        return;
-    }
-    if verdict == Verdict::Unavailable {
-        // Nothing was stated, but time went by: guards must hold.
-        session.watchers().wake();
-    }
-    if session.park(now, KEEP) {
-        return;
-    }
-    if let Some(sequence) = session.begin_poll(now) {
-        let (engine, session) = (engine.clone(), session.clone());
-        let flight = Flight { engine, session, sequence, sent: now, landed: false };
-        flight.engine.clone().tasks.spawn(flight.fly());
-    }
-    engine.upkeep.schedule.reset(session, now);
-}
-
 /// A session over its lifetime ends here and at the service.
 fn expire(engine: &Arc<Engine>, session: &Arc<Session>) {
-    if session.end(SessionStatus::Closed) {
+    if session.end(EndReason::Expired) {
         tracing::debug!("session expired");
         engine.end_remotely(session);
     }
@@ -103,9 +184,21 @@ struct Flight {
 }
 
 impl Flight {
+    fn new(engine: &Arc<Engine>, session: Arc<Session>, sequence: u64) -> Self {
+        let sent = engine.now();
+        Self { engine: engine.clone(), session, sequence, sent, landed: false }
+    }
+
+    fn take_off(self, permit: OwnedSemaphorePermit) {
+        let engine = self.engine.clone();
+        engine.tasks.spawn(async move {
+            self.fly().await;
+            drop(permit);
+        });
+    }
+
     async fn fly(mut self) {
         let (engine, session) = (self.engine.clone(), self.session.clone());
-        let Ok(_permit) = engine.polls.acquire().await else { return };
         self.sent = engine.now();
         let poll = async { engine.client.status(&session.record.remote(&engine.client)?).await };
         let vouch = vouch(&engine, &session, self.sent);
@@ -124,15 +217,25 @@ impl Flight {
     }
 
     fn land(&mut self, status: Result<Reading, ClientError>) {
+        let engine = self.engine.clone();
         let said = match status {
             Ok(reading) => {
-                self.engine.origin.answered(self.sent);
+                engine.origin.answered(self.sent);
+                engine.turned(engine.breaker.good());
                 Said::Answer(reading)
+            }
+            Err(error) if error.refuses_session() => {
+                probe(&engine, self.sent);
+                // The service answers, if only that.
+                engine.turned(engine.breaker.good());
+                Said::Refused
             }
             Err(error) => {
                 tracing::debug!(%error, "a poll said nothing");
-                probe(&self.engine, self.sent);
-                if error.refuses_session() { Said::Refused } else { Said::Nothing }
+                probe(&engine, self.sent);
+                let now = engine.now().mono;
+                engine.turned(engine.breaker.bad(now, error.retry_after(), plan::chance()));
+                Said::Nothing
             }
         };
         self.learn(said);
@@ -153,10 +256,9 @@ impl Drop for Flight {
         if !self.landed {
             self.learn(Said::Nothing);
         }
-        let interval = self.engine.settings.poll_interval;
-        let pause = |standing| plan::pause(standing, interval, plan::chance());
-        self.session.end_poll(self.sent, pause);
+        self.session.end_poll(self.sent, self.engine.settings.poll_interval);
         self.engine.upkeep.schedule.reset(&self.session, self.engine.now());
+        self.engine.turn.notify_one();
     }
 }
 
@@ -171,7 +273,7 @@ async fn vouch(engine: &Arc<Engine>, session: &Arc<Session>, now: Stamp) {
         Ok(Ok(Some(token))) if session.record.is_of(&token) => session.vouch(now),
         Ok(Ok(_)) => {
             tracing::info!("a user's token was removed or changed; the session ends");
-            engine.end_session(session, SessionStatus::Closed);
+            engine.end_session(session, EndReason::TokenChanged);
         }
         Ok(Err(error)) => tracing::warn!(%error, "the token store failed"),
         Err(_) => tracing::warn!("the token store did not answer in time"),

@@ -1,9 +1,11 @@
 use std::fmt;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::activity::{Activity, Phase};
+use super::events::{EndReason, Event, News};
+use super::plan;
 use super::published::Published;
 use super::record::Record;
 use super::schedule::{NEVER, Schedule};
@@ -21,6 +23,7 @@ pub(crate) struct Upkeep {
     /// How long a session may live, whatever the service says.
     pub(crate) lifetime: Duration,
     pub(crate) schedule: Schedule,
+    pub(crate) news: News,
 }
 
 /// How soon a session that did not wake is polled again.
@@ -45,6 +48,8 @@ pub(crate) struct Session {
     status: AtomicU8,
     /// When the status last changed: milliseconds after `asked`.
     changed: AtomicU32,
+    /// Somebody took it; what becomes of it is told from then on.
+    started: AtomicBool,
     polling: Mutex<Option<Box<Polling>>>,
     watchers: Watchers,
 }
@@ -52,13 +57,30 @@ pub(crate) struct Session {
 struct Polling {
     machine: Machine,
     sequence: u64,
-    in_flight: bool,
+    stage: Stage,
     next: u64,
+    /// Polls in a row that came to nothing.
+    failures: u32,
+    /// What was told last: it stands active or suspended.
+    told: Standing,
+    /// Why it ended here.
+    ended: Option<EndReason>,
     /// When the poller looks at the session next. An entry of the schedule for any other time is
     /// void.
     due: u64,
     /// When the token store last vouched for the user, on the monotonic clock.
     vouched: Option<u64>,
+}
+
+/// Where the next poll, or this one, is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Not yet due.
+    Resting,
+    /// Due; the poller sends it as soon as it may.
+    Queued,
+    /// On its way.
+    Flying,
 }
 
 impl Session {
@@ -77,6 +99,7 @@ impl Session {
             activity: Activity::new(asked.mono),
             status: AtomicU8::new(SessionStatus::Pending as u8),
             changed: AtomicU32::new(0),
+            started: AtomicBool::new(false),
             polling: Mutex::new(Some(Box::new(Polling {
                 vouched: Some(asked.mono),
                 ..Polling::of(Machine::new(asked))
@@ -114,12 +137,37 @@ impl Session {
     /// A watch that keeps the session live from now on, awake if it was parked. Everything that
     /// waits for a session or lets something through takes one, and looks at the verdict after.
     pub(crate) fn watch(self: &Arc<Self>) -> SessionWatch {
-        let wakes = self.activity.enter(self.upkeep.clock.coarse().mono);
-        if wakes && self.known().0 != Standing::Ended {
+        let now = self.upkeep.clock.coarse();
+        let wakes = self.activity.enter(now.mono);
+        let watch = Watch::new(self.clone());
+        if (wakes && self.known().0 != Standing::Ended) || self.is_neglected_at(now) {
             self.with_polling(|polling| polling.next = 0);
             self.upkeep.schedule.reset(self, self.upkeep.clock.now());
         }
-        Watch::new(self.clone())
+        watch
+    }
+
+    /// Whether what is known is too old though no poll came to nothing: nobody asked, because the
+    /// process or the machine slept, or the poller has more to do than it may. One poll will tell.
+    pub(crate) fn is_neglected(&self) -> bool {
+        self.is_neglected_at(self.upkeep.clock.coarse())
+    }
+
+    fn is_neglected_at(&self, now: Stamp) -> bool {
+        self.verdict_at(now) == Verdict::Unavailable
+            && self.known().0 != Standing::Odd
+            && self.with_polling(|polling| polling.failures == 0)
+    }
+
+    /// Somebody has taken it.
+    pub(crate) fn start(&self) {
+        self.with_polling(|polling| {
+            // Under the lock, so that no end is told before it.
+            if polling.machine.standing() != Standing::Ended {
+                self.started.store(true, Ordering::Release);
+                self.upkeep.news.tell(Event::Started { user: self.user().into() });
+            }
+        });
     }
 
     /// The last status that was stated, whatever its age.
@@ -145,29 +193,55 @@ impl Session {
     /// Parks unless the session is live, was used within `keep`, or is being asked about.
     pub(crate) fn park(&self, now: Stamp, keep: Duration) -> bool {
         let mut polling = self.polling.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_asked = polling.as_ref().is_some_and(|polling| polling.in_flight);
-        if is_asked || !self.activity.park(now.mono, millis(keep)) {
+        let flies = polling.as_ref().is_some_and(|polling| polling.stage == Stage::Flying);
+        if flies || !self.activity.park(now.mono, millis(keep)) {
             return false;
         }
         // What was said so far is published; only doubts are worth more memory than that.
         match polling.as_mut() {
-            Some(polling) if !polling.machine.is_plain() => polling.due = NEVER,
+            Some(polling) if !polling.machine.is_plain() => {
+                polling.due = NEVER;
+                polling.stage = Stage::Resting;
+            }
             _ => *polling = None,
         }
         true
     }
 
-    /// Begins a poll if none is in flight and one is due.
-    pub(crate) fn begin_poll(&self, now: Stamp) -> Option<u64> {
+    /// Whether to poll now: true once for each poll that is due, and again for one that still
+    /// waits for its turn.
+    pub(crate) fn queue_poll(&self, now: Stamp) -> bool {
         self.with_polling(|polling| {
-            let is_over = polling.machine.standing() == Standing::Ended;
-            if is_over || polling.in_flight || now.mono < polling.next {
+            let is_due = polling.stage == Stage::Resting && now.mono >= polling.next;
+            if polling.machine.standing() != Standing::Ended && is_due {
+                polling.stage = Stage::Queued;
+            }
+            polling.stage == Stage::Queued
+        })
+    }
+
+    /// Whether a poll waits for its turn.
+    pub(crate) fn is_queued(&self) -> bool {
+        let polling = self.polling.lock().unwrap_or_else(PoisonError::into_inner);
+        polling.as_ref().is_some_and(|polling| polling.stage == Stage::Queued)
+    }
+
+    /// Begins the poll that waits for its turn, if it still does. Its number is given to one
+    /// caller only.
+    pub(crate) fn begin_poll(&self) -> Option<u64> {
+        self.with_polling(|polling| {
+            if polling.stage != Stage::Queued || polling.machine.standing() == Standing::Ended {
                 return None;
             }
-            polling.in_flight = true;
+            polling.stage = Stage::Flying;
             polling.sequence += 1;
             Some(polling.sequence)
         })
+    }
+
+    /// Whether somebody waits for the next poll, or holds open what depends on it.
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.activity.count() > 0 || self.phase() == Phase::Waking
     }
 
     /// Whether the lookup table is to be asked again: once a minute, and before a session that
@@ -190,6 +264,10 @@ impl Session {
     /// because the service no longer knows it, or makes no sense.
     pub(crate) fn learn(&self, sequence: u64, sent: Stamp, said: Said, others: Others) -> bool {
         let lost = self.with_polling(|polling| {
+            polling.failures = match said {
+                Said::Nothing => polling.failures.saturating_add(1),
+                Said::Answer(_) | Said::Refused => 0,
+            };
             polling.machine.apply(sequence, sent, said, others);
             polling.machine.is_lost()
         });
@@ -197,11 +275,13 @@ impl Session {
         lost
     }
 
-    /// Ends the poll that was sent at `sent`; the next is due as long after as `pause` says.
-    pub(crate) fn end_poll(&self, sent: Stamp, pause: impl FnOnce(Standing) -> Duration) {
+    /// Ends the poll that was sent at `sent`, and sets when the next is due.
+    pub(crate) fn end_poll(&self, sent: Stamp, interval: Duration) {
         self.with_polling(|polling| {
-            polling.in_flight = false;
-            polling.next = sent.mono.saturating_add(millis(pause(polling.machine.standing())));
+            polling.stage = Stage::Resting;
+            let standing = polling.machine.standing();
+            let pause = plan::pause(standing, interval, polling.failures, plan::chance());
+            polling.next = sent.mono.saturating_add(millis(pause));
             let vouched = polling.vouched.is_some_and(|vouched| vouched >= sent.mono);
             if self.phase() == Phase::Waking && !vouched {
                 // Somebody waits, and this poll was not for them, or the lookup table did not
@@ -216,17 +296,16 @@ impl Session {
 
     /// When the poller has to look again: at the next poll, the moment the knowledge grows too
     /// old, or the end of the session's life, whichever comes first; `None` if nothing will happen
-    /// by itself. A poll in flight looks again when it ends.
+    /// by itself. A poll that waits or is on its way looks again when it ends.
     fn next_look(&self, polling: &Polling, now: Stamp) -> Option<u64> {
         if polling.machine.standing() == Standing::Ended || self.phase() == Phase::Parked {
             return None;
         }
         let stale = polling.machine.good().mono.saturating_add(millis(self.upkeep.max_staleness));
         let stale = Some(stale).filter(|stale| *stale > now.mono);
-        if polling.in_flight {
-            return stale;
-        }
-        [Some(polling.next), stale, Some(self.expires().mono)].into_iter().flatten().min()
+        let next = (polling.stage == Stage::Resting).then_some(polling.next);
+        let expires = Some(self.expires().mono).filter(|at| next.is_some() || *at > now.mono);
+        [next, stale, expires].into_iter().flatten().min()
     }
 
     /// Sets when the poller looks next; says when, if that is news. For the schedule, under its
@@ -257,17 +336,18 @@ impl Session {
     }
 
     /// Ends the session here; false if it was over already.
-    pub(crate) fn end(&self, status: SessionStatus) -> bool {
+    pub(crate) fn end(&self, reason: EndReason) -> bool {
         let ended = self.with_polling(|polling| {
             let was_over = polling.machine.standing() == Standing::Ended;
-            polling.machine.end(status);
+            polling.machine.end(reason.status());
+            polling.ended = Some(reason);
             !was_over
         });
         self.watchers.wake();
         ended
     }
 
-    /// Changes what is known, and publishes it.
+    /// Changes what is known, publishes it, and tells what is news.
     fn with_polling<R>(&self, change: impl FnOnce(&mut Polling) -> R) -> R {
         // Nothing that can panic runs under the lock, so what a poisoned one holds is whole.
         let mut held = self.polling.lock().unwrap_or_else(PoisonError::into_inner);
@@ -278,11 +358,13 @@ impl Session {
         let before = (polling.machine.standing(), polling.machine.status());
         let result = change(polling);
         let (standing, status) = (polling.machine.standing(), polling.machine.status());
+        let mut news = None;
         if before != (standing, status) {
             let after = self.upkeep.clock.now().mono.saturating_sub(self.asked.mono);
             self.changed.store(u32::try_from(after).unwrap_or(u32::MAX), Ordering::Release);
             self.status.store(status as u8, Ordering::Release);
             tracing::debug!(%status, ?standing, "session changed");
+            news = polling.news(self.user());
         }
         let good = polling.machine.good();
         let mono = good.mono.saturating_sub(self.asked.mono);
@@ -291,6 +373,10 @@ impl Session {
         if standing == Standing::Ended {
             // Nothing that is in it counts any more.
             *held = None;
+        }
+        drop(held);
+        if let Some(news) = news.filter(|_| self.started.load(Ordering::Acquire)) {
+            self.upkeep.news.tell(news);
         }
         result
     }
@@ -304,7 +390,30 @@ impl Session {
 
 impl Polling {
     fn of(machine: Machine) -> Self {
-        Self { machine, sequence: 0, in_flight: false, next: 0, due: NEVER, vouched: None }
+        let told = machine.standing();
+        let (stage, due) = (Stage::Resting, NEVER);
+        let (sequence, next, failures) = (0, 0, 0);
+        Self { machine, sequence, stage, next, failures, told, ended: None, due, vouched: None }
+    }
+
+    /// What there is to tell of a change.
+    fn news(&mut self, user: &str) -> Option<Event> {
+        let standing = self.machine.standing();
+        let before = self.told;
+        if matches!(standing, Standing::Active | Standing::Suspended | Standing::Ended) {
+            self.told = standing;
+        }
+        let user = user.into();
+        match (before, standing) {
+            (Standing::Suspended, Standing::Active) => Some(Event::Resumed { user }),
+            (Standing::Active, Standing::Suspended) => Some(Event::Suspended { user }),
+            (_, Standing::Ended) => {
+                let lost = self.machine.is_lost().then_some(EndReason::Lost);
+                let stated = EndReason::Service(self.machine.status());
+                Some(Event::Ended { user, reason: self.ended.or(lost).unwrap_or(stated) })
+            }
+            _ => None,
+        }
     }
 }
 
@@ -356,6 +465,7 @@ pub(crate) mod tests {
             max_staleness: Duration::from_secs(15),
             lifetime: Duration::from_secs(3600),
             schedule: Schedule::default(),
+            news: News::new(),
         };
         let remote = CLIENT.restore("TOKEN", "SECRET", "/s/TOKEN", "/l/TOKEN").unwrap();
         let record = Record::new(user, &UserToken::random().unwrap(), &remote);

@@ -26,6 +26,10 @@ impl Sessions {
         self.by_key.get(key).map(|session| session.clone())
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
     pub(crate) fn of_user(&self, user: &UserId) -> Vec<Arc<Session>> {
         self.by_user.find(user.as_str())
     }

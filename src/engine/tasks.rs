@@ -1,5 +1,6 @@
 use std::future::Future;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -9,17 +10,37 @@ use tokio::task::JoinSet;
 pub(crate) struct Tasks {
     runtime: Handle,
     /// `None` once stopped: nothing begins after the end.
-    running: Mutex<Option<JoinSet<()>>>,
+    running: Mutex<Option<Running>>,
+}
+
+#[derive(Debug, Default)]
+struct Running {
+    tasks: JoinSet<()>,
+    /// Those that the service waits for: a shutdown gives them a while.
+    farewells: JoinSet<()>,
 }
 
 impl Tasks {
     pub(crate) fn new(runtime: Handle) -> Self {
-        Self { runtime, running: Mutex::new(Some(JoinSet::new())) }
+        Self { runtime, running: Mutex::new(Some(Running::default())) }
     }
 
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(tasks) = running.as_mut() else {
+        self.spawn_in(|running| &mut running.tasks, task);
+    }
+
+    /// Spawns what ends something at the service.
+    pub(crate) fn spawn_farewell(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawn_in(|running| &mut running.farewells, task);
+    }
+
+    fn spawn_in(
+        &self,
+        set: impl FnOnce(&mut Running) -> &mut JoinSet<()>,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let mut running = self.running();
+        let Some(tasks) = running.as_mut().map(set) else {
             // The future's own drop may spawn again; not under this lock.
             drop(running);
             drop(task);
@@ -36,8 +57,35 @@ impl Tasks {
         tasks.spawn_on(task, &self.runtime);
     }
 
+    /// Aborts all.
     pub(crate) fn stop(&self) {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let running = self.running().take();
         drop(running);
+    }
+
+    /// Waits for the farewells, those that they cause too, at most so long; then aborts all, and
+    /// waits until they are gone.
+    pub(crate) async fn finish(&self, within: Duration) {
+        let farewells = async {
+            while let Some(mut set) =
+                self.running().as_mut().map(|r| std::mem::take(&mut r.farewells))
+            {
+                if set.is_empty() {
+                    return;
+                }
+                while set.join_next().await.is_some() {}
+            }
+        };
+        tokio::time::timeout(within, farewells).await.ok();
+        let running = self.running().take();
+        if let Some(Running { mut tasks, mut farewells }) = running {
+            tasks.shutdown().await;
+            farewells.shutdown().await;
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Running>> {
+        // What a poisoned one holds is whole: sets of tasks.
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -96,7 +96,7 @@ impl Gate {
         }
         // The watch is there before the verdict is read: an end in between is seen by one of both.
         let mut watch = session.watch();
-        if session.phase() == Phase::Running {
+        if session.phase() == Phase::Running && !session.is_neglected() {
             return judge(watch);
         }
         let engine = engine.clone();

@@ -18,7 +18,9 @@ use tower_http::csrf::{CsrfLayer, ProtectionError};
 use super::pages::{LockedPage, LoginPage, WaitingPage, show};
 use super::progress::{Subject, follow, word};
 use super::{cookies, next, start};
-use crate::engine::{Activeconnect, Attempt, Engine, LoggedOut, Progress, Session, Taken};
+use crate::engine::{
+    Activeconnect, Attempt, EndReason, Engine, LoggedOut, Progress, Session, Taken,
+};
 use crate::identity::UserId;
 use crate::layer::{Asker, RequestCredentials, Tongue};
 use crate::verdict::Verdict;
@@ -137,7 +139,7 @@ impl Visitor {
     fn take(&self) -> Option<Taken> {
         let taken = self.engine().take(self.attempt.as_ref()?, self.user.as_ref())?;
         if let Some(before) = &self.named {
-            self.engine().end_session(before, crate::SessionStatus::Closed);
+            self.engine().end_session(before, EndReason::LoggedOut);
         }
         Some(taken)
     }

@@ -34,7 +34,8 @@ enum Refusal {
     Name(&'static str),
     NoUser,
     Busy(Duration),
-    NoRandomness,
+    Full(Duration),
+    NotNow,
 }
 
 pub(super) async fn start(ac: &Activeconnect, user: Option<UserId>, request: Request) -> Response {
@@ -79,8 +80,9 @@ async fn begin(
     let next = next::checked(login.next.as_deref(), &engine.settings.auth_path);
     match engine.begin_attempt(who, next, mine.as_ref()) {
         Ok((credential, _)) => Ok(cookies::set_attempt(&credential)),
-        Err(BeginError::Busy(busy)) => Err(Refusal::Busy(busy.retry_after)),
-        Err(BeginError::NoRandomness) => Err(Refusal::NoRandomness),
+        Err(BeginError::Busy { retry_after }) => Err(Refusal::Busy(retry_after)),
+        Err(BeginError::Full { retry_after }) => Err(Refusal::Full(retry_after)),
+        Err(BeginError::NoRandomness | BeginError::Stopped) => Err(Refusal::NotNow),
     }
 }
 
@@ -123,7 +125,11 @@ impl Refusal {
                 StatusCode::TOO_MANY_REQUESTS,
                 "A login with this name is waiting; try again later.",
             ),
-            Self::NoRandomness => (StatusCode::SERVICE_UNAVAILABLE, "Try again later."),
+            Self::Full(_) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "Too many people are logging in at the moment; try again later.",
+            ),
+            Self::NotNow => (StatusCode::SERVICE_UNAVAILABLE, "Try again later."),
         };
         let mut response = if wants_json {
             super::routes::problem(status, detail)
@@ -133,7 +139,7 @@ impl Refusal {
         };
         let headers = response.headers_mut();
         match &self {
-            Self::Busy(after) => {
+            Self::Busy(after) | Self::Full(after) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
             }
             Self::NoUser => {

@@ -1,0 +1,207 @@
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::Activeconnect;
+use crate::identity::UserId;
+use crate::protocol::SessionStatus;
+
+/// As many events wait for a reader; an older one is then missed.
+const WAITING: usize = 1_024;
+
+/// Something that happened in the engine; [`Activeconnect::events`] tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A browser or caller has taken the session of a login.
+    Started {
+        /// Who logged in.
+        user: UserId,
+    },
+    /// The phone walked away.
+    Suspended {
+        /// Whose session it is.
+        user: UserId,
+    },
+    /// The phone is back.
+    Resumed {
+        /// Whose session it is.
+        user: UserId,
+    },
+    /// A session that had started is over.
+    Ended {
+        /// Whose session it was.
+        user: UserId,
+        /// Why.
+        reason: EndReason,
+    },
+    /// A poll came to nothing, the first after one that was answered. Sessions keep what is known
+    /// of them until `max_staleness`.
+    PollFailing,
+    /// Too many calls in a row came to nothing, or the service asked for a pause: it is left alone
+    /// for a while.
+    BreakerOpened,
+    /// The service answers again.
+    BreakerClosed,
+    /// Somebody was refused because a limit of the builder is reached.
+    LimitHit(Limit),
+    /// The reader was too slow: so many events are lost to it.
+    Missed(u64),
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EndReason {
+    /// The service stated this status: ended remotely, or by its own expiry.
+    Service(SessionStatus),
+    /// Logged out here.
+    LoggedOut,
+    /// It lived as long as a session may, here.
+    Expired,
+    /// The lookup table no longer names the token that the session was made with.
+    TokenChanged,
+    /// Nobody took the result of the login, or the login was given up.
+    NotTaken,
+    /// The service no longer knows the session, or made no sense about it for five minutes.
+    Lost,
+    /// The engine was shut down.
+    Shutdown,
+}
+
+impl EndReason {
+    /// The status that is told from then on.
+    #[must_use]
+    pub const fn status(self) -> SessionStatus {
+        match self {
+            Self::Service(status) => status,
+            Self::NotTaken => SessionStatus::Timeout,
+            Self::LoggedOut | Self::Expired | Self::TokenChanged | Self::Lost | Self::Shutdown => {
+                SessionStatus::Closed
+            }
+        }
+    }
+}
+
+/// A limit of the builder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Limit {
+    /// `max_sessions`.
+    Sessions,
+    /// `max_sessions_per_user`.
+    SessionsPerUser,
+    /// `max_attempts`.
+    Attempts,
+}
+
+impl Limit {
+    /// The builder's method that sets it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sessions => "max_sessions",
+            Self::SessionsPerUser => "max_sessions_per_user",
+            Self::Attempts => "max_attempts",
+        }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Events from the time on when it was made by [`Activeconnect::events`].
+#[derive(Debug)]
+pub struct Events(broadcast::Receiver<Event>);
+
+impl Activeconnect {
+    /// What happens from now on. The engine never waits for a reader: who is more than 1,024
+    /// events behind is told by [`Event::Missed`] how many are lost.
+    ///
+    /// ```
+    /// use tower_activeconnect::{Activeconnect, Event};
+    ///
+    /// async fn audit(ac: Activeconnect) {
+    ///     let mut events = ac.events();
+    ///     drop(ac); // an engine that is held is never over
+    ///     while let Some(event) = events.next().await {
+    ///         if let Event::Ended { user, reason } = event {
+    ///             println!("{user} is out: {reason:?}");
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    #[must_use]
+    pub fn events(&self) -> Events {
+        Events(self.engine().upkeep.news.subscribe())
+    }
+}
+
+impl Events {
+    /// The next one; `None` when the engine is gone.
+    ///
+    /// Cancel safe: no event is lost by dropping the future.
+    pub async fn next(&mut self) -> Option<Event> {
+        match self.0.recv().await {
+            Ok(event) => Some(event),
+            Err(RecvError::Lagged(missed)) => Some(Event::Missed(missed)),
+            Err(RecvError::Closed) => None,
+        }
+    }
+}
+
+/// Where events come from, until the engine is over.
+#[derive(Debug)]
+pub(crate) struct News(Mutex<Option<broadcast::Sender<Event>>>);
+
+impl News {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(Some(broadcast::Sender::new(WAITING))))
+    }
+
+    /// Tells whoever listens; nobody is waited for.
+    pub(crate) fn tell(&self, event: Event) {
+        if let Some(sender) = &*self.sender() {
+            sender.send(event).ok();
+        }
+    }
+
+    /// There is no more to tell.
+    pub(crate) fn close(&self) {
+        *self.sender() = None;
+    }
+
+    fn subscribe(&self) -> broadcast::Receiver<Event> {
+        match &*self.sender() {
+            Some(sender) => sender.subscribe(),
+            None => broadcast::channel(1).1,
+        }
+    }
+
+    fn sender(&self) -> MutexGuard<'_, Option<broadcast::Sender<Event>>> {
+        // What a poisoned one holds is whole: it is replaced at once or not at all.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The state of an engine at one moment; [`Activeconnect::health`] tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Health {
+    /// Sessions that somebody holds a credential of and that are not over, or ended within the
+    /// last five minutes.
+    pub sessions: usize,
+    /// Logins that wait, and those whose outcome is still told.
+    pub attempts: usize,
+    /// How often a session without streams is polled in effect: the poll interval, and longer when
+    /// the ceiling of polls per second is reached.
+    pub effective_interval: Duration,
+    /// Whether the service is left alone for a while.
+    pub breaker_open: bool,
+}
