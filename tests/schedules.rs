@@ -18,7 +18,7 @@ mod watchers;
 use activity::{Activity, Phase};
 use loom::sync::Arc;
 use loom::sync::atomic::AtomicUsize;
-use loom::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+use loom::sync::atomic::Ordering::{Acquire, Release};
 use loom::thread;
 use outcome::{Outcome, Stage};
 use watchers::{Watch, Watched, Watchers};

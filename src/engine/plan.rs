@@ -21,7 +21,8 @@ pub(crate) fn pause(
     chance: f64,
 ) -> Duration {
     if failures > 0 {
-        return backoff(failures, chance);
+        // Sooner than usual, not later: to spare a service that fails is the breaker's part.
+        return backoff(failures, chance).min(interval);
     }
     match standing {
         Standing::Pending => PENDING,
@@ -67,6 +68,14 @@ mod tests {
         for _ in 0..1_000 {
             assert!((0.0..=1.0).contains(&chance()));
         }
+    }
+
+    #[test]
+    fn a_session_whose_poll_failed_is_asked_again_soon() {
+        let interval = Duration::from_secs(5);
+        assert_eq!(pause(Standing::Active, interval, 1, 1.0), Duration::from_secs(1));
+        assert_eq!(pause(Standing::Active, interval, 9, 1.0), interval);
+        assert_eq!(pause(Standing::Pending, interval, 1, 0.0), SHORTEST);
     }
 
     #[test]
