@@ -3,6 +3,8 @@
 mod active;
 mod activity;
 mod attempts;
+#[cfg(feature = "emulator")]
+mod bench;
 mod breaker;
 mod builder;
 mod enrolment;

@@ -21,7 +21,7 @@ use crate::protocol::Reading;
 use crate::verdict::{Said, Verdict};
 
 /// How long after its last use a session is still polled.
-const KEEP: Duration = Duration::from_secs(60);
+pub(super) const KEEP: Duration = Duration::from_secs(60);
 /// How long the token store may take, as long as a poll.
 const VOUCHER: Duration = Duration::from_secs(3);
 /// How long an ended session's status is told.

@@ -10,8 +10,8 @@ use crate::identity::{UserId, UserToken};
 
 /// As much of a user token's hash as tells two tokens apart.
 const MARK: usize = 16;
-/// Ends a text. No byte of UTF-8 has this value.
-const END: u8 = 0xff;
+/// Between two texts. No byte of UTF-8 has this value.
+const BETWEEN: u8 = 0xff;
 /// In place of the session token at the end of a path. No byte of UTF-8 has this value either.
 const TOKEN: u8 = 0xfe;
 
@@ -22,8 +22,8 @@ const TOKEN: u8 = 0xfe;
 /// names the same. Of the two URLs the origin is the client's own, and an end that is the session's
 /// own token, as it usually is, is written as one byte.
 pub(crate) struct Record {
-    /// Mark of the user's token; then, each with its end, the user, the session token, its secret,
-    /// and the paths of the status and the logout URL.
+    /// Mark of the user's token; then the user, the session token, its secret, and the paths of the
+    /// status and the logout URL.
     texts: Zeroizing<Box<[u8]>>,
 }
 
@@ -31,17 +31,19 @@ impl Record {
     pub(crate) fn new(user: &UserId, token: &UserToken, remote: &RemoteSession) -> Self {
         let name = remote.token();
         let [status, logout] = remote.paths().map(|path| match path.strip_suffix(name) {
-            Some(rest) => (rest, &[TOKEN, END][..]),
-            None => (path, &[END][..]),
+            Some(rest) => (rest, &[TOKEN][..]),
+            None => (path, &[][..]),
         });
-        let ended = &[END][..];
-        let texts = [(user.as_str(), ended), (name, ended), (remote.secret().expose(), ended)];
-        let texts = texts.into_iter().chain([status, logout]);
+        let texts = [user.as_str(), name, remote.secret().expose()].map(|text| (text, &[][..]));
+        let texts = || texts.into_iter().chain([status, logout]);
         // All at once: text that moves as it grows would leave secrets behind.
-        let length = texts.clone().map(|(text, end)| text.len() + end.len()).sum::<usize>();
+        let length = texts().map(|(text, end)| text.len() + end.len() + 1).sum::<usize>() - 1;
         let mut record = Vec::with_capacity(MARK + length);
         record.extend_from_slice(&mark(token));
-        for (text, end) in texts {
+        for (i, (text, end)) in texts().enumerate() {
+            if i > 0 {
+                record.push(BETWEEN);
+            }
             record.extend_from_slice(text.as_bytes());
             record.extend_from_slice(end);
         }
@@ -70,7 +72,7 @@ impl Record {
     }
 
     fn texts(&self) -> impl Iterator<Item = &[u8]> {
-        self.texts[MARK..].split(|byte| *byte == END)
+        self.texts[MARK..].split(|byte| *byte == BETWEEN)
     }
 }
 

@@ -34,7 +34,7 @@ const VOUCHED_FOR: Duration = Duration::from_secs(60);
 /// One remote session and what is known of it.
 ///
 /// What a verdict needs is one word, written under the lock of `polling` and read without any: the
-/// gate takes no lock here. A session that is parked or over is this and its texts, 272 bytes for
+/// gate takes no lock here. A session that is parked or over is this and its texts, 288 bytes for
 /// typical ones; what polling needs beside is allocated while it is polled.
 pub(crate) struct Session {
     pub(crate) record: Record,

@@ -1,0 +1,43 @@
+//! What benches need that nobody else does: sessions without logins.
+
+use super::Activeconnect;
+use super::record::Record;
+use super::session::Session;
+use crate::identity::{SessionCredential, UserId, UserToken};
+use crate::protocol::{Methods, Reading, SessionStatus};
+use crate::verdict::{Others, Said};
+
+impl Activeconnect {
+    /// A session that the service has called active and that is polled an interval from now, or
+    /// parked. Its texts are as long as the service's.
+    ///
+    /// # Panics
+    ///
+    /// When the operating system has no randomness to give.
+    #[doc(hidden)]
+    #[must_use]
+    #[expect(clippy::unwrap_used, reason = "a bench may fail")]
+    pub fn bench_session(&self, user: &UserId, parked: bool) -> SessionCredential {
+        let engine = self.engine();
+        let token = UserToken::random().unwrap();
+        let name = token.as_str();
+        let secret = UserToken::random().unwrap();
+        let path = |call| format!("/authentication/{call}/{name}");
+        let (status, logout) = (path("session_status"), path("logout"));
+        let remote = engine.client.restore(name, secret.as_str(), &status, &logout).unwrap();
+        let record = Record::new(user, &token, &remote);
+        let now = engine.now();
+        let session = Session::new(engine.upkeep.clone(), record, Methods::default(), now);
+        let others = Others { answered: None, lately: false };
+        session.learn(1, now, Said::Answer(Reading::Status(SessionStatus::Active)), others);
+        session.end_poll(now, engine.settings.poll_interval);
+        if parked {
+            assert!(session.park(now.after(super::poller::KEEP), super::poller::KEEP));
+        } else {
+            engine.upkeep.schedule.reset(&session, now);
+        }
+        let credential = SessionCredential::random().unwrap();
+        engine.sessions.insert(credential.key(), session);
+        credential
+    }
+}
