@@ -39,7 +39,7 @@ pub use client::{
 #[cfg(feature = "layer")]
 pub use engine::{
     ActiveSession, Activeconnect, BuildError, Builder, EndReason, EnrolmentError, Event, Events,
-    Health, Limit, LogInError, LoggedOut, SessionGuard,
+    Health, Limit, LogInError, LoggedOut, SessionGuard, Walkaway,
 };
 pub use identity::{InvalidToken, SessionCredential, SessionKey, UserId, UserToken};
 #[cfg(feature = "layer")]

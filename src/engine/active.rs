@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::Extensions;
 
+use super::policy::Policy;
 use super::session::{Session, SessionWatch};
 use crate::identity::UserId;
 use crate::protocol::{Methods, SessionStatus};
@@ -27,11 +28,13 @@ pub struct ActiveSession {
     session: Arc<Session>,
     /// Made when somebody asks.
     user: OnceLock<UserId>,
+    /// Of the layer that let the request in.
+    policy: Policy,
 }
 
 impl ActiveSession {
-    pub(crate) fn new(session: Arc<Session>) -> Self {
-        Self { session, user: OnceLock::new() }
+    pub(crate) fn new(session: Arc<Session>, policy: Policy) -> Self {
+        Self { session, user: OnceLock::new(), policy }
     }
 
     pub(crate) fn session(&self) -> &Arc<Session> {
@@ -73,11 +76,11 @@ impl ActiveSession {
     /// outlasts its request: WebSockets, spawned tasks.
     #[must_use]
     pub fn guard(&self) -> SessionGuard {
-        SessionGuard { watch: self.session.watch() }
+        SessionGuard { watch: self.session.watch(), policy: self.policy }
     }
 
-    /// Waits until the session no longer allows, and says why: it ended, the phone walked away,
-    /// or what is known of it has grown too old.
+    /// Waits until the session no longer allows, and says why: it ended, the phone walked away
+    /// (unless the layer allows that), or what is known of it has grown too old.
     ///
     /// Cancel safe; any number of tasks may wait.
     pub async fn revoked(&self) -> Denial {
@@ -95,17 +98,19 @@ impl fmt::Debug for ActiveSession {
 #[derive(Debug)]
 pub struct SessionGuard {
     watch: SessionWatch,
+    policy: Policy,
 }
 
 impl SessionGuard {
     /// As [`ActiveSession::revoked`].
     pub async fn revoked(&mut self) -> Denial {
-        self.watch.until(|session| Denial::of(session.verdict())).await
+        let policy = self.policy;
+        self.watch.until(|session| policy.denial(session.met(&policy))).await
     }
 }
 
 impl Clone for SessionGuard {
     fn clone(&self) -> Self {
-        Self { watch: self.watch.get().watch() }
+        Self { watch: self.watch.get().watch(), policy: self.policy }
     }
 }

@@ -62,6 +62,8 @@ pub enum EndReason {
     LoggedOut,
     /// It lived as long as a session may, here.
     Expired,
+    /// The phone walked away, and a layer ends sessions then.
+    WalkedAway,
     /// The lookup table no longer names the token that the session was made with.
     TokenChanged,
     /// Nobody took the result of the login, or the login was given up.
@@ -79,9 +81,12 @@ impl EndReason {
         match self {
             Self::Service(status) => status,
             Self::NotTaken => SessionStatus::Timeout,
-            Self::LoggedOut | Self::Expired | Self::TokenChanged | Self::Lost | Self::Shutdown => {
-                SessionStatus::Closed
-            }
+            Self::LoggedOut
+            | Self::WalkedAway
+            | Self::Expired
+            | Self::TokenChanged
+            | Self::Lost
+            | Self::Shutdown => SessionStatus::Closed,
         }
     }
 }

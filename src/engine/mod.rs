@@ -15,6 +15,7 @@ mod origin;
 mod outcome;
 mod pace;
 mod plan;
+mod policy;
 mod poller;
 mod published;
 mod record;
@@ -30,8 +31,8 @@ mod watchers;
 mod watchers_tests;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::request::Parts;
@@ -59,6 +60,8 @@ pub(crate) use attempts::{Attempt, BeginError, Progress, Taken, Who};
 pub use builder::{BuildError, Builder};
 pub use enrolment::EnrolmentError;
 pub use events::{EndReason, Event, Events, Health, Limit};
+pub use policy::Walkaway;
+pub(crate) use policy::{Policy, Reaction};
 pub(crate) use session::{Session, SessionWatch};
 pub(crate) use settings::Settings;
 pub(crate) use watchers::Watch;
@@ -154,6 +157,7 @@ impl Activeconnect {
 
     fn start(engine: Engine) -> Self {
         let engine = Arc::new(engine);
+        engine.upkeep.engine.get_or_init(|| Arc::downgrade(&engine));
         engine.tasks.spawn(poller::run(engine.clone()));
         Self { inner: Arc::new(Inner { running: Arc::new(Running(engine)), resolver: None }) }
     }
@@ -221,7 +225,7 @@ impl Activeconnect {
         let sessions = self.engine().sessions.of_user(user).into_iter();
         sessions
             .filter(|session| session.verdict() != Verdict::Ended)
-            .map(ActiveSession::new)
+            .map(|session| ActiveSession::new(session, Policy::default()))
             .collect()
     }
 
@@ -341,6 +345,7 @@ impl Engine {
             lifetime: settings.session_lifetime(),
             schedule: Schedule::default(),
             news: News::new(),
+            engine: OnceLock::new(),
         };
         Self {
             client,

@@ -1,11 +1,13 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
+use super::Engine;
 use super::activity::{Activity, Phase};
 use super::events::{EndReason, Event, News};
 use super::plan;
+use super::policy::{Policy, Walkaway};
 use super::published::Published;
 use super::record::Record;
 use super::schedule::{NEVER, Schedule};
@@ -24,6 +26,8 @@ pub(crate) struct Upkeep {
     pub(crate) lifetime: Duration,
     pub(crate) schedule: Schedule,
     pub(crate) news: News,
+    /// Whose sessions they are: it logs out at the service.
+    pub(crate) engine: OnceLock<Weak<Engine>>,
 }
 
 /// How soon a session that did not wake is polled again.
@@ -122,6 +126,20 @@ impl Session {
         let (standing, good) = self.known();
         let known = Knowledge { standing, good, expires: self.expires() };
         verdict(&known, now, self.upkeep.max_staleness)
+    }
+
+    /// What is known at this moment, met by a request or by something in flight under this policy:
+    /// where it is to end a session that is suspended, it ends.
+    pub(crate) fn met(self: &Arc<Self>, policy: &Policy) -> Verdict {
+        let verdict = self.verdict();
+        if verdict != Verdict::Suspended || policy.walkaway != Walkaway::End {
+            return verdict;
+        }
+        match self.upkeep.engine.get().and_then(Weak::upgrade) {
+            Some(engine) => engine.end_session(self, EndReason::WalkedAway),
+            None => _ = self.end(EndReason::WalkedAway),
+        }
+        Verdict::Ended
     }
 
     fn known(&self) -> (Standing, Stamp) {
@@ -466,6 +484,7 @@ pub(crate) mod tests {
             lifetime: Duration::from_secs(3600),
             schedule: Schedule::default(),
             news: News::new(),
+            engine: OnceLock::new(),
         };
         let remote = CLIENT.restore("TOKEN", "SECRET", "/s/TOKEN", "/l/TOKEN").unwrap();
         let record = Record::new(user, &UserToken::random().unwrap(), &remote);

@@ -2,18 +2,19 @@ use std::error::Error;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
 
 use super::denial::grpc_status;
-use super::framing::{Framing, GrpcFraming, SseFraming};
-use super::reaction::{HOLD_LIMIT, Reaction};
-use crate::engine::SessionWatch;
+use super::framing::{Framing, GrpcFraming};
+use super::hold::Hold;
+use crate::engine::{Policy, Reaction, SessionWatch};
+use crate::protocol::SessionStatus;
 use crate::verdict::Denial;
 
 /// Any error that can go between threads.
@@ -38,16 +39,28 @@ enum State {
     /// Whatever it is, it needs no session.
     Open,
     Guarded(Guarded),
+    /// It was cut in the middle of a gRPC message, which may end, for a second.
+    Finishing(Finishing),
     /// Our own answer, or the last frame of a body that was cut.
     Last(Option<Frame<Bytes>>),
 }
 
 struct Guarded {
     watch: SessionWatch,
+    policy: Policy,
     framing: Framing,
-    /// Since nothing is known of the session any more, and for how long that may go on.
-    held: Option<Pin<Box<Sleep>>>,
+    held: Option<Hold>,
 }
+
+struct Finishing {
+    grpc: GrpcFraming,
+    web: bool,
+    denial: Denial,
+    limit: Pin<Box<Sleep>>,
+}
+
+/// How long a message that is half sent may take to end.
+const FINISH: Duration = Duration::from_secs(1);
 
 impl<B> GateBody<B> {
     pub(super) fn denied(body: Bytes) -> Self {
@@ -59,33 +72,29 @@ impl<B> GateBody<B> {
         Self { inner: Some(inner), state: State::Open }
     }
 
-    pub(super) fn guarded(inner: B, headers: &HeaderMap, watch: SessionWatch) -> Self
+    pub(super) fn guarded(
+        inner: B,
+        headers: &HeaderMap,
+        watch: SessionWatch,
+        policy: Policy,
+    ) -> Self
     where
         B: Body,
     {
         if inner.is_end_stream() {
             return Self::open(inner);
         }
-        let guarded = Guarded { watch, framing: framing(headers), held: None };
+        let guarded = Guarded { watch, policy, framing: Framing::of(headers), held: None };
         Self { inner: Some(inner), state: State::Guarded(guarded) }
     }
 }
 
-fn framing(headers: &HeaderMap) -> Framing {
-    let content_type = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-    if content_type.starts_with(b"application/grpc")
-        && !content_type.starts_with(b"application/grpc-web")
-    {
-        Framing::Grpc(GrpcFraming::default())
-    } else if content_type.starts_with(b"text/event-stream")
-        && !headers.contains_key(CONTENT_ENCODING)
-    {
-        Framing::Sse(SseFraming::default())
-    } else if content_type.starts_with(b"text/event-stream") {
-        Framing::EncodedSse
-    } else {
-        Framing::Other
-    }
+/// What is to become of a body.
+enum Next {
+    /// This is what it gives.
+    Give(Poll<Option<Result<Frame<Bytes>, BoxError>>>),
+    /// It is cut, for this reason.
+    Cut(Denial),
 }
 
 impl<B> Body for GateBody<B>
@@ -101,73 +110,68 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut this = self.project();
-        let guarded = match this.state {
-            State::Last(last) => return Poll::Ready(last.take().map(Ok)),
-            State::Open => {
-                let Some(inner) = this.inner.as_pin_mut() else { return Poll::Ready(None) };
-                return inner.poll_frame(cx).map_err(Into::into);
-            }
-            State::Guarded(guarded) => guarded,
-        };
-        let (mut registered, mut inner_waits) = (false, false);
-        let denial = loop {
-            match guarded.watch.get().verdict().into() {
-                Reaction::Cut(denial) => break denial,
-                // It has our waker already; asking it twice would tell nothing new.
-                Reaction::Forward if inner_waits => return Poll::Pending,
-                Reaction::Forward => {
-                    guarded.held = None;
-                    let Some(inner) = this.inner.as_mut().as_pin_mut() else {
-                        return Poll::Ready(None);
-                    };
-                    match inner.poll_frame(cx).map_err(Into::into) {
-                        Poll::Ready(Some(Ok(frame))) => {
-                            if let Some(data) = frame.data_ref() {
-                                guarded.framing.passes(data);
-                            }
-                            return Poll::Ready(Some(Ok(frame)));
-                        }
-                        Poll::Ready(end) => {
-                            // What is over holds the session no longer.
-                            *this.state = State::Last(None);
-                            return Poll::Ready(end);
-                        }
-                        Poll::Pending if registered => return Poll::Pending,
-                        Poll::Pending => inner_waits = true,
-                    }
+        loop {
+            let next = match this.state {
+                State::Last(last) => return Poll::Ready(last.take().map(Ok)),
+                State::Open => {
+                    let Some(inner) = this.inner.as_pin_mut() else { return Poll::Ready(None) };
+                    return inner.poll_frame(cx).map_err(Into::into);
                 }
-                Reaction::Hold => {
-                    let limit = guarded.held.get_or_insert_with(|| Box::pin(sleep(HOLD_LIMIT)));
-                    if limit.as_mut().poll(cx).is_ready() {
-                        break Denial::Unavailable;
+                State::Guarded(guarded) => guarded.poll(this.inner.as_mut(), cx),
+                State::Finishing(finishing) => finishing.poll(this.inner.as_mut(), cx),
+            };
+            let denial = match next {
+                Next::Give(Poll::Ready(Some(Ok(frame)))) => {
+                    if this.inner.as_ref().get_ref().as_ref().is_none_or(Body::is_end_stream) {
+                        // What was given whole holds the session no longer.
+                        *this.state = State::Last(None);
                     }
-                    if registered {
-                        return Poll::Pending;
-                    }
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                Next::Give(Poll::Ready(end)) => {
+                    *this.state = State::Last(None);
+                    return Poll::Ready(end);
+                }
+                Next::Give(Poll::Pending) => return Poll::Pending,
+                Next::Cut(denial) => denial,
+            };
+            tracing::debug!(%denial, "cut what was in flight");
+            let before = std::mem::replace(this.state, State::Last(None));
+            let (ending, status) = match before {
+                State::Guarded(Guarded { framing, watch, .. }) => {
+                    (framing.ending(), watch.get().status())
+                }
+                State::Finishing(Finishing { grpc, web, .. }) if grpc.is_between_messages() => {
+                    (Ending::Status { web }, SessionStatus::Unknown)
+                }
+                // It took too long, or it ended in the middle by itself.
+                _ => (Ending::Error, SessionStatus::Unknown),
+            };
+            match ending {
+                Ending::Finish { grpc, web } => {
+                    let limit = Box::pin(sleep(FINISH));
+                    *this.state = State::Finishing(Finishing { grpc, web, denial, limit });
+                    continue;
+                }
+                Ending::Event => {
+                    *this.state = State::Last(Some(Frame::data(event(denial, status))))
+                }
+                Ending::Status { web } => *this.state = State::Last(Some(last_status(denial, web))),
+                Ending::Silence => {}
+                Ending::Error => {
+                    this.inner.set(None);
+                    return Poll::Ready(Some(Err(Box::new(SessionEnded { denial }))));
                 }
             }
-            // Now that there is something to wait for; then look once more.
-            guarded.watch.register(cx);
-            registered = true;
-        };
-        tracing::debug!(%denial, "cut what was in flight");
-        let last = guarded.framing.last_frame(denial);
-        this.inner.set(None);
-        match last {
-            Ok(last) => {
-                *this.state = State::Last(None);
-                Poll::Ready(last.map(Ok))
-            }
-            Err(()) => {
-                *this.state = State::Last(None);
-                Poll::Ready(Some(Err(Box::new(SessionEnded { denial }))))
-            }
+            // Dropped at once, so that who produces it sees it.
+            this.inner.set(None);
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.state {
             State::Last(last) => last.is_none(),
+            State::Finishing(_) => false,
             State::Open | State::Guarded(_) => self.inner.as_ref().is_none_or(Body::is_end_stream),
         }
     }
@@ -184,29 +188,137 @@ where
     }
 }
 
-impl Framing {
-    /// How a cut body says that it ends: with a frame, in silence, or (`Err`) by an error.
-    fn last_frame(&self, denial: Denial) -> Result<Option<Frame<Bytes>>, ()> {
-        match self {
-            Self::Sse(sse) if sse.is_between_events() => Ok(Some(Frame::data(marker(denial)))),
-            Self::Sse(_) | Self::EncodedSse => Ok(None),
-            Self::Grpc(grpc) if grpc.is_between_messages() => {
-                Ok(Some(Frame::trailers(grpc_status(denial).into_iter().collect())))
+impl Guarded {
+    /// Gives what the inner body gives as long as the session allows that.
+    fn poll<B>(&mut self, mut inner: Pin<&mut Option<B>>, cx: &mut Context<'_>) -> Next
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let (mut registered, mut inner_waits) = (false, false);
+        loop {
+            match self.policy.react(self.watch.get().met(&self.policy)) {
+                Reaction::Cut(denial) => return Next::Cut(denial),
+                // It has our waker already; asking it twice would tell nothing new.
+                Reaction::Forward if inner_waits => return Next::Give(Poll::Pending),
+                Reaction::Forward => {
+                    self.held = None;
+                    let Some(inner) = inner.as_mut().as_pin_mut() else {
+                        return Next::Give(Poll::Ready(None));
+                    };
+                    let given = inner.poll_frame(cx).map_err(Into::into);
+                    if let Poll::Ready(Some(Ok(frame))) = &given
+                        && let Some(data) = frame.data_ref()
+                    {
+                        self.framing.passes(data);
+                    }
+                    if given.is_ready() || registered {
+                        return Next::Give(given);
+                    }
+                    inner_waits = true;
+                }
+                Reaction::Hold(limit, denial) => {
+                    if Hold::poll(&mut self.held, limit, cx).is_ready() {
+                        return Next::Cut(denial);
+                    }
+                    if registered {
+                        return Next::Give(Poll::Pending);
+                    }
+                }
             }
-            Self::Grpc(_) | Self::Other => Err(()),
+            // Now that there is something to wait for; then look once more.
+            self.watch.register(cx);
+            registered = true;
         }
     }
 }
 
-/// The last event of a stream that is cut.
-fn marker(denial: Denial) -> Bytes {
-    Bytes::from_static(match denial {
-        Denial::Suspended => b"event: session-suspended\ndata: {\"status\":\"walkaway\"}\n\n",
-        Denial::Unavailable => {
-            b"event: session-unavailable\ndata: {\"status\":\"unavailable\"}\n\n"
+impl Finishing {
+    /// Gives the rest of the message, and nothing of the next.
+    fn poll<B>(&mut self, inner: Pin<&mut Option<B>>, cx: &mut Context<'_>) -> Next
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let done =
+            |this: &Self| Next::Give(Poll::Ready(Some(Ok(last_status(this.denial, this.web)))));
+        if self.grpc.is_between_messages() {
+            return done(self);
         }
-        _ => b"event: session-ended\ndata: {\"status\":\"closed\"}\n\n",
-    })
+        let Some(inner) = inner.as_pin_mut().filter(|_| !self.grpc.is_between_messages()) else {
+            return Next::Cut(self.denial);
+        };
+        let given = match inner.poll_frame(cx).map_err(Into::into) {
+            Poll::Ready(Some(Ok(frame))) => frame.into_data(),
+            Poll::Ready(_) => return Next::Cut(self.denial),
+            Poll::Pending => match self.limit.as_mut().poll(cx) {
+                Poll::Ready(()) => return Next::Cut(self.denial),
+                Poll::Pending => return Next::Give(Poll::Pending),
+            },
+        };
+        let Ok(mut data) = given else { return Next::Cut(self.denial) };
+        data.truncate(self.grpc.rest_of_message(&data));
+        self.grpc.passes(&data);
+        Next::Give(Poll::Ready(Some(Ok(Frame::data(data)))))
+    }
+}
+
+/// How a body ends that is cut.
+enum Ending {
+    /// With a last event.
+    Event,
+    /// With a status, as trailers or as browsers read them.
+    Status { web: bool },
+    /// After the message that is half sent.
+    Finish { grpc: GrpcFraming, web: bool },
+    /// As if it were whole.
+    Silence,
+    /// In an error, so that nobody takes it for whole.
+    Error,
+}
+
+impl Framing {
+    fn ending(self) -> Ending {
+        match self {
+            Self::Sse(sse) if sse.is_between_events() => Ending::Event,
+            Self::Sse(_) | Self::EncodedSse => Ending::Silence,
+            Self::Grpc(grpc) if grpc.is_between_messages() => Ending::Status { web: false },
+            Self::GrpcWeb(grpc) if grpc.is_between_messages() => Ending::Status { web: true },
+            Self::Grpc(grpc) => Ending::Finish { grpc, web: false },
+            Self::GrpcWeb(grpc) => Ending::Finish { grpc, web: true },
+            Self::Other => Ending::Error,
+        }
+    }
+}
+
+/// The status that a cut gRPC stream ends with.
+fn last_status(denial: Denial, web: bool) -> Frame<Bytes> {
+    let status = grpc_status(denial);
+    if !web {
+        return Frame::trailers(status.into_iter().collect());
+    }
+    let mut text = Vec::new();
+    for (name, value) in status {
+        text.extend_from_slice(name.as_str().as_bytes());
+        text.extend_from_slice(b": ");
+        text.extend_from_slice(value.as_bytes());
+        text.extend_from_slice(b"\r\n");
+    }
+    // Trailers are a message with the highest bit of the flag set (PROTOCOL-WEB of gRPC).
+    let mut frame = vec![0x80];
+    frame.extend_from_slice(&(text.len() as u32).to_be_bytes());
+    frame.extend_from_slice(&text);
+    Frame::data(frame.into())
+}
+
+/// The last event of a stream that is cut.
+fn event(denial: Denial, status: SessionStatus) -> Bytes {
+    let (event, status) = match denial {
+        Denial::Suspended => ("suspended", "walkaway"),
+        Denial::Unavailable => ("unavailable", "unavailable"),
+        _ => ("ended", status.as_str()),
+    };
+    format!("event: session-{event}\ndata: {{\"status\":\"{status}\"}}\n\n").into()
 }
 
 impl<B> fmt::Debug for GateBody<B> {

@@ -1,5 +1,8 @@
 //! Where a stream may be cut without leaving half of something.
 
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
+
 /// What a body consists of.
 pub(super) enum Framing {
     /// Server-sent events.
@@ -8,15 +11,40 @@ pub(super) enum Framing {
     EncodedSse,
     /// gRPC messages.
     Grpc(GrpcFraming),
+    /// The same for browsers, which see no trailers: they are a last message.
+    GrpcWeb(GrpcFraming),
     /// Bytes, whose end says that they are whole.
     Other,
 }
 
 impl Framing {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let content_type = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+        let is = |essence: &[u8]| {
+            content_type
+                .get(..essence.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(essence))
+        };
+        if is(b"application/grpc-web-text") {
+            // Base64, in pieces as the server likes: there is no telling where a message ends.
+            Self::Other
+        } else if is(b"application/grpc-web") {
+            Self::GrpcWeb(GrpcFraming::default())
+        } else if is(b"application/grpc") {
+            Self::Grpc(GrpcFraming::default())
+        } else if is(b"text/event-stream") && !headers.contains_key(CONTENT_ENCODING) {
+            Self::Sse(SseFraming::default())
+        } else if is(b"text/event-stream") {
+            Self::EncodedSse
+        } else {
+            Self::Other
+        }
+    }
+
     pub(super) fn passes(&mut self, data: &[u8]) {
         match self {
             Self::Sse(sse) => sse.passes(data),
-            Self::Grpc(grpc) => grpc.passes(data),
+            Self::Grpc(grpc) | Self::GrpcWeb(grpc) => grpc.passes(data),
             Self::EncodedSse | Self::Other => {}
         }
     }
@@ -58,7 +86,7 @@ impl SseFraming {
 
 /// Follows the five bytes before each message: a flag and the length (gRPC over HTTP/2,
 /// "Length-Prefixed-Message").
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct GrpcFraming {
     prefix: [u8; 4],
     prefix_bytes: usize,
@@ -66,7 +94,20 @@ pub(super) struct GrpcFraming {
 }
 
 impl GrpcFraming {
-    fn passes(&mut self, mut data: &[u8]) {
+    /// How many of these bytes belong to the message that is half sent; all of them, or up to
+    /// where it ends.
+    pub(super) fn rest_of_message(&self, data: &[u8]) -> usize {
+        let mut ahead = self.clone();
+        for (i, byte) in data.iter().enumerate() {
+            if ahead.is_between_messages() {
+                return i;
+            }
+            ahead.passes(std::slice::from_ref(byte));
+        }
+        data.len()
+    }
+
+    pub(super) fn passes(&mut self, mut data: &[u8]) {
         while !data.is_empty() {
             if self.left > 0 {
                 let taken = self.left.min(data.len());
@@ -117,6 +158,23 @@ mod tests {
                 sse.passes(&text.as_bytes()[cut..]);
                 assert_eq!(sse.is_between_events(), between, "{text:?} cut at {cut}");
             }
+        }
+    }
+
+    #[test]
+    fn the_rest_of_a_message_is_no_more_than_that() {
+        let wire = [0, 0, 0, 0, 3, 7, 7, 7, 0, 0, 0, 0, 1, 7];
+        for sent in 0..=wire.len() {
+            let mut grpc = GrpcFraming::default();
+            grpc.passes(&wire[..sent]);
+            let ends = if sent == 0 {
+                0
+            } else if sent <= 8 {
+                8
+            } else {
+                14
+            };
+            assert_eq!(grpc.rest_of_message(&wire[sent..]), ends - sent, "{sent}");
         }
     }
 

@@ -14,9 +14,9 @@ use tower_service::Service;
 use super::asker::Asker;
 use super::body::{BoxError, GateBody};
 use super::gate::{Decision, Gate};
-use super::reaction::{GRACE, HOLD_LIMIT, Reaction};
+use super::hold::Hold;
 use super::service::admit;
-use crate::engine::SessionWatch;
+use crate::engine::{Policy, Reaction, SessionWatch};
 use crate::verdict::Denial;
 
 pin_project! {
@@ -48,12 +48,14 @@ pin_project! {
 /// What watches over a running handler.
 struct RunGuard<A> {
     watch: SessionWatch,
+    policy: Policy,
     /// The handler has been polled: it may be in the middle of something.
     started: bool,
     /// The session is over, and this is how long the handler still has.
     cut: Option<(Denial, Pin<Box<Sleep>>)>,
     /// The handler's answer, held back until the session's status is known again.
-    held: Option<(A, Pin<Box<Sleep>>)>,
+    answer: Option<A>,
+    held: Option<Hold>,
 }
 
 impl<S, ReqBody> GateFuture<S, ReqBody>
@@ -81,7 +83,8 @@ where
         future: S::Future,
         watch: Option<SessionWatch>,
     ) -> Self {
-        Self { gate, asker, state: State::Running { future, guard: watch.map(RunGuard::new) } }
+        let guard = watch.map(|watch| RunGuard::new(watch, gate.policy));
+        Self { gate, asker, state: State::Running { future, guard } }
     }
 }
 
@@ -108,7 +111,8 @@ where
                     let next = match decision {
                         Decision::Deny(denial) if !this.gate.optional => State::Denied { denial },
                         decision => {
-                            let guard = admit(this.gate, decision, &mut request).map(RunGuard::new);
+                            let guard = admit(this.gate, decision, &mut request);
+                            let guard = guard.map(|watch| RunGuard::new(watch, this.gate.policy));
                             State::Running { future: service.call(request), guard }
                         }
                     };
@@ -123,7 +127,7 @@ where
                     let outcome = ready!(running.poll(future, cx)?);
                     let Some(running) = guard.take() else { unreachable!("matched above") };
                     return Poll::Ready(Ok(match outcome {
-                        Ok(response) => let_through(response, running.watch),
+                        Ok(response) => let_through(response, running.watch, running.policy),
                         Err(denial) => {
                             let answer = turn_away(this.gate, this.asker, denial);
                             // Dropped now, not when the answer has been read.
@@ -138,72 +142,70 @@ where
 }
 
 impl<A> RunGuard<A> {
-    fn new(watch: SessionWatch) -> Self {
-        Self { watch, started: false, cut: None, held: None }
+    fn new(watch: SessionWatch, policy: Policy) -> Self {
+        Self { watch, policy, started: false, cut: None, answer: None, held: None }
     }
 
     /// Runs the handler until its answer may leave, or must not.
+    ///
+    /// Whoever has to be woken registers first and looks after; a handler that is done at once
+    /// needs nobody to be woken.
     fn poll<F, E>(
         &mut self,
-        future: Pin<&mut F>,
+        mut future: Pin<&mut F>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Result<A, Denial>, E>>
     where
         F: Future<Output = Result<A, E>>,
     {
-        if self.cut.is_none() {
-            // Registered before the verdict is read.
-            self.watch.register(cx);
-            let verdict = self.watch.get().verdict();
-            if let Some(denial) = Denial::of(verdict).filter(|_| !self.started) {
-                return Poll::Ready(Ok(Err(denial)));
-            }
-            if let Reaction::Cut(denial) = verdict.into() {
-                if self.held.take().is_some() {
+        let mut registered = false;
+        loop {
+            let reaction = match &self.cut {
+                Some((denial, _)) => Reaction::Cut(*denial),
+                None => self.policy.react(self.watch.get().met(&self.policy)),
+            };
+            match reaction {
+                Reaction::Forward => {
+                    self.held = None;
+                    if let Some(answer) = self.answer.take() {
+                        return Poll::Ready(Ok(Ok(answer)));
+                    }
+                }
+                Reaction::Hold(_, denial) | Reaction::Cut(denial) if !self.started => {
                     return Poll::Ready(Ok(Err(denial)));
                 }
-                self.cut = Some((denial, Box::pin(sleep(GRACE))));
+                Reaction::Hold(limit, denial) => {
+                    if self.answer.is_some() && Hold::poll(&mut self.held, limit, cx).is_ready() {
+                        return Poll::Ready(Ok(Err(denial)));
+                    }
+                }
+                Reaction::Cut(denial) => {
+                    if self.answer.take().is_some() {
+                        return Poll::Ready(Ok(Err(denial)));
+                    }
+                    let grace = || (denial, Box::pin(sleep(self.policy.grace)));
+                    let (_, grace) = self.cut.get_or_insert_with(grace);
+                    if grace.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(Ok(Err(denial)));
+                    }
+                }
             }
-        }
-        self.started = true;
-        if self.held.is_none()
-            && let Poll::Ready(answer) = future.poll(cx)
-        {
-            let answer = answer?;
-            if let Some((denial, _)) = self.cut {
-                return Poll::Ready(Ok(Err(denial)));
+            if registered {
+                return Poll::Pending;
             }
-            self.held = Some((answer, Box::pin(sleep(HOLD_LIMIT))));
-        }
-        if let Some((denial, grace)) = &mut self.cut {
-            ready!(grace.as_mut().poll(cx));
-            return Poll::Ready(Ok(Err(*denial)));
-        }
-        let Some((_, limit)) = &mut self.held else { return Poll::Pending };
-        match self.watch.get().verdict().into() {
-            Reaction::Forward => {}
-            Reaction::Hold => {
-                ready!(limit.as_mut().poll(cx));
-                return Poll::Ready(Ok(Err(Denial::Unavailable)));
+            self.started = true;
+            if self.answer.is_none()
+                && let Poll::Ready(answer) = future.as_mut().poll(cx)
+            {
+                self.answer = Some(answer?);
+            } else {
+                if self.cut.is_none() {
+                    self.watch.register(cx);
+                }
+                registered = true;
             }
-            Reaction::Cut(denial) => return Poll::Ready(Ok(Err(denial))),
-        }
-        match self.held.take() {
-            Some((answer, _)) => Poll::Ready(Ok(Ok(answer))),
-            None => Poll::Pending,
         }
     }
-}
-
-fn let_through<B: Body>(mut response: Response<B>, watch: SessionWatch) -> Response<GateBody<B>> {
-    let headers = response.headers_mut();
-    if !headers.contains_key(CACHE_CONTROL) {
-        // RFC 9111 keeps shared caches off answers to `Authorization`, not off those to a cookie.
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
-    }
-    let (parts, body) = response.into_parts();
-    let body = GateBody::guarded(body, &parts.headers, watch);
-    Response::from_parts(parts, body)
 }
 
 fn turn_away<B>(gate: &Gate, asker: &Asker, denial: Denial) -> Response<GateBody<B>> {
@@ -217,4 +219,19 @@ where
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GateFuture").finish_non_exhaustive()
     }
+}
+
+fn let_through<B: Body>(
+    mut response: Response<B>,
+    watch: SessionWatch,
+    policy: Policy,
+) -> Response<GateBody<B>> {
+    let headers = response.headers_mut();
+    if !headers.contains_key(CACHE_CONTROL) {
+        // RFC 9111 keeps shared caches off answers to `Authorization`, not off those to a cookie.
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
+    }
+    let (parts, body) = response.into_parts();
+    let body = GateBody::guarded(body, &parts.headers, watch, policy);
+    Response::from_parts(parts, body)
 }

@@ -12,7 +12,7 @@ use http::{HeaderMap, Method, Response, Uri};
 use super::asker::Asker;
 use super::credential::Credentials;
 use super::denial;
-use crate::engine::{Activeconnect, Phase, Session, SessionWatch, Settings};
+use crate::engine::{Activeconnect, Phase, Policy, Session, SessionWatch, Settings};
 use crate::identity::UserId;
 use crate::verdict::{Denial, Verdict};
 
@@ -20,11 +20,13 @@ use crate::verdict::{Denial, Verdict};
 const STORE: Duration = Duration::from_millis(3_500);
 
 /// What a layer and all its services share.
+#[derive(Clone)]
 pub(crate) struct Gate {
     ac: Activeconnect,
     pub(crate) optional: bool,
     /// Any session of the resolved user will do, not only this caller's.
-    any_session: bool,
+    pub(crate) any_session: bool,
+    pub(crate) policy: Policy,
 }
 
 pub(crate) enum Decision {
@@ -45,15 +47,7 @@ enum User {
 
 impl Gate {
     pub(crate) fn new(ac: Activeconnect) -> Self {
-        Self { ac, optional: false, any_session: false }
-    }
-
-    pub(crate) fn optional(&self) -> Self {
-        Self { ac: self.ac.clone(), optional: true, any_session: self.any_session }
-    }
-
-    pub(crate) fn any_session_of_user(&self) -> Self {
-        Self { ac: self.ac.clone(), optional: self.optional, any_session: true }
+        Self { ac, optional: false, any_session: false, policy: Policy::default() }
     }
 
     pub(crate) fn has_resolver(&self) -> bool {
@@ -90,25 +84,29 @@ impl Gate {
         });
         let session = session.or_else(|| self.any_session(user));
         let Some(session) = session else { return self.without_session(credentials, user) };
-        if session.verdict() == Verdict::Ended {
+        // The watch is there before the verdict is read: an end in between is seen by one of both.
+        let mut watch = session.watch();
+        let verdict = session.met(&self.policy);
+        if verdict == Verdict::Ended {
             let pending = self.is_pending(credentials, user);
             return Decision::Deny(if pending { Denial::Pending } else { Denial::Ended });
         }
-        // The watch is there before the verdict is read: an end in between is seen by one of both.
-        let mut watch = session.watch();
-        if session.phase() == Phase::Running && !session.is_neglected() {
-            return judge(watch);
+        // Most requests find a session that is in use and known: nothing else is asked then.
+        let neglected = verdict == Verdict::Unavailable && session.is_neglected();
+        if session.phase() == Phase::Running && !neglected {
+            return judge(watch, verdict, self.policy);
         }
-        let engine = engine.clone();
+        let (engine, policy) = (engine.clone(), self.policy);
         Decision::Ask(Box::pin(async move {
             engine.woken(&mut watch).await;
+            let verdict = watch.get().met(&policy);
             match watch.get().phase() {
-                Phase::Running => judge(watch),
+                Phase::Running => judge(watch, verdict, policy),
                 // Nobody has said in time that it is still what it was.
-                Phase::Parked | Phase::Waking => match watch.get().verdict() {
-                    Verdict::Ended => Decision::Deny(Denial::Ended),
-                    _ => Decision::Deny(Denial::Unavailable),
-                },
+                Phase::Parked | Phase::Waking if verdict == Verdict::Ended => {
+                    Decision::Deny(Denial::Ended)
+                }
+                Phase::Parked | Phase::Waking => Decision::Deny(Denial::Unavailable),
             }
         }))
     }
@@ -169,8 +167,8 @@ impl Gate {
     }
 }
 
-fn judge(watch: SessionWatch) -> Decision {
-    match Denial::of(watch.get().verdict()) {
+fn judge(watch: SessionWatch, verdict: Verdict, policy: Policy) -> Decision {
+    match policy.denial(verdict) {
         None => Decision::Allow(watch),
         Some(denial) => Decision::Deny(denial),
     }

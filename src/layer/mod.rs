@@ -8,9 +8,9 @@ mod denial;
 mod framing;
 mod future;
 mod gate;
+mod hold;
 #[cfg(test)]
 mod model_tests;
-mod reaction;
 mod service;
 
 #[cfg(feature = "axum")]

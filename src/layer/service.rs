@@ -1,5 +1,6 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -11,8 +12,11 @@ use super::asker::Asker;
 use super::body::{BoxError, GateBody};
 use super::future::GateFuture;
 use super::gate::{Decision, Gate};
-use crate::engine::{ActiveSession, Activeconnect};
+use crate::engine::{ActiveSession, Activeconnect, Walkaway};
 use crate::verdict::Denial;
+
+/// A year; timers know no more than some.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Gates every request of the service it wraps; made by [`Activeconnect::layer`].
 ///
@@ -52,7 +56,34 @@ impl ActiveconnectLayer {
     /// Lets everything through: a handler finds an [`ActiveSession`] in the extensions only for
     /// an allowed session, the [`Denial`] otherwise.
     pub fn optional(self) -> Self {
-        Self { gate: Arc::new(self.gate.optional()) }
+        self.with(|gate| gate.optional = true)
+    }
+
+    /// What happens when the phone walks away; [`Walkaway::Suspend`] by default.
+    pub fn walkaway(self, walkaway: Walkaway) -> Self {
+        self.with(|gate| {
+            gate.policy.walkaway = match walkaway {
+                Walkaway::Hold(limit) => Walkaway::Hold(limit.min(LONGEST)),
+                walkaway => walkaway,
+            }
+        })
+    }
+
+    /// How long a handler that still runs when its session ends may go on, so that its work is
+    /// whole; its answer does not leave all the same. Default 5 s; zero drops it at once.
+    pub fn grace(self, grace: Duration) -> Self {
+        self.with(|gate| gate.policy.grace = grace.min(LONGEST))
+    }
+
+    /// How long what is in flight is held back while the session's status is not known, before it
+    /// is cut. Default 30 s; zero cuts at once.
+    pub fn hold_limit(self, limit: Duration) -> Self {
+        self.with(|gate| gate.policy.hold_limit = limit.min(LONGEST))
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Gate)) -> Self {
+        change(Arc::make_mut(&mut self.gate));
+        self
     }
 
     /// Beside another login, for callers without cookies (services that log in with a client
@@ -63,7 +94,7 @@ impl ActiveconnectLayer {
     /// request is guarded by the session that let it in. Without
     /// [`resolve_user`](Activeconnect::resolve_user) this changes nothing.
     pub fn any_session_of_user(self) -> Self {
-        Self { gate: Arc::new(self.gate.any_session_of_user()) }
+        self.with(|gate| gate.any_session = true)
     }
 }
 
@@ -140,7 +171,7 @@ pub(super) fn admit<ReqBody>(
 ) -> Option<crate::engine::SessionWatch> {
     match decision {
         Decision::Allow(watch) => {
-            request.extensions_mut().insert(ActiveSession::new(watch.get().clone()));
+            request.extensions_mut().insert(ActiveSession::new(watch.get().clone(), gate.policy));
             Some(watch)
         }
         Decision::Deny(denial) => {
