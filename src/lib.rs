@@ -45,6 +45,7 @@ pub use identity::{InvalidToken, SessionCredential, SessionKey, UserId, UserToke
 #[cfg(feature = "layer")]
 pub use layer::{
     ActiveconnectLayer, ActiveconnectService, BoxError, GateBody, GateFuture, SessionEnded,
+    UploadBody, UploadGuard, UploadGuardLayer,
 };
 pub use protocol::{Dialect, Method, Methods, SessionStatus};
 pub use secret::Secret;
@@ -56,3 +57,5 @@ pub use store::{SqliteTokenStore, SqliteTokenStoreOptions};
 pub use verdict::{Denial, Verdict};
 #[cfg(feature = "axum")]
 pub use web::ActiveSessionRejection;
+#[cfg(feature = "ws")]
+pub use web::GuardedSocket;

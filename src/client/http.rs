@@ -119,6 +119,7 @@ impl Http {
     }
 
     async fn send(&self, call: &Call<'_>) -> Result<Answer, ClientError> {
+        #[allow(clippy::infallible_destructuring_match, reason = "in tests there are two")]
         let client = match &self.wire {
             Wire::Sockets(client) => client,
             #[cfg(test)]

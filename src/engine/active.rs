@@ -1,11 +1,14 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::Extensions;
 
-use super::policy::Policy;
+use super::hold::Hold;
+use super::policy::{Policy, Reaction};
 use super::session::{Session, SessionWatch};
+use super::upgrade::Upgrade;
 use crate::identity::UserId;
 use crate::protocol::{Methods, SessionStatus};
 use crate::verdict::Denial;
@@ -30,11 +33,17 @@ pub struct ActiveSession {
     user: OnceLock<UserId>,
     /// Of the layer that let the request in.
     policy: Policy,
+    /// The request wants to become something else than a request.
+    upgrade: Option<Arc<Upgrade>>,
 }
 
 impl ActiveSession {
-    pub(crate) fn new(session: Arc<Session>, policy: Policy) -> Self {
-        Self { session, user: OnceLock::new(), policy }
+    pub(crate) fn new(
+        session: Arc<Session>,
+        policy: Policy,
+        upgrade: Option<Arc<Upgrade>>,
+    ) -> Self {
+        Self { session, user: OnceLock::new(), policy, upgrade }
     }
 
     pub(crate) fn session(&self) -> &Arc<Session> {
@@ -76,7 +85,10 @@ impl ActiveSession {
     /// outlasts its request: WebSockets, spawned tasks.
     #[must_use]
     pub fn guard(&self) -> SessionGuard {
-        SessionGuard { watch: self.session.watch(), policy: self.policy }
+        if let Some(upgrade) = &self.upgrade {
+            upgrade.guard();
+        }
+        SessionGuard { watch: self.session.watch(), policy: self.policy, held: None }
     }
 
     /// Waits until the session no longer allows, and says why: it ended, the phone walked away
@@ -99,6 +111,18 @@ impl fmt::Debug for ActiveSession {
 pub struct SessionGuard {
     watch: SessionWatch,
     policy: Policy,
+    held: Option<Hold>,
+}
+
+/// What a guard says at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GuardReading {
+    /// Go on.
+    Forward,
+    /// Wait; whoever asked is woken.
+    Hold,
+    /// It is over.
+    Cut(Denial),
 }
 
 impl SessionGuard {
@@ -109,8 +133,49 @@ impl SessionGuard {
     }
 }
 
+impl SessionGuard {
+    /// Whether to go on, as the layer that let the request in has it. Whoever asks is woken at the
+    /// next change.
+    pub(crate) fn poll_passing(&mut self, cx: &mut Context<'_>) -> GuardReading {
+        self.watch.register(cx);
+        match self.policy.react(self.watch.get().met(&self.policy)) {
+            Reaction::Forward => {
+                self.held = None;
+                GuardReading::Forward
+            }
+            Reaction::Cut(denial) => GuardReading::Cut(denial),
+            Reaction::Hold(limit, denial) => match Hold::poll(&mut self.held, limit, cx) {
+                Poll::Ready(()) => GuardReading::Cut(denial),
+                Poll::Pending => GuardReading::Hold,
+            },
+        }
+    }
+}
+
+#[cfg(feature = "ws")]
+impl SessionGuard {
+    /// Waits while it is to be held; says whether to go on.
+    pub(crate) async fn passing(&mut self) -> Result<(), Denial> {
+        std::future::poll_fn(|cx| match self.poll_passing(cx) {
+            GuardReading::Forward => Poll::Ready(Ok(())),
+            GuardReading::Hold => Poll::Pending,
+            GuardReading::Cut(denial) => Poll::Ready(Err(denial)),
+        })
+        .await
+    }
+
+    /// Waits until it is over, held back for too long included.
+    pub(crate) async fn cut(&mut self) -> Denial {
+        std::future::poll_fn(|cx| match self.poll_passing(cx) {
+            GuardReading::Forward | GuardReading::Hold => Poll::Pending,
+            GuardReading::Cut(denial) => Poll::Ready(denial),
+        })
+        .await
+    }
+}
+
 impl Clone for SessionGuard {
     fn clone(&self) -> Self {
-        Self { watch: self.watch.get().watch(), policy: self.policy }
+        Self { watch: self.watch.get().watch(), policy: self.policy, held: None }
     }
 }

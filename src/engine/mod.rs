@@ -9,6 +9,7 @@ mod breaker;
 mod builder;
 mod enrolment;
 mod events;
+mod hold;
 #[cfg(test)]
 pub(crate) mod model_tests;
 mod origin;
@@ -26,6 +27,7 @@ mod settings;
 mod tasks;
 #[cfg(test)]
 pub(crate) mod unrest;
+mod upgrade;
 mod watchers;
 #[cfg(test)]
 mod watchers_tests;
@@ -53,6 +55,7 @@ use crate::identity::{SessionCredential, UserId};
 use crate::store::DynTokenStore;
 use crate::verdict::Verdict;
 
+pub(crate) use active::GuardReading;
 pub use active::{ActiveSession, SessionGuard};
 pub(crate) use activity::Phase;
 pub use attempts::LogInError;
@@ -60,10 +63,12 @@ pub(crate) use attempts::{Attempt, BeginError, Progress, Taken, Who};
 pub use builder::{BuildError, Builder};
 pub use enrolment::EnrolmentError;
 pub use events::{EndReason, Event, Events, Health, Limit};
+pub(crate) use hold::Hold;
 pub use policy::Walkaway;
 pub(crate) use policy::{Policy, Reaction};
 pub(crate) use session::{Session, SessionWatch};
 pub(crate) use settings::Settings;
+pub(crate) use upgrade::{Upgrade, Upgrades};
 pub(crate) use watchers::Watch;
 
 /// How many polls may be in flight at once.
@@ -225,7 +230,7 @@ impl Activeconnect {
         let sessions = self.engine().sessions.of_user(user).into_iter();
         sessions
             .filter(|session| session.verdict() != Verdict::Ended)
-            .map(|session| ActiveSession::new(session, Policy::default()))
+            .map(|session| ActiveSession::new(session, Policy::default(), None))
             .collect()
     }
 

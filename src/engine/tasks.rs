@@ -67,12 +67,7 @@ impl Tasks {
     /// waits until they are gone.
     pub(crate) async fn finish(&self, within: Duration) {
         let farewells = async {
-            while let Some(mut set) =
-                self.running().as_mut().map(|r| std::mem::take(&mut r.farewells))
-            {
-                if set.is_empty() {
-                    return;
-                }
+            while let Some(mut set) = self.take_farewells() {
                 while set.join_next().await.is_some() {}
             }
         };
@@ -82,6 +77,12 @@ impl Tasks {
             tasks.shutdown().await;
             farewells.shutdown().await;
         }
+    }
+
+    /// Those that there are; `None` if there are none.
+    fn take_farewells(&self) -> Option<JoinSet<()>> {
+        let farewells = std::mem::take(&mut self.running().as_mut()?.farewells);
+        (!farewells.is_empty()).then_some(farewells)
     }
 
     fn running(&self) -> MutexGuard<'_, Option<Running>> {

@@ -12,8 +12,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::denial::grpc_status;
 use super::framing::{Framing, GrpcFraming};
-use super::hold::Hold;
-use crate::engine::{Policy, Reaction, SessionWatch};
+use crate::engine::{Hold, Policy, Reaction, SessionWatch};
 use crate::protocol::SessionStatus;
 use crate::verdict::Denial;
 
@@ -154,13 +153,13 @@ where
                     continue;
                 }
                 Ending::Event => {
-                    *this.state = State::Last(Some(Frame::data(event(denial, status))))
+                    *this.state = State::Last(Some(Frame::data(event(denial, status))));
                 }
                 Ending::Status { web } => *this.state = State::Last(Some(last_status(denial, web))),
                 Ending::Silence => {}
                 Ending::Error => {
                     this.inner.set(None);
-                    return Poll::Ready(Some(Err(Box::new(SessionEnded { denial }))));
+                    return Poll::Ready(Some(Err(SessionEnded::boxed(denial))));
                 }
             }
             // Dropped at once, so that who produces it sees it.
@@ -327,13 +326,17 @@ impl<B> fmt::Debug for GateBody<B> {
     }
 }
 
-/// A body was cut because its session no longer allows.
+/// A response, an upload or a socket was cut because its session no longer allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionEnded {
     denial: Denial,
 }
 
 impl SessionEnded {
+    pub(crate) fn boxed(denial: Denial) -> BoxError {
+        Box::new(Self { denial })
+    }
+
     /// Why.
     #[must_use]
     pub fn denial(&self) -> Denial {
@@ -343,7 +346,7 @@ impl SessionEnded {
 
 impl fmt::Display for SessionEnded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the response was cut: {}", self.denial)
+        write!(f, "cut with the session: {}", self.denial)
     }
 }
 

@@ -14,9 +14,8 @@ use tower_service::Service;
 use super::asker::Asker;
 use super::body::{BoxError, GateBody};
 use super::gate::{Decision, Gate};
-use super::hold::Hold;
-use super::service::admit;
-use crate::engine::{Policy, Reaction, SessionWatch};
+use super::service::{Admitted, admit};
+use crate::engine::{Hold, Policy, Reaction, SessionWatch, Upgrade};
 use crate::verdict::Denial;
 
 pin_project! {
@@ -48,6 +47,7 @@ pin_project! {
 /// What watches over a running handler.
 struct RunGuard<A> {
     watch: SessionWatch,
+    upgrade: Option<Arc<Upgrade>>,
     policy: Policy,
     /// The handler has been polled: it may be in the middle of something.
     started: bool,
@@ -81,9 +81,9 @@ where
         gate: Arc<Gate>,
         asker: Asker,
         future: S::Future,
-        watch: Option<SessionWatch>,
+        admitted: Option<Admitted>,
     ) -> Self {
-        let guard = watch.map(|watch| RunGuard::new(watch, gate.policy));
+        let guard = admitted.map(|admitted| RunGuard::new(admitted, gate.policy));
         Self { gate, asker, state: State::Running { future, guard } }
     }
 }
@@ -112,7 +112,8 @@ where
                         Decision::Deny(denial) if !this.gate.optional => State::Denied { denial },
                         decision => {
                             let guard = admit(this.gate, decision, &mut request);
-                            let guard = guard.map(|watch| RunGuard::new(watch, this.gate.policy));
+                            let guard =
+                                guard.map(|admitted| RunGuard::new(admitted, this.gate.policy));
                             State::Running { future: service.call(request), guard }
                         }
                     };
@@ -127,7 +128,7 @@ where
                     let outcome = ready!(running.poll(future, cx)?);
                     let Some(running) = guard.take() else { unreachable!("matched above") };
                     return Poll::Ready(Ok(match outcome {
-                        Ok(response) => let_through(response, running.watch, running.policy),
+                        Ok(response) => let_through(response, running),
                         Err(denial) => {
                             let answer = turn_away(this.gate, this.asker, denial);
                             // Dropped now, not when the answer has been read.
@@ -142,8 +143,9 @@ where
 }
 
 impl<A> RunGuard<A> {
-    fn new(watch: SessionWatch, policy: Policy) -> Self {
-        Self { watch, policy, started: false, cut: None, answer: None, held: None }
+    fn new(admitted: Admitted, policy: Policy) -> Self {
+        let Admitted { watch, upgrade } = admitted;
+        Self { watch, upgrade, policy, started: false, cut: None, answer: None, held: None }
     }
 
     /// Runs the handler until its answer may leave, or must not.
@@ -221,17 +223,16 @@ where
     }
 }
 
-fn let_through<B: Body>(
-    mut response: Response<B>,
-    watch: SessionWatch,
-    policy: Policy,
-) -> Response<GateBody<B>> {
+fn let_through<A, B: Body>(mut response: Response<B>, guard: RunGuard<A>) -> Response<GateBody<B>> {
+    if let Some(upgrade) = guard.upgrade {
+        upgrade.answered(response.status());
+    }
     let headers = response.headers_mut();
     if !headers.contains_key(CACHE_CONTROL) {
         // RFC 9111 keeps shared caches off answers to `Authorization`, not off those to a cookie.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
     }
     let (parts, body) = response.into_parts();
-    let body = GateBody::guarded(body, &parts.headers, watch, policy);
+    let body = GateBody::guarded(body, &parts.headers, guard.watch, guard.policy);
     Response::from_parts(parts, body)
 }

@@ -12,7 +12,7 @@ use http::{HeaderMap, Method, Response, Uri};
 use super::asker::Asker;
 use super::credential::Credentials;
 use super::denial;
-use crate::engine::{Activeconnect, Phase, Policy, Session, SessionWatch, Settings};
+use crate::engine::{Activeconnect, Phase, Policy, Session, SessionWatch, Settings, Upgrades};
 use crate::identity::UserId;
 use crate::verdict::{Denial, Verdict};
 
@@ -27,6 +27,7 @@ pub(crate) struct Gate {
     /// Any session of the resolved user will do, not only this caller's.
     pub(crate) any_session: bool,
     pub(crate) policy: Policy,
+    pub(crate) upgrades: Arc<Upgrades>,
 }
 
 pub(crate) enum Decision {
@@ -47,7 +48,8 @@ enum User {
 
 impl Gate {
     pub(crate) fn new(ac: Activeconnect) -> Self {
-        Self { ac, optional: false, any_session: false, policy: Policy::default() }
+        let (policy, upgrades) = (Policy::default(), Arc::default());
+        Self { ac, optional: false, any_session: false, policy, upgrades }
     }
 
     pub(crate) fn has_resolver(&self) -> bool {

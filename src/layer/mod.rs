@@ -8,10 +8,10 @@ mod denial;
 mod framing;
 mod future;
 mod gate;
-mod hold;
 #[cfg(test)]
 mod model_tests;
 mod service;
+mod upload;
 
 #[cfg(feature = "axum")]
 pub(crate) use asker::{Asker, Tongue};
@@ -22,3 +22,4 @@ pub use future::GateFuture;
 #[cfg(feature = "axum")]
 pub(crate) use gate::Gate;
 pub use service::{ActiveconnectLayer, ActiveconnectService};
+pub use upload::{UploadBody, UploadGuard, UploadGuardLayer};

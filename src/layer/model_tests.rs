@@ -600,13 +600,13 @@ async fn play(trace: Trace) {
                     }
                 }
             }
-            Step::Request(which, takes) => callers.extend(find(which).map(|held| {
-                tokio::spawn(unrest(request(world.clone(), ac.clone(), held, Some(takes))))
-            })),
+            Step::Request(which, takes) => {
+                let ask = |held| request(world.clone(), ac.clone(), held, Some(takes));
+                callers.extend(find(which).map(|held| tokio::spawn(unrest(ask(held)))));
+            }
             Step::Stream(which) => {
-                callers.extend(find(which).map(|held| {
-                    tokio::spawn(unrest(request(world.clone(), ac.clone(), held, None)))
-                }))
+                let ask = |held| request(world.clone(), ac.clone(), held, None);
+                callers.extend(find(which).map(|held| tokio::spawn(unrest(ask(held)))));
             }
             Step::Leave(which) => {
                 if !callers.is_empty() {

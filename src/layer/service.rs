@@ -3,7 +3,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::UPGRADE;
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -12,7 +13,7 @@ use super::asker::Asker;
 use super::body::{BoxError, GateBody};
 use super::future::GateFuture;
 use super::gate::{Decision, Gate};
-use crate::engine::{ActiveSession, Activeconnect, Walkaway};
+use crate::engine::{ActiveSession, Activeconnect, SessionWatch, Upgrade, Walkaway};
 use crate::verdict::Denial;
 
 /// A year; timers know no more than some.
@@ -79,6 +80,14 @@ impl ActiveconnectLayer {
     /// is cut. Default 30 s; zero cuts at once.
     pub fn hold_limit(self, limit: Duration) -> Self {
         self.with(|gate| gate.policy.hold_limit = limit.min(LONGEST))
+    }
+
+    /// How many connections were upgraded (to WebSockets, as a rule) by handlers that took no
+    /// [guard](crate::ActiveSession::guard) of the session: they outlive it, for a layer can't
+    /// reach into them. The first is warned about.
+    #[must_use]
+    pub fn unguarded_upgrades(&self) -> u64 {
+        self.gate.upgrades.unguarded()
     }
 
     fn with(mut self, change: impl FnOnce(&mut Gate)) -> Self {
@@ -155,12 +164,18 @@ where
                 GateFuture::denied(self.gate.clone(), asker, denial)
             }
             decision => {
-                let watch = admit(&self.gate, decision, &mut request);
+                let admitted = admit(&self.gate, decision, &mut request);
                 let future = self.inner.call(request);
-                GateFuture::running(self.gate.clone(), asker, future, watch)
+                GateFuture::running(self.gate.clone(), asker, future, admitted)
             }
         }
     }
+}
+
+/// What watches over a request that was let in.
+pub(super) struct Admitted {
+    pub(super) watch: SessionWatch,
+    pub(super) upgrade: Option<Arc<Upgrade>>,
 }
 
 /// Tells the handler who asks, or why nobody does.
@@ -168,11 +183,19 @@ pub(super) fn admit<ReqBody>(
     gate: &Arc<Gate>,
     decision: Decision,
     request: &mut Request<ReqBody>,
-) -> Option<crate::engine::SessionWatch> {
+) -> Option<Admitted> {
     match decision {
         Decision::Allow(watch) => {
-            request.extensions_mut().insert(ActiveSession::new(watch.get().clone(), gate.policy));
-            Some(watch)
+            // On HTTP/2 a WebSocket begins with CONNECT and 200 (RFC 8441).
+            let granted_by = if request.method() == Method::CONNECT {
+                Some(StatusCode::OK)
+            } else {
+                request.headers().contains_key(UPGRADE).then_some(StatusCode::SWITCHING_PROTOCOLS)
+            };
+            let upgrade = granted_by.map(|status| Upgrade::new(gate.upgrades.clone(), status));
+            let session = ActiveSession::new(watch.get().clone(), gate.policy, upgrade.clone());
+            request.extensions_mut().insert(session);
+            Some(Admitted { watch, upgrade })
         }
         Decision::Deny(denial) => {
             request.extensions_mut().insert(denial);

@@ -6,6 +6,10 @@ mod next;
 mod pages;
 mod progress;
 mod routes;
+#[cfg(feature = "ws")]
+mod socket;
 mod start;
 
 pub use extract::ActiveSessionRejection;
+#[cfg(feature = "ws")]
+pub use socket::GuardedSocket;

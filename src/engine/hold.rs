@@ -7,14 +7,14 @@ use tokio::time::{Sleep, sleep};
 
 /// How long something has been held back, and may be.
 #[derive(Debug)]
-pub(super) struct Hold {
+pub(crate) struct Hold {
     limit: Duration,
     sleep: Pin<Box<Sleep>>,
 }
 
 impl Hold {
     /// Held from now on, or since `held` began; ready when that is too long.
-    pub(super) fn poll(held: &mut Option<Self>, limit: Duration, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll(held: &mut Option<Self>, limit: Duration, cx: &mut Context<'_>) -> Poll<()> {
         let hold = held.get_or_insert_with(|| Self { limit, sleep: Box::pin(sleep(limit)) });
         if hold.limit != limit {
             // For another reason now; since when, does not change.
