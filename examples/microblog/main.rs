@@ -5,6 +5,7 @@
 //! a phone. With `ACTIVE_CONNECT_SERVER` (or `IAMPASS_SERVER`) set it uses that service instead.
 
 mod app;
+mod audit;
 mod database;
 mod pages;
 mod register;
@@ -55,6 +56,7 @@ async fn run(arguments: Arguments) -> Result<(), String> {
         .token_store(tokens)
         .build()
         .map_err(|error| error.to_string())?;
+    tokio::spawn(audit::tell(ac.events()));
     let listener = server::bind(&arguments.listen).await?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     let blog = format!("http://{address}");
@@ -66,5 +68,6 @@ async fn run(arguments: Arguments) -> Result<(), String> {
         .and_then(|()| stdout.flush())
         .map_err(|error| format!("cannot write to stdout: {error}"))?;
     drop(stdout);
-    server::serve(listener, app::router(Blog { ac, database })).await
+    let app = app::router(Blog { ac: ac.clone(), database });
+    server::serve(listener, app, &ac).await
 }

@@ -11,9 +11,9 @@ use tokio::net::TcpListener;
 use tokio::signal;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+use tower_activeconnect::Activeconnect;
 
-/// How long requests may take to finish once the blog was asked to stop. Event streams of open
-/// pages never finish by themselves.
+/// How long requests may take to finish once the blog was asked to stop.
 const GRACE: Duration = Duration::from_secs(2);
 
 pub(crate) async fn bind(listen: &str) -> Result<TcpListener, String> {
@@ -30,7 +30,11 @@ pub(crate) async fn bind(listen: &str) -> Result<TcpListener, String> {
 }
 
 /// Serves until Ctrl-C or SIGTERM.
-pub(crate) async fn serve(listener: TcpListener, app: Router) -> Result<(), String> {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    app: Router,
+    ac: &Activeconnect,
+) -> Result<(), String> {
     let (stop, stopped) = oneshot::channel::<()>();
     // The addresses of clients are what login budgets are counted by.
     let app = app.into_make_service_with_connect_info::<SocketAddr>();
@@ -45,6 +49,8 @@ pub(crate) async fn serve(listener: TcpListener, app: Router) -> Result<(), Stri
         }
     }
     drop(stop);
+    // What sessions hold open ends here, so that nothing keeps the server from finishing.
+    ac.shutdown().await;
     match timeout(GRACE, serving).await {
         Ok(result) => result.map_err(|error| format!("serving ended: {error}")),
         // What is still open is cut with the process.
