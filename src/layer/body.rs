@@ -10,8 +10,8 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
 
-use super::denial::grpc_status;
 use super::framing::{Framing, GrpcFraming};
+use super::grpc;
 use crate::engine::{Hold, Policy, Reaction, SessionWatch};
 use crate::protocol::SessionStatus;
 use crate::verdict::Denial;
@@ -292,7 +292,7 @@ impl Framing {
 
 /// The status that a cut gRPC stream ends with.
 fn last_status(denial: Denial, web: bool) -> Frame<Bytes> {
-    let status = grpc_status(denial);
+    let status = grpc::status(denial);
     if !web {
         return Frame::trailers(status.into_iter().collect());
     }

@@ -10,14 +10,13 @@ use problem_details::ProblemDetails;
 use serde::Serialize;
 
 use super::asker::{Asker, Tongue};
+use super::grpc;
 use crate::engine::Settings;
 use crate::verdict::Denial;
 
 /// What stands for itself in the value of a query parameter; `/` for readability.
 const QUERY_VALUE: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
-/// The same in a `grpc-message` (gRPC over HTTP/2, "Responses").
-const GRPC_MESSAGE: &AsciiSet = &percent_encoding::CONTROLS.add(b'%');
 /// `next` longer than this is not worth keeping.
 const NEXT_LIMIT: usize = 2 * 1024;
 
@@ -37,7 +36,7 @@ pub(crate) fn answer(
 ) -> Response<Bytes> {
     tracing::debug!(%denial, "turned away");
     let mut response = match &asker.tongue {
-        Tongue::Grpc(content_type) => grpc(denial, content_type),
+        Tongue::Grpc(content_type) => grpc::answer(denial, content_type),
         Tongue::Page(uri) => page(denial, uri, settings, presence),
         Tongue::Form => html(denial, settings),
         Tongue::Api => problem(denial),
@@ -68,40 +67,6 @@ const fn status(denial: Denial) -> StatusCode {
         Denial::NoToken | Denial::Suspended | Denial::StepUp => StatusCode::FORBIDDEN,
         Denial::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
     }
-}
-
-/// `UNAUTHENTICATED`, `PERMISSION_DENIED` or `UNAVAILABLE`.
-pub(crate) const fn grpc_code(denial: Denial) -> &'static str {
-    match denial {
-        Denial::NoIdentity
-        | Denial::NoSession
-        | Denial::Ended
-        | Denial::Pending
-        | Denial::Suspended => "16",
-        Denial::NoToken | Denial::StepUp => "7",
-        Denial::Unavailable => "14",
-    }
-}
-
-/// Trailers-only: HTTP 200, the status in the headers, no body.
-fn grpc(denial: Denial, content_type: &HeaderValue) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::new());
-    response.headers_mut().insert(CONTENT_TYPE, content_type.clone());
-    for (name, value) in grpc_status(denial) {
-        response.headers_mut().insert(name, value);
-    }
-    response
-}
-
-/// What gRPC is told, as headers or as trailers.
-pub(crate) fn grpc_status(denial: Denial) -> [(HeaderName, HeaderValue); 2] {
-    let message = denial.to_string();
-    let message = utf8_percent_encode(&message, GRPC_MESSAGE).to_string();
-    let message = HeaderValue::try_from(message).unwrap_or(HeaderValue::from_static(""));
-    [
-        (HeaderName::from_static("grpc-status"), HeaderValue::from_static(grpc_code(denial))),
-        (HeaderName::from_static("grpc-message"), message),
-    ]
 }
 
 /// A page load goes where the user can do something about it.

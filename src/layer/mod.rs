@@ -8,6 +8,7 @@ mod denial;
 mod framing;
 mod future;
 mod gate;
+mod grpc;
 #[cfg(test)]
 mod model_tests;
 mod service;

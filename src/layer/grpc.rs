@@ -1,0 +1,163 @@
+//! How gRPC clients are told that they are turned away, or cut off.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use bytes::Bytes;
+use http::header::{ACCESS_CONTROL_EXPOSE_HEADERS, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue, Response};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+use crate::verdict::Denial;
+
+/// What does not stand for itself in a `grpc-message` (gRPC over HTTP/2, "Responses").
+const MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
+/// Who gives the reason, for programs that know several.
+const DOMAIN: &str = "tower-activeconnect";
+/// When it is worth trying again: what is not known now may be after one poll.
+const RETRY_SECONDS: u64 = 5;
+
+/// Trailers-only: HTTP 200, the status in the headers, no body. The content type is the request's.
+pub(super) fn answer(denial: Denial, content_type: &HeaderValue) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, content_type.clone());
+    headers.extend(status(denial).map(|(name, value)| (Some(name), value)));
+    if content_type.as_bytes().starts_with(b"application/grpc-web") {
+        // Without this a page of another origin, which CORS has let ask, can't read the status.
+        let names = HeaderValue::from_static("grpc-status, grpc-message, grpc-status-details-bin");
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, names);
+    }
+    response
+}
+
+/// What gRPC is told, as headers or as trailers.
+pub(super) fn status(denial: Denial) -> [(HeaderName, HeaderValue); 3] {
+    let message = denial.to_string();
+    let details = STANDARD_NO_PAD.encode(details(denial, &message));
+    let message = utf8_percent_encode(&message, MESSAGE).to_string();
+    let value = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
+    [
+        (HeaderName::from_static("grpc-status"), value(code(denial).to_string())),
+        (HeaderName::from_static("grpc-message"), value(message)),
+        (HeaderName::from_static("grpc-status-details-bin"), value(details)),
+    ]
+}
+
+/// `UNAUTHENTICATED`, `PERMISSION_DENIED` or `UNAVAILABLE`.
+const fn code(denial: Denial) -> u8 {
+    match denial {
+        Denial::NoIdentity
+        | Denial::NoSession
+        | Denial::Ended
+        | Denial::Pending
+        | Denial::Suspended => 16,
+        Denial::NoToken | Denial::StepUp => 7,
+        Denial::Unavailable => 14,
+    }
+}
+
+/// A `google.rpc.Status` with the reason as `google.rpc.ErrorInfo`, and `google.rpc.RetryInfo` where
+/// trying again helps (googleapis, `google/rpc/status.proto` and `error_details.proto`).
+fn details(denial: Denial, message: &str) -> Vec<u8> {
+    let reason = denial.name().to_ascii_uppercase().replace('-', "_");
+    let metadata = [text(1, "denial"), text(2, denial.name())].concat();
+    let info = [text(1, &reason), text(2, DOMAIN), field(3, &metadata)].concat();
+    let mut status =
+        [number(1, code(denial).into()), text(2, message), any("ErrorInfo", &info)].concat();
+    if denial == Denial::Unavailable {
+        let delay = field(1, &number(1, RETRY_SECONDS));
+        status.extend(any("RetryInfo", &delay));
+    }
+    status
+}
+
+/// One of a `Status`'s details.
+fn any(name: &str, message: &[u8]) -> Vec<u8> {
+    let url = format!("type.googleapis.com/google.rpc.{name}");
+    field(3, &[text(1, &url), field(2, message)].concat())
+}
+
+fn text(number: u8, text: &str) -> Vec<u8> {
+    field(number, text.as_bytes())
+}
+
+/// A field of bytes: tag, length, bytes (Protocol Buffers, "Encoding").
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    [vec![number << 3 | 2], varint(bytes.len() as u64), bytes.to_vec()].concat()
+}
+
+fn number(number: u8, value: u64) -> Vec<u8> {
+    [vec![number << 3], varint(value)].concat()
+}
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::StatusExt as _;
+
+    use super::*;
+
+    const ALL: [Denial; 8] = [
+        Denial::NoIdentity,
+        Denial::NoToken,
+        Denial::NoSession,
+        Denial::Pending,
+        Denial::Suspended,
+        Denial::Ended,
+        Denial::StepUp,
+        Denial::Unavailable,
+    ];
+
+    /// T123: read by tonic's own types.
+    #[test]
+    fn a_client_reads_code_message_and_details() {
+        for denial in ALL {
+            let headers = status(denial).into_iter().collect();
+            let read = tonic::Status::from_header_map(&headers).unwrap();
+            assert_eq!(read.code() as u8, code(denial));
+            assert_eq!(read.message(), denial.to_string());
+            let details = read.get_error_details();
+            let info = details.error_info().unwrap();
+            assert_eq!(info.reason, denial.name().to_ascii_uppercase().replace('-', "_"));
+            assert_eq!(info.domain, DOMAIN);
+            assert_eq!(info.metadata["denial"], denial.name());
+            let delay = details.retry_info().and_then(|retry| retry.retry_delay);
+            let expected = std::time::Duration::from_secs(RETRY_SECONDS);
+            assert_eq!(delay, (denial == Denial::Unavailable).then_some(expected));
+        }
+    }
+
+    /// T124: a browser may read what it is told.
+    #[test]
+    fn browsers_may_read_the_status() {
+        for (content_type, exposed) in [
+            ("application/grpc", false),
+            ("application/grpc+proto", false),
+            ("application/grpc-web", true),
+            ("application/grpc-web+proto", true),
+            ("application/grpc-web-text", true),
+        ] {
+            let response = answer(Denial::Ended, &HeaderValue::from_static(content_type));
+            assert_eq!(response.status(), 200);
+            assert_eq!(response.headers()[CONTENT_TYPE], content_type);
+            assert_eq!(response.headers().contains_key(ACCESS_CONTROL_EXPOSE_HEADERS), exposed);
+            assert_eq!(response.headers()["grpc-status"], "16");
+        }
+    }
+
+    #[test]
+    fn long_fields_have_long_lengths() {
+        assert_eq!(varint(0), [0]);
+        assert_eq!(varint(127), [127]);
+        assert_eq!(varint(300), [0xac, 0x02]);
+    }
+}
