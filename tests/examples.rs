@@ -14,11 +14,22 @@ use tower_activeconnect::emulator::Emulator;
 const SECRET: &str = "ACTIVE_CONNECT_APPLICATION_SECRET";
 
 #[tokio::test]
-async fn grpc_prints_its_two_lines() {
+async fn grpc_tells_what_a_client_sees() {
     let output = Command::new(example("grpc")).output().await.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let printed = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(printed, "allowed: SERVING\nrefused: UNAUTHENTICATED\n");
+    let lines: Vec<&str> = printed.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "allowed: SERVING",
+            "refused: UNAUTHENTICATED",
+            "because of: NO_SESSION",
+            "watching: SERVING",
+            "the stream ended: UNAUTHENTICATED",
+            "because of: ENDED",
+        ]
+    );
 }
 
 #[tokio::test]
