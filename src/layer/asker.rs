@@ -1,7 +1,7 @@
 //! In which tongue a client wants to be turned away.
 
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 /// Who asks: what is needed to answer when the request itself is gone.
 #[derive(Clone, Debug)]
@@ -44,13 +44,16 @@ impl Asker {
 /// `Sec-Fetch-Mode: navigate`; from clients without `Sec-Fetch-*`, a GET or HEAD that prefers
 /// HTML.
 fn is_navigation(reads: bool, headers: &HeaderMap) -> bool {
-    if let Some(mode) = headers.get("sec-fetch-mode") {
+    static MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+    if let Some(mode) = headers.get(&MODE) {
         return mode == "navigate";
     }
-    let has_fetch_metadata = ["sec-fetch-site", "sec-fetch-dest", "sec-fetch-user"]
-        .iter()
-        .any(|name| headers.contains_key(*name));
-    reads && !has_fetch_metadata && prefers_html(headers)
+    let has_fetch_metadata = || {
+        let others = ["sec-fetch-site", "sec-fetch-dest", "sec-fetch-user"];
+        others.iter().any(|name| headers.contains_key(*name))
+    };
+    // What most programs fail is asked first.
+    reads && prefers_html(headers) && !has_fetch_metadata()
 }
 
 fn prefers_html(headers: &HeaderMap) -> bool {
@@ -58,12 +61,13 @@ fn prefers_html(headers: &HeaderMap) -> bool {
     for value in headers.get_all(ACCEPT) {
         for range in value.to_str().unwrap_or_default().split(',') {
             let mut parts = range.split(';').map(str::trim);
-            let media_type = parts.next().unwrap_or_default().to_ascii_lowercase();
-            let quality = quality(parts);
-            match media_type.as_str() {
-                "text/html" | "application/xhtml+xml" => html = html.max(quality),
-                "application/json" | "application/problem+json" => json = json.max(quality),
-                _ => {}
+            let media_type = parts.next().unwrap_or_default();
+            let is =
+                |names: [&str; 2]| names.iter().any(|name| media_type.eq_ignore_ascii_case(name));
+            if is(["text/html", "application/xhtml+xml"]) {
+                html = html.max(quality(parts));
+            } else if is(["application/json", "application/problem+json"]) {
+                json = json.max(quality(parts));
             }
         }
     }
@@ -77,8 +81,17 @@ fn quality<'a>(mut parameters: impl Iterator<Item = &'a str>) -> u16 {
     });
     let Some(weight) = weight else { return 1000 };
     let (whole, fraction) = weight.split_once('.').unwrap_or((weight, ""));
-    let thousandths = format!("{whole}{fraction:0<3.3}");
-    thousandths.parse().map_or(0, |quality: u16| quality.min(1000))
+    let digits = whole.bytes().chain(fraction.bytes().chain(std::iter::repeat(b'0')).take(3));
+    let thousandths = digits.map(|digit| match digit {
+        b'0'..=b'9' => Some(u16::from(digit - b'0')),
+        _ => None,
+    });
+    // What is no number is no preference.
+    let value = thousandths
+        .take(5)
+        .try_fold(0_u16, |sum, digit| sum.checked_mul(10)?.checked_add(digit?))
+        .unwrap_or(0);
+    value.min(1000)
 }
 
 #[cfg(test)]
@@ -114,6 +127,10 @@ mod tests {
             (Method::GET, vec![("accept", "application/json, text/html;q=0.9")], "api"),
             (Method::GET, vec![("accept", "application/json;q=0.5, text/html;q=0.9")], "page"),
             (Method::GET, vec![("accept", "text/html;q=0")], "api"),
+            (Method::GET, vec![("accept", "text/html;q=x")], "api"),
+            (Method::GET, vec![("accept", "text/html;q=0.001")], "page"),
+            (Method::GET, vec![("accept", "TEXT/HTML;Q=1.000,application/json")], "page"),
+            (Method::GET, vec![("accept", "text/html;q=0.75,application/json;q=0.8")], "api"),
             (Method::POST, vec![("content-type", "application/grpc")], "grpc"),
             (Method::POST, vec![("content-type", "application/grpc-web+proto")], "grpc"),
             (Method::GET, vec![("accept", browser), ("content-type", "application/grpc")], "grpc"),
