@@ -81,6 +81,12 @@ impl ActiveSession {
         self.session.methods
     }
 
+    /// How many requests, streams, guards and waiters hold the session open at this moment.
+    #[must_use]
+    pub fn held_open(&self) -> u64 {
+        self.session.held_open()
+    }
+
     /// Keeps the session live, that is polled, for as long as the guard exists. For work that
     /// outlasts its request: WebSockets, spawned tasks.
     #[must_use]

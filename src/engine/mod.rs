@@ -418,7 +418,7 @@ impl Engine {
     /// How many watches there are of sessions that somebody holds a credential of.
     #[cfg(test)]
     pub(crate) fn watches(&self) -> u64 {
-        self.sessions.all().iter().map(|session| session.watches()).sum()
+        self.sessions.all().iter().map(|session| session.held_open()).sum()
     }
 
     pub(crate) fn now(&self) -> Stamp {

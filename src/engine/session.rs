@@ -202,9 +202,8 @@ impl Session {
         self.activity.phase()
     }
 
-    /// Whether anything is waiting for the session or held open by it.
-    #[cfg(test)]
-    pub(crate) fn watches(&self) -> u64 {
+    /// How many wait for the session or are held open by it.
+    pub(crate) fn held_open(&self) -> u64 {
         self.activity.count()
     }
 
@@ -259,7 +258,7 @@ impl Session {
 
     /// Whether somebody waits for the next poll, or holds open what depends on it.
     pub(crate) fn is_urgent(&self) -> bool {
-        self.activity.count() > 0 || self.phase() == Phase::Waking
+        self.held_open() > 0 || self.phase() == Phase::Waking
     }
 
     /// Whether the lookup table is to be asked again: once a minute, and before a session that

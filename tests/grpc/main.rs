@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
 mod echo;
+mod soak;
 #[path = "../support/mod.rs"]
 mod support;
+mod web;
 
 use std::path::Path;
 use std::process::Stdio;
