@@ -102,6 +102,25 @@ impl ActiveconnectLayer {
     /// this user is let in while the user's phone keeps any session alive, whoever began it. The
     /// request is guarded by the session that let it in. Without
     /// [`resolve_user`](Activeconnect::resolve_user) this changes nothing.
+    ///
+    /// A tonic server whose callers log in with a certificate, and which serves them while its
+    /// owner's phone keeps a session:
+    ///
+    /// ```no_run
+    /// use http::request::Parts;
+    /// use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
+    /// use tower_activeconnect::{Activeconnect, ActiveconnectLayer, UserId};
+    ///
+    /// # fn owner_of(certificate: &[u8]) -> Option<UserId> { None }
+    /// fn layer(ac: &Activeconnect) -> ActiveconnectLayer {
+    ///     let ac = ac.resolve_user(|parts: &Parts| {
+    ///         let connection = parts.extensions.get::<TlsConnectInfo<TcpConnectInfo>>()?;
+    ///         let certificates = connection.peer_certs()?;
+    ///         owner_of(certificates.first()?)
+    ///     });
+    ///     ac.layer().any_session_of_user()
+    /// }
+    /// ```
     pub fn any_session_of_user(self) -> Self {
         self.with(|gate| gate.any_session = true)
     }
