@@ -14,6 +14,8 @@ mod future;
 mod gate;
 mod grpc;
 #[cfg(test)]
+mod lifetime_tests;
+#[cfg(test)]
 mod model_tests;
 #[cfg(test)]
 mod outage_tests;
