@@ -67,18 +67,19 @@ impl Activity {
         self.0.fetch_sub(ONE, AcqRel);
     }
 
-    /// Parks a running session that nobody holds open, or came to for `keep` milliseconds; says
-    /// whether it did. To be held open at this moment is to be used.
+    /// Parks a session that nobody holds open, or came to for `keep` milliseconds, also one that
+    /// did not wake in that time; says whether it did. To be held open at this moment is to be
+    /// used.
     pub(crate) fn park(&self, now: u64, keep: u64) -> bool {
         let word = self.0.load(Acquire);
-        if word & PHASE != 0 {
+        if word & PARKED != 0 {
             return false;
         }
         let unused = (now & TIME).wrapping_sub(word) & TIME;
         let (parks, then) = match word & COUNT {
-            0 if unused >= keep => (true, word | PARKED),
+            0 if unused >= keep => (true, PARKED | word & !PHASE),
             0 => return false,
-            count => (false, count | (now & TIME)),
+            count => (false, word & PHASE | count | now & TIME),
         };
         // Whoever comes in between makes it fail, and is a use.
         self.0.compare_exchange(word, then, AcqRel, Acquire).is_ok() && parks

@@ -106,7 +106,7 @@ pub enum LogInError {
     Busy,
     /// There are as many sessions, or logins, as the builder allows.
     Full(Limit),
-    /// The engine was dropped, or the token store panicked.
+    /// The engine was dropped or shut down.
     Interrupted,
     /// The operating system has no randomness to give.
     NoRandomness,
@@ -471,8 +471,10 @@ async fn wait(engine: &Arc<Engine>, attempt: &Arc<Attempt>, session: &Arc<Sessio
         Verdict::Pending | Verdict::Suspended | Verdict::Unavailable => None,
     });
     let approved = tokio::select! {
-        answered = answered => Ok(answered),
+        biased;
+        // At the deadline it is too late for an approval.
         why = browser.until(|attempt| attempt.given_up(engine.now())) => Err(why),
+        answered = answered => Ok(answered),
     };
     match approved {
         Ok(true) => {}

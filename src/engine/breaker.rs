@@ -25,6 +25,8 @@ enum State {
     Open {
         until: u64,
         trips: u32,
+        /// The service asked for it.
+        asked: bool,
     },
     /// One who was let through finds out, since then.
     HalfOpen {
@@ -71,9 +73,19 @@ impl Breaker {
         }
     }
 
+    /// Whether the service asked to be left alone, and still has to be.
+    pub(crate) fn is_pausing(&self, now: u64) -> bool {
+        matches!(*self.state(), State::Open { until, asked: true, .. } if until > now)
+    }
+
     /// A call was answered.
     pub(crate) fn good(&self) -> Option<Turn> {
-        let before = std::mem::replace(&mut *self.state(), State::Closed { failures: 0 });
+        let mut state = self.state();
+        if matches!(*state, State::Open { asked: true, .. }) {
+            // One that was on its way already: the pause was asked for all the same.
+            return None;
+        }
+        let before = std::mem::replace(&mut *state, State::Closed { failures: 0 });
         (!matches!(before, State::Closed { .. })).then_some(Turn::Closed)
     }
 
@@ -90,14 +102,15 @@ impl Breaker {
                 (0, Some(Turn::Opened))
             }
             State::HalfOpen { trips, .. } => (*trips + 1, None),
-            State::Open { until, .. } => {
+            State::Open { until, asked: was_asked, .. } => {
                 // One that was on its way already.
                 *until = asked.map_or(*until, |asked| asked.max(*until));
+                *was_asked |= asked.is_some();
                 return None;
             }
         };
         let until = asked.unwrap_or_else(|| now + millis(plan::backoff(trips + 1, chance)));
-        *state = State::Open { until, trips };
+        *state = State::Open { until, trips, asked: asked.is_some() };
         turn
     }
 
@@ -145,7 +158,11 @@ mod tests {
         assert_eq!(breaker.ask(300_999), Err(301_000));
         assert_eq!(breaker.bad(2_000, Some(Duration::from_secs(1)), 0.0), None);
         assert_eq!(breaker.ask(300_999), Err(301_000), "the longest counts");
+        assert_eq!(breaker.good(), None, "one that was on its way");
+        assert_eq!(breaker.ask(300_999), Err(301_000), "it was asked for all the same");
+        assert!(breaker.is_pausing(300_999) && !breaker.is_pausing(301_000));
         assert_eq!(breaker.ask(301_000), Ok(()));
+        assert_eq!(breaker.good(), Some(Turn::Closed));
     }
 
     #[test]

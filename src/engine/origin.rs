@@ -1,6 +1,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::plan;
 use crate::clock::{Stamp, millis};
 use crate::verdict::Others;
 
@@ -22,9 +23,11 @@ struct State {
 }
 
 impl Origin {
-    /// Good answers count for two polls at this interval, each of which may take its 3 s.
+    /// Good answers count for two polls at this interval, or one after the breaker's longest
+    /// pause; each may take its 3 s.
     pub(crate) fn new(poll_interval: Duration) -> Self {
-        Self { fresh: poll_interval * 2 + Duration::from_secs(6), state: Mutex::default() }
+        let fresh = (poll_interval * 2).max(plan::LONGEST) + Duration::from_secs(6);
+        Self { fresh, state: Mutex::default() }
     }
 
     /// A call sent at this moment was answered well.

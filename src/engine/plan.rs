@@ -9,7 +9,7 @@ const PENDING: Duration = Duration::from_secs(1);
 /// The first, the shortest and the longest pause after calls that came to nothing.
 const BACKOFF: Duration = Duration::from_secs(1);
 const SHORTEST: Duration = Duration::from_millis(200);
-const LONGEST: Duration = Duration::from_secs(30);
+pub(super) const LONGEST: Duration = Duration::from_secs(30);
 
 /// The pause from the sending of one poll to the next. `failures` are the polls in a row that came
 /// to nothing. `chance` is between 0 and 1: many sessions begun together drift apart, for jitter

@@ -61,7 +61,7 @@ impl Poller {
                     Err(next) => break next,
                 }
             };
-            let held_up = self.send(now.mono);
+            let held_up = self.send(now);
             let at = due.into_iter().chain(held_up).min();
             let wait = async {
                 match at {
@@ -93,26 +93,29 @@ impl Poller {
         if session.park(now, KEEP) {
             return;
         }
-        if session.queue_poll(now) {
-            // One that waited among the idle ones may by now be urgent; the first place counts.
-            let waits = Arc::downgrade(session);
-            if session.is_urgent() {
-                self.ready.urgent.push_back(waits);
-            } else {
-                self.ready.idle.push_back((now.mono, waits));
-            }
+        // One that waited among the idle ones may by now be urgent; the first place counts.
+        match session.queue_poll(now) {
+            Some(true) => self.ready.urgent.push_back(Arc::downgrade(session)),
+            Some(false) => self.ready.idle.push_back((now.mono, Arc::downgrade(session))),
+            None => {}
         }
         self.engine.upkeep.schedule.reset(session, now);
     }
 
     /// Sends as many polls as may be sent. If more wait, says when to go on; the end of one that
     /// is on its way is told by itself.
-    fn send(&mut self, now: u64) -> Option<u64> {
+    fn send(&mut self, stamp: Stamp) -> Option<u64> {
+        let now = stamp.mono;
         if self.engine.reopened.swap(false, Ordering::AcqRel) {
             self.pace.slow_down(now);
         }
         let mut held_up = None;
-        while let Some(session) = self.ready.next() {
+        while let Some(session) = self.ready.next(now) {
+            if session.park(stamp, KEEP) {
+                // It waited so long that nobody uses it any more.
+                self.ready.remove_first();
+                continue;
+            }
             let Ok(permit) = self.engine.polls.clone().try_acquire_owned() else { break };
             // The breaker last: whom it lets through while it is half open has to go.
             let leave = self.pace.take(now).and_then(|()| self.engine.breaker.ask(now));
@@ -122,7 +125,7 @@ impl Poller {
             }
             self.ready.remove_first();
             if let Some(sequence) = session.begin_poll() {
-                Flight::new(&self.engine, session, sequence).take_off(permit);
+                Flight::new(&self.engine, session, sequence, permit).take_off();
             }
         }
         let oldest = self.ready.idle.front().map_or(0, |(since, _)| now.saturating_sub(*since));
@@ -133,13 +136,21 @@ impl Poller {
 
 impl Ready {
     /// Whose turn it is; those who are gone or were served elsewhere are dropped.
-    fn next(&mut self) -> Option<Arc<Session>> {
+    fn next(&mut self, now: u64) -> Option<Arc<Session>> {
         loop {
             let first = self.urgent.front().or(self.idle.front().map(|(_, session)| session))?;
             match first.upgrade().filter(|session| session.is_queued()) {
-                Some(session) => return Some(session),
-                None => self.remove_first(),
+                Some(session) if self.urgent.is_empty() || session.is_urgent() => {
+                    return Some(session);
+                }
+                // Whoever waited has gone.
+                Some(session) => {
+                    session.calm();
+                    self.idle.push_back((now, Arc::downgrade(&session)));
+                }
+                None => {}
             }
+            self.remove_first();
         }
     }
 
@@ -181,20 +192,25 @@ struct Flight {
     sequence: u64,
     sent: Stamp,
     landed: bool,
+    /// To be in flight.
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Flight {
-    fn new(engine: &Arc<Engine>, session: Arc<Session>, sequence: u64) -> Self {
+    fn new(
+        engine: &Arc<Engine>,
+        session: Arc<Session>,
+        sequence: u64,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
         let sent = engine.now();
-        Self { engine: engine.clone(), session, sequence, sent, landed: false }
+        let (engine, permit) = (engine.clone(), Some(permit));
+        Self { engine, session, sequence, sent, landed: false, permit }
     }
 
-    fn take_off(self, permit: OwnedSemaphorePermit) {
+    fn take_off(self) {
         let engine = self.engine.clone();
-        engine.tasks.spawn(async move {
-            self.fly().await;
-            drop(permit);
-        });
+        engine.tasks.spawn(self.fly());
     }
 
     async fn fly(mut self) {
@@ -232,9 +248,11 @@ impl Flight {
             }
             Err(error) => {
                 tracing::debug!(%error, "a poll said nothing");
-                probe(&engine, self.sent);
                 let now = engine.now().mono;
                 engine.turned(engine.breaker.bad(now, error.retry_after(), plan::chance()));
+                if !engine.breaker.is_pausing(now) {
+                    probe(&engine, self.sent);
+                }
                 Said::Nothing
             }
         };
@@ -258,6 +276,8 @@ impl Drop for Flight {
         }
         self.session.end_poll(self.sent, self.engine.settings.poll_interval);
         self.engine.upkeep.schedule.reset(&self.session, self.engine.now());
+        // Before it is the next one's turn.
+        drop(self.permit.take());
         self.engine.turn.notify_one();
     }
 }

@@ -60,6 +60,12 @@ impl Schedule {
         self.heap.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many entries there are, void ones too.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.heap().len()
+    }
+
     /// Waits until something is due earlier than what was first before.
     pub(crate) async fn earlier(&self) {
         self.earlier.notified().await;

@@ -81,8 +81,8 @@ struct Polling {
 enum Stage {
     /// Not yet due.
     Resting,
-    /// Due; the poller sends it as soon as it may.
-    Queued,
+    /// Due; the poller sends it as soon as it may, those that are urgent first.
+    Queued { urgent: bool },
     /// On its way.
     Flying,
 }
@@ -160,8 +160,10 @@ impl Session {
         let watch = Watch::new(self.clone());
         if (wakes && self.known().0 != Standing::Ended) || self.is_neglected_at(now) {
             self.with_polling(|polling| polling.next = 0);
-            self.upkeep.schedule.reset(self, self.upkeep.clock.now());
+        } else if self.phase() == Phase::Running {
+            return watch;
         }
+        self.upkeep.schedule.reset(self, self.upkeep.clock.now());
         watch
     }
 
@@ -225,29 +227,45 @@ impl Session {
         true
     }
 
-    /// Whether to poll now: true once for each poll that is due, and again for one that still
-    /// waits for its turn.
-    pub(crate) fn queue_poll(&self, now: Stamp) -> bool {
+    /// Whether to queue a poll now, and whether it is urgent: once for each that is due, and once
+    /// more for one that becomes urgent while it waits for its turn.
+    pub(crate) fn queue_poll(&self, now: Stamp) -> Option<bool> {
+        let urgent = self.is_urgent();
         self.with_polling(|polling| {
-            let is_due = polling.stage == Stage::Resting && now.mono >= polling.next;
-            if polling.machine.standing() != Standing::Ended && is_due {
-                polling.stage = Stage::Queued;
+            let queues = match polling.stage {
+                Stage::Resting => now.mono >= polling.next,
+                Stage::Queued { urgent: already } => urgent && !already,
+                Stage::Flying => false,
+            };
+            if !queues || polling.machine.standing() == Standing::Ended {
+                return None;
             }
-            polling.stage == Stage::Queued
+            polling.stage = Stage::Queued { urgent };
+            Some(urgent)
         })
+    }
+
+    /// Nobody waits any more for the poll that waits for its turn.
+    pub(crate) fn calm(&self) {
+        self.with_polling(|polling| {
+            if polling.stage == (Stage::Queued { urgent: true }) {
+                polling.stage = Stage::Queued { urgent: false };
+            }
+        });
     }
 
     /// Whether a poll waits for its turn.
     pub(crate) fn is_queued(&self) -> bool {
         let polling = self.polling.lock().unwrap_or_else(PoisonError::into_inner);
-        polling.as_ref().is_some_and(|polling| polling.stage == Stage::Queued)
+        polling.as_ref().is_some_and(|polling| matches!(polling.stage, Stage::Queued { .. }))
     }
 
     /// Begins the poll that waits for its turn, if it still does. Its number is given to one
     /// caller only.
     pub(crate) fn begin_poll(&self) -> Option<u64> {
         self.with_polling(|polling| {
-            if polling.stage != Stage::Queued || polling.machine.standing() == Standing::Ended {
+            let is_queued = matches!(polling.stage, Stage::Queued { .. });
+            if !is_queued || polling.machine.standing() == Standing::Ended {
                 return None;
             }
             polling.stage = Stage::Flying;
@@ -258,7 +276,7 @@ impl Session {
 
     /// Whether somebody waits for the next poll, or holds open what depends on it.
     pub(crate) fn is_urgent(&self) -> bool {
-        self.held_open() > 0 || self.phase() == Phase::Waking
+        self.held_open() > 0
     }
 
     /// Whether the lookup table is to be asked again: once a minute, and before a session that
@@ -320,7 +338,12 @@ impl Session {
         }
         let stale = polling.machine.good().mono.saturating_add(millis(self.upkeep.max_staleness));
         let stale = Some(stale).filter(|stale| *stale > now.mono);
-        let next = (polling.stage == Stage::Resting).then_some(polling.next);
+        let next = match polling.stage {
+            Stage::Resting => Some(polling.next),
+            // Somebody has come to one that waits among the idle ones.
+            Stage::Queued { urgent: false } if self.is_urgent() => Some(now.mono),
+            Stage::Queued { .. } | Stage::Flying => None,
+        };
         let expires = Some(self.expires().mono).filter(|at| next.is_some() || *at > now.mono);
         [next, stale, expires].into_iter().flatten().min()
     }
@@ -457,10 +480,12 @@ pub(crate) type SessionWatch = Watch<Arc<Session>>;
 pub(crate) mod tests {
     use std::sync::LazyLock;
 
+    use super::super::Engine;
     use super::*;
     use crate::Credentials;
     use crate::client::Client;
-    use crate::identity::{UserId, UserToken};
+    use crate::identity::{SessionCredential, UserId, UserToken};
+    use crate::protocol::Reading;
 
     static CLIENT: LazyLock<Client> = LazyLock::new(|| {
         let credentials = Credentials::new("APPLICATION", "MXG9EDN581U33XTPLPFT75V2").unwrap();
@@ -470,6 +495,28 @@ pub(crate) mod tests {
     impl Session {
         pub(crate) fn begun(&self) -> Stamp {
             self.asked
+        }
+    }
+
+    impl Engine {
+        /// A session of this user, active as of now, without a login: number `which` at the
+        /// service, and with the user's name for a token.
+        pub(crate) fn put_session(&self, user: &UserId, which: usize) -> SessionCredential {
+            let path = |to: &str| format!("/{to}/{which}");
+            let remote = self.client.restore("TOKEN", "SECRET", &path("s"), &path("l")).unwrap();
+            let record = Record::new(user, &UserToken::new(user.as_str()).unwrap(), &remote);
+            let now = self.now();
+            let session = Session::new(self.upkeep.clone(), record, Methods::default(), now);
+            session.queue_poll(now);
+            let sequence = session.begin_poll().unwrap();
+            let active = Said::Answer(Reading::Status(SessionStatus::Active));
+            session.learn(sequence, now, active, self.origin.others(now));
+            session.end_poll(now, self.settings.poll_interval);
+            session.start();
+            let credential = SessionCredential::random().unwrap();
+            self.sessions.insert(credential.key(), session.clone());
+            self.upkeep.schedule.reset(&session, now);
+            credential
         }
     }
 

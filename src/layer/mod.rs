@@ -3,15 +3,25 @@
 
 mod asker;
 mod body;
+#[cfg(test)]
+mod bounds_tests;
 mod credential;
 mod denial;
+#[cfg(test)]
+mod faults_tests;
 mod framing;
 mod future;
 mod gate;
 mod grpc;
 #[cfg(test)]
+mod lifetime_tests;
+#[cfg(test)]
 mod model_tests;
+#[cfg(test)]
+mod outage_tests;
 mod service;
+#[cfg(test)]
+mod stage;
 mod upload;
 
 #[cfg(feature = "axum")]

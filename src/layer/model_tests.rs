@@ -6,22 +6,17 @@
 //! The model is `History` (`engine/model_tests.rs`), which knows neither `verdict` nor the state
 //! machine. What happens in one and the same millisecond may be seen in either order.
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use http_body::{Body, Frame};
+use http::StatusCode;
+use http_body::Body as _;
 use proptest::prelude::*;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
-use tokio::time::{Sleep, sleep};
-use tower_layer::Layer as _;
-use tower_service::Service;
+use tokio::time::sleep;
 
+use super::stage;
 use crate::client::script::{Heard, Script};
 use crate::clock::{Clock, Stamp};
 use crate::engine::model_tests::{History, Polled, Reply};
@@ -29,7 +24,7 @@ use crate::engine::unrest::{stir, unrest};
 use crate::identity::{SessionCredential, UserId, UserToken};
 use crate::protocol::SessionStatus;
 use crate::verdict::Verdict;
-use crate::{Activeconnect, Credentials, MemoryTokenStore, TokenStore};
+use crate::{Activeconnect, MemoryTokenStore, TokenStore as _};
 
 const USERS: [&str; 3] = ["alice", "bob", "carol"];
 const LIFETIME: u64 = 200_000;
@@ -219,7 +214,7 @@ async fn serve(world: Shared, mut heard: UnboundedReceiver<Heard>) {
 }
 
 async fn authenticate(world: Shared, call: Heard) {
-    let (body, how, at) = {
+    let (which, how, at) = {
         let mut world = lock(&world);
         let asked = world.now();
         let (how, late) = world.how();
@@ -250,18 +245,15 @@ async fn authenticate(world: Shared, call: Heard) {
             used: asked.mono,
             open: 0,
         });
-        let body = format!(
-            r#"{{"authentication_status":{{"authenticated":true,"session_status":"pending",
-            "status_url":"http://127.0.0.1:9/s/{which}","logout_url":"http://127.0.0.1:9/l/{which}",
-            "session_token":"S{which}","session_secret":"SECRET"}}}}"#
-        );
-        (body, how, world.moment(late))
+        (which, how, world.moment(late))
     };
     until(&world, at).await;
     match how {
-        How::Well | How::Odd | How::Refused => call.answer(202, body),
-        How::Unwell | How::Never | How::Reset => call.reset(),
-    };
+        How::Well | How::Odd | How::Refused => stage::started(call, which),
+        How::Unwell | How::Never | How::Reset => {
+            call.reset();
+        }
+    }
 }
 
 async fn poll(world: Shared, which: usize, mut call: Heard) {
@@ -311,7 +303,8 @@ async fn poll(world: Shared, which: usize, mut call: Heard) {
     let others_answered = world.others_answered;
     let age =
         |then: Stamp| now.mono.saturating_sub(then.mono).max(now.wall.saturating_sub(then.wall));
-    let others_lately = others_answered.is_some_and(|at| age(at) < 2 * world.interval + 6_000);
+    // Two polls at the longest interval of these, or one after the breaker's longest pause.
+    let others_lately = others_answered.is_some_and(|at| age(at) < 36_000);
     let remote = &mut world.remotes[which];
     remote.in_flight = false;
     let sequence = remote.sends.len() as u64;
@@ -350,55 +343,6 @@ async fn other(world: Shared, mut call: Heard) {
             }
             call.reset();
         }
-    }
-}
-
-/// The application: an answer after a while, or a stream without end.
-#[derive(Clone)]
-struct App;
-
-impl Service<Request<()>> for App {
-    type Response = Response<Ticks>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<()>) -> Self::Future {
-        let takes = request.uri().path()[1..].parse().ok();
-        Box::pin(async move {
-            if let Some(takes) = takes {
-                sleep(Duration::from_millis(takes)).await;
-            }
-            let next = takes.is_none().then(|| Box::pin(sleep(Duration::ZERO)));
-            Ok(Response::new(Ticks { next }))
-        })
-    }
-}
-
-/// A frame each quarter of a second, or no frame at all.
-struct Ticks {
-    next: Option<Pin<Box<Sleep>>>,
-}
-
-impl Body for Ticks {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let Some(next) = &mut self.next else { return Poll::Ready(None) };
-        std::task::ready!(next.as_mut().poll(cx));
-        *next = Box::pin(sleep(Duration::from_millis(250)));
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"tick")))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.next.is_none()
     }
 }
 
@@ -466,11 +410,7 @@ async fn request(world: Shared, ac: Activeconnect, held: Held, takes: Option<u64
     };
     let _open = Open::new(&world, held.which);
     let path = takes.map_or("/stream".to_owned(), |takes| format!("/{takes}"));
-    let request = Request::get(path)
-        .header("authorization", format!("Bearer {}", held.credential.expose()))
-        .body(())
-        .unwrap();
-    let response = ac.layer().layer(App).call(request).await.unwrap();
+    let response = stage::request(&ac, &path, &held.credential).await;
     let status = response.status();
     let now = lock(&world).now();
     let said = verdicts(&world, held.which);
@@ -482,7 +422,7 @@ async fn request(world: Shared, ac: Activeconnect, held: Held, takes: Option<u64
         return;
     }
     if status != StatusCode::OK {
-        let body = text(response).await;
+        let body = stage::text(response).await;
         let is = |word: &str| body.contains(&format!(r#""denial":"{word}""#));
         let mut world = lock(&world);
         let remote = &mut world.remotes[held.which];
@@ -525,15 +465,6 @@ async fn request(world: Shared, ac: Activeconnect, held: Held, takes: Option<u64
     }
 }
 
-async fn text(response: Response<super::GateBody<Ticks>>) -> String {
-    let mut body = std::pin::pin!(response.into_body());
-    let mut text = Vec::new();
-    while let Some(frame) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
-        text.extend_from_slice(frame.unwrap().data_ref().unwrap());
-    }
-    String::from_utf8(text).unwrap()
-}
-
 async fn engine(world: &Shared, tokens: &[UserToken]) -> (Activeconnect, JoinHandle<()>) {
     let store = MemoryTokenStore::new();
     for (user, token) in USERS.iter().zip(tokens) {
@@ -544,8 +475,7 @@ async fn engine(world: &Shared, tokens: &[UserToken]) -> (Activeconnect, JoinHan
         let world = lock(world);
         (world.clock.clone(), Duration::from_millis(world.interval))
     };
-    let credentials = Credentials::new("APPLICATION", "MXG9EDN581U33XTPLPFT75V2").unwrap();
-    let ac = Activeconnect::builder(credentials.server("http://127.0.0.1:9").unwrap())
+    let ac = stage::builder()
         .token_store(store)
         .poll_interval(interval)
         .session_duration(Duration::from_millis(LIFETIME))

@@ -1,7 +1,9 @@
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 
 use super::{StoreError, StoreErrorKind};
 use crate::identity::{UserId, UserToken};
@@ -97,7 +99,7 @@ impl DynTokenStore {
     }
 
     pub(crate) async fn token(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
-        self.0.token_boxed(user).await
+        caught(async { self.0.token_boxed(user).await }).await
     }
 
     pub(crate) async fn assign(
@@ -105,8 +107,18 @@ impl DynTokenStore {
         user: &UserId,
         token: &UserToken,
     ) -> Result<UserToken, StoreError> {
-        self.0.assign_boxed(user, token).await
+        caught(async { self.0.assign_boxed(user, token).await }).await
     }
+}
+
+/// Runs a store's code: a panic in it is an error like another, and the end of nothing else.
+async fn caught<T>(answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let mut answer = pin!(answer);
+    poll_fn(|cx| {
+        let polled = catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx)));
+        polled.unwrap_or_else(|_| Poll::Ready(Err(StoreError::new("the store panicked"))))
+    })
+    .await
 }
 
 impl fmt::Debug for DynTokenStore {

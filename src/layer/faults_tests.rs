@@ -1,0 +1,303 @@
+//! What goes wrong beside the service: handlers and stores that panic or hang, callers that go
+//! away, clocks that jump, a machine that slept, numbers that make no sense.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::stage::{self, App, Mood, Stage, agree, say};
+use crate::protocol::SessionStatus::{Active, Closed};
+use crate::{BuildError, EndReason, LogInError, SessionStatus, UserId};
+
+/// T084: a handler that panics takes nothing with it.
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_panics_holds_nothing() {
+    let mut stage = Stage::new();
+    let alice = stage.log_in("alice").await;
+    for _ in 0..100 {
+        let request = tokio::spawn(stage.request("/panic", &alice));
+        assert!(request.await.unwrap_err().is_panic());
+    }
+    assert_eq!(stage.session(&alice).watches(), 0);
+    assert_eq!(stage.ask(&alice).await, "allowed");
+    for second in 1..12 {
+        say(stage.poll_at(second * 5_000).await, Active);
+    }
+    stage.at(600_000).await;
+    assert!(stage.is_quiet().await, "it is parked");
+}
+
+/// T076, T077: whatever becomes of the one who came first, and of the lookup table, the others
+/// hear what the shared poll says.
+#[tokio::test(start_paused = true)]
+async fn a_lookup_table_that_panics_under_a_shared_poll_is_as_one_that_fails() {
+    for mood in [Mood::Panics, Mood::Fails, Mood::Hangs] {
+        let mut stage = Stage::new();
+        let alice = stage.log_in("alice").await;
+        stage.play(|_, call| agree(call));
+        stage.at(600_000).await;
+        stage.directory.is(mood);
+        let first = tokio::spawn(stage.ask(&alice));
+        let others: Vec<_> = (0..100).map(|_| tokio::spawn(stage.ask(&alice))).collect();
+        stage.at(600_100).await;
+        first.abort();
+        stage.directory.is(Mood::Names);
+        for other in others {
+            // The next poll, one second later, asks it again; it may take 3 s.
+            let says = other.await.unwrap();
+            assert_eq!(says, "allowed");
+        }
+        assert!(stage.now() <= 603_000);
+        assert_eq!(stage.session(&alice).watches(), 0);
+    }
+}
+
+/// T085: while the lookup table is out, nobody who is in use loses anything, and nobody gets in
+/// unasked.
+#[tokio::test(start_paused = true)]
+async fn a_lookup_table_that_is_out_costs_no_session() {
+    for mood in [Mood::Panics, Mood::Fails, Mood::Hangs] {
+        let mut stage = Stage::new();
+        let alice = stage.log_in("alice").await;
+        let bob = stage.log_in("bob").await;
+        let _live = stage.session(&alice).watch();
+        stage.play(|_, call| agree(call));
+        stage.at(200_000).await;
+        stage.directory.is(mood);
+        for second in 200..400 {
+            stage.at(second * 1_000).await;
+            assert_eq!(stage.ask(&alice).await, "allowed", "{second}");
+        }
+        assert_eq!(stage.ask(&bob).await, "unavailable", "parked: nobody vouches for him");
+        let carol = stage.logging_in("carol").await.unwrap().unwrap_err();
+        assert!(matches!(*carol, LogInError::Store(_)), "{carol}");
+        stage.directory.is(Mood::Names);
+        stage.at(500_000).await;
+        assert_eq!(stage.ask(&bob).await, "allowed");
+    }
+}
+
+/// T085: beside another login the gate itself asks the lookup table.
+#[tokio::test(start_paused = true)]
+async fn a_gate_whose_lookup_table_is_out_cannot_tell() {
+    use tower_layer::Layer as _;
+    use tower_service::Service as _;
+    let stage = Stage::new();
+    let ac = stage.ac.resolve_user(|_| Some(UserId::from("alice")));
+    for (mood, says, after) in [
+        (Mood::Names, "no-session", 0),
+        (Mood::Forgets, "no-token", 0),
+        (Mood::Fails, "unavailable", 0),
+        (Mood::Panics, "unavailable", 0),
+        (Mood::Hangs, "unavailable", 3_500),
+    ] {
+        stage.directory.is(mood);
+        let begun = stage.now();
+        let response = ac.layer().layer(App).call(http::Request::new(())).await.unwrap();
+        assert_eq!(stage::word(response).await, says);
+        assert_eq!(stage.now() - begun, after);
+    }
+}
+
+/// T083: what comes back after an end revives nothing.
+#[tokio::test(start_paused = true)]
+async fn a_late_answer_revives_nothing() {
+    let mut stage = Stage::new();
+    let alice = stage.log_in("alice").await;
+    let mut events = stage.ac.events();
+    let poll = stage.poll_at(5_000).await;
+    stage.session(&alice).end(EndReason::LoggedOut);
+    assert!(say(poll, Active));
+    stage.at(5_001).await;
+    assert_eq!(stage.ask(&alice).await, "ended");
+    stage.at(250_000).await;
+    assert!(stage.is_quiet().await, "what is over is not polled");
+    assert_eq!(stage.ask(&alice).await, "ended");
+    let ended = crate::Event::Ended { user: UserId::from("alice"), reason: EndReason::LoggedOut };
+    assert_eq!(events.next().await, Some(ended));
+}
+
+/// T082: an end of all that races the end of a login: the session is out, or never in.
+#[tokio::test(start_paused = true)]
+async fn a_login_that_is_answered_after_the_end_of_all_is_a_new_one() {
+    let mut stage = Stage::new();
+    let before = stage.log_in("alice").await;
+    let login = stage.logging_in("alice");
+    stage.start().await;
+    let poll = stage.call("/s/1").await;
+    let ac = stage.ac.clone();
+    let ending = tokio::spawn(async move { ac.end_all(&UserId::from("alice")).await });
+    agree(stage.call("/l/0").await);
+    ending.await.unwrap();
+    say(poll, Active);
+    let after = login.await.unwrap().unwrap();
+    assert_eq!(stage.ask(&before).await, "ended");
+    assert_eq!(stage.ask(&after).await, "allowed");
+}
+
+/// T053: no poll begins while another of the same session is on its way.
+#[tokio::test(start_paused = true)]
+async fn the_polls_of_a_session_do_not_overlap() {
+    let mut stage = Stage::set_up(|builder| builder.poll_interval(Duration::from_millis(100)));
+    let alice = stage.log_in("alice").await;
+    let poll = stage.poll_at(100).await;
+    let request = tokio::spawn(stage.ask(&alice));
+    stage.at(3_000).await;
+    assert!(stage.is_quiet().await);
+    say(poll, Active);
+    assert_eq!(request.await.unwrap(), "allowed");
+    say(stage.call("/s/").await, Closed);
+    stage.at(3_010).await;
+    assert_eq!(stage.ask(&alice).await, "ended");
+}
+
+/// T111: a wall clock that jumps ahead by less than a lifetime ends nobody; each is asked about.
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_jumps_costs_one_poll() {
+    let mut stage = Stage::new();
+    let alice = stage.log_in("alice").await;
+    let stream = stage.stream(&alice).await;
+    stage.at(1_000).await;
+    stage.clock.jump(3_600_000);
+    let request = tokio::spawn(stage.ask(&alice));
+    let poll = stage.poll_at(1_000).await;
+    stage.at(2_000).await;
+    assert!(!request.is_finished());
+    say(poll, Active);
+    assert_eq!(request.await.unwrap(), "allowed");
+    stage.at(3_000).await;
+    assert!(!stream.end.is_finished() && stream.last() > 2_000);
+    assert!(stage.is_quiet().await);
+    // And back again: nothing is older than it was.
+    stage.clock.jump(-7_200_000);
+    assert_eq!(stage.ask(&alice).await, "allowed");
+    assert!(stage.is_quiet().await);
+}
+
+/// T111: ahead by more than a lifetime is the end of it.
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_past_the_lifetime_ends_the_session() {
+    let mut stage = Stage::new();
+    let alice = stage.log_in("alice").await;
+    stage.clock.jump(12 * 3_600_000);
+    assert_eq!(stage.ask(&alice).await, "ended");
+    agree(stage.call("/l/").await);
+}
+
+/// T112: a machine that slept: the wall clock went on, the monotonic one did not.
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_slept_asks_before_it_allows() {
+    let mut stage = Stage::new();
+    let alice = stage.log_in("alice").await;
+    let bob = stage.log_in("bob").await;
+    stage.at(1_000).await;
+    stage.clock.jump(8 * 3_600_000);
+    let requests = [&alice, &bob].map(|credential| tokio::spawn(stage.ask(credential)));
+    let polls = [stage.poll_at(1_000).await, stage.poll_at(1_000).await];
+    let [one, other] = polls;
+    let (alices, bobs) = if one.path == "/s/0" { (one, other) } else { (other, one) };
+    say(alices, Active);
+    say(bobs, Closed);
+    let [alice, bob] = requests;
+    assert_eq!(alice.await.unwrap(), "allowed");
+    assert_eq!(bob.await.unwrap(), "ended");
+}
+
+/// T112: a process that was stopped for a minute; both clocks went on.
+#[tokio::test(start_paused = true)]
+async fn a_process_that_was_stopped_asks_before_it_allows() {
+    let mut stage = Stage::new();
+    let alice = stage.log_in("alice").await;
+    stage.at(1_000).await;
+    tokio::time::advance(Duration::from_secs(50)).await;
+    let request = tokio::spawn(stage.ask(&alice));
+    let poll = stage.poll_at(51_000).await;
+    assert!(!request.is_finished());
+    say(poll, Active);
+    assert_eq!(request.await.unwrap(), "allowed");
+}
+
+/// T112: the same if a poll was on its way, which is over then.
+#[tokio::test(start_paused = true)]
+async fn a_process_that_was_stopped_under_a_poll_allows_nothing_unasked() {
+    let mut stage = Stage::new();
+    let alice = stage.log_in("alice").await;
+    let poll = stage.poll_at(5_000).await;
+    tokio::time::advance(Duration::from_secs(50)).await;
+    let says = tokio::spawn(stage.ask(&alice)).await.unwrap();
+    assert_eq!(says, "unavailable");
+    assert!(!say(poll, Active));
+    stage.play(|_, call| agree(call));
+    stage.at(56_000).await;
+    assert_eq!(stage.ask(&alice).await, "allowed");
+}
+
+/// A connection that breaks says nothing, and is not waited for.
+#[tokio::test(start_paused = true)]
+async fn a_poll_that_is_dropped_has_said_nothing() {
+    let mut stage = Stage::new();
+    let alice = stage.log_in("alice").await;
+    drop(stage.poll_at(5_000).await);
+    stage.at(5_001).await;
+    assert_eq!(stage.ask(&alice).await, "allowed");
+    agree(stage.call("/management/").await);
+    say(stage.poll_at(5_200).await, SessionStatus::Active);
+}
+
+/// Durations of every size, those at the edges of their ranges above all.
+fn duration() -> impl Strategy<Value = Duration> {
+    let edges = vec![0, 1, 99, 100, 101, 999, 1_000, 4_100, 5_000, 600_000, 3_600_000, 43_200_000];
+    prop_oneof![
+        prop::sample::select(edges).prop_map(Duration::from_millis),
+        any::<u64>().prop_map(Duration::from_nanos),
+        any::<u64>().prop_map(Duration::from_secs),
+        (0..100_000_u64).prop_map(Duration::from_secs),
+        Just(Duration::MAX),
+        Just(Duration::ZERO),
+    ]
+}
+
+proptest! {
+    /// T113: whatever the numbers, there is an engine or a clear word; never a panic.
+    #[test]
+    fn builders_take_any_number(
+        interval in duration(),
+        staleness in duration(),
+        deadline in duration(),
+        lifetime in proptest::option::of(duration()),
+        polls: u32,
+        counts: [u64; 3],
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let built = runtime.block_on(async {
+            let mut builder = stage::builder()
+                .token_store(stage::Directory::default())
+                .test_clock()
+                .poll_interval(interval)
+                .max_staleness(staleness)
+                .attempt_deadline(deadline)
+                .max_polls_per_second(polls)
+                .max_sessions(counts[0] as usize)
+                .max_sessions_per_user(counts[1] as usize)
+                .max_attempts(counts[2] as usize);
+            if let Some(lifetime) = lifetime {
+                builder = builder.session_duration(lifetime);
+            }
+            let _ = builder.capacity();
+            let built = builder.build();
+            tokio::time::sleep(Duration::from_secs(120)).await;
+            built.map(drop)
+        });
+        match built {
+            Ok(()) => {}
+            Err(error @ (BuildError::OutOfRange { .. } | BuildError::CountOutOfRange { .. })) => {
+                prop_assert!(error.to_string().contains("choose"), "{error}");
+            }
+            Err(other) => prop_assert!(false, "{other}"),
+        }
+    }
+}

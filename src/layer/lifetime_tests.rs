@@ -1,0 +1,332 @@
+//! How engines begin and end, what they tell meanwhile, and how much they take on.
+
+use std::time::Duration;
+
+use super::stage::{Mood, Stage, agree, refuse, say, started, word};
+use crate::engine::{BeginError, Who};
+use crate::protocol::SessionStatus::{Active, Cancelled, Closed, Walkaway};
+use crate::verdict::Denial;
+use crate::{EndReason, Event, Events, Limit, LogInError, SessionStatus, UserId};
+
+fn user(name: &str) -> UserId {
+    UserId::from(name)
+}
+
+fn ended(name: &str, reason: EndReason) -> Event {
+    Event::Ended { user: user(name), reason }
+}
+
+/// What was told so far.
+async fn told(events: &mut Events) -> Vec<Event> {
+    let mut told = Vec::new();
+    while let Ok(Some(event)) = tokio::time::timeout(Duration::ZERO, events.next()).await {
+        told.push(event);
+    }
+    told
+}
+
+/// Each thing that happens to a session is told once, with its reason.
+#[tokio::test(start_paused = true)]
+async fn each_event_is_told_once() {
+    let mut stage = Stage::set_up(|builder| builder.session_duration(Duration::from_secs(900)));
+    let mut events = stage.ac.events();
+    let alice = stage.log_in("alice").await;
+    let started = |name: &str| Event::Started { user: user(name) };
+    assert_eq!(told(&mut events).await, [started("alice")]);
+    say(stage.poll_at(5_000).await, Walkaway);
+    say(stage.poll_at(10_000).await, Walkaway);
+    say(stage.poll_at(15_000).await, Active);
+    say(stage.poll_at(20_000).await, Active);
+    say(stage.poll_at(25_000).await, Closed);
+    stage.at(26_000).await;
+    let [suspended, resumed] =
+        [Event::Suspended { user: user("alice") }, Event::Resumed { user: user("alice") }];
+    let closed = ended("alice", EndReason::Service(Closed));
+    assert_eq!(told(&mut events).await, [suspended, resumed, closed]);
+    assert_eq!(stage.ask(&alice).await, "ended");
+    stage.session(&alice).end(EndReason::LoggedOut);
+    assert_eq!(told(&mut events).await, [], "an end is told once");
+
+    let bob = stage.log_in("bob").await;
+    let carol = stage.log_in("carol").await;
+    told(&mut events).await;
+    stage.directory.is(Mood::Changes);
+    let _live = [&bob, &carol].map(|credential| stage.session(credential).watch());
+    stage.play(|_, call| {
+        if call.path == "/s/1" {
+            refuse(call);
+        } else {
+            agree(call);
+        }
+    });
+    stage.at(100_000).await;
+    let lost = ended("bob", EndReason::Lost);
+    assert_eq!(told(&mut events).await, [lost, ended("carol", EndReason::TokenChanged)]);
+}
+
+/// An end by age, by a logout, and by the engine's own end.
+#[tokio::test(start_paused = true)]
+async fn ends_that_begin_here_have_their_reasons() {
+    let mut stage = Stage::set_up(|builder| builder.session_duration(Duration::from_secs(20)));
+    let mut events = stage.ac.events();
+    stage.log_in("alice").await;
+    stage.at(1_000).await;
+    let bob = stage.log_in("bob").await;
+    stage.log_in("carol").await;
+    told(&mut events).await;
+    stage.play(|_, call| agree(call));
+    stage.ac.end_all(&user("bob")).await;
+    assert_eq!(told(&mut events).await, [ended("bob", EndReason::LoggedOut)]);
+    stage.at(20_500).await;
+    assert_eq!(told(&mut events).await, [ended("alice", EndReason::Expired)]);
+    stage.ac.shutdown().await;
+    assert_eq!(told(&mut events).await, [ended("carol", EndReason::Shutdown)]);
+    assert_eq!(events.next().await, None);
+    assert_eq!(stage.ask(&bob).await, "ended");
+}
+
+/// What nobody took has not started, and so does not end.
+#[tokio::test(start_paused = true)]
+async fn what_nobody_took_is_not_told_of() {
+    let mut stage = Stage::new();
+    let mut events = stage.ac.events();
+    let login = stage.logging_in("alice");
+    stage.start().await;
+    say(stage.call("/s/").await, Cancelled);
+    let refused = login.await.unwrap().unwrap_err();
+    assert!(matches!(*refused, LogInError::Refused(Cancelled)));
+    assert_eq!(told(&mut events).await, []);
+}
+
+/// A reader that is too slow is told how much it missed; the engine goes on meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_is_told_how_many_it_missed() {
+    let stage = Stage::set_up(|builder| builder.max_attempts(1));
+    let mut slow = stage.ac.events();
+    let mut fast = stage.ac.events();
+    let engine = stage.ac.engine();
+    engine.begin_attempt(Who::Known(user("alice")), String::new(), None).unwrap();
+    let full = Event::LimitHit(Limit::Attempts);
+    for _ in 0..3_000 {
+        let refused = engine.begin_attempt(Who::Known(user("bob")), String::new(), None);
+        assert!(matches!(refused, Err(BeginError::Full { .. })));
+        assert_eq!(fast.next().await, Some(full.clone()));
+    }
+    let Some(Event::Missed(missed)) = slow.next().await else { panic!("it missed some") };
+    let mut read = 0;
+    for event in told(&mut slow).await {
+        assert_eq!(event, full);
+        read += 1;
+    }
+    assert_eq!(missed + read, 3_000);
+}
+
+/// T106: as many logins wait as may; one more is refused, and none that waits is given up.
+#[cfg(feature = "axum")]
+#[tokio::test(start_paused = true)]
+async fn one_login_more_than_may_wait_is_refused() {
+    use axum::body::Body;
+    use tower_service::Service as _;
+
+    let mut stage = Stage::set_up(|builder| builder.max_attempts(3));
+    let mut events = stage.ac.events();
+    let mut routes = stage.ac.routes::<()>();
+    let mut login = async |name: &str| {
+        let request = http::Request::post("/login")
+            .header("content-type", "application/json")
+            .body(Body::from(format!(r#"{{"username":"{name}"}}"#)))
+            .unwrap();
+        routes.call(request).await.unwrap()
+    };
+    for name in ["alice", "bob", "carol"] {
+        assert_eq!(login(name).await.status(), http::StatusCode::ACCEPTED);
+    }
+    let refused = login("dave").await;
+    assert_eq!(refused.status(), http::StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(refused.headers()["retry-after"], "10");
+    assert!(refused.headers().get("set-cookie").is_none());
+    assert_eq!(told(&mut events).await, [Event::LimitHit(Limit::Attempts)]);
+    let waiting: Vec<_> = stage.ac.engine().attempts.all();
+    assert_eq!(waiting.len(), 3);
+    let now = stage.clock.now();
+    assert!(waiting.iter().all(|attempt| attempt.is_pending(now)));
+    // They are told of for a minute more than they wait; then there is room again.
+    stage.play(|_, call| {
+        call.answer(404, "");
+    });
+    stage.at(119_999).await;
+    assert_eq!(login("dave").await.status(), http::StatusCode::TOO_MANY_REQUESTS);
+    stage.at(120_001).await;
+    assert_eq!(login("dave").await.status(), http::StatusCode::ACCEPTED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_session_more_than_may_be_is_refused_before_the_phone_rings() {
+    let mut stage = Stage::set_up(|builder| builder.max_sessions(3).max_sessions_per_user(2));
+    let mut events = stage.ac.events();
+    let first = stage.log_in("alice").await;
+    stage.log_in("alice").await;
+    told(&mut events).await;
+    let refused = stage.logging_in("alice").await.unwrap().unwrap_err();
+    assert!(matches!(*refused, LogInError::Full(Limit::SessionsPerUser)), "{refused}");
+    let bob = stage.log_in("bob").await;
+    let refused = stage.logging_in("carol").await.unwrap().unwrap_err();
+    assert!(matches!(*refused, LogInError::Full(Limit::Sessions)), "{refused}");
+    assert_eq!(stage.ask(&first).await, "allowed");
+    assert_eq!(stage.ask(&bob).await, "allowed");
+    let limits: Vec<_> = told(&mut events).await;
+    let hit = |limit| Event::LimitHit(limit);
+    let started = Event::Started { user: user("bob") };
+    assert_eq!(limits, [hit(Limit::SessionsPerUser), started, hit(Limit::Sessions)]);
+    // An end makes room for that user.
+    stage.session(&first).end(EndReason::LoggedOut);
+    let refused = stage.logging_in("alice").await.unwrap().unwrap_err();
+    assert!(matches!(*refused, LogInError::Full(Limit::Sessions)), "{refused}");
+}
+
+/// T129: a shutdown cuts what is open, withdraws what rings, and leaves no task.
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_leaves_nothing_behind() {
+    let mut stage = Stage::new();
+    let alice = stage.log_in("alice").await;
+    let stream = stage.stream(&alice).await;
+    let login = stage.logging_in("bob");
+    stage.start().await;
+    say(stage.call("/s/1").await, SessionStatus::Pending);
+    let poll = stage.call("/s/1").await;
+    let (begun, ac) = (stage.now(), stage.ac.clone());
+    let shutdown = tokio::spawn(async move { ac.shutdown().await });
+    let logout = stage.call("/l/1").await;
+    assert_eq!(stream.end.await.unwrap(), (begun, Denial::Ended));
+    assert!(login.await.unwrap().is_err());
+    assert!(!shutdown.is_finished());
+    agree(logout);
+    shutdown.await.unwrap();
+    assert_eq!(stage.now(), begun);
+    assert!(!say(poll, Active), "nobody waits any more");
+    assert_eq!(stage.ask(&alice).await, "ended");
+    let refused = stage.logging_in("carol").await.unwrap().unwrap_err();
+    assert!(matches!(*refused, LogInError::Interrupted));
+    stage.ac.shutdown().await;
+    stage.at(3_600_000).await;
+    assert!(stage.is_quiet().await);
+    assert_eq!(stage.ac.engine().watches(), 0);
+    let service = stage.play(|_, _| {});
+    drop(stage);
+    service.await.unwrap();
+}
+
+/// A service that does not answer holds no shutdown up for longer than 5 s.
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_waits_for_five_seconds_at_most() {
+    for mood in [Mood::Names, Mood::Hangs] {
+        let mut stage = Stage::new();
+        stage.directory.is(mood);
+        let login = stage.logging_in("bob");
+        let mut heard = Vec::new();
+        stage.play(move |_, call| {
+            if call.path.starts_with("/authentication/") {
+                started(call, 0);
+            } else {
+                heard.push(call);
+            }
+        });
+        stage.at(1_000).await;
+        let shutdown = tokio::spawn({
+            let ac = stage.ac.clone();
+            async move { ac.shutdown().await }
+        });
+        assert!(login.await.unwrap().is_err());
+        shutdown.await.unwrap();
+        assert!((5_000..=6_000).contains(&stage.now()), "{}", stage.now());
+        stage.ac.shutdown().await;
+    }
+}
+
+/// The caller of a shutdown may give up: then nothing is waited for.
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_that_is_given_up_aborts() {
+    let mut stage = Stage::new();
+    let login = stage.logging_in("alice");
+    stage.start().await;
+    let within = Duration::from_secs(1);
+    tokio::time::timeout(within, stage.ac.shutdown()).await.unwrap_err();
+    assert!(login.await.unwrap().is_err());
+    let service = stage.play(|_, call| {
+        call.reset();
+    });
+    drop(stage);
+    service.await.unwrap();
+}
+
+/// T131: the last handle that is dropped ends everything, also while polls are on their way.
+#[tokio::test(start_paused = true)]
+async fn the_last_handle_leaves_nothing_behind() {
+    let mut stage = Stage::new();
+    let alice = stage.log_in("alice").await;
+    let stream = stage.stream(&alice).await;
+    let waits = stage.session(&alice);
+    let poll = stage.poll_at(5_000).await;
+    let service = stage.play(|_, _| {});
+    let mut events = stage.ac.events();
+    drop(stage);
+    service.await.unwrap();
+    assert!(!say(poll, Active));
+    assert_eq!(stream.end.await.unwrap().1, Denial::Ended);
+    assert_eq!(waits.verdict(), crate::Verdict::Ended);
+    assert_eq!(waits.watches(), 0);
+    assert_eq!(events.next().await, Some(ended("alice", EndReason::Shutdown)));
+    assert_eq!(events.next().await, None);
+}
+
+/// T130: engines of one process know nothing of each other.
+#[tokio::test(start_paused = true)]
+async fn engines_of_one_process_share_nothing() {
+    let (mut one, mut other) = (Stage::new(), Stage::new());
+    let alice = one.log_in("alice").await;
+    let also_alice = other.log_in("alice").await;
+    assert_eq!(other.ask(&alice).await, "no-session");
+    assert_eq!(one.ask(&also_alice).await, "no-session");
+    one.ac.shutdown().await;
+    assert_eq!(one.ask(&alice).await, "ended");
+    assert_eq!(other.ask(&also_alice).await, "allowed");
+    say(other.poll_at(5_000).await, Active);
+    assert_eq!(other.ac.health().sessions, 1);
+    drop(one);
+    say(other.poll_at(10_000).await, Active);
+    assert_eq!(other.ask(&also_alice).await, "allowed");
+}
+
+/// An engine whose runtime is dropped under it panics nowhere, and lets nobody in for longer than
+/// what it knows is fresh.
+#[test]
+fn a_runtime_that_is_dropped_takes_the_engine_with_it() {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap()
+    };
+    let first = runtime();
+    let (stage, alice) = first.block_on(async {
+        let mut stage = Stage::new();
+        let alice = stage.log_in("alice").await;
+        let _ringing = stage.logging_in("bob");
+        stage.start().await;
+        let _flying = stage.call("/s/1").await;
+        (stage, alice)
+    });
+    drop(first);
+    runtime().block_on(async {
+        let refused = stage.ac.log_in(&user("carol")).await;
+        assert!(matches!(*refused.unwrap_err(), LogInError::Interrupted));
+        // No clock goes on but the wall's; by that the session is over in the end.
+        stage.clock.jump(20_000);
+        assert_eq!(word(stage.request("/0", &alice).await).await, "unavailable");
+        stage.ac.log_out(&stage.ac.sessions(&user("alice"))[0]).await;
+        assert_eq!(word(stage.request("/0", &alice).await).await, "ended");
+        stage.ac.shutdown().await;
+    });
+    drop(stage);
+}
