@@ -244,16 +244,15 @@ impl Finishing {
         if self.grpc.is_between_messages() {
             return done(self);
         }
-        let Some(inner) = inner.as_pin_mut().filter(|_| !self.grpc.is_between_messages()) else {
+        // First, for what always has more to give would never be asked for the time.
+        if self.limit.as_mut().poll(cx).is_ready() {
             return Next::Cut(self.denial);
-        };
+        }
+        let Some(inner) = inner.as_pin_mut() else { return Next::Cut(self.denial) };
         let given = match inner.poll_frame(cx).map_err(Into::into) {
             Poll::Ready(Some(Ok(frame))) => frame.into_data(),
             Poll::Ready(_) => return Next::Cut(self.denial),
-            Poll::Pending => match self.limit.as_mut().poll(cx) {
-                Poll::Ready(()) => return Next::Cut(self.denial),
-                Poll::Pending => return Next::Give(Poll::Pending),
-            },
+            Poll::Pending => return Next::Give(Poll::Pending),
         };
         let Ok(mut data) = given else { return Next::Cut(self.denial) };
         data.truncate(self.grpc.rest_of_message(&data));

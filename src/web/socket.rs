@@ -79,12 +79,20 @@ impl GuardedSocket {
             self.close(denial).await;
             return Err(ended(denial));
         }
+        let mut begun = false;
+        let sending = async {
+            begun = true;
+            self.socket.send(message).await
+        };
         let denial = tokio::select! {
             biased;
             denial = self.guard.cut() => denial,
-            sent = self.socket.send(message) => return sent,
+            sent = sending => return sent,
         };
         // A client that does not read may have half a message; it gets no close frame then.
+        if !begun {
+            self.close(denial).await;
+        }
         self.over = true;
         Err(ended(denial))
     }

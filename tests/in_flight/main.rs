@@ -1,0 +1,9 @@
+//! What is in flight when a session changes: real sockets, real clients, HTTP/1.1 and HTTP/2.
+#![cfg(all(feature = "axum", feature = "emulator", feature = "ws"))]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod matrix;
+mod stage;
