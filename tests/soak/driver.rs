@@ -15,7 +15,7 @@ use tower_activeconnect::{Activeconnect, Client, MemoryTokenStore, TokenStore as
 
 use super::chance::Chance;
 use super::pulse::Pulse;
-use super::story::{Answer, INTERVAL, KEEP, Life, MAX_STALENESS, Span, Story, Walk, now};
+use super::story::{Answer, CUT, INTERVAL, KEEP, Life, MAX_STALENESS, Span, Story, Walk, now};
 use super::support::{builder, credentials, serve};
 use super::weather::Weather;
 
@@ -376,10 +376,14 @@ impl Ask {
     async fn request(&self, request: reqwest::RequestBuilder) -> Answer {
         let (name, value) = &self.credential;
         let from = now();
-        let response = request.header(name, &**value).send().await.unwrap();
-        let status = response.status().as_u16();
-        let left = response.headers()[LEFT].to_str().unwrap().parse().unwrap();
-        response.bytes().await.unwrap();
+        let answered = async {
+            let response = request.header(name, &**value).send().await?;
+            let left = response.headers()[LEFT].to_str().unwrap().parse().unwrap();
+            let status = response.status().as_u16();
+            response.bytes().await?;
+            Ok::<_, reqwest::Error>((status, left))
+        };
+        let (status, left) = answered.await.unwrap_or_else(|_| (CUT, now()));
         let span = Span { from, until: now() };
         Answer { life: self.life, span, left, status, watching: false }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::story::{Answer, KEEP, Life, Span, Story};
+use super::story::{Answer, CUT, KEEP, Life, Span, Story};
 
 /// Upper ends of the histogram's rows, in milliseconds.
 const ROWS: [u64; 12] =
@@ -108,7 +108,10 @@ impl fmt::Display for Figures {
         writeln!(f, "| requests | {count} |")?;
         writeln!(f, "| of these, to see an end noticed | {} |", self.watching)?;
         for (status, n) in answers {
-            writeln!(f, "| answered {status} | {n} |")?;
+            match *status {
+                CUT => writeln!(f, "| cut before the first byte | {n} |")?,
+                status => writeln!(f, "| answered {status} | {n} |")?,
+            }
         }
         writeln!(f, "| slowest answer | {} ms |", self.slowest)?;
         for (kind, (times, on)) in &self.faults {

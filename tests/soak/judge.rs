@@ -1,7 +1,7 @@
 //! Which answers were wrong, by what the design promises and the story says was true.
 
 use super::story::{
-    Answer, DWELL, INTERVAL, KEEP, Life, MARGIN, MAX_STALENESS, Span, Story, TIMEOUT,
+    Answer, CUT, DWELL, INTERVAL, KEEP, Life, MARGIN, MAX_STALENESS, Span, Story, TIMEOUT,
 };
 
 /// What the engine needs for a good poll once nothing hinders it.
@@ -42,6 +42,13 @@ impl Judge<'_> {
             401 => is_live(life, answer.span).then(|| "ended, but is live".to_owned()),
             403 => (!self.was_away(life, answer.span)).then(|| "suspended, but is near".to_owned()),
             503 => (!self.was_unknown(answer)).then(|| "unavailable, but known".to_owned()),
+            // An end that falls between the head and the body of an answer cuts even a small one.
+            CUT => {
+                let cut = !is_live(life, answer.span)
+                    || self.was_away(life, answer.span)
+                    || self.was_unknown(answer);
+                (!cut).then(|| "cut off".to_owned())
+            }
             _ => Some("no answer of the gate".to_owned()),
         }
     }
@@ -206,6 +213,8 @@ mod tests {
         assert!(!is_wrong(walk(T + 1_000), vec![], 403, T + 6_000));
         assert!(is_wrong(walk(T + 1_000), vec![], 403, T + 6_001));
         assert!(is_wrong(Life::default(), vec![], 500, T));
+        assert!(is_wrong(Life::default(), vec![], CUT, T));
+        assert!(!is_wrong(ended(None), vec![], CUT, T));
     }
 
     #[test]

@@ -65,6 +65,9 @@ pub(crate) struct Walk {
     pub(crate) back: Option<Span>,
 }
 
+/// The status of an answer that was cut before its first byte.
+pub(crate) const CUT: u16 = 0;
+
 /// A request and what came of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
