@@ -10,7 +10,7 @@ const ROWS: [u64; 12] =
     [100, 250, 500, 750, 1_000, 1_250, 1_500, 2_000, 3_000, 4_000, 5_000, 6_000];
 
 /// How long it took until an end was enforced: from the end, or from the moment the emulator first
-/// told it, to the first answer that was no 200.
+/// told it, to the first request that was not let in, or the last answer that was.
 pub(crate) struct Figures {
     seconds: u64,
     answers: BTreeMap<u16, usize>,
@@ -74,15 +74,17 @@ impl Figures {
         self.logouts += usize::from(life.logout.is_some());
         let Some(ended) = life.ended_at.filter(|_| life.logout.is_none()) else { return };
         self.remote_ends += 1;
+        let let_in = answers.iter().filter(|a| a.status == 200).map(|a| a.left).max();
         let refused = answers.iter().find(|a| a.span.from >= ended && a.status != 200);
-        let Some(refused) = refused.map(|a| a.span.until).filter(|_| life.watched) else { return };
-        let since = Span { from: ended, until: refused };
-        if story.is_disturbed(life.user, since) {
-            self.disturbed.push(refused - ended);
-        } else {
-            self.undisturbed.push(refused - ended);
-        }
-        self.told.extend(life.first_told_at.map(|told| refused.saturating_sub(told)));
+        let Some(refused) = refused.filter(|_| life.watched) else { return };
+        // One that met the end on its way is answered later, but not let in.
+        let enforced = let_in.unwrap_or_default().max(refused.span.from);
+        let times = match story.is_disturbed(life.user, Span { from: ended, until: enforced }) {
+            true => &mut self.disturbed,
+            false => &mut self.undisturbed,
+        };
+        times.push(enforced - ended);
+        self.told.extend(life.first_told_at.map(|told| enforced.saturating_sub(told)));
     }
 
     pub(crate) fn assert_enough_happened(&self) {

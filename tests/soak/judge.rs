@@ -1,11 +1,8 @@
 //! Which answers were wrong, by what the design promises and the story says was true.
 
 use super::story::{
-    Answer, CUT, DWELL, INTERVAL, KEEP, Life, MARGIN, MAX_STALENESS, Span, Story, TIMEOUT,
+    Answer, CUT, DWELL, INTERVAL, KEEP, Life, MARGIN, MAX_STALENESS, RECOVERY, Span, Story, TIMEOUT,
 };
-
-/// What the engine needs for a good poll once nothing hinders it.
-const RECOVERY: u64 = INTERVAL + MARGIN;
 
 /// One line for each answer that was wrong.
 pub(crate) fn wrongs(story: &Story) -> Vec<String> {
@@ -97,7 +94,7 @@ impl Judge<'_> {
         let odd = self.story.outages_of(user).any(|outage| {
             outage.kind == "unknown_status"
                 && outage.on.from <= span.until
-                && span.from <= outage.on.until.saturating_add(TIMEOUT + RECOVERY)
+                && span.from <= outage.over() + RECOVERY
         });
         // Nobody asked, so nobody polled, and the poll that was to wake it failed.
         let woken_in_vain = self.woken_at(answer).is_some_and(|woken| {
@@ -226,8 +223,8 @@ mod tests {
         assert!(is_wrong(life(), from("503"), 503, T + 3_000));
         assert!(!is_wrong(life(), from("503"), 503, T + 6_000));
         assert!(!is_wrong(life(), from("unknown_status"), 503, T + 100));
-        assert!(!is_wrong(life(), from("hang"), 503, T + 24_000));
-        assert!(is_wrong(life(), from("hang"), 503, T + 26_000));
+        assert!(!is_wrong(life(), from("hang"), 503, T + 29_900));
+        assert!(is_wrong(life(), from("hang"), 503, T + 30_100));
         let others = |mut outages: Vec<Outage>| {
             outages[0].users = Some([1].into());
             outages

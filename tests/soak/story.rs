@@ -17,6 +17,12 @@ pub(crate) const DWELL: u64 = 3_000;
 /// What the design allows for handling on top.
 pub(crate) const MARGIN: u64 = 1_000;
 
+/// What the engine needs for a good poll once nothing hinders it.
+pub(crate) const RECOVERY: u64 = INTERVAL + MARGIN;
+/// How long after a fault a 503 may still be its doing: the engine spares a service that failed,
+/// and comes back to it slowly.
+pub(crate) const AFTERMATH: u64 = MAX_STALENESS + TIMEOUT + MARGIN;
+
 /// The outage of a machine that is too slow for anything.
 pub(crate) const OVERLOAD: &str = "overload";
 
@@ -91,9 +97,9 @@ pub(crate) struct Outage {
 }
 
 impl Outage {
-    /// Polls that were struck can go on for as long as a poll may take.
-    fn over(&self) -> u64 {
-        self.on.until.saturating_add(TIMEOUT)
+    /// From then on a good poll takes no longer than it should.
+    pub(crate) fn over(&self) -> u64 {
+        self.on.until.saturating_add(AFTERMATH - RECOVERY)
     }
 
     fn meets(&self, span: Span) -> bool {

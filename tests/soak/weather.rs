@@ -51,7 +51,9 @@ impl Weather {
             }
         }
         let kind = name(&fault);
-        let users = struck.map(|users| users.into_iter().collect());
+        // Who asks for a pause, asks for everybody's.
+        let is_for_all = kind == "429";
+        let users = struck.filter(|_| !is_for_all).map(|users| users.into_iter().collect());
         self.outage = Some(Outage { kind, on: Span { from, until: u64::MAX }, users });
         None
     }
