@@ -2,96 +2,27 @@
 #![cfg(feature = "demo")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
+mod blog;
 mod support;
 
 use std::net::TcpListener;
-use std::path::PathBuf;
-use std::process::{Output, Stdio};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::process::Output;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::http::{StatusCode, Uri};
-use reqwest::Response;
+use blog::{Blog, link, program, register};
 use serde_json::{Value, json};
-use support::{Browser, approve, example, location, ringing, serve, until};
+use support::{Browser, approve, location, ringing, serve, until};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
 use tower_activeconnect::emulator::{AcceptedDialects, Action, Emulator, SessionReport};
 use tower_activeconnect::{SessionStatus, SqliteTokenStore};
 
 /// Interval, the longest a poll may take, and a second.
 const BOUND: Duration = Duration::from_secs(5 + 3 + 1);
-const VARIABLES: [&str; 3] = ["SERVER", "APPLICATION_ID", "APPLICATION_SECRET"];
-
-/// The program in a working directory, with none of the variables that it reads.
-fn program(folder: &TempDir) -> Command {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let mut command = Command::new(BUILT.get_or_init(|| example("microblog")));
-    for name in VARIABLES {
-        command.env_remove(format!("ACTIVE_CONNECT_{name}")).env_remove(format!("IAMPASS_{name}"));
-    }
-    command.current_dir(folder.path()).kill_on_drop(true);
-    command
-}
-
-/// A running blog, killed when it is dropped.
-struct Blog {
-    url: String,
-    folder: TempDir,
-    child: Child,
-    stdout: Lines<BufReader<ChildStdout>>,
-}
 
 impl Blog {
-    /// Before the test's emulator.
-    async fn start(emulator: &Emulator) -> Self {
-        let secret = emulator.application_secret().expose();
-        Self::start_as("ACTIVE_CONNECT", [emulator.url(), emulator.application_id(), secret]).await
-    }
-
-    async fn start_as(product: &str, values: [&str; 3]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut command = program(&folder);
-        for (name, value) in VARIABLES.iter().zip(values) {
-            command.env(format!("{product}_{name}"), value);
-        }
-        command.args(["--listen", "127.0.0.1:0"]);
-        Self::run(command, folder).await
-    }
-
-    async fn run(mut command: Command, folder: TempDir) -> Self {
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
-        let first = stdout.next_line().await.unwrap().expect("it says where it listens");
-        let url = first.strip_prefix("listening on ").unwrap().to_owned();
-        Self { url, folder, child, stdout }
-    }
-
-    fn browser(&self) -> Browser {
-        Browser::new(&self.url)
-    }
-
-    /// Registers, opens the link on the phone, and gives the QR page.
-    async fn register(&self, name: &str) -> String {
-        let answer = register(&self.browser(), name).await;
-        assert_eq!(answer.status(), 200);
-        let page = answer.text().await.unwrap();
-        let on_the_phone = reqwest::Client::builder().no_proxy().build().unwrap();
-        let opened = on_the_phone.post(link(&page)).send().await.unwrap();
-        assert!(opened.status().is_success());
-        page
-    }
-
-    /// Registers and logs in, with the session that the service has.
-    async fn log_in(&self, emulator: &Emulator, name: &str) -> (Browser, SessionReport) {
-        self.register(name).await;
-        let browser = self.browser();
-        let session = browser.log_in(emulator, name).await;
-        (browser, session)
-    }
-
     async fn tables(&self) -> SqliteTokenStore {
         let file = self.folder.path().join("microblog.db");
         SqliteTokenStore::open(&format!("sqlite:{}", file.display())).await.unwrap()
@@ -105,16 +36,6 @@ impl Blog {
     async fn execute(&self, sql: &'static str) {
         sqlx::raw_sql(sql).execute(self.tables().await.pool()).await.unwrap();
     }
-}
-
-async fn register(browser: &Browser, name: &str) -> Response {
-    browser.form("/register", &[("username", name), ("email", "someone@example.org")]).await
-}
-
-/// The registration link on a QR page.
-fn link(page: &str) -> &str {
-    let (_, rest) = page.split_once("<p class=\"link\"><a href=\"").expect("a link");
-    rest.split('"').next().unwrap()
 }
 
 /// A service that takes every user, unless a call is told to go wrong.
@@ -512,7 +433,7 @@ async fn with_its_own_emulator_it_outlives_a_restart() {
     let mut folder = tempfile::tempdir().unwrap();
     for run in 1..=2 {
         let mut command = program(&folder);
-        command.args(["--listen", "127.0.0.1:0", "--emulator", "127.0.0.1:0"]);
+        command.args(["--emulator", "127.0.0.1:0"]);
         let mut blog = Blog::run(command, folder).await;
         let mut said = String::new();
         let phone = loop {
@@ -556,8 +477,7 @@ async fn with_its_own_emulator_it_outlives_a_restart() {
 
         // An open page does not hold up the end.
         let _open_page = browser.api("/auth/events").await;
-        let pid = blog.child.id().unwrap().to_string();
-        assert!(Command::new("kill").arg(pid).status().await.unwrap().success());
+        blog.signal("TERM").await;
         let ended = tokio::time::timeout(Duration::from_secs(10), blog.child.wait()).await;
         assert!(ended.unwrap().unwrap().success());
         folder = blog.folder;
@@ -607,7 +527,7 @@ async fn a_database_that_cannot_be_written_is_named() {
     // One that has all tables already, so that only writing to it can fail.
     {
         let mut command = program(&folder);
-        command.args(["--listen", "127.0.0.1:0", "--emulator", "127.0.0.1:0"]);
+        command.args(["--emulator", "127.0.0.1:0"]);
         let own = tempfile::tempdir().unwrap();
         drop(Blog::run(command, own).await);
     }
