@@ -43,8 +43,8 @@ async fn many_calls_while_sessions_come_and_go() {
     for i in 0..CLIENTS {
         ac.enroll(&format!("user-{i}").into()).await.unwrap();
         let known = |phone: &String| phones.contains(phone);
-        let users = emulator.state().users.into_iter().map(|user| user.user_id);
-        let phone = users.filter(|phone| !known(phone)).last().unwrap();
+        let mut users = emulator.state().users.into_iter().map(|user| user.user_id);
+        let phone = users.rfind(|phone| !known(phone)).unwrap();
         emulator.register_device(&phone).unwrap();
         phones.push(phone);
     }
