@@ -368,7 +368,7 @@ async fn a_handler_has_five_seconds_of_grace() {
         let response = request.await.unwrap();
         assert_eq!(super::stage::word(response).await, "ended");
         assert_eq!(stage.now(), answered);
-        assert_eq!(stage.session(&alice).watches(), 0);
+        assert_eq!(stage.session(&alice).held_open(), 0);
     }
 }
 

@@ -18,7 +18,7 @@ async fn a_handler_that_panics_holds_nothing() {
         let request = tokio::spawn(stage.request("/panic", &alice));
         assert!(request.await.unwrap_err().is_panic());
     }
-    assert_eq!(stage.session(&alice).watches(), 0);
+    assert_eq!(stage.session(&alice).held_open(), 0);
     assert_eq!(stage.ask(&alice).await, "allowed");
     for second in 1..12 {
         say(stage.poll_at(second * 5_000).await, Active);
@@ -48,7 +48,7 @@ async fn a_lookup_table_that_panics_under_a_shared_poll_is_as_one_that_fails() {
             assert_eq!(says, "allowed");
         }
         assert!(stage.now() <= 603_000);
-        assert_eq!(stage.session(&alice).watches(), 0);
+        assert_eq!(stage.session(&alice).held_open(), 0);
     }
 }
 

@@ -274,7 +274,7 @@ async fn the_last_handle_leaves_nothing_behind() {
     assert!(!say(poll, Active));
     assert_eq!(stream.end.await.unwrap().1, Denial::Ended);
     assert_eq!(waits.verdict(), crate::Verdict::Ended);
-    assert_eq!(waits.watches(), 0);
+    assert_eq!(waits.held_open(), 0);
     assert_eq!(events.next().await, Some(ended("alice", EndReason::Shutdown)));
     assert_eq!(events.next().await, None);
 }
