@@ -1,12 +1,16 @@
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
+use std::time::Duration;
 
 use super::Activeconnect;
 use crate::Secret;
-use crate::client::ClientError;
+use crate::client::{ClientError, ClientErrorKind};
 use crate::identity::{UserId, UserToken};
 use crate::store::StoreError;
+
+/// How many users are enrolled by one call.
+const BATCH: usize = 100;
 
 /// Why an enrolment call failed.
 #[derive(Debug)]
@@ -20,6 +24,8 @@ pub enum EnrolmentError {
     Service(ClientError),
     /// The application's own part, given to `enroll_new`, failed.
     Application(Box<dyn Error + Send + Sync>),
+    /// Too many text messages: to this user, to this number, or in all. Try again after this time.
+    TooManyMessages(Duration),
     /// The operating system has no randomness to give.
     NoRandomness,
 }
@@ -31,6 +37,9 @@ impl fmt::Display for EnrolmentError {
             Self::Store(error) => error.fmt(f),
             Self::Service(error) => error.fmt(f),
             Self::Application(error) => error.fmt(f),
+            Self::TooManyMessages(after) => {
+                write!(f, "too many text messages; try again in {} s", after.as_secs().max(1))
+            }
             Self::NoRandomness => f.write_str("the operating system has no randomness to give"),
         }
     }
@@ -42,7 +51,7 @@ impl Error for EnrolmentError {
             Self::Store(error) => Some(error),
             Self::Service(error) => Some(error),
             Self::Application(error) => Some(error.as_ref()),
-            Self::NotEnrolled | Self::NoRandomness => None,
+            Self::NotEnrolled | Self::TooManyMessages(_) | Self::NoRandomness => None,
         }
     }
 }
@@ -98,7 +107,7 @@ impl Activeconnect {
                 Ok(user)
             }
             Err(error) => {
-                self.delete_token(&token).await;
+                self.delete_tokens(std::slice::from_ref(&token)).await;
                 Err(EnrolmentError::Application(error.into()))
             }
         }
@@ -125,12 +134,116 @@ impl Activeconnect {
         Ok(self.engine().client.has_registered_mobile_device(&token).await?)
     }
 
+    /// The user has lost their phone: every session of theirs ends, the phone is disabled at the
+    /// service, and a link for the next phone is given, a secret as that of
+    /// [`Activeconnect::registration_link`].
+    ///
+    /// # Errors
+    ///
+    /// When the user is not enrolled, or the store or the service fails. The sessions are over here
+    /// all the same, for whoever has the phone may have them.
+    pub async fn lost_device(&self, user: &UserId) -> Result<Secret, EnrolmentError> {
+        self.end_all(user).await;
+        let token = self.token(user).await?;
+        Ok(self.engine().client.lost_user_mobile_device(&token).await?)
+    }
+
+    /// Has the service send the registration link by text message. The number is the one that the
+    /// application knows to be the user's (`+` and the country code first), never one that a
+    /// browser sends: whoever opens the link becomes the user. The link is appended to `message`.
+    ///
+    /// At most 3 an hour to one user, 3 an hour to one number, and 100 an hour in all.
+    ///
+    /// # Errors
+    ///
+    /// When there were too many, the user is not enrolled, or the store or the service fails.
+    pub async fn send_registration_sms(
+        &self,
+        user: &UserId,
+        phone_number: &str,
+        message: Option<&str>,
+    ) -> Result<(), EnrolmentError> {
+        let token = self.token(user).await?;
+        let engine = self.engine();
+        let now = engine.now().mono;
+        let spent = engine
+            .messages
+            .spend(Messages::ToUser(user.clone()), now)
+            .and_then(|()| engine.messages.spend(Messages::ToNumber(phone_number.to_owned()), now))
+            .and_then(|()| engine.all_messages.spend((), now));
+        spent.map_err(EnrolmentError::TooManyMessages)?;
+        let display_name = Some(user.as_str());
+        Ok(engine.client.send_registration_sms(&token, phone_number, display_name, message).await?)
+    }
+
+    /// Ends what enrolment began: the token is deleted at the service and in the store, and the
+    /// user's sessions end. A user without a token stays without one.
+    ///
+    /// # Errors
+    ///
+    /// When the store or the service fails; call it again then. Nothing is removed from the store
+    /// before the service has deleted the token, so that no token is forgotten there.
+    pub async fn unenroll(&self, user: &UserId) -> Result<(), EnrolmentError> {
+        if let Some(token) = self.engine().store.token(user).await? {
+            self.delete_there(&token).await?;
+            self.engine().store.remove(user).await?;
+        }
+        self.end_all(user).await;
+        Ok(())
+    }
+
+    /// Enrols an existing user base, a hundred users a call to the service. `progress` hears of
+    /// each user who has a token now, and of those who could not get one; it is called in order.
+    ///
+    /// Resumable: users who have a token keep it, so what was interrupted is begun again with the
+    /// same users. Dropping the future stops after what is on its way.
+    ///
+    /// # Errors
+    ///
+    /// When the service fails: the users of that call, and all after them, are not enrolled yet.
+    pub async fn enroll_many(
+        &self,
+        users: impl IntoIterator<Item = UserId>,
+        mut progress: impl FnMut(&UserId, Result<(), &EnrolmentError>),
+    ) -> Result<(), EnrolmentError> {
+        let mut users = users.into_iter();
+        loop {
+            let batch: Vec<UserId> = users.by_ref().take(BATCH).collect();
+            if batch.is_empty() {
+                return Ok(());
+            }
+            let mut missing = Vec::new();
+            for user in batch {
+                match self.engine().store.token(&user).await {
+                    Ok(Some(_)) => progress(&user, Ok(())),
+                    Ok(None) => missing.push((user, new_token()?)),
+                    Err(error) => progress(&user, Err(&error.into())),
+                }
+            }
+            if missing.is_empty() {
+                continue;
+            }
+            let tokens: Vec<UserToken> = missing.iter().map(|(_, token)| token.clone()).collect();
+            if let Err(error) = self.engine().client.add_users(&tokens).await {
+                // Whether they exist there now is unknown; nobody will use them.
+                self.delete_tokens(&tokens).await;
+                return Err(error.into());
+            }
+            for (user, token) in missing {
+                match self.assign(&user, &token).await {
+                    Ok(()) => progress(&user, Ok(())),
+                    Err(error) => progress(&user, Err(&error)),
+                }
+            }
+        }
+    }
+
     async fn token(&self, user: &UserId) -> Result<UserToken, EnrolmentError> {
         self.engine().store.token(user).await?.ok_or(EnrolmentError::NotEnrolled)
     }
 
     async fn register_token(&self) -> Result<UserToken, EnrolmentError> {
-        let token = UserToken::random().map_err(|_| EnrolmentError::NoRandomness)?;
+        let token = new_token()?;
         self.engine().client.add_users(std::slice::from_ref(&token)).await?;
         Ok(token)
     }
@@ -139,15 +252,39 @@ impl Activeconnect {
         let assigned = self.engine().store.assign(user, token).await;
         if !assigned.as_ref().is_ok_and(|winner| winner == token) {
             // Somebody else was faster, or nothing was stored: nobody will use this one.
-            self.delete_token(token).await;
+            self.delete_tokens(std::slice::from_ref(token)).await;
         }
         assigned?;
         Ok(())
     }
 
-    async fn delete_token(&self, token: &UserToken) {
-        if let Err(error) = self.engine().client.delete_users(std::slice::from_ref(token)).await {
-            tracing::warn!(%error, "an unused token stays registered at the service");
+    /// Deletes a user at the service, who may be gone there already.
+    async fn delete_there(&self, token: &UserToken) -> Result<(), ClientError> {
+        let client = &self.engine().client;
+        let deleted = client.delete_users(std::slice::from_ref(token)).await;
+        if !deleted.as_ref().is_err_and(|error| error.kind() == ClientErrorKind::Declined) {
+            return deleted;
+        }
+        match client.has_registered_mobile_device(token).await {
+            Err(error) if error.kind() == ClientErrorKind::UnknownUser => Ok(()),
+            _ => deleted,
         }
     }
+
+    async fn delete_tokens(&self, tokens: &[UserToken]) {
+        if let Err(error) = self.engine().client.delete_users(tokens).await {
+            tracing::warn!(%error, "unused tokens stay registered at the service");
+        }
+    }
+}
+
+fn new_token() -> Result<UserToken, EnrolmentError> {
+    UserToken::random().map_err(|_| EnrolmentError::NoRandomness)
+}
+
+/// What text messages are counted by.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) enum Messages {
+    ToUser(UserId),
+    ToNumber(String),
 }

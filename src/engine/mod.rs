@@ -6,6 +6,7 @@ mod attempts;
 #[cfg(feature = "emulator")]
 mod bench;
 mod breaker;
+mod budget;
 mod builder;
 mod enrolment;
 mod events;
@@ -43,6 +44,8 @@ use tokio::sync::{Notify, Semaphore};
 
 use self::attempts::Attempts;
 use self::breaker::{Breaker, Turn};
+use self::budget::Budget;
+use self::enrolment::Messages;
 use self::events::News;
 use self::origin::Origin;
 use self::schedule::Schedule;
@@ -75,6 +78,8 @@ pub(crate) use watchers::Watch;
 const POLLS: usize = 64;
 /// How often, and how far apart, a logout is tried at the service.
 const LOGOUTS: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(4)];
+/// What text messages are counted in.
+const HOUR: Duration = Duration::from_secs(3_600);
 /// How long a shutdown waits for the service.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// How long the first request after a pause waits for the shared poll.
@@ -138,6 +143,9 @@ pub(crate) struct Engine {
     polls: Arc<Semaphore>,
     /// A poll has ended: it may be another's turn.
     turn: Notify,
+    /// Text messages to one user or number, and in all.
+    messages: Budget<Messages>,
+    all_messages: Budget<()>,
     /// No login begins any more.
     stopped: AtomicBool,
     tasks: Tasks,
@@ -364,6 +372,8 @@ impl Engine {
             delay: AtomicU64::new(0),
             polls: Arc::new(Semaphore::new(POLLS)),
             turn: Notify::new(),
+            messages: Budget::new(3, HOUR, 100_000),
+            all_messages: Budget::new(100, HOUR, 1),
             stopped: AtomicBool::new(false),
             settings,
             tasks: Tasks::new(runtime),

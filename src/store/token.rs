@@ -77,6 +77,7 @@ type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send +
 trait ErasedTokenStore: Send + Sync {
     fn token_boxed<'a>(&'a self, user: &'a UserId) -> Answer<'a, Option<UserToken>>;
     fn assign_boxed<'a>(&'a self, user: &'a UserId, token: &'a UserToken) -> Answer<'a, UserToken>;
+    fn remove_boxed<'a>(&'a self, user: &'a UserId) -> Answer<'a, Option<UserToken>>;
 }
 
 impl<T: TokenStore> ErasedTokenStore for T {
@@ -86,6 +87,10 @@ impl<T: TokenStore> ErasedTokenStore for T {
 
     fn assign_boxed<'a>(&'a self, user: &'a UserId, token: &'a UserToken) -> Answer<'a, UserToken> {
         Box::pin(self.assign(user, token))
+    }
+
+    fn remove_boxed<'a>(&'a self, user: &'a UserId) -> Answer<'a, Option<UserToken>> {
+        Box::pin(self.remove(user))
     }
 }
 
@@ -108,6 +113,10 @@ impl DynTokenStore {
         token: &UserToken,
     ) -> Result<UserToken, StoreError> {
         caught(async { self.0.assign_boxed(user, token).await }).await
+    }
+
+    pub(crate) async fn remove(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
+        caught(async { self.0.remove_boxed(user).await }).await
     }
 }
 

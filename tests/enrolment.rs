@@ -1,0 +1,148 @@
+//! Enrolment around the life of a user: lost phones, text messages, leaving, a whole user base.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
+
+mod support;
+
+use std::sync::Arc;
+
+use support::{approve, builder, until, with_phones};
+use tower_activeconnect::emulator::{Call, Emulator, Fault, FaultKind};
+use tower_activeconnect::{
+    Activeconnect, EnrolmentError, MemoryTokenStore, SqliteTokenStore, TokenStore as _, UserId,
+};
+
+/// An engine on a store that the test can look into.
+async fn engine(emulator: &Emulator) -> (Activeconnect, Arc<MemoryTokenStore>) {
+    let store = Arc::new(MemoryTokenStore::new());
+    let ac = builder(emulator).token_store(store.clone()).build().unwrap();
+    with_phones(emulator, &ac, &["alice"]).await;
+    (ac, store)
+}
+
+async fn log_in(emulator: &Emulator, ac: &Activeconnect) {
+    let alice = "alice".into();
+    let (credential, _) = tokio::join!(ac.log_in(&alice), approve(emulator));
+    credential.unwrap();
+}
+
+#[tokio::test]
+async fn a_lost_phone_ends_every_session_and_is_disabled() {
+    let emulator = Emulator::start().await.unwrap();
+    let (ac, _) = engine(&emulator).await;
+    let alice = UserId::from("alice");
+    for _ in 0..2 {
+        log_in(&emulator, &ac).await;
+    }
+    assert_eq!(ac.sessions(&alice).len(), 2);
+    let link = ac.lost_device(&alice).await.unwrap();
+    assert!(link.expose().starts_with(emulator.url()));
+    assert!(ac.sessions(&alice).is_empty());
+    assert!(!ac.has_device(&alice).await.unwrap());
+    let sessions = emulator.state().sessions;
+    assert!(sessions.iter().all(|session| session.status.to_string() == "closed"));
+    let stranger = ac.lost_device(&"nobody".into()).await;
+    assert!(matches!(stranger, Err(EnrolmentError::NotEnrolled)));
+}
+
+/// Whoever has the phone may have the sessions: they end whatever the service does.
+#[tokio::test]
+async fn a_lost_phone_ends_the_sessions_though_the_service_fails() {
+    let emulator = Emulator::start().await.unwrap();
+    let (ac, _) = engine(&emulator).await;
+    log_in(&emulator, &ac).await;
+    emulator.fault(Fault::new(Call::LostUserMobileDevice, FaultKind::Reset));
+    let lost = ac.lost_device(&"alice".into()).await;
+    assert!(matches!(lost, Err(EnrolmentError::Service(_))));
+    assert!(ac.sessions(&"alice".into()).is_empty());
+}
+
+#[tokio::test]
+async fn who_leaves_is_gone_there_and_here_and_a_second_call_finishes_a_first() {
+    let emulator = Emulator::start().await.unwrap();
+    let (ac, store) = engine(&emulator).await;
+    let alice = UserId::from("alice");
+    log_in(&emulator, &ac).await;
+    emulator.fault(Fault::new(Call::DeleteUsers, FaultKind::Reset).times(1));
+    assert!(matches!(ac.unenroll(&alice).await, Err(EnrolmentError::Service(_))));
+    assert!(store.token(&alice).await.unwrap().is_some(), "not forgotten before it is deleted");
+    ac.unenroll(&alice).await.unwrap();
+    assert!(store.token(&alice).await.unwrap().is_none());
+    assert!(emulator.state().users.is_empty());
+    assert!(ac.sessions(&alice).is_empty());
+    ac.unenroll(&alice).await.unwrap();
+    // And may come back, under another token.
+    ac.enroll(&alice).await.unwrap();
+    assert_eq!(emulator.state().users.len(), 1);
+}
+
+/// T134: three an hour to a user, three to a number, and the engine's clock refills.
+#[tokio::test]
+async fn text_messages_are_counted() {
+    let emulator = Emulator::start().await.unwrap();
+    let (ac, _) = engine(&emulator).await;
+    ac.enroll(&"bob".into()).await.unwrap();
+    let send = async |user: &str, number: &str| {
+        ac.send_registration_sms(&user.into(), number, Some("Your link:")).await
+    };
+    for _ in 0..3 {
+        send("alice", "+15550001").await.unwrap();
+    }
+    let refused = send("alice", "+15550002").await.unwrap_err();
+    let EnrolmentError::TooManyMessages(after) = refused else { panic!("{refused}") };
+    assert!(after.as_secs() > 1_190 && after.as_secs() <= 1_200, "{after:?}");
+    assert!(refused.to_string().contains("try again in"));
+    let refused = send("bob", "+15550001").await.unwrap_err();
+    assert!(matches!(refused, EnrolmentError::TooManyMessages(_)), "another's number");
+    send("bob", "+15550003").await.unwrap();
+    assert_eq!(emulator.state().calls.send_registration_sms, 4);
+}
+
+#[tokio::test]
+async fn a_user_base_is_enrolled_in_batches_and_resumed() {
+    let emulator = Emulator::start().await.unwrap();
+    let (ac, store) = engine(&emulator).await;
+    let users = || (0..250).map(|i| UserId::from(format!("user-{i}")));
+    // The second call to the service fails.
+    let mut told = Vec::new();
+    emulator.fault(Fault::new(Call::AddUsers, FaultKind::Delay).times(1));
+    emulator.fault(Fault::new(Call::AddUsers, FaultKind::Reset).times(1));
+    let broken = ac
+        .enroll_many(users(), |user, result| {
+            result.unwrap();
+            told.push(user.clone());
+        })
+        .await;
+    assert!(matches!(broken, Err(EnrolmentError::Service(_))));
+    assert_eq!(told, users().take(100).collect::<Vec<_>>(), "in order");
+    let first = store.token(&told[0]).await.unwrap();
+
+    told.clear();
+    ac.enroll_many(users(), |user, result| {
+        result.unwrap();
+        told.push(user.clone());
+    })
+    .await
+    .unwrap();
+    assert_eq!(told.len(), 250);
+    assert_eq!(store.token(&told[0]).await.unwrap(), first, "who has a token keeps it");
+    until("all are known there", async || (emulator.state().users.len() == 251).then_some(()))
+        .await;
+}
+
+/// Users without a row of their own are told, and hold nobody else up.
+#[tokio::test]
+async fn who_cannot_be_enrolled_is_told() {
+    let emulator = Emulator::start().await.unwrap();
+    let store = SqliteTokenStore::open("sqlite::memory:").await.unwrap();
+    let ac = builder(&emulator).token_store(store).build().unwrap();
+    let mut refused = Vec::new();
+    ac.enroll_many(["nobody".into()], |user, result| {
+        assert!(matches!(result, Err(EnrolmentError::Store(_))));
+        refused.push(user.clone());
+    })
+    .await
+    .unwrap();
+    assert_eq!(refused, ["nobody".into()]);
+    // The token that nobody got is deleted again.
+    assert!(emulator.state().users.is_empty());
+}
