@@ -108,6 +108,22 @@ fn nobody_is_left_on_a_parked_session() {
     });
 }
 
+/// One that did not wake is parked again, unless somebody comes to it at that moment.
+#[test]
+fn nobody_is_left_on_one_that_did_not_wake() {
+    model(|| {
+        let activity = Arc::new(Activity::new(0));
+        assert!(activity.park(100_000, 60_000));
+        assert!(activity.enter(100_000));
+        activity.leave();
+        let user = activity.clone();
+        let coming = thread::spawn(move || user.enter(200_000));
+        let parked = activity.park(200_000, 60_000);
+        assert_eq!(coming.join().unwrap(), parked, "whoever comes after the parking wakes it");
+        assert_eq!((activity.phase(), activity.count()), (Phase::Waking, 1));
+    });
+}
+
 /// Single-flight hand-over: the poll that comes back and a use at the same moment.
 #[test]
 fn a_session_in_use_wakes() {

@@ -248,7 +248,7 @@ async fn a_shutdown_waits_for_five_seconds_at_most() {
 async fn a_shutdown_that_is_given_up_aborts() {
     let mut stage = Stage::new();
     let login = stage.logging_in("alice");
-    stage.start().await;
+    let _start = stage.call("/authentication/authenticate_user").await;
     let within = Duration::from_secs(1);
     tokio::time::timeout(within, stage.ac.shutdown()).await.unwrap_err();
     assert!(login.await.unwrap().is_err());

@@ -14,7 +14,7 @@ use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
-use tokio::time::{Sleep, sleep, sleep_until};
+use tokio::time::{Sleep, sleep, sleep_until, timeout};
 use tower_layer::Layer as _;
 use tower_service::Service;
 
@@ -26,6 +26,9 @@ use crate::identity::{SessionCredential, UserId, UserToken};
 use crate::protocol::SessionStatus;
 use crate::verdict::Denial;
 use crate::{Activeconnect, Builder, Credentials, StoreError, StoreErrorKind, TokenStore};
+
+/// After so long in vain a test fails.
+const PATIENCE: Duration = Duration::from_secs(3_600);
 
 pub(super) struct Stage {
     pub(super) ac: Activeconnect,
@@ -59,7 +62,8 @@ impl Stage {
 
     /// The next call, which must be to this path.
     pub(super) async fn call(&mut self, path: &str) -> Heard {
-        let call = self.heard.recv().await.unwrap();
+        let heard = timeout(PATIENCE, self.heard.recv()).await;
+        let call = heard.expect("a call within the hour").unwrap();
         assert!(call.path.starts_with(path), "{} at {}", call.path, self.now());
         call
     }
@@ -99,7 +103,8 @@ impl Stage {
         user: &str,
     ) -> JoinHandle<Result<SessionCredential, Arc<crate::LogInError>>> {
         let (ac, user) = (self.ac.clone(), UserId::from(user));
-        tokio::spawn(async move { ac.log_in(&user).await })
+        let login = async move { timeout(PATIENCE, ac.log_in(&user)).await };
+        tokio::spawn(async { login.await.expect("a login ends") })
     }
 
     pub(super) fn session(&self, credential: &SessionCredential) -> Arc<Session> {
