@@ -4,6 +4,11 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../trace/mod.rs"]
+mod trace;
 
+mod cut;
+mod grace;
 mod matrix;
+mod sockets;
 mod stage;
