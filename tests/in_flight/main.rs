@@ -10,5 +10,7 @@ mod trace;
 mod cut;
 mod grace;
 mod matrix;
+mod methods;
 mod sockets;
+mod stack;
 mod stage;
