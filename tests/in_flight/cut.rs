@@ -40,16 +40,20 @@ async fn get_over(connection: &SendRequest<Bytes>, caller: &Caller, path: &str) 
 /// All that comes, and how it ends.
 async fn rest(body: &mut RecvStream) -> (Vec<u8>, Option<h2::Error>) {
     let mut bytes = Vec::new();
-    while let Some(data) = body.data().await {
-        match data {
-            Ok(data) => {
-                bytes.extend_from_slice(&data);
-                body.flow_control().release_capacity(data.len()).unwrap();
+    let reading = async {
+        while let Some(data) = body.data().await {
+            match data {
+                Ok(data) => {
+                    bytes.extend_from_slice(&data);
+                    body.flow_control().release_capacity(data.len()).unwrap();
+                }
+                Err(error) => return Some(error),
             }
-            Err(error) => return (bytes, Some(error)),
         }
-    }
-    (bytes, None)
+        None
+    };
+    let end = tokio::time::timeout(Duration::from_secs(20), reading).await.expect("no end");
+    (bytes, end)
 }
 
 fn assert_reset(end: Option<&h2::Error>) {

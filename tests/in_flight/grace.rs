@@ -73,7 +73,8 @@ impl Interrupted {
 
     /// Nothing of the handler's answer leaves.
     async fn denied(self) -> (bool, u64) {
-        let answer = self.answer.await.unwrap();
+        let patience = Duration::from_secs(20);
+        let answer = tokio::time::timeout(patience, self.answer).await.expect("no answer").unwrap();
         assert_eq!(answer.status(), 401);
         assert!(!answer.headers().contains_key("x-result"));
         assert!(!answer.text().await.unwrap().contains("secret"));
