@@ -121,7 +121,9 @@ where
             };
             let denial = match next {
                 Next::Give(Poll::Ready(Some(Ok(frame)))) => {
-                    if this.inner.as_ref().get_ref().as_ref().is_none_or(Body::is_end_stream) {
+                    let is_whole =
+                        || this.inner.as_ref().get_ref().as_ref().is_none_or(Body::is_end_stream);
+                    if matches!(this.state, State::Guarded(_)) && is_whole() {
                         // What was given whole holds the session no longer.
                         *this.state = State::Last(None);
                     }
@@ -233,16 +235,14 @@ impl Guarded {
 }
 
 impl Finishing {
-    /// Gives the rest of the message, and nothing of the next.
+    /// Gives the rest of the message, and nothing of the next; then it is over.
     fn poll<B>(&mut self, inner: Pin<&mut Option<B>>, cx: &mut Context<'_>) -> Next
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
-        let done =
-            |this: &Self| Next::Give(Poll::Ready(Some(Ok(last_status(this.denial, this.web)))));
         if self.grpc.is_between_messages() {
-            return done(self);
+            return Next::Cut(self.denial);
         }
         // First, for what always has more to give would never be asked for the time.
         if self.limit.as_mut().poll(cx).is_ready() {

@@ -4,6 +4,13 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../trace/mod.rs"]
+mod trace;
 
+mod cut;
+mod grace;
 mod matrix;
+mod methods;
+mod sockets;
+mod stack;
 mod stage;

@@ -404,6 +404,11 @@ impl Stage {
 }
 
 impl Caller {
+    /// The same one, before another application of the same engine.
+    pub(crate) fn at(&self, url: String) -> Self {
+        Self { url, ..self.clone() }
+    }
+
     fn client(&self, over: Over) -> &reqwest::Client {
         match over {
             Over::Http1 => &self.http1,
