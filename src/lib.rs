@@ -9,6 +9,11 @@
 // the layer, parts of the lower floors are there for nobody.
 #![cfg_attr(not(feature = "axum"), allow(dead_code, unused_imports))]
 
+/// The recipes of the documentation, compiled.
+#[cfg(all(doctest, feature = "ws"))]
+#[doc = include_str!("../docs/in-flight.md")]
+struct Recipes;
+
 #[cfg(feature = "client")]
 mod client;
 #[cfg(any(feature = "client", feature = "emulator"))]

@@ -9,6 +9,7 @@ mod trace;
 
 mod cut;
 mod grace;
+mod load;
 mod matrix;
 mod methods;
 mod sockets;

@@ -14,14 +14,14 @@ use crate::support::until;
 
 /// The reason for a cut.
 #[derive(Clone, Copy, Debug)]
-enum Why {
+pub(crate) enum Why {
     Ended,
     Suspended,
     Unavailable,
 }
 
 /// How this kind ends when it is cut.
-fn cut(kind: Kind, why: Why) -> Outcome {
+pub(crate) fn cut(kind: Kind, why: Why) -> Outcome {
     let (name, event, denied, code) = match why {
         Why::Ended => ("ended", ("ended", "closed"), 401, Code::Unauthenticated),
         Why::Suspended => ("suspended", ("suspended", "walkaway"), 403, Code::Unauthenticated),

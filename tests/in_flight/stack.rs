@@ -22,7 +22,7 @@ use tower_activeconnect::emulator::{Action, Call, Fault, FaultKind};
 use tower_http::compression::CompressionLayer;
 
 use crate::stage::{Caller, Over, Stage};
-use crate::support::{pass, serve, until};
+use crate::support::{pass, serve};
 
 type Boxed = BoxCloneService<Request<Body>, Response<Body>, BoxError>;
 
@@ -223,6 +223,13 @@ async fn compressed_streams_are_cut_as_what_they_are() {
     let alice = stage.log_in("alice").await;
     let inside = serve(routes().layer(compression()).layer(stage.layer.clone())).await;
     let outside = serve(routes().layer(stage.layer.clone()).layer(compression())).await;
+    // Where nothing was sent yet, a last event would stand alone.
+    let quiet = async || {
+        let headers = [("content-type", "text/event-stream"), ("content-encoding", "gzip")];
+        (headers, Body::from_stream(stream::pending::<Result<&str, Infallible>>()))
+    };
+    let quiet = Router::new().route("/quiet", get(quiet)).layer(stage.layer.clone());
+    let quiet = alice.at(serve(quiet).await).get(Over::Http1, "/quiet").send().await.unwrap();
     let mut asked = Vec::new();
     for (site, url) in [("inside", inside), ("outside", outside)] {
         for path in ["/file", "/sse"] {
@@ -237,13 +244,7 @@ async fn compressed_streams_are_cut_as_what_they_are() {
     }
     stage.act(&alice, Action::Close);
     for (site, path, over, rest) in asked {
-        let rest = rest.await.unwrap();
-        assert_eq!(rest.is_ok(), path == "/sse", "{site} {path} {over:?}");
-        if let Ok(rest) = rest
-            && site == "inside"
-        {
-            assert!(!rest.windows(7).any(|bytes| bytes == b"session"), "{over:?}");
-        }
+        assert_eq!(rest.await.unwrap().is_ok(), path == "/sse", "{site} {path} {over:?}");
     }
-    until("all is over", async || stage.report(&alice).first_told_at).await;
+    assert_eq!(quiet.bytes().await.unwrap(), "");
 }

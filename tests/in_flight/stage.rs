@@ -32,6 +32,7 @@ use crate::support::{approve, builder, serve, until, with_phones};
 pub(crate) const INTERVAL: Duration = Duration::from_millis(500);
 /// Interval, the longest a poll may take, and a second.
 pub(crate) const BOUND: Duration = Duration::from_millis(500 + 3_000 + 1_000);
+const TICK: Duration = Duration::from_millis(10);
 /// How many bytes the download with a length has.
 const LENGTH: usize = 1_000_000;
 
@@ -42,6 +43,8 @@ pub(crate) fn unix_ms() -> u64 {
 /// What tells the handlers to go on, and what they tell.
 #[derive(Clone)]
 pub(crate) struct Signals {
+    /// How far apart the pieces of a stream are.
+    tick: Duration,
     /// Who waits to answer may.
     answer: watch::Receiver<bool>,
     /// Whatever streams comes to its end.
@@ -56,9 +59,9 @@ async fn told(mut signal: watch::Receiver<bool>) {
 }
 
 impl Signals {
-    /// A tick each 10 ms until the finish, then a last one.
+    /// A tick at a time until the finish, then a last one.
     fn ticks(&self) -> impl Stream<Item = &'static str> + Send + use<> {
-        let clock = tokio::time::interval(Duration::from_millis(10));
+        let clock = tokio::time::interval(self.tick);
         let ticks = stream::unfold(clock, |mut clock| async move {
             clock.tick().await;
             Some(("tick", clock))
@@ -305,6 +308,7 @@ pub(crate) struct Stage {
     pub(crate) ac: Activeconnect,
     pub(crate) layer: ActiveconnectLayer,
     pub(crate) url: String,
+    clients: [reqwest::Client; 2],
     answer: watch::Sender<bool>,
     finish: watch::Sender<bool>,
     pub(crate) uploaded: Arc<AtomicU64>,
@@ -326,6 +330,14 @@ impl Stage {
         engine: impl FnOnce(Builder) -> Builder,
         layer: impl FnOnce(ActiveconnectLayer) -> ActiveconnectLayer,
     ) -> Self {
+        Self::ticking(TICK, engine, layer).await
+    }
+
+    pub(crate) async fn ticking(
+        tick: Duration,
+        engine: impl FnOnce(Builder) -> Builder,
+        layer: impl FnOnce(ActiveconnectLayer) -> ActiveconnectLayer,
+    ) -> Self {
         let emulator = Emulator::start().await.unwrap();
         let ac = engine(builder(&emulator).poll_interval(INTERVAL)).build().unwrap();
         let layer = layer(ac.layer());
@@ -333,10 +345,13 @@ impl Stage {
         let (finish, finishes) = watch::channel(false);
         let uploaded = Arc::default();
         let signals =
-            Signals { answer: answers, finish: finishes, uploaded: Arc::clone(&uploaded) };
+            Signals { tick, answer: answers, finish: finishes, uploaded: Arc::clone(&uploaded) };
         let app = signals.routes().layer(UploadGuardLayer::new(Body::new)).layer(layer.clone());
         let url = serve(app).await;
-        Self { emulator, ac, layer, url, answer, finish, uploaded }
+        let client = || reqwest::Client::builder().no_proxy();
+        let clients = [client().http1_only(), client().http2_prior_knowledge()];
+        let clients = clients.map(|client| client.build().unwrap());
+        Self { emulator, ac, layer, url, clients, answer, finish, uploaded }
     }
 
     /// Enrols the user and logs them in.
@@ -348,14 +363,14 @@ impl Stage {
     }
 
     pub(crate) fn caller(&self, credential: &str, session: SessionReport) -> Caller {
-        let client = || reqwest::Client::builder().no_proxy();
+        let [http1, http2] = self.clients.clone();
         Caller {
             url: self.url.clone(),
             bearer: format!("Bearer {credential}"),
             session,
             channel: Channel::from_shared(self.url.clone()).unwrap().connect_lazy(),
-            http1: client().http1_only().build().unwrap(),
-            http2: client().http2_prior_knowledge().build().unwrap(),
+            http1,
+            http2,
         }
     }
 
@@ -389,11 +404,15 @@ impl Stage {
         .await;
     }
 
+    /// Opens one.
+    pub(crate) fn open(&self, caller: &Caller, kind: Kind, over: Over) -> Held {
+        caller.open(kind, over, self.finish.subscribe())
+    }
+
     /// Opens one of each kind and waits until all are in the middle of it.
     pub(crate) async fn open_all(&self, caller: &Caller) -> Vec<Held> {
-        let held: Vec<Held> = (Kind::all().into_iter())
-            .map(|(kind, over)| caller.open(kind, over, self.finish.subscribe()))
-            .collect();
+        let held: Vec<Held> =
+            (Kind::all().into_iter()).map(|(kind, over)| self.open(caller, kind, over)).collect();
         until("all run", async || {
             let run = held.iter().all(|held| !held.kind.streams() || held.seen.frames() > 2);
             (run && self.uploaded.load(Ordering::Relaxed) > 9).then_some(())
@@ -431,12 +450,12 @@ impl Caller {
     }
 
     /// Begins; what is uploaded comes to its end at the finish.
-    pub(crate) fn open(&self, kind: Kind, over: Over, finish: watch::Receiver<bool>) -> Held {
+    fn open(&self, kind: Kind, over: Over, finish: watch::Receiver<bool>) -> Held {
         let (caller, seen) = (self.clone(), Arc::new(Seen::default()));
         let sees = seen.clone();
         let outcome = tokio::spawn(async move {
             let (answer, uploaded) = (finish.clone(), Arc::default());
-            let ticks = Signals { answer, finish, uploaded }.ticks();
+            let ticks = Signals { tick: TICK, answer, finish, uploaded }.ticks();
             let outcome = match kind {
                 Kind::Sse => caller.read(over, "/sse", &sees).await,
                 Kind::Chunked => caller.read(over, "/chunked", &sees).await,
