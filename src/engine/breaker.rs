@@ -112,14 +112,9 @@ impl Breaker {
                 return None;
             }
         };
-<<<<<<< HEAD
-        let until = asked.unwrap_or_else(|| now + millis(plan::backoff(trips + 1, chance)));
-        *state = State::Open { until, trips, asked: asked.is_some() };
-=======
         let until =
             asked.unwrap_or_else(|| now + millis(plan::backoff(trips + 1, chance).min(LONGEST)));
-        *state = State::Open { until, trips };
->>>>>>> a13297b (wip)
+        *state = State::Open { until, trips, asked: asked.is_some() };
         turn
     }
 
