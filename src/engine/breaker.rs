@@ -6,6 +6,9 @@ use crate::clock::millis;
 
 /// As many calls in a row that come to nothing open it.
 const TRIPS_AT: u32 = 5;
+/// The longest pause by itself: one call at a time spares the service enough, and whatever it takes
+/// to notice that the service is back costs everybody.
+const LONGEST: Duration = Duration::from_secs(2);
 /// How long the one call that finds out may take before another is let through.
 const FINDS_OUT: u64 = 4_000;
 
@@ -109,7 +112,8 @@ impl Breaker {
                 return None;
             }
         };
-        let until = asked.unwrap_or_else(|| now + millis(plan::backoff(trips + 1, chance)));
+        let until =
+            asked.unwrap_or_else(|| now + millis(plan::backoff(trips + 1, chance).min(LONGEST)));
         *state = State::Open { until, trips, asked: asked.is_some() };
         turn
     }
@@ -166,13 +170,13 @@ mod tests {
     }
 
     #[test]
-    fn it_is_never_open_for_longer_than_half_a_minute_by_itself() {
+    fn it_is_never_open_for_longer_than_two_seconds_by_itself() {
         let breaker = Breaker::new();
         let mut now = 0;
         for _ in 0..100 {
             breaker.bad(now, None, 1.0);
             let until = breaker.open_until(now).unwrap_or(now);
-            assert!(until - now <= 30_000);
+            assert!(until - now <= 2_000);
             now = until;
             breaker.ask(now).unwrap();
         }

@@ -35,7 +35,7 @@ impl Weather {
             return None;
         }
         if self.outage.is_some() {
-            self.changes_at = from + chance.between(3_000, 12_000);
+            self.changes_at = from + chance.between(5_000, 20_000);
             return self.clear(emulator);
         }
         self.changes_at = from + chance.between(500, 12_000);
