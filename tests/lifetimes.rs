@@ -23,10 +23,8 @@ async fn a_graceful_shutdown_is_not_held_up_by_a_stream() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
     with_phones(&emulator, &ac, &["alice"]).await;
-    let (credential, _) = tokio::join!(
-        async { ac.log_in(&"alice".into()).await.unwrap() },
-        approve(&emulator)
-    );
+    let (credential, _) =
+        tokio::join!(async { ac.log_in(&"alice".into()).await.unwrap() }, approve(&emulator));
     let silent = || async {
         let hello = stream::once(async { Ok::<_, Infallible>(Event::default().data("hello")) });
         Sse::new(hello.chain(stream::pending())).keep_alive(KeepAlive::default())
