@@ -7,6 +7,7 @@ mod support;
 #[path = "../trace/mod.rs"]
 mod trace;
 
+mod browser;
 mod cut;
 mod grace;
 mod load;

@@ -38,10 +38,10 @@ pub(crate) fn cut(kind: Kind, why: Why) -> Outcome {
 
 /// What became of all of them, beside what is to.
 async fn all_are(held: Vec<Held>, expected: impl Fn(Kind) -> Outcome) {
-    let mut wrong = Vec::new();
+    let (mut wrong, patience) = (Vec::new(), Duration::from_secs(20));
+    let deadline = tokio::time::Instant::now() + patience;
     for Held { kind, over, outcome, .. } in held {
-        let patience = Duration::from_secs(20);
-        let outcome = tokio::time::timeout(patience, outcome).await;
+        let outcome = tokio::time::timeout_at(deadline, outcome).await;
         let outcome = outcome.map(Result::unwrap).ok();
         if outcome.as_ref() != Some(&expected(kind)) {
             wrong.push(format!("{kind:?} over {over:?}: {outcome:?}, not {:?}", expected(kind)));

@@ -1,0 +1,109 @@
+//! What a real browser makes of it: `EventSource` and `WebSocket` in headless Chromium.
+
+use std::convert::Infallible;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::extract::ws::{WebSocket, WebSocketUpgrade};
+use axum::middleware::{Next, from_fn};
+use axum::response::Html;
+use axum::response::sse::{Event, Sse};
+use axum::routing::{any, get, post};
+use futures_util::stream::{self, StreamExt as _};
+use tokio::process::Command;
+use tokio::sync::mpsc;
+use tower_activeconnect::ActiveSession;
+use tower_activeconnect::emulator::Action;
+
+use crate::stage::Stage;
+use crate::support::{approve, serve, with_phones};
+
+const CHROMIUM: &str = "/usr/bin/chromium";
+
+/// Logs in, opens both, and reports what becomes of them.
+const PAGE: &str = r#"<!doctype html><title>page</title><script type="module">
+const report = text => fetch("/report", { method: "POST", body: text });
+const headers = { "content-type": "application/json" };
+await fetch("/auth/login", { method: "POST", headers, body: '{"username":"alice"}' });
+for (let status = ""; status !== "active";) {
+    await new Promise(resolve => setTimeout(resolve, 100));
+    status = (await (await fetch("/auth/status")).json()).status;
+}
+const events = new EventSource("/events");
+events.onopen = () => report("events open");
+events.addEventListener("session-ended", event => report("events " + event.data));
+events.onerror = () => { if (events.readyState === EventSource.CLOSED) report("events closed"); };
+const socket = new WebSocket("/socket".replace(/^/, location.origin.replace("http", "ws")));
+socket.onopen = () => report("socket open");
+socket.onclose = event => report(`socket ${event.code} ${event.reason}`);
+</script>"#;
+
+async fn listen(session: ActiveSession, socket: WebSocket) {
+    let mut socket = session.guard_socket(socket);
+    while socket.recv().await.is_some() {}
+}
+
+/// `EventSource` connects again once, is refused, and stops; a socket sees 1008.
+#[tokio::test]
+async fn a_browser_is_told_and_does_not_come_back() {
+    if !std::path::Path::new(CHROMIUM).exists() {
+        println!("there is no {CHROMIUM}");
+        return;
+    }
+    let stage = Stage::of(|engine| engine, |layer| layer).await;
+    with_phones(&stage.emulator, &stage.ac, &["alice"]).await;
+    let (report, mut reports) = mpsc::unbounded_channel();
+    let asked = Arc::new(AtomicU32::new(0));
+    let counts = asked.clone();
+    let count = from_fn(move |request: Request, next: Next| {
+        if request.uri().path() == "/events" {
+            counts.fetch_add(1, Ordering::Relaxed);
+        }
+        next.run(request)
+    });
+    let events = async || {
+        let first = stream::once(async { Ok::<_, Infallible>(Event::default().data("first")) });
+        Sse::new(first.chain(stream::pending()))
+    };
+    let socket = async |session: ActiveSession, upgrade: WebSocketUpgrade| {
+        upgrade.on_upgrade(|socket| listen(session, socket))
+    };
+    let app = Router::new()
+        .route("/events", get(events))
+        .route("/socket", any(socket))
+        .layer(stage.layer.clone())
+        .layer(count)
+        .nest("/auth", stage.ac.routes())
+        .route("/", get(async || Html(PAGE)))
+        .route("/report", post(async move |text: String| report.send(text).unwrap()));
+    let url = serve(app).await;
+    let profile = tempfile::tempdir().unwrap();
+    let _chromium = Command::new(CHROMIUM)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        .args(["--no-proxy-server", "--remote-debugging-port=0"])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg(&url)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let session = approve(&stage.emulator).await;
+    let mut next = async || {
+        let patience = Duration::from_secs(30);
+        tokio::time::timeout(patience, reports.recv()).await.expect("no report").unwrap()
+    };
+    let mut opened = [next().await, next().await];
+    opened.sort();
+    assert_eq!(opened, ["events open", "socket open"]);
+    stage.emulator.act_on_session(&session.session_token, Action::Close).unwrap();
+    let mut ends = [next().await, next().await, next().await];
+    ends.sort();
+    assert_eq!(ends, ["events closed", "events {\"status\":\"closed\"}", "socket 1008 ended"]);
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
+}
