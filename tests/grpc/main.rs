@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
 mod echo;
+#[path = "../plain/mod.rs"]
+mod plain;
 mod soak;
 #[path = "../support/mod.rs"]
 mod support;
@@ -14,7 +16,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use bytes::Bytes;
-use echo::{Echo, Plain, once};
+use echo::{Echo, once};
+use plain::Plain;
 use support::{approve, builder, serve, until, with_phones};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpListener;

@@ -12,13 +12,12 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::response::sse::{Event, Sse};
 use axum::routing::{any, get, post};
-use bytes::{Buf as _, BufMut as _, Bytes};
+use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt as _};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tower::service_fn;
@@ -27,6 +26,7 @@ use tower_activeconnect::{
     ActiveSession, Activeconnect, ActiveconnectLayer, Builder, UploadGuardLayer,
 };
 
+use crate::plain::Plain;
 use crate::support::{approve, builder, serve, until, with_phones};
 
 pub(crate) const INTERVAL: Duration = Duration::from_millis(500);
@@ -103,7 +103,7 @@ impl Signals {
     /// A service of one method of each kind, as tonic's generated code would call it.
     async fn grpc(self, request: Request) -> http::Response<tonic::body::Body> {
         type Incoming = tonic::Request<tonic::Streaming<Bytes>>;
-        let mut grpc = tonic::server::Grpc::new(Raw);
+        let mut grpc = tonic::server::Grpc::new(Plain);
         let message = |tick: &'static str| Ok::<_, Status>(Bytes::from_static(tick.as_bytes()));
         let messages = self.ticks().map(message).boxed();
         let whole = || Ok::<_, Status>(tonic::Response::new(Bytes::from_static(b"whole")));
@@ -176,44 +176,6 @@ impl Signals {
             .route("/now", get(async || "now"))
             .route_service("/grpc/{method}", grpc)
             .with_state(self)
-    }
-}
-
-/// Messages as they are.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        to.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(from.copy_to_bytes(from.remaining())))
     }
 }
 
@@ -523,15 +485,15 @@ impl Caller {
         let ticks = ticks.map(|tick: &'static str| Bytes::from_static(tick.as_bytes())).boxed();
         let mut answers = match kind {
             Kind::Unary => {
-                return grpc.unary(one(), path("/grpc/unary"), Raw).await.map(|_| Outcome::Whole);
+                return grpc.unary(one(), path("/grpc/unary"), Plain).await.map(|_| Outcome::Whole);
             }
             Kind::Client => {
                 let ticks = request(ticks, &self.bearer);
-                let answer = grpc.client_streaming(ticks, path("/grpc/client"), Raw).await;
+                let answer = grpc.client_streaming(ticks, path("/grpc/client"), Plain).await;
                 return answer.map(|_| Outcome::Whole);
             }
-            Kind::Server => grpc.server_streaming(one(), path("/grpc/server"), Raw).await?,
-            _ => grpc.streaming(request(ticks, &self.bearer), path("/grpc/both"), Raw).await?,
+            Kind::Server => grpc.server_streaming(one(), path("/grpc/server"), Plain).await?,
+            _ => grpc.streaming(request(ticks, &self.bearer), path("/grpc/both"), Plain).await?,
         }
         .into_inner();
         let mut last = Bytes::new();
