@@ -15,6 +15,8 @@ mod hold;
 pub(crate) mod model_tests;
 mod origin;
 mod outcome;
+#[cfg(test)]
+mod outcome_tests;
 mod pace;
 mod plan;
 mod policy;

@@ -1,0 +1,16 @@
+//! Kept apart from what it tests: that file is also compiled by the schedule checker.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::outcome::{Outcome, Stage};
+
+/// T078: other people's code panics under a lock, and the next caller finds what is whole.
+#[test]
+fn a_poisoned_lock_is_recovered() {
+    let outcome = Outcome::<u8, ()>::new();
+    assert!(outcome.approve(7));
+    let panics = AssertUnwindSafe(|| outcome.take(|_| -> Option<()> { panic!("in the middle") }));
+    assert!(catch_unwind(panics).is_err());
+    assert_eq!(outcome.stage(), Stage::Approved(7), "nobody has it");
+    assert_eq!(outcome.take(|result| Some(*result)), Some(7));
+}
