@@ -276,6 +276,11 @@ impl Drop for Flight {
             self.learn(Said::Nothing);
         }
         self.session.end_poll(self.sent, self.engine.settings.poll_interval);
+        if self.engine.breaker.open_until(self.engine.now().mono).is_some() {
+            // When the service is asked again is the breaker's business now; who is asked about
+            // first, that of the queue, and for that one has to be in it.
+            self.session.queue_after_failure();
+        }
         self.engine.upkeep.schedule.reset(&self.session, self.engine.now());
         // Before it is the next one's turn.
         drop(self.permit.take());

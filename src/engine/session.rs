@@ -329,6 +329,15 @@ impl Session {
         self.watchers.wake();
     }
 
+    /// Has the next poll due at once, if the last came to nothing.
+    pub(crate) fn queue_after_failure(&self) {
+        self.with_polling(|polling| {
+            if polling.failures > 0 {
+                polling.next = 0;
+            }
+        });
+    }
+
     /// When the poller has to look again: at the next poll, the moment the knowledge grows too
     /// old, or the end of the session's life, whichever comes first; `None` if nothing will happen
     /// by itself. A poll that waits or is on its way looks again when it ends.

@@ -115,8 +115,8 @@ async fn a_service_that_is_gone_is_left_alone() {
     let log = log.lock().unwrap().clone();
     // All are due at about the same moment, and on their way before the first has come back.
     let later: Vec<_> = log.iter().filter(|(at, _)| *at > 7_000).collect();
-    assert!((25..80).contains(&later.len()), "{}", later.len());
-    assert!(later.windows(2).all(|two| two[1].0 - two[0].0 <= 30_100));
+    assert!((296..900).contains(&later.len()), "{}", later.len());
+    assert!(later.windows(2).all(|two| two[1].0 - two[0].0 <= 2_100));
     assert_eq!(events.next().await, Some(Event::PollFailing));
     assert_eq!(events.next().await, Some(Event::BreakerOpened));
     for credential in &credentials {
