@@ -29,7 +29,9 @@ impl Activeconnect {
         let now = engine.now();
         let session = Session::new(engine.upkeep.clone(), record, Methods::default(), now);
         let others = Others { answered: None, lately: false };
-        session.learn(1, now, Said::Answer(Reading::Status(SessionStatus::Active)), others);
+        session.queue_poll(now);
+        let sequence = session.begin_poll().unwrap();
+        session.learn(sequence, now, Said::Answer(Reading::Status(SessionStatus::Active)), others);
         session.end_poll(now, engine.settings.poll_interval);
         if parked {
             assert!(session.park(now.after(super::poller::KEEP), super::poller::KEEP));
