@@ -107,7 +107,7 @@ fn trace() -> impl Strategy<Value = Trace> {
         1 => Just(How::Reset),
         1 => Just(How::Never),
     ];
-    let late = prop_oneof![6 => 0..200_u64, 1 => 0..4_000_u64];
+    let late = prop_oneof![6 => 0..200_u64, 1 => 0..4_000_u64, 1 => Just(POLL)];
     let answers = prop::collection::vec((how, late), 30);
     let interval = prop_oneof![Just(1_000), Just(2_500), Just(5_000)];
     (prop::collection::vec(step, 50), answers, interval, 1..u64::MAX)
@@ -296,8 +296,10 @@ async fn poll(world: Shared, which: usize, mut call: Heard) {
             How::Reset | How::Never => (Reply::Nothing, call.reset()),
         }
     };
+    // Who gave up in this very millisecond heard nothing.
+    let said = if delivered { said } else { Reply::Nothing };
     world.failing = said == Reply::Nothing;
-    if delivered && matches!(said, Reply::Status(_) | Reply::Odd) {
+    if matches!(said, Reply::Status(_) | Reply::Odd) {
         world.others_answered = Some(sent);
     }
     let others_answered = world.others_answered;
