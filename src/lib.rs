@@ -44,9 +44,12 @@ pub use client::{
 #[cfg(feature = "layer")]
 pub use engine::{
     ActiveSession, Activeconnect, BuildError, Builder, EndReason, EnrolmentError, Event, Events,
-    Health, Limit, LogInError, LoggedOut, SessionGuard, Walkaway,
+    Health, Limit, LogInError, LoggedOut, LoginLimits, Rate, SessionGuard, Walkaway,
 };
 pub use identity::{InvalidToken, SessionCredential, SessionKey, UserId, UserToken};
+/// A network, for [`Builder::trusted_proxies`].
+#[cfg(feature = "layer")]
+pub use ipnet::IpNet;
 #[cfg(feature = "layer")]
 pub use layer::{
     ActiveconnectLayer, ActiveconnectService, BoxError, GateBody, GateFuture, SessionEnded,

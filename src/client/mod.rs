@@ -92,6 +92,11 @@ impl Client {
         Ok(Self { http: Http::new(&server)?, credentials, server })
     }
 
+    #[cfg(feature = "layer")]
+    pub(crate) fn application_secret(&self) -> &Secret {
+        self.credentials.application_secret()
+    }
+
     /// A client whose calls go to a test.
     #[cfg(all(test, feature = "layer"))]
     pub(crate) fn scripted(credentials: Credentials, script: script::Script) -> Self {

@@ -2,22 +2,23 @@
 
 use std::fmt;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
 use super::Engine;
-use super::events::{EndReason, Limit};
+use super::events::{EndReason, Event, Limit};
+use super::login_limits::Starter;
 use super::outcome::{Outcome, Stage};
 use super::record::Record;
 use super::session::Session;
 use super::watchers::{Watch, Watched, Watchers};
 use crate::client::{Authentication, ClientError, ClientErrorKind};
 use crate::clock::Stamp;
-use crate::identity::{AttemptCredential, AttemptKey, SessionCredential, UserId};
+use crate::identity::{AttemptCredential, AttemptKey, SessionCredential, UserId, UserToken};
 use crate::protocol::SessionStatus;
 use crate::store::StoreError;
 use crate::verdict::Verdict;
@@ -40,6 +41,8 @@ pub(crate) struct Attempts {
     /// The newest attempt for a name, until its task is over: the next one for that name lets the
     /// phone ring only after it.
     newest: DashMap<Box<str>, Arc<Attempt>>,
+    /// The attempt that rings a user's phone: several names may lead to one.
+    phones: DashMap<UserToken, Arc<Attempt>>,
 }
 
 pub(crate) struct Attempt {
@@ -47,9 +50,15 @@ pub(crate) struct Attempt {
     name: Box<str>,
     /// Beside another login: the user whom that login named.
     user: Option<UserId>,
+    starter: Starter,
+    /// The result is handed over in an answer's body, never in a cookie.
+    bearer: bool,
     /// Where the browser wanted to go.
     pub(crate) next: String,
+    begun: Stamp,
     deadline: Stamp,
+    /// Whose phone it is, once that is known.
+    token: OnceLock<UserToken>,
     outcome: Outcome<Arc<Session>, Arc<LogInError>>,
     /// Its task is over: its start has come back, and the service was asked to log out what nobody
     /// took.
@@ -58,12 +67,14 @@ pub(crate) struct Attempt {
 }
 
 /// What the browser that began an attempt is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Progress {
     /// Nothing yet, or nothing that a stranger may know.
     Pending,
     /// The result can be taken.
     Approved,
+    /// It was taken: this is the session.
+    Taken(Arc<Session>),
     /// It can't any more.
     Timeout,
 }
@@ -73,7 +84,24 @@ pub(crate) enum Progress {
 pub(crate) struct Taken {
     pub(crate) credential: SessionCredential,
     pub(crate) session: Arc<Session>,
+    /// The name that was typed, or resolved.
+    pub(crate) name: Box<str>,
     pub(crate) next: String,
+    /// It is to be handed over in a body.
+    pub(crate) bearer: bool,
+}
+
+/// What somebody asks for who begins an attempt.
+#[derive(Debug)]
+pub(crate) struct Start<'a> {
+    pub(crate) who: Who,
+    pub(crate) starter: Starter,
+    /// Where the browser wants to go.
+    pub(crate) next: String,
+    /// The attempt that the same browser began before.
+    pub(crate) mine: Option<&'a AttemptCredential>,
+    /// The result is to be handed over in an answer's body, not in a cookie.
+    pub(crate) bearer: bool,
 }
 
 /// Who an attempt is for.
@@ -104,6 +132,8 @@ pub enum LogInError {
     TimedOut,
     /// Another attempt for the same user waits, or took this one's place.
     Busy,
+    /// Too many logins of this user since the last that succeeded; try again after this time.
+    TooMany(Duration),
     /// There are as many sessions, or logins, as the builder allows.
     Full(Limit),
     /// The engine was dropped or shut down.
@@ -122,6 +152,9 @@ impl fmt::Display for LogInError {
             Self::Refused(status) => write!(f, "the phone did not let the user in: {status}"),
             Self::TimedOut => f.write_str("the phone did not answer in time"),
             Self::Busy => f.write_str("another login of the same user is waiting for the phone"),
+            Self::TooMany(after) => {
+                write!(f, "too many logins; try again in {} s", after.as_secs().max(1))
+            }
             Self::Full(limit) => write!(f, "as many as {limit} allows; wait, or raise it"),
             Self::Interrupted => f.write_str("the login was interrupted; try again"),
             Self::NoRandomness => f.write_str("the operating system has no randomness to give"),
@@ -141,7 +174,12 @@ impl std::error::Error for LogInError {
 
 impl Attempts {
     pub(crate) fn new() -> Self {
-        Self { by_key: DashMap::new(), by_name: DashMap::new(), newest: DashMap::new() }
+        Self {
+            by_key: DashMap::new(),
+            by_name: DashMap::new(),
+            newest: DashMap::new(),
+            phones: DashMap::new(),
+        }
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Attempt>> {
@@ -170,13 +208,12 @@ impl Attempts {
 }
 
 impl Engine {
-    /// Begins an attempt; never waits. `mine` is the attempt that the same browser began before.
+    /// Begins an attempt; never waits.
     pub(crate) fn begin_attempt(
         self: &Arc<Self>,
-        who: Who,
-        next: String,
-        mine: Option<&AttemptCredential>,
+        start: Start<'_>,
     ) -> Result<(AttemptCredential, Arc<Attempt>), BeginError> {
+        let Start { who, starter, next, mine, bearer } = start;
         let credential = AttemptCredential::random().map_err(|_| BeginError::NoRandomness)?;
         let now = self.now();
         if self.stopped.load(Ordering::Acquire) {
@@ -197,7 +234,11 @@ impl Engine {
                 Who::Known(user) => Some(user.clone()),
                 Who::Typed(_) => None,
             },
+            starter,
+            bearer,
             next,
+            begun: now,
+            token: OnceLock::new(),
             deadline: now.after(self.settings.attempt_deadline),
             outcome: Outcome::new(),
             settled: AtomicBool::new(false),
@@ -205,16 +246,19 @@ impl Engine {
         });
         let superseded = match self.attempts.by_name.entry(name.clone()) {
             Entry::Vacant(place) => {
+                self.spend(&name, starter, now)?;
                 place.insert(attempt.clone());
                 None
             }
             Entry::Occupied(mut place) => {
-                let is_mine = mine.is_some_and(|mine| mine.key() == place.get().key);
-                if !is_mine && !place.get().deadline.is_reached(now) {
+                let goes_before = starter.goes_before_strangers()
+                    || mine.is_some_and(|mine| mine.key() == place.get().key);
+                if !goes_before && !place.get().deadline.is_reached(now) {
                     let left = place.get().deadline.mono.saturating_sub(now.mono);
                     let retry_after = Duration::from_millis(left).max(Duration::from_secs(1));
                     return Err(BeginError::Busy { retry_after });
                 }
+                self.spend(&name, starter, now)?;
                 Some(place.insert(attempt.clone()))
             }
         };
@@ -235,6 +279,14 @@ impl Engine {
         Ok((credential, attempt))
     }
 
+    fn spend(&self, name: &str, starter: Starter, now: Stamp) -> Result<(), BeginError> {
+        self.logins().begin(name, starter, now.mono).map_err(|retry_after| {
+            tracing::debug!("a login is refused: there were too many");
+            self.upkeep.news.tell(Event::LimitHit(Limit::Logins));
+            BeginError::TooMany { retry_after }
+        })
+    }
+
     /// Takes an approved result, once. Beside another login the request must be of the user the
     /// attempt was begun for.
     pub(crate) fn take(&self, attempt: &Arc<Attempt>, user: Option<&UserId>) -> Option<Taken> {
@@ -252,7 +304,16 @@ impl Engine {
             })
         })?;
         attempt.watchers.wake();
-        Some(Taken { credential, session, next: attempt.next.clone() })
+        if let Some(token) = attempt.token.get() {
+            self.logins().succeeded(&attempt.name, token, attempt.starter);
+        }
+        Some(Taken {
+            credential,
+            session,
+            name: attempt.name.clone(),
+            next: attempt.next.clone(),
+            bearer: attempt.bearer,
+        })
     }
 
     /// Gives an attempt up: the name is free, and what rings is ended at the service. A result
@@ -271,6 +332,10 @@ pub(crate) enum BeginError {
     Busy {
         retry_after: Duration,
     },
+    /// Too many were begun, for this name, from this address, or in all.
+    TooMany {
+        retry_after: Duration,
+    },
     /// There are as many attempts as there may be.
     Full {
         retry_after: Duration,
@@ -284,6 +349,7 @@ impl Attempt {
     pub(crate) fn progress(&self, now: Stamp) -> Progress {
         match self.outcome.stage() {
             Stage::Approved(_) => Progress::Approved,
+            Stage::Taken(session) => Progress::Taken(session),
             _ if self.deadline.is_reached(now) => Progress::Timeout,
             _ => Progress::Pending,
         }
@@ -314,6 +380,11 @@ impl Attempt {
         }
     }
 
+    /// Whether its result goes into an answer's body.
+    pub(crate) fn is_bearer(&self) -> bool {
+        self.bearer
+    }
+
     /// Whether it is nobody's but this user's, as far as another login says.
     pub(crate) fn is_for(&self, user: Option<&UserId>) -> bool {
         self.user.is_none() || self.user.as_ref() == user
@@ -331,6 +402,20 @@ impl Attempt {
             return Some(LogInError::Busy);
         }
         self.deadline.is_reached(now).then_some(LogInError::TimedOut)
+    }
+
+    /// Waits for `what`, unless it is given up before.
+    async fn while_wanted(
+        self: &Arc<Self>,
+        engine: &Engine,
+        what: impl Future<Output = ()>,
+    ) -> Result<(), LogInError> {
+        let mut browser = Watch::new(self.clone());
+        tokio::select! {
+            biased;
+            why = browser.until(|attempt| attempt.given_up(engine.now())) => Err(why),
+            () = what => Ok(()),
+        }
     }
 
     /// Whether no phone waits for it, nor will.
@@ -392,7 +477,7 @@ impl Ringing {
             }
         }
         match ring(engine, attempt, who).await {
-            Ok(session) => wait(engine, attempt, &session).await,
+            Ok((session, phone)) => wait(engine, attempt, &session, phone).await,
             Err(error) => {
                 tracing::debug!(%error, "a login did not start");
                 // Its name stays taken until the deadline, as that of a phone that rings.
@@ -417,22 +502,73 @@ async fn quiet(attempts: Vec<Arc<Attempt>>) {
     }
 }
 
+/// A phone that one attempt has to itself, until it is answered or given up.
+struct Phone {
+    engine: Arc<Engine>,
+    attempt: Arc<Attempt>,
+    token: UserToken,
+}
+
+impl Phone {
+    /// Waits for a phone that is another's; a stranger gets none.
+    async fn of(
+        engine: &Arc<Engine>,
+        attempt: &Arc<Attempt>,
+        token: &UserToken,
+    ) -> Result<Self, LogInError> {
+        loop {
+            let holder = match engine.attempts.phones.entry(token.clone()) {
+                Entry::Vacant(place) => {
+                    place.insert(attempt.clone());
+                    let (engine, attempt) = (engine.clone(), attempt.clone());
+                    return Ok(Self { engine, attempt, token: token.clone() });
+                }
+                Entry::Occupied(place) => place.get().clone(),
+            };
+            if !attempt.starter.goes_before_strangers() {
+                return Err(LogInError::Busy);
+            }
+            engine.cancel_attempt(&holder);
+            attempt.while_wanted(engine, quiet(vec![holder])).await?;
+        }
+    }
+}
+
+impl Drop for Phone {
+    fn drop(&mut self) {
+        let phones = &self.engine.attempts.phones;
+        phones.remove_if(&self.token, |_, holder| Arc::ptr_eq(holder, &self.attempt));
+    }
+}
+
 /// Has the service ring the phone. The outcome of a failed call is unknown, so it is not repeated,
 /// except after a 404, which says that nothing rang.
 async fn ring(
     engine: &Arc<Engine>,
-    attempt: &Attempt,
+    attempt: &Arc<Attempt>,
     who: Who,
-) -> Result<Arc<Session>, LogInError> {
-    let user = match who {
-        Who::Known(user) => user,
-        Who::Typed(name) => UserId::from(name),
+) -> Result<(Arc<Session>, Phone), LogInError> {
+    let find = async {
+        let user = match who {
+            Who::Known(user) => Some(user),
+            Who::Typed(name) => engine.settings.login_name.user(name).await?,
+        };
+        let Some(user) = user else { return Ok(None) };
+        let token = engine.store.token(&user).await?;
+        Ok(token.map(|token| (user, token)))
     };
-    let token = tokio::time::timeout(STORE, engine.store.token(&user))
+    let (user, token) = tokio::time::timeout(STORE, find)
         .await
         .map_err(|_| LogInError::Store(None))?
         .map_err(|error| LogInError::Store(Some(error)))?
         .ok_or(LogInError::NotEnrolled)?;
+    let token = attempt.token.get_or_init(|| token).clone();
+    let phone = Phone::of(engine, attempt, &token).await?;
+    let quiet_until = engine.logins().quiet_until(&token, attempt.starter);
+    let quiet = tokio::time::sleep_until(engine.upkeep.clock.instant(quiet_until));
+    attempt.while_wanted(engine, quiet).await?;
+    let spent = engine.logins().ring(&token, attempt.starter, attempt.begun.mono);
+    spent.map_err(LogInError::TooMany)?;
     if let Some(limit) = engine.full_for(&user) {
         engine.limit_hit(limit);
         return Err(LogInError::Full(limit));
@@ -458,14 +594,15 @@ async fn ring(
     let record = Record::new(&user, &token, &remote);
     let session = Session::new(engine.upkeep.clone(), record, asked.methods, sent);
     engine.upkeep.schedule.reset(&session, engine.now());
-    Ok(session)
+    Ok((session, phone))
 }
 
 /// Waits for the phone, then for the browser; ends at the service what nobody took.
-async fn wait(engine: &Arc<Engine>, attempt: &Arc<Attempt>, session: &Arc<Session>) {
-    let mut phone = session.watch();
+async fn wait(engine: &Arc<Engine>, attempt: &Arc<Attempt>, session: &Arc<Session>, phone: Phone) {
+    let token = &phone.token;
+    let mut news = session.watch();
     let mut browser = Watch::new(attempt.clone());
-    let answered = phone.until(|session| match session.verdict() {
+    let answered = news.until(|session| match session.verdict() {
         Verdict::Allow => Some(true),
         Verdict::Ended => Some(false),
         Verdict::Pending | Verdict::Suspended | Verdict::Unavailable => None,
@@ -479,8 +616,15 @@ async fn wait(engine: &Arc<Engine>, attempt: &Arc<Attempt>, session: &Arc<Sessio
     match approved {
         Ok(true) => {}
         Ok(false) => {
-            attempt.end(LogInError::Refused(session.status()));
-            engine.attempts.free_name(attempt);
+            let status = session.status();
+            if status == SessionStatus::Cancelled {
+                engine.logins().declined(token, attempt.starter, engine.now().mono);
+            }
+            let user = session.user().into();
+            engine.upkeep.news.tell(Event::LoginRefused { user, status });
+            // The name stays taken until the deadline: others than this browser do not learn that
+            // somebody has said no.
+            attempt.end(LogInError::Refused(status));
             return;
         }
         Err(why) => {
@@ -489,6 +633,7 @@ async fn wait(engine: &Arc<Engine>, attempt: &Arc<Attempt>, session: &Arc<Sessio
             return;
         }
     }
+    drop(phone);
     attempt.outcome.approve(session.clone());
     attempt.watchers.wake();
     engine.attempts.free_name(attempt);
@@ -497,7 +642,7 @@ async fn wait(engine: &Arc<Engine>, attempt: &Arc<Attempt>, session: &Arc<Sessio
         Stage::Cancelled => Some(false),
         _ => None,
     });
-    let over = phone.until(|session| (session.verdict() == Verdict::Ended).then_some(()));
+    let over = news.until(|session| (session.verdict() == Verdict::Ended).then_some(()));
     tokio::select! {
         taken = settled => if taken { return },
         () = over => {}

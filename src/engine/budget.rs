@@ -1,53 +1,83 @@
+use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::time::Duration;
 
-use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
-
 use crate::clock::millis;
 
-/// So many in a while, for each key: a leaky bucket kept as the one moment at which it will be empty
-/// (GCRA, ITU-T I.371). A key that has its whole budget takes no memory once it is swept.
+/// So many times in any stretch of time that is so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    pub(crate) times: u32,
+    pub(crate) within: Duration,
+}
+
+impl Rate {
+    /// `times` within `within`: 1 to 1,000,000 times, 1 s to 24 h; the builder checks.
+    #[must_use]
+    pub const fn new(times: u32, within: Duration) -> Self {
+        Self { times, within }
+    }
+
+    /// Room for as many moments as it counts.
+    fn times(self) -> usize {
+        usize::try_from(self.times.max(1)).unwrap_or(usize::MAX)
+    }
+}
+
+/// What each key may spend. The moments themselves are kept, so that no stretch of time has more
+/// than its rate says, wherever it begins.
 #[derive(Debug)]
-pub(crate) struct Budget<K: Eq + Hash> {
-    /// What one costs, in milliseconds.
-    cost: u64,
-    /// The whole budget.
-    whole: u64,
-    empty_at: DashMap<K, u64>,
+pub(crate) struct Budget<K> {
+    rates: Vec<Rate>,
+    spent: HashMap<K, VecDeque<u64>>,
     /// As many keys are kept; who is new beyond that is refused.
     keys: usize,
 }
 
 impl<K: Eq + Hash> Budget<K> {
-    pub(crate) fn new(times: u32, within: Duration, keys: usize) -> Self {
-        let whole = millis(within);
-        Self { cost: whole / u64::from(times.max(1)), whole, empty_at: DashMap::new(), keys }
+    pub(crate) fn new(rates: impl Into<Vec<Rate>>, keys: usize) -> Self {
+        Self { rates: rates.into(), spent: HashMap::new(), keys }
     }
 
-    /// Spends one; without it, how long to wait.
-    pub(crate) fn spend(&self, key: K, now: u64) -> Result<(), Duration> {
-        let is_full = self.empty_at.len() >= self.keys;
-        match self.empty_at.entry(key) {
-            Entry::Vacant(_) if is_full => Err(Duration::from_millis(self.cost)),
-            Entry::Vacant(place) => {
-                place.insert(now + self.cost);
-                Ok(())
-            }
-            Entry::Occupied(mut place) => {
-                let after = (*place.get()).max(now) + self.cost;
-                if after > now + self.whole {
-                    return Err(Duration::from_millis(after - self.whole - now));
-                }
-                *place.get_mut() = after;
-                Ok(())
-            }
+    /// How long to wait before one more may be spent, if at all.
+    pub(crate) fn wait(&self, key: &K, now: u64) -> Option<Duration> {
+        let Some(spent) = self.spent.get(key) else {
+            let first = self.rates.first().filter(|_| self.spent.len() >= self.keys)?;
+            return Some(first.within / first.times.max(1));
+        };
+        let free_at = self.rates.iter().filter_map(|rate| {
+            let oldest =
+                spent.len().checked_sub(rate.times()).and_then(|index| spent.get(index))?;
+            Some(oldest + millis(rate.within))
+        });
+        let wait = free_at.max()?.saturating_sub(now);
+        (wait > 0).then(|| Duration::from_millis(wait))
+    }
+
+    /// Spends one, whether it may or not.
+    pub(crate) fn spend(&mut self, key: K, now: u64) {
+        let most = self.rates.iter().map(|rate| rate.times()).max().unwrap_or(1);
+        let spent = self.spent.entry(key).or_default();
+        if spent.len() >= most {
+            spent.pop_front();
         }
+        spent.push_back(now);
+    }
+
+    /// Gives a key its whole budget back.
+    pub(crate) fn restore(&mut self, key: &K) {
+        self.spent.remove(key);
     }
 
     /// Forgets those who have their whole budget.
-    pub(crate) fn sweep(&self, now: u64) {
-        self.empty_at.retain(|_, empty_at| *empty_at > now);
+    pub(crate) fn sweep(&mut self, now: u64) {
+        let longest = self.rates.iter().map(|rate| millis(rate.within)).max().unwrap_or(0);
+        self.spent.retain(|_, spent| spent.back().is_some_and(|last| last + longest > now));
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.spent.len()
     }
 }
 
@@ -55,19 +85,56 @@ impl<K: Eq + Hash> Budget<K> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn so_many_in_a_while_for_each() {
-        let budget = Budget::new(3, Duration::from_secs(3_600), 2);
-        for _ in 0..3 {
-            assert_eq!(budget.spend("alice", 0), Ok(()));
+    const MINUTES: u64 = 60_000;
+
+    fn minutes(minutes: u64) -> Duration {
+        Duration::from_millis(minutes * MINUTES)
+    }
+
+    /// Spends if it may.
+    fn spend(
+        budget: &mut Budget<&'static str>,
+        key: &'static str,
+        now: u64,
+    ) -> Result<(), Duration> {
+        match budget.wait(&key, now) {
+            Some(wait) => Err(wait),
+            None => {
+                budget.spend(key, now);
+                Ok(())
+            }
         }
-        assert_eq!(budget.spend("alice", 0), Err(Duration::from_secs(1_200)));
-        assert_eq!(budget.spend("bob", 0), Ok(()));
-        assert_eq!(budget.spend("carol", 0), Err(Duration::from_secs(1_200)), "as many keys");
-        assert_eq!(budget.spend("alice", 1_199_999), Err(Duration::from_millis(1)));
-        assert_eq!(budget.spend("alice", 1_200_000), Ok(()));
-        budget.sweep(1_200_000);
-        assert_eq!(budget.empty_at.len(), 1, "bob has his whole budget again");
-        assert_eq!(budget.spend("carol", 1_200_000), Ok(()));
+    }
+
+    #[test]
+    fn no_stretch_of_time_has_more_than_the_rate() {
+        let mut budget = Budget::new([Rate::new(3, minutes(60))], 2);
+        for at in [0, 10, 50] {
+            assert_eq!(spend(&mut budget, "alice", at * MINUTES), Ok(()));
+        }
+        assert_eq!(spend(&mut budget, "alice", 55 * MINUTES), Err(minutes(5)));
+        assert_eq!(spend(&mut budget, "bob", 55 * MINUTES), Ok(()));
+        assert_eq!(
+            spend(&mut budget, "carol", 55 * MINUTES),
+            Err(minutes(20)),
+            "two keys are kept"
+        );
+        assert_eq!(spend(&mut budget, "alice", 60 * MINUTES - 1), Err(Duration::from_millis(1)));
+        assert_eq!(spend(&mut budget, "alice", 60 * MINUTES), Ok(()));
+        assert_eq!(spend(&mut budget, "alice", 60 * MINUTES), Err(minutes(10)));
+        budget.restore(&"alice");
+        assert_eq!(spend(&mut budget, "alice", 60 * MINUTES), Ok(()));
+        budget.sweep(115 * MINUTES);
+        assert_eq!(budget.len(), 1, "bob has his whole budget again");
+        assert_eq!(spend(&mut budget, "carol", 115 * MINUTES), Ok(()));
+    }
+
+    #[test]
+    fn the_rate_that_is_free_last_decides() {
+        let mut budget = Budget::new([Rate::new(2, minutes(5)), Rate::new(4, minutes(60))], 9);
+        for at in [0, 1, 5, 6] {
+            assert_eq!(spend(&mut budget, "alice", at * MINUTES), Ok(()));
+        }
+        assert_eq!(spend(&mut budget, "alice", 7 * MINUTES), Err(minutes(53)));
     }
 }

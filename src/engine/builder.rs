@@ -1,15 +1,21 @@
+use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::runtime::Handle;
 
+use super::cookie_names::CookieNames;
+use super::login_limits::LoginLimits;
+use super::login_name::LoginName;
 use super::settings::Settings;
 use super::{Activeconnect, Engine};
 #[cfg(test)]
 use crate::client::script::Script;
 use crate::client::{Client, ClientError, Credentials};
 use crate::clock::{Clock, millis};
+use crate::identity::UserId;
 use crate::protocol::Methods;
 use crate::store::{DynTokenStore, TokenStore};
 
@@ -138,6 +144,74 @@ impl Builder {
         self
     }
 
+    /// How the cookies are called: `__Host-` and this; `activeconnect` by default. The login
+    /// attempt's is called the same with `-attempt` after it, and `-known` that of a browser in
+    /// which somebody has logged in.
+    pub fn cookie_name(mut self, name: &str) -> Self {
+        self.settings.cookie_names = CookieNames::secure(name);
+        self
+    }
+
+    /// Cookies for a site without TLS: called so, without `__Host-` and without `Secure`. **Whoever
+    /// is on the way reads them, and sites beside this one can set them.** Only for a network that
+    /// is the application's own; it is warned of at the start. Loopback (`http://localhost`,
+    /// `http://127.0.0.1`) does not need it: browsers take `__Host-` cookies there.
+    pub fn insecure_cookie_name(mut self, name: impl Into<String>) -> Self {
+        self.settings.cookie_names = CookieNames::insecure(name.into());
+        self
+    }
+
+    /// How often logins may be begun, for each user, each address and in all.
+    pub fn login_limits(mut self, limits: LoginLimits) -> Self {
+        self.settings.login_limits = limits;
+        self
+    }
+
+    /// The proxies in front of the application whose `X-Forwarded-For` is believed when logins are
+    /// counted by address; none by default. The address is the last one in it that no trusted proxy
+    /// has.
+    ///
+    /// ```
+    /// # use tower_activeconnect::Builder;
+    /// # fn example(builder: Builder) -> Result<Builder, Box<dyn std::error::Error>> {
+    /// let builder = builder.trusted_proxies(["10.0.0.0/8".parse()?, "fd00::/8".parse()?]);
+    /// # Ok(builder)
+    /// # }
+    /// ```
+    pub fn trusted_proxies(mut self, networks: impl IntoIterator<Item = IpNet>) -> Self {
+        self.settings.trusted_proxies = networks.into_iter().collect();
+        self
+    }
+
+    /// Whom a name means that is typed at the login, an e-mail address for example; by default the
+    /// name is the user's id. It runs behind the answer to the browser, which is the same whether
+    /// there is such a user or not, and may take 5 s.
+    ///
+    /// ```
+    /// # use tower_activeconnect::{Builder, UserId};
+    /// # #[derive(Clone)] struct Database;
+    /// # impl Database {
+    /// #     async fn id_by_email(&self, _: &str) -> std::io::Result<Option<u64>> { Ok(None) }
+    /// # }
+    /// # fn example(builder: Builder, database: Database) -> Builder {
+    /// builder.login_name(move |typed| {
+    ///     let database = database.clone();
+    ///     async move {
+    ///         let id = database.id_by_email(&typed.to_lowercase()).await?;
+    ///         Ok::<_, std::io::Error>(id.map(|id| UserId::from(id.to_string())))
+    ///     }
+    /// })
+    /// # }
+    /// ```
+    pub fn login_name<F, E>(mut self, find: impl Fn(String) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Option<UserId>, E>> + Send + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        self.settings.login_name = LoginName::new(find);
+        self
+    }
+
     /// For tests: the engine's clocks, the wall clock too, go with tokio's, so that
     /// `tokio::time::pause` and `advance` drive it. In production the clocks are the machine's.
     pub fn test_clock(mut self) -> Self {
@@ -192,6 +266,20 @@ impl Settings {
         count("max_sessions", self.max_sessions as u64, u64::MAX)?;
         count("max_sessions_per_user", self.max_sessions_per_user as u64, u64::MAX)?;
         count("max_attempts", self.max_attempts as u64, u64::MAX)?;
+        for (name, rate) in self.login_limits.rates() {
+            count(name, rate.times.into(), 1_000_000)?;
+            within(name, rate.within, s(1), s(24 * 3600))?;
+        }
+        if !self.cookie_names.is_plain() {
+            return Err(BuildError::CookieName { name: self.cookie_names.session.clone() });
+        }
+        if !self.cookie_names.secure {
+            tracing::warn!(
+                name = self.cookie_names.session,
+                "the login's cookies are not Secure: whoever is on the way can read them; serve \
+                 over TLS and use cookie_name() instead of insecure_cookie_name()"
+            );
+        }
         for path in [Some(&self.auth_path), self.enrolment_page.as_ref()].into_iter().flatten() {
             let plain = path.starts_with('/')
                 && !path.starts_with("//")
@@ -237,6 +325,11 @@ pub enum BuildError {
         /// What was given.
         path: String,
     },
+    /// The cookies can't be called so.
+    CookieName {
+        /// What was given, with its prefix.
+        name: String,
+    },
     /// The HTTP client cannot be set up.
     Client(Arc<ClientError>),
 }
@@ -263,13 +356,18 @@ impl fmt::Display for BuildError {
                 f,
                 "{path:?} is no plain path; begin with one / and use letters, digits and -._~"
             ),
+            Self::CookieName { name } => write!(
+                f,
+                "no cookie can be called {name:?}; use letters, digits and -._, and leave the \
+                 prefixes __Host- and __Secure- away"
+            ),
             Self::Client(error) => write!(f, "the HTTP client cannot be set up: {error}"),
         }
     }
 }
 
-impl std::error::Error for BuildError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+impl Error for BuildError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Client(error) => Some(error.as_ref()),
             _ => None,

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::Activeconnect;
+use super::budget::{Budget, Rate};
 use crate::Secret;
 use crate::client::{ClientError, ClientErrorKind};
 use crate::identity::{UserId, UserToken};
@@ -165,12 +166,7 @@ impl Activeconnect {
     ) -> Result<(), EnrolmentError> {
         let token = self.token(user).await?;
         let engine = self.engine();
-        let now = engine.now().mono;
-        let spent = engine
-            .messages
-            .spend(Messages::ToUser(user.clone()), now)
-            .and_then(|()| engine.messages.spend(Messages::ToNumber(phone_number.to_owned()), now))
-            .and_then(|()| engine.all_messages.spend((), now));
+        let spent = engine.messages().spend(user, phone_number, engine.now().mono);
         spent.map_err(EnrolmentError::TooManyMessages)?;
         let display_name = Some(user.as_str());
         Ok(engine.client.send_registration_sms(&token, phone_number, display_name, message).await?)
@@ -282,9 +278,46 @@ fn new_token() -> Result<UserToken, EnrolmentError> {
     UserToken::random().map_err(|_| EnrolmentError::NoRandomness)
 }
 
-/// What text messages are counted by.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) enum Messages {
-    ToUser(UserId),
-    ToNumber(String),
+/// What was spent on text messages.
+#[derive(Debug)]
+pub(super) struct MessageBudgets {
+    to_user: Budget<UserId>,
+    to_number: Budget<String>,
+    all: Budget<()>,
+}
+
+impl MessageBudgets {
+    /// As many users, and as many numbers, are counted at a time.
+    const KEYS: usize = 100_000;
+
+    pub(super) fn new() -> Self {
+        let an_hour = |times| [Rate::new(times, Duration::from_secs(3_600))];
+        Self {
+            to_user: Budget::new(an_hour(3), Self::KEYS),
+            to_number: Budget::new(an_hour(3), Self::KEYS),
+            all: Budget::new(an_hour(100), 1),
+        }
+    }
+
+    /// Spends what one message costs, of all budgets or of none; or says how long to wait.
+    fn spend(&mut self, user: &UserId, number: &str, now: u64) -> Result<(), Duration> {
+        let number = number.to_owned();
+        let waits = [
+            self.to_user.wait(user, now),
+            self.to_number.wait(&number, now),
+            self.all.wait(&(), now),
+        ];
+        if let Some(wait) = waits.into_iter().flatten().max() {
+            return Err(wait);
+        }
+        self.to_user.spend(user.clone(), now);
+        self.to_number.spend(number, now);
+        self.all.spend((), now);
+        Ok(())
+    }
+
+    pub(super) fn sweep(&mut self, now: u64) {
+        self.to_user.sweep(now);
+        self.to_number.sweep(now);
+    }
 }

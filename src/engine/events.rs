@@ -21,6 +21,14 @@ pub enum Event {
         /// Who logged in.
         user: UserId,
     },
+    /// The phone did not let somebody in who wanted to log in: by `cancelled` the user said that it
+    /// was not them.
+    LoginRefused {
+        /// Whose phone it is.
+        user: UserId,
+        /// How the service says it.
+        status: SessionStatus,
+    },
     /// The phone walked away.
     Suspended {
         /// Whose session it is.
@@ -101,6 +109,8 @@ pub enum Limit {
     SessionsPerUser,
     /// `max_attempts`.
     Attempts,
+    /// `login_limits`.
+    Logins,
 }
 
 impl Limit {
@@ -111,6 +121,7 @@ impl Limit {
             Self::Sessions => "max_sessions",
             Self::SessionsPerUser => "max_sessions_per_user",
             Self::Attempts => "max_attempts",
+            Self::Logins => "login_limits",
         }
     }
 }

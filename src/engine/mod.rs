@@ -8,9 +8,13 @@ mod bench;
 mod breaker;
 mod budget;
 mod builder;
+mod cookie_names;
 mod enrolment;
 mod events;
 mod hold;
+mod known_browser;
+mod login_limits;
+mod login_name;
 #[cfg(test)]
 pub(crate) mod model_tests;
 mod origin;
@@ -37,7 +41,7 @@ mod watchers_tests;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use http::request::Parts;
@@ -46,9 +50,10 @@ use tokio::sync::{Notify, Semaphore};
 
 use self::attempts::Attempts;
 use self::breaker::{Breaker, Turn};
-use self::budget::Budget;
-use self::enrolment::Messages;
+use self::enrolment::MessageBudgets;
 use self::events::News;
+use self::known_browser::KnownBrowsers;
+use self::login_limits::LoginBudgets;
 use self::origin::Origin;
 use self::schedule::Schedule;
 use self::session::Upkeep;
@@ -64,11 +69,16 @@ pub(crate) use active::GuardReading;
 pub use active::{ActiveSession, SessionGuard};
 pub(crate) use activity::Phase;
 pub use attempts::LogInError;
-pub(crate) use attempts::{Attempt, BeginError, Progress, Taken, Who};
+pub(crate) use attempts::{Attempt, BeginError, Progress, Start, Taken, Who};
+pub use budget::Rate;
 pub use builder::{BuildError, Builder};
+pub(crate) use cookie_names::{ATTEMPT, CookieNames, KNOWN};
 pub use enrolment::EnrolmentError;
 pub use events::{EndReason, Event, Events, Health, Limit};
 pub(crate) use hold::Hold;
+pub(crate) use known_browser::KNOWN_FOR;
+pub use login_limits::LoginLimits;
+pub(crate) use login_limits::Starter;
 pub use policy::Walkaway;
 pub(crate) use policy::{Policy, Reaction};
 pub(crate) use session::{Session, SessionWatch};
@@ -80,8 +90,6 @@ pub(crate) use watchers::Watch;
 const POLLS: usize = 64;
 /// How often, and how far apart, a logout is tried at the service.
 const LOGOUTS: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(4)];
-/// What text messages are counted in.
-const HOUR: Duration = Duration::from_secs(3_600);
 /// How long a shutdown waits for the service.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// How long the first request after a pause waits for the shared poll.
@@ -145,9 +153,10 @@ pub(crate) struct Engine {
     polls: Arc<Semaphore>,
     /// A poll has ended: it may be another's turn.
     turn: Notify,
-    /// Text messages to one user or number, and in all.
-    messages: Budget<Messages>,
-    all_messages: Budget<()>,
+    messages: Mutex<MessageBudgets>,
+    logins: Mutex<LoginBudgets>,
+    pub(crate) known_browsers: KnownBrowsers,
+    warned_of_addresses: AtomicBool,
     /// No login begins any more.
     stopped: AtomicBool,
     tasks: Tasks,
@@ -207,13 +216,20 @@ impl Activeconnect {
     ///
     /// # Errors
     ///
-    /// When the user is not enrolled or has no phone, declines, or does not answer in time; and
-    /// when another login of that user is waiting.
+    /// When the user is not enrolled or has no phone, declines, or does not answer in time; when
+    /// another login of that user is waiting, or there were too many since the last that succeeded.
     pub async fn log_in(&self, user: &UserId) -> Result<SessionCredential, Arc<LogInError>> {
         let engine = self.engine();
-        let begun = engine.begin_attempt(Who::Known(user.clone()), String::new(), None);
+        let begun = engine.begin_attempt(Start {
+            who: Who::Known(user.clone()),
+            starter: Starter::Application,
+            next: String::new(),
+            mine: None,
+            bearer: false,
+        });
         let (_, attempt) = begun.map_err(|error| match error {
             BeginError::Busy { .. } => LogInError::Busy,
+            BeginError::TooMany { retry_after } => LogInError::TooMany(retry_after),
             BeginError::Full { .. } => LogInError::Full(Limit::Attempts),
             BeginError::Stopped => LogInError::Interrupted,
             BeginError::NoRandomness => LogInError::NoRandomness,
@@ -362,6 +378,7 @@ impl Engine {
             news: News::new(),
             engine: OnceLock::new(),
         };
+        let known_browsers = KnownBrowsers::new(client.application_secret());
         Self {
             client,
             store,
@@ -374,12 +391,22 @@ impl Engine {
             delay: AtomicU64::new(0),
             polls: Arc::new(Semaphore::new(POLLS)),
             turn: Notify::new(),
-            messages: Budget::new(3, HOUR, 100_000),
-            all_messages: Budget::new(100, HOUR, 1),
+            messages: Mutex::new(MessageBudgets::new()),
+            logins: Mutex::new(LoginBudgets::new(&settings.login_limits)),
+            known_browsers,
+            warned_of_addresses: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             settings,
             tasks: Tasks::new(runtime),
         }
+    }
+
+    fn logins(&self) -> MutexGuard<'_, LoginBudgets> {
+        self.logins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn messages(&self) -> MutexGuard<'_, MessageBudgets> {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends all tasks, and here every session, so that nobody waits for news that will not come.
@@ -409,6 +436,16 @@ impl Engine {
     fn limit_hit(&self, limit: Limit) {
         tracing::warn!(%limit, "somebody is refused, for a limit is reached");
         self.upkeep.news.tell(Event::LimitHit(limit));
+    }
+
+    /// Somebody begins a login, and the application does not say from where. Warned of once.
+    pub(crate) fn without_address(&self) {
+        if !self.warned_of_addresses.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "logins are not counted by address; serve the application by \
+                 into_make_service_with_connect_info::<SocketAddr>()"
+            );
+        }
     }
 
     /// What a call's end did to the breaker is told.

@@ -178,7 +178,8 @@ fn sweep_out(engine: &Arc<Engine>) {
         }
         !session.is_over_for(now, TOMBSTONE)
     });
-    engine.messages.sweep(now.mono);
+    engine.messages().sweep(now.mono);
+    engine.logins().sweep(now.mono);
     // Not under the map's locks: this wakes others.
     for session in &expired {
         expire(engine, session);

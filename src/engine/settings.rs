@@ -1,5 +1,10 @@
 use std::time::Duration;
 
+use ipnet::IpNet;
+
+use super::cookie_names::CookieNames;
+use super::login_limits::LoginLimits;
+use super::login_name::LoginName;
 use crate::clock::Clock;
 use crate::protocol::Methods;
 
@@ -20,6 +25,11 @@ pub(crate) struct Settings {
     pub(crate) methods: Methods,
     pub(crate) auth_path: String,
     pub(crate) enrolment_page: Option<String>,
+    pub(crate) cookie_names: CookieNames,
+    pub(crate) login_limits: LoginLimits,
+    pub(crate) login_name: LoginName,
+    /// Whose `X-Forwarded-For` is believed.
+    pub(crate) trusted_proxies: Vec<IpNet>,
     /// Another clock than the machine's.
     pub(crate) clock: Option<Clock>,
 }
@@ -38,6 +48,10 @@ impl Default for Settings {
             methods: Methods::default(),
             auth_path: "/auth".to_owned(),
             enrolment_page: None,
+            cookie_names: CookieNames::secure("activeconnect"),
+            login_limits: LoginLimits::default(),
+            login_name: LoginName::default(),
+            trusted_proxies: Vec::new(),
             clock: None,
         }
     }

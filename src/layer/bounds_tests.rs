@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::stage::{Mood, Stage, agree, refuse, say};
-use crate::engine::Who;
+use super::stage::{Mood, Stage, agree, by_the_application, refuse, say};
 use crate::engine::unrest::stir;
 use crate::protocol::SessionStatus::{Active, Closed, Walkaway};
 use crate::verdict::Denial;
@@ -305,8 +304,7 @@ async fn a_result_can_be_taken_for_a_minute() {
         let mut stage = Stage::new();
         let engine = stage.ac.engine().clone();
         let user = UserId::from("alice");
-        let (_, attempt) =
-            engine.begin_attempt(Who::Known(user.clone()), String::new(), None).unwrap();
+        let (_, attempt) = engine.begin_attempt(by_the_application(user.clone())).unwrap();
         stage.start().await;
         say(stage.call("/s/").await, Active);
         let logouts = std::sync::Arc::new(std::sync::Mutex::new(0));

@@ -3,12 +3,8 @@
 use http::header::{AUTHORIZATION, CONNECTION, COOKIE, HOST, ORIGIN, UPGRADE};
 use http::{HeaderMap, Method, Uri};
 
+use crate::engine::{ATTEMPT, CookieNames, KNOWN};
 use crate::identity::{AttemptCredential, SessionCredential};
-
-/// The cookie that carries a session's credential. `__Host-`: this host only, `Secure`, no domain.
-pub(crate) const SESSION_COOKIE: &str = "__Host-activeconnect";
-/// The cookie that carries an attempt's.
-pub(crate) const ATTEMPT_COOKIE: &str = "__Host-activeconnect-attempt";
 
 /// As many cookies are looked at, and as many bytes of them.
 const COOKIES: usize = 64;
@@ -48,10 +44,15 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
-    pub(crate) fn read(method: &Method, uri: &Uri, headers: &HeaderMap) -> Self {
+    pub(crate) fn read(
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        names: &CookieNames,
+    ) -> Self {
         let (mut session, mut attempt) = (Borne::Nothing, Borne::Nothing);
         if !is_cross_site_upgrade(method, uri, headers) {
-            scan_cookies(headers, &mut session, &mut attempt);
+            scan_cookies(headers, names, [(&mut session, ""), (&mut attempt, ATTEMPT)]);
         }
         for value in headers.get_all(AUTHORIZATION) {
             if let Some(credential) = bearer(value.as_bytes()) {
@@ -65,7 +66,32 @@ impl Credentials {
     }
 }
 
-fn scan_cookies<'a>(headers: &'a HeaderMap, session: &mut Borne<'a>, attempt: &mut Borne<'a>) {
+/// What the browser bears as proofs that somebody has logged in with it, if anything.
+#[cfg(feature = "axum")]
+pub(crate) fn known_browser<'a>(headers: &'a HeaderMap, names: &CookieNames) -> Option<&'a [u8]> {
+    let mut known = Borne::Nothing;
+    scan_cookies(headers, names, [(&mut known, KNOWN)]);
+    known.one()
+}
+
+/// The attempt that is named as a bearer's, if any is.
+#[cfg(feature = "axum")]
+pub(crate) fn bearer_attempt(headers: &HeaderMap) -> Option<AttemptCredential> {
+    let mut attempt = Borne::Nothing;
+    for value in headers.get_all(AUTHORIZATION) {
+        if let Some(credential) = bearer(value.as_bytes()) {
+            attempt.add(credential);
+        }
+    }
+    attempt.one().and_then(AttemptCredential::parse)
+}
+
+/// Adds the values of the cookies that are called like the session's with something after it.
+fn scan_cookies<'a, const N: usize>(
+    headers: &'a HeaderMap,
+    names: &CookieNames,
+    mut wanted: [(&mut Borne<'a>, &str); N],
+) {
     let (mut cookies, mut bytes) = (0, 0);
     for header in headers.get_all(COOKIE) {
         bytes += header.len();
@@ -73,15 +99,19 @@ fn scan_cookies<'a>(headers: &'a HeaderMap, session: &mut Borne<'a>, attempt: &m
             cookies += 1;
             if cookies > COOKIES || bytes > COOKIE_BYTES {
                 // What lies beyond could contradict what was read: nothing is named.
-                (*session, *attempt) = (Borne::Several, Borne::Several);
+                for (borne, _) in &mut wanted {
+                    **borne = Borne::Several;
+                }
                 return;
             }
             let pair = pair.trim_ascii();
-            let Some(value) = pair.strip_prefix(SESSION_COOKIE.as_bytes()) else { continue };
-            if let Some(value) = value.strip_prefix(b"=") {
-                session.add(value);
-            } else if let Some(value) = value.strip_prefix(b"-attempt=") {
-                attempt.add(value);
+            let Some(rest) = pair.strip_prefix(names.session.as_bytes()) else { continue };
+            for (borne, suffix) in &mut wanted {
+                let value = rest.strip_prefix(suffix.as_bytes());
+                if let Some(value) = value.and_then(|value| value.strip_prefix(b"=")) {
+                    borne.add(value);
+                    break;
+                }
             }
         }
     }
@@ -118,6 +148,8 @@ fn is_cross_site_upgrade(method: &Method, uri: &Uri, headers: &HeaderMap) -> boo
 mod tests {
     use super::*;
 
+    const SESSION_COOKIE: &str = "__Host-activeconnect";
+    const ATTEMPT_COOKIE: &str = "__Host-activeconnect-attempt";
     const A: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     const B: &str = "BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA";
 
@@ -127,7 +159,8 @@ mod tests {
             let name: http::HeaderName = name.parse().unwrap();
             map.append(name, http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        Credentials::read(&Method::GET, &Uri::from_static("/"), &map)
+        let names = CookieNames::secure("activeconnect");
+        Credentials::read(&Method::GET, &Uri::from_static("/"), &map, &names)
     }
 
     fn session(headers: &[(&str, String)]) -> Option<String> {

@@ -62,7 +62,8 @@ impl Gate {
 
     /// Decides in login use.
     pub(crate) fn decide(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Decision {
-        self.admit(&Credentials::read(method, uri, headers), &User::Any)
+        let names = &self.ac.engine().settings.cookie_names;
+        self.admit(&Credentials::read(method, uri, headers, names), &User::Any)
     }
 
     /// Decides beside another login.
@@ -70,7 +71,9 @@ impl Gate {
         match self.ac.resolve(parts) {
             None => Decision::Deny(Denial::NoIdentity),
             Some(user) => {
-                let credentials = Credentials::read(&parts.method, &parts.uri, &parts.headers);
+                let names = &self.ac.engine().settings.cookie_names;
+                let credentials =
+                    Credentials::read(&parts.method, &parts.uri, &parts.headers, names);
                 self.admit(&credentials, &User::Named(user))
             }
         }

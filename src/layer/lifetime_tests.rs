@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::stage::{Mood, Stage, agree, refuse, say, started, word};
-use crate::engine::{BeginError, Who};
+use super::stage::{Mood, Stage, agree, by_the_application, refuse, say, started, word};
+use crate::engine::BeginError;
 use crate::protocol::SessionStatus::{Active, Cancelled, Closed, Walkaway};
 use crate::verdict::Denial;
 use crate::{EndReason, Event, Events, Limit, LogInError, SessionStatus, UserId};
@@ -85,7 +85,7 @@ async fn ends_that_begin_here_have_their_reasons() {
     assert_eq!(stage.ask(&bob).await, "ended");
 }
 
-/// What nobody took has not started, and so does not end.
+/// What nobody took has not started, and so does not end; a refusal is told.
 #[tokio::test(start_paused = true)]
 async fn what_nobody_took_is_not_told_of() {
     let mut stage = Stage::new();
@@ -95,7 +95,8 @@ async fn what_nobody_took_is_not_told_of() {
     say(stage.call("/s/").await, Cancelled);
     let refused = login.await.unwrap().unwrap_err();
     assert!(matches!(*refused, LogInError::Refused(Cancelled)));
-    assert_eq!(told(&mut events).await, []);
+    let refused = Event::LoginRefused { user: user("alice"), status: Cancelled };
+    assert_eq!(told(&mut events).await, [refused]);
 }
 
 /// A reader that is too slow is told how much it missed; the engine goes on meanwhile.
@@ -105,10 +106,10 @@ async fn a_slow_reader_is_told_how_many_it_missed() {
     let mut slow = stage.ac.events();
     let mut fast = stage.ac.events();
     let engine = stage.ac.engine();
-    engine.begin_attempt(Who::Known(user("alice")), String::new(), None).unwrap();
+    engine.begin_attempt(by_the_application(user("alice"))).unwrap();
     let full = Event::LimitHit(Limit::Attempts);
     for _ in 0..3_000 {
-        let refused = engine.begin_attempt(Who::Known(user("bob")), String::new(), None);
+        let refused = engine.begin_attempt(by_the_application(user("bob")));
         assert!(matches!(refused, Err(BeginError::Full { .. })));
         assert_eq!(fast.next().await, Some(full.clone()));
     }

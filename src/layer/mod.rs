@@ -16,6 +16,8 @@ mod grpc;
 #[cfg(test)]
 mod lifetime_tests;
 #[cfg(test)]
+mod login_tests;
+#[cfg(test)]
 mod model_tests;
 #[cfg(test)]
 mod outage_tests;
@@ -28,7 +30,7 @@ mod upload;
 pub(crate) use asker::{Asker, Tongue};
 pub use body::{BoxError, GateBody, SessionEnded};
 #[cfg(feature = "axum")]
-pub(crate) use credential::{ATTEMPT_COOKIE, Credentials as RequestCredentials, SESSION_COOKIE};
+pub(crate) use credential::{Credentials as RequestCredentials, bearer_attempt, known_browser};
 pub use future::GateFuture;
 #[cfg(feature = "axum")]
 pub(crate) use gate::Gate;

@@ -21,7 +21,7 @@ use tower_service::Service;
 use super::{GateBody, SessionEnded};
 use crate::client::script::{Heard, Script};
 use crate::clock::Clock;
-use crate::engine::Session;
+use crate::engine::{Session, Start, Starter, Who};
 use crate::identity::{SessionCredential, UserId, UserToken};
 use crate::protocol::SessionStatus;
 use crate::verdict::Denial;
@@ -344,5 +344,16 @@ impl Body for Ticks {
 
     fn is_end_stream(&self) -> bool {
         self.next.is_none()
+    }
+}
+
+/// A login that the application begins for a user.
+pub(crate) fn by_the_application(user: UserId) -> Start<'static> {
+    Start {
+        who: Who::Known(user),
+        starter: Starter::Application,
+        next: String::new(),
+        mine: None,
+        bearer: false,
     }
 }

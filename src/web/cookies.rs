@@ -1,37 +1,49 @@
-//! The two cookies. Set and removed with the same attributes, or browsers keep them.
+//! The three cookies. Set and removed with the same attributes, or browsers keep them.
 
 use axum::http::HeaderValue;
 use cookie::{Cookie, SameSite, time::Duration};
 
+use crate::engine::{CookieNames, KNOWN_FOR};
 use crate::identity::{AttemptCredential, SessionCredential};
-use crate::layer::{ATTEMPT_COOKIE, SESSION_COOKIE};
 
-pub(super) fn set_session(credential: &SessionCredential) -> HeaderValue {
-    header(SESSION_COOKIE, Some(credential.expose()))
+pub(super) fn set_session(names: &CookieNames, credential: &SessionCredential) -> HeaderValue {
+    header(names, &names.session, Some(credential.expose()), None)
 }
 
-pub(super) fn remove_session() -> HeaderValue {
-    header(SESSION_COOKIE, None)
+pub(super) fn remove_session(names: &CookieNames) -> HeaderValue {
+    header(names, &names.session, None, None)
 }
 
-pub(super) fn set_attempt(credential: &AttemptCredential) -> HeaderValue {
-    header(ATTEMPT_COOKIE, Some(credential.expose()))
+pub(super) fn set_attempt(names: &CookieNames, credential: &AttemptCredential) -> HeaderValue {
+    header(names, &names.attempt(), Some(credential.expose()), None)
 }
 
-pub(super) fn remove_attempt() -> HeaderValue {
-    header(ATTEMPT_COOKIE, None)
+pub(super) fn remove_attempt(names: &CookieNames) -> HeaderValue {
+    header(names, &names.attempt(), None, None)
 }
 
-fn header(name: &'static str, value: Option<String>) -> HeaderValue {
-    let is_removal = value.is_none();
+/// The only one that outlives the browser's session. It logs nobody in.
+pub(super) fn set_known(names: &CookieNames, proofs: String) -> HeaderValue {
+    let age = Duration::try_from(KNOWN_FOR).unwrap_or(Duration::MAX);
+    header(names, &names.known(), Some(proofs), Some(age))
+}
+
+/// Without a value it removes the cookie.
+fn header(
+    names: &CookieNames,
+    name: &str,
+    value: Option<String>,
+    max_age: Option<Duration>,
+) -> HeaderValue {
+    let max_age = if value.is_none() { Some(Duration::ZERO) } else { max_age };
     // `Lax`, not `Strict`: a link from a mail to a page behind the gate must find the session.
     let mut cookie = Cookie::build((name, value.unwrap_or_default()))
         .path("/")
-        .secure(true)
+        .secure(names.secure)
         .http_only(true)
         .same_site(SameSite::Lax);
-    if is_removal {
-        cookie = cookie.max_age(Duration::ZERO);
+    if let Some(max_age) = max_age {
+        cookie = cookie.max_age(max_age);
     }
     let text = cookie.build().to_string();
     let mut value = HeaderValue::try_from(text)
@@ -44,21 +56,47 @@ fn header(name: &'static str, value: Option<String>) -> HeaderValue {
 mod tests {
     use super::*;
 
+    fn text(header: &HeaderValue) -> &str {
+        header.to_str().unwrap()
+    }
+
     #[test]
     fn what_sets_a_cookie_removes_it() {
+        let names = CookieNames::secure("activeconnect");
         let credential = SessionCredential::random().unwrap();
-        let set = set_session(&credential).to_str().unwrap().to_owned();
-        let removed = remove_session().to_str().unwrap().to_owned();
         assert_eq!(
-            set,
+            text(&set_session(&names, &credential)),
             format!(
                 "__Host-activeconnect={}; HttpOnly; SameSite=Lax; Secure; Path=/",
                 credential.expose()
             ),
         );
         assert_eq!(
-            removed,
+            text(&remove_session(&names)),
             "__Host-activeconnect=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0",
+        );
+        assert_eq!(
+            text(&remove_attempt(&names)),
+            "__Host-activeconnect-attempt=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0",
+        );
+        assert_eq!(
+            text(&set_known(&names, "a.b".to_owned())),
+            "__Host-activeconnect-known=a.b; HttpOnly; SameSite=Lax; Secure; Path=/; \
+             Max-Age=15552000",
+        );
+    }
+
+    #[test]
+    fn without_tls_they_claim_nothing() {
+        let names = CookieNames::insecure("mine".to_owned());
+        let attempt = AttemptCredential::random().unwrap();
+        assert_eq!(
+            text(&set_attempt(&names, &attempt)),
+            format!("mine-attempt={}; HttpOnly; SameSite=Lax; Path=/", attempt.expose()),
+        );
+        assert_eq!(
+            text(&remove_session(&names)),
+            "mine=; HttpOnly; SameSite=Lax; Path=/; Max-Age=0"
         );
     }
 }

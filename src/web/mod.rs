@@ -1,5 +1,6 @@
 //! Axum: the extractor, and the routes through which browsers log in and out.
 
+mod address;
 mod cookies;
 mod extract;
 mod next;

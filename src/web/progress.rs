@@ -78,7 +78,9 @@ impl Follower {
                         }
                         let word = match attempt.progress(engine.now()) {
                             Progress::Timeout => "timeout",
-                            Progress::Pending | Progress::Approved => "pending",
+                            Progress::Pending | Progress::Approved | Progress::Taken(_) => {
+                                "pending"
+                            }
                         };
                         (word != told).then_some((word, None))
                     })

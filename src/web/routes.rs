@@ -21,8 +21,8 @@ use super::{cookies, next, start};
 use crate::engine::{
     Activeconnect, Attempt, EndReason, Engine, LoggedOut, Progress, Session, Taken,
 };
-use crate::identity::UserId;
-use crate::layer::{Asker, RequestCredentials, Tongue};
+use crate::identity::{AttemptCredential, UserId};
+use crate::layer::{Asker, RequestCredentials, Tongue, bearer_attempt, known_browser};
 use crate::verdict::Verdict;
 
 /// A login needs no more than this.
@@ -35,14 +35,22 @@ impl Activeconnect {
     /// | route | |
     /// | --- | --- |
     /// | `GET login` | a plain page |
-    /// | `POST login` | begins an attempt: a form (`username`, `next`) is answered 303 to `waiting`, JSON (`{"username","next"?}`) 202 `{"status":"pending"}` |
+    /// | `POST login` | begins an attempt: a form (`username`, `next`) is answered 303 to `waiting`, JSON (`{"username","next"?,"credential"?}`) 202 `{"status":"pending"}` |
     /// | `GET waiting` | a plain page that waits for the phone, takes the result and goes on to `next` |
     /// | `GET locked` | a plain page that waits for the phone to come back |
     /// | `GET status` | `{"status":"…"}`: of the attempt, which it takes once approved, else of the session; `none` without either, `unavailable` when it is not known |
     /// | `GET events` | the same as server-sent events, one for each change |
     /// | `POST logout` | ends the session here and at the service |
     ///
-    /// Unsafe methods from other origins are refused (403).
+    /// Unsafe methods from other origins are refused (403). Too many logins are refused with 429
+    /// and `Retry-After`, the same for users who exist and who do not.
+    ///
+    /// Clients without cookies send `"credential":"bearer"` with the start and get an attempt secret,
+    /// `{"status":"pending","attempt":"…"}`; they ask `GET status` with
+    /// `authorization: Bearer` and that secret, until the answer is
+    /// `{"status":"active","credential":"…"}`, once. That credential is their
+    /// `authorization: Bearer` for everything behind the gate. Requests of a browser's page (with
+    /// `Origin` or `Sec-Fetch-Site`) are refused such credentials (403).
     pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
         Router::new()
             .route("/login", get(login_page).post(login))
@@ -83,6 +91,10 @@ struct Visitor {
     /// Beside another login, the user whom it names.
     user: Option<UserId>,
     attempt: Option<Arc<Attempt>>,
+    /// The request is a browser's, as its page sends it.
+    from_a_page: bool,
+    /// What the browser bears of those who have logged in with it.
+    known: Vec<u8>,
     /// The session that the credential names, whoever's it is. To end it, having it is enough.
     named: Option<Arc<Session>>,
     /// The same, if it is the user's.
@@ -92,18 +104,26 @@ struct Visitor {
 
 impl Visitor {
     fn of(ac: Activeconnect, parts: &Parts) -> Self {
-        let borne = RequestCredentials::read(&parts.method, &parts.uri, &parts.headers);
-        let user = ac.resolve(parts);
         let engine = ac.engine();
-        let attempt = borne.attempt.and_then(|named| engine.attempts.find(&named));
-        let attempt = attempt.filter(|attempt| attempt.is_for(user.as_ref()));
+        let names = &engine.settings.cookie_names;
+        let borne = RequestCredentials::read(&parts.method, &parts.uri, &parts.headers, names);
+        let user = ac.resolve(parts);
+        // A secret that came in a body is none for a cookie, and the other way round.
+        let find = |named: Option<AttemptCredential>, bearer| {
+            let attempt = engine.attempts.find(&named?)?;
+            (attempt.is_bearer() == bearer && attempt.is_for(user.as_ref())).then_some(attempt)
+        };
+        let attempt = find(borne.attempt, false);
+        let attempt = attempt.or_else(|| find(bearer_attempt(&parts.headers), true));
         let named = borne.session.and_then(|named| engine.sessions.find(&named.key()));
         let resolved = user.as_ref().map(UserId::as_str);
         let is_theirs =
             |session: &Arc<Session>| !ac.has_resolver() || resolved == Some(session.user());
         let session = named.clone().filter(is_theirs);
         let asker = Asker::of(&parts.method, &parts.uri, &parts.headers);
-        Self { user, attempt, named, session, asker, ac }
+        let from_a_page = start::is_from_a_page(&parts.headers);
+        let known = known_browser(&parts.headers, names).unwrap_or_default().to_owned();
+        Self { user, attempt, from_a_page, known, named, session, asker, ac }
     }
 
     /// The same, with the session's status known afresh if it was not used for a while.
@@ -134,14 +154,36 @@ impl Visitor {
         }
     }
 
+    /// Whether it is a browser's request that names a bearer's attempt.
+    fn mixes_up(&self) -> bool {
+        self.from_a_page && self.attempt.as_ref().is_some_and(|attempt| attempt.is_bearer())
+    }
+
     /// Takes the attempt's result if it is approved; the session that was there before is logged
     /// out.
     fn take(&self) -> Option<Taken> {
+        if self.mixes_up() {
+            return None;
+        }
         let taken = self.engine().take(self.attempt.as_ref()?, self.user.as_ref())?;
         if let Some(before) = &self.named {
             self.engine().end_session(before, EndReason::LoggedOut);
         }
         Some(taken)
+    }
+
+    /// Gives the browser its session, and a proof that it is known from now on.
+    fn with_session(&self, mut response: Response, taken: &Taken) -> Response {
+        let engine = self.engine();
+        let names = &engine.settings.cookie_names;
+        let headers = response.headers_mut();
+        headers.append(SET_COOKIE, cookies::set_session(names, &taken.credential));
+        headers.append(SET_COOKIE, cookies::remove_attempt(names));
+        let wall = engine.now().wall;
+        if let Some(proofs) = engine.known_browsers.remember(&self.known, &taken.name, wall) {
+            headers.append(SET_COOKIE, cookies::set_known(names, proofs));
+        }
+        response
     }
 
     fn is_browser(&self) -> bool {
@@ -170,14 +212,16 @@ async fn login(State(ac): State<Activeconnect>, request: Request) -> Response {
 
 async fn waiting(State(ac): State<Activeconnect>, request: Request) -> Response {
     let visitor = Visitor::informed(ac, &request.into_parts().0).await;
-    if let Some(taken) = visitor.take() {
+    let is_bearer = visitor.attempt.as_ref().is_some_and(|attempt| attempt.is_bearer());
+    let taken = if is_bearer { None } else { visitor.take() };
+    if let Some(taken) = taken {
         let response = Redirect::to(&taken.next).into_response();
-        return with_session(response, &taken);
+        return visitor.with_session(response, &taken);
     }
     let auth_path = &visitor.engine().settings.auth_path;
     match visitor.subject() {
         Subject::Attempt(attempt) => {
-            let over = attempt.progress(visitor.engine().now()) == Progress::Timeout;
+            let over = matches!(attempt.progress(visitor.engine().now()), Progress::Timeout);
             show(StatusCode::OK, &WaitingPage { auth_path, over })
         }
         // Another tab was faster.
@@ -210,13 +254,21 @@ async fn locked(
 
 async fn status(State(ac): State<Activeconnect>, request: Request) -> Response {
     let visitor = Visitor::informed(ac, &request.into_parts().0).await;
+    if visitor.mixes_up() {
+        return problem(StatusCode::FORBIDDEN, "This secret is for clients that are no browsers.");
+    }
     if let Some(taken) = visitor.take() {
-        return with_session(status_json(word(&taken.session)), &taken);
+        let word = word(&taken.session);
+        if taken.bearer {
+            return json(&[("status", word), ("credential", &taken.credential.expose())]);
+        }
+        return visitor.with_session(status_json(word), &taken);
     }
     status_json(match visitor.subject() {
         Subject::Attempt(attempt) => match attempt.progress(visitor.engine().now()) {
             Progress::Timeout => "timeout",
             Progress::Pending | Progress::Approved => "pending",
+            Progress::Taken(session) => word(&session),
         },
         Subject::Session(session) => word(&session),
         Subject::Nothing => "none",
@@ -254,22 +306,23 @@ async fn logout(State(ac): State<Activeconnect>, request: Request) -> Response {
             None => status_json("none"),
         }
     };
-    response.headers_mut().append(SET_COOKIE, cookies::remove_session());
-    response.headers_mut().append(SET_COOKIE, cookies::remove_attempt());
+    let names = &visitor.engine().settings.cookie_names;
+    response.headers_mut().append(SET_COOKIE, cookies::remove_session(names));
+    response.headers_mut().append(SET_COOKIE, cookies::remove_attempt(names));
     response
 }
 
-fn with_session(mut response: Response, taken: &Taken) -> Response {
-    let headers = response.headers_mut();
-    headers.append(SET_COOKIE, cookies::set_session(&taken.credential));
-    headers.append(SET_COOKIE, cookies::remove_attempt());
-    response
-}
-
-/// `{"status":"…"}`, of words that need no escaping.
+/// `{"status":"…"}`.
 pub(super) fn status_json(word: &'static str) -> Response {
+    json(&[("status", word)])
+}
+
+/// An object of words and credentials, which need no escaping.
+pub(super) fn json(fields: &[(&str, &str)]) -> Response {
+    let fields: Vec<_> =
+        fields.iter().map(|(name, value)| format!("\"{name}\":\"{value}\"")).collect();
     let json = HeaderValue::from_static("application/json");
-    ([(CONTENT_TYPE, json)], format!("{{\"status\":\"{word}\"}}")).into_response()
+    ([(CONTENT_TYPE, json)], format!("{{{}}}", fields.join(","))).into_response()
 }
 
 /// RFC 9457.

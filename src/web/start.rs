@@ -4,19 +4,18 @@ use std::time::Duration;
 
 use axum::extract::rejection::{FormRejection, JsonRejection};
 use axum::extract::{FromRequest as _, Request};
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE};
+use axum::http::header::{CONTENT_TYPE, ORIGIN, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::{Form, Json};
 use serde::Deserialize;
 
-use super::cookies;
-use super::next;
 use super::pages::{RefusedPage, show};
-use super::routes::status_json;
-use crate::engine::{Activeconnect, BeginError, Who};
-use crate::identity::UserId;
-use crate::layer::RequestCredentials;
+use super::routes::{json, status_json};
+use super::{address, cookies, next};
+use crate::engine::{Activeconnect, BeginError, Start, Starter, Who};
+use crate::identity::{AttemptCredential, UserId};
+use crate::layer::{RequestCredentials, known_browser};
 
 /// The longest name that can be typed, in bytes.
 const NAME_LIMIT: usize = 256;
@@ -26,6 +25,18 @@ const NAME_LIMIT: usize = 256;
 struct Login {
     username: Option<String>,
     next: Option<String>,
+    #[serde(default)]
+    credential: Handover,
+}
+
+/// How the session's credential is to be handed over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Handover {
+    #[default]
+    Cookie,
+    /// In the body of an answer, to a client that is no browser.
+    Bearer,
 }
 
 /// Why a start was refused, before anything was looked up.
@@ -33,26 +44,38 @@ enum Refusal {
     Unreadable(StatusCode, String),
     Name(&'static str),
     NoUser,
-    Busy(Duration),
-    Full(Duration),
+    /// A browser asks for what is for other clients.
+    Browser,
+    /// Too early; the same answer whatever the reason.
+    Later(Duration),
     NotNow,
 }
 
 pub(super) async fn start(ac: &Activeconnect, user: Option<UserId>, request: Request) -> Response {
     let wants_json = is_json(request.headers());
-    let auth_path = &ac.engine().settings.auth_path;
+    let settings = &ac.engine().settings;
     match begin(ac, user, request, wants_json).await {
-        Ok(cookie) => {
+        Ok((Handover::Bearer, attempt)) => {
+            let pending = json(&[("status", "pending"), ("attempt", &attempt.expose())]);
+            (StatusCode::ACCEPTED, pending).into_response()
+        }
+        Ok((Handover::Cookie, attempt)) => {
             let mut response = if wants_json {
                 (StatusCode::ACCEPTED, status_json("pending")).into_response()
             } else {
-                Redirect::to(&format!("{auth_path}/waiting")).into_response()
+                Redirect::to(&format!("{}/waiting", settings.auth_path)).into_response()
             };
+            let cookie = cookies::set_attempt(&settings.cookie_names, &attempt);
             response.headers_mut().append(SET_COOKIE, cookie);
             response
         }
-        Err(refusal) => refusal.answer(wants_json, auth_path),
+        Err(refusal) => refusal.answer(wants_json, &settings.auth_path),
     }
+}
+
+/// Whether a browser's page sent this: scripts can't leave these headers away.
+pub(super) fn is_from_a_page(headers: &HeaderMap) -> bool {
+    headers.contains_key(ORIGIN) || headers.contains_key("sec-fetch-site")
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -68,20 +91,42 @@ async fn begin(
     user: Option<UserId>,
     request: Request,
     wants_json: bool,
-) -> Result<HeaderValue, Refusal> {
-    let mine = RequestCredentials::read(request.method(), request.uri(), request.headers()).attempt;
-    let login = read(request, wants_json).await?;
+) -> Result<(Handover, AttemptCredential), Refusal> {
+    let (parts, body) = request.into_parts();
     let engine = ac.engine();
-    let who = if ac.has_resolver() {
-        Who::Known(user.ok_or(Refusal::NoUser)?)
+    let names = &engine.settings.cookie_names;
+    let mine = RequestCredentials::read(&parts.method, &parts.uri, &parts.headers, names).attempt;
+    let login = read(Request::from_parts(parts.clone(), body), wants_json).await?;
+    let bearer = login.credential == Handover::Bearer;
+    if bearer && is_from_a_page(&parts.headers) {
+        return Err(Refusal::Browser);
+    }
+    let (who, name) = if ac.has_resolver() {
+        let user = user.ok_or(Refusal::NoUser)?;
+        let name = user.as_str().to_owned();
+        (Who::Known(user), name)
     } else {
-        Who::Typed(typed_name(login.username)?)
+        let name = typed_name(login.username)?;
+        (Who::Typed(name.clone()), name)
     };
+    let known = known_browser(&parts.headers, names)
+        .and_then(|proofs| engine.known_browsers.recognize(proofs, &name, engine.now().wall));
+    let starter = match known {
+        Some(browser) => Starter::Known(browser),
+        None => Starter::Stranger(address::client(&parts, &engine.settings.trusted_proxies)),
+    };
+    if matches!(starter, Starter::Stranger(None)) {
+        engine.without_address();
+    }
     let next = next::checked(login.next.as_deref(), &engine.settings.auth_path);
-    match engine.begin_attempt(who, next, mine.as_ref()) {
-        Ok((credential, _)) => Ok(cookies::set_attempt(&credential)),
-        Err(BeginError::Busy { retry_after }) => Err(Refusal::Busy(retry_after)),
-        Err(BeginError::Full { retry_after }) => Err(Refusal::Full(retry_after)),
+    let begun = engine.begin_attempt(Start { who, starter, next, mine: mine.as_ref(), bearer });
+    match begun {
+        Ok((credential, _)) => Ok((login.credential, credential)),
+        Err(
+            BeginError::Busy { retry_after }
+            | BeginError::TooMany { retry_after }
+            | BeginError::Full { retry_after },
+        ) => Err(Refusal::Later(retry_after)),
         Err(BeginError::NoRandomness | BeginError::Stopped) => Err(Refusal::NotNow),
     }
 }
@@ -117,18 +162,21 @@ fn typed_name(name: Option<String>) -> Result<String, Refusal> {
 
 impl Refusal {
     fn answer(self, wants_json: bool, auth_path: &str) -> Response {
+        let later = match self {
+            // Whole seconds, and no earlier than it is true.
+            Self::Later(after) => after.as_secs() + u64::from(after.subsec_nanos() > 0),
+            _ => 0,
+        };
+        let too_early = format!("There were too many logins; try again in {later} seconds.");
         let (status, detail) = match &self {
             Self::Unreadable(status, detail) => (*status, detail.as_str()),
             Self::Name(detail) => (StatusCode::UNPROCESSABLE_ENTITY, *detail),
             Self::NoUser => (StatusCode::UNAUTHORIZED, "No user is logged in to the application."),
-            Self::Busy(_) => (
-                StatusCode::TOO_MANY_REQUESTS,
-                "A login with this name is waiting; try again later.",
+            Self::Browser => (
+                StatusCode::FORBIDDEN,
+                "Bearer credentials are for clients that are no browsers; leave credential away.",
             ),
-            Self::Full(_) => (
-                StatusCode::TOO_MANY_REQUESTS,
-                "Too many people are logging in at the moment; try again later.",
-            ),
+            Self::Later(_) => (StatusCode::TOO_MANY_REQUESTS, too_early.as_str()),
             Self::NotNow => (StatusCode::SERVICE_UNAVAILABLE, "Try again later."),
         };
         let mut response = if wants_json {
@@ -139,8 +187,8 @@ impl Refusal {
         };
         let headers = response.headers_mut();
         match &self {
-            Self::Busy(after) | Self::Full(after) => {
-                headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+            Self::Later(_) => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(later));
             }
             Self::NoUser => {
                 // RFC 9110 wants a challenge with every 401; the login it names is not ours.

@@ -1,0 +1,141 @@
+//! By what a browser is known in which somebody has logged in before. Nothing is kept here: the
+//! browser bears a proof that only this application's secret makes.
+
+use std::fmt;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use crate::Secret;
+
+/// After so long without a login a browser is a stranger again.
+pub(crate) const KNOWN_FOR: Duration = Duration::from_secs(180 * 24 * 3_600);
+/// As many users of one browser are remembered, the last ones.
+const USERS: usize = 4;
+/// What the key is derived for: no other use of the application's secret makes one of these proofs.
+const LABEL: &[u8] = b"tower-activeconnect known browser";
+
+/// Which browser; new at each login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct BrowserId(pub(crate) [u8; 16]);
+
+/// Makes proofs, and reads them.
+///
+/// A proof is 16 random bytes, the second it was made in (four bytes), and an HMAC-SHA-256 of both
+/// and the name, in base64url. It does not tell the name; it is of no use but for that name.
+pub(crate) struct KnownBrowsers {
+    key: Zeroizing<[u8; 32]>,
+}
+
+impl KnownBrowsers {
+    pub(crate) fn new(secret: &Secret) -> Self {
+        let key = keyed(secret.expose().as_bytes()).chain_update(LABEL).finalize().into_bytes();
+        Self { key: Zeroizing::new(key.into()) }
+    }
+
+    fn signing(&self, signed: &[u8], name: &str) -> Hmac<Sha256> {
+        keyed(self.key.as_ref()).chain_update(signed).chain_update(name.as_bytes())
+    }
+
+    /// The browser, if one of the proofs that it bears is of this name.
+    pub(crate) fn recognize(&self, proofs: &[u8], name: &str, wall: u64) -> Option<BrowserId> {
+        let now = wall / 1_000;
+        proofs.split(|byte| *byte == b'.').take(USERS).find_map(|proof| {
+            let bytes: [u8; 52] = URL_SAFE_NO_PAD.decode(proof).ok()?.try_into().ok()?;
+            let (signed, tag) = bytes.split_at(20);
+            let (id, made) = signed.split_at(16);
+            let made = u64::from(u32::from_be_bytes(made.try_into().ok()?));
+            let recent = now < made + KNOWN_FOR.as_secs();
+            let is_genuine = self.signing(signed, name).verify_slice(tag).is_ok();
+            (recent && is_genuine).then_some(BrowserId(id.try_into().ok()?))
+        })
+    }
+
+    /// What the browser shall bear from now on: a proof of this name, and those of others that it
+    /// bore. `None` when the operating system has no randomness to give.
+    pub(crate) fn remember(&self, proofs: &[u8], name: &str, wall: u64) -> Option<String> {
+        let mut signed = [0; 20];
+        getrandom::fill(&mut signed[..16]).ok()?;
+        let now = u32::try_from(wall / 1_000).unwrap_or(u32::MAX);
+        signed[16..].copy_from_slice(&now.to_be_bytes());
+        let tag = self.signing(&signed, name).finalize().into_bytes();
+        let mut text = URL_SAFE_NO_PAD.encode([&signed[..], &tag].concat());
+        let others = proofs.split(|byte| *byte == b'.').filter(|proof| {
+            let is_plain = proof.iter().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(b));
+            proof.len() == text.len() && is_plain && self.recognize(proof, name, wall).is_none()
+        });
+        let others: Vec<_> = others.take(USERS - 1).map(String::from_utf8_lossy).collect();
+        for other in others {
+            text = text + "." + &other;
+        }
+        Some(text)
+    }
+}
+
+impl fmt::Debug for KnownBrowsers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KnownBrowsers").finish_non_exhaustive()
+    }
+}
+
+fn keyed(key: &[u8]) -> Hmac<Sha256> {
+    // HMAC takes keys of any length.
+    Hmac::new_from_slice(key).unwrap_or_else(|_| unreachable!())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000_000;
+
+    fn known() -> KnownBrowsers {
+        KnownBrowsers::new(&Secret::new("MXG9EDN581U33XTPLPFT75V2"))
+    }
+
+    #[test]
+    fn a_browser_is_known_by_the_name_it_logged_in_with_alone() {
+        let known = known();
+        let proof = known.remember(b"", "alice", NOW).unwrap();
+        assert!(known.recognize(proof.as_bytes(), "alice", NOW).is_some());
+        assert_eq!(known.recognize(proof.as_bytes(), "alic", NOW), None);
+        assert_eq!(known.recognize(proof.as_bytes(), "bob", NOW), None);
+        assert_eq!(known.recognize(b"", "alice", NOW), None);
+        let other = KnownBrowsers::new(&Secret::new("another"));
+        assert_eq!(other.recognize(proof.as_bytes(), "alice", NOW), None);
+        for at in 0..proof.len() {
+            let mut forged = proof.clone().into_bytes();
+            forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
+            assert_eq!(known.recognize(&forged, "alice", NOW), None, "{at}");
+        }
+    }
+
+    #[test]
+    fn it_is_known_for_half_a_year() {
+        let known = known();
+        let proof = known.remember(b"", "alice", NOW).unwrap();
+        let over = NOW + u64::try_from(KNOWN_FOR.as_millis()).unwrap();
+        assert!(known.recognize(proof.as_bytes(), "alice", over - 1).is_some());
+        assert_eq!(known.recognize(proof.as_bytes(), "alice", over), None);
+    }
+
+    #[test]
+    fn the_last_four_users_are_remembered() {
+        let (known, mut proofs) = (known(), String::new());
+        for name in ["alice", "bob", "carol", "dave", "erin", "bob"] {
+            proofs = known.remember(proofs.as_bytes(), name, NOW).unwrap();
+        }
+        let is_known = |name: &&str| known.recognize(proofs.as_bytes(), name, NOW).is_some();
+        let names: Vec<_> =
+            ["alice", "bob", "carol", "dave", "erin"].into_iter().filter(is_known).collect();
+        assert_eq!(names, ["bob", "carol", "dave", "erin"]);
+        assert_eq!(proofs.split('.').count(), 4);
+        // What somebody else put there does not stay.
+        let cleaned = known.remember(b"a=b; c.\xff.<script>", "alice", NOW).unwrap();
+        assert_eq!(cleaned.split('.').count(), 1);
+    }
+}

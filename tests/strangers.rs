@@ -1,0 +1,505 @@
+//! Logging in with strangers about: budgets, known browsers, answers that tell nothing, clients
+//! without cookies.
+#![cfg(all(feature = "axum", feature = "emulator"))]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
+
+mod support;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use axum::routing::get;
+use reqwest::{Response, StatusCode};
+use serde_json::{Value, json};
+use support::{Browser, approve, builder, ringing, until, with_phones};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tower::ServiceExt as _;
+use tower_activeconnect::emulator::{Action, Call, Emulator, Fault, FaultKind};
+use tower_activeconnect::{
+    ActiveSession, Activeconnect, Builder, Event, Limit, LoginLimits, MemoryTokenStore, Rate,
+    SessionStatus, StoreError, TokenStore, UserId, UserToken,
+};
+
+const SESSION: &str = "__Host-activeconnect";
+const ATTEMPT: &str = "__Host-activeconnect-attempt";
+const KNOWN: &str = "__Host-activeconnect-known";
+
+struct Site {
+    emulator: Emulator,
+    ac: Activeconnect,
+    url: String,
+}
+
+fn app(ac: &Activeconnect) -> Router {
+    Router::new()
+        .route("/", get(|s: ActiveSession| async move { s.user().to_string() }))
+        .layer(ac.layer())
+        .nest("/auth", ac.routes())
+}
+
+impl Site {
+    async fn new() -> Self {
+        Self::with(|builder| builder).await
+    }
+
+    /// A site whose users are alice and bob, behind a proxy on the loopback that it trusts.
+    async fn with(configure: impl FnOnce(Builder) -> Builder) -> Self {
+        let emulator = Emulator::start().await.unwrap();
+        let builder = builder(&emulator).trusted_proxies(["127.0.0.1/32".parse().unwrap()]);
+        let ac = configure(builder).build().unwrap();
+        with_phones(&emulator, &ac, &["alice", "bob"]).await;
+        let url = serve(app(&ac)).await;
+        Self { emulator, ac, url }
+    }
+
+    fn browser(&self) -> Browser {
+        Browser::new(&self.url)
+    }
+
+    /// How often a phone was to ring.
+    fn rings(&self) -> u64 {
+        self.emulator.state().calls.authenticate_user
+    }
+
+    /// A browser in which this user has logged in once.
+    async fn known(&self, user: &str) -> Browser {
+        let browser = self.browser();
+        browser.log_in(&self.emulator, user).await;
+        browser.json("/auth/logout", &json!({})).await;
+        assert!(browser.cookie(SESSION).is_none() && browser.cookie(KNOWN).is_some());
+        browser
+    }
+}
+
+/// As [`support::serve`], and the application knows who is connected.
+async fn serve(app: Router) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let app = app.into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    format!("http://{address}")
+}
+
+/// Starts a login from an address.
+async fn start(browser: &Browser, user: &str, address: &str) -> Response {
+    let request = browser.post("/auth/login").json(&json!({ "username": user }));
+    browser.send(request.header("x-forwarded-for", address)).await
+}
+
+fn retry_after(response: &Response) -> u64 {
+    assert_eq!(response.status(), 429);
+    response.headers()["retry-after"].to_str().unwrap().parse().unwrap()
+}
+
+/// T027, T030: a thousand starts from a thousand addresses ring within the budget; meanwhile the
+/// user gets in from a browser that is known.
+#[tokio::test]
+async fn a_thousand_starts_ring_within_the_budget() {
+    let overall = Rate::new(10_000, Duration::from_secs(1));
+    let site = Site::with(|b| b.login_limits(LoginLimits::default().overall(overall))).await;
+    let known = site.known("alice").await;
+    let before = site.rings();
+    let attacker = site.browser();
+    let mut events = site.ac.events();
+    for number in 0_u32..1_000 {
+        let address = format!("203.0.{}.{}", number / 250, number % 250);
+        // One browser that tries again and again, and others that join it.
+        let response = if number % 2 == 0 {
+            start(&attacker, "alice", &address).await
+        } else {
+            start(&site.browser(), "alice", &address).await
+        };
+        if number == 20 {
+            assert!(retry_after(&response) > 200, "the budget of five minutes is spent");
+        }
+        if number == 500 {
+            let started = start(&known, "alice", "203.0.113.1").await;
+            assert_eq!(started.status(), 202, "strangers do not keep the user out");
+            until("the user is in", async || {
+                let sessions = site.emulator.state().sessions;
+                if let Some(ringing) =
+                    sessions.last().filter(|s| s.status == SessionStatus::Pending)
+                {
+                    site.emulator.act_on_session(&ringing.session_token, Action::Approve).unwrap();
+                }
+                (known.status().await == "active").then_some(())
+            })
+            .await;
+        }
+    }
+    assert!(site.rings() - before <= 6, "{} rang", site.rings() - before);
+    assert_eq!(known.page("/").await.status(), 200);
+    let mut hit = false;
+    while let Ok(Some(event)) = tokio::time::timeout(Duration::ZERO, events.next()).await {
+        hit |= event == Event::LimitHit(Limit::Logins);
+    }
+    assert!(hit, "the application is told");
+}
+
+/// T028: one address has its budget, whatever names it tries and whatever it says of itself.
+#[tokio::test]
+async fn an_address_is_counted_whatever_it_says() {
+    let overall = Rate::new(1_000, Duration::from_secs(1));
+    let limits = LoginLimits::default().overall(overall);
+    let site = Site::with(|b| b.trusted_proxies([]).login_limits(limits)).await;
+    for number in 0..30 {
+        let name = format!("nobody{number}");
+        let started = start(&site.browser(), &name, &format!("203.0.113.{number}")).await;
+        assert_eq!(started.status(), 202, "{number}");
+    }
+    assert!(retry_after(&start(&site.browser(), "nobody", "203.0.113.99").await) > 200);
+    assert!(retry_after(&start(&site.browser(), "alice", "198.51.100.1").await) > 200);
+    assert_eq!(site.rings(), 0);
+}
+
+/// T028: and all together have one.
+#[tokio::test]
+async fn all_strangers_together_are_counted() {
+    let emulator = Emulator::start().await.unwrap();
+    tokio::time::pause();
+    let ac = builder(&emulator).build().unwrap();
+    let app = app(&ac);
+    let ask = async |number: u32| {
+        let body = Body::from(format!(r#"{{"username":"nobody{number}"}}"#));
+        let request = Request::post("/auth/login").header("content-type", "application/json");
+        app.clone().oneshot(request.body(body).unwrap()).await.unwrap().status()
+    };
+    for number in 0..20 {
+        assert_eq!(ask(number).await, StatusCode::ACCEPTED);
+    }
+    assert_eq!(ask(20).await, StatusCode::TOO_MANY_REQUESTS);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(ask(21).await, StatusCode::ACCEPTED);
+}
+
+/// A hundred thousand starts for names that do not exist: memory stays flat, and the service hears
+/// of none.
+#[tokio::test]
+async fn a_flood_of_names_costs_nothing() {
+    let most = Rate::new(1_000_000, Duration::from_secs(1));
+    let limits = LoginLimits::default().overall(most).per_address(most);
+    let site = Site::with(|b| b.login_limits(limits)).await;
+    let calls = site.emulator.state().calls;
+    let app = app(&site.ac);
+    let mut memory = 0;
+    let mut answers = HashMap::new();
+    for number in 0_u32..100_000 {
+        let body = Body::from(format!(r#"{{"username":"nobody{number}"}}"#));
+        let request = Request::post("/auth/login").header("content-type", "application/json");
+        let answer = app.clone().oneshot(request.body(body).unwrap()).await.unwrap();
+        *answers.entry(answer.status()).or_insert(0) += 1;
+        if number == 20_000 {
+            memory = resident();
+        }
+    }
+    let grown = resident().saturating_sub(memory);
+    println!("{answers:?}, {} MB, {} MB more since the 20,000th", memory >> 20, grown >> 20);
+    assert!(grown < 16 << 20, "{grown} bytes more");
+    assert_eq!(answers[&StatusCode::ACCEPTED], 10_000, "as many attempts wait as may");
+    assert_eq!(answers[&StatusCode::TOO_MANY_REQUESTS], 90_000);
+    assert_eq!(site.emulator.state().calls, calls);
+}
+
+/// Resident bytes of this process.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+/// A store that never answers for one user.
+struct Hanging(MemoryTokenStore);
+
+impl TokenStore for Hanging {
+    async fn token(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
+        if user.as_str() == "hang" {
+            std::future::pending::<()>().await;
+        }
+        self.0.token(user).await
+    }
+
+    async fn assign(&self, user: &UserId, token: &UserToken) -> Result<UserToken, StoreError> {
+        self.0.assign(user, token).await
+    }
+}
+
+/// Sends a start and gives the answer's bytes, without what may differ: the attempt cookie's value
+/// and the date.
+async fn answer_to_a_start(site: &Site, content_type: &str, body: &str) -> String {
+    let address = site.url.strip_prefix("http://").unwrap();
+    let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    let length = body.len();
+    let request = format!(
+        "POST /auth/login HTTP/1.1\r\nhost: {address}\r\ncontent-type: {content_type}\r\n\
+         content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    );
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    let lines = answer.split("\r\n").map(|line| {
+        if let Some(rest) = line.strip_prefix(&format!("set-cookie: {ATTEMPT}=")) {
+            let (value, attributes) = rest.split_once(';').unwrap();
+            assert_eq!(value.len(), 43);
+            format!("set-cookie: {ATTEMPT}=…;{attributes}")
+        } else if line.starts_with("date: ") {
+            "date: …".to_owned()
+        } else {
+            line.to_owned()
+        }
+    });
+    lines.collect::<Vec<_>>().join("\r\n")
+}
+
+/// T025, T026: whoever it is, and whatever the store and the service do, the start's answer is the
+/// same; so are the answers while it waits, and the one that comes too early.
+#[tokio::test]
+async fn a_start_tells_nothing() {
+    let site = Site::with(|b| {
+        b.token_store(Hanging(MemoryTokenStore::new())).attempt_deadline(Duration::from_secs(5))
+    })
+    .await;
+    site.ac.enroll(&"phoneless".into()).await.unwrap();
+    let users = ["alice", "nobody", "phoneless", "hang", "bob"];
+    let mut told = Vec::new();
+    for user in users {
+        if user == "bob" {
+            site.emulator.fault(Fault::new(Call::AuthenticateUser, FaultKind::Hang));
+        }
+        let form = format!("username={user}&next=/a");
+        told.push(answer_to_a_start(&site, "application/x-www-form-urlencoded", &form).await);
+    }
+    assert!(told[0].starts_with("HTTP/1.1 303"), "{}", told[0]);
+    assert!(told.windows(2).all(|pair| pair[0] == pair[1]), "{told:#?}");
+    // And in the other form, for those whose names are free again.
+    let mut told = Vec::new();
+    let browsers: Vec<_> = users.map(|user| (site.browser(), user)).into();
+    for (browser, user) in &browsers {
+        until("the name is free again", async || {
+            let started = start(browser, user, "203.0.113.7").await;
+            (started.status() == 202).then_some(())
+        })
+        .await;
+        let page = browser.page("/auth/waiting").await.text().await.unwrap();
+        told.push((browser.status().await, page));
+    }
+    assert_eq!(told[0].0, "pending");
+    assert!(told.windows(2).all(|pair| pair[0] == pair[1]), "{told:#?}");
+    for (browser, user) in &browsers {
+        let over = async || (browser.status().await == "timeout").then_some(());
+        until(user, over).await;
+        let page = browser.page("/auth/waiting").await.text().await.unwrap();
+        assert!(page.contains("No answer came"), "{user}");
+    }
+}
+
+/// T026: names that do not exist have the same budget as those that do.
+#[tokio::test]
+async fn a_budget_tells_nothing() {
+    let site = Site::new().await;
+    let mut waits = Vec::new();
+    for user in ["alice", "nobody"] {
+        let browser = site.browser();
+        for _ in 0..5 {
+            assert_eq!(start(&browser, user, "203.0.113.7").await.status(), 202);
+        }
+        let refused = start(&browser, user, "203.0.113.8").await;
+        waits.push(retry_after(&refused));
+        let problem: Value = refused.json().await.unwrap();
+        let detail = problem["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(&format!("{} seconds", waits.last().unwrap())), "{detail}");
+        let page = browser.form("/auth/login", &[("username", user)]).await;
+        assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
+        assert!(retry_after(&page) > 200);
+    }
+    assert!(waits[0].abs_diff(waits[1]) <= 2, "{waits:?}");
+}
+
+/// A browser in which the user has logged in before takes the place of a stranger's attempt, which
+/// is logged out at the service; a stranger does not take anybody's.
+#[tokio::test]
+async fn a_known_browser_goes_before_strangers() {
+    let site = Site::new().await;
+    let (known, other) = (site.known("alice").await, site.known("bob").await);
+    let stranger = site.browser();
+    assert_eq!(start(&stranger, "alice", "203.0.113.7").await.status(), 202);
+    let theirs = ringing(&site.emulator).await;
+    // Known by one name is not known by another.
+    assert_eq!(start(&other, "alice", "203.0.113.9").await.status(), 429);
+    assert_eq!(start(&known, "alice", "203.0.113.8").await.status(), 202);
+    let withdrawn = async || {
+        let sessions = site.emulator.state().sessions;
+        let now = sessions.into_iter().find(|s| s.session_token == theirs.session_token).unwrap();
+        (now.status == SessionStatus::Closed).then_some(())
+    };
+    until("the stranger's login is withdrawn", withdrawn).await;
+    assert!((1..=60).contains(&retry_after(&start(&stranger, "alice", "203.0.113.7").await)));
+    approve(&site.emulator).await;
+    until("in", async || (known.status().await == "active").then_some(())).await;
+    assert_eq!(stranger.status().await, "none");
+}
+
+/// A decline looks like nothing; the same browser may start again at once, and the application is
+/// told.
+#[tokio::test]
+async fn a_decline_is_told_to_nobody_but_the_application() {
+    let site = Site::new().await;
+    let mut events = site.ac.events();
+    let browser = site.browser();
+    assert_eq!(start(&browser, "alice", "203.0.113.7").await.status(), 202);
+    let session = ringing(&site.emulator).await;
+    site.emulator.act_on_session(&session.session_token, Action::Cancel).unwrap();
+    let refused = Event::LoginRefused { user: "alice".into(), status: SessionStatus::Cancelled };
+    assert_eq!(events.next().await, Some(refused));
+    // However often it is asked about, the phone does not ring again by itself (T029).
+    for _ in 0..20 {
+        assert_eq!(browser.status().await, "pending");
+        assert_eq!(browser.page("/auth/waiting").await.status(), 200);
+    }
+    assert_eq!(site.rings(), 1);
+    assert_eq!(start(&site.browser(), "alice", "203.0.113.8").await.status(), 429);
+    assert_eq!(start(&browser, "alice", "203.0.113.7").await.status(), 202);
+    approve(&site.emulator).await;
+    until("in", async || (browser.status().await == "active").then_some(())).await;
+}
+
+/// Clients without cookies: secrets come in bodies alone, and to no page.
+#[tokio::test]
+async fn a_client_without_cookies_gets_its_credential_in_the_body() {
+    let site = Site::new().await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let login = format!("{}/auth/login", site.url);
+    let begin = json!({ "username": "alice", "credential": "bearer" });
+    for (name, value) in [("origin", site.url.as_str()), ("sec-fetch-site", "same-origin")] {
+        let refused = http.post(&login).json(&begin).header(name, value).send().await.unwrap();
+        assert_eq!(refused.status(), 403, "{name}");
+    }
+    assert_eq!(site.rings(), 0);
+    let odd = json!({ "username": "alice", "credential": "both" });
+    assert_eq!(http.post(&login).json(&odd).send().await.unwrap().status(), 422);
+
+    let started = http.post(&login).json(&begin).send().await.unwrap();
+    assert_eq!(started.status(), 202);
+    assert_eq!(started.headers()["cache-control"], "no-store");
+    assert!(!started.headers().contains_key("set-cookie"));
+    let started: Value = started.json().await.unwrap();
+    assert_eq!(started["status"], "pending");
+    let secret = started["attempt"].as_str().unwrap();
+    let status = || http.get(format!("{}/auth/status", site.url)).bearer_auth(secret);
+    let pending: Value = status().send().await.unwrap().json().await.unwrap();
+    assert_eq!(pending, json!({ "status": "pending" }));
+    approve(&site.emulator).await;
+    let mut events =
+        http.get(format!("{}/auth/events", site.url)).bearer_auth(secret).send().await.unwrap();
+    let mut text = String::new();
+    while !text.contains("active") {
+        text.push_str(&String::from_utf8_lossy(&events.chunk().await.unwrap().unwrap()));
+    }
+    drop(events);
+    // Nobody else's way: neither a cookie nor a page takes it.
+    let thief = site.browser();
+    thief.set_cookie(ATTEMPT, secret);
+    assert_eq!(thief.status().await, "none");
+    for (name, value) in [("origin", site.url.as_str()), ("sec-fetch-site", "same-origin")] {
+        assert_eq!(status().header(name, value).send().await.unwrap().status(), 403);
+    }
+    let taken = status().send().await.unwrap();
+    assert!(!taken.headers().contains_key("set-cookie"));
+    let taken: Value = taken.json().await.unwrap();
+    assert_eq!(taken["status"], "active");
+    let credential = taken["credential"].as_str().unwrap();
+    let once: Value = status().send().await.unwrap().json().await.unwrap();
+    assert_eq!(once, json!({ "status": "active" }));
+    let page = http.get(&site.url).bearer_auth(credential).send().await.unwrap();
+    assert_eq!(page.text().await.unwrap(), "alice");
+}
+
+/// A browser's attempt is taken by its cookie alone.
+#[tokio::test]
+async fn a_browsers_attempt_is_no_bearers() {
+    let site = Site::new().await;
+    let browser = site.browser();
+    assert_eq!(start(&browser, "alice", "203.0.113.7").await.status(), 202);
+    let secret = browser.cookie(ATTEMPT).unwrap();
+    approve(&site.emulator).await;
+    let thief = site.browser();
+    let status = thief.send(thief.get("/auth/status").bearer_auth(secret)).await;
+    assert_eq!(status.json::<Value>().await.unwrap(), json!({ "status": "none" }));
+    until("in", async || (browser.status().await == "active").then_some(())).await;
+}
+
+/// Whom a typed name means is asked behind the answer; names of one user share one phone and one
+/// budget.
+#[tokio::test]
+async fn names_of_one_user_ring_one_phone() {
+    let site = Site::with(|b| {
+        b.login_name(|typed| async move {
+            match typed.to_lowercase().split_once('@') {
+                Some((_, "broken.example")) => Err("the directory is down"),
+                Some((name, "users.example")) => Ok(Some(UserId::from(name))),
+                _ => Ok(None),
+            }
+        })
+    })
+    .await;
+    for typed in ["alice", "alice@broken.example", "alice@elsewhere.example"] {
+        assert_eq!(start(&site.browser(), typed, "203.0.113.7").await.status(), 202);
+    }
+    let (first, second) = (site.browser(), site.browser());
+    assert_eq!(start(&first, "alice@users.example", "203.0.113.7").await.status(), 202);
+    ringing(&site.emulator).await;
+    assert_eq!(start(&second, "Alice@users.example", "203.0.113.8").await.status(), 202);
+    approve(&site.emulator).await;
+    until("in", async || (first.status().await == "active").then_some(())).await;
+    assert_eq!(site.rings(), 1, "one phone, one request");
+    assert_eq!(second.status().await, "pending");
+    // Known as one spelling, it goes before a stranger who typed another.
+    first.json("/auth/logout", &json!({})).await;
+    let third = site.browser();
+    assert_eq!(start(&third, "ALICE@users.example", "203.0.113.9").await.status(), 202);
+    let theirs = ringing(&site.emulator).await;
+    assert_eq!(start(&first, "alice@users.example", "203.0.113.7").await.status(), 202);
+    until("the stranger's is withdrawn, and ours rings", async || {
+        let sessions = site.emulator.state().sessions;
+        let newest = sessions.last()?;
+        let other = newest.session_token != theirs.session_token;
+        (other && newest.status == SessionStatus::Pending).then_some(())
+    })
+    .await;
+}
+
+/// The names of the cookies; without `__Host-` they say so nowhere but where they must.
+#[tokio::test]
+async fn cookies_are_called_as_the_builder_says() {
+    for (secure, names) in [
+        (true, ["__Host-mine", "__Host-mine-attempt", "__Host-mine-known"]),
+        (false, ["mine", "mine-attempt", "mine-known"]),
+    ] {
+        let site =
+            Site::with(
+                |b| {
+                    if secure { b.cookie_name("mine") } else { b.insecure_cookie_name("mine") }
+                },
+            )
+            .await;
+        let browser = site.browser();
+        let started = start(&browser, "alice", "203.0.113.7").await;
+        let set = started.headers()["set-cookie"].to_str().unwrap();
+        assert_eq!(set.contains("; Secure"), secure, "{set}");
+        assert!(set.contains("HttpOnly; SameSite=Lax") && set.contains("Path=/"), "{set}");
+        assert!(browser.cookie(names[1]).is_some());
+        approve(&site.emulator).await;
+        until("in", async || (browser.status().await == "active").then_some(())).await;
+        assert!(browser.cookie(names[0]).is_some() && browser.cookie(names[1]).is_none());
+        assert!(browser.cookie(names[2]).is_some());
+        assert_eq!(browser.page("/").await.status(), 200);
+        browser.json("/auth/logout", &json!({})).await;
+        assert_eq!(
+            browser.cookie_header(),
+            format!("{}={}", names[2], browser.cookie(names[2]).unwrap())
+        );
+    }
+}
