@@ -374,6 +374,7 @@ impl Engine {
             clock: settings.clock.clone().unwrap_or_else(Clock::system),
             max_staleness: settings.max_staleness,
             lifetime: settings.session_lifetime(),
+            retry_after: settings.retry_after(),
             schedule: Schedule::default(),
             news: News::new(),
             engine: OnceLock::new(),

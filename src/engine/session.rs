@@ -24,6 +24,8 @@ pub(crate) struct Upkeep {
     pub(crate) max_staleness: Duration,
     /// How long a session may live, whatever the service says.
     pub(crate) lifetime: Duration,
+    /// When those who are told that nothing is known may try again.
+    pub(crate) retry_after: Duration,
     pub(crate) schedule: Schedule,
     pub(crate) news: News,
     /// Whose sessions they are: it logs out at the service.
@@ -114,6 +116,10 @@ impl Session {
 
     pub(crate) fn user(&self) -> &str {
         self.record.user()
+    }
+
+    pub(crate) fn retry_after(&self) -> Duration {
+        self.upkeep.retry_after
     }
 
     /// What is known at this moment, as a request asks: the clock may be read as a few
@@ -537,6 +543,7 @@ pub(crate) mod tests {
             clock,
             max_staleness: Duration::from_secs(15),
             lifetime: Duration::from_secs(3600),
+            retry_after: Duration::from_secs(5),
             schedule: Schedule::default(),
             news: News::new(),
             engine: OnceLock::new(),

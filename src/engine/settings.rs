@@ -61,4 +61,10 @@ impl Settings {
     pub(crate) fn session_lifetime(&self) -> Duration {
         self.session_duration.unwrap_or(LONGEST)
     }
+
+    /// When it is worth trying again: what is not known now may be after one poll. Whole seconds,
+    /// as HTTP tells them.
+    pub(crate) fn retry_after(&self) -> Duration {
+        Duration::from_secs(self.poll_interval.as_secs().max(1))
+    }
 }

@@ -1,6 +1,7 @@
 use std::error::Error;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::framing::{Framing, GrpcFraming};
 use super::grpc;
-use crate::engine::{Hold, Policy, Reaction, SessionWatch};
+use crate::engine::{Hold, Policy, Reaction, Session, SessionWatch};
 use crate::protocol::SessionStatus;
 use crate::verdict::Denial;
 
@@ -54,6 +55,7 @@ struct Guarded {
 struct Finishing {
     grpc: GrpcFraming,
     web: bool,
+    session: Arc<Session>,
     denial: Denial,
     limit: Pin<Box<Sleep>>,
 }
@@ -138,26 +140,32 @@ where
             };
             tracing::debug!(%denial, "cut what was in flight");
             let before = std::mem::replace(this.state, State::Last(None));
-            let (ending, status) = match before {
+            let (ending, session) = match before {
                 State::Guarded(Guarded { framing, watch, .. }) => {
-                    (framing.ending(), watch.get().status())
+                    (framing.ending(), watch.get().clone())
                 }
-                State::Finishing(Finishing { grpc, web, .. }) if grpc.is_between_messages() => {
-                    (Ending::Status { web }, SessionStatus::Unknown)
+                State::Finishing(Finishing { grpc, web, session, .. }) => {
+                    // Else it took too long, or it ended in the middle by itself.
+                    let between = grpc.is_between_messages();
+                    (if between { Ending::Status { web } } else { Ending::Error }, session)
                 }
-                // It took too long, or it ended in the middle by itself.
-                _ => (Ending::Error, SessionStatus::Unknown),
+                State::Open | State::Last(_) => unreachable!("nothing cuts them"),
             };
             match ending {
                 Ending::Finish { grpc, web } => {
                     let limit = Box::pin(sleep(FINISH));
-                    *this.state = State::Finishing(Finishing { grpc, web, denial, limit });
+                    let finishing = Finishing { grpc, web, session, denial, limit };
+                    *this.state = State::Finishing(finishing);
                     continue;
                 }
                 Ending::Event => {
-                    *this.state = State::Last(Some(Frame::data(event(denial, status))));
+                    let event = event(denial, session.status());
+                    *this.state = State::Last(Some(Frame::data(event)));
                 }
-                Ending::Status { web } => *this.state = State::Last(Some(last_status(denial, web))),
+                Ending::Status { web } => {
+                    let status = last_status(denial, session.retry_after(), web);
+                    *this.state = State::Last(Some(status));
+                }
                 Ending::Silence => {}
                 Ending::Error => {
                     this.inner.set(None);
@@ -290,8 +298,8 @@ impl Framing {
 }
 
 /// The status that a cut gRPC stream ends with.
-fn last_status(denial: Denial, web: bool) -> Frame<Bytes> {
-    let status = grpc::status(denial);
+fn last_status(denial: Denial, retry_after: Duration, web: bool) -> Frame<Bytes> {
+    let status = grpc::status(denial, retry_after);
     if !web {
         return Frame::trailers(status.into_iter().collect());
     }

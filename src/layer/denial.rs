@@ -36,7 +36,7 @@ pub(crate) fn answer(
 ) -> Response<Bytes> {
     tracing::debug!(%denial, "turned away");
     let mut response = match &asker.tongue {
-        Tongue::Grpc(content_type) => grpc::answer(denial, content_type),
+        Tongue::Grpc(content_type) => grpc::answer(denial, content_type, settings.retry_after()),
         Tongue::Page(uri) => page(denial, uri, settings, presence),
         Tongue::Form => html(denial, settings),
         Tongue::Api => problem(denial),
@@ -48,7 +48,7 @@ pub(crate) fn answer(
         insert(&mut response, WWW_AUTHENTICATE, &challenge);
     }
     if response.status() == StatusCode::SERVICE_UNAVAILABLE {
-        let seconds = settings.poll_interval.as_secs().max(1).to_string();
+        let seconds = settings.retry_after().as_secs().to_string();
         insert(&mut response, RETRY_AFTER, &seconds);
     }
     if asker.is_head {

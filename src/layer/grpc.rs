@@ -1,5 +1,7 @@
 //! How gRPC clients are told that they are turned away, or cut off.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
@@ -13,15 +15,17 @@ use crate::verdict::Denial;
 const MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
 /// Who gives the reason, for programs that know several.
 const DOMAIN: &str = "tower-activeconnect";
-/// When it is worth trying again: what is not known now may be after one poll.
-const RETRY_SECONDS: u64 = 5;
 
 /// Trailers-only: HTTP 200, the status in the headers, no body. The content type is the request's.
-pub(super) fn answer(denial: Denial, content_type: &HeaderValue) -> Response<Bytes> {
+pub(super) fn answer(
+    denial: Denial,
+    content_type: &HeaderValue,
+    retry_after: Duration,
+) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, content_type.clone());
-    headers.extend(status(denial).map(|(name, value)| (Some(name), value)));
+    headers.extend(status(denial, retry_after).map(|(name, value)| (Some(name), value)));
     if content_type.as_bytes().starts_with(b"application/grpc-web") {
         // Without this a page of another origin, which CORS has let ask, can't read the status.
         let names = HeaderValue::from_static("grpc-status, grpc-message, grpc-status-details-bin");
@@ -31,9 +35,9 @@ pub(super) fn answer(denial: Denial, content_type: &HeaderValue) -> Response<Byt
 }
 
 /// What gRPC is told, as headers or as trailers.
-pub(super) fn status(denial: Denial) -> [(HeaderName, HeaderValue); 3] {
+pub(super) fn status(denial: Denial, retry_after: Duration) -> [(HeaderName, HeaderValue); 3] {
     let message = denial.to_string();
-    let details = STANDARD_NO_PAD.encode(details(denial, &message));
+    let details = STANDARD_NO_PAD.encode(details(denial, &message, retry_after));
     let message = utf8_percent_encode(&message, MESSAGE).to_string();
     let value = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
     [
@@ -58,14 +62,14 @@ const fn code(denial: Denial) -> u8 {
 
 /// A `google.rpc.Status` with the reason as `google.rpc.ErrorInfo`, and `google.rpc.RetryInfo` where
 /// trying again helps (googleapis, `google/rpc/status.proto` and `error_details.proto`).
-fn details(denial: Denial, message: &str) -> Vec<u8> {
+fn details(denial: Denial, message: &str, retry_after: Duration) -> Vec<u8> {
     let reason = denial.name().to_ascii_uppercase().replace('-', "_");
     let metadata = [text(1, "denial"), text(2, denial.name())].concat();
     let info = [text(1, &reason), text(2, DOMAIN), field(3, &metadata)].concat();
     let mut status =
         [number(1, code(denial).into()), text(2, message), any("ErrorInfo", &info)].concat();
     if denial == Denial::Unavailable {
-        let delay = field(1, &number(1, RETRY_SECONDS));
+        let delay = field(1, &number(1, retry_after.as_secs()));
         status.extend(any("RetryInfo", &delay));
     }
     status
@@ -121,7 +125,8 @@ mod tests {
     #[test]
     fn a_client_reads_code_message_and_details() {
         for denial in ALL {
-            let headers = status(denial).into_iter().collect();
+            let retry_after = Duration::from_secs(300);
+            let headers = status(denial, retry_after).into_iter().collect();
             let read = tonic::Status::from_header_map(&headers).unwrap();
             assert_eq!(read.code() as u8, code(denial));
             assert_eq!(read.message(), denial.to_string());
@@ -131,8 +136,7 @@ mod tests {
             assert_eq!(info.domain, DOMAIN);
             assert_eq!(info.metadata["denial"], denial.name());
             let delay = details.retry_info().and_then(|retry| retry.retry_delay);
-            let expected = std::time::Duration::from_secs(RETRY_SECONDS);
-            assert_eq!(delay, (denial == Denial::Unavailable).then_some(expected));
+            assert_eq!(delay, (denial == Denial::Unavailable).then_some(retry_after));
         }
     }
 
@@ -146,7 +150,8 @@ mod tests {
             ("application/grpc-web+proto", true),
             ("application/grpc-web-text", true),
         ] {
-            let response = answer(Denial::Ended, &HeaderValue::from_static(content_type));
+            let content_type = HeaderValue::from_static(content_type);
+            let response = answer(Denial::Ended, &content_type, Duration::ZERO);
             assert_eq!(response.status(), 200);
             assert_eq!(response.headers()[CONTENT_TYPE], content_type);
             assert_eq!(response.headers().contains_key(ACCESS_CONTROL_EXPOSE_HEADERS), exposed);

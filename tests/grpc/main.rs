@@ -1,6 +1,9 @@
 //! The layer in tonic servers: calls of each kind, as tonic's client and as grpcio see them.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
+mod browser;
+#[path = "../chromium/mod.rs"]
+mod chromium;
 mod echo;
 #[path = "../plain/mod.rs"]
 mod plain;
@@ -29,8 +32,10 @@ use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Server};
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::StatusExt as _;
-use tower_activeconnect::emulator::{Action, Emulator, SessionReport};
-use tower_activeconnect::{ActiveSession, Activeconnect, SessionCredential};
+use tower_activeconnect::emulator::{Action, Call, Emulator, Fault, FaultKind, SessionReport};
+use tower_activeconnect::{
+    ActiveSession, Activeconnect, ActiveconnectLayer, Builder, SessionCredential,
+};
 
 struct Stage {
     emulator: Emulator,
@@ -41,8 +46,12 @@ struct Stage {
 
 impl Stage {
     async fn new() -> Self {
+        Self::of(|engine| engine).await
+    }
+
+    async fn of(engine: impl FnOnce(Builder) -> Builder) -> Self {
         let emulator = Emulator::start().await.unwrap();
-        let ac = builder(&emulator).build().unwrap();
+        let ac = engine(builder(&emulator)).build().unwrap();
         with_phones(&emulator, &ac, &["alice"]).await;
         let alice = "alice".into();
         let (credential, session) = tokio::join!(ac.log_in(&alice), approve(&emulator));
@@ -55,9 +64,13 @@ impl Stage {
 
     /// A tonic server with the layer around all of it.
     async fn serve(&self) -> String {
+        self.serve_behind(self.ac.layer()).await
+    }
+
+    async fn serve_behind(&self, layer: ActiveconnectLayer) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let server = Server::builder().layer(self.ac.layer()).add_service(Echo);
+        let server = Server::builder().layer(layer).add_service(Echo);
         tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
         address
     }
@@ -99,6 +112,11 @@ impl Client {
     }
 }
 
+/// When a status says that it is worth trying again.
+fn retry_after(status: &Status) -> Option<Duration> {
+    status.get_error_details().retry_info().and_then(|retry| retry.retry_delay)
+}
+
 /// Code, reason, domain.
 fn said(status: &Status) -> (Code, String, String) {
     let info = status.get_error_details().error_info().cloned().unwrap();
@@ -137,15 +155,27 @@ async fn calls_are_served_and_refused_and_streams_end_with_the_session() {
 
 #[tokio::test]
 async fn what_is_not_known_is_unavailable_and_says_when_to_retry() {
-    let stage = Stage::new().await;
-    let mut client = Client::connect(&stage.serve().await).await;
-    use tower_activeconnect::emulator::{Call, Fault, FaultKind};
+    let poll_interval = Duration::from_secs(2);
+    let stage = Stage::of(|engine| engine.poll_interval(poll_interval)).await;
+    let address = stage.serve_behind(stage.ac.layer().hold_limit(Duration::ZERO)).await;
+    let mut client = Client::connect(&address).await;
+    let mut watch = client.watch(stage.request(Bytes::new())).await.unwrap().into_inner();
     stage.emulator.fault(Fault::new(Call::Status, FaultKind::UnknownStatus));
     let refused =
         until("odd", async || client.unary(stage.request(Bytes::from("hello"))).await.err()).await;
     assert_eq!(said(&refused), refusal(Code::Unavailable, "UNAVAILABLE"));
-    let retry = refused.get_error_details().retry_info().unwrap().retry_delay;
-    assert_eq!(retry, Some(Duration::from_secs(5)));
+    assert_eq!(retry_after(&refused), Some(poll_interval));
+    // A stream that is cut says the same, and so does HTTP.
+    let cut = loop {
+        if let Err(cut) = watch.message().await {
+            break cut;
+        }
+    };
+    assert_eq!(said(&cut), refusal(Code::Unavailable, "UNAVAILABLE"));
+    assert_eq!(retry_after(&cut), Some(poll_interval));
+    let http = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let request = http.get(format!("http://{address}")).bearer_auth(stage.credential.expose());
+    assert_eq!(request.send().await.unwrap().headers()["retry-after"], "2");
 }
 
 /// On one service of several, and in one server that speaks REST and gRPC on one port.

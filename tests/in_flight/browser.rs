@@ -1,7 +1,6 @@
 //! What a real browser makes of it: `EventSource` and `WebSocket` in headless Chromium.
 
 use std::convert::Infallible;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -14,15 +13,13 @@ use axum::response::Html;
 use axum::response::sse::{Event, Sse};
 use axum::routing::{any, get, post};
 use futures_util::stream::{self, StreamExt as _};
-use tokio::process::Command;
 use tokio::sync::mpsc;
 use tower_activeconnect::ActiveSession;
 use tower_activeconnect::emulator::Action;
 
+use crate::chromium::Chromium;
 use crate::stage::Stage;
 use crate::support::{approve, serve, with_phones};
-
-const CHROMIUM: &str = "/usr/bin/chromium";
 
 /// Logs in, opens both, and reports what becomes of them.
 const PAGE: &str = r#"<!doctype html><title>page</title><script type="module">
@@ -50,10 +47,6 @@ async fn listen(session: ActiveSession, socket: WebSocket) {
 /// `EventSource` connects again once, is refused, and stops; a socket sees 1008.
 #[tokio::test]
 async fn a_browser_is_told_and_does_not_come_back() {
-    if !std::path::Path::new(CHROMIUM).exists() {
-        println!("there is no {CHROMIUM}");
-        return;
-    }
     let stage = Stage::of(|engine| engine, |layer| layer).await;
     with_phones(&stage.emulator, &stage.ac, &["alice"]).await;
     let (report, mut reports) = mpsc::unbounded_channel();
@@ -81,18 +74,7 @@ async fn a_browser_is_told_and_does_not_come_back() {
         .route("/", get(async || Html(PAGE)))
         .route("/report", post(async move |text: String| report.send(text).unwrap()));
     let url = serve(app).await;
-    let profile = tempfile::tempdir().unwrap();
-    let _chromium = Command::new(CHROMIUM)
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
-        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        .args(["--no-proxy-server", "--remote-debugging-port=0"])
-        .arg(format!("--user-data-dir={}", profile.path().display()))
-        .arg(&url)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
+    let Some(_chromium) = Chromium::open(&url) else { return };
     let session = approve(&stage.emulator).await;
     let mut next = async || {
         let patience = Duration::from_secs(30);

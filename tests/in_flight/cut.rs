@@ -38,7 +38,7 @@ async fn get_over(connection: &SendRequest<Bytes>, caller: &Caller, path: &str) 
 }
 
 /// All that comes, and how it ends.
-async fn rest(body: &mut RecvStream) -> (Vec<u8>, Option<h2::Error>) {
+pub(crate) async fn rest(body: &mut RecvStream) -> (Vec<u8>, Option<h2::Error>) {
     let mut bytes = Vec::new();
     let reading = async {
         while let Some(data) = body.data().await {

@@ -80,10 +80,32 @@ fn histogram(what: &str, mut took: Vec<u64>, step: u64) -> (Duration, Duration) 
     (at(99), at(100))
 }
 
+/// How many streams are open at a time: each one's session is polled every second, and by a build
+/// that is not optimised.
+const AT_A_TIME: usize = 100;
+
 /// The promise, measured: `LOGOUTS` remote logouts, 100 by default, under load.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn remote_logouts_end_streams_in_time() {
-    let logouts = count("LOGOUTS", 100);
+    let (mut from_end, mut from_told) = (Vec::new(), Vec::new());
+    let mut left = count("LOGOUTS", 100);
+    while left > 0 {
+        let logouts = left.min(AT_A_TIME);
+        left -= logouts;
+        let (ends, told) = log_out_remotely(logouts).await;
+        from_end.extend(ends);
+        from_told.extend(told);
+    }
+    let (p99, all) = histogram("last byte after the end", from_end, 100);
+    assert!(p99 <= SECOND + Duration::from_secs(3) + SECOND, "{p99:?}");
+    assert!(all <= Duration::from_secs(15), "{all:?}");
+    let (p99, _) = histogram("last byte after the end was told", from_told, 10);
+    assert!(p99 <= SECOND, "{p99:?}");
+}
+
+/// Opens so many streams, ends their sessions, and tells how many milliseconds after the end, and
+/// after the service first said so, the last byte of each arrived.
+async fn log_out_remotely(logouts: usize) -> (Vec<u64>, Vec<u64>) {
     let tick = Duration::from_millis(100);
     let stage = Stage::ticking(tick, |engine| engine.poll_interval(SECOND), |layer| layer).await;
     let callers = log_in_all(&stage, logouts).await;
@@ -113,11 +135,7 @@ async fn remote_logouts_end_streams_in_time() {
         from_end.push(last.saturating_sub(session.ended_at.unwrap()));
         from_told.push(last.saturating_sub(session.first_told_at.unwrap()));
     }
-    let (p99, all) = histogram("last byte after the end", from_end, 100);
-    assert!(p99 <= SECOND + Duration::from_secs(3) + SECOND, "{p99:?}");
-    assert!(all <= Duration::from_secs(15), "{all:?}");
-    let (p99, _) = histogram("last byte after the end was told", from_told, 10);
-    assert!(p99 <= SECOND, "{p99:?}");
+    (from_end, from_told)
 }
 
 /// So many pieces a few milliseconds apart, and a last one.

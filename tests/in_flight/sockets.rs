@@ -5,12 +5,18 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::routing::any;
+use bytes::Bytes;
 use futures_util::StreamExt as _;
+use h2::client::SendRequest;
+use h2::ext::Protocol;
+use h2::{RecvStream, SendStream};
+use http::{Method, Request, Response, StatusCode};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tower_activeconnect::emulator::Action;
 use tower_activeconnect::{ActiveSession, Denial};
 use tracing::Level;
 
+use crate::cut::{connect, rest};
 use crate::stage::{Caller, Over, Stage};
 use crate::support::{serve, until};
 use crate::trace::Trace;
@@ -90,6 +96,66 @@ async fn upgrades_that_nobody_guards_are_counted() {
     }
     assert_eq!(unguarded(), 2);
     drop(bare);
+}
+
+/// Opens a socket over HTTP/2: an extended CONNECT (RFC 8441).
+async fn extended_connect(
+    connection: &SendRequest<Bytes>,
+    url: &str,
+    headers: &[(&str, &str)],
+) -> (Response<RecvStream>, SendStream<Bytes>) {
+    let mut connection = connection.clone().ready().await.unwrap();
+    until("the server takes it", async || {
+        connection.is_extended_connect_protocol_enabled().then_some(())
+    })
+    .await;
+    let mut request = Request::builder().method(Method::CONNECT).uri(url);
+    request = request.extension(Protocol::from_static("websocket"));
+    request = request.header("sec-websocket-version", "13");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let (answer, send) = connection.send_request(request.body(()).unwrap(), false).unwrap();
+    (answer.await.unwrap(), send)
+}
+
+/// T089: what is one stream of a connection is a socket like the others.
+#[tokio::test]
+async fn sockets_over_http2_are_guarded_counted_and_bound_to_their_origin() {
+    let stage = Stage::of(|engine| engine, |layer| layer).await;
+    let alice = stage.log_in("alice").await;
+    let bare = async |upgrade: WebSocketUpgrade| upgrade.on_upgrade(listen);
+    let bare = Router::new().route("/bare", any(bare)).layer(stage.layer.clone());
+    let site = serve(bare).await;
+    let socket = format!("{}/socket", stage.url);
+    let connection = connect(&stage.url).await;
+
+    let cookie = alice.bearer.replace("Bearer ", "__Host-activeconnect=");
+    for (origin, status) in [
+        ("https://elsewhere.example", StatusCode::UNAUTHORIZED),
+        ("null", StatusCode::UNAUTHORIZED),
+        (stage.url.as_str(), StatusCode::OK),
+    ] {
+        let headers = [("cookie", cookie.as_str()), ("origin", origin)];
+        let (answer, _send) = extended_connect(&connection, &socket, &headers).await;
+        assert_eq!(answer.status(), status, "{origin}");
+    }
+
+    let bearer = [("authorization", alice.bearer.as_str())];
+    let bare = format!("{site}/bare");
+    let unguarded = extended_connect(&connect(&site).await, &bare, &bearer).await;
+    assert_eq!(unguarded.0.status(), StatusCode::OK);
+    until("it is counted", async || (stage.layer.unguarded_upgrades() == 1).then_some(())).await;
+
+    let (answer, _send) = extended_connect(&connection, &socket, &bearer).await;
+    let mut answer = answer.into_body();
+    // A text message, as it is on the wire (RFC 6455, 5.2).
+    let first = answer.data().await.unwrap().unwrap();
+    assert!(first.starts_with(b"\x81\x04tick"), "{first:?}");
+    stage.act(&alice, Action::Close);
+    let (frames, _) = rest(&mut answer).await;
+    assert!(frames.ends_with(b"\x88\x07\x03\xf0ended"), "{frames:?}");
+    assert_eq!(stage.layer.unguarded_upgrades(), 1);
 }
 
 /// T093, T094: any number of tasks may wait, and all are told why.

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
@@ -13,14 +14,18 @@ use axum::response::Response;
 use axum::response::sse::{Event, Sse};
 use axum::routing::{any, get, post};
 use bytes::Bytes;
+use futures_util::future::{BoxFuture, FutureExt as _};
 use futures_util::stream::{self, Stream, StreamExt as _};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tonic::server::NamedService;
 use tonic::transport::Channel;
+use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Status};
-use tower::service_fn;
+use tower::{BoxError, Service, service_fn};
 use tower_activeconnect::emulator::{Action, Emulator, SessionReport};
 use tower_activeconnect::{
     ActiveSession, Activeconnect, ActiveconnectLayer, Builder, UploadGuardLayer,
@@ -101,7 +106,11 @@ impl Signals {
     }
 
     /// A service of one method of each kind, as tonic's generated code would call it.
-    async fn grpc(self, request: Request) -> http::Response<tonic::body::Body> {
+    async fn grpc<B>(self, request: http::Request<B>) -> http::Response<tonic::body::Body>
+    where
+        B: http_body::Body + Send + 'static,
+        B::Error: Into<BoxError> + Send,
+    {
         type Incoming = tonic::Request<tonic::Streaming<Bytes>>;
         let mut grpc = tonic::server::Grpc::new(Plain);
         let message = |tick: &'static str| Ok::<_, Status>(Bytes::from_static(tick.as_bytes()));
@@ -151,7 +160,7 @@ impl Signals {
 
     fn routes(self) -> Router {
         let grpc = self.clone();
-        let grpc = service_fn(move |request| {
+        let grpc = service_fn(move |request: Request| {
             let answer = grpc.clone().grpc(request);
             async { Ok::<_, Infallible>(answer.await) }
         });
@@ -176,6 +185,28 @@ impl Signals {
             .route("/now", get(async || "now"))
             .route_service("/grpc/{method}", grpc)
             .with_state(self)
+    }
+}
+
+/// The gRPC routes, as a service of tonic's own server.
+#[derive(Clone)]
+struct OfTonic(Signals);
+
+impl NamedService for OfTonic {
+    const NAME: &'static str = "grpc";
+}
+
+impl Service<http::Request<tonic::body::Body>> for OfTonic {
+    type Response = http::Response<tonic::body::Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
+        self.0.clone().grpc(request).map(Ok).boxed()
     }
 }
 
@@ -216,6 +247,8 @@ pub(crate) enum Kind {
 pub(crate) enum Over {
     Http1,
     Http2,
+    /// HTTP/2, to tonic's own server; only gRPC is served there.
+    Tonic,
 }
 
 impl Kind {
@@ -224,7 +257,8 @@ impl Kind {
         use Kind::{Both, Chunked, Client, Download, LongPoll, Server, Socket, Sse, Unary, Upload};
         let http = [Sse, Chunked, Download, LongPoll, Upload];
         let on_both = http.into_iter().flat_map(|kind| [(kind, Over::Http1), (kind, Over::Http2)]);
-        let grpc = [Unary, Server, Client, Both].map(|kind| (kind, Over::Http2));
+        let grpc = [Unary, Server, Client, Both];
+        let grpc = grpc.into_iter().flat_map(|kind| [(kind, Over::Http2), (kind, Over::Tonic)]);
         on_both.chain([(Socket, Over::Http1)]).chain(grpc).collect()
     }
 
@@ -270,6 +304,7 @@ pub(crate) struct Stage {
     pub(crate) ac: Activeconnect,
     pub(crate) layer: ActiveconnectLayer,
     pub(crate) url: String,
+    tonic_url: String,
     clients: [reqwest::Client; 2],
     answer: watch::Sender<bool>,
     finish: watch::Sender<bool>,
@@ -282,7 +317,8 @@ pub(crate) struct Caller {
     pub(crate) url: String,
     pub(crate) bearer: String,
     pub(crate) session: SessionReport,
-    channel: Channel,
+    axum: Channel,
+    tonic: Channel,
     http1: reqwest::Client,
     http2: reqwest::Client,
 }
@@ -308,12 +344,19 @@ impl Stage {
         let uploaded = Arc::default();
         let signals =
             Signals { tick, answer: answers, finish: finishes, uploaded: Arc::clone(&uploaded) };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tonic_url = format!("http://{}", listener.local_addr().unwrap());
+        let server = tonic::transport::Server::builder()
+            .layer(layer.clone())
+            .layer(UploadGuardLayer::new(tonic::body::Body::new))
+            .add_service(OfTonic(signals.clone()));
+        tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
         let app = signals.routes().layer(UploadGuardLayer::new(Body::new)).layer(layer.clone());
         let url = serve(app).await;
         let client = || reqwest::Client::builder().no_proxy();
         let clients = [client().http1_only(), client().http2_prior_knowledge()];
         let clients = clients.map(|client| client.build().unwrap());
-        Self { emulator, ac, layer, url, clients, answer, finish, uploaded }
+        Self { emulator, ac, layer, url, tonic_url, clients, answer, finish, uploaded }
     }
 
     /// Enrols the user and logs them in.
@@ -326,11 +369,13 @@ impl Stage {
 
     pub(crate) fn caller(&self, credential: &str, session: SessionReport) -> Caller {
         let [http1, http2] = self.clients.clone();
+        let channel = |url: &String| Channel::from_shared(url.clone()).unwrap().connect_lazy();
         Caller {
             url: self.url.clone(),
             bearer: format!("Bearer {credential}"),
             session,
-            channel: Channel::from_shared(self.url.clone()).unwrap().connect_lazy(),
+            axum: channel(&self.url),
+            tonic: channel(&self.tonic_url),
             http1,
             http2,
         }
@@ -393,7 +438,7 @@ impl Caller {
     fn client(&self, over: Over) -> &reqwest::Client {
         match over {
             Over::Http1 => &self.http1,
-            Over::Http2 => &self.http2,
+            Over::Http2 | Over::Tonic => &self.http2,
         }
     }
 
@@ -430,7 +475,7 @@ impl Caller {
                 }
                 Kind::Socket => caller.socket(&sees).await,
                 Kind::Unary | Kind::Server | Kind::Client | Kind::Both => {
-                    match caller.grpc(kind, ticks, &sees).await {
+                    match caller.grpc(kind, over, ticks, &sees).await {
                         Ok(outcome) => outcome,
                         Err(status) => Outcome::Status(status.code()),
                     }
@@ -470,6 +515,7 @@ impl Caller {
     async fn grpc(
         &self,
         kind: Kind,
+        over: Over,
         ticks: impl Stream<Item = &'static str> + Send + 'static,
         seen: &Seen,
     ) -> Result<Outcome, Status> {
@@ -478,7 +524,8 @@ impl Caller {
             request.metadata_mut().insert("authorization", bearer.parse().unwrap());
             request
         }
-        let mut grpc = tonic::client::Grpc::new(self.channel.clone());
+        let channel = if over == Over::Tonic { &self.tonic } else { &self.axum };
+        let mut grpc = tonic::client::Grpc::new(channel.clone());
         grpc.ready().await.unwrap();
         let path = |path| http::uri::PathAndQuery::from_static(path);
         let one = || request(Bytes::new(), &self.bearer);
