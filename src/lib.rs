@@ -43,8 +43,9 @@ pub use client::{
 };
 #[cfg(feature = "layer")]
 pub use engine::{
-    ActiveSession, Activeconnect, BuildError, Builder, EndReason, EnrolmentError, Event, Events,
-    Health, Limit, LogInError, LoggedOut, SessionGuard, Walkaway,
+    ActiveSession, Activeconnect, BuildError, Builder, EndReason, EnrolmentError, EnrolmentGrant,
+    Event, Events, Health, Limit, LogInError, LoggedOut, RegistrationLink, SessionGuard, VouchedBy,
+    Walkaway,
 };
 pub use identity::{InvalidToken, SessionCredential, SessionKey, UserId, UserToken};
 #[cfg(feature = "layer")]

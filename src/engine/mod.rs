@@ -10,6 +10,7 @@ mod budget;
 mod builder;
 mod enrolment;
 mod events;
+mod grants;
 mod hold;
 #[cfg(test)]
 pub(crate) mod model_tests;
@@ -23,6 +24,7 @@ mod policy;
 mod poller;
 mod published;
 mod record;
+mod registration;
 mod schedule;
 mod session;
 mod sessions;
@@ -47,9 +49,10 @@ use tokio::sync::{Notify, Semaphore};
 use self::attempts::Attempts;
 use self::breaker::{Breaker, Turn};
 use self::budget::Budget;
-use self::enrolment::Messages;
 use self::events::News;
+use self::grants::Grants;
 use self::origin::Origin;
+use self::registration::Messages;
 use self::schedule::Schedule;
 use self::session::Upkeep;
 use self::sessions::Sessions;
@@ -68,9 +71,11 @@ pub(crate) use attempts::{Attempt, BeginError, Progress, Taken, Who};
 pub use builder::{BuildError, Builder};
 pub use enrolment::EnrolmentError;
 pub use events::{EndReason, Event, Events, Health, Limit};
+pub use grants::EnrolmentGrant;
 pub(crate) use hold::Hold;
 pub use policy::Walkaway;
 pub(crate) use policy::{Policy, Reaction};
+pub use registration::{RegistrationLink, VouchedBy};
 pub(crate) use session::{Session, SessionWatch};
 pub(crate) use settings::Settings;
 pub(crate) use upgrade::{Upgrade, Upgrades};
@@ -101,7 +106,9 @@ const WAKE: Duration = Duration::from_millis(3_500);
 ///     .token_store(MemoryTokenStore::new())
 ///     .build()?;
 /// ac.enroll(&"alice".into()).await?;
-/// println!("open on the phone: {}", ac.registration_link(&"alice".into()).await?.expose());
+/// // The application vouches that this is her, here: it is her own machine.
+/// let grant = ac.enrolment_grant(&"alice".into())?;
+/// println!("open on the phone: {}", ac.registration_link(&grant).await?.expose());
 /// let credential = ac.log_in(&"alice".into()).await?;
 /// # Ok(())
 /// # }
@@ -148,6 +155,7 @@ pub(crate) struct Engine {
     /// Text messages to one user or number, and in all.
     messages: Budget<Messages>,
     all_messages: Budget<()>,
+    grants: Grants,
     /// No login begins any more.
     stopped: AtomicBool,
     tasks: Tasks,
@@ -376,6 +384,7 @@ impl Engine {
             turn: Notify::new(),
             messages: Budget::new(3, HOUR, 100_000),
             all_messages: Budget::new(100, HOUR, 1),
+            grants: Grants::default(),
             stopped: AtomicBool::new(false),
             settings,
             tasks: Tasks::new(runtime),

@@ -179,6 +179,7 @@ fn sweep_out(engine: &Arc<Engine>) {
         !session.is_over_for(now, TOMBSTONE)
     });
     engine.messages.sweep(now.mono);
+    engine.grants.sweep(now);
     // Not under the map's locks: this wakes others.
     for session in &expired {
         expire(engine, session);

@@ -116,6 +116,11 @@ impl Session {
         self.record.user()
     }
 
+    /// Whether it is of the engine whose upkeep this is.
+    pub(crate) fn is_kept_by(&self, upkeep: &Arc<Upkeep>) -> bool {
+        Arc::ptr_eq(&self.upkeep, upkeep)
+    }
+
     /// What is known at this moment, as a request asks: the clock may be read as a few
     /// milliseconds later than it is.
     pub(crate) fn verdict(&self) -> Verdict {

@@ -5,6 +5,7 @@ mod extract;
 mod next;
 mod pages;
 mod progress;
+mod registration;
 mod routes;
 #[cfg(feature = "ws")]
 mod socket;
