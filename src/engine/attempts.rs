@@ -18,7 +18,7 @@ use super::watchers::{Watch, Watched, Watchers};
 use crate::client::{Authentication, ClientError, ClientErrorKind};
 use crate::clock::Stamp;
 use crate::identity::{AttemptCredential, AttemptKey, SessionCredential, UserId};
-use crate::protocol::SessionStatus;
+use crate::protocol::{Methods, SessionStatus};
 use crate::store::StoreError;
 use crate::verdict::Verdict;
 
@@ -47,6 +47,8 @@ pub(crate) struct Attempt {
     name: Box<str>,
     /// Beside another login: the user whom that login named.
     user: Option<UserId>,
+    /// The session whose user is asked anew, and for what; the result takes its place.
+    confirms: Option<(Arc<Session>, Methods)>,
     /// Where the browser wanted to go.
     pub(crate) next: String,
     deadline: Stamp,
@@ -83,6 +85,8 @@ pub(crate) enum Who {
     Typed(String),
     /// A user whom another login, or the application itself, vouches for.
     Known(UserId),
+    /// The user of a session, to be asked for these methods; and the user whom another login names.
+    Confirms(Arc<Session>, Methods, Option<UserId>),
 }
 
 /// Why a login came to nothing. The browser is not told; [`Activeconnect::log_in`] tells its
@@ -189,14 +193,23 @@ impl Engine {
         let name: Box<str> = match &who {
             Who::Typed(name) => name.as_str().into(),
             Who::Known(user) => user.as_str().into(),
+            Who::Confirms(session, ..) => session.user().into(),
         };
+        let confirms = match &who {
+            Who::Confirms(session, methods, _) => Some((session.clone(), *methods)),
+            Who::Typed(_) | Who::Known(_) => None,
+        };
+        // Who has a session of that user is no stranger to the name.
+        let is_known = confirms.is_some();
         let attempt = Arc::new(Attempt {
             key: credential.key(),
             name: name.clone(),
             user: match &who {
                 Who::Known(user) => Some(user.clone()),
+                Who::Confirms(_, _, user) => user.clone(),
                 Who::Typed(_) => None,
             },
+            confirms,
             next,
             deadline: now.after(self.settings.attempt_deadline),
             outcome: Outcome::new(),
@@ -210,7 +223,7 @@ impl Engine {
             }
             Entry::Occupied(mut place) => {
                 let is_mine = mine.is_some_and(|mine| mine.key() == place.get().key);
-                if !is_mine && !place.get().deadline.is_reached(now) {
+                if !is_mine && !is_known && !place.get().deadline.is_reached(now) {
                     let left = place.get().deadline.mono.saturating_sub(now.mono);
                     let retry_after = Duration::from_millis(left).max(Duration::from_secs(1));
                     return Err(BeginError::Busy { retry_after });
@@ -237,7 +250,11 @@ impl Engine {
 
     /// Takes an approved result, once. Beside another login the request must be of the user the
     /// attempt was begun for.
-    pub(crate) fn take(&self, attempt: &Arc<Attempt>, user: Option<&UserId>) -> Option<Taken> {
+    pub(crate) fn take(
+        self: &Arc<Self>,
+        attempt: &Arc<Attempt>,
+        user: Option<&UserId>,
+    ) -> Option<Taken> {
         if !attempt.is_for(user) {
             return None;
         }
@@ -252,6 +269,9 @@ impl Engine {
             })
         })?;
         attempt.watchers.wake();
+        if let Some((before, _)) = &attempt.confirms {
+            self.end_session(before, EndReason::LoggedOut);
+        }
         Some(Taken { credential, session, next: attempt.next.clone() })
     }
 
@@ -284,6 +304,7 @@ impl Attempt {
     pub(crate) fn progress(&self, now: Stamp) -> Progress {
         match self.outcome.stage() {
             Stage::Approved(_) => Progress::Approved,
+            Stage::Over(_) if self.confirms.is_some() => Progress::Timeout,
             _ if self.deadline.is_reached(now) => Progress::Timeout,
             _ => Progress::Pending,
         }
@@ -294,6 +315,8 @@ impl Attempt {
         match self.outcome.stage() {
             Stage::Approved(_) => true,
             Stage::Taken(_) => false,
+            // Its user is known: they may be told at once that it came to nothing.
+            Stage::Over(_) if self.confirms.is_some() => false,
             _ => !self.deadline.is_reached(now),
         }
     }
@@ -304,6 +327,11 @@ impl Attempt {
             Stage::Approved(session) | Stage::Taken(session) => Some(session),
             _ => None,
         }
+    }
+
+    /// What the user of a session is asked for, if it is that.
+    pub(crate) fn confirms(&self) -> Option<Methods> {
+        self.confirms.as_ref().map(|(_, methods)| *methods)
     }
 
     /// Why it came to nothing, once it did.
@@ -427,18 +455,21 @@ async fn ring(
     let user = match who {
         Who::Known(user) => user,
         Who::Typed(name) => UserId::from(name),
+        Who::Confirms(session, ..) => session.user().into(),
     };
+    let (instead, methods) =
+        attempt.confirms.as_ref().map(|(old, methods)| (old, *methods)).unzip();
     let token = tokio::time::timeout(STORE, engine.store.token(&user))
         .await
         .map_err(|_| LogInError::Store(None))?
         .map_err(|error| LogInError::Store(Some(error)))?
         .ok_or(LogInError::NotEnrolled)?;
-    if let Some(limit) = engine.full_for(&user) {
+    if let Some(limit) = engine.full_for(&user, instead) {
         engine.limit_hit(limit);
         return Err(LogInError::Full(limit));
     }
     let asked = Authentication {
-        methods: engine.settings.methods,
+        methods: methods.unwrap_or(engine.settings.methods),
         duration: engine.settings.session_duration,
     };
     let start = async || {

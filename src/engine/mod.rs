@@ -25,6 +25,7 @@ mod poller;
 mod published;
 mod record;
 mod registration;
+mod required;
 mod schedule;
 mod session;
 mod sessions;
@@ -53,6 +54,7 @@ use self::events::News;
 use self::grants::Grants;
 use self::origin::Origin;
 use self::registration::Messages;
+use self::required::Required;
 use self::schedule::Schedule;
 use self::session::Upkeep;
 use self::sessions::Sessions;
@@ -156,6 +158,8 @@ pub(crate) struct Engine {
     messages: Budget<Messages>,
     all_messages: Budget<()>,
     grants: Grants,
+    /// What its layers require.
+    pub(crate) required: Required,
     /// No login begins any more.
     stopped: AtomicBool,
     tasks: Tasks,
@@ -385,6 +389,7 @@ impl Engine {
             messages: Budget::new(3, HOUR, 100_000),
             all_messages: Budget::new(100, HOUR, 1),
             grants: Grants::default(),
+            required: Required::default(),
             stopped: AtomicBool::new(false),
             settings,
             tasks: Tasks::new(runtime),
@@ -405,8 +410,11 @@ impl Engine {
     }
 
     /// The limit that keeps this user from one more session.
-    fn full_for(&self, user: &UserId) -> Option<Limit> {
-        let is_live = |session: &&Arc<Session>| session.verdict() != Verdict::Ended;
+    /// `instead` is the one that would end for it.
+    fn full_for(&self, user: &UserId, instead: Option<&Arc<Session>>) -> Option<Limit> {
+        let stays = |session: &Arc<Session>| !instead.is_some_and(|old| Arc::ptr_eq(old, session));
+        let is_live =
+            |session: &&Arc<Session>| session.verdict() != Verdict::Ended && stays(session);
         if self.sessions.of_user(user).iter().filter(is_live).count()
             >= self.settings.max_sessions_per_user
         {

@@ -291,7 +291,7 @@ impl Framing {
 
 /// The status that a cut gRPC stream ends with.
 fn last_status(denial: Denial, web: bool) -> Frame<Bytes> {
-    let status = grpc::status(denial);
+    let status = grpc::status(denial, &[]);
     if !web {
         return Frame::trailers(status.into_iter().collect());
     }

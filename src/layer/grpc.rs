@@ -7,6 +7,7 @@ use http::header::{ACCESS_CONTROL_EXPOSE_HEADERS, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Response};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
+use super::step_up::StepUp;
 use crate::verdict::Denial;
 
 /// What does not stand for itself in a `grpc-message` (gRPC over HTTP/2, "Responses").
@@ -17,11 +18,16 @@ const DOMAIN: &str = "tower-activeconnect";
 const RETRY_SECONDS: u64 = 5;
 
 /// Trailers-only: HTTP 200, the status in the headers, no body. The content type is the request's.
-pub(super) fn answer(denial: Denial, content_type: &HeaderValue) -> Response<Bytes> {
+pub(super) fn answer(
+    denial: Denial,
+    content_type: &HeaderValue,
+    step_up: Option<StepUp>,
+) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, content_type.clone());
-    headers.extend(status(denial).map(|(name, value)| (Some(name), value)));
+    let metadata = step_up.map(|step_up| step_up.metadata()).unwrap_or_default();
+    headers.extend(status(denial, &metadata).map(|(name, value)| (Some(name), value)));
     if content_type.as_bytes().starts_with(b"application/grpc-web") {
         // Without this a page of another origin, which CORS has let ask, can't read the status.
         let names = HeaderValue::from_static("grpc-status, grpc-message, grpc-status-details-bin");
@@ -30,10 +36,13 @@ pub(super) fn answer(denial: Denial, content_type: &HeaderValue) -> Response<Byt
     response
 }
 
-/// What gRPC is told, as headers or as trailers.
-pub(super) fn status(denial: Denial) -> [(HeaderName, HeaderValue); 3] {
+/// What gRPC is told, as headers or as trailers; with what there is to know beside the denial.
+pub(super) fn status(
+    denial: Denial,
+    metadata: &[(&str, String)],
+) -> [(HeaderName, HeaderValue); 3] {
     let message = denial.to_string();
-    let details = STANDARD_NO_PAD.encode(details(denial, &message));
+    let details = STANDARD_NO_PAD.encode(details(denial, &message, metadata));
     let message = utf8_percent_encode(&message, MESSAGE).to_string();
     let value = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
     [
@@ -58,10 +67,13 @@ const fn code(denial: Denial) -> u8 {
 
 /// A `google.rpc.Status` with the reason as `google.rpc.ErrorInfo`, and `google.rpc.RetryInfo` where
 /// trying again helps (googleapis, `google/rpc/status.proto` and `error_details.proto`).
-fn details(denial: Denial, message: &str) -> Vec<u8> {
+fn details(denial: Denial, message: &str, metadata: &[(&str, String)]) -> Vec<u8> {
     let reason = denial.name().to_ascii_uppercase().replace('-', "_");
-    let metadata = [text(1, "denial"), text(2, denial.name())].concat();
-    let info = [text(1, &reason), text(2, DOMAIN), field(3, &metadata)].concat();
+    let mut info = [text(1, &reason), text(2, DOMAIN)].concat();
+    let metadata = metadata.iter().map(|(name, value)| (*name, value.as_str()));
+    for (name, value) in std::iter::once(("denial", denial.name())).chain(metadata) {
+        info.extend(field(3, &[text(1, name), text(2, value)].concat()));
+    }
     let mut status =
         [number(1, code(denial).into()), text(2, message), any("ErrorInfo", &info)].concat();
     if denial == Denial::Unavailable {
@@ -121,7 +133,7 @@ mod tests {
     #[test]
     fn a_client_reads_code_message_and_details() {
         for denial in ALL {
-            let headers = status(denial).into_iter().collect();
+            let headers = status(denial, &[]).into_iter().collect();
             let read = tonic::Status::from_header_map(&headers).unwrap();
             assert_eq!(read.code() as u8, code(denial));
             assert_eq!(read.message(), denial.to_string());
@@ -146,7 +158,7 @@ mod tests {
             ("application/grpc-web+proto", true),
             ("application/grpc-web-text", true),
         ] {
-            let response = answer(Denial::Ended, &HeaderValue::from_static(content_type));
+            let response = answer(Denial::Ended, &HeaderValue::from_static(content_type), None);
             assert_eq!(response.status(), 200);
             assert_eq!(response.headers()[CONTENT_TYPE], content_type);
             assert_eq!(response.headers().contains_key(ACCESS_CONTROL_EXPOSE_HEADERS), exposed);

@@ -1,5 +1,6 @@
 //! Axum: the extractor, and the routes through which browsers log in and out.
 
+mod confirm;
 mod cookies;
 mod extract;
 mod next;

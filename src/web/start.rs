@@ -29,7 +29,7 @@ struct Login {
 }
 
 /// Why a start was refused, before anything was looked up.
-enum Refusal {
+pub(super) enum Refusal {
     Unreadable(StatusCode, String),
     Name(&'static str),
     NoUser,
@@ -41,7 +41,16 @@ enum Refusal {
 pub(super) async fn start(ac: &Activeconnect, user: Option<UserId>, request: Request) -> Response {
     let wants_json = is_json(request.headers());
     let auth_path = &ac.engine().settings.auth_path;
-    match begin(ac, user, request, wants_json).await {
+    answer(begin(ac, user, request, wants_json).await, wants_json, auth_path)
+}
+
+/// What whoever begins an attempt is told: wait, with this cookie, or why not.
+pub(super) fn answer(
+    begun: Result<HeaderValue, Refusal>,
+    wants_json: bool,
+    auth_path: &str,
+) -> Response {
+    match begun {
         Ok(cookie) => {
             let mut response = if wants_json {
                 (StatusCode::ACCEPTED, status_json("pending")).into_response()
@@ -78,11 +87,17 @@ async fn begin(
         Who::Typed(typed_name(login.username)?)
     };
     let next = next::checked(login.next.as_deref(), &engine.settings.auth_path);
-    match engine.begin_attempt(who, next, mine.as_ref()) {
-        Ok((credential, _)) => Ok(cookies::set_attempt(&credential)),
-        Err(BeginError::Busy { retry_after }) => Err(Refusal::Busy(retry_after)),
-        Err(BeginError::Full { retry_after }) => Err(Refusal::Full(retry_after)),
-        Err(BeginError::NoRandomness | BeginError::Stopped) => Err(Refusal::NotNow),
+    let (credential, _) = engine.begin_attempt(who, next, mine.as_ref())?;
+    Ok(cookies::set_attempt(&credential))
+}
+
+impl From<BeginError> for Refusal {
+    fn from(error: BeginError) -> Self {
+        match error {
+            BeginError::Busy { retry_after } => Self::Busy(retry_after),
+            BeginError::Full { retry_after } => Self::Full(retry_after),
+            BeginError::NoRandomness | BeginError::Stopped => Self::NotNow,
+        }
     }
 }
 

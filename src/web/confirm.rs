@@ -1,0 +1,121 @@
+//! `confirm`: the user of a session is asked on the phone once more, as a layer requires.
+//!
+//! Nothing is typed here. Whose phone rings, the session says; for which methods, the layers of the
+//! engine: what the query names is one of their sets, or refused.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, Request, State};
+use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse as _, Redirect, Response};
+use serde::Deserialize;
+
+use super::pages::{ConfirmPage, RefusedPage, show};
+use super::routes::{Visitor, problem};
+use super::start::{Refusal, answer};
+use super::{cookies, next};
+use crate::engine::{Activeconnect, Session, Who};
+use crate::layer::RequestCredentials;
+use crate::protocol::Methods;
+use crate::verdict::Verdict;
+
+#[derive(Default, Deserialize)]
+pub(super) struct Wanted {
+    /// As `authenticate_user` writes them; without, those that the session was asked with.
+    methods: Option<String>,
+    next: Option<String>,
+}
+
+type Wish = Result<Query<Wanted>, QueryRejection>;
+
+/// `GET confirm`. The page's form posts to the page's own address.
+pub(super) async fn page(
+    State(ac): State<Activeconnect>,
+    wish: Wish,
+    request: Request,
+) -> Response {
+    let confirmation = Confirmation::read(ac, wish, &request.into_parts().0).await;
+    match confirmation.check() {
+        Ok((session, methods)) => {
+            show(StatusCode::OK, &ConfirmPage { user: session.user(), methods })
+        }
+        Err(turned_away) => turned_away,
+    }
+}
+
+/// `POST confirm`: a form or a script, without a body.
+pub(super) async fn start(
+    State(ac): State<Activeconnect>,
+    wish: Wish,
+    request: Request,
+) -> Response {
+    let mine = RequestCredentials::read(request.method(), request.uri(), request.headers()).attempt;
+    let confirmation = Confirmation::read(ac, wish, &request.into_parts().0).await;
+    let (session, methods) = match confirmation.check() {
+        Ok(found) => found,
+        Err(turned_away) => return turned_away,
+    };
+    let Confirmation { visitor, next, .. } = confirmation;
+    let who = Who::Confirms(session, methods, visitor.user.clone());
+    let begun = visitor.engine().begin_attempt(who, next, mine.as_ref());
+    let cookie =
+        begun.map_err(Refusal::from).map(|(credential, _)| cookies::set_attempt(&credential));
+    answer(cookie, !visitor.is_browser(), &visitor.engine().settings.auth_path)
+}
+
+struct Confirmation {
+    visitor: Visitor,
+    methods: Option<String>,
+    next: String,
+}
+
+impl Confirmation {
+    async fn read(ac: Activeconnect, wish: Wish, parts: &Parts) -> Self {
+        let Wanted { methods, next } = wish.map(|Query(wanted)| wanted).unwrap_or_default();
+        let next = next::checked(next.as_deref(), &ac.engine().settings.auth_path);
+        let visitor = Visitor::informed(ac, parts).await;
+        Self { visitor, methods, next }
+    }
+
+    /// Whose phone is to ring, and for what; or the answer to somebody for whom none does.
+    fn check(&self) -> Result<(Arc<Session>, Methods), Response> {
+        // A phone that walked away is asked too: a layer may let its session in.
+        let is_live = |session: &&Arc<Session>| {
+            matches!(session.verdict(), Verdict::Allow | Verdict::Suspended)
+        };
+        let Some(session) = self.visitor.session.as_ref().filter(is_live) else {
+            return Err(self.no_session());
+        };
+        let required = &self.visitor.engine().required;
+        let is_asked_for =
+            |methods: &Methods| *methods == session.methods || required.contains(*methods);
+        let methods = match &self.methods {
+            None => Some(session.methods),
+            Some(named) => named.parse().ok().filter(is_asked_for),
+        };
+        methods.map(|methods| (session.clone(), methods)).ok_or_else(|| self.not_required())
+    }
+
+    fn no_session(&self) -> Response {
+        if self.visitor.is_browser() {
+            // To the login page, or wherever the gate there says.
+            return Redirect::to(&self.next).into_response();
+        }
+        let mut response = problem(StatusCode::UNAUTHORIZED, "There is no session to confirm.");
+        let challenge = HeaderValue::from_static("Activeconnect");
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        response
+    }
+
+    fn not_required(&self) -> Response {
+        let (status, detail) = (StatusCode::BAD_REQUEST, "Nothing here requires these methods.");
+        if !self.visitor.is_browser() {
+            return problem(status, detail);
+        }
+        let auth_path = &self.visitor.engine().settings.auth_path;
+        show(status, &RefusedPage { auth_path, title: "Bad Request", detail })
+    }
+}
