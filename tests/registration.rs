@@ -169,9 +169,9 @@ async fn what_ends_an_enrolment_withdraws_its_grant() {
     assert_eq!(site.links(), 0);
 }
 
-fn denial<T>(result: Result<T, EnrolmentError>) -> Option<Denial> {
+fn denial<T>(result: &Result<T, EnrolmentError>) -> Option<Denial> {
     match result {
-        Err(EnrolmentError::NotAllowed(denial)) => Some(denial),
+        Err(EnrolmentError::NotAllowed(denial)) => Some(*denial),
         _ => None,
     }
 }
@@ -190,15 +190,15 @@ async fn a_session_that_is_not_allowed_vouches_for_nobody() {
         (session.status() == SessionStatus::Walkaway).then_some(())
     })
     .await;
-    assert_eq!(denial(site.ac.registration_link(&session).await), Some(Denial::Suspended));
-    assert_eq!(denial(site.ac.lost_device(&session).await), Some(Denial::Suspended));
+    assert_eq!(denial(&site.ac.registration_link(&session).await), Some(Denial::Suspended));
+    assert_eq!(denial(&site.ac.lost_device(&session).await), Some(Denial::Suspended));
     let sent = site.ac.send_registration_sms(&session, "+15550001", None).await;
-    assert_eq!(denial(sent), Some(Denial::Suspended));
+    assert_eq!(denial(&sent), Some(Denial::Suspended));
     let through = browser.form("/phone", &[]).await;
     assert_eq!(through.status(), 403, "the layer lets it through, the link is not given");
 
     site.ac.log_out(&session).await;
-    assert_eq!(denial(site.ac.registration_link(&session).await), Some(Denial::Ended));
+    assert_eq!(denial(&site.ac.registration_link(&session).await), Some(Denial::Ended));
     let calls = site.emulator.state().calls;
     assert_eq!((calls.device_registration_link, calls.lost_user_mobile_device), (0, 0));
     assert_eq!(calls.send_registration_sms, 0);
@@ -219,7 +219,7 @@ async fn a_session_that_ends_meanwhile_gets_no_link() {
         site.ac.log_out(&session).await;
     };
     let (link, ()) = tokio::join!(site.ac.registration_link(&session), ending);
-    assert_eq!(denial(link), Some(Denial::Ended));
+    assert_eq!(denial(&link), Some(Denial::Ended));
 }
 
 /// Two applications in one process may have users of one name.
@@ -228,7 +228,7 @@ async fn a_session_of_another_engine_vouches_for_nobody() {
     let (one, other) = (site().await, site().await);
     Browser::new(&one.url).log_in(&one.emulator, "alice").await;
     let session = one.ac.sessions(&UserId::from("alice")).remove(0);
-    assert_eq!(denial(other.ac.registration_link(&session).await), Some(Denial::NoSession));
+    assert_eq!(denial(&other.ac.registration_link(&session).await), Some(Denial::NoSession));
     let given = one.grant("alice");
     let redeemed = other.ac.registration_link(&given).await;
     assert!(matches!(redeemed, Err(EnrolmentError::GrantNotValid)));

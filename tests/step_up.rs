@@ -212,9 +212,14 @@ async fn a_program_confirms_too() {
     assert_eq!(begun.status(), 202);
     assert_eq!(begun.text().await.unwrap(), r#"{"status":"pending"}"#);
     approve(&site.emulator).await;
+    // With the attempt's cookie alone: the session that it confirms ends all the same.
+    browser.set_cookie(SESSION, "");
     until("taken", async || (browser.status().await == "active").then_some(())).await;
     assert_ne!(browser.cookie(SESSION).unwrap(), old);
     assert_eq!(browser.api("/both").await.text().await.unwrap(), "alice device");
+    let thief = Browser::new(&site.url);
+    thief.set_cookie(SESSION, &old);
+    assert_eq!(thief.api("/").await.status(), 401);
     // Another set, though a larger one, is not what the other page requires.
     assert_eq!(problem(browser.api("/secret").await).await["denial"], "step-up");
 }

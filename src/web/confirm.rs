@@ -42,7 +42,7 @@ pub(super) async fn page(
         Ok((session, methods)) => {
             show(StatusCode::OK, &ConfirmPage { user: session.user(), methods })
         }
-        Err(turned_away) => turned_away,
+        Err(why) => confirmation.refuse(why),
     }
 }
 
@@ -56,7 +56,7 @@ pub(super) async fn start(
     let confirmation = Confirmation::read(ac, wish, &request.into_parts().0).await;
     let (session, methods) = match confirmation.check() {
         Ok(found) => found,
-        Err(turned_away) => return turned_away,
+        Err(why) => return confirmation.refuse(why),
     };
     let Confirmation { visitor, next, .. } = confirmation;
     let who = Who::Confirms(session, methods, visitor.user.clone());
@@ -64,6 +64,14 @@ pub(super) async fn start(
     let cookie =
         begun.map_err(Refusal::from).map(|(credential, _)| cookies::set_attempt(&credential));
     answer(cookie, !visitor.is_browser(), &visitor.engine().settings.auth_path)
+}
+
+/// Why nobody's phone rings.
+#[derive(Clone, Copy)]
+enum Nobody {
+    NoSession,
+    /// No layer requires these methods.
+    NotRequired,
 }
 
 struct Confirmation {
@@ -80,14 +88,14 @@ impl Confirmation {
         Self { visitor, methods, next }
     }
 
-    /// Whose phone is to ring, and for what; or the answer to somebody for whom none does.
-    fn check(&self) -> Result<(Arc<Session>, Methods), Response> {
+    /// Whose phone is to ring, and for what.
+    fn check(&self) -> Result<(Arc<Session>, Methods), Nobody> {
         // A phone that walked away is asked too: a layer may let its session in.
         let is_live = |session: &&Arc<Session>| {
             matches!(session.verdict(), Verdict::Allow | Verdict::Suspended)
         };
         let Some(session) = self.visitor.session.as_ref().filter(is_live) else {
-            return Err(self.no_session());
+            return Err(Nobody::NoSession);
         };
         let required = &self.visitor.engine().required;
         let is_asked_for =
@@ -96,7 +104,14 @@ impl Confirmation {
             None => Some(session.methods),
             Some(named) => named.parse().ok().filter(is_asked_for),
         };
-        methods.map(|methods| (session.clone(), methods)).ok_or_else(|| self.not_required())
+        methods.map(|methods| (session.clone(), methods)).ok_or(Nobody::NotRequired)
+    }
+
+    fn refuse(&self, why: Nobody) -> Response {
+        match why {
+            Nobody::NoSession => self.no_session(),
+            Nobody::NotRequired => self.not_required(),
+        }
     }
 
     fn no_session(&self) -> Response {
