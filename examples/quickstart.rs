@@ -23,7 +23,8 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
 
     let ac = Activeconnect::builder(Credentials::from_env()?).token_store(store).build()?;
     ac.enroll(&"alice".into()).await?;
-    let link = ac.registration_link(&"alice".into()).await?;
+    let grant = ac.enrolment_grant(&"alice".into())?; // whoever reads this terminal is alice
+    let link = ac.registration_link(&grant).await?;
     println!("alice registers her phone at {}", link.expose());
 
     let app = Router::new()

@@ -25,7 +25,7 @@ use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::protocol::{Nonce, Presented, sign};
 use tower_activeconnect::{
     ActiveSession, Activeconnect, Authentication, Client, Credentials, Dialect, MemoryTokenStore,
-    RemoteSession, Secret, SecretText, SessionCredential, UserToken,
+    RemoteSession, Secret, SecretText, SessionCredential, UserToken, VouchedBy,
 };
 use trace::Trace;
 use tracing::Level;
@@ -326,7 +326,12 @@ async fn a_login_tells_no_secret() {
         .build()
         .unwrap();
     ac.enroll(&"alice".into()).await.unwrap();
-    shown(&ac.registration_link(&"alice".into()).await.unwrap());
+    let grant = ac.enrolment_grant(&"alice".into()).unwrap();
+    shown(&grant);
+    shown(&VouchedBy::from(&grant));
+    let link = ac.registration_link(&grant).await.unwrap();
+    shown(&(&link, link.qr_svg()));
+    outcome(&ac.registration_link(&grant).await);
     let app = Router::new()
         .route(
             "/",
@@ -366,15 +371,17 @@ async fn a_login_tells_no_secret() {
         tokio::time::sleep(Duration::from_millis(550)).await;
         browser.api("/").await;
         outcome(&ac.log_in(&"alice".into()).await.map_err(|error| Shared(error.to_string())));
-        outcome(&ac.registration_link(&"alice".into()).await);
+        let another = ac.enrolment_grant(&"alice".into()).unwrap();
+        outcome(&ac.registration_link(&another).await);
         outcome(&ac.enroll(&"bob".into()).await);
     }
     *fault.lock().unwrap() = None;
     browser.form("/auth/logout", &[]).await;
     drop(ac);
     let mut secrets = vec![APPLICATION_SECRET, SESSION_SECRET, REGISTER_URL, SESSION_TOKEN];
-    secrets.extend([attempt.as_str(), credential.as_str()]);
-    let bits: Vec<String> = [&attempt, &credential]
+    let grant = grant.expose();
+    secrets.extend([attempt.as_str(), credential.as_str(), grant.as_str()]);
+    let bits: Vec<String> = [&attempt, &credential, &grant]
         .iter()
         .map(|text| format!("{:?}", &URL_SAFE_NO_PAD.decode(text).unwrap()[..6]))
         .collect();

@@ -4,11 +4,14 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use support::{approve, builder, until, with_phones};
+use tokio::sync::Notify;
 use tower_activeconnect::emulator::{Call, Emulator, Fault, FaultKind};
 use tower_activeconnect::{
-    Activeconnect, EnrolmentError, MemoryTokenStore, SqliteTokenStore, TokenStore as _, UserId,
+    Activeconnect, EnrolmentError, EnrolmentGrant, MemoryTokenStore, SqliteTokenStore,
+    TokenStore as _, UserId, UserToken,
 };
 
 /// An engine on a store that the test can look into.
@@ -17,6 +20,11 @@ async fn engine(emulator: &Emulator) -> (Activeconnect, Arc<MemoryTokenStore>) {
     let ac = builder(emulator).token_store(store.clone()).build().unwrap();
     with_phones(emulator, &ac, &["alice"]).await;
     (ac, store)
+}
+
+/// A grant for a user whom this test has verified.
+fn grant(ac: &Activeconnect, user: &str) -> EnrolmentGrant {
+    ac.enrolment_grant(&user.into()).unwrap()
 }
 
 async fn log_in(emulator: &Emulator, ac: &Activeconnect) {
@@ -34,13 +42,14 @@ async fn a_lost_phone_ends_every_session_and_is_disabled() {
         log_in(&emulator, &ac).await;
     }
     assert_eq!(ac.sessions(&alice).len(), 2);
-    let link = ac.lost_device(&alice).await.unwrap();
+    let link = ac.lost_device(&grant(&ac, "alice")).await.unwrap();
+    assert_eq!(link.user(), &alice);
     assert!(link.expose().starts_with(emulator.url()));
     assert!(ac.sessions(&alice).is_empty());
     assert!(!ac.has_device(&alice).await.unwrap());
     let sessions = emulator.state().sessions;
     assert!(sessions.iter().all(|session| session.status.to_string() == "closed"));
-    let stranger = ac.lost_device(&"nobody".into()).await;
+    let stranger = ac.lost_device(&grant(&ac, "nobody")).await;
     assert!(matches!(stranger, Err(EnrolmentError::NotEnrolled)));
 }
 
@@ -51,7 +60,7 @@ async fn a_lost_phone_ends_the_sessions_though_the_service_fails() {
     let (ac, _) = engine(&emulator).await;
     log_in(&emulator, &ac).await;
     emulator.fault(Fault::new(Call::LostUserMobileDevice, FaultKind::Reset));
-    let lost = ac.lost_device(&"alice".into()).await;
+    let lost = ac.lost_device(&grant(&ac, "alice")).await;
     assert!(matches!(lost, Err(EnrolmentError::Service(_))));
     assert!(ac.sessions(&"alice".into()).is_empty());
 }
@@ -82,7 +91,7 @@ async fn text_messages_are_counted() {
     let (ac, _) = engine(&emulator).await;
     ac.enroll(&"bob".into()).await.unwrap();
     let send = async |user: &str, number: &str| {
-        ac.send_registration_sms(&user.into(), number, Some("Your link:")).await
+        ac.send_registration_sms(&grant(&ac, user), number, Some("Your link:")).await
     };
     for _ in 0..3 {
         send("alice", "+15550001").await.unwrap();
@@ -145,4 +154,85 @@ async fn who_cannot_be_enrolled_is_told() {
     assert_eq!(refused, ["nobody".into()]);
     // The token that nobody got is deleted again.
     assert!(emulator.state().users.is_empty());
+}
+
+/// Rows that an interruption left half done: who is known here alone is made known there again,
+/// under the same token; who is known there alone gets another, and the old one is nobody's.
+#[tokio::test]
+async fn half_done_rows_are_repaired() {
+    let emulator = Emulator::start().await.unwrap();
+    let (ac, store) = engine(&emulator).await;
+    let here_alone = UserToken::random().unwrap();
+    store.assign(&"bob".into(), &here_alone).await.unwrap();
+    let mut told = Vec::new();
+    let users = ["alice", "bob", "carol"].map(UserId::from);
+    ac.enroll_many(users.clone(), |user, result| {
+        result.unwrap();
+        told.push(user.clone());
+    })
+    .await
+    .unwrap();
+    assert_eq!(told, users, "in order, whatever each needed");
+    assert_eq!(store.token(&"bob".into()).await.unwrap().as_ref(), Some(&here_alone));
+    let known = emulator.state().users;
+    assert_eq!(known.len(), 3);
+    assert!(known.iter().any(|user| user.user_id == here_alone.as_str()));
+    assert!(known.iter().any(|user| user.devices == 1), "alice keeps her phone");
+}
+
+/// Interrupted in the middle of a call, or of handing tokens out: what is at the service and
+/// nobody's is deleted there, and the next run finishes.
+#[tokio::test]
+async fn a_user_base_is_resumed_after_an_interruption_in_the_middle() {
+    let emulator = Emulator::start().await.unwrap();
+    let (ac, store) = engine(&emulator).await;
+    let users = || (0..150).map(|i| UserId::from(format!("user-{i}")));
+    let late = Duration::from_secs(60);
+    emulator.fault(Fault::new(Call::AddUsers, FaultKind::Delay).times(1));
+    emulator.fault(Fault::new(Call::AddUsers, FaultKind::Delay).delayed_by(late).times(1));
+    let mut told = 0;
+    let enrolling = ac.enroll_many(users(), |_, result| {
+        result.unwrap();
+        told += 1;
+    });
+    tokio::select! {
+        _ = enrolling => panic!("the service takes a minute"),
+        () = until("the second call is there", async || {
+            (emulator.state().users.len() == 151).then_some(())
+        }) => {}
+    }
+    assert_eq!(told, 100);
+    until("the tokens of nobody are gone", async || {
+        (emulator.state().users.len() == 101).then_some(())
+    })
+    .await;
+    let mut told = 0;
+    ac.enroll_many(users(), |_, result| {
+        result.unwrap();
+        told += 1;
+    })
+    .await
+    .unwrap();
+    assert_eq!((told, emulator.state().users.len()), (150, 151));
+    for user in users() {
+        let token = store.token(&user).await.unwrap().unwrap();
+        assert!(emulator.state().users.iter().any(|known| known.user_id == token.as_str()));
+    }
+}
+
+/// A browser that leaves while it is registered leaves no token behind that is nobody's.
+#[tokio::test]
+async fn who_leaves_while_being_enrolled_leaves_nothing_at_the_service() {
+    let emulator = Emulator::start().await.unwrap();
+    let (ac, _) = engine(&emulator).await;
+    let registered = Notify::new();
+    let insert = async || {
+        registered.notify_one();
+        std::future::pending::<Result<UserId, std::io::Error>>().await
+    };
+    tokio::select! {
+        _ = ac.enroll_new(insert) => panic!("it never ends"),
+        () = registered.notified() => {}
+    }
+    until("the token is gone", async || (emulator.state().users.len() == 1).then_some(())).await;
 }

@@ -92,6 +92,32 @@ fn ended_at(emulator: &Emulator, session: &SessionReport) -> u64 {
     ended.unwrap().ended_at.unwrap()
 }
 
+/// T133: another link is for who is logged in, in that browser; a name that is known is not enough.
+#[tokio::test]
+async fn another_link_is_for_who_is_logged_in() {
+    let emulator = Emulator::start().await.unwrap();
+    let blog = Blog::start(&emulator).await;
+    blog.register("alice").await;
+    let (bob, _) = blog.log_in(&emulator, "bob").await;
+    let naming = [("username", "alice"), ("email", "someone@example.org")];
+    let stranger = blog.browser();
+    assert_eq!(stranger.form("/phone", &naming).await.status(), 401);
+    let again = stranger.form("/register", &naming).await;
+    assert_eq!(again.status(), 409);
+    assert!(!again.text().await.unwrap().contains("class=\"link\""));
+    let links = emulator.state().calls.device_registration_link;
+    let bobs = bob.form("/phone?username=alice", &naming).await;
+    assert_eq!(
+        (bobs.status().as_u16(), &bobs.headers()["cache-control"]),
+        (200, &"no-store".parse().unwrap())
+    );
+    assert_eq!(bobs.headers()["referrer-policy"], "no-referrer");
+    let page = bobs.text().await.unwrap();
+    assert!(page.contains("<bdi>bob</bdi>") && page.contains("<svg") && !page.contains("alice"));
+    assert!(link(&page).starts_with(emulator.url()));
+    assert_eq!(emulator.state().calls.device_registration_link, links + 1);
+}
+
 #[tokio::test]
 async fn register_log_in_write_and_log_out() {
     let emulator = Emulator::start().await.unwrap();

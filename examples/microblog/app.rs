@@ -28,6 +28,7 @@ pub(crate) fn router(blog: Blog) -> Router {
     Router::new()
         .route("/", get(timeline::show))
         .route("/posts", post(timeline::write))
+        .route("/phone", post(register::another_phone))
         .fallback(async || pages::refused(StatusCode::NOT_FOUND, "There is no such page."))
         // What comes before is for logged-in users only, what comes after for everyone.
         .layer(ac.layer())

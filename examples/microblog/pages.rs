@@ -6,7 +6,7 @@ use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::response::{Html, IntoResponse, Response};
-use tower_activeconnect::UserId;
+use tower_activeconnect::{Secret, UserId};
 
 use crate::database::Post;
 
@@ -24,8 +24,10 @@ pub(crate) struct RegisterPage<'a> {
 pub(crate) struct RegisteredPage<'a> {
     pub(crate) user: &'a UserId,
     pub(crate) link: &'a str,
-    /// SVG; empty when the link does not fit into a QR code.
-    pub(crate) qr_code: &'a str,
+    /// SVG, if the link fits into a QR code.
+    pub(crate) qr_code: Option<Secret>,
+    /// The user has just registered, and is not logged in yet.
+    pub(crate) is_new: bool,
 }
 
 impl RegisteredPage<'_> {

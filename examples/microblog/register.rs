@@ -7,10 +7,10 @@ use axum::extract::State;
 use axum::extract::rejection::FormRejection;
 use axum::http::StatusCode;
 use axum::response::Response;
-use qrcode::QrCode;
-use qrcode::render::svg;
 use serde::Deserialize;
-use tower_activeconnect::{ClientErrorKind, EnrolmentError, Secret, UserId};
+use tower_activeconnect::{
+    ActiveSession, ClientErrorKind, EnrolmentError, RegistrationLink, UserId,
+};
 
 use crate::app::Blog;
 use crate::pages::{self, RegisterPage, RegisteredPage};
@@ -53,14 +53,29 @@ pub(crate) async fn register(
     // A task of its own: were the browser to leave in between, half a user would stay.
     let enrolling = tokio::spawn(enrol(blog, registration.clone()));
     match enrolling.await {
-        Ok(Ok((user, link))) => {
-            let (link, qr_code) = (link.expose(), qr_code(link.expose()));
-            let page = RegisteredPage { user: &user, link, qr_code: &qr_code };
-            pages::show(StatusCode::OK, &page)
-        }
+        Ok(Ok(link)) => show(&link, true),
         Ok(Err(refusal)) => again(refusal.status(), &refusal.to_string()),
         Err(_) => again(StatusCode::INTERNAL_SERVER_ERROR, "Registering failed. Try again later."),
     }
+}
+
+/// Another phone, or the same one anew, for the user who is logged in: nobody else's name can be
+/// asked for here.
+pub(crate) async fn another_phone(State(blog): State<Blog>, session: ActiveSession) -> Response {
+    match blog.ac.registration_link(&session).await {
+        Ok(link) => show(&link, false),
+        Err(error) => {
+            eprintln!("microblog: a registration link: {error}");
+            let message = "There is no link for your phone at the moment. Try again in a minute.";
+            pages::refused(StatusCode::SERVICE_UNAVAILABLE, message)
+        }
+    }
+}
+
+fn show(link: &RegistrationLink, is_new: bool) -> Response {
+    let page =
+        RegisteredPage { user: link.user(), link: link.expose(), qr_code: link.qr_svg(), is_new };
+    pages::show(StatusCode::OK, &page)
 }
 
 impl Registration {
@@ -170,7 +185,7 @@ impl std::error::Error for NameTaken {}
 
 /// Registers the user at the service, then here, and fetches the link. Whatever fails, the name
 /// can be registered again.
-async fn enrol(blog: Blog, registration: Registration) -> Result<(UserId, Secret), Refusal> {
+async fn enrol(blog: Blog, registration: Registration) -> Result<RegistrationLink, Refusal> {
     let Registration { username, email } = &registration;
     if blog.database.is_registered(username).await? {
         return Err(Refusal::Taken);
@@ -183,8 +198,8 @@ async fn enrol(blog: Blog, registration: Registration) -> Result<(UserId, Secret
         }
     };
     match blog.ac.enroll_new(insert).await {
-        Ok(user) => match blog.ac.registration_link(&user).await {
-            Ok(link) => Ok((user, link)),
+        Ok(user) => match first_link(&blog, &user).await {
+            Ok(link) => Ok(link),
             // Without the link nobody could ever log in with this name.
             Err(error) => {
                 release(&blog, username).await;
@@ -200,15 +215,15 @@ async fn enrol(blog: Blog, registration: Registration) -> Result<(UserId, Secret
     }
 }
 
+/// The name was free a moment ago, so who typed it is the user, and nobody else will get this far
+/// with it.
+async fn first_link(blog: &Blog, user: &UserId) -> Result<RegistrationLink, EnrolmentError> {
+    let grant = blog.ac.enrolment_grant(user)?;
+    blog.ac.registration_link(&grant).await
+}
+
 async fn release(blog: &Blog, name: &str) {
     if let Err(error) = blog.database.release(name).await {
         eprintln!("microblog: an unfinished registration stays: {error}");
     }
-}
-
-fn qr_code(link: &str) -> String {
-    let Ok(code) = QrCode::new(link) else { return String::new() };
-    let image = code.render::<svg::Color<'_>>().min_dimensions(240, 240).build();
-    // Inside HTML there is no XML declaration.
-    image.split_once("?>").map_or(image.as_str(), |(_, svg)| svg).to_owned()
 }

@@ -19,7 +19,7 @@ use super::watchers::{Watch, Watched, Watchers};
 use crate::client::{Authentication, ClientError, ClientErrorKind};
 use crate::clock::Stamp;
 use crate::identity::{AttemptCredential, AttemptKey, SessionCredential, UserId, UserToken};
-use crate::protocol::SessionStatus;
+use crate::protocol::{Methods, SessionStatus};
 use crate::store::StoreError;
 use crate::verdict::Verdict;
 
@@ -53,6 +53,8 @@ pub(crate) struct Attempt {
     starter: Starter,
     /// The result is handed over in an answer's body, never in a cookie.
     bearer: bool,
+    /// The session whose user is asked anew, and for what; the result takes its place.
+    confirms: Option<(Arc<Session>, Methods)>,
     /// Where the browser wanted to go.
     pub(crate) next: String,
     begun: Stamp,
@@ -111,6 +113,8 @@ pub(crate) enum Who {
     Typed(String),
     /// A user whom another login, or the application itself, vouches for.
     Known(UserId),
+    /// The user of a session, to be asked for these methods; and the user whom another login names.
+    Confirms(Arc<Session>, Methods, Option<UserId>),
 }
 
 /// Why a login came to nothing. The browser is not told; [`Activeconnect::log_in`] tells its
@@ -226,16 +230,23 @@ impl Engine {
         let name: Box<str> = match &who {
             Who::Typed(name) => name.as_str().into(),
             Who::Known(user) => user.as_str().into(),
+            Who::Confirms(session, ..) => session.user().into(),
+        };
+        let confirms = match &who {
+            Who::Confirms(session, methods, _) => Some((session.clone(), *methods)),
+            Who::Typed(_) | Who::Known(_) => None,
         };
         let attempt = Arc::new(Attempt {
             key: credential.key(),
             name: name.clone(),
             user: match &who {
                 Who::Known(user) => Some(user.clone()),
+                Who::Confirms(_, _, user) => user.clone(),
                 Who::Typed(_) => None,
             },
             starter,
             bearer,
+            confirms,
             next,
             begun: now,
             token: OnceLock::new(),
@@ -289,7 +300,11 @@ impl Engine {
 
     /// Takes an approved result, once. Beside another login the request must be of the user the
     /// attempt was begun for.
-    pub(crate) fn take(&self, attempt: &Arc<Attempt>, user: Option<&UserId>) -> Option<Taken> {
+    pub(crate) fn take(
+        self: &Arc<Self>,
+        attempt: &Arc<Attempt>,
+        user: Option<&UserId>,
+    ) -> Option<Taken> {
         if !attempt.is_for(user) {
             return None;
         }
@@ -304,6 +319,9 @@ impl Engine {
             })
         })?;
         attempt.watchers.wake();
+        if let Some((before, _)) = &attempt.confirms {
+            self.end_session(before, EndReason::LoggedOut);
+        }
         if let Some(token) = attempt.token.get() {
             self.logins().succeeded(&attempt.name, token, attempt.starter);
         }
@@ -350,6 +368,7 @@ impl Attempt {
         match self.outcome.stage() {
             Stage::Approved(_) => Progress::Approved,
             Stage::Taken(session) => Progress::Taken(session),
+            Stage::Over(_) if self.confirms.is_some() => Progress::Timeout,
             _ if self.deadline.is_reached(now) => Progress::Timeout,
             _ => Progress::Pending,
         }
@@ -360,6 +379,8 @@ impl Attempt {
         match self.outcome.stage() {
             Stage::Approved(_) => true,
             Stage::Taken(_) => false,
+            // Its user is known: they may be told at once that it came to nothing.
+            Stage::Over(_) if self.confirms.is_some() => false,
             _ => !self.deadline.is_reached(now),
         }
     }
@@ -370,6 +391,11 @@ impl Attempt {
             Stage::Approved(session) | Stage::Taken(session) => Some(session),
             _ => None,
         }
+    }
+
+    /// What the user of a session is asked for, if it is that.
+    pub(crate) fn confirms(&self) -> Option<Methods> {
+        self.confirms.as_ref().map(|(_, methods)| *methods)
     }
 
     /// Why it came to nothing, once it did.
@@ -548,10 +574,13 @@ async fn ring(
     attempt: &Arc<Attempt>,
     who: Who,
 ) -> Result<(Arc<Session>, Phone), LogInError> {
+    let (instead, methods) =
+        attempt.confirms.as_ref().map(|(old, methods)| (old, *methods)).unzip();
     let find = async {
         let user = match who {
             Who::Known(user) => Some(user),
             Who::Typed(name) => engine.settings.login_name.user(name).await?,
+            Who::Confirms(session, ..) => Some(session.user().into()),
         };
         let Some(user) = user else { return Ok(None) };
         let token = engine.store.token(&user).await?;
@@ -569,12 +598,12 @@ async fn ring(
     attempt.while_wanted(engine, quiet).await?;
     let spent = engine.logins().ring(&token, attempt.starter, attempt.begun.mono);
     spent.map_err(LogInError::TooMany)?;
-    if let Some(limit) = engine.full_for(&user) {
+    if let Some(limit) = engine.full_for(&user, instead) {
         engine.limit_hit(limit);
         return Err(LogInError::Full(limit));
     }
     let asked = Authentication {
-        methods: engine.settings.methods,
+        methods: methods.unwrap_or(engine.settings.methods),
         duration: engine.settings.session_duration,
     };
     let start = async || {

@@ -1,14 +1,14 @@
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::Activeconnect;
-use super::budget::{Budget, Rate};
-use crate::Secret;
+use super::{Activeconnect, Engine};
 use crate::client::{ClientError, ClientErrorKind};
 use crate::identity::{UserId, UserToken};
 use crate::store::StoreError;
+use crate::verdict::Denial;
 
 /// How many users are enrolled by one call.
 const BATCH: usize = 100;
@@ -25,6 +25,12 @@ pub enum EnrolmentError {
     Service(ClientError),
     /// The application's own part, given to `enroll_new`, failed.
     Application(Box<dyn Error + Send + Sync>),
+    /// The session that was to vouch for the user does not let them in now, or is another engine's.
+    NotAllowed(Denial),
+    /// The grant is unknown, used, withdrawn or older than ten minutes.
+    GrantNotValid,
+    /// As many users as there may be have a grant; try again in some minutes.
+    TooManyGrants,
     /// Too many text messages: to this user, to this number, or in all. Try again after this time.
     TooManyMessages(Duration),
     /// The operating system has no randomness to give.
@@ -38,6 +44,15 @@ impl fmt::Display for EnrolmentError {
             Self::Store(error) => error.fmt(f),
             Self::Service(error) => error.fmt(f),
             Self::Application(error) => error.fmt(f),
+            Self::NotAllowed(denial) => {
+                write!(f, "the session does not vouch for the user: {denial}")
+            }
+            Self::GrantNotValid => {
+                f.write_str("the enrolment grant is not valid, or no longer; make a new one")
+            }
+            Self::TooManyGrants => {
+                f.write_str("too many enrolment grants wait; try again in some minutes")
+            }
             Self::TooManyMessages(after) => {
                 write!(f, "too many text messages; try again in {} s", after.as_secs().max(1))
             }
@@ -52,7 +67,12 @@ impl Error for EnrolmentError {
             Self::Store(error) => Some(error),
             Self::Service(error) => Some(error),
             Self::Application(error) => Some(error.as_ref()),
-            Self::NotEnrolled | Self::TooManyMessages(_) | Self::NoRandomness => None,
+            Self::NotEnrolled
+            | Self::NotAllowed(_)
+            | Self::GrantNotValid
+            | Self::TooManyGrants
+            | Self::TooManyMessages(_)
+            | Self::NoRandomness => None,
         }
     }
 }
@@ -80,8 +100,8 @@ impl Activeconnect {
         if self.engine().store.token(user).await?.is_some() {
             return Ok(());
         }
-        let token = self.register_token().await?;
-        self.assign(user, &token).await
+        let (token, mut unused) = self.register_token().await?;
+        self.assign(user, &token, &mut unused).await
     }
 
     /// Enrols a user who does not exist yet: registers a token at the service, runs `insert`,
@@ -101,28 +121,17 @@ impl Activeconnect {
         F: Future<Output = Result<UserId, E>> + Send,
         E: Into<Box<dyn Error + Send + Sync>>,
     {
-        let token = self.register_token().await?;
+        let (token, mut unused) = self.register_token().await?;
         match insert().await {
             Ok(user) => {
-                self.assign(&user, &token).await?;
+                self.assign(&user, &token, &mut unused).await?;
                 Ok(user)
             }
             Err(error) => {
-                self.delete_tokens(std::slice::from_ref(&token)).await;
+                unused.delete().await;
                 Err(EnrolmentError::Application(error.into()))
             }
         }
-    }
-
-    /// A link that makes the phone that opens it the user's. A secret: show it to nobody but that
-    /// user.
-    ///
-    /// # Errors
-    ///
-    /// When the user is not enrolled, or the store or the service fails.
-    pub async fn registration_link(&self, user: &UserId) -> Result<Secret, EnrolmentError> {
-        let token = self.token(user).await?;
-        Ok(self.engine().client.device_registration_link(&token, Some(user.as_str())).await?)
     }
 
     /// Whether the user has registered a phone.
@@ -135,51 +144,15 @@ impl Activeconnect {
         Ok(self.engine().client.has_registered_mobile_device(&token).await?)
     }
 
-    /// The user has lost their phone: every session of theirs ends, the phone is disabled at the
-    /// service, and a link for the next phone is given, a secret as that of
-    /// [`Activeconnect::registration_link`].
-    ///
-    /// # Errors
-    ///
-    /// When the user is not enrolled, or the store or the service fails. The sessions are over here
-    /// all the same, for whoever has the phone may have them.
-    pub async fn lost_device(&self, user: &UserId) -> Result<Secret, EnrolmentError> {
-        self.end_all(user).await;
-        let token = self.token(user).await?;
-        Ok(self.engine().client.lost_user_mobile_device(&token).await?)
-    }
-
-    /// Has the service send the registration link by text message. The number is the one that the
-    /// application knows to be the user's (`+` and the country code first), never one that a
-    /// browser sends: whoever opens the link becomes the user. The link is appended to `message`.
-    ///
-    /// At most 3 an hour to one user, 3 an hour to one number, and 100 an hour in all.
-    ///
-    /// # Errors
-    ///
-    /// When there were too many, the user is not enrolled, or the store or the service fails.
-    pub async fn send_registration_sms(
-        &self,
-        user: &UserId,
-        phone_number: &str,
-        message: Option<&str>,
-    ) -> Result<(), EnrolmentError> {
-        let token = self.token(user).await?;
-        let engine = self.engine();
-        let spent = engine.messages().spend(user, phone_number, engine.now().mono);
-        spent.map_err(EnrolmentError::TooManyMessages)?;
-        let display_name = Some(user.as_str());
-        Ok(engine.client.send_registration_sms(&token, phone_number, display_name, message).await?)
-    }
-
-    /// Ends what enrolment began: the token is deleted at the service and in the store, and the
-    /// user's sessions end. A user without a token stays without one.
+    /// Ends what enrolment began: the token is deleted at the service and in the store, the user's
+    /// grant is withdrawn, and their sessions end. A user without a token stays without one.
     ///
     /// # Errors
     ///
     /// When the store or the service fails; call it again then. Nothing is removed from the store
     /// before the service has deleted the token, so that no token is forgotten there.
     pub async fn unenroll(&self, user: &UserId) -> Result<(), EnrolmentError> {
+        self.engine().grants.withdraw(user);
         if let Some(token) = self.engine().store.token(user).await? {
             self.delete_there(&token).await?;
             self.engine().store.remove(user).await?;
@@ -189,14 +162,19 @@ impl Activeconnect {
     }
 
     /// Enrols an existing user base, a hundred users a call to the service. `progress` hears of
-    /// each user who has a token now, and of those who could not get one; it is called in order.
+    /// each user who has a token now, and of those who could not get one, in the order they were
+    /// given.
     ///
     /// Resumable: users who have a token keep it, so what was interrupted is begun again with the
-    /// same users. Dropping the future stops after what is on its way.
+    /// same users. It repairs: who has a token that the service does not know is made known there
+    /// again, under that token.
     ///
     /// # Errors
     ///
     /// When the service fails: the users of that call, and all after them, are not enrolled yet.
+    ///
+    /// Dropping the future stops it; the tokens that were on their way to their users are deleted
+    /// at the service.
     pub async fn enroll_many(
         &self,
         users: impl IntoIterator<Item = UserId>,
@@ -208,48 +186,68 @@ impl Activeconnect {
             if batch.is_empty() {
                 return Ok(());
             }
-            let mut missing = Vec::new();
+            let mut rows = Vec::new();
+            let mut unused = Unused::new(self.engine());
             for user in batch {
-                match self.engine().store.token(&user).await {
-                    Ok(Some(_)) => progress(&user, Ok(())),
-                    Ok(None) => missing.push((user, new_token()?)),
-                    Err(error) => progress(&user, Err(&error.into())),
-                }
+                let row = match self.engine().store.token(&user).await {
+                    Ok(Some(token)) => Ok(Row::Assigned(token)),
+                    Ok(None) => unused.make().map(Row::Missing),
+                    Err(error) => Err(error.into()),
+                };
+                rows.push((user, row));
             }
-            if missing.is_empty() {
-                continue;
-            }
-            let tokens: Vec<UserToken> = missing.iter().map(|(_, token)| token.clone()).collect();
-            if let Err(error) = self.engine().client.add_users(&tokens).await {
+            // Those that are there already may be unknown there.
+            let tokens: Vec<UserToken> = rows
+                .iter()
+                .filter_map(|(_, row)| row.as_ref().ok())
+                .map(|(Row::Assigned(token) | Row::Missing(token))| token.clone())
+                .collect();
+            if !tokens.is_empty()
+                && let Err(error) = self.engine().client.add_users(&tokens).await
+            {
                 // Whether they exist there now is unknown; nobody will use them.
-                self.delete_tokens(&tokens).await;
+                unused.delete().await;
                 return Err(error.into());
             }
-            for (user, token) in missing {
-                match self.assign(&user, &token).await {
-                    Ok(()) => progress(&user, Ok(())),
-                    Err(error) => progress(&user, Err(&error)),
-                }
+            for (user, row) in rows {
+                let enrolled = match row {
+                    Ok(Row::Assigned(_)) => Ok(()),
+                    Ok(Row::Missing(token)) => self.assign(&user, &token, &mut unused).await,
+                    Err(error) => Err(error),
+                };
+                progress(&user, enrolled.as_ref().copied());
             }
         }
     }
 
-    async fn token(&self, user: &UserId) -> Result<UserToken, EnrolmentError> {
+    pub(super) async fn token(&self, user: &UserId) -> Result<UserToken, EnrolmentError> {
         self.engine().store.token(user).await?.ok_or(EnrolmentError::NotEnrolled)
     }
 
-    async fn register_token(&self) -> Result<UserToken, EnrolmentError> {
-        let token = new_token()?;
-        self.engine().client.add_users(std::slice::from_ref(&token)).await?;
-        Ok(token)
+    /// Registers a new token at the service; it is `unused` until it is assigned.
+    async fn register_token(&self) -> Result<(UserToken, Unused), EnrolmentError> {
+        let mut unused = Unused::new(self.engine());
+        let token = unused.make()?;
+        if let Err(error) = self.engine().client.add_users(std::slice::from_ref(&token)).await {
+            unused.delete().await;
+            return Err(error.into());
+        }
+        Ok((token, unused))
     }
 
-    async fn assign(&self, user: &UserId, token: &UserToken) -> Result<(), EnrolmentError> {
+    /// Gives a user this token, unless they have one by now.
+    async fn assign(
+        &self,
+        user: &UserId,
+        token: &UserToken,
+        unused: &mut Unused,
+    ) -> Result<(), EnrolmentError> {
         let assigned = self.engine().store.assign(user, token).await;
         if !assigned.as_ref().is_ok_and(|winner| winner == token) {
             // Somebody else was faster, or nothing was stored: nobody will use this one.
-            self.delete_tokens(std::slice::from_ref(token)).await;
+            self.engine().delete_tokens(std::slice::from_ref(token)).await;
         }
+        unused.tokens.retain(|other| other != token);
         assigned?;
         Ok(())
     }
@@ -266,58 +264,53 @@ impl Activeconnect {
             _ => deleted,
         }
     }
+}
 
+/// A user as `enroll_many` finds them: with the token they have, or one that is new.
+enum Row {
+    Assigned(UserToken),
+    Missing(UserToken),
+}
+
+/// New tokens that the service may know and no user has. Those that are left when whoever was about
+/// to assign them is dropped are deleted there.
+struct Unused {
+    engine: Arc<Engine>,
+    tokens: Vec<UserToken>,
+}
+
+impl Unused {
+    fn new(engine: &Arc<Engine>) -> Self {
+        Self { engine: engine.clone(), tokens: Vec::new() }
+    }
+
+    fn make(&mut self) -> Result<UserToken, EnrolmentError> {
+        let token = UserToken::random().map_err(|_| EnrolmentError::NoRandomness)?;
+        self.tokens.push(token.clone());
+        Ok(token)
+    }
+
+    async fn delete(mut self) {
+        self.engine.delete_tokens(&self.tokens).await;
+        self.tokens.clear();
+    }
+}
+
+impl Drop for Unused {
+    fn drop(&mut self) {
+        let tokens = std::mem::take(&mut self.tokens);
+        if !tokens.is_empty() {
+            let engine = self.engine.clone();
+            let delete = async move { engine.delete_tokens(&tokens).await };
+            self.engine.tasks.spawn_farewell(delete);
+        }
+    }
+}
+
+impl Engine {
     async fn delete_tokens(&self, tokens: &[UserToken]) {
-        if let Err(error) = self.engine().client.delete_users(tokens).await {
+        if let Err(error) = self.client.delete_users(tokens).await {
             tracing::warn!(%error, "unused tokens stay registered at the service");
         }
-    }
-}
-
-fn new_token() -> Result<UserToken, EnrolmentError> {
-    UserToken::random().map_err(|_| EnrolmentError::NoRandomness)
-}
-
-/// What was spent on text messages.
-#[derive(Debug)]
-pub(super) struct MessageBudgets {
-    to_user: Budget<UserId>,
-    to_number: Budget<String>,
-    all: Budget<()>,
-}
-
-impl MessageBudgets {
-    /// As many users, and as many numbers, are counted at a time.
-    const KEYS: usize = 100_000;
-
-    pub(super) fn new() -> Self {
-        let an_hour = |times| [Rate::new(times, Duration::from_secs(3_600))];
-        Self {
-            to_user: Budget::new(an_hour(3), Self::KEYS),
-            to_number: Budget::new(an_hour(3), Self::KEYS),
-            all: Budget::new(an_hour(100), 1),
-        }
-    }
-
-    /// Spends what one message costs, of all budgets or of none; or says how long to wait.
-    fn spend(&mut self, user: &UserId, number: &str, now: u64) -> Result<(), Duration> {
-        let number = number.to_owned();
-        let waits = [
-            self.to_user.wait(user, now),
-            self.to_number.wait(&number, now),
-            self.all.wait(&(), now),
-        ];
-        if let Some(wait) = waits.into_iter().flatten().max() {
-            return Err(wait);
-        }
-        self.to_user.spend(user.clone(), now);
-        self.to_number.spend(number, now);
-        self.all.spend((), now);
-        Ok(())
-    }
-
-    pub(super) fn sweep(&mut self, now: u64) {
-        self.to_user.sweep(now);
-        self.to_number.sweep(now);
     }
 }

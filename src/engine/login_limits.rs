@@ -85,6 +85,8 @@ pub(crate) enum Starter {
     Stranger(Option<IpAddr>),
     /// A browser in which somebody has logged in by this name before.
     Known(BrowserId),
+    /// Somebody who has a session of that user.
+    Session,
     /// The application itself.
     Application,
 }
@@ -92,7 +94,7 @@ pub(crate) enum Starter {
 impl Starter {
     /// Whether it may take the place of a stranger who was faster.
     pub(crate) fn goes_before_strangers(self) -> bool {
-        matches!(self, Self::Known(_))
+        matches!(self, Self::Known(_) | Self::Session)
     }
 }
 
@@ -100,7 +102,7 @@ impl Starter {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Purse<N> {
     name: N,
-    /// Of this browser alone, or the application's, or everybody else's.
+    /// Of this browser alone, of those with a session, the application's, or everybody else's.
     owner: Owner,
 }
 
@@ -108,6 +110,7 @@ struct Purse<N> {
 enum Owner {
     Strangers,
     Browser(BrowserId),
+    Sessions,
     Application,
 }
 
@@ -116,6 +119,7 @@ impl Starter {
         match self {
             Self::Stranger(_) => Owner::Strangers,
             Self::Known(browser) => Owner::Browser(browser),
+            Self::Session => Owner::Sessions,
             Self::Application => Owner::Application,
         }
     }
@@ -160,7 +164,7 @@ impl LoginBudgets {
         let mut wait = self.by_name.wait(&purse, now);
         let stranger = match starter {
             Starter::Stranger(address) => Some(address.map(network)),
-            Starter::Known(_) | Starter::Application => None,
+            Starter::Known(_) | Starter::Session | Starter::Application => None,
         };
         if let Some(network) = stranger {
             let by_address = network.and_then(|network| self.by_address.wait(&network, now));

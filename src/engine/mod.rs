@@ -11,6 +11,7 @@ mod builder;
 mod cookie_names;
 mod enrolment;
 mod events;
+mod grants;
 mod hold;
 mod known_browser;
 mod login_limits;
@@ -27,6 +28,8 @@ mod policy;
 mod poller;
 mod published;
 mod record;
+mod registration;
+mod required;
 mod schedule;
 mod session;
 mod sessions;
@@ -50,11 +53,13 @@ use tokio::sync::{Notify, Semaphore};
 
 use self::attempts::Attempts;
 use self::breaker::{Breaker, Turn};
-use self::enrolment::MessageBudgets;
 use self::events::News;
+use self::grants::Grants;
 use self::known_browser::KnownBrowsers;
 use self::login_limits::LoginBudgets;
 use self::origin::Origin;
+use self::registration::MessageBudgets;
+use self::required::Required;
 use self::schedule::Schedule;
 use self::session::Upkeep;
 use self::sessions::Sessions;
@@ -75,12 +80,14 @@ pub use builder::{BuildError, Builder};
 pub(crate) use cookie_names::{ATTEMPT, CookieNames, KNOWN};
 pub use enrolment::EnrolmentError;
 pub use events::{EndReason, Event, Events, Health, Limit};
+pub use grants::EnrolmentGrant;
 pub(crate) use hold::Hold;
 pub(crate) use known_browser::KNOWN_FOR;
 pub use login_limits::LoginLimits;
 pub(crate) use login_limits::Starter;
 pub use policy::Walkaway;
 pub(crate) use policy::{Policy, Reaction};
+pub use registration::{RegistrationLink, VouchedBy};
 pub(crate) use session::{Session, SessionWatch};
 pub(crate) use settings::Settings;
 pub(crate) use upgrade::{Upgrade, Upgrades};
@@ -109,7 +116,9 @@ const WAKE: Duration = Duration::from_millis(3_500);
 ///     .token_store(MemoryTokenStore::new())
 ///     .build()?;
 /// ac.enroll(&"alice".into()).await?;
-/// println!("open on the phone: {}", ac.registration_link(&"alice".into()).await?.expose());
+/// // The application vouches that this is her, here: it is her own machine.
+/// let grant = ac.enrolment_grant(&"alice".into())?;
+/// println!("open on the phone: {}", ac.registration_link(&grant).await?.expose());
 /// let credential = ac.log_in(&"alice".into()).await?;
 /// # Ok(())
 /// # }
@@ -157,6 +166,9 @@ pub(crate) struct Engine {
     logins: Mutex<LoginBudgets>,
     pub(crate) known_browsers: KnownBrowsers,
     warned_of_addresses: AtomicBool,
+    grants: Grants,
+    /// What its layers require.
+    pub(crate) required: Required,
     /// No login begins any more.
     stopped: AtomicBool,
     tasks: Tasks,
@@ -396,6 +408,8 @@ impl Engine {
             logins: Mutex::new(LoginBudgets::new(&settings.login_limits)),
             known_browsers,
             warned_of_addresses: AtomicBool::new(false),
+            grants: Grants::default(),
+            required: Required::default(),
             stopped: AtomicBool::new(false),
             settings,
             tasks: Tasks::new(runtime),
@@ -424,8 +438,11 @@ impl Engine {
     }
 
     /// The limit that keeps this user from one more session.
-    fn full_for(&self, user: &UserId) -> Option<Limit> {
-        let is_live = |session: &&Arc<Session>| session.verdict() != Verdict::Ended;
+    /// `instead` is the one that would end for it.
+    fn full_for(&self, user: &UserId, instead: Option<&Arc<Session>>) -> Option<Limit> {
+        let stays = |session: &Arc<Session>| !instead.is_some_and(|old| Arc::ptr_eq(old, session));
+        let is_live =
+            |session: &&Arc<Session>| session.verdict() != Verdict::Ended && stays(session);
         if self.sessions.of_user(user).iter().filter(is_live).count()
             >= self.settings.max_sessions_per_user
         {

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::schedule::{NEVER, Schedule};
 use super::watchers::{Watch, Watched, Watchers};
 use crate::clock::{Clock, Stamp, millis};
 use crate::protocol::{Methods, SessionStatus};
-use crate::verdict::{Knowledge, Machine, Others, Said, Standing, Verdict, verdict};
+use crate::verdict::{Knowledge, Machine, Others, Requirement, Said, Standing, Verdict, verdict};
 
 /// What judging a session and keeping it fresh takes beside the session itself; one for all of an
 /// engine's sessions.
@@ -37,6 +37,10 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// How long the lookup table's word is good for a session in use.
 const VOUCHED_FOR: Duration = Duration::from_secs(60);
 
+/// What the moment of a login is kept in, in milliseconds: a quarter of an hour is what fits, more
+/// than any login takes.
+const TICK: u64 = 16;
+
 /// One remote session and what is known of it.
 ///
 /// What a verdict needs is one word, written under the lock of `polling` and read without any: the
@@ -54,8 +58,9 @@ pub(crate) struct Session {
     status: AtomicU8,
     /// When the status last changed: milliseconds after `asked`.
     changed: AtomicU32,
-    /// Somebody took it; what becomes of it is told from then on.
-    started: AtomicBool,
+    /// When somebody took it: ticks after `asked`, and one; zero before. What becomes of it is told
+    /// from then on.
+    taken: AtomicU16,
     polling: Mutex<Option<Box<Polling>>>,
     watchers: Watchers,
 }
@@ -105,7 +110,7 @@ impl Session {
             activity: Activity::new(asked.mono),
             status: AtomicU8::new(SessionStatus::Pending as u8),
             changed: AtomicU32::new(0),
-            started: AtomicBool::new(false),
+            taken: AtomicU16::new(0),
             polling: Mutex::new(Some(Box::new(Polling {
                 vouched: Some(asked.mono),
                 ..Polling::of(Machine::new(asked))
@@ -120,6 +125,11 @@ impl Session {
 
     pub(crate) fn retry_after(&self) -> Duration {
         self.upkeep.retry_after
+    }
+
+    /// Whether it is of the engine whose upkeep this is.
+    pub(crate) fn is_kept_by(&self, upkeep: &Arc<Upkeep>) -> bool {
+        Arc::ptr_eq(&self.upkeep, upkeep)
     }
 
     /// What is known at this moment, as a request asks: the clock may be read as a few
@@ -190,10 +200,22 @@ impl Session {
         self.with_polling(|polling| {
             // Under the lock, so that no end is told before it.
             if polling.machine.standing() != Standing::Ended {
-                self.started.store(true, Ordering::Release);
+                let after = self.upkeep.clock.now().mono.saturating_sub(self.asked.mono);
+                // More than there are ticks is told as earlier: the login seems older than it is.
+                let ticks = u16::try_from(after / TICK).unwrap_or(u16::MAX - 1);
+                self.taken.store(ticks.min(u16::MAX - 1) + 1, Ordering::Release);
                 self.upkeep.news.tell(Event::Started { user: self.user().into() });
             }
         });
+    }
+
+    /// Whether the login that made it was what a layer requires.
+    pub(crate) fn satisfies(&self, requirement: &Requirement) -> bool {
+        requirement.is_none() || {
+            let ticks = self.taken.load(Ordering::Acquire).saturating_sub(1);
+            let login = self.asked.after(Duration::from_millis(u64::from(ticks) * TICK));
+            requirement.is_met(self.methods, login, self.upkeep.clock.coarse())
+        }
     }
 
     /// The last status that was stated, whatever its age.
@@ -430,7 +452,7 @@ impl Session {
             *held = None;
         }
         drop(held);
-        if let Some(news) = news.filter(|_| self.started.load(Ordering::Acquire)) {
+        if let Some(news) = news.filter(|_| self.taken.load(Ordering::Acquire) != 0) {
             self.upkeep.news.tell(news);
         }
         result

@@ -299,7 +299,7 @@ impl Framing {
 
 /// The status that a cut gRPC stream ends with.
 fn last_status(denial: Denial, retry_after: Duration, web: bool) -> Frame<Bytes> {
-    let status = grpc::status(denial, retry_after);
+    let status = grpc::status(denial, retry_after, &[]);
     if !web {
         return Frame::trailers(status.into_iter().collect());
     }

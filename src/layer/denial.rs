@@ -11,11 +11,12 @@ use serde::Serialize;
 
 use super::asker::{Asker, Tongue};
 use super::grpc;
+use super::step_up::{StepUp, confirm_path};
 use crate::engine::Settings;
-use crate::verdict::Denial;
+use crate::verdict::{Denial, Requirement};
 
 /// What stands for itself in the value of a query parameter; `/` for readability.
-const QUERY_VALUE: &AsciiSet =
+pub(super) const QUERY_VALUE: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 /// `next` longer than this is not worth keeping.
 const NEXT_LIMIT: usize = 2 * 1024;
@@ -24,6 +25,8 @@ const NEXT_LIMIT: usize = 2 * 1024;
 #[derive(Serialize)]
 struct Extension {
     denial: &'static str,
+    #[serde(flatten)]
+    step_up: Option<StepUp>,
 }
 
 /// The answer to a request that is turned away. `presence`: another login is in charge of who the
@@ -33,13 +36,20 @@ pub(crate) fn answer(
     asker: &Asker,
     settings: &Settings,
     presence: bool,
+    requirement: &Requirement,
 ) -> Response<Bytes> {
     tracing::debug!(%denial, "turned away");
+    let step_up = (denial == Denial::StepUp).then(|| StepUp::new(requirement, settings));
     let mut response = match &asker.tongue {
-        Tongue::Grpc(content_type) => grpc::answer(denial, content_type, settings.retry_after()),
+        Tongue::Grpc(content_type) => {
+            grpc::answer(denial, content_type, settings.retry_after(), step_up)
+        }
+        Tongue::Page(uri) if step_up.is_some() => {
+            see_other(&confirm_path(settings, requirement.methods, wanted(uri)))
+        }
         Tongue::Page(uri) => page(denial, uri, settings, presence),
-        Tongue::Form => html(denial, settings),
-        Tongue::Api => problem(denial),
+        Tongue::Form => html(denial, settings, step_up),
+        Tongue::Api => problem(denial, step_up),
     };
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -77,39 +87,47 @@ fn page(denial: Denial, uri: &Uri, settings: &Settings, presence: bool) -> Respo
         Denial::NoIdentity | Denial::NoSession | Denial::Ended => Some("login"),
         Denial::Pending => Some("waiting"),
         Denial::Suspended => Some("locked"),
-        Denial::StepUp => Some("confirm"),
-        Denial::NoToken | Denial::Unavailable => None,
+        Denial::NoToken | Denial::StepUp | Denial::Unavailable => None,
     };
     let location = match (page, denial, &settings.enrolment_page) {
         (Some("waiting"), _, _) => format!("{}/waiting", settings.auth_path),
         (Some(page), _, _) => format!("{}/{page}{}", settings.auth_path, next(uri)),
         (None, Denial::NoToken, Some(enrolment)) => enrolment.clone(),
-        (None, _, _) => return html(denial, settings),
+        (None, _, _) => return html(denial, settings, None),
     };
+    see_other(&location)
+}
+
+fn see_other(location: &str) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::SEE_OTHER;
-    insert(&mut response, LOCATION, &location);
+    insert(&mut response, LOCATION, location);
     response
 }
 
-/// `?next=…` with the page that was asked for: path and query only.
+/// `?next=…` with the page that was asked for.
 fn next(uri: &Uri) -> String {
-    let Some(wanted) = uri.path_and_query().map(http::uri::PathAndQuery::as_str) else {
-        return String::new();
-    };
-    if wanted == "/" || wanted.len() > NEXT_LIMIT {
-        return String::new();
-    }
-    format!("?next={}", utf8_percent_encode(wanted, QUERY_VALUE))
+    wanted(uri).map_or_else(String::new, |wanted| {
+        format!("?next={}", utf8_percent_encode(wanted, QUERY_VALUE))
+    })
 }
 
-fn html(denial: Denial, settings: &Settings) -> Response<Bytes> {
+/// The page that was asked for, if it is worth coming back to: path and query only.
+fn wanted(uri: &Uri) -> Option<&str> {
+    let wanted = uri.path_and_query()?.as_str();
+    (wanted != "/" && wanted.len() <= NEXT_LIMIT).then_some(wanted)
+}
+
+fn html(denial: Denial, settings: &Settings, step_up: Option<StepUp>) -> Response<Bytes> {
     let status = status(denial);
-    let login = match denial {
-        Denial::NoSession | Denial::Ended | Denial::Pending => {
+    let login = match (denial, step_up) {
+        (Denial::NoSession | Denial::Ended | Denial::Pending, _) => {
             format!("<p><a href=\"{}/login\">Log in</a></p>", settings.auth_path)
         }
-        _ => String::new(),
+        (_, Some(StepUp { confirm, .. })) => {
+            format!("<p><a href=\"{confirm}\">Confirm with your phone</a></p>")
+        }
+        (_, None) => String::new(),
     };
     // Nothing in here comes from the request.
     let body = format!(
@@ -125,10 +143,10 @@ fn html(denial: Denial, settings: &Settings) -> Response<Bytes> {
 }
 
 /// RFC 9457.
-fn problem(denial: Denial) -> Response<Bytes> {
+fn problem(denial: Denial, step_up: Option<StepUp>) -> Response<Bytes> {
     let details = ProblemDetails::from_status_code(status(denial))
         .with_detail(denial.to_string())
-        .with_extensions(Extension { denial: denial.name() });
+        .with_extensions(Extension { denial: denial.name(), step_up });
     let body = serde_json::to_vec(&details).unwrap_or_default();
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = status(denial);

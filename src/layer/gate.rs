@@ -14,7 +14,8 @@ use super::credential::Credentials;
 use super::denial;
 use crate::engine::{Activeconnect, Phase, Policy, Session, SessionWatch, Settings, Upgrades};
 use crate::identity::UserId;
-use crate::verdict::{Denial, Verdict};
+use crate::protocol::Methods;
+use crate::verdict::{Denial, Requirement, Verdict};
 
 /// How long the token store may take to say whether a user is enrolled.
 const STORE: Duration = Duration::from_millis(3_500);
@@ -27,6 +28,7 @@ pub(crate) struct Gate {
     /// Any session of the resolved user will do, not only this caller's.
     pub(crate) any_session: bool,
     pub(crate) policy: Policy,
+    pub(crate) requirement: Requirement,
     pub(crate) upgrades: Arc<Upgrades>,
 }
 
@@ -49,7 +51,13 @@ enum User {
 impl Gate {
     pub(crate) fn new(ac: Activeconnect) -> Self {
         let (policy, upgrades) = (Policy::default(), Arc::default());
-        Self { ac, optional: false, any_session: false, policy, upgrades }
+        let requirement = Requirement::NONE;
+        Self { ac, optional: false, any_session: false, policy, requirement, upgrades }
+    }
+
+    pub(crate) fn require_methods(&mut self, methods: Methods) {
+        self.requirement.methods = methods;
+        self.ac.engine().required.add(methods);
     }
 
     pub(crate) fn has_resolver(&self) -> bool {
@@ -99,14 +107,14 @@ impl Gate {
         // Most requests find a session that is in use and known: nothing else is asked then.
         let neglected = verdict == Verdict::Unavailable && session.is_neglected();
         if session.phase() == Phase::Running && !neglected {
-            return judge(watch, verdict, self.policy);
+            return judge(watch, verdict, self.policy, self.requirement);
         }
-        let (engine, policy) = (engine.clone(), self.policy);
+        let (engine, policy, requirement) = (engine.clone(), self.policy, self.requirement);
         Decision::Ask(Box::pin(async move {
             engine.woken(&mut watch).await;
             let verdict = watch.get().met(&policy);
             match watch.get().phase() {
-                Phase::Running => judge(watch, verdict, policy),
+                Phase::Running => judge(watch, verdict, policy, requirement),
                 // Nobody has said in time that it is still what it was.
                 Phase::Parked | Phase::Waking if verdict == Verdict::Ended => {
                     Decision::Deny(Denial::Ended)
@@ -124,12 +132,13 @@ impl Gate {
         }
         let sessions = self.ac.engine().sessions.of_user(user).into_iter();
         sessions.min_by_key(|session| match session.verdict() {
+            Verdict::Ended => 5,
+            _ if !session.satisfies(&self.requirement) => 4,
             Verdict::Allow => 0,
             // Perhaps only parked: one poll will tell.
             Verdict::Unavailable => 1,
             Verdict::Suspended => 2,
             Verdict::Pending => 3,
-            Verdict::Ended => 4,
         })
     }
 
@@ -168,13 +177,22 @@ impl Gate {
     }
 
     pub(crate) fn turn_away(&self, denial: Denial, asker: &Asker) -> Response<Bytes> {
-        denial::answer(denial, asker, self.settings(), self.has_resolver())
+        let presence = self.has_resolver();
+        denial::answer(denial, asker, self.settings(), presence, &self.requirement)
     }
 }
 
-fn judge(watch: SessionWatch, verdict: Verdict, policy: Policy) -> Decision {
+/// What a login must have been is asked here alone, at the start of a request: what has begun goes
+/// on as long as its session is allowed.
+fn judge(
+    watch: SessionWatch,
+    verdict: Verdict,
+    policy: Policy,
+    requirement: Requirement,
+) -> Decision {
     match policy.denial(verdict) {
-        None => Decision::Allow(watch),
+        None if watch.get().satisfies(&requirement) => Decision::Allow(watch),
+        None => Decision::Deny(Denial::StepUp),
         Some(denial) => Decision::Deny(denial),
     }
 }

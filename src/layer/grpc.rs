@@ -9,6 +9,7 @@ use http::header::{ACCESS_CONTROL_EXPOSE_HEADERS, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Response};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
+use super::step_up::StepUp;
 use crate::verdict::Denial;
 
 /// What does not stand for itself in a `grpc-message` (gRPC over HTTP/2, "Responses").
@@ -21,11 +22,14 @@ pub(super) fn answer(
     denial: Denial,
     content_type: &HeaderValue,
     retry_after: Duration,
+    step_up: Option<StepUp>,
 ) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, content_type.clone());
-    headers.extend(status(denial, retry_after).map(|(name, value)| (Some(name), value)));
+    let metadata = step_up.map(|step_up| step_up.metadata()).unwrap_or_default();
+    let status = status(denial, retry_after, &metadata);
+    headers.extend(status.map(|(name, value)| (Some(name), value)));
     if content_type.as_bytes().starts_with(b"application/grpc-web") {
         // Without this a page of another origin, which CORS has let ask, can't read the status.
         let names = HeaderValue::from_static("grpc-status, grpc-message, grpc-status-details-bin");
@@ -34,10 +38,14 @@ pub(super) fn answer(
     response
 }
 
-/// What gRPC is told, as headers or as trailers.
-pub(super) fn status(denial: Denial, retry_after: Duration) -> [(HeaderName, HeaderValue); 3] {
+/// What gRPC is told, as headers or as trailers; with what there is to know beside the denial.
+pub(super) fn status(
+    denial: Denial,
+    retry_after: Duration,
+    metadata: &[(&str, String)],
+) -> [(HeaderName, HeaderValue); 3] {
     let message = denial.to_string();
-    let details = STANDARD_NO_PAD.encode(details(denial, &message, retry_after));
+    let details = STANDARD_NO_PAD.encode(details(denial, &message, retry_after, metadata));
     let message = utf8_percent_encode(&message, MESSAGE).to_string();
     let value = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
     [
@@ -62,10 +70,18 @@ const fn code(denial: Denial) -> u8 {
 
 /// A `google.rpc.Status` with the reason as `google.rpc.ErrorInfo`, and `google.rpc.RetryInfo` where
 /// trying again helps (googleapis, `google/rpc/status.proto` and `error_details.proto`).
-fn details(denial: Denial, message: &str, retry_after: Duration) -> Vec<u8> {
+fn details(
+    denial: Denial,
+    message: &str,
+    retry_after: Duration,
+    metadata: &[(&str, String)],
+) -> Vec<u8> {
     let reason = denial.name().to_ascii_uppercase().replace('-', "_");
-    let metadata = [text(1, "denial"), text(2, denial.name())].concat();
-    let info = [text(1, &reason), text(2, DOMAIN), field(3, &metadata)].concat();
+    let mut info = [text(1, &reason), text(2, DOMAIN)].concat();
+    let metadata = metadata.iter().map(|(name, value)| (*name, value.as_str()));
+    for (name, value) in std::iter::once(("denial", denial.name())).chain(metadata) {
+        info.extend(field(3, &[text(1, name), text(2, value)].concat()));
+    }
     let mut status =
         [number(1, code(denial).into()), text(2, message), any("ErrorInfo", &info)].concat();
     if denial == Denial::Unavailable {
@@ -126,7 +142,7 @@ mod tests {
     fn a_client_reads_code_message_and_details() {
         for denial in ALL {
             let retry_after = Duration::from_secs(300);
-            let headers = status(denial, retry_after).into_iter().collect();
+            let headers = status(denial, retry_after, &[]).into_iter().collect();
             let read = tonic::Status::from_header_map(&headers).unwrap();
             assert_eq!(read.code() as u8, code(denial));
             assert_eq!(read.message(), denial.to_string());
@@ -151,7 +167,7 @@ mod tests {
             ("application/grpc-web-text", true),
         ] {
             let content_type = HeaderValue::from_static(content_type);
-            let response = answer(Denial::Ended, &content_type, Duration::ZERO);
+            let response = answer(Denial::Ended, &content_type, Duration::ZERO, None);
             assert_eq!(response.status(), 200);
             assert_eq!(response.headers()[CONTENT_TYPE], content_type);
             assert_eq!(response.headers().contains_key(ACCESS_CONTROL_EXPOSE_HEADERS), exposed);

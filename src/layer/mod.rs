@@ -24,6 +24,9 @@ mod outage_tests;
 mod service;
 #[cfg(test)]
 mod stage;
+mod step_up;
+#[cfg(test)]
+mod step_up_tests;
 mod upload;
 
 #[cfg(feature = "axum")]
@@ -35,4 +38,6 @@ pub use future::GateFuture;
 #[cfg(feature = "axum")]
 pub(crate) use gate::Gate;
 pub use service::{ActiveconnectLayer, ActiveconnectService};
+#[cfg(feature = "axum")]
+pub(crate) use step_up::confirm_path;
 pub use upload::{UploadBody, UploadGuard, UploadGuardLayer};

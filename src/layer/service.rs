@@ -14,10 +14,14 @@ use super::body::{BoxError, GateBody};
 use super::future::GateFuture;
 use super::gate::{Decision, Gate};
 use crate::engine::{ActiveSession, Activeconnect, SessionWatch, Upgrade, Walkaway};
+use crate::protocol::Methods;
 use crate::verdict::Denial;
 
 /// A year; timers know no more than some.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// A login that were too old any sooner would be before the page is back that asked for it.
+const SHORTEST_AGE: Duration = Duration::from_secs(1);
 
 /// Gates every request of the service it wraps; made by [`Activeconnect::layer`].
 ///
@@ -80,6 +84,48 @@ impl ActiveconnectLayer {
     /// is cut. Default 30 s; zero cuts at once.
     pub fn hold_limit(self, limit: Duration) -> Self {
         self.with(|gate| gate.policy.hold_limit = limit.min(LONGEST))
+    }
+
+    /// Requires that the user was asked to log in with exactly these methods; a session that was
+    /// asked with others, with more, or with what the service chose is turned away by
+    /// [`Denial::StepUp`]. Empty, the default, requires nothing.
+    ///
+    /// Judged at the start of a request only: a stream that has begun goes on. Whoever is turned
+    /// away confirms: a page load is sent to a page where the user has their phone ring again, for
+    /// these methods, and comes back with a new credential; a program posts to the `confirm` that
+    /// the problem details, or the metadata of gRPC's `ErrorInfo`, name.
+    ///
+    /// Inside another layer it guards what needs more than being logged in:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use axum::{Router, routing::{get, post}};
+    /// use tower_activeconnect::{Activeconnect, Method};
+    ///
+    /// fn app(ac: &Activeconnect) -> Router {
+    ///     let transfers = ac.layer()
+    ///         .require_methods([Method::Device, Method::Facial])
+    ///         .max_age(Duration::from_secs(300));
+    ///     Router::new()
+    ///         .route("/transfer", post(|| async { "done" }))
+    ///         .route_layer(transfers)
+    ///         .route("/", get(|| async { "Hello" }))
+    ///         .layer(ac.layer())
+    ///         .nest("/auth", ac.routes())
+    /// }
+    /// ```
+    pub fn require_methods(self, methods: impl IntoIterator<Item = crate::Method>) -> Self {
+        let methods: Methods = methods.into_iter().collect();
+        self.with(|gate| gate.require_methods(methods))
+    }
+
+    /// Requires that the login is no older than this, at the start of a request: since its result
+    /// was taken, on the clock that says older. At least 1 s; by default the login may be as old as
+    /// its session. Answered as what [`ActiveconnectLayer::require_methods`] turns away; the user
+    /// confirms by the same methods as before unless that says others.
+    pub fn max_age(self, age: Duration) -> Self {
+        self.with(|gate| gate.requirement.max_age = Some(age.max(SHORTEST_AGE)))
     }
 
     /// How many connections were upgraded (to WebSockets, as a rule) by handlers that took no

@@ -42,6 +42,9 @@ impl Method {
 pub struct Methods(u8);
 
 impl Methods {
+    /// The empty set.
+    pub(crate) const NONE: Self = Self(0);
+
     /// Whether the service chooses.
     #[must_use]
     pub const fn is_empty(self) -> bool {

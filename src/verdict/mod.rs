@@ -4,11 +4,13 @@
 //! decides.
 
 mod machine;
+mod requirement;
 
 use std::fmt;
 use std::time::Duration;
 
 pub(crate) use machine::{Machine, Others, Said};
+pub(crate) use requirement::Requirement;
 
 use crate::clock::{Stamp, millis};
 

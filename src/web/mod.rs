@@ -1,11 +1,13 @@
 //! Axum: the extractor, and the routes through which browsers log in and out.
 
 mod address;
+mod confirm;
 mod cookies;
 mod extract;
 mod next;
 mod pages;
 mod progress;
+mod registration;
 mod routes;
 #[cfg(feature = "ws")]
 mod socket;

@@ -8,6 +8,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 
 use crate::identity::UserId;
+use crate::protocol::{Method, Methods};
 
 #[derive(Template)]
 #[template(path = "login.html")]
@@ -19,9 +20,17 @@ pub(super) struct LoginPage<'a> {
 }
 
 #[derive(Template)]
+#[template(path = "confirm.html")]
+pub(super) struct ConfirmPage<'a> {
+    pub(super) user: &'a str,
+    pub(super) methods: Methods,
+}
+
+#[derive(Template)]
 #[template(path = "waiting.html")]
 pub(super) struct WaitingPage<'a> {
-    pub(super) auth_path: &'a str,
+    /// Where to start again.
+    pub(super) again: &'a str,
     pub(super) over: bool,
 }
 

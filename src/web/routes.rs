@@ -17,12 +17,14 @@ use tower_http::csrf::{CsrfLayer, ProtectionError};
 
 use super::pages::{LockedPage, LoginPage, WaitingPage, show};
 use super::progress::{Subject, follow, word};
-use super::{cookies, next, start};
+use super::{confirm, cookies, next, start};
 use crate::engine::{
     Activeconnect, Attempt, EndReason, Engine, LoggedOut, Progress, Session, Taken,
 };
 use crate::identity::{AttemptCredential, UserId};
-use crate::layer::{Asker, RequestCredentials, Tongue, bearer_attempt, known_browser};
+use crate::layer::{
+    Asker, RequestCredentials, Tongue, bearer_attempt, confirm_path, known_browser,
+};
 use crate::verdict::Verdict;
 
 /// A login needs no more than this.
@@ -37,6 +39,8 @@ impl Activeconnect {
     /// | `GET login` | a plain page |
     /// | `POST login` | begins an attempt: a form (`username`, `next`) is answered 303 to `waiting`, JSON (`{"username","next"?,"credential"?}`) 202 `{"status":"pending"}` |
     /// | `GET waiting` | a plain page that waits for the phone, takes the result and goes on to `next` |
+    /// | `GET confirm` | a plain page on which the user of a session has their phone ring again, as a layer requires (`methods`, of those that layers require; `next`) |
+    /// | `POST confirm` | begins that attempt: 303 to `waiting`, or 202 `{"status":"pending"}`; no body. The session is as it was until the result is taken, which takes its place |
     /// | `GET locked` | a plain page that waits for the phone to come back |
     /// | `GET status` | `{"status":"…"}`: of the attempt, which it takes once approved, else of the session; `none` without either, `unavailable` when it is not known |
     /// | `GET events` | the same as server-sent events, one for each change |
@@ -55,6 +59,7 @@ impl Activeconnect {
         Router::new()
             .route("/login", get(login_page).post(login))
             .route("/waiting", get(waiting))
+            .route("/confirm", get(confirm::page).post(confirm::start))
             .route("/locked", get(locked))
             .route("/status", get(status))
             .route("/events", get(events))
@@ -86,10 +91,10 @@ struct Next {
 }
 
 /// What a browser bears, looked up.
-struct Visitor {
+pub(super) struct Visitor {
     ac: Activeconnect,
     /// Beside another login, the user whom it names.
-    user: Option<UserId>,
+    pub(super) user: Option<UserId>,
     attempt: Option<Arc<Attempt>>,
     /// The request is a browser's, as its page sends it.
     from_a_page: bool,
@@ -98,7 +103,7 @@ struct Visitor {
     /// The session that the credential names, whoever's it is. To end it, having it is enough.
     named: Option<Arc<Session>>,
     /// The same, if it is the user's.
-    session: Option<Arc<Session>>,
+    pub(super) session: Option<Arc<Session>>,
     asker: Asker,
 }
 
@@ -127,7 +132,7 @@ impl Visitor {
     }
 
     /// The same, with the session's status known afresh if it was not used for a while.
-    async fn informed(ac: Activeconnect, parts: &Parts) -> Self {
+    pub(super) async fn informed(ac: Activeconnect, parts: &Parts) -> Self {
         let visitor = Self::of(ac, parts);
         if let Some(session) = &visitor.session {
             let mut watch = session.watch();
@@ -136,7 +141,7 @@ impl Visitor {
         visitor
     }
 
-    fn engine(&self) -> &Arc<Engine> {
+    pub(super) fn engine(&self) -> &Arc<Engine> {
         self.ac.engine()
     }
 
@@ -186,7 +191,7 @@ impl Visitor {
         response
     }
 
-    fn is_browser(&self) -> bool {
+    pub(super) fn is_browser(&self) -> bool {
         matches!(self.asker.tongue, Tongue::Page(_) | Tongue::Form)
     }
 }
@@ -218,11 +223,21 @@ async fn waiting(State(ac): State<Activeconnect>, request: Request) -> Response 
         let response = Redirect::to(&taken.next).into_response();
         return visitor.with_session(response, &taken);
     }
-    let auth_path = &visitor.engine().settings.auth_path;
+    let settings = &visitor.engine().settings;
+    let auth_path = &settings.auth_path;
+    if let Some(attempt) = &visitor.attempt
+        && let Some(methods) = attempt.confirms()
+        && attempt.failure().is_some()
+    {
+        // The session is what it was; the page that needs more still does.
+        let again = confirm_path(settings, methods, Some(&attempt.next));
+        return show(StatusCode::OK, &WaitingPage { again: &again, over: true });
+    }
     match visitor.subject() {
         Subject::Attempt(attempt) => {
             let over = matches!(attempt.progress(visitor.engine().now()), Progress::Timeout);
-            show(StatusCode::OK, &WaitingPage { auth_path, over })
+            let again = format!("{auth_path}/login");
+            show(StatusCode::OK, &WaitingPage { again: &again, over })
         }
         // Another tab was faster.
         Subject::Session(session) if session.verdict() == Verdict::Allow => {

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::pages::{RefusedPage, show};
 use super::routes::{json, status_json};
 use super::{address, cookies, next};
-use crate::engine::{Activeconnect, BeginError, Start, Starter, Who};
+use crate::engine::{Activeconnect, BeginError, Settings, Start, Starter, Who};
 use crate::identity::{AttemptCredential, UserId};
 use crate::layer::{RequestCredentials, known_browser};
 
@@ -32,7 +32,7 @@ struct Login {
 /// How the session's credential is to be handed over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Handover {
+pub(super) enum Handover {
     #[default]
     Cookie,
     /// In the body of an answer, to a client that is no browser.
@@ -40,7 +40,7 @@ enum Handover {
 }
 
 /// Why a start was refused, before anything was looked up.
-enum Refusal {
+pub(super) enum Refusal {
     Unreadable(StatusCode, String),
     Name(&'static str),
     NoUser,
@@ -54,7 +54,16 @@ enum Refusal {
 pub(super) async fn start(ac: &Activeconnect, user: Option<UserId>, request: Request) -> Response {
     let wants_json = is_json(request.headers());
     let settings = &ac.engine().settings;
-    match begin(ac, user, request, wants_json).await {
+    answer(begin(ac, user, request, wants_json).await, wants_json, settings)
+}
+
+/// What whoever begins an attempt is told: wait, with this secret, or why not.
+pub(super) fn answer(
+    begun: Result<(Handover, AttemptCredential), Refusal>,
+    wants_json: bool,
+    settings: &Settings,
+) -> Response {
+    match begun {
         Ok((Handover::Bearer, attempt)) => {
             let pending = json(&[("status", "pending"), ("attempt", &attempt.expose())]);
             (StatusCode::ACCEPTED, pending).into_response()
@@ -119,15 +128,19 @@ async fn begin(
         engine.without_address();
     }
     let next = next::checked(login.next.as_deref(), &engine.settings.auth_path);
-    let begun = engine.begin_attempt(Start { who, starter, next, mine: mine.as_ref(), bearer });
-    match begun {
-        Ok((credential, _)) => Ok((login.credential, credential)),
-        Err(
+    let start = Start { who, starter, next, mine: mine.as_ref(), bearer };
+    let (credential, _) = engine.begin_attempt(start)?;
+    Ok((login.credential, credential))
+}
+
+impl From<BeginError> for Refusal {
+    fn from(error: BeginError) -> Self {
+        match error {
             BeginError::Busy { retry_after }
             | BeginError::TooMany { retry_after }
-            | BeginError::Full { retry_after },
-        ) => Err(Refusal::Later(retry_after)),
-        Err(BeginError::NoRandomness | BeginError::Stopped) => Err(Refusal::NotNow),
+            | BeginError::Full { retry_after } => Self::Later(retry_after),
+            BeginError::NoRandomness | BeginError::Stopped => Self::NotNow,
+        }
     }
 }
 

@@ -1,0 +1,254 @@
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::Activeconnect;
+use super::enrolment::EnrolmentError;
+use crate::clock::Stamp;
+use crate::identity::{SessionCredential, SessionKey, UserId};
+
+/// How long a grant is good for.
+const GOOD_FOR: Duration = Duration::from_secs(600);
+/// How many there may be at once.
+const MOST: usize = 10_000;
+
+/// The application's word that whoever bears this is the user it was made for: 256 random bits,
+/// good once, for ten minutes. Made by [`Activeconnect::enrolment_grant`]; whatever leads to a phone
+/// that becomes the user's can be had against it. A secret; zeroised on drop.
+///
+/// Its text can be part of a link in a mail, say. Let the page there show a form, and redeem the
+/// grant when that is posted: programs that look into mails open links, and a grant is good once.
+/// The page has the grant in its address, so it needs `Referrer-Policy: no-referrer` and
+/// `Cache-Control: no-store`.
+///
+/// ```
+/// use tower_activeconnect::{Activeconnect, EnrolmentError, EnrolmentGrant, RegistrationLink};
+///
+/// /// The address was verified: the user reads mail there.
+/// fn link_for_mail(ac: &Activeconnect, user: &str) -> Result<String, EnrolmentError> {
+///     let grant = ac.enrolment_grant(&user.into())?;
+///     Ok(format!("https://app.example/phone/{}", grant.expose()))
+/// }
+///
+/// /// `POST /phone/{grant}`
+/// async fn redeem(ac: &Activeconnect, grant: &str) -> Result<RegistrationLink, EnrolmentError> {
+///     let grant = EnrolmentGrant::parse(grant.as_bytes()).ok_or(EnrolmentError::GrantNotValid)?;
+///     ac.registration_link(&grant).await
+/// }
+/// ```
+pub struct EnrolmentGrant(SessionCredential);
+
+impl EnrolmentGrant {
+    /// Reads the 43 base64url characters that [`EnrolmentGrant::expose`] writes; everything else
+    /// is `None`.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        SessionCredential::parse(text).map(Self)
+    }
+
+    /// The text for a link or a form.
+    #[must_use]
+    pub fn expose(&self) -> String {
+        self.0.expose()
+    }
+}
+
+impl fmt::Debug for EnrolmentGrant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Activeconnect {
+    /// A grant for a user whom the application has verified: who has just signed up, who reads the
+    /// mail that was sent to the address known for them, whom the help desk knows. Never for a name
+    /// that somebody typed: whoever redeems the grant becomes that user.
+    ///
+    /// A user has one grant at most: a new one withdraws the one before, so that what was sent to
+    /// the wrong place, or lost, is void as soon as it is sent again. Grants live in this process's
+    /// memory, as hashes.
+    ///
+    /// # Errors
+    ///
+    /// [`EnrolmentError::TooManyGrants`] while 10,000 users have one, and when there is no
+    /// randomness. Whether the user is enrolled is seen when the grant is redeemed.
+    pub fn enrolment_grant(&self, user: &UserId) -> Result<EnrolmentGrant, EnrolmentError> {
+        let engine = self.engine();
+        let bits = SessionCredential::random().map_err(|_| EnrolmentError::NoRandomness)?;
+        if engine.grants.insert(bits.key(), user, engine.now()) {
+            Ok(EnrolmentGrant(bits))
+        } else {
+            Err(EnrolmentError::TooManyGrants)
+        }
+    }
+}
+
+/// The grants that were not redeemed yet. One lock, so that of those who redeem one at the same
+/// time one gets it.
+#[derive(Debug, Default)]
+pub(super) struct Grants(Mutex<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    by_key: HashMap<SessionKey, Grant>,
+    by_user: HashMap<UserId, SessionKey>,
+}
+
+#[derive(Debug)]
+struct Grant {
+    user: UserId,
+    expires: Stamp,
+}
+
+impl Grants {
+    /// Keeps a grant in the place of the one the user had; false if there are too many.
+    fn insert(&self, key: SessionKey, user: &UserId, now: Stamp) -> bool {
+        let mut held = self.lock();
+        held.withdraw(user);
+        if held.by_key.len() >= MOST {
+            held.sweep(now);
+        }
+        let fits = held.by_key.len() < MOST;
+        if fits {
+            let expires = now.after(GOOD_FOR);
+            held.by_user.insert(user.clone(), key);
+            held.by_key.insert(key, Grant { user: user.clone(), expires });
+        }
+        fits
+    }
+
+    /// Whose grant it is, once, if it is still good.
+    pub(super) fn redeem(&self, grant: &EnrolmentGrant, now: Stamp) -> Option<UserId> {
+        let mut held = self.lock();
+        let Grant { user, expires } = held.by_key.remove(&grant.0.key())?;
+        held.by_user.remove(&user);
+        (!expires.is_reached(now)).then_some(user)
+    }
+
+    /// The user has no grant any more.
+    pub(super) fn withdraw(&self, user: &UserId) {
+        self.lock().withdraw(user);
+    }
+
+    /// Forgets those that are no longer good.
+    pub(super) fn sweep(&self, now: Stamp) {
+        self.lock().sweep(now);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        // Nothing that can panic runs under the lock, so what a poisoned one holds is whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    fn withdraw(&mut self, user: &UserId) {
+        if let Some(key) = self.by_user.remove(user) {
+            self.by_key.remove(&key);
+        }
+    }
+
+    fn sweep(&mut self, now: Stamp) {
+        self.by_key.retain(|_, grant| !grant.expires.is_reached(now));
+        self.by_user.retain(|_, key| self.by_key.contains_key(key));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Stamp = Stamp { mono: 1_000, wall: 1_700_000_000_000 };
+
+    fn grant(grants: &Grants, user: &str, now: Stamp) -> Option<EnrolmentGrant> {
+        let bits = SessionCredential::random().unwrap();
+        grants.insert(bits.key(), &user.into(), now).then_some(EnrolmentGrant(bits))
+    }
+
+    fn sizes(grants: &Grants) -> (usize, usize) {
+        let held = grants.lock();
+        (held.by_key.len(), held.by_user.len())
+    }
+
+    #[test]
+    fn good_for_ten_minutes_on_either_clock() {
+        let almost = Duration::from_millis(599_999);
+        let late = Duration::from_secs(600);
+        for (now, good) in [
+            (NOW, true),
+            (NOW.after(almost), true),
+            (NOW.after(late), false),
+            (Stamp { mono: NOW.after(late).mono, ..NOW }, false),
+            (Stamp { wall: NOW.after(late).wall, ..NOW }, false),
+            (Stamp { wall: 0, ..NOW.after(almost) }, true),
+        ] {
+            let grants = Grants::default();
+            let given = grant(&grants, "alice", NOW).unwrap();
+            let user = good.then(|| UserId::from("alice"));
+            assert_eq!(grants.redeem(&given, now), user, "{now:?}");
+            assert_eq!(grants.redeem(&given, NOW), None, "once");
+            assert_eq!(sizes(&grants), (0, 0));
+        }
+    }
+
+    #[test]
+    fn a_new_grant_withdraws_the_one_before_of_that_user_alone() {
+        let grants = Grants::default();
+        let bobs = grant(&grants, "bob", NOW).unwrap();
+        let first = grant(&grants, "alice", NOW).unwrap();
+        let second = grant(&grants, "alice", NOW).unwrap();
+        assert_eq!(grants.redeem(&first, NOW), None);
+        assert_eq!(grants.redeem(&second, NOW), Some("alice".into()));
+        assert_eq!(grants.redeem(&bobs, NOW), Some("bob".into()));
+    }
+
+    #[test]
+    fn of_many_who_redeem_one_gets_it() {
+        let grants = Grants::default();
+        for _ in 0..200 {
+            let given = grant(&grants, "alice", NOW).unwrap();
+            let barrier = std::sync::Barrier::new(4);
+            let got = std::thread::scope(|scope| {
+                let racers: Vec<_> = (0..4)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            barrier.wait();
+                            grants.redeem(&given, NOW)
+                        })
+                    })
+                    .collect();
+                racers.into_iter().filter_map(|racer| racer.join().unwrap()).count()
+            });
+            assert_eq!(got, 1);
+        }
+    }
+
+    #[test]
+    fn there_are_so_many_at_most_and_old_ones_make_room() {
+        let grants = Grants::default();
+        for i in 0..MOST {
+            assert!(grant(&grants, &i.to_string(), NOW).is_some());
+        }
+        assert!(grant(&grants, "one more", NOW).is_none());
+        assert!(grant(&grants, "7", NOW).is_some(), "who has one gets another for it");
+        let later = NOW.after(GOOD_FOR);
+        assert!(grant(&grants, "one more", later).is_some());
+        assert_eq!(sizes(&grants), (1, 1));
+        grants.sweep(later.after(GOOD_FOR));
+        assert_eq!(sizes(&grants), (0, 0));
+    }
+
+    /// What is kept opens nothing, and what is shown tells nothing.
+    #[test]
+    fn kept_as_a_hash_and_never_shown() {
+        let grants = Grants::default();
+        let given = grant(&grants, "alice", NOW).unwrap();
+        assert_eq!(given.expose().len(), 43);
+        let again = EnrolmentGrant::parse(given.expose().as_bytes()).unwrap();
+        assert!(EnrolmentGrant::parse(b"alice").is_none());
+        let shown = format!("{grants:?} {given:?}");
+        assert!(shown.contains("***") && !shown.contains(&given.expose()), "{shown}");
+        assert_eq!(grants.redeem(&again, NOW), Some("alice".into()));
+    }
+}

@@ -1,0 +1,229 @@
+//! How a phone becomes a user's: links, text messages, lost phones. All of it is for that very
+//! user only, so none of it takes a name.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::Activeconnect;
+use super::active::ActiveSession;
+use super::budget::{Budget, Rate};
+use super::enrolment::EnrolmentError;
+use super::grants::EnrolmentGrant;
+use crate::Secret;
+use crate::identity::UserId;
+use crate::verdict::Denial;
+
+/// Who vouches that a caller is the user whose phone it is about.
+///
+/// There is no way to name a user: a browser that merely knows a name gets nothing.
+#[derive(Clone, Copy, Debug)]
+pub enum VouchedBy<'a> {
+    /// Their own session, which must be allowed at that moment. Give the session that let the
+    /// request in, never one from [`Activeconnect::sessions`]: that is somebody's, not the
+    /// caller's.
+    Session(&'a ActiveSession),
+    /// The application, by a grant; it is used up even if what it was used for fails.
+    Grant(&'a EnrolmentGrant),
+}
+
+impl<'a> From<&'a ActiveSession> for VouchedBy<'a> {
+    fn from(session: &'a ActiveSession) -> Self {
+        Self::Session(session)
+    }
+}
+
+impl<'a> From<&'a EnrolmentGrant> for VouchedBy<'a> {
+    fn from(grant: &'a EnrolmentGrant) -> Self {
+        Self::Grant(grant)
+    }
+}
+
+/// A link that makes the phone that opens it a user's. A secret: `Debug` does not show it, and it
+/// is zeroised on drop.
+///
+/// With the `axum` feature it is a response, a plain page with the link and its QR code. On a page
+/// of your own, which [`RegistrationLink::expose`] is for, send `Cache-Control: no-store` and
+/// `Referrer-Policy: no-referrer`, as that response does. Never redirect to it: the address would
+/// stay in histories and logs.
+///
+/// ```
+/// # #[cfg(feature = "axum")] mod example {
+/// use axum::extract::State;
+/// use axum::http::StatusCode;
+/// use tower_activeconnect::{ActiveSession, Activeconnect, RegistrationLink};
+///
+/// /// `POST /phone`, behind the gate: another phone for the user who is logged in.
+/// async fn another_phone(
+///     State(ac): State<Activeconnect>,
+///     session: ActiveSession,
+/// ) -> Result<RegistrationLink, StatusCode> {
+///     ac.registration_link(&session).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)
+/// }
+/// # }
+/// ```
+pub struct RegistrationLink {
+    user: UserId,
+    link: Secret,
+}
+
+impl RegistrationLink {
+    /// Whose phone it makes.
+    #[must_use]
+    pub fn user(&self) -> &UserId {
+        &self.user
+    }
+
+    /// The link itself. Each caller is a place to look at when links leak.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.link.expose()
+    }
+}
+
+impl fmt::Debug for RegistrationLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegistrationLink").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+impl Activeconnect {
+    /// A link that makes the phone that opens it the user's: of the session, or of the grant.
+    ///
+    /// # Errors
+    ///
+    /// [`EnrolmentError::NotAllowed`] unless the session is allowed now, and still when the
+    /// service has answered; [`EnrolmentError::GrantNotValid`]; when the user is not enrolled, or
+    /// the store or the service fails. A grant is then used up all the same.
+    ///
+    /// Dropping the future may leave a link at the service that nobody has.
+    pub async fn registration_link(
+        &self,
+        by: impl Into<VouchedBy<'_>>,
+    ) -> Result<RegistrationLink, EnrolmentError> {
+        let by = by.into();
+        let user = self.vouched(by)?;
+        let token = self.token(&user).await?;
+        let client = &self.engine().client;
+        let link = client.device_registration_link(&token, Some(user.as_str())).await?;
+        if let VouchedBy::Session(session) = by {
+            // It may have ended while the service was asked.
+            self.allowed(session)?;
+        }
+        Ok(RegistrationLink { user, link })
+    }
+
+    /// The user has lost their phone: every session of theirs ends, the phone is disabled at the
+    /// service, and a link for the next phone is given.
+    ///
+    /// # Errors
+    ///
+    /// [`EnrolmentError::NotAllowed`] or [`EnrolmentError::GrantNotValid`], and nothing has
+    /// happened; when the user is not enrolled, or the store or the service fails. The sessions are
+    /// over here all the same then, for whoever has the phone may have them.
+    pub async fn lost_device(
+        &self,
+        by: impl Into<VouchedBy<'_>>,
+    ) -> Result<RegistrationLink, EnrolmentError> {
+        let user = self.vouched(by.into())?;
+        self.engine().grants.withdraw(&user);
+        self.end_all(&user).await;
+        let token = self.token(&user).await?;
+        let link = self.engine().client.lost_user_mobile_device(&token).await?;
+        Ok(RegistrationLink { user, link })
+    }
+
+    /// Has the service send the registration link by text message. The number is the one that the
+    /// application knows to be the user's (`+` and the country code first), never one that a
+    /// browser sends: whoever opens the link becomes the user. The link is appended to `message`.
+    ///
+    /// At most 3 an hour to one user, 3 an hour to one number, and 100 an hour in all.
+    ///
+    /// # Errors
+    ///
+    /// [`EnrolmentError::NotAllowed`] or [`EnrolmentError::GrantNotValid`]; when there were too
+    /// many, the user is not enrolled, or the store or the service fails.
+    pub async fn send_registration_sms(
+        &self,
+        by: impl Into<VouchedBy<'_>>,
+        phone_number: &str,
+        message: Option<&str>,
+    ) -> Result<(), EnrolmentError> {
+        let user = self.vouched(by.into())?;
+        let token = self.token(&user).await?;
+        let engine = self.engine();
+        let spent = engine.messages().spend(&user, phone_number, engine.now().mono);
+        spent.map_err(EnrolmentError::TooManyMessages)?;
+        let display_name = Some(user.as_str());
+        Ok(engine.client.send_registration_sms(&token, phone_number, display_name, message).await?)
+    }
+
+    /// The user who is vouched for.
+    fn vouched(&self, by: VouchedBy<'_>) -> Result<UserId, EnrolmentError> {
+        match by {
+            VouchedBy::Session(session) => {
+                self.allowed(session)?;
+                Ok(session.user().clone())
+            }
+            VouchedBy::Grant(grant) => {
+                let engine = self.engine();
+                engine.grants.redeem(grant, engine.now()).ok_or(EnrolmentError::GrantNotValid)
+            }
+        }
+    }
+
+    /// Whether the session is one of this engine, and lets somebody in at this moment, whatever a
+    /// layer does about phones that walk away.
+    fn allowed(&self, session: &ActiveSession) -> Result<(), EnrolmentError> {
+        let session = session.session();
+        if !session.is_kept_by(&self.engine().upkeep) {
+            // Another application's user of that name is somebody else.
+            return Err(EnrolmentError::NotAllowed(Denial::NoSession));
+        }
+        Denial::of(session.verdict())
+            .map_or(Ok(()), |denial| Err(EnrolmentError::NotAllowed(denial)))
+    }
+}
+
+/// What was spent on text messages.
+#[derive(Debug)]
+pub(super) struct MessageBudgets {
+    to_user: Budget<UserId>,
+    to_number: Budget<String>,
+    all: Budget<()>,
+}
+
+impl MessageBudgets {
+    /// As many users, and as many numbers, are counted at a time.
+    const KEYS: usize = 100_000;
+
+    pub(super) fn new() -> Self {
+        let an_hour = |times| [Rate::new(times, Duration::from_secs(3_600))];
+        Self {
+            to_user: Budget::new(an_hour(3), Self::KEYS),
+            to_number: Budget::new(an_hour(3), Self::KEYS),
+            all: Budget::new(an_hour(100), 1),
+        }
+    }
+
+    /// Spends what one message costs, of all budgets or of none; or says how long to wait.
+    fn spend(&mut self, user: &UserId, number: &str, now: u64) -> Result<(), Duration> {
+        let number = number.to_owned();
+        let waits = [
+            self.to_user.wait(user, now),
+            self.to_number.wait(&number, now),
+            self.all.wait(&(), now),
+        ];
+        if let Some(wait) = waits.into_iter().flatten().max() {
+            return Err(wait);
+        }
+        self.to_user.spend(user.clone(), now);
+        self.to_number.spend(number, now);
+        self.all.spend((), now);
+        Ok(())
+    }
+
+    pub(super) fn sweep(&mut self, now: u64) {
+        self.to_user.sweep(now);
+        self.to_number.sweep(now);
+    }
+}

@@ -1,0 +1,22 @@
+use std::sync::{Mutex, PoisonError};
+
+use crate::protocol::Methods;
+
+/// The sets of methods that the layers of an engine require. A confirmation asks for one of these
+/// and no other, whatever the request for it names.
+#[derive(Debug, Default)]
+pub(crate) struct Required(Mutex<Vec<Methods>>);
+
+impl Required {
+    /// A layer requires this set.
+    pub(crate) fn add(&self, methods: Methods) {
+        let mut sets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !methods.is_empty() && !sets.contains(&methods) {
+            sets.push(methods);
+        }
+    }
+
+    pub(crate) fn contains(&self, methods: Methods) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&methods)
+    }
+}

@@ -1,0 +1,51 @@
+//! What is told of a session that does not satisfy its layer: what is needed, and where to confirm.
+
+use percent_encoding::utf8_percent_encode;
+use serde::Serialize;
+
+use super::denial::QUERY_VALUE;
+use crate::engine::Settings;
+use crate::protocol::{Method, Methods};
+use crate::verdict::Requirement;
+
+/// The members of problem details, and the metadata of gRPC's `ErrorInfo`.
+#[derive(Debug, Serialize)]
+pub(super) struct StepUp {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    methods: Vec<&'static str>,
+    /// Seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_age: Option<u64>,
+    /// Where to post, without a body.
+    pub(super) confirm: String,
+}
+
+impl StepUp {
+    pub(super) fn new(requirement: &Requirement, settings: &Settings) -> Self {
+        Self {
+            methods: requirement.methods.iter().map(Method::as_str).collect(),
+            max_age: requirement.max_age.map(|age| age.as_secs()),
+            confirm: confirm_path(settings, requirement.methods, None),
+        }
+    }
+
+    pub(super) fn metadata(&self) -> Vec<(&'static str, String)> {
+        let methods = (!self.methods.is_empty()).then(|| ("methods", self.methods.join(",")));
+        let max_age = self.max_age.map(|age| ("max_age", age.to_string()));
+        let confirm = Some(("confirm", self.confirm.clone()));
+        [methods, max_age, confirm].into_iter().flatten().collect()
+    }
+}
+
+/// Where a session's user is asked anew: for these methods, or for those of before.
+pub(crate) fn confirm_path(settings: &Settings, methods: Methods, next: Option<&str>) -> String {
+    let methods = (!methods.is_empty()).then(|| ("methods", methods.to_string()));
+    let next = next.map(|next| ("next", next.to_owned()));
+    let query: Vec<String> = [methods, next]
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| format!("{name}={}", utf8_percent_encode(&value, QUERY_VALUE)))
+        .collect();
+    let separator = if query.is_empty() { "" } else { "?" };
+    format!("{}/confirm{separator}{}", settings.auth_path, query.join("&"))
+}

@@ -1,0 +1,73 @@
+use std::time::Duration;
+
+use crate::clock::{Stamp, millis};
+use crate::protocol::Methods;
+
+/// What a layer requires of the login that made a session, beside that the session is allowed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Requirement {
+    /// The user was asked for exactly these; empty requires nothing.
+    pub(crate) methods: Methods,
+    /// The login is no older than this.
+    pub(crate) max_age: Option<Duration>,
+}
+
+impl Requirement {
+    pub(crate) const NONE: Self = Self { methods: Methods::NONE, max_age: None };
+
+    pub(crate) fn is_none(&self) -> bool {
+        *self == Self::NONE
+    }
+
+    /// Whether a login does that was asked with these methods, and whose result was taken then.
+    pub(crate) fn is_met(&self, asked: Methods, login: Stamp, now: Stamp) -> bool {
+        let by_methods = self.methods.is_empty() || self.methods == asked;
+        by_methods && self.max_age.is_none_or(|most| login.age(now) <= millis(most))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Method::{self, Acceptance, Device, Facial};
+
+    const LOGIN: Stamp = Stamp { mono: 5_000, wall: 1_700_000_000_000 };
+
+    fn methods(methods: &[Method]) -> Methods {
+        methods.iter().copied().collect()
+    }
+
+    #[test]
+    fn the_set_asked_with_must_be_the_very_set() {
+        let required = Requirement { methods: methods(&[Device, Facial]), max_age: None };
+        for (asked, met) in [
+            (vec![Device, Facial], true),
+            (vec![Facial, Device], true),
+            (vec![], false),
+            (vec![Facial], false),
+            (vec![Device], false),
+            (vec![Acceptance, Device, Facial], false),
+        ] {
+            assert_eq!(required.is_met(methods(&asked), LOGIN, LOGIN), met, "{asked:?}");
+            assert!(Requirement::NONE.is_met(methods(&asked), LOGIN, LOGIN));
+        }
+    }
+
+    #[test]
+    fn a_login_grows_old_on_both_clocks() {
+        let most = Duration::from_secs(60);
+        let required = Requirement { methods: Methods::NONE, max_age: Some(most) };
+        let (edge, over) = (LOGIN.after(most), LOGIN.after(most + Duration::from_millis(1)));
+        for (now, met) in [
+            (LOGIN, true),
+            (edge, true),
+            (over, false),
+            (Stamp { mono: over.mono, ..LOGIN }, false),
+            (Stamp { wall: over.wall, ..LOGIN }, false),
+            (Stamp { wall: 0, ..edge }, true),
+            (Stamp { wall: 0, ..over }, false),
+        ] {
+            assert_eq!(required.is_met(Methods::NONE, LOGIN, now), met, "{now:?}");
+        }
+    }
+}

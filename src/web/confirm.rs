@@ -1,0 +1,143 @@
+//! `confirm`: the user of a session is asked on the phone once more, as a layer requires.
+//!
+//! Nothing is typed here. Whose phone rings, the session says; for which methods, the layers of the
+//! engine: what the query names is one of their sets, or refused.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, Request, State};
+use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse as _, Redirect, Response};
+use serde::Deserialize;
+
+use super::next;
+use super::pages::{ConfirmPage, RefusedPage, show};
+use super::routes::{Visitor, problem};
+use super::start::{Handover, Refusal, answer, is_from_a_page};
+use crate::engine::{Activeconnect, Session, Start, Starter, Who};
+use crate::layer::{RequestCredentials, bearer_attempt};
+use crate::protocol::Methods;
+use crate::verdict::Verdict;
+
+#[derive(Default, Deserialize)]
+pub(super) struct Wanted {
+    /// As `authenticate_user` writes them; without, those that the session was asked with.
+    methods: Option<String>,
+    next: Option<String>,
+}
+
+type Wish = Result<Query<Wanted>, QueryRejection>;
+
+/// `GET confirm`. The page's form posts to the page's own address.
+pub(super) async fn page(
+    State(ac): State<Activeconnect>,
+    wish: Wish,
+    request: Request,
+) -> Response {
+    let confirmation = Confirmation::read(ac, wish, &request.into_parts().0).await;
+    match confirmation.check() {
+        Ok((session, methods)) => {
+            show(StatusCode::OK, &ConfirmPage { user: session.user(), methods })
+        }
+        Err(why) => confirmation.refuse(why),
+    }
+}
+
+/// `POST confirm`: a form or a script, without a body.
+pub(super) async fn start(
+    State(ac): State<Activeconnect>,
+    wish: Wish,
+    request: Request,
+) -> Response {
+    let (parts, _) = request.into_parts();
+    let names = &ac.engine().settings.cookie_names;
+    let mine = RequestCredentials::read(&parts.method, &parts.uri, &parts.headers, names).attempt;
+    let confirmation = Confirmation::read(ac, wish, &parts).await;
+    let (session, methods) = match confirmation.check() {
+        Ok(found) => found,
+        Err(why) => return confirmation.refuse(why),
+    };
+    let Confirmation { visitor, next, .. } = confirmation;
+    let who = Who::Confirms(session, methods, visitor.user.clone());
+    // Who has a session of that user is no stranger to the name.
+    let starter = Starter::Session;
+    // Who bears a credential in a header gets the next one to bear.
+    let bearer = bearer_attempt(&parts.headers).is_some() && !is_from_a_page(&parts.headers);
+    let handover = if bearer { Handover::Bearer } else { Handover::Cookie };
+    let start = Start { who, starter, next, mine: mine.as_ref(), bearer };
+    let engine = visitor.engine();
+    let begun = engine.begin_attempt(start).map(|(credential, _)| (handover, credential));
+    answer(begun.map_err(Refusal::from), !visitor.is_browser(), &engine.settings)
+}
+
+/// Why nobody's phone rings.
+#[derive(Clone, Copy)]
+enum Nobody {
+    NoSession,
+    /// No layer requires these methods.
+    NotRequired,
+}
+
+struct Confirmation {
+    visitor: Visitor,
+    methods: Option<String>,
+    next: String,
+}
+
+impl Confirmation {
+    async fn read(ac: Activeconnect, wish: Wish, parts: &Parts) -> Self {
+        let Wanted { methods, next } = wish.map(|Query(wanted)| wanted).unwrap_or_default();
+        let next = next::checked(next.as_deref(), &ac.engine().settings.auth_path);
+        let visitor = Visitor::informed(ac, parts).await;
+        Self { visitor, methods, next }
+    }
+
+    /// Whose phone is to ring, and for what.
+    fn check(&self) -> Result<(Arc<Session>, Methods), Nobody> {
+        // A phone that walked away is asked too: a layer may let its session in.
+        let is_live = |session: &&Arc<Session>| {
+            matches!(session.verdict(), Verdict::Allow | Verdict::Suspended)
+        };
+        let Some(session) = self.visitor.session.as_ref().filter(is_live) else {
+            return Err(Nobody::NoSession);
+        };
+        let required = &self.visitor.engine().required;
+        let is_asked_for =
+            |methods: &Methods| *methods == session.methods || required.contains(*methods);
+        let methods = match &self.methods {
+            None => Some(session.methods),
+            Some(named) => named.parse().ok().filter(is_asked_for),
+        };
+        methods.map(|methods| (session.clone(), methods)).ok_or(Nobody::NotRequired)
+    }
+
+    fn refuse(&self, why: Nobody) -> Response {
+        match why {
+            Nobody::NoSession => self.no_session(),
+            Nobody::NotRequired => self.not_required(),
+        }
+    }
+
+    fn no_session(&self) -> Response {
+        if self.visitor.is_browser() {
+            // To the login page, or wherever the gate there says.
+            return Redirect::to(&self.next).into_response();
+        }
+        let mut response = problem(StatusCode::UNAUTHORIZED, "There is no session to confirm.");
+        let challenge = HeaderValue::from_static("Activeconnect");
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        response
+    }
+
+    fn not_required(&self) -> Response {
+        let (status, detail) = (StatusCode::BAD_REQUEST, "Nothing here requires these methods.");
+        if !self.visitor.is_browser() {
+            return problem(status, detail);
+        }
+        let auth_path = &self.visitor.engine().settings.auth_path;
+        show(status, &RefusedPage { auth_path, title: "Bad Request", detail })
+    }
+}
