@@ -97,7 +97,12 @@ fn next(uri: &Uri) -> String {
     let Some(wanted) = uri.path_and_query().map(http::uri::PathAndQuery::as_str) else {
         return String::new();
     };
-    if wanted == "/" || wanted.len() > NEXT_LIMIT {
+    if wanted.len() > NEXT_LIMIT { String::new() } else { next_query(wanted) }
+}
+
+/// `?next=…` with a path and query; nothing where the default will do.
+pub(crate) fn next_query(wanted: &str) -> String {
+    if wanted == "/" {
         return String::new();
     }
     format!("?next={}", utf8_percent_encode(wanted, QUERY_VALUE))

@@ -17,6 +17,7 @@ mod grpc;
 mod lifetime_tests;
 #[cfg(test)]
 mod model_tests;
+mod original_uri;
 #[cfg(test)]
 mod outage_tests;
 mod service;
@@ -29,6 +30,8 @@ pub(crate) use asker::{Asker, Tongue};
 pub use body::{BoxError, GateBody, SessionEnded};
 #[cfg(feature = "axum")]
 pub(crate) use credential::{ATTEMPT_COOKIE, Credentials as RequestCredentials, SESSION_COOKIE};
+#[cfg(feature = "axum")]
+pub(crate) use denial::next_query;
 pub use future::GateFuture;
 #[cfg(feature = "axum")]
 pub(crate) use gate::Gate;

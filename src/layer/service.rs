@@ -160,7 +160,8 @@ where
         // Whoever put these in was another layer outside, or nobody we know.
         request.extensions_mut().remove::<ActiveSession>();
         request.extensions_mut().remove::<Denial>();
-        let asker = Asker::of(request.method(), request.uri(), request.headers());
+        let asker =
+            Asker::of(request.method(), request.uri(), request.headers(), request.extensions());
         let decision = if self.gate.has_resolver() {
             let (parts, body) = request.into_parts();
             let decision = self.gate.decide_presence(&parts);

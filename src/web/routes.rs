@@ -15,18 +15,22 @@ use problem_details::ProblemDetails;
 use serde::Deserialize;
 use tower_http::csrf::{CsrfLayer, ProtectionError};
 
-use super::pages::{LockedPage, LoginPage, WaitingPage, show};
+use super::pages::{LockedPage, LoginPage, RefusedPage, WaitingPage, show};
 use super::progress::{Subject, follow, word};
 use super::{cookies, next, start};
 use crate::engine::{
     Activeconnect, Attempt, EndReason, Engine, LoggedOut, Progress, Session, Taken,
 };
 use crate::identity::UserId;
-use crate::layer::{Asker, RequestCredentials, Tongue};
+use crate::layer::{Asker, RequestCredentials, Tongue, next_query};
 use crate::verdict::Verdict;
 
 /// A login needs no more than this.
 const BODY_LIMIT: usize = 16 * 1024;
+/// For those who wait without a cookie that says for what.
+const NO_COOKIE: &str = "Either it is over, or your browser did not bring back the cookie of the \
+                         login. Log in again; if you come here once more, allow cookies for this \
+                         site, and see that its address begins with https.";
 
 impl Activeconnect {
     /// The routes through which browsers log in and out, to be nested outside the gate where
@@ -36,7 +40,7 @@ impl Activeconnect {
     /// | --- | --- |
     /// | `GET login` | a plain page |
     /// | `POST login` | begins an attempt: a form (`username`, `next`) is answered 303 to `waiting`, JSON (`{"username","next"?}`) 202 `{"status":"pending"}` |
-    /// | `GET waiting` | a plain page that waits for the phone, takes the result and goes on to `next` |
+    /// | `GET waiting` | a plain page that waits for the phone, takes the result, sees that its cookie came back and goes on to `next` |
     /// | `GET locked` | a plain page that waits for the phone to come back |
     /// | `GET status` | `{"status":"…"}`: of the attempt, which it takes once approved, else of the session; `none` without either, `unavailable` when it is not known |
     /// | `GET events` | the same as server-sent events, one for each change |
@@ -77,6 +81,16 @@ struct Next {
     next: Option<String>,
 }
 
+/// What the query asks for, as far as that may be followed.
+fn wanted(query: Result<Query<Next>, QueryRejection>, auth_path: &str) -> String {
+    let wanted = query.ok().and_then(|Query(query)| query.next);
+    next::checked(wanted.as_deref(), auth_path)
+}
+
+fn to_next(query: Result<Query<Next>, QueryRejection>, auth_path: &str) -> Response {
+    Redirect::to(&wanted(query, auth_path)).into_response()
+}
+
 /// What a browser bears, looked up.
 struct Visitor {
     ac: Activeconnect,
@@ -102,7 +116,7 @@ impl Visitor {
         let is_theirs =
             |session: &Arc<Session>| !ac.has_resolver() || resolved == Some(session.user());
         let session = named.clone().filter(is_theirs);
-        let asker = Asker::of(&parts.method, &parts.uri, &parts.headers);
+        let asker = Asker::of(&parts.method, &parts.uri, &parts.headers, &parts.extensions);
         Self { user, attempt, named, session, asker, ac }
     }
 
@@ -156,8 +170,7 @@ async fn login_page(
 ) -> Response {
     let (parts, _) = request.into_parts();
     let auth_path = &ac.engine().settings.auth_path;
-    let wanted = query.ok().and_then(|Query(query)| query.next);
-    let next = next::checked(wanted.as_deref(), auth_path);
+    let next = wanted(query, auth_path);
     let user = ac.resolve(&parts);
     show(StatusCode::OK, &LoginPage { auth_path, user: user.as_ref(), next: &next })
 }
@@ -168,24 +181,32 @@ async fn login(State(ac): State<Activeconnect>, request: Request) -> Response {
     start::start(&ac, user, Request::from_parts(parts, body)).await
 }
 
-async fn waiting(State(ac): State<Activeconnect>, request: Request) -> Response {
+async fn waiting(
+    State(ac): State<Activeconnect>,
+    query: Result<Query<Next>, QueryRejection>,
+    request: Request,
+) -> Response {
     let visitor = Visitor::informed(ac, &request.into_parts().0).await;
-    if let Some(taken) = visitor.take() {
-        let response = Redirect::to(&taken.next).into_response();
-        return with_session(response, &taken);
-    }
     let auth_path = &visitor.engine().settings.auth_path;
+    if let Some(taken) = visitor.take() {
+        // By way of this page once more, which sees whether the cookie came back.
+        let here = format!("{auth_path}/waiting{}", next_query(&taken.next));
+        return with_session(Redirect::to(&here).into_response(), &taken);
+    }
     match visitor.subject() {
         Subject::Attempt(attempt) => {
             let over = attempt.progress(visitor.engine().now()) == Progress::Timeout;
             show(StatusCode::OK, &WaitingPage { auth_path, over })
         }
-        // Another tab was faster.
-        Subject::Session(session) if session.verdict() == Verdict::Allow => {
-            Redirect::to("/").into_response()
+        // Taken, here or in another tab.
+        Subject::Session(session) if session.verdict() != Verdict::Ended => {
+            to_next(query, auth_path)
         }
-        Subject::Session(_) | Subject::Nothing => {
-            Redirect::to(&format!("{auth_path}/login")).into_response()
+        Subject::Session(_) => Redirect::to(&format!("{auth_path}/login")).into_response(),
+        // Sent on from here, a browser without cookies would go round and round.
+        Subject::Nothing => {
+            let (title, detail) = ("No login waits here", NO_COOKIE);
+            show(StatusCode::BAD_REQUEST, &RefusedPage { auth_path, title, detail })
         }
     }
 }
@@ -197,14 +218,13 @@ async fn locked(
 ) -> Response {
     let visitor = Visitor::informed(ac, &request.into_parts().0).await;
     let auth_path = &visitor.engine().settings.auth_path;
-    let wanted = query.ok().and_then(|Query(query)| query.next);
     match visitor.session.as_ref().map(|session| session.verdict()) {
         Some(verdict @ (Verdict::Suspended | Verdict::Unavailable)) => {
             let suspended = verdict == Verdict::Suspended;
             show(StatusCode::OK, &LockedPage { auth_path, suspended })
         }
         // Let in again, or to the login page: the gate there knows.
-        _ => Redirect::to(&next::checked(wanted.as_deref(), auth_path)).into_response(),
+        _ => to_next(query, auth_path),
     }
 }
 
