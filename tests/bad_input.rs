@@ -151,6 +151,10 @@ async fn builders_say_what_to_change() {
         (builder().auth_path("//evil").build(), "plain path"),
         (builder().auth_path("/auth/").build(), "plain path"),
         (builder().enrolment_page("/enrol\r\n").build(), "plain path"),
+        (builder().allow_origin("www.example").build(), "is no origin"),
+        (builder().allow_origin("https://www.example/").build(), "is no origin"),
+        (builder().allow_origin("https://www.example:443").build(), "is no origin"),
+        (builder().allow_origin("ftp://www.example").build(), "is no origin"),
     ] {
         let error = built.unwrap_err().to_string();
         assert!(error.contains(says), "{error}");

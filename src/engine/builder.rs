@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use url::Url;
 
 use super::settings::Settings;
 use super::{Activeconnect, Engine};
@@ -138,6 +139,14 @@ impl Builder {
         self
     }
 
+    /// Another origin whose pages may open WebSockets with a browser's cookies, written as browsers
+    /// write it: `https://www.example`, with a port only if it is not the scheme's own. For several,
+    /// call it again. By default none may but this site's own.
+    pub fn allow_origin(mut self, origin: impl Into<String>) -> Self {
+        self.settings.allowed_origins.push(origin.into());
+        self
+    }
+
     /// For tests: the engine's clocks, the wall clock too, go with tokio's, so that
     /// `tokio::time::pause` and `advance` drive it. In production the clocks are the machine's.
     pub fn test_clock(mut self) -> Self {
@@ -200,6 +209,13 @@ impl Settings {
                 return Err(BuildError::Path { path: path.clone() });
             }
         }
+        for origin in &self.allowed_origins {
+            let read =
+                Url::parse(origin).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+            if read.is_none_or(|url| url.origin().ascii_serialization() != *origin) {
+                return Err(BuildError::Origin { origin: origin.clone() });
+            }
+        }
         Ok(())
     }
 }
@@ -237,6 +253,11 @@ pub enum BuildError {
         /// What was given.
         path: String,
     },
+    /// An origin is not written as browsers write it.
+    Origin {
+        /// What was given.
+        origin: String,
+    },
     /// The HTTP client cannot be set up.
     Client(Arc<ClientError>),
 }
@@ -262,6 +283,11 @@ impl fmt::Display for BuildError {
             Self::Path { path } => write!(
                 f,
                 "{path:?} is no plain path; begin with one / and use letters, digits and -._~"
+            ),
+            Self::Origin { origin } => write!(
+                f,
+                "{origin:?} is no origin as browsers write it; use https://host or https://host:port, \
+                 in lower case, without the scheme's own port and without a path"
             ),
             Self::Client(error) => write!(f, "the HTTP client cannot be set up: {error}"),
         }

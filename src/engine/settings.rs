@@ -20,6 +20,8 @@ pub(crate) struct Settings {
     pub(crate) methods: Methods,
     pub(crate) auth_path: String,
     pub(crate) enrolment_page: Option<String>,
+    /// Other origins whose pages may open sockets with a browser's cookies.
+    pub(crate) allowed_origins: Vec<String>,
     /// Another clock than the machine's.
     pub(crate) clock: Option<Clock>,
 }
@@ -38,6 +40,7 @@ impl Default for Settings {
             methods: Methods::default(),
             auth_path: "/auth".to_owned(),
             enrolment_page: None,
+            allowed_origins: Vec::new(),
             clock: None,
         }
     }

@@ -1,9 +1,7 @@
 //! Answers to those who are turned away, each in its own tongue.
 
 use bytes::Bytes;
-use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
-};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Response, StatusCode, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use problem_details::ProblemDetails;
@@ -11,6 +9,7 @@ use serde::Serialize;
 
 use super::asker::{Asker, Tongue};
 use super::grpc;
+use super::headers::protect;
 use crate::engine::Settings;
 use crate::verdict::Denial;
 
@@ -41,8 +40,11 @@ pub(crate) fn answer(
         Tongue::Form => html(denial, settings),
         Tongue::Api => problem(denial),
     };
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Tongue::Grpc(_) = asker.tongue {
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    } else {
+        protect(response.headers_mut());
+    }
     if response.status() == StatusCode::UNAUTHORIZED {
         let challenge = format!("Activeconnect login=\"{}/login\"", settings.auth_path);
         insert(&mut response, WWW_AUTHENTICATE, &challenge);
@@ -123,9 +125,8 @@ fn html(denial: Denial, settings: &Settings) -> Response<Bytes> {
     );
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'"));
+    let html = HeaderValue::from_static("text/html; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, html);
     response
 }
 

@@ -62,7 +62,7 @@ impl Gate {
 
     /// Decides in login use.
     pub(crate) fn decide(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Decision {
-        self.admit(&Credentials::read(method, uri, headers), &User::Any)
+        self.admit(&Credentials::read(method, uri, headers, self.settings()), &User::Any)
     }
 
     /// Decides beside another login.
@@ -70,7 +70,8 @@ impl Gate {
         match self.ac.resolve(parts) {
             None => Decision::Deny(Denial::NoIdentity),
             Some(user) => {
-                let credentials = Credentials::read(&parts.method, &parts.uri, &parts.headers);
+                let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
+                let credentials = Credentials::read(method, uri, headers, self.settings());
                 self.admit(&credentials, &User::Named(user))
             }
         }

@@ -6,6 +6,7 @@ mod body;
 #[cfg(test)]
 mod bounds_tests;
 mod credential;
+mod cross_origin;
 mod denial;
 #[cfg(test)]
 mod faults_tests;
@@ -13,6 +14,7 @@ mod framing;
 mod future;
 mod gate;
 mod grpc;
+mod headers;
 #[cfg(test)]
 mod lifetime_tests;
 #[cfg(test)]
@@ -31,9 +33,13 @@ pub use body::{BoxError, GateBody, SessionEnded};
 #[cfg(feature = "axum")]
 pub(crate) use credential::{ATTEMPT_COOKIE, Credentials as RequestCredentials, SESSION_COOKIE};
 #[cfg(feature = "axum")]
+pub(crate) use cross_origin::is_foreign;
+#[cfg(feature = "axum")]
 pub(crate) use denial::next_query;
 pub use future::GateFuture;
 #[cfg(feature = "axum")]
 pub(crate) use gate::Gate;
+#[cfg(feature = "axum")]
+pub(crate) use headers::protect;
 pub use service::{ActiveconnectLayer, ActiveconnectService};
 pub use upload::{UploadBody, UploadGuard, UploadGuardLayer};

@@ -4,10 +4,10 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{DefaultBodyLimit, Query, Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, SET_COOKIE};
+use axum::http::header::{CONTENT_TYPE, SET_COOKIE};
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, StatusCode};
-use axum::middleware::map_response;
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::{self, from_fn, map_response};
 use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
@@ -22,7 +22,7 @@ use crate::engine::{
     Activeconnect, Attempt, EndReason, Engine, LoggedOut, Progress, Session, Taken,
 };
 use crate::identity::UserId;
-use crate::layer::{Asker, RequestCredentials, Tongue, next_query};
+use crate::layer::{Asker, RequestCredentials, Tongue, is_foreign, next_query, protect};
 use crate::verdict::Verdict;
 
 /// A login needs no more than this.
@@ -46,18 +46,22 @@ impl Activeconnect {
     /// | `GET events` | the same as server-sent events, one for each change |
     /// | `POST logout` | ends the session here and at the service |
     ///
-    /// Unsafe methods from other origins are refused (403).
+    /// What pages of other origins send with unsafe methods, or ask of `status` and `events`, is
+    /// refused (403).
     pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
+        let told = Router::new()
+            .route("/status", get(status))
+            .route("/events", get(events))
+            .layer(from_fn(refuse_foreign));
         Router::new()
             .route("/login", get(login_page).post(login))
             .route("/waiting", get(waiting))
             .route("/locked", get(locked))
-            .route("/status", get(status))
-            .route("/events", get(events))
+            .merge(told)
             .route("/logout", post(logout))
             .layer(DefaultBodyLimit::max(BODY_LIMIT))
             .layer(CsrfLayer::new().with_rejection_response(cross_origin))
-            .layer(map_response(keep_private))
+            .layer(map_response(protected))
             .with_state(self.clone())
     }
 }
@@ -67,12 +71,16 @@ fn cross_origin(_: ProtectionError) -> Response {
     problem(StatusCode::FORBIDDEN, "Requests that change something must come from this site.")
 }
 
-/// None of these answers is for a cache or another origin.
-async fn keep_private(mut response: Response) -> Response {
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let resource_policy = HeaderName::from_static("cross-origin-resource-policy");
-    headers.insert(resource_policy, HeaderValue::from_static("same-origin"));
+/// Who is logged in here is not for pages of other origins to know, nor to keep us busy with.
+async fn refuse_foreign(request: Request, next: middleware::Next) -> Response {
+    if is_foreign(request.uri(), request.headers(), &[]) {
+        return problem(StatusCode::FORBIDDEN, "This can be asked by pages of this site only.");
+    }
+    next.run(request).await
+}
+
+async fn protected(mut response: Response) -> Response {
+    protect(response.headers_mut());
     response
 }
 
@@ -106,7 +114,8 @@ struct Visitor {
 
 impl Visitor {
     fn of(ac: Activeconnect, parts: &Parts) -> Self {
-        let borne = RequestCredentials::read(&parts.method, &parts.uri, &parts.headers);
+        let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
+        let borne = RequestCredentials::read(method, uri, headers, &ac.engine().settings);
         let user = ac.resolve(parts);
         let engine = ac.engine();
         let attempt = borne.attempt.and_then(|named| engine.attempts.find(&named));
@@ -116,7 +125,7 @@ impl Visitor {
         let is_theirs =
             |session: &Arc<Session>| !ac.has_resolver() || resolved == Some(session.user());
         let session = named.clone().filter(is_theirs);
-        let asker = Asker::of(&parts.method, &parts.uri, &parts.headers, &parts.extensions);
+        let asker = Asker::of(method, uri, headers, &parts.extensions);
         Self { user, attempt, named, session, asker, ac }
     }
 

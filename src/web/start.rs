@@ -69,7 +69,9 @@ async fn begin(
     request: Request,
     wants_json: bool,
 ) -> Result<HeaderValue, Refusal> {
-    let mine = RequestCredentials::read(request.method(), request.uri(), request.headers()).attempt;
+    let settings = &ac.engine().settings;
+    let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+    let mine = RequestCredentials::read(method, uri, headers, settings).attempt;
     let login = read(request, wants_json).await?;
     let engine = ac.engine();
     let who = if ac.has_resolver() {

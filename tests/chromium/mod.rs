@@ -79,6 +79,14 @@ impl Profile {
         Tab { tools: self.tools.clone(), session }
     }
 
+    /// Puts a `__Host-` cookie in, as somebody could who has the browser in their hands.
+    pub(crate) async fn plant(&self, site: &str, name: &str, value: &str) {
+        let cookie =
+            json!({ "url": site, "name": name, "value": value, "path": "/", "secure": true });
+        let wanted = json!({ "browserContextId": self.id, "cookies": [cookie] });
+        self.tools.call("Storage.setCookies", wanted, None).await.unwrap();
+    }
+
     /// Every cookie it keeps, as Chromium tells of them.
     pub(crate) async fn cookies(&self) -> Vec<Value> {
         let wanted = json!({ "browserContextId": self.id });
@@ -152,6 +160,14 @@ impl Tab {
     /// What is to read there.
     pub(crate) async fn text(&self) -> String {
         self.eval("document.body.innerText").await.as_str().unwrap().to_owned()
+    }
+
+    /// What is shown in the page's frames.
+    pub(crate) async fn frames(&self) -> Vec<String> {
+        let tree = self.call("Page.getFrameTree", json!({})).await.unwrap();
+        let children = tree["frameTree"]["childFrames"].as_array().cloned().unwrap_or_default();
+        let url = |child: &Value| child["frame"]["url"].as_str().unwrap().to_owned();
+        children.iter().map(url).collect()
     }
 
     async fn call(&self, method: &str, params: Value) -> Result<Value, String> {
