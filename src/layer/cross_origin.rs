@@ -24,7 +24,7 @@ pub(crate) fn is_foreign(uri: &Uri, headers: &HeaderMap, allowed: &[String]) -> 
     if origin.is_some_and(|origin| allowed.iter().any(|allowed| origin == allowed.as_str())) {
         return false;
     }
-    if let Some(site) = headers.get(&SITE) {
+    if let Some(site) = headers.get(&SITE).filter(|site| !site.is_empty()) {
         return site != "same-origin" && site != "none";
     }
     let Some(origin) = origin else { return false };
@@ -62,7 +62,8 @@ mod tests {
             (vec![host, (site, "same-origin")], H1, false),
             (vec![host, (site, "same-site")], H1, true),
             (vec![host, (site, "cross-site")], H1, true),
-            (vec![host, (site, "")], H1, true),
+            (vec![host, (site, "")], H1, false),
+            (vec![host, (site, ""), (origin, "https://evil.example")], H1, true),
             (vec![host, (site, "Same-Origin")], H1, true),
             // A proxy may give the host another name.
             (
