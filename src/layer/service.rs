@@ -27,7 +27,11 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// | in axum | a request without a session |
 /// | --- | --- |
 /// | `.layer(ac.layer())` | is turned away whatever path it asks for, 404s included |
-/// | `.route_layer(ac.layer())` | learns which paths exist; the fallback stays open |
+/// | `.route_layer(ac.layer())` | learns which paths exist; fallbacks stay open, those of nested routers too |
+///
+/// Who asks, a handler learns from the extensions alone. No header is looked at for it, and none is
+/// taken away: an application that believes a header like `X-User` has to remove it, in every
+/// spelling, from what comes in from outside.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ActiveconnectLayer {
