@@ -21,6 +21,7 @@ async fn site() -> (Emulator, Activeconnect, String) {
         .route("/", get(|s: ActiveSession| async move { s.user().to_string() }))
         .layer(ac.layer())
         .route("/ungated", get(async |_: ActiveSession| "never"))
+        .route("/ungated/perhaps", get(async |_: Option<ActiveSession>| "never"))
         .nest("/auth", ac.routes());
     (emulator, ac, serve(app).await)
 }
@@ -129,9 +130,11 @@ async fn unknown_names_look_like_known_ones() {
 #[tokio::test]
 async fn a_route_without_a_layer_says_so() {
     let (_emulator, _ac, url) = site().await;
-    let answer = Browser::new(&url).api("/ungated").await;
-    assert_eq!(answer.status(), 500);
-    assert!(answer.text().await.unwrap().contains("no ActiveconnectLayer wraps it"));
+    for path in ["/ungated", "/ungated/perhaps"] {
+        let answer = Browser::new(&url).api(path).await;
+        assert_eq!(answer.status(), 500, "{path}");
+        assert!(answer.text().await.unwrap().contains("no ActiveconnectLayer wraps it"));
+    }
 }
 
 #[tokio::test]
@@ -151,6 +154,10 @@ async fn builders_say_what_to_change() {
         (builder().auth_path("//evil").build(), "plain path"),
         (builder().auth_path("/auth/").build(), "plain path"),
         (builder().enrolment_page("/enrol\r\n").build(), "plain path"),
+        (builder().allow_origin("www.example").build(), "is no origin"),
+        (builder().allow_origin("https://www.example/").build(), "is no origin"),
+        (builder().allow_origin("https://www.example:443").build(), "is no origin"),
+        (builder().allow_origin("ftp://www.example").build(), "is no origin"),
     ] {
         let error = built.unwrap_err().to_string();
         assert!(error.contains(says), "{error}");

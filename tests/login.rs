@@ -88,7 +88,8 @@ async fn a_browser_without_javascript_is_led_through() {
         (page.status() == 303).then_some(page)
     })
     .await;
-    assert_eq!(location(&there), "/posts?page=2");
+    assert_eq!(location(&there), "/auth/waiting?next=/posts%3Fpage%3D2");
+    assert_eq!(location(&browser.page(location(&there)).await), "/posts?page=2");
     assert_eq!(browser.page("/posts?page=2").await.status(), 200);
 
     let out = browser.form("/auth/logout", &[]).await;

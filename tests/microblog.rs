@@ -136,7 +136,8 @@ async fn register_log_in_write_and_log_out() {
         (page.status() == 303).then_some(page)
     })
     .await;
-    assert_eq!(location(&there), "/");
+    assert_eq!(location(&there), "/auth/waiting");
+    assert_eq!(location(&browser.page("/auth/waiting").await), "/");
     let timeline = browser.page("/").await;
     assert_eq!(timeline.status(), 200);
     assert_eq!(timeline.headers()["cache-control"], "no-store");

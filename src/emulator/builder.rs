@@ -113,6 +113,9 @@ impl EmulatorBuilder {
         drop(entered);
         let app = router(Arc::clone(&server));
         runtime.spawn(async move { axum::serve(listener, app).await });
+        tracing::warn!(
+            "the emulator runs: whoever reaches it lets anybody in; never in production"
+        );
         Ok(Emulator { url, server, _runtime: runtime })
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::runtime::Handle;
+use url::Url;
 
 use super::cookie_names::CookieNames;
 use super::login_limits::LoginLimits;
@@ -212,6 +213,14 @@ impl Builder {
         self
     }
 
+    /// Another origin whose pages may open WebSockets with a browser's cookies, written as browsers
+    /// write it: `https://www.example`, with a port only if it is not the scheme's own. For several,
+    /// call it again. By default none may but this site's own.
+    pub fn allow_origin(mut self, origin: impl Into<String>) -> Self {
+        self.settings.allowed_origins.push(origin.into());
+        self
+    }
+
     /// For tests: the engine's clocks, the wall clock too, go with tokio's, so that
     /// `tokio::time::pause` and `advance` drive it. In production the clocks are the machine's.
     pub fn test_clock(mut self) -> Self {
@@ -288,6 +297,13 @@ impl Settings {
                 return Err(BuildError::Path { path: path.clone() });
             }
         }
+        for origin in &self.allowed_origins {
+            let read =
+                Url::parse(origin).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+            if read.is_none_or(|url| url.origin().ascii_serialization() != *origin) {
+                return Err(BuildError::Origin { origin: origin.clone() });
+            }
+        }
         Ok(())
     }
 }
@@ -330,6 +346,11 @@ pub enum BuildError {
         /// What was given, with its prefix.
         name: String,
     },
+    /// An origin is not written as browsers write it.
+    Origin {
+        /// What was given.
+        origin: String,
+    },
     /// The HTTP client cannot be set up.
     Client(Arc<ClientError>),
 }
@@ -360,6 +381,11 @@ impl fmt::Display for BuildError {
                 f,
                 "no cookie can be called {name:?}; use letters, digits and -._, and leave the \
                  prefixes __Host- and __Secure- away"
+            ),
+            Self::Origin { origin } => write!(
+                f,
+                "{origin:?} is no origin as browsers write it; use https://host or https://host:port, \
+                 in lower case, without the scheme's own port and without a path"
             ),
             Self::Client(error) => write!(f, "the HTTP client cannot be set up: {error}"),
         }

@@ -30,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) login_name: LoginName,
     /// Whose `X-Forwarded-For` is believed.
     pub(crate) trusted_proxies: Vec<IpNet>,
+    /// Other origins whose pages may open sockets with a browser's cookies.
+    pub(crate) allowed_origins: Vec<String>,
     /// Another clock than the machine's.
     pub(crate) clock: Option<Clock>,
 }
@@ -52,6 +54,7 @@ impl Default for Settings {
             login_limits: LoginLimits::default(),
             login_name: LoginName::default(),
             trusted_proxies: Vec::new(),
+            allowed_origins: Vec::new(),
             clock: None,
         }
     }

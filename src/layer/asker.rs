@@ -1,7 +1,9 @@
 //! In which tongue a client wants to be turned away.
 
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri};
+
+use super::original_uri::original_uri;
 
 /// Who asks: what is needed to answer when the request itself is gone.
 #[derive(Clone, Debug)]
@@ -24,7 +26,12 @@ pub(crate) enum Tongue {
 }
 
 impl Asker {
-    pub(crate) fn of(method: &Method, uri: &Uri, headers: &HeaderMap) -> Self {
+    pub(crate) fn of(
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Self {
         let reads = method == Method::GET || method == Method::HEAD;
         let content_type = headers.get(CONTENT_TYPE);
         let grpc = content_type.filter(|value| value.as_bytes().starts_with(b"application/grpc"));
@@ -33,7 +40,7 @@ impl Asker {
         } else if !is_navigation(reads, headers) {
             Tongue::Api
         } else if reads {
-            Tongue::Page(uri.clone())
+            Tongue::Page(original_uri(uri, extensions).clone())
         } else {
             Tongue::Form
         };
@@ -103,7 +110,7 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_static(value));
         }
-        match Asker::of(method, &Uri::from_static("/page"), &map).tongue {
+        match Asker::of(method, &Uri::from_static("/page"), &map, &Extensions::new()).tongue {
             Tongue::Grpc(_) => "grpc",
             Tongue::Page(_) => "page",
             Tongue::Form => "form",

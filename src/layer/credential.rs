@@ -1,9 +1,10 @@
 //! Which session and which attempt a request names.
 
-use http::header::{AUTHORIZATION, CONNECTION, COOKIE, HOST, ORIGIN, UPGRADE};
+use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, Method, Uri};
 
-use crate::engine::{ATTEMPT, CookieNames, KNOWN};
+use super::cross_origin::is_foreign_upgrade;
+use crate::engine::{ATTEMPT, CookieNames, KNOWN, Settings};
 use crate::identity::{AttemptCredential, SessionCredential};
 
 /// As many cookies are looked at, and as many bytes of them.
@@ -48,11 +49,12 @@ impl Credentials {
         method: &Method,
         uri: &Uri,
         headers: &HeaderMap,
-        names: &CookieNames,
+        settings: &Settings,
     ) -> Self {
         let (mut session, mut attempt) = (Borne::Nothing, Borne::Nothing);
-        if !is_cross_site_upgrade(method, uri, headers) {
-            scan_cookies(headers, names, [(&mut session, ""), (&mut attempt, ATTEMPT)]);
+        if !is_foreign_upgrade(method, uri, headers, &settings.allowed_origins) {
+            let wanted = [(&mut session, ""), (&mut attempt, ATTEMPT)];
+            scan_cookies(headers, &settings.cookie_names, wanted);
         }
         for value in headers.get_all(AUTHORIZATION) {
             if let Some(credential) = bearer(value.as_bytes()) {
@@ -126,24 +128,6 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     ours.then_some(credential)
 }
 
-/// Whether a page of another origin opens a socket with this browser's cookies: no browser asks
-/// before, so the server has to look.
-fn is_cross_site_upgrade(method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
-    let upgrades = method == Method::CONNECT
-        || (headers.contains_key(UPGRADE) && headers.contains_key(CONNECTION));
-    if !upgrades {
-        return false;
-    }
-    let Some(origin) = headers.get(ORIGIN) else { return false };
-    let host = headers.get(HOST).map(http::HeaderValue::as_bytes);
-    let host = host.or_else(|| uri.authority().map(|authority| authority.as_str().as_bytes()));
-    let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
-    match (origin, host) {
-        (Some((_, origin)), Some(host)) => !origin.as_bytes().eq_ignore_ascii_case(host),
-        _ => true,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,8 +143,9 @@ mod tests {
             let name: http::HeaderName = name.parse().unwrap();
             map.append(name, http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        let names = CookieNames::secure("activeconnect");
-        Credentials::read(&Method::GET, &Uri::from_static("/"), &map, &names)
+        let settings =
+            Settings { allowed_origins: vec!["https://www.example".into()], ..Settings::default() };
+        Credentials::read(&Method::GET, &Uri::from_static("/"), &map, &settings)
     }
 
     fn session(headers: &[(&str, String)]) -> Option<String> {
@@ -232,7 +217,9 @@ mod tests {
                 ("origin", origin.to_owned()),
             ]
         };
-        assert_eq!(session(&socket("https://app.example:8443")).as_deref(), Some(A));
+        for origin in ["https://app.example:8443", "https://www.example"] {
+            assert_eq!(session(&socket(origin)).as_deref(), Some(A), "{origin}");
+        }
         for origin in [
             "https://evil.example",
             "https://app.example",

@@ -1,9 +1,7 @@
 //! Answers to those who are turned away, each in its own tongue.
 
 use bytes::Bytes;
-use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
-};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Response, StatusCode, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use problem_details::ProblemDetails;
@@ -11,6 +9,7 @@ use serde::Serialize;
 
 use super::asker::{Asker, Tongue};
 use super::grpc;
+use super::headers::protect;
 use super::step_up::{StepUp, confirm_path};
 use crate::engine::Settings;
 use crate::verdict::{Denial, Requirement};
@@ -51,8 +50,11 @@ pub(crate) fn answer(
         Tongue::Form => html(denial, settings, step_up),
         Tongue::Api => problem(denial, step_up),
     };
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Tongue::Grpc(_) = asker.tongue {
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    } else {
+        protect(response.headers_mut());
+    }
     if response.status() == StatusCode::UNAUTHORIZED {
         let challenge = format!("Activeconnect login=\"{}/login\"", settings.auth_path);
         insert(&mut response, WWW_AUTHENTICATE, &challenge);
@@ -107,9 +109,15 @@ fn see_other(location: &str) -> Response<Bytes> {
 
 /// `?next=…` with the page that was asked for.
 fn next(uri: &Uri) -> String {
-    wanted(uri).map_or_else(String::new, |wanted| {
-        format!("?next={}", utf8_percent_encode(wanted, QUERY_VALUE))
-    })
+    wanted(uri).map_or_else(String::new, next_query)
+}
+
+/// `?next=…` with a path and query; nothing where the default will do.
+pub(crate) fn next_query(wanted: &str) -> String {
+    if wanted == "/" {
+        return String::new();
+    }
+    format!("?next={}", utf8_percent_encode(wanted, QUERY_VALUE))
 }
 
 /// The page that was asked for, if it is worth coming back to: path and query only.
@@ -136,9 +144,8 @@ fn html(denial: Denial, settings: &Settings, step_up: Option<StepUp>) -> Respons
     );
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'"));
+    let html = HeaderValue::from_static("text/html; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, html);
     response
 }
 

@@ -70,8 +70,7 @@ impl Gate {
 
     /// Decides in login use.
     pub(crate) fn decide(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Decision {
-        let names = &self.ac.engine().settings.cookie_names;
-        self.admit(&Credentials::read(method, uri, headers, names), &User::Any)
+        self.admit(&Credentials::read(method, uri, headers, self.settings()), &User::Any)
     }
 
     /// Decides beside another login.
@@ -79,9 +78,8 @@ impl Gate {
         match self.ac.resolve(parts) {
             None => Decision::Deny(Denial::NoIdentity),
             Some(user) => {
-                let names = &self.ac.engine().settings.cookie_names;
-                let credentials =
-                    Credentials::read(&parts.method, &parts.uri, &parts.headers, names);
+                let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
+                let credentials = Credentials::read(method, uri, headers, self.settings());
                 self.admit(&credentials, &User::Named(user))
             }
         }

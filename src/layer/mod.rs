@@ -6,6 +6,7 @@ mod body;
 #[cfg(test)]
 mod bounds_tests;
 mod credential;
+mod cross_origin;
 mod denial;
 #[cfg(test)]
 mod faults_tests;
@@ -13,12 +14,14 @@ mod framing;
 mod future;
 mod gate;
 mod grpc;
+mod headers;
 #[cfg(test)]
 mod lifetime_tests;
 #[cfg(test)]
 mod login_tests;
 #[cfg(test)]
 mod model_tests;
+mod original_uri;
 #[cfg(test)]
 mod outage_tests;
 mod service;
@@ -34,9 +37,15 @@ pub(crate) use asker::{Asker, Tongue};
 pub use body::{BoxError, GateBody, SessionEnded};
 #[cfg(feature = "axum")]
 pub(crate) use credential::{Credentials as RequestCredentials, bearer_attempt, known_browser};
+#[cfg(feature = "axum")]
+pub(crate) use cross_origin::is_foreign;
+#[cfg(feature = "axum")]
+pub(crate) use denial::next_query;
 pub use future::GateFuture;
 #[cfg(feature = "axum")]
 pub(crate) use gate::Gate;
+#[cfg(feature = "axum")]
+pub(crate) use headers::protect;
 pub use service::{ActiveconnectLayer, ActiveconnectService};
 #[cfg(feature = "axum")]
 pub(crate) use step_up::confirm_path;

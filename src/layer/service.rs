@@ -31,7 +31,11 @@ const SHORTEST_AGE: Duration = Duration::from_secs(1);
 /// | in axum | a request without a session |
 /// | --- | --- |
 /// | `.layer(ac.layer())` | is turned away whatever path it asks for, 404s included |
-/// | `.route_layer(ac.layer())` | learns which paths exist; the fallback stays open |
+/// | `.route_layer(ac.layer())` | learns which paths exist; fallbacks stay open, those of nested routers too |
+///
+/// Who asks, a handler learns from the extensions alone. No header is looked at for it, and none is
+/// taken away: an application that believes a header like `X-User` has to remove it, in every
+/// spelling, from what comes in from outside.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ActiveconnectLayer {
@@ -206,7 +210,8 @@ where
         // Whoever put these in was another layer outside, or nobody we know.
         request.extensions_mut().remove::<ActiveSession>();
         request.extensions_mut().remove::<Denial>();
-        let asker = Asker::of(request.method(), request.uri(), request.headers());
+        let asker =
+            Asker::of(request.method(), request.uri(), request.headers(), request.extensions());
         let decision = if self.gate.has_resolver() {
             let (parts, body) = request.into_parts();
             let decision = self.gate.decide_presence(&parts);

@@ -1,5 +1,8 @@
 use std::error::Error;
-use std::fmt;
+use std::fmt::{self, Write as _};
+
+/// How much of its source an error shows, in characters.
+const SHOWN: usize = 256;
 
 /// A store could not do what it was asked. Opaque: it keeps its source and has a
 /// [`StoreError::kind`].
@@ -72,7 +75,18 @@ impl fmt::Display for StoreError {
             StoreErrorKind::Other => "the store failed",
         })?;
         match &self.source {
-            Some(source) => write!(f, ": {source}"),
+            Some(source) => {
+                f.write_str(": ")?;
+                // A source may quote what somebody typed, and this text goes into logs: one line.
+                for character in source.to_string().chars().take(SHOWN) {
+                    if character.is_control() {
+                        write!(f, "{}", character.escape_default())?;
+                    } else {
+                        f.write_char(character)?;
+                    }
+                }
+                Ok(())
+            }
             None => Ok(()),
         }
     }

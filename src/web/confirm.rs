@@ -53,8 +53,8 @@ pub(super) async fn start(
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
-    let names = &ac.engine().settings.cookie_names;
-    let mine = RequestCredentials::read(&parts.method, &parts.uri, &parts.headers, names).attempt;
+    let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
+    let mine = RequestCredentials::read(method, uri, headers, &ac.engine().settings).attempt;
     let confirmation = Confirmation::read(ac, wish, &parts).await;
     let (session, methods) = match confirmation.check() {
         Ok(found) => found,

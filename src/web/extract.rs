@@ -53,7 +53,7 @@ impl<S: Sync> FromRequestParts<S> for ActiveSession {
         match find(parts)? {
             Found::Session(session) => Ok(session),
             Found::Denied(denial, gate) => {
-                let asker = Asker::of(&parts.method, &parts.uri, &parts.headers);
+                let asker = Asker::of(&parts.method, &parts.uri, &parts.headers, &parts.extensions);
                 let answer = gate.turn_away(denial, &asker).map(Body::from);
                 Err(ActiveSessionRejection { denial: Some(denial), answer: Box::new(answer) })
             }

@@ -1,3 +1,4 @@
+use percent_encoding::percent_decode_str;
 use url::Url;
 
 /// Longer than this is not worth keeping.
@@ -27,19 +28,39 @@ fn parse(wanted: &str, auth_path: &str) -> Option<String> {
         return None;
     }
     let path = url.path();
-    let inside =
-        path.strip_prefix(auth_path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    if inside || path.starts_with("//") {
+    if path.starts_with("//") || is_inside(path, auth_path) {
         return None;
     }
-    Some(match url.query() {
+    let kept = match url.query() {
         Some(query) => format!("{path}?{query}"),
         None => path.to_owned(),
-    })
+    };
+    // Written anew it may have grown.
+    (kept.len() <= LIMIT).then_some(kept)
+}
+
+/// Whether anybody on the way, a proxy for one, may take `path` for an authentication route: with
+/// escapes undone, double slashes for one, and dots resolved.
+fn is_inside(path: &str, auth_path: &str) -> bool {
+    let decoded: Vec<u8> = percent_decode_str(path).collect();
+    let mut segments = Vec::new();
+    for segment in decoded.split(|byte| b"/\\".contains(byte)) {
+        match segment {
+            b"" | b"." => {}
+            b".." => drop(segments.pop()),
+            segment => segments.push(segment),
+        }
+    }
+    let inside: Vec<&[u8]> = auth_path.split('/').skip(1).map(str::as_bytes).collect();
+    segments.starts_with(&inside)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
     use super::*;
 
     #[test]
@@ -67,6 +88,12 @@ mod tests {
             "/auth/login?next=/auth/login",
             "/auth/../auth/logout",
             "/x/../auth/login",
+            "/%61uth/login",
+            "/x/%2e%2e/auth",
+            "/x%2f..%2fauth",
+            "/x%5c..%5cauth",
+            "/x//../../auth",
+            "/.//auth",
             "@evil.example",
             "?next=//evil.example",
             "/\u{85}",
@@ -74,6 +101,7 @@ mod tests {
             assert_eq!(checked(Some(evil), "/auth"), "/", "{evil:?}");
         }
         assert_eq!(checked(Some(&format!("/{}", "a".repeat(2048))), "/auth"), "/");
+        assert_eq!(checked(Some(&format!("/{}", "é".repeat(1000))), "/auth"), "/");
         assert_eq!(checked(None, "/auth"), "/");
     }
 
@@ -89,6 +117,69 @@ mod tests {
             ("/a?next=https://x.example", "/a?next=https://x.example"),
         ] {
             assert_eq!(checked(Some(wanted), "/auth"), kept, "{wanted}");
+        }
+    }
+
+    /// What is put together of what parsers are known to trip over.
+    fn nasty() -> impl Strategy<Value = String> {
+        const PIECES: &[&str] = &[
+            "/",
+            "//",
+            "\\",
+            ".",
+            "..",
+            "%2e",
+            "%2E.",
+            "%2f",
+            "%5c",
+            "%61uth",
+            "auth",
+            "login",
+            "evil",
+            "evil.example",
+            "@",
+            ":",
+            "https:",
+            "javascript:",
+            "?",
+            "#",
+            "&",
+            "=",
+            " ",
+            "\t",
+            "\n",
+            "\0",
+            "%09",
+            "%0d%0a",
+            ";",
+            "[::1]",
+            "é",
+            "。",
+            "／",
+            "\u{ad}",
+            "%",
+        ];
+        let piece = prop_oneof![9 => select(PIECES).prop_map(str::to_owned), 1 => ".*"];
+        vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        /// T020, T021: `url` reads a location as browsers do (the WHATWG's standard).
+        #[test]
+        fn whatever_is_asked_for_stays_here(start in "/?", rest in nasty(), nested: bool) {
+            let auth_path = if nested { "/app/v1/auth" } else { "/auth" };
+            let kept = checked(Some(&(start + &rest)), auth_path);
+            let here = Url::parse(&format!("http://www.app.example:8080{auth_path}/waiting")).unwrap();
+            let there = here.join(&kept).unwrap();
+            prop_assert_eq!(there.origin(), here.origin());
+            prop_assert_eq!((there.username(), there.password(), there.fragment()), ("", None, None));
+            let path_and_query = &there[url::Position::BeforePath..];
+            prop_assert_eq!(path_and_query, &kept, "it is read as it is written");
+            let decoded = percent_decode_str(there.path()).decode_utf8_lossy().into_owned();
+            let is_a_login = format!("{decoded}/").starts_with(&format!("{auth_path}/"));
+            prop_assert!(!is_a_login, "{}", decoded);
+            prop_assert!(kept.len() <= LIMIT && kept.bytes().all(|byte| byte.is_ascii_graphic()));
+            prop_assert_eq!(&checked(Some(&kept), auth_path), &kept, "it is kept as it is");
         }
     }
 }

@@ -1,13 +1,11 @@
 //! The plain pages. They work without JavaScript: what waits, reloads.
 
 use askama::Template;
-use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 
 use crate::identity::UserId;
+use crate::layer::protect;
 use crate::protocol::{Method, Methods};
 
 #[derive(Template)]
@@ -54,15 +52,7 @@ pub(super) fn show(status: StatusCode, page: &impl Template) -> Response {
     match page.render() {
         Ok(html) => {
             let mut response = (status, Html(html)).into_response();
-            let policy =
-                "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
-            let headers = response.headers_mut();
-            headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
-            // Not `no-referrer`: under that a form names no origin, and is refused as a stranger's
-            // where browsers send no `Sec-Fetch-Site`.
-            headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
-            headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            protect(response.headers_mut());
             response
         }
         Err(error) => {

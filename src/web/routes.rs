@@ -4,10 +4,10 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{DefaultBodyLimit, Query, Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, SET_COOKIE};
+use axum::http::header::{CONTENT_TYPE, SET_COOKIE};
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, StatusCode};
-use axum::middleware::map_response;
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::{self, from_fn, map_response};
 use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
@@ -15,7 +15,7 @@ use problem_details::ProblemDetails;
 use serde::Deserialize;
 use tower_http::csrf::{CsrfLayer, ProtectionError};
 
-use super::pages::{LockedPage, LoginPage, WaitingPage, show};
+use super::pages::{LockedPage, LoginPage, RefusedPage, WaitingPage, show};
 use super::progress::{Subject, follow, word};
 use super::{confirm, cookies, next, start};
 use crate::engine::{
@@ -23,12 +23,17 @@ use crate::engine::{
 };
 use crate::identity::{AttemptCredential, UserId};
 use crate::layer::{
-    Asker, RequestCredentials, Tongue, bearer_attempt, confirm_path, known_browser,
+    Asker, RequestCredentials, Tongue, bearer_attempt, confirm_path, is_foreign, known_browser,
+    next_query, protect,
 };
 use crate::verdict::Verdict;
 
 /// A login needs no more than this.
 const BODY_LIMIT: usize = 16 * 1024;
+/// For those who wait without a cookie that says for what.
+const NO_COOKIE: &str = "Either it is over, or your browser did not bring back the cookie of the \
+                         login. Log in again; if you come here once more, allow cookies for this \
+                         site, and see that its address begins with https.";
 
 impl Activeconnect {
     /// The routes through which browsers log in and out, to be nested outside the gate where
@@ -38,7 +43,7 @@ impl Activeconnect {
     /// | --- | --- |
     /// | `GET login` | a plain page |
     /// | `POST login` | begins an attempt: a form (`username`, `next`) is answered 303 to `waiting`, JSON (`{"username","next"?,"credential"?}`) 202 `{"status":"pending"}` |
-    /// | `GET waiting` | a plain page that waits for the phone, takes the result and goes on to `next` |
+    /// | `GET waiting` | a plain page that waits for the phone, takes the result, sees that its cookie came back and goes on to `next` |
     /// | `GET confirm` | a plain page on which the user of a session has their phone ring again, as a layer requires (`methods`, of those that layers require; `next`) |
     /// | `POST confirm` | begins that attempt: 303 to `waiting`, or 202 `{"status":"pending"}`; no body. The session is as it was until the result is taken, which takes its place |
     /// | `GET locked` | a plain page that waits for the phone to come back |
@@ -46,8 +51,9 @@ impl Activeconnect {
     /// | `GET events` | the same as server-sent events, one for each change |
     /// | `POST logout` | ends the session here and at the service |
     ///
-    /// Unsafe methods from other origins are refused (403). Too many logins are refused with 429
-    /// and `Retry-After`, the same for users who exist and who do not.
+    /// What pages of other origins send with unsafe methods, or ask of `status` and `events`, is
+    /// refused (403). Too many logins are refused with 429 and `Retry-After`, the same for users who
+    /// exist and who do not.
     ///
     /// Clients without cookies send `"credential":"bearer"` with the start and get an attempt secret,
     /// `{"status":"pending","attempt":"…"}`; they ask `GET status` with
@@ -56,17 +62,20 @@ impl Activeconnect {
     /// `authorization: Bearer` for everything behind the gate. Requests of a browser's page (with
     /// `Origin` or `Sec-Fetch-Site`) are refused such credentials (403).
     pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
+        let told = Router::new()
+            .route("/status", get(status))
+            .route("/events", get(events))
+            .layer(from_fn(refuse_foreign));
         Router::new()
             .route("/login", get(login_page).post(login))
             .route("/waiting", get(waiting))
             .route("/confirm", get(confirm::page).post(confirm::start))
             .route("/locked", get(locked))
-            .route("/status", get(status))
-            .route("/events", get(events))
+            .merge(told)
             .route("/logout", post(logout))
             .layer(DefaultBodyLimit::max(BODY_LIMIT))
             .layer(CsrfLayer::new().with_rejection_response(cross_origin))
-            .layer(map_response(keep_private))
+            .layer(map_response(protected))
             .with_state(self.clone())
     }
 }
@@ -76,18 +85,32 @@ fn cross_origin(_: ProtectionError) -> Response {
     problem(StatusCode::FORBIDDEN, "Requests that change something must come from this site.")
 }
 
-/// None of these answers is for a cache or another origin.
-async fn keep_private(mut response: Response) -> Response {
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let resource_policy = HeaderName::from_static("cross-origin-resource-policy");
-    headers.insert(resource_policy, HeaderValue::from_static("same-origin"));
+/// Who is logged in here is not for pages of other origins to know, nor to keep us busy with.
+async fn refuse_foreign(request: Request, next: middleware::Next) -> Response {
+    if is_foreign(request.uri(), request.headers(), &[]) {
+        return problem(StatusCode::FORBIDDEN, "This can be asked by pages of this site only.");
+    }
+    next.run(request).await
+}
+
+async fn protected(mut response: Response) -> Response {
+    protect(response.headers_mut());
     response
 }
 
 #[derive(Deserialize)]
 struct Next {
     next: Option<String>,
+}
+
+/// What the query asks for, as far as that may be followed.
+fn wanted(query: Result<Query<Next>, QueryRejection>, auth_path: &str) -> String {
+    let wanted = query.ok().and_then(|Query(query)| query.next);
+    next::checked(wanted.as_deref(), auth_path)
+}
+
+fn to_next(query: Result<Query<Next>, QueryRejection>, auth_path: &str) -> Response {
+    Redirect::to(&wanted(query, auth_path)).into_response()
 }
 
 /// What a browser bears, looked up.
@@ -109,9 +132,10 @@ pub(super) struct Visitor {
 
 impl Visitor {
     fn of(ac: Activeconnect, parts: &Parts) -> Self {
+        let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
         let engine = ac.engine();
         let names = &engine.settings.cookie_names;
-        let borne = RequestCredentials::read(&parts.method, &parts.uri, &parts.headers, names);
+        let borne = RequestCredentials::read(method, uri, headers, &engine.settings);
         let user = ac.resolve(parts);
         // A secret that came in a body is none for a cookie, and the other way round.
         let find = |named: Option<AttemptCredential>, bearer| {
@@ -119,15 +143,15 @@ impl Visitor {
             (attempt.is_bearer() == bearer && attempt.is_for(user.as_ref())).then_some(attempt)
         };
         let attempt = find(borne.attempt, false);
-        let attempt = attempt.or_else(|| find(bearer_attempt(&parts.headers), true));
+        let attempt = attempt.or_else(|| find(bearer_attempt(headers), true));
         let named = borne.session.and_then(|named| engine.sessions.find(&named.key()));
         let resolved = user.as_ref().map(UserId::as_str);
         let is_theirs =
             |session: &Arc<Session>| !ac.has_resolver() || resolved == Some(session.user());
         let session = named.clone().filter(is_theirs);
-        let asker = Asker::of(&parts.method, &parts.uri, &parts.headers);
-        let from_a_page = start::is_from_a_page(&parts.headers);
-        let known = known_browser(&parts.headers, names).unwrap_or_default().to_owned();
+        let asker = Asker::of(method, uri, headers, &parts.extensions);
+        let from_a_page = start::is_from_a_page(headers);
+        let known = known_browser(headers, names).unwrap_or_default().to_owned();
         Self { user, attempt, from_a_page, known, named, session, asker, ac }
     }
 
@@ -203,8 +227,7 @@ async fn login_page(
 ) -> Response {
     let (parts, _) = request.into_parts();
     let auth_path = &ac.engine().settings.auth_path;
-    let wanted = query.ok().and_then(|Query(query)| query.next);
-    let next = next::checked(wanted.as_deref(), auth_path);
+    let next = wanted(query, auth_path);
     let user = ac.resolve(&parts);
     show(StatusCode::OK, &LoginPage { auth_path, user: user.as_ref(), next: &next })
 }
@@ -215,16 +238,21 @@ async fn login(State(ac): State<Activeconnect>, request: Request) -> Response {
     start::start(&ac, user, Request::from_parts(parts, body)).await
 }
 
-async fn waiting(State(ac): State<Activeconnect>, request: Request) -> Response {
+async fn waiting(
+    State(ac): State<Activeconnect>,
+    query: Result<Query<Next>, QueryRejection>,
+    request: Request,
+) -> Response {
     let visitor = Visitor::informed(ac, &request.into_parts().0).await;
+    let settings = &visitor.engine().settings;
+    let auth_path = &settings.auth_path;
     let is_bearer = visitor.attempt.as_ref().is_some_and(|attempt| attempt.is_bearer());
     let taken = if is_bearer { None } else { visitor.take() };
     if let Some(taken) = taken {
-        let response = Redirect::to(&taken.next).into_response();
-        return visitor.with_session(response, &taken);
+        // By way of this page once more, which sees whether the cookie came back.
+        let here = format!("{auth_path}/waiting{}", next_query(&taken.next));
+        return visitor.with_session(Redirect::to(&here).into_response(), &taken);
     }
-    let settings = &visitor.engine().settings;
-    let auth_path = &settings.auth_path;
     if let Some(attempt) = &visitor.attempt
         && let Some(methods) = attempt.confirms()
         && attempt.failure().is_some()
@@ -239,12 +267,15 @@ async fn waiting(State(ac): State<Activeconnect>, request: Request) -> Response 
             let again = format!("{auth_path}/login");
             show(StatusCode::OK, &WaitingPage { again: &again, over })
         }
-        // Another tab was faster.
-        Subject::Session(session) if session.verdict() == Verdict::Allow => {
-            Redirect::to("/").into_response()
+        // Taken, here or in another tab.
+        Subject::Session(session) if session.verdict() != Verdict::Ended => {
+            to_next(query, auth_path)
         }
-        Subject::Session(_) | Subject::Nothing => {
-            Redirect::to(&format!("{auth_path}/login")).into_response()
+        Subject::Session(_) => Redirect::to(&format!("{auth_path}/login")).into_response(),
+        // Sent on from here, a browser without cookies would go round and round.
+        Subject::Nothing => {
+            let (title, detail) = ("No login waits here", NO_COOKIE);
+            show(StatusCode::BAD_REQUEST, &RefusedPage { auth_path, title, detail })
         }
     }
 }
@@ -256,14 +287,13 @@ async fn locked(
 ) -> Response {
     let visitor = Visitor::informed(ac, &request.into_parts().0).await;
     let auth_path = &visitor.engine().settings.auth_path;
-    let wanted = query.ok().and_then(|Query(query)| query.next);
     match visitor.session.as_ref().map(|session| session.verdict()) {
         Some(verdict @ (Verdict::Suspended | Verdict::Unavailable)) => {
             let suspended = verdict == Verdict::Suspended;
             show(StatusCode::OK, &LockedPage { auth_path, suspended })
         }
         // Let in again, or to the login page: the gate there knows.
-        _ => Redirect::to(&next::checked(wanted.as_deref(), auth_path)).into_response(),
+        _ => to_next(query, auth_path),
     }
 }
 

@@ -104,7 +104,8 @@ async fn begin(
     let (parts, body) = request.into_parts();
     let engine = ac.engine();
     let names = &engine.settings.cookie_names;
-    let mine = RequestCredentials::read(&parts.method, &parts.uri, &parts.headers, names).attempt;
+    let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
+    let mine = RequestCredentials::read(method, uri, headers, &engine.settings).attempt;
     let login = read(Request::from_parts(parts.clone(), body), wants_json).await?;
     let bearer = login.credential == Handover::Bearer;
     if bearer && is_from_a_page(&parts.headers) {

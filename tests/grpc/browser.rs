@@ -75,7 +75,7 @@ async fn a_page_reads_its_refusal_and_the_end_of_its_stream() {
     let here = app()
         .route("/", get(async || Html(page)))
         .route("/report", post(async move |text: String| report.send(text).unwrap()));
-    let Some(_chromium) = Chromium::open(&serve(here).await) else { return };
+    let Some(_chromium) = Chromium::open(&serve(here).await).await else { return };
 
     let mut next = async || {
         let patience = Duration::from_secs(30);

@@ -74,7 +74,7 @@ async fn a_browser_is_told_and_does_not_come_back() {
         .route("/", get(async || Html(PAGE)))
         .route("/report", post(async move |text: String| report.send(text).unwrap()));
     let url = serve(app).await;
-    let Some(_chromium) = Chromium::open(&url) else { return };
+    let Some(_chromium) = Chromium::open(&url).await else { return };
     let session = approve(&stage.emulator).await;
     let mut next = async || {
         let patience = Duration::from_secs(30);
