@@ -388,9 +388,9 @@ async fn beside_another_login_the_resolved_user_confirms() {
     assert_eq!(asked.user_id, first.user_id);
     // Bob's login in the same browser can't take what was begun for alice.
     let polled = emulator.state().calls.status;
-    until("two more polls", async || {
+    until("polls of both sessions", async || {
         assert!(!status("bob").await.contains("active"));
-        (emulator.state().calls.status >= polled + 2).then_some(())
+        (emulator.state().calls.status >= polled + 6).then_some(())
     })
     .await;
     let old = browser.cookie(SESSION).unwrap();
