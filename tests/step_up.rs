@@ -5,21 +5,26 @@
 
 mod support;
 
+use std::process::Stdio;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::http::Uri;
 use axum::http::request::Parts;
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, map_response};
+use axum::response::IntoResponse as _;
 use axum::routing::get;
 use reqwest::Response;
 use serde_json::{Value, json};
 use support::{Browser, approve, builder, location, pass, ringing, serve, until, with_phones};
+use tokio::process::Command;
 use tonic_types::StatusExt as _;
 use tower_activeconnect::emulator::{Action, Emulator, SessionReport};
 use tower_activeconnect::{ActiveSession, Activeconnect, Builder, Denial, Method, UserId};
 
 const SESSION: &str = "__Host-activeconnect";
+const CHROMIUM: &str = "/usr/bin/chromium";
 const MINUTE: Duration = Duration::from_secs(60);
 
 struct Site {
@@ -402,4 +407,68 @@ async fn beside_another_login_the_resolved_user_confirms() {
     let secret = of("alice", browser.get("/secret")).await;
     assert_eq!(secret.text().await.unwrap(), "alice device,facial");
     assert_eq!(of("bob", browser.get("/secret")).await.status(), 401);
+}
+
+/// The user's hand: types the name where one is asked for, and presses the button. The rest of the
+/// policy stays, and so does that of all else.
+async fn with_a_hand(response: axum::response::Response) -> axum::response::Response {
+    let (mut parts, body) = response.into_parts();
+    let Some(policy) = parts.headers.get("content-security-policy") else {
+        return (parts, body).into_response();
+    };
+    let policy = format!("{}; script-src 'unsafe-inline'", policy.to_str().unwrap());
+    parts.headers.insert("content-security-policy", policy.parse().unwrap());
+    parts.headers.remove("content-length");
+    let page = axum::body::to_bytes(body, 100_000).await.unwrap();
+    let page = String::from_utf8(page.to_vec()).unwrap();
+    let hand = "<script>const name = document.querySelector('[name=username]');
+        if (name) name.value = 'alice';
+        document.querySelector('form button')?.click();</script></body>";
+    (parts, page.replace("</body>", hand)).into_response()
+}
+
+/// In a real browser: to the page that needs more, through the login and the confirmation.
+#[tokio::test]
+async fn a_browser_confirms_and_is_where_it_wanted_to_go() {
+    if !std::path::Path::new(CHROMIUM).exists() {
+        println!("there is no {CHROMIUM}");
+        return;
+    }
+    let emulator = Emulator::start().await.unwrap();
+    let ac = builder(&emulator).build().unwrap();
+    with_phones(&emulator, &ac, &["alice"]).await;
+    let (arrived, mut arrivals) = tokio::sync::mpsc::unbounded_channel();
+    let arrive = async move |session: ActiveSession, uri: Uri| {
+        arrived.send(format!("{} {uri}", session.methods())).unwrap();
+    };
+    let layer = ac.layer().require_methods([Method::Facial]);
+    let app = Router::new()
+        .route("/secret", get(arrive))
+        .layer(layer)
+        .nest("/auth", ac.routes().layer(map_response(with_a_hand)));
+    let url = serve(app).await;
+    let profile = tempfile::tempdir().unwrap();
+    let _chromium = Command::new(CHROMIUM)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        .args(["--no-proxy-server", "--remote-debugging-port=0"])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg(format!("{url}/secret?a=1"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let first = approve(&emulator).await;
+    assert!(first.methods.is_empty());
+    until("the phone rings once more", async || {
+        let sessions = emulator.state().sessions;
+        let methods = ["facial".to_owned()];
+        let again = sessions.into_iter().find(|session| session.methods == methods)?;
+        emulator.act_on_session(&again.session_token, Action::Approve).ok()
+    })
+    .await;
+    let arrival = tokio::time::timeout(Duration::from_secs(20), arrivals.recv()).await;
+    assert_eq!(arrival.expect("it arrives").unwrap(), "facial /secret?a=1");
+    assert_eq!(emulator.state().calls.authenticate_user, 2);
 }

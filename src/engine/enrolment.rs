@@ -95,7 +95,8 @@ impl Activeconnect {
     ///
     /// # Errors
     ///
-    /// When the store or the service fails; the token is then deleted at the service again.
+    /// When the store or the service fails; the token is then deleted at the service again, as it is
+    /// when the future is dropped before the user has it.
     pub async fn enroll(&self, user: &UserId) -> Result<(), EnrolmentError> {
         if self.engine().store.token(user).await?.is_some() {
             return Ok(());
@@ -113,6 +114,9 @@ impl Activeconnect {
     ///
     /// When the service, `insert` or the store fails. `insert` does not run unless the service
     /// took the token.
+    ///
+    /// Dropping the future deletes the token at the service unless the user has it; a row that
+    /// `insert` made stays here too.
     pub async fn enroll_new<F, E>(
         &self,
         insert: impl FnOnce() -> F + Send,
@@ -171,7 +175,8 @@ impl Activeconnect {
     ///
     /// # Errors
     ///
-    /// When the service fails: the users of that call, and all after them, are not enrolled yet.
+    /// When the service fails: `progress` has not heard of the users of that call, nor of any after
+    /// them; those without a token have none yet.
     ///
     /// Dropping the future stops it; the tokens that were on their way to their users are deleted
     /// at the service.

@@ -120,6 +120,8 @@ impl Activeconnect {
     /// [`EnrolmentError::NotAllowed`] or [`EnrolmentError::GrantNotValid`], and nothing has
     /// happened; when the user is not enrolled, or the store or the service fails. The sessions are
     /// over here all the same then, for whoever has the phone may have them.
+    ///
+    /// Dropping the future may leave the phone disabled and its user without a link: call it again.
     pub async fn lost_device(
         &self,
         by: impl Into<VouchedBy<'_>>,
@@ -142,6 +144,8 @@ impl Activeconnect {
     ///
     /// [`EnrolmentError::NotAllowed`] or [`EnrolmentError::GrantNotValid`]; when there were too
     /// many, the user is not enrolled, or the store or the service fails.
+    ///
+    /// Dropping the future leaves open whether a message is sent; it is counted once it is tried.
     pub async fn send_registration_sms(
         &self,
         by: impl Into<VouchedBy<'_>>,

@@ -20,7 +20,7 @@ use crate::verdict::Denial;
 /// A year; timers know no more than some.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// A login that were too old any sooner would be before the page is back that asked for it.
+/// Any sooner, a login would be too old before the page that asked for it is back.
 const SHORTEST_AGE: Duration = Duration::from_secs(1);
 
 /// Gates every request of the service it wraps; made by [`Activeconnect::layer`].
