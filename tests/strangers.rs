@@ -366,6 +366,20 @@ async fn a_decline_is_told_to_nobody_but_the_application() {
     until("in", async || (browser.status().await == "active").then_some(())).await;
 }
 
+/// A browser that is known for the name learns at once that it came to nothing.
+#[tokio::test]
+async fn a_known_browser_is_told_of_a_decline() {
+    let site = Site::new().await;
+    let known = site.known("alice").await;
+    assert_eq!(start(&known, "alice", "203.0.113.7").await.status(), 202);
+    let session = ringing(&site.emulator).await;
+    site.emulator.act_on_session(&session.session_token, Action::Cancel).unwrap();
+    until("told", async || (known.status().await == "timeout").then_some(())).await;
+    let page = known.page("/auth/waiting").await.text().await.unwrap();
+    assert!(page.contains("No answer came"), "{page}");
+    assert_eq!(start(&known, "alice", "203.0.113.7").await.status(), 202);
+}
+
 /// Clients without cookies: secrets come in bodies alone, and to no page.
 #[tokio::test]
 async fn a_client_without_cookies_gets_its_credential_in_the_body() {

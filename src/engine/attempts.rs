@@ -368,7 +368,8 @@ impl Attempt {
         match self.outcome.stage() {
             Stage::Approved(_) => Progress::Approved,
             Stage::Taken(session) => Progress::Taken(session),
-            Stage::Over(_) if self.confirms.is_some() => Progress::Timeout,
+            // Who is known may know at once.
+            Stage::Over(_) if self.starter.goes_before_strangers() => Progress::Timeout,
             _ if self.deadline.is_reached(now) => Progress::Timeout,
             _ => Progress::Pending,
         }

@@ -14,7 +14,7 @@ use axum::response::Response;
 use axum::response::sse::{Event, Sse};
 use axum::routing::{any, get, post};
 use bytes::Bytes;
-use futures_util::future::{BoxFuture, FutureExt as _};
+use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use futures_util::stream::{self, Stream, StreamExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -461,7 +461,7 @@ impl Caller {
         let (caller, seen) = (self.clone(), Arc::new(Seen::default()));
         let sees = seen.clone();
         let outcome = tokio::spawn(async move {
-            let (answer, uploaded) = (finish.clone(), Arc::default());
+            let (answer, finished, uploaded) = (finish.clone(), finish.clone(), Arc::default());
             let ticks = Signals { tick: TICK, answer, finish, uploaded }.ticks();
             let outcome = match kind {
                 Kind::Sse => caller.read(over, "/sse", &sees).await,
@@ -469,6 +469,12 @@ impl Caller {
                 Kind::Download => caller.read(over, "/download", &sees).await,
                 Kind::LongPoll => caller.read(over, "/poll", &sees).await,
                 Kind::Upload => {
+                    // An answer that comes before the end of an upload may be overtaken by the
+                    // reset for what was not read (RFC 9112, 9.6), unless all was.
+                    let most = if over == Over::Http1 { 20 } else { usize::MAX };
+                    let last = Box::pin(told(finished)).map(|()| "whole").into_stream();
+                    let ticks = ticks.take_while(|tick| ready(*tick != "whole")).take(most);
+                    let ticks = ticks.chain(last);
                     let body = reqwest::Body::wrap_stream(ticks.map(Ok::<_, Infallible>));
                     let post = caller.request(http::Method::POST, over, "/upload").body(body);
                     outcome(post.send().await, &sees).await
