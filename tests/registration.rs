@@ -6,16 +6,16 @@
 mod support;
 mod trace;
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use reqwest::header::LOCATION;
-use support::{Browser, approve, builder, pass, serve, until, with_phones};
+use support::{Browser, builder, pass, serve, until, with_phones};
 use tower_activeconnect::emulator::{Action, Call, Emulator, Fault, FaultKind};
 use tower_activeconnect::{
     ActiveSession, Activeconnect, Denial, EnrolmentError, EnrolmentGrant, RegistrationLink,
@@ -46,25 +46,37 @@ struct Site {
     emulator: Emulator,
     ac: Activeconnect,
     url: String,
+    /// What a handler was given last.
+    given: Arc<Mutex<Option<ActiveSession>>>,
 }
 
 async fn site() -> Site {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
     with_phones(&emulator, &ac, &["alice", "bob"]).await;
+    let given = Arc::new(Mutex::new(None));
+    let keeps = given.clone();
+    let keep = async move |session: ActiveSession| _ = keeps.lock().unwrap().insert(session);
     let app = Router::new()
         .route("/phone", post(another_phone))
+        .route("/keep", get(keep))
         .layer(ac.layer().walkaway(Walkaway::Allow))
         .route("/grants/{grant}", post(redeem))
         .nest("/auth", ac.routes())
         .with_state(ac.clone());
     let url = serve(app).await;
-    Site { emulator, ac, url }
+    Site { emulator, ac, url, given }
 }
 
 impl Site {
     fn grant(&self, user: &str) -> EnrolmentGrant {
         self.ac.enrolment_grant(&user.into()).unwrap()
+    }
+
+    /// The session as a handler gets it, of a browser that is logged in.
+    async fn session(&self, browser: &Browser) -> ActiveSession {
+        assert_eq!(browser.api("/keep").await.status(), 200);
+        self.given.lock().unwrap().take().unwrap()
     }
 
     /// Who bears this, and what a link then says whose phone it makes.
@@ -159,7 +171,7 @@ async fn what_ends_an_enrolment_withdraws_its_grant() {
     let browser = Browser::new(&site.url);
     browser.log_in(&site.emulator, "alice").await;
     let given = site.grant("alice");
-    let session = site.ac.sessions(&"alice".into()).remove(0);
+    let session = site.session(&browser).await;
     site.ac.lost_device(&session).await.unwrap();
     assert_eq!(site.redeem(&browser, &given).await, None);
     let given = site.grant("bob");
@@ -182,7 +194,9 @@ async fn a_session_that_is_not_allowed_vouches_for_nobody() {
     let site = site().await;
     let browser = Browser::new(&site.url);
     let remote = browser.log_in(&site.emulator, "alice").await;
-    let session = site.ac.sessions(&UserId::from("alice")).remove(0);
+    let session = site.session(&browser).await;
+    let listed = site.ac.sessions(&UserId::from("alice")).remove(0);
+    assert_eq!(denial(&site.ac.registration_link(&listed).await), Some(Denial::NoSession));
 
     site.emulator.act_on_session(&remote.session_token, Action::WalkAway).unwrap();
     let _guard = session.guard();
@@ -210,7 +224,7 @@ async fn a_session_that_ends_meanwhile_gets_no_link() {
     let site = site().await;
     let browser = Browser::new(&site.url);
     browser.log_in(&site.emulator, "alice").await;
-    let session = site.ac.sessions(&UserId::from("alice")).remove(0);
+    let session = site.session(&browser).await;
     let late = Duration::from_millis(500);
     site.emulator
         .fault(Fault::new(Call::DeviceRegistrationLink, FaultKind::Delay).delayed_by(late));
@@ -226,8 +240,9 @@ async fn a_session_that_ends_meanwhile_gets_no_link() {
 #[tokio::test]
 async fn a_session_of_another_engine_vouches_for_nobody() {
     let (one, other) = (site().await, site().await);
-    Browser::new(&one.url).log_in(&one.emulator, "alice").await;
-    let session = one.ac.sessions(&UserId::from("alice")).remove(0);
+    let browser = Browser::new(&one.url);
+    browser.log_in(&one.emulator, "alice").await;
+    let session = one.session(&browser).await;
     assert_eq!(denial(&other.ac.registration_link(&session).await), Some(Denial::NoSession));
     let given = one.grant("alice");
     let redeemed = other.ac.registration_link(&given).await;
@@ -254,12 +269,9 @@ async fn a_link_is_in_no_log() {
     let link = rest.split('"').next().unwrap();
     assert!(link.starts_with(site.emulator.url()), "{link}");
     let (_, secret) = link.rsplit_once('/').unwrap();
-    let (ac, emulator) = (&site.ac, &site.emulator);
-    let alice = UserId::from("alice");
-    let (credential, _) = tokio::join!(ac.log_in(&alice), approve(emulator));
-    credential.unwrap();
-    let session = ac.sessions(&alice).remove(0);
-    let link = ac.registration_link(&session).await.unwrap();
+    browser.log_in(&site.emulator, "alice").await;
+    let session = site.session(&browser).await;
+    let link = site.ac.registration_link(&session).await.unwrap();
     tracing::info!(?link, ?given, code = ?link.qr_svg(), "shown");
     let (_, another) = link.expose().rsplit_once('/').unwrap();
     let recorded = RECORDED.lock().unwrap();

@@ -35,6 +35,8 @@ pub struct ActiveSession {
     policy: Policy,
     /// The request wants to become something else than a request.
     upgrade: Option<Arc<Upgrade>>,
+    /// It let a request in, so whoever asks is its user; it is not only one of a list.
+    lets_in: bool,
 }
 
 impl ActiveSession {
@@ -43,7 +45,17 @@ impl ActiveSession {
         policy: Policy,
         upgrade: Option<Arc<Upgrade>>,
     ) -> Self {
-        Self { session, user: OnceLock::new(), policy, upgrade }
+        Self { session, user: OnceLock::new(), policy, upgrade, lets_in: true }
+    }
+
+    /// One of a user's sessions, as the application asked for them.
+    pub(crate) fn listed(session: Arc<Session>) -> Self {
+        Self { lets_in: false, ..Self::new(session, Policy::default(), None) }
+    }
+
+    /// Whether it let a request in.
+    pub(crate) fn lets_in(&self) -> bool {
+        self.lets_in
     }
 
     pub(crate) fn session(&self) -> &Arc<Session> {

@@ -262,13 +262,14 @@ impl Activeconnect {
         self.engine().log_out(session.session()).await
     }
 
-    /// The user's sessions that have not ended, of all browsers and callers.
+    /// The user's sessions that have not ended, of all browsers and callers. None of them
+    /// [vouches](VouchedBy) for whoever asked for this list.
     #[must_use]
     pub fn sessions(&self, user: &UserId) -> Vec<ActiveSession> {
         let sessions = self.engine().sessions.of_user(user).into_iter();
         sessions
             .filter(|session| session.verdict() != Verdict::Ended)
-            .map(|session| ActiveSession::new(session, Policy::default(), None))
+            .map(ActiveSession::listed)
             .collect()
     }
 

@@ -18,9 +18,8 @@ use crate::verdict::Denial;
 /// There is no way to name a user: a browser that merely knows a name gets nothing.
 #[derive(Clone, Copy, Debug)]
 pub enum VouchedBy<'a> {
-    /// Their own session, which must be allowed at that moment. Give the session that let the
-    /// request in, never one from [`Activeconnect::sessions`]: that is somebody's, not the
-    /// caller's.
+    /// Their own session, which must be allowed at that moment: the one that let the request in.
+    /// One from [`Activeconnect::sessions`] vouches for nobody, as it need not be the caller's.
     Session(&'a ActiveSession),
     /// The application, by a grant; it is used up even if what it was used for fails.
     Grant(&'a EnrolmentGrant),
@@ -175,12 +174,12 @@ impl Activeconnect {
         }
     }
 
-    /// Whether the session is one of this engine, and lets somebody in at this moment, whatever a
-    /// layer does about phones that walk away.
-    fn allowed(&self, session: &ActiveSession) -> Result<(), EnrolmentError> {
-        let session = session.session();
-        if !session.is_kept_by(&self.engine().upkeep) {
-            // Another application's user of that name is somebody else.
+    /// Whether the session let a request in here, and would at this moment, whatever a layer does
+    /// about phones that walk away.
+    fn allowed(&self, active: &ActiveSession) -> Result<(), EnrolmentError> {
+        let session = active.session();
+        // Another engine's user of that name is somebody else.
+        if !active.lets_in() || !session.is_kept_by(&self.engine().upkeep) {
             return Err(EnrolmentError::NotAllowed(Denial::NoSession));
         }
         Denial::of(session.verdict())
