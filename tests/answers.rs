@@ -5,6 +5,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::request::Parts;
@@ -132,7 +133,9 @@ fn beside_another_login(ac: &Activeconnect) -> Activeconnect {
 
 /// Everybody who can be turned away, of this engine's users.
 async fn everybody(emulator: &Emulator) -> Vec<Denied> {
-    let ac = builder(emulator).enrolment_page("/enrol").build().unwrap();
+    // The one who waits does so until every way of asking is through.
+    let patient = builder(emulator).attempt_deadline(Duration::from_secs(600));
+    let ac = patient.enrolment_page("/enrol").build().unwrap();
     with_phones(emulator, &ac, &["canary-1", "canary-2", "canary-3"]).await;
     let url = serve(gated(&ac)).await;
     let beside = serve(gated(&beside_another_login(&ac))).await;

@@ -102,6 +102,7 @@ mod tests {
         }
         assert_eq!(checked(Some(&format!("/{}", "a".repeat(2048))), "/auth"), "/");
         assert_eq!(checked(Some(&format!("/{}", "é".repeat(1000))), "/auth"), "/");
+        assert_eq!(checked(Some(&format!("/a#{}", "a".repeat(2048))), "/auth"), "/");
         assert_eq!(checked(None, "/auth"), "/");
     }
 
