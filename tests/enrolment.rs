@@ -53,6 +53,33 @@ async fn a_lost_phone_ends_every_session_and_is_disabled() {
     assert!(matches!(stranger, Err(EnrolmentError::NotEnrolled)));
 }
 
+/// Whoever has the phone may have approved a login that nobody has taken yet.
+#[tokio::test]
+async fn a_lost_phone_ends_what_it_approved_and_nobody_took() {
+    let emulator = Emulator::start().await.unwrap();
+    let (ac, _) = engine(&emulator).await;
+    let app = axum::Router::new().nest("/auth", ac.routes());
+    let thief = support::Browser::new(&support::serve(app).await);
+    let begin = serde_json::json!({ "username": "alice" });
+    assert_eq!(thief.json("/auth/login", &begin).await.status(), 202);
+    let session = approve(&emulator).await;
+    let mut events = thief.api("/auth/events").await;
+    let mut text = String::new();
+    while !text.contains("active") {
+        text.push_str(&String::from_utf8_lossy(&events.chunk().await.unwrap().unwrap()));
+    }
+    let alice = UserId::from("alice");
+    ac.lost_device(&ac.enrolment_grant(&alice).unwrap()).await.unwrap();
+    assert_ne!(thief.status().await, "active");
+    assert!(ac.sessions(&alice).is_empty());
+    until("logged out there", async || {
+        let sessions = emulator.state().sessions;
+        let now = sessions.iter().find(|now| now.session_token == session.session_token)?;
+        (now.status.to_string() == "closed").then_some(())
+    })
+    .await;
+}
+
 /// Whoever has the phone may have the sessions: they end whatever the service does.
 #[tokio::test]
 async fn a_lost_phone_ends_the_sessions_though_the_service_fails() {

@@ -83,13 +83,14 @@ impl Site {
     }
 }
 
-/// Loads the waiting page until it goes on.
+/// Loads the waiting page until it goes on, and goes on.
 async fn taken(browser: &Browser) -> Response {
-    until("the result is taken", async || {
+    let taken = until("the result is taken", async || {
         let page = browser.page("/auth/waiting").await;
         (page.status() == 303).then_some(page)
     })
-    .await
+    .await;
+    browser.page(location(&taken)).await
 }
 
 async fn problem(response: Response) -> Value {
@@ -229,6 +230,45 @@ async fn a_program_confirms_too() {
     assert_eq!(problem(browser.api("/secret").await).await["denial"], "step-up");
 }
 
+/// A confirmation is of a session: it comes to nothing when that is over, even once approved.
+#[tokio::test]
+async fn a_confirmation_does_not_outlive_its_session() {
+    let site = site().await;
+    let (browser, _) = site.logged_in().await;
+    let confirm = "/auth/confirm?methods=device%2Cfacial";
+    assert_eq!(browser.send(browser.post(confirm)).await.status(), 202);
+    let asked = approve(&site.emulator).await;
+    let mut events = browser.api("/auth/events").await;
+    let mut text = String::new();
+    while !text.contains("active") {
+        text.push_str(&String::from_utf8_lossy(&events.chunk().await.unwrap().unwrap()));
+    }
+    // Elsewhere, by the session's credential alone.
+    let elsewhere = Browser::new(&site.url);
+    elsewhere.set_cookie(SESSION, &browser.cookie(SESSION).unwrap());
+    assert_eq!(elsewhere.json("/auth/logout", &json!({})).await.status(), 200);
+    browser.set_cookie(SESSION, "");
+    assert_ne!(browser.status().await, "active");
+    assert!(site.ac.sessions(&"alice".into()).is_empty());
+    until("withdrawn there", async || (site.status(&asked) == "closed").then_some(())).await;
+}
+
+/// Without a session of one's own the way is to the login, wherever one came from: the layer may have
+/// let another session of the user in.
+#[tokio::test]
+async fn who_has_no_session_of_their_own_logs_in_first() {
+    let site = site().await;
+    let confirm = "/auth/confirm?next=/secret";
+    let stranger = Browser::new(&site.url);
+    assert_eq!(location(&stranger.page(confirm).await), "/auth/login?next=/secret");
+    // A form that does not say that it is one's page's, as from old browsers.
+    let form = stranger.send(stranger.post(confirm).form(&[("a", "b")])).await;
+    assert_eq!(location(&form), "/auth/login?next=/secret");
+    let told = stranger.send(stranger.post(confirm)).await;
+    assert_eq!(told.status(), 401);
+    assert_eq!(told.headers()["www-authenticate"], r#"Activeconnect login="/auth/login""#);
+}
+
 /// A login that is too old is made anew by the same methods.
 #[tokio::test]
 async fn who_is_only_to_be_fresh_keeps_their_methods() {
@@ -298,8 +338,8 @@ async fn a_confirmation_is_for_what_a_layer_requires_of_the_sessions_user() {
     let elsewhere = elsewhere.header("sec-fetch-mode", "navigate");
     assert_eq!(browser.send(elsewhere).await.status(), 403);
     let stranger = Browser::new(&site.url);
-    assert_eq!(location(&stranger.page(confirm).await), "/both");
-    assert_eq!(location(&stranger.form(confirm, &[]).await), "/both");
+    assert_eq!(location(&stranger.page(confirm).await), "/auth/login?next=/both");
+    assert_eq!(location(&stranger.form(confirm, &[]).await), "/auth/login?next=/both");
     assert_eq!(stranger.send(stranger.post(confirm)).await.status(), 401);
     assert_eq!(site.rings(), 1);
     let evil = "/auth/confirm?methods=device&next=//evil.example&username=bob";

@@ -284,7 +284,11 @@ async fn a_start_tells_nothing() {
         })
         .await;
         let page = browser.page("/auth/waiting").await.text().await.unwrap();
-        told.push((browser.status().await, page));
+        let (before, rest) = page.split_once("<time>").unwrap();
+        let (time, after) = rest.split_once("</time>").unwrap();
+        assert!(time.len() == 12 && time.ends_with(" UTC"), "{time}");
+        assert!(before.contains(site.url.strip_prefix("http://").unwrap()), "{page}");
+        told.push((browser.status().await, format!("{before}{after}")));
     }
     assert_eq!(told[0].0, "pending");
     assert!(told.windows(2).all(|pair| pair[0] == pair[1]), "{told:#?}");
@@ -339,7 +343,8 @@ async fn a_known_browser_goes_before_strangers() {
     assert!((1..=60).contains(&retry_after(&start(&stranger, "alice", "203.0.113.7").await)));
     approve(&site.emulator).await;
     until("in", async || (known.status().await == "active").then_some(())).await;
-    assert_eq!(stranger.status().await, "none");
+    // The stranger does not learn that somebody went before them.
+    assert_eq!(stranger.status().await, "pending");
 }
 
 /// A decline looks like nothing; the same browser may start again at once, and the application is
@@ -420,6 +425,9 @@ async fn a_client_without_cookies_gets_its_credential_in_the_body() {
     for (name, value) in [("origin", site.url.as_str()), ("sec-fetch-site", "same-origin")] {
         assert_eq!(status().header(name, value).send().await.unwrap().status(), 403);
     }
+    // An answer without a body would lose it.
+    let head = http.head(format!("{}/auth/status", site.url)).bearer_auth(secret);
+    assert_eq!(head.send().await.unwrap().status(), 200);
     let taken = status().send().await.unwrap();
     assert!(!taken.headers().contains_key("set-cookie"));
     let taken: Value = taken.json().await.unwrap();
@@ -429,6 +437,57 @@ async fn a_client_without_cookies_gets_its_credential_in_the_body() {
     assert_eq!(once, json!({ "status": "active" }));
     let page = http.get(&site.url).bearer_auth(credential).send().await.unwrap();
     assert_eq!(page.text().await.unwrap(), "alice");
+}
+
+/// A client without cookies may begin anew at once as well, by the secret that it was given.
+#[tokio::test]
+async fn a_client_without_cookies_begins_anew() {
+    let site = Site::new().await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let begin = json!({ "username": "alice", "credential": "bearer" });
+    let login = || http.post(format!("{}/auth/login", site.url)).json(&begin);
+    let started: Value = login().send().await.unwrap().json().await.unwrap();
+    assert_eq!(login().send().await.unwrap().status(), 429);
+    let secret = started["attempt"].as_str().unwrap();
+    assert_eq!(login().bearer_auth(secret).send().await.unwrap().status(), 202);
+}
+
+/// Names that are typed are not the ids that they look like: neither is in the other's way.
+#[tokio::test]
+async fn a_name_is_no_id() {
+    let site = Site::with(|b| {
+        b.login_name(|typed| async move {
+            Ok::<_, std::io::Error>((typed == "mail").then(|| UserId::from("alice")))
+        })
+    })
+    .await;
+    let stranger = site.browser();
+    assert_eq!(start(&stranger, "alice", "203.0.113.7").await.status(), 202);
+    let alice = UserId::from("alice");
+    let (credential, _) = tokio::join!(site.ac.log_in(&alice), approve(&site.emulator));
+    assert!(credential.is_ok());
+    assert_eq!(stranger.status().await, "pending");
+}
+
+/// Strangers who have the phone ring do not keep the application from it.
+#[tokio::test]
+async fn the_application_goes_before_strangers() {
+    let site = Site::new().await;
+    let stranger = site.browser();
+    assert_eq!(start(&stranger, "alice", "203.0.113.7").await.status(), 202);
+    let theirs = ringing(&site.emulator).await;
+    let alice = UserId::from("alice");
+    let approved = async {
+        until("ours rings", async || {
+            let sessions = site.emulator.state().sessions;
+            let newest = sessions.last().filter(|s| s.session_token != theirs.session_token)?;
+            site.emulator.act_on_session(&newest.session_token, Action::Approve).ok()
+        })
+        .await;
+    };
+    let (credential, ()) = tokio::join!(site.ac.log_in(&alice), approved);
+    assert!(credential.is_ok());
+    assert_eq!(stranger.status().await, "pending");
 }
 
 /// A browser's attempt is taken by its cookie alone.

@@ -202,6 +202,9 @@ async fn enrol(blog: Blog, registration: Registration) -> Result<RegistrationLin
             Ok(link) => Ok(link),
             // Without the link nobody could ever log in with this name.
             Err(error) => {
+                if let Err(error) = blog.ac.unenroll(&user).await {
+                    eprintln!("microblog: a token stays at the service: {error}");
+                }
                 release(&blog, username).await;
                 Err(error.into())
             }

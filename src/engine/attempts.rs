@@ -57,14 +57,15 @@ pub(crate) struct Attempt {
     confirms: Option<(Arc<Session>, Methods)>,
     /// Where the browser wanted to go.
     pub(crate) next: String,
-    begun: Stamp,
+    pub(crate) begun: Stamp,
     deadline: Stamp,
-    /// Whose phone it is, once that is known.
-    token: OnceLock<UserToken>,
+    /// Whose phone it rings, once that is known.
+    rings: OnceLock<(UserId, UserToken)>,
     outcome: Outcome<Arc<Session>, Arc<LogInError>>,
     /// Its task is over: its start has come back, and the service was asked to log out what nobody
     /// took.
     settled: AtomicBool,
+    forgotten: AtomicBool,
     watchers: Watchers,
 }
 
@@ -86,8 +87,8 @@ pub(crate) enum Progress {
 pub(crate) struct Taken {
     pub(crate) credential: SessionCredential,
     pub(crate) session: Arc<Session>,
-    /// The name that was typed, or resolved.
-    pub(crate) name: Box<str>,
+    /// By what name the browser is known from now on; none if nobody has logged in with it.
+    pub(crate) known_as: Option<Box<str>>,
     pub(crate) next: String,
     /// It is to be handed over in a body.
     pub(crate) bearer: bool,
@@ -176,6 +177,18 @@ impl std::error::Error for LogInError {
     }
 }
 
+impl Who {
+    /// What the attempt goes by: one at a time has it. A user's id is no name that somebody could
+    /// type, or whoever is called like another user's id would be in that user's way.
+    pub(crate) fn name(&self) -> Box<str> {
+        match self {
+            Self::Typed(name) => name.as_str().into(),
+            Self::Known(user) => format!("\0{user}").into(),
+            Self::Confirms(session, ..) => format!("\0{}", session.user()).into(),
+        }
+    }
+}
+
 impl Attempts {
     pub(crate) fn new() -> Self {
         Self {
@@ -196,6 +209,13 @@ impl Attempts {
 
     pub(crate) fn find(&self, credential: &AttemptCredential) -> Option<Arc<Attempt>> {
         self.by_key.get(&credential.key()).map(|attempt| attempt.clone())
+    }
+
+    /// No browser asks for this attempt any more.
+    fn forget(&self, attempt: &Arc<Attempt>) {
+        self.by_key.remove(&attempt.key);
+        attempt.forgotten.store(true, Ordering::Release);
+        attempt.watchers.wake();
     }
 
     /// The next attempt for this name may begin.
@@ -223,15 +243,12 @@ impl Engine {
         if self.stopped.load(Ordering::Acquire) {
             return Err(BeginError::Stopped);
         }
-        if self.attempts.len() >= self.settings.max_attempts {
+        // Who is known has budgets that are small, and is not kept out by a flood of strangers.
+        if !starter.is_known() && self.attempts.len() >= self.settings.max_attempts {
             self.limit_hit(Limit::Attempts);
             return Err(BeginError::Full { retry_after: FULL });
         }
-        let name: Box<str> = match &who {
-            Who::Typed(name) => name.as_str().into(),
-            Who::Known(user) => user.as_str().into(),
-            Who::Confirms(session, ..) => session.user().into(),
-        };
+        let name = who.name();
         let confirms = match &who {
             Who::Confirms(session, methods, _) => Some((session.clone(), *methods)),
             Who::Typed(_) | Who::Known(_) => None,
@@ -249,10 +266,11 @@ impl Engine {
             confirms,
             next,
             begun: now,
-            token: OnceLock::new(),
+            rings: OnceLock::new(),
             deadline: now.after(self.settings.attempt_deadline),
             outcome: Outcome::new(),
             settled: AtomicBool::new(false),
+            forgotten: AtomicBool::new(false),
             watchers: Watchers::default(),
         });
         let superseded = match self.attempts.by_name.entry(name.clone()) {
@@ -262,8 +280,8 @@ impl Engine {
                 None
             }
             Entry::Occupied(mut place) => {
-                let goes_before = starter.goes_before_strangers()
-                    || mine.is_some_and(|mine| mine.key() == place.get().key);
+                let is_mine = mine.is_some_and(|mine| mine.key() == place.get().key);
+                let goes_before = is_mine || starter.goes_before(place.get().starter);
                 if !goes_before && !place.get().deadline.is_reached(now) {
                     let left = place.get().deadline.mono.saturating_sub(now.mono);
                     let retry_after = Duration::from_millis(left).max(Duration::from_secs(1));
@@ -277,7 +295,11 @@ impl Engine {
         let other = mine.and_then(|mine| self.attempts.find(mine));
         for old in superseded.iter().chain(&other) {
             self.cancel_attempt(old);
-            self.attempts.by_key.remove(&old.key);
+        }
+        // Another browser that is superseded goes on being told that nothing has come yet: that
+        // there is somebody who goes before it would tell that there is such a user.
+        if let Some(mine) = &other {
+            self.attempts.forget(mine);
         }
         self.attempts.by_key.insert(attempt.key, attempt.clone());
         // The name may be free, and the attempt that had it be given up or timed out, while its
@@ -292,8 +314,7 @@ impl Engine {
 
     fn spend(&self, name: &str, starter: Starter, now: Stamp) -> Result<(), BeginError> {
         self.logins().begin(name, starter, now.mono).map_err(|retry_after| {
-            tracing::debug!("a login is refused: there were too many");
-            self.upkeep.news.tell(Event::LimitHit(Limit::Logins));
+            self.limit_hit(Limit::Logins);
             BeginError::TooMany { retry_after }
         })
     }
@@ -310,7 +331,7 @@ impl Engine {
         }
         let credential = SessionCredential::random().ok()?;
         let session = attempt.outcome.take(|session| {
-            let is_over = session.verdict() == Verdict::Ended;
+            let is_over = session.verdict() == Verdict::Ended || attempt.is_pointless();
             // In the map before anybody can learn that it was taken.
             (!is_over).then(|| {
                 session.start();
@@ -322,16 +343,25 @@ impl Engine {
         if let Some((before, _)) = &attempt.confirms {
             self.end_session(before, EndReason::LoggedOut);
         }
-        if let Some(token) = attempt.token.get() {
+        if let Some((_, token)) = attempt.rings.get() {
             self.logins().succeeded(&attempt.name, token, attempt.starter);
         }
         Some(Taken {
             credential,
             session,
-            name: attempt.name.clone(),
+            known_as: attempt.confirms.is_none().then(|| attempt.name.clone()),
             next: attempt.next.clone(),
             bearer: attempt.bearer,
         })
+    }
+
+    /// Gives up every attempt of this user, the approved ones too.
+    pub(crate) fn cancel_attempts_of(&self, user: &UserId) {
+        for attempt in self.attempts.all() {
+            if attempt.concerns(user) {
+                self.cancel_attempt(&attempt);
+            }
+        }
     }
 
     /// Gives an attempt up: the name is free, and what rings is ended at the service. A result
@@ -369,7 +399,7 @@ impl Attempt {
             Stage::Approved(_) => Progress::Approved,
             Stage::Taken(session) => Progress::Taken(session),
             // Who is known may know at once.
-            Stage::Over(_) if self.starter.goes_before_strangers() => Progress::Timeout,
+            Stage::Over(_) if self.starter.is_known() => Progress::Timeout,
             _ if self.deadline.is_reached(now) => Progress::Timeout,
             _ => Progress::Pending,
         }
@@ -423,9 +453,29 @@ impl Attempt {
         taken
     }
 
+    /// It confirms a session that is over.
+    fn is_pointless(&self) -> bool {
+        let confirms = self.confirms.as_ref();
+        confirms.is_some_and(|(session, _)| session.verdict() == Verdict::Ended)
+    }
+
+    /// Waits until it is.
+    async fn becomes_pointless(&self) {
+        let Some((session, _)) = &self.confirms else { return std::future::pending().await };
+        let mut session = session.watch();
+        session.until(|session| (session.verdict() == Verdict::Ended).then_some(())).await;
+    }
+
+    /// Whether it is this user's, as far as that is known yet.
+    fn concerns(&self, user: &UserId) -> bool {
+        let confirms = self.confirms.as_ref().map(|(session, _)| session.user());
+        let rings = self.rings.get().map(|(user, _)| user.as_str());
+        self.user.as_ref() == Some(user) || [confirms, rings].contains(&Some(user.as_str()))
+    }
+
     /// Why its phone need not ring any more, if so.
     fn given_up(&self, now: Stamp) -> Option<LogInError> {
-        if matches!(self.outcome.stage(), Stage::Cancelled) {
+        if matches!(self.outcome.stage(), Stage::Cancelled) || self.is_pointless() {
             return Some(LogInError::Busy);
         }
         self.deadline.is_reached(now).then_some(LogInError::TimedOut)
@@ -474,12 +524,21 @@ impl Watched for Arc<Attempt> {
 /// Frees the name at the deadline, tells whoever watches, and forgets the attempt when nobody asks
 /// for it any more.
 async fn forget(engine: Arc<Engine>, attempt: Arc<Attempt>) {
+    let mut forgotten = Watch::new(attempt.clone());
+    let is_forgotten =
+        forgotten.until(|attempt| attempt.forgotten.load(Ordering::Acquire).then_some(()));
     let clock = &engine.upkeep.clock;
-    tokio::time::sleep_until(clock.instant(attempt.deadline.mono)).await;
-    engine.attempts.free_name(&attempt);
-    attempt.watchers.wake();
-    tokio::time::sleep_until(clock.instant(attempt.deadline.after(REMEMBER).mono)).await;
-    engine.attempts.by_key.remove(&attempt.key);
+    let times_out = async {
+        tokio::time::sleep_until(clock.instant(attempt.deadline.mono)).await;
+        engine.attempts.free_name(&attempt);
+        attempt.watchers.wake();
+        tokio::time::sleep_until(clock.instant(attempt.deadline.after(REMEMBER).mono)).await;
+        engine.attempts.by_key.remove(&attempt.key);
+    };
+    tokio::select! {
+        () = is_forgotten => {}
+        () = times_out => {}
+    }
 }
 
 /// The attempt's own task. However it ends, the attempt is settled then.
@@ -552,7 +611,7 @@ impl Phone {
                 }
                 Entry::Occupied(place) => place.get().clone(),
             };
-            if !attempt.starter.goes_before_strangers() {
+            if !attempt.starter.goes_before(holder.starter) {
                 return Err(LogInError::Busy);
             }
             engine.cancel_attempt(&holder);
@@ -592,17 +651,17 @@ async fn ring(
         .map_err(|_| LogInError::Store(None))?
         .map_err(|error| LogInError::Store(Some(error)))?
         .ok_or(LogInError::NotEnrolled)?;
-    let token = attempt.token.get_or_init(|| token).clone();
+    attempt.rings.get_or_init(|| (user.clone(), token.clone()));
     let phone = Phone::of(engine, attempt, &token).await?;
     let quiet_until = engine.logins().quiet_until(&token, attempt.starter);
     let quiet = tokio::time::sleep_until(engine.upkeep.clock.instant(quiet_until));
     attempt.while_wanted(engine, quiet).await?;
-    let spent = engine.logins().ring(&token, attempt.starter, attempt.begun.mono);
-    spent.map_err(LogInError::TooMany)?;
     if let Some(limit) = engine.full_for(&user, instead) {
         engine.limit_hit(limit);
         return Err(LogInError::Full(limit));
     }
+    let spent = engine.logins().ring(&token, attempt.starter, attempt.begun.mono);
+    spent.map_err(LogInError::TooMany)?;
     let asked = Authentication {
         methods: methods.unwrap_or(engine.settings.methods),
         duration: engine.settings.session_duration,
@@ -616,7 +675,12 @@ async fn ring(
     };
     let (mut sent, mut answer) = start().await?;
     if answer.as_ref().is_err_and(|error| error.kind() == ClientErrorKind::UnknownUser) {
-        // The service lost the user, or never had them: the lookup table is right.
+        // The service lost the user, or never had them. The lookup table is right, unless they left
+        // meanwhile.
+        let still = tokio::time::timeout(STORE, engine.store.token(&user)).await;
+        if !still.is_ok_and(|still| still.is_ok_and(|still| still.as_ref() == Some(&token))) {
+            return Err(LogInError::NotEnrolled);
+        }
         engine.client.add_users(std::slice::from_ref(&token)).await.map_err(LogInError::Service)?;
         (sent, answer) = start().await?;
     }
@@ -641,6 +705,7 @@ async fn wait(engine: &Arc<Engine>, attempt: &Arc<Attempt>, session: &Arc<Sessio
         biased;
         // At the deadline it is too late for an approval.
         why = browser.until(|attempt| attempt.given_up(engine.now())) => Err(why),
+        () = attempt.becomes_pointless() => Err(LogInError::Busy),
         answered = answered => Ok(answered),
     };
     match approved {
@@ -676,6 +741,7 @@ async fn wait(engine: &Arc<Engine>, attempt: &Arc<Attempt>, session: &Arc<Sessio
     tokio::select! {
         taken = settled => if taken { return },
         () = over => {}
+        () = attempt.becomes_pointless() => {}
         () = tokio::time::sleep(TAKE_WITHIN) => {}
     }
     // A browser that takes it at this very moment wins.

@@ -275,6 +275,7 @@ impl Settings {
         count("max_sessions", self.max_sessions as u64, u64::MAX)?;
         count("max_sessions_per_user", self.max_sessions_per_user as u64, u64::MAX)?;
         count("max_attempts", self.max_attempts as u64, u64::MAX)?;
+        count("per_user", self.login_limits.per_user.len() as u64, 100)?;
         for (name, rate) in self.login_limits.rates() {
             count(name, rate.times.into(), 1_000_000)?;
             within(name, rate.within, s(1), s(24 * 3600))?;

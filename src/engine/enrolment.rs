@@ -91,14 +91,16 @@ impl From<ClientError> for EnrolmentError {
 
 impl Activeconnect {
     /// Enrols a user whose row in the users table exists: a new random token is registered at the
-    /// service and kept in the token store. A user who has a token keeps it.
+    /// service and kept in the token store. A user who has a token keeps it, and the service is told
+    /// of it again, lest an enrolment that was interrupted left it unknown there.
     ///
     /// # Errors
     ///
-    /// When the store or the service fails; the token is then deleted at the service again, as it is
+    /// When the store or the service fails; a new token is then deleted at the service again, as it is
     /// when the future is dropped before the user has it.
     pub async fn enroll(&self, user: &UserId) -> Result<(), EnrolmentError> {
-        if self.engine().store.token(user).await?.is_some() {
+        if let Some(token) = self.engine().store.token(user).await? {
+            self.engine().client.add_users(&[token]).await?;
             return Ok(());
         }
         let (token, mut unused) = self.register_token().await?;

@@ -114,6 +114,9 @@ pub enum Limit {
 }
 
 impl Limit {
+    /// How many there are.
+    pub(super) const ALL: usize = 4;
+
     /// The builder's method that sets it.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -2,6 +2,7 @@
 //! its owner out.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
@@ -51,8 +52,9 @@ impl Default for LoginLimits {
 impl LoginLimits {
     /// For one user since their last login that succeeded: by default 5 in 5 minutes and 12 an
     /// hour. Each browser that the user has logged in with before, and the application by
-    /// [`log_in`](crate::Activeconnect::log_in), has the same for itself, so that strangers can't
-    /// use it up.
+    /// [`log_in`](crate::Activeconnect::log_in), has the same for itself, and so have the user's
+    /// sessions together, for confirmations: strangers can't use it up. A success restores the
+    /// budget that it was spent from.
     pub fn per_user(mut self, rates: impl IntoIterator<Item = Rate>) -> Self {
         self.per_user = rates.into_iter().collect();
         self
@@ -92,8 +94,19 @@ pub(crate) enum Starter {
 }
 
 impl Starter {
-    /// Whether it may take the place of a stranger who was faster.
-    pub(crate) fn goes_before_strangers(self) -> bool {
+    /// Whether it may take the place of one that was faster.
+    pub(crate) fn goes_before(self, other: Self) -> bool {
+        match self {
+            Self::Stranger(_) => false,
+            Self::Known(_) | Self::Application => {
+                matches!(other, Self::Stranger(_) | Self::Known(_))
+            }
+            Self::Session => true,
+        }
+    }
+
+    /// Whether it has shown that it is the user's.
+    pub(crate) fn is_known(self) -> bool {
         matches!(self, Self::Known(_) | Self::Session)
     }
 }
@@ -130,11 +143,36 @@ impl Starter {
 /// lead to one user.
 #[derive(Debug)]
 pub(crate) struct LoginBudgets {
-    by_name: Budget<Purse<Box<str>>>,
-    by_token: Budget<Purse<UserToken>>,
+    by_name: ByWho<Box<str>>,
+    by_token: ByWho<UserToken>,
     by_address: Budget<IpAddr>,
     overall: Budget<()>,
     declines: HashMap<Purse<UserToken>, Declines>,
+}
+
+/// The budgets of strangers, and those of everybody else, which no flood of strangers fills.
+#[derive(Debug)]
+struct ByWho<N> {
+    strangers: Budget<Purse<N>>,
+    others: Budget<Purse<N>>,
+}
+
+impl<N: Eq + Hash> ByWho<N> {
+    fn new(rates: &[Rate]) -> Self {
+        Self { strangers: Budget::new(rates, KEYS), others: Budget::new(rates, KEYS) }
+    }
+
+    fn of(&mut self, purse: &Purse<N>) -> &mut Budget<Purse<N>> {
+        match purse.owner {
+            Owner::Strangers => &mut self.strangers,
+            Owner::Browser(_) | Owner::Sessions | Owner::Application => &mut self.others,
+        }
+    }
+
+    fn sweep(&mut self, now: u64) {
+        self.strangers.sweep(now);
+        self.others.sweep(now);
+    }
 }
 
 #[derive(Debug)]
@@ -146,8 +184,8 @@ struct Declines {
 impl LoginBudgets {
     pub(crate) fn new(limits: &LoginLimits) -> Self {
         Self {
-            by_name: Budget::new(limits.per_user.clone(), KEYS),
-            by_token: Budget::new(limits.per_user.clone(), KEYS),
+            by_name: ByWho::new(&limits.per_user),
+            by_token: ByWho::new(&limits.per_user),
             by_address: Budget::new([limits.per_address], KEYS),
             overall: Budget::new([limits.overall], 1),
             declines: HashMap::new(),
@@ -161,7 +199,7 @@ impl LoginBudgets {
     /// How long to wait.
     pub(crate) fn begin(&mut self, name: &str, starter: Starter, now: u64) -> Result<(), Duration> {
         let purse = Purse { name: name.into(), owner: starter.owner() };
-        let mut wait = self.by_name.wait(&purse, now);
+        let mut wait = self.by_name.of(&purse).wait(&purse, now);
         let stranger = match starter {
             Starter::Stranger(address) => Some(address.map(network)),
             Starter::Known(_) | Starter::Session | Starter::Application => None,
@@ -173,7 +211,7 @@ impl LoginBudgets {
         if let Some(wait) = wait {
             return Err(wait);
         }
-        self.by_name.spend(purse, now);
+        self.by_name.of(&purse).spend(purse, now);
         if let Some(network) = stranger {
             self.overall.spend((), now);
             if let Some(network) = network {
@@ -195,10 +233,11 @@ impl LoginBudgets {
         begun: u64,
     ) -> Result<(), Duration> {
         let purse = Purse { name: token.clone(), owner: starter.owner() };
-        match self.by_token.wait(&purse, begun) {
+        let budget = self.by_token.of(&purse);
+        match budget.wait(&purse, begun) {
             Some(wait) => Err(wait),
             None => {
-                self.by_token.spend(purse, begun);
+                budget.spend(purse, begun);
                 Ok(())
             }
         }
@@ -226,9 +265,10 @@ impl LoginBudgets {
 
     /// The user has logged in: what was spent since the last time is forgotten.
     pub(crate) fn succeeded(&mut self, name: &str, token: &UserToken, starter: Starter) {
-        self.by_name.restore(&Purse { name: name.into(), owner: starter.owner() });
+        let purse = Purse { name: name.into(), owner: starter.owner() };
+        self.by_name.of(&purse).restore(&purse);
         let purse = Purse { name: token.clone(), owner: starter.owner() };
-        self.by_token.restore(&purse);
+        self.by_token.of(&purse).restore(&purse);
         self.declines.remove(&purse);
     }
 
@@ -376,8 +416,10 @@ mod tests {
         }
         let now = KEYS as u64 * 50;
         assert!(budgets.begin("alice", Starter::Stranger(None), now).is_err(), "names are bounded");
+        assert_eq!(budgets.begin("alice", Starter::Known(BROWSER), now), Ok(()));
         budgets.sweep(now);
-        assert!(budgets.by_name.len() <= 72_000, "{}", budgets.by_name.len());
+        let kept = budgets.by_name.strangers.len();
+        assert!(kept <= 72_000, "{kept}");
         assert_eq!(budgets.begin("alice", Starter::Stranger(None), now), Ok(()));
     }
 }

@@ -166,6 +166,8 @@ pub(crate) struct Engine {
     logins: Mutex<LoginBudgets>,
     pub(crate) known_browsers: KnownBrowsers,
     warned_of_addresses: AtomicBool,
+    /// When each limit was told of last.
+    limits_told: [AtomicU64; Limit::ALL],
     grants: Grants,
     /// What its layers require.
     pub(crate) required: Required,
@@ -274,9 +276,10 @@ impl Activeconnect {
     }
 
     /// Ends every session of the user, as [`Activeconnect::log_out`] does each; everywhere only if
-    /// all are. Logins that wait for the phone are not sessions yet.
+    /// all are. Logins that wait for that user's phone, or to be taken, are given up.
     pub async fn end_all(&self, user: &UserId) -> LoggedOut {
         let engine = self.engine();
+        engine.cancel_attempts_of(user);
         // All are over here before the first is asked about there.
         let ended: Vec<_> = engine
             .sessions
@@ -409,6 +412,7 @@ impl Engine {
             logins: Mutex::new(LoginBudgets::new(&settings.login_limits)),
             known_browsers,
             warned_of_addresses: AtomicBool::new(false),
+            limits_told: Default::default(),
             grants: Grants::default(),
             required: Required::default(),
             stopped: AtomicBool::new(false),
@@ -452,9 +456,15 @@ impl Engine {
         (self.sessions.len() >= self.settings.max_sessions).then_some(Limit::Sessions)
     }
 
+    /// Somebody is refused. Told once a second: who is refused begins again, and would have other
+    /// events missed.
     fn limit_hit(&self, limit: Limit) {
-        tracing::warn!(%limit, "somebody is refused, for a limit is reached");
-        self.upkeep.news.tell(Event::LimitHit(limit));
+        let now = self.now().mono;
+        let told = self.limits_told[limit as usize].fetch_max(now, Ordering::Relaxed);
+        if told == 0 || now >= told + 1_000 {
+            tracing::warn!(%limit, "somebody is refused, for a limit is reached");
+            self.upkeep.news.tell(Event::LimitHit(limit));
+        }
     }
 
     /// Somebody begins a login, and the application does not say from where. Warned of once.

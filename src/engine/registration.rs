@@ -130,6 +130,8 @@ impl Activeconnect {
         self.end_all(&user).await;
         let token = self.token(&user).await?;
         let link = self.engine().client.lost_user_mobile_device(&token).await?;
+        // A login that the phone approved meanwhile.
+        self.end_all(&user).await;
         Ok(RegistrationLink { user, link })
     }
 

@@ -119,7 +119,7 @@ async fn a_late_answer_revives_nothing() {
 
 /// T082: an end of all that races the end of a login: the session is out, or never in.
 #[tokio::test(start_paused = true)]
-async fn a_login_that_is_answered_after_the_end_of_all_is_a_new_one() {
+async fn a_login_that_is_answered_after_the_end_of_all_is_given_up() {
     let mut stage = Stage::new();
     let before = stage.log_in("alice").await;
     let login = stage.logging_in("alice");
@@ -127,12 +127,13 @@ async fn a_login_that_is_answered_after_the_end_of_all_is_a_new_one() {
     let poll = stage.call("/s/1").await;
     let ac = stage.ac.clone();
     let ending = tokio::spawn(async move { ac.end_all(&UserId::from("alice")).await });
-    agree(stage.call("/l/0").await);
+    agree(stage.call("/l/").await);
+    agree(stage.call("/l/").await);
     ending.await.unwrap();
     say(poll, Active);
-    let after = login.await.unwrap().unwrap();
+    assert!(login.await.unwrap().is_err());
     assert_eq!(stage.ask(&before).await, "ended");
-    assert_eq!(stage.ask(&after).await, "allowed");
+    assert!(stage.ac.sessions(&UserId::from("alice")).is_empty());
 }
 
 /// T053: no poll begins while another of the same session is on its way.

@@ -7,7 +7,7 @@ use super::stage::{Stage, agree, by_the_application, say, started};
 use crate::UserId;
 use crate::engine::{Start, Starter, Who};
 use crate::identity::AttemptCredential;
-use crate::protocol::SessionStatus::{Active, Cancelled, Timeout};
+use crate::protocol::SessionStatus::{Active, Cancelled, Pending, Timeout};
 
 fn stranger<'a>(typed: &str, mine: Option<&'a AttemptCredential>) -> Start<'a> {
     Start {
@@ -86,7 +86,7 @@ async fn spellings_without_end_do_not_ring_without_end() {
     assert!(rings.windows(6).all(|six| six[5] - six[0] >= 300_000), "{rings:?}");
 }
 
-/// The application's own logins have their own budget.
+/// The application's own logins have their own budget, and go before those of strangers.
 #[tokio::test(start_paused = true)]
 async fn strangers_do_not_keep_the_application_out() {
     let mut stage = Stage::new();
@@ -96,10 +96,12 @@ async fn strangers_do_not_keep_the_application_out() {
         mine = Some(engine.begin_attempt(stranger("alice", mine.as_ref())).unwrap().0);
     }
     assert!(engine.begin_attempt(stranger("alice", mine.as_ref())).is_err());
-    engine.cancel_attempt(&engine.attempts.find(&mine.unwrap()).unwrap());
-    let (_, attempt) = engine.begin_attempt(by_the_application("alice".into())).unwrap();
     stage.start().await;
-    say(stage.call("/s/").await, Active);
+    say(stage.call("/s/0").await, Pending);
+    let (_, attempt) = engine.begin_attempt(by_the_application("alice".into())).unwrap();
+    agree(stage.call("/l/0").await);
+    stage.start().await;
+    say(stage.call("/s/1").await, Active);
     settle().await;
     assert!(engine.take(&attempt, Some(&"alice".into())).is_some());
 }

@@ -18,7 +18,7 @@ use super::pages::{ConfirmPage, RefusedPage, show};
 use super::routes::{Visitor, problem};
 use super::start::{Handover, Refusal, answer, is_from_a_page};
 use crate::engine::{Activeconnect, Session, Start, Starter, Who};
-use crate::layer::{RequestCredentials, bearer_attempt};
+use crate::layer::{RequestCredentials, bearer_attempt, next_query};
 use crate::protocol::Methods;
 use crate::verdict::Verdict;
 
@@ -55,6 +55,7 @@ pub(super) async fn start(
     let (parts, _) = request.into_parts();
     let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
     let mine = RequestCredentials::read(method, uri, headers, &ac.engine().settings).attempt;
+    let mine = mine.or_else(|| bearer_attempt(headers));
     let confirmation = Confirmation::read(ac, wish, &parts).await;
     let (session, methods) = match confirmation.check() {
         Ok(found) => found,
@@ -122,13 +123,18 @@ impl Confirmation {
     }
 
     fn no_session(&self) -> Response {
+        let auth_path = &self.visitor.engine().settings.auth_path;
         if self.visitor.is_browser() {
-            // To the login page, or wherever the gate there says.
-            return Redirect::to(&self.next).into_response();
+            // Not back to the page: a layer that lets any session of a user in may have let another
+            // one in there, and send its request here again.
+            let login = format!("{auth_path}/login{}", next_query(&self.next));
+            return Redirect::to(&login).into_response();
         }
         let mut response = problem(StatusCode::UNAUTHORIZED, "There is no session to confirm.");
-        let challenge = HeaderValue::from_static("Activeconnect");
-        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        let challenge = format!("Activeconnect login=\"{auth_path}/login\"");
+        if let Ok(challenge) = HeaderValue::try_from(challenge) {
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
         response
     }
 

@@ -29,7 +29,14 @@ pub(super) struct ConfirmPage<'a> {
 pub(super) struct WaitingPage<'a> {
     /// Where to start again.
     pub(super) again: &'a str,
-    pub(super) over: bool,
+    /// What the phone should agree with: which site asked, and when. `None` when it is over.
+    pub(super) asked: Option<Asked<'a>>,
+}
+
+pub(super) struct Asked<'a> {
+    /// The host, as the browser names it.
+    pub(super) site: &'a str,
+    pub(super) at: String,
 }
 
 #[derive(Template)]

@@ -4,8 +4,9 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{DefaultBodyLimit, Query, Request, State};
-use axum::http::header::{CONTENT_TYPE, SET_COOKIE};
+use axum::http::header::{CONTENT_TYPE, HOST, SET_COOKIE};
 use axum::http::request::Parts;
+use axum::http::uri::Authority;
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{self, from_fn, map_response};
 use axum::response::sse::{KeepAlive, Sse};
@@ -15,7 +16,7 @@ use problem_details::ProblemDetails;
 use serde::Deserialize;
 use tower_http::csrf::{CsrfLayer, ProtectionError};
 
-use super::pages::{LockedPage, LoginPage, RefusedPage, WaitingPage, show};
+use super::pages::{Asked, LockedPage, LoginPage, RefusedPage, WaitingPage, show};
 use super::progress::{Subject, follow, word};
 use super::{confirm, cookies, next, start};
 use crate::engine::{
@@ -121,6 +122,8 @@ pub(super) struct Visitor {
     attempt: Option<Arc<Attempt>>,
     /// The request is a browser's, as its page sends it.
     from_a_page: bool,
+    /// And so is the sender of a form.
+    sends_form: bool,
     /// What the browser bears of those who have logged in with it.
     known: Vec<u8>,
     /// The session that the credential names, whoever's it is. To end it, having it is enough.
@@ -152,7 +155,8 @@ impl Visitor {
         let asker = Asker::of(method, uri, headers, &parts.extensions);
         let from_a_page = start::is_from_a_page(headers);
         let known = known_browser(headers, names).unwrap_or_default().to_owned();
-        Self { user, attempt, from_a_page, known, named, session, asker, ac }
+        let sends_form = start::is_form(headers);
+        Self { user, attempt, from_a_page, sends_form, known, named, session, asker, ac }
     }
 
     /// The same, with the session's status known afresh if it was not used for a while.
@@ -191,7 +195,8 @@ impl Visitor {
     /// Takes the attempt's result if it is approved; the session that was there before is logged
     /// out.
     fn take(&self) -> Option<Taken> {
-        if self.mixes_up() {
+        // An answer without a body, or to the wrong client, would take the result along.
+        if self.mixes_up() || self.asker.is_head {
             return None;
         }
         let taken = self.engine().take(self.attempt.as_ref()?, self.user.as_ref())?;
@@ -209,14 +214,17 @@ impl Visitor {
         headers.append(SET_COOKIE, cookies::set_session(names, &taken.credential));
         headers.append(SET_COOKIE, cookies::remove_attempt(names));
         let wall = engine.now().wall;
-        if let Some(proofs) = engine.known_browsers.remember(&self.known, &taken.name, wall) {
+        let remember = |name: &str| engine.known_browsers.remember(&self.known, name, wall);
+        if let Some(proofs) = taken.known_as.as_deref().and_then(remember) {
             headers.append(SET_COOKIE, cookies::set_known(names, proofs));
         }
         response
     }
 
+    /// Whether a person looks at the answer: a form is sent by a page, though not every browser
+    /// says so.
     pub(super) fn is_browser(&self) -> bool {
-        matches!(self.asker.tongue, Tongue::Page(_) | Tongue::Form)
+        self.sends_form || matches!(self.asker.tongue, Tongue::Page(_) | Tongue::Form)
     }
 }
 
@@ -243,7 +251,8 @@ async fn waiting(
     query: Result<Query<Next>, QueryRejection>,
     request: Request,
 ) -> Response {
-    let visitor = Visitor::informed(ac, &request.into_parts().0).await;
+    let (parts, _) = request.into_parts();
+    let visitor = Visitor::informed(ac, &parts).await;
     let settings = &visitor.engine().settings;
     let auth_path = &settings.auth_path;
     let is_bearer = visitor.attempt.as_ref().is_some_and(|attempt| attempt.is_bearer());
@@ -259,13 +268,14 @@ async fn waiting(
     {
         // The session is what it was; the page that needs more still does.
         let again = confirm_path(settings, methods, Some(&attempt.next));
-        return show(StatusCode::OK, &WaitingPage { again: &again, over: true });
+        return show(StatusCode::OK, &WaitingPage { again: &again, asked: None });
     }
     match visitor.subject() {
         Subject::Attempt(attempt) => {
             let over = matches!(attempt.progress(visitor.engine().now()), Progress::Timeout);
+            let asked = || Asked { site: site(&parts), at: time_of_day(attempt.begun.wall) };
             let again = format!("{auth_path}/login");
-            show(StatusCode::OK, &WaitingPage { again: &again, over })
+            show(StatusCode::OK, &WaitingPage { again: &again, asked: (!over).then(asked) })
         }
         // Taken, here or in another tab.
         Subject::Session(session) if session.verdict() != Verdict::Ended => {
@@ -278,6 +288,19 @@ async fn waiting(
             show(StatusCode::BAD_REQUEST, &RefusedPage { auth_path, title, detail })
         }
     }
+}
+
+/// What the browser calls this site.
+fn site(parts: &Parts) -> &str {
+    let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+    parts.uri.authority().map(Authority::as_str).or(host).unwrap_or_default()
+}
+
+/// Of a moment in Unix milliseconds: `14:05:09 UTC`.
+fn time_of_day(wall: u64) -> String {
+    let seconds = wall / 1_000 % 86_400;
+    let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
+    format!("{hours:02}:{minutes:02}:{:02} UTC", seconds % 60)
 }
 
 async fn locked(

@@ -15,7 +15,7 @@ use super::routes::{json, status_json};
 use super::{address, cookies, next};
 use crate::engine::{Activeconnect, BeginError, Settings, Start, Starter, Who};
 use crate::identity::{AttemptCredential, UserId};
-use crate::layer::{RequestCredentials, known_browser};
+use crate::layer::{RequestCredentials, bearer_attempt, known_browser};
 
 /// The longest name that can be typed, in bytes.
 const NAME_LIMIT: usize = 256;
@@ -88,11 +88,18 @@ pub(super) fn is_from_a_page(headers: &HeaderMap) -> bool {
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    content_type.is_some_and(|value| {
-        let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        essence == "application/json" || essence.ends_with("+json")
-    })
+    let essence = content_type(headers);
+    essence == "application/json" || essence.ends_with("+json")
+}
+
+pub(super) fn is_form(headers: &HeaderMap) -> bool {
+    content_type(headers) == "application/x-www-form-urlencoded"
+}
+
+/// Without its parameters.
+fn content_type(headers: &HeaderMap) -> String {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 async fn begin(
@@ -106,21 +113,19 @@ async fn begin(
     let names = &engine.settings.cookie_names;
     let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
     let mine = RequestCredentials::read(method, uri, headers, &engine.settings).attempt;
+    let mine = mine.or_else(|| bearer_attempt(headers));
     let login = read(Request::from_parts(parts.clone(), body), wants_json).await?;
     let bearer = login.credential == Handover::Bearer;
     if bearer && is_from_a_page(&parts.headers) {
         return Err(Refusal::Browser);
     }
-    let (who, name) = if ac.has_resolver() {
-        let user = user.ok_or(Refusal::NoUser)?;
-        let name = user.as_str().to_owned();
-        (Who::Known(user), name)
+    let who = if ac.has_resolver() {
+        Who::Known(user.ok_or(Refusal::NoUser)?)
     } else {
-        let name = typed_name(login.username)?;
-        (Who::Typed(name.clone()), name)
+        Who::Typed(typed_name(login.username)?)
     };
     let known = known_browser(&parts.headers, names)
-        .and_then(|proofs| engine.known_browsers.recognize(proofs, &name, engine.now().wall));
+        .and_then(|proofs| engine.known_browsers.recognize(proofs, &who.name(), engine.now().wall));
     let starter = match known {
         Some(browser) => Starter::Known(browser),
         None => Starter::Stranger(address::client(&parts, &engine.settings.trusted_proxies)),
