@@ -1,0 +1,265 @@
+//! What goes on behind an attempt: whom it is for, when the phone may ring, what it says, and who
+//! takes the result.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use dashmap::mapref::entry::Entry;
+
+use super::{Attempt, LogInError, Who};
+use crate::client::{Authentication, ClientErrorKind};
+use crate::engine::Engine;
+use crate::engine::events::{EndReason, Event};
+use crate::engine::outcome::Stage;
+use crate::engine::record::Record;
+use crate::engine::session::Session;
+use crate::engine::watchers::Watch;
+use crate::identity::UserToken;
+use crate::protocol::SessionStatus;
+use crate::verdict::Verdict;
+
+/// How long an approved result waits to be taken before it is logged out at the service.
+const TAKE_WITHIN: Duration = Duration::from_secs(60);
+/// How long the browser is told how its attempt ended.
+const REMEMBER: Duration = Duration::from_secs(60);
+/// How long the token store may take.
+const STORE: Duration = Duration::from_secs(5);
+
+/// Frees the name at the deadline, tells whoever watches, and forgets the attempt when nobody asks
+/// for it any more.
+pub(super) async fn forget(engine: Arc<Engine>, attempt: Arc<Attempt>) {
+    let mut forgotten = Watch::new(attempt.clone());
+    let is_forgotten =
+        forgotten.until(|attempt| attempt.forgotten.load(Ordering::Acquire).then_some(()));
+    let clock = &engine.upkeep.clock;
+    let times_out = async {
+        tokio::time::sleep_until(clock.instant(attempt.deadline.mono)).await;
+        engine.attempts.free_name(&attempt);
+        attempt.watchers.wake();
+        tokio::time::sleep_until(clock.instant(attempt.deadline.after(REMEMBER).mono)).await;
+        engine.attempts.by_key.remove(&attempt.key);
+    };
+    tokio::select! {
+        () = is_forgotten => {}
+        () = times_out => {}
+    }
+}
+
+/// The attempt's own task. However it ends, the attempt is settled then.
+pub(super) struct Ringing {
+    pub(super) engine: Arc<Engine>,
+    pub(super) attempt: Arc<Attempt>,
+}
+
+impl Ringing {
+    /// Lets the phone ring once nothing of those `before` does.
+    pub(super) async fn run(self, who: Who, before: Vec<Arc<Attempt>>) {
+        let (engine, attempt) = (&self.engine, &self.attempt);
+        let mut quiet = pin!(quiet(before));
+        let mut browser = Watch::new(attempt.clone());
+        tokio::select! {
+            () = &mut quiet => {}
+            why = browser.until(|attempt| attempt.given_up(engine.now())) => {
+                attempt.end(why);
+                // Whoever comes next waits for this one, and so for those before it.
+                quiet.await;
+                return;
+            }
+        }
+        match ring(engine, attempt, who).await {
+            Ok((session, phone)) => wait(engine, attempt, &session, phone).await,
+            Err(error) => {
+                tracing::debug!(%error, "a login did not start");
+                // Its name stays taken until the deadline, as that of a phone that rings.
+                attempt.end(error);
+            }
+        }
+    }
+}
+
+impl Drop for Ringing {
+    fn drop(&mut self) {
+        self.attempt.end(LogInError::Interrupted);
+        self.engine.attempts.settle(&self.attempt);
+    }
+}
+
+/// Waits until no phone rings for any of these. That takes a while at most: each call has its
+/// deadline, and an attempt that was given up makes no new one but the logout.
+async fn quiet(attempts: Vec<Arc<Attempt>>) {
+    for attempt in attempts {
+        Watch::new(attempt).until(|attempt| attempt.is_quiet().then_some(())).await;
+    }
+}
+
+/// A phone that one attempt has to itself, until it is answered or given up.
+struct Phone {
+    engine: Arc<Engine>,
+    attempt: Arc<Attempt>,
+    token: UserToken,
+}
+
+impl Phone {
+    /// Waits for a phone that is another's; a stranger gets none.
+    async fn of(
+        engine: &Arc<Engine>,
+        attempt: &Arc<Attempt>,
+        token: &UserToken,
+    ) -> Result<Self, LogInError> {
+        loop {
+            let holder = match engine.attempts.phones.entry(token.clone()) {
+                Entry::Vacant(place) => {
+                    place.insert(attempt.clone());
+                    let (engine, attempt) = (engine.clone(), attempt.clone());
+                    return Ok(Self { engine, attempt, token: token.clone() });
+                }
+                Entry::Occupied(place) => place.get().clone(),
+            };
+            if !attempt.starter.goes_before(holder.starter) {
+                return Err(LogInError::Busy);
+            }
+            engine.cancel_attempt(&holder);
+            attempt.while_wanted(engine, quiet(vec![holder])).await?;
+        }
+    }
+}
+
+impl Drop for Phone {
+    fn drop(&mut self) {
+        let phones = &self.engine.attempts.phones;
+        phones.remove_if(&self.token, |_, holder| Arc::ptr_eq(holder, &self.attempt));
+    }
+}
+
+/// Has the service ring the phone. The outcome of a failed call is unknown, so it is not repeated,
+/// except after a 404, which says that nothing rang.
+async fn ring(
+    engine: &Arc<Engine>,
+    attempt: &Arc<Attempt>,
+    who: Who,
+) -> Result<(Arc<Session>, Phone), LogInError> {
+    let (instead, methods) =
+        attempt.confirms.as_ref().map(|(old, methods)| (old, *methods)).unzip();
+    let find = async {
+        let user = match who {
+            Who::Known(user) => Some(user),
+            Who::Typed(name) => engine.settings.login_name.user(name).await?,
+            Who::Confirms(session, ..) => Some(session.user().into()),
+        };
+        let Some(user) = user else { return Ok(None) };
+        let token = engine.store.token(&user).await?;
+        Ok(token.map(|token| (user, token)))
+    };
+    let (user, token) = tokio::time::timeout(STORE, find)
+        .await
+        .map_err(|_| LogInError::Store(None))?
+        .map_err(|error| LogInError::Store(Some(error)))?
+        .ok_or(LogInError::NotEnrolled)?;
+    attempt.rings.get_or_init(|| (user.clone(), token.clone()));
+    let phone = Phone::of(engine, attempt, &token).await?;
+    let quiet_until = engine.logins().quiet_until(&token, attempt.starter);
+    let quiet = tokio::time::sleep_until(engine.upkeep.clock.instant(quiet_until));
+    attempt.while_wanted(engine, quiet).await?;
+    if let Some(limit) = engine.full_for(&user, instead) {
+        engine.limit_hit(limit);
+        return Err(LogInError::Full(limit));
+    }
+    let spent = engine.logins().ring(&token, attempt.starter, attempt.begun.mono);
+    spent.map_err(LogInError::TooMany)?;
+    let asked = Authentication {
+        methods: methods.unwrap_or(engine.settings.methods),
+        duration: engine.settings.session_duration,
+    };
+    let start = async || {
+        let sent = engine.now();
+        match attempt.given_up(sent) {
+            Some(why) => Err(why),
+            None => Ok((sent, engine.client.authenticate_user(&token, &asked).await)),
+        }
+    };
+    let (mut sent, mut answer) = start().await?;
+    if answer.as_ref().is_err_and(|error| error.kind() == ClientErrorKind::UnknownUser) {
+        // The service lost the user, or never had them. The lookup table is right, unless they left
+        // meanwhile.
+        let still = tokio::time::timeout(STORE, engine.store.token(&user)).await;
+        if !still.is_ok_and(|still| still.is_ok_and(|still| still.as_ref() == Some(&token))) {
+            return Err(LogInError::NotEnrolled);
+        }
+        engine.client.add_users(std::slice::from_ref(&token)).await.map_err(LogInError::Service)?;
+        (sent, answer) = start().await?;
+    }
+    let remote = answer.map_err(LogInError::Service)?;
+    let record = Record::new(&user, &token, &remote);
+    let session = Session::new(engine.upkeep.clone(), record, asked.methods, sent);
+    engine.upkeep.schedule.reset(&session, engine.now());
+    Ok((session, phone))
+}
+
+/// Waits for the phone, then for the browser; ends at the service what nobody took.
+async fn wait(engine: &Arc<Engine>, attempt: &Arc<Attempt>, session: &Arc<Session>, phone: Phone) {
+    let token = &phone.token;
+    let mut news = session.watch();
+    let mut browser = Watch::new(attempt.clone());
+    let answered = news.until(|session| match session.verdict() {
+        Verdict::Allow => Some(true),
+        Verdict::Ended => Some(false),
+        Verdict::Pending | Verdict::Suspended | Verdict::Unavailable => None,
+    });
+    let approved = tokio::select! {
+        biased;
+        // At the deadline it is too late for an approval.
+        why = browser.until(|attempt| attempt.given_up(engine.now())) => Err(why),
+        () = attempt.becomes_pointless() => Err(LogInError::Busy),
+        answered = answered => Ok(answered),
+    };
+    match approved {
+        Ok(true) => {}
+        Ok(false) => {
+            let status = session.status();
+            if status == SessionStatus::Cancelled {
+                engine.logins().declined(token, attempt.starter, engine.now().mono);
+            }
+            let user = session.user().into();
+            engine.upkeep.news.tell(Event::LoginRefused { user, status });
+            // The name stays taken until the deadline: others than this browser do not learn that
+            // somebody has said no.
+            attempt.end(LogInError::Refused(status));
+            return;
+        }
+        Err(why) => {
+            attempt.end(why);
+            withdraw(engine, session).await;
+            return;
+        }
+    }
+    drop(phone);
+    attempt.outcome.approve(session.clone());
+    attempt.watchers.wake();
+    engine.attempts.free_name(attempt);
+    let settled = browser.until(|attempt| match attempt.outcome.stage() {
+        Stage::Taken(_) => Some(true),
+        Stage::Cancelled => Some(false),
+        _ => None,
+    });
+    let over = news.until(|session| (session.verdict() == Verdict::Ended).then_some(()));
+    tokio::select! {
+        taken = settled => if taken { return },
+        () = over => {}
+        () = attempt.becomes_pointless() => {}
+        () = tokio::time::sleep(TAKE_WITHIN) => {}
+    }
+    // A browser that takes it at this very moment wins.
+    if attempt.end(LogInError::TimedOut) {
+        withdraw(engine, session).await;
+    }
+}
+
+/// Ends a session that nobody will take, here at once. Waits for the first try at the service; the
+/// others go on behind it.
+async fn withdraw(engine: &Arc<Engine>, session: &Arc<Session>) {
+    if session.end(EndReason::NotTaken) {
+        engine.end_remotely(session).await.ok();
+    }
+}
