@@ -401,10 +401,13 @@ async fn a_login_that_races_the_end_of_all_is_in_or_out() {
         let is_in = browser.api("/").await.status() == 200;
         let left = site.ac.sessions(&RACERS[round].into()).len();
         assert_eq!(left, usize::from(is_in), "round {round}");
-        let sessions = site.sessions();
-        let there = sessions.iter().find(|there| there.session_token == session.session_token);
         let expected = if is_in { SessionStatus::Active } else { SessionStatus::Closed };
-        assert_eq!(there.unwrap().status, expected, "round {round}");
+        until("the service has it too", async || {
+            let sessions = site.sessions();
+            let there = sessions.iter().find(|there| there.session_token == session.session_token);
+            (there?.status == expected).then_some(())
+        })
+        .await;
     }
 }
 
