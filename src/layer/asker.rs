@@ -3,6 +3,8 @@
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
+use super::header;
+
 /// Who asks: what is needed to answer when the request itself is gone.
 #[derive(Clone, Debug)]
 pub(crate) struct Asker {
@@ -26,7 +28,7 @@ pub(crate) enum Tongue {
 impl Asker {
     pub(crate) fn of(method: &Method, uri: &Uri, headers: &HeaderMap) -> Self {
         let reads = method == Method::GET || method == Method::HEAD;
-        let content_type = headers.get(CONTENT_TYPE);
+        let content_type = header::first(headers, &CONTENT_TYPE);
         let grpc = content_type.filter(|value| value.as_bytes().starts_with(b"application/grpc"));
         let tongue = if let Some(content_type) = grpc {
             Tongue::Grpc(content_type.clone())
@@ -45,7 +47,7 @@ impl Asker {
 /// HTML.
 fn is_navigation(reads: bool, headers: &HeaderMap) -> bool {
     static MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
-    if let Some(mode) = headers.get(&MODE) {
+    if let Some(mode) = header::first(headers, &MODE) {
         return mode == "navigate";
     }
     let has_fetch_metadata = || {
@@ -58,7 +60,7 @@ fn is_navigation(reads: bool, headers: &HeaderMap) -> bool {
 
 fn prefers_html(headers: &HeaderMap) -> bool {
     let (mut html, mut json) = (0, 0);
-    for value in headers.get_all(ACCEPT) {
+    for value in header::all(headers, &ACCEPT) {
         for range in value.to_str().unwrap_or_default().split(',') {
             let mut parts = range.split(';').map(str::trim);
             let media_type = parts.next().unwrap_or_default();

@@ -67,7 +67,7 @@ impl Credentials {
 
 fn scan_cookies<'a>(headers: &'a HeaderMap, session: &mut Borne<'a>, attempt: &mut Borne<'a>) {
     let (mut cookies, mut bytes) = (0, 0);
-    for header in headers.get_all(COOKIE) {
+    for header in super::header::all(headers, &COOKIE) {
         bytes += header.len();
         for pair in header.as_bytes().split(|byte| *byte == b';') {
             cookies += 1;

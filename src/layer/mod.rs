@@ -13,6 +13,7 @@ mod framing;
 mod future;
 mod gate;
 mod grpc;
+mod header;
 #[cfg(test)]
 mod lifetime_tests;
 #[cfg(test)]
