@@ -15,6 +15,7 @@
 mod floor;
 #[path = "../support/mod.rs"]
 mod support;
+mod threads;
 
 use std::convert::Infallible;
 use std::hint::black_box;
@@ -28,6 +29,7 @@ use bytes::Bytes;
 use floor::FloorLayer;
 use http_body::Frame;
 use http_body_util::{Full, StreamBody};
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use support::service::{NoOpLayer, requests};
 use support::{Case, HASH, Prepare};
@@ -44,7 +46,17 @@ const SESSIONS_COUNTED: usize = 500;
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let _entered = runtime.enter();
-    let rows = support::measure("gate", cases());
+    let (ac, sessions) = engine();
+    let mut rows = support::measure("gate", cases(&ac, &sessions));
+    if !std::env::args().any(|argument| argument == "--instructions") {
+        let bare = router().with_state(());
+        let gate = router().layer(ac.layer()).with_state(());
+        let scaling = threads::scaling(&[bare, gate], || asking(&sessions, By::Cookie, "/"));
+        let share = scaling[1] / scaling[0];
+        println!("two threads against one: bare {:.2}, gate {:.2}", scaling[0], scaling[1]);
+        println!("the gate's share of the bare router's scaling: {share:.2}");
+        rows.push(json!({ "name": "two threads, share of the bare router's", "share": share }));
+    }
     support::write("gate", &rows);
 }
 
@@ -113,21 +125,20 @@ fn asking(
     }
 }
 
-fn cases() -> Vec<Case> {
-    let (ac, sessions) = engine();
+fn cases(ac: &Activeconnect, sessions: &[SessionCredential]) -> Vec<Case> {
     let presence =
         ac.resolve_user(|parts| parts.extensions.get::<AppUser>().map(|AppUser(i)| user(*i)));
     // `with_state`, or each request would apply the layers anew.
     let bare = router().with_state(());
     let noop = router().layer(NoOpLayer).with_state(());
-    let floor = router().layer(FloorLayer::new(&sessions)).with_state(());
+    let floor = router().layer(FloorLayer::new(sessions)).with_state(());
     let gate = router().layer(ac.layer()).with_state(());
     let optional = router().layer(ac.layer().optional()).with_state(());
     let presence = router().layer(presence.layer()).with_state(());
-    let ask = |by| asking(&sessions, by, "/");
-    let stream = || asking(&sessions, By::Cookie, "/stream");
+    let ask = |by| asking(sessions, by, "/");
+    let stream = || asking(sessions, By::Cookie, "/stream");
     let answer = (200, 1);
-    let grpc_gate = grpc(ac.layer(), &sessions);
+    let grpc_gate = grpc(ac.layer(), sessions);
     vec![
         Case::new("bare router", requests(bare.clone(), ask(By::Cookie), answer)),
         Case::new(NOOP, requests(noop.clone(), ask(By::Cookie), answer)).over("bare router"),
@@ -145,7 +156,7 @@ fn cases() -> Vec<Case> {
             .over(NOOP_GUARDED)
             .hashes()
             .against(FLOOR_GUARDED),
-        Case::new("tonic, no-op layer", grpc(NoOpLayer, &sessions)),
+        Case::new("tonic, no-op layer", grpc(NoOpLayer, sessions)),
         Case::new("tonic, gate", grpc_gate).over("tonic, no-op layer").hashes().against(FLOOR),
         Case::new(HASH, hash()),
     ]

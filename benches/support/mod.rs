@@ -56,7 +56,7 @@ pub(crate) const HASH: &str = "SHA-256 of 32 bytes";
 
 /// Turns between two looks at the clock; what they need is made before.
 const BATCH: u64 = 500;
-const ROUNDS: usize = 600;
+const ROUNDS: usize = 300;
 /// Turns whose allocations and instructions are counted.
 const COUNTED: u64 = 1_000;
 
@@ -81,8 +81,12 @@ fn has(argument: &str) -> bool {
 /// `--instructions` counts those alone.
 pub(crate) fn measure(bench: &str, mut cases: Vec<Case>) -> Vec<Value> {
     if has("--counted") {
+        let only =
+            std::env::args().find_map(|given| Some(given.strip_prefix("--only=")?.to_owned()));
         for case in &mut cases {
-            count(case);
+            if only.as_ref().is_none_or(|only| only == case.name) {
+                count(case);
+            }
         }
         // What the sessions leave behind need not be taken down under valgrind.
         std::process::exit(0);
@@ -97,21 +101,25 @@ pub(crate) fn measure(bench: &str, mut cases: Vec<Case>) -> Vec<Value> {
         }
     }
     if !only_instructions {
-        let (rounds, turns) = if in_full() { (ROUNDS, BATCH) } else { (3, 20) };
-        time(&mut cases, &mut figures, rounds, turns);
-        for (case, figures) in cases.iter_mut().zip(&mut figures) {
-            let run = (case.prepare)(turns);
-            figures.allocations =
-                allocation_counter::measure(run).count_total as f64 / turns as f64;
-        }
+        time(&mut cases, &mut figures);
     }
     let rows = rows(&cases, &figures);
     print(&rows);
     rows
 }
 
-/// Medians over rounds in which all cases take their turn.
-fn time(cases: &mut [Case], figures: &mut [Figures], rounds: usize, turns: u64) {
+/// Measures times and allocations alone: what waits for another thread can't be counted.
+pub(crate) fn measure_times(mut cases: Vec<Case>) -> Vec<Value> {
+    let mut figures = vec![Figures::default(); cases.len()];
+    time(&mut cases, &mut figures);
+    let rows = rows(&cases, &figures);
+    print(&rows);
+    rows
+}
+
+/// Medians over rounds in which all cases take their turn; and allocations.
+fn time(cases: &mut [Case], figures: &mut [Figures]) {
+    let (rounds, turns) = if in_full() { (ROUNDS, BATCH) } else { (3, 20) };
     let mut samples = vec![Vec::with_capacity(rounds); cases.len()];
     for _ in 0..rounds {
         for (case, samples) in cases.iter_mut().zip(&mut samples) {
@@ -121,8 +129,10 @@ fn time(cases: &mut [Case], figures: &mut [Figures], rounds: usize, turns: u64) 
             samples.push(begun.elapsed());
         }
     }
-    for (samples, figures) in samples.iter_mut().zip(figures) {
+    for ((case, samples), figures) in cases.iter_mut().zip(&mut samples).zip(figures) {
         figures.ns = median(samples).as_secs_f64() * 1e9 / turns as f64;
+        let counted = allocation_counter::measure((case.prepare)(turns)).count_total;
+        figures.allocations = counted as f64 / turns as f64;
     }
 }
 
@@ -170,11 +180,8 @@ fn instructions(bench: &str) -> Option<Vec<f64>> {
     };
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     let mut counts = Vec::new();
-    loop {
-        let Ok(text) = std::fs::read_to_string(folder.join(format!("out.{}", counts.len() + 1)))
-        else {
-            break;
-        };
+    let file = |part| folder.join(format!("out.{part}"));
+    while let Ok(text) = std::fs::read_to_string(file(counts.len() + 1)) {
         let total = text.lines().find_map(|line| line.strip_prefix("totals: ")).unwrap();
         counts.push(total.trim().parse::<f64>().unwrap() / COUNTED as f64);
     }
@@ -256,14 +263,18 @@ fn print(rows: &[Value]) {
     }
 }
 
-/// Writes `target/bench/NAME.json`.
+/// Writes `target/bench/NAME.json`, or `NAME-instructions.json` where only those were counted.
 pub(crate) fn write(bench: &str, rows: &[Value]) {
     let text = serde_json::to_string_pretty(rows).unwrap();
-    std::fs::write(folder().join(format!("{bench}.json")), text + "\n").unwrap();
+    let what = if has("--instructions") { "-instructions" } else { "" };
+    std::fs::write(folder().join(format!("{bench}{what}.json")), text + "\n").unwrap();
 }
 
 fn folder() -> PathBuf {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // One place for all, also for the package beside.
+    let root = own.ancestors().find(|folder| folder.join("benches/support").is_dir()).unwrap();
+    let folder = root.join("target/bench");
     std::fs::create_dir_all(&folder).unwrap();
     folder
 }
