@@ -51,7 +51,7 @@ fn main() {
     if !std::env::args().any(|argument| argument == "--instructions") {
         let bare = router().with_state(());
         let gate = router().layer(ac.layer()).with_state(());
-        let scaling = threads::scaling(&[bare, gate], || asking(&sessions, By::Cookie, "/"));
+        let scaling = threads::scaling(&[bare, gate], || asking(&sessions, By::OtherCookie, "/"));
         let share = scaling[1] / scaling[0];
         println!("two threads against one: bare {:.2}, gate {:.2}", scaling[0], scaling[1]);
         println!("the gate's share of the bare router's scaling: {share:.2}");
@@ -96,26 +96,32 @@ fn router() -> Router<()> {
 struct AppUser(usize);
 
 /// Who asks, and how.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum By {
     Cookie,
+    /// Each time another session, far away in memory.
+    OtherCookie,
     Bearer,
     Stranger,
 }
 
-/// Requests of one session after another, far apart in the map.
+/// Requests of one of these sessions.
 fn asking(
     sessions: &[SessionCredential],
     by: By,
     uri: &'static str,
 ) -> impl FnMut() -> Request<Body> + 'static {
     let sessions: Vec<String> = sessions.iter().map(SessionCredential::expose).collect();
-    let mut turn = 0;
+    let mut turn = sessions.len() / 2;
     move || {
-        turn = (turn + 7_919) % sessions.len();
+        if by == By::OtherCookie {
+            turn = (turn + 7_919) % sessions.len();
+        }
         let cookies = "theme=dark; lang=en";
         let (name, value) = match by {
-            By::Cookie => ("cookie", format!("{cookies}; __Host-activeconnect={}", sessions[turn])),
+            By::Cookie | By::OtherCookie => {
+                ("cookie", format!("{cookies}; __Host-activeconnect={}", sessions[turn]))
+            }
             By::Bearer => ("authorization", format!("Bearer {}", sessions[turn])),
             By::Stranger => ("cookie", cookies.to_owned()),
         };
@@ -144,6 +150,13 @@ fn cases(ac: &Activeconnect, sessions: &[SessionCredential]) -> Vec<Case> {
         Case::new(NOOP, requests(noop.clone(), ask(By::Cookie), answer)).over("bare router"),
         Case::new(FLOOR, requests(floor.clone(), ask(By::Cookie), answer)).over(NOOP).hashes(),
         Case::new("gate, cookie", requests(gate.clone(), ask(By::Cookie), answer)).gate(),
+        Case::new(FLOOR_OTHERS, requests(floor.clone(), ask(By::OtherCookie), answer))
+            .over(NOOP)
+            .hashes(),
+        Case::new("gate, cookie, others", requests(gate.clone(), ask(By::OtherCookie), answer))
+            .over(NOOP)
+            .hashes()
+            .against(FLOOR_OTHERS),
         Case::new("gate, bearer", requests(gate.clone(), ask(By::Bearer), answer)).gate(),
         Case::new("gate, presence", requests(presence, ask(By::Cookie), answer)).gate(),
         Case::new("gate, optional", requests(optional.clone(), ask(By::Cookie), answer)).gate(),
@@ -164,6 +177,7 @@ fn cases(ac: &Activeconnect, sessions: &[SessionCredential]) -> Vec<Case> {
 
 const NOOP: &str = "no-op layer";
 const FLOOR: &str = "floor";
+const FLOOR_OTHERS: &str = "floor, others";
 const NOOP_GUARDED: &str = "no-op layer, guarded body";
 const FLOOR_GUARDED: &str = "floor, guarded body";
 

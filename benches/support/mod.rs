@@ -54,9 +54,11 @@ impl Case {
 /// The name of the row that is the hash alone.
 pub(crate) const HASH: &str = "SHA-256 of 32 bytes";
 
-/// Turns between two looks at the clock; what they need is made before.
-const BATCH: u64 = 500;
-const ROUNDS: usize = 300;
+/// As long, or as many turns, are between two looks at the clock: about as long for all, or the
+/// dear ones would be interrupted more often than the cheap ones. What they need is made before.
+const LENGTH: Duration = Duration::from_micros(300);
+const MOST: u32 = 300;
+const ROUNDS: usize = 1_000;
 /// Turns whose allocations and instructions are counted.
 const COUNTED: u64 = 1_000;
 
@@ -119,17 +121,28 @@ pub(crate) fn measure_times(mut cases: Vec<Case>) -> Vec<Value> {
 
 /// Medians over rounds in which all cases take their turn; and allocations.
 fn time(cases: &mut [Case], figures: &mut [Figures]) {
-    let (rounds, turns) = if in_full() { (ROUNDS, BATCH) } else { (3, 20) };
+    let rounds = if in_full() { ROUNDS } else { 3 };
+    let took = |case: &mut Case, turns| {
+        let run = (case.prepare)(turns);
+        let begun = Instant::now();
+        run();
+        begun.elapsed()
+    };
+    let turns: Vec<u64> = cases
+        .iter_mut()
+        .map(|case| {
+            let one = (0..9).map(|_| took(case, 1)).min().unwrap();
+            (LENGTH.as_nanos() / one.as_nanos().max(1)).clamp(1, MOST.into()) as u64
+        })
+        .collect();
     let mut samples = vec![Vec::with_capacity(rounds); cases.len()];
     for _ in 0..rounds {
-        for (case, samples) in cases.iter_mut().zip(&mut samples) {
-            let run = (case.prepare)(turns);
-            let begun = Instant::now();
-            run();
-            samples.push(begun.elapsed());
+        for ((case, samples), turns) in cases.iter_mut().zip(&mut samples).zip(&turns) {
+            samples.push(took(case, *turns));
         }
     }
-    for ((case, samples), figures) in cases.iter_mut().zip(&mut samples).zip(figures) {
+    let all = cases.iter_mut().zip(&mut samples).zip(turns).zip(figures);
+    for (((case, samples), turns), figures) in all {
         figures.ns = median(samples).as_secs_f64() * 1e9 / turns as f64;
         let counted = allocation_counter::measure((case.prepare)(turns)).count_total;
         figures.allocations = counted as f64 / turns as f64;
