@@ -28,11 +28,13 @@ pub(crate) enum Tongue {
 impl Asker {
     pub(crate) fn of(method: &Method, uri: &Uri, headers: &HeaderMap) -> Self {
         let reads = method == Method::GET || method == Method::HEAD;
-        let content_type = header::first(headers, &CONTENT_TYPE);
+        static MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+        let names = [&CONTENT_TYPE, &MODE, &ACCEPT];
+        let [content_type, mode, accept] = header::first(headers, names);
         let grpc = content_type.filter(|value| value.as_bytes().starts_with(b"application/grpc"));
         let tongue = if let Some(content_type) = grpc {
             Tongue::Grpc(content_type.clone())
-        } else if !is_navigation(reads, headers) {
+        } else if !is_navigation(reads, mode, accept, headers) {
             Tongue::Api
         } else if reads {
             Tongue::Page(uri.clone())
@@ -45,9 +47,13 @@ impl Asker {
 
 /// `Sec-Fetch-Mode: navigate`; from clients without `Sec-Fetch-*`, a GET or HEAD that prefers
 /// HTML.
-fn is_navigation(reads: bool, headers: &HeaderMap) -> bool {
-    static MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
-    if let Some(mode) = header::first(headers, &MODE) {
+fn is_navigation(
+    reads: bool,
+    mode: Option<&HeaderValue>,
+    accept: Option<&HeaderValue>,
+    headers: &HeaderMap,
+) -> bool {
+    if let Some(mode) = mode {
         return mode == "navigate";
     }
     let has_fetch_metadata = || {
@@ -55,7 +61,7 @@ fn is_navigation(reads: bool, headers: &HeaderMap) -> bool {
         others.iter().any(|name| headers.contains_key(*name))
     };
     // What most programs fail is asked first.
-    reads && prefers_html(headers) && !has_fetch_metadata()
+    reads && accept.is_some() && prefers_html(headers) && !has_fetch_metadata()
 }
 
 fn prefers_html(headers: &HeaderMap) -> bool {

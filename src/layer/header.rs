@@ -12,7 +12,16 @@ pub(super) fn all<'a>(
     headers.iter().filter(move |(other, _)| *other == name).map(|(_, value)| value)
 }
 
-/// The first value of this header.
-pub(super) fn first<'a>(headers: &'a HeaderMap, name: &'a HeaderName) -> Option<&'a HeaderValue> {
-    all(headers, name).next()
+/// The first value of each of these headers, in one pass.
+pub(super) fn first<'a, const N: usize>(
+    headers: &'a HeaderMap,
+    names: [&HeaderName; N],
+) -> [Option<&'a HeaderValue>; N] {
+    let mut found = [None; N];
+    for (name, value) in headers {
+        if let Some(at) = names.iter().position(|wanted| *wanted == name) {
+            found[at].get_or_insert(value);
+        }
+    }
+    found
 }

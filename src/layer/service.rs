@@ -210,8 +210,8 @@ pub(super) fn admit<ReqBody>(
             let granted_by = if request.method() == Method::CONNECT {
                 Some(StatusCode::OK)
             } else {
-                let upgrades = header::first(request.headers(), &UPGRADE).is_some();
-                upgrades.then_some(StatusCode::SWITCHING_PROTOCOLS)
+                let [upgrade] = header::first(request.headers(), [&UPGRADE]);
+                upgrade.map(|_| StatusCode::SWITCHING_PROTOCOLS)
             };
             let upgrade = granted_by.map(|status| Upgrade::new(gate.upgrades.clone(), status));
             let session = ActiveSession::new(watch.get().clone(), gate.policy, upgrade.clone());
