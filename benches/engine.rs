@@ -9,29 +9,30 @@ use std::process::Command;
 use serde_json::json;
 use tower_activeconnect::{Activeconnect, Credentials, MemoryTokenStore};
 
-/// A tenth of it in short runs, so that tests can try the bench.
-const SESSIONS: u64 = 1_000_000;
+/// The last ones not in short runs, so that tests can try the bench.
+const SESSIONS: [u64; 3] = [100_000, 300_000, 1_000_000];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let quick = !arguments.iter().any(|argument| argument == "--bench");
-    let sessions = if quick { SESSIONS / 10 } else { SESSIONS };
-    if let Some(which) = arguments.iter().find_map(|argument| argument.strip_prefix("--hold=")) {
-        println!("{}", hold(sessions, which == "parked"));
+    if let Some(what) = arguments.iter().find_map(|argument| argument.strip_prefix("--hold=")) {
+        let (which, sessions) = what.split_once(',').unwrap();
+        println!("{}", hold(sessions.parse().unwrap(), which == "parked"));
         return;
     }
+    let sizes = if quick { &SESSIONS[..1] } else { &SESSIONS };
     let mut rows = Vec::new();
-    println!("{sessions} sessions              resident bytes each");
-    for which in ["parked", "active"] {
+    println!("sessions                      resident bytes each");
+    for (which, sessions) in ["parked", "active"]
+        .into_iter()
+        .flat_map(|which| sizes.iter().map(move |size| (which, size)))
+    {
         let mut child = Command::new(std::env::current_exe().unwrap());
-        child.arg(format!("--hold={which}"));
-        if !quick {
-            child.arg("--bench");
-        }
+        child.arg(format!("--hold={which},{sessions}"));
         let said = child.output().unwrap();
         assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
         let bytes: u64 = String::from_utf8(said.stdout).unwrap().trim().parse().unwrap();
-        println!("{which:<30}{bytes:>20}");
+        println!("{:<30}{bytes:>19}", format!("{sessions} {which}"));
         rows.push(json!({ "name": which, "sessions": sessions, "resident_bytes": bytes }));
     }
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");

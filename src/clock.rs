@@ -7,7 +7,7 @@ pub(crate) use both::{Clock, Stamp};
 
 /// Whole milliseconds of a duration; centuries too many are as good as for ever.
 pub(crate) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    duration.as_secs().saturating_mul(1_000).saturating_add(duration.subsec_millis().into())
 }
 
 /// Milliseconds since the Unix epoch; a clock before it counts as the epoch itself.
@@ -145,24 +145,30 @@ mod both {
 
         #[derive(Clone, Debug)]
         pub(super) struct Clock {
-            /// What the monotonic clock said in the beginning, and how far ahead readings are set.
-            origin: Option<(Duration, u64)>,
+            /// What the monotonic clock said in the beginning, and how far ahead readings are set,
+            /// in milliseconds.
+            origin: Option<(u64, u64)>,
         }
 
         impl Clock {
             pub(super) fn new() -> Self {
-                let origin = clock_gettime(ClockId::CLOCK_MONOTONIC).ok();
                 let tick = clock_getres(MONO).ok().map(Duration::from);
                 let ahead = tick.map(|tick| millis(tick * TICKS) + 1);
-                Self { origin: origin.map(Duration::from).zip(ahead) }
+                Self { origin: read(ClockId::CLOCK_MONOTONIC).zip(ahead) }
             }
 
             pub(super) fn read(&self) -> Option<Stamp> {
                 let (origin, ahead) = self.origin?;
-                let mono = Duration::from(clock_gettime(MONO).ok()?).saturating_sub(origin);
-                let wall = Duration::from(clock_gettime(WALL).ok()?);
-                Some(Stamp { mono: millis(mono) + ahead, wall: millis(wall) + ahead })
+                let mono = read(MONO)?.saturating_sub(origin);
+                Some(Stamp { mono: mono + ahead, wall: read(WALL)? + ahead })
             }
+        }
+
+        /// In milliseconds; without the checks of a `Duration`, for each request reads it.
+        fn read(clock: ClockId) -> Option<u64> {
+            let time = clock_gettime(clock).ok()?;
+            let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
+            Some(seconds * 1_000 + time.tv_nsec().cast_unsigned() / 1_000_000)
         }
     }
 

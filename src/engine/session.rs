@@ -147,7 +147,11 @@ impl Session {
     /// What is known at this moment, met by a request or by something in flight under this policy:
     /// where it is to end a session that is suspended, it ends.
     pub(crate) fn met(self: &Arc<Self>, policy: &Policy) -> Verdict {
-        let verdict = self.verdict();
+        self.met_as(self.verdict(), policy)
+    }
+
+    /// As [`Session::met`], where what is known was just asked for.
+    pub(crate) fn met_as(self: &Arc<Self>, verdict: Verdict, policy: &Policy) -> Verdict {
         if verdict != Verdict::Suspended || policy.walkaway != Walkaway::End {
             return verdict;
         }
@@ -171,16 +175,24 @@ impl Session {
     /// A watch that keeps the session live from now on, awake if it was parked. Everything that
     /// waits for a session or lets something through takes one, and looks at the verdict after.
     pub(crate) fn watch(self: &Arc<Self>) -> SessionWatch {
+        self.clone().come().0
+    }
+
+    /// Such a watch, and the verdict that was read once it was there.
+    pub(crate) fn come(self: Arc<Self>) -> (SessionWatch, Verdict) {
         let now = self.upkeep.clock.coarse();
         let wakes = self.activity.enter(now.mono);
-        let watch = Watch::new(self.clone());
-        if (wakes && self.known().0 != Standing::Ended) || self.is_neglected_at(now) {
-            self.with_polling(|polling| polling.next = 0);
-        } else if self.phase() == Phase::Running {
-            return watch;
+        let watch = Watch::new(self);
+        let session = watch.get();
+        let verdict = session.verdict_at(now);
+        let neglected = verdict == Verdict::Unavailable && session.is_neglected_at(now);
+        if neglected || (wakes && session.known().0 != Standing::Ended) {
+            session.with_polling(|polling| polling.next = 0);
+        } else if session.phase() == Phase::Running {
+            return (watch, verdict);
         }
-        self.upkeep.schedule.reset(self, self.upkeep.clock.now());
-        watch
+        session.upkeep.schedule.reset(session, session.upkeep.clock.now());
+        (watch, verdict)
     }
 
     /// Whether what is known is too old though no poll came to nothing: nobody asked, because the

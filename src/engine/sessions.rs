@@ -1,5 +1,5 @@
 use std::fmt;
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher, RandomState};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use dashmap::DashMap;
@@ -12,14 +12,37 @@ use crate::identity::{SessionKey, UserId};
 /// out. No lock of one map is held while the other's is taken.
 #[derive(Debug)]
 pub(crate) struct Sessions {
-    by_key: DashMap<SessionKey, Arc<Session>>,
+    by_key: DashMap<SessionKey, Arc<Session>, AsItIs>,
     by_user: ByUser,
+}
+
+/// Hashes nothing: a session's key is a hash already.
+type AsItIs = BuildHasherDefault<KeyHasher>;
+
+#[derive(Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn write_u64(&mut self, part_of_key: u64) {
+        self.0 = part_of_key;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        unreachable!("a session's key is written as one number, not as {} bytes", bytes.len());
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl Sessions {
     pub(crate) fn new() -> Self {
         // Many shards: two requests then seldom want the same lock.
-        Self { by_key: DashMap::with_shard_amount(1024), by_user: ByUser::new() }
+        Self {
+            by_key: DashMap::with_hasher_and_shard_amount(AsItIs::default(), 1024),
+            by_user: ByUser::new(),
+        }
     }
 
     pub(crate) fn find(&self, key: &SessionKey) -> Option<Arc<Session>> {

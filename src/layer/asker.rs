@@ -5,6 +5,8 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use super::original_uri::original_uri;
 
+use super::lookup;
+
 /// Who asks: what is needed to answer when the request itself is gone.
 #[derive(Clone, Debug)]
 pub(crate) struct Asker {
@@ -33,11 +35,13 @@ impl Asker {
         extensions: &Extensions,
     ) -> Self {
         let reads = method == Method::GET || method == Method::HEAD;
-        let content_type = headers.get(CONTENT_TYPE);
+        static MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+        let names = [&CONTENT_TYPE, &MODE, &ACCEPT];
+        let [content_type, mode, accept] = lookup::first(headers, names);
         let grpc = content_type.filter(|value| value.as_bytes().starts_with(b"application/grpc"));
         let tongue = if let Some(content_type) = grpc {
             Tongue::Grpc(content_type.clone())
-        } else if !is_navigation(reads, headers) {
+        } else if !is_navigation(reads, mode, accept, headers) {
             Tongue::Api
         } else if reads {
             Tongue::Page(original_uri(uri, extensions).clone())
@@ -50,9 +54,13 @@ impl Asker {
 
 /// `Sec-Fetch-Mode: navigate`; from clients without `Sec-Fetch-*`, a GET or HEAD that prefers
 /// HTML.
-fn is_navigation(reads: bool, headers: &HeaderMap) -> bool {
-    static MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
-    if let Some(mode) = headers.get(&MODE) {
+fn is_navigation(
+    reads: bool,
+    mode: Option<&HeaderValue>,
+    accept: Option<&HeaderValue>,
+    headers: &HeaderMap,
+) -> bool {
+    if let Some(mode) = mode {
         return mode == "navigate";
     }
     let has_fetch_metadata = || {
@@ -60,12 +68,12 @@ fn is_navigation(reads: bool, headers: &HeaderMap) -> bool {
         others.iter().any(|name| headers.contains_key(*name))
     };
     // What most programs fail is asked first.
-    reads && prefers_html(headers) && !has_fetch_metadata()
+    reads && accept.is_some() && prefers_html(headers) && !has_fetch_metadata()
 }
 
 fn prefers_html(headers: &HeaderMap) -> bool {
     let (mut html, mut json) = (0, 0);
-    for value in headers.get_all(ACCEPT) {
+    for value in lookup::all(headers, &ACCEPT) {
         for range in value.to_str().unwrap_or_default().split(',') {
             let mut parts = range.split(';').map(str::trim);
             let media_type = parts.next().unwrap_or_default();

@@ -85,7 +85,10 @@ impl<B> GateBody<B> {
         if inner.is_end_stream() {
             return Self::open(inner);
         }
-        let guarded = Guarded { watch, policy, framing: Framing::of(headers), held: None };
+        // What has a length is no stream of events or messages: nothing can be added to it.
+        let has_length = inner.size_hint().exact().is_some();
+        let framing = if has_length { Framing::Other } else { Framing::of(headers) };
+        let guarded = Guarded { watch, policy, framing, held: None };
         Self { inner: Some(inner), state: State::Guarded(guarded) }
     }
 }

@@ -95,7 +95,7 @@ fn scan_cookies<'a, const N: usize>(
     mut wanted: [(&mut Borne<'a>, &str); N],
 ) {
     let (mut cookies, mut bytes) = (0, 0);
-    for header in headers.get_all(COOKIE) {
+    for header in super::lookup::all(headers, &COOKIE) {
         bytes += header.len();
         for pair in header.as_bytes().split(|byte| *byte == b';') {
             cookies += 1;

@@ -23,7 +23,11 @@ impl Framing {
         let is = |essence: &[u8]| {
             content_type
                 .get(..essence.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(essence))
+                // Most differ in their first letter.
+                .is_some_and(|start| {
+                    start[0].eq_ignore_ascii_case(&essence[0])
+                        && start.eq_ignore_ascii_case(essence)
+                })
         };
         if is(b"application/grpc-web-text") {
             // Base64, in pieces as the server likes: there is no telling where a message ends.

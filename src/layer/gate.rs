@@ -96,8 +96,9 @@ impl Gate {
         let session = session.or_else(|| self.any_session(user));
         let Some(session) = session else { return self.without_session(credentials, user) };
         // The watch is there before the verdict is read: an end in between is seen by one of both.
-        let mut watch = session.watch();
-        let verdict = session.met(&self.policy);
+        let (mut watch, verdict) = session.come();
+        let session = watch.get();
+        let verdict = session.met_as(verdict, &self.policy);
         if verdict == Verdict::Ended {
             let pending = self.is_pending(credentials, user);
             return Decision::Deny(if pending { Denial::Pending } else { Denial::Ended });

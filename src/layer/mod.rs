@@ -19,6 +19,7 @@ mod headers;
 mod lifetime_tests;
 #[cfg(test)]
 mod login_tests;
+mod lookup;
 #[cfg(test)]
 mod model_tests;
 mod original_uri;

@@ -13,6 +13,7 @@ use super::asker::Asker;
 use super::body::{BoxError, GateBody};
 use super::future::GateFuture;
 use super::gate::{Decision, Gate};
+use super::lookup;
 use crate::engine::{ActiveSession, Activeconnect, SessionWatch, Upgrade, Walkaway};
 use crate::protocol::Methods;
 use crate::verdict::Denial;
@@ -260,7 +261,8 @@ pub(super) fn admit<ReqBody>(
             let granted_by = if request.method() == Method::CONNECT {
                 Some(StatusCode::OK)
             } else {
-                request.headers().contains_key(UPGRADE).then_some(StatusCode::SWITCHING_PROTOCOLS)
+                let [upgrade] = lookup::first(request.headers(), [&UPGRADE]);
+                upgrade.map(|_| StatusCode::SWITCHING_PROTOCOLS)
             };
             let upgrade = granted_by.map(|status| Upgrade::new(gate.upgrades.clone(), status));
             let session = ActiveSession::new(watch.get().clone(), gate.policy, upgrade.clone());

@@ -1,0 +1,293 @@
+//! What the benches share: rows that are timed in interleaved rounds, whose allocations are counted
+//! and whose instructions callgrind counts, as a table and as JSON.
+//!
+//! Times move with the machine, so that only ratios and differences within one run mean anything;
+//! instructions repeat.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a bench may fail, and measures"
+)]
+#![allow(dead_code, reason = "each bench uses some of it")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value, json};
+
+pub(crate) mod service;
+
+/// Makes what so many turns need; what it answers is what is measured.
+pub(crate) type Prepare = Box<dyn FnMut(u64) -> Box<dyn FnOnce()>>;
+
+/// Something that is measured.
+pub(crate) struct Case {
+    name: &'static str,
+    /// What is taken off: the same without a gate.
+    over: Option<&'static str>,
+    /// What the rest is held against.
+    floor: Option<&'static str>,
+    /// Hashes once; callgrind knows no SHA instructions, so that this is counted apart.
+    hashes: bool,
+    prepare: Prepare,
+}
+
+impl Case {
+    pub(crate) fn new(name: &'static str, prepare: Prepare) -> Self {
+        Self { name, over: None, floor: None, hashes: false, prepare }
+    }
+
+    pub(crate) fn over(self, name: &'static str) -> Self {
+        Self { over: Some(name), ..self }
+    }
+
+    pub(crate) fn against(self, floor: &'static str) -> Self {
+        Self { floor: Some(floor), ..self }
+    }
+
+    pub(crate) fn hashes(self) -> Self {
+        Self { hashes: true, ..self }
+    }
+}
+
+/// The name of the row that is the hash alone.
+pub(crate) const HASH: &str = "SHA-256 of 32 bytes";
+
+/// As long, or as many turns, are between two looks at the clock: about as long for all, or the
+/// dear ones would be interrupted more often than the cheap ones. What they need is made before.
+const LENGTH: Duration = Duration::from_micros(300);
+const MOST: u32 = 300;
+const ROUNDS: usize = 1_000;
+/// Turns whose allocations and instructions are counted.
+const COUNTED: u64 = 1_000;
+
+#[derive(Clone, Copy, Default)]
+struct Figures {
+    ns: f64,
+    instructions: Option<f64>,
+    allocations: f64,
+}
+
+/// `cargo bench` says so; `cargo test` only tries the bench.
+pub(crate) fn in_full() -> bool {
+    has("--bench") && !has("--quick")
+}
+
+fn has(argument: &str) -> bool {
+    std::env::args().any(|given| given == argument)
+}
+
+/// Measures all cases, prints the table, and answers the rows for [`write`].
+///
+/// `--instructions` counts those alone.
+pub(crate) fn measure(bench: &str, mut cases: Vec<Case>) -> Vec<Value> {
+    if has("--counted") {
+        let only =
+            std::env::args().find_map(|given| Some(given.strip_prefix("--only=")?.to_owned()));
+        for case in &mut cases {
+            if only.as_ref().is_none_or(|only| only == case.name) {
+                count(case);
+            }
+        }
+        // What the sessions leave behind need not be taken down under valgrind.
+        std::process::exit(0);
+    }
+    let only_instructions = has("--instructions");
+    let instructions = if only_instructions || in_full() { instructions(bench) } else { None };
+    let mut figures = vec![Figures::default(); cases.len()];
+    if let Some(counts) = instructions {
+        assert_eq!(counts.len(), cases.len(), "callgrind saw other cases");
+        for (figures, count) in figures.iter_mut().zip(counts) {
+            figures.instructions = Some(count);
+        }
+    }
+    if !only_instructions {
+        time(&mut cases, &mut figures);
+    }
+    let rows = rows(&cases, &figures);
+    print(&rows);
+    rows
+}
+
+/// Measures times and allocations alone: what waits for another thread can't be counted.
+pub(crate) fn measure_times(mut cases: Vec<Case>) -> Vec<Value> {
+    let mut figures = vec![Figures::default(); cases.len()];
+    time(&mut cases, &mut figures);
+    let rows = rows(&cases, &figures);
+    print(&rows);
+    rows
+}
+
+/// Medians over rounds in which all cases take their turn; and allocations.
+fn time(cases: &mut [Case], figures: &mut [Figures]) {
+    let rounds = if in_full() { ROUNDS } else { 3 };
+    let took = |case: &mut Case, turns| {
+        let run = (case.prepare)(turns);
+        let begun = Instant::now();
+        run();
+        begun.elapsed()
+    };
+    let turns: Vec<u64> = cases
+        .iter_mut()
+        .map(|case| {
+            let one = (0..9).map(|_| took(case, 1)).min().unwrap();
+            (LENGTH.as_nanos() / one.as_nanos().max(1)).clamp(1, MOST.into()) as u64
+        })
+        .collect();
+    let mut samples = vec![Vec::with_capacity(rounds); cases.len()];
+    for _ in 0..rounds {
+        for ((case, samples), turns) in cases.iter_mut().zip(&mut samples).zip(&turns) {
+            samples.push(took(case, *turns));
+        }
+    }
+    let all = cases.iter_mut().zip(&mut samples).zip(turns).zip(figures);
+    for (((case, samples), turns), figures) in all {
+        figures.ns = median(samples).as_secs_f64() * 1e9 / turns as f64;
+        let counted = allocation_counter::measure((case.prepare)(turns)).count_total;
+        figures.allocations = counted as f64 / turns as f64;
+    }
+}
+
+pub(crate) fn median(samples: &mut [Duration]) -> Duration {
+    samples.sort_unstable();
+    samples[samples.len() / 2]
+}
+
+fn count(case: &mut Case) {
+    (case.prepare)(100)();
+    let mut run = Some((case.prepare)(COUNTED));
+    zeroed_by_callgrind();
+    counted_by_callgrind(&mut || run.take().unwrap()());
+}
+
+/// Callgrind knows both by their names: it begins at zero here, and tells at the end of that.
+#[inline(never)]
+fn zeroed_by_callgrind() {
+    std::hint::black_box(());
+}
+
+#[inline(never)]
+fn counted_by_callgrind(run: &mut dyn FnMut()) {
+    run();
+}
+
+/// Instructions a turn of each case, as this very program has them under callgrind, which writes a
+/// file for each case; `None` without valgrind.
+fn instructions(bench: &str) -> Option<Vec<f64>> {
+    let folder = folder().join(format!("callgrind-{bench}"));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    let ran = Command::new("valgrind")
+        .args(["--tool=callgrind", "--zero-before=*zeroed_by_callgrind*"])
+        .arg("--dump-after=*counted_by_callgrind*")
+        .arg(format!("--callgrind-out-file={}", folder.join("out").display()))
+        .arg(std::env::current_exe().unwrap())
+        .arg("--counted")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .output();
+    let Ok(ran) = ran else {
+        println!("without valgrind no instructions are counted");
+        return None;
+    };
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let mut counts = Vec::new();
+    let file = |part| folder.join(format!("out.{part}"));
+    while let Ok(text) = std::fs::read_to_string(file(counts.len() + 1)) {
+        let total = text.lines().find_map(|line| line.strip_prefix("totals: ")).unwrap();
+        counts.push(total.trim().parse::<f64>().unwrap() / COUNTED as f64);
+    }
+    Some(counts)
+}
+
+fn rows(cases: &[Case], figures: &[Figures]) -> Vec<Value> {
+    let find = |name| {
+        let at = cases.iter().position(|case| case.name == name)?;
+        Some((&cases[at], figures[at]))
+    };
+    let hash = find(HASH).and_then(|(_, hash)| hash.instructions).unwrap_or(0.0);
+    let added_by = |(case, own): (&Case, Figures)| {
+        let (_, over) = find(case.over?)?;
+        let hash = if case.hashes { hash } else { 0.0 };
+        Some(Figures {
+            ns: own.ns - over.ns,
+            instructions: own.instructions.zip(over.instructions).map(|(a, b)| a - b - hash),
+            allocations: own.allocations - over.allocations,
+        })
+    };
+    let mut rows = Vec::new();
+    for (case, &own) in cases.iter().zip(figures) {
+        let mut row = Map::new();
+        row.insert("name".into(), case.name.into());
+        put(&mut row, ["median_ns", "instructions", "allocations"], own);
+        if let Some(added) = added_by((case, own)) {
+            put(&mut row, ["added_ns", "added_instructions", "added_allocations"], added);
+            if let Some(floor) = case.floor.and_then(find).and_then(added_by) {
+                row.insert("ratio".into(), round(added.ns / floor.ns, 3));
+                if let Some((own, floor)) = added.instructions.zip(floor.instructions) {
+                    row.insert("instruction_ratio".into(), round(own / floor, 3));
+                }
+                let more = added.allocations - floor.allocations;
+                row.insert("allocations_over_floor".into(), round(more, 2));
+            }
+        }
+        rows.push(row.into());
+    }
+    rows
+}
+
+fn put(row: &mut Map<String, Value>, [ns, instructions, allocations]: [&str; 3], of: Figures) {
+    if of.ns != 0.0 {
+        row.insert(ns.into(), round(of.ns, 1));
+        row.insert(allocations.into(), round(of.allocations, 2));
+    }
+    if let Some(count) = of.instructions {
+        row.insert(instructions.into(), round(count, 1));
+    }
+}
+
+fn round(number: f64, digits: i32) -> Value {
+    let by = 10_f64.powi(digits);
+    json!((number * by).round() / by)
+}
+
+const COLUMNS: [(&str, &str); 8] = [
+    ("median_ns", "ns"),
+    ("added_ns", "added ns"),
+    ("ratio", "to floor"),
+    ("instructions", "instr."),
+    ("added_instructions", "added, no hash"),
+    ("instruction_ratio", "to floor"),
+    ("allocations", "alloc."),
+    ("allocations_over_floor", "over floor"),
+];
+
+fn print(rows: &[Value]) {
+    let widths = COLUMNS.map(|(_, title)| title.len().max(9));
+    let titles = COLUMNS.iter().zip(widths).map(|((_, title), width)| format!(" {title:>width$}"));
+    println!("{:<34}{}", "", titles.collect::<String>());
+    for row in rows {
+        let cells = COLUMNS.iter().zip(widths).map(|((key, _), width)| {
+            let cell = row[key].as_f64().map(|number| number.to_string()).unwrap_or_default();
+            format!(" {cell:>width$}")
+        });
+        println!("{:<34}{}", row["name"].as_str().unwrap(), cells.collect::<String>());
+    }
+}
+
+/// Writes `target/bench/NAME.json`, or `NAME-instructions.json` where only those were counted.
+pub(crate) fn write(bench: &str, rows: &[Value]) {
+    let text = serde_json::to_string_pretty(rows).unwrap();
+    let what = if has("--instructions") { "-instructions" } else { "" };
+    std::fs::write(folder().join(format!("{bench}{what}.json")), text + "\n").unwrap();
+}
+
+fn folder() -> PathBuf {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // One place for all, also for the package beside.
+    let root = own.ancestors().find(|folder| folder.join("benches/support").is_dir()).unwrap();
+    let folder = root.join("target/bench");
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}

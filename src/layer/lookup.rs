@@ -1,0 +1,27 @@
+//! Headers found by a look at each name. A request has a dozen at most, as a rule; to look at them
+//! all costs no more than the hash for one lookup, which is paid for absent headers too, and most
+//! requests lack most of those that the gate asks for.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// All values of this header, in their order.
+pub(super) fn all<'a>(
+    headers: &'a HeaderMap,
+    name: &'a HeaderName,
+) -> impl Iterator<Item = &'a HeaderValue> {
+    headers.iter().filter(move |(other, _)| *other == name).map(|(_, value)| value)
+}
+
+/// The first value of each of these headers, in one pass.
+pub(super) fn first<'a, const N: usize>(
+    headers: &'a HeaderMap,
+    names: [&HeaderName; N],
+) -> [Option<&'a HeaderValue>; N] {
+    let mut found = [None; N];
+    for (name, value) in headers {
+        if let Some(at) = names.iter().position(|wanted| *wanted == name) {
+            found[at].get_or_insert(value);
+        }
+    }
+    found
+}
