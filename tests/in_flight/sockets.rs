@@ -19,7 +19,7 @@ use tracing::Level;
 use crate::cut::{connect, rest};
 use crate::stage::{Caller, Over, Stage};
 use crate::support::{serve, until};
-use crate::trace::Trace;
+use crate::trace::{Trace, hear};
 
 async fn listen(mut socket: WebSocket) {
     while socket.recv().await.is_some() {}
@@ -40,7 +40,7 @@ async fn open(caller: &Caller, path: &str) -> Client {
 async fn upgrades_that_nobody_guards_are_counted() {
     let warnings = Arc::new(Mutex::new(Vec::new()));
     let heard = warnings.clone();
-    let _traced = tracing::subscriber::set_default(Trace(Level::WARN, move |line: &str| {
+    let _traced = hear(Trace(Level::WARN, move |line: &str| {
         heard.lock().unwrap().push(line.to_owned());
     }));
     let stage = Stage::of(|engine| engine, |layer| layer).await;

@@ -4,12 +4,22 @@
 use std::error::Error;
 use std::fmt::{Debug, Write as _};
 
+use tracing::dispatcher::DefaultGuard;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::subscriber::{NoSubscriber, set_default};
+use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 
 /// Gives each event and span, down to this level, as a line.
 pub(crate) struct Trace<F>(pub(crate) Level, pub(crate) F);
+
+/// Hears this thread, until it is dropped. The second subscriber hears nothing: with one alone,
+/// `tracing` asks whichever thread comes to an event first whether anybody ever wants it.
+pub(crate) fn hear<F: Fn(&str) + Send + Sync + 'static>(
+    trace: Trace<F>,
+) -> (Dispatch, DefaultGuard) {
+    (Dispatch::new(NoSubscriber::new()), set_default(trace))
+}
 
 struct Line(String);
 
