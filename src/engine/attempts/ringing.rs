@@ -102,7 +102,8 @@ struct Phone {
 }
 
 impl Phone {
-    /// Waits for a phone that is another's; a stranger gets none.
+    /// Waits for a phone that another attempt is about to leave, or leaves to this one. Else there
+    /// is none.
     async fn of(
         engine: &Arc<Engine>,
         attempt: &Arc<Attempt>,
@@ -117,7 +118,8 @@ impl Phone {
                 }
                 Entry::Occupied(place) => place.get().clone(),
             };
-            if !attempt.starter.goes_before(holder.starter) {
+            let is_left = holder.failure().is_some() || holder.given_up(engine.now()).is_some();
+            if !is_left && !attempt.starter.goes_before(holder.starter) {
                 return Err(LogInError::Busy);
             }
             engine.cancel_attempt(&holder);
