@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 const TABLE: &str = include_str!("../docs/threats.md");
@@ -231,8 +231,7 @@ fn no_lock_is_held_over_an_await_or_left_poisoned() {
     let ci = std::fs::read_to_string(root.join(".ci/run")).unwrap();
     assert!(ci.contains("cargo clippy --locked --all-targets --all-features -- -D warnings"));
     // T078: each lock of the engine is taken whoever panicked under it.
-    for entry in std::fs::read_dir(root.join("src/engine")).unwrap() {
-        let path = entry.unwrap().path();
+    for path in sources(root.join("src/engine")) {
         let text = std::fs::read_to_string(&path).unwrap();
         let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
         // `self.lock()` is a method of the type's own, which is looked at itself.
@@ -254,22 +253,13 @@ fn secrets_are_compared_in_constant_time() {
     let signing = std::fs::read_to_string(root.join("protocol/signing.rs")).unwrap();
     let check = signing.split("fn is_signed_by").nth(1).unwrap();
     assert!(check.split("\n    }").next().unwrap().contains(".ct_eq(&self.signature)"));
-    let mut folders = vec![root];
-    let mut seen = 0;
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = std::fs::read_to_string(&path).unwrap();
-                let derived = comparable(&text).next();
-                assert_eq!(derived, None, "{} derives a comparison", path.display());
-                seen += 1;
-            }
-        }
+    let sources = sources(root);
+    for path in &sources {
+        let text = std::fs::read_to_string(path).unwrap();
+        let derived = comparable(&text).next();
+        assert_eq!(derived, None, "{} derives a comparison", path.display());
     }
-    assert!(seen > 30, "{seen} files");
+    assert!(sources.len() > 30, "{} files", sources.len());
     for bad in [
         "#[derive(Clone, PartialEq)]\npub struct A(Zeroizing<String>);",
         "#[derive(PartialEq, Eq)]\nstruct B {\n    name: String,\n    bits: Zeroizing<[u8; 32]>,\n}",
@@ -278,6 +268,22 @@ fn secrets_are_compared_in_constant_time() {
     }
     // A field that is a `Secret` is compared by that.
     assert_eq!(comparable("#[derive(PartialEq)]\nstruct C(Secret);").count(), 0);
+}
+
+/// Every Rust file of a folder, and of those in it.
+fn sources(folder: PathBuf) -> Vec<PathBuf> {
+    let (mut folders, mut files) = (vec![folder], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    files
 }
 
 /// The types that hold zeroised memory and derive a comparison.

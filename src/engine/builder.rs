@@ -106,7 +106,8 @@ impl Builder {
     }
 
     /// How many logins may wait, those whose outcome is still told too: default 10,000. One more
-    /// is refused with 429; none that waits is given up for it.
+    /// is refused with 429; none that waits is given up for it. Browsers in which the user has logged
+    /// in before, and sessions that confirm, are not kept out: their own limits are small.
     pub fn max_attempts(mut self, limit: usize) -> Self {
         self.settings.max_attempts = limit;
         self
