@@ -350,7 +350,7 @@ fn no_spelling_of_a_path_goes_round_the_gate() {
     });
     run.unwrap();
     // It was no idle run: both sorts of handlers were reached, the gated ones by the session.
-    assert!(hits.load(Ordering::Relaxed) > 500, "{hits:?}");
-    assert!(open.load(Ordering::Relaxed) > 500, "{open:?}");
+    assert!(hits.load(Ordering::Relaxed) > 100, "{hits:?}");
+    assert!(open.load(Ordering::Relaxed) > 100, "{open:?}");
     drop(guard);
 }
