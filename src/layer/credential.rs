@@ -56,11 +56,7 @@ impl Credentials {
             let wanted = [(&mut session, ""), (&mut attempt, ATTEMPT)];
             scan_cookies(headers, &settings.cookie_names, wanted);
         }
-        for value in headers.get_all(AUTHORIZATION) {
-            if let Some(credential) = bearer(value.as_bytes()) {
-                session.add(credential);
-            }
-        }
+        add_bearers(headers, &mut session);
         Self {
             session: session.one().and_then(SessionCredential::parse),
             attempt: attempt.one().and_then(AttemptCredential::parse),
@@ -80,12 +76,16 @@ pub(crate) fn known_browser<'a>(headers: &'a HeaderMap, names: &CookieNames) -> 
 #[cfg(feature = "axum")]
 pub(crate) fn bearer_attempt(headers: &HeaderMap) -> Option<AttemptCredential> {
     let mut attempt = Borne::Nothing;
+    add_bearers(headers, &mut attempt);
+    attempt.one().and_then(AttemptCredential::parse)
+}
+
+fn add_bearers<'a>(headers: &'a HeaderMap, borne: &mut Borne<'a>) {
     for value in headers.get_all(AUTHORIZATION) {
         if let Some(credential) = bearer(value.as_bytes()) {
-            attempt.add(credential);
+            borne.add(credential);
         }
     }
-    attempt.one().and_then(AttemptCredential::parse)
 }
 
 /// Adds the values of the cookies that are called like the session's with something after it.

@@ -18,7 +18,7 @@ use crate::verdict::{Denial, Requirement};
 pub(super) const QUERY_VALUE: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 /// `next` longer than this is not worth keeping.
-const NEXT_LIMIT: usize = 2 * 1024;
+pub(crate) const NEXT_LIMIT: usize = 2 * 1024;
 
 /// The extension member of our problem details: the denial's own word, for programs.
 #[derive(Serialize)]

@@ -41,7 +41,7 @@ pub(crate) use credential::{Credentials as RequestCredentials, bearer_attempt, k
 #[cfg(feature = "axum")]
 pub(crate) use cross_origin::is_foreign;
 #[cfg(feature = "axum")]
-pub(crate) use denial::next_query;
+pub(crate) use denial::{NEXT_LIMIT, next_query};
 pub use future::GateFuture;
 #[cfg(feature = "axum")]
 pub(crate) use gate::Gate;

@@ -1,8 +1,7 @@
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-/// Longer than this is not worth keeping.
-const LIMIT: usize = 2 * 1024;
+use crate::layer::NEXT_LIMIT;
 
 /// Where to go after a login: `wanted` if it is a path of this very site outside the
 /// authentication routes, `/` otherwise.
@@ -14,7 +13,7 @@ pub(super) fn checked(wanted: Option<&str>, auth_path: &str) -> String {
 }
 
 fn parse(wanted: &str, auth_path: &str) -> Option<String> {
-    let plain = wanted.len() <= LIMIT
+    let plain = wanted.len() <= NEXT_LIMIT
         && wanted.starts_with('/')
         && !wanted.contains('\\')
         && !wanted.chars().any(char::is_control);
@@ -36,7 +35,7 @@ fn parse(wanted: &str, auth_path: &str) -> Option<String> {
         None => path.to_owned(),
     };
     // Written anew it may have grown.
-    (kept.len() <= LIMIT).then_some(kept)
+    (kept.len() <= NEXT_LIMIT).then_some(kept)
 }
 
 /// Whether anybody on the way, a proxy for one, may take `path` for an authentication route: with
@@ -179,7 +178,7 @@ mod tests {
             let decoded = percent_decode_str(there.path()).decode_utf8_lossy().into_owned();
             let is_a_login = format!("{decoded}/").starts_with(&format!("{auth_path}/"));
             prop_assert!(!is_a_login, "{}", decoded);
-            prop_assert!(kept.len() <= LIMIT && kept.bytes().all(|byte| byte.is_ascii_graphic()));
+            prop_assert!(kept.len() <= NEXT_LIMIT && kept.bytes().all(|byte| byte.is_ascii_graphic()));
             prop_assert_eq!(&checked(Some(&kept), auth_path), &kept, "it is kept as it is");
         }
     }

@@ -1,6 +1,6 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{DefaultBodyLimit, Query, Request, State};
@@ -12,6 +12,7 @@ use axum::middleware::{self, from_fn, map_response};
 use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
+use axum::{Json, Router};
 use problem_details::ProblemDetails;
 use serde::Deserialize;
 use tower_http::csrf::{CsrfLayer, ProtectionError};
@@ -124,8 +125,6 @@ pub(super) struct Visitor {
     from_a_page: bool,
     /// And so is the sender of a form.
     sends_form: bool,
-    /// What the browser bears of those who have logged in with it.
-    known: Vec<u8>,
     /// The session that the credential names, whoever's it is. To end it, having it is enough.
     named: Option<Arc<Session>>,
     /// The same, if it is the user's.
@@ -137,7 +136,6 @@ impl Visitor {
     fn of(ac: Activeconnect, parts: &Parts) -> Self {
         let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
         let engine = ac.engine();
-        let names = &engine.settings.cookie_names;
         let borne = RequestCredentials::read(method, uri, headers, &engine.settings);
         let user = ac.resolve(parts);
         // A secret that came in a body is none for a cookie, and the other way round.
@@ -154,9 +152,8 @@ impl Visitor {
         let session = named.clone().filter(is_theirs);
         let asker = Asker::of(method, uri, headers, &parts.extensions);
         let from_a_page = start::is_from_a_page(headers);
-        let known = known_browser(headers, names).unwrap_or_default().to_owned();
         let sends_form = start::is_form(headers);
-        Self { user, attempt, from_a_page, sends_form, known, named, session, asker, ac }
+        Self { user, attempt, from_a_page, sends_form, named, session, asker, ac }
     }
 
     /// The same, with the session's status known afresh if it was not used for a while.
@@ -206,15 +203,16 @@ impl Visitor {
         Some(taken)
     }
 
-    /// Gives the browser its session, and a proof that it is known from now on.
-    fn with_session(&self, mut response: Response, taken: &Taken) -> Response {
+    /// Gives the browser that sent `asked` its session, and a proof that it is known from now on.
+    fn with_session(&self, asked: &Parts, mut response: Response, taken: &Taken) -> Response {
         let engine = self.engine();
         let names = &engine.settings.cookie_names;
         let headers = response.headers_mut();
         headers.append(SET_COOKIE, cookies::set_session(names, &taken.credential));
         headers.append(SET_COOKIE, cookies::remove_attempt(names));
         let wall = engine.now().wall;
-        let remember = |name: &str| engine.known_browsers.remember(&self.known, name, wall);
+        let known = known_browser(&asked.headers, names).unwrap_or_default();
+        let remember = |name: &str| engine.known_browsers.remember(known, name, wall);
         if let Some(proofs) = taken.known_as.as_deref().and_then(remember) {
             headers.append(SET_COOKIE, cookies::set_known(names, proofs));
         }
@@ -260,7 +258,7 @@ async fn waiting(
     if let Some(taken) = taken {
         // By way of this page once more, which sees whether the cookie came back.
         let here = format!("{auth_path}/waiting{}", next_query(&taken.next));
-        return visitor.with_session(Redirect::to(&here).into_response(), &taken);
+        return visitor.with_session(&parts, Redirect::to(&here).into_response(), &taken);
     }
     if let Some(attempt) = &visitor.attempt
         && let Some(methods) = attempt.confirms()
@@ -321,7 +319,8 @@ async fn locked(
 }
 
 async fn status(State(ac): State<Activeconnect>, request: Request) -> Response {
-    let visitor = Visitor::informed(ac, &request.into_parts().0).await;
+    let (parts, _) = request.into_parts();
+    let visitor = Visitor::informed(ac, &parts).await;
     if visitor.mixes_up() {
         return problem(StatusCode::FORBIDDEN, "This secret is for clients that are no browsers.");
     }
@@ -330,7 +329,7 @@ async fn status(State(ac): State<Activeconnect>, request: Request) -> Response {
         if taken.bearer {
             return json(&[("status", word), ("credential", &taken.credential.expose())]);
         }
-        return visitor.with_session(status_json(word), &taken);
+        return visitor.with_session(&parts, status_json(word), &taken);
     }
     status_json(match visitor.subject() {
         Subject::Attempt(attempt) => match attempt.progress(visitor.engine().now()) {
@@ -385,12 +384,8 @@ pub(super) fn status_json(word: &'static str) -> Response {
     json(&[("status", word)])
 }
 
-/// An object of words and credentials, which need no escaping.
 pub(super) fn json(fields: &[(&str, &str)]) -> Response {
-    let fields: Vec<_> =
-        fields.iter().map(|(name, value)| format!("\"{name}\":\"{value}\"")).collect();
-    let json = HeaderValue::from_static("application/json");
-    ([(CONTENT_TYPE, json)], format!("{{{}}}", fields.join(","))).into_response()
+    Json(fields.iter().copied().collect::<BTreeMap<_, _>>()).into_response()
 }
 
 /// RFC 9457.
