@@ -47,7 +47,11 @@ mod both {
 
         /// This moment moved into the future on both clocks.
         pub(crate) fn after(self, delay: Duration) -> Self {
-            let ms = millis(delay);
+            self.after_millis(millis(delay))
+        }
+
+        /// The same, by so many milliseconds.
+        pub(crate) fn after_millis(self, ms: u64) -> Self {
             Self { mono: self.mono.saturating_add(ms), wall: self.wall.saturating_add(ms) }
         }
 
@@ -67,7 +71,7 @@ mod both {
     #[derive(Clone, Debug)]
     enum Hands {
         /// The machine's own.
-        System(coarse::Clock),
+        System(Option<coarse::Clock>),
         /// Tests': the monotonic clock is tokio's, which can be paused; the wall clock goes along
         /// with it, set forward or back by as much as is kept here.
         Driven { begun: u64, jumped: Arc<AtomicI64> },
@@ -103,7 +107,9 @@ mod both {
         /// behind only while the system itself is so held up that its ticks come late.
         pub(crate) fn coarse(&self) -> Stamp {
             match &self.hands {
-                Hands::System(coarse) => coarse.read().unwrap_or_else(|| self.now()),
+                Hands::System(coarse) => {
+                    coarse.as_ref().and_then(coarse::Clock::read).unwrap_or_else(|| self.now())
+                }
                 Hands::Driven { .. } => self.now(),
             }
         }
@@ -145,22 +151,22 @@ mod both {
 
         #[derive(Clone, Debug)]
         pub(super) struct Clock {
-            /// What the monotonic clock said in the beginning, and how far ahead readings are set,
-            /// in milliseconds.
-            origin: Option<(u64, u64)>,
+            /// What the monotonic clock said in the beginning, in milliseconds.
+            origin: u64,
+            /// How far ahead readings are set, in milliseconds.
+            ahead: u64,
         }
 
         impl Clock {
-            pub(super) fn new() -> Self {
-                let tick = clock_getres(MONO).ok().map(Duration::from);
-                let ahead = tick.map(|tick| millis(tick * TICKS) + 1);
-                Self { origin: read(ClockId::CLOCK_MONOTONIC).zip(ahead) }
+            pub(super) fn new() -> Option<Self> {
+                let tick = Duration::from(clock_getres(MONO).ok()?);
+                let ahead = millis(tick * TICKS) + 1;
+                Some(Self { origin: read(ClockId::CLOCK_MONOTONIC)?, ahead })
             }
 
             pub(super) fn read(&self) -> Option<Stamp> {
-                let (origin, ahead) = self.origin?;
-                let mono = read(MONO)?.saturating_sub(origin);
-                Some(Stamp { mono: mono + ahead, wall: read(WALL)? + ahead })
+                let mono = read(MONO)?.saturating_sub(self.origin) + self.ahead;
+                Some(Stamp { mono, wall: read(WALL)? + self.ahead })
             }
         }
 
@@ -178,15 +184,15 @@ mod both {
         use super::Stamp;
 
         #[derive(Clone, Debug)]
-        pub(super) struct Clock;
+        pub(super) enum Clock {}
 
         impl Clock {
-            pub(super) fn new() -> Self {
-                Self
+            pub(super) fn new() -> Option<Self> {
+                None
             }
 
             pub(super) fn read(&self) -> Option<Stamp> {
-                None
+                match *self {}
             }
         }
     }

@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::Extensions;
 
-use super::hold::Hold;
+use super::passage::Passage;
 use super::policy::{Policy, Reaction};
-use super::session::{Session, SessionWatch};
+use super::session::Session;
 use super::upgrade::Upgrade;
 use crate::identity::UserId;
 use crate::protocol::{Methods, SessionStatus};
@@ -106,7 +106,7 @@ impl ActiveSession {
         if let Some(upgrade) = &self.upgrade {
             upgrade.guard();
         }
-        SessionGuard { watch: self.session.watch(), policy: self.policy, held: None }
+        SessionGuard { passage: Passage::unknown(self.session.watch(), self.policy) }
     }
 
     /// Waits until the session no longer allows, and says why: it ended, the phone walked away
@@ -125,11 +125,9 @@ impl fmt::Debug for ActiveSession {
 }
 
 /// Keeps a session live; made by [`ActiveSession::guard`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SessionGuard {
-    watch: SessionWatch,
-    policy: Policy,
-    held: Option<Hold>,
+    passage: Passage,
 }
 
 /// What a guard says at one moment.
@@ -146,8 +144,7 @@ pub(crate) enum GuardReading {
 impl SessionGuard {
     /// As [`ActiveSession::revoked`].
     pub async fn revoked(&mut self) -> Denial {
-        let policy = self.policy;
-        self.watch.until(|session| policy.denial(session.met(&policy))).await
+        self.passage.revoked().await
     }
 }
 
@@ -155,14 +152,10 @@ impl SessionGuard {
     /// Whether to go on, as the layer that let the request in has it. Whoever asks is woken at the
     /// next change.
     pub(crate) fn poll_passing(&mut self, cx: &mut Context<'_>) -> GuardReading {
-        self.watch.register(cx);
-        match self.policy.react(self.watch.get().met(&self.policy)) {
-            Reaction::Forward => {
-                self.held = None;
-                GuardReading::Forward
-            }
+        match self.passage.wait(cx) {
+            Reaction::Forward => GuardReading::Forward,
             Reaction::Cut(denial) => GuardReading::Cut(denial),
-            Reaction::Hold(limit, denial) => match Hold::poll(&mut self.held, limit, cx) {
+            Reaction::Hold(limit, denial) => match self.passage.hold(limit, cx) {
                 Poll::Ready(()) => GuardReading::Cut(denial),
                 Poll::Pending => GuardReading::Hold,
             },
@@ -189,11 +182,5 @@ impl SessionGuard {
             GuardReading::Cut(denial) => Poll::Ready(denial),
         })
         .await
-    }
-}
-
-impl Clone for SessionGuard {
-    fn clone(&self) -> Self {
-        Self { watch: self.watch.get().watch(), policy: self.policy, held: None }
     }
 }

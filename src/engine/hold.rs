@@ -14,8 +14,13 @@ pub(crate) struct Hold {
 
 impl Hold {
     /// Held from now on, or since `held` began; ready when that is too long.
-    pub(crate) fn poll(held: &mut Option<Self>, limit: Duration, cx: &mut Context<'_>) -> Poll<()> {
-        let hold = held.get_or_insert_with(|| Self { limit, sleep: Box::pin(sleep(limit)) });
+    pub(crate) fn poll(
+        held: &mut Option<Box<Self>>,
+        limit: Duration,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        let hold =
+            held.get_or_insert_with(|| Box::new(Self { limit, sleep: Box::pin(sleep(limit)) }));
         if hold.limit != limit {
             // For another reason now; since when, does not change.
             let begun = hold.sleep.deadline() - hold.limit;

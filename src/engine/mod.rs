@@ -23,6 +23,7 @@ mod outcome;
 #[cfg(test)]
 mod outcome_tests;
 mod pace;
+mod passage;
 mod plan;
 mod policy;
 mod poller;
@@ -81,12 +82,13 @@ pub(crate) use cookie_names::{ATTEMPT, CookieNames, KNOWN};
 pub use enrolment::EnrolmentError;
 pub use events::{EndReason, Event, Events, Health, Limit};
 pub use grants::EnrolmentGrant;
-pub(crate) use hold::Hold;
 pub(crate) use known_browser::KNOWN_FOR;
 pub use login_limits::LoginLimits;
 pub(crate) use login_limits::Starter;
+pub(crate) use passage::Passage;
 pub use policy::Walkaway;
 pub(crate) use policy::{Policy, Reaction};
+pub(crate) use published::Word;
 pub use registration::{RegistrationLink, VouchedBy};
 pub(crate) use session::{Session, SessionWatch};
 pub(crate) use settings::Settings;
@@ -388,8 +390,8 @@ impl Engine {
     fn new(client: Client, store: DynTokenStore, settings: Settings, runtime: Handle) -> Self {
         let upkeep = Upkeep {
             clock: settings.clock.clone().unwrap_or_else(Clock::system),
-            max_staleness: settings.max_staleness,
-            lifetime: settings.session_lifetime(),
+            max_staleness: millis(settings.max_staleness),
+            lifetime: millis(settings.session_lifetime()),
             retry_after: settings.retry_after(),
             schedule: Schedule::default(),
             news: News::new(),

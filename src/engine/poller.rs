@@ -14,7 +14,6 @@ use super::events::EndReason;
 use super::pace::Pace;
 use super::plan;
 use super::session::Session;
-use super::watchers::Watched as _;
 use crate::client::ClientError;
 use crate::clock::Stamp;
 use crate::protocol::Reading;
@@ -88,7 +87,7 @@ impl Poller {
         }
         if verdict == Verdict::Unavailable {
             // Nothing was stated, but time went by: guards must hold.
-            session.watchers().wake();
+            session.outlive();
         }
         if session.park(now, KEEP) {
             return;

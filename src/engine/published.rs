@@ -4,41 +4,56 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 /// What a verdict needs, in one word: read by anybody without a lock, and never half of one state
 /// and half of another.
 ///
-/// Three bits say how the session stands; 26 hold the milliseconds from its beginning to its last
-/// good poll on the monotonic clock (18 h, more than any session lives), 35 those on the wall
-/// clock, which may go back (198 days either way).
+/// One bit says that the poller has seen the knowledge grow too old, and three how the session
+/// stands; 26 hold the milliseconds from its beginning to its last good poll on the monotonic clock
+/// (18 h, more than any session lives), 34 those on the wall clock, which may go back (99 days
+/// either way).
 #[derive(Debug)]
 pub(crate) struct Published(AtomicU64);
 
 const MONO: u32 = 26;
-const WALL: u32 = 35;
+const WALL: u32 = 34;
 const WALL_MAX: i64 = (1 << (WALL - 1)) - 1;
+const STANDING: u32 = MONO + WALL;
+const OLD: u32 = STANDING + 3;
+
+/// All that was published at one moment. Another word is other knowledge; the same word may have
+/// grown older.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Word(u64);
 
 impl Published {
     pub(crate) fn new(standing: u8) -> Self {
         let published = Self(AtomicU64::new(0));
-        published.store(standing, 0, 0);
+        published.store(standing, false, 0, 0);
         published
     }
 
-    /// Stores a standing (at most 7), and when the poll that stated it was sent: milliseconds
-    /// since the beginning, on each clock. What is out of range is stored as older than it is.
-    pub(crate) fn store(&self, standing: u8, mono: u64, wall: i64) {
+    /// Stores a standing (at most 7), whether it was seen to grow too old, and when the poll that
+    /// stated it was sent: milliseconds since the beginning, on each clock. What is out of range is
+    /// stored as older than it is.
+    pub(crate) fn store(&self, standing: u8, old: bool, mono: u64, wall: i64) {
         let mono = mono.min((1 << MONO) - 1);
         // The least value stands for "too old to say".
         let wall = wall.clamp(-WALL_MAX - 1, WALL_MAX);
         let wall = wall.cast_unsigned() & ((1 << WALL) - 1);
-        self.0.store(u64::from(standing) << (MONO + WALL) | mono << WALL | wall, Release);
+        let standing = u64::from(standing) << STANDING;
+        self.0.store(u64::from(old) << OLD | standing | mono << WALL | wall, Release);
     }
 
+    pub(crate) fn load(&self) -> Word {
+        Word(self.0.load(Acquire))
+    }
+}
+
+impl Word {
     /// The standing, and the times; on the wall clock `None` if it was set so far back that the
     /// time can't be told.
-    pub(crate) fn load(&self) -> (u8, u64, Option<i64>) {
-        let word = self.0.load(Acquire);
-        let standing = (word >> (MONO + WALL)) as u8;
-        let mono = word >> WALL & ((1 << MONO) - 1);
+    pub(crate) fn read(self) -> (u8, u64, Option<i64>) {
+        let standing = (self.0 >> STANDING & 7) as u8;
+        let mono = self.0 >> WALL & ((1 << MONO) - 1);
         // Shifted up and down again to extend the sign.
-        let wall = (word << (64 - WALL)).cast_signed() >> (64 - WALL);
+        let wall = (self.0 << (64 - WALL)).cast_signed() >> (64 - WALL);
         (standing, mono, (wall >= -WALL_MAX).then_some(wall))
     }
 }
@@ -51,10 +66,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_stored_is_read_or_older(standing in 0..8_u8, mono: u64, wall: i64) {
+        fn what_is_stored_is_read_or_older(standing in 0..8_u8, old: bool, mono: u64, wall: i64) {
             let published = Published::new(0);
-            published.store(standing, mono, wall);
-            let (standing_read, mono_read, wall_read) = published.load();
+            published.store(standing, old, mono, wall);
+            let word = published.load();
+            let (standing_read, mono_read, wall_read) = word.read();
+            published.store(standing, !old, mono, wall);
+            prop_assert!(published.load() != word && published.load().read() == word.read());
             prop_assert_eq!(standing_read, standing);
             prop_assert!(mono_read <= mono && (mono_read == mono || mono >= 1 << MONO));
             match wall_read {
@@ -67,8 +85,8 @@ mod tests {
         fn a_day_either_way_is_exact(standing in 0..8_u8, mono in 0..67_108_864_u64,
                                      wall in -86_400_000..86_400_000_i64) {
             let published = Published::new(0);
-            published.store(standing, mono, wall);
-            prop_assert_eq!(published.load(), (standing, mono, Some(wall)));
+            published.store(standing, false, mono, wall);
+            prop_assert_eq!(published.load().read(), (standing, mono, Some(wall)));
         }
     }
 }

@@ -8,7 +8,7 @@ use super::activity::{Activity, Phase};
 use super::events::{EndReason, Event, News};
 use super::plan;
 use super::policy::{Policy, Walkaway};
-use super::published::Published;
+use super::published::{Published, Word};
 use super::record::Record;
 use super::schedule::{NEVER, Schedule};
 use super::watchers::{Watch, Watched, Watchers};
@@ -21,9 +21,10 @@ use crate::verdict::{Knowledge, Machine, Others, Requirement, Said, Standing, Ve
 #[derive(Debug)]
 pub(crate) struct Upkeep {
     pub(crate) clock: Clock,
-    pub(crate) max_staleness: Duration,
-    /// How long a session may live, whatever the service says.
-    pub(crate) lifetime: Duration,
+    /// How old what is known may be, in milliseconds.
+    pub(crate) max_staleness: u64,
+    /// How long a session may live, whatever the service says, in milliseconds.
+    pub(crate) lifetime: u64,
     /// When those who are told that nothing is known may try again.
     pub(crate) retry_after: Duration,
     pub(crate) schedule: Schedule,
@@ -81,6 +82,8 @@ struct Polling {
     due: u64,
     /// When the token store last vouched for the user, on the monotonic clock.
     vouched: Option<u64>,
+    /// The poll whose word has grown too old since, by when it was sent.
+    outlived: Option<Stamp>,
 }
 
 /// Where the next poll, or this one, is.
@@ -139,18 +142,29 @@ impl Session {
     }
 
     pub(crate) fn verdict_at(&self, now: Stamp) -> Verdict {
-        let (standing, good) = self.known();
+        self.judge(self.word(), now)
+    }
+
+    /// What is published at this moment.
+    pub(crate) fn word(&self) -> Word {
+        self.published.load()
+    }
+
+    /// What is known at this moment, met by something under this policy; and the word it is of.
+    pub(crate) fn look(self: &Arc<Self>, policy: &Policy) -> (Word, Verdict) {
+        let word = self.word();
+        let verdict = self.judge(word, self.upkeep.clock.coarse());
+        (word, self.met_as(verdict, policy))
+    }
+
+    fn judge(&self, word: Word, now: Stamp) -> Verdict {
+        let (standing, good) = self.told(word);
         let known = Knowledge { standing, good, expires: self.expires() };
         verdict(&known, now, self.upkeep.max_staleness)
     }
 
-    /// What is known at this moment, met by a request or by something in flight under this policy:
-    /// where it is to end a session that is suspended, it ends.
-    pub(crate) fn met(self: &Arc<Self>, policy: &Policy) -> Verdict {
-        self.met_as(self.verdict(), policy)
-    }
-
-    /// As [`Session::met`], where what is known was just asked for.
+    /// What is known, met by a request or by something in flight under this policy: where it is to
+    /// end a session that is suspended, it ends.
     pub(crate) fn met_as(self: &Arc<Self>, verdict: Verdict, policy: &Policy) -> Verdict {
         if verdict != Verdict::Suspended || policy.walkaway != Walkaway::End {
             return verdict;
@@ -163,13 +177,17 @@ impl Session {
     }
 
     fn known(&self) -> (Standing, Stamp) {
-        let (standing, mono, wall) = self.published.load();
+        self.told(self.word())
+    }
+
+    fn told(&self, word: Word) -> (Standing, Stamp) {
+        let (standing, mono, wall) = word.read();
         let wall = wall.map_or(0, |wall| self.asked.wall.saturating_add_signed(wall));
         (Standing::from_u8(standing), Stamp { mono: self.asked.mono + mono, wall })
     }
 
     fn expires(&self) -> Stamp {
-        self.asked.after(self.upkeep.lifetime)
+        self.asked.after_millis(self.upkeep.lifetime)
     }
 
     /// A watch that keeps the session live from now on, awake if it was parked. Everything that
@@ -178,21 +196,22 @@ impl Session {
         self.clone().come().0
     }
 
-    /// Such a watch, and the verdict that was read once it was there.
-    pub(crate) fn come(self: Arc<Self>) -> (SessionWatch, Verdict) {
+    /// Such a watch, and what was published and the verdict on it once the watch was there.
+    pub(crate) fn come(self: Arc<Self>) -> (SessionWatch, Word, Verdict) {
         let now = self.upkeep.clock.coarse();
         let wakes = self.activity.enter(now.mono);
         let watch = Watch::new(self);
         let session = watch.get();
-        let verdict = session.verdict_at(now);
+        let word = session.word();
+        let verdict = session.judge(word, now);
         let neglected = verdict == Verdict::Unavailable && session.is_neglected_at(now);
         if neglected || (wakes && session.known().0 != Standing::Ended) {
             session.with_polling(|polling| polling.next = 0);
         } else if session.phase() == Phase::Running {
-            return (watch, verdict);
+            return (watch, word, verdict);
         }
         session.upkeep.schedule.reset(session, session.upkeep.clock.now());
-        (watch, verdict)
+        (watch, word, verdict)
     }
 
     /// Whether what is known is too old though no poll came to nothing: nobody asked, because the
@@ -385,7 +404,7 @@ impl Session {
         if polling.machine.standing() == Standing::Ended || self.phase() == Phase::Parked {
             return None;
         }
-        let stale = polling.machine.good().mono.saturating_add(millis(self.upkeep.max_staleness));
+        let stale = polling.machine.good().mono.saturating_add(self.upkeep.max_staleness);
         let stale = Some(stale).filter(|stale| *stale > now.mono);
         let next = match polling.stage {
             Stage::Resting => Some(polling.next),
@@ -395,6 +414,12 @@ impl Session {
         };
         let expires = Some(self.expires().mono).filter(|at| next.is_some() || *at > now.mono);
         [next, stale, expires].into_iter().flatten().min()
+    }
+
+    /// What is known has grown too old: publishes that, for those who look at no clock.
+    pub(crate) fn outlive(&self) {
+        self.with_polling(|polling| polling.outlived = Some(polling.machine.good()));
+        self.watchers.wake();
     }
 
     /// Sets when the poller looks next; says when, if that is news. For the schedule, under its
@@ -458,7 +483,7 @@ impl Session {
         let good = polling.machine.good();
         let mono = good.mono.saturating_sub(self.asked.mono);
         let wall = good.wall.cast_signed().saturating_sub(self.asked.wall.cast_signed());
-        self.published.store(standing as u8, mono, wall);
+        self.published.store(standing as u8, polling.outlived == Some(good), mono, wall);
         if standing == Standing::Ended {
             // Nothing that is in it counts any more.
             *held = None;
@@ -482,7 +507,8 @@ impl Polling {
         let told = machine.standing();
         let (stage, due) = (Stage::Resting, NEVER);
         let (sequence, next, failures) = (0, 0, 0);
-        Self { machine, sequence, stage, next, failures, told, ended: None, due, vouched: None }
+        let (ended, vouched, outlived) = (None, None, None);
+        Self { machine, sequence, stage, next, failures, told, ended, due, vouched, outlived }
     }
 
     /// What there is to tell of a change.
@@ -575,8 +601,8 @@ pub(crate) mod tests {
         let asked = clock.now();
         let upkeep = Upkeep {
             clock,
-            max_staleness: Duration::from_secs(15),
-            lifetime: Duration::from_secs(3600),
+            max_staleness: 15_000,
+            lifetime: 3_600_000,
             retry_after: Duration::from_secs(5),
             schedule: Schedule::default(),
             news: News::new(),

@@ -1,7 +1,8 @@
 //! In which tongue a client wants to be turned away.
 
-use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use http::header::{ACCEPT, CONTENT_TYPE, UPGRADE};
+use http::uri::PathAndQuery;
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 
 use super::original_uri::original_uri;
 
@@ -13,14 +14,16 @@ pub(crate) struct Asker {
     pub(crate) tongue: Tongue,
     /// The answer must have no body.
     pub(crate) is_head: bool,
+    /// The request asks to become something else than a request; this status grants it.
+    pub(super) granted_by: Option<StatusCode>,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) enum Tongue {
     /// gRPC or grpc-web, with the request's content type.
     Grpc(HeaderValue),
-    /// A browser loads this page.
-    Page(Uri),
+    /// A browser loads this page, if it has a path.
+    Page(Option<PathAndQuery>),
     /// A browser sends a form.
     Form,
     /// A script or another program.
@@ -36,19 +39,25 @@ impl Asker {
     ) -> Self {
         let reads = method == Method::GET || method == Method::HEAD;
         static MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
-        let names = [&CONTENT_TYPE, &MODE, &ACCEPT];
-        let [content_type, mode, accept] = lookup::first(headers, names);
+        let names = [&CONTENT_TYPE, &MODE, &ACCEPT, &UPGRADE];
+        let [content_type, mode, accept, upgrade] = lookup::first(headers, names);
         let grpc = content_type.filter(|value| value.as_bytes().starts_with(b"application/grpc"));
         let tongue = if let Some(content_type) = grpc {
             Tongue::Grpc(content_type.clone())
         } else if !is_navigation(reads, mode, accept, headers) {
             Tongue::Api
         } else if reads {
-            Tongue::Page(original_uri(uri, extensions).clone())
+            Tongue::Page(original_uri(uri, extensions).path_and_query().cloned())
         } else {
             Tongue::Form
         };
-        Self { tongue, is_head: method == Method::HEAD }
+        // On HTTP/2 a WebSocket begins with CONNECT and 200 (RFC 8441).
+        let granted_by = if method == Method::CONNECT {
+            Some(StatusCode::OK)
+        } else {
+            upgrade.map(|_| StatusCode::SWITCHING_PROTOCOLS)
+        };
+        Self { tongue, is_head: method == Method::HEAD, granted_by }
     }
 }
 

@@ -6,14 +6,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
 
 use super::framing::{Framing, GrpcFraming};
 use super::grpc;
-use crate::engine::{Hold, Policy, Reaction, Session, SessionWatch};
+use crate::engine::{Passage, Reaction, Session};
 use crate::protocol::SessionStatus;
 use crate::verdict::Denial;
 
@@ -46,10 +45,8 @@ enum State {
 }
 
 struct Guarded {
-    watch: SessionWatch,
-    policy: Policy,
+    passage: Passage,
     framing: Framing,
-    held: Option<Hold>,
 }
 
 struct Finishing {
@@ -73,23 +70,15 @@ impl<B> GateBody<B> {
         Self { inner: Some(inner), state: State::Open }
     }
 
-    pub(super) fn guarded(
-        inner: B,
-        headers: &HeaderMap,
-        watch: SessionWatch,
-        policy: Policy,
-    ) -> Self
+    /// Framed as the answer's content type says, if it has one.
+    pub(super) fn guarded(inner: B, framing: Framing, passage: Passage) -> Self
     where
         B: Body,
     {
         if inner.is_end_stream() {
             return Self::open(inner);
         }
-        // What has a length is no stream of events or messages: nothing can be added to it.
-        let has_length = inner.size_hint().exact().is_some();
-        let framing = if has_length { Framing::Other } else { Framing::of(headers) };
-        let guarded = Guarded { watch, policy, framing, held: None };
-        Self { inner: Some(inner), state: State::Guarded(guarded) }
+        Self { inner: Some(inner), state: State::Guarded(Guarded { passage, framing }) }
     }
 }
 
@@ -144,8 +133,8 @@ where
             tracing::debug!(%denial, "cut what was in flight");
             let before = std::mem::replace(this.state, State::Last(None));
             let (ending, session) = match before {
-                State::Guarded(Guarded { framing, watch, .. }) => {
-                    (framing.ending(), watch.get().clone())
+                State::Guarded(Guarded { framing, passage }) => {
+                    (framing.ending(), passage.session().clone())
                 }
                 State::Finishing(Finishing { grpc, web, session, .. }) => {
                     // Else it took too long, or it ended in the middle by itself.
@@ -207,14 +196,14 @@ impl Guarded {
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
+        let mut reaction = self.passage.next();
         let (mut registered, mut inner_waits) = (false, false);
         loop {
-            match self.policy.react(self.watch.get().met(&self.policy)) {
+            match reaction {
                 Reaction::Cut(denial) => return Next::Cut(denial),
                 // It has our waker already; asking it twice would tell nothing new.
                 Reaction::Forward if inner_waits => return Next::Give(Poll::Pending),
                 Reaction::Forward => {
-                    self.held = None;
                     let Some(inner) = inner.as_mut().as_pin_mut() else {
                         return Next::Give(Poll::Ready(None));
                     };
@@ -230,7 +219,7 @@ impl Guarded {
                     inner_waits = true;
                 }
                 Reaction::Hold(limit, denial) => {
-                    if Hold::poll(&mut self.held, limit, cx).is_ready() {
+                    if self.passage.hold(limit, cx).is_ready() {
                         return Next::Cut(denial);
                     }
                     if registered {
@@ -239,7 +228,7 @@ impl Guarded {
                 }
             }
             // Now that there is something to wait for; then look once more.
-            self.watch.register(cx);
+            reaction = self.passage.wait(cx);
             registered = true;
         }
     }

@@ -1,11 +1,14 @@
 //! Which session and which attempt a request names.
 
-use http::header::{AUTHORIZATION, COOKIE};
-use http::{HeaderMap, Method, Uri};
+use http::header::{AUTHORIZATION, CONNECTION, COOKIE, UPGRADE};
+use http::{HeaderMap, HeaderValue, Method, Uri};
+use memchr::memchr_iter;
 
-use super::cross_origin::is_foreign_upgrade;
-use crate::engine::{ATTEMPT, CookieNames, KNOWN, Settings};
-use crate::identity::{AttemptCredential, SessionCredential};
+use super::cross_origin::is_foreign;
+#[cfg(feature = "axum")]
+use crate::engine::KNOWN;
+use crate::engine::{ATTEMPT, CookieNames, Settings};
+use crate::identity::{AttemptCredential, SessionCredential, SessionKey};
 
 /// As many cookies are looked at, and as many bytes of them.
 const COOKIES: usize = 64;
@@ -29,6 +32,24 @@ impl<'a> Borne<'a> {
         };
     }
 
+    fn add_bearer(&mut self, value: &'a HeaderValue) {
+        if let Some(credential) = bearer(value.as_bytes()) {
+            self.add(credential);
+        }
+    }
+
+    /// What is borne in both ways together.
+    fn and(mut self, other: Self) -> Self {
+        match other {
+            Self::Nothing => self,
+            Self::One(value) => {
+                self.add(value);
+                self
+            }
+            Self::Several => other,
+        }
+    }
+
     fn one(self) -> Option<&'a [u8]> {
         match self {
             Self::One(value) => Some(value),
@@ -37,38 +58,61 @@ impl<'a> Borne<'a> {
     }
 }
 
-/// The credentials that a request bears, unambiguously or not at all.
-#[derive(Debug, Default)]
-pub(crate) struct Credentials {
-    pub(crate) session: Option<SessionCredential>,
-    pub(crate) attempt: Option<AttemptCredential>,
+/// What a request bears to say which session and which attempt it is of.
+#[derive(Debug)]
+pub(crate) struct Credentials<'a> {
+    session: Borne<'a>,
+    attempt: Borne<'a>,
 }
 
-impl Credentials {
+impl<'a> Credentials<'a> {
     pub(crate) fn read(
         method: &Method,
         uri: &Uri,
-        headers: &HeaderMap,
+        headers: &'a HeaderMap,
         settings: &Settings,
     ) -> Self {
+        let mut cookies = Cookies::new(&settings.cookie_names);
         let (mut session, mut attempt) = (Borne::Nothing, Borne::Nothing);
-        if !is_foreign_upgrade(method, uri, headers, &settings.allowed_origins) {
-            let wanted = [(&mut session, ""), (&mut attempt, ATTEMPT)];
-            scan_cookies(headers, &settings.cookie_names, wanted);
+        let (mut bearer, mut upgrades) = (Borne::Nothing, false);
+        // One pass, as a look-up of each name costs more, and is paid for absent headers too.
+        for (name, value) in headers {
+            if name == COOKIE {
+                cookies.scan(value, [(&mut session, ""), (&mut attempt, ATTEMPT)]);
+            } else if name == AUTHORIZATION {
+                bearer.add_bearer(value);
+            } else if name == UPGRADE {
+                upgrades = true;
+            }
         }
-        add_bearers(headers, &mut session);
-        Self {
-            session: session.one().and_then(SessionCredential::parse),
-            attempt: attempt.one().and_then(AttemptCredential::parse),
+        let connects = method == Method::CONNECT;
+        let opens_socket = connects || (upgrades && headers.contains_key(CONNECTION));
+        if opens_socket && is_foreign(uri, headers, &settings.allowed_origins) {
+            // No browser asks before it opens a socket for a page of another origin, with this
+            // one's cookies, so the server has to look.
+            (session, attempt) = (Borne::Nothing, Borne::Nothing);
         }
+        Self { session: session.and(bearer), attempt }
+    }
+
+    /// The session that is named, unambiguously or not at all.
+    pub(crate) fn session(&self) -> Option<SessionKey> {
+        Some(SessionCredential::parse(self.session.one()?)?.key())
+    }
+
+    /// The attempt that is named, unambiguously or not at all.
+    pub(crate) fn attempt(&self) -> Option<AttemptCredential> {
+        AttemptCredential::parse(self.attempt.one()?)
     }
 }
 
 /// What the browser bears as proofs that somebody has logged in with it, if anything.
 #[cfg(feature = "axum")]
 pub(crate) fn known_browser<'a>(headers: &'a HeaderMap, names: &CookieNames) -> Option<&'a [u8]> {
-    let mut known = Borne::Nothing;
-    scan_cookies(headers, names, [(&mut known, KNOWN)]);
+    let (mut cookies, mut known) = (Cookies::new(names), Borne::Nothing);
+    for value in headers.get_all(COOKIE) {
+        cookies.scan(value, [(&mut known, KNOWN)]);
+    }
     known.one()
 }
 
@@ -76,38 +120,45 @@ pub(crate) fn known_browser<'a>(headers: &'a HeaderMap, names: &CookieNames) -> 
 #[cfg(feature = "axum")]
 pub(crate) fn bearer_attempt(headers: &HeaderMap) -> Option<AttemptCredential> {
     let mut attempt = Borne::Nothing;
-    add_bearers(headers, &mut attempt);
+    for value in headers.get_all(AUTHORIZATION) {
+        attempt.add_bearer(value);
+    }
     attempt.one().and_then(AttemptCredential::parse)
 }
 
-fn add_bearers<'a>(headers: &'a HeaderMap, borne: &mut Borne<'a>) {
-    for value in headers.get_all(AUTHORIZATION) {
-        if let Some(credential) = bearer(value.as_bytes()) {
-            borne.add(credential);
-        }
-    }
+/// Those of a request's cookies that are called like the session's, with something after it.
+struct Cookies<'n> {
+    names: &'n CookieNames,
+    cookies: usize,
+    bytes: usize,
 }
 
-/// Adds the values of the cookies that are called like the session's with something after it.
-fn scan_cookies<'a, const N: usize>(
-    headers: &'a HeaderMap,
-    names: &CookieNames,
-    mut wanted: [(&mut Borne<'a>, &str); N],
-) {
-    let (mut cookies, mut bytes) = (0, 0);
-    for header in super::lookup::all(headers, &COOKIE) {
-        bytes += header.len();
-        for pair in header.as_bytes().split(|byte| *byte == b';') {
-            cookies += 1;
-            if cookies > COOKIES || bytes > COOKIE_BYTES {
+impl<'n> Cookies<'n> {
+    fn new(names: &'n CookieNames) -> Self {
+        Self { names, cookies: 0, bytes: 0 }
+    }
+
+    /// Adds the values of one header to what is wanted, by what comes after the name.
+    fn scan<'a, const N: usize>(
+        &mut self,
+        header: &'a HeaderValue,
+        mut wanted: [(&mut Borne<'a>, &str); N],
+    ) {
+        let header = header.as_bytes();
+        self.bytes += header.len();
+        let mut start = 0;
+        for end in memchr_iter(b';', header).chain([header.len()]) {
+            self.cookies += 1;
+            if self.cookies > COOKIES || self.bytes > COOKIE_BYTES {
                 // What lies beyond could contradict what was read: nothing is named.
                 for (borne, _) in &mut wanted {
                     **borne = Borne::Several;
                 }
                 return;
             }
-            let pair = pair.trim_ascii();
-            let Some(rest) = pair.strip_prefix(names.session.as_bytes()) else { continue };
+            let pair = header[start..end].trim_ascii();
+            start = end + 1;
+            let Some(rest) = pair.strip_prefix(self.names.session.as_bytes()) else { continue };
             for (borne, suffix) in &mut wanted {
                 let value = rest.strip_prefix(suffix.as_bytes());
                 if let Some(value) = value.and_then(|value| value.strip_prefix(b"=")) {
@@ -137,7 +188,7 @@ mod tests {
     const A: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     const B: &str = "BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA";
 
-    fn read(headers: &[(&str, String)]) -> Credentials {
+    fn read<R>(headers: &[(&str, String)], look: impl FnOnce(Credentials<'_>) -> R) -> R {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             let name: http::HeaderName = name.parse().unwrap();
@@ -145,11 +196,15 @@ mod tests {
         }
         let settings =
             Settings { allowed_origins: vec!["https://www.example".into()], ..Settings::default() };
-        Credentials::read(&Method::GET, &Uri::from_static("/"), &map, &settings)
+        look(Credentials::read(&Method::GET, &Uri::from_static("/"), &map, &settings))
     }
 
     fn session(headers: &[(&str, String)]) -> Option<String> {
-        read(headers).session.map(|credential| credential.expose())
+        read(headers, |borne| {
+            let named = borne.session.one().and_then(SessionCredential::parse);
+            assert_eq!(borne.session(), named.as_ref().map(SessionCredential::key));
+            named.map(|credential| credential.expose())
+        })
     }
 
     fn cookie(value: &str) -> (&'static str, String) {
@@ -199,10 +254,9 @@ mod tests {
 
     #[test]
     fn an_attempt_is_not_a_session() {
-        let both = ("cookie", format!("{ATTEMPT_COOKIE}={A}; {SESSION_COOKIE}={B}"));
-        let found = read(&[both]);
-        assert_eq!(found.attempt.unwrap().expose(), A);
-        assert_eq!(found.session.unwrap().expose(), B);
+        let both = [("cookie", format!("{ATTEMPT_COOKIE}={A}; {SESSION_COOKIE}={B}"))];
+        assert_eq!(read(&both, |borne| borne.attempt().unwrap().expose()), A);
+        assert_eq!(session(&both).unwrap(), B);
         assert_eq!(session(&[("cookie", format!("{ATTEMPT_COOKIE}={A}"))]), None);
     }
 

@@ -1,20 +1,7 @@
 //! Whether a page of another origin asks.
 
-use http::header::{CONNECTION, HOST, ORIGIN, UPGRADE};
-use http::{HeaderMap, HeaderName, Method, Uri};
-
-/// Whether a page of another origin opens a socket with this browser's cookies: no browser asks
-/// before, so the server has to look.
-pub(super) fn is_foreign_upgrade(
-    method: &Method,
-    uri: &Uri,
-    headers: &HeaderMap,
-    allowed: &[String],
-) -> bool {
-    let upgrades = method == Method::CONNECT
-        || (headers.contains_key(UPGRADE) && headers.contains_key(CONNECTION));
-    upgrades && is_foreign(uri, headers, allowed)
-}
+use http::header::{HOST, ORIGIN};
+use http::{HeaderMap, HeaderName, Uri};
 
 /// Whether what asks is, as browsers tell, neither of this origin nor of an allowed one. The same
 /// rule as that of tower-http's `csrf`.

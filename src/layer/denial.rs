@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderName, HeaderValue, Response, StatusCode, Uri};
+use http::uri::PathAndQuery;
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use problem_details::ProblemDetails;
 use serde::Serialize;
@@ -43,10 +44,10 @@ pub(crate) fn answer(
         Tongue::Grpc(content_type) => {
             grpc::answer(denial, content_type, settings.retry_after(), step_up)
         }
-        Tongue::Page(uri) if step_up.is_some() => {
-            see_other(&confirm_path(settings, requirement.methods, wanted(uri)))
+        Tongue::Page(asked) if step_up.is_some() => {
+            see_other(&confirm_path(settings, requirement.methods, wanted(asked.as_ref())))
         }
-        Tongue::Page(uri) => page(denial, uri, settings, presence),
+        Tongue::Page(asked) => page(denial, asked.as_ref(), settings, presence),
         Tongue::Form => html(denial, settings, step_up),
         Tongue::Api => problem(denial, step_up),
     };
@@ -82,7 +83,12 @@ const fn status(denial: Denial) -> StatusCode {
 }
 
 /// A page load goes where the user can do something about it.
-fn page(denial: Denial, uri: &Uri, settings: &Settings, presence: bool) -> Response<Bytes> {
+fn page(
+    denial: Denial,
+    asked: Option<&PathAndQuery>,
+    settings: &Settings,
+    presence: bool,
+) -> Response<Bytes> {
     let page = match denial {
         // Who the user is, is the other login's business.
         Denial::NoIdentity if presence => None,
@@ -93,7 +99,7 @@ fn page(denial: Denial, uri: &Uri, settings: &Settings, presence: bool) -> Respo
     };
     let location = match (page, denial, &settings.enrolment_page) {
         (Some("waiting"), _, _) => format!("{}/waiting", settings.auth_path),
-        (Some(page), _, _) => format!("{}/{page}{}", settings.auth_path, next(uri)),
+        (Some(page), _, _) => format!("{}/{page}{}", settings.auth_path, next(asked)),
         (None, Denial::NoToken, Some(enrolment)) => enrolment.clone(),
         (None, _, _) => return html(denial, settings, None),
     };
@@ -108,8 +114,8 @@ fn see_other(location: &str) -> Response<Bytes> {
 }
 
 /// `?next=…` with the page that was asked for.
-fn next(uri: &Uri) -> String {
-    wanted(uri).map_or_else(String::new, next_query)
+fn next(asked: Option<&PathAndQuery>) -> String {
+    wanted(asked).map_or_else(String::new, next_query)
 }
 
 /// `?next=…` with a path and query; nothing where the default will do.
@@ -121,8 +127,8 @@ pub(crate) fn next_query(wanted: &str) -> String {
 }
 
 /// The page that was asked for, if it is worth coming back to: path and query only.
-fn wanted(uri: &Uri) -> Option<&str> {
-    let wanted = uri.path_and_query()?.as_str();
+fn wanted(asked: Option<&PathAndQuery>) -> Option<&str> {
+    let wanted = asked?.as_str();
     (wanted != "/" && wanted.len() <= NEXT_LIMIT).then_some(wanted)
 }
 

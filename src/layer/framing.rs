@@ -1,7 +1,6 @@
 //! Where a stream may be cut without leaving half of something.
 
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue};
+use http::HeaderValue;
 
 /// What a body consists of.
 pub(super) enum Framing {
@@ -18,8 +17,8 @@ pub(super) enum Framing {
 }
 
 impl Framing {
-    pub(super) fn of(headers: &HeaderMap) -> Self {
-        let content_type = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    pub(super) fn of(content_type: Option<&HeaderValue>, is_encoded: bool) -> Self {
+        let content_type = content_type.map_or(&b""[..], HeaderValue::as_bytes);
         let is = |essence: &[u8]| {
             content_type
                 .get(..essence.len())
@@ -36,7 +35,7 @@ impl Framing {
             Self::GrpcWeb(GrpcFraming::default())
         } else if is(b"application/grpc") {
             Self::Grpc(GrpcFraming::default())
-        } else if is(b"text/event-stream") && !headers.contains_key(CONTENT_ENCODING) {
+        } else if is(b"text/event-stream") && !is_encoded {
             Self::Sse(SseFraming::default())
         } else if is(b"text/event-stream") {
             Self::EncodedSse

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, HeaderValue};
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
@@ -13,9 +13,11 @@ use tower_service::Service;
 
 use super::asker::Asker;
 use super::body::{BoxError, GateBody};
+use super::framing::Framing;
 use super::gate::{Decision, Gate};
+use super::lookup;
 use super::service::{Admitted, admit};
-use crate::engine::{Hold, Policy, Reaction, SessionWatch, Upgrade};
+use crate::engine::{Passage, Reaction, Upgrade};
 use crate::verdict::Denial;
 
 pin_project! {
@@ -38,7 +40,11 @@ pin_project! {
         /// Turned away.
         Denied { denial: Denial },
         /// Something has to be asked first; the service that is ready waits here, permit and all.
-        Asking { answer: Pin<Box<dyn Future<Output = Decision> + Send>>, waiting: Option<(S, R)> },
+        Asking {
+            answer: Pin<Box<dyn Future<Output = Decision> + Send>>,
+            // Boxed, as most requests never wait, and all of them are moved.
+            waiting: Option<Box<(S, R)>>,
+        },
         /// The handler runs.
         Running { #[pin] future: F, guard: Option<RunGuard<A>> },
     }
@@ -46,16 +52,15 @@ pin_project! {
 
 /// What watches over a running handler.
 struct RunGuard<A> {
-    watch: SessionWatch,
+    passage: Passage,
     upgrade: Option<Arc<Upgrade>>,
-    policy: Policy,
     /// The handler has been polled: it may be in the middle of something.
     started: bool,
     /// The session is over, and this is how long the handler still has.
     cut: Option<(Denial, Pin<Box<Sleep>>)>,
-    /// The handler's answer, held back until the session's status is known again.
-    answer: Option<A>,
-    held: Option<Hold>,
+    /// The handler's answer, held back until the session's status is known again. Boxed, as that
+    /// is rare.
+    answer: Option<Box<A>>,
 }
 
 impl<S, ReqBody> GateFuture<S, ReqBody>
@@ -73,7 +78,7 @@ where
         service: S,
         request: Request<ReqBody>,
     ) -> Self {
-        let state = State::Asking { answer, waiting: Some((service, request)) };
+        let state = State::Asking { answer, waiting: Some(Box::new((service, request))) };
         Self { gate, asker, state }
     }
 
@@ -83,7 +88,7 @@ where
         future: S::Future,
         admitted: Option<Admitted>,
     ) -> Self {
-        let guard = admitted.map(|admitted| RunGuard::new(admitted, gate.policy));
+        let guard = admitted.map(RunGuard::new);
         Self { gate, asker, state: State::Running { future, guard } }
     }
 }
@@ -105,15 +110,15 @@ where
                 }
                 StateProjection::Asking { answer, waiting } => {
                     let decision = ready!(answer.as_mut().poll(cx));
-                    let Some((mut service, mut request)) = waiting.take() else {
+                    let Some(waiting) = waiting.take() else {
                         unreachable!("polled after the answer");
                     };
+                    let (mut service, mut request) = *waiting;
                     let next = match decision {
                         Decision::Deny(denial) if !this.gate.optional => State::Denied { denial },
                         decision => {
-                            let guard = admit(this.gate, decision, &mut request);
-                            let guard =
-                                guard.map(|admitted| RunGuard::new(admitted, this.gate.policy));
+                            let guard = admit(this.gate, decision, this.asker, &mut request)
+                                .map(RunGuard::new);
                             State::Running { future: service.call(request), guard }
                         }
                     };
@@ -143,9 +148,9 @@ where
 }
 
 impl<A> RunGuard<A> {
-    fn new(admitted: Admitted, policy: Policy) -> Self {
-        let Admitted { watch, upgrade } = admitted;
-        Self { watch, upgrade, policy, started: false, cut: None, answer: None, held: None }
+    fn new(admitted: Admitted) -> Self {
+        let Admitted { passage, upgrade } = admitted;
+        Self { passage, upgrade, started: false, cut: None, answer: None }
     }
 
     /// Runs the handler until its answer may leave, or must not.
@@ -160,16 +165,16 @@ impl<A> RunGuard<A> {
     where
         F: Future<Output = Result<A, E>>,
     {
-        let mut registered = false;
+        let mut reaction = match &self.cut {
+            Some((denial, _)) => Reaction::Cut(*denial),
+            None => self.passage.next(),
+        };
+        let mut answer = self.answer.take().map(|answer| *answer);
+        let mut waits = false;
         loop {
-            let reaction = match &self.cut {
-                Some((denial, _)) => Reaction::Cut(*denial),
-                None => self.policy.react(self.watch.get().met(&self.policy)),
-            };
             match reaction {
                 Reaction::Forward => {
-                    self.held = None;
-                    if let Some(answer) = self.answer.take() {
+                    if let Some(answer) = answer {
                         return Poll::Ready(Ok(Ok(answer)));
                     }
                 }
@@ -177,34 +182,37 @@ impl<A> RunGuard<A> {
                     return Poll::Ready(Ok(Err(denial)));
                 }
                 Reaction::Hold(limit, denial) => {
-                    if self.answer.is_some() && Hold::poll(&mut self.held, limit, cx).is_ready() {
+                    if answer.is_some() && self.passage.hold(limit, cx).is_ready() {
                         return Poll::Ready(Ok(Err(denial)));
                     }
                 }
                 Reaction::Cut(denial) => {
-                    if self.answer.take().is_some() {
+                    if answer.is_some() {
                         return Poll::Ready(Ok(Err(denial)));
                     }
-                    let grace = || (denial, Box::pin(sleep(self.policy.grace)));
+                    let grace = || (denial, Box::pin(sleep(self.passage.policy().grace)));
                     let (_, grace) = self.cut.get_or_insert_with(grace);
                     if grace.as_mut().poll(cx).is_ready() {
                         return Poll::Ready(Ok(Err(denial)));
                     }
                 }
             }
-            if registered {
+            if waits {
+                self.answer = answer.map(Box::new);
                 return Poll::Pending;
             }
             self.started = true;
-            if self.answer.is_none()
-                && let Poll::Ready(answer) = future.as_mut().poll(cx)
+            if answer.is_none()
+                && let Poll::Ready(given) = future.as_mut().poll(cx)
             {
-                self.answer = Some(answer?);
+                answer = Some(given?);
             } else {
-                if self.cut.is_none() {
-                    self.watch.register(cx);
-                }
-                registered = true;
+                waits = true;
+            }
+            // What is cut stays cut.
+            if self.cut.is_none() {
+                // By the clocks, however long the handler took.
+                reaction = if waits { self.passage.wait(cx) } else { self.passage.look() };
             }
         }
     }
@@ -227,12 +235,15 @@ fn let_through<A, B: Body>(mut response: Response<B>, guard: RunGuard<A>) -> Res
     if let Some(upgrade) = guard.upgrade {
         upgrade.answered(response.status());
     }
-    let headers = response.headers_mut();
-    if !headers.contains_key(CACHE_CONTROL) {
+    let names = [&CACHE_CONTROL, &CONTENT_TYPE, &CONTENT_ENCODING];
+    let [cached, content_type, encoding] = lookup::first(response.headers(), names);
+    // What has a length is no stream of events or messages: nothing can be added to it.
+    let has_length = response.body().size_hint().exact().is_some();
+    let framing =
+        if has_length { Framing::Other } else { Framing::of(content_type, encoding.is_some()) };
+    if cached.is_none() {
         // RFC 9111 keeps shared caches off answers to `Authorization`, not off those to a cookie.
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private"));
     }
-    let (parts, body) = response.into_parts();
-    let body = GateBody::guarded(body, &parts.headers, guard.watch, guard.policy);
-    Response::from_parts(parts, body)
+    response.map(|body| GateBody::guarded(body, framing, guard.passage))
 }

@@ -12,7 +12,9 @@ use http::{HeaderMap, Method, Response, Uri};
 use super::asker::Asker;
 use super::credential::Credentials;
 use super::denial;
-use crate::engine::{Activeconnect, Phase, Policy, Session, SessionWatch, Settings, Upgrades};
+use crate::engine::{
+    Activeconnect, Passage, Phase, Policy, Session, SessionWatch, Settings, Upgrades, Word,
+};
 use crate::identity::UserId;
 use crate::protocol::Methods;
 use crate::verdict::{Denial, Requirement, Verdict};
@@ -34,18 +36,10 @@ pub(crate) struct Gate {
 
 pub(crate) enum Decision {
     /// May pass; the watch was there before the verdict was read.
-    Allow(SessionWatch),
+    Allow(Passage),
     Deny(Denial),
     /// Something has to be asked first.
     Ask(Pin<Box<dyn Future<Output = Decision> + Send>>),
-}
-
-/// Where a request came from, as far as it matters here: its user beside another login.
-enum User {
-    /// No other login: whoever the session is of.
-    Any,
-    /// The other login's user.
-    Named(UserId),
 }
 
 impl Gate {
@@ -68,9 +62,9 @@ impl Gate {
         &self.ac.engine().settings
     }
 
-    /// Decides in login use.
+    /// Decides in login use: whoever the session is of.
     pub(crate) fn decide(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Decision {
-        self.admit(&Credentials::read(method, uri, headers, self.settings()), &User::Any)
+        self.admit(&Credentials::read(method, uri, headers, self.settings()), None)
     }
 
     /// Decides beside another login.
@@ -80,23 +74,22 @@ impl Gate {
             Some(user) => {
                 let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
                 let credentials = Credentials::read(method, uri, headers, self.settings());
-                self.admit(&credentials, &User::Named(user))
+                self.admit(&credentials, Some(&user))
             }
         }
     }
 
-    fn admit(&self, credentials: &Credentials, user: &User) -> Decision {
-        let engine = self.ac.engine();
-        let session =
-            credentials.session.as_ref().and_then(|named| engine.sessions.find(&named.key()));
-        let session = session.filter(|session| match user {
-            User::Any => true,
-            User::Named(user) => session.user() == user.as_str(),
-        });
-        let session = session.or_else(|| self.any_session(user));
+    /// The user is the other login's.
+    fn admit(&self, credentials: &Credentials<'_>, user: Option<&UserId>) -> Decision {
+        let sessions = &self.ac.engine().sessions;
+        let mut session = credentials.session().and_then(|named| sessions.find(&named));
+        if let Some(user) = user {
+            session = session.filter(|session| session.user() == user.as_str());
+            session = session.or_else(|| self.any_session(user));
+        }
         let Some(session) = session else { return self.without_session(credentials, user) };
         // The watch is there before the verdict is read: an end in between is seen by one of both.
-        let (mut watch, verdict) = session.come();
+        let (mut watch, word, verdict) = session.come();
         let session = watch.get();
         let verdict = session.met_as(verdict, &self.policy);
         if verdict == Verdict::Ended {
@@ -106,14 +99,15 @@ impl Gate {
         // Most requests find a session that is in use and known: nothing else is asked then.
         let neglected = verdict == Verdict::Unavailable && session.is_neglected();
         if session.phase() == Phase::Running && !neglected {
-            return judge(watch, verdict, self.policy, self.requirement);
+            return judge(watch, word, verdict, self.policy, self.requirement);
         }
-        let (engine, policy, requirement) = (engine.clone(), self.policy, self.requirement);
+        let engine = self.ac.engine().clone();
+        let (policy, requirement) = (self.policy, self.requirement);
         Decision::Ask(Box::pin(async move {
             engine.woken(&mut watch).await;
-            let verdict = watch.get().met(&policy);
+            let (word, verdict) = watch.get().look(&policy);
             match watch.get().phase() {
-                Phase::Running => judge(watch, verdict, policy, requirement),
+                Phase::Running => judge(watch, word, verdict, policy, requirement),
                 // Nobody has said in time that it is still what it was.
                 Phase::Parked | Phase::Waking if verdict == Verdict::Ended => {
                     Decision::Deny(Denial::Ended)
@@ -124,8 +118,7 @@ impl Gate {
     }
 
     /// The session of the user that is most likely to be let in, if any will do.
-    fn any_session(&self, user: &User) -> Option<Arc<Session>> {
-        let User::Named(user) = user else { return None };
+    fn any_session(&self, user: &UserId) -> Option<Arc<Session>> {
         if !self.any_session {
             return None;
         }
@@ -141,25 +134,18 @@ impl Gate {
         })
     }
 
-    fn is_pending(&self, credentials: &Credentials, user: &User) -> bool {
+    fn is_pending(&self, credentials: &Credentials<'_>, user: Option<&UserId>) -> bool {
         let engine = self.ac.engine();
-        let Some(named) = &credentials.attempt else { return false };
-        let user = match user {
-            User::Any => None,
-            User::Named(user) => Some(user),
-        };
-        let attempt = engine.attempts.find(named).filter(|attempt| attempt.is_for(user));
+        let Some(named) = credentials.attempt() else { return false };
+        let attempt = engine.attempts.find(&named).filter(|attempt| attempt.is_for(user));
         attempt.is_some_and(|attempt| attempt.is_pending(engine.now()))
     }
 
-    fn without_session(&self, credentials: &Credentials, user: &User) -> Decision {
+    fn without_session(&self, credentials: &Credentials<'_>, user: Option<&UserId>) -> Decision {
         if self.is_pending(credentials, user) {
             return Decision::Deny(Denial::Pending);
         }
-        let user = match user {
-            User::Any => return Decision::Deny(Denial::NoSession),
-            User::Named(user) => user.clone(),
-        };
+        let Some(user) = user.cloned() else { return Decision::Deny(Denial::NoSession) };
         // The other login vouches for the user, so they may be told that they are not enrolled.
         let store = self.ac.engine().store.clone();
         Decision::Ask(Box::pin(async move {
@@ -185,12 +171,15 @@ impl Gate {
 /// on as long as its session is allowed.
 fn judge(
     watch: SessionWatch,
+    word: Word,
     verdict: Verdict,
     policy: Policy,
     requirement: Requirement,
 ) -> Decision {
     match policy.denial(verdict) {
-        None if watch.get().satisfies(&requirement) => Decision::Allow(watch),
+        None if watch.get().satisfies(&requirement) => {
+            Decision::Allow(Passage::new(watch, policy, word))
+        }
         None => Decision::Deny(Denial::StepUp),
         Some(denial) => Decision::Deny(denial),
     }

@@ -3,8 +3,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::UPGRADE;
-use http::{Method, Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -13,8 +12,7 @@ use super::asker::Asker;
 use super::body::{BoxError, GateBody};
 use super::future::GateFuture;
 use super::gate::{Decision, Gate};
-use super::lookup;
-use crate::engine::{ActiveSession, Activeconnect, SessionWatch, Upgrade, Walkaway};
+use crate::engine::{ActiveSession, Activeconnect, Passage, Upgrade, Walkaway};
 use crate::protocol::Methods;
 use crate::verdict::Denial;
 
@@ -208,9 +206,6 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        // Whoever put these in was another layer outside, or nobody we know.
-        request.extensions_mut().remove::<ActiveSession>();
-        request.extensions_mut().remove::<Denial>();
         let asker =
             Asker::of(request.method(), request.uri(), request.headers(), request.extensions());
         let decision = if self.gate.has_resolver() {
@@ -235,7 +230,7 @@ where
                 GateFuture::denied(self.gate.clone(), asker, denial)
             }
             decision => {
-                let admitted = admit(&self.gate, decision, &mut request);
+                let admitted = admit(&self.gate, decision, &asker, &mut request);
                 let future = self.inner.call(request);
                 GateFuture::running(self.gate.clone(), asker, future, admitted)
             }
@@ -245,31 +240,29 @@ where
 
 /// What watches over a request that was let in.
 pub(super) struct Admitted {
-    pub(super) watch: SessionWatch,
+    pub(super) passage: Passage,
     pub(super) upgrade: Option<Arc<Upgrade>>,
 }
 
-/// Tells the handler who asks, or why nobody does.
+/// Tells the handler who asks, or why nobody does. What another layer outside has told is replaced.
 pub(super) fn admit<ReqBody>(
     gate: &Arc<Gate>,
     decision: Decision,
+    asker: &Asker,
     request: &mut Request<ReqBody>,
 ) -> Option<Admitted> {
     match decision {
-        Decision::Allow(watch) => {
-            // On HTTP/2 a WebSocket begins with CONNECT and 200 (RFC 8441).
-            let granted_by = if request.method() == Method::CONNECT {
-                Some(StatusCode::OK)
-            } else {
-                let [upgrade] = lookup::first(request.headers(), [&UPGRADE]);
-                upgrade.map(|_| StatusCode::SWITCHING_PROTOCOLS)
-            };
-            let upgrade = granted_by.map(|status| Upgrade::new(gate.upgrades.clone(), status));
-            let session = ActiveSession::new(watch.get().clone(), gate.policy, upgrade.clone());
+        Decision::Allow(passage) => {
+            let upgrade =
+                asker.granted_by.map(|status| Upgrade::new(gate.upgrades.clone(), status));
+            let session =
+                ActiveSession::new(passage.session().clone(), gate.policy, upgrade.clone());
+            request.extensions_mut().remove::<Denial>();
             request.extensions_mut().insert(session);
-            Some(Admitted { watch, upgrade })
+            Some(Admitted { passage, upgrade })
         }
         Decision::Deny(denial) => {
+            request.extensions_mut().remove::<ActiveSession>();
             request.extensions_mut().insert(denial);
             // For the extractor, which answers a handler that needs a session as the gate would.
             request.extensions_mut().insert(gate.clone());

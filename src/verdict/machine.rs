@@ -197,12 +197,10 @@ const fn rank(status: SessionStatus) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::super::{Knowledge, Verdict, verdict};
     use super::*;
 
-    const STALE: Duration = Duration::from_secs(15);
+    const STALE: u64 = 15_000;
 
     fn at(seconds: u64) -> Stamp {
         Stamp { mono: seconds * 1000, wall: 1_700_000_000_000 + seconds * 1000 }

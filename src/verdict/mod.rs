@@ -7,12 +7,11 @@ mod machine;
 mod requirement;
 
 use std::fmt;
-use std::time::Duration;
 
 pub(crate) use machine::{Machine, Others, Said};
 pub(crate) use requirement::Requirement;
 
-use crate::clock::{Stamp, millis};
+use crate::clock::Stamp;
 
 /// What the present knowledge of a session allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -131,12 +130,13 @@ pub(crate) struct Knowledge {
     pub(crate) expires: Stamp,
 }
 
-/// The one rule: from what is known, how old it is and how long the session may live.
-pub(crate) fn verdict(known: &Knowledge, now: Stamp, max_staleness: Duration) -> Verdict {
+/// The one rule: from what is known, how old it is and how long the session may live; the limit in
+/// milliseconds.
+pub(crate) fn verdict(known: &Knowledge, now: Stamp, max_staleness: u64) -> Verdict {
     if known.standing == Standing::Ended || known.expires.is_reached(now) {
         return Verdict::Ended;
     }
-    if known.standing == Standing::Odd || known.good.age(now) >= millis(max_staleness) {
+    if known.standing == Standing::Odd || known.good.age(now) >= max_staleness {
         return Verdict::Unavailable;
     }
     match known.standing {

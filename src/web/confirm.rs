@@ -54,7 +54,7 @@ pub(super) async fn start(
 ) -> Response {
     let (parts, _) = request.into_parts();
     let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
-    let mine = RequestCredentials::read(method, uri, headers, &ac.engine().settings).attempt;
+    let mine = RequestCredentials::read(method, uri, headers, &ac.engine().settings).attempt();
     let mine = mine.or_else(|| bearer_attempt(headers));
     let confirmation = Confirmation::read(ac, wish, &parts).await;
     let (session, methods) = match confirmation.check() {

@@ -143,9 +143,9 @@ impl Visitor {
             let attempt = engine.attempts.find(&named?)?;
             (attempt.is_bearer() == bearer && attempt.is_for(user.as_ref())).then_some(attempt)
         };
-        let attempt = find(borne.attempt, false);
+        let attempt = find(borne.attempt(), false);
         let attempt = attempt.or_else(|| find(bearer_attempt(headers), true));
-        let named = borne.session.and_then(|named| engine.sessions.find(&named.key()));
+        let named = borne.session().and_then(|named| engine.sessions.find(&named));
         let resolved = user.as_ref().map(UserId::as_str);
         let is_theirs =
             |session: &Arc<Session>| !ac.has_resolver() || resolved == Some(session.user());

@@ -112,7 +112,7 @@ async fn begin(
     let engine = ac.engine();
     let names = &engine.settings.cookie_names;
     let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
-    let mine = RequestCredentials::read(method, uri, headers, &engine.settings).attempt;
+    let mine = RequestCredentials::read(method, uri, headers, &engine.settings).attempt();
     let mine = mine.or_else(|| bearer_attempt(headers));
     let login = read(Request::from_parts(parts.clone(), body), wants_json).await?;
     let bearer = login.credential == Handover::Bearer;
