@@ -24,17 +24,36 @@ pub(crate) struct Policy {
     pub(crate) walkaway: Walkaway,
     /// How long a handler that still runs when its session ends may go on, so that its work is
     /// whole.
-    pub(crate) grace: Duration,
+    pub(crate) grace: Millis,
     /// How long what is held back waits for the next good poll.
-    pub(crate) hold_limit: Duration,
+    pub(crate) hold_limit: Millis,
+}
+
+/// A time in milliseconds, 49 days at most: more than any session lives, and small, for each
+/// request and each body has its policy.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Millis(u32);
+
+impl Millis {
+    pub(crate) const MAX: Duration = Duration::from_millis(u32::MAX as u64);
+
+    pub(crate) fn duration(self) -> Duration {
+        Duration::from_millis(self.0.into())
+    }
+}
+
+impl From<Duration> for Millis {
+    fn from(limit: Duration) -> Self {
+        Self(limit.as_millis().try_into().unwrap_or(u32::MAX))
+    }
 }
 
 impl Default for Policy {
     fn default() -> Self {
         Self {
             walkaway: Walkaway::Suspend,
-            grace: Duration::from_secs(5),
-            hold_limit: Duration::from_secs(30),
+            grace: Duration::from_secs(5).into(),
+            hold_limit: Duration::from_secs(30).into(),
         }
     }
 }
@@ -54,7 +73,9 @@ impl Policy {
     pub(crate) fn react(&self, verdict: Verdict) -> Reaction {
         match (verdict, self.walkaway) {
             (Verdict::Allow, _) | (Verdict::Suspended, Walkaway::Allow) => Reaction::Forward,
-            (Verdict::Unavailable, _) => Reaction::Hold(self.hold_limit, Denial::Unavailable),
+            (Verdict::Unavailable, _) => {
+                Reaction::Hold(self.hold_limit.duration(), Denial::Unavailable)
+            }
             (Verdict::Suspended, Walkaway::Hold(limit)) => Reaction::Hold(limit, Denial::Suspended),
             (Verdict::Suspended, Walkaway::Suspend) => Reaction::Cut(Denial::Suspended),
             (Verdict::Suspended, Walkaway::End) | (Verdict::Ended | Verdict::Pending, _) => {

@@ -166,14 +166,19 @@ impl Session {
     /// What is known, met by a request or by something in flight under this policy: where it is to
     /// end a session that is suspended, it ends.
     pub(crate) fn met_as(self: &Arc<Self>, verdict: Verdict, policy: &Policy) -> Verdict {
-        if verdict != Verdict::Suspended || policy.walkaway != Walkaway::End {
-            return verdict;
+        if verdict == Verdict::Suspended && policy.walkaway == Walkaway::End {
+            self.walk_away();
+            return Verdict::Ended;
         }
+        verdict
+    }
+
+    #[cold]
+    fn walk_away(self: &Arc<Self>) {
         match self.upkeep.engine.get().and_then(Weak::upgrade) {
             Some(engine) => engine.end_session(self, EndReason::WalkedAway),
             None => _ = self.end(EndReason::WalkedAway),
         }
-        Verdict::Ended
     }
 
     fn known(&self) -> (Standing, Stamp) {

@@ -1,3 +1,4 @@
+use std::num::NonZeroUsize;
 use std::task::{Context, Poll, Waker};
 
 use crate::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,7 +15,7 @@ pub(crate) struct Watchers {
 #[derive(Debug, Default)]
 struct Slots {
     wakers: Vec<Option<Waker>>,
-    free: Vec<usize>,
+    free: Vec<NonZeroUsize>,
 }
 
 /// Something that can be watched.
@@ -59,7 +60,8 @@ impl Watchers {
 #[derive(Debug)]
 pub(crate) struct Watch<T: Watched> {
     watched: T,
-    slot: Option<usize>,
+    /// Its number in the list, counted from one.
+    slot: Option<NonZeroUsize>,
 }
 
 impl<T: Watched> Watch<T> {
@@ -80,10 +82,10 @@ impl<T: Watched> Watch<T> {
         let slot = *self.slot.get_or_insert_with(|| {
             slots.free.pop().unwrap_or_else(|| {
                 slots.wakers.push(None);
-                slots.wakers.len() - 1
+                NonZeroUsize::new(slots.wakers.len()).unwrap_or(NonZeroUsize::MIN)
             })
         });
-        let before = slots.wakers[slot].replace(waker);
+        let before = slots.wakers[slot.get() - 1].replace(waker);
         drop(held);
         drop(before);
     }
@@ -109,7 +111,7 @@ impl<T: Watched> Drop for Watch<T> {
             let mut held = self.watched.watchers().slots();
             let mut waker = None;
             if let Some(slots) = held.as_mut() {
-                waker = slots.wakers[slot].take();
+                waker = slots.wakers[slot.get() - 1].take();
                 slots.free.push(slot);
                 if slots.free.len() == slots.wakers.len() {
                     *held = None;

@@ -2,7 +2,7 @@
 
 use http::header::{AUTHORIZATION, CONNECTION, COOKIE, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Uri};
-use memchr::memchr_iter;
+use memchr::{memchr, memchr_iter};
 
 use super::cross_origin::is_foreign;
 #[cfg(feature = "axum")]
@@ -145,22 +145,21 @@ impl<'n> Cookies<'n> {
         mut wanted: [(&mut Borne<'a>, &str); N],
     ) {
         let header = header.as_bytes();
+        self.cookies += 1 + memchr_iter(b';', header).count();
         self.bytes += header.len();
-        let mut start = 0;
-        for end in memchr_iter(b';', header).chain([header.len()]) {
-            self.cookies += 1;
-            if self.cookies > COOKIES || self.bytes > COOKIE_BYTES {
-                // What lies beyond could contradict what was read: nothing is named.
-                for (borne, _) in &mut wanted {
-                    **borne = Borne::Several;
-                }
-                return;
+        if self.cookies > COOKIES || self.bytes > COOKIE_BYTES {
+            // What lies beyond could contradict what was read: nothing is named.
+            for (borne, _) in &mut wanted {
+                **borne = Borne::Several;
             }
-            let pair = header[start..end].trim_ascii();
-            start = end + 1;
-            let Some(rest) = pair.strip_prefix(self.names.session.as_bytes()) else { continue };
-            for (borne, suffix) in &mut wanted {
-                let value = rest.strip_prefix(suffix.as_bytes());
+            return;
+        }
+        for at in self.names.find_iter(header) {
+            let begins_pair = matches!(header[..at].trim_ascii_end().last(), None | Some(b';'));
+            let rest = &header[at + self.names.session.len()..];
+            let pair = &rest[..memchr(b';', rest).unwrap_or(rest.len())];
+            for (borne, suffix) in wanted.iter_mut().filter(|_| begins_pair) {
+                let value = pair.trim_ascii_end().strip_prefix(suffix.as_bytes());
                 if let Some(value) = value.and_then(|value| value.strip_prefix(b"=")) {
                     borne.add(value);
                     break;
@@ -220,6 +219,11 @@ mod tests {
         for headers in [
             vec![cookie(A)],
             vec![("cookie", format!("a=b;{SESSION_COOKIE}={A} ; c=d"))],
+            vec![("cookie", format!(" {SESSION_COOKIE}={A}"))],
+            vec![(
+                "cookie",
+                format!("a={SESSION_COOKIE}={B}; {SESSION_COOKIE}x={B};{SESSION_COOKIE}={A}"),
+            )],
             vec![cookie(A), cookie(A)],
             vec![bearer(A)],
             vec![bearer(A), cookie(A)],

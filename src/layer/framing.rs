@@ -92,8 +92,8 @@ impl SseFraming {
 #[derive(Clone, Debug, Default)]
 pub(super) struct GrpcFraming {
     prefix: [u8; 4],
-    prefix_bytes: usize,
-    left: usize,
+    prefix_bytes: u8,
+    left: u32,
 }
 
 impl GrpcFraming {
@@ -113,18 +113,18 @@ impl GrpcFraming {
     pub(super) fn passes(&mut self, mut data: &[u8]) {
         while !data.is_empty() {
             if self.left > 0 {
-                let taken = self.left.min(data.len());
-                self.left -= taken;
+                let taken = data.len().min(self.left as usize);
+                self.left -= taken as u32;
                 data = &data[taken..];
             } else {
                 if self.prefix_bytes > 0 {
-                    self.prefix[self.prefix_bytes - 1] = data[0];
+                    self.prefix[usize::from(self.prefix_bytes) - 1] = data[0];
                 }
                 self.prefix_bytes += 1;
                 data = &data[1..];
                 if self.prefix_bytes == 5 {
                     self.prefix_bytes = 0;
-                    self.left = u32::from_be_bytes(self.prefix) as usize;
+                    self.left = u32::from_be_bytes(self.prefix);
                 }
             }
         }

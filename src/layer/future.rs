@@ -190,7 +190,8 @@ impl<A> RunGuard<A> {
                     if answer.is_some() {
                         return Poll::Ready(Ok(Err(denial)));
                     }
-                    let grace = || (denial, Box::pin(sleep(self.passage.policy().grace)));
+                    let grace =
+                        || (denial, Box::pin(sleep(self.passage.policy().grace.duration())));
                     let (_, grace) = self.cut.get_or_insert_with(grace);
                     if grace.as_mut().poll(cx).is_ready() {
                         return Poll::Ready(Ok(Err(denial)));

@@ -25,6 +25,8 @@ mod model_tests;
 mod original_uri;
 #[cfg(test)]
 mod outage_tests;
+#[cfg(test)]
+mod passage_tests;
 mod service;
 #[cfg(test)]
 mod stage;

@@ -12,12 +12,9 @@ use super::asker::Asker;
 use super::body::{BoxError, GateBody};
 use super::future::GateFuture;
 use super::gate::{Decision, Gate};
-use crate::engine::{ActiveSession, Activeconnect, Passage, Upgrade, Walkaway};
+use crate::engine::{ActiveSession, Activeconnect, Millis, Passage, Upgrade, Walkaway};
 use crate::protocol::Methods;
 use crate::verdict::Denial;
-
-/// A year; timers know no more than some.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Any sooner, a login would be too old before the page that asked for it is back.
 const SHORTEST_AGE: Duration = Duration::from_secs(1);
@@ -71,7 +68,7 @@ impl ActiveconnectLayer {
     pub fn walkaway(self, walkaway: Walkaway) -> Self {
         self.with(|gate| {
             gate.policy.walkaway = match walkaway {
-                Walkaway::Hold(limit) => Walkaway::Hold(limit.min(LONGEST)),
+                Walkaway::Hold(limit) => Walkaway::Hold(limit.min(Millis::MAX)),
                 walkaway => walkaway,
             }
         })
@@ -80,13 +77,13 @@ impl ActiveconnectLayer {
     /// How long a handler that still runs when its session ends may go on, so that its work is
     /// whole; its answer does not leave all the same. Default 5 s; zero drops it at once.
     pub fn grace(self, grace: Duration) -> Self {
-        self.with(|gate| gate.policy.grace = grace.min(LONGEST))
+        self.with(|gate| gate.policy.grace = grace.into())
     }
 
     /// How long what is in flight is held back while the session's status is not known, before it
     /// is cut. Default 30 s; zero cuts at once.
     pub fn hold_limit(self, limit: Duration) -> Self {
-        self.with(|gate| gate.policy.hold_limit = limit.min(LONGEST))
+        self.with(|gate| gate.policy.hold_limit = limit.into())
     }
 
     /// Requires that the user was asked to log in with exactly these methods; a session that was

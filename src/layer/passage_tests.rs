@@ -1,0 +1,185 @@
+//! What goes on without a look at the clocks, and how far.
+
+use std::convert::Infallible;
+use std::future::ready;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame};
+use tower::service_fn;
+use tower_layer::Layer as _;
+use tower_service::Service as _;
+
+use super::stage::{Stage, agree, say};
+use crate::identity::SessionCredential;
+use crate::protocol::SessionStatus::Closed;
+
+/// Longer ago than anything known may be.
+const AGES: i64 = 20_000;
+
+/// A body that always has a frame, but where it is told to wait.
+struct Endless {
+    given: usize,
+    waits_after: Option<usize>,
+}
+
+impl Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.waits_after == Some(self.given) {
+            self.waits_after = None;
+            return Poll::Pending;
+        }
+        self.given += 1;
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"frame")))))
+    }
+}
+
+fn ask(credential: &SessionCredential) -> Request<()> {
+    let bearer = format!("Bearer {}", credential.expose());
+    Request::get("/").header("authorization", bearer).body(()).unwrap()
+}
+
+/// A stream, let through.
+async fn open(
+    stage: &Stage,
+    credential: &SessionCredential,
+    waits_after: Option<usize>,
+) -> Pin<Box<dyn Body<Data = Bytes, Error = super::BoxError>>> {
+    let app = service_fn(|_| {
+        ready(Ok::<_, Infallible>(Response::new(Endless { given: 0, waits_after })))
+    });
+    Box::pin(stage.ac.layer().layer(app).call(ask(credential)).await.unwrap().into_body())
+}
+
+/// How many frames come before it waits or is cut, of so many.
+fn frames<B: Body + ?Sized>(body: &mut Pin<Box<B>>, most: usize) -> usize {
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut give = || matches!(body.as_mut().poll_frame(&mut cx), Poll::Ready(Some(Ok(_))));
+    (0..most).take_while(|_| give()).count()
+}
+
+/// A process that was stopped goes on before its poller does. T112: both clocks are asked again
+/// after a few frames.
+#[tokio::test(start_paused = true)]
+async fn seven_frames_at_most_follow_on_one_look_at_the_clocks() {
+    let mut stage = Stage::new();
+    let alice = stage.log_in("alice").await;
+    for before in 0..20 {
+        let mut stream = open(&stage, &alice, None).await;
+        assert_eq!(frames(&mut stream, before), before);
+        stage.clock.jump(AGES);
+        let after = frames(&mut stream, 100);
+        assert!(after <= 7, "{after} frames, after {before}");
+        stage.clock.jump(-AGES);
+        assert_eq!(frames(&mut stream, 100), 100, "it was only held");
+    }
+}
+
+/// What waits may wait for long: the clocks are asked before it goes on.
+#[tokio::test(start_paused = true)]
+async fn no_frame_follows_a_wait_without_a_look_at_the_clocks() {
+    let mut stage = Stage::new();
+    let alice = stage.log_in("alice").await;
+    for before in 0..20 {
+        let mut stream = open(&stage, &alice, Some(before)).await;
+        assert_eq!(frames(&mut stream, 100), before);
+        stage.clock.jump(AGES);
+        assert_eq!(frames(&mut stream, 100), 0, "after {before}");
+        stage.clock.jump(-AGES);
+    }
+}
+
+/// The poller says when what is known has grown too old, for those who do not look themselves.
+#[tokio::test(start_paused = true)]
+async fn no_frame_follows_when_the_poller_has_seen_knowledge_grow_old() {
+    let mut stage = Stage::new();
+    let alice = stage.log_in("alice").await;
+    let _poll = stage.poll_at(5_000).await;
+    let mut stream = open(&stage, &alice, None).await;
+    assert_eq!(frames(&mut stream, 1), 1);
+    // Of the poll that said so when alice logged in.
+    stage.at(14_999).await;
+    assert_eq!(frames(&mut stream, 1), 1);
+    stage.at(15_000).await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(frames(&mut stream, 100), 0);
+}
+
+/// Nor when the session ended.
+#[tokio::test(start_paused = true)]
+async fn no_frame_follows_an_end() {
+    let mut stage = Stage::new();
+    let alice = stage.log_in("alice").await;
+    let mut stream = open(&stage, &alice, None).await;
+    assert_eq!(frames(&mut stream, 1), 1);
+    say(stage.poll_at(5_000).await, Closed);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(frames(&mut stream, 100), 0);
+}
+
+/// A handler may take its time without ever waiting; its answer is held against the clocks.
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_as_old_as_its_handler_was_slow() {
+    let mut stage = Stage::new();
+    let alice = stage.log_in("alice").await;
+    let clock = stage.clock.clone();
+    let app = service_fn(move |_| {
+        let clock = clock.clone();
+        async move {
+            clock.jump(AGES);
+            Ok::<_, Infallible>(Response::new(Endless { given: 0, waits_after: None }))
+        }
+    });
+    let layer = stage.ac.layer().hold_limit(Duration::ZERO);
+    let answer = layer.layer(app).call(ask(&alice)).await.unwrap();
+    assert_eq!(answer.status(), 503);
+}
+
+/// A request that was let in, and whose session ended or grew old before it was looked at again,
+/// begins nothing.
+#[tokio::test(start_paused = true)]
+async fn no_handler_begins_for_a_session_that_is_over() {
+    for closed in [true, false] {
+        let mut stage = Stage::new();
+        let alice = stage.log_in("alice").await;
+        let app = service_fn(|_| async {
+            let began = true;
+            assert!(!began, "the handler began");
+            Ok::<_, Infallible>(Response::new(Endless { given: 0, waits_after: None }))
+        });
+        let answer = stage.ac.layer().layer(app).call(ask(&alice));
+        let mut answer = pin!(answer);
+        let poll = stage.poll_at(5_000).await;
+        if closed {
+            say(poll, Closed);
+        } else {
+            stage.at(15_000).await;
+            drop(poll);
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let status = answer.as_mut().await.unwrap().status();
+        assert_eq!(status, if closed { 401 } else { 503 });
+    }
+}
+
+/// What is known afresh lets what was held go on.
+#[tokio::test(start_paused = true)]
+async fn a_good_poll_lets_what_grew_old_go_on() {
+    let mut stage = Stage::new();
+    let alice = stage.log_in("alice").await;
+    let mut stream = open(&stage, &alice, None).await;
+    stage.play(|now, call| if now > 15_000 { agree(call) } else { _ = call.reset() });
+    stage.at(15_001).await;
+    assert_eq!(frames(&mut stream, 1), 0);
+    stage.at(25_000).await;
+    assert_eq!(frames(&mut stream, 100), 100);
+}
