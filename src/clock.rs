@@ -91,6 +91,7 @@ mod both {
         }
 
         /// Both clocks, to the millisecond.
+        #[cold] // beside the coarse ones
         pub(crate) fn now(&self) -> Stamp {
             let mono = millis(self.origin.elapsed());
             let wall = match &self.hands {
@@ -107,10 +108,8 @@ mod both {
         /// behind only while the system itself is so held up that its ticks come late.
         pub(crate) fn coarse(&self) -> Stamp {
             match &self.hands {
-                Hands::System(coarse) => {
-                    coarse.as_ref().and_then(coarse::Clock::read).unwrap_or_else(|| self.now())
-                }
-                Hands::Driven { .. } => self.now(),
+                Hands::System(Some(coarse)) => coarse.read().unwrap_or_else(|| self.now()),
+                Hands::System(None) | Hands::Driven { .. } => self.now(),
             }
         }
 
@@ -173,7 +172,7 @@ mod both {
         /// In milliseconds; without the checks of a `Duration`, for each request reads it.
         fn read(clock: ClockId) -> Option<u64> {
             let time = clock_gettime(clock).ok()?;
-            let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
+            let seconds = time.tv_sec().max(0).cast_unsigned();
             Some(seconds * 1_000 + time.tv_nsec().cast_unsigned() / 1_000_000)
         }
     }

@@ -144,12 +144,17 @@ impl SessionCredential {
     /// else is `None`.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
+        let mut bits = Zeroizing::new([0; 32]);
+        Self::decode(text, &mut bits)?;
+        Some(Self(bits))
+    }
+
+    fn decode(text: &[u8], bits: &mut [u8; 32]) -> Option<()> {
         if text.len() != Self::TEXT_LENGTH {
             return None;
         }
-        let mut bits = Zeroizing::new([0; 32]);
-        let written = URL_SAFE_NO_PAD.decode_slice(text, bits.as_mut()).ok()?;
-        (written == 32).then_some(Self(bits))
+        let written = URL_SAFE_NO_PAD.decode_slice(text, bits).ok()?;
+        (written == 32).then_some(())
     }
 
     /// The text for a cookie, or for `authorization: Bearer`.
@@ -175,6 +180,17 @@ impl fmt::Debug for SessionCredential {
 /// contents open no session.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SessionKey([u8; 32]);
+
+impl SessionKey {
+    /// The key of the credential that is spelled so, if one is: what is secret stays where it is
+    /// decoded, and is zeroised there.
+    #[cfg(feature = "layer")]
+    pub(crate) fn named_by(text: &[u8]) -> Option<Self> {
+        let mut bits = Zeroizing::new([0; 32]);
+        SessionCredential::decode(text, &mut bits)?;
+        Some(Self(Sha256::digest(bits.as_ref()).into()))
+    }
+}
 
 impl Hash for SessionKey {
     /// A part of it: it is a hash already, and nobody chooses what is in a map.

@@ -1,12 +1,8 @@
-use memchr::memmem::{FindIter, Finder};
-
 /// What the cookies are called.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CookieNames {
     /// The session's. The others' begin with it.
     pub(crate) session: String,
-    /// Finds it in what a browser sends.
-    finder: Finder<'static>,
     /// They are for this host alone and for TLS (or loopback): `__Host-` and `Secure`.
     pub(crate) secure: bool,
 }
@@ -18,21 +14,11 @@ pub(crate) const KNOWN: &str = "-known";
 
 impl CookieNames {
     pub(crate) fn secure(name: &str) -> Self {
-        Self::new(format!("__Host-{name}"), true)
+        Self { session: format!("__Host-{name}"), secure: true }
     }
 
     pub(crate) fn insecure(name: String) -> Self {
-        Self::new(name, false)
-    }
-
-    fn new(session: String, secure: bool) -> Self {
-        let finder = Finder::new(&session).into_owned();
-        Self { session, finder, secure }
-    }
-
-    /// Where the session's name is in these bytes, in whatever context.
-    pub(crate) fn find_iter<'a>(&'a self, bytes: &'a [u8]) -> FindIter<'a, 'a> {
-        self.finder.find_iter(bytes)
+        Self { session: name, secure: false }
     }
 
     /// Whether it is a token (RFC 6265) that claims no prefix of its own.

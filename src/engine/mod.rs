@@ -69,7 +69,7 @@ use crate::client::{Client, ClientErrorKind, Credentials};
 use crate::clock::{Clock, Stamp, millis};
 use crate::identity::{SessionCredential, UserId};
 use crate::store::DynTokenStore;
-use crate::verdict::Verdict;
+use crate::verdict::{Limits, Verdict};
 
 pub(crate) use active::GuardReading;
 pub use active::{ActiveSession, SessionGuard};
@@ -390,8 +390,10 @@ impl Engine {
     fn new(client: Client, store: DynTokenStore, settings: Settings, runtime: Handle) -> Self {
         let upkeep = Upkeep {
             clock: settings.clock.clone().unwrap_or_else(Clock::system),
-            max_staleness: millis(settings.max_staleness),
-            lifetime: millis(settings.session_lifetime()),
+            limits: Limits {
+                max_staleness: millis(settings.max_staleness),
+                lifetime: millis(settings.session_lifetime()),
+            },
             retry_after: settings.retry_after(),
             schedule: Schedule::default(),
             news: News::new(),

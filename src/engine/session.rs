@@ -14,17 +14,16 @@ use super::schedule::{NEVER, Schedule};
 use super::watchers::{Watch, Watched, Watchers};
 use crate::clock::{Clock, Stamp, millis};
 use crate::protocol::{Methods, SessionStatus};
-use crate::verdict::{Knowledge, Machine, Others, Requirement, Said, Standing, Verdict, verdict};
+use crate::verdict::{
+    Knowledge, Limits, Machine, Others, Requirement, Said, Standing, Verdict, verdict,
+};
 
 /// What judging a session and keeping it fresh takes beside the session itself; one for all of an
 /// engine's sessions.
 #[derive(Debug)]
 pub(crate) struct Upkeep {
     pub(crate) clock: Clock,
-    /// How old what is known may be, in milliseconds.
-    pub(crate) max_staleness: u64,
-    /// How long a session may live, whatever the service says, in milliseconds.
-    pub(crate) lifetime: u64,
+    pub(crate) limits: Limits,
     /// When those who are told that nothing is known may try again.
     pub(crate) retry_after: Duration,
     pub(crate) schedule: Schedule,
@@ -158,9 +157,15 @@ impl Session {
     }
 
     fn judge(&self, word: Word, now: Stamp) -> Verdict {
-        let (standing, good) = self.told(word);
-        let known = Knowledge { standing, good, expires: self.expires() };
-        verdict(&known, now, self.upkeep.max_staleness)
+        // Since it was asked for, as what was published is told. No clock is off by so many
+        // milliseconds that the difference would not fit.
+        let mono = now.mono.saturating_sub(self.asked.mono);
+        let wall = now.wall.wrapping_sub(self.asked.wall).cast_signed();
+        let (standing, good_mono, good_wall) = word.read();
+        let since = |good: i64| wall.wrapping_sub(good).max(0).cast_unsigned();
+        let age = mono.saturating_sub(good_mono).max(good_wall.map_or(u64::MAX, since));
+        let lived = mono.max(wall.max(0).cast_unsigned());
+        verdict(Knowledge { standing: Standing::from_u8(standing), age, lived }, self.upkeep.limits)
     }
 
     /// What is known, met by a request or by something in flight under this policy: where it is to
@@ -182,17 +187,13 @@ impl Session {
     }
 
     fn known(&self) -> (Standing, Stamp) {
-        self.told(self.word())
-    }
-
-    fn told(&self, word: Word) -> (Standing, Stamp) {
-        let (standing, mono, wall) = word.read();
+        let (standing, mono, wall) = self.word().read();
         let wall = wall.map_or(0, |wall| self.asked.wall.saturating_add_signed(wall));
         (Standing::from_u8(standing), Stamp { mono: self.asked.mono + mono, wall })
     }
 
     fn expires(&self) -> Stamp {
-        self.asked.after_millis(self.upkeep.lifetime)
+        self.asked.after_millis(self.upkeep.limits.lifetime)
     }
 
     /// A watch that keeps the session live from now on, awake if it was parked. Everything that
@@ -409,7 +410,7 @@ impl Session {
         if polling.machine.standing() == Standing::Ended || self.phase() == Phase::Parked {
             return None;
         }
-        let stale = polling.machine.good().mono.saturating_add(self.upkeep.max_staleness);
+        let stale = polling.machine.good().mono.saturating_add(self.upkeep.limits.max_staleness);
         let stale = Some(stale).filter(|stale| *stale > now.mono);
         let next = match polling.stage {
             Stage::Resting => Some(polling.next),
@@ -606,8 +607,7 @@ pub(crate) mod tests {
         let asked = clock.now();
         let upkeep = Upkeep {
             clock,
-            max_staleness: 15_000,
-            lifetime: 3_600_000,
+            limits: Limits { max_staleness: 15_000, lifetime: 3_600_000 },
             retry_after: Duration::from_secs(5),
             schedule: Schedule::default(),
             news: News::new(),

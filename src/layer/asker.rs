@@ -37,7 +37,8 @@ impl Asker {
         headers: &HeaderMap,
         extensions: &Extensions,
     ) -> Self {
-        let reads = method == Method::GET || method == Method::HEAD;
+        let is_head = method == Method::HEAD;
+        let reads = is_head || method == Method::GET;
         static MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
         let names = [&CONTENT_TYPE, &MODE, &ACCEPT, &UPGRADE];
         let [content_type, mode, accept, upgrade] = lookup::first(headers, names);
@@ -57,7 +58,7 @@ impl Asker {
         } else {
             upgrade.map(|_| StatusCode::SWITCHING_PROTOCOLS)
         };
-        Self { tongue, is_head: method == Method::HEAD, granted_by }
+        Self { tongue, is_head, granted_by }
     }
 }
 

@@ -114,58 +114,30 @@ where
                 State::Finishing(finishing) => finishing.poll(this.inner.as_mut(), cx),
             };
             let denial = match next {
-                Next::Give(Poll::Ready(Some(Ok(frame)))) => {
-                    let is_whole =
-                        || this.inner.as_ref().get_ref().as_ref().is_none_or(Body::is_end_stream);
-                    if matches!(this.state, State::Guarded(_)) && is_whole() {
+                Next::Give(given) => {
+                    let is_over = match &given {
+                        Poll::Ready(Some(Ok(_))) => {
+                            matches!(this.state, State::Guarded(_))
+                                && this
+                                    .inner
+                                    .as_ref()
+                                    .as_pin_ref()
+                                    .is_none_or(|b| b.is_end_stream())
+                        }
+                        Poll::Ready(_) => true,
+                        Poll::Pending => false,
+                    };
+                    if is_over {
                         // What was given whole holds the session no longer.
                         *this.state = State::Last(None);
                     }
-                    return Poll::Ready(Some(Ok(frame)));
+                    return given;
                 }
-                Next::Give(Poll::Ready(end)) => {
-                    *this.state = State::Last(None);
-                    return Poll::Ready(end);
-                }
-                Next::Give(Poll::Pending) => return Poll::Pending,
                 Next::Cut(denial) => denial,
             };
-            tracing::debug!(%denial, "cut what was in flight");
-            let before = std::mem::replace(this.state, State::Last(None));
-            let (ending, session) = match before {
-                State::Guarded(Guarded { framing, passage }) => {
-                    (framing.ending(), passage.session().clone())
-                }
-                State::Finishing(Finishing { grpc, web, session, .. }) => {
-                    // Else it took too long, or it ended in the middle by itself.
-                    let between = grpc.is_between_messages();
-                    (if between { Ending::Status { web } } else { Ending::Error }, session)
-                }
-                State::Open | State::Last(_) => unreachable!("nothing cuts them"),
-            };
-            match ending {
-                Ending::Finish { grpc, web } => {
-                    let limit = Box::pin(sleep(FINISH));
-                    let finishing = Finishing { grpc, web, session, denial, limit };
-                    *this.state = State::Finishing(finishing);
-                    continue;
-                }
-                Ending::Event => {
-                    let event = event(denial, session.status());
-                    *this.state = State::Last(Some(Frame::data(event)));
-                }
-                Ending::Status { web } => {
-                    let status = last_status(denial, session.retry_after(), web);
-                    *this.state = State::Last(Some(status));
-                }
-                Ending::Silence => {}
-                Ending::Error => {
-                    this.inner.set(None);
-                    return Poll::Ready(Some(Err(SessionEnded::boxed(denial))));
-                }
+            if let Some(error) = cut(this.inner.as_mut(), this.state, denial) {
+                return Poll::Ready(Some(Err(error)));
             }
-            // Dropped at once, so that who produces it sees it.
-            this.inner.set(None);
         }
     }
 
@@ -187,6 +159,45 @@ where
             (_, None) => SizeHint::with_exact(0),
         }
     }
+}
+
+/// Ends a body in the way of its content: by what is left in `state`, or in an error.
+#[cold]
+fn cut<B>(mut inner: Pin<&mut Option<B>>, state: &mut State, denial: Denial) -> Option<BoxError> {
+    tracing::debug!(%denial, "cut what was in flight");
+    let before = std::mem::replace(state, State::Last(None));
+    let (ending, session) = match before {
+        State::Guarded(Guarded { framing, passage }) => {
+            (framing.ending(), passage.session().clone())
+        }
+        State::Finishing(Finishing { grpc, web, session, .. }) => {
+            // Else it took too long, or it ended in the middle by itself.
+            let between = grpc.is_between_messages();
+            (if between { Ending::Status { web } } else { Ending::Error }, session)
+        }
+        State::Open | State::Last(_) => unreachable!("nothing cuts them"),
+    };
+    let mut error = None;
+    match ending {
+        Ending::Finish { grpc, web } => {
+            let limit = Box::pin(sleep(FINISH));
+            *state = State::Finishing(Finishing { grpc, web, session, denial, limit });
+            // It still gives the rest of a message.
+            return None;
+        }
+        Ending::Event => {
+            *state = State::Last(Some(Frame::data(event(denial, session.status()))));
+        }
+        Ending::Status { web } => {
+            let status = last_status(denial, session.retry_after(), web);
+            *state = State::Last(Some(status));
+        }
+        Ending::Silence => {}
+        Ending::Error => error = Some(SessionEnded::boxed(denial)),
+    }
+    // Dropped at once, so that who produces it sees it.
+    inner.set(None);
+    error
 }
 
 impl Guarded {

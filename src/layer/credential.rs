@@ -2,7 +2,7 @@
 
 use http::header::{AUTHORIZATION, CONNECTION, COOKIE, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Uri};
-use memchr::{memchr, memchr_iter};
+use memchr::memchr;
 
 use super::cross_origin::is_foreign;
 #[cfg(feature = "axum")]
@@ -97,7 +97,7 @@ impl<'a> Credentials<'a> {
 
     /// The session that is named, unambiguously or not at all.
     pub(crate) fn session(&self) -> Option<SessionKey> {
-        Some(SessionCredential::parse(self.session.one()?)?.key())
+        SessionKey::named_by(self.session.one()?)
     }
 
     /// The attempt that is named, unambiguously or not at all.
@@ -144,27 +144,30 @@ impl<'n> Cookies<'n> {
         header: &'a HeaderValue,
         mut wanted: [(&mut Borne<'a>, &str); N],
     ) {
-        let header = header.as_bytes();
-        self.cookies += 1 + memchr_iter(b';', header).count();
-        self.bytes += header.len();
-        if self.cookies > COOKIES || self.bytes > COOKIE_BYTES {
-            // What lies beyond could contradict what was read: nothing is named.
-            for (borne, _) in &mut wanted {
-                **borne = Borne::Several;
+        let mut rest = header.as_bytes();
+        self.bytes += rest.len();
+        loop {
+            self.cookies += 1;
+            if self.cookies > COOKIES || self.bytes > COOKIE_BYTES {
+                // What lies beyond could contradict what was read: nothing is named.
+                for (borne, _) in &mut wanted {
+                    **borne = Borne::Several;
+                }
+                return;
             }
-            return;
-        }
-        for at in self.names.find_iter(header) {
-            let begins_pair = matches!(header[..at].trim_ascii_end().last(), None | Some(b';'));
-            let rest = &header[at + self.names.session.len()..];
-            let pair = &rest[..memchr(b';', rest).unwrap_or(rest.len())];
-            for (borne, suffix) in wanted.iter_mut().filter(|_| begins_pair) {
-                let value = pair.trim_ascii_end().strip_prefix(suffix.as_bytes());
-                if let Some(value) = value.and_then(|value| value.strip_prefix(b"=")) {
-                    borne.add(value);
-                    break;
+            let end = memchr(b';', rest);
+            let pair = rest[..end.unwrap_or(rest.len())].trim_ascii_start();
+            if let Some(named) = pair.strip_prefix(self.names.session.as_bytes()) {
+                for (borne, suffix) in &mut wanted {
+                    let value = named.strip_prefix(suffix.as_bytes());
+                    if let Some(value) = value.and_then(|value| value.strip_prefix(b"=")) {
+                        borne.add(value.trim_ascii_end());
+                        break;
+                    }
                 }
             }
+            let Some(end) = end else { return };
+            rest = &rest[end + 1..];
         }
     }
 }

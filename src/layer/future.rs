@@ -16,7 +16,7 @@ use super::body::{BoxError, GateBody};
 use super::framing::Framing;
 use super::gate::{Decision, Gate};
 use super::lookup;
-use super::service::{Admitted, admit};
+use super::service::admit;
 use crate::engine::{Passage, Reaction, Upgrade};
 use crate::verdict::Denial;
 
@@ -51,7 +51,7 @@ pin_project! {
 }
 
 /// What watches over a running handler.
-struct RunGuard<A> {
+pub(super) struct RunGuard<A> {
     passage: Passage,
     upgrade: Option<Arc<Upgrade>>,
     /// The handler has been polled: it may be in the middle of something.
@@ -86,9 +86,8 @@ where
         gate: Arc<Gate>,
         asker: Asker,
         future: S::Future,
-        admitted: Option<Admitted>,
+        guard: Option<RunGuard<S::Response>>,
     ) -> Self {
-        let guard = admitted.map(RunGuard::new);
         Self { gate, asker, state: State::Running { future, guard } }
     }
 }
@@ -117,8 +116,7 @@ where
                     let next = match decision {
                         Decision::Deny(denial) if !this.gate.optional => State::Denied { denial },
                         decision => {
-                            let guard = admit(this.gate, decision, this.asker, &mut request)
-                                .map(RunGuard::new);
+                            let guard = admit(this.gate, decision, this.asker, &mut request);
                             State::Running { future: service.call(request), guard }
                         }
                     };
@@ -148,8 +146,7 @@ where
 }
 
 impl<A> RunGuard<A> {
-    fn new(admitted: Admitted) -> Self {
-        let Admitted { passage, upgrade } = admitted;
+    pub(super) fn new(passage: Passage, upgrade: Option<Arc<Upgrade>>) -> Self {
         Self { passage, upgrade, started: false, cut: None, answer: None }
     }
 
@@ -203,17 +200,25 @@ impl<A> RunGuard<A> {
                 return Poll::Pending;
             }
             self.started = true;
+            // What is cut stays cut.
+            let is_cut = self.cut.is_some();
             if answer.is_none()
                 && let Poll::Ready(given) = future.as_mut().poll(cx)
             {
-                answer = Some(given?);
+                let given = given?;
+                if !is_cut {
+                    // By the clocks, however long the handler took.
+                    reaction = self.passage.look();
+                    if reaction == Reaction::Forward {
+                        return Poll::Ready(Ok(Ok(given)));
+                    }
+                }
+                answer = Some(given);
             } else {
                 waits = true;
-            }
-            // What is cut stays cut.
-            if self.cut.is_none() {
-                // By the clocks, however long the handler took.
-                reaction = if waits { self.passage.wait(cx) } else { self.passage.look() };
+                if !is_cut {
+                    reaction = self.passage.wait(cx);
+                }
             }
         }
     }

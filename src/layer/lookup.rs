@@ -13,6 +13,7 @@ pub(super) fn all<'a>(
 }
 
 /// The first value of each of these headers, in one pass.
+#[inline(always)] // so that the comparisons are with constants
 pub(super) fn first<'a, const N: usize>(
     headers: &'a HeaderMap,
     names: [&HeaderName; N],

@@ -10,9 +10,9 @@ use tower_service::Service;
 
 use super::asker::Asker;
 use super::body::{BoxError, GateBody};
-use super::future::GateFuture;
+use super::future::{GateFuture, RunGuard};
 use super::gate::{Decision, Gate};
-use crate::engine::{ActiveSession, Activeconnect, Millis, Passage, Upgrade, Walkaway};
+use crate::engine::{ActiveSession, Activeconnect, Millis, Upgrade, Walkaway};
 use crate::protocol::Methods;
 use crate::verdict::Denial;
 
@@ -227,27 +227,21 @@ where
                 GateFuture::denied(self.gate.clone(), asker, denial)
             }
             decision => {
-                let admitted = admit(&self.gate, decision, &asker, &mut request);
+                let guard = admit(&self.gate, decision, &asker, &mut request);
                 let future = self.inner.call(request);
-                GateFuture::running(self.gate.clone(), asker, future, admitted)
+                GateFuture::running(self.gate.clone(), asker, future, guard)
             }
         }
     }
 }
 
-/// What watches over a request that was let in.
-pub(super) struct Admitted {
-    pub(super) passage: Passage,
-    pub(super) upgrade: Option<Arc<Upgrade>>,
-}
-
 /// Tells the handler who asks, or why nobody does. What another layer outside has told is replaced.
-pub(super) fn admit<ReqBody>(
+pub(super) fn admit<ReqBody, A>(
     gate: &Arc<Gate>,
     decision: Decision,
     asker: &Asker,
     request: &mut Request<ReqBody>,
-) -> Option<Admitted> {
+) -> Option<RunGuard<A>> {
     match decision {
         Decision::Allow(passage) => {
             let upgrade =
@@ -256,7 +250,7 @@ pub(super) fn admit<ReqBody>(
                 ActiveSession::new(passage.session().clone(), gate.policy, upgrade.clone());
             request.extensions_mut().remove::<Denial>();
             request.extensions_mut().insert(session);
-            Some(Admitted { passage, upgrade })
+            Some(RunGuard::new(passage, upgrade))
         }
         Decision::Deny(denial) => {
             request.extensions_mut().remove::<ActiveSession>();

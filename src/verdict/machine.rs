@@ -197,10 +197,10 @@ const fn rank(status: SessionStatus) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Knowledge, Verdict, verdict};
+    use super::super::{Knowledge, Limits, Verdict, verdict};
     use super::*;
 
-    const STALE: u64 = 15_000;
+    const LIMITS: Limits = Limits { max_staleness: 15_000, lifetime: 40_000_000 };
 
     fn at(seconds: u64) -> Stamp {
         Stamp { mono: seconds * 1000, wall: 1_700_000_000_000 + seconds * 1000 }
@@ -219,9 +219,8 @@ mod tests {
     }
 
     fn judge(machine: &Machine, now: Stamp) -> Verdict {
-        let known =
-            Knowledge { standing: machine.standing(), good: machine.good(), expires: at(40_000) };
-        verdict(&known, now, STALE)
+        let (age, lived) = (machine.good().age(now), at(0).age(now));
+        verdict(Knowledge { standing: machine.standing(), age, lived }, LIMITS)
     }
 
     /// A session whose polls, sent at these seconds, said these things.
@@ -277,8 +276,8 @@ mod tests {
         machine.apply(9, at(2), says(SessionStatus::Active), answered(2));
         assert_eq!(judge(&machine, at(2)), Verdict::Ended);
         let machine = after(&[(1, says(SessionStatus::Active))]);
-        let expired = Knowledge { standing: machine.standing(), good: at(9), expires: at(10) };
-        assert_eq!(verdict(&expired, at(10), STALE), Verdict::Ended);
+        let expired = Knowledge { standing: machine.standing(), age: 1, lived: LIMITS.lifetime };
+        assert_eq!(verdict(expired, LIMITS), Verdict::Ended);
     }
 
     #[test]

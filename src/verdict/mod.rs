@@ -11,8 +11,6 @@ use std::fmt;
 pub(crate) use machine::{Machine, Others, Said};
 pub(crate) use requirement::Requirement;
 
-use crate::clock::Stamp;
-
 /// What the present knowledge of a session allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -120,23 +118,30 @@ impl Standing {
     }
 }
 
-/// Everything a verdict is made of.
+/// Everything a verdict is made of; times in milliseconds, by the clock that says older.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Knowledge {
     pub(crate) standing: Standing,
-    /// When the last good poll was sent; the start of the session until there is one.
-    pub(crate) good: Stamp,
-    /// When the session is over whatever the service says.
-    pub(crate) expires: Stamp,
+    /// Since the last good poll was sent; since the session was asked for until there is one.
+    pub(crate) age: u64,
+    /// Since the session was asked for.
+    pub(crate) lived: u64,
 }
 
-/// The one rule: from what is known, how old it is and how long the session may live; the limit in
-/// milliseconds.
-pub(crate) fn verdict(known: &Knowledge, now: Stamp, max_staleness: u64) -> Verdict {
-    if known.standing == Standing::Ended || known.expires.is_reached(now) {
+/// How long knowledge and sessions last, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) max_staleness: u64,
+    /// Of a session, whatever the service says.
+    pub(crate) lifetime: u64,
+}
+
+/// The one rule: from what is known, how old it is and how long the session has lived.
+pub(crate) fn verdict(known: Knowledge, limits: Limits) -> Verdict {
+    if known.standing == Standing::Ended || known.lived >= limits.lifetime {
         return Verdict::Ended;
     }
-    if known.standing == Standing::Odd || known.good.age(now) >= max_staleness {
+    if known.standing == Standing::Odd || known.age >= limits.max_staleness {
         return Verdict::Unavailable;
     }
     match known.standing {
