@@ -82,14 +82,6 @@ impl<B> GateBody<B> {
     }
 }
 
-/// What is to become of a body.
-enum Next {
-    /// This is what it gives.
-    Give(Poll<Option<Result<Frame<Bytes>, BoxError>>>),
-    /// It is cut, for this reason.
-    Cut(Denial),
-}
-
 impl<B> Body for GateBody<B>
 where
     B: Body<Data = Bytes>,
@@ -104,36 +96,59 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut this = self.project();
         loop {
-            let next = match this.state {
+            let denial = match this.state {
                 State::Last(last) => return Poll::Ready(last.take().map(Ok)),
                 State::Open => {
                     let Some(inner) = this.inner.as_pin_mut() else { return Poll::Ready(None) };
                     return inner.poll_frame(cx).map_err(Into::into);
                 }
-                State::Guarded(guarded) => guarded.poll(this.inner.as_mut(), cx),
-                State::Finishing(finishing) => finishing.poll(this.inner.as_mut(), cx),
-            };
-            let denial = match next {
-                Next::Give(given) => {
-                    let is_over = match &given {
-                        Poll::Ready(Some(Ok(_))) => {
-                            matches!(this.state, State::Guarded(_))
-                                && this
-                                    .inner
-                                    .as_ref()
-                                    .as_pin_ref()
-                                    .is_none_or(|b| b.is_end_stream())
-                        }
-                        Poll::Ready(_) => true,
-                        Poll::Pending => false,
+                // In place, and each frame is moved once: this is what most of them pass.
+                State::Guarded(Guarded { passage, framing }) => {
+                    let Some(mut inner) = this.inner.as_mut().as_pin_mut() else {
+                        return Poll::Ready(None);
                     };
-                    if is_over {
-                        // What was given whole holds the session no longer.
-                        *this.state = State::Last(None);
+                    let (mut registered, mut inner_waits) = (false, false);
+                    let mut reaction = passage.next();
+                    loop {
+                        match reaction {
+                            // It has our waker already; asking it twice would tell nothing new.
+                            Reaction::Forward if inner_waits => return Poll::Pending,
+                            Reaction::Forward => match inner.as_mut().poll_frame(cx) {
+                                Poll::Ready(Some(Ok(frame))) => {
+                                    framing.passes(&frame);
+                                    return Poll::Ready(Some(Ok(frame)));
+                                }
+                                Poll::Ready(end) => {
+                                    *this.state = State::Last(None);
+                                    return Poll::Ready(end.map(|end| end.map_err(Into::into)));
+                                }
+                                Poll::Pending if registered => return Poll::Pending,
+                                Poll::Pending => inner_waits = true,
+                            },
+                            // What was given whole is neither held back nor cut.
+                            Reaction::Hold(..) | Reaction::Cut(_) if inner.is_end_stream() => {
+                                *this.state = State::Last(None);
+                                return Poll::Ready(None);
+                            }
+                            Reaction::Hold(limit, denial) => {
+                                if passage.hold(limit, cx).is_ready() {
+                                    break denial;
+                                }
+                                if registered {
+                                    return Poll::Pending;
+                                }
+                            }
+                            Reaction::Cut(denial) => break denial,
+                        }
+                        // Now that there is something to wait for; then look once more.
+                        reaction = passage.wait(cx);
+                        registered = true;
                     }
-                    return given;
                 }
-                Next::Cut(denial) => denial,
+                State::Finishing(finishing) => match finishing.poll(this.inner.as_mut(), cx) {
+                    Finish::Give(given) => return given,
+                    Finish::Cut(denial) => denial,
+                },
             };
             if let Some(error) = cut(this.inner.as_mut(), this.state, denial) {
                 return Poll::Ready(Some(Err(error)));
@@ -200,75 +215,36 @@ fn cut<B>(mut inner: Pin<&mut Option<B>>, state: &mut State, denial: Denial) -> 
     error
 }
 
-impl Guarded {
-    /// Gives what the inner body gives as long as the session allows that.
-    fn poll<B>(&mut self, mut inner: Pin<&mut Option<B>>, cx: &mut Context<'_>) -> Next
-    where
-        B: Body<Data = Bytes>,
-        B::Error: Into<BoxError>,
-    {
-        let mut reaction = self.passage.next();
-        let (mut registered, mut inner_waits) = (false, false);
-        loop {
-            match reaction {
-                Reaction::Cut(denial) => return Next::Cut(denial),
-                // It has our waker already; asking it twice would tell nothing new.
-                Reaction::Forward if inner_waits => return Next::Give(Poll::Pending),
-                Reaction::Forward => {
-                    let Some(inner) = inner.as_mut().as_pin_mut() else {
-                        return Next::Give(Poll::Ready(None));
-                    };
-                    let given = inner.poll_frame(cx).map_err(Into::into);
-                    if let Poll::Ready(Some(Ok(frame))) = &given
-                        && let Some(data) = frame.data_ref()
-                    {
-                        self.framing.passes(data);
-                    }
-                    if given.is_ready() || registered {
-                        return Next::Give(given);
-                    }
-                    inner_waits = true;
-                }
-                Reaction::Hold(limit, denial) => {
-                    if self.passage.hold(limit, cx).is_ready() {
-                        return Next::Cut(denial);
-                    }
-                    if registered {
-                        return Next::Give(Poll::Pending);
-                    }
-                }
-            }
-            // Now that there is something to wait for; then look once more.
-            reaction = self.passage.wait(cx);
-            registered = true;
-        }
-    }
+/// What comes of a message that may end.
+enum Finish {
+    Give(Poll<Option<Result<Frame<Bytes>, BoxError>>>),
+    Cut(Denial),
 }
 
 impl Finishing {
     /// Gives the rest of the message, and nothing of the next; then it is over.
-    fn poll<B>(&mut self, inner: Pin<&mut Option<B>>, cx: &mut Context<'_>) -> Next
+    fn poll<B>(&mut self, inner: Pin<&mut Option<B>>, cx: &mut Context<'_>) -> Finish
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
         if self.grpc.is_between_messages() {
-            return Next::Cut(self.denial);
+            return Finish::Cut(self.denial);
         }
         // First, for what always has more to give would never be asked for the time.
         if self.limit.as_mut().poll(cx).is_ready() {
-            return Next::Cut(self.denial);
+            return Finish::Cut(self.denial);
         }
-        let Some(inner) = inner.as_pin_mut() else { return Next::Cut(self.denial) };
+        let Some(inner) = inner.as_pin_mut() else { return Finish::Cut(self.denial) };
         let given = match inner.poll_frame(cx).map_err(Into::into) {
             Poll::Ready(Some(Ok(frame))) => frame.into_data(),
-            Poll::Ready(_) => return Next::Cut(self.denial),
-            Poll::Pending => return Next::Give(Poll::Pending),
+            Poll::Ready(_) => return Finish::Cut(self.denial),
+            Poll::Pending => return Finish::Give(Poll::Pending),
         };
-        let Ok(mut data) = given else { return Next::Cut(self.denial) };
+        let Ok(mut data) = given else { return Finish::Cut(self.denial) };
         data.truncate(self.grpc.rest_of_message(&data));
         self.grpc.passes(&data);
-        Next::Give(Poll::Ready(Some(Ok(Frame::data(data)))))
+        Finish::Give(Poll::Ready(Some(Ok(Frame::data(data)))))
     }
 }
 

@@ -1,6 +1,8 @@
 //! Where a stream may be cut without leaving half of something.
 
+use bytes::Bytes;
 use http::HeaderValue;
+use http_body::Frame;
 
 /// What a body consists of.
 pub(super) enum Framing {
@@ -44,11 +46,11 @@ impl Framing {
         }
     }
 
-    pub(super) fn passes(&mut self, data: &[u8]) {
-        match self {
-            Self::Sse(sse) => sse.passes(data),
-            Self::Grpc(grpc) | Self::GrpcWeb(grpc) => grpc.passes(data),
-            Self::EncodedSse | Self::Other => {}
+    pub(super) fn passes(&mut self, frame: &Frame<Bytes>) {
+        match (self, frame.data_ref()) {
+            (Self::Sse(sse), Some(data)) => sse.passes(data),
+            (Self::Grpc(grpc) | Self::GrpcWeb(grpc), Some(data)) => grpc.passes(data),
+            (Self::EncodedSse | Self::Other, _) | (_, None) => {}
         }
     }
 }
