@@ -87,7 +87,7 @@ pub use login_limits::LoginLimits;
 pub(crate) use login_limits::Starter;
 pub(crate) use passage::Passage;
 pub use policy::Walkaway;
-pub(crate) use policy::{Millis, Policy, Reaction};
+pub(crate) use policy::{Policy, Reaction};
 pub(crate) use published::Word;
 pub use registration::{RegistrationLink, VouchedBy};
 pub(crate) use session::{Session, SessionWatch};

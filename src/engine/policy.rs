@@ -18,10 +18,31 @@ pub enum Walkaway {
     Allow,
 }
 
-/// What a layer does with what is in flight.
+/// A [`Walkaway`] that takes little room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AtWalkaway {
+    Suspend,
+    Hold(Millis),
+    End,
+    Allow,
+}
+
+impl From<Walkaway> for AtWalkaway {
+    fn from(walkaway: Walkaway) -> Self {
+        match walkaway {
+            Walkaway::Suspend => Self::Suspend,
+            Walkaway::Hold(limit) => Self::Hold(limit.into()),
+            Walkaway::End => Self::End,
+            Walkaway::Allow => Self::Allow,
+        }
+    }
+}
+
+/// What a layer does with what is in flight. Each request and each body has it, so that it takes
+/// little room.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Policy {
-    pub(crate) walkaway: Walkaway,
+    pub(crate) walkaway: AtWalkaway,
     /// How long a handler that still runs when its session ends may go on, so that its work is
     /// whole.
     pub(crate) grace: Millis,
@@ -29,14 +50,11 @@ pub(crate) struct Policy {
     pub(crate) hold_limit: Millis,
 }
 
-/// A time in milliseconds, 49 days at most: more than any session lives, and small, for each
-/// request and each body has its policy.
-#[derive(Clone, Copy, Debug)]
+/// A time in milliseconds, 49 days at most: more than any session lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Millis(u32);
 
 impl Millis {
-    pub(crate) const MAX: Duration = Duration::from_millis(u32::MAX as u64);
-
     pub(crate) fn duration(self) -> Duration {
         Duration::from_millis(self.0.into())
     }
@@ -51,7 +69,7 @@ impl From<Duration> for Millis {
 impl Default for Policy {
     fn default() -> Self {
         Self {
-            walkaway: Walkaway::Suspend,
+            walkaway: AtWalkaway::Suspend,
             grace: Duration::from_secs(5).into(),
             hold_limit: Duration::from_secs(30).into(),
         }
@@ -72,13 +90,15 @@ pub(crate) enum Reaction {
 impl Policy {
     pub(crate) fn react(&self, verdict: Verdict) -> Reaction {
         match (verdict, self.walkaway) {
-            (Verdict::Allow, _) | (Verdict::Suspended, Walkaway::Allow) => Reaction::Forward,
+            (Verdict::Allow, _) | (Verdict::Suspended, AtWalkaway::Allow) => Reaction::Forward,
             (Verdict::Unavailable, _) => {
                 Reaction::Hold(self.hold_limit.duration(), Denial::Unavailable)
             }
-            (Verdict::Suspended, Walkaway::Hold(limit)) => Reaction::Hold(limit, Denial::Suspended),
-            (Verdict::Suspended, Walkaway::Suspend) => Reaction::Cut(Denial::Suspended),
-            (Verdict::Suspended, Walkaway::End) | (Verdict::Ended | Verdict::Pending, _) => {
+            (Verdict::Suspended, AtWalkaway::Hold(limit)) => {
+                Reaction::Hold(limit.duration(), Denial::Suspended)
+            }
+            (Verdict::Suspended, AtWalkaway::Suspend) => Reaction::Cut(Denial::Suspended),
+            (Verdict::Suspended, AtWalkaway::End) | (Verdict::Ended | Verdict::Pending, _) => {
                 Reaction::Cut(Denial::Ended)
             }
         }
@@ -87,8 +107,8 @@ impl Policy {
     /// Why a request is turned away.
     pub(crate) fn denial(&self, verdict: Verdict) -> Option<Denial> {
         match (verdict, self.walkaway) {
-            (Verdict::Suspended, Walkaway::Allow) => None,
-            (Verdict::Suspended, Walkaway::End) => Some(Denial::Ended),
+            (Verdict::Suspended, AtWalkaway::Allow) => None,
+            (Verdict::Suspended, AtWalkaway::End) => Some(Denial::Ended),
             (verdict, _) => Denial::of(verdict),
         }
     }
@@ -111,7 +131,7 @@ mod tests {
             (Walkaway::End, Reaction::Cut(Denial::Ended), Some(Denial::Ended)),
             (Walkaway::Allow, Reaction::Forward, None),
         ] {
-            let policy = Policy { walkaway, ..Policy::default() };
+            let policy = Policy { walkaway: walkaway.into(), ..Policy::default() };
             assert_eq!(policy.react(Verdict::Suspended), reaction);
             assert_eq!(policy.denial(Verdict::Suspended), denial);
             // Nothing else depends on it.

@@ -7,7 +7,7 @@ use super::Engine;
 use super::activity::{Activity, Phase};
 use super::events::{EndReason, Event, News};
 use super::plan;
-use super::policy::{Policy, Walkaway};
+use super::policy::{AtWalkaway, Policy};
 use super::published::{Published, Word};
 use super::record::Record;
 use super::schedule::{NEVER, Schedule};
@@ -171,7 +171,7 @@ impl Session {
     /// What is known, met by a request or by something in flight under this policy: where it is to
     /// end a session that is suspended, it ends.
     pub(crate) fn met_as(self: &Arc<Self>, verdict: Verdict, policy: &Policy) -> Verdict {
-        if verdict == Verdict::Suspended && policy.walkaway == Walkaway::End {
+        if verdict == Verdict::Suspended && policy.walkaway == AtWalkaway::End {
             self.walk_away();
             return Verdict::Ended;
         }

@@ -1,4 +1,4 @@
-use std::num::NonZeroUsize;
+use std::num::NonZeroU32;
 use std::task::{Context, Poll, Waker};
 
 use crate::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ pub(crate) struct Watchers {
 #[derive(Debug, Default)]
 struct Slots {
     wakers: Vec<Option<Waker>>,
-    free: Vec<NonZeroUsize>,
+    free: Vec<NonZeroU32>,
 }
 
 /// Something that can be watched.
@@ -61,7 +61,7 @@ impl Watchers {
 pub(crate) struct Watch<T: Watched> {
     watched: T,
     /// Its number in the list, counted from one.
-    slot: Option<NonZeroUsize>,
+    slot: Option<NonZeroU32>,
 }
 
 impl<T: Watched> Watch<T> {
@@ -82,10 +82,11 @@ impl<T: Watched> Watch<T> {
         let slot = *self.slot.get_or_insert_with(|| {
             slots.free.pop().unwrap_or_else(|| {
                 slots.wakers.push(None);
-                NonZeroUsize::new(slots.wakers.len()).unwrap_or(NonZeroUsize::MIN)
+                let number = slots.wakers.len().try_into().ok().and_then(NonZeroU32::new);
+                number.unwrap_or(NonZeroU32::MAX)
             })
         });
-        let before = slots.wakers[slot.get() - 1].replace(waker);
+        let before = slots.wakers[place(slot)].replace(waker);
         drop(held);
         drop(before);
     }
@@ -105,13 +106,18 @@ impl<T: Watched> Watch<T> {
     }
 }
 
+/// Where in the list a number is.
+fn place(slot: NonZeroU32) -> usize {
+    slot.get() as usize - 1
+}
+
 impl<T: Watched> Drop for Watch<T> {
     fn drop(&mut self) {
         if let Some(slot) = self.slot {
             let mut held = self.watched.watchers().slots();
             let mut waker = None;
             if let Some(slots) = held.as_mut() {
-                waker = slots.wakers[slot.get() - 1].take();
+                waker = slots.wakers[place(slot)].take();
                 slots.free.push(slot);
                 if slots.free.len() == slots.wakers.len() {
                     *held = None;

@@ -12,7 +12,7 @@ use super::asker::Asker;
 use super::body::{BoxError, GateBody};
 use super::future::{GateFuture, RunGuard};
 use super::gate::{Decision, Gate};
-use crate::engine::{ActiveSession, Activeconnect, Millis, Upgrade, Walkaway};
+use crate::engine::{ActiveSession, Activeconnect, Upgrade, Walkaway};
 use crate::protocol::Methods;
 use crate::verdict::Denial;
 
@@ -66,12 +66,7 @@ impl ActiveconnectLayer {
 
     /// What happens when the phone walks away; [`Walkaway::Suspend`] by default.
     pub fn walkaway(self, walkaway: Walkaway) -> Self {
-        self.with(|gate| {
-            gate.policy.walkaway = match walkaway {
-                Walkaway::Hold(limit) => Walkaway::Hold(limit.min(Millis::MAX)),
-                walkaway => walkaway,
-            }
-        })
+        self.with(|gate| gate.policy.walkaway = walkaway.into())
     }
 
     /// How long a handler that still runs when its session ends may go on, so that its work is
