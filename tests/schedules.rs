@@ -124,6 +124,22 @@ fn nobody_is_left_on_one_that_did_not_wake() {
     });
 }
 
+/// Requests read a clock that is some milliseconds ahead of the poller's: a session that was used
+/// just now has not been unused for 198 days.
+#[test]
+fn a_session_that_was_used_just_now_is_not_parked() {
+    model(|| {
+        let activity = Activity::new(0);
+        activity.enter(100_012);
+        activity.leave();
+        assert!(!activity.park(100_000, 60_000));
+        activity.enter(100_000);
+        activity.leave();
+        assert!(!activity.park(160_011, 60_000), "the later use counts");
+        assert!(activity.park(160_012, 60_000));
+    });
+}
+
 /// Single-flight hand-over: the poll that comes back and a use at the same moment.
 #[test]
 fn a_session_in_use_wakes() {

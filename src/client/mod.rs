@@ -245,7 +245,28 @@ impl Client {
     ///
     /// As [`ClientErrorKind`] lists. Whatever the error, nothing is learned about the session.
     pub async fn status(&self, session: &RemoteSession) -> Result<Reading, ClientError> {
-        let answer = self.of_session(session, Method::GET, session.status_url(), POLL).await?;
+        self.status_of(session.token(), session.secret(), session.status_url()).await
+    }
+
+    /// As [`Client::status`], about a session that was kept in parts. Of its URLs only this one is
+    /// read, for it is read at each poll.
+    #[cfg(feature = "layer")]
+    pub(crate) async fn status_at(
+        &self,
+        token: &str,
+        secret: &Secret,
+        path: &str,
+    ) -> Result<Reading, ClientError> {
+        self.status_of(token, secret, &session::url_at(&self.server, path)?).await
+    }
+
+    async fn status_of(
+        &self,
+        token: &str,
+        secret: &Secret,
+        url: &Url,
+    ) -> Result<Reading, ClientError> {
+        let answer = self.of_session(token, secret, Method::GET, url, POLL).await?;
         answer
             .json::<StatusAnswer>(Subject::Session)?
             .reading()
@@ -259,7 +280,8 @@ impl Client {
     /// As [`ClientErrorKind`] lists; [`ClientErrorKind::Declined`] when the session was over
     /// already.
     pub async fn logout(&self, session: &RemoteSession) -> Result<(), ClientError> {
-        let answer = self.of_session(session, Method::POST, session.logout_url(), CALL).await?;
+        let (token, secret, url) = (session.token(), session.secret(), session.logout_url());
+        let answer = self.of_session(token, secret, Method::POST, url, CALL).await?;
         let reply: StatusReply = answer.json(Subject::Session)?;
         accepted(reply.status, reply.reason)
     }
@@ -370,17 +392,15 @@ impl Client {
 
     async fn of_session(
         &self,
-        session: &RemoteSession,
+        token: &str,
+        secret: &Secret,
         method: Method,
         url: &Url,
         within: Duration,
     ) -> Result<Answer, ClientError> {
         session::check_origin(&self.server, url)?;
-        let signer = Signer {
-            dialect: self.credentials.spoken_dialect(),
-            client_id: session.token(),
-            secret: session.secret(),
-        };
+        let dialect = self.credentials.spoken_dialect();
+        let signer = Signer { dialect, client_id: token, secret };
         self.http.call(&Call { signer, method, url: url.clone(), body: None, within }).await
     }
 }

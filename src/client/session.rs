@@ -52,12 +52,11 @@ impl RemoteSession {
         status_path: &str,
         logout_path: &str,
     ) -> Result<Self, ClientError> {
-        let url = |path: &str| own_url(server, &[&origin(server), path].concat());
         Ok(Self {
             token: token.into(),
             secret: Secret::new(secret),
-            status_url: url(status_path)?,
-            logout_url: url(logout_path)?,
+            status_url: url_at(server, status_path)?,
+            logout_url: url_at(server, logout_path)?,
         })
     }
 
@@ -93,10 +92,10 @@ impl fmt::Debug for RemoteSession {
     }
 }
 
-/// `scheme://host[:port]`.
+/// The URL of a call whose path was kept.
 #[cfg(feature = "layer")]
-fn origin(server: &Url) -> String {
-    server.origin().ascii_serialization()
+pub(super) fn url_at(server: &Url, path: &str) -> Result<Url, ClientError> {
+    own_url(server, &[&server.origin().ascii_serialization(), path].concat())
 }
 
 /// Reads a URL that the service named and that signed calls will go to.

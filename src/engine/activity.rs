@@ -51,9 +51,7 @@ impl Activity {
     pub(crate) fn enter(&self, now: u64) -> bool {
         let mut word = self.0.load(Acquire);
         loop {
-            // The clock that is read here may lag behind another's.
-            let behind = (now & TIME).wrapping_sub(word & TIME) & TIME > TIME / 2;
-            let time = if behind { word & TIME } else { now & TIME };
+            let time = word.wrapping_add(since(word, now)) & TIME;
             let phase = if word & PHASE == 0 { 0 } else { WAKING };
             let entered = (phase | (word & COUNT) | time) + ONE;
             match self.0.compare_exchange_weak(word, entered, AcqRel, Acquire) {
@@ -75,7 +73,7 @@ impl Activity {
         if word & PARKED != 0 {
             return false;
         }
-        let unused = (now & TIME).wrapping_sub(word) & TIME;
+        let unused = since(word, now);
         let (parks, then) = match word & COUNT {
             0 if unused >= keep => (true, PARKED | word & !PHASE),
             0 => return false,
@@ -89,4 +87,11 @@ impl Activity {
     pub(crate) fn woke(&self) {
         self.0.fetch_and(!WAKING, AcqRel);
     }
+}
+
+/// Milliseconds from the last use to this moment; none if the clock that was read then is ahead of
+/// the one that is read now, as the requests' is of the poller's.
+fn since(word: u64, now: u64) -> u64 {
+    let passed = now.wrapping_sub(word) & TIME;
+    if passed > TIME / 2 { 0 } else { passed }
 }

@@ -1,8 +1,10 @@
-//! What benches need that nobody else does: sessions without logins.
+//! What benches need that nobody else does: sessions without logins, and polls at will.
 
-use super::Activeconnect;
+use std::time::Duration;
+
 use super::record::Record;
 use super::session::Session;
+use super::{Activeconnect, POLLS};
 use crate::identity::{SessionCredential, UserId, UserToken};
 use crate::protocol::{Methods, Reading, SessionStatus};
 use crate::verdict::{Others, Said};
@@ -41,5 +43,18 @@ impl Activeconnect {
         let credential = SessionCredential::random().unwrap();
         engine.sessions.insert(credential.key(), session);
         credential
+    }
+
+    /// Polls for so long, with so many in flight at most; between two such calls, not at all. The
+    /// first one has to be before any poll is due.
+    #[doc(hidden)]
+    #[expect(clippy::unwrap_used, reason = "a bench may fail")]
+    pub async fn bench_polls(&self, in_flight: u32, during: Duration) {
+        let engine = self.engine();
+        engine.polls.forget_permits(POLLS);
+        engine.polls.add_permits(in_flight as usize);
+        engine.turn.notify_one();
+        tokio::time::sleep(during).await;
+        engine.polls.acquire_many(in_flight).await.unwrap().forget();
     }
 }

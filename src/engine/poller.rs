@@ -218,7 +218,7 @@ impl Flight {
     async fn fly(mut self) {
         let (engine, session) = (self.engine.clone(), self.session.clone());
         self.sent = engine.now();
-        let poll = async { engine.client.status(&session.record.remote(&engine.client)?).await };
+        let poll = session.record.status(&engine.client);
         let vouch = vouch(&engine, &session, self.sent);
         let (mut poll, mut vouch) = (pin!(poll), pin!(vouch));
         let status = tokio::select! {

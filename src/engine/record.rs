@@ -5,8 +5,10 @@ use std::fmt;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+use crate::Secret;
 use crate::client::{Client, ClientError, RemoteSession};
 use crate::identity::{UserId, UserToken};
+use crate::protocol::Reading;
 
 /// As much of a user token's hash as tells two tokens apart.
 const MARK: usize = 16;
@@ -61,18 +63,34 @@ impl Record {
 
     /// The session for calls to the service.
     pub(crate) fn remote(&self, client: &Client) -> Result<RemoteSession, ClientError> {
+        let [token, secret, status, logout] = self.remote_texts();
+        let (status, logout) = (path(status, token), path(logout, token));
+        client.restore(text(token), text(secret), &status, &logout)
+    }
+
+    /// Asks the service for the session's status.
+    pub(crate) async fn status(&self, client: &Client) -> Result<Reading, ClientError> {
+        let [token, secret, status, _] = self.remote_texts();
+        let (secret, status) = (Secret::new(text(secret)), path(status, token));
+        client.status_at(text(token), &secret, &status).await
+    }
+
+    /// The session token, its secret, and the paths of the status and the logout URL.
+    fn remote_texts(&self) -> [&[u8]; 4] {
         let mut texts = self.texts().skip(1);
-        let [token, secret, status, logout] =
-            std::array::from_fn(|_| texts.next().unwrap_or_default());
-        let path = |path: &[u8]| match path.strip_suffix(&[TOKEN]) {
-            Some(rest) => [text(rest), text(token)].concat(),
-            None => text(path).to_owned(),
-        };
-        client.restore(text(token), text(secret), &path(status), &path(logout))
+        std::array::from_fn(|_| texts.next().unwrap_or_default())
     }
 
     fn texts(&self) -> impl Iterator<Item = &[u8]> {
         self.texts[MARK..].split(|byte| *byte == BETWEEN)
+    }
+}
+
+/// A path as the service named it.
+fn path(kept: &[u8], token: &[u8]) -> String {
+    match kept.strip_suffix(&[TOKEN]) {
+        Some(rest) => [text(rest), text(token)].concat(),
+        None => text(kept).to_owned(),
     }
 }
 

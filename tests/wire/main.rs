@@ -14,6 +14,7 @@ mod identity;
 mod json;
 mod once;
 mod origin;
+mod pool;
 mod rate;
 mod redirect;
 mod refusal;
