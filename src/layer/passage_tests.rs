@@ -1,7 +1,7 @@
 //! What goes on without a look at the clocks, and how far.
 
 use std::convert::Infallible;
-use std::future::ready;
+use std::future::{poll_fn, ready};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame};
+use http_body_util::Full;
 use tower::service_fn;
 use tower_layer::Layer as _;
 use tower_service::Service as _;
@@ -124,6 +125,30 @@ async fn no_frame_follows_an_end() {
     say(stage.poll_at(5_000).await, Closed);
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(frames(&mut stream, 100), 0);
+}
+
+/// A body that has given all it has is neither cut nor held back, whoever asks it once more.
+#[tokio::test(start_paused = true)]
+async fn what_was_given_whole_is_not_cut() {
+    for ended in [true, false] {
+        let mut stage = Stage::new();
+        let alice = stage.log_in("alice").await;
+        let app = service_fn(|_| {
+            let body = Full::new(Bytes::from_static(b"whole"));
+            ready(Ok::<_, Infallible>(Response::new(body)))
+        });
+        let answer = stage.ac.layer().layer(app).call(ask(&alice)).await.unwrap();
+        let mut body = Box::pin(answer.into_body());
+        assert_eq!(frames(&mut body, 1), 1);
+        if ended {
+            say(stage.poll_at(5_000).await, Closed);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        } else {
+            stage.clock.jump(AGES);
+        }
+        let end = poll_fn(|cx| body.as_mut().poll_frame(cx)).await;
+        assert!(end.is_none(), "{end:?}");
+    }
 }
 
 /// A handler may take its time without ever waiting; its answer is held against the clocks.
