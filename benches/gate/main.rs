@@ -169,8 +169,9 @@ fn cases(ac: &Activeconnect, sessions: &[SessionCredential]) -> Vec<Case> {
             .over(NOOP_GUARDED)
             .hashes()
             .against(FLOOR_GUARDED),
-        Case::new("tonic, no-op layer", grpc(NoOpLayer, sessions)),
-        Case::new("tonic, gate", grpc_gate).over("tonic, no-op layer").hashes().against(FLOOR),
+        Case::new(TONIC_NOOP, grpc(NoOpLayer, sessions)),
+        Case::new(TONIC_FLOOR, grpc(FloorLayer::new(sessions), sessions)).over(TONIC_NOOP).hashes(),
+        Case::new("tonic, gate", grpc_gate).over(TONIC_NOOP).hashes().against(TONIC_FLOOR),
         Case::new(HASH, hash()),
     ]
 }
@@ -180,6 +181,8 @@ const FLOOR: &str = "floor";
 const FLOOR_OTHERS: &str = "floor, others";
 const NOOP_GUARDED: &str = "no-op layer, guarded body";
 const FLOOR_GUARDED: &str = "floor, guarded body";
+const TONIC_NOOP: &str = "tonic, no-op layer";
+const TONIC_FLOOR: &str = "tonic, floor";
 
 impl Case {
     /// A gate before the small answer.

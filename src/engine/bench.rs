@@ -45,6 +45,35 @@ impl Activeconnect {
         credential
     }
 
+    /// Takes each session out of the schedule as it becomes due, and plans its next poll as though
+    /// one had been answered, until so many were; answers how long that took. The poller must not
+    /// run meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// When there is no session.
+    #[doc(hidden)]
+    #[must_use]
+    #[expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a bench may fail")]
+    pub fn bench_timers(&self, how_many: usize) -> Duration {
+        let engine = self.engine();
+        let mut now = engine.now();
+        let begun = std::time::Instant::now();
+        for _ in 0..how_many {
+            let session = loop {
+                match engine.upkeep.schedule.pop(now) {
+                    Ok(session) => break session,
+                    Err(next) => now = now.after_millis(next.unwrap() - now.mono),
+                }
+            };
+            session.queue_poll(now);
+            session.begin_poll();
+            session.end_poll(now, engine.settings.poll_interval);
+            engine.upkeep.schedule.reset(&session, now);
+        }
+        begun.elapsed()
+    }
+
     /// Polls for so long, with so many in flight at most; between two such calls, not at all. The
     /// first one has to be before any poll is due.
     #[doc(hidden)]
