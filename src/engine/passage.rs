@@ -11,8 +11,8 @@ use crate::verdict::Denial;
 /// How many steps in a row may follow one look at the clocks.
 const IN_A_ROW: u8 = 7;
 
-/// Lets what a session let in go on, step by step: a handler, the frames of a body or an upload,
-/// whoever holds a guard.
+/// Lets what a session let in go on, step by step: a handler, the frames of a body; and uploads and
+/// whoever holds a guard, which look at the clocks each time.
 ///
 /// To look at the clocks costs more than a frame does. As long as nothing is published about the
 /// session, and nothing waited in between, a few steps follow on the last look alone: the poller

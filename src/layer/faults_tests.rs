@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
+use tower_layer::Layer as _;
+use tower_service::Service as _;
 
 use super::stage::{self, App, Mood, Stage, agree, say};
 use crate::protocol::SessionStatus::{Active, Closed};
@@ -301,4 +303,20 @@ proptest! {
             Err(other) => prop_assert!(false, "{other}"),
         }
     }
+}
+
+/// What another layer outside says of the caller is no word of the other login's.
+#[tokio::test(start_paused = true)]
+async fn an_outer_layers_session_is_hidden_from_the_resolver() {
+    let mut stage = Stage::new();
+    let alice = stage.log_in("alice").await;
+    let presence = stage.ac.clone().resolve_user(|parts: &http::request::Parts| {
+        let session = parts.extensions.get::<crate::ActiveSession>()?;
+        Some(session.user().clone())
+    });
+    let inner = presence.layer().layer(App);
+    let mut whole = stage.ac.layer().layer(inner);
+    let bearer = format!("Bearer {}", alice.expose());
+    let request = http::Request::get("/0").header("authorization", bearer).body(()).unwrap();
+    assert_eq!(whole.call(request).await.unwrap().status(), 401);
 }

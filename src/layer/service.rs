@@ -201,6 +201,9 @@ where
         let asker =
             Asker::of(request.method(), request.uri(), request.headers(), request.extensions());
         let decision = if self.gate.has_resolver() {
+            // No other layer's word is one of the other login.
+            request.extensions_mut().remove::<ActiveSession>();
+            request.extensions_mut().remove::<Denial>();
             let (parts, body) = request.into_parts();
             let decision = self.gate.decide_presence(&parts);
             request = Request::from_parts(parts, body);
