@@ -87,7 +87,7 @@ impl Poller {
         }
         if verdict == Verdict::Unavailable {
             // Nothing was stated, but time went by: guards must hold.
-            session.outlive();
+            session.outlive(now);
         }
         if session.park(now, KEEP) {
             return;

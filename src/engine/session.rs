@@ -423,8 +423,14 @@ impl Session {
     }
 
     /// What is known has grown too old: publishes that, for those who look at no clock.
-    pub(crate) fn outlive(&self) {
-        self.with_polling(|polling| polling.outlived = Some(polling.machine.good()));
+    pub(crate) fn outlive(&self, now: Stamp) {
+        self.with_polling(|polling| {
+            let good = polling.machine.good();
+            // Unless a poll came in since that was seen.
+            if good.age(now) >= self.upkeep.limits.max_staleness {
+                polling.outlived = Some(good);
+            }
+        });
         self.watchers.wake();
     }
 
