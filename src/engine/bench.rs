@@ -67,7 +67,10 @@ impl Activeconnect {
                 }
             };
             session.queue_poll(now);
-            session.begin_poll();
+            if let Some(sequence) = session.begin_poll() {
+                let active = Said::Answer(Reading::Status(SessionStatus::Active));
+                session.learn(sequence, now, active, Others { answered: None, lately: false });
+            }
             session.end_poll(now, engine.settings.poll_interval);
             engine.upkeep.schedule.reset(&session, now);
         }

@@ -410,8 +410,10 @@ impl Session {
         if polling.machine.standing() == Standing::Ended || self.phase() == Phase::Parked {
             return None;
         }
-        let stale = polling.machine.good().mono.saturating_add(self.upkeep.limits.max_staleness);
-        let stale = Some(stale).filter(|stale| *stale > now.mono);
+        let good = polling.machine.good();
+        let stale = good.mono.saturating_add(self.upkeep.limits.max_staleness);
+        // Planned until it is published, however late somebody comes to plan it.
+        let stale = Some(stale).filter(|stale| *stale > now.mono || polling.outlived != Some(good));
         let next = match polling.stage {
             Stage::Resting => Some(polling.next),
             // Somebody has come to one that waits among the idle ones.
@@ -622,6 +624,23 @@ pub(crate) mod tests {
         let remote = CLIENT.restore("TOKEN", "SECRET", "/s/TOKEN", "/l/TOKEN").unwrap();
         let record = Record::new(user, &UserToken::random().unwrap(), &remote);
         Session::new(Arc::new(upkeep), record, Methods::default(), asked)
+    }
+
+    /// Also if a poll that came to nothing lands just then, and plans the next one.
+    #[test]
+    fn the_moment_that_knowledge_grows_old_is_looked_at_until_it_is_published() {
+        let session = session_of(&"alice".into());
+        let interval = Duration::from_secs(5);
+        let stale = session.asked.after_millis(15_000);
+        session.queue_poll(session.asked);
+        let sequence = session.begin_poll().unwrap();
+        let others = Others { answered: None, lately: false };
+        session.learn(sequence, stale, Said::Nothing, others);
+        session.end_poll(stale, interval);
+        assert_eq!(session.plan(stale), Some(stale.mono));
+        assert!(session.is_due(stale.mono));
+        session.outlive(stale);
+        assert!(session.plan(stale).is_some_and(|next| next > stale.mono));
     }
 
     /// What the documentation of [`Session`] says of its size.
