@@ -70,13 +70,14 @@ impl ActiveconnectLayer {
     }
 
     /// How long a handler that still runs when its session ends may go on, so that its work is
-    /// whole; its answer does not leave all the same. Default 5 s; zero drops it at once.
+    /// whole; its answer does not leave all the same. Default 5 s, at most 49 days; zero drops it at
+    /// once.
     pub fn grace(self, grace: Duration) -> Self {
         self.with(|gate| gate.policy.grace = grace.into())
     }
 
     /// How long what is in flight is held back while the session's status is not known, before it
-    /// is cut. Default 30 s; zero cuts at once.
+    /// is cut. Default 30 s, at most 49 days; zero cuts at once.
     pub fn hold_limit(self, limit: Duration) -> Self {
         self.with(|gate| gate.policy.hold_limit = limit.into())
     }
