@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
@@ -40,8 +41,33 @@ enum State {
     Guarded(Guarded),
     /// It was cut in the middle of a gRPC message, which may end, for a second.
     Finishing(Finishing),
-    /// Our own answer, or the last frame of a body that was cut.
-    Last(Option<Frame<Bytes>>),
+    /// Our own answer, one that was whole at once, or what is left of a body that was cut.
+    Last(Last),
+}
+
+/// The last frame, in less room than one that may be any takes.
+enum Last {
+    Data(Bytes),
+    Trailers(Box<HeaderMap>),
+    /// It was given, or there is none.
+    Given,
+}
+
+impl Last {
+    fn take(&mut self) -> Option<Frame<Bytes>> {
+        match std::mem::replace(self, Self::Given) {
+            Self::Data(data) => Some(Frame::data(data)),
+            Self::Trailers(trailers) => Some(Frame::trailers(*trailers)),
+            Self::Given => None,
+        }
+    }
+
+    fn length(&self) -> usize {
+        match self {
+            Self::Data(data) => data.len(),
+            Self::Trailers(_) | Self::Given => 0,
+        }
+    }
 }
 
 struct Guarded {
@@ -61,8 +87,9 @@ struct Finishing {
 const FINISH: Duration = Duration::from_secs(1);
 
 impl<B> GateBody<B> {
-    pub(super) fn denied(body: Bytes) -> Self {
-        let last = (!body.is_empty()).then(|| Frame::data(body));
+    /// These bytes, which need no session.
+    pub(super) fn whole(bytes: Bytes) -> Self {
+        let last = if bytes.is_empty() { Last::Given } else { Last::Data(bytes) };
         Self { inner: None, state: State::Last(last) }
     }
 
@@ -119,7 +146,7 @@ where
                                     return Poll::Ready(Some(Ok(frame)));
                                 }
                                 Poll::Ready(end) => {
-                                    *this.state = State::Last(None);
+                                    *this.state = State::Last(Last::Given);
                                     return Poll::Ready(end.map(|end| end.map_err(Into::into)));
                                 }
                                 Poll::Pending if registered => return Poll::Pending,
@@ -127,7 +154,7 @@ where
                             },
                             // What was given whole is neither held back nor cut.
                             Reaction::Hold(..) | Reaction::Cut(_) if inner.is_end_stream() => {
-                                *this.state = State::Last(None);
+                                *this.state = State::Last(Last::Given);
                                 return Poll::Ready(None);
                             }
                             Reaction::Hold(limit, denial) => {
@@ -158,7 +185,7 @@ where
 
     fn is_end_stream(&self) -> bool {
         match &self.state {
-            State::Last(last) => last.is_none(),
+            State::Last(last) => matches!(last, Last::Given),
             State::Finishing(_) => false,
             State::Open | State::Guarded(_) => self.inner.as_ref().is_none_or(Body::is_end_stream),
         }
@@ -166,10 +193,7 @@ where
 
     fn size_hint(&self) -> SizeHint {
         match (&self.state, &self.inner) {
-            (State::Last(last), _) => {
-                let length = last.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len);
-                SizeHint::with_exact(length as u64)
-            }
+            (State::Last(last), _) => SizeHint::with_exact(last.length() as u64),
             (_, Some(inner)) => inner.size_hint(),
             (_, None) => SizeHint::with_exact(0),
         }
@@ -180,7 +204,7 @@ where
 #[cold]
 fn cut<B>(mut inner: Pin<&mut Option<B>>, state: &mut State, denial: Denial) -> Option<BoxError> {
     tracing::debug!(%denial, "cut what was in flight");
-    let before = std::mem::replace(state, State::Last(None));
+    let before = std::mem::replace(state, State::Last(Last::Given));
     let (ending, session) = match before {
         State::Guarded(Guarded { framing, passage }) => {
             (framing.ending(), passage.session().clone())
@@ -201,11 +225,11 @@ fn cut<B>(mut inner: Pin<&mut Option<B>>, state: &mut State, denial: Denial) -> 
             return None;
         }
         Ending::Event => {
-            *state = State::Last(Some(Frame::data(event(denial, session.status()))));
+            *state = State::Last(Last::Data(event(denial, session.status())));
         }
         Ending::Status { web } => {
-            let status = last_status(denial, session.retry_after(), web);
-            *state = State::Last(Some(status));
+            let status = last_status(denial, session.settings().retry_after(), web);
+            *state = State::Last(status);
         }
         Ending::Silence => {}
         Ending::Error => error = Some(SessionEnded::boxed(denial)),
@@ -277,10 +301,10 @@ impl Framing {
 }
 
 /// The status that a cut gRPC stream ends with.
-fn last_status(denial: Denial, retry_after: Duration, web: bool) -> Frame<Bytes> {
+fn last_status(denial: Denial, retry_after: Duration, web: bool) -> Last {
     let status = grpc::status(denial, retry_after, &[]);
     if !web {
-        return Frame::trailers(status.into_iter().collect());
+        return Last::Trailers(Box::new(status.into_iter().collect()));
     }
     let mut text = Vec::new();
     for (name, value) in status {
@@ -293,7 +317,7 @@ fn last_status(denial: Denial, retry_after: Duration, web: bool) -> Frame<Bytes>
     let mut frame = vec![0x80];
     frame.extend_from_slice(&(text.len() as u32).to_be_bytes());
     frame.extend_from_slice(&text);
-    Frame::data(frame.into())
+    Last::Data(frame.into())
 }
 
 /// The last event of a stream that is cut.

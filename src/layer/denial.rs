@@ -29,13 +29,11 @@ struct Extension {
     step_up: Option<StepUp>,
 }
 
-/// The answer to a request that is turned away. `presence`: another login is in charge of who the
-/// user is.
+/// The answer to a request that is turned away.
 pub(crate) fn answer(
     denial: Denial,
     asker: &Asker,
     settings: &Settings,
-    presence: bool,
     requirement: &Requirement,
 ) -> Response<Bytes> {
     tracing::debug!(%denial, "turned away");
@@ -47,7 +45,7 @@ pub(crate) fn answer(
         Tongue::Page(asked) if step_up.is_some() => {
             see_other(&confirm_path(settings, requirement.methods, wanted(asked.as_ref())))
         }
-        Tongue::Page(asked) => page(denial, asked.as_ref(), settings, presence),
+        Tongue::Page(asked) => page(denial, asked.as_ref(), settings),
         Tongue::Form => html(denial, settings, step_up),
         Tongue::Api => problem(denial, step_up),
     };
@@ -83,19 +81,13 @@ const fn status(denial: Denial) -> StatusCode {
 }
 
 /// A page load goes where the user can do something about it.
-fn page(
-    denial: Denial,
-    asked: Option<&PathAndQuery>,
-    settings: &Settings,
-    presence: bool,
-) -> Response<Bytes> {
+fn page(denial: Denial, asked: Option<&PathAndQuery>, settings: &Settings) -> Response<Bytes> {
     let page = match denial {
-        // Who the user is, is the other login's business.
-        Denial::NoIdentity if presence => None,
-        Denial::NoIdentity | Denial::NoSession | Denial::Ended => Some("login"),
+        Denial::NoSession | Denial::Ended => Some("login"),
         Denial::Pending => Some("waiting"),
         Denial::Suspended => Some("locked"),
-        Denial::NoToken | Denial::StepUp | Denial::Unavailable => None,
+        // Who the user is, is the other login's business.
+        Denial::NoIdentity | Denial::NoToken | Denial::StepUp | Denial::Unavailable => None,
     };
     let location = match (page, denial, &settings.enrolment_page) {
         (Some("waiting"), _, _) => format!("{}/waiting", settings.auth_path),

@@ -13,12 +13,14 @@ use tower_service::Service;
 
 use super::asker::Asker;
 use super::body::{BoxError, GateBody};
+use super::denial;
 use super::framing::Framing;
 use super::gate::{Decision, Gate};
 use super::lookup;
 use super::service::admit;
+use super::whole;
 use crate::engine::{Passage, Reaction, Upgrade};
-use crate::verdict::Denial;
+use crate::verdict::{Denial, Requirement};
 
 pin_project! {
     /// The future of [`ActiveconnectService`](super::ActiveconnectService).
@@ -27,7 +29,6 @@ pin_project! {
     where
         S: Service<Request<ReqBody>>,
     {
-        gate: Arc<Gate>,
         asker: Asker,
         #[pin]
         state: State<S, Request<ReqBody>, S::Future, S::Response>,
@@ -37,10 +38,11 @@ pin_project! {
 pin_project! {
     #[project = StateProjection]
     enum State<S, R, F, A> {
-        /// Turned away.
-        Denied { denial: Denial },
+        /// Turned away, by this; nothing once it is given.
+        Denied { answer: Option<Response<Bytes>> },
         /// Something has to be asked first; the service that is ready waits here, permit and all.
         Asking {
+            gate: Arc<Gate>,
             answer: Pin<Box<dyn Future<Output = Decision> + Send>>,
             // Boxed, as most requests never wait, and all of them are moved.
             waiting: Option<Box<(S, R)>>,
@@ -67,8 +69,9 @@ impl<S, ReqBody> GateFuture<S, ReqBody>
 where
     S: Service<Request<ReqBody>>,
 {
-    pub(super) fn denied(gate: Arc<Gate>, asker: Asker, denial: Denial) -> Self {
-        Self { gate, asker, state: State::Denied { denial } }
+    pub(super) fn denied(gate: &Gate, asker: Asker, denial: Denial) -> Self {
+        let answer = Some(gate.turn_away(denial, &asker));
+        Self { asker, state: State::Denied { answer } }
     }
 
     pub(super) fn asking(
@@ -78,24 +81,23 @@ where
         service: S,
         request: Request<ReqBody>,
     ) -> Self {
-        let state = State::Asking { answer, waiting: Some(Box::new((service, request))) };
-        Self { gate, asker, state }
+        let state = State::Asking { gate, answer, waiting: Some(Box::new((service, request))) };
+        Self { asker, state }
     }
 
     pub(super) fn running(
-        gate: Arc<Gate>,
         asker: Asker,
         future: S::Future,
         guard: Option<RunGuard<S::Response>>,
     ) -> Self {
-        Self { gate, asker, state: State::Running { future, guard } }
+        Self { asker, state: State::Running { future, guard } }
     }
 }
 
 impl<S, ReqBody, ResBody> Future for GateFuture<S, ReqBody>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-    ResBody: Body<Data = Bytes>,
+    ResBody: Body<Data = Bytes> + 'static,
     ResBody::Error: Into<BoxError>,
 {
     type Output = Result<Response<GateBody<ResBody>>, S::Error>;
@@ -104,19 +106,24 @@ where
         let mut this = self.project();
         loop {
             match this.state.as_mut().project() {
-                StateProjection::Denied { denial } => {
-                    return Poll::Ready(Ok(turn_away(this.gate, this.asker, *denial)));
+                StateProjection::Denied { answer } => {
+                    let Some(answer) = answer.take() else {
+                        unreachable!("polled after the answer");
+                    };
+                    return Poll::Ready(Ok(answer.map(GateBody::whole)));
                 }
-                StateProjection::Asking { answer, waiting } => {
+                StateProjection::Asking { gate, answer, waiting } => {
                     let decision = ready!(answer.as_mut().poll(cx));
                     let Some(waiting) = waiting.take() else {
-                        unreachable!("polled after the answer");
+                        unreachable!("it is something else once it has its answer");
                     };
                     let (mut service, mut request) = *waiting;
                     let next = match decision {
-                        Decision::Deny(denial) if !this.gate.optional => State::Denied { denial },
+                        Decision::Deny(denial) if !gate.optional => {
+                            State::Denied { answer: Some(gate.turn_away(denial, this.asker)) }
+                        }
                         decision => {
-                            let guard = admit(this.gate, decision, this.asker, &mut request);
+                            let guard = admit(gate, decision, this.asker, &mut request);
                             State::Running { future: service.call(request), guard }
                         }
                     };
@@ -128,15 +135,13 @@ where
                 }
                 StateProjection::Running { future, guard: guard @ Some(_) } => {
                     let Some(running) = guard else { unreachable!("matched above") };
-                    let outcome = ready!(running.poll(future, cx)?);
-                    let Some(running) = guard.take() else { unreachable!("matched above") };
-                    return Poll::Ready(Ok(match outcome {
-                        Ok(response) => let_through(response, running),
+                    return Poll::Ready(Ok(match ready!(running.poll(future, cx)?) {
+                        Ok(response) => let_through(response, guard, cx),
                         Err(denial) => {
-                            let answer = turn_away(this.gate, this.asker, denial);
+                            let answer = running.turn_away(this.asker, denial);
                             // Dropped now, not when the answer has been read.
-                            this.state.set(State::Denied { denial });
-                            answer
+                            this.state.set(State::Denied { answer: None });
+                            answer.map(GateBody::whole)
                         }
                     }));
                 }
@@ -148,6 +153,13 @@ where
 impl<A> RunGuard<A> {
     pub(super) fn new(passage: Passage, upgrade: Option<Arc<Upgrade>>) -> Self {
         Self { passage, upgrade, started: false, cut: None, answer: None }
+    }
+
+    /// Instead of the handler's answer. What a login must have been was asked before.
+    #[cold]
+    fn turn_away(&self, asker: &Asker, denial: Denial) -> Response<Bytes> {
+        let settings = self.passage.session().settings();
+        denial::answer(denial, asker, settings, &Requirement::NONE)
     }
 
     /// Runs the handler until its answer may leave, or must not.
@@ -224,10 +236,6 @@ impl<A> RunGuard<A> {
     }
 }
 
-fn turn_away<B>(gate: &Gate, asker: &Asker, denial: Denial) -> Response<GateBody<B>> {
-    gate.turn_away(denial, asker).map(GateBody::denied)
-}
-
 impl<S, ReqBody> fmt::Debug for GateFuture<S, ReqBody>
 where
     S: Service<Request<ReqBody>>,
@@ -237,19 +245,34 @@ where
     }
 }
 
-fn let_through<A, B: Body>(mut response: Response<B>, guard: RunGuard<A>) -> Response<GateBody<B>> {
-    if let Some(upgrade) = guard.upgrade {
+fn let_through<A, B: Body + 'static>(
+    mut response: Response<B>,
+    guard: &mut Option<RunGuard<A>>,
+    cx: &mut Context<'_>,
+) -> Response<GateBody<B>> {
+    if let Some(upgrade) = guard.as_ref().and_then(|guard| guard.upgrade.as_ref()) {
         upgrade.answered(response.status());
     }
     let names = [&CACHE_CONTROL, &CONTENT_TYPE, &CONTENT_ENCODING];
     let [cached, content_type, encoding] = lookup::first(response.headers(), names);
     // What has a length is no stream of events or messages: nothing can be added to it.
-    let has_length = response.body().size_hint().exact().is_some();
-    let framing =
-        if has_length { Framing::Other } else { Framing::of(content_type, encoding.is_some()) };
+    let length = response.body().size_hint().exact();
+    let framing = match length {
+        Some(_) => Framing::Other,
+        None => Framing::of(content_type, encoding.is_some()),
+    };
     if cached.is_none() {
         // RFC 9111 keeps shared caches off answers to `Authorization`, not off those to a cookie.
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private"));
     }
-    response.map(|body| GateBody::guarded(body, framing, guard.passage))
+    if let Some(length) = length
+        && let Some(bytes) = whole::take(response.body_mut(), length, cx)
+    {
+        *guard = None;
+        return response.map(|_| GateBody::whole(bytes));
+    }
+    response.map(|body| match guard.take() {
+        Some(RunGuard { passage, .. }) => GateBody::guarded(body, framing, passage),
+        None => GateBody::open(body),
+    })
 }

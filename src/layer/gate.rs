@@ -162,8 +162,7 @@ impl Gate {
     }
 
     pub(crate) fn turn_away(&self, denial: Denial, asker: &Asker) -> Response<Bytes> {
-        let presence = self.has_resolver();
-        denial::answer(denial, asker, self.settings(), presence, &self.requirement)
+        denial::answer(denial, asker, self.settings(), &self.requirement)
     }
 }
 

@@ -34,6 +34,10 @@ mod step_up;
 #[cfg(test)]
 mod step_up_tests;
 mod upload;
+mod whole;
+#[cfg(test)]
+#[cfg(feature = "axum")]
+mod whole_tests;
 
 #[cfg(feature = "axum")]
 pub(crate) use asker::{Asker, Tongue};

@@ -187,7 +187,7 @@ pub struct ActiveconnectService<S> {
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for ActiveconnectService<S>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
-    ResBody: Body<Data = Bytes>,
+    ResBody: Body<Data = Bytes> + 'static,
     ResBody::Error: Into<BoxError>,
 {
     type Response = Response<GateBody<ResBody>>;
@@ -223,12 +223,12 @@ where
                 // What the inner service reserved for this request, others may have.
                 let clone = self.inner.clone();
                 drop(std::mem::replace(&mut self.inner, clone));
-                GateFuture::denied(self.gate.clone(), asker, denial)
+                GateFuture::denied(&self.gate, asker, denial)
             }
             decision => {
                 let guard = admit(&self.gate, decision, &asker, &mut request);
                 let future = self.inner.call(request);
-                GateFuture::running(self.gate.clone(), asker, future, guard)
+                GateFuture::running(asker, future, guard)
             }
         }
     }

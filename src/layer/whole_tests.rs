@@ -1,0 +1,171 @@
+//! Which answers pass without a guard, and that no other loses anything by being asked.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::ready;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body::{Body as _, Frame, SizeHint};
+use tower::service_fn;
+use tower_layer::Layer as _;
+use tower_service::Service as _;
+
+use super::GateBody;
+use super::stage::{Stage, say};
+use crate::identity::SessionCredential;
+use crate::protocol::SessionStatus::Closed;
+
+enum Step {
+    Gives(&'static [u8]),
+    Trailers,
+    Waits,
+    Fails,
+}
+use Step::*;
+
+/// A body that says how long it is, and does this.
+struct Steps {
+    left: u64,
+    steps: VecDeque<Step>,
+}
+
+impl Steps {
+    fn body(length: u64, steps: impl IntoIterator<Item = Step>) -> Body {
+        Body::new(Self { left: length, steps: steps.into_iter().collect() })
+    }
+}
+
+impl http_body::Body for Steps {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        Poll::Ready(match self.steps.pop_front() {
+            Some(Gives(data)) => {
+                self.left -= data.len() as u64;
+                Some(Ok(Frame::data(data.into())))
+            }
+            Some(Trailers) => Some(Ok(Frame::trailers(HeaderMap::new()))),
+            Some(Waits) => return Poll::Pending,
+            Some(Fails) => Some(Err(io::Error::other("failed"))),
+            None => None,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.steps.is_empty() && self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+async fn answer(stage: &Stage, alice: &SessionCredential, body: Body) -> Pin<Box<GateBody<Body>>> {
+    let body = Arc::new(Mutex::new(Some(body)));
+    let app = service_fn(move |_| {
+        let body = body.lock().unwrap().take().unwrap();
+        ready(Ok::<_, Infallible>(Response::new(body)))
+    });
+    let bearer = format!("Bearer {}", alice.expose());
+    let request = Request::get("/").header("authorization", bearer).body(()).unwrap();
+    Box::pin(stage.ac.layer().layer(app).call(request).await.unwrap().into_body())
+}
+
+/// All that comes, as far as it comes without waiting, and how it goes on.
+fn read(body: &mut Pin<Box<GateBody<Body>>>) -> String {
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut text = String::new();
+    loop {
+        let length = body.size_hint().exact();
+        match body.as_mut().poll_frame(&mut cx) {
+            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) => {
+                    assert!(length.is_none_or(|length| data.len() as u64 <= length));
+                    text += std::str::from_utf8(&data).unwrap();
+                }
+                Err(_) => text += "+trailers",
+            },
+            Poll::Ready(Some(Err(error))) => return text + "!" + &error.to_string(),
+            Poll::Ready(None) => return text + ".",
+            Poll::Pending => text += "…",
+        }
+        if text.ends_with('…') {
+            return text;
+        }
+    }
+}
+
+async fn end(stage: &mut Stage) {
+    say(stage.poll_at(5_000).await, Closed);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
+/// It left with its head, as far as the gate is concerned.
+#[tokio::test(start_paused = true)]
+async fn a_small_answer_that_is_there_at_once_passes_unguarded() {
+    let most = vec![b'a'; 64 * 1024];
+    for bytes in [Bytes::from_static(b"whole"), most.into()] {
+        let mut stage = Stage::new();
+        let alice = stage.log_in("alice").await;
+        let mut body = answer(&stage, &alice, Body::from(bytes.clone())).await;
+        assert_eq!(stage.session(&alice).held_open(), 0);
+        assert_eq!(body.size_hint().exact(), Some(bytes.len() as u64));
+        assert!(!body.is_end_stream());
+        end(&mut stage).await;
+        assert_eq!(read(&mut body), format!("{}.", std::str::from_utf8(&bytes).unwrap()));
+        assert!(body.is_end_stream());
+    }
+}
+
+fn others() -> [(Body, &'static str); 8] {
+    [
+        (Steps::body(5, [Gives(b"wh"), Gives(b"ole")]), "whole."),
+        (Steps::body(5, [Gives(b"whole"), Trailers]), "whole+trailers."),
+        (Steps::body(5, [Gives(b"wh"), Waits, Gives(b"ole")]), "wh…"),
+        (Steps::body(5, [Waits, Gives(b"whole")]), "whole."),
+        (Steps::body(5, [Gives(b"wh")]), "wh."),
+        (Steps::body(5, []), "."),
+        (Steps::body(5, [Fails]), "!failed"),
+        (Steps::body(0, [Trailers]), "+trailers."),
+    ]
+}
+
+/// What the look at it has taken comes first.
+#[tokio::test(start_paused = true)]
+async fn any_other_answer_is_what_it_was() {
+    let mut stage = Stage::new();
+    let alice = stage.log_in("alice").await;
+    for (body, text) in others() {
+        let length = body.size_hint().exact();
+        let mut body = answer(&stage, &alice, body).await;
+        assert_eq!(body.size_hint().exact(), length, "{text}");
+        assert!(!body.is_end_stream(), "{text}");
+        assert_eq!(stage.session(&alice).held_open(), 1, "{text}");
+        assert_eq!(read(&mut body), text);
+    }
+}
+
+/// Also what was taken before the end.
+#[tokio::test(start_paused = true)]
+async fn nothing_of_any_other_answer_leaves_after_an_end() {
+    let large = Bytes::from(vec![b'a'; 64 * 1024 + 1]);
+    for (body, text) in others().into_iter().chain([(Body::from(large), "large")]) {
+        let mut stage = Stage::new();
+        let alice = stage.log_in("alice").await;
+        let mut body = answer(&stage, &alice, body).await;
+        end(&mut stage).await;
+        let read = read(&mut body);
+        assert!(read.starts_with("!cut with the session"), "{text}: {read}");
+    }
+}
