@@ -30,7 +30,7 @@ enum Step {
 }
 use Step::*;
 
-/// A body that says how long it is, and does this.
+/// A body that says how long it is, which may not be true, and does this.
 struct Steps {
     left: u64,
     steps: VecDeque<Step>,
@@ -63,7 +63,7 @@ impl http_body::Body for Steps {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.steps.is_empty() && self.left == 0
+        self.steps.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
