@@ -151,7 +151,7 @@ impl Drop for Running {
 pub(crate) struct Engine {
     pub(crate) client: Client,
     pub(crate) store: DynTokenStore,
-    pub(crate) settings: Arc<Settings>,
+    pub(crate) settings: Settings,
     pub(crate) upkeep: Arc<Upkeep>,
     pub(crate) sessions: Sessions,
     pub(crate) attempts: Attempts,
@@ -388,14 +388,13 @@ impl Drop for CancelOnDrop<'_> {
 
 impl Engine {
     fn new(client: Client, store: DynTokenStore, settings: Settings, runtime: Handle) -> Self {
-        let settings = Arc::new(settings);
         let upkeep = Upkeep {
             clock: settings.clock.clone().unwrap_or_else(Clock::system),
             limits: Limits {
                 max_staleness: millis(settings.max_staleness),
                 lifetime: millis(settings.session_lifetime()),
             },
-            settings: settings.clone(),
+            retry_after: settings.retry_after(),
             schedule: Schedule::default(),
             news: News::new(),
             engine: OnceLock::new(),

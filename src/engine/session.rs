@@ -11,7 +11,6 @@ use super::policy::{AtWalkaway, Policy};
 use super::published::{Published, Word};
 use super::record::Record;
 use super::schedule::{NEVER, Schedule};
-use super::settings::Settings;
 use super::watchers::{Watch, Watched, Watchers};
 use crate::clock::{Clock, Stamp, millis};
 use crate::protocol::{Methods, SessionStatus};
@@ -25,8 +24,8 @@ use crate::verdict::{
 pub(crate) struct Upkeep {
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
-    /// Of its engine, for those who are turned away by a session.
-    pub(crate) settings: Arc<Settings>,
+    /// When those who are told that nothing is known may try again.
+    pub(crate) retry_after: Duration,
     pub(crate) schedule: Schedule,
     pub(crate) news: News,
     /// Whose sessions they are: it logs out at the service.
@@ -126,8 +125,8 @@ impl Session {
         self.record.user()
     }
 
-    pub(crate) fn settings(&self) -> &Settings {
-        &self.upkeep.settings
+    pub(crate) fn retry_after(&self) -> Duration {
+        self.upkeep.retry_after
     }
 
     /// Whether it is of the engine whose upkeep this is.
@@ -617,7 +616,7 @@ pub(crate) mod tests {
         let upkeep = Upkeep {
             clock,
             limits: Limits { max_staleness: 15_000, lifetime: 3_600_000 },
-            settings: Arc::default(),
+            retry_after: Duration::from_secs(5),
             schedule: Schedule::default(),
             news: News::new(),
             engine: OnceLock::new(),

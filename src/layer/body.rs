@@ -228,7 +228,7 @@ fn cut<B>(mut inner: Pin<&mut Option<B>>, state: &mut State, denial: Denial) -> 
             *state = State::Last(Last::Data(event(denial, session.status())));
         }
         Ending::Status { web } => {
-            let status = last_status(denial, session.settings().retry_after(), web);
+            let status = last_status(denial, session.retry_after(), web);
             *state = State::Last(status);
         }
         Ending::Silence => {}

@@ -13,14 +13,13 @@ use tower_service::Service;
 
 use super::asker::Asker;
 use super::body::{BoxError, GateBody};
-use super::denial;
 use super::framing::Framing;
 use super::gate::{Decision, Gate};
 use super::lookup;
 use super::service::admit;
 use super::whole;
 use crate::engine::{Passage, Reaction, Upgrade};
-use crate::verdict::{Denial, Requirement};
+use crate::verdict::Denial;
 
 pin_project! {
     /// The future of [`ActiveconnectService`](super::ActiveconnectService).
@@ -29,6 +28,8 @@ pin_project! {
     where
         S: Service<Request<ReqBody>>,
     {
+        // Also so that the engine runs as long as the handler, whatever becomes of the service.
+        gate: Arc<Gate>,
         asker: Asker,
         #[pin]
         state: State<S, Request<ReqBody>, S::Future, S::Response>,
@@ -38,11 +39,10 @@ pin_project! {
 pin_project! {
     #[project = StateProjection]
     enum State<S, R, F, A> {
-        /// Turned away, by this; nothing once it is given.
-        Denied { answer: Option<Response<Bytes>> },
+        /// Turned away.
+        Denied { denial: Denial },
         /// Something has to be asked first; the service that is ready waits here, permit and all.
         Asking {
-            gate: Arc<Gate>,
             answer: Pin<Box<dyn Future<Output = Decision> + Send>>,
             // Boxed, as most requests never wait, and all of them are moved.
             waiting: Option<Box<(S, R)>>,
@@ -69,9 +69,8 @@ impl<S, ReqBody> GateFuture<S, ReqBody>
 where
     S: Service<Request<ReqBody>>,
 {
-    pub(super) fn denied(gate: &Gate, asker: Asker, denial: Denial) -> Self {
-        let answer = Some(gate.turn_away(denial, &asker));
-        Self { asker, state: State::Denied { answer } }
+    pub(super) fn denied(gate: Arc<Gate>, asker: Asker, denial: Denial) -> Self {
+        Self { gate, asker, state: State::Denied { denial } }
     }
 
     pub(super) fn asking(
@@ -81,16 +80,17 @@ where
         service: S,
         request: Request<ReqBody>,
     ) -> Self {
-        let state = State::Asking { gate, answer, waiting: Some(Box::new((service, request))) };
-        Self { asker, state }
+        let state = State::Asking { answer, waiting: Some(Box::new((service, request))) };
+        Self { gate, asker, state }
     }
 
     pub(super) fn running(
+        gate: Arc<Gate>,
         asker: Asker,
         future: S::Future,
         guard: Option<RunGuard<S::Response>>,
     ) -> Self {
-        Self { asker, state: State::Running { future, guard } }
+        Self { gate, asker, state: State::Running { future, guard } }
     }
 }
 
@@ -106,24 +106,19 @@ where
         let mut this = self.project();
         loop {
             match this.state.as_mut().project() {
-                StateProjection::Denied { answer } => {
-                    let Some(answer) = answer.take() else {
-                        unreachable!("polled after the answer");
-                    };
-                    return Poll::Ready(Ok(answer.map(GateBody::whole)));
+                StateProjection::Denied { denial } => {
+                    return Poll::Ready(Ok(turn_away(this.gate, this.asker, *denial)));
                 }
-                StateProjection::Asking { gate, answer, waiting } => {
+                StateProjection::Asking { answer, waiting } => {
                     let decision = ready!(answer.as_mut().poll(cx));
                     let Some(waiting) = waiting.take() else {
-                        unreachable!("it is something else once it has its answer");
+                        unreachable!("polled after the answer");
                     };
                     let (mut service, mut request) = *waiting;
                     let next = match decision {
-                        Decision::Deny(denial) if !gate.optional => {
-                            State::Denied { answer: Some(gate.turn_away(denial, this.asker)) }
-                        }
+                        Decision::Deny(denial) if !this.gate.optional => State::Denied { denial },
                         decision => {
-                            let guard = admit(gate, decision, this.asker, &mut request);
+                            let guard = admit(this.gate, decision, this.asker, &mut request);
                             State::Running { future: service.call(request), guard }
                         }
                     };
@@ -136,12 +131,11 @@ where
                 StateProjection::Running { future, guard: guard @ Some(_) } => {
                     let Some(running) = guard else { unreachable!("matched above") };
                     return Poll::Ready(Ok(match ready!(running.poll(future, cx)?) {
-                        Ok(response) => let_through(response, guard, cx),
+                        Ok(response) => let_through(response, guard, this.asker.is_head, cx),
                         Err(denial) => {
-                            let answer = running.turn_away(this.asker, denial);
                             // Dropped now, not when the answer has been read.
-                            this.state.set(State::Denied { answer: None });
-                            answer.map(GateBody::whole)
+                            this.state.set(State::Denied { denial });
+                            turn_away(this.gate, this.asker, denial)
                         }
                     }));
                 }
@@ -153,13 +147,6 @@ where
 impl<A> RunGuard<A> {
     pub(super) fn new(passage: Passage, upgrade: Option<Arc<Upgrade>>) -> Self {
         Self { passage, upgrade, started: false, cut: None, answer: None }
-    }
-
-    /// Instead of the handler's answer. What a login must have been was asked before.
-    #[cold]
-    fn turn_away(&self, asker: &Asker, denial: Denial) -> Response<Bytes> {
-        let settings = self.passage.session().settings();
-        denial::answer(denial, asker, settings, &Requirement::NONE)
     }
 
     /// Runs the handler until its answer may leave, or must not.
@@ -236,6 +223,10 @@ impl<A> RunGuard<A> {
     }
 }
 
+fn turn_away<B>(gate: &Gate, asker: &Asker, denial: Denial) -> Response<GateBody<B>> {
+    gate.turn_away(denial, asker).map(GateBody::whole)
+}
+
 impl<S, ReqBody> fmt::Debug for GateFuture<S, ReqBody>
 where
     S: Service<Request<ReqBody>>,
@@ -248,6 +239,7 @@ where
 fn let_through<A, B: Body + 'static>(
     mut response: Response<B>,
     guard: &mut Option<RunGuard<A>>,
+    is_head: bool,
     cx: &mut Context<'_>,
 ) -> Response<GateBody<B>> {
     if let Some(upgrade) = guard.as_ref().and_then(|guard| guard.upgrade.as_ref()) {
@@ -265,7 +257,8 @@ fn let_through<A, B: Body + 'static>(
         // RFC 9111 keeps shared caches off answers to `Authorization`, not off those to a cookie.
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private"));
     }
-    if let Some(length) = length
+    // An answer to HEAD is not read.
+    if let Some(length) = length.filter(|_| !is_head)
         && let Some(bytes) = whole::take(response.body_mut(), length, cx)
     {
         *guard = None;

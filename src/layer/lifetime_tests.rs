@@ -1,6 +1,11 @@
 //! How engines begin and end, what they tell meanwhile, and how much they take on.
 
+use std::convert::Infallible;
 use std::time::Duration;
+
+use http::{Request, Response};
+use tower::ServiceExt as _;
+use tower_layer::Layer as _;
 
 use super::stage::{Mood, Stage, agree, by_the_application, refuse, say, started, word};
 use crate::engine::BeginError;
@@ -278,6 +283,24 @@ async fn the_last_handle_leaves_nothing_behind() {
     assert_eq!(waits.held_open(), 0);
     assert_eq!(events.next().await, Some(ended("alice", EndReason::Shutdown)));
     assert_eq!(events.next().await, None);
+}
+
+/// A service may be dropped as soon as it was called, as by `oneshot`, and the last handle with it.
+#[tokio::test(start_paused = true)]
+async fn the_engine_runs_as_long_as_a_handler() {
+    let mut stage = Stage::new();
+    let alice = stage.log_in("alice").await;
+    let waits = stage.session(&alice);
+    let app = tower::service_fn(async |_: Request<()>| {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Ok::<_, Infallible>(Response::new(String::from("done")))
+    });
+    let bearer = format!("Bearer {}", alice.expose());
+    let request = Request::get("/").header("authorization", bearer).body(()).unwrap();
+    let answer = stage.ac.layer().layer(app).oneshot(request);
+    drop(stage);
+    assert_eq!(answer.await.unwrap().status(), 200);
+    assert_eq!(waits.verdict(), crate::Verdict::Ended);
 }
 
 /// T130: engines of one process know nothing of each other.

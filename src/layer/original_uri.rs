@@ -1,4 +1,5 @@
-//! The URI that the client asked for: the only place of this floor that knows of axum.
+//! The URI that the client asked for: one of the two places of this floor
+//! that know of axum.
 
 use http::{Extensions, Uri};
 

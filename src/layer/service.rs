@@ -223,12 +223,12 @@ where
                 // What the inner service reserved for this request, others may have.
                 let clone = self.inner.clone();
                 drop(std::mem::replace(&mut self.inner, clone));
-                GateFuture::denied(&self.gate, asker, denial)
+                GateFuture::denied(self.gate.clone(), asker, denial)
             }
             decision => {
                 let guard = admit(&self.gate, decision, &asker, &mut request);
                 let future = self.inner.call(request);
-                GateFuture::running(asker, future, guard)
+                GateFuture::running(self.gate.clone(), asker, future, guard)
             }
         }
     }

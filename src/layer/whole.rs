@@ -19,10 +19,11 @@ mod of_axum {
     use std::pin::Pin;
     use std::task::{Context, Poll};
 
-    use axum::Error;
     use axum::body::Body;
     use bytes::Bytes;
     use http_body::{Body as _, Frame, SizeHint};
+
+    use crate::layer::BoxError;
 
     /// So many bytes may leave though their session ends just then.
     const MOST: u64 = 64 * 1024;
@@ -39,7 +40,7 @@ mod of_axum {
         cx: &mut Context<'_>,
     ) -> Option<Bytes> {
         let body = (body as &mut dyn Any).downcast_mut::<Body>()?;
-        if length == 0 || length > MOST {
+        if length > MOST || body.is_end_stream() {
             return None;
         }
         let Poll::Ready(first) = Pin::new(&mut *body).poll_frame(cx) else { return None };
@@ -48,6 +49,8 @@ mod of_axum {
                 frame.into_data().ok()
             }
             first => {
+                // As it was before axum made an error of its own of it, which it will again.
+                let first = first.map(|first| first.map_err(axum::Error::into_inner));
                 let rest = std::mem::take(body);
                 *body = Body::new(Begun { first: Some(first), length, rest });
                 None
@@ -62,7 +65,7 @@ mod of_axum {
     /// A body that was polled once.
     struct Begun {
         /// What that gave, its end perhaps, until it is given on.
-        first: Option<Option<Result<Frame<Bytes>, Error>>>,
+        first: Option<Option<Result<Frame<Bytes>, BoxError>>>,
         /// Of all.
         length: u64,
         rest: Body,
@@ -70,15 +73,15 @@ mod of_axum {
 
     impl http_body::Body for Begun {
         type Data = Bytes;
-        type Error = Error;
+        type Error = BoxError;
 
         fn poll_frame(
             mut self: Pin<&mut Self>,
             cx: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
             match self.first.take() {
                 Some(first) => Poll::Ready(first),
-                None => Pin::new(&mut self.rest).poll_frame(cx),
+                None => Pin::new(&mut self.rest).poll_frame(cx).map_err(axum::Error::into_inner),
             }
         }
 

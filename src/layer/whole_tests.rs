@@ -4,15 +4,16 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::ready;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use tower::service_fn;
 use tower_layer::Layer as _;
 use tower_service::Service as _;
@@ -27,6 +28,7 @@ enum Step {
     Trailers,
     Waits,
     Fails,
+    Ends,
 }
 use Step::*;
 
@@ -58,7 +60,7 @@ impl http_body::Body for Steps {
             Some(Trailers) => Some(Ok(Frame::trailers(HeaderMap::new()))),
             Some(Waits) => return Poll::Pending,
             Some(Fails) => Some(Err(io::Error::other("failed"))),
-            None => None,
+            Some(Ends) | None => None,
         })
     }
 
@@ -71,15 +73,32 @@ impl http_body::Body for Steps {
     }
 }
 
-async fn answer(stage: &Stage, alice: &SessionCredential, body: Body) -> Pin<Box<GateBody<Body>>> {
+/// The answer to this request of alice's, and how many held her session open once it was there.
+async fn answer_to(
+    method: Method,
+    stage: &Stage,
+    alice: &SessionCredential,
+    body: Body,
+) -> (Pin<Box<GateBody<Body>>>, u64) {
     let body = Arc::new(Mutex::new(Some(body)));
     let app = service_fn(move |_| {
         let body = body.lock().unwrap().take().unwrap();
         ready(Ok::<_, Infallible>(Response::new(body)))
     });
     let bearer = format!("Bearer {}", alice.expose());
-    let request = Request::get("/").header("authorization", bearer).body(()).unwrap();
-    Box::pin(stage.ac.layer().layer(app).call(request).await.unwrap().into_body())
+    let request = Request::builder().method(method).header("authorization", bearer);
+    let mut answer = pin!(stage.ac.layer().layer(app).call(request.body(()).unwrap()));
+    let response = answer.as_mut().await.unwrap();
+    // While what gave it is still there.
+    (Box::pin(response.into_body()), stage.session(alice).held_open())
+}
+
+async fn answer(
+    stage: &Stage,
+    alice: &SessionCredential,
+    body: Body,
+) -> (Pin<Box<GateBody<Body>>>, u64) {
+    answer_to(Method::GET, stage, alice, body).await
 }
 
 /// All that comes, as far as it comes without waiting, and how it goes on.
@@ -118,8 +137,8 @@ async fn a_small_answer_that_is_there_at_once_passes_unguarded() {
     for bytes in [Bytes::from_static(b"whole"), most.into()] {
         let mut stage = Stage::new();
         let alice = stage.log_in("alice").await;
-        let mut body = answer(&stage, &alice, Body::from(bytes.clone())).await;
-        assert_eq!(stage.session(&alice).held_open(), 0);
+        let (mut body, held_open) = answer(&stage, &alice, Body::from(bytes.clone())).await;
+        assert_eq!(held_open, 0);
         assert_eq!(body.size_hint().exact(), Some(bytes.len() as u64));
         assert!(!body.is_end_stream());
         end(&mut stage).await;
@@ -135,7 +154,7 @@ fn others() -> [(Body, &'static str); 8] {
         (Steps::body(5, [Gives(b"wh"), Waits, Gives(b"ole")]), "wh…"),
         (Steps::body(5, [Waits, Gives(b"whole")]), "whole."),
         (Steps::body(5, [Gives(b"wh")]), "wh."),
-        (Steps::body(5, []), "."),
+        (Steps::body(5, [Ends]), "."),
         (Steps::body(5, [Fails]), "!failed"),
         (Steps::body(0, [Trailers]), "+trailers."),
     ]
@@ -148,11 +167,51 @@ async fn any_other_answer_is_what_it_was() {
     let alice = stage.log_in("alice").await;
     for (body, text) in others() {
         let length = body.size_hint().exact();
-        let mut body = answer(&stage, &alice, body).await;
+        let (mut body, held_open) = answer(&stage, &alice, body).await;
         assert_eq!(body.size_hint().exact(), length, "{text}");
         assert!(!body.is_end_stream(), "{text}");
-        assert_eq!(stage.session(&alice).held_open(), 1, "{text}");
+        assert_eq!(held_open, 1, "{text}");
         assert_eq!(read(&mut body), text);
+    }
+}
+
+/// As an answer's to HEAD that says how long the other would be; and what is empty.
+#[tokio::test(start_paused = true)]
+async fn an_answer_at_its_end_is_left_alone() {
+    let mut stage = Stage::new();
+    let alice = stage.log_in("alice").await;
+    for length in [0, 5] {
+        let (body, held_open) = answer(&stage, &alice, Steps::body(length, [])).await;
+        assert!(body.is_end_stream());
+        assert_eq!((body.size_hint().exact(), held_open), (Some(length), 0));
+    }
+}
+
+/// A server throws it away: what is read once must not be read for that.
+#[tokio::test(start_paused = true)]
+async fn the_body_of_an_answer_to_head_is_not_asked() {
+    let mut stage = Stage::new();
+    let alice = stage.log_in("alice").await;
+    let (mut body, held_open) =
+        answer_to(Method::HEAD, &stage, &alice, Steps::body(5, [Gives(b"whole")])).await;
+    assert_eq!((read(&mut body).as_str(), held_open), ("whole.", 1));
+}
+
+/// Whoever looks for the cause of an error finds it where it was.
+#[tokio::test(start_paused = true)]
+async fn errors_are_those_of_the_body() {
+    let mut stage = Stage::new();
+    let alice = stage.log_in("alice").await;
+    for steps in [vec![Fails], vec![Gives(b"wh"), Fails]] {
+        let (mut body, _) = answer(&stage, &alice, Steps::body(5, steps)).await;
+        let error = loop {
+            match body.frame().await.unwrap() {
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        let error = error.downcast::<axum::Error>().unwrap().into_inner();
+        assert!(error.is::<io::Error>(), "{error:?}");
     }
 }
 
@@ -163,7 +222,7 @@ async fn nothing_of_any_other_answer_leaves_after_an_end() {
     for (body, text) in others().into_iter().chain([(Body::from(large), "large")]) {
         let mut stage = Stage::new();
         let alice = stage.log_in("alice").await;
-        let mut body = answer(&stage, &alice, body).await;
+        let (mut body, _) = answer(&stage, &alice, body).await;
         end(&mut stage).await;
         let read = read(&mut body);
         assert!(read.starts_with("!cut with the session"), "{text}: {read}");
