@@ -65,6 +65,10 @@ const COUNTED: u64 = 1_000;
 #[derive(Clone, Copy, Default)]
 struct Figures {
     ns: f64,
+    /// Over what is taken off.
+    added_ns: Option<f64>,
+    /// Of that to what the floor adds.
+    ratio: Option<f64>,
     instructions: Option<f64>,
     allocations: f64,
 }
@@ -119,7 +123,9 @@ pub(crate) fn measure_times(mut cases: Vec<Case>) -> Vec<Value> {
     rows
 }
 
-/// Medians over rounds in which all cases take their turn; and allocations.
+/// Medians over rounds in which all cases take their turn; and allocations. What a case adds, and
+/// its ratio to the floor, are taken within each round, as the machine is faster in one round than in
+/// another.
 fn time(cases: &mut [Case], figures: &mut [Figures]) {
     let rounds = if in_full() { ROUNDS } else { 3 };
     let took = |case: &mut Case, turns| {
@@ -135,18 +141,48 @@ fn time(cases: &mut [Case], figures: &mut [Figures]) {
             (LENGTH.as_nanos() / one.as_nanos().max(1)).clamp(1, MOST.into()) as u64
         })
         .collect();
-    let mut samples = vec![Vec::with_capacity(rounds); cases.len()];
+    let (over, floor) = (places(cases, |case| case.over), places(cases, |case| case.floor));
+    let mut samples = vec![Samples::default(); cases.len()];
     for _ in 0..rounds {
-        for ((case, samples), turns) in cases.iter_mut().zip(&mut samples).zip(&turns) {
-            samples.push(took(case, *turns));
+        let ns: Vec<f64> = cases
+            .iter_mut()
+            .zip(&turns)
+            .map(|(case, turns)| took(case, *turns).as_secs_f64() * 1e9 / *turns as f64)
+            .collect();
+        let added = |at: usize| Some(ns[at] - ns[over[at]?]);
+        for (at, samples) in samples.iter_mut().enumerate() {
+            samples.ns.push(ns[at]);
+            samples.added.extend(added(at));
+            samples.ratios.extend(added(at).zip(floor[at].and_then(added)).map(|(a, b)| a / b));
         }
     }
-    let all = cases.iter_mut().zip(&mut samples).zip(turns).zip(figures);
-    for (((case, samples), turns), figures) in all {
-        figures.ns = median(samples).as_secs_f64() * 1e9 / turns as f64;
+    for (((case, samples), turns), figures) in cases.iter_mut().zip(samples).zip(turns).zip(figures)
+    {
+        figures.ns = middle(samples.ns).unwrap_or_default();
+        figures.added_ns = middle(samples.added);
+        figures.ratio = middle(samples.ratios);
         let counted = allocation_counter::measure((case.prepare)(turns)).count_total;
         figures.allocations = counted as f64 / turns as f64;
     }
+}
+
+/// What a case took in each round.
+#[derive(Clone, Default)]
+struct Samples {
+    ns: Vec<f64>,
+    added: Vec<f64>,
+    ratios: Vec<f64>,
+}
+
+/// Where in the list that one is which each case names.
+fn places(cases: &[Case], named: fn(&Case) -> Option<&'static str>) -> Vec<Option<usize>> {
+    let find = |name| cases.iter().position(|case| case.name == name);
+    cases.iter().map(|case| find(named(case)?)).collect()
+}
+
+fn middle(mut samples: Vec<f64>) -> Option<f64> {
+    samples.sort_unstable_by(f64::total_cmp);
+    samples.get(samples.len() / 2).copied()
 }
 
 pub(crate) fn median(samples: &mut [Duration]) -> Duration {
@@ -211,9 +247,10 @@ fn rows(cases: &[Case], figures: &[Figures]) -> Vec<Value> {
         let (_, over) = find(case.over?)?;
         let hash = if case.hashes { hash } else { 0.0 };
         Some(Figures {
-            ns: own.ns - over.ns,
+            ns: own.added_ns.unwrap_or_default(),
             instructions: own.instructions.zip(over.instructions).map(|(a, b)| a - b - hash),
             allocations: own.allocations - over.allocations,
+            ..Figures::default()
         })
     };
     let mut rows = Vec::new();
@@ -224,7 +261,9 @@ fn rows(cases: &[Case], figures: &[Figures]) -> Vec<Value> {
         if let Some(added) = added_by((case, own)) {
             put(&mut row, ["added_ns", "added_instructions", "added_allocations"], added);
             if let Some(floor) = case.floor.and_then(find).and_then(added_by) {
-                row.insert("ratio".into(), round(added.ns / floor.ns, 3));
+                if let Some(ratio) = own.ratio {
+                    row.insert("ratio".into(), round(ratio, 3));
+                }
                 if let Some((own, floor)) = added.instructions.zip(floor.instructions) {
                     row.insert("instruction_ratio".into(), round(own / floor, 3));
                 }
