@@ -27,7 +27,8 @@ pin_project! {
     /// known it holds frames back; when the session ends it is cut, in the way of its content:
     /// server-sent events end cleanly after a last event `session-ended`, gRPC ends between two
     /// messages with a status, anything else ends in [`SessionEnded`] so that no half file looks
-    /// whole.
+    /// whole. An `axum::body::Body` of at most 64 KiB that is all there with its head needs no
+    /// session any more.
     pub struct GateBody<B> {
         #[pin]
         inner: Option<B>,

@@ -264,8 +264,10 @@ fn let_through<A, B: Body + 'static>(
         *guard = None;
         return response.map(|_| GateBody::whole(bytes));
     }
-    response.map(|body| match guard.take() {
-        Some(RunGuard { passage, .. }) => GateBody::guarded(body, framing, passage),
-        None => GateBody::open(body),
+    response.map(|body| {
+        let Some(RunGuard { passage, .. }) = guard.take() else {
+            unreachable!("it watched over the handler")
+        };
+        GateBody::guarded(body, framing, passage)
     })
 }

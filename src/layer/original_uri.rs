@@ -1,5 +1,4 @@
-//! The URI that the client asked for: one of the two places of this floor
-//! that know of axum.
+//! The URI that the client asked for: with `whole.rs` all of this floor that knows of axum.
 
 use http::{Extensions, Uri};
 

@@ -215,6 +215,44 @@ async fn errors_are_those_of_the_body() {
     }
 }
 
+/// An answer that was held back until the status was known again leaves as any other.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_was_held_passes_unguarded() {
+    let mut stage = Stage::new();
+    let alice = stage.log_in("alice").await;
+    let clock = stage.clock.clone();
+    let app = service_fn(move |_: Request<()>| {
+        // Longer than anything known may be old.
+        clock.jump(20_000);
+        ready(Ok::<_, Infallible>(Response::new(Body::from("whole"))))
+    });
+    let bearer = format!("Bearer {}", alice.expose());
+    let request = Request::get("/").header("authorization", bearer).body(()).unwrap();
+    let mut answer = pin!(stage.ac.layer().layer(app).call(request));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(answer.as_mut().poll(&mut cx).is_pending());
+    stage.clock.jump(-20_000);
+    let mut body = Box::pin(answer.as_mut().await.unwrap().into_body());
+    assert_eq!(stage.session(&alice).held_open(), 0);
+    assert_eq!(read(&mut body), "whole.");
+}
+
+/// The outer layer finds whole what the inner one has let out whole.
+#[tokio::test(start_paused = true)]
+async fn a_layer_inside_a_layer_changes_nothing() {
+    let mut stage = Stage::new();
+    let alice = stage.log_in("alice").await;
+    let app = axum::Router::<()>::new()
+        .route("/", axum::routing::get(async || "whole"))
+        .layer(stage.ac.layer())
+        .layer(stage.ac.layer());
+    let bearer = format!("Bearer {}", alice.expose());
+    let request = Request::get("/").header("authorization", bearer).body(Body::empty()).unwrap();
+    let answer = tower::ServiceExt::oneshot(app, request).await.unwrap();
+    assert_eq!(stage.session(&alice).held_open(), 0);
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "whole");
+}
+
 /// Also what was taken before the end.
 #[tokio::test(start_paused = true)]
 async fn nothing_of_any_other_answer_leaves_after_an_end() {
