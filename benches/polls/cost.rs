@@ -56,17 +56,12 @@ pub(crate) async fn measure() -> Vec<Value> {
     let rows = NAMES.iter().zip(&samples).map(|(name, own)| {
         // Of each round, for the machine is never the same for long.
         let ratios = own.iter().zip(&samples[0]).map(|(own, bare)| own / bare);
-        let (us, ratio) = (median(own.iter().copied()), median(ratios));
+        let (us, ratio) =
+            (support::median(own.iter().copied()).unwrap(), support::median(ratios).unwrap());
         println!("{:<26}{us:>14.2}{ratio:>10.3}", format!("{name}, {IN_FLIGHT} in flight"));
         json!({ "name": name, "cpu_us": us, "ratio": ratio })
     });
     rows.collect()
-}
-
-fn median(samples: impl Iterator<Item = f64>) -> f64 {
-    let mut samples: Vec<f64> = samples.collect();
-    samples.sort_by(f64::total_cmp);
-    samples[samples.len() / 2]
 }
 
 /// Turns for so long, so many at once.

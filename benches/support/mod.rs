@@ -158,9 +158,9 @@ fn time(cases: &mut [Case], figures: &mut [Figures]) {
     }
     for (((case, samples), turns), figures) in cases.iter_mut().zip(samples).zip(turns).zip(figures)
     {
-        figures.ns = middle(samples.ns).unwrap_or_default();
-        figures.added_ns = middle(samples.added);
-        figures.ratio = middle(samples.ratios);
+        figures.ns = median(samples.ns).unwrap_or_default();
+        figures.added_ns = median(samples.added);
+        figures.ratio = median(samples.ratios);
         let counted = allocation_counter::measure((case.prepare)(turns)).count_total;
         figures.allocations = counted as f64 / turns as f64;
     }
@@ -180,14 +180,11 @@ fn places(cases: &[Case], named: fn(&Case) -> Option<&'static str>) -> Vec<Optio
     cases.iter().map(|case| find(named(case)?)).collect()
 }
 
-fn middle(mut samples: Vec<f64>) -> Option<f64> {
+/// `None` of nothing.
+pub(crate) fn median(samples: impl IntoIterator<Item = f64>) -> Option<f64> {
+    let mut samples: Vec<f64> = samples.into_iter().collect();
     samples.sort_unstable_by(f64::total_cmp);
     samples.get(samples.len() / 2).copied()
-}
-
-pub(crate) fn median(samples: &mut [Duration]) -> Duration {
-    samples.sort_unstable();
-    samples[samples.len() / 2]
 }
 
 fn count(case: &mut Case) {
