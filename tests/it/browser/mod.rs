@@ -1,0 +1,1 @@
+//! Real browsers: pages, cookies, navigation.

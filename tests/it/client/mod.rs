@@ -1,0 +1,1 @@
+//! Calls to the remote service: connections, certificates, runtimes.

@@ -1,0 +1,1 @@
+//! Logins: attempts, claims, credentials, limits.

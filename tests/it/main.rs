@@ -1,0 +1,23 @@
+//! The integration tests: one program, one folder for each part of the crate. A test of its own
+//! program stays beside this folder only where the process itself is the subject.
+#![cfg(all(feature = "axum", feature = "emulator"))]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
+
+mod browser;
+mod client;
+mod layer;
+mod login;
+mod polling;
+mod proxies;
+mod streams;
+
+#[path = "../chromium/mod.rs"]
+mod chromium;
+#[path = "../raw/mod.rs"]
+mod raw;
+#[path = "../secure/mod.rs"]
+mod secure;
+#[path = "../support/mod.rs"]
+mod support;
+#[path = "../trace/mod.rs"]
+mod trace;

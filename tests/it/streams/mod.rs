@@ -1,0 +1,1 @@
+//! What a session holds open: streams, sockets, shutdown.
