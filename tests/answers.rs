@@ -243,8 +243,10 @@ async fn each_is_turned_away_as_the_table_says() {
                         continue;
                     }
                     assert_protected(&answer, &what);
+                    let is_form = method == "POST"
+                        && content_type == Some("application/x-www-form-urlencoded");
                     let navigates = if fetch.is_empty() {
-                        reads && prefers_html
+                        (reads || is_form) && prefers_html
                     } else {
                         fetch.contains(&("sec-fetch-mode", "navigate"))
                     };

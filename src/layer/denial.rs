@@ -1,4 +1,4 @@
-//! Answers to those who are turned away, each in its own tongue.
+//! The answers to requests that are turned away, in the format that each client expects.
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -8,9 +8,9 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use problem_details::ProblemDetails;
 use serde::Serialize;
 
-use super::asker::{Asker, Tongue};
 use super::grpc;
 use super::headers::protect;
+use super::response_format::{ClientContext, ResponseFormat};
 use super::step_up::{StepUp, confirm_path};
 use crate::engine::Settings;
 use crate::verdict::{Denial, Requirement};
@@ -20,6 +20,10 @@ pub(super) const QUERY_VALUE: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 /// `next` longer than this is not worth keeping.
 pub(crate) const NEXT_LIMIT: usize = 2 * 1024;
+
+const HX_REDIRECT: HeaderName = HeaderName::from_static("hx-redirect");
+const HX_RESWAP: HeaderName = HeaderName::from_static("hx-reswap");
+const X_INERTIA_LOCATION: HeaderName = HeaderName::from_static("x-inertia-location");
 
 /// The extension member of our problem details: the denial's own word, for programs.
 #[derive(Serialize)]
@@ -32,24 +36,46 @@ struct Extension {
 /// The answer to a request that is turned away.
 pub(crate) fn answer(
     denial: Denial,
-    asker: &Asker,
+    client: &ClientContext,
     settings: &Settings,
     requirement: &Requirement,
 ) -> Response<Bytes> {
     tracing::debug!(%denial, "turned away");
     let step_up = (denial == Denial::StepUp).then(|| StepUp::new(requirement, settings));
-    let mut response = match &asker.tongue {
-        Tongue::Grpc(content_type) => {
+    let redirect = |wanted: Option<&str>| redirect_for(denial, wanted, settings, requirement);
+    let mut response = match &client.format {
+        ResponseFormat::Grpc(content_type) => {
             grpc::answer(denial, content_type, settings.retry_after(), step_up)
         }
-        Tongue::Page(asked) if step_up.is_some() => {
-            see_other(&confirm_path(settings, requirement.methods, wanted(asked.as_ref())))
+        ResponseFormat::HtmlRedirect(requested) => {
+            match redirect(requested.as_ref().map(PathAndQuery::as_str)) {
+                Some(location) => see_other(&location),
+                None => html(denial, settings, step_up),
+            }
         }
-        Tongue::Page(asked) => page(denial, asked.as_ref(), settings),
-        Tongue::Form => html(denial, settings, step_up),
-        Tongue::Api => problem(denial, step_up),
+        ResponseFormat::HtmlForm => html(denial, settings, step_up),
+        ResponseFormat::Htmx(page) => {
+            let mut response = problem(status(denial), denial, step_up);
+            match redirect(page.path_and_query().as_deref()) {
+                Some(location) => insert(&mut response, HX_REDIRECT, &location),
+                // Some versions of htmx put into the page what comes with any status.
+                None => insert(&mut response, HX_RESWAP, "none"),
+            }
+            response
+        }
+        ResponseFormat::Inertia(requested) => {
+            match redirect(requested.as_ref().map(PathAndQuery::as_str)) {
+                Some(location) => {
+                    let mut response = problem(StatusCode::CONFLICT, denial, step_up);
+                    insert(&mut response, X_INERTIA_LOCATION, &location);
+                    response
+                }
+                None => problem(status(denial), denial, step_up),
+            }
+        }
+        ResponseFormat::ProblemJson => problem(status(denial), denial, step_up),
     };
-    if let Tongue::Grpc(_) = asker.tongue {
+    if let ResponseFormat::Grpc(_) = client.format {
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     } else {
         protect(response.headers_mut());
@@ -62,7 +88,7 @@ pub(crate) fn answer(
         let seconds = settings.retry_after().as_secs().to_string();
         insert(&mut response, RETRY_AFTER, &seconds);
     }
-    if asker.is_head {
+    if client.is_head {
         *response.body_mut() = Bytes::new();
     }
     // For layers outside, which see only a status.
@@ -80,22 +106,25 @@ const fn status(denial: Denial) -> StatusCode {
     }
 }
 
-/// A page load goes where the user can do something about it.
-fn page(denial: Denial, asked: Option<&PathAndQuery>, settings: &Settings) -> Response<Bytes> {
-    let page = match denial {
-        Denial::NoSession | Denial::Ended => Some("login"),
-        Denial::Pending => Some("waiting"),
-        Denial::Suspended => Some("locked"),
+/// Where the user can do something about it, and comes back from to the page that was wanted.
+fn redirect_for(
+    denial: Denial,
+    wanted: Option<&str>,
+    settings: &Settings,
+    requirement: &Requirement,
+) -> Option<String> {
+    let wanted = wanted.filter(|wanted| *wanted != "/" && wanted.len() <= NEXT_LIMIT);
+    let auth_path = &settings.auth_path;
+    let next = || wanted.map_or_else(String::new, next_query);
+    match denial {
+        Denial::NoSession | Denial::Ended => Some(format!("{auth_path}/login{}", next())),
+        Denial::Pending => Some(format!("{auth_path}/waiting")),
+        Denial::Suspended => Some(format!("{auth_path}/locked{}", next())),
+        Denial::NoToken => settings.enrolment_page.clone(),
+        Denial::StepUp => Some(confirm_path(settings, requirement.methods, wanted)),
         // Who the user is, is the other login's business.
-        Denial::NoIdentity | Denial::NoToken | Denial::StepUp | Denial::Unavailable => None,
-    };
-    let location = match (page, denial, &settings.enrolment_page) {
-        (Some("waiting"), _, _) => format!("{}/waiting", settings.auth_path),
-        (Some(page), _, _) => format!("{}/{page}{}", settings.auth_path, next(asked)),
-        (None, Denial::NoToken, Some(enrolment)) => enrolment.clone(),
-        (None, _, _) => return html(denial, settings, None),
-    };
-    see_other(&location)
+        Denial::NoIdentity | Denial::Unavailable => None,
+    }
 }
 
 fn see_other(location: &str) -> Response<Bytes> {
@@ -105,23 +134,12 @@ fn see_other(location: &str) -> Response<Bytes> {
     response
 }
 
-/// `?next=…` with the page that was asked for.
-fn next(asked: Option<&PathAndQuery>) -> String {
-    wanted(asked).map_or_else(String::new, next_query)
-}
-
 /// `?next=…` with a path and query; nothing where the default will do.
 pub(crate) fn next_query(wanted: &str) -> String {
     if wanted == "/" {
         return String::new();
     }
     format!("?next={}", utf8_percent_encode(wanted, QUERY_VALUE))
-}
-
-/// The page that was asked for, if it is worth coming back to: path and query only.
-fn wanted(asked: Option<&PathAndQuery>) -> Option<&str> {
-    let wanted = asked?.as_str();
-    (wanted != "/" && wanted.len() <= NEXT_LIMIT).then_some(wanted)
 }
 
 fn html(denial: Denial, settings: &Settings, step_up: Option<StepUp>) -> Response<Bytes> {
@@ -148,13 +166,13 @@ fn html(denial: Denial, settings: &Settings, step_up: Option<StepUp>) -> Respons
 }
 
 /// RFC 9457.
-fn problem(denial: Denial, step_up: Option<StepUp>) -> Response<Bytes> {
-    let details = ProblemDetails::from_status_code(status(denial))
+fn problem(status: StatusCode, denial: Denial, step_up: Option<StepUp>) -> Response<Bytes> {
+    let details = ProblemDetails::from_status_code(status)
         .with_detail(denial.to_string())
         .with_extensions(Extension { denial: denial.name(), step_up });
     let body = serde_json::to_vec(&details).unwrap_or_default();
     let mut response = Response::new(Bytes::from(body));
-    *response.status_mut() = status(denial);
+    *response.status_mut() = status;
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -11,11 +11,11 @@ use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
 use tower_service::Service;
 
-use super::asker::Asker;
 use super::body::{BoxError, GateBody};
 use super::framing::Framing;
 use super::gate::{Decision, Gate};
 use super::lookup;
+use super::response_format::ClientContext;
 use super::service::admit;
 use super::whole;
 use crate::engine::{Passage, Reaction, Upgrade};
@@ -30,7 +30,7 @@ pin_project! {
     {
         // Also so that the engine runs as long as the handler, whatever becomes of the service.
         gate: Arc<Gate>,
-        asker: Asker,
+        client: ClientContext,
         #[pin]
         state: State<S, Request<ReqBody>, S::Future, S::Response>,
     }
@@ -69,28 +69,28 @@ impl<S, ReqBody> GateFuture<S, ReqBody>
 where
     S: Service<Request<ReqBody>>,
 {
-    pub(super) fn denied(gate: Arc<Gate>, asker: Asker, denial: Denial) -> Self {
-        Self { gate, asker, state: State::Denied { denial } }
+    pub(super) fn denied(gate: Arc<Gate>, client: ClientContext, denial: Denial) -> Self {
+        Self { gate, client, state: State::Denied { denial } }
     }
 
     pub(super) fn asking(
         gate: Arc<Gate>,
-        asker: Asker,
+        client: ClientContext,
         answer: Pin<Box<dyn Future<Output = Decision> + Send>>,
         service: S,
         request: Request<ReqBody>,
     ) -> Self {
         let state = State::Asking { answer, waiting: Some(Box::new((service, request))) };
-        Self { gate, asker, state }
+        Self { gate, client, state }
     }
 
     pub(super) fn running(
         gate: Arc<Gate>,
-        asker: Asker,
+        client: ClientContext,
         future: S::Future,
         guard: Option<RunGuard<S::Response>>,
     ) -> Self {
-        Self { gate, asker, state: State::Running { future, guard } }
+        Self { gate, client, state: State::Running { future, guard } }
     }
 }
 
@@ -107,7 +107,7 @@ where
         loop {
             match this.state.as_mut().project() {
                 StateProjection::Denied { denial } => {
-                    return Poll::Ready(Ok(turn_away(this.gate, this.asker, *denial)));
+                    return Poll::Ready(Ok(turn_away(this.gate, this.client, *denial)));
                 }
                 StateProjection::Asking { answer, waiting } => {
                     let decision = ready!(answer.as_mut().poll(cx));
@@ -118,7 +118,7 @@ where
                     let next = match decision {
                         Decision::Deny(denial) if !this.gate.optional => State::Denied { denial },
                         decision => {
-                            let guard = admit(this.gate, decision, this.asker, &mut request);
+                            let guard = admit(this.gate, decision, this.client, &mut request);
                             State::Running { future: service.call(request), guard }
                         }
                     };
@@ -131,11 +131,11 @@ where
                 StateProjection::Running { future, guard: guard @ Some(_) } => {
                     let Some(running) = guard else { unreachable!("matched above") };
                     return Poll::Ready(Ok(match ready!(running.poll(future, cx)?) {
-                        Ok(response) => let_through(response, guard, this.asker.is_head, cx),
+                        Ok(response) => let_through(response, guard, this.client.is_head, cx),
                         Err(denial) => {
                             // Dropped now, not when the answer has been read.
                             this.state.set(State::Denied { denial });
-                            turn_away(this.gate, this.asker, denial)
+                            turn_away(this.gate, this.client, denial)
                         }
                     }));
                 }
@@ -223,8 +223,8 @@ impl<A> RunGuard<A> {
     }
 }
 
-fn turn_away<B>(gate: &Gate, asker: &Asker, denial: Denial) -> Response<GateBody<B>> {
-    gate.turn_away(denial, asker).map(GateBody::whole)
+fn turn_away<B>(gate: &Gate, client: &ClientContext, denial: Denial) -> Response<GateBody<B>> {
+    gate.turn_away(denial, client).map(GateBody::whole)
 }
 
 impl<S, ReqBody> fmt::Debug for GateFuture<S, ReqBody>

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, Uri};
 
-use super::asker::Asker;
 use super::credential::Credentials;
 use super::denial;
+use super::response_format::ClientContext;
 use crate::engine::{
     Activeconnect, Passage, Phase, Policy, Session, SessionWatch, Settings, Upgrades, Word,
 };
@@ -161,8 +161,8 @@ impl Gate {
         }))
     }
 
-    pub(crate) fn turn_away(&self, denial: Denial, asker: &Asker) -> Response<Bytes> {
-        denial::answer(denial, asker, self.settings(), &self.requirement)
+    pub(crate) fn turn_away(&self, denial: Denial, client: &ClientContext) -> Response<Bytes> {
+        denial::answer(denial, client, self.settings(), &self.requirement)
     }
 }
 

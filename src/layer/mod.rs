@@ -1,7 +1,6 @@
 //! The Tower layer: it learns which session a request names, lets it through or answers in the
-//! client's own tongue, and watches over what it let through.
+//! format that the client expects, and watches over what it let through.
 
-mod asker;
 mod body;
 #[cfg(test)]
 mod bounds_tests;
@@ -27,6 +26,7 @@ mod original_uri;
 mod outage_tests;
 #[cfg(test)]
 mod passage_tests;
+mod response_format;
 mod service;
 #[cfg(test)]
 mod stage;
@@ -39,8 +39,6 @@ mod whole;
 #[cfg(feature = "axum")]
 mod whole_tests;
 
-#[cfg(feature = "axum")]
-pub(crate) use asker::{Asker, Tongue};
 pub use body::{BoxError, GateBody, SessionEnded};
 #[cfg(feature = "axum")]
 pub(crate) use credential::{Credentials as RequestCredentials, bearer_attempt, known_browser};
@@ -53,6 +51,8 @@ pub use future::GateFuture;
 pub(crate) use gate::Gate;
 #[cfg(feature = "axum")]
 pub(crate) use headers::protect;
+#[cfg(feature = "axum")]
+pub(crate) use response_format::{ClientContext, ResponseFormat};
 pub use service::{ActiveconnectLayer, ActiveconnectService};
 #[cfg(feature = "axum")]
 pub(crate) use step_up::confirm_path;

@@ -8,10 +8,10 @@ use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::asker::Asker;
 use super::body::{BoxError, GateBody};
 use super::future::{GateFuture, RunGuard};
 use super::gate::{Decision, Gate};
+use super::response_format::ClientContext;
 use crate::engine::{ActiveSession, Activeconnect, Upgrade, Walkaway};
 use crate::protocol::Methods;
 use crate::verdict::Denial;
@@ -28,6 +28,24 @@ const SHORTEST_AGE: Duration = Duration::from_secs(1);
 /// | --- | --- |
 /// | `.layer(ac.layer())` | is turned away whatever path it asks for, 404s included |
 /// | `.route_layer(ac.layer())` | learns which paths exist; fallbacks stay open, those of nested routers too |
+///
+/// The answer to a request that is turned away is in the format that its client expects:
+///
+/// | client | answer |
+/// | --- | --- |
+/// | a browser that loads a page | 303 to the page where the user goes on (login, waiting, locked, confirm or enrollment), which leads back; HTML where there is no such page |
+/// | a browser that sends a form | 401, 403 or 503 and HTML |
+/// | htmx (`HX-Request`) | 401, 403 or 503, with `HX-Redirect` to that same page; it leads back to the page of `HX-Current-URL`, or to a boosted link |
+/// | Inertia (`X-Inertia`) | 409 with `X-Inertia-Location`, that same page |
+/// | Turbo frames (`Turbo-Frame`), Unpoly (`X-Up-Version`), jQuery and others (`X-Requested-With: XMLHttpRequest`) | 401, 403 or 503 and problem details, which none of them puts into the open page |
+/// | gRPC and grpc-web | `UNAUTHENTICATED`, `PERMISSION_DENIED` or `UNAVAILABLE` in trailers |
+/// | any other script or program | 401, 403 or 503 and problem details (RFC 9457) |
+///
+/// A browser loads a page or sends a form where it says so (`Sec-Fetch-Mode: navigate`). Browsers
+/// leave that away on plain http; there a GET or HEAD that prefers HTML is a page load, and a POST
+/// that prefers HTML and has the content type of a form is a form. htmx 2 does not follow
+/// `HX-Redirect` when it restores a page that its history lacks; set
+/// `htmx.config.refreshOnHistoryMiss = true`.
 ///
 /// Who asks, a handler learns from the extensions alone. No header is looked at for it, and none is
 /// taken away: an application that believes a header like `X-User` has to remove it, in every
@@ -199,8 +217,12 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let asker =
-            Asker::of(request.method(), request.uri(), request.headers(), request.extensions());
+        let client = ClientContext::from_request(
+            request.method(),
+            request.uri(),
+            request.headers(),
+            request.extensions(),
+        );
         let decision = if self.gate.has_resolver() {
             // No other layer's word is one of the other login.
             request.extensions_mut().remove::<ActiveSession>();
@@ -217,18 +239,18 @@ where
                 // The service that is ready is this one; its clone need not be.
                 let clone = self.inner.clone();
                 let ready = std::mem::replace(&mut self.inner, clone);
-                GateFuture::asking(self.gate.clone(), asker, answer, ready, request)
+                GateFuture::asking(self.gate.clone(), client, answer, ready, request)
             }
             Decision::Deny(denial) if !self.gate.optional => {
                 // What the inner service reserved for this request, others may have.
                 let clone = self.inner.clone();
                 drop(std::mem::replace(&mut self.inner, clone));
-                GateFuture::denied(self.gate.clone(), asker, denial)
+                GateFuture::denied(self.gate.clone(), client, denial)
             }
             decision => {
-                let guard = admit(&self.gate, decision, &asker, &mut request);
+                let guard = admit(&self.gate, decision, &client, &mut request);
                 let future = self.inner.call(request);
-                GateFuture::running(self.gate.clone(), asker, future, guard)
+                GateFuture::running(self.gate.clone(), client, future, guard)
             }
         }
     }
@@ -238,13 +260,13 @@ where
 pub(super) fn admit<ReqBody, A>(
     gate: &Arc<Gate>,
     decision: Decision,
-    asker: &Asker,
+    client: &ClientContext,
     request: &mut Request<ReqBody>,
 ) -> Option<RunGuard<A>> {
     match decision {
         Decision::Allow(passage) => {
             let upgrade =
-                asker.granted_by.map(|status| Upgrade::new(gate.upgrades.clone(), status));
+                client.upgrade_status.map(|status| Upgrade::new(gate.upgrades.clone(), status));
             let session =
                 ActiveSession::new(passage.session().clone(), gate.policy, upgrade.clone());
             request.extensions_mut().remove::<Denial>();

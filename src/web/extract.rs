@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 
 use crate::engine::ActiveSession;
-use crate::layer::{Asker, Gate};
+use crate::layer::{ClientContext, Gate};
 use crate::verdict::Denial;
 
 /// Why a handler got no [`ActiveSession`], and the answer to that.
@@ -53,8 +53,13 @@ impl<S: Sync> FromRequestParts<S> for ActiveSession {
         match find(parts)? {
             Found::Session(session) => Ok(session),
             Found::Denied(denial, gate) => {
-                let asker = Asker::of(&parts.method, &parts.uri, &parts.headers, &parts.extensions);
-                let answer = gate.turn_away(denial, &asker).map(Body::from);
+                let client = ClientContext::from_request(
+                    &parts.method,
+                    &parts.uri,
+                    &parts.headers,
+                    &parts.extensions,
+                );
+                let answer = gate.turn_away(denial, &client).map(Body::from);
                 Err(ActiveSessionRejection { denial: Some(denial), answer: Box::new(answer) })
             }
         }

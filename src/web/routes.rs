@@ -25,8 +25,8 @@ use crate::engine::{
 };
 use crate::identity::{AttemptCredential, UserId};
 use crate::layer::{
-    Asker, RequestCredentials, Tongue, bearer_attempt, confirm_path, is_foreign, known_browser,
-    next_query, protect,
+    ClientContext, RequestCredentials, ResponseFormat, bearer_attempt, confirm_path, is_foreign,
+    known_browser, next_query, protect,
 };
 use crate::verdict::Verdict;
 
@@ -129,7 +129,7 @@ pub(super) struct Visitor {
     named: Option<Arc<Session>>,
     /// The same, if it is the user's.
     pub(super) session: Option<Arc<Session>>,
-    asker: Asker,
+    client: ClientContext,
 }
 
 impl Visitor {
@@ -150,10 +150,10 @@ impl Visitor {
         let is_theirs =
             |session: &Arc<Session>| !ac.has_resolver() || resolved == Some(session.user());
         let session = named.clone().filter(is_theirs);
-        let asker = Asker::of(method, uri, headers, &parts.extensions);
+        let client = ClientContext::from_request(method, uri, headers, &parts.extensions);
         let from_a_page = start::is_from_a_page(headers);
         let sends_form = start::is_form(headers);
-        Self { user, attempt, from_a_page, sends_form, named, session, asker, ac }
+        Self { user, attempt, from_a_page, sends_form, named, session, client, ac }
     }
 
     /// The same, with the session's status known afresh if it was not used for a while.
@@ -193,7 +193,7 @@ impl Visitor {
     /// out.
     fn take(&self) -> Option<Taken> {
         // An answer without a body, or to the wrong client, would take the result along.
-        if self.mixes_up() || self.asker.is_head {
+        if self.mixes_up() || self.client.is_head {
             return None;
         }
         let taken = self.engine().take(self.attempt.as_ref()?, self.user.as_ref())?;
@@ -222,7 +222,11 @@ impl Visitor {
     /// Whether a person looks at the answer: a form is sent by a page, though not every browser
     /// says so.
     pub(super) fn is_browser(&self) -> bool {
-        self.sends_form || matches!(self.asker.tongue, Tongue::Page(_) | Tongue::Form)
+        self.sends_form
+            || matches!(
+                self.client.format,
+                ResponseFormat::HtmlRedirect(_) | ResponseFormat::HtmlForm
+            )
     }
 }
 

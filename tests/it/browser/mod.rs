@@ -1,1 +1,3 @@
 //! Real browsers: pages, cookies, navigation.
+
+mod partial_pages;

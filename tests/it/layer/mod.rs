@@ -1,1 +1,3 @@
 //! The Tower layer: stacks, responses, extractors.
+
+mod partial_requests;

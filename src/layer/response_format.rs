@@ -1,0 +1,350 @@
+//! In which format a client expects to be turned away.
+
+use http::header::{ACCEPT, CONTENT_TYPE, HOST, UPGRADE};
+use http::uri::{Authority, PathAndQuery};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use url::Url;
+
+use super::lookup;
+use super::original_uri::original_uri;
+
+/// What is needed of a request to answer its client when the request itself is gone.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientContext {
+    pub(crate) format: ResponseFormat,
+    /// The answer must have no body.
+    pub(crate) is_head: bool,
+    /// The request asks to become something else than a request; this status grants it.
+    pub(super) upgrade_status: Option<StatusCode>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum ResponseFormat {
+    /// gRPC or grpc-web, with the request's content type.
+    Grpc(HeaderValue),
+    /// A browser loads this page, if it has a path.
+    HtmlRedirect(Option<PathAndQuery>),
+    /// A browser sends a form.
+    HtmlForm,
+    /// htmx asks for a part of a page, and obeys `HX-Redirect`. Boxed, as most clients are others.
+    Htmx(Box<HtmxPage>),
+    /// Inertia asks for the data of this page, if it reads one, and obeys `X-Inertia-Location`.
+    Inertia(Option<PathAndQuery>),
+    /// A script or another program.
+    ProblemJson,
+}
+
+/// The page that a request of htmx belongs to.
+#[derive(Clone, Debug)]
+pub(crate) enum HtmxPage {
+    /// The one that is asked for: a boosted link, or a page that history goes back to.
+    Requested(Option<PathAndQuery>),
+    /// The one that is open, as `HX-Current-URL` names it, and the host that was asked.
+    Current { url: Option<HeaderValue>, host: Option<HeaderValue> },
+}
+
+static SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+static HX_REQUEST: HeaderName = HeaderName::from_static("hx-request");
+static TURBO_FRAME: HeaderName = HeaderName::from_static("turbo-frame");
+static X_INERTIA: HeaderName = HeaderName::from_static("x-inertia");
+static X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
+static X_UP_VERSION: HeaderName = HeaderName::from_static("x-up-version");
+
+impl ClientContext {
+    pub(crate) fn from_request(
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Self {
+        let is_head = method == Method::HEAD;
+        let is_safe_read = is_head || method == Method::GET;
+        let names = [
+            &CONTENT_TYPE,
+            &SEC_FETCH_MODE,
+            &ACCEPT,
+            &UPGRADE,
+            &HX_REQUEST,
+            &X_INERTIA,
+            &TURBO_FRAME,
+            &X_UP_VERSION,
+            &X_REQUESTED_WITH,
+        ];
+        let [content_type, mode, accept, upgrade, htmx, inertia, turbo, unpoly, requested_with] =
+            lookup::first(headers, names);
+        let page = || original_uri(uri, extensions).path_and_query().cloned();
+        let grpc = content_type.filter(|value| value.as_bytes().starts_with(b"application/grpc"));
+        let navigates = || {
+            mode.is_none()
+                && accept.is_some()
+                && prefers_html(headers)
+                && lacks_fetch_metadata(headers)
+        };
+        let format = if let Some(content_type) = grpc {
+            ResponseFormat::Grpc(content_type.clone())
+        } else if mode.is_some_and(|mode| mode == "navigate") {
+            if is_safe_read {
+                ResponseFormat::HtmlRedirect(page())
+            } else {
+                ResponseFormat::HtmlForm
+            }
+        } else if inertia.is_some() {
+            ResponseFormat::Inertia(page().filter(|_| is_safe_read))
+        } else if htmx.is_some() {
+            ResponseFormat::Htmx(Box::new(HtmxPage::from_request(method, uri, headers, page)))
+        } else if turbo.is_some() || unpoly.is_some() || requested_with.is_some_and(is_ajax) {
+            // A browser follows a redirect without a word to the script, which would put the
+            // login page into the open page.
+            ResponseFormat::ProblemJson
+        } else if is_safe_read && navigates() {
+            ResponseFormat::HtmlRedirect(page())
+        } else if method == Method::POST && content_type.is_some_and(is_form) && navigates() {
+            ResponseFormat::HtmlForm
+        } else {
+            ResponseFormat::ProblemJson
+        };
+        // On HTTP/2 a WebSocket begins with CONNECT and 200 (RFC 8441).
+        let upgrade_status = if method == Method::CONNECT {
+            Some(StatusCode::OK)
+        } else {
+            upgrade.map(|_| StatusCode::SWITCHING_PROTOCOLS)
+        };
+        Self { format, is_head, upgrade_status }
+    }
+}
+
+impl HtmxPage {
+    fn from_request(
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        requested: impl Fn() -> Option<PathAndQuery>,
+    ) -> Self {
+        let is_page = headers.contains_key("hx-boosted")
+            || headers.contains_key("hx-history-restore-request");
+        if method == Method::GET && is_page {
+            return Self::Requested(requested());
+        }
+        // On HTTP/2 the host is in the URI.
+        let authority = uri.authority().map(Authority::as_str);
+        let authority = authority.and_then(|authority| HeaderValue::from_str(authority).ok());
+        Self::Current {
+            url: headers.get("hx-current-url").cloned(),
+            host: authority.or_else(|| headers.get(HOST).cloned()),
+        }
+    }
+
+    /// Path and query of the page, if it is known and of this site.
+    pub(super) fn path_and_query(&self) -> Option<String> {
+        match self {
+            Self::Requested(page) => page.as_ref().map(|page| page.as_str().to_owned()),
+            Self::Current { url, host } => {
+                let url = Url::parse(url.as_ref()?.to_str().ok()?).ok()?;
+                let host = Authority::try_from(host.as_ref()?.as_bytes()).ok()?;
+                // The same scheme, so that a port that is left away is the same.
+                let site = Url::parse(&format!("{}://{host}/", url.scheme())).ok()?;
+                let is_ours = url.origin().is_tuple() && url.origin() == site.origin();
+                is_ours
+                    .then(|| url[url::Position::BeforePath..url::Position::AfterQuery].to_owned())
+            }
+        }
+    }
+}
+
+/// `XMLHttpRequest`, as jQuery and others write it. Browsers inside Android applications write the
+/// application's name there, in page loads too.
+fn is_ajax(requested_with: &HeaderValue) -> bool {
+    requested_with.as_bytes().eq_ignore_ascii_case(b"xmlhttprequest")
+}
+
+/// Whether this is one of the three types in which browsers send a form (HTML, "enctype").
+fn is_form(content_type: &HeaderValue) -> bool {
+    let essence = content_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+    let forms: [&[u8]; 3] =
+        [b"application/x-www-form-urlencoded", b"multipart/form-data", b"text/plain"];
+    forms.iter().any(|form| essence.trim_ascii().eq_ignore_ascii_case(form))
+}
+
+/// Browsers leave `Sec-Fetch-*` away on plain http, unless it is the loopback.
+fn lacks_fetch_metadata(headers: &HeaderMap) -> bool {
+    let names = ["sec-fetch-mode", "sec-fetch-site", "sec-fetch-dest", "sec-fetch-user"];
+    !names.iter().any(|name| headers.contains_key(*name))
+}
+
+fn prefers_html(headers: &HeaderMap) -> bool {
+    let (mut html, mut json) = (0, 0);
+    for value in lookup::all(headers, &ACCEPT) {
+        for range in value.to_str().unwrap_or_default().split(',') {
+            let mut parts = range.split(';').map(str::trim);
+            let media_type = parts.next().unwrap_or_default();
+            let is =
+                |names: [&str; 2]| names.iter().any(|name| media_type.eq_ignore_ascii_case(name));
+            if is(["text/html", "application/xhtml+xml"]) {
+                html = html.max(quality(parts));
+            } else if is(["application/json", "application/problem+json"]) {
+                json = json.max(quality(parts));
+            }
+        }
+    }
+    html > 0 && html >= json
+}
+
+/// The `q` of a media range in thousandths (RFC 9110, 12.4.2).
+fn quality<'a>(mut parameters: impl Iterator<Item = &'a str>) -> u16 {
+    let weight = parameters.find_map(|parameter| {
+        parameter.strip_prefix("q=").or_else(|| parameter.strip_prefix("Q="))
+    });
+    let Some(weight) = weight else { return 1000 };
+    let (whole, fraction) = weight.split_once('.').unwrap_or((weight, ""));
+    let digits = whole.bytes().chain(fraction.bytes().chain(std::iter::repeat(b'0')).take(3));
+    let thousandths = digits.map(|digit| match digit {
+        b'0'..=b'9' => Some(u16::from(digit - b'0')),
+        _ => None,
+    });
+    // What is no number is no preference.
+    let value = thousandths
+        .take(5)
+        .try_fold(0_u16, |sum, digit| sum.checked_mul(10)?.checked_add(digit?))
+        .unwrap_or(0);
+    value.min(1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+
+    fn format(method: &Method, headers: &[(&'static str, &'static str)]) -> ResponseFormat {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        let uri = Uri::from_static("/page?a=b");
+        ClientContext::from_request(method, &uri, &map, &Extensions::new()).format
+    }
+
+    fn name(format: &ResponseFormat) -> &'static str {
+        match format {
+            ResponseFormat::Grpc(_) => "grpc",
+            ResponseFormat::HtmlRedirect(_) => "page",
+            ResponseFormat::HtmlForm => "form",
+            ResponseFormat::Htmx(_) => "htmx",
+            ResponseFormat::Inertia(_) => "inertia",
+            ResponseFormat::ProblemJson => "api",
+        }
+    }
+
+    #[test]
+    fn format_follows_headers() {
+        let form = ("content-type", "application/x-www-form-urlencoded");
+        for (method, headers, expected) in [
+            (Method::GET, vec![("accept", BROWSER)], "page"),
+            (Method::HEAD, vec![("accept", BROWSER)], "page"),
+            (Method::POST, vec![("accept", BROWSER)], "api"),
+            (Method::POST, vec![("sec-fetch-mode", "navigate")], "form"),
+            (Method::GET, vec![("sec-fetch-mode", "navigate")], "page"),
+            (Method::GET, vec![("accept", BROWSER), ("sec-fetch-mode", "cors")], "api"),
+            (Method::GET, vec![("accept", BROWSER), ("sec-fetch-site", "same-origin")], "api"),
+            (Method::GET, vec![("accept", "*/*")], "api"),
+            (Method::GET, vec![], "api"),
+            (Method::GET, vec![("accept", "application/json, text/html;q=0.9")], "api"),
+            (Method::GET, vec![("accept", "application/json;q=0.5, text/html;q=0.9")], "page"),
+            (Method::GET, vec![("accept", "text/html;q=0")], "api"),
+            (Method::GET, vec![("accept", "text/html;q=x")], "api"),
+            (Method::GET, vec![("accept", "text/html;q=0.001")], "page"),
+            (Method::GET, vec![("accept", "TEXT/HTML;Q=1.000,application/json")], "page"),
+            (Method::GET, vec![("accept", "text/html;q=0.75,application/json;q=0.8")], "api"),
+            (Method::POST, vec![("content-type", "application/grpc")], "grpc"),
+            (Method::POST, vec![("content-type", "application/grpc-web+proto")], "grpc"),
+            (Method::GET, vec![("accept", BROWSER), ("content-type", "application/grpc")], "grpc"),
+            // A form from a page on plain http.
+            (Method::POST, vec![("accept", BROWSER), form], "form"),
+            (
+                Method::POST,
+                vec![("accept", BROWSER), ("content-type", "Multipart/Form-Data; boundary=x")],
+                "form",
+            ),
+            (
+                Method::POST,
+                vec![("accept", BROWSER), ("content-type", "text/plain ;charset=utf-8")],
+                "form",
+            ),
+            (Method::POST, vec![("accept", "*/*"), form], "api"),
+            (Method::POST, vec![form], "api"),
+            (Method::POST, vec![("accept", "application/json, text/html;q=0.9"), form], "api"),
+            (Method::POST, vec![("accept", BROWSER), ("content-type", "application/json")], "api"),
+            (Method::POST, vec![("accept", BROWSER), form, ("sec-fetch-mode", "cors")], "api"),
+            (
+                Method::POST,
+                vec![("accept", BROWSER), form, ("sec-fetch-site", "same-origin")],
+                "api",
+            ),
+            (Method::PUT, vec![("accept", BROWSER), form], "api"),
+            // Scripts of a page that say so.
+            (Method::GET, vec![("accept", BROWSER), ("turbo-frame", "messages")], "api"),
+            (Method::POST, vec![("accept", BROWSER), form, ("turbo-frame", "messages")], "api"),
+            (Method::GET, vec![("accept", BROWSER), ("x-up-version", "3.14.3")], "api"),
+            (Method::GET, vec![("accept", BROWSER), ("x-requested-with", "XMLHttpRequest")], "api"),
+            (
+                Method::GET,
+                vec![("accept", BROWSER), ("x-requested-with", "com.example.app")],
+                "page",
+            ),
+            (Method::GET, vec![("accept", "*/*"), ("hx-request", "true")], "htmx"),
+            (Method::GET, vec![("accept", "text/html"), ("hx-request", "true")], "htmx"),
+            (Method::POST, vec![form, ("hx-request", "true")], "htmx"),
+            (Method::GET, vec![("hx-request", "true"), ("sec-fetch-mode", "cors")], "htmx"),
+            (Method::GET, vec![("hx-request", "true"), ("sec-fetch-mode", "navigate")], "page"),
+            (
+                Method::GET,
+                vec![("x-inertia", "true"), ("x-requested-with", "XMLHttpRequest")],
+                "inertia",
+            ),
+            (Method::PUT, vec![("x-inertia", "true"), ("sec-fetch-mode", "cors")], "inertia"),
+        ] {
+            assert_eq!(name(&format(&method, &headers)), expected, "{method} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn htmx_page_is_of_this_site() {
+        let page = |method: &Method, headers: &[_]| match format(method, headers) {
+            ResponseFormat::Htmx(page) => page.path_and_query(),
+            other => panic!("{other:?}"),
+        };
+        let (htmx, host) = (("hx-request", "true"), ("host", "app.example:8080"));
+        let mail = Some("/mail?folder=in");
+        for (host, url, expected) in [
+            (host, "http://app.example:8080/mail?folder=in#top", mail),
+            (host, "http://APP.example:8080/mail?folder=in", mail),
+            (host, "http://app.example:8080", Some("/")),
+            (("host", "app.example"), "https://app.example/mail?folder=in", mail),
+            (("host", "app.example:443"), "https://app.example/mail?folder=in", mail),
+            (("host", "app.example"), "http://app.example:80/mail?folder=in", mail),
+            (("host", "[::1]:80"), "http://[::1]/mail?folder=in", mail),
+            (host, "http://app.example/mail", None),
+            (host, "http://app.example:8081/mail", None),
+            (host, "https://evil.example/mail", None),
+            (host, "http://app.example:8080@evil.example/mail", None),
+            (host, "//app.example:8080/mail", None),
+            (host, "/mail", None),
+            (host, "javascript:alert(1)", None),
+            (host, "file:///mail", None),
+            (host, "blob:http://app.example:8080/mail", None),
+            (host, "", None),
+            (("host", ""), "http://app.example/mail", None),
+            (("host", "a/b"), "http://a/mail", None),
+        ] {
+            let found = page(&Method::GET, &[htmx, host, ("hx-current-url", url)]);
+            assert_eq!(found.as_deref(), expected, "{host:?} {url:?}");
+        }
+        let current = ("hx-current-url", "http://app.example:8080/mail?folder=in");
+        for header in [("hx-boosted", "true"), ("hx-history-restore-request", "true")] {
+            let found = page(&Method::GET, &[htmx, host, current, header]);
+            assert_eq!(found.as_deref(), Some("/page?a=b"), "{header:?}");
+            let found = page(&Method::POST, &[htmx, host, current, header]);
+            assert_eq!(found.as_deref(), mail, "{header:?}");
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Scripts that load parts of pages, as their headers tell of them: every denial, over sockets.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::request::Parts;
+use axum::routing::any;
+use reqwest::Response;
+use serde_json::{Value, json};
+use tower_activeconnect::emulator::{Action, Emulator};
+use tower_activeconnect::{Activeconnect, Method, StoreError, TokenStore, UserId, UserToken};
+
+use crate::support::{Browser, builder, serve, until, with_phones};
+
+const HTML: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+const PART: &str = "/part?page=2";
+
+struct FailingStore;
+
+impl TokenStore for FailingStore {
+    async fn token(&self, _: &UserId) -> Result<Option<UserToken>, StoreError> {
+        Err(StoreError::new("it is broken"))
+    }
+}
+
+fn app(ac: &Activeconnect) -> Router {
+    let stepped_up = Router::new()
+        .route("/stepped-up", any(async || "part"))
+        .layer(ac.layer().require_methods([Method::Facial]));
+    let gated = Router::new().route("/part", any(async || "part")).layer(ac.layer());
+    gated.merge(stepped_up).nest("/auth", ac.routes())
+}
+
+fn second_factor(ac: &Activeconnect) -> Activeconnect {
+    ac.resolve_user(|parts: &Parts| {
+        parts.headers.get("x-test-user").map(|user| UserId::from(user.to_str().unwrap()))
+    })
+}
+
+/// A denied client, what it is denied with, and the page on which its user can go on.
+struct Denied {
+    denial: &'static str,
+    status: u16,
+    browser: Browser,
+    path: &'static str,
+    user: Option<&'static str>,
+    page: Option<&'static str>,
+    /// Whether that page is told where to go on to.
+    with_next: bool,
+}
+
+async fn all_denied(emulator: &Emulator) -> Vec<Denied> {
+    let patient = builder(emulator).attempt_deadline(Duration::from_secs(600));
+    let ac = patient.enrolment_page("/enroll").build().unwrap();
+    with_phones(emulator, &ac, &["alice", "bob", "carol"]).await;
+    let site = serve(app(&ac)).await;
+    let beside = serve(app(&second_factor(&ac))).await;
+    let failing = builder(emulator).token_store(FailingStore).build().unwrap();
+    let failing = serve(app(&second_factor(&failing))).await;
+    let [pending, suspended, ended, active] = std::array::from_fn(|_| Browser::new(&site));
+    let denied = |denial, status, browser, page, with_next| Denied {
+        denial,
+        status,
+        browser,
+        path: PART,
+        user: None,
+        page,
+        with_next,
+    };
+    active.log_in(emulator, "carol").await;
+    for (browser, user, action, status) in
+        [(&suspended, "alice", Action::WalkAway, 403), (&ended, "bob", Action::Close, 401)]
+    {
+        let session = browser.log_in(emulator, user).await;
+        emulator.act_on_session(&session.session_token, action).unwrap();
+        until("denied", async || (browser.api(PART).await.status() == status).then_some(())).await;
+    }
+    pending.json("/auth/login", &json!({ "username": "nobody" })).await;
+    let login = Some("/auth/login");
+    vec![
+        denied("no-session", 401, Browser::new(&site), login, true),
+        denied("ended", 401, ended, login, true),
+        denied("pending", 401, pending, Some("/auth/waiting"), false),
+        denied("suspended", 403, suspended, Some("/auth/locked"), true),
+        Denied {
+            path: "/stepped-up?page=2",
+            ..denied("step-up", 403, active, Some("/auth/confirm?methods=facial"), true)
+        },
+        denied("no-identity", 401, Browser::new(&beside), None, false),
+        Denied {
+            user: Some("dora"),
+            ..denied("no-token", 403, Browser::new(&beside), Some("/enroll"), false)
+        },
+        Denied {
+            user: Some("dora"),
+            ..denied("unavailable", 503, Browser::new(&failing), None, false)
+        },
+    ]
+}
+
+impl Denied {
+    async fn send(&self, method: &str, headers: &[(&str, &str)]) -> Response {
+        let request = if method == "GET" {
+            self.browser.get(self.path)
+        } else {
+            self.browser.post(self.path).form(&[("a", "b")])
+        };
+        let mut request = request.header("accept", HTML);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(user) = self.user {
+            request = request.header("x-test-user", user);
+        }
+        self.browser.send(request).await
+    }
+
+    /// The page to go to, and back from there to `next`.
+    fn page(&self, next: Option<&str>) -> Option<String> {
+        let (page, next) = (self.page?, next.filter(|_| self.with_next));
+        let separator = if page.contains('?') { '&' } else { '?' };
+        let next = next.map(|next| next.replace('?', "%3F").replace('=', "%3D"));
+        Some(next.map_or_else(|| page.to_owned(), |next| format!("{page}{separator}next={next}")))
+    }
+
+    async fn assert_problem(&self, answer: Response, status: u16, what: &str) {
+        assert_eq!(answer.status(), status, "{what}");
+        assert_eq!(answer.headers()["content-type"], "application/problem+json", "{what}");
+        assert_eq!(answer.headers()["cache-control"], "no-store", "{what}");
+        assert!(!answer.headers().contains_key("location"), "{what}");
+        assert_eq!(status == 401, answer.headers().contains_key("www-authenticate"), "{what}");
+        let problem: Value = answer.json().await.unwrap();
+        let told = (problem["denial"].as_str(), problem["status"].as_u64());
+        assert_eq!(told, (Some(self.denial), Some(status.into())), "{what}");
+    }
+}
+
+fn header<'a>(answer: &'a Response, name: &str) -> Option<&'a str> {
+    answer.headers().get(name).map(|value| value.to_str().unwrap())
+}
+
+/// Whether the browser tells fetch metadata or not.
+const FETCHES: [&[(&str, &str)]; 2] =
+    [&[], &[("sec-fetch-mode", "cors"), ("sec-fetch-site", "same-origin")]];
+
+#[tokio::test]
+async fn htmx_is_sent_to_the_page_that_helps() {
+    let emulator = Emulator::start().await.unwrap();
+    for denied in all_denied(&emulator).await {
+        let site = denied.browser.get("/").build().unwrap().url().to_string();
+        let ours = format!("{site}mail?folder=in#top");
+        for (method, headers, next) in [
+            ("GET", vec![("hx-current-url", ours.as_str())], Some("/mail?folder=in")),
+            ("POST", vec![("hx-current-url", ours.as_str())], Some("/mail?folder=in")),
+            ("GET", vec![("hx-current-url", "https://evil.example/mail")], None),
+            ("GET", vec![], None),
+            ("GET", vec![("hx-current-url", &*ours), ("hx-boosted", "true")], Some(denied.path)),
+            (
+                "POST",
+                vec![("hx-current-url", &*ours), ("hx-boosted", "true")],
+                Some("/mail?folder=in"),
+            ),
+            ("GET", vec![("hx-history-restore-request", "true")], Some(denied.path)),
+        ] {
+            for fetch in FETCHES {
+                let headers = [&[("hx-request", "true")], &headers[..], fetch].concat();
+                let answer = denied.send(method, &headers).await;
+                let what = format!("{} {method} {headers:?}", denied.denial);
+                let page = denied.page(next);
+                assert_eq!(header(&answer, "hx-redirect"), page.as_deref(), "{what}");
+                let reswap = page.is_none().then_some("none");
+                assert_eq!(header(&answer, "hx-reswap"), reswap, "{what}");
+                denied.assert_problem(answer, denied.status, &what).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn inertia_is_sent_to_the_page_that_helps() {
+    let emulator = Emulator::start().await.unwrap();
+    for denied in all_denied(&emulator).await {
+        for (method, next) in [("GET", Some(denied.path)), ("POST", None)] {
+            for fetch in FETCHES {
+                let inertia = [("x-inertia", "true"), ("x-requested-with", "XMLHttpRequest")];
+                let answer = denied.send(method, &[&inertia, fetch].concat()).await;
+                let what = format!("{} {method} {fetch:?}", denied.denial);
+                let page = denied.page(next);
+                assert_eq!(header(&answer, "x-inertia-location"), page.as_deref(), "{what}");
+                let status = if page.is_some() { 409 } else { denied.status };
+                denied.assert_problem(answer, status, &what).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn other_partial_requests_get_no_redirect() {
+    let emulator = Emulator::start().await.unwrap();
+    for denied in all_denied(&emulator).await {
+        for (name, value) in [
+            ("turbo-frame", "messages"),
+            ("x-requested-with", "XMLHttpRequest"),
+            ("x-requested-with", "xmlhttprequest"),
+            ("x-up-version", "3.14.3"),
+        ] {
+            for (method, fetch) in ["GET", "POST"].into_iter().zip(FETCHES) {
+                let answer = denied.send(method, &[&[(name, value)], fetch].concat()).await;
+                let what = format!("{} {method} {name} {fetch:?}", denied.denial);
+                denied.assert_problem(answer, denied.status, &what).await;
+            }
+        }
+    }
+}
