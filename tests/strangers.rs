@@ -456,7 +456,7 @@ async fn a_client_without_cookies_begins_anew() {
 #[tokio::test]
 async fn a_name_is_no_id() {
     let site = Site::with(|b| {
-        b.login_name(|typed| async move {
+        b.resolve_username(|typed| async move {
             Ok::<_, std::io::Error>((typed == "mail").then(|| UserId::from("alice")))
         })
     })
@@ -511,7 +511,7 @@ async fn a_browsers_attempt_is_no_bearers() {
 #[tokio::test]
 async fn names_of_one_user_ring_one_phone() {
     let site = Site::with(|b| {
-        b.login_name(|typed| async move {
+        b.normalize_username(str::to_owned).resolve_username(|typed| async move {
             match typed.to_lowercase().split_once('@') {
                 Some((_, "broken.example")) => Err("the directory is down"),
                 Some((name, "users.example")) => Ok(Some(UserId::from(name))),

@@ -16,6 +16,7 @@ use super::events::{EndReason, Limit};
 use super::login_limits::Starter;
 use super::outcome::{Outcome, Stage};
 use super::session::Session;
+use super::username::{LoginKey, Username};
 use super::watchers::{Watch, Watched, Watchers};
 use crate::client::ClientError;
 use crate::clock::Stamp;
@@ -32,17 +33,17 @@ const FULL: Duration = Duration::from_secs(10);
 pub(crate) struct Attempts {
     by_key: DashMap<AttemptKey, Arc<Attempt>>,
     /// The attempt that rings, or seems to, for a name. At most one at a time.
-    by_name: DashMap<Box<str>, Arc<Attempt>>,
+    by_name: DashMap<LoginKey, Arc<Attempt>>,
     /// The newest attempt for a name, until its task is over: the next one for that name lets the
     /// phone ring only after it.
-    newest: DashMap<Box<str>, Arc<Attempt>>,
+    newest: DashMap<LoginKey, Arc<Attempt>>,
     /// The attempt that rings a user's phone: several names may lead to one.
     phones: DashMap<UserToken, Arc<Attempt>>,
 }
 
 pub(crate) struct Attempt {
     key: AttemptKey,
-    name: Box<str>,
+    name: LoginKey,
     /// Beside another login: the user whom that login named.
     user: Option<UserId>,
     starter: Starter,
@@ -83,7 +84,7 @@ pub(crate) struct Taken {
     pub(crate) credential: SessionCredential,
     pub(crate) session: Arc<Session>,
     /// By what name the browser is known from now on; none if nobody has logged in with it.
-    pub(crate) known_as: Option<Box<str>>,
+    pub(crate) known_as: Option<LoginKey>,
     pub(crate) next: String,
     /// It is to be handed over in a body.
     pub(crate) bearer: bool,
@@ -106,7 +107,7 @@ pub(crate) struct Start<'a> {
 #[derive(Debug)]
 pub(crate) enum Who {
     /// A name that somebody typed.
-    Typed(String),
+    Typed(Username),
     /// A user whom another login, or the application itself, vouches for.
     Known(UserId),
     /// The user of a session, to be asked for these methods; and the user whom another login names.
@@ -173,13 +174,12 @@ impl std::error::Error for LogInError {
 }
 
 impl Who {
-    /// What the attempt goes by: one at a time has it. A user's id is no name that somebody could
-    /// type, or whoever is called like another user's id would be in that user's way.
-    pub(crate) fn name(&self) -> Box<str> {
+    /// What the attempt is reserved, counted and proven by.
+    pub(crate) fn key(&self) -> LoginKey {
         match self {
-            Self::Typed(name) => name.as_str().into(),
-            Self::Known(user) => format!("\0{user}").into(),
-            Self::Confirms(session, ..) => format!("\0{}", session.user()).into(),
+            Self::Typed(name) => LoginKey::Username(name.normalized.clone()),
+            Self::Known(user) => LoginKey::User(user.clone()),
+            Self::Confirms(session, ..) => LoginKey::User(session.user().into()),
         }
     }
 }
@@ -243,7 +243,7 @@ impl Engine {
             self.limit_hit(Limit::Attempts);
             return Err(BeginError::Full { retry_after: FULL });
         }
-        let name = who.name();
+        let name = who.key();
         let confirms = match &who {
             Who::Confirms(session, methods, _) => Some((session.clone(), *methods)),
             Who::Typed(_) | Who::Known(_) => None,
@@ -307,7 +307,7 @@ impl Engine {
         Ok((credential, attempt))
     }
 
-    fn spend(&self, name: &str, starter: Starter, now: Stamp) -> Result<(), BeginError> {
+    fn spend(&self, name: &LoginKey, starter: Starter, now: Stamp) -> Result<(), BeginError> {
         self.logins().begin(name, starter, now.mono).map_err(|retry_after| {
             self.limit_hit(Limit::Logins);
             BeginError::TooMany { retry_after }

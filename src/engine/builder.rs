@@ -9,8 +9,8 @@ use url::Url;
 
 use super::cookie_names::CookieNames;
 use super::login_limits::LoginLimits;
-use super::login_name::LoginName;
 use super::settings::Settings;
+use super::username::{UsernameNormalizer, UsernameResolver};
 use super::{Activeconnect, Engine};
 #[cfg(test)]
 use crate::client::script::Script;
@@ -185,9 +185,47 @@ impl Builder {
         self
     }
 
-    /// Whom a name means that is typed at the login, an e-mail address for example; by default the
-    /// name is the user's id. It runs behind the answer to the browser, which is the same whether
-    /// there is such a user or not, and may take 5 s.
+    /// What a typed name is reserved, counted and proven by: names that give the same text are one
+    /// name, for names that exist and for those that do not. The function gets the text without
+    /// white space around it (Unicode `White_Space`), in NFC, in the case that was typed; by default
+    /// it gives the lower case. Where the lookup table takes more spellings for one user, do the
+    /// same here: an e-mail address without its `+tag`, a telephone number as its digits.
+    ///
+    /// It runs before a start is answered. It must be quick and must look nothing up: an answer that
+    /// depends on whether a user exists tells so.
+    ///
+    /// ```
+    /// # use tower_activeconnect::Builder;
+    /// # fn example(builder: Builder) -> Builder {
+    /// builder.normalize_username(|typed| {
+    ///     let address = typed.to_lowercase();
+    ///     match address.split_once('@') {
+    ///         Some((name, host)) => {
+    ///             let name = name.split('+').next().unwrap_or_default();
+    ///             format!("{name}@{host}")
+    ///         }
+    ///         None => address,
+    ///     }
+    /// })
+    /// # }
+    /// ```
+    pub fn normalize_username(
+        mut self,
+        normalize: impl Fn(&str) -> String + Send + Sync + 'static,
+    ) -> Self {
+        self.settings.username_normalizer = UsernameNormalizer::new(normalize);
+        self
+    }
+
+    /// Which user a name means that is typed at the login, an e-mail address for example; by default
+    /// the name is the user's id. The function gets the text without white space around it (Unicode
+    /// `White_Space`), in NFC, in the case that was typed. It runs behind the answer to the browser,
+    /// which is the same whether there is such a user or not, and may take 5 s.
+    ///
+    /// The id must be the one that the lookup table has, in one spelling for each user. Where
+    /// several names lead to one user, [`Builder::normalize_username`] should make one name of
+    /// them: of two browsers that start with different names of one user at the same time, neither
+    /// gets in.
     ///
     /// ```
     /// # use tower_activeconnect::{Builder, UserId};
@@ -196,7 +234,7 @@ impl Builder {
     /// #     async fn id_by_email(&self, _: &str) -> std::io::Result<Option<u64>> { Ok(None) }
     /// # }
     /// # fn example(builder: Builder, database: Database) -> Builder {
-    /// builder.login_name(move |typed| {
+    /// builder.resolve_username(move |typed| {
     ///     let database = database.clone();
     ///     async move {
     ///         let id = database.id_by_email(&typed.to_lowercase()).await?;
@@ -205,12 +243,15 @@ impl Builder {
     /// })
     /// # }
     /// ```
-    pub fn login_name<F, E>(mut self, find: impl Fn(String) -> F + Send + Sync + 'static) -> Self
+    pub fn resolve_username<F, E>(
+        mut self,
+        resolve: impl Fn(String) -> F + Send + Sync + 'static,
+    ) -> Self
     where
         F: Future<Output = Result<Option<UserId>, E>> + Send + 'static,
         E: Into<Box<dyn Error + Send + Sync>>,
     {
-        self.settings.login_name = LoginName::new(find);
+        self.settings.username_resolver = UsernameResolver::new(resolve);
         self
     }
 

@@ -10,6 +10,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use super::username::LoginKey;
 use crate::Secret;
 
 /// After so long without a login a browser is a stranger again.
@@ -37,12 +38,16 @@ impl KnownBrowsers {
         Self { key: Zeroizing::new(key.into()) }
     }
 
-    fn signing(&self, signed: &[u8], name: &str) -> Hmac<Sha256> {
-        keyed(self.key.as_ref()).chain_update(signed).chain_update(name.as_bytes())
+    fn signing(&self, signed: &[u8], name: &LoginKey) -> Hmac<Sha256> {
+        let (kind, name) = match name {
+            LoginKey::Username(name) => (0, &**name),
+            LoginKey::User(user) => (1, user.as_str()),
+        };
+        keyed(self.key.as_ref()).chain_update(signed).chain_update([kind]).chain_update(name)
     }
 
     /// The browser, if one of the proofs that it bears is of this name.
-    pub(crate) fn recognize(&self, proofs: &[u8], name: &str, wall: u64) -> Option<BrowserId> {
+    pub(crate) fn recognize(&self, proofs: &[u8], name: &LoginKey, wall: u64) -> Option<BrowserId> {
         let now = wall / 1_000;
         proofs.split(|byte| *byte == b'.').take(USERS).find_map(|proof| {
             let bytes: [u8; 52] = URL_SAFE_NO_PAD.decode(proof).ok()?.try_into().ok()?;
@@ -57,7 +62,7 @@ impl KnownBrowsers {
 
     /// What the browser shall bear from now on: a proof of this name, and those of others that it
     /// bore. `None` when the operating system has no randomness to give.
-    pub(crate) fn remember(&self, proofs: &[u8], name: &str, wall: u64) -> Option<String> {
+    pub(crate) fn remember(&self, proofs: &[u8], name: &LoginKey, wall: u64) -> Option<String> {
         let mut signed = [0; 20];
         getrandom::fill(&mut signed[..16]).ok()?;
         let now = u32::try_from(wall / 1_000).unwrap_or(u32::MAX);
@@ -93,6 +98,10 @@ mod tests {
 
     const NOW: u64 = 1_800_000_000_000;
 
+    fn name(name: &str) -> LoginKey {
+        LoginKey::Username(name.into())
+    }
+
     fn known() -> KnownBrowsers {
         KnownBrowsers::new(&Secret::new("MXG9EDN581U33XTPLPFT75V2"))
     }
@@ -100,42 +109,42 @@ mod tests {
     #[test]
     fn a_browser_is_known_by_the_name_it_logged_in_with_alone() {
         let known = known();
-        let proof = known.remember(b"", "alice", NOW).unwrap();
-        assert!(known.recognize(proof.as_bytes(), "alice", NOW).is_some());
-        assert_eq!(known.recognize(proof.as_bytes(), "alic", NOW), None);
-        assert_eq!(known.recognize(proof.as_bytes(), "bob", NOW), None);
-        assert_eq!(known.recognize(b"", "alice", NOW), None);
+        let proof = known.remember(b"", &name("alice"), NOW).unwrap();
+        assert!(known.recognize(proof.as_bytes(), &name("alice"), NOW).is_some());
+        assert_eq!(known.recognize(proof.as_bytes(), &name("alic"), NOW), None);
+        assert_eq!(known.recognize(proof.as_bytes(), &name("bob"), NOW), None);
+        assert_eq!(known.recognize(b"", &name("alice"), NOW), None);
         let other = KnownBrowsers::new(&Secret::new("another"));
-        assert_eq!(other.recognize(proof.as_bytes(), "alice", NOW), None);
+        assert_eq!(other.recognize(proof.as_bytes(), &name("alice"), NOW), None);
         for at in 0..proof.len() {
             let mut forged = proof.clone().into_bytes();
             forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
-            assert_eq!(known.recognize(&forged, "alice", NOW), None, "{at}");
+            assert_eq!(known.recognize(&forged, &name("alice"), NOW), None, "{at}");
         }
     }
 
     #[test]
     fn it_is_known_for_half_a_year() {
         let known = known();
-        let proof = known.remember(b"", "alice", NOW).unwrap();
+        let proof = known.remember(b"", &name("alice"), NOW).unwrap();
         let over = NOW + u64::try_from(KNOWN_FOR.as_millis()).unwrap();
-        assert!(known.recognize(proof.as_bytes(), "alice", over - 1).is_some());
-        assert_eq!(known.recognize(proof.as_bytes(), "alice", over), None);
+        assert!(known.recognize(proof.as_bytes(), &name("alice"), over - 1).is_some());
+        assert_eq!(known.recognize(proof.as_bytes(), &name("alice"), over), None);
     }
 
     #[test]
     fn the_last_four_users_are_remembered() {
         let (known, mut proofs) = (known(), String::new());
-        for name in ["alice", "bob", "carol", "dave", "erin", "bob"] {
-            proofs = known.remember(proofs.as_bytes(), name, NOW).unwrap();
+        for user in ["alice", "bob", "carol", "dave", "erin", "bob"] {
+            proofs = known.remember(proofs.as_bytes(), &name(user), NOW).unwrap();
         }
-        let is_known = |name: &&str| known.recognize(proofs.as_bytes(), name, NOW).is_some();
+        let is_known = |user: &&str| known.recognize(proofs.as_bytes(), &name(user), NOW).is_some();
         let names: Vec<_> =
             ["alice", "bob", "carol", "dave", "erin"].into_iter().filter(is_known).collect();
         assert_eq!(names, ["bob", "carol", "dave", "erin"]);
         assert_eq!(proofs.split('.').count(), 4);
         // What somebody else put there does not stay.
-        let cleaned = known.remember(b"a=b; c.\xff.<script>", "alice", NOW).unwrap();
+        let cleaned = known.remember(b"a=b; c.\xff.<script>", &name("alice"), NOW).unwrap();
         assert_eq!(cleaned.split('.').count(), 1);
     }
 }

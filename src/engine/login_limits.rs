@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::budget::{Budget, Rate};
 use super::known_browser::BrowserId;
+use super::username::LoginKey;
 use crate::clock::millis;
 use crate::identity::UserToken;
 
@@ -143,7 +144,7 @@ impl Starter {
 /// lead to one user.
 #[derive(Debug)]
 pub(crate) struct LoginBudgets {
-    by_name: ByWho<Box<str>>,
+    by_name: ByWho<LoginKey>,
     by_token: ByWho<UserToken>,
     by_address: Budget<IpAddr>,
     overall: Budget<()>,
@@ -197,8 +198,13 @@ impl LoginBudgets {
     /// # Errors
     ///
     /// How long to wait.
-    pub(crate) fn begin(&mut self, name: &str, starter: Starter, now: u64) -> Result<(), Duration> {
-        let purse = Purse { name: name.into(), owner: starter.owner() };
+    pub(crate) fn begin(
+        &mut self,
+        name: &LoginKey,
+        starter: Starter,
+        now: u64,
+    ) -> Result<(), Duration> {
+        let purse = Purse { name: name.clone(), owner: starter.owner() };
         let mut wait = self.by_name.of(&purse).wait(&purse, now);
         let stranger = match starter {
             Starter::Stranger(address) => Some(address.map(network)),
@@ -264,8 +270,8 @@ impl LoginBudgets {
     }
 
     /// The user has logged in: what was spent since the last time is forgotten.
-    pub(crate) fn succeeded(&mut self, name: &str, token: &UserToken, starter: Starter) {
-        let purse = Purse { name: name.into(), owner: starter.owner() };
+    pub(crate) fn succeeded(&mut self, name: &LoginKey, token: &UserToken, starter: Starter) {
+        let purse = Purse { name: name.clone(), owner: starter.owner() };
         self.by_name.of(&purse).restore(&purse);
         let purse = Purse { name: token.clone(), owner: starter.owner() };
         self.by_token.of(&purse).restore(&purse);
@@ -302,6 +308,10 @@ mod tests {
         LoginBudgets::new(&LoginLimits::default())
     }
 
+    fn name(name: &str) -> LoginKey {
+        LoginKey::Username(name.into())
+    }
+
     fn stranger(last: u8) -> Starter {
         Starter::Stranger(Some([198, 51, 100, last].into()))
     }
@@ -315,18 +325,26 @@ mod tests {
         let mut budgets = budgets();
         for at in 0..5 {
             let address = u8::try_from(at).unwrap();
-            assert_eq!(budgets.begin("alice", stranger(address), at * SECOND), Ok(()));
+            assert_eq!(budgets.begin(&name("alice"), stranger(address), at * SECOND), Ok(()));
         }
-        assert_eq!(budgets.begin("alice", stranger(9), 5 * SECOND), seconds(295));
-        assert_eq!(budgets.begin("bob", stranger(9), 5 * SECOND), Ok(()));
-        assert_eq!(budgets.begin("alice", Starter::Known(BROWSER), 5 * SECOND), Ok(()));
-        assert_eq!(budgets.begin("alice", Starter::Application, 5 * SECOND), Ok(()));
+        assert_eq!(budgets.begin(&name("alice"), stranger(9), 5 * SECOND), seconds(295));
+        assert_eq!(budgets.begin(&name("bob"), stranger(9), 5 * SECOND), Ok(()));
+        assert_eq!(budgets.begin(&name("alice"), Starter::Known(BROWSER), 5 * SECOND), Ok(()));
+        assert_eq!(budgets.begin(&name("alice"), Starter::Application, 5 * SECOND), Ok(()));
         let other = Starter::Known(BrowserId([8; 16]));
         for _ in 0..5 {
-            assert_eq!(budgets.begin("alice", other, 5 * SECOND), Ok(()));
+            assert_eq!(budgets.begin(&name("alice"), other, 5 * SECOND), Ok(()));
         }
-        assert_eq!(budgets.begin("alice", other, 5 * SECOND), seconds(300), "each for itself");
-        assert_eq!(budgets.begin("alice", stranger(9), 300 * SECOND), Ok(()), "the first is over");
+        assert_eq!(
+            budgets.begin(&name("alice"), other, 5 * SECOND),
+            seconds(300),
+            "each for itself"
+        );
+        assert_eq!(
+            budgets.begin(&name("alice"), stranger(9), 300 * SECOND),
+            Ok(()),
+            "the first is over"
+        );
     }
 
     #[test]
@@ -334,31 +352,35 @@ mod tests {
         let mut budgets = budgets();
         let mut rung = 0;
         for minute in 0..60 {
-            rung += u32::from(budgets.begin("alice", stranger(1), minute * 60 * SECOND).is_ok());
+            rung +=
+                u32::from(budgets.begin(&name("alice"), stranger(1), minute * 60 * SECOND).is_ok());
         }
         assert_eq!(rung, 12);
-        assert!(budgets.begin("alice", stranger(1), 3_600 * SECOND).is_ok());
+        assert!(budgets.begin(&name("alice"), stranger(1), 3_600 * SECOND).is_ok());
     }
 
     #[test]
     fn one_address_has_thirty_whatever_names_it_tries() {
         let mut budgets = budgets();
         for at in 0..30 {
-            assert_eq!(budgets.begin(&at.to_string(), stranger(1), at * SECOND), Ok(()));
+            assert_eq!(budgets.begin(&name(&at.to_string()), stranger(1), at * SECOND), Ok(()));
         }
-        assert_eq!(budgets.begin("alice", stranger(1), 30 * SECOND), seconds(270));
+        assert_eq!(budgets.begin(&name("alice"), stranger(1), 30 * SECOND), seconds(270));
         let mapped = Starter::Stranger(Some("::ffff:198.51.100.1".parse().unwrap()));
-        assert_eq!(budgets.begin("alice", mapped, 30 * SECOND), seconds(270));
+        assert_eq!(budgets.begin(&name("alice"), mapped, 30 * SECOND), seconds(270));
         let network = |address: &str| Starter::Stranger(Some(address.parse().unwrap()));
         for at in 0..30 {
             let address = network(&format!("2001:db8::{at:x}"));
-            assert_eq!(budgets.begin(&at.to_string(), address, 40 * SECOND + at * 100), Ok(()));
+            assert_eq!(
+                budgets.begin(&name(&at.to_string()), address, 40 * SECOND + at * 100),
+                Ok(())
+            );
         }
-        assert!(budgets.begin("alice", network("2001:db8::ffff"), 44 * SECOND).is_err());
-        assert_eq!(budgets.begin("alice", network("2001:db8:0:1::"), 44 * SECOND), Ok(()));
+        assert!(budgets.begin(&name("alice"), network("2001:db8::ffff"), 44 * SECOND).is_err());
+        assert_eq!(budgets.begin(&name("alice"), network("2001:db8:0:1::"), 44 * SECOND), Ok(()));
         // What was refused was charged to nobody.
         for at in 1..5 {
-            assert_eq!(budgets.begin("alice", stranger(2), (44 + at) * SECOND), Ok(()));
+            assert_eq!(budgets.begin(&name("alice"), stranger(2), (44 + at) * SECOND), Ok(()));
         }
     }
 
@@ -366,14 +388,14 @@ mod tests {
     fn twenty_a_second_overall_but_those_who_are_known() {
         let mut budgets = budgets();
         for at in 0..20 {
-            assert_eq!(budgets.begin(&at.to_string(), Starter::Stranger(None), 0), Ok(()));
+            assert_eq!(budgets.begin(&name(&at.to_string()), Starter::Stranger(None), 0), Ok(()));
         }
         assert_eq!(
-            budgets.begin("alice", Starter::Stranger(None), 999),
+            budgets.begin(&name("alice"), Starter::Stranger(None), 999),
             Err(Duration::from_millis(1))
         );
-        assert_eq!(budgets.begin("alice", Starter::Known(BROWSER), 999), Ok(()));
-        assert_eq!(budgets.begin("alice", Starter::Stranger(None), SECOND), Ok(()));
+        assert_eq!(budgets.begin(&name("alice"), Starter::Known(BROWSER), 999), Ok(()));
+        assert_eq!(budgets.begin(&name("alice"), Starter::Stranger(None), SECOND), Ok(()));
     }
 
     #[test]
@@ -384,7 +406,7 @@ mod tests {
         }
         assert_eq!(budgets.ring(&token, stranger(2), 0), seconds(300));
         assert_eq!(budgets.ring(&token, Starter::Known(BROWSER), 0), Ok(()));
-        budgets.succeeded("alice", &token, stranger(1));
+        budgets.succeeded(&name("alice"), &token, stranger(1));
         assert_eq!(budgets.ring(&token, stranger(2), 0), Ok(()));
     }
 
@@ -404,7 +426,7 @@ mod tests {
         budgets.declined(&token, stranger(1), later);
         assert_eq!(budgets.quiet_until(&token, stranger(1)), 0, "no longer in a row");
         budgets.declined(&token, stranger(1), later);
-        budgets.succeeded("alice", &token, stranger(1));
+        budgets.succeeded(&name("alice"), &token, stranger(1));
         assert_eq!(budgets.quiet_until(&token, stranger(1)), 0);
     }
 
@@ -412,14 +434,17 @@ mod tests {
     fn a_flood_is_forgotten() {
         let mut budgets = budgets();
         for at in 0..KEYS as u64 {
-            budgets.begin(&at.to_string(), Starter::Stranger(None), at * 50).unwrap();
+            budgets.begin(&name(&at.to_string()), Starter::Stranger(None), at * 50).unwrap();
         }
         let now = KEYS as u64 * 50;
-        assert!(budgets.begin("alice", Starter::Stranger(None), now).is_err(), "names are bounded");
-        assert_eq!(budgets.begin("alice", Starter::Known(BROWSER), now), Ok(()));
+        assert!(
+            budgets.begin(&name("alice"), Starter::Stranger(None), now).is_err(),
+            "names are bounded"
+        );
+        assert_eq!(budgets.begin(&name("alice"), Starter::Known(BROWSER), now), Ok(()));
         budgets.sweep(now);
         let kept = budgets.by_name.strangers.len();
         assert!(kept <= 72_000, "{kept}");
-        assert_eq!(budgets.begin("alice", Starter::Stranger(None), now), Ok(()));
+        assert_eq!(budgets.begin(&name("alice"), Starter::Stranger(None), now), Ok(()));
     }
 }

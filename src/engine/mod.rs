@@ -15,7 +15,6 @@ mod grants;
 mod hold;
 mod known_browser;
 mod login_limits;
-mod login_name;
 #[cfg(test)]
 pub(crate) mod model_tests;
 mod origin;
@@ -39,6 +38,7 @@ mod tasks;
 #[cfg(test)]
 pub(crate) mod unrest;
 mod upgrade;
+mod username;
 mod watchers;
 #[cfg(test)]
 mod watchers_tests;
@@ -93,6 +93,9 @@ pub use registration::{RegistrationLink, VouchedBy};
 pub(crate) use session::{Session, SessionWatch};
 pub(crate) use settings::Settings;
 pub(crate) use upgrade::{Upgrade, Upgrades};
+#[cfg(test)]
+pub(crate) use username::UsernameNormalizer;
+pub(crate) use username::{LoginKey, trim_username};
 pub(crate) use watchers::Watch;
 
 /// How many polls may be in flight at once.

@@ -4,7 +4,7 @@ use ipnet::IpNet;
 
 use super::cookie_names::CookieNames;
 use super::login_limits::LoginLimits;
-use super::login_name::LoginName;
+use super::username::{UsernameNormalizer, UsernameResolver};
 use crate::clock::Clock;
 use crate::protocol::Methods;
 
@@ -27,7 +27,8 @@ pub(crate) struct Settings {
     pub(crate) enrolment_page: Option<String>,
     pub(crate) cookie_names: CookieNames,
     pub(crate) login_limits: LoginLimits,
-    pub(crate) login_name: LoginName,
+    pub(crate) username_normalizer: UsernameNormalizer,
+    pub(crate) username_resolver: UsernameResolver,
     /// Whose `X-Forwarded-For` is believed.
     pub(crate) trusted_proxies: Vec<IpNet>,
     /// Other origins whose pages may open sockets with a browser's cookies.
@@ -52,7 +53,8 @@ impl Default for Settings {
             enrolment_page: None,
             cookie_names: CookieNames::secure("activeconnect"),
             login_limits: LoginLimits::default(),
-            login_name: LoginName::default(),
+            username_normalizer: UsernameNormalizer::default(),
+            username_resolver: UsernameResolver::default(),
             trusted_proxies: Vec::new(),
             allowed_origins: Vec::new(),
             clock: None,

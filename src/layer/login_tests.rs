@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex};
 
 use super::stage::{Stage, agree, by_the_application, say, started};
 use crate::UserId;
-use crate::engine::{Start, Starter, Who};
+use crate::engine::{Start, Starter, UsernameNormalizer, Who};
 use crate::identity::AttemptCredential;
 use crate::protocol::SessionStatus::{Active, Cancelled, Pending, Timeout};
 
 fn stranger<'a>(typed: &str, mine: Option<&'a AttemptCredential>) -> Start<'a> {
     Start {
-        who: Who::Typed(typed.to_owned()),
+        who: Who::Typed(UsernameNormalizer::new(str::to_owned).username(typed)),
         starter: Starter::Stranger(None),
         next: String::new(),
         mine,
@@ -54,7 +54,7 @@ async fn each_decline_keeps_the_phone_quiet_for_longer() {
 #[tokio::test(start_paused = true)]
 async fn spellings_without_end_do_not_ring_without_end() {
     let mut stage = Stage::set_up(|builder| {
-        builder.login_name(|typed| async move {
+        builder.resolve_username(|typed| async move {
             Ok::<_, std::io::Error>(Some(UserId::from(typed.to_lowercase())))
         })
     });

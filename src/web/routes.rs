@@ -21,7 +21,7 @@ use super::pages::{Asked, LockedPage, LoginPage, RefusedPage, WaitingPage, show}
 use super::progress::{Subject, follow, word};
 use super::{confirm, cookies, next, start};
 use crate::engine::{
-    Activeconnect, Attempt, EndReason, Engine, LoggedOut, Progress, Session, Taken,
+    Activeconnect, Attempt, EndReason, Engine, LoggedOut, LoginKey, Progress, Session, Taken,
 };
 use crate::identity::{AttemptCredential, UserId};
 use crate::layer::{
@@ -212,8 +212,8 @@ impl Visitor {
         headers.append(SET_COOKIE, cookies::remove_attempt(names));
         let wall = engine.now().wall;
         let known = known_browser(&asked.headers, names).unwrap_or_default();
-        let remember = |name: &str| engine.known_browsers.remember(known, name, wall);
-        if let Some(proofs) = taken.known_as.as_deref().and_then(remember) {
+        let remember = |name: &LoginKey| engine.known_browsers.remember(known, name, wall);
+        if let Some(proofs) = taken.known_as.as_ref().and_then(remember) {
             headers.append(SET_COOKIE, cookies::set_known(names, proofs));
         }
         response

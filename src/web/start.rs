@@ -13,11 +13,11 @@ use serde::Deserialize;
 use super::pages::{RefusedPage, show};
 use super::routes::{json, status_json};
 use super::{address, cookies, next};
-use crate::engine::{Activeconnect, BeginError, Settings, Start, Starter, Who};
+use crate::engine::{Activeconnect, BeginError, Settings, Start, Starter, Who, trim_username};
 use crate::identity::{AttemptCredential, UserId};
 use crate::layer::{RequestCredentials, bearer_attempt, known_browser};
 
-/// The longest name that can be typed, in bytes.
+/// The longest name that can be typed, in bytes, without white space around it.
 const NAME_LIMIT: usize = 256;
 
 /// What is posted. Beside another login the name is not looked at.
@@ -122,10 +122,11 @@ async fn begin(
     let who = if ac.has_resolver() {
         Who::Known(user.ok_or(Refusal::NoUser)?)
     } else {
-        Who::Typed(typed_name(login.username)?)
+        let typed = typed_name(login.username)?;
+        Who::Typed(engine.settings.username_normalizer.username(&typed))
     };
     let known = known_browser(&parts.headers, names)
-        .and_then(|proofs| engine.known_browsers.recognize(proofs, &who.name(), engine.now().wall));
+        .and_then(|proofs| engine.known_browsers.recognize(proofs, &who.key(), engine.now().wall));
     let starter = match known {
         Some(browser) => Starter::Known(browser),
         None => Starter::Stranger(address::client(&parts, &engine.settings.trusted_proxies)),
@@ -167,7 +168,7 @@ async fn read(request: Request, json: bool) -> Result<Login, Refusal> {
 }
 
 fn typed_name(name: Option<String>) -> Result<String, Refusal> {
-    let name = name.unwrap_or_default();
+    let name = trim_username(&name.unwrap_or_default());
     if name.is_empty() {
         Err(Refusal::Name("The user name is empty; type one."))
     } else if name.len() > NAME_LIMIT {

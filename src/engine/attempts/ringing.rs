@@ -147,7 +147,7 @@ async fn ring(
     let find = async {
         let user = match who {
             Who::Known(user) => Some(user),
-            Who::Typed(name) => engine.settings.login_name.user(name).await?,
+            Who::Typed(name) => engine.settings.username_resolver.user(name.text).await?,
             Who::Confirms(session, ..) => Some(session.user().into()),
         };
         let Some(user) = user else { return Ok(None) };

@@ -1,1 +1,4 @@
 //! Logins: attempts, claims, credentials, limits.
+
+mod fixture;
+mod usernames;

@@ -1,0 +1,57 @@
+//! An application with login routes on a real socket, behind a proxy on the loopback that it trusts.
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::routing::get;
+use reqwest::Response;
+use serde_json::json;
+use tower_activeconnect::emulator::Emulator;
+use tower_activeconnect::{ActiveSession, Activeconnect, Builder};
+
+use crate::support::{Browser, builder, with_phones};
+
+pub(crate) struct Fixture {
+    pub(crate) emulator: Emulator,
+    pub(crate) url: String,
+}
+
+impl Fixture {
+    /// An application whose users `users` have a phone each.
+    pub(crate) async fn new(users: &[&str], configure: impl FnOnce(Builder) -> Builder) -> Self {
+        let emulator = Emulator::start().await.unwrap();
+        let builder = builder(&emulator).trusted_proxies(["127.0.0.1/32".parse().unwrap()]);
+        let ac = configure(builder).build().unwrap();
+        with_phones(&emulator, &ac, users).await;
+        let url = serve(&ac).await;
+        Self { emulator, url }
+    }
+
+    pub(crate) fn browser(&self) -> Browser {
+        Browser::new(&self.url)
+    }
+
+    /// How often the service was asked to ring a phone.
+    pub(crate) fn rings(&self) -> u64 {
+        self.emulator.state().calls.authenticate_user
+    }
+}
+
+/// Serves an application that knows the address of its clients; returns its URL.
+pub(crate) async fn serve(ac: &Activeconnect) -> String {
+    let app: Router = Router::new()
+        .route("/", get(|session: ActiveSession| async move { session.user().to_string() }))
+        .layer(ac.layer())
+        .nest("/auth", ac.routes());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let app = app.into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    format!("http://{address}")
+}
+
+/// Starts a login from this client address.
+pub(crate) async fn start(browser: &Browser, username: &str, address: &str) -> Response {
+    let request = browser.post("/auth/login").json(&json!({ "username": username }));
+    browser.send(request.header("x-forwarded-for", address)).await
+}
