@@ -14,6 +14,10 @@
 #[doc = include_str!("../docs/in-flight.md")]
 struct Recipes;
 
+#[cfg(all(doctest, feature = "axum"))]
+#[doc = include_str!("../docs/behind-a-proxy.md")]
+struct ProxyDoctests;
+
 #[cfg(feature = "client")]
 mod client;
 #[cfg(any(feature = "client", feature = "emulator"))]
@@ -44,8 +48,8 @@ pub use client::{
 #[cfg(feature = "layer")]
 pub use engine::{
     ActiveSession, Activeconnect, BuildError, Builder, EndReason, EnrolmentError, EnrolmentGrant,
-    Event, Events, Health, Limit, LogInError, LoggedOut, LoginLimits, Rate, RegistrationLink,
-    SessionGuard, VouchedBy, Walkaway,
+    Event, Events, ForwardedHeader, Health, Limit, LogInError, LoggedOut, LoginLimits, Rate,
+    RegistrationLink, SessionGuard, VouchedBy, Walkaway,
 };
 pub use identity::{InvalidToken, SessionCredential, SessionKey, UserId, UserToken};
 /// A network, for [`Builder::trusted_proxies`].

@@ -10,6 +10,7 @@ use url::Url;
 use super::cookie_names::CookieNames;
 use super::login_limits::LoginLimits;
 use super::settings::Settings;
+use super::trusted_proxies::ForwardedHeader;
 use super::username::{UsernameNormalizer, UsernameResolver};
 use super::{Activeconnect, Engine};
 #[cfg(test)]
@@ -169,9 +170,10 @@ impl Builder {
         self
     }
 
-    /// The proxies in front of the application whose `X-Forwarded-For` is believed when logins are
-    /// counted by address; none by default. The address is the last one in it that no trusted proxy
-    /// has.
+    /// The proxies in front of the application that are believed when they name the client, so that
+    /// logins are counted by the client's address and not by the proxy's; none by default. The
+    /// client is the last address in the [forwarded header](Builder::forwarded_header) that no
+    /// trusted proxy has. An IPv4 network may be given in its IPv4-mapped IPv6 form.
     ///
     /// ```
     /// # use tower_activeconnect::Builder;
@@ -181,7 +183,15 @@ impl Builder {
     /// # }
     /// ```
     pub fn trusted_proxies(mut self, networks: impl IntoIterator<Item = IpNet>) -> Self {
-        self.settings.trusted_proxies = networks.into_iter().collect();
+        self.settings.trusted_proxies.set_networks(networks);
+        self
+    }
+
+    /// The one header in which the trusted proxies name the client; `X-Forwarded-For` by default.
+    /// The other one is never read. Choose the header that the proxy itself sets or appends to: a
+    /// proxy passes the other on as the client sent it.
+    pub fn forwarded_header(mut self, header: ForwardedHeader) -> Self {
+        self.settings.trusted_proxies.header = header;
         self
     }
 

@@ -35,6 +35,7 @@ mod session;
 mod sessions;
 mod settings;
 mod tasks;
+mod trusted_proxies;
 #[cfg(test)]
 pub(crate) mod unrest;
 mod upgrade;
@@ -92,6 +93,8 @@ pub(crate) use published::Word;
 pub use registration::{RegistrationLink, VouchedBy};
 pub(crate) use session::{Session, SessionWatch};
 pub(crate) use settings::Settings;
+pub use trusted_proxies::ForwardedHeader;
+pub(crate) use trusted_proxies::TrustedProxies;
 pub(crate) use upgrade::{Upgrade, Upgrades};
 #[cfg(test)]
 pub(crate) use username::UsernameNormalizer;

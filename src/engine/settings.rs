@@ -1,9 +1,8 @@
 use std::time::Duration;
 
-use ipnet::IpNet;
-
 use super::cookie_names::CookieNames;
 use super::login_limits::LoginLimits;
+use super::trusted_proxies::TrustedProxies;
 use super::username::{UsernameNormalizer, UsernameResolver};
 use crate::clock::Clock;
 use crate::protocol::Methods;
@@ -29,8 +28,7 @@ pub(crate) struct Settings {
     pub(crate) login_limits: LoginLimits,
     pub(crate) username_normalizer: UsernameNormalizer,
     pub(crate) username_resolver: UsernameResolver,
-    /// Whose `X-Forwarded-For` is believed.
-    pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) trusted_proxies: TrustedProxies,
     /// Other origins whose pages may open sockets with a browser's cookies.
     pub(crate) allowed_origins: Vec<String>,
     /// Another clock than the machine's.
@@ -55,7 +53,7 @@ impl Default for Settings {
             login_limits: LoginLimits::default(),
             username_normalizer: UsernameNormalizer::default(),
             username_resolver: UsernameResolver::default(),
-            trusted_proxies: Vec::new(),
+            trusted_proxies: TrustedProxies::default(),
             allowed_origins: Vec::new(),
             clock: None,
         }

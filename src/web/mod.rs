@@ -1,9 +1,10 @@
 //! Axum: the extractor, and the routes through which browsers log in and out.
 
-mod address;
+mod client_ip;
 mod confirm;
 mod cookies;
 mod extract;
+mod forwarded;
 mod next;
 mod pages;
 mod progress;

@@ -349,7 +349,9 @@ async fn status(State(ac): State<Activeconnect>, request: Request) -> Response {
 async fn events(State(ac): State<Activeconnect>, request: Request) -> Response {
     let visitor = Visitor::informed(ac, &request.into_parts().0).await;
     let changes = follow(visitor.engine().clone(), visitor.subject());
-    Sse::new(changes).keep_alive(KeepAlive::default()).into_response()
+    let events = Sse::new(changes).keep_alive(KeepAlive::default());
+    // Proxies such as nginx hold a response back until a buffer is full, unless it says this.
+    ([("x-accel-buffering", "no")], events).into_response()
 }
 
 async fn logout(State(ac): State<Activeconnect>, request: Request) -> Response {

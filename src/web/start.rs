@@ -10,9 +10,10 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::{Form, Json};
 use serde::Deserialize;
 
+use super::client_ip::client_ip;
 use super::pages::{RefusedPage, show};
 use super::routes::{json, status_json};
-use super::{address, cookies, next};
+use super::{cookies, next};
 use crate::engine::{Activeconnect, BeginError, Settings, Start, Starter, Who, trim_username};
 use crate::identity::{AttemptCredential, UserId};
 use crate::layer::{RequestCredentials, bearer_attempt, known_browser};
@@ -129,7 +130,7 @@ async fn begin(
         .and_then(|proofs| engine.known_browsers.recognize(proofs, &who.key(), engine.now().wall));
     let starter = match known {
         Some(browser) => Starter::Known(browser),
-        None => Starter::Stranger(address::client(&parts, &engine.settings.trusted_proxies)),
+        None => Starter::Stranger(client_ip(&parts, &engine.settings.trusted_proxies)),
     };
     if matches!(starter, Starter::Stranger(None)) {
         engine.without_address();

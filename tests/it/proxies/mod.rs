@@ -1,1 +1,47 @@
 //! Applications behind reverse proxies.
+
+mod buffering;
+mod client_ip;
+mod servers;
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::http::Uri;
+use axum::routing::get;
+use servers::Proxy;
+use tower_activeconnect::emulator::Emulator;
+use tower_activeconnect::{ActiveSession, Activeconnect, Builder};
+
+use crate::support::{builder, with_phones};
+
+/// An application whose users are alice and bob, on a port of its own.
+struct Site {
+    emulator: Emulator,
+    /// Its address without a proxy, such as `http://127.0.0.1:4711`.
+    url: String,
+}
+
+impl Site {
+    async fn start(configure: impl FnOnce(Builder) -> Builder) -> Self {
+        let emulator = Emulator::start().await.unwrap();
+        let ac = configure(builder(&emulator)).build().unwrap();
+        with_phones(&emulator, &ac, &["alice", "bob"]).await;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let app = app(&ac).into_make_service_with_connect_info::<SocketAddr>();
+        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        Self { emulator, url }
+    }
+
+    /// Starts nginx in front of it, with these directives in its `location /`.
+    async fn behind_nginx(&self, directives: &str) -> Proxy {
+        let location = format!("location / {{ proxy_pass {}; {directives} }}", self.url);
+        Proxy::nginx(&format!("server {{ listen LISTEN; {location} }}")).await
+    }
+}
+
+fn app(ac: &Activeconnect) -> Router {
+    let page = async |session: ActiveSession, uri: Uri| format!("{} at {uri}", session.user());
+    Router::new().fallback(get(page)).layer(ac.layer()).nest("/auth", ac.routes())
+}

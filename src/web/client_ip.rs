@@ -1,0 +1,86 @@
+//! Which address a request comes from.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::ConnectInfo;
+use axum::http::HeaderMap;
+use axum::http::request::Parts;
+
+use super::forwarded::forwarded_addresses;
+use crate::engine::TrustedProxies;
+
+/// How many hops are followed.
+const MAX_HOPS: usize = 32;
+
+/// The client's address: the connection's peer or, if that is a trusted proxy, the last forwarded
+/// address that is none. What clients write into the header is left of it. `None` when the
+/// application does not say who is connected.
+pub(super) fn client_ip(parts: &Parts, proxies: &TrustedProxies) -> Option<IpAddr> {
+    let ConnectInfo(peer) = parts.extensions.get::<ConnectInfo<SocketAddr>>()?;
+    Some(resolve_forwarded(peer.ip().to_canonical(), &parts.headers, proxies))
+}
+
+fn resolve_forwarded(peer: IpAddr, headers: &HeaderMap, proxies: &TrustedProxies) -> IpAddr {
+    let mut address = peer;
+    for forwarded in forwarded_addresses(headers, proxies.header).take(MAX_HOPS) {
+        if !proxies.contains(address) {
+            break;
+        }
+        // An unreadable element hides the client: the proxy that passed it on stands for it.
+        let Some(forwarded) = forwarded else { break };
+        address = forwarded;
+    }
+    address
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::ForwardedHeader;
+
+    fn resolve(peer: &str, forwarded: &[&str], trusted: &[&str]) -> String {
+        let mut headers = HeaderMap::new();
+        for line in forwarded {
+            headers.append("x-forwarded-for", line.parse().unwrap());
+        }
+        let mut proxies = TrustedProxies::default();
+        proxies.set_networks(trusted.iter().map(|network| network.parse().unwrap()));
+        resolve_forwarded(peer.parse().unwrap(), &headers, &proxies).to_string()
+    }
+
+    #[test]
+    fn only_trusted_proxies_are_believed() {
+        for (peer, forwarded, trusted, address) in [
+            ("198.51.100.7", &["203.0.113.5"][..], &[][..], "198.51.100.7"),
+            ("198.51.100.7", &["203.0.113.5"], &["10.0.0.0/8"], "198.51.100.7"),
+            ("10.0.0.1", &[], &["10.0.0.0/8"], "10.0.0.1"),
+            ("10.0.0.1", &["203.0.113.5"], &["10.0.0.0/8"], "203.0.113.5"),
+            ("10.0.0.1", &["1.1.1.1, 203.0.113.5"], &["10.0.0.0/8"], "203.0.113.5"),
+            ("10.0.0.1", &["1.1.1.1", "203.0.113.5"], &["10.0.0.0/8"], "203.0.113.5"),
+            ("10.0.0.1", &["1.1.1.1, 203.0.113.5, 10.0.0.2"], &["10.0.0.0/8"], "203.0.113.5"),
+            ("10.0.0.1", &["203.0.113.5:4711"], &["10.0.0.0/8"], "203.0.113.5"),
+            ("10.0.0.1", &["[2001:db8::1]:4711"], &["10.0.0.0/8"], "2001:db8::1"),
+            ("10.0.0.1", &["1.1.1.1, unknown"], &["10.0.0.0/8"], "10.0.0.1"),
+            ("10.0.0.1", &["1.1.1.1, , 10.0.0.2"], &["10.0.0.0/8"], "10.0.0.2"),
+            ("::ffff:10.0.0.1", &["203.0.113.5"], &["10.0.0.0/8"], "203.0.113.5"),
+            ("10.0.0.1", &["203.0.113.5"], &["::ffff:10.0.0.0/104"], "203.0.113.5"),
+            ("10.0.0.1", &["203.0.113.5, ::ffff:10.0.0.2"], &["10.0.0.0/8"], "203.0.113.5"),
+            ("10.0.0.1", &["10.0.0.3, 10.0.0.2"], &["10.0.0.0/8"], "10.0.0.3"),
+        ] {
+            assert_eq!(resolve(peer, forwarded, trusted), address, "{forwarded:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_configured_header_is_read() {
+        let mut headers = HeaderMap::new();
+        headers.append("x-forwarded-for", "203.0.113.5".parse().unwrap());
+        headers.append("forwarded", "for=203.0.113.6".parse().unwrap());
+        let mut proxies = TrustedProxies::default();
+        proxies.set_networks(["10.0.0.0/8".parse().unwrap()]);
+        let peer = "10.0.0.1".parse().unwrap();
+        assert_eq!(resolve_forwarded(peer, &headers, &proxies).to_string(), "203.0.113.5");
+        proxies.header = ForwardedHeader::Forwarded;
+        assert_eq!(resolve_forwarded(peer, &headers, &proxies).to_string(), "203.0.113.6");
+    }
+}

@@ -1,0 +1,56 @@
+//! T143: events arrive while they are news, through proxies that buffer by default.
+
+use std::time::{Duration, Instant};
+
+use axum::body::Bytes;
+use reqwest::Response;
+use reqwest::header::ACCEPT;
+use tokio::time::timeout;
+use tower_activeconnect::emulator::Action;
+
+use super::Site;
+use super::servers::Proxy;
+use crate::support::Browser;
+
+const WITHIN: Duration = Duration::from_secs(1);
+/// A test that waits longer for anything fails.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+async fn next_chunk(events: &mut Response) -> Bytes {
+    timeout(PATIENCE, events.chunk()).await.expect("an event").unwrap().unwrap()
+}
+
+/// A session's status and its end, as a page behind this proxy hears of them.
+async fn events_arrive(site: &Site, proxy: &Proxy) {
+    let browser = Browser::new(&proxy.url());
+    let session = browser.log_in(&site.emulator, "alice").await;
+    let asked = Instant::now();
+    let request = browser.get("/auth/events").header(ACCEPT, "text/event-stream");
+    let mut events = timeout(PATIENCE, browser.send(request)).await.expect("a head");
+    assert_eq!(events.status(), 200);
+    let first = next_chunk(&mut events).await;
+    assert!(asked.elapsed() < WITHIN, "{:?}", asked.elapsed());
+    assert!(first.starts_with(b"data: {\"status\":\"active\"}"), "{first:?}");
+    let ended = Instant::now();
+    site.emulator.act_on_session(&session.session_token, Action::Close).unwrap();
+    let second = next_chunk(&mut events).await;
+    // A poll each 500 ms, and the bound.
+    assert!(ended.elapsed() < WITHIN + Duration::from_millis(500), "{:?}", ended.elapsed());
+    assert!(second.starts_with(b"data: {\"status\":\"closed\"}"), "{second:?}");
+}
+
+#[tokio::test]
+async fn events_pass_nginx_at_once() {
+    let site = Site::start(|builder| builder).await;
+    let nginx = site.behind_nginx("").await;
+    events_arrive(&site, &nginx).await;
+    let nginx = site.behind_nginx("proxy_http_version 1.1;").await;
+    events_arrive(&site, &nginx).await;
+}
+
+#[tokio::test]
+async fn events_pass_caddy_at_once() {
+    let site = Site::start(|builder| builder).await;
+    let caddy = Proxy::caddy(&format!("reverse_proxy {}", site.url)).await;
+    events_arrive(&site, &caddy).await;
+}
