@@ -150,6 +150,10 @@ impl Builder {
     /// How the cookies are called: `__Host-` and this; `activeconnect` by default. The login
     /// attempt's is called the same with `-attempt` after it, and `-known` that of a browser in
     /// which somebody has logged in.
+    ///
+    /// At most 64 cookies and 8 KiB of a request's cookies are read, those of the application
+    /// included. A request with more has no session; its client is told the limit, and the log warns
+    /// of it once an hour.
     pub fn cookie_name(mut self, name: &str) -> Self {
         self.settings.cookie_names = CookieNames::secure(name);
         self

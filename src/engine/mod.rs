@@ -174,6 +174,8 @@ pub(crate) struct Engine {
     logins: Mutex<LoginBudgets>,
     pub(crate) known_browsers: KnownBrowsers,
     warned_of_addresses: AtomicBool,
+    /// When unread cookies may be warned of again, in milliseconds of the monotonic clock.
+    next_unread_cookies_warning_ms: AtomicU64,
     /// When each limit was told of last.
     limits_told: [AtomicU64; Limit::ALL],
     grants: Grants,
@@ -422,6 +424,7 @@ impl Engine {
             logins: Mutex::new(LoginBudgets::new(&settings.login_limits)),
             known_browsers,
             warned_of_addresses: AtomicBool::new(false),
+            next_unread_cookies_warning_ms: AtomicU64::new(0),
             limits_told: Default::default(),
             grants: Grants::default(),
             required: Required::default(),
@@ -484,6 +487,17 @@ impl Engine {
                 "logins are not counted by address; serve the application by \
                  into_make_service_with_connect_info::<SocketAddr>()"
             );
+        }
+    }
+
+    /// A request has more cookies than are read. Warned of once an hour, as any client can send it.
+    pub(crate) fn warn_unread_cookies(&self, reason: &str) {
+        const INTERVAL_MS: u64 = 60 * 60 * 1_000;
+        let now = self.now().mono;
+        let claim = |next: u64| (now >= next).then(|| now.saturating_add(INTERVAL_MS));
+        let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
+        if self.next_unread_cookies_warning_ms.fetch_update(set, fetch, claim).is_ok() {
+            tracing::warn!(reason, "a request without a session has more cookies than are read");
         }
     }
 

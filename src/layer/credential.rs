@@ -10,9 +10,19 @@ use crate::engine::KNOWN;
 use crate::engine::{ATTEMPT, CookieNames, Settings};
 use crate::identity::{AttemptCredential, SessionCredential, SessionKey};
 
-/// As many cookies are looked at, and as many bytes of them.
-const COOKIES: usize = 64;
-const COOKIE_BYTES: usize = 8 * 1024;
+/// As many cookies of a request are read, of all names.
+const MAX_COOKIES: usize = 64;
+/// As many bytes of a request's cookies are read.
+const MAX_COOKIE_BYTES: usize = 8 * 1024;
+
+/// What is told of a request with more cookies than are read.
+pub(crate) fn unread_cookies_detail() -> String {
+    format!(
+        "The request has more cookies than are read, which is {MAX_COOKIES} cookies and \
+         {MAX_COOKIE_BYTES} bytes. The cookie of the login may be among the others: delete cookies \
+         of this site, then log in again."
+    )
+}
 
 /// What a request bears of one sort: nothing, one value (however often), or several that differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,6 +73,7 @@ impl<'a> Borne<'a> {
 pub(crate) struct Credentials<'a> {
     session: Borne<'a>,
     attempt: Borne<'a>,
+    has_unread_cookies: bool,
 }
 
 impl<'a> Credentials<'a> {
@@ -92,7 +103,12 @@ impl<'a> Credentials<'a> {
             // one's cookies, so the server has to look.
             (session, attempt) = (Borne::Nothing, Borne::Nothing);
         }
-        Self { session: session.and(bearer), attempt }
+        Self { session: session.and(bearer), attempt, has_unread_cookies: cookies.is_over_limit() }
+    }
+
+    /// Whether the request has more cookies than are read, so that ours name nothing.
+    pub(crate) fn has_unread_cookies(&self) -> bool {
+        self.has_unread_cookies
     }
 
     /// The session that is named, unambiguously or not at all.
@@ -138,6 +154,10 @@ impl<'n> Cookies<'n> {
         Self { names, cookies: 0, bytes: 0 }
     }
 
+    fn is_over_limit(&self) -> bool {
+        self.cookies > MAX_COOKIES || self.bytes > MAX_COOKIE_BYTES
+    }
+
     /// Adds the values of one header to what is wanted, by what comes after the name.
     fn scan<'a, const N: usize>(
         &mut self,
@@ -148,7 +168,7 @@ impl<'n> Cookies<'n> {
         self.bytes += rest.len();
         loop {
             self.cookies += 1;
-            if self.cookies > COOKIES || self.bytes > COOKIE_BYTES {
+            if self.is_over_limit() {
                 // What lies beyond could contradict what was read: nothing is named.
                 for (borne, _) in &mut wanted {
                     **borne = Borne::Several;
@@ -257,6 +277,28 @@ mod tests {
         ] {
             assert_eq!(session(&headers), None, "{headers:?}");
         }
+    }
+
+    #[test]
+    fn cookies_are_read_up_to_a_limit() {
+        let padded = |count: usize| format!("{}{SESSION_COOKIE}={A}", "a=b; ".repeat(count));
+        let long = |bytes: usize| {
+            let ours = format!("{SESSION_COOKIE}={A}; a=");
+            format!("{ours}{}", "b".repeat(bytes - ours.len()))
+        };
+        for (headers, is_over) in [
+            (vec![("cookie", padded(MAX_COOKIES - 1))], false),
+            (vec![("cookie", padded(MAX_COOKIES))], true),
+            (vec![("cookie", "a=b; ".repeat(40)), ("cookie", padded(20))], false),
+            (vec![("cookie", "a=b; ".repeat(40)), ("cookie", padded(40))], true),
+            (vec![("cookie", padded(40)), ("cookie", "a=b; ".repeat(40))], true),
+            (vec![("cookie", long(MAX_COOKIE_BYTES))], false),
+            (vec![("cookie", long(MAX_COOKIE_BYTES + 1))], true),
+        ] {
+            assert_eq!(read(&headers, |borne| borne.has_unread_cookies()), is_over, "{headers:?}");
+            assert_eq!(session(&headers).is_none(), is_over, "{headers:?}");
+        }
+        assert!(unread_cookies_detail().contains("64 cookies and 8192 bytes"));
     }
 
     #[test]

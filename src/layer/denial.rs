@@ -8,6 +8,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use problem_details::ProblemDetails;
 use serde::Serialize;
 
+use super::credential::unread_cookies_detail;
 use super::grpc;
 use super::headers::protect;
 use super::response_format::{ClientContext, ResponseFormat};
@@ -41,6 +42,8 @@ pub(crate) fn answer(
     requirement: &Requirement,
 ) -> Response<Bytes> {
     tracing::debug!(%denial, "turned away");
+    let unread = client.has_unread_cookies && denial == Denial::NoSession;
+    let unread = unread.then(unread_cookies_detail);
     let step_up = (denial == Denial::StepUp).then(|| StepUp::new(requirement, settings));
     let redirect = |wanted: Option<&str>| redirect_for(denial, wanted, settings, requirement);
     let mut response = match &client.format {
@@ -50,12 +53,12 @@ pub(crate) fn answer(
         ResponseFormat::HtmlRedirect(requested) => {
             match redirect(requested.as_ref().map(PathAndQuery::as_str)) {
                 Some(location) => see_other(&location),
-                None => html(denial, settings, step_up),
+                None => html(denial, settings, step_up, unread.as_deref()),
             }
         }
-        ResponseFormat::HtmlForm => html(denial, settings, step_up),
+        ResponseFormat::HtmlForm => html(denial, settings, step_up, unread.as_deref()),
         ResponseFormat::Htmx(page) => {
-            let mut response = problem(status(denial), denial, step_up);
+            let mut response = problem(status(denial), denial, step_up, unread.as_deref());
             match redirect(page.path_and_query().as_deref()) {
                 Some(location) => insert(&mut response, HX_REDIRECT, &location),
                 // Some versions of htmx put into the page what comes with any status.
@@ -66,14 +69,15 @@ pub(crate) fn answer(
         ResponseFormat::Inertia(requested) => {
             match redirect(requested.as_ref().map(PathAndQuery::as_str)) {
                 Some(location) => {
-                    let mut response = problem(StatusCode::CONFLICT, denial, step_up);
+                    let mut response =
+                        problem(StatusCode::CONFLICT, denial, step_up, unread.as_deref());
                     insert(&mut response, X_INERTIA_LOCATION, &location);
                     response
                 }
-                None => problem(status(denial), denial, step_up),
+                None => problem(status(denial), denial, step_up, unread.as_deref()),
             }
         }
-        ResponseFormat::ProblemJson => problem(status(denial), denial, step_up),
+        ResponseFormat::ProblemJson => problem(status(denial), denial, step_up, unread.as_deref()),
     };
     if let ResponseFormat::Grpc(_) = client.format {
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -142,7 +146,12 @@ pub(crate) fn next_query(wanted: &str) -> String {
     format!("?next={}", utf8_percent_encode(wanted, QUERY_VALUE))
 }
 
-fn html(denial: Denial, settings: &Settings, step_up: Option<StepUp>) -> Response<Bytes> {
+fn html(
+    denial: Denial,
+    settings: &Settings,
+    step_up: Option<StepUp>,
+    unread_cookies: Option<&str>,
+) -> Response<Bytes> {
     let status = status(denial);
     let login = match (denial, step_up) {
         (Denial::NoSession | Denial::Ended | Denial::Pending, _) => {
@@ -153,10 +162,11 @@ fn html(denial: Denial, settings: &Settings, step_up: Option<StepUp>) -> Respons
         }
         (_, None) => String::new(),
     };
+    let unread = unread_cookies.map_or_else(String::new, |detail| format!("<p>{detail}</p>"));
     // Nothing in here comes from the request.
     let body = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{status}</title>\
-         <h1>{status}</h1><p>This page cannot be shown: {denial}.</p>{login}</html>"
+         <h1>{status}</h1><p>This page cannot be shown: {denial}.</p>{unread}{login}</html>"
     );
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = status;
@@ -166,9 +176,18 @@ fn html(denial: Denial, settings: &Settings, step_up: Option<StepUp>) -> Respons
 }
 
 /// RFC 9457.
-fn problem(status: StatusCode, denial: Denial, step_up: Option<StepUp>) -> Response<Bytes> {
+fn problem(
+    status: StatusCode,
+    denial: Denial,
+    step_up: Option<StepUp>,
+    unread_cookies: Option<&str>,
+) -> Response<Bytes> {
+    let detail = match unread_cookies {
+        Some(unread) => format!("{denial}. {unread}"),
+        None => denial.to_string(),
+    };
     let details = ProblemDetails::from_status_code(status)
-        .with_detail(denial.to_string())
+        .with_detail(detail)
         .with_extensions(Extension { denial: denial.name(), step_up });
     let body = serde_json::to_vec(&details).unwrap_or_default();
     let mut response = Response::new(Bytes::from(body));

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, Uri};
 
-use super::credential::Credentials;
+use super::credential::{Credentials, unread_cookies_detail};
 use super::denial;
 use super::response_format::ClientContext;
 use crate::engine::{
@@ -63,17 +63,26 @@ impl Gate {
     }
 
     /// Decides in login use: whoever the session is of.
-    pub(crate) fn decide(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Decision {
-        self.admit(&Credentials::read(method, uri, headers, self.settings()), None)
+    pub(crate) fn decide(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        client: &mut ClientContext,
+    ) -> Decision {
+        let credentials = Credentials::read(method, uri, headers, self.settings());
+        client.has_unread_cookies = credentials.has_unread_cookies();
+        self.admit(&credentials, None)
     }
 
     /// Decides beside another login.
-    pub(crate) fn decide_presence(&self, parts: &Parts) -> Decision {
+    pub(crate) fn decide_presence(&self, parts: &Parts, client: &mut ClientContext) -> Decision {
         match self.ac.resolve(parts) {
             None => Decision::Deny(Denial::NoIdentity),
             Some(user) => {
                 let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
                 let credentials = Credentials::read(method, uri, headers, self.settings());
+                client.has_unread_cookies = credentials.has_unread_cookies();
                 self.admit(&credentials, Some(&user))
             }
         }
@@ -162,6 +171,9 @@ impl Gate {
     }
 
     pub(crate) fn turn_away(&self, denial: Denial, client: &ClientContext) -> Response<Bytes> {
+        if client.has_unread_cookies && denial == Denial::NoSession {
+            self.ac.engine().warn_unread_cookies(&unread_cookies_detail());
+        }
         denial::answer(denial, client, self.settings(), &self.requirement)
     }
 }

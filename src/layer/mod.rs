@@ -41,7 +41,9 @@ mod whole_tests;
 
 pub use body::{BoxError, GateBody, SessionEnded};
 #[cfg(feature = "axum")]
-pub(crate) use credential::{Credentials as RequestCredentials, bearer_attempt, known_browser};
+pub(crate) use credential::{
+    Credentials as RequestCredentials, bearer_attempt, known_browser, unread_cookies_detail,
+};
 #[cfg(feature = "axum")]
 pub(crate) use cross_origin::is_foreign;
 #[cfg(feature = "axum")]

@@ -16,6 +16,8 @@ pub(crate) struct ClientContext {
     pub(crate) is_head: bool,
     /// The request asks to become something else than a request; this status grants it.
     pub(super) upgrade_status: Option<StatusCode>,
+    /// The request has more cookies than are read, so that ours name nothing.
+    pub(crate) has_unread_cookies: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -109,7 +111,9 @@ impl ClientContext {
         } else {
             upgrade.map(|_| StatusCode::SWITCHING_PROTOCOLS)
         };
-        Self { format, is_head, upgrade_status }
+        // Told by what reads them.
+        let has_unread_cookies = false;
+        Self { format, is_head, upgrade_status, has_unread_cookies }
     }
 }
 

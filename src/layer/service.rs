@@ -217,7 +217,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let client = ClientContext::from_request(
+        let mut client = ClientContext::from_request(
             request.method(),
             request.uri(),
             request.headers(),
@@ -228,11 +228,11 @@ where
             request.extensions_mut().remove::<ActiveSession>();
             request.extensions_mut().remove::<Denial>();
             let (parts, body) = request.into_parts();
-            let decision = self.gate.decide_presence(&parts);
+            let decision = self.gate.decide_presence(&parts, &mut client);
             request = Request::from_parts(parts, body);
             decision
         } else {
-            self.gate.decide(request.method(), request.uri(), request.headers())
+            self.gate.decide(request.method(), request.uri(), request.headers(), &mut client)
         };
         match decision {
             Decision::Ask(answer) => {

@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 
 use crate::engine::ActiveSession;
-use crate::layer::{ClientContext, Gate};
+use crate::layer::{ClientContext, Gate, RequestCredentials};
 use crate::verdict::Denial;
 
 /// Why a handler got no [`ActiveSession`], and the answer to that.
@@ -53,12 +53,12 @@ impl<S: Sync> FromRequestParts<S> for ActiveSession {
         match find(parts)? {
             Found::Session(session) => Ok(session),
             Found::Denied(denial, gate) => {
-                let client = ClientContext::from_request(
-                    &parts.method,
-                    &parts.uri,
-                    &parts.headers,
-                    &parts.extensions,
-                );
+                let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
+                let mut client =
+                    ClientContext::from_request(method, uri, headers, &parts.extensions);
+                client.has_unread_cookies =
+                    RequestCredentials::read(method, uri, headers, gate.settings())
+                        .has_unread_cookies();
                 let answer = gate.turn_away(denial, &client).map(Body::from);
                 Err(ActiveSessionRejection { denial: Some(denial), answer: Box::new(answer) })
             }

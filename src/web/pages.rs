@@ -15,6 +15,8 @@ pub(super) struct LoginPage<'a> {
     /// The user whom another login names; nothing is typed then.
     pub(super) user: Option<&'a UserId>,
     pub(super) next: &'a str,
+    /// Why the login may fail.
+    pub(super) warning: Option<&'a str>,
 }
 
 #[derive(Template)]

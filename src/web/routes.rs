@@ -26,7 +26,7 @@ use crate::engine::{
 use crate::identity::{AttemptCredential, UserId};
 use crate::layer::{
     ClientContext, RequestCredentials, ResponseFormat, bearer_attempt, confirm_path, is_foreign,
-    known_browser, next_query, protect,
+    known_browser, next_query, protect, unread_cookies_detail,
 };
 use crate::verdict::Verdict;
 
@@ -150,7 +150,8 @@ impl Visitor {
         let is_theirs =
             |session: &Arc<Session>| !ac.has_resolver() || resolved == Some(session.user());
         let session = named.clone().filter(is_theirs);
-        let client = ClientContext::from_request(method, uri, headers, &parts.extensions);
+        let mut client = ClientContext::from_request(method, uri, headers, &parts.extensions);
+        client.has_unread_cookies = borne.has_unread_cookies();
         let from_a_page = start::is_from_a_page(headers);
         let sends_form = start::is_form(headers);
         Self { user, attempt, from_a_page, sends_form, named, session, client, ac }
@@ -164,6 +165,13 @@ impl Visitor {
             visitor.engine().woken(&mut watch).await;
         }
         visitor
+    }
+
+    /// What the user is told where the browser's cookies name nothing as there are too many.
+    fn unread_cookies(&self) -> Option<String> {
+        let detail = self.client.has_unread_cookies.then(unread_cookies_detail)?;
+        self.engine().warn_unread_cookies(&detail);
+        Some(detail)
     }
 
     pub(super) fn engine(&self) -> &Arc<Engine> {
@@ -236,10 +244,11 @@ async fn login_page(
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
-    let auth_path = &ac.engine().settings.auth_path;
+    let visitor = Visitor::of(ac, &parts);
+    let auth_path = &visitor.engine().settings.auth_path;
     let next = wanted(query, auth_path);
-    let user = ac.resolve(&parts);
-    show(StatusCode::OK, &LoginPage { auth_path, user: user.as_ref(), next: &next })
+    let (user, warning) = (visitor.user.as_ref(), visitor.unread_cookies());
+    show(StatusCode::OK, &LoginPage { auth_path, user, next: &next, warning: warning.as_deref() })
 }
 
 async fn login(State(ac): State<Activeconnect>, request: Request) -> Response {
@@ -286,7 +295,8 @@ async fn waiting(
         Subject::Session(_) => Redirect::to(&format!("{auth_path}/login")).into_response(),
         // Sent on from here, a browser without cookies would go round and round.
         Subject::Nothing => {
-            let (title, detail) = ("No login waits here", NO_COOKIE);
+            let unread = visitor.unread_cookies();
+            let (title, detail) = ("No login waits here", unread.as_deref().unwrap_or(NO_COOKIE));
             show(StatusCode::BAD_REQUEST, &RefusedPage { auth_path, title, detail })
         }
     }
