@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::runtime::Handle;
-use url::Url;
 
 use super::cookie_names::CookieNames;
 use super::login_limits::LoginLimits;
@@ -273,7 +272,22 @@ impl Builder {
     /// write it: `https://www.example`, with a port only if it is not the scheme's own. For several,
     /// call it again. By default none may but this site's own.
     pub fn allow_origin(mut self, origin: impl Into<String>) -> Self {
-        self.settings.allowed_origins.push(origin.into());
+        self.settings.origins.allowed.push(origin.into());
+        self
+    }
+
+    /// An origin that browsers know this site by, written as browsers write it:
+    /// `https://app.example.com`, with a port only if it is not the scheme's own. For several, call
+    /// it again. By default the host of each request stands for it, which is wrong behind a proxy
+    /// that changes `Host`: pages of this site then open no WebSockets, and older browsers neither
+    /// log in nor out.
+    ///
+    /// With public origins, pages of these alone are this site's for the routes and for WebSockets,
+    /// whatever `Host` says; that a browser itself calls a page same-origin (`Sec-Fetch-Site`)
+    /// still counts. The waiting page names the site by it. The first page whose origin differs is
+    /// warned of.
+    pub fn public_origin(mut self, origin: impl Into<String>) -> Self {
+        self.settings.origins.public.push(origin.into());
         self
     }
 
@@ -354,12 +368,8 @@ impl Settings {
                 return Err(BuildError::Path { path: path.clone() });
             }
         }
-        for origin in &self.allowed_origins {
-            let read =
-                Url::parse(origin).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-            if read.is_none_or(|url| url.origin().ascii_serialization() != *origin) {
-                return Err(BuildError::Origin { origin: origin.clone() });
-            }
+        if let Some(origin) = self.origins.malformed() {
+            return Err(BuildError::Origin { origin: origin.clone() });
         }
         Ok(())
     }

@@ -34,6 +34,7 @@ mod schedule;
 mod session;
 mod sessions;
 mod settings;
+mod site_origins;
 mod tasks;
 mod trusted_proxies;
 #[cfg(test)]
@@ -93,6 +94,7 @@ pub(crate) use published::Word;
 pub use registration::{RegistrationLink, VouchedBy};
 pub(crate) use session::{Session, SessionWatch};
 pub(crate) use settings::Settings;
+pub(crate) use site_origins::SiteOrigins;
 pub use trusted_proxies::ForwardedHeader;
 pub(crate) use trusted_proxies::TrustedProxies;
 pub(crate) use upgrade::{Upgrade, Upgrades};

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::cookie_names::CookieNames;
 use super::login_limits::LoginLimits;
+use super::site_origins::SiteOrigins;
 use super::trusted_proxies::TrustedProxies;
 use super::username::{UsernameNormalizer, UsernameResolver};
 use crate::clock::Clock;
@@ -29,8 +30,7 @@ pub(crate) struct Settings {
     pub(crate) username_normalizer: UsernameNormalizer,
     pub(crate) username_resolver: UsernameResolver,
     pub(crate) trusted_proxies: TrustedProxies,
-    /// Other origins whose pages may open sockets with a browser's cookies.
-    pub(crate) allowed_origins: Vec<String>,
+    pub(crate) origins: SiteOrigins,
     /// Another clock than the machine's.
     pub(crate) clock: Option<Clock>,
 }
@@ -54,7 +54,7 @@ impl Default for Settings {
             username_normalizer: UsernameNormalizer::default(),
             username_resolver: UsernameResolver::default(),
             trusted_proxies: TrustedProxies::default(),
-            allowed_origins: Vec::new(),
+            origins: SiteOrigins::default(),
             clock: None,
         }
     }

@@ -4,7 +4,7 @@ use http::header::{AUTHORIZATION, CONNECTION, COOKIE, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use memchr::memchr;
 
-use super::cross_origin::is_foreign;
+use super::cross_origin::is_cross_origin_socket;
 #[cfg(feature = "axum")]
 use crate::engine::KNOWN;
 use crate::engine::{ATTEMPT, CookieNames, Settings};
@@ -98,7 +98,7 @@ impl<'a> Credentials<'a> {
         }
         let connects = method == Method::CONNECT;
         let opens_socket = connects || (upgrades && headers.contains_key(CONNECTION));
-        if opens_socket && is_foreign(uri, headers, &settings.allowed_origins) {
+        if opens_socket && is_cross_origin_socket(uri, headers, &settings.origins) {
             // No browser asks before it opens a socket for a page of another origin, with this
             // one's cookies, so the server has to look.
             (session, attempt) = (Borne::Nothing, Borne::Nothing);
@@ -216,8 +216,8 @@ mod tests {
             let name: http::HeaderName = name.parse().unwrap();
             map.append(name, http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        let settings =
-            Settings { allowed_origins: vec!["https://www.example".into()], ..Settings::default() };
+        let mut settings = Settings::default();
+        settings.origins.allowed.push("https://www.example".into());
         look(Credentials::read(&Method::GET, &Uri::from_static("/"), &map, &settings))
     }
 

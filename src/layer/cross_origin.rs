@@ -1,26 +1,121 @@
 //! Whether a page of another origin asks.
 
 use http::header::{HOST, ORIGIN};
-use http::{HeaderMap, HeaderName, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
-/// Whether what asks is, as browsers tell, neither of this origin nor of an allowed one. The same
-/// rule as that of tower-http's `csrf`.
-pub(crate) fn is_foreign(uri: &Uri, headers: &HeaderMap, allowed: &[String]) -> bool {
-    static SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+use crate::engine::SiteOrigins;
+
+/// Whether a page asks that is neither this site's nor of an allowed origin, and wants a socket.
+/// See [`is_cross_origin`].
+pub(crate) fn is_cross_origin_socket(
+    uri: &Uri,
+    headers: &HeaderMap,
+    origins: &SiteOrigins,
+) -> bool {
     let origin = headers.get(ORIGIN);
-    if origin.is_some_and(|origin| allowed.iter().any(|allowed| origin == allowed.as_str())) {
+    let is_allowed = origin.is_some_and(|o| origins.allowed.iter().any(|a| o == a.as_str()));
+    !is_allowed && is_cross_origin(uri, headers, origins)
+}
+
+/// Whether a page asks that is not this site's, as browsers tell. The first of these decides:
+///
+/// 1. `Origin`, if it is a public origin of this site;
+/// 2. `Sec-Fetch-Site`;
+/// 3. `Origin` against the public origins or, without any, against the request's host. Default
+///    ports count as left out. Without `Origin` no page asks.
+pub(crate) fn is_cross_origin(uri: &Uri, headers: &HeaderMap, origins: &SiteOrigins) -> bool {
+    static SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+    let Some(header) = headers.get(ORIGIN) else {
+        return headers.get(&SITE).is_some_and(says_cross_origin);
+    };
+    let origin = header.to_str().ok().and_then(WebOrigin::parse);
+    let host = uri.authority().map(|authority| authority.as_str().as_bytes());
+    let host = host.or_else(|| headers.get(HOST).map(HeaderValue::as_bytes));
+    let is_own = origin.as_ref().is_some_and(|origin| {
+        if origins.public.is_empty() {
+            host.and_then(|host| std::str::from_utf8(host).ok()).is_some_and(|h| origin.is_at(h))
+        } else {
+            origins.public.iter().any(|public| WebOrigin::parse(public).as_ref() == Some(origin))
+        }
+    });
+    if is_own && !origins.public.is_empty() {
         return false;
     }
-    if let Some(site) = headers.get(&SITE).filter(|site| !site.is_empty()) {
-        return site != "same-origin" && site != "none";
+    let site = headers.get(&SITE).filter(|site| !site.is_empty());
+    let is_cross_origin = site.map_or(!is_own, says_cross_origin);
+    // A browser that calls the page this site's knows better, and what has no fetch metadata may
+    // be this site's page as well.
+    if !is_own && origin.is_some() && (site.is_none() || !is_cross_origin) {
+        let host = host.map(String::from_utf8_lossy).unwrap_or_default();
+        origins.warn_of_mismatch(header, &host);
     }
-    let Some(origin) = origin else { return false };
-    let host = uri.authority().map(|authority| authority.as_str().as_bytes());
-    let host = host.or_else(|| headers.get(HOST).map(http::HeaderValue::as_bytes));
-    let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
-    match (origin, host) {
-        (Some((_, origin)), Some(host)) => !origin.as_bytes().eq_ignore_ascii_case(host),
-        _ => true,
+    is_cross_origin
+}
+
+fn says_cross_origin(site: &HeaderValue) -> bool {
+    !site.is_empty() && site != "same-origin" && site != "none"
+}
+
+/// An origin of the web (RFC 6454).
+#[derive(Debug)]
+struct WebOrigin<'a> {
+    is_https: bool,
+    host: &'a str,
+    port: u16,
+}
+
+impl<'a> WebOrigin<'a> {
+    /// `None` for `null` and whatever else is no origin of a web page.
+    fn parse(text: &'a str) -> Option<Self> {
+        let (scheme, authority) = text.split_once("://")?;
+        let is_https = scheme.eq_ignore_ascii_case("https");
+        if !is_https && !scheme.eq_ignore_ascii_case("http") {
+            return None;
+        }
+        let (host, port) = split_port(authority)?;
+        Some(Self { is_https, host, port: port.unwrap_or(default_port(is_https)) })
+    }
+
+    /// Whether a request with this host and perhaps port may be of this origin: what the host
+    /// leaves open, its scheme, is taken from the origin.
+    fn is_at(&self, host: &str) -> bool {
+        split_port(host).is_some_and(|(host, port)| {
+            host.eq_ignore_ascii_case(self.host)
+                && port.unwrap_or(default_port(self.is_https)) == self.port
+        })
+    }
+}
+
+impl PartialEq for WebOrigin<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        (self.is_https, self.port) == (other.is_https, other.port)
+            && self.host.eq_ignore_ascii_case(other.host)
+    }
+}
+
+const fn default_port(is_https: bool) -> u16 {
+    if is_https { 443 } else { 80 }
+}
+
+/// The host and the port, if there is one. `None` for what is not these two alone.
+fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
+    let end_of_host = if authority.starts_with('[') {
+        authority.find(']')? + 1
+    } else {
+        authority.find(':').unwrap_or(authority.len())
+    };
+    let (host, port) = authority.split_at(end_of_host);
+    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~[:]%".contains(&byte);
+    if host.is_empty() || !host.bytes().all(is_host) {
+        return None;
+    }
+    match port.strip_prefix(':') {
+        None if port.is_empty() => Some((host, None)),
+        Some("") => Some((host, None)),
+        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Some((host, Some(digits.parse().ok()?)))
+        }
+        _ => None,
     }
 }
 
@@ -28,12 +123,19 @@ pub(crate) fn is_foreign(uri: &Uri, headers: &HeaderMap, allowed: &[String]) -> 
 mod tests {
     use super::*;
 
-    fn foreign(headers: &[(&'static str, &str)], uri: &'static str) -> bool {
+    fn is_cross_origin_for(
+        headers: &[(&'static str, &str)],
+        uri: &'static str,
+        public: &[&str],
+    ) -> bool {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
-        is_foreign(&Uri::from_static(uri), &map, &["https://www.example".to_owned()])
+        let mut origins = SiteOrigins::default();
+        origins.public.extend(public.iter().map(|origin| (*origin).to_owned()));
+        origins.allowed.push("https://www.example".to_owned());
+        is_cross_origin_socket(&Uri::from_static(uri), &map, &origins)
     }
 
     #[test]
@@ -83,7 +185,68 @@ mod tests {
             (vec![host, (origin, "https://www.example:8443")], H1, true),
             (vec![host, (origin, "https://www.example.evil")], H1, true),
         ] {
-            assert_eq!(foreign(&headers, uri), expected, "{uri} {headers:?}");
+            assert_eq!(is_cross_origin_for(&headers, uri, &[]), expected, "{uri} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn default_ports_are_the_same_as_none() {
+        for (origin, host, expected) in [
+            ("https://app.example", "app.example:443", false),
+            ("http://app.example", "app.example:80", false),
+            ("https://app.example:443", "app.example", false),
+            ("http://app.example:80", "app.example:80", false),
+            ("https://[2001:db8::1]", "[2001:db8::1]:443", false),
+            ("https://[2001:DB8::1]:8443", "[2001:db8::1]:8443", false),
+            ("https://app.example", "app.example:", false),
+            ("https://app.example", "app.example:80", true),
+            ("http://app.example", "app.example:443", true),
+            ("http://app.example:443", "app.example", true),
+            ("https://app.example:8443", "app.example", true),
+            ("https://app.example", "app.example:4430", true),
+            ("https://app.example", "app.example:65979", true),
+            ("https://app.example", "app.example:+443", true),
+            ("https://app.example", "app.example:443:443", true),
+            ("https://[2001:db8::1]", "2001:db8::1", true),
+            ("https://[2001:db8::1]", "[2001:db8::1]443", true),
+            ("https://user@app.example", "user@app.example", true),
+            ("https://app.example/", "app.example/", true),
+            ("https://", "", true),
+            ("ftp://app.example", "app.example", true),
+            ("null", "null", true),
+        ] {
+            let headers = [("host", host), ("origin", origin)];
+            assert_eq!(is_cross_origin_for(&headers, "/", &[]), expected, "{origin} {host}");
+        }
+    }
+
+    #[test]
+    fn public_origins_say_what_is_ours() {
+        const PUBLIC: [&str; 2] = ["https://app.example", "https://admin.example:8443"];
+        let upstream = ("host", "127.0.0.1:3000");
+        let (site, origin) = ("sec-fetch-site", "origin");
+        for (headers, expected) in [
+            (vec![upstream, (origin, "https://app.example")], false),
+            (vec![upstream, (origin, "https://APP.example:443")], false),
+            (vec![upstream, (origin, "https://admin.example:8443")], false),
+            // A page of one public origin asks another: both are this site.
+            (vec![upstream, (site, "same-site"), (origin, "https://app.example")], false),
+            (vec![upstream], false),
+            (vec![upstream, (site, "same-origin"), (origin, "https://old.example")], false),
+            (vec![upstream, (site, "same-site")], true),
+            (vec![upstream, (site, "cross-site"), (origin, "https://evil.example")], true),
+            (vec![upstream, (origin, "http://app.example")], true),
+            (vec![upstream, (origin, "https://app.example:8443")], true),
+            (vec![upstream, (origin, "https://admin.example")], true),
+            (vec![upstream, (origin, "https://app.example.evil.example")], true),
+            (vec![upstream, (origin, "null")], true),
+            // The host is no longer asked.
+            (vec![("host", "evil.example"), (origin, "https://evil.example")], true),
+            (vec![upstream, (origin, "http://127.0.0.1:3000")], true),
+            // For sockets alone.
+            (vec![upstream, (origin, "https://www.example")], false),
+        ] {
+            assert_eq!(is_cross_origin_for(&headers, "/", &PUBLIC), expected, "{headers:?}");
         }
     }
 }

@@ -45,7 +45,7 @@ pub(crate) use credential::{
     Credentials as RequestCredentials, bearer_attempt, known_browser, unread_cookies_detail,
 };
 #[cfg(feature = "axum")]
-pub(crate) use cross_origin::is_foreign;
+pub(crate) use cross_origin::is_cross_origin;
 #[cfg(feature = "axum")]
 pub(crate) use denial::{NEXT_LIMIT, next_query};
 pub use future::GateFuture;

@@ -7,15 +7,14 @@ use axum::extract::{DefaultBodyLimit, Query, Request, State};
 use axum::http::header::{CONTENT_TYPE, HOST, SET_COOKIE};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
-use axum::http::{HeaderValue, StatusCode};
-use axum::middleware::{self, from_fn, map_response};
+use axum::http::{HeaderValue, Method, StatusCode};
+use axum::middleware::{self, from_fn_with_state, map_response};
 use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use problem_details::ProblemDetails;
 use serde::Deserialize;
-use tower_http::csrf::{CsrfLayer, ProtectionError};
 
 use super::pages::{Asked, LockedPage, LoginPage, RefusedPage, WaitingPage, show};
 use super::progress::{Subject, follow, word};
@@ -25,8 +24,8 @@ use crate::engine::{
 };
 use crate::identity::{AttemptCredential, UserId};
 use crate::layer::{
-    ClientContext, RequestCredentials, ResponseFormat, bearer_attempt, confirm_path, is_foreign,
-    known_browser, next_query, protect, unread_cookies_detail,
+    ClientContext, RequestCredentials, ResponseFormat, bearer_attempt, confirm_path,
+    is_cross_origin, known_browser, next_query, protect, unread_cookies_detail,
 };
 use crate::verdict::Verdict;
 
@@ -67,7 +66,7 @@ impl Activeconnect {
         let told = Router::new()
             .route("/status", get(status))
             .route("/events", get(events))
-            .layer(from_fn(refuse_foreign));
+            .layer(from_fn_with_state(self.clone(), reject_cross_origin));
         Router::new()
             .route("/login", get(login_page).post(login))
             .route("/waiting", get(waiting))
@@ -76,23 +75,40 @@ impl Activeconnect {
             .merge(told)
             .route("/logout", post(logout))
             .layer(DefaultBodyLimit::max(BODY_LIMIT))
-            .layer(CsrfLayer::new().with_rejection_response(cross_origin))
+            .layer(from_fn_with_state(self.clone(), reject_cross_origin_writes))
             .layer(map_response(protected))
             .with_state(self.clone())
     }
 }
 
-/// The answer to a form or script of another origin.
-fn cross_origin(_: ProtectionError) -> Response {
-    problem(StatusCode::FORBIDDEN, "Requests that change something must come from this site.")
+/// Keeps forms and scripts of other origins from logging a browser in or out.
+async fn reject_cross_origin_writes(
+    State(ac): State<Activeconnect>,
+    request: Request,
+    next: middleware::Next,
+) -> Response {
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    if !is_read && is_cross_origin_request(&ac, &request) {
+        let detail = "Requests that change something must come from this site.";
+        return problem(StatusCode::FORBIDDEN, detail);
+    }
+    next.run(request).await
 }
 
 /// Who is logged in here is not for pages of other origins to know, nor to keep us busy with.
-async fn refuse_foreign(request: Request, next: middleware::Next) -> Response {
-    if is_foreign(request.uri(), request.headers(), &[]) {
+async fn reject_cross_origin(
+    State(ac): State<Activeconnect>,
+    request: Request,
+    next: middleware::Next,
+) -> Response {
+    if is_cross_origin_request(&ac, &request) {
         return problem(StatusCode::FORBIDDEN, "This can be asked by pages of this site only.");
     }
     next.run(request).await
+}
+
+fn is_cross_origin_request(ac: &Activeconnect, request: &Request) -> bool {
+    is_cross_origin(request.uri(), request.headers(), &ac.engine().settings.origins)
 }
 
 async fn protected(mut response: Response) -> Response {
@@ -284,7 +300,8 @@ async fn waiting(
     match visitor.subject() {
         Subject::Attempt(attempt) => {
             let over = matches!(attempt.progress(visitor.engine().now()), Progress::Timeout);
-            let asked = || Asked { site: site(&parts), at: time_of_day(attempt.begun.wall) };
+            let site = settings.origins.display_host(request_host(&parts));
+            let asked = || Asked { site, at: time_of_day(attempt.begun.wall) };
             let again = format!("{auth_path}/login");
             show(StatusCode::OK, &WaitingPage { again: &again, asked: (!over).then(asked) })
         }
@@ -302,8 +319,8 @@ async fn waiting(
     }
 }
 
-/// What the browser calls this site.
-fn site(parts: &Parts) -> &str {
+/// The host that the request names.
+fn request_host(parts: &Parts) -> &str {
     let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
     parts.uri.authority().map(Authority::as_str).or(host).unwrap_or_default()
 }

@@ -2,6 +2,8 @@
 
 mod buffering;
 mod client_ip;
+#[cfg(feature = "ws")]
+mod public_origin;
 mod servers;
 
 use std::net::SocketAddr;
@@ -43,5 +45,20 @@ impl Site {
 
 fn app(ac: &Activeconnect) -> Router {
     let page = async |session: ActiveSession, uri: Uri| format!("{} at {uri}", session.user());
-    Router::new().fallback(get(page)).layer(ac.layer()).nest("/auth", ac.routes())
+    let app = Router::new().fallback(get(page));
+    #[cfg(feature = "ws")]
+    let app = app.route("/socket", axum::routing::any(socket));
+    app.layer(ac.layer()).nest("/auth", ac.routes())
+}
+
+/// Says who its user is.
+#[cfg(feature = "ws")]
+async fn socket(
+    session: ActiveSession,
+    upgrade: axum::extract::WebSocketUpgrade,
+) -> axum::response::Response {
+    upgrade.on_upgrade(async move |socket| {
+        let text = session.user().to_string().into();
+        let _ = session.guard_socket(socket).send(axum::extract::ws::Message::Text(text)).await;
+    })
 }

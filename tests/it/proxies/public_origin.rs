@@ -1,0 +1,158 @@
+//! T144: pages of this site are known as such, whatever a proxy makes of `Host`.
+
+use std::sync::{Arc, Mutex};
+
+use reqwest::header::{HOST, ORIGIN};
+use serde_json::json;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tracing::Level;
+
+use super::Site;
+use super::servers::Proxy;
+use crate::support::{Browser, approve};
+use crate::trace::{Trace, hear};
+
+const SOCKET: &str = "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; \
+                      proxy_set_header Connection upgrade;";
+
+/// What a page of this origin, in a browser without fetch metadata, gets of `POST login`, `status`,
+/// `POST logout` and a socket, through a proxy that is asked under this host.
+async fn statuses(site: &Site, proxy: &Proxy, host: &str, origin: &str) -> [u16; 4] {
+    let browser = Browser::new(&proxy.url());
+    browser.log_in(&site.emulator, "alice").await;
+    let socket = open_socket(proxy, host, origin, &browser.cookie_header()).await;
+    let send = async |request: reqwest::RequestBuilder| {
+        let request = request.header(HOST, host).header(ORIGIN, origin);
+        browser.send(request).await.status().as_u16()
+    };
+    let login = send(browser.post("/auth/login").json(&json!({"username": "bob"}))).await;
+    if login == 202 {
+        approve(&site.emulator).await;
+    }
+    let status = send(browser.get("/auth/status")).await;
+    let logout = send(browser.post("/auth/logout")).await;
+    [login, status, logout, socket]
+}
+
+/// 101 for a socket that says who its user is.
+async fn open_socket(proxy: &Proxy, host: &str, origin: &str, cookies: &str) -> u16 {
+    let url = format!("ws://{}/socket", proxy.address());
+    let mut request = url.into_client_request().unwrap();
+    for (name, value) in [("host", host), ("origin", origin), ("cookie", cookies)] {
+        request.headers_mut().insert(name, value.parse().unwrap());
+    }
+    match tokio_tungstenite::connect_async(request).await {
+        Ok((mut socket, _)) => {
+            let first = futures_util::StreamExt::next(&mut socket).await.unwrap().unwrap();
+            assert_eq!(first, Message::text("alice"));
+            101
+        }
+        Err(Error::Http(response)) => response.status().as_u16(),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+const OURS: [u16; 4] = [202, 200, 200, 101];
+const FOREIGN: [u16; 4] = [403, 403, 403, 401];
+
+#[tokio::test]
+async fn a_changed_host_is_settled() {
+    for (host_header, host, origin) in [
+        // The upstream's name, as nginx has it by default.
+        ("", "app.example.com", "https://app.example.com"),
+        // The port is dropped.
+        ("proxy_set_header Host $host;", "app.example.com:8443", "https://app.example.com:8443"),
+    ] {
+        let site = Site::start(|builder| builder).await;
+        let nginx = site.behind_nginx(&format!("{SOCKET} {host_header}")).await;
+        assert_eq!(statuses(&site, &nginx, host, origin).await, FOREIGN, "{origin}");
+        let site = Site::start(|builder| {
+            builder.public_origin("https://www.example.com").public_origin(origin)
+        })
+        .await;
+        let nginx = site.behind_nginx(&format!("{SOCKET} {host_header}")).await;
+        assert_eq!(statuses(&site, &nginx, host, origin).await, OURS, "{origin}");
+        assert_eq!(statuses(&site, &nginx, host, "https://www.example.com").await, OURS);
+        for foreign in ["https://evil.example", &origin.replace("https", "http"), "null"] {
+            assert_eq!(statuses(&site, &nginx, host, foreign).await, FOREIGN, "{foreign}");
+        }
+        // Named by the upstream's address, the page is another one.
+        assert_eq!(statuses(&site, &nginx, host, &site.url).await, FOREIGN);
+    }
+}
+
+#[tokio::test]
+async fn default_ports_compare_equal() {
+    let site = Site::start(|builder| builder).await;
+    for (host_header, origin, expected) in [
+        ("app.example.com:443", "https://app.example.com", OURS),
+        ("app.example.com:80", "http://app.example.com", OURS),
+        ("app.example.com", "https://app.example.com:443", OURS),
+        ("app.example.com:443", "http://app.example.com", FOREIGN),
+        ("app.example.com:444", "https://app.example.com", FOREIGN),
+    ] {
+        let directives = format!("{SOCKET} proxy_set_header Host {host_header};");
+        let nginx = site.behind_nginx(&directives).await;
+        let found = statuses(&site, &nginx, "app.example.com", origin).await;
+        assert_eq!(found, expected, "{host_header} {origin}");
+    }
+}
+
+#[tokio::test]
+async fn a_mismatch_is_warned_of_once() {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let written = lines.clone();
+    let _hearing = hear(Trace(Level::WARN, move |line: &str| {
+        written.lock().unwrap().push(line.to_owned());
+    }));
+    let warnings = || {
+        let mut lines = lines.lock().unwrap();
+        lines.retain(|line| line.contains("public_origin"));
+        std::mem::take(&mut *lines)
+    };
+    for (public, other_value) in
+        [(None, "127.0.0.1:"), (Some("https://www.example.com"), "www.example.com")]
+    {
+        for fetch_site in ["", "same-origin"] {
+            let site = Site::start(|builder| match public {
+                Some(public) => builder.public_origin(public),
+                None => builder,
+            })
+            .await;
+            let nginx = site.behind_nginx("").await;
+            let browser = Browser::new(&nginx.url());
+            for _ in 0..3 {
+                let request = browser.post("/auth/logout").header(HOST, "app.example.com");
+                let request = request.header("sec-fetch-site", fetch_site);
+                let request = request.header(ORIGIN, "https://app.example.com");
+                let expected = if fetch_site.is_empty() { 403 } else { 200 };
+                assert_eq!(browser.send(request).await.status(), expected);
+            }
+            let warnings = warnings();
+            assert_eq!(warnings.len(), 1, "{warnings:?}");
+            for part in ["WARN", "https://app.example.com", other_value, "Builder::public_origin"] {
+                assert!(warnings[0].contains(part), "{part} in {warnings:?}");
+            }
+            // What is plainly foreign, or ours, is no mistake.
+            for (name, value) in [("sec-fetch-site", "cross-site"), ("origin", "null")] {
+                browser.send(browser.post("/auth/logout").header(name, value)).await;
+            }
+            assert_eq!(
+                lines.lock().unwrap().iter().filter(|l| l.contains("public_origin")).count(),
+                0
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn waiting_page_names_public_origin() {
+    let site = Site::start(|builder| builder.public_origin("https://app.example.com:8443")).await;
+    let nginx = site.behind_nginx("").await;
+    let browser = Browser::new(&nginx.url());
+    browser.form("/auth/login", &[("username", "alice")]).await;
+    let page = browser.page("/auth/waiting").await.text().await.unwrap();
+    assert!(page.contains("<strong>app.example.com:8443</strong>"), "{page}");
+    assert!(!page.contains("127.0.0.1"), "{page}");
+}
