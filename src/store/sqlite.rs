@@ -1,4 +1,5 @@
 use std::str::FromStr as _;
+use std::time::Duration;
 
 use sqlx::error::ErrorKind;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
@@ -8,6 +9,14 @@ use sqlx::{AssertSqlSafe, Row as _, SqlSafeStr as _};
 use super::{StoreError, StoreErrorKind, TokenStore};
 use crate::identity::{UserId, UserToken};
 
+/// How long a statement waits for another connection's lock, here or in another process.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a statement waits for a free connection of the pool.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a call may take, whatever the pool's own timeouts are: less than the 5 s of the shortest
+/// login.
+const CALL_TIMEOUT: Duration = Duration::from_secs(4);
+
 /// The lookup table on SQLite: the application's users table, and beside it
 /// `activeconnect_token(id, user_id UNIQUE REFERENCES users(id) ON DELETE CASCADE, token UNIQUE)`.
 ///
@@ -15,6 +24,10 @@ use crate::identity::{UserId, UserToken};
 /// application's and never touched. Enrolling a user whose row does not exist is
 /// [`StoreErrorKind::NoSuchUser`]; deleting the row takes the token with it, if the application
 /// has `PRAGMA foreign_keys` on, as the pool here and every sqlx pool has.
+///
+/// A call waits at most 2 s for a connection and 2 s for a lock that another connection holds (4 s in
+/// all, with any pool); then it is [`StoreErrorKind::Unavailable`], as when the file cannot be read
+/// or written at the moment. Dropping the future of a call leaves open whether it took effect.
 ///
 /// ```
 /// use tower_activeconnect::{SqliteTokenStore, TokenStore, UserToken};
@@ -112,7 +125,12 @@ impl SqliteTokenStore {
         if let Some(token) = token {
             query = query.bind(token.as_str().to_owned());
         }
-        let Some(row) = query.fetch_optional(&self.pool).await.map_err(store_error)? else {
+        let fetched = tokio::time::timeout(CALL_TIMEOUT, query.fetch_optional(&self.pool)).await;
+        let fetched = fetched.map_err(|_| {
+            StoreError::new("the database did not answer in time")
+                .with_kind(StoreErrorKind::Unavailable)
+        })?;
+        let Some(row) = fetched.map_err(store_error)? else {
             return Ok(None);
         };
         let token: String = row.try_get(0).map_err(store_error)?;
@@ -161,7 +179,8 @@ impl SqliteTokenStoreOptions {
             return Err(StoreError::new(format!("{url:?} is no SQLite URL; write sqlite:PATH")));
         }
         let connect = SqliteConnectOptions::from_str(url).map_err(store_error)?;
-        let mut pool = SqlitePoolOptions::new();
+        let connect = connect.busy_timeout(BUSY_TIMEOUT);
+        let mut pool = SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT);
         if url.contains(":memory:") || url.contains("mode=memory") {
             // Each connection to `:memory:` would be a database of its own.
             pool = pool.max_connections(1).idle_timeout(None).max_lifetime(None);
@@ -255,13 +274,38 @@ fn store_error(error: impl Into<sqlx::Error>) -> StoreError {
     let kind = match &error {
         sqlx::Error::Database(database) => match database.kind() {
             ErrorKind::ForeignKeyViolation => StoreErrorKind::NoSuchUser,
-            _ => StoreErrorKind::Other,
+            _ => database.code().map_or(StoreErrorKind::Other, |code| kind_of_code(&code)),
         },
-        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) => {
-            StoreErrorKind::Unavailable
-        }
+        sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::Io(_) => StoreErrorKind::Unavailable,
         sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => StoreErrorKind::Corrupt,
         _ => StoreErrorKind::Other,
     };
     StoreError::new(error).with_kind(kind)
+}
+
+/// What an extended result code of SQLite means (<https://sqlite.org/rescode.html>): its lower eight
+/// bits say what kind it is.
+fn kind_of_code(code: &str) -> StoreErrorKind {
+    const BUSY: u32 = 5;
+    const LOCKED: u32 = 6;
+    const NOMEM: u32 = 7;
+    const READONLY: u32 = 8;
+    const INTERRUPT: u32 = 9;
+    const IOERR: u32 = 10;
+    const CORRUPT: u32 = 11;
+    const FULL: u32 = 13;
+    const CANTOPEN: u32 = 14;
+    const PROTOCOL: u32 = 15;
+    const NOTADB: u32 = 26;
+    match code.parse::<u32>().map(|code| code & 0xff) {
+        Ok(BUSY | LOCKED | NOMEM | INTERRUPT | IOERR | FULL | CANTOPEN | PROTOCOL) => {
+            StoreErrorKind::Unavailable
+        }
+        Ok(CORRUPT | NOTADB) => StoreErrorKind::Corrupt,
+        Ok(READONLY) => StoreErrorKind::ReadOnly,
+        _ => StoreErrorKind::Other,
+    }
 }

@@ -1,4 +1,6 @@
 //! Logins: attempts, claims, credentials, limits.
 
 mod fixture;
+#[cfg(feature = "sqlite")]
+mod locked_store;
 mod usernames;

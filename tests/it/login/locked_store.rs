@@ -1,0 +1,98 @@
+//! A lookup table that another connection has locked.
+
+use std::time::{Duration, Instant};
+
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+use sqlx::{Connection as _, Executor as _, SqliteConnection};
+use tempfile::TempDir;
+use tower_activeconnect::emulator::Emulator;
+use tower_activeconnect::{
+    Activeconnect, LogInError, SqliteTokenStore, StoreError, StoreErrorKind, TokenStore, UserToken,
+};
+
+use crate::support;
+
+struct Database {
+    folder: TempDir,
+}
+
+impl Database {
+    async fn create() -> (Self, SqliteTokenStore) {
+        let database = Self { folder: tempfile::tempdir().unwrap() };
+        let store = SqliteTokenStore::open(&database.url()).await.unwrap();
+        for sql in
+            ["CREATE TABLE users (id TEXT PRIMARY KEY)", "INSERT INTO users VALUES ('alice')"]
+        {
+            store.pool().execute(sql).await.unwrap();
+        }
+        (database, store)
+    }
+
+    fn url(&self) -> String {
+        format!("sqlite:{}", self.folder.path().join("users.db").display())
+    }
+
+    /// Locks the file against readers and writers, until the connection is closed.
+    async fn lock(&self) -> SqliteConnection {
+        let mut connection = SqliteConnection::connect(&self.url()).await.unwrap();
+        connection.execute("BEGIN EXCLUSIVE").await.unwrap();
+        connection
+    }
+}
+
+/// The call is told that the store is unavailable, before the shortest login is over.
+async fn is_unavailable<T: std::fmt::Debug>(call: impl Future<Output = Result<T, StoreError>>) {
+    let begun = Instant::now();
+    let error = call.await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}");
+    assert!(begun.elapsed() < Duration::from_millis(4_500), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_locked_store_is_unavailable() {
+    let (database, store) = Database::create().await;
+    let (alice, token) = ("alice".into(), UserToken::random().unwrap());
+    // An application's own pool, which would wait for half a minute.
+    let options: SqliteConnectOptions = database.url().parse().unwrap();
+    let patient = SqlitePoolOptions::new()
+        .max_connections(1)
+        .connect_with(options.busy_timeout(Duration::from_secs(30)))
+        .await
+        .unwrap();
+    let patient = SqliteTokenStore::options().open_in(patient).await.unwrap();
+    let locked = database.lock().await;
+    let url = database.url();
+    tokio::join!(
+        is_unavailable(store.token(&alice)),
+        is_unavailable(store.assign(&alice, &token)),
+        is_unavailable(store.remove(&alice)),
+        is_unavailable(SqliteTokenStore::open(&url)),
+        is_unavailable(patient.token(&alice)),
+        is_unavailable(patient.token(&alice)),
+    );
+    locked.close().await.unwrap();
+    assert_eq!(store.assign(&alice, &token).await.unwrap(), token);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_meets_a_locked_store() {
+    let (database, store) = Database::create().await;
+    let emulator = Emulator::start().await.unwrap();
+    let deadline = Duration::from_secs(5);
+    let ac = Activeconnect::builder(support::credentials(&emulator))
+        .token_store(store)
+        .attempt_deadline(deadline)
+        .build()
+        .unwrap();
+    let alice = "alice".into();
+    support::with_phones(&emulator, &ac, &["alice"]).await;
+    let locked = database.lock().await;
+    let begun = Instant::now();
+    let error = ac.log_in(&alice).await.unwrap_err();
+    let LogInError::Store(Some(store_error)) = &*error else { panic!("{error:?}") };
+    assert_eq!(store_error.kind(), StoreErrorKind::Unavailable);
+    assert!(begun.elapsed() < deadline, "{:?}", begun.elapsed());
+    locked.close().await.unwrap();
+    let (credential, _) = tokio::join!(ac.log_in(&alice), support::approve(&emulator));
+    credential.unwrap();
+}
