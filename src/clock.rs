@@ -16,6 +16,13 @@ pub(crate) fn unix_millis() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
 }
 
+/// A moment on the clock of tokio's timers.
+#[cfg(feature = "client")]
+#[expect(clippy::disallowed_methods, reason = "this is the one clock")]
+pub(crate) fn monotonic_now() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}
+
 /// Both clocks together, for whatever grows old.
 #[cfg(feature = "layer")]
 mod both {
@@ -25,7 +32,7 @@ mod both {
 
     use tokio::time::Instant;
 
-    use super::{millis, unix_millis};
+    use super::{millis, monotonic_now, unix_millis};
 
     /// A moment, read from the monotonic and the wall clock together.
     ///
@@ -81,13 +88,13 @@ mod both {
         /// The machine's clocks.
         pub(crate) fn system() -> Self {
             let coarse = coarse::Clock::new();
-            Self { origin: instant(), hands: Hands::System(coarse) }
+            Self { origin: monotonic_now(), hands: Hands::System(coarse) }
         }
 
         /// Clocks that go with tokio's.
         pub(crate) fn driven() -> Self {
             let (begun, jumped) = (unix_millis(), Arc::default());
-            Self { origin: instant(), hands: Hands::Driven { begun, jumped } }
+            Self { origin: monotonic_now(), hands: Hands::Driven { begun, jumped } }
         }
 
         /// Both clocks, to the millisecond.
@@ -126,11 +133,6 @@ mod both {
                 Hands::System(_) => panic!("only a driven clock jumps"),
             };
         }
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "this is the one clock")]
-    fn instant() -> Instant {
-        Instant::now()
     }
 
     /// What the kernel keeps at hand: read in a few nanoseconds, and right also after the process

@@ -30,6 +30,8 @@ mod identity;
 #[cfg(feature = "layer")]
 mod layer;
 pub mod protocol;
+#[cfg(feature = "client")]
+mod runtime;
 mod secret;
 #[cfg(feature = "layer")]
 mod store;

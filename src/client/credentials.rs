@@ -1,8 +1,12 @@
 use std::env::VarError;
 use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
 
+use rustls::RootCertStore;
 use url::{Host, Url};
 
+use super::tls;
 use crate::Secret;
 use crate::protocol::{Dialect, UnknownDialect};
 
@@ -23,6 +27,8 @@ pub struct Credentials {
     application_secret: Secret,
     dialect: Dialect,
     server: Option<Url>,
+    /// The only authorities that are trusted; `None` for the machine's own.
+    authorities: Option<Arc<RootCertStore>>,
 }
 
 /// The names of one product's environment variables.
@@ -113,7 +119,7 @@ impl Credentials {
             );
         }
         let dialect = Dialect::default();
-        Ok(Self { application_id, application_secret, dialect, server: None })
+        Ok(Self { application_id, application_secret, dialect, server: None, authorities: None })
     }
 
     /// Reads `ACTIVE_CONNECT_APPLICATION_ID`, `ACTIVE_CONNECT_APPLICATION_SECRET` and, if it is
@@ -161,6 +167,33 @@ impl Credentials {
     pub fn server(mut self, server: &str) -> Result<Self, CredentialsError> {
         self.server = Some(parse_server(server)?);
         Ok(self)
+    }
+
+    /// Trusts the certificate authorities in this PEM file, which is read at once, and no others:
+    /// for a private authority, or a machine without CA certificates (a container made from
+    /// nothing).
+    ///
+    /// By default the machine's own are trusted; on Linux `SSL_CERT_FILE` and `SSL_CERT_DIR` take
+    /// their place. A server on plain `http` needs none.
+    ///
+    /// ```no_run
+    /// use tower_activeconnect::Credentials;
+    ///
+    /// let credentials = Credentials::from_env()?.ca_file("/etc/activeconnect/ca.pem")?;
+    /// # Ok::<(), tower_activeconnect::CredentialsError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, holds no certificate, or holds one that cannot be trusted as
+    /// an authority.
+    pub fn ca_file(mut self, path: impl AsRef<Path>) -> Result<Self, CredentialsError> {
+        self.authorities = Some(Arc::new(tls::read_ca_file(path.as_ref())?));
+        Ok(self)
+    }
+
+    pub(super) fn authorities(&self) -> Option<&Arc<RootCertStore>> {
+        self.authorities.as_ref()
     }
 
     /// The application's id.
@@ -296,6 +329,20 @@ pub enum CredentialsError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// The file of certificate authorities cannot be read.
+    CaFileUnreadable {
+        /// Its path.
+        path: String,
+        /// What the system says.
+        reason: String,
+    },
+    /// The file of certificate authorities holds none, or one that is malformed.
+    CaFileInvalid {
+        /// Its path.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// No dialect has this name.
     UnknownDialect(UnknownDialect),
 }
@@ -326,6 +373,14 @@ impl fmt::Display for CredentialsError {
             Self::ServerRefused { server, why } => {
                 write!(f, "the server {server:?} is refused: {why}")
             }
+            Self::CaFileUnreadable { path, reason } => {
+                write!(f, "the CA file {path:?} cannot be read: {reason}")
+            }
+            Self::CaFileInvalid { path, reason } => write!(
+                f,
+                "the CA file {path:?} is refused: {reason}; give certificates in PEM form \
+                 (-----BEGIN CERTIFICATE-----)"
+            ),
             Self::UnknownDialect(error) => error.fmt(f),
         }
     }

@@ -23,6 +23,8 @@ pub enum ClientErrorKind {
     TimedOut,
     /// The service could not prove that it is who it is.
     Tls,
+    /// No certificate authorities were found on this machine, so no server could prove what it is.
+    NoCaCertificates,
     /// The service does not accept the signature.
     SignatureRefused,
     /// The service does not accept the signature, and its clock is this many seconds ahead of
@@ -122,6 +124,11 @@ impl fmt::Display for ClientError {
             ClientErrorKind::Tls => f.write_str(
                 "the service could not prove who it is; check the server's name, its certificate \
                  and this machine's certificate authorities",
+            ),
+            ClientErrorKind::NoCaCertificates => f.write_str(
+                "no CA certificates were found on this machine, so no server could prove what it \
+                 is; install them (the package ca-certificates), name them by SSL_CERT_FILE or \
+                 SSL_CERT_DIR, or give a PEM file to Credentials::ca_file",
             ),
             ClientErrorKind::SignatureRefused => f.write_str(
                 "the service refused the signature; check the application's id and secret and \

@@ -1,23 +1,30 @@
 //! Typed calls of the management and authentication APIs.
 
 mod clock_offset;
+mod connector;
 mod credentials;
 mod error;
-mod http;
+mod pool;
 #[cfg(test)]
 pub(crate) mod script;
 mod session;
+mod tls;
+mod transport;
 
 use std::time::Duration;
 
-use ::http::Method;
 use bytes::Bytes;
+use http::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+#[cfg(feature = "layer")]
+use tokio::runtime::Handle;
 use url::Url;
 
-use self::http::{Answer, Call, Http, Signer, Subject, not_understood};
+use self::transport::{
+    RawResponse, ResourceKind, SignedRequest, Signer, Transport, not_understood,
+};
 use crate::Secret;
 use crate::identity::UserToken;
 use crate::protocol::wire::{
@@ -43,6 +50,17 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 /// Every call is signed anew, takes at most 5 s (a status call 3 s), is sent once, except after a
 /// refused signature (401, 403), which is tried once more, and follows no redirect. Dropping the future of a call abandons it; what the service made of it is unknown.
 ///
+/// Up to 64 calls share an HTTP/2 connection, and there are as many connections as calls need: at
+/// most 64, so 4,096 calls at a time. Over HTTP/1.1 each call has a connection of its own, and as
+/// many are in flight as a quarter of the files that the process may open (64 to 4,096). Others
+/// wait for a place, within their own time. A connection over which nothing came for a second while
+/// a call waited that was then given up is not used again: the next call opens another.
+///
+/// A call runs on the tokio runtime on which it is awaited, which needs io and time, and so does the
+/// connection that it opens, also for later calls. If that runtime is no longer driven, others that
+/// use the connection run into their timeouts once; then they open another. The calls of an
+/// [`Activeconnect`](crate::Activeconnect) always run on the runtime that it was built in.
+///
 /// ```no_run
 /// use tower_activeconnect::{Client, Credentials, UserToken};
 ///
@@ -57,7 +75,7 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 /// ```
 #[derive(Clone, Debug)]
 pub struct Client {
-    http: Http,
+    transport: Transport,
     credentials: Credentials,
     server: Url,
 }
@@ -86,10 +104,19 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// When the TLS machinery cannot be set up.
+    /// [`ClientErrorKind::NoCaCertificates`] when the server is on https and there are no CA
+    /// certificates, neither on this machine nor from [`Credentials::ca_file`];
+    /// [`ClientErrorKind::Invalid`] when TLS cannot be set up otherwise.
     pub fn new(credentials: Credentials) -> Result<Self, ClientError> {
         let server = credentials.server_url();
-        Ok(Self { http: Http::new(&server)?, credentials, server })
+        Ok(Self { transport: Transport::new(&credentials)?, credentials, server })
+    }
+
+    /// Runs all calls on this runtime, whichever runtime they are awaited on.
+    #[cfg(feature = "layer")]
+    pub(crate) fn on_runtime(mut self, runtime: Handle) -> Self {
+        self.transport = self.transport.on_runtime(runtime);
+        self
     }
 
     #[cfg(feature = "layer")]
@@ -101,7 +128,7 @@ impl Client {
     #[cfg(all(test, feature = "layer"))]
     pub(crate) fn scripted(credentials: Credentials, script: script::Script) -> Self {
         let server = credentials.server_url();
-        Self { http: Http::scripted(script), credentials, server }
+        Self { transport: Transport::scripted(script), credentials, server }
     }
 
     /// Makes users at the service under these tokens.
@@ -114,7 +141,7 @@ impl Client {
             .post(
                 self.url(&["management", "add_users"], None, "")?,
                 &users(tokens),
-                Subject::Application,
+                ResourceKind::Application,
             )
             .await?;
         accepted(reply.status, reply.reason)?;
@@ -135,7 +162,7 @@ impl Client {
             .post(
                 self.url(&["management", "delete_users"], None, "")?,
                 &users(tokens),
-                Subject::Application,
+                ResourceKind::Application,
             )
             .await?;
         accepted(reply.status, reply.reason)
@@ -201,7 +228,7 @@ impl Client {
             display_name: display_name.map(ToOwned::to_owned),
             message: message.map(ToOwned::to_owned),
         };
-        let reply = self.post(url, &sms, Subject::User).await;
+        let reply = self.post(url, &sms, ResourceKind::User).await;
         let reply: StatusReply = self.of_user(reply).await?;
         accepted(reply.status, reply.reason)
     }
@@ -230,7 +257,7 @@ impl Client {
         }
         let url = self.url(&["authentication", "authenticate_user"], Some(token), &query)?;
         let answer = self.signed(Method::POST, url, Some(Bytes::from_static(b"{}"))).await?;
-        let reply = self.of_user(answer.json::<AuthenticateReply>(Subject::User)).await?;
+        let reply = self.of_user(answer.json::<AuthenticateReply>(ResourceKind::User)).await?;
         let answer = reply.authentication_status;
         if answer.authenticated {
             RemoteSession::receive(&self.server, answer)
@@ -268,7 +295,7 @@ impl Client {
     ) -> Result<Reading, ClientError> {
         let answer = self.of_session(token, secret, Method::GET, url, POLL).await?;
         answer
-            .json::<StatusAnswer>(Subject::Session)?
+            .json::<StatusAnswer>(ResourceKind::Session)?
             .reading()
             .ok_or_else(|| not_understood("no session_status"))
     }
@@ -282,7 +309,7 @@ impl Client {
     pub async fn logout(&self, session: &RemoteSession) -> Result<(), ClientError> {
         let (token, secret, url) = (session.token(), session.secret(), session.logout_url());
         let answer = self.of_session(token, secret, Method::POST, url, CALL).await?;
-        let reply: StatusReply = answer.json(Subject::Session)?;
+        let reply: StatusReply = answer.json(ResourceKind::Session)?;
         accepted(reply.status, reply.reason)
     }
 
@@ -348,18 +375,18 @@ impl Client {
 
     async fn get<T: DeserializeOwned>(&self, url: Url) -> Result<T, ClientError> {
         let answer = self.signed(Method::GET, url, None).await?;
-        self.of_user(answer.json(Subject::User)).await
+        self.of_user(answer.json(ResourceKind::User)).await
     }
 
     async fn post<T: DeserializeOwned>(
         &self,
         url: Url,
         body: &impl Serialize,
-        subject: Subject,
+        resource: ResourceKind,
     ) -> Result<T, ClientError> {
         let body = serde_json::to_vec(body)
             .map_err(|error| ClientError::new(ClientErrorKind::Invalid).because(error))?;
-        self.signed(Method::POST, url, Some(body.into())).await?.json(subject)
+        self.signed(Method::POST, url, Some(body.into())).await?.json(resource)
     }
 
     /// A 404 to a call about a user may mean the application as well. A call without a user tells
@@ -381,13 +408,13 @@ impl Client {
         method: Method,
         url: Url,
         body: Option<Bytes>,
-    ) -> Result<Answer, ClientError> {
+    ) -> Result<RawResponse, ClientError> {
         let signer = Signer {
             dialect: self.credentials.spoken_dialect(),
-            client_id: self.credentials.application_id(),
-            secret: self.credentials.application_secret(),
+            client_id: self.credentials.application_id().to_owned(),
+            secret: self.credentials.application_secret().clone(),
         };
-        self.http.call(&Call { signer, method, url, body, within: CALL }).await
+        self.transport.call(SignedRequest { signer, method, url, body, timeout: CALL }).await
     }
 
     async fn of_session(
@@ -396,12 +423,13 @@ impl Client {
         secret: &Secret,
         method: Method,
         url: &Url,
-        within: Duration,
-    ) -> Result<Answer, ClientError> {
+        timeout: Duration,
+    ) -> Result<RawResponse, ClientError> {
         session::check_origin(&self.server, url)?;
         let dialect = self.credentials.spoken_dialect();
-        let signer = Signer { dialect, client_id: token, secret };
-        self.http.call(&Call { signer, method, url: url.clone(), body: None, within }).await
+        let signer = Signer { dialect, client_id: token.to_owned(), secret: secret.clone() };
+        let url = url.clone();
+        self.transport.call(SignedRequest { signer, method, url, body: None, timeout }).await
     }
 }
 

@@ -122,6 +122,10 @@ impl Secure {
         format!("https://localhost:{}", self.address.port())
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(SeqCst)
     }

@@ -1,1 +1,6 @@
 //! Calls to the remote service: connections, certificates, runtimes.
+
+mod certificates;
+mod connections;
+mod relay;
+mod service;

@@ -10,147 +10,165 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, DATE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Method, StatusCode};
-use reqwest::redirect::Policy;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::runtime::Handle;
 use url::Url;
 
 use super::clock_offset::{self, Offset};
+use super::credentials::Credentials;
 use super::error::{ClientError, ClientErrorKind};
+use super::pool::ClientPool;
+use super::tls;
 use crate::Secret;
 use crate::clock::unix_millis;
 use crate::protocol::wire::from_json;
 use crate::protocol::{Dialect, Nonce, sign};
+use crate::runtime::{self, NoResult};
 
-const CONNECT: Duration = Duration::from_secs(2);
 const BODY_LIMIT: usize = 64 * 1024;
 
-/// Who signs a call.
-#[derive(Clone, Copy)]
-pub(super) struct Signer<'a> {
+/// The name and the secret that sign a call.
+#[derive(Clone)]
+pub(super) struct Signer {
     pub(super) dialect: Dialect,
-    pub(super) client_id: &'a str,
-    pub(super) secret: &'a Secret,
+    pub(super) client_id: String,
+    pub(super) secret: Secret,
 }
 
-/// One call, so that it can be sent once more.
-pub(super) struct Call<'a> {
-    pub(super) signer: Signer<'a>,
+/// One call, which owns all that a second try needs.
+pub(super) struct SignedRequest {
+    pub(super) signer: Signer,
     pub(super) method: Method,
     pub(super) url: Url,
     pub(super) body: Option<Bytes>,
     /// How long the call may take, a second try included.
-    pub(super) within: Duration,
+    pub(super) timeout: Duration,
 }
 
-/// Whom a 404 says to be unknown.
+/// What a 404 says to be unknown.
 #[derive(Clone, Copy)]
-pub(super) enum Subject {
+pub(super) enum ResourceKind {
     Application,
     User,
     Session,
 }
 
 /// What came back: a status, and a body of at most 64 KiB.
-pub(super) struct Answer {
+pub(super) struct RawResponse {
     status: StatusCode,
     retry_after: Option<Duration>,
     /// How far the service's clock was off when it answered, if that is too far.
-    clock_off: Option<i64>,
+    clock_skew: Option<i64>,
     body: Vec<u8>,
 }
 
-/// Sends signed calls to one service, and knows how far its clock is ahead of ours.
+/// Sends signed calls to one service, and knows how far its clock is ahead of ours. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Http {
-    wire: Wire,
+pub(super) struct Transport {
+    backend: Backend,
     clock_offset: Arc<AtomicI64>,
+    /// Where calls run; the caller's runtime if there is none.
+    runtime: Option<Handle>,
 }
 
 #[derive(Clone, Debug)]
-enum Wire {
-    Sockets(reqwest::Client),
+enum Backend {
+    Http(ClientPool),
     #[cfg(test)]
-    Script(super::script::Script),
+    Scripted(super::script::Script),
 }
 
-impl Http {
-    pub(super) fn new(server: &Url) -> Result<Self, ClientError> {
-        let client = reqwest::Client::builder()
-            .redirect(Policy::none())
-            .retry(reqwest::retry::never())
-            .no_proxy()
-            .no_gzip()
-            .no_brotli()
-            .no_zstd()
-            .no_deflate()
-            .referer(false)
-            .https_only(server.scheme() == "https")
-            .connect_timeout(CONNECT)
-            .pool_max_idle_per_host(64)
-            .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| {
-                ClientError::new(ClientErrorKind::Invalid).because(error.without_url())
-            })?;
-        Ok(Self { wire: Wire::Sockets(client), clock_offset: Arc::default() })
+impl Transport {
+    pub(super) fn new(credentials: &Credentials) -> Result<Self, ClientError> {
+        let is_https = credentials.server_url().scheme() == "https";
+        let tls = tls::client_config(is_https, credentials.authorities())?;
+        Ok(Self::over(Backend::Http(ClientPool::new(is_https, tls)?)))
     }
 
     /// Calls that go to a test.
     #[cfg(test)]
     pub(super) fn scripted(script: super::script::Script) -> Self {
-        Self { wire: Wire::Script(script), clock_offset: Arc::default() }
+        Self::over(Backend::Scripted(script))
+    }
+
+    fn over(backend: Backend) -> Self {
+        Self { backend, clock_offset: Arc::default(), runtime: None }
+    }
+
+    /// Runs all calls on this runtime, whichever runtime they are awaited on: connections live on
+    /// the runtime of the call that opened them.
+    pub(super) fn on_runtime(mut self, runtime: Handle) -> Self {
+        self.runtime = Some(runtime);
+        self
     }
 
     /// Signs and sends. The URL that is signed is the one that is sent. A refused signature is
     /// tried once more, with a fresh one and what the refusal's `Date` says of the clocks; nothing
     /// else is ever sent twice.
-    pub(super) async fn call(&self, call: &Call<'_>) -> Result<Answer, ClientError> {
+    pub(super) async fn call(&self, request: SignedRequest) -> Result<RawResponse, ClientError> {
+        let Some(runtime) = &self.runtime else { return self.call_here(&request).await };
+        let (transport, timeout) = (self.clone(), request.timeout);
+        let call = async move { transport.call_here(&request).await };
+        match runtime::run_on(runtime, timeout, call).await {
+            Ok(outcome) => outcome,
+            Err(NoResult::TimedOut) => Err(ClientError::new(ClientErrorKind::TimedOut)
+                .detail("is the runtime that the engine was built in still driven?")),
+            Err(NoResult::Lost) => Err(ClientError::new(ClientErrorKind::Unreachable)
+                .detail("the runtime that the engine was built in has ended")),
+        }
+    }
+
+    async fn call_here(&self, request: &SignedRequest) -> Result<RawResponse, ClientError> {
         let tries = async {
-            let refusal = self.send(call).await?;
-            if !refusal.refuses_signature() || refusal.clock_off.is_some() {
+            let refusal = self.send(request).await?;
+            if !refusal.refuses_signature() || refusal.clock_skew.is_some() {
                 return Ok(refusal);
             }
-            self.send(call).await
+            self.send(request).await
         };
-        tokio::time::timeout(call.within, tries)
+        tokio::time::timeout(request.timeout, tries)
             .await
             .map_err(|_| ClientError::new(ClientErrorKind::TimedOut))?
     }
 
-    async fn send(&self, call: &Call<'_>) -> Result<Answer, ClientError> {
+    async fn send(&self, request: &SignedRequest) -> Result<RawResponse, ClientError> {
         #[allow(clippy::infallible_destructuring_match, reason = "in tests there are two")]
-        let client = match &self.wire {
-            Wire::Sockets(client) => client,
+        let pool = match &self.backend {
+            Backend::Http(pool) => pool,
             #[cfg(test)]
-            Wire::Script(script) => {
-                let path = &call.url[url::Position::BeforePath..];
+            Backend::Scripted(script) => {
+                let path = &request.url[url::Position::BeforePath..];
                 let (status, retry_after, body) = script.call(path).await?;
                 let status = StatusCode::from_u16(status).unwrap();
-                return Ok(Answer { status, retry_after, clock_off: None, body: body.into() });
+                let body = body.into();
+                return Ok(RawResponse { status, retry_after, clock_skew: None, body });
             }
         };
-        let mut request = client.request(call.method.clone(), call.url.clone());
-        for (name, value) in self.headers(call)? {
-            request = request.header(name, value);
+        let mut lease = pool.lease().await?;
+        let mut http = lease.http().request(request.method.clone(), request.url.clone());
+        for (name, value) in self.headers(request)? {
+            http = http.header(name, value);
         }
-        if let Some(body) = &call.body {
-            request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
+        if let Some(body) = &request.body {
+            http = http.header(CONTENT_TYPE, "application/json").body(body.clone());
         }
-        let mut response = request.send().await.map_err(from_reqwest)?;
+        let sent = http.send().await.inspect_err(|error| lease.mark_failed(error));
+        let mut response = sent.map_err(from_reqwest)?;
+        lease.mark_heard();
         let now = Duration::from_millis(unix_millis());
         let text =
             |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-        let mut answer = Answer {
+        let mut answer = RawResponse {
             status: response.status(),
             retry_after: text(RETRY_AFTER).and_then(|value| clock_offset::retry_after(value, now)),
-            clock_off: None,
+            clock_skew: None,
             body: Vec::new(),
         };
         if answer.refuses_signature() {
             match text(DATE).and_then(|date| clock_offset::learn(date, now)) {
                 Some(Offset::Tolerated(offset)) => self.clock_offset.store(offset, Relaxed),
-                Some(Offset::TooFar(offset)) => answer.clock_off = Some(offset),
+                Some(Offset::TooFar(offset)) => answer.clock_skew = Some(offset),
                 None => {}
             }
         }
@@ -158,21 +176,28 @@ impl Http {
         if response.content_length().is_some_and(|length| length > BODY_LIMIT as u64) {
             return Err(too_big());
         }
-        while let Some(chunk) = response.chunk().await.map_err(from_reqwest)? {
+        loop {
+            let chunk = response.chunk().await.inspect_err(|error| lease.mark_failed(error));
+            let Some(chunk) = chunk.map_err(from_reqwest)? else { break };
+            lease.mark_heard();
             if answer.body.len() + chunk.len() > BODY_LIMIT {
                 return Err(too_big());
             }
             answer.body.extend_from_slice(&chunk);
         }
+        lease.mark_answered();
         Ok(answer)
     }
 
-    fn headers(&self, call: &Call<'_>) -> Result<[(HeaderName, HeaderValue); 3], ClientError> {
+    fn headers(
+        &self,
+        request: &SignedRequest,
+    ) -> Result<[(HeaderName, HeaderValue); 3], ClientError> {
         let invalid = || ClientError::new(ClientErrorKind::Invalid);
         let nonce = Nonce::random().map_err(|error| invalid().because(error))?;
         let now = (unix_millis() / 1000).saturating_add_signed(self.clock_offset.load(Relaxed));
-        let Signer { dialect, client_id, secret } = call.signer;
-        let signed = sign(dialect, client_id, secret, call.url.as_str(), nonce, now);
+        let Signer { dialect, client_id, secret } = &request.signer;
+        let signed = sign(*dialect, client_id, secret, request.url.as_str(), nonce, now);
         let mut headers = Vec::with_capacity(3);
         for (name, value) in signed.headers() {
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid())?;
@@ -212,22 +237,25 @@ fn has_tls_cause(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
-impl Answer {
+impl RawResponse {
     fn refuses_signature(&self) -> bool {
         matches!(self.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
     }
 
     /// The JSON of a 2xx answer, or what another status means.
-    pub(super) fn json<T: DeserializeOwned>(&self, subject: Subject) -> Result<T, ClientError> {
+    pub(super) fn json<T: DeserializeOwned>(
+        &self,
+        resource: ResourceKind,
+    ) -> Result<T, ClientError> {
         let kind = match self.status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => match self.clock_off {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => match self.clock_skew {
                 Some(ahead) => ClientErrorKind::ClockOff(ahead),
                 None => ClientErrorKind::SignatureRefused,
             },
-            StatusCode::NOT_FOUND | StatusCode::GONE => match subject {
-                Subject::Application => ClientErrorKind::UnknownApplication,
-                Subject::User => ClientErrorKind::UnknownUser,
-                Subject::Session => ClientErrorKind::UnknownSession,
+            StatusCode::NOT_FOUND | StatusCode::GONE => match resource {
+                ResourceKind::Application => ClientErrorKind::UnknownApplication,
+                ResourceKind::User => ClientErrorKind::UnknownUser,
+                ResourceKind::Session => ClientErrorKind::UnknownSession,
             },
             StatusCode::TOO_MANY_REQUESTS => ClientErrorKind::RateLimited(self.retry_after),
             status if status.is_server_error() => ClientErrorKind::ServerError(status.as_u16()),
@@ -268,8 +296,8 @@ mod tests {
         let refuses = |status: u16, body: &str| {
             let status = StatusCode::from_u16(status).unwrap();
             let body = body.as_bytes().to_vec();
-            let answer = Answer { status, retry_after: None, clock_off: None, body };
-            let error = answer.json::<StatusAnswer>(Subject::Session).unwrap_err();
+            let answer = RawResponse { status, retry_after: None, clock_skew: None, body };
+            let error = answer.json::<StatusAnswer>(ResourceKind::Session).unwrap_err();
             error.refuses_session()
         };
         for status in [401, 403, 404, 410] {
