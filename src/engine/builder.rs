@@ -18,6 +18,7 @@ use crate::client::{Client, ClientError, Credentials};
 use crate::clock::{Clock, millis};
 use crate::identity::UserId;
 use crate::protocol::Methods;
+use crate::runtime::missing_driver;
 use crate::store::{DynTokenStore, TokenStore};
 
 /// How long a poll may take, as the client has it.
@@ -298,11 +299,21 @@ impl Builder {
         self
     }
 
-    /// Checks everything and starts the poller on the current runtime.
+    /// Checks everything and starts the poller on the current runtime, where all calls to the
+    /// service and all other tasks of the engine run from then on. Build the engine on a runtime
+    /// that is driven for as long as the engine is used: the one that serves the application.
+    ///
+    /// On a runtime that is not driven (a current-thread runtime outside `block_on`) nothing is
+    /// polled and no login goes on. Futures that are awaited elsewhere then end by the timer of
+    /// their own runtime, if it has one: [`Activeconnect::log_in`] at the attempt's deadline,
+    /// [`Activeconnect::shutdown`] after 6 s, calls to the service after 5 s. Outside any runtime
+    /// they wait.
     ///
     /// # Errors
     ///
-    /// When a number or path is out of range, no token store was given, or there is no runtime.
+    /// When a number or path is out of range, no token store was given, there is no runtime, or it
+    /// has no timer or no io. Also when the server is on https and there are no CA certificates,
+    /// neither on this machine nor from [`Credentials::ca_file`].
     pub fn build(self) -> Result<Activeconnect, BuildError> {
         self.settings.check()?;
         let store = self.store.ok_or(BuildError::NoTokenStore)?;
@@ -312,8 +323,12 @@ impl Builder {
             let client = Client::scripted(self.credentials, script);
             return Ok(Activeconnect::start(Engine::new(client, store, self.settings, runtime)));
         }
-        let client =
-            Client::new(self.credentials).map_err(|error| BuildError::Client(Arc::new(error)))?;
+        if let Some(missing) = missing_driver() {
+            return Err(BuildError::RuntimeWithout { missing });
+        }
+        let client = Client::new(self.credentials)
+            .map_err(|error| BuildError::Client(Arc::new(error)))?
+            .on_runtime(runtime.clone());
         Ok(Activeconnect::start(Engine::new(client, store, self.settings, runtime)))
     }
 }
@@ -381,6 +396,11 @@ impl Settings {
 pub enum BuildError {
     /// There is no tokio runtime here.
     NoRuntime,
+    /// The tokio runtime cannot wait or cannot use sockets.
+    RuntimeWithout {
+        /// What it lacks: `time` or `io`.
+        missing: &'static str,
+    },
     /// No token store was given.
     NoTokenStore,
     /// A number is outside its range.
@@ -428,6 +448,11 @@ impl fmt::Display for BuildError {
             Self::NoRuntime => f.write_str(
                 "there is no tokio runtime here; call build() in async code or under \
                  Runtime::enter",
+            ),
+            Self::RuntimeWithout { missing } => write!(
+                f,
+                "the tokio runtime has no {missing}, which the engine needs; make it with \
+                 Builder::enable_all()"
             ),
             Self::NoTokenStore => f.write_str("no token store; give one with token_store(…)"),
             Self::OutOfRange { name, value, least, most } => {

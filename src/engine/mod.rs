@@ -70,6 +70,7 @@ use self::tasks::Tasks;
 use crate::client::{Client, ClientErrorKind, Credentials};
 use crate::clock::{Clock, Stamp, millis};
 use crate::identity::{SessionCredential, UserId};
+use crate::runtime;
 use crate::store::DynTokenStore;
 use crate::verdict::{Limits, Verdict};
 
@@ -107,8 +108,12 @@ pub(crate) use watchers::Watch;
 const POLLS: usize = 64;
 /// How often, and how far apart, a logout is tried at the service.
 const LOGOUTS: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(4)];
+/// How long a logout that was asked for waits for the service's answer.
+const LOGOUT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a shutdown waits for the service.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// How long the tasks that a shutdown aborts may take to end.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the first request after a pause waits for the shared poll.
 const WAKE: Duration = Duration::from_millis(3_500);
 
@@ -262,12 +267,13 @@ impl Activeconnect {
         })?;
         let mut watch = Watch::new(attempt.clone());
         let _cancel = CancelOnDrop { engine, attempt };
-        watch
-            .until(|attempt| match engine.take(attempt, Some(user)) {
-                Some(taken) => Some(Ok(taken.credential)),
-                None => attempt.failure().map(Err),
-            })
+        let outcome = watch.until(|attempt| match engine.take(attempt, Some(user)) {
+            Some(taken) => Some(Ok(taken.credential)),
+            None => attempt.failure().map(Err),
+        });
+        runtime::within(engine.tasks.runtime(), engine.settings.attempt_deadline, outcome)
             .await
+            .unwrap_or_else(|| Err(Arc::new(LogInError::TimedOut)))
     }
 
     /// Ends a session: here at once, then at the service. Waits for the first try there (5 s at
@@ -300,13 +306,17 @@ impl Activeconnect {
             .filter(|session| session.end(EndReason::LoggedOut))
             .map(|session| engine.end_remotely(session))
             .collect();
-        let mut everywhere = LoggedOut::Everywhere;
-        for confirmed in ended {
-            if confirmed.await != Ok(true) {
-                everywhere = LoggedOut::HereOnly;
+        let all = async {
+            let mut everywhere = LoggedOut::Everywhere;
+            for confirmed in ended {
+                if confirmed.await != Ok(true) {
+                    everywhere = LoggedOut::HereOnly;
+                }
             }
-        }
-        everywhere
+            everywhere
+        };
+        let everywhere = runtime::within(engine.tasks.runtime(), LOGOUT_TIMEOUT, all).await;
+        everywhere.unwrap_or(LoggedOut::HereOnly)
     }
 
     /// Ends the engine: every session ends here, and all that is held open by one; logins that
@@ -337,7 +347,10 @@ impl Activeconnect {
         for attempt in engine.attempts.all() {
             engine.cancel_attempt(&attempt);
         }
-        engine.tasks.finish(FAREWELL).await;
+        let finishing = engine.clone();
+        let finish = async move { finishing.tasks.finish(FAREWELL).await };
+        // What is left when its runtime is not driven is aborted below.
+        runtime::run_on(engine.tasks.runtime(), FAREWELL + ABORT_TIMEOUT, finish).await.ok();
         // Those whose login was about to be answered.
         engine.end_here();
     }
@@ -556,9 +569,10 @@ impl Engine {
         if !session.end(EndReason::LoggedOut) {
             return LoggedOut::Everywhere;
         }
-        match self.end_remotely(session).await {
-            Ok(true) => LoggedOut::Everywhere,
-            Ok(false) | Err(_) => LoggedOut::HereOnly,
+        let first_try = self.end_remotely(session);
+        match runtime::within(self.tasks.runtime(), LOGOUT_TIMEOUT, first_try).await {
+            Some(Ok(true)) => LoggedOut::Everywhere,
+            Some(Ok(false) | Err(_)) | None => LoggedOut::HereOnly,
         }
     }
 

@@ -25,6 +25,11 @@ impl Tasks {
         Self { runtime, running: Mutex::new(Some(Running::default())) }
     }
 
+    /// Where the tasks run.
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.spawn_in(|running| &mut running.tasks, task);
     }

@@ -3,4 +3,5 @@
 mod certificates;
 mod connections;
 mod relay;
+mod runtimes;
 mod service;
