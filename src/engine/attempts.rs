@@ -137,7 +137,7 @@ pub enum LogInError {
     TooMany(Duration),
     /// There are as many sessions, or logins, as the builder allows.
     Full(Limit),
-    /// The engine was dropped or shut down.
+    /// The engine was dropped or shut down, or the runtime that it was built on was.
     Interrupted,
     /// The operating system has no randomness to give.
     NoRandomness,
@@ -237,6 +237,10 @@ impl Engine {
         let now = self.now();
         if self.stopped.load(Ordering::Acquire) {
             return Err(BeginError::Stopped);
+        }
+        if self.tasks.is_runtime_gone() {
+            self.without_runtime();
+            return Err(BeginError::NoRuntime);
         }
         // Who is known has budgets that are small, and is not kept out by a flood of strangers.
         if !starter.is_known() && self.attempts.len() >= self.settings.max_attempts {
@@ -385,6 +389,8 @@ pub(crate) enum BeginError {
     },
     /// The engine is shut down.
     Stopped,
+    /// The runtime that the engine was built on is shut down: no task would ring the phone.
+    NoRuntime,
     NoRandomness,
 }
 

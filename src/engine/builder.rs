@@ -301,7 +301,9 @@ impl Builder {
 
     /// Checks everything and starts the poller on the current runtime, where all calls to the
     /// service and all other tasks of the engine run from then on. Build the engine on a runtime
-    /// that is driven for as long as the engine is used: the one that serves the application.
+    /// that is driven for as long as the engine is used: the one that serves the application. Once
+    /// that runtime is shut down, no login starts (`POST login` answers 503), and no session is
+    /// polled.
     ///
     /// On a runtime that is not driven (a current-thread runtime outside `block_on`) nothing is
     /// polled and no login goes on. Futures that are awaited elsewhere then end by the timer of

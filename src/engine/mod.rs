@@ -183,6 +183,7 @@ pub(crate) struct Engine {
     warned_of_addresses: AtomicBool,
     /// When unread cookies may be warned of again, in milliseconds of the monotonic clock.
     next_unread_cookies_warning_ms: AtomicU64,
+    warned_of_runtime: AtomicBool,
     /// When each limit was told of last.
     limits_told: [AtomicU64; Limit::ALL],
     grants: Grants,
@@ -262,7 +263,7 @@ impl Activeconnect {
             BeginError::Busy { .. } => LogInError::Busy,
             BeginError::TooMany { retry_after } => LogInError::TooMany(retry_after),
             BeginError::Full { .. } => LogInError::Full(Limit::Attempts),
-            BeginError::Stopped => LogInError::Interrupted,
+            BeginError::Stopped | BeginError::NoRuntime => LogInError::Interrupted,
             BeginError::NoRandomness => LogInError::NoRandomness,
         })?;
         let mut watch = Watch::new(attempt.clone());
@@ -440,6 +441,7 @@ impl Engine {
             known_browsers,
             warned_of_addresses: AtomicBool::new(false),
             next_unread_cookies_warning_ms: AtomicU64::new(0),
+            warned_of_runtime: AtomicBool::new(false),
             limits_told: Default::default(),
             grants: Grants::default(),
             required: Required::default(),
@@ -501,6 +503,16 @@ impl Engine {
             tracing::warn!(
                 "logins are not counted by address; serve the application by \
                  into_make_service_with_connect_info::<SocketAddr>()"
+            );
+        }
+    }
+
+    /// Logs once that the engine has lost its runtime, and what to do.
+    fn without_runtime(&self) {
+        if !self.warned_of_runtime.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                "the tokio runtime that this engine was built on is shut down: no login starts and \
+                 no session is polled; call build() on a runtime that lives as long as the server"
             );
         }
     }

@@ -3,12 +3,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 /// The engine's own tasks. They outlive the requests that caused them, and end with the engine.
 #[derive(Debug)]
 pub(crate) struct Tasks {
     runtime: Handle,
+    /// A task that ends with the runtime or with the engine, never by itself.
+    sentinel: AbortHandle,
     /// `None` once stopped: nothing begins after the end.
     running: Mutex<Option<Running>>,
 }
@@ -22,7 +24,15 @@ struct Running {
 
 impl Tasks {
     pub(crate) fn new(runtime: Handle) -> Self {
-        Self { runtime, running: Mutex::new(Some(Running::default())) }
+        let mut running = Running::default();
+        let sentinel = running.tasks.spawn_on(std::future::pending(), &runtime);
+        Self { runtime, sentinel, running: Mutex::new(Some(running)) }
+    }
+
+    /// Whether the runtime is shut down, so that no task ever runs again. Also true once the
+    /// engine has stopped its tasks.
+    pub(crate) fn is_runtime_gone(&self) -> bool {
+        self.sentinel.is_finished()
     }
 
     /// Where the tasks run.
@@ -53,7 +63,10 @@ impl Tasks {
         };
         // What has ended since is let go of here, so that the set stays as small as its work.
         while let Some(ended) = tasks.try_join_next() {
-            if let Err(error) = ended {
+            // One that is canceled has not failed: its runtime was shut down.
+            if let Err(error) = ended
+                && error.is_panic()
+            {
                 tracing::error!(%error, "a task of the engine failed");
             }
         }

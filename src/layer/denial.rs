@@ -79,7 +79,7 @@ pub(crate) fn answer(
         }
         ResponseFormat::ProblemJson => problem(status(denial), denial, step_up, unread.as_deref()),
     };
-    if let ResponseFormat::Grpc(_) = client.format {
+    if client.is_grpc() {
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     } else {
         protect(response.headers_mut());

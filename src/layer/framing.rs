@@ -19,7 +19,13 @@ pub(super) enum Framing {
 }
 
 impl Framing {
-    pub(super) fn of(content_type: Option<&HeaderValue>, is_encoded: bool) -> Self {
+    /// Messages are told apart in answers to gRPC calls only: whatever else bears their content
+    /// type must not end as if it were whole.
+    pub(super) fn of(
+        content_type: Option<&HeaderValue>,
+        is_encoded: bool,
+        is_grpc_call: bool,
+    ) -> Self {
         let content_type = content_type.map_or(&b""[..], HeaderValue::as_bytes);
         let is = |essence: &[u8]| {
             content_type
@@ -33,9 +39,9 @@ impl Framing {
         if is(b"application/grpc-web-text") {
             // Base64, in pieces as the server likes: there is no telling where a message ends.
             Self::Other
-        } else if is(b"application/grpc-web") {
+        } else if is_grpc_call && is(b"application/grpc-web") {
             Self::GrpcWeb(GrpcFraming::default())
-        } else if is(b"application/grpc") {
+        } else if is_grpc_call && is(b"application/grpc") {
             Self::Grpc(GrpcFraming::default())
         } else if is(b"text/event-stream") && !is_encoded {
             Self::Sse(SseFraming::default())

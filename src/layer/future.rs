@@ -131,7 +131,7 @@ where
                 StateProjection::Running { future, guard: guard @ Some(_) } => {
                     let Some(running) = guard else { unreachable!("matched above") };
                     return Poll::Ready(Ok(match ready!(running.poll(future, cx)?) {
-                        Ok(response) => let_through(response, guard, this.client.is_head, cx),
+                        Ok(response) => let_through(response, guard, this.client, cx),
                         Err(denial) => {
                             // Dropped now, not when the answer has been read.
                             this.state.set(State::Denied { denial });
@@ -239,7 +239,7 @@ where
 fn let_through<A, B: Body + 'static>(
     mut response: Response<B>,
     guard: &mut Option<RunGuard<A>>,
-    is_head: bool,
+    client: &ClientContext,
     cx: &mut Context<'_>,
 ) -> Response<GateBody<B>> {
     if let Some(upgrade) = guard.as_ref().and_then(|guard| guard.upgrade.as_ref()) {
@@ -251,14 +251,14 @@ fn let_through<A, B: Body + 'static>(
     let length = response.body().size_hint().exact();
     let framing = match length {
         Some(_) => Framing::Other,
-        None => Framing::of(content_type, encoding.is_some()),
+        None => Framing::of(content_type, encoding.is_some(), client.is_grpc()),
     };
     if cached.is_none() {
         // RFC 9111 keeps shared caches off answers to `Authorization`, not off those to a cookie.
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private"));
     }
     // An answer to HEAD is not read.
-    if let Some(length) = length.filter(|_| !is_head)
+    if let Some(length) = length.filter(|_| !client.is_head)
         && let Some(bytes) = whole::take(response.body_mut(), length, cx)
     {
         *guard = None;

@@ -75,7 +75,7 @@ impl ClientContext {
         let [content_type, mode, accept, upgrade, htmx, inertia, turbo, unpoly, requested_with] =
             lookup::first(headers, names);
         let page = || original_uri(uri, extensions).path_and_query().cloned();
-        let grpc = content_type.filter(|value| value.as_bytes().starts_with(b"application/grpc"));
+        let grpc = content_type.filter(|value| is_grpc(method, value));
         let navigates = || {
             mode.is_none()
                 && accept.is_some()
@@ -115,6 +115,22 @@ impl ClientContext {
         let has_unread_cookies = false;
         Self { format, is_head, upgrade_status, has_unread_cookies }
     }
+
+    pub(super) fn is_grpc(&self) -> bool {
+        matches!(self.format, ResponseFormat::Grpc(_))
+    }
+}
+
+/// Whether this is a gRPC call: a POST (PROTOCOL-HTTP2 of gRPC) with one of its content types. A
+/// denied call is HTTP 200, so nothing else may count as one: a proxy that asks by GET whether to
+/// let a request through passes the client's headers on, and takes 200 for yes.
+fn is_grpc(method: &Method, content_type: &HeaderValue) -> bool {
+    let Some(rest) = content_type.as_bytes().strip_prefix(b"application/grpc") else {
+        return false;
+    };
+    let web = rest.strip_prefix(b"-web-text").or_else(|| rest.strip_prefix(b"-web"));
+    let rest = web.unwrap_or(rest);
+    matches!(rest.first(), None | Some(b'+' | b';' | b' ')) && method == Method::POST
 }
 
 impl HtmxPage {
@@ -261,7 +277,16 @@ mod tests {
             (Method::GET, vec![("accept", "text/html;q=0.75,application/json;q=0.8")], "api"),
             (Method::POST, vec![("content-type", "application/grpc")], "grpc"),
             (Method::POST, vec![("content-type", "application/grpc-web+proto")], "grpc"),
-            (Method::GET, vec![("accept", BROWSER), ("content-type", "application/grpc")], "grpc"),
+            (Method::POST, vec![("content-type", "application/grpc-web-text")], "grpc"),
+            (Method::POST, vec![("content-type", "application/grpc; charset=utf-8")], "grpc"),
+            (Method::POST, vec![("content-type", "application/grpcx")], "api"),
+            (Method::POST, vec![("content-type", "application/grpc-text")], "api"),
+            (Method::POST, vec![("content-type", "application/grpc-webx")], "api"),
+            (Method::GET, vec![("accept", BROWSER), ("content-type", "application/grpc")], "page"),
+            (Method::GET, vec![("content-type", "application/grpc")], "api"),
+            (Method::HEAD, vec![("content-type", "application/grpc-web")], "api"),
+            (Method::PUT, vec![("content-type", "application/grpc")], "api"),
+            (Method::CONNECT, vec![("content-type", "application/grpc")], "api"),
             // A form from a page on plain http.
             (Method::POST, vec![("accept", BROWSER), form], "form"),
             (

@@ -47,6 +47,12 @@ const SHORTEST_AGE: Duration = Duration::from_secs(1);
 /// `HX-Redirect` when it restores a page that its history lacks; set
 /// `htmx.config.refreshOnHistoryMiss = true`.
 ///
+/// What a proxy asks before it lets a request through (nginx's `auth_request`, Caddy's
+/// `forward_auth`, Traefik's `forwardAuth`) must not be a gated route: a page load is answered by a
+/// redirect, and a gRPC call that is turned away is HTTP 200 by gRPC's own rules, which such a
+/// proxy takes for yes. Only a POST counts as a gRPC call, so leave the method of these questions at
+/// GET.
+///
 /// Who asks, a handler learns from the extensions alone. No header is looked at for it, and none is
 /// taken away: an application that believes a header like `X-User` has to remove it, in every
 /// spelling, from what comes in from outside.

@@ -147,7 +147,7 @@ impl From<BeginError> for Refusal {
             BeginError::Busy { retry_after }
             | BeginError::TooMany { retry_after }
             | BeginError::Full { retry_after } => Self::Later(retry_after),
-            BeginError::NoRandomness | BeginError::Stopped => Self::NotNow,
+            BeginError::NoRandomness | BeginError::Stopped | BeginError::NoRuntime => Self::NotNow,
         }
     }
 }

@@ -7,12 +7,12 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::post;
 use bytes::Bytes;
 use futures_util::stream;
 use h2::client::SendRequest;
 use h2::{Reason, RecvStream};
-use http::Request;
+use http::{Request, request};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -29,7 +29,24 @@ pub(crate) async fn connect(url: &str) -> SendRequest<Bytes> {
 }
 
 async fn get_over(connection: &SendRequest<Bytes>, caller: &Caller, path: &str) -> RecvStream {
-    let request = Request::get(format!("{}{path}", caller.url));
+    send_over(connection, caller, Request::get(format!("{}{path}", caller.url))).await
+}
+
+/// A gRPC call of either kind, as far as its head goes.
+async fn call_over(
+    connection: &SendRequest<Bytes>,
+    caller: &Caller,
+    content_type: &str,
+) -> RecvStream {
+    let request = Request::post(&caller.url).header("content-type", content_type);
+    send_over(connection, caller, request).await
+}
+
+async fn send_over(
+    connection: &SendRequest<Bytes>,
+    caller: &Caller,
+    request: request::Builder,
+) -> RecvStream {
     let request = request.header("authorization", &caller.bearer).body(()).unwrap();
     let mut connection = connection.clone().ready().await.unwrap();
     let answer = connection.send_request(request, true).unwrap().0.await.unwrap();
@@ -119,7 +136,7 @@ async fn pieces(stage: &Stage, content_type: &'static str) -> (String, mpsc::Sen
         )
     };
     let answer = std::sync::Arc::new(answer);
-    let app = Router::new().route("/", get(move || answer())).layer(stage.layer.clone());
+    let app = Router::new().route("/", post(move || answer())).layer(stage.layer.clone());
     (serve(app).await, send)
 }
 
@@ -146,8 +163,10 @@ impl Half {
         let connection = connect(&url).await;
         let mut body = {
             let caller = alice.at(url);
-            let (body, sent) =
-                tokio::join!(get_over(&connection, &caller, "/"), pieces.send(first.clone()));
+            let (body, sent) = tokio::join!(
+                call_over(&connection, &caller, content_type),
+                pieces.send(first.clone())
+            );
             sent.unwrap();
             body
         };

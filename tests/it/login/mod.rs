@@ -3,4 +3,5 @@
 mod fixture;
 #[cfg(feature = "sqlite")]
 mod locked_store;
+mod runtime;
 mod usernames;

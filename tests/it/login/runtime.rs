@@ -1,0 +1,71 @@
+//! Engines whose runtime is shut down while the server goes on.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use reqwest::StatusCode;
+use serde_json::json;
+use tokio::runtime::{Builder as RuntimeBuilder, Runtime};
+use tower_activeconnect::emulator::Emulator;
+use tower_activeconnect::{Activeconnect, LogInError, MemoryTokenStore};
+use tracing::Level;
+
+use crate::support::{Browser, credentials, serve};
+use crate::trace::{Trace, hear};
+
+/// An engine that was built on a runtime which is shut down since.
+fn orphan(
+    emulator: &Emulator,
+    runtime: impl FnOnce() -> Runtime + Send + 'static,
+) -> Activeconnect {
+    let builder =
+        Activeconnect::builder(credentials(emulator)).token_store(MemoryTokenStore::new());
+    let built = std::thread::spawn(move || {
+        let runtime = runtime();
+        let ac = runtime.block_on(async { builder.build().unwrap() });
+        runtime.block_on(ac.enroll(&"alice".into())).unwrap();
+        drop(runtime);
+        ac
+    });
+    built.join().unwrap()
+}
+
+#[tokio::test]
+async fn login_without_runtime_is_503() {
+    let emulator = Emulator::start().await.unwrap();
+    let current_thread = || RuntimeBuilder::new_current_thread().enable_all().build().unwrap();
+    let multi_thread = || RuntimeBuilder::new_multi_thread().enable_all().build().unwrap();
+    for ac in [orphan(&emulator, current_thread), orphan(&emulator, multi_thread)] {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let written = lines.clone();
+        let _heard = hear(Trace(Level::WARN, move |line: &str| {
+            written.lock().unwrap().push(line.to_owned());
+        }));
+        let site = serve(Router::new().nest("/auth", ac.routes())).await;
+        // Every name, again and again: nothing is reserved, so none of them is 429.
+        for name in ["alice", "alice", "a name that nobody has"] {
+            let browser = Browser::new(&site);
+            let answer = browser.form("/auth/login", &[("username", name)]).await;
+            assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+            let answer = browser.json("/auth/login", &json!({ "username": name })).await;
+            assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(answer.headers()["content-type"], "application/problem+json");
+            assert!(browser.cookie_header().is_empty(), "there is no attempt to wait for");
+        }
+        let lines = lines.lock().unwrap();
+        let told = |line: &&String| line.contains("call build() on a runtime that lives as long");
+        assert_eq!(lines.iter().filter(told).count(), 1, "{lines:?}");
+        assert!(lines.iter().all(|line| !line.contains("failed")), "{lines:?}");
+    }
+    assert!(emulator.state().sessions.is_empty(), "no phone rings");
+}
+
+#[tokio::test]
+async fn log_in_without_runtime_is_interrupted() {
+    let emulator = Emulator::start().await.unwrap();
+    let ac =
+        orphan(&emulator, || RuntimeBuilder::new_current_thread().enable_all().build().unwrap());
+    let ended = tokio::time::timeout(Duration::from_secs(5), ac.log_in(&"alice".into())).await;
+    assert!(matches!(*ended.unwrap().unwrap_err(), LogInError::Interrupted));
+}
