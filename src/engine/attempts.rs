@@ -235,7 +235,7 @@ impl Engine {
         let Start { who, starter, next, mine, bearer } = start;
         let credential = AttemptCredential::random().map_err(|_| BeginError::NoRandomness)?;
         let now = self.now();
-        if self.stopped.load(Ordering::Acquire) {
+        if self.is_stopped() {
             return Err(BeginError::Stopped);
         }
         if self.tasks.is_runtime_gone() {
@@ -301,6 +301,10 @@ impl Engine {
             self.attempts.forget(mine);
         }
         self.attempts.by_key.insert(attempt.key, attempt.clone());
+        if self.is_stopped() {
+            // The shutdown may have listed the attempts before this one was among them.
+            self.cancel_attempt(&attempt);
+        }
         // The name may be free, and the attempt that had it be given up or timed out, while its
         // phone still rings.
         let newest = self.attempts.newest.insert(name, attempt.clone());

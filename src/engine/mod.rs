@@ -103,6 +103,7 @@ pub(crate) use upgrade::{Upgrade, Upgrades};
 pub(crate) use username::UsernameNormalizer;
 pub(crate) use username::{LoginKey, trim_username};
 pub(crate) use watchers::Watch;
+use watchers::{Watched, Watchers};
 
 /// How many polls may be in flight at once.
 const POLLS: usize = 64;
@@ -191,6 +192,8 @@ pub(crate) struct Engine {
     pub(crate) required: Required,
     /// No login begins any more.
     stopped: AtomicBool,
+    /// Those who wait for the engine to be stopped.
+    stop_watchers: Watchers,
     tasks: Tasks,
 }
 
@@ -324,6 +327,11 @@ impl Activeconnect {
     /// wait are withdrawn at the service, for 5 s at most; then no task is left. Nothing is logged
     /// out at the service otherwise: sessions end there by their own expiry.
     ///
+    /// What clients hold open ends at the beginning of these 5 s, whoever they are: a gated response
+    /// as its session's end says (a running handler has its layer's
+    /// [`grace`](crate::ActiveconnectLayer::grace)), `events` with a last `closed` or `timeout`, a
+    /// login whose body is still on its way with 503. Logins that begin later get 503.
+    ///
     /// Call it when the server begins to shut down, so that no stream keeps it from finishing:
     ///
     /// ```no_run
@@ -342,18 +350,18 @@ impl Activeconnect {
     /// Dropping the future goes on without waiting: the tasks are aborted.
     pub async fn shutdown(&self) {
         let engine = self.engine();
-        engine.stopped.store(true, Ordering::Release);
         let _aborts = Aborts(engine);
-        engine.end_here();
+        engine.refuse_logins();
+        // The attempts first: no result is claimed after, so that all sessions are among those that
+        // end here.
         for attempt in engine.attempts.all() {
             engine.cancel_attempt(&attempt);
         }
+        engine.end_here();
         let finishing = engine.clone();
         let finish = async move { finishing.tasks.finish(FAREWELL).await };
         // What is left when its runtime is not driven is aborted below.
         runtime::run_on(engine.tasks.runtime(), FAREWELL + ABORT_TIMEOUT, finish).await.ok();
-        // Those whose login was about to be answered.
-        engine.end_here();
     }
 
     /// How the engine is at this moment.
@@ -410,6 +418,12 @@ impl Drop for CancelOnDrop<'_> {
     }
 }
 
+impl Watched for Arc<Engine> {
+    fn watchers(&self) -> &Watchers {
+        &self.stop_watchers
+    }
+}
+
 impl Engine {
     fn new(client: Client, store: DynTokenStore, settings: Settings, runtime: Handle) -> Self {
         let upkeep = Upkeep {
@@ -446,6 +460,7 @@ impl Engine {
             grants: Grants::default(),
             required: Required::default(),
             stopped: AtomicBool::new(false),
+            stop_watchers: Watchers::default(),
             settings,
             tasks: Tasks::new(runtime),
         }
@@ -461,9 +476,28 @@ impl Engine {
 
     /// Ends all tasks, and here every session, so that nobody waits for news that will not come.
     fn stop(&self) {
+        self.refuse_logins();
         self.tasks.stop();
         self.end_here();
         self.upkeep.news.close();
+    }
+
+    /// Begins no login from now on, and tells those who wait for the engine to be stopped.
+    fn refuse_logins(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.stop_watchers.wake();
+    }
+
+    /// Whether the engine is stopped or shuts down: no attempt or session goes on.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// Waits until the engine is stopped.
+    ///
+    /// Cancel safe: nothing is consumed.
+    pub(crate) async fn stops(self: &Arc<Self>) {
+        Watch::new(self.clone()).until(|engine| engine.is_stopped().then_some(())).await;
     }
 
     fn end_here(&self) {

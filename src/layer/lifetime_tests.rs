@@ -249,6 +249,27 @@ async fn a_shutdown_waits_for_five_seconds_at_most() {
     }
 }
 
+/// A request that waits for the poll of a parked session is answered when the engine shuts down.
+#[tokio::test(start_paused = true)]
+async fn a_waiting_request_ends_with_the_engine() {
+    let mut stage = Stage::new();
+    let alice = stage.log_in("alice").await;
+    let mut unanswered = Vec::new();
+    stage.play(move |now, call| {
+        if now < 70_000 {
+            agree(call);
+        } else {
+            unanswered.push(call);
+        }
+    });
+    stage.at(200_000).await;
+    let request = tokio::spawn(stage.ask(&alice));
+    stage.at(201_000).await;
+    assert!(!request.is_finished());
+    stage.ac.shutdown().await;
+    assert_eq!((request.await.unwrap().as_str(), stage.now()), ("ended", 201_000));
+}
+
 /// The caller of a shutdown may give up: then nothing is waited for.
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_that_is_given_up_aborts() {

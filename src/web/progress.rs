@@ -28,7 +28,8 @@ pub(super) fn word(session: &Session) -> &'static str {
     }
 }
 
-/// The present word, then one for each change, until there will be no more.
+/// The present word, then one for each change, until there will be no more: after a final word, or
+/// when the engine is stopped.
 pub(super) fn follow(
     engine: Arc<Engine>,
     subject: Subject,
@@ -60,7 +61,22 @@ enum Source {
 }
 
 impl Follower {
+    /// The next word to tell. Once the engine is stopped, that is the last one: an attempt can't be
+    /// approved or claimed any more, and no session goes on.
     async fn next(&mut self) -> Option<&'static str> {
+        let engine = self.engine.clone();
+        tokio::select! {
+            biased;
+            word = self.change() => word,
+            () = engine.stops() => Some(match self.source {
+                Source::Nothing => "none",
+                Source::Session(_) => SessionStatus::Closed.as_str(),
+                Source::Attempt(_) => "timeout",
+            }),
+        }
+    }
+
+    async fn change(&mut self) -> Option<&'static str> {
         let told = self.told;
         match &mut self.source {
             Source::Nothing => (told.is_empty()).then_some("none"),

@@ -115,7 +115,12 @@ async fn begin(
     let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
     let mine = RequestCredentials::read(method, uri, headers, &engine.settings).attempt();
     let mine = mine.or_else(|| bearer_attempt(headers));
-    let login = read(Request::from_parts(parts.clone(), body), wants_json).await?;
+    let login = tokio::select! {
+        biased;
+        login = read(Request::from_parts(parts.clone(), body), wants_json) => login?,
+        // A client that sends its body slowly, or never, holds no shutdown up.
+        () = engine.stops() => return Err(Refusal::NotNow),
+    };
     let bearer = login.credential == Handover::Bearer;
     if bearer && is_from_a_page(&parts.headers) {
         return Err(Refusal::Browser);

@@ -1,1 +1,3 @@
 //! What a session holds open: streams, sockets, shutdown.
+
+mod shutdown;

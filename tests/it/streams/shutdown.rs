@@ -1,0 +1,279 @@
+//! A graceful shutdown over real sockets ends within the farewell, whatever is open: nothing that a
+//! client holds open, with or without a login, keeps the server from finishing.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::http::request::Parts;
+use axum::response::sse::{Event, Sse};
+use axum::routing::get;
+use futures_util::stream::{self, StreamExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tower_activeconnect::emulator::{Call, Emulator, Fault, FaultKind};
+use tower_activeconnect::{Activeconnect, UserId};
+
+use crate::support::{Browser, approve, builder, ringing, until, with_phones};
+
+/// The farewell's 5 s and a second.
+const BOUND: Duration = Duration::from_secs(6);
+/// Where nothing is to be asked of the service, or it answers at once.
+const PROMPT: Duration = Duration::from_secs(1);
+
+/// An application that shuts down as the documentation of `shutdown` shows.
+struct Site {
+    emulator: Arc<Emulator>,
+    ac: Activeconnect,
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<std::io::Result<()>>,
+}
+
+impl Site {
+    async fn start() -> Self {
+        Self::start_with(|ac| ac).await
+    }
+
+    async fn start_with(configure: impl FnOnce(Activeconnect) -> Activeconnect) -> Self {
+        let emulator = Arc::new(Emulator::start().await.unwrap());
+        let deadline = Duration::from_secs(600);
+        let ac = configure(builder(&emulator).attempt_deadline(deadline).build().unwrap());
+        with_phones(&emulator, &ac, &["alice", "bob"]).await;
+        let silent = || async { Sse::new(stream::pending::<Result<Event, Infallible>>()) };
+        let app = Router::new()
+            .route("/", get(async || "Hello"))
+            .route("/silent", get(silent))
+            .layer(ac.layer())
+            .nest("/auth", ac.routes());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let stopping = ac.clone();
+        let graceful = axum::serve(listener, app).with_graceful_shutdown(async move {
+            stopped.await.ok();
+            stopping.shutdown().await;
+        });
+        let server = tokio::spawn(async move { graceful.await });
+        Self { emulator, ac, address, stop, server }
+    }
+
+    fn browser(&self) -> Browser {
+        Browser::new(&format!("http://{}", self.address))
+    }
+
+    /// Shuts down while these are open; how long that took, and what each stream said from its
+    /// beginning to its end. Streams end at once, however long the farewell takes.
+    async fn shut_down(self, open: Vec<Stream>) -> (Duration, Vec<String>) {
+        let begun = Instant::now();
+        self.stop.send(()).unwrap();
+        let reading = stream::iter(open).map(Stream::rest).buffered(9).collect::<Vec<_>>();
+        let reading = async { (reading.await, begun.elapsed()) };
+        let server = async { (self.server.await, begun.elapsed()) };
+        let bound = Duration::from_secs(20);
+        let ends = tokio::time::timeout(bound, async { tokio::join!(reading, server) }).await;
+        let ((said, read), (served, took)) = ends.expect("the server ends");
+        served.unwrap().unwrap();
+        assert!(read < PROMPT, "{read:?}");
+        (took, said)
+    }
+}
+
+/// A response that is being read.
+struct Stream {
+    said: String,
+    body: stream::BoxStream<'static, reqwest::Result<axum::body::Bytes>>,
+}
+
+impl Stream {
+    /// Opens one as the browser, and reads its first event.
+    async fn open(browser: &Browser, path: &str) -> Self {
+        let response = browser.api(path).await;
+        assert_eq!(response.status(), 200);
+        let mut body = response.bytes_stream().boxed();
+        let mut said = String::new();
+        if path == "/auth/events" {
+            said = String::from_utf8(body.next().await.unwrap().unwrap().into()).unwrap();
+        }
+        Self { said, body }
+    }
+
+    /// Reads until the bytes are there.
+    async fn says(&mut self, what: &str) {
+        while !self.said.contains(what) {
+            let chunk = self.body.next().await.unwrap().unwrap();
+            self.said += std::str::from_utf8(&chunk).unwrap();
+        }
+    }
+
+    async fn rest(mut self) -> String {
+        while let Some(chunk) = self.body.next().await {
+            self.said += std::str::from_utf8(&chunk.unwrap()).unwrap();
+        }
+        self.said
+    }
+}
+
+fn events(words: &[&str]) -> String {
+    words.iter().map(|word| format!("data: {{\"status\":\"{word}\"}}\n\n")).collect()
+}
+
+async fn begin(browser: &Browser, user: &str) {
+    let started = browser.json("/auth/login", &serde_json::json!({"username": user})).await;
+    assert_eq!(started.status(), 202);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pending_attempts_and_decoys_hold_up_nothing() {
+    let site = Site::start().await;
+    let (alice, nobody) = (site.browser(), site.browser());
+    begin(&alice, "alice").await;
+    ringing(&site.emulator).await;
+    begin(&nobody, "nobody").await;
+    let open = vec![
+        Stream::open(&alice, "/auth/events").await,
+        Stream::open(&nobody, "/auth/events").await,
+    ];
+    let (took, said) = site.shut_down(open).await;
+    // Both alike: the end tells nobody who exists.
+    assert_eq!(said, [events(&["pending", "timeout"]), events(&["pending", "timeout"])]);
+    assert!(took < PROMPT, "{took:?}");
+}
+
+/// Another tab of the same browser has begun anew: the attempt is in no map any more, and its
+/// stream is still open.
+#[tokio::test(flavor = "multi_thread")]
+async fn superseded_attempt_holds_up_nothing() {
+    let site = Site::start().await;
+    let (alice, browser) = (site.browser(), site.browser());
+    site.emulator.fault(Fault::new(Call::Logout, FaultKind::Hang));
+    begin(&alice, "alice").await;
+    ringing(&site.emulator).await;
+    begin(&browser, "nobody").await;
+    let first = Stream::open(&browser, "/auth/events").await;
+    begin(&browser, "nobody").await;
+    let second = Stream::open(&browser, "/auth/events").await;
+    let (took, said) = site.shut_down(vec![first, second]).await;
+    assert_eq!(said, [events(&["pending", "timeout"]), events(&["pending", "timeout"])]);
+    assert!(took < BOUND, "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn approved_attempt_holds_up_nothing() {
+    let site = Site::start().await;
+    let browser = site.browser();
+    begin(&browser, "alice").await;
+    let mut stream = Stream::open(&browser, "/auth/events").await;
+    let session = approve(&site.emulator).await;
+    stream.says("active").await;
+    let emulator = site.emulator.clone();
+    let (took, said) = site.shut_down(vec![stream]).await;
+    // By whichever of both it hears first: the engine's stop, or the session's own end.
+    let ends = ["timeout", "closed"].map(|end| events(&["pending", "active", end]));
+    assert!(ends.contains(&said[0]), "{said:?}");
+    assert!(took < PROMPT, "{took:?}");
+    let reports = emulator.state().sessions;
+    let withdrawn = reports.iter().find(|report| report.session_token == session.session_token);
+    assert_eq!(withdrawn.unwrap().status.to_string(), "closed", "at the service too");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_and_confirmations_hold_up_nothing() {
+    let site = Site::start().await;
+    let (alice, bob) = (site.browser(), site.browser());
+    alice.log_in(&site.emulator, "alice").await;
+    bob.log_in(&site.emulator, "bob").await;
+    let session = Stream::open(&alice, "/auth/events").await;
+    let gated = Stream::open(&alice, "/silent").await;
+    let confirmed = bob.send(bob.post("/auth/confirm")).await;
+    assert_eq!(confirmed.status(), 202);
+    ringing(&site.emulator).await;
+    let confirming = Stream::open(&bob, "/auth/events").await;
+    let (took, said) = site.shut_down(vec![session, gated, confirming]).await;
+    assert_eq!(said[0], events(&["active", "closed"]));
+    assert!(said[1].starts_with("event: session-ended"), "{said:?}");
+    assert_eq!(said[2], events(&["pending", "timeout"]));
+    assert!(took < PROMPT, "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn second_factor_attempt_holds_up_nothing() {
+    let named = |parts: &Parts| parts.headers.get("x-user")?.to_str().ok().map(UserId::from);
+    let site = Site::start_with(|ac| ac.resolve_user(named)).await;
+    let browser = site.browser();
+    let begin = browser.post("/auth/login").header("x-user", "alice").json(&serde_json::json!({}));
+    assert_eq!(browser.send(begin).await.status(), 202);
+    ringing(&site.emulator).await;
+    let response = browser.send(browser.get("/auth/events").header("x-user", "alice")).await;
+    let mut stream = Stream { said: String::new(), body: response.bytes_stream().boxed() };
+    stream.says("pending").await;
+    let (took, said) = site.shut_down(vec![stream]).await;
+    assert_eq!(said, [events(&["pending", "timeout"])]);
+    assert!(took < PROMPT, "{took:?}");
+}
+
+/// A stranger announces a body and never sends it.
+#[tokio::test(flavor = "multi_thread")]
+async fn unsent_body_holds_up_nothing() {
+    let site = Site::start().await;
+    let mut stranger = TcpStream::connect(site.address).await.unwrap();
+    let head = "POST /auth/login HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n\
+                content-length: 40\r\nexpect: 100-continue\r\n\r\n";
+    stranger.write_all(head.as_bytes()).await.unwrap();
+    // Told when the body begins to be read.
+    let mut proceed = [0; 25];
+    stranger.read_exact(&mut proceed).await.unwrap();
+    assert_eq!(&proceed, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stranger.write_all(b"{\"username\":").await.unwrap();
+    let (took, _) = site.shut_down(Vec::new()).await;
+    assert!(took < PROMPT, "{took:?}");
+    let mut answer = String::new();
+    stranger.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+}
+
+/// Streams of every kind, requests that wait for a poll, and a service that answers nothing: the
+/// farewell is all that takes time. Who comes meanwhile is told at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn hanging_service_costs_the_farewell_at_most() {
+    let site = Site::start().await;
+    let (alice, bob, nobody) = (site.browser(), site.browser(), site.browser());
+    alice.log_in(&site.emulator, "alice").await;
+    for call in [Call::Status, Call::Logout] {
+        site.emulator.fault(Fault::new(call, FaultKind::Hang));
+    }
+    begin(&bob, "bob").await;
+    ringing(&site.emulator).await;
+    begin(&nobody, "nobody").await;
+    let mut open = Vec::new();
+    for browser in [&alice, &bob, &nobody] {
+        open.push(Stream::open(browser, "/auth/events").await);
+    }
+    open.push(Stream::open(&alice, "/silent").await);
+    let (ac, waits) = (site.ac.clone(), site.ac.clone());
+    let log_in = tokio::spawn(async move { waits.log_in(&"alice".into()).await });
+    ringing(&site.emulator).await;
+    let late = async {
+        until("the engine is shut down", async || {
+            ac.sessions(&"alice".into()).is_empty().then_some(())
+        })
+        .await;
+        let begun = Instant::now();
+        let again = Stream::open(&nobody, "/auth/events").await.rest().await;
+        let login = nobody.json("/auth/login", &serde_json::json!({"username": "carol"})).await;
+        (again, login.status().as_u16(), begun.elapsed())
+    };
+    let ((took, said), (again, login, answered)) = tokio::join!(site.shut_down(open), late);
+    assert!(took < BOUND, "{took:?}");
+    assert_eq!(said[0], events(&["active", "closed"]));
+    assert_eq!(said[1], events(&["pending", "timeout"]));
+    assert_eq!(said[2], events(&["pending", "timeout"]));
+    assert!(said[3].starts_with("event: session-ended"), "{said:?}");
+    assert_eq!((again, login), (events(&["pending", "timeout"]), 503));
+    assert!(answered < PROMPT, "{answered:?}");
+    assert!(log_in.await.unwrap().is_err());
+}
