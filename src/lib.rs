@@ -74,3 +74,5 @@ pub use verdict::{Denial, Verdict};
 pub use web::ActiveSessionRejection;
 #[cfg(feature = "ws")]
 pub use web::GuardedSocket;
+#[cfg(all(feature = "axum", unix))]
+pub use web::UnixPeer;

@@ -269,6 +269,13 @@ impl Builder {
         self
     }
 
+    /// Trusts the peer of each request of which this is true.
+    #[cfg(all(feature = "axum", unix))]
+    pub(crate) fn unix_peer(mut self, is_unix_peer: fn(&http::Extensions) -> bool) -> Self {
+        self.settings.trusted_proxies.unix_peer = Some(is_unix_peer);
+        self
+    }
+
     /// Another origin whose pages may open WebSockets with a browser's cookies, written as browsers
     /// write it: `https://www.example`, with a port only if it is not the scheme's own. For several,
     /// call it again. By default none may but this site's own.

@@ -536,7 +536,8 @@ impl Engine {
         if !self.warned_of_addresses.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 "logins are not counted by address; serve the application by \
-                 into_make_service_with_connect_info::<SocketAddr>()"
+                 into_make_service_with_connect_info::<SocketAddr>(), or, on a unix socket, by \
+                 that of the type that Builder::trust_unix_peer was given"
             );
         }
     }

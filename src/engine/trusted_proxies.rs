@@ -1,5 +1,6 @@
 use std::net::IpAddr;
 
+use http::Extensions;
 use ipnet::IpNet;
 
 /// The header in which a trusted proxy names the client; for
@@ -18,12 +19,18 @@ pub enum ForwardedHeader {
 #[derive(Debug, Default)]
 pub(crate) struct TrustedProxies {
     networks: Vec<IpNet>,
+    /// Whether a request came over a unix socket whose peers are trusted.
+    pub(crate) unix_peer: Option<fn(&Extensions) -> bool>,
     pub(crate) header: ForwardedHeader,
 }
 
 impl TrustedProxies {
     pub(crate) fn set_networks(&mut self, networks: impl IntoIterator<Item = IpNet>) {
         self.networks = networks.into_iter().collect();
+    }
+
+    pub(crate) fn is_unix_peer(&self, extensions: &Extensions) -> bool {
+        self.unix_peer.is_some_and(|is_unix_peer| is_unix_peer(extensions))
     }
 
     /// Whether this is a trusted proxy's address. An IPv4 address and its IPv4-mapped IPv6 form

@@ -26,6 +26,7 @@ mod original_uri;
 mod outage_tests;
 #[cfg(test)]
 mod passage_tests;
+mod peer;
 mod response_format;
 mod service;
 #[cfg(test)]
@@ -53,6 +54,8 @@ pub use future::GateFuture;
 pub(crate) use gate::Gate;
 #[cfg(feature = "axum")]
 pub(crate) use headers::protect;
+#[cfg(feature = "axum")]
+pub(crate) use peer::Peer;
 #[cfg(feature = "axum")]
 pub(crate) use response_format::{ClientContext, ResponseFormat};
 pub use service::{ActiveconnectLayer, ActiveconnectService};

@@ -1,4 +1,5 @@
-//! The URI that the client asked for: with `whole.rs` all of this floor that knows of axum.
+//! The URI that the client asked for: with `peer.rs` and `whole.rs` all of
+//! this floor that knows of axum.
 
 use http::{Extensions, Uri};
 

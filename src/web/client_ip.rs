@@ -1,36 +1,41 @@
 //! Which address a request comes from.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 
-use axum::extract::ConnectInfo;
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 
 use super::forwarded::forwarded_addresses;
 use crate::engine::TrustedProxies;
+use crate::layer::Peer;
 
 /// How many hops are followed.
 const MAX_HOPS: usize = 32;
+/// What all clients count by that a proxy on a unix socket names no address for.
+const UNIX_SOCKET: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// The client's address: the connection's peer or, if that is a trusted proxy, the last forwarded
 /// address that is none. What clients write into the header is left of it. `None` when the
 /// application does not say who is connected.
 pub(super) fn client_ip(parts: &Parts, proxies: &TrustedProxies) -> Option<IpAddr> {
-    let ConnectInfo(peer) = parts.extensions.get::<ConnectInfo<SocketAddr>>()?;
-    Some(resolve_forwarded(peer.ip().to_canonical(), &parts.headers, proxies))
+    let peer = Peer::from_extensions(&parts.extensions, proxies)?;
+    Some(resolve_forwarded(peer, &parts.headers, proxies))
 }
 
-fn resolve_forwarded(peer: IpAddr, headers: &HeaderMap, proxies: &TrustedProxies) -> IpAddr {
-    let mut address = peer;
+fn resolve_forwarded(peer: Peer, headers: &HeaderMap, proxies: &TrustedProxies) -> IpAddr {
+    let mut last = peer;
     for forwarded in forwarded_addresses(headers, proxies.header).take(MAX_HOPS) {
-        if !proxies.contains(address) {
+        if !last.is_trusted(proxies) {
             break;
         }
         // An unreadable element hides the client: the proxy that passed it on stands for it.
         let Some(forwarded) = forwarded else { break };
-        address = forwarded;
+        last = Peer::Address(forwarded);
     }
-    address
+    match last {
+        Peer::Address(address) => address,
+        Peer::UnixSocket => UNIX_SOCKET,
+    }
 }
 
 #[cfg(test)]
@@ -45,7 +50,7 @@ mod tests {
         }
         let mut proxies = TrustedProxies::default();
         proxies.set_networks(trusted.iter().map(|network| network.parse().unwrap()));
-        resolve_forwarded(peer.parse().unwrap(), &headers, &proxies).to_string()
+        resolve_forwarded(Peer::Address(peer.parse().unwrap()), &headers, &proxies).to_string()
     }
 
     #[test]
@@ -78,7 +83,7 @@ mod tests {
         headers.append("forwarded", "for=203.0.113.6".parse().unwrap());
         let mut proxies = TrustedProxies::default();
         proxies.set_networks(["10.0.0.0/8".parse().unwrap()]);
-        let peer = "10.0.0.1".parse().unwrap();
+        let peer = Peer::Address("10.0.0.1".parse().unwrap());
         assert_eq!(resolve_forwarded(peer, &headers, &proxies).to_string(), "203.0.113.5");
         proxies.header = ForwardedHeader::Forwarded;
         assert_eq!(resolve_forwarded(peer, &headers, &proxies).to_string(), "203.0.113.6");

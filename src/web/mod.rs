@@ -13,7 +13,11 @@ mod routes;
 #[cfg(feature = "ws")]
 mod socket;
 mod start;
+#[cfg(unix)]
+mod unix_peer;
 
 pub use extract::ActiveSessionRejection;
 #[cfg(feature = "ws")]
 pub use socket::GuardedSocket;
+#[cfg(unix)]
+pub use unix_peer::UnixPeer;

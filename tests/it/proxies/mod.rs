@@ -5,6 +5,8 @@ mod client_ip;
 #[cfg(feature = "ws")]
 mod public_origin;
 mod servers;
+#[cfg(unix)]
+mod unix_socket;
 
 use std::net::SocketAddr;
 
