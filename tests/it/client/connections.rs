@@ -1,6 +1,7 @@
 //! A connection that passes nothing any more is not used for long, and thousands of calls find
 //! connections enough.
 
+use std::pin::pin;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -129,18 +130,24 @@ async fn one_of_several_connections_dies() {
 #[tokio::test]
 async fn a_hanging_call_leaves_its_connection_alone() {
     let site = Site::new().await;
-    site.service.set_latency(Duration::from_secs(4));
-    let hanging = async { site.status().await.unwrap_err() };
+    site.service.set_latency(Duration::from_secs(60));
+    let mut hanging = pin!(site.status());
+    let arrived =
+        until("the request has come", async || (site.service.waiting() == 1).then_some(()));
+    tokio::select! {
+        outcome = &mut hanging => panic!("{outcome:?}"),
+        () = arrived => site.service.set_latency(Duration::ZERO),
+    }
     let others = async {
-        // The latency is that of the time when a request comes.
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        site.service.set_latency(Duration::ZERO);
-        for _ in 0..35 {
+        loop {
             site.status().await.unwrap();
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    let (error, ()) = tokio::join!(hanging, others);
+    let error = tokio::select! {
+        outcome = hanging => outcome.unwrap_err(),
+        () = others => unreachable!(),
+    };
     assert_eq!(error.kind(), ClientErrorKind::TimedOut);
     site.status().await.unwrap();
     assert_eq!(site.relay.connections(), 1);
@@ -364,20 +371,18 @@ const CHILD_SERVER: &str = "CONNECTIONS_TEST_SERVER";
 async fn child_makes_calls_over_http1() {
     let Ok(server) = std::env::var(CHILD_SERVER) else { return };
     let client = raw::client(&server, Dialect::default());
-    let session = authenticate(&client).await.unwrap();
-    let statuses = join_all((0..180).map(|_| client.status(&session))).await;
-    assert!(statuses.iter().all(Result::is_ok));
+    let calls = join_all((0..180).map(|_| client.delete_users(&[]))).await;
+    assert!(calls.iter().all(Result::is_ok), "{calls:?}");
     println!("all are answered");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn http1_takes_a_quarter_of_the_files() {
-    let steps = vec![
-        Step::Rest(Duration::from_millis(800)),
-        Step::Send(answer("200 OK", &[], STATUS_ACTIVE)),
-        Step::Close,
-    ];
-    let raw = Raw::with_session(steps).await;
+    let raw = Raw::start(|_| {
+        let answer = answer("200 OK", &[], r#"{"status":true}"#);
+        vec![Step::Rest(Duration::from_millis(400)), Step::Send(answer)]
+    })
+    .await;
     let relay = Relay::to(raw.address().port()).await;
     let mut child = tokio::process::Command::new("sh")
         .args(["-c", "ulimit -n 400 && exec \"$0\" \"$@\""])
@@ -397,5 +402,5 @@ async fn http1_takes_a_quarter_of_the_files() {
     let output = child.wait_with_output().await.unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("all are answered"), "{text}");
-    assert!((90..=100).contains(&most_open), "{most_open}");
+    assert!((65..=100).contains(&most_open), "{most_open}");
 }

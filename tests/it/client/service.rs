@@ -65,6 +65,11 @@ impl Service {
         self.state.open.load(SeqCst)
     }
 
+    /// How many requests wait for their answer.
+    pub(crate) fn waiting(&self) -> u32 {
+        self.state.streams.lock().unwrap().values().sum()
+    }
+
     pub(crate) fn most_streams(&self) -> u32 {
         self.state.most_streams.load(SeqCst)
     }
