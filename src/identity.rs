@@ -125,8 +125,11 @@ impl fmt::Display for InvalidToken {
 
 impl std::error::Error for InvalidToken {}
 
-/// 256 random bits that name a session: in the cookie or in a bearer header, nowhere else. A
-/// secret; zeroised on drop.
+/// Names a session: in the cookie or in a bearer header, nowhere else. A secret; zeroised on drop.
+///
+/// It is 32 bytes: 128 secret bits, the time in Unix seconds at which the login started, and a
+/// message authentication code by a key that is derived from the application's secret. The code
+/// tells credentials of this application from those of another system.
 #[derive(Clone)]
 pub struct SessionCredential(Zeroizing<[u8; 32]>);
 
@@ -134,10 +137,14 @@ impl SessionCredential {
     /// Characters of its text.
     pub(crate) const TEXT_LENGTH: usize = 43;
 
-    pub(crate) fn random() -> Result<Self, getrandom::Error> {
-        let mut bits = Zeroizing::new([0; 32]);
-        getrandom::fill(bits.as_mut())?;
-        Ok(Self(bits))
+    #[cfg(feature = "layer")]
+    pub(crate) fn from_bytes(bytes: Zeroizing<[u8; 32]>) -> Self {
+        Self(bytes)
+    }
+
+    #[cfg(feature = "layer")]
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
     }
 
     /// Reads the 43 base64url characters that [`SessionCredential::expose`] writes; everything
@@ -211,7 +218,8 @@ impl fmt::Debug for SessionKey {
     }
 }
 
-/// 256 random bits that name a login attempt in the browser that began it.
+/// Names a login attempt in the browser that started it, in the form of a [`SessionCredential`]: 16
+/// random bytes, the time at which the attempt started, and a message authentication code.
 #[cfg(feature = "layer")]
 #[derive(Clone, Debug)]
 pub(crate) struct AttemptCredential(SessionCredential);
@@ -223,8 +231,12 @@ pub(crate) struct AttemptKey(SessionKey);
 
 #[cfg(feature = "layer")]
 impl AttemptCredential {
-    pub(crate) fn random() -> Result<Self, getrandom::Error> {
-        SessionCredential::random().map(Self)
+    pub(crate) fn from_bytes(bytes: Zeroizing<[u8; 32]>) -> Self {
+        Self(SessionCredential::from_bytes(bytes))
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        self.0.as_bytes()
     }
 
     pub(crate) fn parse(text: &[u8]) -> Option<Self> {
@@ -246,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_credential_has_one_spelling() {
-        let credential = SessionCredential::random().unwrap();
+        let credential = SessionCredential(Zeroizing::new([0x5a; 32]));
         let text = credential.expose();
         assert_eq!(text.len(), SessionCredential::TEXT_LENGTH);
         assert_eq!(SessionCredential::parse(text.as_bytes()).unwrap().key(), credential.key());

@@ -131,23 +131,31 @@ async fn two_thousand_requests_cost_no_more_than_the_interval_does() {
     assert!(f64::from(u32::try_from(calls).unwrap()) <= most, "{calls} calls, {most} allowed");
 }
 
-/// T033: two tabs, or a repeated request, of the browser that began.
+/// T033: two tabs, or a repeated request, of the browser that began: exactly one session.
 #[tokio::test]
-async fn a_result_is_taken_once() {
-    let (emulator, _ac, url) = site().await;
+async fn a_result_makes_one_session() {
+    let (emulator, ac, url) = site().await;
     let browser = Browser::new(&url);
     browser.json("/auth/login", &json!({"username": "alice"})).await;
     let attempt = browser.cookie("__Host-activeconnect-attempt").unwrap();
     approve(&emulator).await;
-    until("taken", async || (browser.status().await == "active").then_some(())).await;
+    until("claimed", async || (browser.status().await == "active").then_some(())).await;
     let first = browser.cookie("__Host-activeconnect").unwrap();
-    for path in ["/auth/status", "/auth/waiting"] {
+    let again = async |path: &str| {
         let again = Browser::new(&url);
         again.set_cookie("__Host-activeconnect-attempt", &attempt);
         again.api(path).await;
-        assert_eq!(again.cookie("__Host-activeconnect"), None, "{path}");
+        again.cookie("__Host-activeconnect")
+    };
+    for path in ["/auth/status", "/auth/waiting"] {
+        assert_eq!(again(path).await.as_ref(), Some(&first), "{path}: the same answer");
     }
-    assert_eq!(browser.cookie("__Host-activeconnect").unwrap(), first);
+    assert_eq!(ac.sessions(&"alice".into()).len(), 1);
+    // The browser has shown that it got the answer.
+    assert_eq!(browser.api("/").await.status(), 200);
+    for path in ["/auth/status", "/auth/waiting"] {
+        assert_eq!(again(path).await, None, "{path}");
+    }
     assert_eq!(browser.api("/").await.status(), 200);
 }
 

@@ -18,7 +18,7 @@ mod watchers;
 use activity::{Activity, Phase};
 use loom::sync::Arc;
 use loom::sync::atomic::AtomicUsize;
-use loom::sync::atomic::Ordering::{Acquire, Release};
+use loom::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use loom::thread;
 use outcome::{Outcome, Stage};
 use watchers::{Watch, Watched, Watchers};
@@ -140,6 +140,29 @@ fn a_session_that_was_used_just_now_is_not_parked() {
     });
 }
 
+/// That a credential was presented is kept, whatever else happens to the session at that moment.
+#[test]
+fn presentation_is_kept() {
+    model(|| {
+        let activity = Arc::new(Activity::new(0));
+        activity.enter(100_000);
+        let (user, poller) = (activity.clone(), activity.clone());
+        let using = thread::spawn(move || {
+            user.enter(200_000);
+            user.leave();
+        });
+        let parking = thread::spawn(move || poller.park(200_000, 60_000));
+        assert!(!activity.is_presented());
+        activity.mark_presented();
+        activity.leave();
+        using.join().unwrap();
+        parking.join().unwrap();
+        activity.woke();
+        assert!(activity.is_presented());
+        assert_eq!(activity.count(), 0);
+    });
+}
+
 /// Single-flight hand-over: the poll that comes back and a use at the same moment.
 #[test]
 fn a_session_in_use_wakes() {
@@ -163,51 +186,76 @@ fn a_session_in_use_wakes() {
     });
 }
 
-/// Take once: of two browsers, or tabs, one has the result.
+/// Of two requests of one browser one makes the session, and the other gets the same.
 #[test]
-fn a_result_is_taken_once() {
+fn racing_claims_make_one_session() {
+    model(|| {
+        let outcome = Arc::new(Outcome::<u8, ()>::new());
+        assert!(outcome.approve(7));
+        let made = Arc::new(AtomicUsize::new(0));
+        let claim = |outcome: &Outcome<u8, ()>, made: &AtomicUsize| {
+            outcome.claim(
+                |result| {
+                    made.fetch_add(1, AcqRel);
+                    Some(*result)
+                },
+                |result| (made.load(Acquire) == 1).then_some(*result),
+            )
+        };
+        let (other, others_made) = (outcome.clone(), made.clone());
+        let racing = thread::spawn(move || claim(&other, &others_made));
+        assert_eq!(claim(&outcome, &made), Some(7));
+        assert_eq!(racing.join().unwrap(), Some(7), "it was made before it is repeated");
+        assert_eq!(made.load(Acquire), 1);
+    });
+}
+
+/// A claim that makes nothing leaves the result to the next.
+#[test]
+fn refused_claim_leaves_the_result() {
     model(|| {
         let outcome = Arc::new(Outcome::<u8, ()>::new());
         assert!(outcome.approve(7));
         let other = outcome.clone();
-        let racing = thread::spawn(move || other.take(|result| Some(*result)));
-        let mine = outcome.take(|result| Some(*result));
-        let theirs = racing.join().unwrap();
-        assert_eq!(mine.or(theirs), Some(7));
-        assert!(mine.is_none() || theirs.is_none());
+        let refusing = thread::spawn(move || other.claim(|_| None::<u8>, |result| Some(*result)));
+        let mine = outcome.claim(|result| Some(*result), |_| None);
+        assert_eq!(mine, Some(7));
+        refusing.join().unwrap();
+        assert!(matches!(outcome.stage(), Stage::Claimed(7)));
     });
 }
 
-/// Delete wins: a result is never taken after a cancel, and one taken before is handed to it.
+/// Delete wins: a result is never claimed after a cancel, and one claimed before is handed to it.
 #[test]
-fn a_cancel_wins_over_a_take() {
+fn a_cancel_wins_over_a_claim() {
     model(|| {
         let outcome = Arc::new(Outcome::<u8, ()>::new());
-        let (approver, taker) = (outcome.clone(), outcome.clone());
+        let (approver, claimer) = (outcome.clone(), outcome.clone());
         let approving = thread::spawn(move || approver.approve(7));
-        let taking = thread::spawn(move || taker.take(|result| Some(*result)));
+        let claiming = thread::spawn(move || claimer.claim(|result| Some(*result), |_| None));
         let to_end = outcome.cancel();
         let approved = approving.join().unwrap();
-        let taken = taking.join().unwrap();
+        let claimed = claiming.join().unwrap();
         match outcome.stage() {
-            Stage::Taken(_) => assert_eq!((taken, to_end), (Some(7), Some(7))),
-            Stage::Cancelled => assert_eq!((taken, to_end), (None, None)),
+            Stage::Claimed(_) => assert_eq!((claimed, to_end), (Some(7), Some(7))),
+            Stage::Cancelled => assert_eq!((claimed, to_end), (None, None)),
             other => panic!("{other:?}, approved: {approved}"),
         }
     });
 }
 
-/// A deadline and a take: one of the two, and an end stays.
+/// A deadline and a claim: one of the two, and an end stays.
 #[test]
-fn a_deadline_and_a_take_exclude_each_other() {
+fn a_deadline_and_a_claim_exclude_each_other() {
     model(|| {
         let outcome = Arc::new(Outcome::<u8, &str>::new());
         assert!(outcome.approve(7));
-        let taker = outcome.clone();
-        let taking = thread::spawn(move || taker.take(|result| Some(*result)));
+        let claimer = outcome.clone();
+        let claim = |outcome: &Outcome<u8, &str>| outcome.claim(|it| Some(*it), |it| Some(*it));
+        let claiming = thread::spawn(move || claim(&claimer));
         let ended = outcome.end("late");
-        assert_ne!(taking.join().unwrap().is_some(), ended);
+        assert_ne!(claiming.join().unwrap().is_some(), ended);
         assert!(!outcome.approve(8));
-        assert_eq!(outcome.take(|result| Some(*result)), None);
+        assert_eq!(claim(&outcome).is_some(), !ended, "only what was claimed in time is repeated");
     });
 }

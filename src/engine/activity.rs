@@ -1,12 +1,12 @@
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{AcqRel, Acquire};
 
-/// Whether the poller keeps a session's status fresh, how many hold it open, and when it was last
-/// come to: one word, so that whoever parks a session and whoever comes to use it can't miss each
-/// other.
+/// Whether the poller keeps a session's status fresh, how many hold it open, when it was last
+/// come to, and whether a request has carried its credential: one word, so that whoever parks a
+/// session and whoever comes to use it can't miss each other.
 ///
-/// Two bits of phase, 28 of a count, 34 of milliseconds, which turn over after 198 days; no session
-/// lives for one.
+/// Two bits of phase, one of presentation, 27 of a count, 34 of milliseconds, which turn over after
+/// 198 days; no session lives for one.
 #[derive(Debug)]
 pub(crate) struct Activity(AtomicU64);
 
@@ -23,9 +23,10 @@ pub(crate) enum Phase {
 const PARKED: u64 = 1 << 63;
 const WAKING: u64 = 1 << 62;
 const PHASE: u64 = PARKED | WAKING;
+const PRESENTED: u64 = 1 << 61;
 const TIME: u64 = (1 << 34) - 1;
 const ONE: u64 = TIME + 1;
-const COUNT: u64 = !(PHASE | TIME);
+const COUNT: u64 = !(PHASE | PRESENTED | TIME);
 
 impl Activity {
     /// Running, and used at this moment (milliseconds on the monotonic clock, as all times here).
@@ -53,7 +54,7 @@ impl Activity {
         loop {
             let time = word.wrapping_add(since(word, now)) & TIME;
             let phase = if word & PHASE == 0 { 0 } else { WAKING };
-            let entered = (phase | (word & COUNT) | time) + ONE;
+            let entered = (phase | word & (PRESENTED | COUNT) | time) + ONE;
             match self.0.compare_exchange_weak(word, entered, AcqRel, Acquire) {
                 Ok(_) => return word & PARKED != 0,
                 Err(newer) => word = newer,
@@ -77,10 +78,20 @@ impl Activity {
         let (parks, then) = match word & COUNT {
             0 if unused >= keep => (true, PARKED | word & !PHASE),
             0 => return false,
-            count => (false, word & PHASE | count | now & TIME),
+            count => (false, word & (PHASE | PRESENTED) | count | now & TIME),
         };
         // Whoever comes in between makes it fail, and is a use.
         self.0.compare_exchange(word, then, AcqRel, Acquire).is_ok() && parks
+    }
+
+    /// Whether a request has carried the session's credential.
+    pub(crate) fn is_presented(&self) -> bool {
+        self.0.load(Acquire) & PRESENTED != 0
+    }
+
+    /// A request has carried the session's credential.
+    pub(crate) fn mark_presented(&self) {
+        self.0.fetch_or(PRESENTED, AcqRel);
     }
 
     /// The poll that a waking session waited for is back.

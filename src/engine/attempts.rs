@@ -1,4 +1,4 @@
-//! One try to log in: it belongs to the browser that began it, has one result, taken once.
+//! One try to log in: it belongs to the browser that started it, and makes one session at most.
 
 mod ringing;
 
@@ -58,29 +58,16 @@ pub(crate) struct Attempt {
     /// Whose phone it rings, once that is known.
     rings: OnceLock<(UserId, UserToken)>,
     outcome: Outcome<Arc<Session>, Arc<LogInError>>,
-    /// Its task is over: its start has come back, and the service was asked to log out what nobody
-    /// took.
+    /// Its task is over: its start has come back, the service was asked to log out what no browser
+    /// claimed, and the credential of what one did was presented.
     settled: AtomicBool,
     forgotten: AtomicBool,
     watchers: Watchers,
 }
 
-/// What the browser that began an attempt is told.
-#[derive(Clone, Debug)]
-pub(crate) enum Progress {
-    /// Nothing yet, or nothing that a stranger may know.
-    Pending,
-    /// The result can be taken.
-    Approved,
-    /// It was taken: this is the session.
-    Taken(Arc<Session>),
-    /// It can't any more.
-    Timeout,
-}
-
-/// The result of an attempt, in the hands of the browser that began it.
+/// The result of an attempt, for the browser that started it.
 #[derive(Debug)]
-pub(crate) struct Taken {
+pub(crate) struct ClaimedSession {
     pub(crate) credential: SessionCredential,
     pub(crate) session: Arc<Session>,
     /// By what name the browser is known from now on; none if nobody has logged in with it.
@@ -88,6 +75,13 @@ pub(crate) struct Taken {
     pub(crate) next: String,
     /// It is to be handed over in a body.
     pub(crate) bearer: bool,
+}
+
+/// An attempt, and the secret that names it, from which its session's credential is derived.
+#[derive(Clone, Debug)]
+pub(crate) struct NamedAttempt {
+    pub(crate) credential: AttemptCredential,
+    pub(crate) attempt: Arc<Attempt>,
 }
 
 /// What somebody asks for who begins an attempt.
@@ -184,6 +178,14 @@ impl Who {
     }
 }
 
+impl LogInError {
+    /// Whether an anonymous browser is told: the time is over, be it the deadline's, or that for
+    /// the claim of what was approved. Anything else looks as if the phone did not answer.
+    fn is_told(&self) -> bool {
+        matches!(self, Self::TimedOut)
+    }
+}
+
 impl Attempts {
     pub(crate) fn new() -> Self {
         Self {
@@ -204,6 +206,12 @@ impl Attempts {
 
     pub(crate) fn find(&self, credential: &AttemptCredential) -> Option<Arc<Attempt>> {
         self.by_key.get(&credential.key()).map(|attempt| attempt.clone())
+    }
+
+    /// The attempt whose secret a request carries, with that secret.
+    pub(crate) fn find_named(&self, credential: AttemptCredential) -> Option<NamedAttempt> {
+        let attempt = self.find(&credential)?;
+        Some(NamedAttempt { credential, attempt })
     }
 
     /// No browser asks for this attempt any more.
@@ -231,10 +239,11 @@ impl Engine {
     pub(crate) fn begin_attempt(
         self: &Arc<Self>,
         start: Start<'_>,
-    ) -> Result<(AttemptCredential, Arc<Attempt>), BeginError> {
+    ) -> Result<NamedAttempt, BeginError> {
         let Start { who, starter, next, mine, bearer } = start;
-        let credential = AttemptCredential::random().map_err(|_| BeginError::NoRandomness)?;
         let now = self.now();
+        let issued = self.key_ring.issue_attempt(now.wall);
+        let credential = issued.map_err(|_| BeginError::NoRandomness)?;
         if self.is_stopped() {
             return Err(BeginError::Stopped);
         }
@@ -292,8 +301,12 @@ impl Engine {
         };
         // The same browser may also have waited for another name.
         let other = mine.and_then(|mine| self.attempts.find(mine));
-        for old in superseded.iter().chain(&other) {
+        if let Some(old) = &superseded {
             self.cancel_attempt(old);
+        }
+        if let Some(claimed) = other.as_ref().and_then(|old| self.cancel_attempt(old)) {
+            // The browser would have presented the credential if it had got it.
+            self.end_unpresented(&claimed);
         }
         // Another browser that is superseded goes on being told that nothing has come yet: that
         // there is somebody who goes before it would tell that there is such a user.
@@ -312,7 +325,7 @@ impl Engine {
         self.tasks.spawn(forget(self.clone(), attempt.clone()));
         let ringing = Ringing { engine: self.clone(), attempt: attempt.clone() };
         self.tasks.spawn_farewell(ringing.run(who, before));
-        Ok((credential, attempt))
+        Ok(NamedAttempt { credential, attempt })
     }
 
     fn spend(&self, name: &LoginKey, starter: Starter, now: Stamp) -> Result<(), BeginError> {
@@ -322,35 +335,45 @@ impl Engine {
         })
     }
 
-    /// Takes an approved result, once. Beside another login the request must be of the user the
-    /// attempt was begun for.
-    pub(crate) fn take(
+    /// Claims an approved result, whose session begins by that. A claim that is repeated, because
+    /// its answer may be lost, gives the same credential until that was presented, as long as the
+    /// session lives. Beside another login the request must be of the user the attempt was begun
+    /// for.
+    pub(crate) fn claim(
         self: &Arc<Self>,
-        attempt: &Arc<Attempt>,
+        named: &NamedAttempt,
         user: Option<&UserId>,
-    ) -> Option<Taken> {
+    ) -> Option<ClaimedSession> {
+        let NamedAttempt { credential, attempt } = named;
         if !attempt.is_for(user) {
             return None;
         }
-        let credential = SessionCredential::random().ok()?;
-        let session = attempt.outcome.take(|session| {
-            let is_over = session.verdict() == Verdict::Ended || attempt.is_pointless();
-            // In the map before anybody can learn that it was taken.
-            (!is_over).then(|| {
-                session.start();
-                self.sessions.insert(credential.key(), session.clone());
-                session.clone()
-            })
-        })?;
-        attempt.watchers.wake();
-        if let Some((before, _)) = &attempt.confirms {
-            self.end_session(before, EndReason::LoggedOut);
+        let mut is_first = false;
+        let session = attempt.outcome.claim(
+            |session| {
+                let is_over = session.verdict() == Verdict::Ended || attempt.is_pointless();
+                // In the map before any caller can learn that it was claimed.
+                (!is_over).then(|| {
+                    session.start();
+                    let key = self.key_ring.derive_session(credential).key();
+                    self.sessions.insert(key, session.clone());
+                    is_first = true;
+                    session.clone()
+                })
+            },
+            |session| session.is_claimable_again().then(|| session.clone()),
+        )?;
+        if is_first {
+            attempt.watchers.wake();
+            if let Some((before, _)) = &attempt.confirms {
+                self.end_session(before, EndReason::LoggedOut);
+            }
+            if let Some((_, token)) = attempt.rings.get() {
+                self.logins().succeeded(&attempt.name, token, attempt.starter);
+            }
         }
-        if let Some((_, token)) = attempt.rings.get() {
-            self.logins().succeeded(&attempt.name, token, attempt.starter);
-        }
-        Some(Taken {
-            credential,
+        Some(ClaimedSession {
+            credential: self.key_ring.derive_session(credential),
             session,
             known_as: attempt.confirms.is_none().then(|| attempt.name.clone()),
             next: attempt.next.clone(),
@@ -368,11 +391,11 @@ impl Engine {
     }
 
     /// Gives an attempt up: the name is free, and what rings is ended at the service. A result
-    /// that was taken already is returned.
+    /// that was claimed already is returned.
     pub(crate) fn cancel_attempt(&self, attempt: &Arc<Attempt>) -> Option<Arc<Session>> {
-        let taken = attempt.cancel();
+        let claimed = attempt.cancel();
         self.attempts.free_name(attempt);
-        taken
+        claimed
     }
 }
 
@@ -399,24 +422,27 @@ pub(crate) enum BeginError {
 }
 
 impl Attempt {
-    pub(crate) fn progress(&self, now: Stamp) -> Progress {
+    /// Whether its browser is told that it is over: it came to nothing, as far as that browser may
+    /// know, or its result was claimed and can't be claimed again.
+    pub(crate) fn is_over(&self, now: Stamp) -> bool {
         match self.outcome.stage() {
-            Stage::Approved(_) => Progress::Approved,
-            Stage::Taken(session) => Progress::Taken(session),
+            Stage::Approved(_) => false,
+            Stage::Claimed(session) => !session.is_claimable_again(),
             // Who is known may know at once.
-            Stage::Over(_) if self.starter.is_known() => Progress::Timeout,
-            _ if self.deadline.is_reached(now) => Progress::Timeout,
-            _ => Progress::Pending,
+            Stage::Over(_) if self.starter.is_known() => true,
+            Stage::Over(why) if why.is_told() => true,
+            _ => self.deadline.is_reached(now),
         }
     }
 
-    /// Whether it runs, or its result waits to be taken.
+    /// Whether it runs, or its result waits to be claimed.
     pub(crate) fn is_pending(&self, now: Stamp) -> bool {
         match self.outcome.stage() {
             Stage::Approved(_) => true,
-            Stage::Taken(_) => false,
+            Stage::Claimed(session) => session.is_claimable_again(),
             // Its user is known: they may be told at once that it came to nothing.
             Stage::Over(_) if self.confirms.is_some() => false,
+            Stage::Over(why) if why.is_told() => false,
             _ => !self.deadline.is_reached(now),
         }
     }
@@ -424,7 +450,7 @@ impl Attempt {
     /// The session that an approval made.
     pub(crate) fn session(&self) -> Option<Arc<Session>> {
         match self.outcome.stage() {
-            Stage::Approved(session) | Stage::Taken(session) => Some(session),
+            Stage::Approved(session) | Stage::Claimed(session) => Some(session),
             _ => None,
         }
     }
@@ -453,9 +479,9 @@ impl Attempt {
     }
 
     fn cancel(&self) -> Option<Arc<Session>> {
-        let taken = self.outcome.cancel();
+        let claimed = self.outcome.cancel();
         self.watchers.wake();
-        taken
+        claimed
     }
 
     /// It confirms a session that is over.
@@ -502,7 +528,7 @@ impl Attempt {
 
     /// Whether no phone waits for it, nor will.
     fn is_quiet(&self) -> bool {
-        let answered = matches!(self.outcome.stage(), Stage::Approved(_) | Stage::Taken(_));
+        let answered = matches!(self.outcome.stage(), Stage::Approved(_) | Stage::Claimed(_));
         answered || self.settled.load(Ordering::Acquire)
     }
 

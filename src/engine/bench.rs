@@ -40,7 +40,8 @@ impl Activeconnect {
         } else {
             engine.upkeep.schedule.reset(&session, now);
         }
-        let credential = SessionCredential::random().unwrap();
+        let attempt = engine.key_ring.issue_attempt(now.wall).unwrap();
+        let credential = engine.key_ring.derive_session(&attempt);
         engine.sessions.insert(credential.key(), session);
         credential
     }

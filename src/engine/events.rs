@@ -16,7 +16,8 @@ const WAITING: usize = 1_024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A browser or caller has taken the session of a login.
+    /// A browser or caller has claimed the result of a login: a session has started. If its
+    /// credential is then never presented, the session ends as [`EndReason::NotTaken`].
     Started {
         /// Who logged in.
         user: UserId,
@@ -74,7 +75,8 @@ pub enum EndReason {
     WalkedAway,
     /// The lookup table no longer names the token that the session was made with.
     TokenChanged,
-    /// Nobody took the result of the login, or the login was given up.
+    /// No browser claimed the result of the login within 60 s, or no request carried its credential
+    /// within 60 s of the claim, or the login was given up.
     NotTaken,
     /// The service no longer knows the session, or made no sense about it for five minutes.
     Lost,

@@ -13,7 +13,7 @@ const GOOD_FOR: Duration = Duration::from_secs(600);
 /// How many there may be at once.
 const MOST: usize = 10_000;
 
-/// The application's word that whoever bears this is the user it was made for: 256 random bits,
+/// The application's word that whoever bears this is the user it was made for: 128 random bits,
 /// good once, for ten minutes. Made by [`Activeconnect::enrolment_grant`]; whatever leads to a phone
 /// that becomes the user's can be had against it. A secret; zeroised on drop.
 ///
@@ -75,8 +75,10 @@ impl Activeconnect {
     /// randomness. Whether the user is enrolled is seen when the grant is redeemed.
     pub fn enrolment_grant(&self, user: &UserId) -> Result<EnrolmentGrant, EnrolmentError> {
         let engine = self.engine();
-        let bits = SessionCredential::random().map_err(|_| EnrolmentError::NoRandomness)?;
-        if engine.grants.insert(bits.key(), user, engine.now()) {
+        let now = engine.now();
+        let issued = engine.key_ring.issue_grant(now.wall);
+        let bits = issued.map_err(|_| EnrolmentError::NoRandomness)?;
+        if engine.grants.insert(bits.key(), user, now) {
             Ok(EnrolmentGrant(bits))
         } else {
             Err(EnrolmentError::TooManyGrants)
@@ -158,11 +160,14 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Secret;
+    use crate::engine::key_ring::KeyRing;
 
     const NOW: Stamp = Stamp { mono: 1_000, wall: 1_700_000_000_000 };
 
     fn grant(grants: &Grants, user: &str, now: Stamp) -> Option<EnrolmentGrant> {
-        let bits = SessionCredential::random().unwrap();
+        let keys = KeyRing::from_application_secret(&Secret::new("MXG9EDN581U33XTPLPFT75V2"));
+        let bits = keys.issue_grant(now.wall).unwrap();
         grants.insert(bits.key(), &user.into(), now).then_some(EnrolmentGrant(bits))
     }
 

@@ -13,6 +13,7 @@ mod enrolment;
 mod events;
 mod grants;
 mod hold;
+mod key_ring;
 mod known_browser;
 mod login_limits;
 #[cfg(test)]
@@ -58,6 +59,7 @@ use self::attempts::Attempts;
 use self::breaker::{Breaker, Turn};
 use self::events::News;
 use self::grants::Grants;
+use self::key_ring::KeyRing;
 use self::known_browser::KnownBrowsers;
 use self::login_limits::LoginBudgets;
 use self::origin::Origin;
@@ -78,7 +80,7 @@ pub(crate) use active::GuardReading;
 pub use active::{ActiveSession, SessionGuard};
 pub(crate) use activity::Phase;
 pub use attempts::LogInError;
-pub(crate) use attempts::{Attempt, BeginError, Progress, Start, Taken, Who};
+pub(crate) use attempts::{Attempt, BeginError, ClaimedSession, NamedAttempt, Start, Who};
 pub use budget::Rate;
 pub use builder::{BuildError, Builder};
 pub(crate) use cookie_names::{ATTEMPT, CookieNames, KNOWN};
@@ -188,6 +190,7 @@ pub(crate) struct Engine {
     /// When each limit was told of last.
     limits_told: [AtomicU64; Limit::ALL],
     grants: Grants,
+    pub(crate) key_ring: KeyRing,
     /// What its layers require.
     pub(crate) required: Required,
     /// No login begins any more.
@@ -262,17 +265,22 @@ impl Activeconnect {
             mine: None,
             bearer: false,
         });
-        let (_, attempt) = begun.map_err(|error| match error {
+        let named = begun.map_err(|error| match error {
             BeginError::Busy { .. } => LogInError::Busy,
             BeginError::TooMany { retry_after } => LogInError::TooMany(retry_after),
             BeginError::Full { .. } => LogInError::Full(Limit::Attempts),
             BeginError::Stopped | BeginError::NoRuntime => LogInError::Interrupted,
             BeginError::NoRandomness => LogInError::NoRandomness,
         })?;
+        let attempt = named.attempt.clone();
         let mut watch = Watch::new(attempt.clone());
         let _cancel = CancelOnDrop { engine, attempt };
-        let outcome = watch.until(|attempt| match engine.take(attempt, Some(user)) {
-            Some(taken) => Some(Ok(taken.credential)),
+        let outcome = watch.until(|attempt| match engine.claim(&named, Some(user)) {
+            Some(claimed) => {
+                // Its caller has it: no answer is lost on the way.
+                claimed.session.mark_presented();
+                Some(Ok(claimed.credential))
+            }
             None => attempt.failure().map(Err),
         });
         runtime::within(engine.tasks.runtime(), engine.settings.attempt_deadline, outcome)
@@ -438,6 +446,7 @@ impl Engine {
             engine: OnceLock::new(),
         };
         let known_browsers = KnownBrowsers::new(client.application_secret());
+        let key_ring = KeyRing::from_application_secret(client.application_secret());
         Self {
             client,
             store,
@@ -458,6 +467,7 @@ impl Engine {
             warned_of_runtime: AtomicBool::new(false),
             limits_told: Default::default(),
             grants: Grants::default(),
+            key_ring,
             required: Required::default(),
             stopped: AtomicBool::new(false),
             stop_watchers: Watchers::default(),
@@ -608,6 +618,13 @@ impl Engine {
     /// Ends a session here, and sees to it that it ends at the service.
     pub(crate) fn end_session(self: &Arc<Self>, session: &Arc<Session>, reason: EndReason) {
         if session.end(reason) {
+            self.end_remotely(session);
+        }
+    }
+
+    /// Ends a session whose credential no request has carried, as no client seems to have it.
+    pub(crate) fn end_unpresented(self: &Arc<Self>, session: &Arc<Session>) {
+        if session.end_unpresented() {
             self.end_remotely(session);
         }
     }

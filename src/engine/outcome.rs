@@ -1,6 +1,6 @@
 use crate::sync::{Mutex, MutexGuard, PoisonError};
 
-/// What becomes of an attempt: a result that is taken once, or none. The first end stays.
+/// The outcome of an attempt: a result that becomes one session, or none. The first end stays.
 #[derive(Debug)]
 pub(crate) struct Outcome<T, E>(Mutex<Stage<T, E>>);
 
@@ -12,8 +12,8 @@ pub(crate) enum Stage<T, E> {
     Cancelled,
     /// The user said yes.
     Approved(T),
-    /// The browser has its session, or the answer that brings it is on its way.
-    Taken(T),
+    /// The browser has its session, or an answer that carries it is on its way.
+    Claimed(T),
     /// Came to nothing.
     Over(E),
 }
@@ -37,32 +37,42 @@ impl<T: Clone, E: Clone> Outcome<T, E> {
         waits
     }
 
-    /// Takes the result if `hand_over`, which runs under the lock, does. One caller gets it.
-    pub(crate) fn take<R>(&self, hand_over: impl FnOnce(&T) -> Option<R>) -> Option<R> {
+    /// Claims the result. `first` runs for one claim only, until it gives something; `again` runs
+    /// for each claim after that. Both run under the lock.
+    pub(crate) fn claim<R>(
+        &self,
+        first: impl FnOnce(&T) -> Option<R>,
+        again: impl FnOnce(&T) -> Option<R>,
+    ) -> Option<R> {
         let mut stage = self.lock();
-        let Stage::Approved(result) = &*stage else { return None };
-        let result = result.clone();
-        let handed_over = hand_over(&result)?;
-        *stage = Stage::Taken(result);
-        Some(handed_over)
+        match &*stage {
+            Stage::Approved(result) => {
+                let result = result.clone();
+                let claimed = first(&result)?;
+                *stage = Stage::Claimed(result);
+                Some(claimed)
+            }
+            Stage::Claimed(result) => again(result),
+            Stage::Waiting | Stage::Cancelled | Stage::Over(_) => None,
+        }
     }
 
-    /// Gives up. What was taken before is returned: it is the caller's to end.
+    /// Gives up. A result that was claimed before is returned: it is the caller's to end.
     pub(crate) fn cancel(&self) -> Option<T> {
         let mut stage = self.lock();
         match &*stage {
-            Stage::Taken(result) => return Some(result.clone()),
+            Stage::Claimed(result) => return Some(result.clone()),
             Stage::Over(_) => {}
             Stage::Waiting | Stage::Approved(_) | Stage::Cancelled => *stage = Stage::Cancelled,
         }
         None
     }
 
-    /// Ends it unless it is settled already, by its result being taken or otherwise; says whether
-    /// it did.
+    /// Ends it unless it is settled already, by a claim of its result or otherwise; says whether it
+    /// did.
     pub(crate) fn end(&self, why: E) -> bool {
         let mut stage = self.lock();
-        let open = !matches!(*stage, Stage::Taken(_) | Stage::Over(_));
+        let open = !matches!(*stage, Stage::Claimed(_) | Stage::Over(_));
         if open {
             *stage = Stage::Over(why);
         }

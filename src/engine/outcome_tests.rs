@@ -9,8 +9,9 @@ use super::outcome::{Outcome, Stage};
 fn a_poisoned_lock_is_recovered() {
     let outcome = Outcome::<u8, ()>::new();
     assert!(outcome.approve(7));
-    let panics = AssertUnwindSafe(|| outcome.take(|_| -> Option<()> { panic!("in the middle") }));
+    let again = |result: &u8| Some(*result);
+    let panics = AssertUnwindSafe(|| outcome.claim(|_| panic!("in the middle"), again));
     assert!(catch_unwind(panics).is_err());
     assert_eq!(outcome.stage(), Stage::Approved(7), "nobody has it");
-    assert_eq!(outcome.take(|result| Some(*result)), Some(7));
+    assert_eq!(outcome.claim(|result| Some(*result), |_| None), Some(7));
 }

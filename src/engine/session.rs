@@ -246,6 +246,34 @@ impl Session {
         });
     }
 
+    /// A request carries the credential: its client has got it, so the answer that issued it is not
+    /// repeated any more, nor the session ended as one that no client holds.
+    pub(crate) fn mark_presented(&self) {
+        if !self.activity.is_presented() {
+            self.mark_first_presented();
+        }
+    }
+
+    #[cold]
+    fn mark_first_presented(&self) {
+        // Under the lock: a session that is ended as not presented never was.
+        let polling = self.polling.lock().unwrap_or_else(PoisonError::into_inner);
+        self.activity.mark_presented();
+        drop(polling);
+        self.watchers.wake();
+    }
+
+    /// Whether a request has carried the credential.
+    pub(crate) fn is_presented(&self) -> bool {
+        self.activity.is_presented()
+    }
+
+    /// Whether the answer that issued the credential can be repeated: the session lives, and its
+    /// client may not have got the answer.
+    pub(crate) fn is_claimable_again(&self) -> bool {
+        !self.is_presented() && self.verdict() != Verdict::Ended
+    }
+
     /// Whether the login that made it was what a layer requires.
     pub(crate) fn satisfies(&self, requirement: &Requirement) -> bool {
         requirement.is_none() || {
@@ -465,11 +493,16 @@ impl Session {
 
     /// Ends the session here; false if it was over already.
     pub(crate) fn end(&self, reason: EndReason) -> bool {
+        let ended = self.with_polling(|polling| polling.end(reason));
+        self.watchers.wake();
+        ended
+    }
+
+    /// Ends the session here if no request has carried the credential; false if one has, or the
+    /// session was over already.
+    pub(crate) fn end_unpresented(&self) -> bool {
         let ended = self.with_polling(|polling| {
-            let was_over = polling.machine.standing() == Standing::Ended;
-            polling.machine.end(reason.status());
-            polling.ended = Some(reason);
-            !was_over
+            !self.activity.is_presented() && polling.end(EndReason::NotTaken)
         });
         self.watchers.wake();
         ended
@@ -523,6 +556,14 @@ impl Polling {
         let (sequence, next, failures) = (0, 0, 0);
         let (ended, vouched, outlived) = (None, None, None);
         Self { machine, sequence, stage, next, failures, told, ended, due, vouched, outlived }
+    }
+
+    /// Ends the session; false if it was over already.
+    fn end(&mut self, reason: EndReason) -> bool {
+        let was_over = self.machine.standing() == Standing::Ended;
+        self.machine.end(reason.status());
+        self.ended = Some(reason);
+        !was_over
     }
 
     /// What there is to tell of a change.
@@ -602,7 +643,8 @@ pub(crate) mod tests {
             session.learn(sequence, now, active, self.origin.others(now));
             session.end_poll(now, self.settings.poll_interval);
             session.start();
-            let credential = SessionCredential::random().unwrap();
+            let attempt = self.key_ring.issue_attempt(now.wall).unwrap();
+            let credential = self.key_ring.derive_session(&attempt);
             self.sessions.insert(credential.key(), session.clone());
             self.upkeep.schedule.reset(&session, now);
             credential

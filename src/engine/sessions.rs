@@ -45,8 +45,11 @@ impl Sessions {
         }
     }
 
-    pub(crate) fn find(&self, key: &SessionKey) -> Option<Arc<Session>> {
-        self.by_key.get(key).map(|session| session.clone())
+    /// The session whose credential a request carries, which is presented by that.
+    pub(crate) fn present(&self, key: &SessionKey) -> Option<Arc<Session>> {
+        let session = self.by_key.get(key).map(|session| session.clone())?;
+        session.mark_presented();
+        Some(session)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -141,8 +144,8 @@ mod tests {
     fn the_users_of_swept_sessions_are_forgotten() {
         let sessions = Sessions::new();
         let (alice, bob) = (UserId::from("alice"), UserId::from("bob"));
-        for user in [&alice, &alice, &bob] {
-            let key = SessionCredential::random().unwrap().key();
+        for (user, letter) in [(&alice, b'A'), (&alice, b'Q'), (&bob, b'g')] {
+            let key = SessionCredential::parse(&[letter; 43]).unwrap().key();
             sessions.insert(key, session_of(user));
         }
         assert_eq!((sessions.of_user(&alice).len(), sessions.of_user(&bob).len()), (2, 1));

@@ -299,12 +299,12 @@ async fn an_approval_counts_until_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_result_can_be_taken_for_a_minute() {
-    for taken_at in [59_999, 60_000, 60_001] {
+async fn result_can_be_claimed_for_a_minute() {
+    for claimed_at in [59_999, 60_000, 60_001] {
         let mut stage = Stage::new();
         let engine = stage.ac.engine().clone();
         let user = UserId::from("alice");
-        let (_, attempt) = engine.begin_attempt(by_the_application(user.clone())).unwrap();
+        let named = engine.begin_attempt(by_the_application(user.clone())).unwrap();
         stage.start().await;
         say(stage.call("/s/").await, Active);
         let logouts = std::sync::Arc::new(std::sync::Mutex::new(0));
@@ -313,12 +313,12 @@ async fn a_result_can_be_taken_for_a_minute() {
             *counted.lock().unwrap() += usize::from(call.path.starts_with("/l/"));
             agree(call);
         });
-        stage.at(taken_at).await;
+        stage.at(claimed_at).await;
         sleep_nothing().await;
-        let is_taken = engine.take(&attempt, Some(&user)).is_some();
-        assert_eq!(is_taken, taken_at < 60_000, "{taken_at}");
-        stage.at(taken_at + 1_000).await;
-        assert_eq!(*logouts.lock().unwrap(), usize::from(!is_taken));
+        let is_claimed = engine.claim(&named, Some(&user)).is_some();
+        assert_eq!(is_claimed, claimed_at < 60_000, "{claimed_at}");
+        stage.at(claimed_at + 1_000).await;
+        assert_eq!(*logouts.lock().unwrap(), usize::from(!is_claimed));
     }
 }
 

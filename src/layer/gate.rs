@@ -91,7 +91,7 @@ impl Gate {
     /// The user is the other login's.
     fn admit(&self, credentials: &Credentials<'_>, user: Option<&UserId>) -> Decision {
         let sessions = &self.ac.engine().sessions;
-        let mut session = credentials.session().and_then(|named| sessions.find(&named));
+        let mut session = credentials.session().and_then(|named| sessions.present(&named));
         if let Some(user) = user {
             session = session.filter(|session| session.user() == user.as_str());
             session = session.or_else(|| self.any_session(user));

@@ -34,7 +34,7 @@ async fn each_decline_keeps_the_phone_quiet_for_longer() {
     let engine = stage.ac.engine().clone();
     let (mut mine, mut waited) = (None, Vec::new());
     for round in 0..5 {
-        let (credential, attempt) = engine.begin_attempt(stranger("alice", mine.as_ref())).unwrap();
+        let named = engine.begin_attempt(stranger("alice", mine.as_ref())).unwrap();
         let begun = stage.now();
         let call = stage.call("/authentication/authenticate_user").await;
         waited.push(stage.now() - begun);
@@ -43,9 +43,9 @@ async fn each_decline_keeps_the_phone_quiet_for_longer() {
         say(stage.call("/s/").await, answer);
         settle().await;
         if answer == Active {
-            engine.take(&attempt, None).unwrap();
+            engine.claim(&named, None).unwrap().session.mark_presented();
         }
-        mine = Some(credential);
+        mine = Some(named.credential);
     }
     assert_eq!(waited, [0, 0, 5_000, 10_000, 0]);
 }
@@ -93,15 +93,15 @@ async fn strangers_do_not_keep_the_application_out() {
     let engine = stage.ac.engine().clone();
     let mut mine = None;
     for _ in 0..5 {
-        mine = Some(engine.begin_attempt(stranger("alice", mine.as_ref())).unwrap().0);
+        mine = Some(engine.begin_attempt(stranger("alice", mine.as_ref())).unwrap().credential);
     }
     assert!(engine.begin_attempt(stranger("alice", mine.as_ref())).is_err());
     stage.start().await;
     say(stage.call("/s/0").await, Pending);
-    let (_, attempt) = engine.begin_attempt(by_the_application("alice".into())).unwrap();
+    let named = engine.begin_attempt(by_the_application("alice".into())).unwrap();
     agree(stage.call("/l/0").await);
     stage.start().await;
     say(stage.call("/s/1").await, Active);
     settle().await;
-    assert!(engine.take(&attempt, Some(&"alice".into())).is_some());
+    assert!(engine.claim(&named, Some(&"alice".into())).is_some());
 }

@@ -4,6 +4,8 @@
 mod body;
 #[cfg(test)]
 mod bounds_tests;
+#[cfg(test)]
+mod claim_tests;
 mod credential;
 mod cross_origin;
 mod denial;

@@ -364,7 +364,7 @@ fn verdicts(world: &Shared, which: usize) -> [Verdict; 2] {
 
 async fn log_in(world: Shared, ac: Activeconnect, user: UserId, held: Arc<Mutex<Vec<Held>>>) {
     let Ok(credential) = ac.log_in(&user).await else { return };
-    let session = ac.engine().sessions.find(&credential.key()).unwrap();
+    let session = ac.engine().sessions.present(&credential.key()).unwrap();
     let remote = session.record.remote(&ac.engine().client).unwrap();
     let which = remote.token()[1..].parse().unwrap();
     drop(remote);
@@ -550,7 +550,7 @@ async fn play(trace: Trace) {
             Step::LogOut(which) => {
                 let held = find(which).filter(|held| !held.orphaned);
                 let key = held.as_ref().map(|held| held.credential.key());
-                if let Some(session) = key.and_then(|key| ac.engine().sessions.find(&key)) {
+                if let Some(session) = key.and_then(|key| ac.engine().sessions.present(&key)) {
                     let mut world = lock(&world);
                     let now = world.now().mono;
                     world.remotes[held.unwrap().which].ended_here.get_or_insert(now);

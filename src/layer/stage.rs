@@ -108,7 +108,7 @@ impl Stage {
     }
 
     pub(super) fn session(&self, credential: &SessionCredential) -> Arc<Session> {
-        self.ac.engine().sessions.find(&credential.key()).unwrap()
+        self.ac.engine().sessions.present(&credential.key()).unwrap()
     }
 
     /// A request: `allowed`, or the name of its denial.

@@ -70,7 +70,7 @@ pub(super) async fn start(
     let handover = if bearer { Handover::Bearer } else { Handover::Cookie };
     let start = Start { who, starter, next, mine: mine.as_ref(), bearer };
     let engine = visitor.engine();
-    let begun = engine.begin_attempt(start).map(|(credential, _)| (handover, credential));
+    let begun = engine.begin_attempt(start).map(|begun| (handover, begun.credential));
     answer(begun.map_err(Refusal::from), !visitor.is_browser(), &engine.settings)
 }
 

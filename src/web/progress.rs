@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::response::sse::Event;
 use futures_util::stream::{self, Stream};
 
-use crate::engine::{Attempt, Engine, Progress, Session, SessionWatch, Watch};
+use crate::engine::{Attempt, Engine, Session, SessionWatch, Watch};
 use crate::protocol::SessionStatus;
 use crate::verdict::Verdict;
 
@@ -89,15 +89,14 @@ impl Follower {
                 let engine = &self.engine;
                 let (word, session) = watch
                     .until(|attempt| {
-                        if let Some(session) = attempt.session() {
+                        let is_over = attempt.is_over(engine.now());
+                        // One that was over before is not followed to its session. What was told of
+                        // as pending is, though another tab has claimed it and gone on meanwhile.
+                        let has_session = !is_over || told == "pending";
+                        if let Some(session) = attempt.session().filter(|_| has_session) {
                             return Some((word(&session), Some(session)));
                         }
-                        let word = match attempt.progress(engine.now()) {
-                            Progress::Timeout => "timeout",
-                            Progress::Pending | Progress::Approved | Progress::Taken(_) => {
-                                "pending"
-                            }
-                        };
+                        let word = if is_over { "timeout" } else { "pending" };
                         (word != told).then_some((word, None))
                     })
                     .await;

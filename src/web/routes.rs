@@ -20,7 +20,8 @@ use super::pages::{Asked, LockedPage, LoginPage, RefusedPage, WaitingPage, show}
 use super::progress::{Subject, follow, word};
 use super::{confirm, cookies, next, start};
 use crate::engine::{
-    Activeconnect, Attempt, EndReason, Engine, LoggedOut, LoginKey, Progress, Session, Taken,
+    Activeconnect, Attempt, ClaimedSession, EndReason, Engine, LoggedOut, LoginKey, NamedAttempt,
+    Session,
 };
 use crate::identity::{AttemptCredential, UserId};
 use crate::layer::{
@@ -44,13 +45,19 @@ impl Activeconnect {
     /// | --- | --- |
     /// | `GET login` | a plain page |
     /// | `POST login` | begins an attempt: a form (`username`, `next`) is answered 303 to `waiting`, JSON (`{"username","next"?,"credential"?}`) 202 `{"status":"pending"}` |
-    /// | `GET waiting` | a plain page that waits for the phone, takes the result, sees that its cookie came back and goes on to `next` |
+    /// | `GET waiting` | a plain page that waits for the phone, claims the result, sees that its cookie came back and goes on to `next` |
     /// | `GET confirm` | a plain page on which the user of a session has their phone ring again, as a layer requires (`methods`, of those that layers require; `next`) |
-    /// | `POST confirm` | begins that attempt: 303 to `waiting`, or 202 `{"status":"pending"}`; no body. The session is as it was until the result is taken, which takes its place |
+    /// | `POST confirm` | begins that attempt: 303 to `waiting`, or 202 `{"status":"pending"}`; no body. The session is as it was until the result is claimed, which takes its place |
     /// | `GET locked` | a plain page that waits for the phone to come back |
-    /// | `GET status` | `{"status":"…"}`: of the attempt, which it takes once approved, else of the session; `none` without either, `unavailable` when it is not known |
+    /// | `GET status` | `{"status":"…"}`: of the attempt, whose result it claims once approved, else of the session; `none` without either, `unavailable` when it is not known |
     /// | `GET events` | the same as server-sent events, one for each change |
     /// | `POST logout` | ends the session here and at the service |
+    ///
+    /// A result is claimed by the browser or client that started the login, within 60 s of its
+    /// approval. As an answer can be lost, each further claim within 60 s of the first gets the same
+    /// credential, until a request has carried that; then the attempt is over. A session whose
+    /// credential no request carries in that time ends, here and at the service, and so it does when
+    /// the same browser starts another login.
     ///
     /// What pages of other origins send with unsafe methods, or ask of `status` and `events`, is
     /// refused (403). Too many logins are refused with 429 and `Retry-After`, the same for users who
@@ -59,7 +66,7 @@ impl Activeconnect {
     /// Clients without cookies send `"credential":"bearer"` with the start and get an attempt secret,
     /// `{"status":"pending","attempt":"…"}`; they ask `GET status` with
     /// `authorization: Bearer` and that secret, until the answer is
-    /// `{"status":"active","credential":"…"}`, once. That credential is their
+    /// `{"status":"active","credential":"…"}`. That credential is their
     /// `authorization: Bearer` for everything behind the gate. Requests of a browser's page (with
     /// `Origin` or `Sec-Fetch-Site`) are refused such credentials (403).
     pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
@@ -77,6 +84,7 @@ impl Activeconnect {
             .layer(DefaultBodyLimit::max(BODY_LIMIT))
             .layer(from_fn_with_state(self.clone(), reject_cross_origin_writes))
             .layer(map_response(protected))
+            .layer(from_fn_with_state(self.clone(), present_session))
             .with_state(self.clone())
     }
 }
@@ -111,6 +119,22 @@ fn is_cross_origin_request(ac: &Activeconnect, request: &Request) -> bool {
     is_cross_origin(request.uri(), request.headers(), &ac.engine().settings.origins)
 }
 
+/// A request that carries a session's credential shows that its client has got that, whichever
+/// route it asks for.
+async fn present_session(
+    State(ac): State<Activeconnect>,
+    request: Request,
+    next: middleware::Next,
+) -> Response {
+    let engine = ac.engine();
+    let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+    let borne = RequestCredentials::read(method, uri, headers, &engine.settings);
+    if let Some(key) = borne.session() {
+        engine.sessions.present(&key);
+    }
+    next.run(request).await
+}
+
 async fn protected(mut response: Response) -> Response {
     protect(response.headers_mut());
     response
@@ -136,7 +160,7 @@ pub(super) struct Visitor {
     ac: Activeconnect,
     /// Beside another login, the user whom it names.
     pub(super) user: Option<UserId>,
-    attempt: Option<Arc<Attempt>>,
+    attempt: Option<NamedAttempt>,
     /// The request is a browser's, as its page sends it.
     from_a_page: bool,
     /// And so is the sender of a form.
@@ -155,13 +179,14 @@ impl Visitor {
         let borne = RequestCredentials::read(method, uri, headers, &engine.settings);
         let user = ac.resolve(parts);
         // A secret that came in a body is none for a cookie, and the other way round.
-        let find = |named: Option<AttemptCredential>, bearer| {
-            let attempt = engine.attempts.find(&named?)?;
-            (attempt.is_bearer() == bearer && attempt.is_for(user.as_ref())).then_some(attempt)
+        let find = |credential: Option<AttemptCredential>, bearer| {
+            let named = engine.attempts.find_named(credential?)?;
+            let attempt = &named.attempt;
+            (attempt.is_bearer() == bearer && attempt.is_for(user.as_ref())).then_some(named)
         };
         let attempt = find(borne.attempt(), false);
         let attempt = attempt.or_else(|| find(bearer_attempt(headers), true));
-        let named = borne.session().and_then(|named| engine.sessions.find(&named));
+        let named = borne.session().and_then(|named| engine.sessions.present(&named));
         let resolved = user.as_ref().map(UserId::as_str);
         let is_theirs =
             |session: &Arc<Session>| !ac.has_resolver() || resolved == Some(session.user());
@@ -194,12 +219,16 @@ impl Visitor {
         self.ac.engine()
     }
 
+    fn attempt(&self) -> Option<&Arc<Attempt>> {
+        self.attempt.as_ref().map(|named| &named.attempt)
+    }
+
     /// What to tell about: the attempt while it runs, else the session, else how the attempt
     /// ended.
     fn subject(&self) -> Subject {
         let now = self.engine().now();
         let session = self.session.clone().filter(|session| session.verdict() != Verdict::Ended);
-        match (&self.attempt, session, &self.session) {
+        match (self.attempt(), session, &self.session) {
             (Some(attempt), _, _) if attempt.is_pending(now) => Subject::Attempt(attempt.clone()),
             (_, Some(session), _) => Subject::Session(session),
             (Some(attempt), None, _) => Subject::Attempt(attempt.clone()),
@@ -210,34 +239,39 @@ impl Visitor {
 
     /// Whether it is a browser's request that names a bearer's attempt.
     fn mixes_up(&self) -> bool {
-        self.from_a_page && self.attempt.as_ref().is_some_and(|attempt| attempt.is_bearer())
+        self.from_a_page && self.attempt().is_some_and(|attempt| attempt.is_bearer())
     }
 
-    /// Takes the attempt's result if it is approved; the session that was there before is logged
-    /// out.
-    fn take(&self) -> Option<Taken> {
+    /// Claims the attempt's result if it is approved, or once more if the answer to the last claim
+    /// may be lost. The session that was there before is logged out.
+    fn claim(&self) -> Option<ClaimedSession> {
         // An answer without a body, or to the wrong client, would take the result along.
         if self.mixes_up() || self.client.is_head {
             return None;
         }
-        let taken = self.engine().take(self.attempt.as_ref()?, self.user.as_ref())?;
+        let claimed = self.engine().claim(self.attempt.as_ref()?, self.user.as_ref())?;
         if let Some(before) = &self.named {
             self.engine().end_session(before, EndReason::LoggedOut);
         }
-        Some(taken)
+        Some(claimed)
     }
 
     /// Gives the browser that sent `asked` its session, and a proof that it is known from now on.
-    fn with_session(&self, asked: &Parts, mut response: Response, taken: &Taken) -> Response {
+    fn with_session(
+        &self,
+        asked: &Parts,
+        mut response: Response,
+        claimed: &ClaimedSession,
+    ) -> Response {
         let engine = self.engine();
         let names = &engine.settings.cookie_names;
         let headers = response.headers_mut();
-        headers.append(SET_COOKIE, cookies::set_session(names, &taken.credential));
+        headers.append(SET_COOKIE, cookies::set_session(names, &claimed.credential));
         headers.append(SET_COOKIE, cookies::remove_attempt(names));
         let wall = engine.now().wall;
         let known = known_browser(&asked.headers, names).unwrap_or_default();
         let remember = |name: &LoginKey| engine.known_browsers.remember(known, name, wall);
-        if let Some(proofs) = taken.known_as.as_ref().and_then(remember) {
+        if let Some(proofs) = claimed.known_as.as_ref().and_then(remember) {
             headers.append(SET_COOKIE, cookies::set_known(names, proofs));
         }
         response
@@ -282,14 +316,14 @@ async fn waiting(
     let visitor = Visitor::informed(ac, &parts).await;
     let settings = &visitor.engine().settings;
     let auth_path = &settings.auth_path;
-    let is_bearer = visitor.attempt.as_ref().is_some_and(|attempt| attempt.is_bearer());
-    let taken = if is_bearer { None } else { visitor.take() };
-    if let Some(taken) = taken {
+    let is_bearer = visitor.attempt().is_some_and(|attempt| attempt.is_bearer());
+    let claimed = if is_bearer { None } else { visitor.claim() };
+    if let Some(claimed) = claimed {
         // By way of this page once more, which sees whether the cookie came back.
-        let here = format!("{auth_path}/waiting{}", next_query(&taken.next));
-        return visitor.with_session(&parts, Redirect::to(&here).into_response(), &taken);
+        let here = format!("{auth_path}/waiting{}", next_query(&claimed.next));
+        return visitor.with_session(&parts, Redirect::to(&here).into_response(), &claimed);
     }
-    if let Some(attempt) = &visitor.attempt
+    if let Some(attempt) = visitor.attempt()
         && let Some(methods) = attempt.confirms()
         && attempt.failure().is_some()
     {
@@ -299,13 +333,13 @@ async fn waiting(
     }
     match visitor.subject() {
         Subject::Attempt(attempt) => {
-            let over = matches!(attempt.progress(visitor.engine().now()), Progress::Timeout);
+            let over = attempt.is_over(visitor.engine().now());
             let site = settings.origins.display_host(request_host(&parts));
             let asked = || Asked { site, at: time_of_day(attempt.begun.wall) };
             let again = format!("{auth_path}/login");
             show(StatusCode::OK, &WaitingPage { again: &again, asked: (!over).then(asked) })
         }
-        // Taken, here or in another tab.
+        // Claimed, here or in another tab.
         Subject::Session(session) if session.verdict() != Verdict::Ended => {
             to_next(query, auth_path)
         }
@@ -355,19 +389,17 @@ async fn status(State(ac): State<Activeconnect>, request: Request) -> Response {
     if visitor.mixes_up() {
         return problem(StatusCode::FORBIDDEN, "This secret is for clients that are no browsers.");
     }
-    if let Some(taken) = visitor.take() {
-        let word = word(&taken.session);
-        if taken.bearer {
-            return json(&[("status", word), ("credential", &taken.credential.expose())]);
+    if let Some(claimed) = visitor.claim() {
+        let word = word(&claimed.session);
+        if claimed.bearer {
+            return json(&[("status", word), ("credential", &claimed.credential.expose())]);
         }
-        return visitor.with_session(&parts, status_json(word), &taken);
+        return visitor.with_session(&parts, status_json(word), &claimed);
     }
     status_json(match visitor.subject() {
-        Subject::Attempt(attempt) => match attempt.progress(visitor.engine().now()) {
-            Progress::Timeout => "timeout",
-            Progress::Pending | Progress::Approved => "pending",
-            Progress::Taken(session) => word(&session),
-        },
+        // A session of which the client holds no credential is none of its own.
+        Subject::Attempt(attempt) if attempt.is_over(visitor.engine().now()) => "timeout",
+        Subject::Attempt(_) => "pending",
         Subject::Session(session) => word(&session),
         Subject::Nothing => "none",
     })
@@ -383,11 +415,10 @@ async fn events(State(ac): State<Activeconnect>, request: Request) -> Response {
 
 async fn logout(State(ac): State<Activeconnect>, request: Request) -> Response {
     let visitor = Visitor::of(ac, &request.into_parts().0);
-    // The answer that brings a session may still be on its way to this browser.
-    let taken =
-        visitor.attempt.as_ref().and_then(|attempt| visitor.engine().cancel_attempt(attempt));
+    // The answer that carries a session may still be on its way to this browser.
+    let claimed = visitor.attempt().and_then(|attempt| visitor.engine().cancel_attempt(attempt));
     let mut logged_out = None;
-    for session in taken.iter().chain(&visitor.named) {
+    for session in claimed.iter().chain(&visitor.named) {
         let here = visitor.engine().log_out(session).await;
         if logged_out != Some(LoggedOut::HereOnly) {
             logged_out = Some(here);

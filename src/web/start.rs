@@ -142,8 +142,8 @@ async fn begin(
     }
     let next = next::checked(login.next.as_deref(), &engine.settings.auth_path);
     let start = Start { who, starter, next, mine: mine.as_ref(), bearer };
-    let (credential, _) = engine.begin_attempt(start)?;
-    Ok((login.credential, credential))
+    let begun = engine.begin_attempt(start)?;
+    Ok((login.credential, begun.credential))
 }
 
 impl From<BeginError> for Refusal {

@@ -170,12 +170,15 @@ impl Browser {
         self.cookies.lock().unwrap().insert(name.to_owned(), value.to_owned());
     }
 
-    /// Logs in with the emulated phone, as a script.
+    /// Logs in with the emulated phone, as a script, and goes on as the page does.
     pub(crate) async fn log_in(&self, emulator: &Emulator, user: &str) -> SessionReport {
         let started = self.json("/auth/login", &serde_json::json!({"username": user})).await;
         assert_eq!(started.status(), 202);
         let session = approve(emulator).await;
-        until("the login is taken", async || (self.status().await == "active").then_some(())).await;
+        until("the login is claimed", async || (self.status().await == "active").then_some(()))
+            .await;
+        // The next request carries the credential.
+        assert_eq!(self.status().await, "active");
         session
     }
 }

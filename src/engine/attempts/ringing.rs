@@ -1,5 +1,5 @@
-//! What goes on behind an attempt: whom it is for, when the phone may ring, what it says, and who
-//! takes the result.
+//! What goes on behind an attempt: whom it is for, when the phone may ring, what it says, and
+//! whether a browser claims the result and gets it.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -20,8 +20,9 @@ use crate::identity::UserToken;
 use crate::protocol::SessionStatus;
 use crate::verdict::Verdict;
 
-/// How long an approved result waits to be taken before it is logged out at the service.
-const TAKE_WITHIN: Duration = Duration::from_secs(60);
+/// How long an approved result waits to be claimed before it is logged out at the service, and how
+/// long the claimed one waits for a request that carries its credential.
+const CLAIM_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the browser is told how its attempt ended.
 const REMEMBER: Duration = Duration::from_secs(60);
 /// How long the token store may take.
@@ -38,7 +39,11 @@ pub(super) async fn forget(engine: Arc<Engine>, attempt: Arc<Attempt>) {
         tokio::time::sleep_until(clock.instant(attempt.deadline.mono)).await;
         engine.attempts.free_name(&attempt);
         attempt.watchers.wake();
-        tokio::time::sleep_until(clock.instant(attempt.deadline.after(REMEMBER).mono)).await;
+        // What is approved late is over late.
+        let is_settled = |attempt: &Arc<Attempt>| attempt.settled.load(Ordering::Acquire);
+        let mut task = Watch::new(attempt.clone());
+        task.until(|attempt| is_settled(attempt).then_some(())).await;
+        tokio::time::sleep(REMEMBER).await;
         engine.attempts.by_key.remove(&attempt.key);
     };
     tokio::select! {
@@ -199,7 +204,8 @@ async fn ring(
     Ok((session, phone))
 }
 
-/// Waits for the phone, then for the browser; ends at the service what nobody took.
+/// Waits for the phone, then for the browser to claim the result, then for a request that carries
+/// the credential. Ends what does not get so far, here and at the service.
 async fn wait(engine: &Arc<Engine>, attempt: &Arc<Attempt>, session: &Arc<Session>, phone: Phone) {
     let token = &phone.token;
     let mut news = session.watch();
@@ -241,24 +247,37 @@ async fn wait(engine: &Arc<Engine>, attempt: &Arc<Attempt>, session: &Arc<Sessio
     attempt.watchers.wake();
     engine.attempts.free_name(attempt);
     let settled = browser.until(|attempt| match attempt.outcome.stage() {
-        Stage::Taken(_) => Some(true),
+        Stage::Claimed(_) => Some(true),
         Stage::Cancelled => Some(false),
         _ => None,
     });
     let over = news.until(|session| (session.verdict() == Verdict::Ended).then_some(()));
-    tokio::select! {
-        taken = settled => if taken { return },
-        () = over => {}
-        () = attempt.becomes_pointless() => {}
-        () = tokio::time::sleep(TAKE_WITHIN) => {}
-    }
-    // A browser that takes it at this very moment wins.
-    if attempt.end(LogInError::TimedOut) {
+    let claimed = tokio::select! {
+        claimed = settled => claimed,
+        () = over => false,
+        () = attempt.becomes_pointless() => false,
+        () = tokio::time::sleep(CLAIM_TIMEOUT) => false,
+    };
+    // A browser that claims it at this very moment wins.
+    if !claimed && attempt.end(LogInError::TimedOut) {
         withdraw(engine, session).await;
+        return;
+    }
+    let presented = news.until(|session| (!session.is_claimable_again()).then_some(()));
+    if tokio::time::timeout(CLAIM_TIMEOUT, presented).await.is_err() {
+        end_unpresented(engine, attempt, session).await;
     }
 }
 
-/// Ends a session that nobody will take, here at once. Waits for the first try at the service; the
+/// Ends a session that was claimed, and whose credential no request has carried in time.
+async fn end_unpresented(engine: &Arc<Engine>, attempt: &Arc<Attempt>, session: &Arc<Session>) {
+    if session.end_unpresented() {
+        attempt.watchers.wake();
+        engine.end_remotely(session).await.ok();
+    }
+}
+
+/// Ends a session that no browser will claim, here at once. Waits for the first try at the service; the
 /// others go on behind it.
 async fn withdraw(engine: &Arc<Engine>, session: &Arc<Session>) {
     if session.end(EndReason::NotTaken) {

@@ -1,5 +1,6 @@
 //! Logins: attempts, claims, credentials, limits.
 
+mod claims;
 mod fixture;
 #[cfg(feature = "sqlite")]
 mod locked_store;

@@ -1,0 +1,200 @@
+//! Makes credentials: those of sessions, of login attempts, and enrolment grants.
+
+use std::fmt;
+
+use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use crate::Secret;
+use crate::identity::{AttemptCredential, SessionCredential};
+
+/// Derives the ring's key from the application's secret, and for no other use of that secret.
+const RING_KEY_LABEL: &[u8] = b"tower-activeconnect key ring";
+/// Derives the key of the message authentication codes from a key of the ring.
+const MAC_KEY_LABEL: &[u8] = b"tower-activeconnect credential mac";
+/// Derives the key from which sessions get their secret bits from a key of the ring.
+const SESSION_KEY_LABEL: &[u8] = b"tower-activeconnect session credential";
+
+/// Bytes of a credential that are secret: random, or derived.
+const SECRET_LEN: usize = 16;
+/// Bytes of a credential that its code authenticates: the secret ones, and four of time.
+const SIGNED_LEN: usize = SECRET_LEN + 4;
+
+/// What a credential is for. A credential of one kind is none of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CredentialKind {
+    /// Names a session, in the cookie or in a bearer header.
+    Session,
+    /// Names a login attempt, in the browser or client that started it.
+    Attempt,
+    /// The application's word for a user whom it has verified.
+    Grant,
+}
+
+impl CredentialKind {
+    /// What is authenticated before the credential's own bytes.
+    const fn label(self) -> &'static [u8] {
+        match self {
+            Self::Session => b"session",
+            Self::Attempt => b"attempt",
+            Self::Grant => b"grant",
+        }
+    }
+}
+
+/// The keys of credentials. The first one makes new credentials.
+///
+/// A credential is 32 bytes: 16 secret ones, the time in Unix seconds (4 bytes, big-endian), and the
+/// first 12 bytes of an HMAC-SHA-256 over the kind and those 20 bytes.
+pub(crate) struct KeyRing {
+    keys: [RingKey; 1],
+}
+
+struct RingKey {
+    mac: Zeroizing<[u8; 32]>,
+    session: Zeroizing<[u8; 32]>,
+}
+
+impl KeyRing {
+    /// The default ring, which every instance of an application has alike.
+    pub(crate) fn from_application_secret(secret: &Secret) -> Self {
+        let extracted = Hkdf::<Sha256>::new(None, secret.expose().as_bytes());
+        Self { keys: [RingKey::new(&expand(&extracted, RING_KEY_LABEL))] }
+    }
+
+    /// Makes the secret of a login attempt that starts now, which is given in Unix milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system has no randomness to give.
+    pub(crate) fn issue_attempt(&self, now: u64) -> Result<AttemptCredential, getrandom::Error> {
+        self.issue(CredentialKind::Attempt, now).map(AttemptCredential::from_bytes)
+    }
+
+    /// Makes a grant that is issued now, which is given in Unix milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system has no randomness to give.
+    pub(crate) fn issue_grant(&self, now: u64) -> Result<SessionCredential, getrandom::Error> {
+        self.issue(CredentialKind::Grant, now).map(SessionCredential::from_bytes)
+    }
+
+    /// The credential of the session that a login attempt leads to. It is the same each time, so
+    /// that the answer to a claim can be repeated and nothing secret has to be kept for that.
+    pub(crate) fn derive_session(&self, attempt: &AttemptCredential) -> SessionCredential {
+        let key = self.issuing();
+        // The time stays that of the attempt.
+        let mut bytes = Zeroizing::new(*attempt.as_bytes());
+        let derived = hmac(&key.session).chain_update(attempt.as_bytes()).finalize().into_bytes();
+        bytes[..SECRET_LEN].copy_from_slice(&derived[..SECRET_LEN]);
+        key.sign(CredentialKind::Session, &mut bytes);
+        SessionCredential::from_bytes(bytes)
+    }
+
+    fn issue(
+        &self,
+        kind: CredentialKind,
+        now: u64,
+    ) -> Result<Zeroizing<[u8; 32]>, getrandom::Error> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut bytes[..SECRET_LEN])?;
+        let seconds = u32::try_from(now / 1_000).unwrap_or(u32::MAX);
+        bytes[SECRET_LEN..SIGNED_LEN].copy_from_slice(&seconds.to_be_bytes());
+        self.issuing().sign(kind, &mut bytes);
+        Ok(bytes)
+    }
+
+    fn issuing(&self) -> &RingKey {
+        &self.keys[0]
+    }
+}
+
+impl RingKey {
+    fn new(key: &[u8; 32]) -> Self {
+        // The key is uniform already, so it is expanded without an extraction.
+        let key = Hkdf::<Sha256>::from_prk(key).unwrap_or_else(|_| unreachable!("it is 32 bytes"));
+        Self { mac: expand(&key, MAC_KEY_LABEL), session: expand(&key, SESSION_KEY_LABEL) }
+    }
+
+    fn sign(&self, kind: CredentialKind, bytes: &mut [u8; 32]) {
+        let (signed, code) = bytes.split_at_mut(SIGNED_LEN);
+        let full = self.code(kind, signed);
+        code.copy_from_slice(&full[..code.len()]);
+    }
+
+    fn code(&self, kind: CredentialKind, signed: &[u8]) -> [u8; 32] {
+        hmac(&self.mac)
+            .chain_update(kind.label())
+            .chain_update(signed)
+            .finalize()
+            .into_bytes()
+            .into()
+    }
+}
+
+fn expand(key: &Hkdf<Sha256>, label: &[u8]) -> Zeroizing<[u8; 32]> {
+    let mut expanded = Zeroizing::new([0; 32]);
+    let fits = key.expand(label, expanded.as_mut());
+    fits.unwrap_or_else(|_| unreachable!("HKDF-SHA-256 gives up to 8,160 bytes"));
+    expanded
+}
+
+fn hmac(key: &[u8; 32]) -> Hmac<Sha256> {
+    Hmac::new_from_slice(key).unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"))
+}
+
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyRing").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000_999;
+
+    fn ring() -> KeyRing {
+        KeyRing::from_application_secret(&Secret::new("MXG9EDN581U33XTPLPFT75V2"))
+    }
+
+    /// Computed apart from this code, by HKDF and HMAC as RFC 5869 and RFC 2104 write them.
+    #[test]
+    fn credentials_are_those_of_the_format() {
+        let keys = ring();
+        let mut bytes = Zeroizing::new([0; 32]);
+        for (i, byte) in bytes[..SECRET_LEN].iter_mut().enumerate() {
+            *byte = u8::try_from(i).unwrap();
+        }
+        bytes[SECRET_LEN..SIGNED_LEN].copy_from_slice(&1_800_000_000_u32.to_be_bytes());
+        let issued = |kind| {
+            let mut bytes = bytes.clone();
+            keys.issuing().sign(kind, &mut bytes);
+            bytes
+        };
+        let attempt = AttemptCredential::from_bytes(issued(CredentialKind::Attempt));
+        assert_eq!(attempt.expose(), "AAECAwQFBgcICQoLDA0OD2tJ0gC5Ak5suJD9obDZ8eQ");
+        let session = keys.derive_session(&attempt);
+        assert_eq!(session.expose(), "gwT_uJRy92wpdi0mqlj3FmtJ0gDZc1FQCxxUExLPRb0");
+        let grant = SessionCredential::from_bytes(issued(CredentialKind::Grant));
+        assert_eq!(grant.expose(), "AAECAwQFBgcICQoLDA0OD2tJ0gAWA1junCz7LUaVW9M");
+    }
+
+    #[test]
+    fn each_attempt_leads_to_one_session() {
+        let keys = ring();
+        let (one, other) = (keys.issue_attempt(NOW).unwrap(), keys.issue_attempt(NOW).unwrap());
+        assert_ne!(one.as_bytes()[..SECRET_LEN], other.as_bytes()[..SECRET_LEN]);
+        let session = keys.derive_session(&one);
+        assert_eq!(session.as_bytes(), ring().derive_session(&one).as_bytes(), "on any instance");
+        assert_ne!(session.as_bytes(), keys.derive_session(&other).as_bytes());
+        assert_ne!(session.as_bytes()[..SECRET_LEN], one.as_bytes()[..SECRET_LEN]);
+        assert_eq!(session.as_bytes()[SECRET_LEN..SIGNED_LEN], 1_800_000_000_u32.to_be_bytes());
+        let foreign = KeyRing::from_application_secret(&Secret::new("another"));
+        assert_ne!(session.as_bytes(), foreign.derive_session(&one).as_bytes());
+    }
+}

@@ -1,0 +1,268 @@
+//! Claims whose answer is lost: the same answer again, one session, and none that no client holds.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tower_activeconnect::emulator::{Emulator, SessionReport};
+use tower_activeconnect::{ActiveSession, Activeconnect, EndReason, Event, SessionStatus};
+
+use crate::support::{Browser, approve, builder, location, pass, serve, until, with_phones};
+
+const SESSION: &str = "__Host-activeconnect";
+const ATTEMPT: &str = "__Host-activeconnect-attempt";
+
+struct Site {
+    emulator: Emulator,
+    ac: Activeconnect,
+    url: String,
+}
+
+impl Site {
+    async fn new() -> Self {
+        Self::with_deadline(Duration::from_secs(60)).await
+    }
+
+    async fn with_deadline(deadline: Duration) -> Self {
+        let emulator = Emulator::start().await.unwrap();
+        let ac = builder(&emulator).attempt_deadline(deadline).build().unwrap();
+        with_phones(&emulator, &ac, &["alice"]).await;
+        let app = Router::new()
+            .route("/", get(|session: ActiveSession| async move { session.user().to_string() }))
+            .layer(ac.layer())
+            .nest("/auth", ac.routes());
+        let url = serve(app).await;
+        Self { emulator, ac, url }
+    }
+
+    /// A browser whose login is approved and not claimed, as the engine knows.
+    async fn approved(&self) -> (Browser, SessionReport) {
+        let browser = Browser::new(&self.url);
+        let started = browser.json("/auth/login", &json!({ "username": "alice" })).await;
+        assert_eq!(started.status(), 202);
+        let session = approve(&self.emulator).await;
+        // The event stream tells, and claims nothing.
+        let mut events = browser.api("/auth/events").await;
+        let mut text = String::new();
+        while !text.contains("active") {
+            text.push_str(&String::from_utf8_lossy(&events.chunk().await.unwrap().unwrap()));
+        }
+        assert!(self.ac.sessions(&"alice".into()).is_empty());
+        (browser, session)
+    }
+
+    /// Asks for `path` with the browser's cookies, and closes the connection once the result is
+    /// claimed, without reading a byte of the answer.
+    async fn claim_and_leave(&self, browser: &Browser, path: &str) {
+        let address = self.url.strip_prefix("http://").unwrap();
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let cookies = browser.cookie_header();
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: {address}\r\ncookie: {cookies}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        until("the result is claimed", async || (self.sessions() == 1).then_some(())).await;
+    }
+
+    fn sessions(&self) -> usize {
+        self.ac.sessions(&"alice".into()).len()
+    }
+
+    async fn closed_at_the_service(&self, session: &SessionReport) {
+        until("logged out at the service", async || {
+            let sessions = self.emulator.state().sessions;
+            let now = sessions.iter().find(|now| now.session_token == session.session_token);
+            (now.unwrap().status == SessionStatus::Closed).then_some(())
+        })
+        .await;
+    }
+}
+
+/// A copy of a browser as it was before it got an answer.
+fn copy_of(site: &Site, browser: &Browser) -> Browser {
+    let copy = Browser::new(&site.url);
+    copy.set_cookie(ATTEMPT, &browser.cookie(ATTEMPT).unwrap());
+    copy
+}
+
+/// T150: connection closed before the answer is read.
+#[tokio::test]
+async fn lost_answer_is_repeated() {
+    for path in ["/auth/status", "/auth/waiting"] {
+        let site = Site::new().await;
+        let (browser, _) = site.approved().await;
+        let copy = copy_of(&site, &browser);
+        site.claim_and_leave(&browser, path).await;
+
+        // A login waits to be claimed, so a page leads there.
+        assert_eq!(location(&browser.page("/").await).split('?').next(), Some("/auth/waiting"));
+        let waiting = browser.page("/auth/waiting").await;
+        assert_eq!(waiting.status(), 303);
+        let first = browser.cookie(SESSION).unwrap();
+        // The other way of asking, by the same browser: it has not presented the credential yet.
+        assert_eq!(copy.status().await, "active");
+        assert_eq!(copy.cookie(SESSION).unwrap(), first, "{path}");
+        assert_eq!(copy.cookie(ATTEMPT), None);
+        assert_eq!(site.sessions(), 1);
+
+        assert_eq!(browser.api("/").await.text().await.unwrap(), "alice");
+        assert_eq!(browser.status().await, "active");
+        assert_eq!(site.emulator.state().calls.logout, 0);
+    }
+}
+
+/// T150: `status` and the waiting page present a credential as the gate does; then the attempt is
+/// used up.
+#[tokio::test]
+async fn presented_answer_is_not_repeated() {
+    for path in ["/", "/auth/status", "/auth/waiting", "/auth/login", "/auth/events"] {
+        let site = Site::new().await;
+        let (browser, _) = site.approved().await;
+        let copy = copy_of(&site, &browser);
+        assert_eq!(browser.status().await, "active");
+        let presents = browser.api(path).await;
+        assert!(presents.status().is_success() || presents.status() == 303, "{path}");
+
+        assert_eq!(copy.status().await, "timeout", "{path}");
+        assert_eq!(copy.cookie(SESSION), None);
+        let page = copy.page("/auth/waiting").await;
+        assert_eq!((page.status().as_u16(), copy.cookie(SESSION)), (200, None));
+        let page = page.text().await.unwrap();
+        assert!(page.contains("/auth/login") && !page.contains("http-equiv"), "{page}");
+        assert_eq!(location(&copy.page("/").await).split('?').next(), Some("/auth/login"));
+        assert_eq!(copy.api("/").await.status(), 401);
+        let events = copy.api("/auth/events").await.text().await.unwrap();
+        assert_eq!(events.trim(), r#"data: {"status":"timeout"}"#);
+        assert_eq!(browser.api("/").await.status(), 200);
+    }
+}
+
+/// T150: an answer without a body or a credential says nothing of a session.
+#[tokio::test]
+async fn active_is_said_to_holders_alone() {
+    let site = Site::new().await;
+    let (browser, _) = site.approved().await;
+    let copy = copy_of(&site, &browser);
+    site.claim_and_leave(&browser, "/auth/status").await;
+    let head = reqwest::Client::new().head(format!("{}/auth/status", site.url));
+    let head = copy.send(head).await;
+    assert_eq!((head.status().as_u16(), copy.cookie(SESSION)), (200, None));
+    let said: serde_json::Value = copy.api("/auth/status").await.json().await.unwrap();
+    assert_eq!((said["status"].as_str(), copy.cookie(SESSION).is_some()), (Some("active"), true));
+}
+
+/// T150: no request carries the credential for a minute.
+#[tokio::test]
+async fn unpresented_session_ends_at_the_service() {
+    let site = Site::new().await;
+    let mut events = site.ac.events();
+    let (browser, session) = site.approved().await;
+    let copy = copy_of(&site, &browser);
+    site.claim_and_leave(&browser, "/auth/status").await;
+    pass(Duration::from_secs(50), Duration::from_secs(5)).await;
+    assert_eq!(
+        copy.status().await,
+        "active",
+        "the answer is repeated as long as the session lives"
+    );
+    let credential = copy.cookie(SESSION).unwrap();
+    pass(Duration::from_secs(10), Duration::from_secs(5)).await;
+    site.closed_at_the_service(&session).await;
+    assert_eq!(site.sessions(), 0);
+
+    let page = browser.page("/auth/waiting").await;
+    assert_eq!((page.status().as_u16(), browser.cookie(SESSION)), (200, None));
+    let page = page.text().await.unwrap();
+    assert!(page.contains("No answer") && page.contains(r#"<a href="/auth/login"#), "{page}");
+    assert!(!page.contains("Look at your phone") && !page.contains("http-equiv"), "{page}");
+    assert_eq!(browser.status().await, "timeout");
+    assert_eq!(browser.api("/").await.status(), 401);
+    copy.set_cookie(SESSION, &credential);
+    assert_eq!(copy.api("/").await.status(), 401);
+
+    let alice = || "alice".into();
+    assert_eq!(events.next().await, Some(Event::Started { user: alice() }));
+    let ended = Event::Ended { user: alice(), reason: EndReason::NotTaken };
+    assert_eq!(events.next().await, Some(ended));
+    // The same browser can log in at once.
+    browser.log_in(&site.emulator, "alice").await;
+    assert_eq!(browser.api("/").await.status(), 200);
+}
+
+/// T150: no browser claims the result for a minute, and the deadline is far.
+#[tokio::test]
+async fn unclaimed_result_is_over_after_a_minute() {
+    let site = Site::with_deadline(Duration::from_secs(600)).await;
+    let (browser, session) = site.approved().await;
+    pass(Duration::from_secs(61), Duration::from_secs(5)).await;
+    site.closed_at_the_service(&session).await;
+    assert_eq!((browser.status().await.as_str(), browser.cookie(SESSION)), ("timeout", None));
+    let page = browser.page("/auth/waiting").await.text().await.unwrap();
+    assert!(page.contains("No answer") && !page.contains("http-equiv"), "{page}");
+    assert_eq!(location(&browser.page("/").await).split('?').next(), Some("/auth/login"));
+}
+
+/// T150: a session that was presented once has the lifetime of a session.
+#[tokio::test]
+async fn presented_session_outlives_the_claim_time() {
+    let site = Site::new().await;
+    let (browser, _) = site.approved().await;
+    site.claim_and_leave(&browser, "/auth/status").await;
+    assert_eq!(browser.status().await, "active");
+    assert_eq!(browser.api("/").await.status(), 200);
+    pass(Duration::from_secs(65), Duration::from_secs(5)).await;
+    assert_eq!(browser.api("/").await.status(), 200);
+}
+
+/// T176: the client that left while it claimed starts again with the same attempt cookie.
+#[tokio::test]
+async fn second_start_ends_the_lost_session() {
+    let site = Site::new().await;
+    let (browser, session) = site.approved().await;
+    let copy = copy_of(&site, &browser);
+    site.claim_and_leave(&browser, "/auth/waiting").await;
+    let again = browser.json("/auth/login", &json!({ "username": "alice" })).await;
+    assert_eq!((again.status().as_u16(), site.sessions()), (202, 0));
+    assert_eq!(copy.status().await, "none");
+    site.closed_at_the_service(&session).await;
+    approve(&site.emulator).await;
+    until("active", async || (browser.status().await == "active").then_some(())).await;
+    assert_eq!((site.sessions(), site.emulator.state().calls.logout), (1, 1));
+    assert_eq!(browser.api("/").await.status(), 200);
+}
+
+/// T150: what the phone approved and the service has ended is not given out again.
+#[tokio::test]
+async fn ended_session_is_not_repeated() {
+    let site = Site::new().await;
+    let (browser, _) = site.approved().await;
+    site.claim_and_leave(&browser, "/auth/status").await;
+    site.ac.end_all(&"alice".into()).await;
+    assert_eq!((browser.status().await.as_str(), browser.cookie(SESSION)), ("timeout", None));
+    assert_eq!(browser.page("/auth/waiting").await.status(), 200);
+    assert_eq!(browser.cookie(SESSION), None);
+}
+
+/// T150: a client without cookies gets its answer again, too, until it has used the credential.
+#[tokio::test]
+async fn lost_bearer_answer_is_repeated() {
+    let site = Site::new().await;
+    let client = Browser::new(&site.url);
+    let start = json!({ "username": "alice", "credential": "bearer" });
+    let started: serde_json::Value = client.json("/auth/login", &start).await.json().await.unwrap();
+    let attempt = started["attempt"].as_str().unwrap();
+    approve(&site.emulator).await;
+    let ask = async |secret: &str, path: &str| client.get(path).bearer_auth(secret).send().await;
+    let credential = async || -> Option<String> {
+        let answer = ask(attempt, "/auth/status").await.unwrap();
+        let answer: serde_json::Value = answer.json().await.unwrap();
+        answer["credential"].as_str().map(ToOwned::to_owned)
+    };
+    let first = until("the credential", credential).await;
+    assert_eq!(credential().await.as_ref(), Some(&first));
+    assert_eq!(ask(&first, "/").await.unwrap().status(), 200);
+    assert_eq!(credential().await, None);
+    assert_eq!(site.sessions(), 1);
+}
