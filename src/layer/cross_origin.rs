@@ -31,13 +31,7 @@ pub(crate) fn is_cross_origin(uri: &Uri, headers: &HeaderMap, origins: &SiteOrig
     let origin = header.to_str().ok().and_then(WebOrigin::parse);
     let host = uri.authority().map(|authority| authority.as_str().as_bytes());
     let host = host.or_else(|| headers.get(HOST).map(HeaderValue::as_bytes));
-    let is_own = origin.as_ref().is_some_and(|origin| {
-        if origins.public.is_empty() {
-            host.and_then(|host| std::str::from_utf8(host).ok()).is_some_and(|h| origin.is_at(h))
-        } else {
-            origins.public.iter().any(|public| WebOrigin::parse(public).as_ref() == Some(origin))
-        }
-    });
+    let is_own = origin.as_ref().is_some_and(|origin| origin.is_own(host, origins));
     if is_own && !origins.public.is_empty() {
         return false;
     }
@@ -50,6 +44,12 @@ pub(crate) fn is_cross_origin(uri: &Uri, headers: &HeaderMap, origins: &SiteOrig
         origins.warn_of_mismatch(header, &host);
     }
     is_cross_origin
+}
+
+/// Whether a page's origin, as browsers write it, is this site's: one of the public origins or,
+/// without any, that of the request's host.
+pub(super) fn is_own_origin(origin: &str, host: Option<&[u8]>, origins: &SiteOrigins) -> bool {
+    WebOrigin::parse(origin).is_some_and(|origin| origin.is_own(host, origins))
 }
 
 fn says_cross_origin(site: &HeaderValue) -> bool {
@@ -74,6 +74,15 @@ impl<'a> WebOrigin<'a> {
         }
         let (host, port) = split_port(authority)?;
         Some(Self { is_https, host, port: port.unwrap_or(default_port(is_https)) })
+    }
+
+    fn is_own(&self, host: Option<&[u8]>, origins: &SiteOrigins) -> bool {
+        if origins.public.is_empty() {
+            let host = host.and_then(|host| std::str::from_utf8(host).ok());
+            host.is_some_and(|host| self.is_at(host))
+        } else {
+            origins.public.iter().any(|public| WebOrigin::parse(public).as_ref() == Some(self))
+        }
     }
 
     /// Whether a request with this host and perhaps port may be of this origin: what the host

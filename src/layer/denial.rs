@@ -59,7 +59,7 @@ pub(crate) fn answer(
         ResponseFormat::HtmlForm => html(denial, settings, step_up, unread.as_deref()),
         ResponseFormat::Htmx(page) => {
             let mut response = problem(status(denial), denial, step_up, unread.as_deref());
-            match redirect(page.path_and_query().as_deref()) {
+            match redirect(page.path_and_query(&settings.origins).as_deref()) {
                 Some(location) => insert(&mut response, HX_REDIRECT, &location),
                 // Some versions of htmx put into the page what comes with any status.
                 None => insert(&mut response, HX_RESWAP, "none"),

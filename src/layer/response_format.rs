@@ -5,8 +5,10 @@ use http::uri::{Authority, PathAndQuery};
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use url::Url;
 
+use super::cross_origin::is_own_origin;
 use super::lookup;
 use super::original_uri::original_uri;
+use crate::engine::SiteOrigins;
 
 /// What is needed of a request to answer its client when the request itself is gone.
 #[derive(Clone, Debug)]
@@ -155,16 +157,17 @@ impl HtmxPage {
     }
 
     /// Path and query of the page, if it is known and of this site.
-    pub(super) fn path_and_query(&self) -> Option<String> {
+    pub(super) fn path_and_query(&self, origins: &SiteOrigins) -> Option<String> {
         match self {
             Self::Requested(page) => page.as_ref().map(|page| page.as_str().to_owned()),
             Self::Current { url, host } => {
                 let url = Url::parse(url.as_ref()?.to_str().ok()?).ok()?;
-                let host = Authority::try_from(host.as_ref()?.as_bytes()).ok()?;
-                // The same scheme, so that a port that is left away is the same.
-                let site = Url::parse(&format!("{}://{host}/", url.scheme())).ok()?;
-                let is_ours = url.origin().is_tuple() && url.origin() == site.origin();
-                is_ours
+                if !matches!(url.scheme(), "http" | "https") {
+                    return None;
+                }
+                let origin = url.origin().ascii_serialization();
+                let host = host.as_ref().map(HeaderValue::as_bytes);
+                is_own_origin(&origin, host, origins)
                     .then(|| url[url::Position::BeforePath..url::Position::AfterQuery].to_owned())
             }
         }
@@ -339,7 +342,7 @@ mod tests {
     #[test]
     fn htmx_page_is_of_this_site() {
         let page = |method: &Method, headers: &[_]| match format(method, headers) {
-            ResponseFormat::Htmx(page) => page.path_and_query(),
+            ResponseFormat::Htmx(page) => page.path_and_query(&SiteOrigins::default()),
             other => panic!("{other:?}"),
         };
         let (htmx, host) = (("hx-request", "true"), ("host", "app.example:8080"));
@@ -367,6 +370,19 @@ mod tests {
         ] {
             let found = page(&Method::GET, &[htmx, host, ("hx-current-url", url)]);
             assert_eq!(found.as_deref(), expected, "{host:?} {url:?}");
+        }
+        let mut proxied = SiteOrigins::default();
+        proxied.public.push("https://public.example".to_owned());
+        for (url, expected) in [
+            ("https://public.example/mail?folder=in", mail),
+            ("http://app.example:8080/mail", None),
+        ] {
+            let ResponseFormat::Htmx(page) =
+                format(&Method::GET, &[htmx, host, ("hx-current-url", url)])
+            else {
+                panic!()
+            };
+            assert_eq!(page.path_and_query(&proxied).as_deref(), expected, "{url}");
         }
         let current = ("hx-current-url", "http://app.example:8080/mail?folder=in");
         for header in [("hx-boosted", "true"), ("hx-history-restore-request", "true")] {
