@@ -52,6 +52,11 @@ impl Heard {
         self.answer.send(None).is_ok()
     }
 
+    /// Whether nobody waits for the answer any more.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.answer.is_closed()
+    }
+
     /// Waits until nobody waits for the answer any more.
     pub(crate) async fn given_up(&mut self) {
         self.answer.closed().await;

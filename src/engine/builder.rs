@@ -78,7 +78,8 @@ impl Builder {
 
     /// How many polls may be sent in a second: 1 to 1,000,000, default 2,000; up to a tenth more in
     /// one second after a lull. More sessions than [`Builder::capacity`] are polled less often, those without streams first; what is too old
-    /// by `max_staleness` then allows nobody until its turn comes.
+    /// by `max_staleness` then allows nobody until its turn comes. Sessions that end by themselves are
+    /// logged out at the service at a quarter of this rate, beside the polls.
     pub fn max_polls_per_second(mut self, ceiling: u32) -> Self {
         self.settings.max_polls_per_second = ceiling;
         self

@@ -223,6 +223,10 @@ pub struct Health {
     /// How often a session without streams is polled in effect: the poll interval, and longer when
     /// the ceiling of polls per second is reached.
     pub effective_interval: Duration,
+    /// Sessions that are over here, and that the service has not confirmed to be over yet. At most 64
+    /// calls for them are in flight; each session is given up after six tries, in a quarter of an
+    /// hour as a rule.
+    pub logouts_pending: usize,
     /// Whether the service is left alone for a while.
     pub breaker_open: bool,
 }

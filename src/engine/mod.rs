@@ -16,6 +16,7 @@ mod hold;
 mod key_ring;
 mod known_browser;
 mod login_limits;
+mod logouts;
 #[cfg(test)]
 pub(crate) mod model_tests;
 mod origin;
@@ -62,6 +63,7 @@ use self::grants::Grants;
 use self::key_ring::KeyRing;
 use self::known_browser::KnownBrowsers;
 use self::login_limits::LoginBudgets;
+use self::logouts::{LogoutPriority, Logouts};
 use self::origin::Origin;
 use self::registration::MessageBudgets;
 use self::required::Required;
@@ -69,7 +71,7 @@ use self::schedule::Schedule;
 use self::session::Upkeep;
 use self::sessions::Sessions;
 use self::tasks::Tasks;
-use crate::client::{Client, ClientErrorKind, Credentials};
+use crate::client::{Client, Credentials};
 use crate::clock::{Clock, Stamp, millis};
 use crate::identity::{SessionCredential, UserId};
 use crate::runtime;
@@ -109,8 +111,6 @@ use watchers::{Watched, Watchers};
 
 /// How many polls may be in flight at once.
 const POLLS: usize = 64;
-/// How often, and how far apart, a logout is tried at the service.
-const LOGOUTS: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(4)];
 /// How long a logout that was asked for waits for the service's answer.
 const LOGOUT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a shutdown waits for the service.
@@ -178,6 +178,7 @@ pub(crate) struct Engine {
     /// How long the polls of sessions without streams wait for their turn, in milliseconds.
     delay: AtomicU64,
     polls: Arc<Semaphore>,
+    logouts: Logouts,
     /// A poll has ended: it may be another's turn.
     turn: Notify,
     messages: Mutex<MessageBudgets>,
@@ -206,8 +207,9 @@ pub(crate) struct Engine {
 pub enum LoggedOut {
     /// Here and at the service.
     Everywhere,
-    /// Here; the service has not confirmed yet. It is asked twice more; the session ends there by
-    /// its own expiry at the latest.
+    /// Here; the service has not confirmed yet. It is asked five times more, in a quarter of an
+    /// hour as a rule, while [`Health::logouts_pending`] counts it; the session ends there by its own expiry
+    /// at the latest.
     HereOnly,
 }
 
@@ -316,7 +318,7 @@ impl Activeconnect {
             .of_user(user)
             .iter()
             .filter(|session| session.end(EndReason::LoggedOut))
-            .map(|session| engine.end_remotely(session))
+            .map(|session| engine.end_remotely(session, LogoutPriority::Prompt))
             .collect();
         let all = async {
             let mut everywhere = LoggedOut::Everywhere;
@@ -381,6 +383,7 @@ impl Activeconnect {
             sessions: engine.sessions.len(),
             attempts: engine.attempts.len(),
             effective_interval: engine.settings.poll_interval + delay,
+            logouts_pending: engine.logouts.pending(),
             breaker_open: engine.breaker.open_until(engine.now().mono).is_some(),
         }
     }
@@ -458,6 +461,7 @@ impl Engine {
             reopened: AtomicBool::new(false),
             delay: AtomicU64::new(0),
             polls: Arc::new(Semaphore::new(POLLS)),
+            logouts: Logouts::new(settings.max_polls_per_second),
             turn: Notify::new(),
             messages: Mutex::new(MessageBudgets::new()),
             logins: Mutex::new(LoginBudgets::new(&settings.login_limits)),
@@ -618,14 +622,18 @@ impl Engine {
     /// Ends a session here, and sees to it that it ends at the service.
     pub(crate) fn end_session(self: &Arc<Self>, session: &Arc<Session>, reason: EndReason) {
         if session.end(reason) {
-            self.end_remotely(session);
+            let priority = match reason {
+                EndReason::LoggedOut => LogoutPriority::Prompt,
+                _ => LogoutPriority::Background,
+            };
+            self.end_remotely(session, priority);
         }
     }
 
     /// Ends a session whose credential no request has carried, as no client seems to have it.
     pub(crate) fn end_unpresented(self: &Arc<Self>, session: &Arc<Session>) {
         if session.end_unpresented() {
-            self.end_remotely(session);
+            self.end_remotely(session, LogoutPriority::Prompt);
         }
     }
 
@@ -633,45 +641,10 @@ impl Engine {
         if !session.end(EndReason::LoggedOut) {
             return LoggedOut::Everywhere;
         }
-        let first_try = self.end_remotely(session);
+        let first_try = self.end_remotely(session, LogoutPriority::Prompt);
         match runtime::within(self.tasks.runtime(), LOGOUT_TIMEOUT, first_try).await {
             Some(Ok(true)) => LoggedOut::Everywhere,
             Some(Ok(false) | Err(_)) | None => LoggedOut::HereOnly,
         }
-    }
-
-    /// Logs out at the service in a task of the engine. The receiver hears how the first try went;
-    /// the others go on behind it.
-    fn end_remotely(
-        self: &Arc<Self>,
-        session: &Arc<Session>,
-    ) -> tokio::sync::oneshot::Receiver<bool> {
-        let (first, receiver) = tokio::sync::oneshot::channel();
-        let (engine, session) = (self.clone(), session.clone());
-        self.tasks.spawn_farewell(async move {
-            let mut first = Some(first);
-            for pause in LOGOUTS {
-                tokio::time::sleep(pause).await;
-                let logout =
-                    async { engine.client.logout(&session.record.remote(&engine.client)?).await };
-                let done = match logout.await {
-                    Ok(()) => true,
-                    Err(error) => {
-                        tracing::debug!(%error, "a logout was not confirmed");
-                        // It is over there already.
-                        let over = [ClientErrorKind::Declined, ClientErrorKind::UnknownSession];
-                        over.contains(&error.kind())
-                    }
-                };
-                if let Some(first) = first.take() {
-                    first.send(done).ok();
-                }
-                if done {
-                    return;
-                }
-            }
-            tracing::warn!("the service did not confirm a logout");
-        });
-        receiver
     }
 }

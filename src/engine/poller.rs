@@ -11,6 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::Engine;
 use super::events::EndReason;
+use super::logouts::LogoutPriority;
 use super::pace::Pace;
 use super::plan;
 use super::session::Session;
@@ -129,6 +130,7 @@ impl Poller {
         }
         let oldest = self.ready.idle.front().map_or(0, |(since, _)| now.saturating_sub(*since));
         self.engine.delay.store(oldest, Ordering::Relaxed);
+        self.engine.logouts.set_polls_wait(self.ready.next(now).is_some());
         held_up
     }
 }
@@ -164,7 +166,7 @@ impl Ready {
 fn expire(engine: &Arc<Engine>, session: &Arc<Session>) {
     if session.end(EndReason::Expired) {
         tracing::debug!("session expired");
-        engine.end_remotely(session);
+        engine.end_remotely(session, LogoutPriority::Background);
     }
 }
 
@@ -266,7 +268,7 @@ impl Flight {
         let others = self.engine.origin.others(self.engine.now());
         if self.session.learn(self.sequence, self.sent, said, others) {
             tracing::warn!("the service no longer knows a session, or makes no sense about it");
-            self.engine.end_remotely(&self.session);
+            self.engine.end_remotely(&self.session, LogoutPriority::Background);
         }
     }
 }

@@ -20,6 +20,8 @@ mod headers;
 mod lifetime_tests;
 #[cfg(test)]
 mod login_tests;
+#[cfg(test)]
+mod logout_tests;
 mod lookup;
 #[cfg(test)]
 mod model_tests;

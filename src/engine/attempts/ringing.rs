@@ -12,6 +12,7 @@ use super::{Attempt, LogInError, Who};
 use crate::client::{Authentication, ClientErrorKind};
 use crate::engine::Engine;
 use crate::engine::events::{EndReason, Event};
+use crate::engine::logouts::LogoutPriority;
 use crate::engine::outcome::Stage;
 use crate::engine::record::Record;
 use crate::engine::session::Session;
@@ -273,7 +274,7 @@ async fn wait(engine: &Arc<Engine>, attempt: &Arc<Attempt>, session: &Arc<Sessio
 async fn end_unpresented(engine: &Arc<Engine>, attempt: &Arc<Attempt>, session: &Arc<Session>) {
     if session.end_unpresented() {
         attempt.watchers.wake();
-        engine.end_remotely(session).await.ok();
+        engine.end_remotely(session, LogoutPriority::Background).await.ok();
     }
 }
 
@@ -281,6 +282,6 @@ async fn end_unpresented(engine: &Arc<Engine>, attempt: &Arc<Attempt>, session: 
 /// others go on behind it.
 async fn withdraw(engine: &Arc<Engine>, session: &Arc<Session>) {
     if session.end(EndReason::NotTaken) {
-        engine.end_remotely(session).await.ok();
+        engine.end_remotely(session, LogoutPriority::Prompt).await.ok();
     }
 }

@@ -1,1 +1,3 @@
 //! The poller: freshness, outages, load.
+
+mod logouts;
