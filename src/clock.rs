@@ -62,6 +62,11 @@ mod both {
             Self { mono: self.mono.saturating_add(ms), wall: self.wall.saturating_add(ms) }
         }
 
+        /// The later of two moments, on each clock.
+        pub(crate) fn later(self, other: Self) -> Self {
+            Self { mono: self.mono.max(other.mono), wall: self.wall.max(other.wall) }
+        }
+
         /// Whether this moment has come at `now`, on either clock.
         pub(crate) fn is_reached(self, now: Self) -> bool {
             now.mono >= self.mono || now.wall >= self.wall

@@ -354,11 +354,15 @@ async fn a_confirmation_is_for_what_a_layer_requires_of_the_sessions_user() {
 /// enough to confirm.
 #[tokio::test]
 async fn a_stranger_with_the_name_does_not_keep_the_user_from_confirming() {
-    let site = site_of(|builder| builder.max_sessions_per_user(1)).await;
+    let deadline = Duration::from_secs(5);
+    let site = site_of(|builder| builder.max_sessions_per_user(1).attempt_deadline(deadline)).await;
     let (browser, _) = site.logged_in().await;
     let stranger = Browser::new(&site.url);
-    let begun = stranger.json("/auth/login", &json!({"username": "alice"})).await;
-    assert_eq!(begun.status(), 202);
+    until("the name is free again", async || {
+        let begun = stranger.json("/auth/login", &json!({"username": "alice"})).await;
+        (begun.status() == 202).then_some(())
+    })
+    .await;
     assert_eq!(browser.form("/auth/confirm?methods=device&next=/both", &[]).await.status(), 303);
     let asked = until("her own phone rings", async || {
         let sessions = site.emulator.state().sessions;

@@ -110,6 +110,9 @@ async fn all_sessions_of_a_user_end_at_once_and_nobody_elses() {
     let (alice, bob) = (UserId::from("alice"), UserId::from("bob"));
     let other = Browser::new(&serve(app(&site.ac)).await);
     site.browser.log_in(&site.emulator, "alice").await;
+    // Another browser of hers, known from an earlier login.
+    let known = "__Host-activeconnect-known";
+    other.set_cookie(known, &site.browser.cookie(known).unwrap());
     other.log_in(&site.emulator, "alice").await;
     let third = Browser::new(&serve(app(&site.ac)).await);
     third.log_in(&site.emulator, "bob").await;

@@ -1,5 +1,6 @@
 //! One try to log in: it belongs to the browser that started it, and makes one session at most.
 
+mod device;
 mod ringing;
 
 use std::fmt;
@@ -10,10 +11,11 @@ use std::time::Duration;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
+use self::device::Device;
 use self::ringing::{Ringing, forget};
 use super::Engine;
 use super::events::{EndReason, Limit};
-use super::login_limits::Starter;
+use super::login_limits::Initiator;
 use super::outcome::{Outcome, Stage};
 use super::session::Session;
 use super::username::{LoginKey, Username};
@@ -32,21 +34,23 @@ const FULL: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Attempts {
     by_key: DashMap<AttemptKey, Arc<Attempt>>,
-    /// The attempt that rings, or seems to, for a name. At most one at a time.
-    by_name: DashMap<LoginKey, Arc<Attempt>>,
-    /// The newest attempt for a name, until its task is over: the next one for that name lets the
-    /// phone ring only after it.
-    newest: DashMap<LoginKey, Arc<Attempt>>,
-    /// The attempt that rings a user's phone: several names may lead to one.
-    phones: DashMap<UserToken, Arc<Attempt>>,
+    /// The attempt that reserves a name until its deadline, whatever comes of it before: other
+    /// anonymous browsers are refused meanwhile. What goes before it leaves the reservation as it
+    /// is, so that its browser and others see what they see for a name that does not exist.
+    reservations: DashMap<LoginKey, Arc<Attempt>>,
+    /// The phones that attempts ring: several names may lead to one.
+    devices: DashMap<UserToken, Device>,
 }
 
 pub(crate) struct Attempt {
     key: AttemptKey,
+    /// The first attempt in the row of those that one browser began, each with the last one's
+    /// credential: the same in all of them.
+    browser: AttemptKey,
     name: LoginKey,
     /// Beside another login: the user whom that login named.
     user: Option<UserId>,
-    starter: Starter,
+    initiator: Initiator,
     /// The result is handed over in an answer's body, never in a cookie.
     bearer: bool,
     /// The session whose user is asked anew, and for what; the result takes its place.
@@ -88,7 +92,7 @@ pub(crate) struct NamedAttempt {
 #[derive(Debug)]
 pub(crate) struct Start<'a> {
     pub(crate) who: Who,
-    pub(crate) starter: Starter,
+    pub(crate) initiator: Initiator,
     /// Where the browser wants to go.
     pub(crate) next: String,
     /// The attempt that the same browser began before.
@@ -188,12 +192,7 @@ impl LogInError {
 
 impl Attempts {
     pub(crate) fn new() -> Self {
-        Self {
-            by_key: DashMap::new(),
-            by_name: DashMap::new(),
-            newest: DashMap::new(),
-            phones: DashMap::new(),
-        }
+        Self { by_key: DashMap::new(), reservations: DashMap::new(), devices: DashMap::new() }
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Attempt>> {
@@ -222,15 +221,13 @@ impl Attempts {
     }
 
     /// The next attempt for this name may begin.
-    fn free_name(&self, attempt: &Arc<Attempt>) {
-        self.by_name.remove_if(&attempt.name, |_, holder| Arc::ptr_eq(holder, attempt));
+    fn release_name(&self, attempt: &Arc<Attempt>) {
+        self.reservations.remove_if(&attempt.name, |_, holder| Arc::ptr_eq(holder, attempt));
     }
 
-    /// Nobody has to wait for this attempt any more.
-    fn settle(&self, attempt: &Arc<Attempt>) {
-        attempt.settled.store(true, Ordering::Release);
-        self.newest.remove_if(&attempt.name, |_, newest| Arc::ptr_eq(newest, attempt));
-        attempt.watchers.wake();
+    /// Forgets phones of which nothing is kept any more.
+    pub(crate) fn sweep(&self, now: Stamp) {
+        self.devices.retain(|_, device| !device.is_idle(now));
     }
 }
 
@@ -240,7 +237,7 @@ impl Engine {
         self: &Arc<Self>,
         start: Start<'_>,
     ) -> Result<NamedAttempt, BeginError> {
-        let Start { who, starter, next, mine, bearer } = start;
+        let Start { who, initiator, next, mine, bearer } = start;
         let now = self.now();
         let issued = self.key_ring.issue_attempt(now.wall);
         let credential = issued.map_err(|_| BeginError::NoRandomness)?;
@@ -252,24 +249,26 @@ impl Engine {
             return Err(BeginError::NoRuntime);
         }
         // Who is known has budgets that are small, and is not kept out by a flood of strangers.
-        if !starter.is_known() && self.attempts.len() >= self.settings.max_attempts {
+        if !initiator.is_known() && self.attempts.len() >= self.settings.max_attempts {
             self.limit_hit(Limit::Attempts);
             return Err(BeginError::Full { retry_after: FULL });
         }
         let name = who.key();
+        let previous = mine.and_then(|mine| self.attempts.find(mine));
         let confirms = match &who {
             Who::Confirms(session, methods, _) => Some((session.clone(), *methods)),
             Who::Typed(_) | Who::Known(_) => None,
         };
         let attempt = Arc::new(Attempt {
             key: credential.key(),
-            name: name.clone(),
+            browser: previous.as_ref().map_or(credential.key(), |previous| previous.browser),
+            name,
             user: match &who {
                 Who::Known(user) => Some(user.clone()),
                 Who::Confirms(_, _, user) => user.clone(),
                 Who::Typed(_) => None,
             },
-            starter,
+            initiator,
             bearer,
             confirms,
             next,
@@ -281,55 +280,69 @@ impl Engine {
             forgotten: AtomicBool::new(false),
             watchers: Watchers::default(),
         });
-        let superseded = match self.attempts.by_name.entry(name.clone()) {
-            Entry::Vacant(place) => {
-                self.spend(&name, starter, now)?;
-                place.insert(attempt.clone());
-                None
-            }
-            Entry::Occupied(mut place) => {
-                let is_mine = mine.is_some_and(|mine| mine.key() == place.get().key);
-                let goes_before = is_mine || starter.goes_before(place.get().starter);
-                if !goes_before && !place.get().deadline.is_reached(now) {
-                    let left = place.get().deadline.mono.saturating_sub(now.mono);
-                    let retry_after = Duration::from_millis(left).max(Duration::from_secs(1));
-                    return Err(BeginError::Busy { retry_after });
-                }
-                self.spend(&name, starter, now)?;
-                Some(place.insert(attempt.clone()))
-            }
-        };
+        self.reserve_name(&attempt, previous.as_ref(), now)?;
         // The same browser may also have waited for another name.
-        let other = mine.and_then(|mine| self.attempts.find(mine));
-        if let Some(old) = &superseded {
-            self.cancel_attempt(old);
-        }
-        if let Some(claimed) = other.as_ref().and_then(|old| self.cancel_attempt(old)) {
-            // The browser would have presented the credential if it had got it.
-            self.end_unpresented(&claimed);
-        }
-        // Another browser that is superseded goes on being told that nothing has come yet: that
-        // there is somebody who goes before it would tell that there is such a user.
-        if let Some(mine) = &other {
-            self.attempts.forget(mine);
+        if let Some(previous) = &previous {
+            if let Some(claimed) = self.cancel_attempt(previous) {
+                // The browser would have presented the credential if it had got it.
+                self.end_unpresented(&claimed);
+            }
+            self.attempts.forget(previous);
         }
         self.attempts.by_key.insert(attempt.key, attempt.clone());
         if self.is_stopped() {
             // The shutdown may have listed the attempts before this one was among them.
             self.cancel_attempt(&attempt);
         }
-        // The name may be free, and the attempt that had it be given up or timed out, while its
-        // phone still rings.
-        let newest = self.attempts.newest.insert(name, attempt.clone());
-        let before = newest.into_iter().chain(other).collect();
         self.tasks.spawn(forget(self.clone(), attempt.clone()));
         let ringing = Ringing { engine: self.clone(), attempt: attempt.clone() };
-        self.tasks.spawn_farewell(ringing.run(who, before));
+        self.tasks.spawn_farewell(ringing.run(who));
         Ok(NamedAttempt { credential, attempt })
     }
 
-    fn spend(&self, name: &LoginKey, starter: Starter, now: Stamp) -> Result<(), BeginError> {
-        self.logins().begin(name, starter, now.mono).map_err(|retry_after| {
+    /// Has an attempt reserve its name, and charges it to the limits. One that goes before others
+    /// begins also when the name is reserved; the reservation then stays as it is.
+    fn reserve_name(
+        &self,
+        attempt: &Arc<Attempt>,
+        previous: Option<&Arc<Attempt>>,
+        now: Stamp,
+    ) -> Result<(), BeginError> {
+        let initiator = attempt.initiator;
+        let spend = || self.spend(&attempt.name, initiator, now);
+        match self.attempts.reservations.entry(attempt.name.clone()) {
+            Entry::Vacant(place) => {
+                spend()?;
+                place.insert(attempt.clone());
+            }
+            Entry::Occupied(mut place) => {
+                let holder = place.get();
+                let is_mine = previous.is_some_and(|previous| Arc::ptr_eq(previous, holder));
+                if is_mine || holder.deadline.is_reached(now) {
+                    spend()?;
+                    place.insert(attempt.clone());
+                } else if initiator.is_anonymous()
+                    || (holder.is_waiting(now) && !initiator.may_supersede(holder.initiator))
+                {
+                    let left = holder.deadline.mono.saturating_sub(now.mono);
+                    let left = Duration::from_millis(left).max(Duration::from_secs(1));
+                    let refused = self.logins().record_refusal(&attempt.name, initiator, now.mono);
+                    if refused.is_some() {
+                        self.limit_hit(Limit::Logins);
+                    }
+                    return Err(BeginError::Busy {
+                        retry_after: refused.map_or(left, |r| r.max(left)),
+                    });
+                } else {
+                    spend()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn spend(&self, name: &LoginKey, initiator: Initiator, now: Stamp) -> Result<(), BeginError> {
+        self.logins().check_start(name, initiator, now.mono).map_err(|retry_after| {
             self.limit_hit(Limit::Logins);
             BeginError::TooMany { retry_after }
         })
@@ -369,7 +382,7 @@ impl Engine {
                 self.end_session(before, EndReason::LoggedOut);
             }
             if let Some((_, token)) = attempt.rings.get() {
-                self.logins().succeeded(&attempt.name, token, attempt.starter);
+                self.logins().record_success(&attempt.name, token, attempt.initiator);
             }
         }
         Some(ClaimedSession {
@@ -381,20 +394,21 @@ impl Engine {
         })
     }
 
-    /// Gives up every attempt of this user, the approved ones too.
+    /// Gives up every attempt of this user, the approved ones too. Their names stay reserved: that
+    /// they are given up tells others nothing.
     pub(crate) fn cancel_attempts_of(&self, user: &UserId) {
         for attempt in self.attempts.all() {
             if attempt.concerns(user) {
-                self.cancel_attempt(&attempt);
+                attempt.cancel();
             }
         }
     }
 
-    /// Gives an attempt up: the name is free, and what rings is ended at the service. A result
-    /// that was claimed already is returned.
+    /// Gives an attempt up, as its browser or caller wishes: the name is free, and what rings is
+    /// ended at the service. A result that was claimed already is returned.
     pub(crate) fn cancel_attempt(&self, attempt: &Arc<Attempt>) -> Option<Arc<Session>> {
         let claimed = attempt.cancel();
-        self.attempts.free_name(attempt);
+        self.attempts.release_name(attempt);
         claimed
     }
 }
@@ -429,7 +443,7 @@ impl Attempt {
             Stage::Approved(_) => false,
             Stage::Claimed(session) => !session.is_claimable_again(),
             // Who is known may know at once.
-            Stage::Over(_) if self.starter.is_known() => true,
+            Stage::Over(_) if self.initiator.is_known() => true,
             Stage::Over(why) if why.is_told() => true,
             _ => self.deadline.is_reached(now),
         }
@@ -524,6 +538,11 @@ impl Attempt {
             why = browser.until(|attempt| attempt.given_up(engine.now())) => Err(why),
             () = what => Ok(()),
         }
+    }
+
+    /// Whether it runs, and its result is open.
+    fn is_waiting(&self, now: Stamp) -> bool {
+        matches!(self.outcome.stage(), Stage::Waiting) && !self.deadline.is_reached(now)
     }
 
     /// Whether no phone waits for it, nor will.

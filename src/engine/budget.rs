@@ -30,7 +30,8 @@ impl Rate {
 pub(crate) struct Budget<K> {
     rates: Vec<Rate>,
     spent: HashMap<K, VecDeque<u64>>,
-    /// As many keys are kept; who is new beyond that is refused.
+    /// As many keys are kept. For one more, those that spent nothing for the longest time are
+    /// forgotten: a flood of keys keeps no other key out.
     keys: usize,
 }
 
@@ -41,10 +42,7 @@ impl<K: Eq + Hash> Budget<K> {
 
     /// How long to wait before one more may be spent, if at all.
     pub(crate) fn wait(&self, key: &K, now: u64) -> Option<Duration> {
-        let Some(spent) = self.spent.get(key) else {
-            let first = self.rates.first().filter(|_| self.spent.len() >= self.keys)?;
-            return Some(first.within / first.times.max(1));
-        };
+        let spent = self.spent.get(key)?;
         let free_at = self.rates.iter().filter_map(|rate| {
             let oldest =
                 spent.len().checked_sub(rate.times()).and_then(|index| spent.get(index))?;
@@ -56,12 +54,34 @@ impl<K: Eq + Hash> Budget<K> {
 
     /// Spends one, whether it may or not.
     pub(crate) fn spend(&mut self, key: K, now: u64) {
+        if self.spent.len() >= self.keys && !self.spent.contains_key(&key) {
+            self.make_room(now);
+        }
         let most = self.rates.iter().map(|rate| rate.times()).max().unwrap_or(1);
         let spent = self.spent.entry(key).or_default();
         if spent.len() >= most {
             spent.pop_front();
         }
         spent.push_back(now);
+    }
+
+    /// Forgets keys that have their whole budget; if there are none, the tenth of all keys that
+    /// spent nothing for the longest time, so that the search is paid for by many keys.
+    fn make_room(&mut self, now: u64) {
+        self.sweep(now);
+        if self.spent.len() < self.keys {
+            return;
+        }
+        let mut last: Vec<u64> =
+            self.spent.values().filter_map(|spent| spent.back().copied()).collect();
+        let mut surplus = last.len() / 10 + 1;
+        let Some(index) = last.len().checked_sub(1).map(|end| end.min(surplus - 1)) else { return };
+        let (_, &mut oldest, _) = last.select_nth_unstable(index);
+        self.spent.retain(|_, spent| {
+            let goes = surplus > 0 && spent.back().is_none_or(|last| *last <= oldest);
+            surplus -= usize::from(goes);
+            !goes
+        });
     }
 
     /// Gives a key its whole budget back.
@@ -114,11 +134,6 @@ mod tests {
         }
         assert_eq!(spend(&mut budget, "alice", 55 * MINUTES), Err(minutes(5)));
         assert_eq!(spend(&mut budget, "bob", 55 * MINUTES), Ok(()));
-        assert_eq!(
-            spend(&mut budget, "carol", 55 * MINUTES),
-            Err(minutes(20)),
-            "two keys are kept"
-        );
         assert_eq!(spend(&mut budget, "alice", 60 * MINUTES - 1), Err(Duration::from_millis(1)));
         assert_eq!(spend(&mut budget, "alice", 60 * MINUTES), Ok(()));
         assert_eq!(spend(&mut budget, "alice", 60 * MINUTES), Err(minutes(10)));
@@ -126,7 +141,24 @@ mod tests {
         assert_eq!(spend(&mut budget, "alice", 60 * MINUTES), Ok(()));
         budget.sweep(115 * MINUTES);
         assert_eq!(budget.len(), 1, "bob has his whole budget again");
-        assert_eq!(spend(&mut budget, "carol", 115 * MINUTES), Ok(()));
+    }
+
+    #[test]
+    fn new_key_replaces_the_oldest() {
+        let mut budget = Budget::new([Rate::new(1, minutes(60))], 3);
+        for (at, key) in (0..).zip(["alice", "bob", "carol"]) {
+            assert_eq!(spend(&mut budget, key, at * MINUTES), Ok(()));
+        }
+        assert_eq!(spend(&mut budget, "dave", 3 * MINUTES), Ok(()));
+        assert_eq!(budget.len(), 3);
+        for (key, wait) in [("bob", 58), ("carol", 59), ("dave", 60)] {
+            assert_eq!(budget.wait(&key, 3 * MINUTES), Some(minutes(wait)), "{key}");
+        }
+        assert_eq!(budget.wait(&"alice", 3 * MINUTES), None);
+        // Keys that have their whole budget go first.
+        assert_eq!(spend(&mut budget, "erin", 62 * MINUTES), Ok(()));
+        assert_eq!(budget.len(), 2);
+        assert_eq!(budget.wait(&"dave", 62 * MINUTES), Some(minutes(1)));
     }
 
     #[test]

@@ -1,5 +1,4 @@
-//! How often logins may be begun, so that nobody can have a stranger's phone ring all day, nor keep
-//! its owner out.
+//! How often logins may be started: no client makes a phone ring all day, nor keeps its owner out.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -12,7 +11,8 @@ use super::username::LoginKey;
 use crate::clock::millis;
 use crate::identity::UserToken;
 
-/// As many names, and as many addresses, are counted at a time.
+/// As many names, addresses and pairs of both are counted at a time; for one more, the oldest are
+/// forgotten.
 const KEYS: usize = 100_000;
 /// How long the phone stays quiet after the second decline in a row; each further one doubles it.
 /// The first costs nothing: a slip of the finger.
@@ -23,7 +23,10 @@ const LONGEST_QUIET: Duration = Duration::from_secs(900);
 const ROW: Duration = Duration::from_secs(3_600);
 
 /// How often logins may be begun; [`Builder::login_limits`](crate::Builder::login_limits) takes
-/// them. One that is refused rings nothing, and counts for nothing.
+/// them. A start that is refused rings nothing and is not charged to the name, the address or the
+/// whole. It counts for the client address and the name together: a client that was refused by a name
+/// as often as the shortest of the `per_user` rates allows (by default 5 times in 5 minutes) is
+/// refused by that name until it has paused, though others are not.
 ///
 /// ```
 /// use std::time::Duration;
@@ -55,7 +58,8 @@ impl LoginLimits {
     /// hour. Each browser that the user has logged in with before, and the application by
     /// [`log_in`](crate::Activeconnect::log_in), has the same for itself, and so have the user's
     /// sessions together, for confirmations: strangers can't use it up. A success restores the
-    /// budget that it was spent from.
+    /// budget that it was spent from. After a success the name stays reserved to the deadline of
+    /// that attempt for browsers that have not logged in before, as it does after a failure.
     pub fn per_user(mut self, rates: impl IntoIterator<Item = Rate>) -> Self {
         self.per_user = rates.into_iter().collect();
         self
@@ -81,26 +85,26 @@ impl LoginLimits {
     }
 }
 
-/// Who begins a login.
+/// Who starts a login.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Starter {
+pub(crate) enum Initiator {
     /// Some browser or program, from this address if that is known.
-    Stranger(Option<IpAddr>),
-    /// A browser in which somebody has logged in by this name before.
-    Known(BrowserId),
-    /// Somebody who has a session of that user.
+    Anonymous(Option<IpAddr>),
+    /// A browser that has logged in by this name before.
+    KnownBrowser(BrowserId),
+    /// A browser that has a session of that user.
     Session,
     /// The application itself.
     Application,
 }
 
-impl Starter {
-    /// Whether it may take the place of one that was faster.
-    pub(crate) fn goes_before(self, other: Self) -> bool {
+impl Initiator {
+    /// Whether its attempt may take the place of one that was faster.
+    pub(crate) fn may_supersede(self, other: Self) -> bool {
         match self {
-            Self::Stranger(_) => false,
-            Self::Known(_) | Self::Application => {
-                matches!(other, Self::Stranger(_) | Self::Known(_))
+            Self::Anonymous(_) => false,
+            Self::KnownBrowser(_) | Self::Application => {
+                matches!(other, Self::Anonymous(_) | Self::KnownBrowser(_))
             }
             Self::Session => true,
         }
@@ -108,70 +112,76 @@ impl Starter {
 
     /// Whether it has shown that it is the user's.
     pub(crate) fn is_known(self) -> bool {
-        matches!(self, Self::Known(_) | Self::Session)
+        matches!(self, Self::KnownBrowser(_) | Self::Session)
+    }
+
+    pub(crate) fn is_anonymous(self) -> bool {
+        matches!(self, Self::Anonymous(_))
+    }
+
+    fn bucket(self) -> Bucket {
+        match self {
+            Self::Anonymous(_) => Bucket::Anonymous,
+            Self::KnownBrowser(browser) => Bucket::Browser(browser),
+            Self::Session => Bucket::Sessions,
+            Self::Application => Bucket::Application,
+        }
     }
 }
 
-/// Whose budget it is.
+/// What starts are counted by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Purse<N> {
+struct LimiterKey<N> {
     name: N,
-    /// Of this browser alone, of those with a session, the application's, or everybody else's.
-    owner: Owner,
+    bucket: Bucket,
 }
 
+/// The start counts for this browser alone, for all that have a session of the user, for the
+/// application, or for all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Owner {
-    Strangers,
+enum Bucket {
+    Anonymous,
     Browser(BrowserId),
     Sessions,
     Application,
 }
 
-impl Starter {
-    fn owner(self) -> Owner {
-        match self {
-            Self::Stranger(_) => Owner::Strangers,
-            Self::Known(browser) => Owner::Browser(browser),
-            Self::Session => Owner::Sessions,
-            Self::Application => Owner::Application,
-        }
-    }
-}
-
-/// What was spent of the limits. Counted by what was typed, so that a refusal says nothing about
-/// who exists; and again, in silence, by the token that a phone is rung for, since several names may
-/// lead to one user.
+/// What was spent of the limits. Starts are counted by what was typed, so that a refusal says
+/// nothing about who exists; and again, in silence, by the token that a phone is rung for, since
+/// several names may lead to one user.
 #[derive(Debug)]
-pub(crate) struct LoginBudgets {
-    by_name: ByWho<LoginKey>,
-    by_token: ByWho<UserToken>,
+pub(crate) struct LoginRateLimiter {
+    by_name: PartitionedLimiter<LoginKey>,
+    by_token: PartitionedLimiter<UserToken>,
     by_address: Budget<IpAddr>,
     overall: Budget<()>,
-    declines: HashMap<Purse<UserToken>, Declines>,
+    /// Refused starts of anonymous clients. By the name alone, one client could keep all others
+    /// out; so clients whose address is not known are not counted.
+    refused: Budget<(IpAddr, LoginKey)>,
+    declines: HashMap<LimiterKey<UserToken>, Declines>,
 }
 
-/// The budgets of strangers, and those of everybody else, which no flood of strangers fills.
+/// The budgets of anonymous clients, and those of all others, which no flood of the former fills.
 #[derive(Debug)]
-struct ByWho<N> {
-    strangers: Budget<Purse<N>>,
-    others: Budget<Purse<N>>,
+struct PartitionedLimiter<N> {
+    anonymous: Budget<LimiterKey<N>>,
+    others: Budget<LimiterKey<N>>,
 }
 
-impl<N: Eq + Hash> ByWho<N> {
+impl<N: Eq + Hash> PartitionedLimiter<N> {
     fn new(rates: &[Rate]) -> Self {
-        Self { strangers: Budget::new(rates, KEYS), others: Budget::new(rates, KEYS) }
+        Self { anonymous: Budget::new(rates, KEYS), others: Budget::new(rates, KEYS) }
     }
 
-    fn of(&mut self, purse: &Purse<N>) -> &mut Budget<Purse<N>> {
-        match purse.owner {
-            Owner::Strangers => &mut self.strangers,
-            Owner::Browser(_) | Owner::Sessions | Owner::Application => &mut self.others,
+    fn of(&mut self, key: &LimiterKey<N>) -> &mut Budget<LimiterKey<N>> {
+        match key.bucket {
+            Bucket::Anonymous => &mut self.anonymous,
+            Bucket::Browser(_) | Bucket::Sessions | Bucket::Application => &mut self.others,
         }
     }
 
     fn sweep(&mut self, now: u64) {
-        self.strangers.sweep(now);
+        self.anonymous.sweep(now);
         self.others.sweep(now);
     }
 }
@@ -182,13 +192,17 @@ struct Declines {
     last: u64,
 }
 
-impl LoginBudgets {
+impl LoginRateLimiter {
     pub(crate) fn new(limits: &LoginLimits) -> Self {
+        // Clients that are refused while another browser waits may try for hours.
+        let shortest: Vec<_> =
+            limits.per_user.iter().copied().min_by_key(|rate| rate.within).into_iter().collect();
         Self {
-            by_name: ByWho::new(&limits.per_user),
-            by_token: ByWho::new(&limits.per_user),
+            by_name: PartitionedLimiter::new(&limits.per_user),
+            by_token: PartitionedLimiter::new(&limits.per_user),
             by_address: Budget::new([limits.per_address], KEYS),
             overall: Budget::new([limits.overall], 1),
+            refused: Budget::new(shortest.as_slice(), KEYS),
             declines: HashMap::new(),
         }
     }
@@ -198,27 +212,33 @@ impl LoginBudgets {
     /// # Errors
     ///
     /// How long to wait.
-    pub(crate) fn begin(
+    pub(crate) fn check_start(
         &mut self,
         name: &LoginKey,
-        starter: Starter,
+        initiator: Initiator,
         now: u64,
     ) -> Result<(), Duration> {
-        let purse = Purse { name: name.clone(), owner: starter.owner() };
-        let mut wait = self.by_name.of(&purse).wait(&purse, now);
-        let stranger = match starter {
-            Starter::Stranger(address) => Some(address.map(network)),
-            Starter::Known(_) | Starter::Session | Starter::Application => None,
+        let key = LimiterKey { name: name.clone(), bucket: initiator.bucket() };
+        let mut wait = self.by_name.of(&key).wait(&key, now);
+        let anonymous = match initiator {
+            Initiator::Anonymous(address) => Some(address.map(network)),
+            Initiator::KnownBrowser(_) | Initiator::Session | Initiator::Application => None,
         };
-        if let Some(network) = stranger {
+        if let Some(network) = anonymous {
+            let pair = network.map(|network| (network, name.clone()));
+            wait = wait.max(pair.and_then(|pair| self.refused.wait(&pair, now)));
+            if wait.is_some() {
+                wait = wait.max(self.record_refusal(name, initiator, now));
+            }
+            // What others use up is not counted against this client and name.
             let by_address = network.and_then(|network| self.by_address.wait(&network, now));
             wait = wait.max(by_address).max(self.overall.wait(&(), now));
         }
         if let Some(wait) = wait {
             return Err(wait);
         }
-        self.by_name.of(&purse).spend(purse, now);
-        if let Some(network) = stranger {
+        self.by_name.of(&key).spend(key, now);
+        if let Some(network) = anonymous {
             self.overall.spend((), now);
             if let Some(network) = network {
                 self.by_address.spend(network, now);
@@ -227,41 +247,65 @@ impl LoginBudgets {
         Ok(())
     }
 
+    /// Counts a start that is refused because of its name: the same client is refused by that name
+    /// once it was too often, also when the name is free by then. So a client that tries without a
+    /// pause is not the first to start once the name is free. Says how long that is, if it is so now.
+    pub(crate) fn record_refusal(
+        &mut self,
+        name: &LoginKey,
+        initiator: Initiator,
+        now: u64,
+    ) -> Option<Duration> {
+        let Initiator::Anonymous(Some(address)) = initiator else { return None };
+        let pair = (network(address), name.clone());
+        self.refused.spend(pair.clone(), now);
+        self.refused.wait(&pair, now)
+    }
+
     /// Spends what ringing a phone costs, for a login begun at `begun`.
     ///
     /// # Errors
     ///
     /// How long to wait.
-    pub(crate) fn ring(
+    pub(crate) fn check_push(
         &mut self,
         token: &UserToken,
-        starter: Starter,
+        initiator: Initiator,
         begun: u64,
     ) -> Result<(), Duration> {
-        let purse = Purse { name: token.clone(), owner: starter.owner() };
-        let budget = self.by_token.of(&purse);
-        match budget.wait(&purse, begun) {
+        let key = LimiterKey { name: token.clone(), bucket: initiator.bucket() };
+        let budget = self.by_token.of(&key);
+        match budget.wait(&key, begun) {
             Some(wait) => Err(wait),
             None => {
-                budget.spend(purse, begun);
+                budget.spend(key, begun);
                 Ok(())
             }
         }
     }
 
     /// Until when the user who declined is left alone.
-    pub(crate) fn quiet_until(&self, token: &UserToken, starter: Starter) -> u64 {
-        let purse = Purse { name: token.clone(), owner: starter.owner() };
-        let Some(declines) = self.declines.get(&purse) else { return 0 };
+    pub(crate) fn push_blocked_until(&self, token: &UserToken, initiator: Initiator) -> u64 {
+        let key = LimiterKey { name: token.clone(), bucket: initiator.bucket() };
+        let Some(declines) = self.declines.get(&key) else { return 0 };
         let Some(doublings) = declines.in_a_row.checked_sub(2) else { return 0 };
         let quiet = millis(QUIET) << doublings.min(16);
         declines.last + quiet.min(millis(LONGEST_QUIET))
     }
 
     /// The user has declined.
-    pub(crate) fn declined(&mut self, token: &UserToken, starter: Starter, now: u64) {
-        let purse = Purse { name: token.clone(), owner: starter.owner() };
-        let declines = self.declines.entry(purse).or_insert(Declines { in_a_row: 0, last: now });
+    pub(crate) fn record_decline(&mut self, token: &UserToken, initiator: Initiator, now: u64) {
+        let key = LimiterKey { name: token.clone(), bucket: initiator.bucket() };
+        if self.declines.len() >= KEYS && !self.declines.contains_key(&key) {
+            self.sweep_declines(now);
+        }
+        if self.declines.len() >= KEYS {
+            let oldest = self.declines.iter().min_by_key(|(_, declines)| declines.last);
+            if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
+                self.declines.remove(&oldest);
+            }
+        }
+        let declines = self.declines.entry(key).or_insert(Declines { in_a_row: 0, last: now });
         if now >= declines.last + millis(ROW) {
             declines.in_a_row = 0;
         }
@@ -270,18 +314,28 @@ impl LoginBudgets {
     }
 
     /// The user has logged in: what was spent since the last time is forgotten.
-    pub(crate) fn succeeded(&mut self, name: &LoginKey, token: &UserToken, starter: Starter) {
-        let purse = Purse { name: name.clone(), owner: starter.owner() };
-        self.by_name.of(&purse).restore(&purse);
-        let purse = Purse { name: token.clone(), owner: starter.owner() };
-        self.by_token.of(&purse).restore(&purse);
-        self.declines.remove(&purse);
+    pub(crate) fn record_success(
+        &mut self,
+        name: &LoginKey,
+        token: &UserToken,
+        initiator: Initiator,
+    ) {
+        let key = LimiterKey { name: name.clone(), bucket: initiator.bucket() };
+        self.by_name.of(&key).restore(&key);
+        let key = LimiterKey { name: token.clone(), bucket: initiator.bucket() };
+        self.by_token.of(&key).restore(&key);
+        self.declines.remove(&key);
     }
 
     pub(crate) fn sweep(&mut self, now: u64) {
         self.by_name.sweep(now);
         self.by_token.sweep(now);
         self.by_address.sweep(now);
+        self.refused.sweep(now);
+        self.sweep_declines(now);
+    }
+
+    fn sweep_declines(&mut self, now: u64) {
         self.declines.retain(|_, declines| now < declines.last + millis(ROW));
     }
 }
@@ -304,16 +358,16 @@ mod tests {
     const BROWSER: BrowserId = BrowserId([7; 16]);
     const SECOND: u64 = 1_000;
 
-    fn budgets() -> LoginBudgets {
-        LoginBudgets::new(&LoginLimits::default())
+    fn budgets() -> LoginRateLimiter {
+        LoginRateLimiter::new(&LoginLimits::default())
     }
 
     fn name(name: &str) -> LoginKey {
         LoginKey::Username(name.into())
     }
 
-    fn stranger(last: u8) -> Starter {
-        Starter::Stranger(Some([198, 51, 100, last].into()))
+    fn stranger(last: u8) -> Initiator {
+        Initiator::Anonymous(Some([198, 51, 100, last].into()))
     }
 
     fn seconds(seconds: u64) -> Result<(), Duration> {
@@ -325,23 +379,26 @@ mod tests {
         let mut budgets = budgets();
         for at in 0..5 {
             let address = u8::try_from(at).unwrap();
-            assert_eq!(budgets.begin(&name("alice"), stranger(address), at * SECOND), Ok(()));
+            assert_eq!(budgets.check_start(&name("alice"), stranger(address), at * SECOND), Ok(()));
         }
-        assert_eq!(budgets.begin(&name("alice"), stranger(9), 5 * SECOND), seconds(295));
-        assert_eq!(budgets.begin(&name("bob"), stranger(9), 5 * SECOND), Ok(()));
-        assert_eq!(budgets.begin(&name("alice"), Starter::Known(BROWSER), 5 * SECOND), Ok(()));
-        assert_eq!(budgets.begin(&name("alice"), Starter::Application, 5 * SECOND), Ok(()));
-        let other = Starter::Known(BrowserId([8; 16]));
+        assert_eq!(budgets.check_start(&name("alice"), stranger(9), 5 * SECOND), seconds(295));
+        assert_eq!(budgets.check_start(&name("bob"), stranger(9), 5 * SECOND), Ok(()));
+        assert_eq!(
+            budgets.check_start(&name("alice"), Initiator::KnownBrowser(BROWSER), 5 * SECOND),
+            Ok(())
+        );
+        assert_eq!(budgets.check_start(&name("alice"), Initiator::Application, 5 * SECOND), Ok(()));
+        let other = Initiator::KnownBrowser(BrowserId([8; 16]));
         for _ in 0..5 {
-            assert_eq!(budgets.begin(&name("alice"), other, 5 * SECOND), Ok(()));
+            assert_eq!(budgets.check_start(&name("alice"), other, 5 * SECOND), Ok(()));
         }
         assert_eq!(
-            budgets.begin(&name("alice"), other, 5 * SECOND),
+            budgets.check_start(&name("alice"), other, 5 * SECOND),
             seconds(300),
             "each for itself"
         );
         assert_eq!(
-            budgets.begin(&name("alice"), stranger(9), 300 * SECOND),
+            budgets.check_start(&name("alice"), stranger(9), 300 * SECOND),
             Ok(()),
             "the first is over"
         );
@@ -352,35 +409,47 @@ mod tests {
         let mut budgets = budgets();
         let mut rung = 0;
         for minute in 0..60 {
-            rung +=
-                u32::from(budgets.begin(&name("alice"), stranger(1), minute * 60 * SECOND).is_ok());
+            rung += u32::from(
+                budgets.check_start(&name("alice"), stranger(1), minute * 60 * SECOND).is_ok(),
+            );
         }
         assert_eq!(rung, 12);
-        assert!(budgets.begin(&name("alice"), stranger(1), 3_600 * SECOND).is_ok());
+        assert!(budgets.check_start(&name("alice"), stranger(1), 3_600 * SECOND).is_ok());
     }
 
     #[test]
     fn one_address_has_thirty_whatever_names_it_tries() {
         let mut budgets = budgets();
         for at in 0..30 {
-            assert_eq!(budgets.begin(&name(&at.to_string()), stranger(1), at * SECOND), Ok(()));
-        }
-        assert_eq!(budgets.begin(&name("alice"), stranger(1), 30 * SECOND), seconds(270));
-        let mapped = Starter::Stranger(Some("::ffff:198.51.100.1".parse().unwrap()));
-        assert_eq!(budgets.begin(&name("alice"), mapped, 30 * SECOND), seconds(270));
-        let network = |address: &str| Starter::Stranger(Some(address.parse().unwrap()));
-        for at in 0..30 {
-            let address = network(&format!("2001:db8::{at:x}"));
             assert_eq!(
-                budgets.begin(&name(&at.to_string()), address, 40 * SECOND + at * 100),
+                budgets.check_start(&name(&at.to_string()), stranger(1), at * SECOND),
                 Ok(())
             );
         }
-        assert!(budgets.begin(&name("alice"), network("2001:db8::ffff"), 44 * SECOND).is_err());
-        assert_eq!(budgets.begin(&name("alice"), network("2001:db8:0:1::"), 44 * SECOND), Ok(()));
+        assert_eq!(budgets.check_start(&name("alice"), stranger(1), 30 * SECOND), seconds(270));
+        let mapped = Initiator::Anonymous(Some("::ffff:198.51.100.1".parse().unwrap()));
+        assert_eq!(budgets.check_start(&name("alice"), mapped, 30 * SECOND), seconds(270));
+        let network = |address: &str| Initiator::Anonymous(Some(address.parse().unwrap()));
+        for at in 0..30 {
+            let address = network(&format!("2001:db8::{at:x}"));
+            assert_eq!(
+                budgets.check_start(&name(&at.to_string()), address, 40 * SECOND + at * 100),
+                Ok(())
+            );
+        }
+        assert!(
+            budgets.check_start(&name("alice"), network("2001:db8::ffff"), 44 * SECOND).is_err()
+        );
+        assert_eq!(
+            budgets.check_start(&name("alice"), network("2001:db8:0:1::"), 44 * SECOND),
+            Ok(())
+        );
         // What was refused was charged to nobody.
         for at in 1..5 {
-            assert_eq!(budgets.begin(&name("alice"), stranger(2), (44 + at) * SECOND), Ok(()));
+            assert_eq!(
+                budgets.check_start(&name("alice"), stranger(2), (44 + at) * SECOND),
+                Ok(())
+            );
         }
     }
 
@@ -388,63 +457,112 @@ mod tests {
     fn twenty_a_second_overall_but_those_who_are_known() {
         let mut budgets = budgets();
         for at in 0..20 {
-            assert_eq!(budgets.begin(&name(&at.to_string()), Starter::Stranger(None), 0), Ok(()));
+            assert_eq!(
+                budgets.check_start(&name(&at.to_string()), Initiator::Anonymous(None), 0),
+                Ok(())
+            );
         }
         assert_eq!(
-            budgets.begin(&name("alice"), Starter::Stranger(None), 999),
+            budgets.check_start(&name("alice"), Initiator::Anonymous(None), 999),
             Err(Duration::from_millis(1))
         );
-        assert_eq!(budgets.begin(&name("alice"), Starter::Known(BROWSER), 999), Ok(()));
-        assert_eq!(budgets.begin(&name("alice"), Starter::Stranger(None), SECOND), Ok(()));
+        assert_eq!(
+            budgets.check_start(&name("alice"), Initiator::KnownBrowser(BROWSER), 999),
+            Ok(())
+        );
+        assert_eq!(budgets.check_start(&name("alice"), Initiator::Anonymous(None), SECOND), Ok(()));
     }
 
     #[test]
     fn names_of_one_user_share_the_phone() {
         let (mut budgets, token) = (budgets(), UserToken::new("t").unwrap());
         for _ in 0..5 {
-            assert_eq!(budgets.ring(&token, stranger(1), 0), Ok(()));
+            assert_eq!(budgets.check_push(&token, stranger(1), 0), Ok(()));
         }
-        assert_eq!(budgets.ring(&token, stranger(2), 0), seconds(300));
-        assert_eq!(budgets.ring(&token, Starter::Known(BROWSER), 0), Ok(()));
-        budgets.succeeded(&name("alice"), &token, stranger(1));
-        assert_eq!(budgets.ring(&token, stranger(2), 0), Ok(()));
+        assert_eq!(budgets.check_push(&token, stranger(2), 0), seconds(300));
+        assert_eq!(budgets.check_push(&token, Initiator::KnownBrowser(BROWSER), 0), Ok(()));
+        budgets.record_success(&name("alice"), &token, stranger(1));
+        assert_eq!(budgets.check_push(&token, stranger(2), 0), Ok(()));
     }
 
     #[test]
     fn each_decline_doubles_the_quiet() {
         let (mut budgets, token) = (budgets(), UserToken::new("t").unwrap());
-        assert_eq!(budgets.quiet_until(&token, stranger(1)), 0);
+        assert_eq!(budgets.push_blocked_until(&token, stranger(1)), 0);
         let mut quiet = Vec::new();
         for _ in 0..10 {
-            budgets.declined(&token, stranger(1), SECOND);
-            let until = budgets.quiet_until(&token, stranger(2));
+            budgets.record_decline(&token, stranger(1), SECOND);
+            let until = budgets.push_blocked_until(&token, stranger(2));
             quiet.push(until.saturating_sub(SECOND) / SECOND);
         }
         assert_eq!(quiet, [0, 5, 10, 20, 40, 80, 160, 320, 640, 900]);
-        assert_eq!(budgets.quiet_until(&token, Starter::Known(BROWSER)), 0);
+        assert_eq!(budgets.push_blocked_until(&token, Initiator::KnownBrowser(BROWSER)), 0);
         let later = SECOND + millis(ROW);
-        budgets.declined(&token, stranger(1), later);
-        assert_eq!(budgets.quiet_until(&token, stranger(1)), 0, "no longer in a row");
-        budgets.declined(&token, stranger(1), later);
-        budgets.succeeded(&name("alice"), &token, stranger(1));
-        assert_eq!(budgets.quiet_until(&token, stranger(1)), 0);
+        budgets.record_decline(&token, stranger(1), later);
+        assert_eq!(budgets.push_blocked_until(&token, stranger(1)), 0, "no longer in a row");
+        budgets.record_decline(&token, stranger(1), later);
+        budgets.record_success(&name("alice"), &token, stranger(1));
+        assert_eq!(budgets.push_blocked_until(&token, stranger(1)), 0);
     }
 
     #[test]
-    fn a_flood_is_forgotten() {
-        let mut budgets = budgets();
-        for at in 0..KEYS as u64 {
-            budgets.begin(&name(&at.to_string()), Starter::Stranger(None), at * 50).unwrap();
+    fn flood_of_names_keeps_no_name_out() {
+        let overall = Rate::new(1_000_000, Duration::from_secs(1));
+        let mut budgets = LoginRateLimiter::new(&LoginLimits::default().overall(overall));
+        let token = UserToken::new("t").unwrap();
+        for _ in 0..5 {
+            assert_eq!(budgets.check_start(&name("alice"), stranger(1), 0), Ok(()));
+            assert_eq!(budgets.check_push(&token, stranger(1), 0), Ok(()));
         }
-        let now = KEYS as u64 * 50;
-        assert!(
-            budgets.begin(&name("alice"), Starter::Stranger(None), now).is_err(),
-            "names are bounded"
+        for at in 0..2 * KEYS as u64 {
+            let name = name(&at.to_string());
+            budgets.check_start(&name, Initiator::Anonymous(None), 1 + at / 1_000).unwrap();
+        }
+        assert!(budgets.by_name.anonymous.len() <= KEYS);
+        assert_eq!(budgets.check_start(&name("bob"), stranger(1), SECOND), Ok(()));
+        // Names that a flood has pushed out: the phone is counted apart.
+        assert_eq!(budgets.check_push(&token, stranger(1), SECOND), seconds(299));
+    }
+
+    #[test]
+    fn refused_starts_count_by_address_and_name() {
+        let mut budgets = budgets();
+        for refusal in 1..=5 {
+            let wait = budgets.record_refusal(&name("alice"), stranger(1), 0);
+            assert_eq!(wait.is_some(), refusal == 5, "{refusal}");
+        }
+        assert_eq!(budgets.check_start(&name("alice"), stranger(1), SECOND), seconds(299));
+        // Neither the name alone is refused, nor the address alone.
+        assert_eq!(budgets.check_start(&name("alice"), stranger(2), 0), Ok(()));
+        assert_eq!(budgets.check_start(&name("bob"), stranger(1), 0), Ok(()));
+        assert_eq!(
+            budgets.check_start(&name("alice"), Initiator::KnownBrowser(BROWSER), 0),
+            Ok(())
         );
-        assert_eq!(budgets.begin(&name("alice"), Starter::Known(BROWSER), now), Ok(()));
-        budgets.sweep(now);
-        let kept = budgets.by_name.strangers.len();
-        assert!(kept <= 72_000, "{kept}");
-        assert_eq!(budgets.begin(&name("alice"), Starter::Stranger(None), now), Ok(()));
+        // A client that goes on without a pause is refused without end.
+        for at in 0..100 {
+            let now = at * 10 * SECOND;
+            assert!(budgets.check_start(&name("alice"), stranger(1), now).is_err(), "{at}");
+        }
+        let now = (95 * 10 + 300) * SECOND;
+        assert_eq!(budgets.check_start(&name("alice"), stranger(1), now), Ok(()));
+        // Of clients without an address none is counted: they would be the name alone.
+        for _ in 0..100 {
+            assert_eq!(budgets.record_refusal(&name("carol"), Initiator::Anonymous(None), 0), None);
+        }
+        assert_eq!(budgets.check_start(&name("carol"), Initiator::Anonymous(None), 0), Ok(()));
+    }
+
+    #[test]
+    fn overload_by_others_counts_no_refusal() {
+        let mut budgets = budgets();
+        for at in 0..20 {
+            let other = name(&at.to_string());
+            assert_eq!(budgets.check_start(&other, Initiator::Anonymous(None), 0), Ok(()));
+        }
+        for _ in 0..100 {
+            assert!(budgets.check_start(&name("alice"), stranger(1), 0).is_err());
+        }
+        assert_eq!(budgets.check_start(&name("alice"), stranger(1), SECOND), Ok(()));
     }
 }

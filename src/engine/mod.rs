@@ -62,7 +62,7 @@ use self::events::News;
 use self::grants::Grants;
 use self::key_ring::KeyRing;
 use self::known_browser::KnownBrowsers;
-use self::login_limits::LoginBudgets;
+use self::login_limits::LoginRateLimiter;
 use self::logouts::{LogoutPriority, Logouts};
 use self::origin::Origin;
 use self::registration::MessageBudgets;
@@ -89,9 +89,11 @@ pub(crate) use cookie_names::{ATTEMPT, CookieNames, KNOWN};
 pub use enrolment::EnrolmentError;
 pub use events::{EndReason, Event, Events, Health, Limit};
 pub use grants::EnrolmentGrant;
+#[cfg(test)]
+pub(crate) use known_browser::BrowserId;
 pub(crate) use known_browser::KNOWN_FOR;
+pub(crate) use login_limits::Initiator;
 pub use login_limits::LoginLimits;
-pub(crate) use login_limits::Starter;
 pub(crate) use passage::Passage;
 pub use policy::Walkaway;
 pub(crate) use policy::{Policy, Reaction};
@@ -182,7 +184,7 @@ pub(crate) struct Engine {
     /// A poll has ended: it may be another's turn.
     turn: Notify,
     messages: Mutex<MessageBudgets>,
-    logins: Mutex<LoginBudgets>,
+    logins: Mutex<LoginRateLimiter>,
     pub(crate) known_browsers: KnownBrowsers,
     warned_of_addresses: AtomicBool,
     /// When unread cookies may be warned of again, in milliseconds of the monotonic clock.
@@ -262,7 +264,7 @@ impl Activeconnect {
         let engine = self.engine();
         let begun = engine.begin_attempt(Start {
             who: Who::Known(user.clone()),
-            starter: Starter::Application,
+            initiator: Initiator::Application,
             next: String::new(),
             mine: None,
             bearer: false,
@@ -464,7 +466,7 @@ impl Engine {
             logouts: Logouts::new(settings.max_polls_per_second),
             turn: Notify::new(),
             messages: Mutex::new(MessageBudgets::new()),
-            logins: Mutex::new(LoginBudgets::new(&settings.login_limits)),
+            logins: Mutex::new(LoginRateLimiter::new(&settings.login_limits)),
             known_browsers,
             warned_of_addresses: AtomicBool::new(false),
             next_unread_cookies_warning_ms: AtomicU64::new(0),
@@ -480,7 +482,7 @@ impl Engine {
         }
     }
 
-    fn logins(&self) -> MutexGuard<'_, LoginBudgets> {
+    fn logins(&self) -> MutexGuard<'_, LoginRateLimiter> {
         self.logins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

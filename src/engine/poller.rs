@@ -181,6 +181,7 @@ fn sweep_out(engine: &Arc<Engine>) {
     });
     engine.messages().sweep(now.mono);
     engine.logins().sweep(now.mono);
+    engine.attempts.sweep(now);
     engine.grants.sweep(now);
     // Not under the map's locks: this wakes others.
     for session in &expired {

@@ -16,7 +16,7 @@ use crate::store::StoreError;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum LoginKey {
     /// A normalized name.
-    Username(Box<str>),
+    Username(Arc<str>),
     /// A user whom another login, a session or the application names.
     User(UserId),
 }
@@ -27,7 +27,7 @@ pub(crate) struct Username {
     /// The text that is looked up: trimmed, in NFC, in the case that was typed.
     pub(crate) text: String,
     /// The text that is reserved, counted and proven.
-    pub(crate) normalized: Box<str>,
+    pub(crate) normalized: Arc<str>,
 }
 
 /// The text of a typed name: without white space around it (Unicode `White_Space`), in NFC, in the
@@ -104,7 +104,7 @@ mod tests {
 
     fn read(typed: &str) -> (String, String) {
         let Username { text, normalized } = UsernameNormalizer::default().username(typed);
-        (text, normalized.into())
+        (text, normalized.to_string())
     }
 
     #[test]

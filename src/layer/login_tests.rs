@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex};
 
 use super::stage::{Stage, agree, by_the_application, say, started};
 use crate::UserId;
-use crate::engine::{Start, Starter, UsernameNormalizer, Who};
+use crate::engine::{BrowserId, Initiator, Start, UsernameNormalizer, Who};
 use crate::identity::AttemptCredential;
 use crate::protocol::SessionStatus::{Active, Cancelled, Pending, Timeout};
 
-fn stranger<'a>(typed: &str, mine: Option<&'a AttemptCredential>) -> Start<'a> {
+fn anonymous<'a>(typed: &str, mine: Option<&'a AttemptCredential>) -> Start<'a> {
     Start {
         who: Who::Typed(UsernameNormalizer::new(str::to_owned).username(typed)),
-        starter: Starter::Stranger(None),
+        initiator: Initiator::Anonymous(None),
         next: String::new(),
         mine,
         bearer: false,
@@ -34,7 +34,7 @@ async fn each_decline_keeps_the_phone_quiet_for_longer() {
     let engine = stage.ac.engine().clone();
     let (mut mine, mut waited) = (None, Vec::new());
     for round in 0..5 {
-        let named = engine.begin_attempt(stranger("alice", mine.as_ref())).unwrap();
+        let named = engine.begin_attempt(anonymous("alice", mine.as_ref())).unwrap();
         let begun = stage.now();
         let call = stage.call("/authentication/authenticate_user").await;
         waited.push(stage.now() - begun);
@@ -78,7 +78,7 @@ async fn spellings_without_end_do_not_ring_without_end() {
         let spelled: String = letters
             .map(|(bit, c)| if number >> bit & 1 == 1 { c.to_ascii_uppercase() } else { c })
             .collect();
-        engine.begin_attempt(stranger(&spelled, None)).ok();
+        engine.begin_attempt(anonymous(&spelled, None)).ok();
     }
     stage.at(3_600_000).await;
     let rings = rings.lock().unwrap();
@@ -93,9 +93,9 @@ async fn strangers_do_not_keep_the_application_out() {
     let engine = stage.ac.engine().clone();
     let mut mine = None;
     for _ in 0..5 {
-        mine = Some(engine.begin_attempt(stranger("alice", mine.as_ref())).unwrap().credential);
+        mine = Some(engine.begin_attempt(anonymous("alice", mine.as_ref())).unwrap().credential);
     }
-    assert!(engine.begin_attempt(stranger("alice", mine.as_ref())).is_err());
+    assert!(engine.begin_attempt(anonymous("alice", mine.as_ref())).is_err());
     stage.start().await;
     say(stage.call("/s/0").await, Pending);
     let named = engine.begin_attempt(by_the_application("alice".into())).unwrap();
@@ -104,4 +104,149 @@ async fn strangers_do_not_keep_the_application_out() {
     say(stage.call("/s/1").await, Active);
     settle().await;
     assert!(engine.claim(&named, Some(&"alice".into())).is_some());
+}
+
+/// A name that leads to a user, of whom some have several, or to none.
+#[cfg(feature = "axum")]
+async fn resolve(name: String) -> Result<Option<UserId>, std::io::Error> {
+    let user = match name.as_str() {
+        "alice" | "a.smith" | "alice.smith" => Some("alice"),
+        "bob" | "carol" => Some(name.as_str()),
+        _ => None,
+    };
+    Ok(user.map(UserId::from))
+}
+
+/// Two browsers that start with a name each, and all that they and others see.
+#[cfg(feature = "axum")]
+struct Scene {
+    app: axum::Router,
+    names: [&'static str; 2],
+    /// The attempt cookies of the two.
+    cookies: [Option<String>; 2],
+    seen: Vec<String>,
+}
+
+#[cfg(feature = "axum")]
+impl Scene {
+    /// Sends a request and keeps the answer, without what is random.
+    async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: String,
+        cookie: Option<String>,
+    ) -> Option<String> {
+        use tower::ServiceExt as _;
+        let mut request = http::Request::builder().method(method).uri(format!("/auth/{path}"));
+        if let Some(cookie) = cookie {
+            request = request.header("cookie", cookie);
+        }
+        if !body.is_empty() {
+            request = request.header("content-type", "application/json");
+        }
+        let request = request.body(axum::body::Body::from(body)).unwrap();
+        let (mut parts, body) = self.app.clone().oneshot(request).await.unwrap().into_parts();
+        let set = parts.headers.remove("set-cookie").map(|set| set.to_str().unwrap().to_owned());
+        let (cookie, attributes) = set.as_deref().and_then(|set| set.split_once(';')).unzip();
+        let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+        let mut body = String::from_utf8(body.to_vec()).unwrap();
+        // The time of day is that of the real clock, plus the time that is played.
+        if let Some((before, rest)) = body.clone().split_once("<time>") {
+            body = format!("{before}{}", rest.split_once("</time>").unwrap().1);
+        }
+        self.seen.push(format!("{} {:?} {attributes:?}\n{body}", parts.status, parts.headers));
+        cookie.map(str::to_owned)
+    }
+
+    async fn start(&mut self, which: usize) {
+        let body = format!(r#"{{"username":"{}"}}"#, self.names[which]);
+        let cookie = self.cookies[which].clone();
+        if let Some(set) = self.send("POST", "login", body, cookie).await {
+            self.cookies[which] = Some(set);
+        }
+    }
+
+    /// What both browsers see that wait, and a third one that starts with each name in use.
+    async fn look(&mut self) {
+        for cookie in self.cookies.clone().into_iter().flatten() {
+            self.send("GET", "status", String::new(), Some(cookie.clone())).await;
+            self.send("GET", "waiting", String::new(), Some(cookie)).await;
+        }
+        for which in 0..2 {
+            if self.cookies[which].is_some() {
+                let body = format!(r#"{{"username":"{}"}}"#, self.names[which]);
+                self.send("POST", "login", body, None).await;
+            }
+        }
+    }
+}
+
+/// T172: what browsers see over time is the same, byte for byte, for two names of one user, of two
+/// users and of none, and where a browser that is known goes before the first.
+#[cfg(feature = "axum")]
+#[tokio::test(start_paused = true)]
+async fn browsers_see_the_same_for_all_names() {
+    let mut told = Vec::new();
+    for (names, is_superseded, rings) in [
+        (["alice", "a.smith"], false, 2),
+        (["nobody", "no.body"], false, 0),
+        (["bob", "carol"], false, 5),
+        (["alice.smith", "nobody"], false, 3),
+        (["alice", "nobody"], true, 3),
+        (["alice", "a.smith"], true, 3),
+    ] {
+        let mut stage = Stage::set_up(|builder| builder.resolve_username(resolve));
+        let heard = Arc::new(Mutex::new(0));
+        let count = heard.clone();
+        stage.play(move |_, call| {
+            if call.path.starts_with("/authentication/authenticate_user") {
+                let mut count = count.lock().unwrap();
+                started(call, *count);
+                *count += 1;
+            } else if call.path.starts_with("/s/") {
+                say(call, Pending);
+            } else {
+                agree(call);
+            }
+        });
+        let app = axum::Router::new().nest("/auth", stage.ac.routes());
+        let mut scene = Scene { app, names, cookies: [None, None], seen: Vec::new() };
+        for (second, step) in
+            (0_u64..).zip(["start", "look", "start of the other", "look", "restart", "look"])
+        {
+            stage.at(second * 10_000 + second).await;
+            match step {
+                "look" => scene.look().await,
+                "start of the other" => scene.start(1).await,
+                _ => scene.start(0).await,
+            }
+            if is_superseded && second == 0 {
+                let start = Start {
+                    initiator: Initiator::KnownBrowser(BrowserId([7; 16])),
+                    ..anonymous("alice", None)
+                };
+                stage.at(5_000).await;
+                stage.ac.engine().begin_attempt(start).unwrap();
+            }
+        }
+        // The deadlines: 60,000 of the first, 80,002 of the other, 100,004 of the restart.
+        for ms in [79_999, 80_001, 80_002, 100_003, 100_004, 180_000] {
+            stage.at(ms).await;
+            scene.look().await;
+        }
+        assert_eq!(*heard.lock().unwrap(), rings, "{names:?}");
+        told.push((names, scene.seen));
+    }
+    let (_, first) = &told[0];
+    for (names, seen) in &told[1..] {
+        for (number, (one, other)) in first.iter().zip(seen).enumerate() {
+            assert_eq!(one, other, "{number} of {names:?}");
+        }
+        assert_eq!(first.len(), seen.len());
+    }
+    let all = first.join("\n");
+    for word in ["pending", "timeout", "Too Many Requests"] {
+        assert!(all.contains(word), "{word}");
+    }
 }

@@ -21,7 +21,7 @@ use tower_service::Service;
 use super::{GateBody, SessionEnded};
 use crate::client::script::{Heard, Script};
 use crate::clock::Clock;
-use crate::engine::{Session, Start, Starter, Who};
+use crate::engine::{Initiator, Session, Start, Who};
 use crate::identity::{SessionCredential, UserId, UserToken};
 use crate::protocol::SessionStatus;
 use crate::verdict::Denial;
@@ -351,7 +351,7 @@ impl Body for Ticks {
 pub(crate) fn by_the_application(user: UserId) -> Start<'static> {
     Start {
         who: Who::Known(user),
-        starter: Starter::Application,
+        initiator: Initiator::Application,
         next: String::new(),
         mine: None,
         bearer: false,

@@ -17,7 +17,7 @@ use super::next;
 use super::pages::{ConfirmPage, RefusedPage, show};
 use super::routes::{Visitor, problem};
 use super::start::{Handover, Refusal, answer, is_from_a_page};
-use crate::engine::{Activeconnect, Session, Start, Starter, Who};
+use crate::engine::{Activeconnect, Initiator, Session, Start, Who};
 use crate::layer::{RequestCredentials, bearer_attempt, next_query};
 use crate::protocol::Methods;
 use crate::verdict::Verdict;
@@ -64,11 +64,11 @@ pub(super) async fn start(
     let Confirmation { visitor, next, .. } = confirmation;
     let who = Who::Confirms(session, methods, visitor.user.clone());
     // Who has a session of that user is no stranger to the name.
-    let starter = Starter::Session;
+    let initiator = Initiator::Session;
     // Who bears a credential in a header gets the next one to bear.
     let bearer = bearer_attempt(&parts.headers).is_some() && !is_from_a_page(&parts.headers);
     let handover = if bearer { Handover::Bearer } else { Handover::Cookie };
-    let start = Start { who, starter, next, mine: mine.as_ref(), bearer };
+    let start = Start { who, initiator, next, mine: mine.as_ref(), bearer };
     let engine = visitor.engine();
     let begun = engine.begin_attempt(start).map(|begun| (handover, begun.credential));
     answer(begun.map_err(Refusal::from), !visitor.is_browser(), &engine.settings)

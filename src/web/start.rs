@@ -14,7 +14,7 @@ use super::client_ip::client_ip;
 use super::pages::{RefusedPage, show};
 use super::routes::{json, status_json};
 use super::{cookies, next};
-use crate::engine::{Activeconnect, BeginError, Settings, Start, Starter, Who, trim_username};
+use crate::engine::{Activeconnect, BeginError, Initiator, Settings, Start, Who, trim_username};
 use crate::identity::{AttemptCredential, UserId};
 use crate::layer::{RequestCredentials, bearer_attempt, known_browser};
 
@@ -133,15 +133,15 @@ async fn begin(
     };
     let known = known_browser(&parts.headers, names)
         .and_then(|proofs| engine.known_browsers.recognize(proofs, &who.key(), engine.now().wall));
-    let starter = match known {
-        Some(browser) => Starter::Known(browser),
-        None => Starter::Stranger(client_ip(&parts, &engine.settings.trusted_proxies)),
+    let initiator = match known {
+        Some(browser) => Initiator::KnownBrowser(browser),
+        None => Initiator::Anonymous(client_ip(&parts, &engine.settings.trusted_proxies)),
     };
-    if matches!(starter, Starter::Stranger(None)) {
+    if matches!(initiator, Initiator::Anonymous(None)) {
         engine.without_address();
     }
     let next = next::checked(login.next.as_deref(), &engine.settings.auth_path);
-    let start = Start { who, starter, next, mine: mine.as_ref(), bearer };
+    let start = Start { who, initiator, next, mine: mine.as_ref(), bearer };
     let begun = engine.begin_attempt(start)?;
     Ok((login.credential, begun.credential))
 }

@@ -8,7 +8,7 @@ use crate::stage::Stage;
 #[tokio::test]
 async fn an_honest_user_gets_in_with_scripts_and_without() {
     let Some(stage) = Stage::start().await else { return };
-    for scripts in [true, false] {
+    for (scripts, user) in [(true, "alice"), (false, "bob")] {
         let profile = stage.chromium.profile().await;
         let tab = profile.tab().await;
         if !scripts {
@@ -19,7 +19,7 @@ async fn an_honest_user_gets_in_with_scripts_and_without() {
         // From the page that was asked for to the login.
         tab.go(&stage.app).await;
         assert_eq!(tab.place().await, format!("{}/auth/login", stage.app));
-        stage.log_in(&tab, "alice").await;
+        stage.log_in(&tab, user).await;
         let cookies = profile.cookies().await;
         let mut names: Vec<_> = cookies.iter().map(|cookie| cookie["name"].clone()).collect();
         names.retain(|name| name != "__Host-activeconnect-known");

@@ -135,10 +135,10 @@ async fn every_login_ends_on_this_site() {
 /// The nastiest of them, by a browser's own navigation.
 #[tokio::test]
 async fn a_browser_ends_on_this_site() {
-    let (emulator, _ac, url) = site().await;
+    let (emulator, ac, url) = site().await;
     let Some(chromium) = Chromium::start().await else { return };
     let corpus = corpus();
-    for wanted in [
+    for (number, wanted) in [
         "//evil.example",
         "/\\evil.example",
         "\\/evil.example",
@@ -156,13 +156,18 @@ async fn a_browser_ends_on_this_site() {
         "/%09/evil.example",
         "/posts//evil.example",
         "/posts?a=b#//evil.example",
-    ] {
+    ]
+    .into_iter()
+    .enumerate()
+    {
         let (_, expected) = corpus.iter().find(|(value, _)| value == wanted).unwrap();
+        let user = format!("user{number}");
+        with_phones(&emulator, &ac, &[&user]).await;
         let profile = chromium.profile().await;
         let tab = profile.tab().await;
         tab.go(&format!("{url}/auth/login")).await;
         let fill = format!(
-            "document.querySelector('[name=username]').value = 'alice';
+            "document.querySelector('[name=username]').value = '{user}';
              document.querySelector('[name=next]').value = {};
              document.querySelector('button').click()",
             json!(wanted),

@@ -1,13 +1,11 @@
 //! What goes on behind an attempt: whom it is for, when the phone may ring, what it says, and
 //! whether a browser claims the result and gets it.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use dashmap::mapref::entry::Entry;
-
+use super::device::DeviceLock;
 use super::{Attempt, LogInError, Who};
 use crate::client::{Authentication, ClientErrorKind};
 use crate::engine::Engine;
@@ -17,7 +15,6 @@ use crate::engine::outcome::Stage;
 use crate::engine::record::Record;
 use crate::engine::session::Session;
 use crate::engine::watchers::Watch;
-use crate::identity::UserToken;
 use crate::protocol::SessionStatus;
 use crate::verdict::Verdict;
 
@@ -38,7 +35,7 @@ pub(super) async fn forget(engine: Arc<Engine>, attempt: Arc<Attempt>) {
     let clock = &engine.upkeep.clock;
     let times_out = async {
         tokio::time::sleep_until(clock.instant(attempt.deadline.mono)).await;
-        engine.attempts.free_name(&attempt);
+        engine.attempts.release_name(&attempt);
         attempt.watchers.wake();
         // What is approved late is over late.
         let is_settled = |attempt: &Arc<Attempt>| attempt.settled.load(Ordering::Acquire);
@@ -60,20 +57,8 @@ pub(super) struct Ringing {
 }
 
 impl Ringing {
-    /// Lets the phone ring once nothing of those `before` does.
-    pub(super) async fn run(self, who: Who, before: Vec<Arc<Attempt>>) {
+    pub(super) async fn run(self, who: Who) {
         let (engine, attempt) = (&self.engine, &self.attempt);
-        let mut quiet = pin!(quiet(before));
-        let mut browser = Watch::new(attempt.clone());
-        tokio::select! {
-            () = &mut quiet => {}
-            why = browser.until(|attempt| attempt.given_up(engine.now())) => {
-                attempt.end(why);
-                // Whoever comes next waits for this one, and so for those before it.
-                quiet.await;
-                return;
-            }
-        }
         match ring(engine, attempt, who).await {
             Ok((session, phone)) => wait(engine, attempt, &session, phone).await,
             Err(error) => {
@@ -88,56 +73,8 @@ impl Ringing {
 impl Drop for Ringing {
     fn drop(&mut self) {
         self.attempt.end(LogInError::Interrupted);
-        self.engine.attempts.settle(&self.attempt);
-    }
-}
-
-/// Waits until no phone rings for any of these. That takes a while at most: each call has its
-/// deadline, and an attempt that was given up makes no new one but the logout.
-async fn quiet(attempts: Vec<Arc<Attempt>>) {
-    for attempt in attempts {
-        Watch::new(attempt).until(|attempt| attempt.is_quiet().then_some(())).await;
-    }
-}
-
-/// A phone that one attempt has to itself, until it is answered or given up.
-struct Phone {
-    engine: Arc<Engine>,
-    attempt: Arc<Attempt>,
-    token: UserToken,
-}
-
-impl Phone {
-    /// Waits for a phone that another attempt is about to leave, or leaves to this one. Else there
-    /// is none.
-    async fn of(
-        engine: &Arc<Engine>,
-        attempt: &Arc<Attempt>,
-        token: &UserToken,
-    ) -> Result<Self, LogInError> {
-        loop {
-            let holder = match engine.attempts.phones.entry(token.clone()) {
-                Entry::Vacant(place) => {
-                    place.insert(attempt.clone());
-                    let (engine, attempt) = (engine.clone(), attempt.clone());
-                    return Ok(Self { engine, attempt, token: token.clone() });
-                }
-                Entry::Occupied(place) => place.get().clone(),
-            };
-            let is_left = holder.failure().is_some() || holder.given_up(engine.now()).is_some();
-            if !is_left && !attempt.starter.goes_before(holder.starter) {
-                return Err(LogInError::Busy);
-            }
-            engine.cancel_attempt(&holder);
-            attempt.while_wanted(engine, quiet(vec![holder])).await?;
-        }
-    }
-}
-
-impl Drop for Phone {
-    fn drop(&mut self) {
-        let phones = &self.engine.attempts.phones;
-        phones.remove_if(&self.token, |_, holder| Arc::ptr_eq(holder, &self.attempt));
+        self.attempt.settled.store(true, Ordering::Release);
+        self.attempt.watchers.wake();
     }
 }
 
@@ -147,7 +84,7 @@ async fn ring(
     engine: &Arc<Engine>,
     attempt: &Arc<Attempt>,
     who: Who,
-) -> Result<(Arc<Session>, Phone), LogInError> {
+) -> Result<(Arc<Session>, DeviceLock), LogInError> {
     let (instead, methods) =
         attempt.confirms.as_ref().map(|(old, methods)| (old, *methods)).unzip();
     let find = async {
@@ -166,15 +103,15 @@ async fn ring(
         .map_err(|error| LogInError::Store(Some(error)))?
         .ok_or(LogInError::NotEnrolled)?;
     attempt.rings.get_or_init(|| (user.clone(), token.clone()));
-    let phone = Phone::of(engine, attempt, &token).await?;
-    let quiet_until = engine.logins().quiet_until(&token, attempt.starter);
+    let phone = DeviceLock::acquire(engine, attempt, &token).await?;
+    let quiet_until = engine.logins().push_blocked_until(&token, attempt.initiator);
     let quiet = tokio::time::sleep_until(engine.upkeep.clock.instant(quiet_until));
     attempt.while_wanted(engine, quiet).await?;
     if let Some(limit) = engine.full_for(&user, instead) {
         engine.limit_hit(limit);
         return Err(LogInError::Full(limit));
     }
-    let spent = engine.logins().ring(&token, attempt.starter, attempt.begun.mono);
+    let spent = engine.logins().check_push(&token, attempt.initiator, attempt.begun.mono);
     spent.map_err(LogInError::TooMany)?;
     let asked = Authentication {
         methods: methods.unwrap_or(engine.settings.methods),
@@ -207,8 +144,13 @@ async fn ring(
 
 /// Waits for the phone, then for the browser to claim the result, then for a request that carries
 /// the credential. Ends what does not get so far, here and at the service.
-async fn wait(engine: &Arc<Engine>, attempt: &Arc<Attempt>, session: &Arc<Session>, phone: Phone) {
-    let token = &phone.token;
+async fn wait(
+    engine: &Arc<Engine>,
+    attempt: &Arc<Attempt>,
+    session: &Arc<Session>,
+    phone: DeviceLock,
+) {
+    let token = phone.token();
     let mut news = session.watch();
     let mut browser = Watch::new(attempt.clone());
     let answered = news.until(|session| match session.verdict() {
@@ -228,7 +170,7 @@ async fn wait(engine: &Arc<Engine>, attempt: &Arc<Attempt>, session: &Arc<Sessio
         Ok(false) => {
             let status = session.status();
             if status == SessionStatus::Cancelled {
-                engine.logins().declined(token, attempt.starter, engine.now().mono);
+                engine.logins().record_decline(token, attempt.initiator, engine.now().mono);
             }
             let user = session.user().into();
             engine.upkeep.news.tell(Event::LoginRefused { user, status });
@@ -243,10 +185,7 @@ async fn wait(engine: &Arc<Engine>, attempt: &Arc<Attempt>, session: &Arc<Sessio
             return;
         }
     }
-    drop(phone);
-    attempt.outcome.approve(session.clone());
-    attempt.watchers.wake();
-    engine.attempts.free_name(attempt);
+    phone.approve(session);
     let settled = browser.until(|attempt| match attempt.outcome.stage() {
         Stage::Claimed(_) => Some(true),
         Stage::Cancelled => Some(false),

@@ -1,18 +1,23 @@
 //! An application with login routes on a real socket, behind a proxy on the loopback that it trusts.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::get;
 use reqwest::Response;
 use serde_json::json;
 use tower_activeconnect::emulator::Emulator;
-use tower_activeconnect::{ActiveSession, Activeconnect, Builder};
+use tower_activeconnect::{ActiveSession, Activeconnect, Builder, MemoryTokenStore};
 
 use crate::support::{Browser, builder, with_phones};
 
+/// The cookie of a browser that has logged in before.
+pub(crate) const KNOWN: &str = "__Host-activeconnect-known";
+
 pub(crate) struct Fixture {
     pub(crate) emulator: Emulator,
+    table: Arc<MemoryTokenStore>,
     pub(crate) url: String,
 }
 
@@ -20,15 +25,29 @@ impl Fixture {
     /// An application whose users `users` have a phone each.
     pub(crate) async fn new(users: &[&str], configure: impl FnOnce(Builder) -> Builder) -> Self {
         let emulator = Emulator::start().await.unwrap();
-        let builder = builder(&emulator).trusted_proxies(["127.0.0.1/32".parse().unwrap()]);
+        let table = Arc::new(MemoryTokenStore::new());
+        let builder = builder(&emulator).token_store(table.clone());
+        let builder = builder.trusted_proxies(["127.0.0.1/32".parse().unwrap()]);
         let ac = configure(builder).build().unwrap();
         with_phones(&emulator, &ac, users).await;
         let url = serve(&ac).await;
-        Self { emulator, url }
+        Self { emulator, table, url }
     }
 
     pub(crate) fn browser(&self) -> Browser {
         Browser::new(&self.url)
+    }
+
+    /// A browser that has logged in by this name before, at another instance of the application:
+    /// nothing of that login is left here.
+    pub(crate) async fn known_browser(&self, username: &str) -> Browser {
+        let other = builder(&self.emulator).token_store(self.table.clone()).build().unwrap();
+        let there = Browser::new(&serve(&other).await);
+        there.log_in(&self.emulator, username).await;
+        there.json("/auth/logout", &json!({})).await;
+        let browser = self.browser();
+        browser.set_cookie(KNOWN, &there.cookie(KNOWN).unwrap());
+        browser
     }
 
     /// How often the service was asked to ring a phone.

@@ -1,8 +1,10 @@
 //! Logins: attempts, claims, credentials, limits.
 
+mod aliases;
 mod claims;
 mod fixture;
 #[cfg(feature = "sqlite")]
 mod locked_store;
+mod refused_starts;
 mod runtime;
 mod usernames;
