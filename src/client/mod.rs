@@ -35,10 +35,12 @@ use crate::protocol::{Methods, Reading};
 
 pub use credentials::{Credentials, CredentialsError, SecretText};
 pub use error::{ClientError, ClientErrorKind};
+#[cfg(feature = "layer")]
+pub(crate) use pool::max_http1_calls;
 pub use session::RemoteSession;
 
 /// How long a status call may take.
-const POLL: Duration = Duration::from_secs(3);
+pub(crate) const POLL_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long any other call may take.
 const CALL: Duration = Duration::from_secs(5);
 
@@ -125,6 +127,12 @@ impl Client {
     }
 
     /// A client whose calls go to a test.
+    /// How many calls may be in flight: more would wait for each other.
+    #[cfg(feature = "layer")]
+    pub(crate) fn max_calls(&self) -> usize {
+        self.transport.max_calls()
+    }
+
     #[cfg(all(test, feature = "layer"))]
     pub(crate) fn scripted(credentials: Credentials, script: script::Script) -> Self {
         let server = credentials.server_url();
@@ -293,7 +301,7 @@ impl Client {
         secret: &Secret,
         url: &Url,
     ) -> Result<Reading, ClientError> {
-        let answer = self.of_session(token, secret, Method::GET, url, POLL).await?;
+        let answer = self.of_session(token, secret, Method::GET, url, POLL_TIMEOUT).await?;
         answer
             .json::<StatusAnswer>(ResourceKind::Session)?
             .reading()

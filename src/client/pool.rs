@@ -258,8 +258,8 @@ impl Drop for Lease {
     }
 }
 
-/// A quarter of the files that the process may open.
-fn max_http1_calls() -> usize {
+/// How many calls may be in flight over HTTP/1.1: a quarter of the files that the process may open.
+pub(crate) fn max_http1_calls() -> usize {
     let files = open_file_limit();
     files.map_or(DEFAULT_HTTP1_CALLS, |files| (files / 4).clamp(MIN_HTTP1_CALLS, MAX_CALLS))
 }

@@ -103,6 +103,16 @@ impl Transport {
         self
     }
 
+    /// How many calls may be in flight: more would wait for each other.
+    #[cfg(feature = "layer")]
+    pub(super) fn max_calls(&self) -> usize {
+        match &self.backend {
+            Backend::Http(pool) => pool.max_calls(),
+            #[cfg(test)]
+            Backend::Scripted(_) => usize::MAX,
+        }
+    }
+
     /// Signs and sends. The URL that is signed is the one that is sent. A refused signature is
     /// tried once more, with a fresh one and what the refusal's `Date` says of the clocks; nothing
     /// else is ever sent twice.

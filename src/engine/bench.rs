@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::Activeconnect;
+use super::poller::IDLE_TIMEOUT;
 use super::record::Record;
 use super::session::Session;
-use super::{Activeconnect, POLLS};
 use crate::identity::{SessionCredential, UserId, UserToken};
 use crate::protocol::{Methods, Reading, SessionStatus};
 use crate::verdict::{Others, Said};
@@ -31,12 +32,13 @@ impl Activeconnect {
         let now = engine.now();
         let session = Session::new(engine.upkeep.clone(), record, Methods::default(), now);
         let others = Others { answered: None, lately: false };
-        session.queue_poll(now);
-        let sequence = session.begin_poll().unwrap();
-        session.learn(sequence, now, Said::Answer(Reading::Status(SessionStatus::Active)), others);
-        session.end_poll(now, engine.settings.poll_interval);
+        session.queue_poll(now, 0);
+        let poll = session.begin_poll(now).unwrap();
+        let active = Said::Answer(Reading::Status(SessionStatus::Active));
+        session.learn(poll.sequence, now, active, others);
+        session.end_poll(now, engine.settings.poll_interval, None);
         if parked {
-            assert!(session.park(now.after(super::poller::KEEP), super::poller::KEEP));
+            assert!(session.park(now.after(IDLE_TIMEOUT), IDLE_TIMEOUT));
         } else {
             engine.upkeep.schedule.reset(&session, now);
         }
@@ -67,12 +69,12 @@ impl Activeconnect {
                     Err(next) => now = now.after_millis(next.unwrap() - now.mono),
                 }
             };
-            session.queue_poll(now);
-            if let Some(sequence) = session.begin_poll() {
+            session.queue_poll(now, 0);
+            if let Some(poll) = session.begin_poll(now) {
                 let active = Said::Answer(Reading::Status(SessionStatus::Active));
-                session.learn(sequence, now, active, Others { answered: None, lately: false });
+                session.learn(poll.sequence, now, active, Others { answered: None, lately: false });
             }
-            session.end_poll(now, engine.settings.poll_interval);
+            session.end_poll(now, engine.settings.poll_interval, None);
             engine.upkeep.schedule.reset(&session, now);
         }
         begun.elapsed()
@@ -81,13 +83,14 @@ impl Activeconnect {
     /// Polls for so long, with so many in flight at most; between two such calls, not at all. The
     /// first one has to be before any poll is due.
     #[doc(hidden)]
-    #[expect(clippy::unwrap_used, reason = "a bench may fail")]
     pub async fn bench_polls(&self, in_flight: u32, during: Duration) {
         let engine = self.engine();
-        engine.polls.forget_permits(POLLS);
-        engine.polls.add_permits(in_flight as usize);
-        engine.turn.notify_one();
+        engine.poll_limiter.fix_limit(in_flight as usize);
+        engine.poll_slot_freed.notify_one();
         tokio::time::sleep(during).await;
-        engine.polls.acquire_many(in_flight).await.unwrap().forget();
+        engine.poll_limiter.fix_limit(0);
+        while engine.poll_limiter.snapshot().in_flight > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 }

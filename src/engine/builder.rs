@@ -14,15 +14,13 @@ use super::username::{UsernameNormalizer, UsernameResolver};
 use super::{Activeconnect, Engine};
 #[cfg(test)]
 use crate::client::script::Script;
-use crate::client::{Client, ClientError, Credentials};
-use crate::clock::{Clock, millis};
+use crate::client::{self, Client, ClientError, Credentials, POLL_TIMEOUT};
+use crate::clock::Clock;
 use crate::identity::UserId;
 use crate::protocol::Methods;
 use crate::runtime::missing_driver;
 use crate::store::{DynTokenStore, TokenStore};
 
-/// How long a poll may take, as the client has it.
-const POLL_TIMEOUT: Duration = Duration::from_secs(3);
 /// What handling an answer may take on top.
 const MARGIN: Duration = Duration::from_secs(1);
 
@@ -77,20 +75,26 @@ impl Builder {
     }
 
     /// How many polls may be sent in a second: 1 to 1,000,000, default 2,000; up to a tenth more in
-    /// one second after a lull. More sessions than [`Builder::capacity`] are polled less often, those without streams first; what is too old
-    /// by `max_staleness` then allows nobody until its turn comes. Sessions that end by themselves are
-    /// logged out at the service at a quarter of this rate, beside the polls.
+    /// one second after a lull. How many are in flight follows from that and from the service's
+    /// latency: up to three times as many, as a poll may take 3 s, and at most seven eighths of the
+    /// calls that there are connections for (4,096 over HTTP/2; over HTTP/1.1 a quarter of the files
+    /// that the process may open). More sessions than [`Builder::capacity`] are polled less often,
+    /// those without streams first; what is too old by `max_staleness` then allows nobody until its
+    /// turn comes. Sessions that end by themselves are logged out at the service at a quarter of this
+    /// rate, beside the polls.
     pub fn max_polls_per_second(mut self, ceiling: u32) -> Self {
         self.settings.max_polls_per_second = ceiling;
         self
     }
 
-    /// How many sessions in use can be kept within `max_staleness`: as many polls as may be sent
-    /// in that time, less the 3 s that the last of them may take.
+    /// How many sessions in use can be kept within `max_staleness` even if each poll takes the 3 s
+    /// that it may, and a connection of its own (HTTP/1.1): as many polls as can be sent, and be in
+    /// flight, in that time, less the 3 s of the last. What the latency and the protocol of the
+    /// moment allow is in [`Health::capacity`](crate::Health), and is more as a rule.
     #[must_use]
     pub fn capacity(&self) -> u64 {
-        let within = self.settings.max_staleness.saturating_sub(POLL_TIMEOUT);
-        u64::from(self.settings.max_polls_per_second).saturating_mul(millis(within)) / 1_000
+        let max_in_flight = self.settings.max_polls_in_flight(client::max_http1_calls());
+        self.settings.capacity(max_in_flight, POLL_TIMEOUT)
     }
 
     /// How many sessions there may be, those that ended within the last five minutes too: default

@@ -48,7 +48,8 @@ pub enum Event {
         reason: EndReason,
     },
     /// A poll came to nothing, the first after one that was answered. Sessions keep what is known
-    /// of them until `max_staleness`.
+    /// of them until `max_staleness`. Polls of a session that fail while the service answers
+    /// others do not count.
     PollFailing,
     /// Too many calls in a row came to nothing, or the service asked for a pause: it is left alone
     /// for a while.
@@ -220,13 +221,29 @@ pub struct Health {
     pub sessions: usize,
     /// Logins that wait, and those whose outcome is still told.
     pub attempts: usize,
-    /// How often a session without streams is polled in effect: the poll interval, and longer when
-    /// the ceiling of polls per second is reached.
+    /// How often a session in use is polled in effect: the poll interval, and the longest that a
+    /// poll had to wait for its turn within the last two intervals, of sessions with streams and
+    /// without. Polls that failed and are repeated do not count.
     pub effective_interval: Duration,
     /// Sessions that are over here, and that the service has not confirmed to be over yet. At most 64
     /// calls for them are in flight; each session is given up after six tries, in a quarter of an
     /// hour as a rule.
     pub logouts_pending: usize,
-    /// Whether the service is left alone for a while.
+    /// Whether the service is left alone but for one call now and then: from when it failed, or
+    /// asked for a pause, until the next call that it answers.
     pub breaker_open: bool,
+    /// How long a poll takes, in the mean of those that ended within the last two intervals, to the
+    /// millisecond. One that was not answered in time counts with the 3 s that it may take; one that
+    /// failed otherwise does not count. Zero before the first.
+    pub poll_latency: Duration,
+    /// How many polls are in flight.
+    pub polls_in_flight: usize,
+    /// How many may be at this moment. It grows while they are all used and the service answers,
+    /// and is halved when polls are not answered in time.
+    pub max_polls_in_flight: usize,
+    /// How many sessions in use can be kept within `max_staleness` while polls take
+    /// `poll_latency`. Sessions above that are polled less often, and what is too old allows
+    /// nothing until its turn comes. [`Builder::capacity`](crate::Builder::capacity) is what holds
+    /// at any latency.
+    pub capacity: u64,
 }

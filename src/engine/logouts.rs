@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, Semaphore, oneshot, watch};
 use tokio::time::{sleep, sleep_until, timeout};
 
-use super::pace::Pace;
+use super::rate_limiter::PollRateLimiter;
 use super::session::Session;
 use super::{Engine, FAREWELL};
 use crate::client::ClientErrorKind;
@@ -49,7 +49,7 @@ pub(super) struct Logouts {
     in_flight: Semaphore,
     background_in_flight: Semaphore,
     /// Held by the one background logout whose turn is next.
-    background_pace: Mutex<Pace>,
+    background_pace: Mutex<PollRateLimiter>,
     /// Whether polls wait for their turn.
     polls_wait: watch::Sender<bool>,
     pending: AtomicUsize,
@@ -61,7 +61,7 @@ impl Logouts {
         Self {
             in_flight: Semaphore::new(MAX_LOGOUTS_IN_FLIGHT),
             background_in_flight: Semaphore::new(MAX_BACKGROUND_IN_FLIGHT),
-            background_pace: Mutex::new(Pace::new(rate)),
+            background_pace: Mutex::new(PollRateLimiter::new(rate)),
             polls_wait: watch::Sender::new(false),
             pending: AtomicUsize::new(0),
         }
@@ -170,7 +170,7 @@ impl Logout {
         let mut polls_wait = logouts.polls_wait.subscribe();
         // A timeout is no error: the logout then goes beside the polls.
         timeout(POLLS_FIRST_TIMEOUT, polls_wait.wait_for(|waits| !waits)).await.ok();
-        while let Err(at) = pace.take(self.engine.now().mono) {
+        while let Err(at) = pace.try_acquire(self.engine.now().mono) {
             sleep_until(self.engine.upkeep.clock.instant(at)).await;
         }
     }

@@ -3,11 +3,13 @@
 mod active;
 mod activity;
 mod attempts;
+mod backoff;
 #[cfg(feature = "emulator")]
 mod bench;
-mod breaker;
 mod budget;
 mod builder;
+mod circuit_breaker;
+mod concurrency_limiter;
 mod cookie_names;
 mod enrolment;
 mod events;
@@ -19,16 +21,16 @@ mod login_limits;
 mod logouts;
 #[cfg(test)]
 pub(crate) mod model_tests;
-mod origin;
 mod outcome;
 #[cfg(test)]
 mod outcome_tests;
-mod pace;
 mod passage;
-mod plan;
 mod policy;
+mod poll_queue;
+mod poll_stats;
 mod poller;
 mod published;
+mod rate_limiter;
 mod record;
 mod registration;
 mod required;
@@ -38,10 +40,12 @@ mod sessions;
 mod settings;
 mod site_origins;
 mod tasks;
+mod token_checks;
 mod trusted_proxies;
 #[cfg(test)]
 pub(crate) mod unrest;
 mod upgrade;
+mod upstream_health;
 mod username;
 mod watchers;
 #[cfg(test)]
@@ -54,23 +58,26 @@ use std::time::Duration;
 
 use http::request::Parts;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
 use self::attempts::Attempts;
-use self::breaker::{Breaker, Turn};
+use self::circuit_breaker::{CircuitBreaker, Transition};
+use self::concurrency_limiter::ConcurrencyLimiter;
 use self::events::News;
 use self::grants::Grants;
 use self::key_ring::KeyRing;
 use self::known_browser::KnownBrowsers;
 use self::login_limits::LoginRateLimiter;
 use self::logouts::{LogoutPriority, Logouts};
-use self::origin::Origin;
+use self::poll_stats::PollStats;
 use self::registration::MessageBudgets;
 use self::required::Required;
 use self::schedule::Schedule;
 use self::session::Upkeep;
 use self::sessions::Sessions;
 use self::tasks::Tasks;
+use self::token_checks::TokenChecks;
+use self::upstream_health::UpstreamHealth;
 use crate::client::{Client, Credentials};
 use crate::clock::{Clock, Stamp, millis};
 use crate::identity::{SessionCredential, UserId};
@@ -111,8 +118,6 @@ pub(crate) use username::{LoginKey, trim_username};
 pub(crate) use watchers::Watch;
 use watchers::{Watched, Watchers};
 
-/// How many polls may be in flight at once.
-const POLLS: usize = 64;
 /// How long a logout that was asked for waits for the service's answer.
 const LOGOUT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a shutdown waits for the service.
@@ -120,7 +125,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// How long the tasks that a shutdown aborts may take to end.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the first request after a pause waits for the shared poll.
-const WAKE: Duration = Duration::from_millis(3_500);
+const WAKE_TIMEOUT: Duration = Duration::from_millis(3_500);
 
 /// A handle of the engine: it makes layers and routes, enrols users, logs them in and out.
 ///
@@ -173,16 +178,16 @@ pub(crate) struct Engine {
     pub(crate) upkeep: Arc<Upkeep>,
     pub(crate) sessions: Sessions,
     pub(crate) attempts: Attempts,
-    origin: Origin,
-    breaker: Breaker,
-    /// The breaker has closed since the poller looked last.
-    reopened: AtomicBool,
-    /// How long the polls of sessions without streams wait for their turn, in milliseconds.
-    delay: AtomicU64,
-    polls: Arc<Semaphore>,
+    upstream_health: UpstreamHealth,
+    breaker: CircuitBreaker,
+    poll_limiter: Arc<ConcurrencyLimiter>,
+    poll_stats: Mutex<PollStats>,
+    /// When the poll became due that waits first in line; `u64::MAX` if none waits.
+    oldest_due: AtomicU64,
     logouts: Logouts,
     /// A poll has ended: it may be another's turn.
-    turn: Notify,
+    poll_slot_freed: Notify,
+    token_checks: TokenChecks,
     messages: Mutex<MessageBudgets>,
     logins: Mutex<LoginRateLimiter>,
     pub(crate) known_browsers: KnownBrowsers,
@@ -380,13 +385,24 @@ impl Activeconnect {
     #[must_use]
     pub fn health(&self) -> Health {
         let engine = self.engine();
-        let delay = Duration::from_millis(engine.delay.load(Ordering::Relaxed));
+        let now = engine.now().mono;
+        let (poll_latency, longest_wait) = {
+            let mut stats = engine.poll_stats();
+            (stats.mean_latency(now), stats.longest_wait(now))
+        };
+        let waiting = now.saturating_sub(engine.oldest_due.load(Ordering::Relaxed));
+        let wait = longest_wait.max(Duration::from_millis(waiting));
+        let polls = engine.poll_limiter.snapshot();
         Health {
             sessions: engine.sessions.len(),
             attempts: engine.attempts.len(),
-            effective_interval: engine.settings.poll_interval + delay,
+            effective_interval: engine.settings.poll_interval + wait,
             logouts_pending: engine.logouts.pending(),
-            breaker_open: engine.breaker.open_until(engine.now().mono).is_some(),
+            breaker_open: engine.breaker.is_open(),
+            poll_latency,
+            polls_in_flight: polls.in_flight,
+            max_polls_in_flight: polls.limit,
+            capacity: engine.settings.capacity(polls.reachable, poll_latency),
         }
     }
 
@@ -452,19 +468,21 @@ impl Engine {
         };
         let known_browsers = KnownBrowsers::new(client.application_secret());
         let key_ring = KeyRing::from_application_secret(client.application_secret());
+        let max_polls_in_flight = settings.max_polls_in_flight(client.max_calls());
         Self {
             client,
             store,
             upkeep: Arc::new(upkeep),
             sessions: Sessions::new(),
             attempts: Attempts::new(),
-            origin: Origin::new(settings.poll_interval),
-            breaker: Breaker::new(),
-            reopened: AtomicBool::new(false),
-            delay: AtomicU64::new(0),
-            polls: Arc::new(Semaphore::new(POLLS)),
+            upstream_health: UpstreamHealth::new(settings.poll_interval),
+            breaker: CircuitBreaker::new(),
+            poll_limiter: Arc::new(ConcurrencyLimiter::new(max_polls_in_flight)),
+            poll_stats: Mutex::new(PollStats::new(settings.poll_interval)),
+            oldest_due: AtomicU64::new(u64::MAX),
             logouts: Logouts::new(settings.max_polls_per_second),
-            turn: Notify::new(),
+            poll_slot_freed: Notify::new(),
+            token_checks: TokenChecks::new(),
             messages: Mutex::new(MessageBudgets::new()),
             logins: Mutex::new(LoginRateLimiter::new(&settings.login_limits)),
             known_browsers,
@@ -484,6 +502,16 @@ impl Engine {
 
     fn logins(&self) -> MutexGuard<'_, LoginRateLimiter> {
         self.logins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many polls may be in flight: as many as may be sent in the time that one may take, and
+    /// as the client can carry.
+    fn max_polls_in_flight(&self) -> usize {
+        self.settings.max_polls_in_flight(self.client.max_calls())
+    }
+
+    fn poll_stats(&self) -> MutexGuard<'_, PollStats> {
+        self.poll_stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn messages(&self) -> MutexGuard<'_, MessageBudgets> {
@@ -579,17 +607,13 @@ impl Engine {
         }
     }
 
-    /// What a call's end did to the breaker is told.
-    fn turned(&self, turn: Option<Turn>) {
-        let event = match turn {
+    /// Tells what a call's end did to the breaker.
+    fn report_breaker_transition(&self, transition: Option<Transition>) {
+        let event = match transition {
             None => return,
-            Some(Turn::Failing) => Event::PollFailing,
-            Some(Turn::Opened) => Event::BreakerOpened,
-            Some(Turn::Closed) => {
-                self.reopened.store(true, Ordering::Release);
-                self.turn.notify_one();
-                Event::BreakerClosed
-            }
+            Some(Transition::Failing) => Event::PollFailing,
+            Some(Transition::Opened) => Event::BreakerOpened,
+            Some(Transition::Closed) => Event::BreakerClosed,
         };
         tracing::warn!(?event, "the service");
         self.upkeep.news.tell(event);
@@ -605,20 +629,23 @@ impl Engine {
         self.upkeep.clock.now()
     }
 
-    /// Waits until a session that nobody used for a while is known afresh: for one poll that all
-    /// who wait share, at most 3.5 s.
-    pub(crate) async fn woken(&self, watch: &mut SessionWatch) {
-        let now = self.now().mono;
-        if self.breaker.open_until(now).is_some_and(|until| until > now + millis(WAKE)) {
-            // Nobody will ask the service in time.
-            return;
-        }
-        let known = watch.until(|session| {
+    /// Waits until a session that was not used for a while is known afresh: for one poll that all
+    /// requests share, and one look into the token store, at most 3.5 s. While the service is out
+    /// it does not wait.
+    ///
+    /// Cancel safe: the poll goes on.
+    pub(crate) async fn wait_until_fresh(self: &Arc<Self>, watch: &mut SessionWatch) {
+        let is_fresh = |session: &Arc<Session>| {
             let awake = session.phase() == Phase::Running && !session.is_neglected();
             (awake || session.verdict() == Verdict::Ended).then_some(())
-        });
+        };
+        if is_fresh(watch.get()).is_some() || self.breaker.is_failing(self.now().mono) {
+            return;
+        }
+        // The poll may be back already, and only the token store have failed.
+        self.check_token(watch.get());
         // Too late is not an error here: the verdict is then what it is without news.
-        tokio::time::timeout(WAKE, known).await.ok();
+        tokio::time::timeout(WAKE_TIMEOUT, watch.until(is_fresh)).await.ok();
     }
 
     /// Ends a session here, and sees to it that it ends at the service.

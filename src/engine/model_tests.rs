@@ -158,7 +158,7 @@ fn reply(session: &Arc<Session>, sequence: u64, sent: Stamp, said: Reply, others
     let answered = others.then_some(Stamp { mono: u64::MAX, wall: u64::MAX });
     let others = Others { answered, lately: others };
     session.learn(sequence, sent, said, others);
-    session.end_poll(sent, Duration::ZERO);
+    session.end_poll(sent, Duration::ZERO, None);
 }
 
 proptest! {

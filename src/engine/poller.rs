@@ -1,68 +1,56 @@
 //! Keeps what is known of sessions fresh: one task that looks at each session when it is due and
 //! spawns a poll if one is wanted.
 
-use std::collections::VecDeque;
-use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use super::Engine;
+use super::backoff;
+use super::circuit_breaker::{Admission, FailedCall};
+use super::concurrency_limiter::{PollEnd, PollPermit};
 use super::events::EndReason;
 use super::logouts::LogoutPriority;
-use super::pace::Pace;
-use super::plan;
-use super::session::Session;
-use crate::client::ClientError;
+use super::poll_queue::PollQueue;
+use super::rate_limiter::PollRateLimiter;
+use super::session::{BegunPoll, Session};
+use crate::client::{ClientError, ClientErrorKind};
 use crate::clock::Stamp;
 use crate::protocol::Reading;
 use crate::verdict::{Said, Verdict};
 
 /// How long after its last use a session is still polled.
-pub(super) const KEEP: Duration = Duration::from_secs(60);
-/// How long the token store may take, as long as a poll.
-const VOUCHER: Duration = Duration::from_secs(3);
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long an ended session's status is told.
-const TOMBSTONE: Duration = Duration::from_secs(300);
+const TOMBSTONE_TTL: Duration = Duration::from_secs(300);
 /// How often what nobody asks for any more is swept out.
-const SWEEP: Duration = Duration::from_secs(60);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 pub(super) async fn run(engine: Arc<Engine>) {
-    let pace = Pace::new(engine.settings.max_polls_per_second);
-    Poller { engine, pace, ready: Ready::default() }.run().await;
-}
-
-/// Those whose poll is due and waits for its turn.
-#[derive(Default)]
-struct Ready {
-    /// Somebody waits for it, or a stream depends on it.
-    urgent: VecDeque<Weak<Session>>,
-    /// The others, and since when, in milliseconds.
-    idle: VecDeque<(u64, Weak<Session>)>,
+    let rate_limiter = PollRateLimiter::new(engine.settings.max_polls_per_second);
+    Poller { engine, rate_limiter, queue: PollQueue::default() }.run().await;
 }
 
 struct Poller {
     engine: Arc<Engine>,
-    pace: Pace,
-    ready: Ready,
+    rate_limiter: PollRateLimiter,
+    queue: PollQueue,
 }
 
 impl Poller {
     async fn run(mut self) {
         let engine = self.engine.clone();
-        let mut sweep = tokio::time::interval(SWEEP);
+        let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
         loop {
             let now = engine.now();
             let due = loop {
                 match engine.upkeep.schedule.pop(now) {
-                    Ok(session) => self.look(&session, now),
+                    Ok(session) => self.process_due(&session, now),
                     Err(next) => break next,
                 }
             };
-            let held_up = self.send(now);
-            let at = due.into_iter().chain(held_up).min();
+            let resume_at = self.dispatch(now);
+            let at = due.into_iter().chain(resume_at).min();
             let wait = async {
                 match at {
                     Some(at) => tokio::time::sleep_until(engine.upkeep.clock.instant(at)).await,
@@ -71,16 +59,16 @@ impl Poller {
             };
             tokio::select! {
                 biased;
-                _ = sweep.tick() => sweep_out(&engine),
+                _ = sweep.tick() => purge_expired(&engine),
                 () = engine.upkeep.schedule.earlier() => {}
-                () = engine.turn.notified() => {}
+                () = engine.poll_slot_freed.notified() => {}
                 () = wait => {}
             }
         }
     }
 
     /// What is to be done about a session at this moment.
-    fn look(&mut self, session: &Arc<Session>, now: Stamp) {
+    fn process_due(&mut self, session: &Arc<Session>, now: Stamp) {
         let verdict = session.verdict_at(now);
         if verdict == Verdict::Ended {
             expire(&self.engine, session);
@@ -90,75 +78,61 @@ impl Poller {
             // Nothing was stated, but time went by: guards must hold.
             session.outlive(now);
         }
-        if session.park(now, KEEP) {
+        if session.park(now, IDLE_TIMEOUT) {
             return;
         }
-        // One that waited among the idle ones may by now be urgent; the first place counts.
-        match session.queue_poll(now) {
-            Some(true) => self.ready.urgent.push_back(Arc::downgrade(session)),
-            Some(false) => self.ready.idle.push_back((now.mono, Arc::downgrade(session))),
-            None => {}
-        }
+        self.queue.push(session, now);
         self.engine.upkeep.schedule.reset(session, now);
     }
 
     /// Sends as many polls as may be sent. If more wait, says when to go on; the end of one that
-    /// is on its way is told by itself.
-    fn send(&mut self, stamp: Stamp) -> Option<u64> {
-        let now = stamp.mono;
-        if self.engine.reopened.swap(false, Ordering::AcqRel) {
-            self.pace.slow_down(now);
+    /// is in flight is told by itself.
+    fn dispatch(&mut self, stamp: Stamp) -> Option<u64> {
+        let (engine, now) = (self.engine.clone(), stamp.mono);
+        let limiter = &engine.poll_limiter;
+        limiter.set_max(engine.max_polls_in_flight());
+        if let Some(open_for) = engine.breaker.take_just_closed() {
+            self.rate_limiter.start_slow(now, open_for);
+            limiter.restart();
         }
-        let mut held_up = None;
-        while let Some(session) = self.ready.next(now) {
-            if session.park(stamp, KEEP) {
-                // It waited so long that nobody uses it any more.
-                self.ready.remove_first();
+        let mut resume_at = None;
+        loop {
+            let admission = engine.breaker.admission(now);
+            let next = match admission {
+                Admission::All => self.queue.next(limiter.admits_retry()),
+                Admission::Probe => self.queue.next_probe(stamp, limiter.admits_retry()),
+                Admission::ProbeOfFreshSession(_) => self.queue.next_fresh(stamp),
+                Admission::Refused(at) => {
+                    resume_at = (!self.queue.is_empty()).then_some(at);
+                    None
+                }
+            };
+            let Some(next) = next else {
+                if let Admission::ProbeOfFreshSession(at) = admission {
+                    resume_at = Some(at);
+                }
+                break;
+            };
+            if next.session.park(stamp, IDLE_TIMEOUT) {
+                // It waited so long that it is no longer in use.
                 continue;
             }
-            let Ok(permit) = self.engine.polls.clone().try_acquire_owned() else { break };
-            // The breaker last: whom it lets through while it is half open has to go.
-            let leave = self.pace.take(now).and_then(|()| self.engine.breaker.ask(now));
-            if let Err(at) = leave {
-                held_up = Some(at);
+            let Some(permit) = limiter.try_acquire(next.is_retry) else { break };
+            if let Err(at) = self.rate_limiter.try_acquire(now) {
+                resume_at = Some(at);
                 break;
             }
-            self.ready.remove_first();
-            if let Some(sequence) = session.begin_poll() {
-                Flight::new(&self.engine, session, sequence, permit).take_off();
+            let Some(poll) = next.session.begin_poll(stamp) else { continue };
+            engine.breaker.record_sent(now, next.is_retry);
+            if !next.is_retry {
+                engine.poll_stats().record_wait(now, now.saturating_sub(next.due_at));
             }
+            PollTask::spawn(&engine, next.session, poll, permit);
         }
-        let oldest = self.ready.idle.front().map_or(0, |(since, _)| now.saturating_sub(*since));
-        self.engine.delay.store(oldest, Ordering::Relaxed);
-        self.engine.logouts.set_polls_wait(self.ready.next(now).is_some());
-        held_up
-    }
-}
-
-impl Ready {
-    /// Whose turn it is; those who are gone or were served elsewhere are dropped.
-    fn next(&mut self, now: u64) -> Option<Arc<Session>> {
-        loop {
-            let first = self.urgent.front().or(self.idle.front().map(|(_, session)| session))?;
-            match first.upgrade().filter(|session| session.is_queued()) {
-                Some(session) if self.urgent.is_empty() || session.is_urgent() => {
-                    return Some(session);
-                }
-                // Whoever waited has gone.
-                Some(session) => {
-                    session.calm();
-                    self.idle.push_back((now, Arc::downgrade(&session)));
-                }
-                None => {}
-            }
-            self.remove_first();
-        }
-    }
-
-    fn remove_first(&mut self) {
-        if self.urgent.pop_front().is_none() {
-            self.idle.pop_front();
-        }
+        let oldest_due = self.queue.oldest_due();
+        engine.oldest_due.store(oldest_due.unwrap_or(u64::MAX), Ordering::Relaxed);
+        engine.logouts.set_polls_wait(oldest_due.is_some());
+        resume_at
     }
 }
 
@@ -170,14 +144,14 @@ fn expire(engine: &Arc<Engine>, session: &Arc<Session>) {
     }
 }
 
-fn sweep_out(engine: &Arc<Engine>) {
+fn purge_expired(engine: &Arc<Engine>) {
     let now = engine.now();
     let mut expired = Vec::new();
     engine.sessions.retain(|session| {
         if session.verdict_at(now) == Verdict::Ended {
             expired.push(session.clone());
         }
-        !session.is_over_for(now, TOMBSTONE)
+        !session.is_over_for(now, TOMBSTONE_TTL)
     });
     engine.messages().sweep(now.mono);
     engine.logins().sweep(now.mono);
@@ -191,96 +165,131 @@ fn sweep_out(engine: &Arc<Engine>) {
 
 /// One poll, from its beginning to its end, which comes whatever happens to it in between: dropped
 /// or panicking, it has said nothing, and the next one is due.
-struct Flight {
+struct PollTask {
     engine: Arc<Engine>,
     session: Arc<Session>,
-    sequence: u64,
+    poll: BegunPoll,
     sent: Stamp,
-    landed: bool,
-    /// To be in flight.
-    permit: Option<OwnedSemaphorePermit>,
+    is_completed: bool,
+    /// The pause that the service asked for, for this session.
+    asked_pause: Option<Duration>,
+    /// The place in flight, until the service has answered.
+    permit: Option<PollPermit>,
 }
 
-impl Flight {
-    fn new(
-        engine: &Arc<Engine>,
-        session: Arc<Session>,
-        sequence: u64,
-        permit: OwnedSemaphorePermit,
-    ) -> Self {
-        let sent = engine.now();
-        let (engine, permit) = (engine.clone(), Some(permit));
-        Self { engine, session, sequence, sent, landed: false, permit }
-    }
-
-    fn take_off(self) {
-        let engine = self.engine.clone();
-        engine.tasks.spawn(self.fly());
-    }
-
-    async fn fly(mut self) {
-        let (engine, session) = (self.engine.clone(), self.session.clone());
-        self.sent = engine.now();
-        let poll = session.record.status(&engine.client);
-        let vouch = vouch(&engine, &session, self.sent);
-        let (mut poll, mut vouch) = (pin!(poll), pin!(vouch));
-        let status = tokio::select! {
-            biased;
-            // What the service says takes effect at once, however long the lookup table takes.
-            status = &mut poll => {
-                self.land(status);
-                vouch.await;
-                return;
-            }
-            () = &mut vouch => poll.await,
+impl PollTask {
+    fn spawn(engine: &Arc<Engine>, session: Arc<Session>, poll: BegunPoll, permit: PollPermit) {
+        let task = Self {
+            engine: engine.clone(),
+            session,
+            poll,
+            sent: engine.now(),
+            is_completed: false,
+            asked_pause: None,
+            permit: Some(permit),
         };
-        self.land(status);
+        engine.tasks.spawn(task.run());
     }
 
-    fn land(&mut self, status: Result<Reading, ClientError>) {
-        let engine = self.engine.clone();
+    async fn run(mut self) {
+        self.sent = self.engine.now();
+        // Beside the poll: what the service says takes effect at once, however long that takes.
+        self.engine.check_token(&self.session);
+        let status = self.session.record.status(&self.engine.client).await;
+        self.complete(status);
+    }
+
+    fn complete(&mut self, status: Result<Reading, ClientError>) {
+        let (engine, now) = (self.engine.clone(), self.engine.now().mono);
+        let latency = now.saturating_sub(self.sent.mono);
+        let end = match &status {
+            Ok(_) => Some(PollEnd::Answered(Duration::from_millis(latency))),
+            Err(error) if error.refuses_session() => {
+                Some(PollEnd::Answered(Duration::from_millis(latency)))
+            }
+            Err(error) if error.kind() == ClientErrorKind::TimedOut => Some(PollEnd::TimedOut),
+            // How soon an error comes says nothing about what the service can bear.
+            Err(_) => None,
+        };
+        if end.is_some() {
+            engine.poll_stats().record_latency(now, latency);
+        }
+        let is_own_trouble = self.is_own_trouble();
+        if let Some(permit) = self.permit.take() {
+            match end {
+                Some(PollEnd::TimedOut) if is_own_trouble => {}
+                Some(end) => permit.release(end, now),
+                None => {}
+            }
+        }
         let said = match status {
             Ok(reading) => {
-                engine.origin.answered(self.sent);
-                engine.turned(engine.breaker.good());
+                engine.upstream_health.record_success(self.sent);
+                let transition = engine.breaker.record_success(self.sent.mono, now);
+                engine.report_breaker_transition(transition);
                 Said::Answer(reading)
             }
             Err(error) if error.refuses_session() => {
-                probe(&engine, self.sent);
+                probe_upstream(&engine, self.sent);
                 // The service answers, if only that.
-                engine.turned(engine.breaker.good());
+                let transition = engine.breaker.record_success(self.sent.mono, now);
+                engine.report_breaker_transition(transition);
                 Said::Refused
             }
             Err(error) => {
                 tracing::debug!(%error, "a poll said nothing");
-                let now = engine.now().mono;
-                engine.turned(engine.breaker.bad(now, error.retry_after(), plan::chance()));
-                if !engine.breaker.is_pausing(now) {
-                    probe(&engine, self.sent);
-                }
+                self.record_failure(&error, now, is_own_trouble);
                 Said::Nothing
             }
         };
         self.learn(said);
     }
 
+    fn record_failure(&mut self, error: &ClientError, now: u64, is_own_trouble: bool) {
+        let engine = &self.engine;
+        let call = FailedCall {
+            sent: self.sent.mono,
+            failed_at: now,
+            is_rate_limited: matches!(error.kind(), ClientErrorKind::RateLimited(_)),
+            retry_after: error.retry_after(),
+            is_own_trouble,
+        };
+        engine.report_breaker_transition(engine.breaker.record_failure(call, backoff::jitter()));
+        if !engine.breaker.is_pause_asked_for() {
+            probe_upstream(engine, self.sent);
+        }
+        // A 429 asks all callers; the breaker sees to that. What else asks for a pause is wrong
+        // about this session only, perhaps.
+        if !call.is_rate_limited || is_own_trouble {
+            self.asked_pause = call.retry_after;
+        }
+    }
+
+    /// Whether a failure of this poll says nothing about the service: it has answered a call that
+    /// was sent later than this poll, or than the first of those of the session that failed in a row.
+    fn is_own_trouble(&self) -> bool {
+        let failing_since = self.poll.failing_since.unwrap_or(self.sent.mono);
+        self.engine.upstream_health.has_answered_after(failing_since)
+    }
+
     fn learn(&mut self, said: Said) {
-        self.landed = true;
-        let others = self.engine.origin.others(self.engine.now());
-        if self.session.learn(self.sequence, self.sent, said, others) {
+        self.is_completed = true;
+        let others = self.engine.upstream_health.snapshot(self.engine.now());
+        if self.session.learn(self.poll.sequence, self.sent, said, others) {
             tracing::warn!("the service no longer knows a session, or makes no sense about it");
             self.engine.end_remotely(&self.session, LogoutPriority::Background);
         }
     }
 }
 
-impl Drop for Flight {
+impl Drop for PollTask {
     fn drop(&mut self) {
-        if !self.landed {
+        if !self.is_completed {
             self.learn(Said::Nothing);
         }
-        self.session.end_poll(self.sent, self.engine.settings.poll_interval);
-        if self.engine.breaker.open_until(self.engine.now().mono).is_some() {
+        let interval = self.engine.settings.poll_interval;
+        self.session.end_poll(self.sent, interval, self.asked_pause);
+        if self.engine.breaker.is_open() && self.asked_pause.is_none() {
             // When the service is asked again is the breaker's business now; who is asked about
             // first, that of the queue, and for that one has to be in it.
             self.session.queue_after_failure();
@@ -288,37 +297,19 @@ impl Drop for Flight {
         self.engine.upkeep.schedule.reset(&self.session, self.engine.now());
         // Before it is the next one's turn.
         drop(self.permit.take());
-        self.engine.turn.notify_one();
-    }
-}
-
-/// Asks the lookup table, if it is time, whether the user still has the token that the session was
-/// made with. Without an answer nothing is learned; it is asked again at the next poll.
-async fn vouch(engine: &Arc<Engine>, session: &Arc<Session>, now: Stamp) {
-    if !session.wants_voucher(now) {
-        return;
-    }
-    let user = session.user().into();
-    match tokio::time::timeout(VOUCHER, engine.store.token(&user)).await {
-        Ok(Ok(Some(token))) if session.record.is_of(&token) => session.vouch(now),
-        Ok(Ok(_)) => {
-            tracing::info!("a user's token was removed or changed; the session ends");
-            engine.end_session(session, EndReason::TokenChanged);
-        }
-        Ok(Err(error)) => tracing::warn!(%error, "the token store failed"),
-        Err(_) => tracing::warn!("the token store did not answer in time"),
+        self.engine.poll_slot_freed.notify_one();
     }
 }
 
 /// Asks the service whether it answers at all, beside the polls: what comes of it counts from the
 /// next silence on.
-fn probe(engine: &Arc<Engine>, since: Stamp) {
+fn probe_upstream(engine: &Arc<Engine>, since: Stamp) {
     let sent = engine.now();
-    if engine.origin.wants_probe(sent, since) {
+    if engine.upstream_health.should_probe(sent, since) {
         let asking = engine.clone();
         engine.tasks.spawn(async move {
             if asking.client.answers().await {
-                asking.origin.answered(sent);
+                asking.upstream_health.record_success(sent);
             }
         });
     }

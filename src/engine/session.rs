@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::Engine;
 use super::activity::{Activity, Phase};
+use super::backoff;
 use super::events::{EndReason, Event, News};
-use super::plan;
 use super::policy::{AtWalkaway, Policy};
 use super::published::{Published, Word};
 use super::record::Record;
@@ -32,10 +32,8 @@ pub(crate) struct Upkeep {
     pub(crate) engine: OnceLock<Weak<Engine>>,
 }
 
-/// How soon a session that did not wake is polled again.
-const AGAIN: Duration = Duration::from_secs(1);
-/// How long the lookup table's word is good for a session in use.
-const VOUCHED_FOR: Duration = Duration::from_secs(60);
+/// How often the token store is asked about a session in use; jitter only shortens it.
+const TOKEN_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What the moment of a login is kept in, in milliseconds: a quarter of an hour is what fits, more
 /// than any login takes.
@@ -72,6 +70,8 @@ struct Polling {
     next: u64,
     /// Polls in a row that came to nothing.
     failures: u32,
+    /// When the first of these was sent.
+    failing_since: u64,
     /// What was told last: it stands active or suspended.
     told: Standing,
     /// Why it ended here.
@@ -79,8 +79,13 @@ struct Polling {
     /// When the poller looks at the session next. An entry of the schedule for any other time is
     /// void.
     due: u64,
-    /// When the token store last vouched for the user, on the monotonic clock.
-    vouched: Option<u64>,
+    /// When the token store was asked that last named the session's token; zero if it has not
+    /// been.
+    token_checked_at: u64,
+    /// When it is asked again.
+    next_token_check: u64,
+    /// The session was parked and is in use again.
+    resumption: Option<Resumption>,
     /// The poll whose word has grown too old since, by when it was sent.
     outlived: Option<Stamp>,
 }
@@ -90,10 +95,48 @@ struct Polling {
 enum Stage {
     /// Not yet due.
     Resting,
-    /// Due; the poller sends it as soon as it may, those that are urgent first.
-    Queued { urgent: bool },
+    /// Due; the poller sends it as soon as it may, those that are urgent first. `ticket` is the
+    /// place in the queue that counts.
+    Queued { urgent: bool, ticket: u64 },
     /// On its way.
     Flying,
+}
+
+/// What a parked session needs before it lets anything through: a poll and a look into the token
+/// store, both begun at `since` or later.
+#[derive(Clone, Copy, Debug)]
+struct Resumption {
+    since: u64,
+    is_polled: bool,
+}
+
+/// A poll that is due, and its place in the queue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QueuedPoll {
+    /// The lower goes first.
+    pub(crate) order: u64,
+    /// When it became due.
+    pub(crate) due_at: u64,
+    pub(crate) is_urgent: bool,
+    /// The last poll of the session failed.
+    pub(crate) is_retry: bool,
+}
+
+/// A poll that begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BegunPoll {
+    pub(crate) sequence: u64,
+    /// When the first of the polls was sent that have failed in a row until now.
+    pub(crate) failing_since: Option<u64>,
+}
+
+/// Who needs an answer of the token store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TokenCheck {
+    /// A session in use, once a minute.
+    Routine,
+    /// A session that was parked: it lets nothing through before.
+    Resuming,
 }
 
 impl Session {
@@ -114,7 +157,8 @@ impl Session {
             changed: AtomicU32::new(0),
             taken: AtomicU16::new(0),
             polling: Mutex::new(Some(Box::new(Polling {
-                vouched: Some(asked.mono),
+                token_checked_at: asked.mono,
+                next_token_check: token_check_after(asked.mono),
                 ..Polling::of(Machine::new(asked))
             }))),
             watchers: Watchers::default(),
@@ -314,48 +358,65 @@ impl Session {
             Some(polling) if !polling.machine.is_plain() => {
                 polling.due = NEVER;
                 polling.stage = Stage::Resting;
+                polling.resumption = None;
             }
             _ => *polling = None,
         }
         true
     }
 
-    /// Whether to queue a poll now, and whether it is urgent: once for each that is due, and once
-    /// more for one that becomes urgent while it waits for its turn.
-    pub(crate) fn queue_poll(&self, now: Stamp) -> Option<bool> {
-        let urgent = self.is_urgent();
+    /// Queues a poll under this ticket if one is due, and once more if one that is queued becomes
+    /// urgent: the place before is void then.
+    pub(crate) fn queue_poll(&self, now: Stamp, ticket: u64) -> Option<QueuedPoll> {
+        let is_urgent = self.is_urgent();
         self.with_polling(|polling| {
             let queues = match polling.stage {
                 Stage::Resting => now.mono >= polling.next,
-                Stage::Queued { urgent: already } => urgent && !already,
+                Stage::Queued { urgent: already, .. } => is_urgent && !already,
                 Stage::Flying => false,
             };
             if !queues || polling.machine.standing() == Standing::Ended {
                 return None;
             }
-            polling.stage = Stage::Queued { urgent };
-            Some(urgent)
+            if polling.next == 0 {
+                polling.next = now.mono;
+            }
+            Some(self.enter_queue(polling, is_urgent, ticket))
         })
     }
 
-    /// Nobody waits any more for the poll that waits for its turn.
-    pub(crate) fn calm(&self) {
-        self.with_polling(|polling| {
-            if polling.stage == (Stage::Queued { urgent: true }) {
-                polling.stage = Stage::Queued { urgent: false };
-            }
-        });
+    /// Gives the poll that is queued as urgent another place, under this ticket, if nothing waits
+    /// for it any more.
+    pub(crate) fn demote(&self, ticket: u64) -> Option<QueuedPoll> {
+        self.with_polling(|polling| match polling.stage {
+            Stage::Queued { urgent: true, .. } => Some(self.enter_queue(polling, false, ticket)),
+            _ => None,
+        })
     }
 
-    /// Whether a poll waits for its turn.
-    pub(crate) fn is_queued(&self) -> bool {
+    /// First come, first served, but for knowledge that grows too old sooner than that. The age of
+    /// what is known of a session that fails counts for nothing: it would always go first.
+    fn enter_queue(&self, polling: &mut Polling, is_urgent: bool, ticket: u64) -> QueuedPoll {
+        polling.stage = Stage::Queued { urgent: is_urgent, ticket };
+        let max_staleness = self.upkeep.limits.max_staleness;
+        let in_line = polling.next.saturating_add(max_staleness / 2);
+        let stale = polling.machine.good().mono.saturating_add(max_staleness);
+        let is_retry = polling.failures > 0;
+        let order = if is_retry { in_line } else { in_line.min(stale) };
+        QueuedPoll { order, due_at: polling.next, is_urgent, is_retry }
+    }
+
+    /// Whether a poll waits for its turn at the place of this ticket.
+    pub(crate) fn is_queued(&self, ticket: u64) -> bool {
         let polling = self.polling.lock().unwrap_or_else(PoisonError::into_inner);
-        polling.as_ref().is_some_and(|polling| matches!(polling.stage, Stage::Queued { .. }))
+        polling.as_ref().is_some_and(
+            |polling| matches!(polling.stage, Stage::Queued { ticket: mine, .. } if mine == ticket),
+        )
     }
 
     /// Begins the poll that waits for its turn, if it still does. Its number is given to one
     /// caller only.
-    pub(crate) fn begin_poll(&self) -> Option<u64> {
+    pub(crate) fn begin_poll(&self, now: Stamp) -> Option<BegunPoll> {
         self.with_polling(|polling| {
             let is_queued = matches!(polling.stage, Stage::Queued { .. });
             if !is_queued || polling.machine.standing() == Standing::Ended {
@@ -363,7 +424,12 @@ impl Session {
             }
             polling.stage = Stage::Flying;
             polling.sequence += 1;
-            Some(polling.sequence)
+            if self.phase() == Phase::Waking {
+                let resumption = Resumption { since: now.mono, is_polled: false };
+                polling.resumption.get_or_insert(resumption);
+            }
+            let failing_since = (polling.failures > 0).then_some(polling.failing_since);
+            Some(BegunPoll { sequence: polling.sequence, failing_since })
         })
     }
 
@@ -372,30 +438,60 @@ impl Session {
         self.held_open() > 0
     }
 
-    /// Whether the lookup table is to be asked again: once a minute, and before a session that
-    /// nobody used for a while lets anybody in.
-    pub(crate) fn wants_voucher(&self, now: Stamp) -> bool {
-        self.phase() == Phase::Waking
-            || self.with_polling(|polling| {
-                polling
-                    .vouched
-                    .is_none_or(|vouched| now.mono.saturating_sub(vouched) >= millis(VOUCHED_FOR))
-            })
+    /// Whether its login was asked for at this moment or before.
+    pub(crate) fn is_begun_before(&self, now: Stamp) -> bool {
+        self.asked.mono <= now.mono
     }
 
-    /// The lookup table has named the same token at this moment.
-    pub(crate) fn vouch(&self, now: Stamp) {
-        self.with_polling(|polling| polling.vouched = Some(now.mono));
+    /// Why the token store is to be asked, if it is: a session that has not been claimed lets
+    /// nothing through, and a parked one is asked about when it is used again.
+    pub(crate) fn needed_token_check(&self, now: Stamp) -> Option<TokenCheck> {
+        match self.phase() {
+            Phase::Parked => None,
+            Phase::Waking => self.with_polling(|polling| {
+                let since = polling.resumption?.since;
+                (polling.token_checked_at < since).then_some(TokenCheck::Resuming)
+            }),
+            Phase::Running if self.taken.load(Ordering::Acquire) == 0 => None,
+            Phase::Running => self.with_polling(|polling| {
+                (now.mono >= polling.next_token_check).then_some(TokenCheck::Routine)
+            }),
+        }
+    }
+
+    /// The token store, asked at this moment (milliseconds on the monotonic clock), has named the
+    /// session's token.
+    pub(crate) fn mark_token_checked(&self, asked: u64) {
+        self.with_polling(|polling| {
+            polling.token_checked_at = polling.token_checked_at.max(asked);
+            polling.next_token_check = token_check_after(polling.token_checked_at);
+            self.finish_resumption(polling);
+        });
+        self.watchers.wake();
+    }
+
+    /// A parked session is in use again once it was polled and the token store was asked.
+    fn finish_resumption(&self, polling: &mut Polling) {
+        let is_over = |resumption: Resumption| {
+            resumption.is_polled && polling.token_checked_at >= resumption.since
+        };
+        if polling.resumption.is_some_and(is_over) {
+            polling.resumption = None;
+            self.activity.woke();
+        }
     }
 
     /// Applies what poll `sequence`, sent at `sent`, said. True if the session is given up now,
     /// because the service no longer knows it, or makes no sense.
     pub(crate) fn learn(&self, sequence: u64, sent: Stamp, said: Said, others: Others) -> bool {
         let lost = self.with_polling(|polling| {
-            polling.failures = match said {
-                Said::Nothing => polling.failures.saturating_add(1),
-                Said::Answer(_) | Said::Refused => 0,
-            };
+            match said {
+                Said::Nothing if polling.failures == 0 => {
+                    (polling.failures, polling.failing_since) = (1, sent.mono);
+                }
+                Said::Nothing => polling.failures = polling.failures.saturating_add(1),
+                Said::Answer(_) | Said::Refused => polling.failures = 0,
+            }
             polling.machine.apply(sequence, sent, said, others);
             polling.machine.is_lost()
         });
@@ -403,21 +499,23 @@ impl Session {
         lost
     }
 
-    /// Ends the poll that was sent at `sent`, and sets when the next is due.
-    pub(crate) fn end_poll(&self, sent: Stamp, interval: Duration) {
+    /// Ends the poll that was sent at `sent`, and sets when the next is due: no sooner than the
+    /// service asked for, `asked_pause`, but for its longest.
+    pub(crate) fn end_poll(&self, sent: Stamp, interval: Duration, asked_pause: Option<Duration>) {
         self.with_polling(|polling| {
             polling.stage = Stage::Resting;
             let standing = polling.machine.standing();
-            let pause = plan::pause(standing, interval, polling.failures, plan::chance());
-            polling.next = sent.mono.saturating_add(millis(pause));
-            let vouched = polling.vouched.is_some_and(|vouched| vouched >= sent.mono);
-            if self.phase() == Phase::Waking && !vouched {
-                // Somebody waits, and this poll was not for them, or the lookup table did not
-                // answer.
-                polling.next = polling.next.min(sent.mono.saturating_add(millis(AGAIN)));
-            } else {
-                self.activity.woke();
+            let jitter = backoff::jitter();
+            let delay = backoff::next_poll_delay(standing, interval, polling.failures, jitter);
+            let delay = match asked_pause {
+                Some(asked) => delay.max(asked).min(backoff::MAX_ASKED_PAUSE),
+                None => delay,
+            };
+            polling.next = sent.mono.saturating_add(millis(delay));
+            if let Some(resumption) = &mut polling.resumption {
+                resumption.is_polled = true;
             }
+            self.finish_resumption(polling);
         });
         self.watchers.wake();
     }
@@ -445,7 +543,7 @@ impl Session {
         let next = match polling.stage {
             Stage::Resting => Some(polling.next),
             // Somebody has come to one that waits among the idle ones.
-            Stage::Queued { urgent: false } if self.is_urgent() => Some(now.mono),
+            Stage::Queued { urgent: false, .. } if self.is_urgent() => Some(now.mono),
             Stage::Queued { .. } | Stage::Flying => None,
         };
         let expires = Some(self.expires().mono).filter(|at| next.is_some() || *at > now.mono);
@@ -552,10 +650,21 @@ impl Session {
 impl Polling {
     fn of(machine: Machine) -> Self {
         let told = machine.standing();
-        let (stage, due) = (Stage::Resting, NEVER);
-        let (sequence, next, failures) = (0, 0, 0);
-        let (ended, vouched, outlived) = (None, None, None);
-        Self { machine, sequence, stage, next, failures, told, ended, due, vouched, outlived }
+        Self {
+            machine,
+            sequence: 0,
+            stage: Stage::Resting,
+            next: 0,
+            failures: 0,
+            failing_since: 0,
+            told,
+            ended: None,
+            due: NEVER,
+            token_checked_at: 0,
+            next_token_check: 0,
+            resumption: None,
+            outlived: None,
+        }
     }
 
     /// Ends the session; false if it was over already.
@@ -603,6 +712,11 @@ impl Watched for Arc<Session> {
     }
 }
 
+fn token_check_after(asked: u64) -> u64 {
+    let interval = backoff::shortened(TOKEN_CHECK_INTERVAL, backoff::jitter());
+    asked.saturating_add(millis(interval))
+}
+
 /// Keeps a session live and learns of its changes.
 pub(crate) type SessionWatch = Watch<Arc<Session>>;
 
@@ -637,11 +751,11 @@ pub(crate) mod tests {
             let record = Record::new(user, &UserToken::new(user.as_str()).unwrap(), &remote);
             let now = self.now();
             let session = Session::new(self.upkeep.clone(), record, Methods::default(), now);
-            session.queue_poll(now);
-            let sequence = session.begin_poll().unwrap();
+            session.queue_poll(now, 0);
+            let poll = session.begin_poll(now).unwrap();
             let active = Said::Answer(Reading::Status(SessionStatus::Active));
-            session.learn(sequence, now, active, self.origin.others(now));
-            session.end_poll(now, self.settings.poll_interval);
+            session.learn(poll.sequence, now, active, self.upstream_health.snapshot(now));
+            session.end_poll(now, self.settings.poll_interval, None);
             session.start();
             let attempt = self.key_ring.issue_attempt(now.wall).unwrap();
             let credential = self.key_ring.derive_session(&attempt);
@@ -674,11 +788,11 @@ pub(crate) mod tests {
         let session = session_of(&"alice".into());
         let interval = Duration::from_secs(5);
         let stale = session.asked.after_millis(15_000);
-        session.queue_poll(session.asked);
-        let sequence = session.begin_poll().unwrap();
+        session.queue_poll(session.asked, 0);
+        let poll = session.begin_poll(session.asked).unwrap();
         let others = Others { answered: None, lately: false };
-        session.learn(sequence, stale, Said::Nothing, others);
-        session.end_poll(stale, interval);
+        session.learn(poll.sequence, stale, Said::Nothing, others);
+        session.end_poll(stale, interval, None);
         assert_eq!(session.plan(stale), Some(stale.mono));
         assert!(session.is_due(stale.mono));
         session.outlive(stale);

@@ -5,7 +5,8 @@ use super::login_limits::LoginLimits;
 use super::site_origins::SiteOrigins;
 use super::trusted_proxies::TrustedProxies;
 use super::username::{UsernameNormalizer, UsernameResolver};
-use crate::clock::Clock;
+use crate::client::POLL_TIMEOUT;
+use crate::clock::{Clock, millis};
 use crate::protocol::Methods;
 
 /// The longest a session may live here, whatever the service says.
@@ -63,6 +64,25 @@ impl Default for Settings {
 impl Settings {
     pub(crate) fn session_lifetime(&self) -> Duration {
         self.session_duration.unwrap_or(LONGEST)
+    }
+
+    /// How many polls may be in flight if the client can carry `max_calls`: as many as may be sent
+    /// in the time that one may take. An eighth of the calls is left for logins and logouts.
+    pub(crate) fn max_polls_in_flight(&self, max_calls: usize) -> usize {
+        let by_rate = u64::from(self.max_polls_per_second) * POLL_TIMEOUT.as_secs();
+        let by_calls = max_calls - max_calls / 8;
+        usize::try_from(by_rate).unwrap_or(usize::MAX).min(by_calls).max(1)
+    }
+
+    /// How many sessions can be kept within `max_staleness` when each poll takes `latency` and so
+    /// many may be in flight: as many polls as can be sent in that time, less what the last of them
+    /// may take.
+    pub(crate) fn capacity(&self, max_in_flight: usize, latency: Duration) -> u64 {
+        let max_rate = u64::from(self.max_polls_per_second);
+        let by_latency = (max_in_flight as u64 * 1_000).checked_div(millis(latency));
+        let rate = by_latency.map_or(max_rate, |rate| rate.min(max_rate));
+        let within = self.max_staleness.saturating_sub(POLL_TIMEOUT);
+        rate.saturating_mul(millis(within)) / 1_000
     }
 
     /// When it is worth trying again: what is not known now may be after one poll. Whole seconds,

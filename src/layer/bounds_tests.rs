@@ -209,12 +209,14 @@ async fn a_parked_session_of_a_silent_service_is_unavailable() {
 async fn a_parked_session_waits_three_and_a_half_seconds_at_most() {
     let (mut stage, alice) = parked().await;
     stage.directory.is(Mood::Hangs);
+    let asked = stage.directory.asked();
     let request = tokio::spawn(stage.ask(&alice));
     say(stage.poll_at(3_601_000).await, Active);
-    say(stage.poll_at(3_604_000).await, Active);
     assert_eq!(request.await.unwrap(), "unavailable");
     assert_eq!(stage.now(), 3_604_500);
-    // Somebody who comes while the table is back waits only for the next poll.
+    assert_eq!(stage.directory.asked(), asked + 2, "at once, and again after 3 s");
+    assert!(stage.is_quiet().await, "the service need not be asked twice");
+    // A request that comes while the table is back waits only for the next look into it.
     stage.directory.is(Mood::Names);
     stage.play(|_, call| agree(call));
     assert_eq!(stage.ask(&alice).await, "allowed");

@@ -113,7 +113,7 @@ impl Gate {
         let engine = self.ac.engine().clone();
         let (policy, requirement) = (self.policy, self.requirement);
         Decision::Ask(Box::pin(async move {
-            engine.woken(&mut watch).await;
+            engine.wait_until_fresh(&mut watch).await;
             let (word, verdict) = watch.get().look(&policy);
             match watch.get().phase() {
                 Phase::Running => judge(watch, word, verdict, policy, requirement),

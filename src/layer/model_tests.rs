@@ -182,6 +182,13 @@ impl World {
         self.answers[self.next_answer % self.answers.len()]
     }
 
+    /// A call that was sent then was answered well; one that was sent later may have been before.
+    fn record_answer(&mut self, sent: Stamp) {
+        if self.others_answered.is_none_or(|last| last.mono <= sent.mono) {
+            self.others_answered = Some(sent);
+        }
+    }
+
     /// Takes a later millisecond that is nobody's yet.
     fn moment(&mut self, after: u64) -> u64 {
         let mut at = self.now().mono + after.max(1);
@@ -300,13 +307,14 @@ async fn poll(world: Shared, which: usize, mut call: Heard) {
     let said = if delivered { said } else { Reply::Nothing };
     world.failing = said == Reply::Nothing;
     if matches!(said, Reply::Status(_) | Reply::Odd) {
-        world.others_answered = Some(sent);
+        world.record_answer(sent);
     }
     let others_answered = world.others_answered;
     let age =
         |then: Stamp| now.mono.saturating_sub(then.mono).max(now.wall.saturating_sub(then.wall));
-    // Two polls at the longest interval of these, or one after the breaker's longest pause.
-    let others_lately = others_answered.is_some_and(|at| age(at) < 36_000);
+    // Two intervals, or the breaker's longest pause, and two polls.
+    let fresh = (2 * world.interval).max(2_000) + 2 * POLL;
+    let others_lately = others_answered.is_some_and(|at| age(at) < fresh);
     let remote = &mut world.remotes[which];
     remote.in_flight = false;
     let sequence = remote.sends.len() as u64;
@@ -336,7 +344,7 @@ async fn other(world: Shared, mut call: Heard) {
                 }
             }
             if call.answer(200, r#"{"status":true,"users":{}}"#) && which.is_none() {
-                world.others_answered = Some(sent);
+                world.record_answer(sent);
             }
         }
         How::Unwell | How::Reset | How::Never => {

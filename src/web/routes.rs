@@ -203,7 +203,7 @@ impl Visitor {
         let visitor = Self::of(ac, parts);
         if let Some(session) = &visitor.session {
             let mut watch = session.watch();
-            visitor.engine().woken(&mut watch).await;
+            visitor.engine().wait_until_fresh(&mut watch).await;
         }
         visitor
     }

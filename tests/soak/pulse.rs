@@ -8,8 +8,7 @@ use tokio::task::JoinHandle;
 use super::story::{OVERLOAD, Outage, Span, now};
 
 const EVERY: u64 = 100;
-/// The engine has 64 polls in flight at most: at this each, 500 sessions wait for one longer than
-/// the judge thinks they need.
+/// A machine on which one call takes so long has no time for the polls of 500 sessions each second.
 const SLOW: u64 = 200;
 
 /// Calls the emulator all the time, from the runtime of the engine, beside the engine.

@@ -1,0 +1,430 @@
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::backoff;
+use crate::clock::millis;
+
+/// How many failures in a row open the breaker.
+const FAILURE_THRESHOLD: u32 = 5;
+/// They open it only if no call was answered for as long: where hundreds are answered in a second,
+/// five in a row say nothing.
+const SILENCE_MS: u64 = 1_000;
+/// The longest pause between two probes unless the service asks for one: one call at a time spares
+/// it enough, and each second that its return goes unnoticed costs every user a second of 503.
+pub(crate) const MAX_OPEN: Duration = Duration::from_secs(2);
+/// How long a probe may take before another is sent: a poll's 3 s, and a second to report.
+const PROBE_TIMEOUT_MS: u64 = 4_000;
+/// How many probes a round has at most: it begins with one, and each round has twice as many as the
+/// one before.
+const MAX_PROBES: u32 = 64;
+/// How long the breaker is open before a request gives up hope at once.
+const FAILING_MS: u64 = 3_500;
+
+/// Whether the service is called at all: closed, it is; open, after too many failures or when the
+/// service asked for a pause (429), it gets one call now and then, a probe. The first good answer
+/// closes the breaker, whatever pause was asked for.
+///
+/// If a probe fails, that may be its session's own trouble. So each round has more probes than the
+/// one before, of sessions that are still fresh: that ends when `max_staleness` is over, and none of
+/// these is asked about twice.
+///
+/// All times are milliseconds on the monotonic clock.
+#[derive(Debug)]
+pub(crate) struct CircuitBreaker(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    circuit: Circuit,
+    /// How long the breaker was open, once it has closed, until the poller reads it.
+    just_closed: Option<u64>,
+}
+
+#[derive(Debug)]
+enum Circuit {
+    Closed {
+        /// Failures in a row.
+        failures: u32,
+        last_success: Option<u64>,
+    },
+    Open {
+        since: u64,
+        /// The service asked for it.
+        retry_after_set: bool,
+        reopen_count: u32,
+        /// Before that no probe is sent.
+        probe_at: u64,
+        /// The probes in flight.
+        round: Option<Round>,
+        last_failure: u64,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Round {
+    /// When the first was sent.
+    began: u64,
+    in_flight: u32,
+    /// How many more may be sent.
+    left: u32,
+}
+
+/// Which polls may be sent at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// All.
+    All,
+    /// One, as a probe.
+    Probe,
+    /// One of a session that is still fresh, as another probe. If there is none, ask again at that
+    /// time.
+    ProbeOfFreshSession(u64),
+    /// None before that time.
+    Refused(u64),
+}
+
+/// A call that failed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FailedCall {
+    pub(crate) sent: u64,
+    pub(crate) failed_at: u64,
+    /// The service answered 429: it asks all callers for a pause.
+    pub(crate) is_rate_limited: bool,
+    /// The pause that the service asked for.
+    pub(crate) retry_after: Option<Duration>,
+    /// The service has answered others since the session began to fail: it is that session's own
+    /// trouble.
+    pub(crate) is_own_trouble: bool,
+}
+
+/// What a call's end did to the breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transition {
+    /// The first of a row of failures.
+    Failing,
+    Opened,
+    Closed,
+}
+
+impl CircuitBreaker {
+    pub(crate) fn new() -> Self {
+        let circuit = Circuit::Closed { failures: 0, last_success: None };
+        Self(Mutex::new(State { circuit, just_closed: None }))
+    }
+
+    /// Which polls may be sent now.
+    pub(crate) fn admission(&self, now: u64) -> Admission {
+        match self.state().circuit {
+            Circuit::Closed { .. } => Admission::All,
+            Circuit::Open { round: Some(Round { began, left, .. }), .. }
+                if now < began + PROBE_TIMEOUT_MS =>
+            {
+                let timeout = began + PROBE_TIMEOUT_MS;
+                match left {
+                    0 => Admission::Refused(timeout),
+                    _ => Admission::ProbeOfFreshSession(timeout),
+                }
+            }
+            Circuit::Open { round: None, probe_at, .. } if now < probe_at => {
+                Admission::Refused(probe_at)
+            }
+            Circuit::Open { .. } => Admission::Probe,
+        }
+    }
+
+    /// Records that a poll is sent; if the breaker is open, that poll is a probe.
+    pub(crate) fn record_sent(&self, now: u64, is_retry: bool) {
+        let mut state = self.state();
+        let Circuit::Open { round, reopen_count, .. } = &mut state.circuit else { return };
+        match round {
+            Some(round) if now < round.began + PROBE_TIMEOUT_MS => {
+                round.in_flight += 1;
+                round.left = round.left.saturating_sub(1);
+            }
+            _ => {
+                let probes = (1 << (*reopen_count).min(31)).min(MAX_PROBES);
+                // A session that has failed before finds out in addition to those that have not.
+                let left = if is_retry { probes } else { probes - 1 };
+                *round = Some(Round { began: now, in_flight: 1, left });
+            }
+        }
+    }
+
+    /// Whether the breaker is open: it stays so until a call is answered well.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.state().circuit, Circuit::Open { .. })
+    }
+
+    /// Whether the service asked for the pause.
+    pub(crate) fn is_pause_asked_for(&self) -> bool {
+        matches!(self.state().circuit, Circuit::Open { retry_after_set: true, .. })
+    }
+
+    /// Whether the service has been out for a while, and the last probe failed just now: there is
+    /// no hope of an answer within the time that a request waits.
+    pub(crate) fn is_failing(&self, now: u64) -> bool {
+        match self.state().circuit {
+            Circuit::Closed { .. } => false,
+            Circuit::Open { since, last_failure, .. } => {
+                now >= since + FAILING_MS && now < last_failure + FAILING_MS
+            }
+        }
+    }
+
+    /// How long the breaker was open, if it has closed since the last call of this function.
+    pub(crate) fn take_just_closed(&self) -> Option<u64> {
+        self.state().just_closed.take()
+    }
+
+    /// Records that a call that was sent at `sent` was answered.
+    pub(crate) fn record_success(&self, sent: u64, now: u64) -> Option<Transition> {
+        let mut state = self.state();
+        let open_since = match state.circuit {
+            // The call was in flight before: the service asked for the pause all the same.
+            Circuit::Open { retry_after_set: true, since, .. } if sent <= since => return None,
+            Circuit::Open { since, .. } => Some(since),
+            Circuit::Closed { .. } => None,
+        };
+        state.circuit = Circuit::Closed { failures: 0, last_success: Some(now) };
+        state.just_closed = open_since.map(|since| now - since).or(state.just_closed);
+        open_since.map(|_| Transition::Closed)
+    }
+
+    /// Records that a call failed.
+    pub(crate) fn record_failure(&self, call: FailedCall, jitter: f64) -> Option<Transition> {
+        let FailedCall { sent, failed_at: now, is_own_trouble, .. } = call;
+        let asked = call.retry_after.map(|pause| pause.min(backoff::MAX_ASKED_PAUSE));
+        let mut state = self.state();
+        match &mut state.circuit {
+            Circuit::Closed { .. } if is_own_trouble => None,
+            Circuit::Closed { failures, last_success } => {
+                *failures += 1;
+                let is_first = *failures == 1;
+                let is_silent = last_success.is_none_or(|at| now >= at + SILENCE_MS);
+                if !call.is_rate_limited && (*failures < FAILURE_THRESHOLD || !is_silent) {
+                    return is_first.then_some(Transition::Failing);
+                }
+                let pause = asked.unwrap_or_else(|| own_pause(0, jitter));
+                state.circuit = Circuit::Open {
+                    since: now,
+                    retry_after_set: call.is_rate_limited || asked.is_some(),
+                    reopen_count: 0,
+                    probe_at: now + millis(pause),
+                    round: None,
+                    last_failure: now,
+                };
+                Some(Transition::Opened)
+            }
+            Circuit::Open {
+                since,
+                retry_after_set,
+                reopen_count,
+                probe_at,
+                round,
+                last_failure,
+            } => {
+                *last_failure = now;
+                *retry_after_set |= asked.is_some();
+                if let Some(probes) = round.as_mut().filter(|round| sent >= round.began) {
+                    probes.in_flight = probes.in_flight.saturating_sub(1);
+                    if probes.in_flight > 0 {
+                        return None;
+                    }
+                    *reopen_count += 1;
+                    let pause = asked.unwrap_or_else(|| own_pause(*reopen_count, jitter));
+                    // From the sending on: probes that time out are followed by the next at once.
+                    *probe_at = (probes.began + millis(pause)).max(now);
+                    *round = None;
+                } else if let Some(asked) = asked {
+                    // The call was in flight before. The first probe is late by no more for it.
+                    let longest = *since + millis(backoff::MAX_ASKED_PAUSE);
+                    *probe_at = (now + millis(asked)).min(longest).max(*probe_at);
+                }
+                None
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that can panic runs under the lock, so what a poisoned one holds is whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The pause before the next probe where the service asked for none.
+fn own_pause(reopen_count: u32, jitter: f64) -> Duration {
+    backoff::backoff(reopen_count + 1, jitter).min(MAX_OPEN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A call that failed as soon as it was sent.
+    fn failed(now: u64) -> FailedCall {
+        FailedCall {
+            sent: now,
+            failed_at: now,
+            is_rate_limited: false,
+            retry_after: None,
+            is_own_trouble: false,
+        }
+    }
+
+    fn rate_limited(now: u64, retry_after: u64) -> FailedCall {
+        let retry_after = Some(Duration::from_secs(retry_after));
+        FailedCall { is_rate_limited: true, retry_after, ..failed(now) }
+    }
+
+    fn probe(breaker: &CircuitBreaker, now: u64) {
+        assert_eq!(breaker.admission(now), Admission::Probe);
+        breaker.record_sent(now, false);
+    }
+
+    #[test]
+    fn five_failures_in_a_row_open_it() {
+        let breaker = CircuitBreaker::new();
+        assert_eq!(breaker.record_failure(failed(0), 1.0), Some(Transition::Failing));
+        for _ in 0..3 {
+            assert_eq!(breaker.record_failure(failed(0), 1.0), None);
+        }
+        assert_eq!(breaker.record_success(0, 0), None);
+        assert_eq!(breaker.record_failure(failed(5_000), 1.0), Some(Transition::Failing));
+        for _ in 0..3 {
+            assert_eq!(breaker.record_failure(failed(5_000), 1.0), None);
+            assert_eq!(breaker.admission(5_000), Admission::All);
+        }
+        assert_eq!(breaker.record_failure(failed(5_000), 1.0), Some(Transition::Opened));
+        assert_eq!(breaker.record_failure(failed(5_010), 1.0), None, "it was in flight");
+        assert_eq!(breaker.admission(5_999), Admission::Refused(6_000));
+        probe(&breaker, 6_000);
+        assert_eq!(breaker.admission(6_001), Admission::Refused(10_000), "one probe at a time");
+        assert_eq!(breaker.record_failure(failed(6_001), 1.0), None);
+        assert_eq!(breaker.admission(7_999), Admission::Refused(8_000), "twice as long");
+        probe(&breaker, 8_000);
+        probe(&breaker, 12_000);
+        assert_eq!(breaker.record_success(12_000, 12_100), Some(Transition::Closed));
+        assert_eq!(breaker.admission(12_100), Admission::All);
+        assert_eq!(breaker.take_just_closed(), Some(7_100));
+        assert_eq!(breaker.take_just_closed(), None);
+    }
+
+    #[test]
+    fn failures_amid_answers_open_nothing() {
+        let breaker = CircuitBreaker::new();
+        breaker.record_success(0, 0);
+        for now in 1..1_000 {
+            assert_ne!(breaker.record_failure(failed(now), 1.0), Some(Transition::Opened));
+        }
+        assert_eq!(breaker.record_failure(failed(1_000), 1.0), Some(Transition::Opened));
+        let breaker = CircuitBreaker::new();
+        for now in 0..1_000 {
+            let own = FailedCall { is_own_trouble: true, ..rate_limited(now, 300) };
+            assert_eq!(breaker.record_failure(own, 1.0), None);
+        }
+        assert_eq!(breaker.admission(1_000), Admission::All);
+    }
+
+    #[test]
+    fn asked_pause_gets_a_probe_each_three_seconds() {
+        let breaker = CircuitBreaker::new();
+        assert_eq!(breaker.record_failure(rate_limited(1_000, 300), 0.0), Some(Transition::Opened));
+        assert_eq!(breaker.record_success(1_000, 1_500), None, "in flight before");
+        assert_eq!(breaker.record_failure(rate_limited(3_500, 300), 0.0), None);
+        assert_eq!(breaker.admission(3_999), Admission::Refused(4_000), "no later for that");
+        for now in [4_000, 7_000, 10_000] {
+            probe(&breaker, now);
+            let probed = FailedCall { failed_at: now + 500, ..rate_limited(now, 300) };
+            assert_eq!(breaker.record_failure(probed, 0.0), None);
+            assert_eq!(breaker.admission(now + 2_999), Admission::Refused(now + 3_000));
+        }
+        assert!(breaker.is_pause_asked_for());
+        probe(&breaker, 13_000);
+        assert_eq!(breaker.record_success(13_000, 13_001), Some(Transition::Closed));
+        assert!(!breaker.is_pause_asked_for());
+        // A shorter one is kept as it is.
+        breaker.record_failure(rate_limited(20_000, 1), 0.0);
+        assert_eq!(breaker.admission(20_999), Admission::Refused(21_000));
+    }
+
+    #[test]
+    fn pause_of_the_last_failure_is_kept() {
+        let breaker = CircuitBreaker::new();
+        for _ in 0..4 {
+            let call = FailedCall { is_rate_limited: false, ..rate_limited(0, 300) };
+            assert_ne!(breaker.record_failure(call, 0.0), Some(Transition::Opened));
+        }
+        let fifth = FailedCall { is_rate_limited: false, ..rate_limited(0, 300) };
+        assert_eq!(breaker.record_failure(fifth, 0.0), Some(Transition::Opened));
+        assert_eq!(breaker.admission(2_999), Admission::Refused(3_000));
+    }
+
+    #[test]
+    fn good_session_need_not_wait_for_a_failing_one() {
+        let breaker = CircuitBreaker::new();
+        breaker.record_failure(rate_limited(0, 1), 0.0);
+        assert_eq!(breaker.admission(1_000), Admission::Probe);
+        breaker.record_sent(1_000, true);
+        assert_eq!(breaker.admission(1_001), Admission::ProbeOfFreshSession(5_000));
+        breaker.record_sent(1_001, false);
+        assert_eq!(breaker.admission(1_002), Admission::Refused(5_000));
+        assert_eq!(breaker.record_success(1_001, 1_500), Some(Transition::Closed));
+    }
+
+    #[test]
+    fn each_round_has_twice_as_many_probes() {
+        let breaker = CircuitBreaker::new();
+        breaker.record_failure(rate_limited(0, 1), 0.0);
+        let mut now = 0;
+        for probes in [1, 2, 4, 8, 16, 32, 64, 64] {
+            let Admission::Refused(at) = breaker.admission(now) else { panic!("{now}") };
+            now = at;
+            probe(&breaker, now);
+            for _ in 1..probes {
+                assert_eq!(breaker.admission(now), Admission::ProbeOfFreshSession(now + 4_000));
+                breaker.record_sent(now, false);
+            }
+            // The round is over with the last of them.
+            for _ in 0..probes {
+                assert_eq!(breaker.admission(now), Admission::Refused(now + 4_000));
+                breaker.record_failure(failed(now), 1.0);
+            }
+        }
+    }
+
+    #[test]
+    fn it_never_pauses_for_more_than_two_seconds_unasked() {
+        let breaker = CircuitBreaker::new();
+        let mut now = 0;
+        for _ in 0..100 {
+            breaker.record_failure(failed(now), 1.0);
+            if let Admission::Refused(at) = breaker.admission(now) {
+                assert!(at - now <= 2_000);
+                now = at;
+            }
+            breaker.record_sent(now, false);
+        }
+    }
+
+    #[test]
+    fn probe_that_times_out_is_followed_at_once() {
+        let breaker = CircuitBreaker::new();
+        breaker.record_failure(rate_limited(0, 1), 1.0);
+        probe(&breaker, 1_000);
+        let hung = FailedCall { failed_at: 4_000, ..failed(1_000) };
+        breaker.record_failure(hung, 1.0);
+        assert_eq!(breaker.admission(4_000), Admission::Probe);
+    }
+
+    #[test]
+    fn requests_give_up_while_probes_fail() {
+        let breaker = CircuitBreaker::new();
+        breaker.record_failure(rate_limited(0, 300), 1.0);
+        assert!(!breaker.is_failing(3_499), "the first probe may be answered");
+        probe(&breaker, 3_000);
+        breaker.record_failure(failed(3_100), 1.0);
+        assert!(breaker.is_failing(3_500) && breaker.is_failing(6_599));
+        assert!(!breaker.is_failing(6_600), "it was long ago, the service may be back");
+        breaker.record_success(3_200, 6_000);
+        assert!(!breaker.is_failing(6_001));
+    }
+}

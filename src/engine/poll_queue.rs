@@ -1,0 +1,226 @@
+//! The polls that are due and wait for their turn.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+use std::sync::{Arc, Weak};
+
+use super::session::{QueuedPoll, Session};
+use crate::clock::Stamp;
+use crate::verdict::Verdict;
+
+/// A heap with more places than this is rid of void ones when it has doubled.
+const MIN_SWEEP_LEN: usize = 1_024;
+/// How many places are searched for a session that is known well.
+const MAX_SEARCHED: usize = 256;
+
+/// Polls that wait, in four heaps: urgent ones (a request waits, or a stream is open) go before the
+/// others; and retries, of sessions whose last poll failed, are apart, as they may not take the
+/// places of polls that will be answered.
+///
+/// A session that moves leaves a void place behind, which is dropped when it comes first.
+#[derive(Debug, Default)]
+pub(crate) struct PollQueue {
+    urgent: Heap,
+    urgent_retries: Heap,
+    idle: Heap,
+    idle_retries: Heap,
+    last_ticket: u64,
+    /// The last probe was of an urgent session.
+    urgent_probed: bool,
+}
+
+/// A poll whose turn it is. It keeps its place until the session begins the poll.
+#[derive(Debug)]
+pub(crate) struct NextPoll {
+    pub(crate) session: Arc<Session>,
+    pub(crate) due_at: u64,
+    pub(crate) is_retry: bool,
+}
+
+#[derive(Debug)]
+struct Heap {
+    places: BinaryHeap<Reverse<Place>>,
+    sweep_at: usize,
+}
+
+#[derive(Debug)]
+struct Place {
+    order: u64,
+    ticket: u64,
+    due_at: u64,
+    session: Weak<Session>,
+}
+
+impl PollQueue {
+    /// Queues the session's poll if it is due, or moves one that became urgent.
+    pub(crate) fn push(&mut self, session: &Arc<Session>, now: Stamp) {
+        self.last_ticket += 1;
+        if let Some(poll) = session.queue_poll(now, self.last_ticket) {
+            self.insert(session, poll);
+        }
+    }
+
+    /// Whose turn it is while the service answers: the urgent ones, then the others, each in their
+    /// order.
+    pub(crate) fn next(&mut self, admits_retries: bool) -> Option<NextPoll> {
+        self.demote_abandoned();
+        let next = |first: &mut Heap, retries: &mut Heap| {
+            let retry = if admits_retries { retries.first() } else { None };
+            match (first.first(), retry) {
+                (Some((place, next)), Some((retry_place, retry))) => {
+                    Some(if retry_place < place { retry.into_retry() } else { next })
+                }
+                (Some((_, next)), None) => Some(next),
+                (None, retry) => retry.map(|(_, retry)| retry.into_retry()),
+            }
+        };
+        next(&mut self.urgent, &mut self.urgent_retries)
+            .or_else(|| next(&mut self.idle, &mut self.idle_retries))
+    }
+
+    /// Who finds out whether the service answers again. First a session that has not failed itself,
+    /// by turns one that is urgent and one that is not but is still fresh: of either kind all may be
+    /// in trouble of their own. Then one whose last poll failed.
+    pub(crate) fn next_probe(&mut self, now: Stamp, admits_retry: bool) -> Option<NextPoll> {
+        self.demote_abandoned();
+        let urgent = self.urgent.first().map(|(_, next)| next);
+        self.by_turns(urgent, now)
+            .or_else(|| {
+                let retry = self.urgent_retries.first().filter(|_| admits_retry);
+                retry.map(|(_, retry)| retry.into_retry())
+            })
+            .or_else(|| self.idle.first().map(|(_, next)| next))
+            .or_else(|| {
+                let retry = self.idle_retries.first().filter(|_| admits_retry);
+                retry.map(|(_, retry)| retry.into_retry())
+            })
+    }
+
+    /// A session that is still fresh, urgent ones and others by turns.
+    pub(crate) fn next_fresh(&mut self, now: Stamp) -> Option<NextPoll> {
+        let urgent = self.urgent.any_fresh(now);
+        self.by_turns(urgent, now)
+    }
+
+    fn by_turns(&mut self, urgent: Option<NextPoll>, now: Stamp) -> Option<NextPoll> {
+        let idle =
+            if urgent.is_none() || self.urgent_probed { self.idle.any_fresh(now) } else { None };
+        self.urgent_probed = idle.is_none();
+        idle.or(urgent)
+    }
+
+    /// When the poll became due that comes first among the urgent ones or the others, retries
+    /// apart: whichever is earlier.
+    pub(crate) fn oldest_due(&mut self) -> Option<u64> {
+        let heaps = [&mut self.urgent, &mut self.idle];
+        heaps.into_iter().filter_map(|heap| Some(heap.first()?.1.due_at)).min()
+    }
+
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&mut self) -> bool {
+        let heaps =
+            [&mut self.urgent, &mut self.urgent_retries, &mut self.idle, &mut self.idle_retries];
+        heaps.into_iter().all(|heap| heap.first().is_none())
+    }
+
+    /// Moves those for which nothing waits any more from the head of the urgent ones.
+    fn demote_abandoned(&mut self) {
+        for is_retry in [false, true] {
+            loop {
+                let heap = if is_retry { &mut self.urgent_retries } else { &mut self.urgent };
+                let Some((_, next)) = heap.first() else { break };
+                if next.session.is_urgent() {
+                    break;
+                }
+                self.last_ticket += 1;
+                let Some(poll) = next.session.demote(self.last_ticket) else { break };
+                self.insert(&next.session, poll);
+            }
+        }
+    }
+
+    fn insert(&mut self, session: &Arc<Session>, poll: QueuedPoll) {
+        let QueuedPoll { order, due_at, is_urgent, is_retry } = poll;
+        let heap = match (is_urgent, is_retry) {
+            (true, false) => &mut self.urgent,
+            (true, true) => &mut self.urgent_retries,
+            (false, false) => &mut self.idle,
+            (false, true) => &mut self.idle_retries,
+        };
+        let session = Arc::downgrade(session);
+        heap.push(Place { order, ticket: self.last_ticket, due_at, session });
+    }
+}
+
+impl NextPoll {
+    fn into_retry(self) -> Self {
+        Self { is_retry: true, ..self }
+    }
+}
+
+impl Heap {
+    fn push(&mut self, place: Place) {
+        if self.places.len() >= self.sweep_at {
+            self.places.retain(|Reverse(place)| place.session().is_some());
+            self.sweep_at = (self.places.len() * 2).max(MIN_SWEEP_LEN);
+        }
+        self.places.push(Reverse(place));
+    }
+
+    /// The first that still waits at its place, and what orders it.
+    fn first(&mut self) -> Option<((u64, u64), NextPoll)> {
+        loop {
+            let Reverse(place) = self.places.peek()?;
+            if let Some(next) = place.next() {
+                return Some(((place.order, place.ticket), next));
+            }
+            self.places.pop();
+        }
+    }
+
+    /// One of which is known well how it stands at this moment, if there is one: those that came
+    /// last are at the end, and are known best.
+    fn any_fresh(&self, now: Stamp) -> Option<NextPoll> {
+        let is_fresh = |next: &NextPoll| next.session.verdict_at(now) != Verdict::Unavailable;
+        let last = self.places.iter().rev().take(MAX_SEARCHED);
+        last.filter_map(|Reverse(place)| place.next()).find(is_fresh)
+    }
+}
+
+impl Default for Heap {
+    fn default() -> Self {
+        Self { places: BinaryHeap::new(), sweep_at: MIN_SWEEP_LEN }
+    }
+}
+
+impl Place {
+    /// The session, if it still waits at this place.
+    fn session(&self) -> Option<Arc<Session>> {
+        self.session.upgrade().filter(|session| session.is_queued(self.ticket))
+    }
+
+    fn next(&self) -> Option<NextPoll> {
+        let session = self.session()?;
+        Some(NextPoll { session, due_at: self.due_at, is_retry: false })
+    }
+}
+
+impl Ord for Place {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.order, self.ticket).cmp(&(other.order, other.ticket))
+    }
+}
+
+impl PartialOrd for Place {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Place {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Place {}

@@ -1,0 +1,128 @@
+//! How many polls may begin in a second.
+
+use std::time::Duration;
+
+use crate::clock::millis;
+
+/// How many polls a second begin after a long outage; each second doubles it.
+const SLOW_START_RATE: f64 = 16.0;
+/// After a short pause the rate begins at this share of the maximum: only what came due meanwhile
+/// waits, not everything.
+const SHORT_PAUSE_SHARE: f64 = 0.25;
+/// A pause that lasted as long leaves no session fresh at the default settings: all of them wait.
+const LONG_PAUSE_MS: u64 = 10_000;
+
+/// A token bucket: at most `max_rate` polls a second, in bursts of a tenth of that, and fewer just
+/// after a pause, so that a service that has just come back is not run over.
+///
+/// All times are milliseconds on the monotonic clock.
+#[derive(Debug)]
+pub(crate) struct PollRateLimiter {
+    max_rate: f64,
+    tokens: f64,
+    /// When the tokens were counted.
+    counted_at: u64,
+    slow_start: Option<SlowStart>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct SlowStart {
+    since: u64,
+    initial_rate: f64,
+}
+
+impl PollRateLimiter {
+    pub(crate) fn new(max_rate: u32) -> Self {
+        Self { max_rate: max_rate.into(), tokens: 1.0, counted_at: 0, slow_start: None }
+    }
+
+    /// Begins slowly from now on, after no poll was sent for `paused_ms`.
+    pub(crate) fn start_slow(&mut self, now: u64, paused_ms: u64) {
+        let is_long = paused_ms >= LONG_PAUSE_MS;
+        let share = if is_long { 0.0 } else { self.max_rate * SHORT_PAUSE_SHARE };
+        self.slow_start = Some(SlowStart { since: now, initial_rate: share.max(SLOW_START_RATE) });
+        self.tokens = self.tokens.min(1.0);
+    }
+
+    /// Takes the token of one poll, or says when to ask again.
+    pub(crate) fn try_acquire(&mut self, now: u64) -> Result<(), u64> {
+        let rate = self.rate(now);
+        let burst = (rate / 10.0).max(1.0);
+        let passed = now.saturating_sub(self.counted_at) as f64 / 1_000.0;
+        self.tokens = (self.tokens + passed * rate).min(burst);
+        self.counted_at = now;
+        if self.tokens >= 1.0 {
+            self.tokens -= 1.0;
+            return Ok(());
+        }
+        let missing = Duration::from_secs_f64((1.0 - self.tokens) / rate);
+        Err(now + millis(missing) + 1)
+    }
+
+    fn rate(&mut self, now: u64) -> f64 {
+        let Some(SlowStart { since, initial_rate }) = self.slow_start else { return self.max_rate };
+        let seconds = now.saturating_sub(since) as f64 / 1_000.0;
+        let rate = initial_rate * seconds.min(60.0).exp2();
+        if rate >= self.max_rate {
+            self.slow_start = None;
+        }
+        rate.min(self.max_rate)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many polls begin between two moments when there is always one that is due.
+    fn begin(limiter: &mut PollRateLimiter, from: u64, to: u64) -> u32 {
+        let (mut now, mut begun) = (from, 0);
+        while now < to {
+            match limiter.try_acquire(now) {
+                Ok(()) => begun += 1,
+                Err(at) => now = at,
+            }
+        }
+        begun
+    }
+
+    fn begin_each_second(limiter: &mut PollRateLimiter, from: u64) -> Vec<u32> {
+        (from..from + 8).map(|s| begin(limiter, s * 1_000, (s + 1) * 1_000)).collect()
+    }
+
+    #[test]
+    fn no_second_exceeds_the_rate_and_one_burst() {
+        let mut limiter = PollRateLimiter::new(1_000);
+        for second in 0..5 {
+            let begun = begin(&mut limiter, second * 1_000, (second + 1) * 1_000);
+            assert!((900..=1_100).contains(&begun), "{begun}");
+        }
+        assert!(begin(&mut limiter, 100_000, 100_001) <= 101, "no more is saved up than a burst");
+        let mut one = PollRateLimiter::new(1);
+        assert!((10..=11).contains(&begin(&mut one, 0, 10_000)));
+    }
+
+    #[test]
+    fn rate_starts_slowly_after_an_outage() {
+        let mut limiter = PollRateLimiter::new(1_000);
+        begin(&mut limiter, 0, 1_000);
+        limiter.start_slow(1_000, LONG_PAUSE_MS);
+        let begun = begin_each_second(&mut limiter, 1);
+        assert!(begun[0] <= 32 && begun[1] <= 64 && begun[2] <= 128, "{begun:?}");
+        assert!(begun[7] >= 900, "{begun:?}");
+    }
+
+    #[test]
+    fn short_pause_costs_two_seconds_of_full_rate() {
+        let mut limiter = PollRateLimiter::new(1_000);
+        begin(&mut limiter, 0, 1_000);
+        limiter.start_slow(1_000, 3_000);
+        let begun = begin_each_second(&mut limiter, 1);
+        assert!((250..=500).contains(&begun[0]), "{begun:?}");
+        assert!(begun[2] >= 900, "{begun:?}");
+        // A rate that is lower than the slow one stays what it is.
+        let mut limiter = PollRateLimiter::new(10);
+        limiter.start_slow(1_000, 3_000);
+        assert!((9..=11).contains(&begin(&mut limiter, 1_000, 2_000)));
+    }
+}

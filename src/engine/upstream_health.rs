@@ -1,0 +1,100 @@
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::circuit_breaker;
+use crate::clock::{Stamp, millis};
+use crate::verdict::Others;
+
+/// How often the service is asked whether it answers at all.
+const PROBE_INTERVAL: Duration = Duration::from_secs(10);
+/// What two polls may take, 3 s each.
+const TWO_POLLS: Duration = Duration::from_secs(6);
+
+/// Whether the service answers at all: the silence of one session is held against it.
+#[derive(Debug)]
+pub(crate) struct UpstreamHealth {
+    /// How long a good answer counts.
+    freshness: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    last_success: Option<Stamp>,
+    probed_at: Option<Stamp>,
+}
+
+impl UpstreamHealth {
+    /// Good answers count for two polls at this interval, or for one after the longest pause of
+    /// the breaker; each poll may take its 3 s.
+    pub(crate) fn new(poll_interval: Duration) -> Self {
+        let freshness = (poll_interval * 2).max(circuit_breaker::MAX_OPEN) + TWO_POLLS;
+        Self { freshness, state: Mutex::default() }
+    }
+
+    /// A call that was sent at this moment was answered well.
+    pub(crate) fn record_success(&self, sent: Stamp) {
+        let last = &mut self.state().last_success;
+        if last.is_none_or(|last| last.mono <= sent.mono) {
+            *last = Some(sent);
+        }
+    }
+
+    pub(crate) fn snapshot(&self, now: Stamp) -> Others {
+        let answered = self.state().last_success;
+        let lately = answered.is_some_and(|sent| sent.age(now) < millis(self.freshness));
+        Others { answered, lately }
+    }
+
+    /// Whether a call was answered well that was sent later than at this moment (milliseconds on
+    /// the monotonic clock).
+    pub(crate) fn has_answered_after(&self, moment: u64) -> bool {
+        self.state().last_success.is_some_and(|sent| sent.mono > moment)
+    }
+
+    /// Whether to ask now; a caller that gets `true` has to ask. `since` is the moment from which an
+    /// answer to others would say something.
+    pub(crate) fn should_probe(&self, now: Stamp, since: Stamp) -> bool {
+        let mut state = self.state();
+        let is_known = state.last_success.is_some_and(|sent| sent.mono >= since.mono);
+        let is_asked = state.probed_at.is_some_and(|at| at.age(now) < millis(PROBE_INTERVAL));
+        if is_known || is_asked {
+            return false;
+        }
+        state.probed_at = Some(now);
+        true
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that can panic runs under the lock, so what a poisoned one holds is whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(mono: u64) -> Stamp {
+        Stamp { mono, wall: 1_700_000_000_000 + mono }
+    }
+
+    #[test]
+    fn success_counts_for_two_intervals_or_one_pause() {
+        for (interval, freshness) in [(5_000, 16_000), (1_000, 8_000), (100, 8_000)] {
+            let health = UpstreamHealth::new(Duration::from_millis(interval));
+            health.record_success(at(0));
+            assert!(health.snapshot(at(freshness - 1)).lately, "{interval}");
+            assert!(!health.snapshot(at(freshness)).lately, "{interval}");
+        }
+    }
+
+    #[test]
+    fn late_answer_makes_nothing_older() {
+        let health = UpstreamHealth::new(Duration::from_secs(5));
+        health.record_success(at(2_000));
+        health.record_success(at(1_000));
+        assert_eq!(health.snapshot(at(3_000)).answered, Some(at(2_000)));
+        assert!(health.has_answered_after(1_999) && !health.has_answered_after(2_000));
+    }
+}

@@ -1,0 +1,34 @@
+//! T168: a service that asks for a pause of five minutes once, and would answer all other calls.
+
+use std::time::{Duration, Instant};
+
+use axum::http::StatusCode;
+use tokio::time::sleep;
+use tower_activeconnect::emulator::{Call, Fault, FaultKind};
+
+use super::fixture::Fixture;
+
+const SESSIONS: usize = 60;
+
+/// F31: whatever the status, all sessions stay in.
+#[tokio::test]
+async fn one_asked_pause_keeps_nobody_out() {
+    for status in [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS] {
+        let site = Fixture::new(SESSIONS, |builder| {
+            builder.poll_interval(Duration::from_secs(1)).max_staleness(Duration::from_secs(7))
+        })
+        .await;
+        let kind = FaultKind::Http { status, retry_after_s: Some(300) };
+        site.emulator.fault(Fault::new(Call::Status, kind).times(1));
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(9) {
+            assert_eq!(site.count(StatusCode::OK).await, SESSIONS, "{status}");
+            sleep(Duration::from_millis(200)).await;
+        }
+        let before = site.emulator.state().calls.status;
+        sleep(Duration::from_secs(2)).await;
+        let polls = site.emulator.state().calls.status - before;
+        assert!(polls >= SESSIONS as u64, "{status}: {polls} polls in two intervals");
+        assert!(!site.ac.health().breaker_open);
+    }
+}
