@@ -59,8 +59,8 @@ pub use identity::{InvalidToken, SessionCredential, SessionKey, UserId, UserToke
 pub use ipnet::IpNet;
 #[cfg(feature = "layer")]
 pub use layer::{
-    ActiveconnectLayer, ActiveconnectService, BoxError, GateBody, GateFuture, SessionEnded,
-    UploadBody, UploadGuard, UploadGuardLayer,
+    ActiveconnectLayer, ActiveconnectService, BoxError, CacheControl, GateBody, GateFuture,
+    SessionEnded, UploadBody, UploadGuard, UploadGuardLayer,
 };
 pub use protocol::{Dialect, Method, Methods, SessionStatus};
 pub use secret::Secret;

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use tower_activeconnect::Activeconnect;
+use tower_activeconnect::{Activeconnect, CacheControl};
 use tower_http::csrf::CsrfLayer;
 
 use crate::database::Database;
@@ -31,9 +31,14 @@ pub(crate) fn router(blog: Blog) -> Router {
         .route("/phone", post(register::another_phone))
         .fallback(async || pages::refused(StatusCode::NOT_FOUND, "There is no such page."))
         // What comes before is for logged-in users only, what comes after for everyone.
-        .layer(ac.layer())
+        // Nothing of it is to be seen once the user has logged out.
+        .layer(ac.layer().cache_control(CacheControl::NoStore))
         .route("/register", get(register::form).post(register::register))
         .route("/style.css", get(async || asset("text/css", include_str!("assets/style.css"))))
+        .route(
+            "/restored.js",
+            get(async || asset("text/javascript", include_str!("assets/restored.js"))),
+        )
         .route("/app.js", get(async || asset("text/javascript", include_str!("assets/app.js"))))
         .nest("/auth", ac.routes())
         .layer(DefaultBodyLimit::max(BODY_LIMIT))

@@ -59,11 +59,10 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
                       connect-src 'self'; form-action 'self'; frame-ancestors 'none'; \
                       base-uri 'none'";
 
-/// Everything here is one user's business: not kept by any cache, not even the browser's, and
-/// not told to the next site.
-const HEADERS: [(HeaderName, &str); 4] = [
+/// Everything here is one user's business: not told to the next site. That no cache keeps it, not
+/// even the browser's, is for the gate to say, and for [`show_unkept`] outside of it.
+const HEADERS: [(HeaderName, &str); 3] = [
     (CONTENT_SECURITY_POLICY, POLICY),
-    (CACHE_CONTROL, "no-store"),
     (REFERRER_POLICY, "no-referrer"),
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
 ];
@@ -76,6 +75,11 @@ pub(crate) fn show(status: StatusCode, page: &impl Template) -> Response {
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
+}
+
+/// A page that no cache keeps.
+pub(crate) fn show_unkept(status: StatusCode, page: &impl Template) -> Response {
+    ([(CACHE_CONTROL, "no-store")], show(status, page)).into_response()
 }
 
 /// For what cannot be put right in a form.

@@ -75,7 +75,7 @@ pub(crate) async fn another_phone(State(blog): State<Blog>, session: ActiveSessi
 fn show(link: &RegistrationLink, is_new: bool) -> Response {
     let page =
         RegisteredPage { user: link.user(), link: link.expose(), qr_code: link.qr_svg(), is_new };
-    pages::show(StatusCode::OK, &page)
+    pages::show_unkept(StatusCode::OK, &page)
 }
 
 impl Registration {

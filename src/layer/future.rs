@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
@@ -131,7 +131,7 @@ where
                 StateProjection::Running { future, guard: guard @ Some(_) } => {
                     let Some(running) = guard else { unreachable!("matched above") };
                     return Poll::Ready(Ok(match ready!(running.poll(future, cx)?) {
-                        Ok(response) => let_through(response, guard, this.client, cx),
+                        Ok(response) => let_through(response, guard, this.gate, this.client, cx),
                         Err(denial) => {
                             // Dropped now, not when the answer has been read.
                             this.state.set(State::Denied { denial });
@@ -239,6 +239,7 @@ where
 fn let_through<A, B: Body + 'static>(
     mut response: Response<B>,
     guard: &mut Option<RunGuard<A>>,
+    gate: &Gate,
     client: &ClientContext,
     cx: &mut Context<'_>,
 ) -> Response<GateBody<B>> {
@@ -255,7 +256,7 @@ fn let_through<A, B: Body + 'static>(
     };
     if cached.is_none() {
         // RFC 9111 keeps shared caches off answers to `Authorization`, not off those to a cookie.
-        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private"));
+        response.headers_mut().insert(CACHE_CONTROL, gate.cache_control.header_value());
     }
     // An answer to HEAD is not read.
     if let Some(length) = length.filter(|_| !client.is_head)

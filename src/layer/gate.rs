@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, Uri};
 
+use super::cache_control::CacheControl;
 use super::credential::{Credentials, unread_cookies_detail};
 use super::denial;
 use super::response_format::ClientContext;
@@ -30,6 +31,7 @@ pub(crate) struct Gate {
     /// Any session of the resolved user will do, not only this caller's.
     pub(crate) any_session: bool,
     pub(crate) policy: Policy,
+    pub(crate) cache_control: CacheControl,
     pub(crate) requirement: Requirement,
     pub(crate) upgrades: Arc<Upgrades>,
 }
@@ -45,8 +47,9 @@ pub(crate) enum Decision {
 impl Gate {
     pub(crate) fn new(ac: Activeconnect) -> Self {
         let (policy, upgrades) = (Policy::default(), Arc::default());
-        let requirement = Requirement::NONE;
-        Self { ac, optional: false, any_session: false, policy, requirement, upgrades }
+        let (cache_control, requirement) = (CacheControl::default(), Requirement::NONE);
+        let (optional, any_session) = (false, false);
+        Self { ac, optional, any_session, policy, cache_control, requirement, upgrades }
     }
 
     pub(crate) fn require_methods(&mut self, methods: Methods) {

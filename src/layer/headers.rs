@@ -7,7 +7,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// No script, no style, nothing of others; forms go to this site.
-const POLICY: &str =
+pub(crate) const POLICY: &str =
     "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 const HEADERS: [(HeaderName, &str); 7] = [
@@ -23,9 +23,12 @@ const HEADERS: [(HeaderName, &str); 7] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-/// Keeps an answer from caches, frames, other origins and what it may be mistaken for.
+/// Keeps an answer from caches, frames, other origins and what it may be mistaken for. A page's own
+/// content security policy stays.
 pub(crate) fn protect(headers: &mut HeaderMap) {
     for (name, value) in HEADERS {
-        headers.insert(name, HeaderValue::from_static(value));
+        if name != CONTENT_SECURITY_POLICY || !headers.contains_key(&name) {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
     }
 }

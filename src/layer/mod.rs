@@ -4,6 +4,7 @@
 mod body;
 #[cfg(test)]
 mod bounds_tests;
+mod cache_control;
 #[cfg(test)]
 mod claim_tests;
 mod credential;
@@ -45,6 +46,7 @@ mod whole;
 mod whole_tests;
 
 pub use body::{BoxError, GateBody, SessionEnded};
+pub use cache_control::CacheControl;
 #[cfg(feature = "axum")]
 pub(crate) use credential::{
     Credentials as RequestCredentials, bearer_attempt, known_browser, unread_cookies_detail,
@@ -57,7 +59,7 @@ pub use future::GateFuture;
 #[cfg(feature = "axum")]
 pub(crate) use gate::Gate;
 #[cfg(feature = "axum")]
-pub(crate) use headers::protect;
+pub(crate) use headers::{POLICY, protect};
 #[cfg(feature = "axum")]
 pub(crate) use peer::Peer;
 #[cfg(feature = "axum")]

@@ -9,6 +9,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::body::{BoxError, GateBody};
+use super::cache_control::CacheControl;
 use super::future::{GateFuture, RunGuard};
 use super::gate::{Decision, Gate};
 use super::response_format::ClientContext;
@@ -104,6 +105,34 @@ impl ActiveconnectLayer {
     /// is cut. Default 30 s, at most 49 days; zero cuts at once.
     pub fn hold_limit(self, limit: Duration) -> Self {
         self.with(|gate| gate.policy.hold_limit = limit.into())
+    }
+
+    /// What responses that have no `Cache-Control` get; [`CacheControl::Private`] by default.
+    ///
+    /// With [`CacheControl::NoStore`], Back after a logout asks the gate again. Yet a browser may
+    /// restore a page as it was left, with its scripts, from memory ("back/forward cache"): Chromium
+    /// does so with `no-store` pages, too, and though the logout has removed a cookie. No header
+    /// keeps it from that. A page that nobody may see after the logout has to load itself anew:
+    ///
+    /// ```js
+    /// addEventListener("pageshow", (event) => event.persisted && location.reload());
+    /// ```
+    ///
+    /// The crate's own pages are `no-store` and do that.
+    ///
+    /// ```
+    /// use axum::{Router, routing::get};
+    /// use tower_activeconnect::{Activeconnect, ActiveSession, CacheControl};
+    ///
+    /// fn app(ac: &Activeconnect) -> Router {
+    ///     Router::new()
+    ///         .route("/", get(|s: ActiveSession| async move { format!("Hello {}", s.user()) }))
+    ///         .layer(ac.layer().cache_control(CacheControl::NoStore))
+    ///         .nest("/auth", ac.routes())
+    /// }
+    /// ```
+    pub fn cache_control(self, cache_control: CacheControl) -> Self {
+        self.with(|gate| gate.cache_control = cache_control)
     }
 
     /// Requires that the user was asked to log in with exactly these methods; a session that was

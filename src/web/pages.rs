@@ -1,12 +1,31 @@
-//! The plain pages. They work without JavaScript: what waits, reloads.
+//! The plain pages. They work without JavaScript: what waits, reloads. Their only script is one that
+//! loads a page anew when a browser shows it as it was left.
+
+use std::sync::LazyLock;
 
 use askama::Template;
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_SECURITY_POLICY;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest as _, Sha256};
 
 use crate::identity::UserId;
-use crate::layer::protect;
+use crate::layer::{POLICY, protect};
 use crate::protocol::{Method, Methods};
+
+/// A browser may restore a page as it was left, `no-store` or not, though the session is over by
+/// now. Loaded by its address and not reloaded, as a page that answered a form would send it again.
+pub(super) const LOAD_WHEN_RESTORED: &str = "addEventListener('pageshow', event => \
+     event.persisted && location.replace(location.href.split('#')[0]));";
+
+/// The pages' content security policy: the usual one, and that script alone.
+static PAGE_POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
+    let hash = STANDARD.encode(Sha256::digest(LOAD_WHEN_RESTORED));
+    HeaderValue::try_from(format!("{POLICY}; script-src 'sha256-{hash}'"))
+        .unwrap_or(HeaderValue::from_static(POLICY))
+});
 
 #[derive(Template)]
 #[template(path = "login.html")]
@@ -61,6 +80,7 @@ pub(super) fn show(status: StatusCode, page: &impl Template) -> Response {
     match page.render() {
         Ok(html) => {
             let mut response = (status, Html(html)).into_response();
+            response.headers_mut().insert(CONTENT_SECURITY_POLICY, PAGE_POLICY.clone());
             protect(response.headers_mut());
             response
         }

@@ -28,6 +28,11 @@ pub(crate) struct Chromium {
 impl Chromium {
     /// Starts it; `None`, and a word, where there is none. Every host name is this machine.
     pub(crate) async fn start() -> Option<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts it with more arguments.
+    pub(crate) async fn start_with(arguments: &[&str]) -> Option<Self> {
         if !std::path::Path::new(CHROMIUM).exists() {
             println!("there is no {CHROMIUM}");
             return None;
@@ -39,6 +44,7 @@ impl Chromium {
             .args(["--disable-component-update", "--no-proxy-server", "--remote-debugging-port=0"])
             .arg("--host-resolver-rules=MAP * 127.0.0.1")
             .arg(format!("--user-data-dir={}", folder.path().display()))
+            .args(arguments)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .kill_on_drop(true)

@@ -11,6 +11,9 @@ mod polling;
 mod proxies;
 mod streams;
 
+#[cfg(feature = "demo")]
+#[path = "../blog/mod.rs"]
+mod blog;
 #[path = "../chromium/mod.rs"]
 mod chromium;
 #[path = "../raw/mod.rs"]

@@ -50,5 +50,3 @@ function follow() {
 }
 
 follow();
-// A page that comes back out of the browser's memory may be anybody's by now.
-addEventListener("pageshow", (event) => event.persisted && location.reload());

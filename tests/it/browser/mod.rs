@@ -1,3 +1,6 @@
 //! Real browsers: pages, cookies, navigation.
 
+mod back_button;
+#[cfg(feature = "demo")]
+mod example_blog;
 mod partial_pages;
