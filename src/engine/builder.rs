@@ -304,6 +304,19 @@ impl Builder {
         self
     }
 
+    /// The response header in which `verify` names the user to a proxy, `x-auth-user` for example;
+    /// by default it names nobody. Letters, digits and `-`: to many services `_` is the same as `-`.
+    ///
+    /// The id is percent-encoded, all but letters, digits and `-._~`. An empty one, or one that
+    /// takes more than 2,048 bytes so, is answered 500: a proxy would pass on what the client has
+    /// sent in its place. **The proxy has to delete the client's own header of that name first**, or
+    /// clients name themselves; recipes for nginx, Caddy and Traefik are in
+    /// `docs/behind-a-proxy.md`. Nothing else in this crate puts a user into a header.
+    pub fn verify_user_header(mut self, name: impl Into<String>) -> Self {
+        self.settings.verify_user_header = Some(name.into());
+        self
+    }
+
     /// For tests: the engine's clocks, the wall clock too, go with tokio's, so that
     /// `tokio::time::pause` and `advance` drive it. In production the clocks are the machine's.
     pub fn test_clock(mut self) -> Self {
@@ -397,11 +410,41 @@ impl Settings {
                 return Err(BuildError::Path { path: path.clone() });
             }
         }
+        if let Some(name) = self.verify_user_header.as_ref().filter(|name| !is_free_header(name)) {
+            return Err(BuildError::HeaderName { name: name.clone() });
+        }
         if let Some(origin) = self.origins.malformed() {
             return Err(BuildError::Origin { origin: origin.clone() });
         }
         Ok(())
     }
+}
+
+/// Whether it is a header's name that means nothing else to clients, proxies or caches.
+fn is_free_header(name: &str) -> bool {
+    const TAKEN: [&str; 14] = [
+        "age",
+        "cache-control",
+        "connection",
+        "cookie",
+        "date",
+        "location",
+        "referrer-policy",
+        "retry-after",
+        "set-cookie",
+        "transfer-encoding",
+        "upgrade",
+        "vary",
+        "www-authenticate",
+        "x-frame-options",
+    ];
+    const TAKEN_PREFIXES: [&str; 5] =
+        ["access-control-", "content-", "cross-origin-", "proxy-", "x-content-"];
+    let name = name.to_ascii_lowercase();
+    (1..=64).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && !TAKEN.contains(&name.as_str())
+        && !TAKEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Why [`Builder::build`] refused; the message says what to change.
@@ -441,6 +484,11 @@ pub enum BuildError {
     Path {
         /// What was given.
         path: String,
+    },
+    /// A header of ours can't be called so.
+    HeaderName {
+        /// What was given.
+        name: String,
     },
     /// The cookies can't be called so.
     CookieName {
@@ -482,6 +530,11 @@ impl fmt::Display for BuildError {
             Self::Path { path } => write!(
                 f,
                 "{path:?} is no plain path; begin with one / and use letters, digits and -._~"
+            ),
+            Self::HeaderName { name } => write!(
+                f,
+                "{name:?} is no name for a header that says who the user is; use letters, digits \
+                 and -, as in x-auth-user, and no header that means something else"
             ),
             Self::CookieName { name } => write!(
                 f,

@@ -32,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) username_resolver: UsernameResolver,
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) origins: SiteOrigins,
+    /// In which `verify` names the user.
+    pub(crate) verify_user_header: Option<String>,
     /// Another clock than the machine's.
     pub(crate) clock: Option<Clock>,
 }
@@ -56,6 +58,7 @@ impl Default for Settings {
             username_resolver: UsernameResolver::default(),
             trusted_proxies: TrustedProxies::default(),
             origins: SiteOrigins::default(),
+            verify_user_header: None,
             clock: None,
         }
     }

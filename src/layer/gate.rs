@@ -91,6 +91,20 @@ impl Gate {
         }
     }
 
+    /// Decides, and asks what has to be asked first.
+    #[cfg(feature = "axum")]
+    pub(crate) async fn decide_now(&self, parts: &Parts, client: &mut ClientContext) -> Decision {
+        let mut decision = if self.has_resolver() {
+            self.decide_presence(parts, client)
+        } else {
+            self.decide(&parts.method, &parts.uri, &parts.headers, client)
+        };
+        while let Decision::Ask(asking) = decision {
+            decision = asking.await;
+        }
+        decision
+    }
+
     /// The user is the other login's.
     fn admit(&self, credentials: &Credentials<'_>, user: Option<&UserId>) -> Decision {
         let sessions = &self.ac.engine().sessions;

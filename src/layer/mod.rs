@@ -52,12 +52,12 @@ pub(crate) use credential::{
     Credentials as RequestCredentials, bearer_attempt, known_browser, unread_cookies_detail,
 };
 #[cfg(feature = "axum")]
-pub(crate) use cross_origin::is_cross_origin;
+pub(crate) use cross_origin::{is_cross_origin, is_cross_origin_socket};
 #[cfg(feature = "axum")]
 pub(crate) use denial::{NEXT_LIMIT, next_query};
 pub use future::GateFuture;
 #[cfg(feature = "axum")]
-pub(crate) use gate::Gate;
+pub(crate) use gate::{Decision, Gate};
 #[cfg(feature = "axum")]
 pub(crate) use headers::{POLICY, protect};
 #[cfg(feature = "axum")]

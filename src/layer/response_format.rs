@@ -55,6 +55,17 @@ static X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with"
 static X_UP_VERSION: HeaderName = HeaderName::from_static("x-up-version");
 
 impl ClientContext {
+    /// A client that is a program, whatever its headers say.
+    #[cfg(feature = "axum")]
+    pub(crate) fn for_program(method: &Method) -> Self {
+        Self {
+            format: ResponseFormat::ProblemJson,
+            is_head: method == Method::HEAD,
+            upgrade_status: None,
+            has_unread_cookies: false,
+        }
+    }
+
     pub(crate) fn from_request(
         method: &Method,
         uri: &Uri,

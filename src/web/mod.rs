@@ -15,6 +15,7 @@ mod socket;
 mod start;
 #[cfg(unix)]
 mod unix_peer;
+mod verify;
 
 pub use extract::ActiveSessionRejection;
 #[cfg(feature = "ws")]

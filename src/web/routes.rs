@@ -11,13 +11,14 @@ use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{self, from_fn_with_state, map_response};
 use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use axum::{Json, Router};
 use problem_details::ProblemDetails;
 use serde::Deserialize;
 
 use super::pages::{Asked, LockedPage, LoginPage, RefusedPage, WaitingPage, show};
 use super::progress::{Subject, follow, word};
+use super::verify::verify;
 use super::{confirm, cookies, next, start};
 use crate::engine::{
     Activeconnect, Attempt, ClaimedSession, EndReason, Engine, LoggedOut, LoginKey, NamedAttempt,
@@ -51,6 +52,7 @@ impl Activeconnect {
     /// | `GET locked` | a plain page that waits for the phone to come back |
     /// | `GET status` | `{"status":"…"}`: of the attempt, whose result it claims once approved, else of the session; `none` without either, `unavailable` when it is not known |
     /// | `GET events` | the same as server-sent events, one for each change |
+    /// | `GET verify` | for a proxy that asks whether to pass a request on: 200, 401, 403 or 503 with no redirect and no cookie, whatever `Accept` and the method say; the user in [a header](crate::Builder::verify_user_header), if one is set |
     /// | `POST logout` | ends the session here and at the service |
     ///
     /// A result is claimed by the browser or client that started the login, within 60 s of its
@@ -83,6 +85,8 @@ impl Activeconnect {
             .route("/logout", post(logout))
             .layer(DefaultBodyLimit::max(BODY_LIMIT))
             .layer(from_fn_with_state(self.clone(), reject_cross_origin_writes))
+            // A proxy sends the method and the headers of whatever it asks for.
+            .route("/verify", any(verify))
             .layer(map_response(protected))
             .layer(from_fn_with_state(self.clone(), present_session))
             .with_state(self.clone())

@@ -3,10 +3,13 @@
 mod buffering;
 mod client_ip;
 #[cfg(feature = "ws")]
+mod forward_auth;
+#[cfg(feature = "ws")]
 mod public_origin;
 mod servers;
 #[cfg(unix)]
 mod unix_socket;
+mod verify;
 
 use std::net::SocketAddr;
 
@@ -22,6 +25,7 @@ use crate::support::{builder, with_phones};
 /// An application whose users are alice and bob, on a port of its own.
 struct Site {
     emulator: Emulator,
+    ac: Activeconnect,
     /// Its address without a proxy, such as `http://127.0.0.1:4711`.
     url: String,
 }
@@ -35,7 +39,7 @@ impl Site {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let app = app(&ac).into_make_service_with_connect_info::<SocketAddr>();
         tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Self { emulator, url }
+        Self { emulator, ac, url }
     }
 
     /// Starts nginx in front of it, with these directives in its `location /`.
