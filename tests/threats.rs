@@ -253,6 +253,9 @@ fn secrets_are_compared_in_constant_time() {
     let signing = std::fs::read_to_string(root.join("protocol/signing.rs")).unwrap();
     let check = signing.split("fn is_signed_by").nth(1).unwrap();
     assert!(check.split("\n    }").next().unwrap().contains(".ct_eq(&self.signature)"));
+    let key_ring = std::fs::read_to_string(root.join("engine/key_ring.rs")).unwrap();
+    let check = key_ring.split("fn verifies(&self, kind: CredentialKind, bytes").nth(1).unwrap();
+    assert!(check.split("\n    }").next().unwrap().contains(".ct_eq(code)"));
     let sources = sources(root);
     for path in &sources {
         let text = std::fs::read_to_string(path).unwrap();

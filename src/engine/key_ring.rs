@@ -1,10 +1,11 @@
-//! Makes credentials: those of sessions, of login attempts, and enrolment grants.
+//! Makes and verifies credentials: those of sessions, of login attempts, and enrolment grants.
 
 use std::fmt;
 
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use crate::Secret;
@@ -44,7 +45,7 @@ impl CredentialKind {
     }
 }
 
-/// The keys of credentials. The first one makes new credentials.
+/// The keys of credentials. Each key verifies; the first one makes new credentials.
 ///
 /// A credential is 32 bytes: 16 secret ones, the time in Unix seconds (4 bytes, big-endian), and the
 /// first 12 bytes of an HMAC-SHA-256 over the kind and those 20 bytes.
@@ -94,6 +95,12 @@ impl KeyRing {
         SessionCredential::from_bytes(bytes)
     }
 
+    /// Whether this text is a credential of this kind that a key of the ring made.
+    pub(crate) fn verifies(&self, kind: CredentialKind, text: &[u8]) -> bool {
+        let credential = SessionCredential::parse(text);
+        credential.is_some_and(|it| self.keys.iter().any(|key| key.verifies(kind, it.as_bytes())))
+    }
+
     fn issue(
         &self,
         kind: CredentialKind,
@@ -123,6 +130,11 @@ impl RingKey {
         let (signed, code) = bytes.split_at_mut(SIGNED_LEN);
         let full = self.code(kind, signed);
         code.copy_from_slice(&full[..code.len()]);
+    }
+
+    fn verifies(&self, kind: CredentialKind, bytes: &[u8; 32]) -> bool {
+        let (signed, code) = bytes.split_at(SIGNED_LEN);
+        self.code(kind, signed)[..code.len()].ct_eq(code).into()
     }
 
     fn code(&self, kind: CredentialKind, signed: &[u8]) -> [u8; 32] {
@@ -182,6 +194,32 @@ mod tests {
         assert_eq!(session.expose(), "gwT_uJRy92wpdi0mqlj3FmtJ0gDZc1FQCxxUExLPRb0");
         let grant = SessionCredential::from_bytes(issued(CredentialKind::Grant));
         assert_eq!(grant.expose(), "AAECAwQFBgcICQoLDA0OD2tJ0gAWA1junCz7LUaVW9M");
+    }
+
+    #[test]
+    fn credentials_verify_as_what_they_are_alone() {
+        let keys = ring();
+        let attempt = keys.issue_attempt(NOW).unwrap();
+        let session = keys.derive_session(&attempt);
+        let texts = [
+            (CredentialKind::Session, session.expose()),
+            (CredentialKind::Attempt, attempt.expose()),
+            (CredentialKind::Grant, keys.issue_grant(NOW).unwrap().expose()),
+        ];
+        let foreign = KeyRing::from_application_secret(&Secret::new("another"));
+        for (kind, text) in &texts {
+            for (other, _) in &texts {
+                assert_eq!(keys.verifies(*other, text.as_bytes()), other == kind, "{kind:?}");
+            }
+            assert!(!foreign.verifies(*kind, text.as_bytes()));
+            for at in 0..text.len() {
+                let mut forged = text.clone().into_bytes();
+                forged[at] = if forged[at] == b'A' { b'E' } else { b'A' };
+                assert!(!keys.verifies(*kind, &forged), "{kind:?}, character {at}");
+            }
+            assert!(!keys.verifies(*kind, &text.as_bytes()[1..]));
+            assert!(!keys.verifies(*kind, b""));
+        }
     }
 
     #[test]

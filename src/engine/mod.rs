@@ -65,7 +65,6 @@ use self::circuit_breaker::{CircuitBreaker, Transition};
 use self::concurrency_limiter::ConcurrencyLimiter;
 use self::events::News;
 use self::grants::Grants;
-use self::key_ring::KeyRing;
 use self::known_browser::KnownBrowsers;
 use self::login_limits::LoginRateLimiter;
 use self::logouts::{LogoutPriority, Logouts};
@@ -96,6 +95,7 @@ pub(crate) use cookie_names::{ATTEMPT, CookieNames, KNOWN};
 pub use enrolment::EnrolmentError;
 pub use events::{EndReason, Event, Events, Health, Limit};
 pub use grants::EnrolmentGrant;
+pub(crate) use key_ring::{CredentialKind, KeyRing};
 #[cfg(test)]
 pub(crate) use known_browser::BrowserId;
 pub(crate) use known_browser::KNOWN_FOR;

@@ -7,7 +7,7 @@ use memchr::memchr;
 use super::cross_origin::is_cross_origin_socket;
 #[cfg(feature = "axum")]
 use crate::engine::KNOWN;
-use crate::engine::{ATTEMPT, CookieNames, Settings};
+use crate::engine::{ATTEMPT, CookieNames, CredentialKind, KeyRing, Settings};
 use crate::identity::{AttemptCredential, SessionCredential, SessionKey};
 
 /// As many cookies of a request are read, of all names.
@@ -24,46 +24,60 @@ pub(crate) fn unread_cookies_detail() -> String {
     )
 }
 
-/// What a request bears of one sort: nothing, one value (however often), or several that differ.
+/// The value of one sort that a request carries.
+///
+/// Values that differ are compared by whether they are ours, that is, verify as credentials that
+/// this application has issued: another system may have a cookie of the same name, or use the same
+/// header. A value that comes alone is not verified here, as most of them are found in the map of
+/// sessions, which costs less and says more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Borne<'a> {
+enum Candidate<'a> {
+    /// There is none, or none of several is ours.
     #[default]
-    Nothing,
-    One(&'a [u8]),
-    Several,
+    Absent,
+    /// One, however often; or the only one of several that is ours.
+    Unique(&'a [u8]),
+    /// Several that are ours, or more than are read.
+    Ambiguous,
 }
 
-impl<'a> Borne<'a> {
-    fn add(&mut self, value: &'a [u8]) {
+impl<'a> Candidate<'a> {
+    fn add(&mut self, value: &'a [u8], is_ours: impl Fn(&[u8]) -> bool) {
         *self = match *self {
-            Self::Nothing => Self::One(value),
-            Self::One(other) if other == value => Self::One(value),
-            Self::One(_) | Self::Several => Self::Several,
+            Self::Absent => Self::Unique(value),
+            Self::Unique(other) if other == value => return,
+            Self::Unique(other) => match (is_ours(other), is_ours(value)) {
+                (true, true) => Self::Ambiguous,
+                (true, false) => Self::Unique(other),
+                (false, true) => Self::Unique(value),
+                (false, false) => Self::Absent,
+            },
+            Self::Ambiguous => return,
         };
     }
 
-    fn add_bearer(&mut self, value: &'a HeaderValue) {
+    fn add_bearer(&mut self, value: &'a HeaderValue, is_ours: impl Fn(&[u8]) -> bool) {
         if let Some(credential) = bearer(value.as_bytes()) {
-            self.add(credential);
+            self.add(credential, is_ours);
         }
     }
 
-    /// What is borne in both ways together.
-    fn and(mut self, other: Self) -> Self {
+    /// The one of what is carried in both ways.
+    fn merge(mut self, other: Self, is_ours: impl Fn(&[u8]) -> bool) -> Self {
         match other {
-            Self::Nothing => self,
-            Self::One(value) => {
-                self.add(value);
+            Self::Absent => self,
+            Self::Unique(value) => {
+                self.add(value, is_ours);
                 self
             }
-            Self::Several => other,
+            Self::Ambiguous => other,
         }
     }
 
-    fn one(self) -> Option<&'a [u8]> {
+    fn unique(self) -> Option<&'a [u8]> {
         match self {
-            Self::One(value) => Some(value),
-            Self::Nothing | Self::Several => None,
+            Self::Unique(value) => Some(value),
+            Self::Absent | Self::Ambiguous => None,
         }
     }
 }
@@ -71,8 +85,8 @@ impl<'a> Borne<'a> {
 /// What a request bears to say which session and which attempt it is of.
 #[derive(Debug)]
 pub(crate) struct Credentials<'a> {
-    session: Borne<'a>,
-    attempt: Borne<'a>,
+    session: Candidate<'a>,
+    attempt: Candidate<'a>,
     has_unread_cookies: bool,
 }
 
@@ -82,16 +96,22 @@ impl<'a> Credentials<'a> {
         uri: &Uri,
         headers: &'a HeaderMap,
         settings: &Settings,
+        keys: &KeyRing,
     ) -> Self {
+        let is_session = |value: &[u8]| keys.verifies(CredentialKind::Session, value);
+        let is_attempt = |value: &[u8]| keys.verifies(CredentialKind::Attempt, value);
         let mut cookies = Cookies::new(&settings.cookie_names);
-        let (mut session, mut attempt) = (Borne::Nothing, Borne::Nothing);
-        let (mut bearer, mut upgrades) = (Borne::Nothing, false);
+        let (mut session, mut attempt) = (Candidate::Absent, Candidate::Absent);
+        let (mut bearer, mut upgrades) = (Candidate::Absent, false);
         // One pass, as a look-up of each name costs more, and is paid for absent headers too.
         for (name, value) in headers {
             if name == COOKIE {
-                cookies.scan(value, [(&mut session, ""), (&mut attempt, ATTEMPT)]);
+                cookies.scan(
+                    value,
+                    [(&mut session, "", &is_session), (&mut attempt, ATTEMPT, &is_attempt)],
+                );
             } else if name == AUTHORIZATION {
-                bearer.add_bearer(value);
+                bearer.add_bearer(value, is_session);
             } else if name == UPGRADE {
                 upgrades = true;
             }
@@ -101,9 +121,10 @@ impl<'a> Credentials<'a> {
         if opens_socket && is_cross_origin_socket(uri, headers, &settings.origins) {
             // No browser asks before it opens a socket for a page of another origin, with this
             // one's cookies, so the server has to look.
-            (session, attempt) = (Borne::Nothing, Borne::Nothing);
+            (session, attempt) = (Candidate::Absent, Candidate::Absent);
         }
-        Self { session: session.and(bearer), attempt, has_unread_cookies: cookies.is_over_limit() }
+        let session = session.merge(bearer, is_session);
+        Self { session, attempt, has_unread_cookies: cookies.is_over_limit() }
     }
 
     /// Whether the request has more cookies than are read, so that ours name nothing.
@@ -113,33 +134,43 @@ impl<'a> Credentials<'a> {
 
     /// The session that is named, unambiguously or not at all.
     pub(crate) fn session(&self) -> Option<SessionKey> {
-        SessionKey::named_by(self.session.one()?)
+        SessionKey::named_by(self.session.unique()?)
     }
 
     /// The attempt that is named, unambiguously or not at all.
     pub(crate) fn attempt(&self) -> Option<AttemptCredential> {
-        AttemptCredential::parse(self.attempt.one()?)
+        AttemptCredential::parse(self.attempt.unique()?)
     }
 }
 
 /// What the browser bears as proofs that somebody has logged in with it, if anything.
 #[cfg(feature = "axum")]
 pub(crate) fn known_browser<'a>(headers: &'a HeaderMap, names: &CookieNames) -> Option<&'a [u8]> {
-    let (mut cookies, mut known) = (Cookies::new(names), Borne::Nothing);
+    let (mut cookies, mut known) = (Cookies::new(names), Candidate::Absent);
     for value in headers.get_all(COOKIE) {
-        cookies.scan(value, [(&mut known, KNOWN)]);
+        // Which of several is ours depends on the name that is logged in with: none is read then.
+        cookies.scan(value, [(&mut known, KNOWN, &|_: &[u8]| true)]);
     }
-    known.one()
+    known.unique()
 }
 
 /// The attempt that is named as a bearer's, if any is.
 #[cfg(feature = "axum")]
-pub(crate) fn bearer_attempt(headers: &HeaderMap) -> Option<AttemptCredential> {
-    let mut attempt = Borne::Nothing;
+pub(crate) fn bearer_attempt(headers: &HeaderMap, keys: &KeyRing) -> Option<AttemptCredential> {
+    let mut attempt = Candidate::Absent;
     for value in headers.get_all(AUTHORIZATION) {
-        attempt.add_bearer(value);
+        attempt.add_bearer(value, |value| keys.verifies(CredentialKind::Attempt, value));
     }
-    attempt.one().and_then(AttemptCredential::parse)
+    attempt.unique().and_then(AttemptCredential::parse)
+}
+
+/// Whether a session's credential is in the header that bears it, and not only in a cookie.
+#[cfg(feature = "axum")]
+pub(crate) fn has_bearer_session(headers: &HeaderMap, keys: &KeyRing) -> bool {
+    let credentials = headers.get_all(AUTHORIZATION).into_iter();
+    credentials
+        .filter_map(|value| bearer(value.as_bytes()))
+        .any(|value| keys.verifies(CredentialKind::Session, value))
 }
 
 /// Those of a request's cookies that are called like the session's, with something after it.
@@ -162,7 +193,7 @@ impl<'n> Cookies<'n> {
     fn scan<'a, const N: usize>(
         &mut self,
         header: &'a HeaderValue,
-        mut wanted: [(&mut Borne<'a>, &str); N],
+        mut wanted: [(&mut Candidate<'a>, &str, &dyn Fn(&[u8]) -> bool); N],
     ) {
         let mut rest = header.as_bytes();
         self.bytes += rest.len();
@@ -170,18 +201,18 @@ impl<'n> Cookies<'n> {
             self.cookies += 1;
             if self.is_over_limit() {
                 // What lies beyond could contradict what was read: nothing is named.
-                for (borne, _) in &mut wanted {
-                    **borne = Borne::Several;
+                for (candidate, ..) in &mut wanted {
+                    **candidate = Candidate::Ambiguous;
                 }
                 return;
             }
             let end = memchr(b';', rest);
             let pair = rest[..end.unwrap_or(rest.len())].trim_ascii_start();
             if let Some(named) = pair.strip_prefix(self.names.session.as_bytes()) {
-                for (borne, suffix) in &mut wanted {
+                for (candidate, suffix, is_ours) in &mut wanted {
                     let value = named.strip_prefix(suffix.as_bytes());
                     if let Some(value) = value.and_then(|value| value.strip_prefix(b"=")) {
-                        borne.add(value.trim_ascii_end());
+                        candidate.add(value.trim_ascii_end(), &**is_ours);
                         break;
                     }
                 }
@@ -203,7 +234,17 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
+    use crate::Secret;
+
+    static KEYS: LazyLock<KeyRing> =
+        LazyLock::new(|| KeyRing::from_application_secret(&Secret::new("a secret")));
+    /// Two credentials of sessions, as this application issues them.
+    static OURS: LazyLock<[String; 2]> = LazyLock::new(|| {
+        [0, 1].map(|_| KEYS.derive_session(&KEYS.issue_attempt(0).unwrap()).expose())
+    });
 
     const SESSION_COOKIE: &str = "__Host-activeconnect";
     const ATTEMPT_COOKIE: &str = "__Host-activeconnect-attempt";
@@ -218,12 +259,12 @@ mod tests {
         }
         let mut settings = Settings::default();
         settings.origins.allowed.push("https://www.example".into());
-        look(Credentials::read(&Method::GET, &Uri::from_static("/"), &map, &settings))
+        look(Credentials::read(&Method::GET, &Uri::from_static("/"), &map, &settings, &KEYS))
     }
 
     fn session(headers: &[(&str, String)]) -> Option<String> {
         read(headers, |borne| {
-            let named = borne.session.one().and_then(SessionCredential::parse);
+            let named = borne.session.unique().and_then(SessionCredential::parse);
             assert_eq!(borne.session(), named.as_ref().map(SessionCredential::key));
             named.map(|credential| credential.expose())
         })
@@ -260,23 +301,65 @@ mod tests {
     }
 
     #[test]
-    fn values_that_differ_name_none() {
+    fn of_values_that_differ_ours_names_the_session() {
+        let ours = OURS[0].as_str();
+        let attempt = KEYS.issue_attempt(0).unwrap().expose();
+        let foreign = KeyRing::from_application_secret(&Secret::new("another"));
+        let foreign = foreign.derive_session(&foreign.issue_attempt(0).unwrap()).expose();
         for headers in [
+            vec![cookie(ours), bearer(B)],
+            vec![cookie(A), bearer(ours)],
+            vec![cookie(ours), bearer(&foreign)],
+            vec![cookie(ours), bearer(&attempt)],
+            vec![bearer(A), bearer(ours), bearer(B)],
+            vec![bearer(A), bearer(B), bearer(ours)],
+            vec![cookie(ours), cookie("")],
+            vec![cookie(""), cookie(ours)],
+            vec![cookie(A), cookie(B), cookie(ours), cookie(A)],
+            vec![("cookie", format!("{SESSION_COOKIE}={A}; {SESSION_COOKIE}={ours}"))],
+            vec![cookie(&format!("\"{ours}\"")), cookie(ours), bearer(ours)],
+        ] {
+            assert_eq!(session(&headers).as_deref(), Some(ours), "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn values_that_differ_name_none() {
+        let [ours, other] = [0, 1].map(|i| OURS[i].as_str());
+        for headers in [
+            vec![cookie(ours), cookie(other)],
+            vec![("cookie", format!("{SESSION_COOKIE}={ours}; {SESSION_COOKIE}={other}"))],
+            vec![cookie(ours), bearer(other)],
+            vec![bearer(ours), bearer(other)],
+            vec![cookie(ours), cookie(other), cookie(ours)],
+            vec![cookie(ours), cookie(A), bearer(other), bearer(B)],
             vec![cookie(A), cookie(B)],
-            vec![("cookie", format!("{SESSION_COOKIE}={A}; {SESSION_COOKIE}={B}"))],
-            vec![cookie(A), cookie("")],
-            vec![cookie(A), bearer(B)],
-            vec![bearer(A), bearer(B)],
-            vec![cookie(&format!("{A}A"))],
-            vec![cookie(&format!("\"{A}\""))],
-            vec![("cookie", format!("{}={A}", SESSION_COOKIE.to_lowercase()))],
-            vec![("cookie", format!("x{SESSION_COOKIE}={A}"))],
-            vec![("cookie", format!("{}{SESSION_COOKIE}={A}", "a=b;".repeat(64)))],
-            vec![("cookie", format!("{SESSION_COOKIE}={A};{}", "a=b;".repeat(64)))],
-            vec![("cookie", format!("{SESSION_COOKIE}={A};a={}", "b".repeat(9000)))],
+            vec![cookie(&format!("{ours}A"))],
+            vec![cookie(&format!("\"{ours}\""))],
+            vec![("cookie", format!("{}={ours}", SESSION_COOKIE.to_lowercase()))],
+            vec![("cookie", format!("x{SESSION_COOKIE}={ours}"))],
+            vec![("cookie", format!("{}{SESSION_COOKIE}={ours}", "a=b;".repeat(64)))],
+            vec![("cookie", format!("{SESSION_COOKIE}={ours};{}", "a=b;".repeat(64)))],
+            vec![("cookie", format!("{SESSION_COOKIE}={ours};a={}", "b".repeat(9000)))],
+            vec![("cookie", "a=b;".repeat(65)), bearer(ours)],
         ] {
             assert_eq!(session(&headers), None, "{headers:?}");
         }
+    }
+
+    #[test]
+    fn of_attempts_that_differ_ours_is_named() {
+        let ours = KEYS.issue_attempt(0).unwrap().expose();
+        let other = KEYS.issue_attempt(0).unwrap().expose();
+        let cookies = |values: &[&str]| -> Vec<(&str, String)> {
+            let cookie = |value: &&str| ("cookie", format!("{ATTEMPT_COOKIE}={value}"));
+            values.iter().map(cookie).collect()
+        };
+        let named = |values: &[&str]| {
+            read(&cookies(values), |borne| borne.attempt().map(|attempt| attempt.expose()))
+        };
+        assert_eq!(named(&[A, &ours, &OURS[0]]), Some(ours.clone()));
+        assert_eq!(named(&[&ours, &other]), None);
     }
 
     #[test]

@@ -65,6 +65,15 @@ impl Gate {
         &self.ac.engine().settings
     }
 
+    pub(crate) fn credentials<'a>(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        headers: &'a HeaderMap,
+    ) -> Credentials<'a> {
+        Credentials::read(method, uri, headers, self.settings(), &self.ac.engine().key_ring)
+    }
+
     /// Decides in login use: whoever the session is of.
     pub(crate) fn decide(
         &self,
@@ -73,7 +82,7 @@ impl Gate {
         headers: &HeaderMap,
         client: &mut ClientContext,
     ) -> Decision {
-        let credentials = Credentials::read(method, uri, headers, self.settings());
+        let credentials = self.credentials(method, uri, headers);
         client.has_unread_cookies = credentials.has_unread_cookies();
         self.admit(&credentials, None)
     }
@@ -84,7 +93,7 @@ impl Gate {
             None => Decision::Deny(Denial::NoIdentity),
             Some(user) => {
                 let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
-                let credentials = Credentials::read(method, uri, headers, self.settings());
+                let credentials = self.credentials(method, uri, headers);
                 client.has_unread_cookies = credentials.has_unread_cookies();
                 self.admit(&credentials, Some(&user))
             }

@@ -49,7 +49,8 @@ pub use body::{BoxError, GateBody, SessionEnded};
 pub use cache_control::CacheControl;
 #[cfg(feature = "axum")]
 pub(crate) use credential::{
-    Credentials as RequestCredentials, bearer_attempt, known_browser, unread_cookies_detail,
+    Credentials as RequestCredentials, bearer_attempt, has_bearer_session, known_browser,
+    unread_cookies_detail,
 };
 #[cfg(feature = "axum")]
 pub(crate) use cross_origin::{is_cross_origin, is_cross_origin_socket};

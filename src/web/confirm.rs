@@ -18,7 +18,7 @@ use super::pages::{ConfirmPage, RefusedPage, show};
 use super::routes::{Visitor, problem};
 use super::start::{Handover, Refusal, answer, is_from_a_page};
 use crate::engine::{Activeconnect, Initiator, Session, Start, Who};
-use crate::layer::{RequestCredentials, bearer_attempt, next_query};
+use crate::layer::{RequestCredentials, bearer_attempt, has_bearer_session, next_query};
 use crate::protocol::Methods;
 use crate::verdict::Verdict;
 
@@ -54,8 +54,11 @@ pub(super) async fn start(
 ) -> Response {
     let (parts, _) = request.into_parts();
     let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
-    let mine = RequestCredentials::read(method, uri, headers, &ac.engine().settings).attempt();
-    let mine = mine.or_else(|| bearer_attempt(headers));
+    let (settings, keys) = (&ac.engine().settings, &ac.engine().key_ring);
+    let mine = RequestCredentials::read(method, uri, headers, settings, keys).attempt();
+    let mine = mine.or_else(|| bearer_attempt(headers, keys));
+    // Who bears a credential in a header gets the next one to bear.
+    let bearer = has_bearer_session(headers, keys) && !is_from_a_page(headers);
     let confirmation = Confirmation::read(ac, wish, &parts).await;
     let (session, methods) = match confirmation.check() {
         Ok(found) => found,
@@ -65,8 +68,6 @@ pub(super) async fn start(
     let who = Who::Confirms(session, methods, visitor.user.clone());
     // Who has a session of that user is no stranger to the name.
     let initiator = Initiator::Session;
-    // Who bears a credential in a header gets the next one to bear.
-    let bearer = bearer_attempt(&parts.headers).is_some() && !is_from_a_page(&parts.headers);
     let handover = if bearer { Handover::Bearer } else { Handover::Cookie };
     let start = Start { who, initiator, next, mine: mine.as_ref(), bearer };
     let engine = visitor.engine();

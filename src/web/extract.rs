@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 
 use crate::engine::ActiveSession;
-use crate::layer::{ClientContext, Gate, RequestCredentials};
+use crate::layer::{ClientContext, Gate};
 use crate::verdict::Denial;
 
 /// Why a handler got no [`ActiveSession`], and the answer to that.
@@ -57,8 +57,7 @@ impl<S: Sync> FromRequestParts<S> for ActiveSession {
                 let mut client =
                     ClientContext::from_request(method, uri, headers, &parts.extensions);
                 client.has_unread_cookies =
-                    RequestCredentials::read(method, uri, headers, gate.settings())
-                        .has_unread_cookies();
+                    gate.credentials(method, uri, headers).has_unread_cookies();
                 let answer = gate.turn_away(denial, &client).map(Body::from);
                 Err(ActiveSessionRejection { denial: Some(denial), answer: Box::new(answer) })
             }

@@ -132,7 +132,7 @@ async fn present_session(
 ) -> Response {
     let engine = ac.engine();
     let (method, uri, headers) = (request.method(), request.uri(), request.headers());
-    let borne = RequestCredentials::read(method, uri, headers, &engine.settings);
+    let borne = RequestCredentials::read(method, uri, headers, &engine.settings, &engine.key_ring);
     if let Some(key) = borne.session() {
         engine.sessions.present(&key);
     }
@@ -180,7 +180,8 @@ impl Visitor {
     fn of(ac: Activeconnect, parts: &Parts) -> Self {
         let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
         let engine = ac.engine();
-        let borne = RequestCredentials::read(method, uri, headers, &engine.settings);
+        let borne =
+            RequestCredentials::read(method, uri, headers, &engine.settings, &engine.key_ring);
         let user = ac.resolve(parts);
         // A secret that came in a body is none for a cookie, and the other way round.
         let find = |credential: Option<AttemptCredential>, bearer| {
@@ -189,7 +190,7 @@ impl Visitor {
             (attempt.is_bearer() == bearer && attempt.is_for(user.as_ref())).then_some(named)
         };
         let attempt = find(borne.attempt(), false);
-        let attempt = attempt.or_else(|| find(bearer_attempt(headers), true));
+        let attempt = attempt.or_else(|| find(bearer_attempt(headers, &engine.key_ring), true));
         let named = borne.session().and_then(|named| engine.sessions.present(&named));
         let resolved = user.as_ref().map(UserId::as_str);
         let is_theirs =

@@ -113,8 +113,9 @@ async fn begin(
     let engine = ac.engine();
     let names = &engine.settings.cookie_names;
     let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
-    let mine = RequestCredentials::read(method, uri, headers, &engine.settings).attempt();
-    let mine = mine.or_else(|| bearer_attempt(headers));
+    let mine = RequestCredentials::read(method, uri, headers, &engine.settings, &engine.key_ring)
+        .attempt();
+    let mine = mine.or_else(|| bearer_attempt(headers, &engine.key_ring));
     let login = tokio::select! {
         biased;
         login = read(Request::from_parts(parts.clone(), body), wants_json) => login?,

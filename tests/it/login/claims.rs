@@ -117,13 +117,20 @@ async fn lost_answer_is_repeated() {
 /// used up.
 #[tokio::test]
 async fn presented_answer_is_not_repeated() {
-    for path in ["/", "/auth/status", "/auth/waiting", "/auth/login", "/auth/events"] {
+    let paths = ["/", "/auth/status", "/auth/waiting", "/auth/login", "/auth/events", "POST"];
+    for path in paths {
         let site = Site::new().await;
         let (browser, _) = site.approved().await;
         let copy = copy_of(&site, &browser);
         assert_eq!(browser.status().await, "active");
-        let presents = browser.api(path).await;
-        assert!(presents.status().is_success() || presents.status() == 303, "{path}");
+        if path == "POST" {
+            // One that starts nothing.
+            let refused = browser.json("/auth/login", &json!({ "username": "" })).await;
+            assert_eq!(refused.status(), 422);
+        } else {
+            let presents = browser.api(path).await;
+            assert!(presents.status().is_success() || presents.status() == 303, "{path}");
+        }
 
         assert_eq!(copy.status().await, "timeout", "{path}");
         assert_eq!(copy.cookie(SESSION), None);
