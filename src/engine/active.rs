@@ -155,7 +155,7 @@ impl SessionGuard {
         match self.passage.wait(cx) {
             Reaction::Forward => GuardReading::Forward,
             Reaction::Cut(denial) => GuardReading::Cut(denial),
-            Reaction::Hold(limit, denial) => match self.passage.hold(limit, cx) {
+            Reaction::Hold(limit, denial) => match self.passage.hold(limit, denial, cx) {
                 Poll::Ready(()) => GuardReading::Cut(denial),
                 Poll::Pending => GuardReading::Hold,
             },

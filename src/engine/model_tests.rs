@@ -136,7 +136,13 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Reply::Refused),
         1 => Just(Reply::Nothing),
     ];
-    let jump = prop_oneof![12 => Just(0), 1 => -400_000_000..400_000_000_i64];
+    let jump = prop_oneof![
+        24 => Just(0),
+        2 => -400_000_000..400_000_000_i64,
+        // By a hundred days, more or less, and by anything.
+        2 => prop_oneof![-9_000_000_000..-8_000_000_000_i64, 8_000_000_000..9_000_000_000_i64],
+        1 => any::<i64>(),
+    ];
     let pass = prop_oneof![8 => 0..6_000_u64, 1 => 14_990..15_010_u64, 1 => 0..400_000_u64];
     prop_oneof![
         4 => (pass, jump).prop_map(|(mono, wall_jump)| Step::Pass { mono, wall_jump }),

@@ -77,9 +77,14 @@ impl Passage {
         reaction
     }
 
-    /// Held back, this long in all; ready when that is over.
-    pub(crate) fn hold(&mut self, limit: Duration, cx: &mut Context<'_>) -> Poll<()> {
-        Hold::poll(&mut self.held, limit, cx)
+    /// Held back for this reason, this long in all; ready when that is over.
+    pub(crate) fn hold(
+        &mut self,
+        limit: Duration,
+        reason: Denial,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        Hold::poll(&mut self.held, limit, reason, cx)
     }
 
     /// Waits until it is no longer allowed.

@@ -9,7 +9,8 @@ pub enum Walkaway {
     /// Turns requests away, and cuts what is in flight, until the phone is back. The default.
     #[default]
     Suspend,
-    /// Turns requests away; what is in flight waits for the phone this long, and is cut then.
+    /// Turns requests away; what is in flight waits for the phone this long, and is cut then. It counts
+    /// from when the phone walked away; a status that is not known in between does not begin it anew.
     Hold(Duration),
     /// Ends the session, here and at the service, when a request or something in flight meets it
     /// suspended.

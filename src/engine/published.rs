@@ -6,14 +6,17 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 ///
 /// One bit says that the poller has seen the knowledge grow too old, and three how the session
 /// stands; 26 hold the milliseconds from its beginning to its last good poll on the monotonic clock
-/// (18 h, more than any session lives), 34 those on the wall clock, which may go back (99 days
-/// either way).
+/// (18 h, more than any session lives), 34 those on the wall clock, which may go back: 99 days
+/// either way. A wall clock that was set further is not told here, and has to be asked for where the
+/// poll is kept whole.
 #[derive(Debug)]
 pub(crate) struct Published(AtomicU64);
 
 const MONO: u32 = 26;
 const WALL: u32 = 34;
 const WALL_MAX: i64 = (1 << (WALL - 1)) - 1;
+/// The least value that fits.
+const WALL_OUT_OF_RANGE: i64 = -WALL_MAX - 1;
 const STANDING: u32 = MONO + WALL;
 const OLD: u32 = STANDING + 3;
 
@@ -30,12 +33,12 @@ impl Published {
     }
 
     /// Stores a standing (at most 7), whether it was seen to grow too old, and when the poll that
-    /// stated it was sent: milliseconds since the beginning, on each clock. What is out of range is
-    /// stored as older than it is.
+    /// stated it was sent: milliseconds since the beginning, on each clock. On the monotonic one, what
+    /// is out of range is stored as older than it is.
     pub(crate) fn store(&self, standing: u8, old: bool, mono: u64, wall: i64) {
         let mono = mono.min((1 << MONO) - 1);
-        // The least value stands for "too old to say".
-        let wall = wall.clamp(-WALL_MAX - 1, WALL_MAX);
+        let is_in_range = (-WALL_MAX..=WALL_MAX).contains(&wall);
+        let wall = if is_in_range { wall } else { WALL_OUT_OF_RANGE };
         let wall = wall.cast_unsigned() & ((1 << WALL) - 1);
         let standing = u64::from(standing) << STANDING;
         self.0.store(u64::from(old) << OLD | standing | mono << WALL | wall, Release);
@@ -47,14 +50,14 @@ impl Published {
 }
 
 impl Word {
-    /// The standing, and the times; on the wall clock `None` if it was set so far back that the
-    /// time can't be told.
+    /// The standing, and the times; on the wall clock `None` if that was set so far that the time does
+    /// not fit.
     pub(crate) fn read(self) -> (u8, u64, Option<i64>) {
         let standing = (self.0 >> STANDING & 7) as u8;
         let mono = self.0 >> WALL & ((1 << MONO) - 1);
         // Shifted up and down again to extend the sign.
         let wall = (self.0 << (64 - WALL)).cast_signed() >> (64 - WALL);
-        (standing, mono, (wall >= -WALL_MAX).then_some(wall))
+        (standing, mono, (wall != WALL_OUT_OF_RANGE).then_some(wall))
     }
 }
 
@@ -76,8 +79,8 @@ mod tests {
             prop_assert_eq!(standing_read, standing);
             prop_assert!(mono_read <= mono && (mono_read == mono || mono >= 1 << MONO));
             match wall_read {
-                Some(read) => prop_assert!(read == wall || (wall > WALL_MAX && read == WALL_MAX)),
-                None => prop_assert!(wall < -WALL_MAX),
+                Some(read) => prop_assert_eq!(read, wall),
+                None => prop_assert!(!(-WALL_MAX..=WALL_MAX).contains(&wall)),
             }
         }
 

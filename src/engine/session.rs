@@ -201,15 +201,30 @@ impl Session {
     }
 
     fn judge(&self, word: Word, now: Stamp) -> Verdict {
-        // Since it was asked for, as what was published is told. No clock is off by so many
-        // milliseconds that the difference would not fit.
+        // Since it was asked for, as what was published is told.
         let mono = now.mono.saturating_sub(self.asked.mono);
-        let wall = now.wall.wrapping_sub(self.asked.wall).cast_signed();
-        let (standing, good_mono, good_wall) = word.read();
-        let since = |good: i64| wall.wrapping_sub(good).max(0).cast_unsigned();
-        let age = mono.saturating_sub(good_mono).max(good_wall.map_or(u64::MAX, since));
+        let wall = millis_between(self.asked.wall, now.wall);
+        let (standing, good_mono, Some(good_wall)) = word.read() else {
+            return self.judge_unpublished(now);
+        };
+        let since_good = wall.saturating_sub(good_wall).max(0).cast_unsigned();
+        let age = mono.saturating_sub(good_mono).max(since_good);
         let lived = mono.max(wall.max(0).cast_unsigned());
         verdict(Knowledge { standing: Standing::from_u8(standing), age, lived }, self.upkeep.limits)
+    }
+
+    /// The same where the wall clock was set so far that the published word does not tell when the
+    /// last good poll was sent: the poller's own record does. A session without one is over, or is
+    /// parked and polled before it allows anything.
+    #[cold]
+    fn judge_unpublished(&self, now: Stamp) -> Verdict {
+        let polling = self.polling.lock().unwrap_or_else(PoisonError::into_inner);
+        let (standing, age) = match polling.as_ref() {
+            Some(polling) => (polling.machine.standing(), polling.machine.good().age(now)),
+            None => (Standing::from_u8(self.word().read().0), u64::MAX),
+        };
+        drop(polling);
+        verdict(Knowledge { standing, age, lived: self.asked.age(now) }, self.upkeep.limits)
     }
 
     /// What is known, met by a request or by something in flight under this policy: where it is to
@@ -627,7 +642,7 @@ impl Session {
         }
         let good = polling.machine.good();
         let mono = good.mono.saturating_sub(self.asked.mono);
-        let wall = good.wall.cast_signed().saturating_sub(self.asked.wall.cast_signed());
+        let wall = millis_between(self.asked.wall, good.wall);
         self.published.store(standing as u8, polling.outlived == Some(good), mono, wall);
         if standing == Standing::Ended {
             // Nothing that is in it counts any more.
@@ -645,6 +660,12 @@ impl Session {
         self.known().0 == Standing::Ended
             && now.mono.saturating_sub(self.changed().mono) >= millis(keep)
     }
+}
+
+/// How far `to` is after `from`; negative if it is before.
+fn millis_between(from: u64, to: u64) -> i64 {
+    let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+    if to >= from { signed(to - from) } else { -signed(from - to) }
 }
 
 impl Polling {

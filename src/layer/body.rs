@@ -159,7 +159,7 @@ where
                                 return Poll::Ready(None);
                             }
                             Reaction::Hold(limit, denial) => {
-                                if passage.hold(limit, cx).is_ready() {
+                                if passage.hold(limit, denial, cx).is_ready() {
                                     break denial;
                                 }
                                 if registered {

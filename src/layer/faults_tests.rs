@@ -1,6 +1,8 @@
 //! What goes wrong beside the service: handlers and stores that panic or hang, callers that go
 //! away, clocks that jump, a machine that slept, numbers that make no sense.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -175,6 +177,70 @@ async fn a_wall_clock_that_jumps_costs_one_poll() {
     stage.clock.jump(-7_200_000);
     assert_eq!(stage.ask(&alice).await, "allowed");
     assert!(stage.is_quiet().await);
+}
+
+/// T179: however far the wall clock is set back, and forward again from there, a session in use is
+/// judged by its last good poll: at most one more is sent, and none for what did not grow older.
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_set_back_costs_one_poll_at_most() {
+    const DAY: i64 = 86_400_000;
+    // To the epoch and before is as far as a clock goes.
+    for back in [DAY, 98 * DAY, 100 * DAY, 200 * DAY, 10_000 * DAY, 100_000 * DAY] {
+        let mut stage = Stage::new();
+        let alice = stage.log_in("alice").await;
+        let stream = stage.stream(&alice).await;
+        stage.at(1_000).await;
+        stage.clock.jump(-back);
+        assert_eq!(stage.ask(&alice).await, "allowed");
+        assert!(stage.is_quiet().await);
+        // What is known from here on was stated by polls after the jump.
+        for seconds in [5, 10, 15, 20] {
+            say(stage.poll_at(1_000 * seconds).await, Active);
+            stage.at(1_000 * seconds + 500).await;
+            let begun = stage.now();
+            assert_eq!((stage.ask(&alice).await.as_str(), stage.now()), ("allowed", begun));
+            assert!(stage.is_quiet().await);
+        }
+        // Forward by an hour from there is an hour that nothing is known of; a clock that stands at
+        // the epoch was not set to where it should be, and does not move.
+        let at = stage.now();
+        stage.clock.jump(3_600_000);
+        if stage.clock.now().wall > 3_600_000 {
+            let request = tokio::spawn(stage.ask(&alice));
+            say(stage.poll_at(at).await, Active);
+            assert_eq!((request.await.unwrap().as_str(), stage.now()), ("allowed", at));
+        }
+        // And where it was before.
+        stage.clock.jump(back - 3_600_000);
+        let request = tokio::spawn(stage.ask(&alice));
+        let poll = stage.call("/s/").await;
+        assert_eq!(stage.now(), at);
+        say(poll, Active);
+        assert_eq!(request.await.unwrap(), "allowed");
+        assert!(stage.is_quiet().await);
+        assert!(!stream.end.is_finished());
+    }
+}
+
+/// T179: a session that was parked while the wall clock stood far back is let in after one poll.
+#[tokio::test(start_paused = true)]
+async fn a_parked_session_outlasts_a_clock_set_back() {
+    let mut stage = Stage::new();
+    let alice = stage.log_in("alice").await;
+    stage.at(1_000).await;
+    stage.clock.jump(-200 * 86_400_000);
+    let polls = Arc::new(AtomicUsize::new(0));
+    let counted = polls.clone();
+    stage.play(move |_, call| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        agree(call);
+    });
+    for (at, costs) in [(600_000, 1), (600_500, 0), (1_200_000, 1)] {
+        stage.at(at).await;
+        let before = polls.load(Ordering::Relaxed);
+        assert_eq!((stage.ask(&alice).await.as_str(), stage.now()), ("allowed", at));
+        assert_eq!(polls.load(Ordering::Relaxed) - before, costs);
+    }
 }
 
 /// T111: ahead by more than a lifetime is the end of it.

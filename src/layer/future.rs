@@ -178,7 +178,7 @@ impl<A> RunGuard<A> {
                     return Poll::Ready(Ok(Err(denial)));
                 }
                 Reaction::Hold(limit, denial) => {
-                    if answer.is_some() && self.passage.hold(limit, cx).is_ready() {
+                    if answer.is_some() && self.passage.hold(limit, denial, cx).is_ready() {
                         return Poll::Ready(Ok(Err(denial)));
                     }
                 }

@@ -18,6 +18,8 @@ mod gate;
 mod grpc;
 mod headers;
 #[cfg(test)]
+mod hold_tests;
+#[cfg(test)]
 mod lifetime_tests;
 #[cfg(test)]
 mod login_tests;

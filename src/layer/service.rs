@@ -102,7 +102,7 @@ impl ActiveconnectLayer {
     }
 
     /// How long what is in flight is held back while the session's status is not known, before it
-    /// is cut. Default 30 s, at most 49 days; zero cuts at once.
+    /// is cut; counted from when it was not known any more, whatever the phone did before. Default 30 s, at most 49 days; zero cuts at once.
     pub fn hold_limit(self, limit: Duration) -> Self {
         self.with(|gate| gate.policy.hold_limit = limit.into())
     }
