@@ -68,6 +68,11 @@ impl Passage {
         reaction
     }
 
+    /// Why a request of the session would be denied at this moment, if it would.
+    pub(crate) fn denial(&self) -> Option<Denial> {
+        self.policy.denial(self.watch.get().look(&self.policy).1)
+    }
+
     /// Has this task woken at the next change, and looks once more. Time may go by until then, so
     /// the next step is taken by the clocks.
     pub(crate) fn wait(&mut self, cx: &mut Context<'_>) -> Reaction {

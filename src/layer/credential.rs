@@ -173,6 +173,10 @@ pub(crate) fn has_bearer_session(headers: &HeaderMap, keys: &KeyRing) -> bool {
         .any(|value| keys.verifies(CredentialKind::Session, value))
 }
 
+/// A cookie to look for: where its value goes, what follows the name of the session's cookie in its
+/// name, and whether a value is of this engine.
+type WantedCookie<'c, 'a> = (&'c mut Candidate<'a>, &'c str, &'c dyn Fn(&[u8]) -> bool);
+
 /// Those of a request's cookies that are called like the session's, with something after it.
 struct Cookies<'n> {
     names: &'n CookieNames,
@@ -193,7 +197,7 @@ impl<'n> Cookies<'n> {
     fn scan<'a, const N: usize>(
         &mut self,
         header: &'a HeaderValue,
-        mut wanted: [(&mut Candidate<'a>, &str, &dyn Fn(&[u8]) -> bool); N],
+        mut wanted: [WantedCookie<'_, 'a>; N],
     ) {
         let mut rest = header.as_bytes();
         self.bytes += rest.len();

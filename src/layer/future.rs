@@ -183,14 +183,13 @@ impl<A> RunGuard<A> {
                     }
                 }
                 Reaction::Cut(denial) => {
-                    if answer.is_some() {
-                        return Poll::Ready(Ok(Err(denial)));
-                    }
                     let grace =
                         || (denial, Box::pin(sleep(self.passage.policy().grace.duration())));
                     let (_, grace) = self.cut.get_or_insert_with(grace);
-                    if grace.as_mut().poll(cx).is_ready() {
-                        return Poll::Ready(Ok(Err(denial)));
+                    if answer.is_some() || grace.as_mut().poll(cx).is_ready() {
+                        // The session may have changed again while the handler finished its work:
+                        // one that was suspended may have ended.
+                        return Poll::Ready(Ok(Err(self.passage.denial().unwrap_or(denial))));
                     }
                 }
             }
