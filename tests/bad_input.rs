@@ -79,18 +79,22 @@ async fn unsafe_methods_from_elsewhere_are_refused() {
 
 #[tokio::test]
 async fn unknown_and_ambiguous_cookies_name_nobody_and_change_nothing() {
-    let (emulator, _ac, url) = site().await;
+    let (emulator, ac, url) = site().await;
+    with_phones(&emulator, &ac, &["bob"]).await;
     let browser = Browser::new(&url);
     browser.log_in(&emulator, "alice").await;
     let good = browser.cookie("__Host-activeconnect").unwrap();
+    let of_bob = Browser::new(&url);
+    of_bob.log_in(&emulator, "bob").await;
+    let other = of_bob.cookie("__Host-activeconnect").unwrap();
     let unknown = "A".repeat(43);
     let http = reqwest::Client::new();
     for cookies in [
         format!("__Host-activeconnect={unknown}"),
         "__Host-activeconnect=nonsense".to_owned(),
         "__Host-activeconnect=".to_owned(),
-        format!("__Host-activeconnect={good}; __Host-activeconnect={unknown}"),
-        format!("__Host-activeconnect={unknown}; __Host-activeconnect={good}"),
+        format!("__Host-activeconnect={good}; __Host-activeconnect={other}"),
+        format!("__Host-activeconnect={other}; __Host-activeconnect={good}"),
     ] {
         let answer = http.get(format!("{url}/")).header("cookie", &cookies).send().await.unwrap();
         assert_eq!(answer.status(), 401, "{cookies}");

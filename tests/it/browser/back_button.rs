@@ -21,10 +21,10 @@ fn page(session: &ActiveSession) -> Html<String> {
     ))
 }
 
-async fn log_in(emulator: &Emulator, tab: &Tab, url: &str) {
+async fn log_in(emulator: &Emulator, tab: &Tab, user: &str, url: &str) {
     tab.go(url).await;
     tab.until("location.pathname === '/auth/login'").await;
-    tab.eval("document.querySelector('[name=username]').value = 'alice'").await;
+    tab.eval(&format!("document.querySelector('[name=username]').value = '{user}'")).await;
     tab.eval("document.forms[0].submit()").await;
     tab.until("location.pathname === '/auth/waiting'").await;
     approve(emulator).await;
@@ -45,7 +45,7 @@ async fn back_after_logout_asks_the_gate() {
     let Some(forgetful) = Chromium::start_with(&without_memory).await else { return };
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
-    with_phones(&emulator, &ac, &["alice"]).await;
+    with_phones(&emulator, &ac, &["alice", "bob", "carol", "dave"]).await;
     let pages = |layer| {
         let show = async |session: ActiveSession| page(&session);
         Router::new().route("/page", get(show)).layer(layer)
@@ -55,15 +55,16 @@ async fn back_after_logout_asks_the_gate() {
         .nest("/kept", pages(ac.layer()))
         .nest("/auth", ac.routes());
     let site = serve(app).await;
-    for (path, chromium, came_by, is_shown) in [
-        ("/unkept/page", &chromium, "reload", false),
-        ("/kept/page", &chromium, "reload", false),
-        ("/unkept/page", &forgetful, "back_forward", false),
+    // A name is reserved for a minute after a login, so each browser has a user of its own.
+    for (user, path, chromium, came_by, is_shown) in [
+        ("alice", "/unkept/page", &chromium, "reload", false),
+        ("bob", "/kept/page", &chromium, "reload", false),
+        ("carol", "/unkept/page", &forgetful, "back_forward", false),
         // Why there is the setting: the browser's cache has the page.
-        ("/kept/page", &forgetful, "back_forward", true),
+        ("dave", "/kept/page", &forgetful, "back_forward", true),
     ] {
         let tab = chromium.profile().await.tab().await;
-        log_in(&emulator, &tab, &format!("{site}{path}")).await;
+        log_in(&emulator, &tab, user, &format!("{site}{path}")).await;
         tab.eval("out.submit()").await;
         tab.until("location.href.endsWith('/auth/login')").await;
         tab.loaded().await;
@@ -71,7 +72,7 @@ async fn back_after_logout_asks_the_gate() {
         let place = if is_shown { path } else { "/auth/login?next=" };
         tab.until(&format!("location.href.includes('{place}')")).await;
         tab.loaded().await;
-        assert_eq!(tab.text().await.contains("alice"), is_shown, "{path} {came_by}");
+        assert_eq!(tab.text().await.contains(user), is_shown, "{path} {came_by}");
         assert_eq!(navigation(&tab).await, came_by, "{path}");
     }
 }
@@ -94,7 +95,7 @@ async fn own_pages_load_anew_when_restored() {
         .nest("/auth", ac.routes());
     let site = serve(app).await;
     let tab = chromium.profile().await.tab().await;
-    log_in(&emulator, &tab, &format!("{site}/")).await;
+    log_in(&emulator, &tab, "alice", &format!("{site}/")).await;
     tab.go(&format!("{site}/secret")).await;
     assert!(tab.place().await.contains("/auth/confirm"));
     assert!(tab.text().await.contains("alice"));

@@ -10,7 +10,6 @@ use tower_activeconnect::emulator::Action;
 
 use super::Site;
 use super::servers::Proxy;
-use crate::support::Browser;
 
 const WITHIN: Duration = Duration::from_secs(1);
 /// A test that waits longer for anything fails.
@@ -22,8 +21,7 @@ async fn next_chunk(events: &mut Response) -> Bytes {
 
 /// A session's status and its end, as a page behind this proxy hears of them.
 async fn events_arrive(site: &Site, proxy: &Proxy) {
-    let browser = Browser::new(&proxy.url());
-    let session = browser.log_in(&site.emulator, "alice").await;
+    let (browser, session) = site.log_in(proxy).await;
     let asked = Instant::now();
     let request = browser.get("/auth/events").header(ACCEPT, "text/event-stream");
     let mut events = timeout(PATIENCE, browser.send(request)).await.expect("a head");

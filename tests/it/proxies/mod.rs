@@ -12,15 +12,18 @@ mod unix_socket;
 mod verify;
 
 use std::net::SocketAddr;
+use std::sync::Mutex;
 
 use axum::Router;
 use axum::http::Uri;
 use axum::routing::get;
 use servers::Proxy;
-use tower_activeconnect::emulator::Emulator;
+use tower_activeconnect::emulator::{Emulator, SessionReport};
 use tower_activeconnect::{ActiveSession, Activeconnect, Builder};
 
-use crate::support::{builder, with_phones};
+use crate::support::{Browser, builder, with_phones};
+
+const KNOWN_BROWSER: &str = "__Host-activeconnect-known";
 
 /// An application whose users are alice and bob, on a port of its own.
 struct Site {
@@ -28,6 +31,9 @@ struct Site {
     ac: Activeconnect,
     /// Its address without a proxy, such as `http://127.0.0.1:4711`.
     url: String,
+    /// The proof of the browser that logged in last: with it the next login of the same user does
+    /// not wait until the name is free.
+    proof: Mutex<Option<String>>,
 }
 
 impl Site {
@@ -39,7 +45,22 @@ impl Site {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let app = app(&ac).into_make_service_with_connect_info::<SocketAddr>();
         tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Self { emulator, ac, url }
+        Self { emulator, ac, url, proof: Mutex::default() }
+    }
+
+    /// A browser in which alice has logged in through this proxy.
+    async fn log_in(&self, proxy: &Proxy) -> (Browser, SessionReport) {
+        let browser = Browser::new(&proxy.url());
+        if let Some(proof) = &*self.proof.lock().unwrap() {
+            browser.set_cookie(KNOWN_BROWSER, proof);
+        }
+        let session = browser.log_in(&self.emulator, "alice").await;
+        self.remember(&browser);
+        (browser, session)
+    }
+
+    fn remember(&self, browser: &Browser) {
+        *self.proof.lock().unwrap() = browser.cookie(KNOWN_BROWSER);
     }
 
     /// Starts nginx in front of it, with these directives in its `location /`.

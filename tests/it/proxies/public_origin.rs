@@ -19,8 +19,7 @@ const SOCKET: &str = "proxy_http_version 1.1; proxy_set_header Upgrade $http_upg
 /// What a page of this origin, in a browser without fetch metadata, gets of `POST login`, `status`,
 /// `POST logout` and a socket, through a proxy that is asked under this host.
 async fn statuses(site: &Site, proxy: &Proxy, host: &str, origin: &str) -> [u16; 4] {
-    let browser = Browser::new(&proxy.url());
-    browser.log_in(&site.emulator, "alice").await;
+    let (browser, _) = site.log_in(proxy).await;
     let socket = open_socket(proxy, host, origin, &browser.cookie_header()).await;
     let send = async |request: reqwest::RequestBuilder| {
         let request = request.header(HOST, host).header(ORIGIN, origin);
@@ -31,6 +30,7 @@ async fn statuses(site: &Site, proxy: &Proxy, host: &str, origin: &str) -> [u16;
         approve(&site.emulator).await;
     }
     let status = send(browser.get("/auth/status")).await;
+    site.remember(&browser);
     let logout = send(browser.post("/auth/logout")).await;
     [login, status, logout, socket]
 }
@@ -64,20 +64,28 @@ async fn a_changed_host_is_settled() {
         // The port is dropped.
         ("proxy_set_header Host $host;", "app.example.com:8443", "https://app.example.com:8443"),
     ] {
+        let directives = format!("{SOCKET} {host_header}");
         let site = Site::start(|builder| builder).await;
-        let nginx = site.behind_nginx(&format!("{SOCKET} {host_header}")).await;
+        let nginx = site.behind_nginx(&directives).await;
         assert_eq!(statuses(&site, &nginx, host, origin).await, FOREIGN, "{origin}");
-        let site = Site::start(|builder| {
-            builder.public_origin("https://www.example.com").public_origin(origin)
-        })
-        .await;
-        let nginx = site.behind_nginx(&format!("{SOCKET} {host_header}")).await;
-        assert_eq!(statuses(&site, &nginx, host, origin).await, OURS, "{origin}");
-        assert_eq!(statuses(&site, &nginx, host, "https://www.example.com").await, OURS);
-        for foreign in ["https://evil.example", &origin.replace("https", "http"), "null"] {
-            assert_eq!(statuses(&site, &nginx, host, foreign).await, FOREIGN, "{foreign}");
+        let plain = origin.replace("https", "http");
+        for (page, expected) in [
+            (origin, OURS),
+            ("https://www.example.com", OURS),
+            ("https://evil.example", FOREIGN),
+            (plain.as_str(), FOREIGN),
+            ("null", FOREIGN),
+        ] {
+            let site = Site::start(|builder| {
+                builder.public_origin("https://www.example.com").public_origin(origin)
+            })
+            .await;
+            let nginx = site.behind_nginx(&directives).await;
+            assert_eq!(statuses(&site, &nginx, host, page).await, expected, "{page}");
         }
         // Named by the upstream's address, the page is another one.
+        let site = Site::start(|builder| builder.public_origin(origin)).await;
+        let nginx = site.behind_nginx(&directives).await;
         assert_eq!(statuses(&site, &nginx, host, &site.url).await, FOREIGN);
     }
 }
