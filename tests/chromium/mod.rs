@@ -172,7 +172,7 @@ impl Tab {
 
     /// What is to read there.
     pub(crate) async fn text(&self) -> String {
-        self.eval("document.body.innerText").await.as_str().unwrap().to_owned()
+        self.eval("document.body?.innerText ?? ''").await.as_str().unwrap().to_owned()
     }
 
     /// What is shown in the page's frames.

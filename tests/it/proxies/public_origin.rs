@@ -92,7 +92,6 @@ async fn a_changed_host_is_settled() {
 
 #[tokio::test]
 async fn default_ports_compare_equal() {
-    let site = Site::start(|builder| builder).await;
     for (host_header, origin, expected) in [
         ("app.example.com:443", "https://app.example.com", OURS),
         ("app.example.com:80", "http://app.example.com", OURS),
@@ -100,6 +99,7 @@ async fn default_ports_compare_equal() {
         ("app.example.com:443", "http://app.example.com", FOREIGN),
         ("app.example.com:444", "https://app.example.com", FOREIGN),
     ] {
+        let site = Site::start(|builder| builder).await;
         let directives = format!("{SOCKET} proxy_set_header Host {host_header};");
         let nginx = site.behind_nginx(&directives).await;
         let found = statuses(&site, &nginx, "app.example.com", origin).await;
