@@ -20,11 +20,13 @@ async fn back_after_logout_shows_no_post() {
     tab.until("location.pathname === '/auth/waiting'").await;
     approve(&emulator).await;
     tab.until("document.title.startsWith('Timeline')").await;
+    tab.loaded().await;
     assert!(tab.text().await.contains("alice"));
     tab.eval("document.querySelector('form[action=\"/auth/logout\"]').submit()").await;
     tab.until("location.href.endsWith('/auth/login')").await;
     tab.loaded().await;
     tab.eval("window.isBeforeBack = true; history.back()").await;
     tab.until("!window.isBeforeBack && !!document.querySelector('[name=username]')").await;
+    tab.loaded().await;
     assert!(!tab.text().await.contains("alice"));
 }
