@@ -1,5 +1,6 @@
-//! The same layer on a tonic server, in front of its health service: a caller with a session is
-//! served, one without is refused, and a stream ends with the session that it was opened with.
+//! The same layer on a tonic server: a caller with a session is served, one without is refused, and a
+//! stream ends with the session that it was opened with. tonic's health service stands in for an
+//! application's; how a real one stays open to probes is in `docs/grpc.md`.
 //!
 //! ```text
 //! cargo run --example grpc

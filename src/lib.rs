@@ -18,6 +18,10 @@ struct Recipes;
 #[doc = include_str!("../docs/behind-a-proxy.md")]
 struct ProxyDoctests;
 
+#[cfg(all(doctest, feature = "layer"))]
+#[doc = include_str!("../docs/grpc.md")]
+struct GrpcDoctests;
+
 #[cfg(feature = "client")]
 mod client;
 #[cfg(any(feature = "client", feature = "emulator"))]

@@ -146,9 +146,7 @@ impl SessionGuard {
     pub async fn revoked(&mut self) -> Denial {
         self.passage.revoked().await
     }
-}
 
-impl SessionGuard {
     /// Whether to go on, as the layer that let the request in has it. Whoever asks is woken at the
     /// next change.
     pub(crate) fn poll_passing(&mut self, cx: &mut Context<'_>) -> GuardReading {
@@ -160,27 +158,5 @@ impl SessionGuard {
                 Poll::Pending => GuardReading::Hold,
             },
         }
-    }
-}
-
-#[cfg(feature = "ws")]
-impl SessionGuard {
-    /// Waits while it is to be held; says whether to go on.
-    pub(crate) async fn passing(&mut self) -> Result<(), Denial> {
-        std::future::poll_fn(|cx| match self.poll_passing(cx) {
-            GuardReading::Forward => Poll::Ready(Ok(())),
-            GuardReading::Hold => Poll::Pending,
-            GuardReading::Cut(denial) => Poll::Ready(Err(denial)),
-        })
-        .await
-    }
-
-    /// Waits until it is over, held back for too long included.
-    pub(crate) async fn cut(&mut self) -> Denial {
-        std::future::poll_fn(|cx| match self.poll_passing(cx) {
-            GuardReading::Forward | GuardReading::Hold => Poll::Pending,
-            GuardReading::Cut(denial) => Poll::Ready(denial),
-        })
-        .await
     }
 }

@@ -110,6 +110,14 @@ impl<B> GateBody<B> {
     }
 }
 
+/// An empty body, which needs no session: what layers outside the gate answer with, such as a
+/// time limit or CORS.
+impl<B> Default for GateBody<B> {
+    fn default() -> Self {
+        Self::whole(Bytes::new())
+    }
+}
+
 impl<B> Body for GateBody<B>
 where
     B: Body<Data = Bytes>,

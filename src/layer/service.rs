@@ -27,8 +27,63 @@ const SHORTEST_AGE: Duration = Duration::from_secs(1);
 ///
 /// | in axum | a request without a session |
 /// | --- | --- |
-/// | `.layer(ac.layer())` | is turned away whatever path it asks for, 404s included |
+/// | `.layer(ac.layer())` on the outermost router | is turned away whatever path it asks for, 404s included |
+/// | `.nest("/api", inner.layer(ac.layer()))` | is turned away at the routes of `inner`; any other path under `/api` is answered by the fallback of the outer router, outside the gate |
+/// | `.nest("/api", inner.fallback(handler).layer(ac.layer()))` | is turned away at every path under `/api` |
 /// | `.route_layer(ac.layer())` | learns which paths exist; fallbacks stay open, those of nested routers too |
+///
+/// A nested router without a fallback of its own leaves unknown paths to the outer one, and axum does
+/// not call the layer for them. So give it a fallback before the layer:
+///
+/// ```
+/// # use tower_activeconnect::Activeconnect;
+/// # fn example(ac: &Activeconnect) -> axum::Router {
+/// use axum::Router;
+/// use axum::http::StatusCode;
+/// use axum::routing::get;
+///
+/// let inner = Router::new()
+///     .route("/report", get(async || "numbers"))
+///     .fallback(async || StatusCode::NOT_FOUND)
+///     .layer(ac.layer());
+/// Router::new().nest("/api", inner).nest("/auth", ac.routes())
+/// # }
+/// ```
+///
+/// Around a whole router, whatever its routes and fallbacks are, the layer is the fallback of a router
+/// that has the login's routes:
+///
+/// ```
+/// # use tower_activeconnect::Activeconnect;
+/// # fn example(ac: &Activeconnect, whole: axum::Router) -> axum::Router {
+/// use axum::Router;
+/// use tower_layer::Layer as _;
+///
+/// Router::new().nest("/auth", ac.routes()).fallback_service(ac.layer().layer(whole))
+/// # }
+/// ```
+///
+/// Where the login's routes are served elsewhere, `axum::serve` takes the gated service itself once its
+/// body is axum's:
+///
+/// ```
+/// # use tower_activeconnect::Activeconnect;
+/// # async fn example(ac: Activeconnect, whole: axum::Router) -> std::io::Result<()> {
+/// use axum::body::Body;
+/// use axum::extract::Request;
+/// use axum::response::Response;
+/// use axum::ServiceExt;
+/// use tower::ServiceBuilder;
+/// use tower_activeconnect::GateBody;
+///
+/// let gated = ServiceBuilder::new()
+///     .map_response(|response: Response<GateBody<Body>>| response.map(Body::new))
+///     .layer(ac.layer())
+///     .service(whole);
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+/// axum::serve(listener, ServiceExt::<Request>::into_make_service(gated)).await
+/// # }
+/// ```
 ///
 /// The answer to a request that is turned away is in the format that its client expects:
 ///

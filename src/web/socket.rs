@@ -1,24 +1,65 @@
 use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Error;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
+use futures_util::{Sink, SinkExt, Stream, StreamExt as _};
+use tokio::time::{Sleep, sleep};
 
-use crate::engine::{ActiveSession, SessionGuard};
+use crate::engine::{ActiveSession, GuardReading, SessionGuard};
 use crate::layer::SessionEnded;
 use crate::verdict::Denial;
 
 /// How long a client may take to accept that the socket closes.
-const GOODBYE: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A WebSocket that closes with its session, by code 1008 (policy violation, RFC 6455).
 ///
-/// While the session's status is not known nothing is received or sent; when it ends, the socket
-/// is closed, [`GuardedSocket::recv`] gives `None` and [`GuardedSocket::send`] fails.
+/// While the session's status is not known nothing is received or sent. When the session ends, the
+/// socket is closed: [`GuardedSocket::recv`] gives `None` and [`GuardedSocket::send`] fails.
+///
+/// It is a `Stream` and a `Sink` of messages as axum's socket is, so `StreamExt::split` makes two
+/// halves for two tasks. Either half notices the end of the session by itself. A message is passed
+/// on when it is flushed; the next one is taken after that.
+///
+/// ```
+/// use axum::extract::ws::WebSocketUpgrade;
+/// use axum::response::Response;
+/// use futures_util::StreamExt;
+/// use tower_activeconnect::ActiveSession;
+///
+/// async fn echo(session: ActiveSession, upgrade: WebSocketUpgrade) -> Response {
+///     upgrade.on_upgrade(|socket| async move {
+///         let (sink, messages) = session.guard_socket(socket).split();
+///         messages.forward(sink).await.ok();
+///     })
+/// }
+/// ```
 pub struct GuardedSocket {
     socket: WebSocket,
+    receiver: Half,
+    sender: Half,
+    /// The message that was taken and not passed on yet.
+    queued: Option<Message>,
+    /// The client may have a part of a message.
+    flushing: bool,
+    close_queued: bool,
+    /// Why the socket is over.
+    closed: Option<Denial>,
+}
+
+/// What one task waits for: the task that receives and the one that sends may differ.
+struct Half {
     guard: SessionGuard,
-    over: bool,
+    close_deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl Half {
+    fn new(guard: SessionGuard) -> Self {
+        Self { guard, close_deadline: None }
+    }
 }
 
 impl ActiveSession {
@@ -42,7 +83,16 @@ impl ActiveSession {
     /// ```
     #[must_use]
     pub fn guard_socket(&self, socket: WebSocket) -> GuardedSocket {
-        GuardedSocket { socket, guard: self.guard(), over: false }
+        let guard = self.guard();
+        GuardedSocket {
+            socket,
+            receiver: Half::new(guard.clone()),
+            sender: Half::new(guard),
+            queued: None,
+            flushing: false,
+            close_queued: false,
+            closed: None,
+        }
     }
 }
 
@@ -51,58 +101,129 @@ impl GuardedSocket {
     ///
     /// Cancel safe: no message is lost by dropping the future.
     pub async fn recv(&mut self) -> Option<Result<Message, Error>> {
-        while !self.over {
-            if let Err(denial) = self.guard.passing().await {
-                self.close(denial).await;
-                break;
-            }
-            tokio::select! {
-                biased;
-                _ = self.guard.revoked() => {}
-                message = self.socket.recv() => return message,
-            }
-        }
-        None
+        self.next().await
     }
 
     /// Sends a message.
+    ///
+    /// A message whose future is dropped may be sent with the next one.
     ///
     /// # Errors
     ///
     /// When the connection is gone, or the session is over; the source is then [`SessionEnded`].
     pub async fn send(&mut self, message: Message) -> Result<(), Error> {
-        let ended = |denial| Error::new(SessionEnded::boxed(denial));
-        if self.over {
-            return Err(ended(Denial::Ended));
-        }
-        if let Err(denial) = self.guard.passing().await {
-            self.close(denial).await;
-            return Err(ended(denial));
-        }
-        let mut begun = false;
-        let sending = async {
-            begun = true;
-            self.socket.send(message).await
-        };
-        let denial = tokio::select! {
-            biased;
-            denial = self.guard.cut() => denial,
-            sent = sending => return sent,
-        };
-        // A client that does not read may have half a message; it gets no close frame then.
-        if !begun {
-            self.close(denial).await;
-        }
-        self.over = true;
-        Err(ended(denial))
+        SinkExt::send(self, message).await
     }
 
-    async fn close(&mut self, denial: Denial) {
-        self.over = true;
-        let reason = denial.name().into();
-        let frame = Message::Close(Some(CloseFrame { code: close_code::POLICY, reason }));
-        tokio::time::timeout(GOODBYE, self.socket.send(frame)).await.ok();
+    /// Passes the queued message on, if the session allows, and flushes it.
+    fn poll_send_queued(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if let Some(denial) = self.closed {
+            return Poll::Ready(Err(session_ended(denial)));
+        }
+        match self.sender.guard.poll_passing(cx) {
+            GuardReading::Cut(denial) => {
+                ready!(self.poll_end(denial, |socket| &mut socket.sender, cx));
+                return Poll::Ready(Err(session_ended(denial)));
+            }
+            GuardReading::Hold if self.queued.is_some() => return Poll::Pending,
+            GuardReading::Hold | GuardReading::Forward => {}
+        }
+        if self.queued.is_some() {
+            ready!(self.socket.poll_ready_unpin(cx))?;
+        }
+        if let Some(message) = self.queued.take() {
+            self.flushing = true;
+            self.socket.start_send_unpin(message)?;
+        }
+        if self.flushing {
+            ready!(self.socket.poll_flush_unpin(cx))?;
+            self.flushing = false;
+        }
+        Poll::Ready(Ok(()))
     }
+
+    /// Closes the socket because of the session. Ready when the close frame is sent, or the client
+    /// has not taken it in time.
+    fn poll_end(
+        &mut self,
+        denial: Denial,
+        half: fn(&mut Self) -> &mut Half,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        self.queued = None;
+        // A client that has a part of a message gets no close frame: the rest would leave first.
+        if !self.flushing {
+            let deadline =
+                half(self).close_deadline.get_or_insert_with(|| Box::pin(sleep(CLOSE_TIMEOUT)));
+            if deadline.as_mut().poll(cx).is_pending() {
+                ready!(self.poll_close_frame(denial, cx));
+            }
+        }
+        self.closed = Some(denial);
+        Poll::Ready(())
+    }
+
+    /// Ready when the close frame is sent, or the connection is gone.
+    fn poll_close_frame(&mut self, denial: Denial, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.close_queued {
+            if ready!(self.socket.poll_ready_unpin(cx)).is_err() {
+                return Poll::Ready(());
+            }
+            let reason = denial.name().into();
+            let frame = Message::Close(Some(CloseFrame { code: close_code::POLICY, reason }));
+            self.close_queued = true;
+            if self.socket.start_send_unpin(frame).is_err() {
+                return Poll::Ready(());
+            }
+        }
+        self.socket.poll_flush_unpin(cx).map(drop)
+    }
+}
+
+impl Stream for GuardedSocket {
+    type Item = Result<Message, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.closed.is_some() {
+            return Poll::Ready(None);
+        }
+        match self.receiver.guard.poll_passing(cx) {
+            GuardReading::Forward => self.socket.poll_next_unpin(cx),
+            GuardReading::Hold => Poll::Pending,
+            GuardReading::Cut(denial) => {
+                self.poll_end(denial, |socket| &mut socket.receiver, cx).map(|()| None)
+            }
+        }
+    }
+}
+
+impl Sink<Message> for GuardedSocket {
+    type Error = Error;
+
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.poll_send_queued(cx)
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
+        if let Some(denial) = self.closed {
+            return Err(session_ended(denial));
+        }
+        self.queued = Some(message);
+        Ok(())
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.poll_send_queued(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        ready!(self.poll_send_queued(cx))?;
+        self.socket.poll_close_unpin(cx)
+    }
+}
+
+fn session_ended(denial: Denial) -> Error {
+    Error::new(SessionEnded::boxed(denial))
 }
 
 impl fmt::Debug for GuardedSocket {

@@ -16,6 +16,10 @@ mod streams;
 mod blog;
 #[path = "../chromium/mod.rs"]
 mod chromium;
+#[path = "../grpc/echo.rs"]
+mod echo;
+#[path = "../plain/mod.rs"]
+mod plain;
 #[path = "../raw/mod.rs"]
 mod raw;
 #[path = "../secure/mod.rs"]
