@@ -166,8 +166,12 @@ impl Builder {
 
     /// Cookies for a site without TLS: called so, without `__Host-` and without `Secure`. **Whoever
     /// is on the way reads them, and sites beside this one can set them.** Only for a network that
-    /// is the application's own; it is warned of at the start. Loopback (`http://localhost`,
-    /// `http://127.0.0.1`) does not need it: browsers take `__Host-` cookies there.
+    /// is the application's own; it is warned of at the start.
+    ///
+    /// On the loopback (`http://localhost`, `http://127.0.0.1`) Chromium and Firefox take `__Host-`
+    /// and `Secure` cookies, so they do not need it there. WebKit (Safari, GNOME Web) refuses them on
+    /// every plain http address: a login there ends at "No login waits here". To develop with it, set
+    /// an insecure name, or serve the loopback over TLS.
     pub fn insecure_cookie_name(mut self, name: impl Into<String>) -> Self {
         self.settings.cookie_names = CookieNames::insecure(name.into());
         self

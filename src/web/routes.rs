@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -37,6 +38,9 @@ const BODY_LIMIT: usize = 16 * 1024;
 const NO_COOKIE: &str = "Either it is over, or your browser did not bring back the cookie of the \
                          login. Log in again; if you come here once more, allow cookies for this \
                          site, and see that its address begins with https.";
+/// What the page says in addition where `Secure` cookies travel over plain http on this machine.
+const NO_SECURE_COOKIE_ON_LOOPBACK: &str = " Safari and other WebKit browsers take no secure cookie from an http address, not from this \
+     machine either: to develop with them, set Builder::insecure_cookie_name.";
 
 impl Activeconnect {
     /// The routes through which browsers log in and out, to be nested outside the gate where
@@ -352,7 +356,11 @@ async fn waiting(
         // Sent on from here, a browser without cookies would go round and round.
         Subject::Nothing => {
             let unread = visitor.unread_cookies();
-            let (title, detail) = ("No login waits here", unread.as_deref().unwrap_or(NO_COOKIE));
+            let mut detail = unread.unwrap_or_else(|| NO_COOKIE.to_owned());
+            if settings.cookie_names.secure && is_loopback(request_host(&parts)) {
+                detail += NO_SECURE_COOKIE_ON_LOOPBACK;
+            }
+            let (title, detail) = ("No login waits here", detail.as_str());
             show(StatusCode::BAD_REQUEST, &RefusedPage { auth_path, title, detail })
         }
     }
@@ -362,6 +370,14 @@ async fn waiting(
 fn request_host(parts: &Parts) -> &str {
     let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
     parts.uri.authority().map(Authority::as_str).or(host).unwrap_or_default()
+}
+
+/// Whether the `Host` of a request is the browser's own machine.
+fn is_loopback(host: &str) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else { return false };
+    let name = authority.host();
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost" || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 /// Of a moment in Unix milliseconds: `14:05:09 UTC`.

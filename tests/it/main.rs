@@ -28,3 +28,6 @@ mod secure;
 mod support;
 #[path = "../trace/mod.rs"]
 mod trace;
+#[cfg(feature = "demo")]
+#[path = "../webkit/mod.rs"]
+mod webkit;

@@ -4,3 +4,5 @@ mod back_button;
 #[cfg(feature = "demo")]
 mod example_blog;
 mod partial_pages;
+#[cfg(feature = "demo")]
+mod webkit;
