@@ -4,3 +4,4 @@ mod back_button;
 #[cfg(feature = "demo")]
 mod example_blog;
 mod partial_pages;
+mod tabs;
