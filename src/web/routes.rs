@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use super::next::{self, with_next};
 use super::pages::{Asked, LockedPage, LoginPage, RefusedPage, WaitingPage, show};
-use super::progress::{Subject, follow, word};
+use super::progress::{Subject, follow, is_final, word};
 use super::verify::verify;
 use super::{confirm, cookies, start};
 use crate::engine::{
@@ -52,7 +52,7 @@ impl Activeconnect {
     /// | `POST confirm` | begins that attempt: 303 to `waiting`, or 202 `{"status":"pending"}`; no body. The session is as it was until the result is claimed, which takes its place |
     /// | `GET locked` | a plain page that waits for the phone to come back |
     /// | `GET status` | `{"status":"…"}`: of the attempt, whose result it claims once approved, else of the session; `none` without either, `unavailable` when it is not known |
-    /// | `GET events` | the same as server-sent events, one for each change |
+    /// | `GET events` | the same as server-sent events, one for each change, whose id is the status. A browser's `EventSource` connects again after the last one; it gets 204, and stops |
     /// | `GET verify` | for a proxy that asks whether to pass a request on: 200, 401, 403 or 503 with no redirect and no cookie, whatever `Accept` and the method say; the user in [a header](crate::Builder::verify_user_header), if one is set |
     /// | `POST logout` | ends the session here and at the service |
     ///
@@ -430,11 +430,26 @@ async fn status(State(ac): State<Activeconnect>, request: Request) -> Response {
 }
 
 async fn events(State(ac): State<Activeconnect>, request: Request) -> Response {
-    let visitor = Visitor::informed(ac, &request.into_parts().0).await;
-    let changes = follow(visitor.engine().clone(), visitor.subject());
+    let (parts, _) = request.into_parts();
+    let last = parts.headers.get("last-event-id").map(|word| word.to_str().unwrap_or_default());
+    if last.is_some_and(is_final) {
+        return stop_reconnecting();
+    }
+    let visitor = Visitor::informed(ac, &parts).await;
+    let subject = visitor.subject();
+    if last.is_some() && matches!(subject, Subject::Nothing) {
+        return stop_reconnecting();
+    }
+    let changes = follow(visitor.engine().clone(), subject);
     let events = Sse::new(changes).keep_alive(KeepAlive::default());
     // Proxies such as nginx hold a response back until a buffer is full, unless it says this.
     ([("x-accel-buffering", "no")], events).into_response()
+}
+
+/// To the event stream of a browser that has been told all: after any 200 it would connect again,
+/// every few seconds.
+fn stop_reconnecting() -> Response {
+    StatusCode::NO_CONTENT.into_response()
 }
 
 async fn logout(State(ac): State<Activeconnect>, request: Request) -> Response {

@@ -142,7 +142,7 @@ async fn presented_answer_is_not_repeated() {
         assert_eq!(location(&copy.page("/").await).split('?').next(), Some("/auth/login"));
         assert_eq!(copy.api("/").await.status(), 401);
         let events = copy.api("/auth/events").await.text().await.unwrap();
-        assert_eq!(events.trim(), r#"data: {"status":"timeout"}"#);
+        assert_eq!(events.trim(), "id: timeout\ndata: {\"status\":\"timeout\"}");
         assert_eq!(browser.api("/").await.status(), 200);
     }
 }
