@@ -59,13 +59,7 @@ const TABLE: [Row; 8] = [
     Row { denial: "no-token", page: Page::To("/enrol", false), form: 403, api: 403, grpc: 7 },
     // The application has no enrolment page.
     Row { denial: "no-token/403", page: Page::Html(403), form: 403, api: 403, grpc: 7 },
-    Row {
-        denial: "pending",
-        page: Page::To("/auth/waiting", false),
-        form: 401,
-        api: 401,
-        grpc: 16,
-    },
+    Row { denial: "pending", page: Page::To("/auth/waiting", true), form: 401, api: 401, grpc: 16 },
     Row {
         denial: "suspended",
         page: Page::To("/auth/locked", true),

@@ -38,6 +38,11 @@ impl Blog {
     }
 }
 
+/// What `events` tells of a status.
+fn event(status: &str) -> String {
+    format!("id: {status}\ndata: {{\"status\":\"{status}\"}}\n\n")
+}
+
 /// A service that takes every user, unless a call is told to go wrong.
 #[derive(Clone, Default)]
 struct MoodyService(Arc<Mutex<Mood>>);
@@ -178,7 +183,7 @@ async fn a_remote_logout_is_noticed_in_time() {
     let (browser, session) = blog.log_in(&emulator, "alice").await;
     let cookie = browser.cookie("__Host-activeconnect").unwrap();
     let mut open_page = browser.api("/auth/events").await;
-    assert_eq!(open_page.chunk().await.unwrap().unwrap(), "data: {\"status\":\"active\"}\n\n");
+    assert_eq!(open_page.chunk().await.unwrap().unwrap(), event("active"));
     assert_eq!(browser.api("/").await.status(), 200);
 
     emulator.act_on_session(&session.session_token, Action::Close).unwrap();
@@ -195,7 +200,7 @@ async fn a_remote_logout_is_noticed_in_time() {
     assert!(took <= BOUND, "refused {took:?} after the end");
     let (told, took) = told.await.unwrap();
     assert!(took <= BOUND, "the page was told {took:?} after the end");
-    assert_eq!(told, "data: {\"status\":\"closed\"}\n\n");
+    assert_eq!(told, event("closed"));
 
     // A new login is a new session; the old cookie stays dead.
     browser.log_in(&emulator, "alice").await;
@@ -210,10 +215,10 @@ async fn walking_away_locks_and_coming_back_unlocks() {
     let blog = Blog::start(&emulator).await;
     let (browser, session) = blog.log_in(&emulator, "alice").await;
     let mut open_page = browser.api("/auth/events").await;
-    assert_eq!(open_page.chunk().await.unwrap().unwrap(), "data: {\"status\":\"active\"}\n\n");
+    assert_eq!(open_page.chunk().await.unwrap().unwrap(), event("active"));
 
     emulator.act_on_session(&session.session_token, Action::WalkAway).unwrap();
-    assert_eq!(open_page.chunk().await.unwrap().unwrap(), "data: {\"status\":\"walkaway\"}\n\n");
+    assert_eq!(open_page.chunk().await.unwrap().unwrap(), event("walkaway"));
     assert_eq!(browser.api("/").await.status(), 403);
     assert_eq!(browser.form("/posts", &[("body", "from afar")]).await.status(), 403);
     let locked = browser.page("/").await;
@@ -221,7 +226,7 @@ async fn walking_away_locks_and_coming_back_unlocks() {
     assert!(browser.page("/auth/locked").await.text().await.unwrap().contains("Locked"));
 
     emulator.act_on_session(&session.session_token, Action::Return).unwrap();
-    assert_eq!(open_page.chunk().await.unwrap().unwrap(), "data: {\"status\":\"active\"}\n\n");
+    assert_eq!(open_page.chunk().await.unwrap().unwrap(), event("active"));
     let timeline = browser.page("/").await;
     assert_eq!(timeline.status(), 200);
     assert!(!timeline.text().await.unwrap().contains("from afar"));

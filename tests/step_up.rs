@@ -84,9 +84,9 @@ impl Site {
 }
 
 /// Loads the waiting page until it goes on, and goes on.
-async fn taken(browser: &Browser) -> Response {
+async fn taken(browser: &Browser, waiting: &str) -> Response {
     let taken = until("the result is taken", async || {
-        let page = browser.page("/auth/waiting").await;
+        let page = browser.page(waiting).await;
         (page.status() == 303).then_some(page)
     })
     .await;
@@ -181,7 +181,8 @@ async fn who_confirms_comes_back_with_a_new_credential() {
     assert_eq!(site.rings(), 1, "a page rings nobody");
 
     let begun = browser.form(&confirm, &[("username", "bob")]).await;
-    assert_eq!((begun.status().as_u16(), location(&begun)), (303, "/auth/waiting"));
+    let waiting = "/auth/waiting?next=/secret%3Fa%3D1";
+    assert_eq!((begun.status().as_u16(), location(&begun)), (303, waiting));
     let asked = ringing(&site.emulator).await;
     assert_eq!(asked.user_id, before.user_id, "the session's own user, whatever is posted");
     assert_eq!(asked.methods, ["device", "facial"]);
@@ -190,7 +191,7 @@ async fn who_confirms_comes_back_with_a_new_credential() {
     assert_eq!(browser.cookie(SESSION).unwrap(), old);
 
     approve(&site.emulator).await;
-    assert_eq!(location(&taken(&browser).await), "/secret?a=1");
+    assert_eq!(location(&taken(&browser, waiting).await), "/secret?a=1");
     let new = browser.cookie(SESSION).unwrap();
     assert_ne!(new, old);
     let secret = browser.page("/secret?a=1").await;
@@ -278,9 +279,9 @@ async fn who_is_only_to_be_fresh_keeps_their_methods() {
     pass(Duration::from_secs(61), Duration::from_secs(61)).await;
     let confirm = location(&browser.page("/fresh").await).to_owned();
     assert_eq!(confirm, "/auth/confirm?next=/fresh");
-    browser.form(&confirm, &[]).await;
+    let begun = browser.form(&confirm, &[]).await;
     assert_eq!(approve(&site.emulator).await.methods, ["acceptance"]);
-    assert_eq!(location(&taken(&browser).await), "/fresh");
+    assert_eq!(location(&taken(&browser, location(&begun)).await), "/fresh");
     assert_eq!(browser.page("/fresh").await.text().await.unwrap(), "alice acceptance");
 }
 
@@ -300,7 +301,7 @@ async fn a_confirmation_that_fails_leaves_the_session_as_it_was() {
             pass(Duration::from_secs(11), Duration::from_millis(500)).await;
         }
         let page = until("it is told", async || {
-            let page = browser.page("/auth/waiting").await;
+            let page = browser.page("/auth/waiting?next=/secret").await;
             assert_eq!(page.status(), 200);
             let page = page.text().await.unwrap();
             page.contains("No answer came").then_some(page)
@@ -347,7 +348,7 @@ async fn a_confirmation_is_for_what_a_layer_requires_of_the_sessions_user() {
     assert_eq!(location(&begun), "/auth/waiting");
     assert_eq!(ringing(&site.emulator).await.user_id, before.user_id);
     approve(&site.emulator).await;
-    assert_eq!(location(&taken(&browser).await), "/");
+    assert_eq!(location(&taken(&browser, location(&begun)).await), "/");
 }
 
 /// Who began nothing here does not hold the user up who is logged in, and a limit of one session is
@@ -363,7 +364,8 @@ async fn a_stranger_with_the_name_does_not_keep_the_user_from_confirming() {
         (begun.status() == 202).then_some(())
     })
     .await;
-    assert_eq!(browser.form("/auth/confirm?methods=device&next=/both", &[]).await.status(), 303);
+    let begun = browser.form("/auth/confirm?methods=device&next=/both", &[]).await;
+    assert_eq!(begun.status(), 303);
     let asked = until("her own phone rings", async || {
         let sessions = site.emulator.state().sessions;
         let methods = ["device".to_owned()];
@@ -371,7 +373,7 @@ async fn a_stranger_with_the_name_does_not_keep_the_user_from_confirming() {
     })
     .await;
     site.emulator.act_on_session(&asked.session_token, Action::Approve).unwrap();
-    assert_eq!(location(&taken(&browser).await), "/both");
+    assert_eq!(location(&taken(&browser, location(&begun)).await), "/both");
     assert_eq!(browser.page("/both").await.status(), 200);
     assert_eq!(site.ac.sessions(&"alice".into()).len(), 1);
 }

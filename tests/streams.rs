@@ -136,7 +136,7 @@ async fn the_events_route_tells_each_change_and_ends() {
     let browser = Browser::new(&url);
     assert_eq!(
         browser.api("/auth/events").await.text().await.unwrap(),
-        "data: {\"status\":\"none\"}\n\n"
+        "id: none\ndata: {\"status\":\"none\"}\n\n"
     );
 
     browser.json("/auth/login", &serde_json::json!({"username": "alice"})).await;
@@ -148,7 +148,7 @@ async fn the_events_route_tells_each_change_and_ends() {
         let event = tokio::time::timeout(Duration::from_secs(20), events.next()).await.unwrap();
         event.map(|event| String::from_utf8(event.unwrap().to_vec()).unwrap())
     };
-    let said = |status: &str| Some(format!("data: {{\"status\":\"{status}\"}}\n\n"));
+    let said = |status: &str| Some(format!("id: {status}\ndata: {{\"status\":\"{status}\"}}\n\n"));
     assert_eq!(next().await, said("pending"));
     let session = support::approve(&emulator).await;
     assert_eq!(next().await, said("active"));

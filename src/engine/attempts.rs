@@ -55,8 +55,6 @@ pub(crate) struct Attempt {
     bearer: bool,
     /// The session whose user is asked anew, and for what; the result takes its place.
     confirms: Option<(Arc<Session>, Methods)>,
-    /// Where the browser wanted to go.
-    pub(crate) next: String,
     pub(crate) begun: Stamp,
     deadline: Stamp,
     /// Whose phone it rings, once that is known.
@@ -76,7 +74,6 @@ pub(crate) struct ClaimedSession {
     pub(crate) session: Arc<Session>,
     /// By what name the browser is known from now on; none if nobody has logged in with it.
     pub(crate) known_as: Option<LoginKey>,
-    pub(crate) next: String,
     /// It is to be handed over in a body.
     pub(crate) bearer: bool,
 }
@@ -93,8 +90,6 @@ pub(crate) struct NamedAttempt {
 pub(crate) struct Start<'a> {
     pub(crate) who: Who,
     pub(crate) initiator: Initiator,
-    /// Where the browser wants to go.
-    pub(crate) next: String,
     /// The attempt that the same browser began before.
     pub(crate) mine: Option<&'a AttemptCredential>,
     /// The result is to be handed over in an answer's body, not in a cookie.
@@ -237,7 +232,7 @@ impl Engine {
         self: &Arc<Self>,
         start: Start<'_>,
     ) -> Result<NamedAttempt, BeginError> {
-        let Start { who, initiator, next, mine, bearer } = start;
+        let Start { who, initiator, mine, bearer } = start;
         let now = self.now();
         let issued = self.key_ring.issue_attempt(now.wall);
         let credential = issued.map_err(|_| BeginError::NoRandomness)?;
@@ -271,7 +266,6 @@ impl Engine {
             initiator,
             bearer,
             confirms,
-            next,
             begun: now,
             rings: OnceLock::new(),
             deadline: now.after(self.settings.attempt_deadline),
@@ -389,7 +383,6 @@ impl Engine {
             credential: self.key_ring.derive_session(credential),
             session,
             known_as: attempt.confirms.is_none().then(|| attempt.name.clone()),
-            next: attempt.next.clone(),
             bearer: attempt.bearer,
         })
     }

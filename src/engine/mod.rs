@@ -270,7 +270,6 @@ impl Activeconnect {
         let begun = engine.begin_attempt(Start {
             who: Who::Known(user.clone()),
             initiator: Initiator::Application,
-            next: String::new(),
             mine: None,
             bearer: false,
         });

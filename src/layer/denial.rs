@@ -122,7 +122,7 @@ fn redirect_for(
     let next = || wanted.map_or_else(String::new, next_query);
     match denial {
         Denial::NoSession | Denial::Ended => Some(format!("{auth_path}/login{}", next())),
-        Denial::Pending => Some(format!("{auth_path}/waiting")),
+        Denial::Pending => Some(format!("{auth_path}/waiting{}", next())),
         Denial::Suspended => Some(format!("{auth_path}/locked{}", next())),
         Denial::NoToken => settings.enrolment_page.clone(),
         Denial::StepUp => Some(confirm_path(settings, requirement.methods, wanted)),

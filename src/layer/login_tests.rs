@@ -13,7 +13,6 @@ fn anonymous<'a>(typed: &str, mine: Option<&'a AttemptCredential>) -> Start<'a> 
     Start {
         who: Who::Typed(UsernameNormalizer::new(str::to_owned).username(typed)),
         initiator: Initiator::Anonymous(None),
-        next: String::new(),
         mine,
         bearer: false,
     }

@@ -349,11 +349,5 @@ impl Body for Ticks {
 
 /// A login that the application begins for a user.
 pub(crate) fn by_the_application(user: UserId) -> Start<'static> {
-    Start {
-        who: Who::Known(user),
-        initiator: Initiator::Application,
-        next: String::new(),
-        mine: None,
-        bearer: false,
-    }
+    Start { who: Who::Known(user), initiator: Initiator::Application, mine: None, bearer: false }
 }

@@ -13,12 +13,12 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 
-use super::next;
+use super::next::{self, with_next};
 use super::pages::{ConfirmPage, RefusedPage, show};
 use super::routes::{Visitor, problem};
 use super::start::{Handover, Refusal, answer, is_from_a_page};
 use crate::engine::{Activeconnect, Initiator, Session, Start, Who};
-use crate::layer::{RequestCredentials, bearer_attempt, has_bearer_session, next_query};
+use crate::layer::{RequestCredentials, bearer_attempt, has_bearer_session};
 use crate::protocol::Methods;
 use crate::verdict::Verdict;
 
@@ -69,10 +69,10 @@ pub(super) async fn start(
     // Who has a session of that user is no stranger to the name.
     let initiator = Initiator::Session;
     let handover = if bearer { Handover::Bearer } else { Handover::Cookie };
-    let start = Start { who, initiator, next, mine: mine.as_ref(), bearer };
+    let start = Start { who, initiator, mine: mine.as_ref(), bearer };
     let engine = visitor.engine();
     let begun = engine.begin_attempt(start).map(|begun| (handover, begun.credential));
-    answer(begun.map_err(Refusal::from), !visitor.is_browser(), &engine.settings)
+    answer(begun.map_err(Refusal::from), !visitor.is_browser(), &next, &engine.settings)
 }
 
 /// Why nobody's phone rings.
@@ -128,8 +128,7 @@ impl Confirmation {
         if self.visitor.is_browser() {
             // Not back to the page: a layer that lets any session of a user in may have let another
             // one in there, and send its request here again.
-            let login = format!("{auth_path}/login{}", next_query(&self.next));
-            return Redirect::to(&login).into_response();
+            return Redirect::to(&with_next(auth_path, "login", &self.next)).into_response();
         }
         let mut response = problem(StatusCode::UNAUTHORIZED, "There is no session to confirm.");
         let challenge = format!("Activeconnect login=\"{auth_path}/login\"");
@@ -145,6 +144,7 @@ impl Confirmation {
             return problem(status, detail);
         }
         let auth_path = &self.visitor.engine().settings.auth_path;
-        show(status, &RefusedPage { auth_path, title: "Bad Request", detail })
+        let login = with_next(auth_path, "login", &self.next);
+        show(status, &RefusedPage { login: &login, title: "Bad Request", detail })
     }
 }

@@ -1,7 +1,7 @@
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use crate::layer::NEXT_LIMIT;
+use crate::layer::{NEXT_LIMIT, next_query};
 
 /// Where to go after a login: `wanted` if it is a path of this very site outside the
 /// authentication routes, `/` otherwise.
@@ -10,6 +10,12 @@ use crate::layer::NEXT_LIMIT;
 /// is written anew from what was read: path and query only.
 pub(super) fn checked(wanted: Option<&str>, auth_path: &str) -> String {
     wanted.and_then(|wanted| parse(wanted, auth_path)).unwrap_or_else(|| "/".to_owned())
+}
+
+/// The address of a route's page, from which its visitor goes on to `next`. It is checked again when
+/// the page reads it: an address can be changed.
+pub(super) fn with_next(auth_path: &str, route: &str, next: &str) -> String {
+    format!("{auth_path}/{route}{}", next_query(next))
 }
 
 fn parse(wanted: &str, auth_path: &str) -> Option<String> {

@@ -71,7 +71,8 @@ pub(super) struct LockedPage<'a> {
 #[derive(Template)]
 #[template(path = "refused.html")]
 pub(super) struct RefusedPage<'a> {
-    pub(super) auth_path: &'a str,
+    /// Where to log in.
+    pub(super) login: &'a str,
     pub(super) title: &'a str,
     pub(super) detail: &'a str,
 }

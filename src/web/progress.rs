@@ -43,7 +43,8 @@ pub(super) fn follow(
     stream::unfold(follower, |mut follower| async move {
         let word = follower.next().await?;
         follower.told = word;
-        let event = Event::default().data(format!("{{\"status\":\"{word}\"}}"));
+        // A browser that connects again says which it got last.
+        let event = Event::default().id(word).data(format!("{{\"status\":\"{word}\"}}"));
         Some((Ok(event), follower))
     })
 }
@@ -109,6 +110,7 @@ impl Follower {
     }
 }
 
-fn is_final(word: &str) -> bool {
-    SessionStatus::from_wire(word).is_terminal()
+/// Whether no other word follows this one.
+pub(super) fn is_final(word: &str) -> bool {
+    word == "none" || SessionStatus::from_wire(word).is_terminal()
 }

@@ -8,7 +8,7 @@ use axum::extract::{DefaultBodyLimit, Query, Request, State};
 use axum::http::header::{CONTENT_TYPE, HOST, SET_COOKIE};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
-use axum::http::{HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::{self, from_fn_with_state, map_response};
 use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -17,10 +17,11 @@ use axum::{Json, Router};
 use problem_details::ProblemDetails;
 use serde::Deserialize;
 
+use super::next::{self, with_next};
 use super::pages::{Asked, LockedPage, LoginPage, RefusedPage, WaitingPage, show};
-use super::progress::{Subject, follow, word};
+use super::progress::{Subject, follow, is_final, word};
 use super::verify::verify;
-use super::{confirm, cookies, next, start};
+use super::{confirm, cookies, start};
 use crate::engine::{
     Activeconnect, Attempt, ClaimedSession, EndReason, Engine, LoggedOut, LoginKey, NamedAttempt,
     Session,
@@ -28,7 +29,7 @@ use crate::engine::{
 use crate::identity::{AttemptCredential, UserId};
 use crate::layer::{
     ClientContext, RequestCredentials, ResponseFormat, bearer_attempt, confirm_path,
-    is_cross_origin, known_browser, next_query, protect, unread_cookies_detail,
+    is_cross_origin, known_browser, protect, unread_cookies_detail,
 };
 use crate::verdict::Verdict;
 
@@ -49,13 +50,13 @@ impl Activeconnect {
     /// | route | |
     /// | --- | --- |
     /// | `GET login` | a plain page |
-    /// | `POST login` | begins an attempt: a form (`username`, `next`) is answered 303 to `waiting`, JSON (`{"username","next"?,"credential"?}`) 202 `{"status":"pending"}` |
+    /// | `POST login` | begins an attempt: a form (`username`, `next`) is answered 303 to `waiting`, JSON (`{"username","credential"?}`) 202 `{"status":"pending"}` |
     /// | `GET waiting` | a plain page that waits for the phone, claims the result, sees that its cookie came back and goes on to `next` |
     /// | `GET confirm` | a plain page on which the user of a session has their phone ring again, as a layer requires (`methods`, of those that layers require; `next`) |
     /// | `POST confirm` | begins that attempt: 303 to `waiting`, or 202 `{"status":"pending"}`; no body. The session is as it was until the result is claimed, which takes its place |
     /// | `GET locked` | a plain page that waits for the phone to come back |
     /// | `GET status` | `{"status":"…"}`: of the attempt, whose result it claims once approved, else of the session; `none` without either, `unavailable` when it is not known |
-    /// | `GET events` | the same as server-sent events, one for each change |
+    /// | `GET events` | the same as server-sent events, one for each change, whose id is the status. A browser's `EventSource` connects again after the last one; it gets 204, and stops |
     /// | `GET verify` | for a proxy that asks whether to pass a request on: 200, 401, 403 or 503 with no redirect and no cookie, whatever `Accept` and the method say; the user in [a header](crate::Builder::verify_user_header), if one is set |
     /// | `POST logout` | ends the session here and at the service |
     ///
@@ -64,6 +65,10 @@ impl Activeconnect {
     /// credential, until a request has carried that; then the attempt is over. A session whose
     /// credential no request carries in that time ends, here and at the service, and so it does when
     /// the same browser starts another login.
+    ///
+    /// Where to go on to, `next`, is a path of this site that each tab carries in its own address: of
+    /// several tabs that wait, whichever claims the result, each goes on to its own. What a browser
+    /// prefetches or prerenders (`Sec-Purpose`) claims nothing.
     ///
     /// What pages of other origins send with unsafe methods, or ask of `status` and `events`, is
     /// refused (403). Too many logins are refused with 429 and `Retry-After`, the same for users who
@@ -159,10 +164,6 @@ fn wanted(query: Result<Query<Next>, QueryRejection>, auth_path: &str) -> String
     next::checked(wanted.as_deref(), auth_path)
 }
 
-fn to_next(query: Result<Query<Next>, QueryRejection>, auth_path: &str) -> Response {
-    Redirect::to(&wanted(query, auth_path)).into_response()
-}
-
 /// What a browser bears, looked up.
 pub(super) struct Visitor {
     ac: Activeconnect,
@@ -173,6 +174,8 @@ pub(super) struct Visitor {
     from_a_page: bool,
     /// And so is the sender of a form.
     sends_form: bool,
+    /// The browser loads this before its user asks for it, and may throw it away.
+    is_prefetch: bool,
     /// The session that the credential names, whoever's it is. To end it, having it is enough.
     named: Option<Arc<Session>>,
     /// The same, if it is the user's.
@@ -204,7 +207,8 @@ impl Visitor {
         client.has_unread_cookies = borne.has_unread_cookies();
         let from_a_page = start::is_from_a_page(headers);
         let sends_form = start::is_form(headers);
-        Self { user, attempt, from_a_page, sends_form, named, session, client, ac }
+        let is_prefetch = is_prefetch(headers);
+        Self { user, attempt, from_a_page, sends_form, is_prefetch, named, session, client, ac }
     }
 
     /// The same, with the session's status known afresh if it was not used for a while.
@@ -254,8 +258,9 @@ impl Visitor {
     /// Claims the attempt's result if it is approved, or once more if the answer to the last claim
     /// may be lost. The session that was there before is logged out.
     fn claim(&self) -> Option<ClaimedSession> {
-        // An answer without a body, or to the wrong client, would take the result along.
-        if self.mixes_up() || self.client.is_head {
+        // An answer without a body, to the wrong client, or that its browser may throw away would
+        // take the result along.
+        if self.mixes_up() || self.client.is_head || self.is_prefetch {
             return None;
         }
         let claimed = self.engine().claim(self.attempt.as_ref()?, self.user.as_ref())?;
@@ -297,6 +302,14 @@ impl Visitor {
     }
 }
 
+/// Whether a browser prefetches or prerenders this.
+fn is_prefetch(headers: &HeaderMap) -> bool {
+    let purposes = headers.get_all("sec-purpose").iter().chain(headers.get_all("purpose"));
+    purposes
+        .filter_map(|purpose| purpose.to_str().ok())
+        .any(|purpose| purpose.contains("prefetch") || purpose.contains("prerender"))
+}
+
 async fn login_page(
     State(ac): State<Activeconnect>,
     query: Result<Query<Next>, QueryRejection>,
@@ -325,11 +338,12 @@ async fn waiting(
     let visitor = Visitor::informed(ac, &parts).await;
     let settings = &visitor.engine().settings;
     let auth_path = &settings.auth_path;
+    let next = wanted(query, auth_path);
+    let here = with_next(auth_path, "waiting", &next);
     let is_bearer = visitor.attempt().is_some_and(|attempt| attempt.is_bearer());
     let claimed = if is_bearer { None } else { visitor.claim() };
     if let Some(claimed) = claimed {
         // By way of this page once more, which sees whether the cookie came back.
-        let here = format!("{auth_path}/waiting{}", next_query(&claimed.next));
         return visitor.with_session(&parts, Redirect::to(&here).into_response(), &claimed);
     }
     if let Some(attempt) = visitor.attempt()
@@ -337,22 +351,26 @@ async fn waiting(
         && attempt.failure().is_some()
     {
         // The session is what it was; the page that needs more still does.
-        let again = confirm_path(settings, methods, Some(&attempt.next));
+        let again = confirm_path(settings, methods, Some(&next));
         return show(StatusCode::OK, &WaitingPage { again: &again, asked: None });
     }
     match visitor.subject() {
         Subject::Attempt(attempt) => {
-            let over = attempt.is_over(visitor.engine().now());
+            // Another tab may have got the session since this request was sent: the next one
+            // carries its cookie.
+            let is_claimed =
+                attempt.session().is_some_and(|session| session.verdict() != Verdict::Ended);
+            let over = attempt.is_over(visitor.engine().now()) && !is_claimed;
             let site = settings.origins.display_host(request_host(&parts));
             let asked = || Asked { site, at: time_of_day(attempt.begun.wall) };
-            let again = format!("{auth_path}/login");
+            let again = with_next(auth_path, "login", &next);
             show(StatusCode::OK, &WaitingPage { again: &again, asked: (!over).then(asked) })
         }
         // Claimed, here or in another tab.
         Subject::Session(session) if session.verdict() != Verdict::Ended => {
-            to_next(query, auth_path)
+            Redirect::to(&next).into_response()
         }
-        Subject::Session(_) => Redirect::to(&format!("{auth_path}/login")).into_response(),
+        Subject::Session(_) => Redirect::to(&with_next(auth_path, "login", &next)).into_response(),
         // Sent on from here, a browser without cookies would go round and round.
         Subject::Nothing => {
             let unread = visitor.unread_cookies();
@@ -361,7 +379,8 @@ async fn waiting(
                 detail += NO_SECURE_COOKIE_ON_LOOPBACK;
             }
             let (title, detail) = ("No login waits here", detail.as_str());
-            show(StatusCode::BAD_REQUEST, &RefusedPage { auth_path, title, detail })
+            let login = with_next(auth_path, "login", &next);
+            show(StatusCode::BAD_REQUEST, &RefusedPage { login: &login, title, detail })
         }
     }
 }
@@ -400,7 +419,7 @@ async fn locked(
             show(StatusCode::OK, &LockedPage { auth_path, suspended })
         }
         // Let in again, or to the login page: the gate there knows.
-        _ => to_next(query, auth_path),
+        _ => Redirect::to(&wanted(query, auth_path)).into_response(),
     }
 }
 
@@ -427,11 +446,26 @@ async fn status(State(ac): State<Activeconnect>, request: Request) -> Response {
 }
 
 async fn events(State(ac): State<Activeconnect>, request: Request) -> Response {
-    let visitor = Visitor::informed(ac, &request.into_parts().0).await;
-    let changes = follow(visitor.engine().clone(), visitor.subject());
+    let (parts, _) = request.into_parts();
+    let last = parts.headers.get("last-event-id").map(|word| word.to_str().unwrap_or_default());
+    if last.is_some_and(is_final) {
+        return stop_reconnecting();
+    }
+    let visitor = Visitor::informed(ac, &parts).await;
+    let subject = visitor.subject();
+    if last.is_some() && matches!(subject, Subject::Nothing) {
+        return stop_reconnecting();
+    }
+    let changes = follow(visitor.engine().clone(), subject);
     let events = Sse::new(changes).keep_alive(KeepAlive::default());
     // Proxies such as nginx hold a response back until a buffer is full, unless it says this.
     ([("x-accel-buffering", "no")], events).into_response()
+}
+
+/// To the event stream of a browser that has been told all: after any 200 it would connect again,
+/// every few seconds.
+fn stop_reconnecting() -> Response {
+    StatusCode::NO_CONTENT.into_response()
 }
 
 async fn logout(State(ac): State<Activeconnect>, request: Request) -> Response {

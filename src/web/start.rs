@@ -5,12 +5,14 @@ use std::time::Duration;
 use axum::extract::rejection::{FormRejection, JsonRejection};
 use axum::extract::{FromRequest as _, Request};
 use axum::http::header::{CONTENT_TYPE, ORIGIN, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::{Form, Json};
 use serde::Deserialize;
 
 use super::client_ip::client_ip;
+use super::next::with_next;
 use super::pages::{RefusedPage, show};
 use super::routes::{json, status_json};
 use super::{cookies, next};
@@ -54,14 +56,26 @@ pub(super) enum Refusal {
 
 pub(super) async fn start(ac: &Activeconnect, user: Option<UserId>, request: Request) -> Response {
     let wants_json = is_json(request.headers());
-    let settings = &ac.engine().settings;
-    answer(begin(ac, user, request, wants_json).await, wants_json, settings)
+    let engine = ac.engine();
+    let (parts, body) = request.into_parts();
+    let login = tokio::select! {
+        biased;
+        login = read(Request::from_parts(parts.clone(), body), wants_json) => login,
+        // A client that sends its body slowly, or never, holds no shutdown up.
+        () = engine.stops() => Err(Refusal::NotNow),
+    };
+    let wanted = login.as_ref().ok().and_then(|login| login.next.as_deref());
+    let next = next::checked(wanted, &engine.settings.auth_path);
+    let begun = login.and_then(|login| begin(ac, user, &parts, login));
+    answer(begun, wants_json, &next, &engine.settings)
 }
 
-/// What whoever begins an attempt is told: wait, with this secret, or why not.
+/// What whoever begins an attempt is told: wait, with this secret, or why not. A page goes on to
+/// `next` from there.
 pub(super) fn answer(
     begun: Result<(Handover, AttemptCredential), Refusal>,
     wants_json: bool,
+    next: &str,
     settings: &Settings,
 ) -> Response {
     match begun {
@@ -73,13 +87,13 @@ pub(super) fn answer(
             let mut response = if wants_json {
                 (StatusCode::ACCEPTED, status_json("pending")).into_response()
             } else {
-                Redirect::to(&format!("{}/waiting", settings.auth_path)).into_response()
+                Redirect::to(&with_next(&settings.auth_path, "waiting", next)).into_response()
             };
             let cookie = cookies::set_attempt(&settings.cookie_names, &attempt);
             response.headers_mut().append(SET_COOKIE, cookie);
             response
         }
-        Err(refusal) => refusal.answer(wants_json, &settings.auth_path),
+        Err(refusal) => refusal.answer(wants_json, &with_next(&settings.auth_path, "login", next)),
     }
 }
 
@@ -103,25 +117,18 @@ fn content_type(headers: &HeaderMap) -> String {
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-async fn begin(
+fn begin(
     ac: &Activeconnect,
     user: Option<UserId>,
-    request: Request,
-    wants_json: bool,
+    parts: &Parts,
+    login: Login,
 ) -> Result<(Handover, AttemptCredential), Refusal> {
-    let (parts, body) = request.into_parts();
     let engine = ac.engine();
     let names = &engine.settings.cookie_names;
     let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
     let mine = RequestCredentials::read(method, uri, headers, &engine.settings, &engine.key_ring)
         .attempt();
     let mine = mine.or_else(|| bearer_attempt(headers, &engine.key_ring));
-    let login = tokio::select! {
-        biased;
-        login = read(Request::from_parts(parts.clone(), body), wants_json) => login?,
-        // A client that sends its body slowly, or never, holds no shutdown up.
-        () = engine.stops() => return Err(Refusal::NotNow),
-    };
     let bearer = login.credential == Handover::Bearer;
     if bearer && is_from_a_page(&parts.headers) {
         return Err(Refusal::Browser);
@@ -136,13 +143,12 @@ async fn begin(
         .and_then(|proofs| engine.known_browsers.recognize(proofs, &who.key(), engine.now().wall));
     let initiator = match known {
         Some(browser) => Initiator::KnownBrowser(browser),
-        None => Initiator::Anonymous(client_ip(&parts, &engine.settings.trusted_proxies)),
+        None => Initiator::Anonymous(client_ip(parts, &engine.settings.trusted_proxies)),
     };
     if matches!(initiator, Initiator::Anonymous(None)) {
         engine.without_address();
     }
-    let next = next::checked(login.next.as_deref(), &engine.settings.auth_path);
-    let start = Start { who, initiator, next, mine: mine.as_ref(), bearer };
+    let start = Start { who, initiator, mine: mine.as_ref(), bearer };
     let begun = engine.begin_attempt(start)?;
     Ok((login.credential, begun.credential))
 }
@@ -188,7 +194,7 @@ fn typed_name(name: Option<String>) -> Result<String, Refusal> {
 }
 
 impl Refusal {
-    fn answer(self, wants_json: bool, auth_path: &str) -> Response {
+    fn answer(self, wants_json: bool, login: &str) -> Response {
         let later = match self {
             // Whole seconds, and no earlier than it is true.
             Self::Later(after) => after.as_secs() + u64::from(after.subsec_nanos() > 0),
@@ -210,7 +216,7 @@ impl Refusal {
             super::routes::problem(status, detail)
         } else {
             let title = status.canonical_reason().unwrap_or("Refused");
-            show(status, &RefusedPage { auth_path, title, detail })
+            show(status, &RefusedPage { login, title, detail })
         };
         let headers = response.headers_mut();
         match &self {

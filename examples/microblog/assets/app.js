@@ -5,6 +5,7 @@ const AWAY = "Your phone is no longer nearby. Come back with it, and this page g
 const UNKNOWN = "Whether you are still logged in is not known at the moment. This page goes on by itself.";
 // As long as the blog itself goes on without news from the service.
 const PATIENCE_MS = 15_000;
+const PAUSE_MS = 3_000;
 
 const title = document.title;
 let silence = null;
@@ -22,31 +23,61 @@ function unlock() {
   document.title = title;
 }
 
+// Shows or leaves the page as the status says; returns whether the session goes on.
+function obey(status) {
+  clearTimeout(silence);
+  silence = null;
+  switch (status) {
+    case "active":
+      unlock();
+      return true;
+    case "walkaway":
+      lock(AWAY);
+      return true;
+    case "unavailable":
+      lock(UNKNOWN);
+      return true;
+    case "pending":
+      // Another tab logs in again.
+      location.replace("/auth/waiting");
+      return false;
+    default:
+      // Over, or never begun.
+      location.replace("/auth/login");
+      return false;
+  }
+}
+
 function follow() {
   const events = new EventSource("/auth/events");
   events.onmessage = (event) => {
-    clearTimeout(silence);
-    silence = null;
-    switch (JSON.parse(event.data).status) {
-      case "active":
-        return unlock();
-      case "walkaway":
-        return lock(AWAY);
-      case "unavailable":
-        return lock(UNKNOWN);
-      default:
-        // Over, or never begun.
-        events.close();
-        location.replace("/auth/login");
+    if (!obey(JSON.parse(event.data).status)) {
+      events.close();
     }
   };
   events.onerror = () => {
     silence ??= setTimeout(() => lock(UNKNOWN), PATIENCE_MS);
     // After an answer that is no event stream the browser does not try again by itself.
     if (events.readyState === EventSource.CLOSED) {
-      setTimeout(follow, 3_000);
+      setTimeout(ask, PAUSE_MS);
     }
   };
+}
+
+// Follows the session again if it goes on.
+async function ask() {
+  try {
+    const answer = await fetch("/auth/status");
+    if (!answer.ok) {
+      throw new Error(`status ${answer.status}`);
+    }
+    const { status } = await answer.json();
+    if (obey(status)) {
+      follow();
+    }
+  } catch {
+    setTimeout(ask, PAUSE_MS);
+  }
 }
 
 follow();

@@ -4,5 +4,6 @@ mod back_button;
 #[cfg(feature = "demo")]
 mod example_blog;
 mod partial_pages;
+mod tabs;
 #[cfg(feature = "demo")]
 mod webkit;

@@ -80,7 +80,7 @@ async fn all_denied(emulator: &Emulator) -> Vec<Denied> {
     vec![
         denied("no-session", 401, Browser::new(&site), login, true),
         denied("ended", 401, ended, login, true),
-        denied("pending", 401, pending, Some("/auth/waiting"), false),
+        denied("pending", 401, pending, Some("/auth/waiting"), true),
         denied("suspended", 403, suspended, Some("/auth/locked"), true),
         Denied {
             path: "/stepped-up?page=2",

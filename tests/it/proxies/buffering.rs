@@ -28,13 +28,13 @@ async fn events_arrive(site: &Site, proxy: &Proxy) {
     assert_eq!(events.status(), 200);
     let first = next_chunk(&mut events).await;
     assert!(asked.elapsed() < WITHIN, "{:?}", asked.elapsed());
-    assert!(first.starts_with(b"data: {\"status\":\"active\"}"), "{first:?}");
+    assert!(first.starts_with(b"id: active\ndata: {\"status\":\"active\"}"), "{first:?}");
     let ended = Instant::now();
     site.emulator.act_on_session(&session.session_token, Action::Close).unwrap();
     let second = next_chunk(&mut events).await;
     // A poll each 500 ms, and the bound.
     assert!(ended.elapsed() < WITHIN + Duration::from_millis(500), "{:?}", ended.elapsed());
-    assert!(second.starts_with(b"data: {\"status\":\"closed\"}"), "{second:?}");
+    assert!(second.starts_with(b"id: closed\ndata: {\"status\":\"closed\"}"), "{second:?}");
 }
 
 #[tokio::test]

@@ -119,7 +119,7 @@ impl Stream {
 }
 
 fn events(words: &[&str]) -> String {
-    words.iter().map(|word| format!("data: {{\"status\":\"{word}\"}}\n\n")).collect()
+    words.iter().map(|word| format!("id: {word}\ndata: {{\"status\":\"{word}\"}}\n\n")).collect()
 }
 
 async fn begin(browser: &Browser, user: &str) {

@@ -1,0 +1,222 @@
+//! Event streams after their session's end: a browser's `EventSource` connects once more, and stops.
+
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::middleware::{Next, from_fn};
+use axum::response::sse::{Event, Sse};
+use axum::response::{Html, IntoResponse as _};
+use axum::routing::get;
+use futures_util::{StreamExt as _, stream};
+use serde_json::json;
+use tower_activeconnect::emulator::{Action, Emulator, SessionReport};
+
+use crate::chromium::{Chromium, Tab};
+use crate::support::{Browser, approve, builder, serve, until, with_phones};
+
+/// Listens to `events`, and writes down what it is told.
+const LISTENING: &str = "<!doctype html><title>listening</title><script>
+const told = [];
+const events = new EventSource('/auth/events');
+events.onmessage = event => told.push(JSON.parse(event.data).status);
+</script>";
+/// Counts what the recipe of the documentation shows.
+const NEWS: &str = "<!doctype html><title>news</title><script>
+let shown = 0;
+const show = () => shown++;
+RECIPE
+</script>";
+/// What the example blog's script works on.
+const BLOG: &str = "<!doctype html><title>blog</title><main id=page>posts</main>
+<main id=lock hidden><p id=why></main><script src=/app.js></script>";
+const BLOG_SCRIPT: &str = include_str!("../../../examples/microblog/assets/app.js");
+
+/// The script in `docs/in-flight.md`.
+fn recipe() -> &'static str {
+    let (_, rest) = include_str!("../../../docs/in-flight.md").split_once("```js\n").unwrap();
+    rest.split_once("```").unwrap().0
+}
+
+struct Site {
+    emulator: Emulator,
+    url: String,
+    /// The paths that were asked for.
+    requests: Arc<Mutex<Vec<String>>>,
+    /// Whether `events` answers 503, as a proxy does.
+    fails: Arc<AtomicBool>,
+}
+
+impl Site {
+    async fn new() -> Self {
+        let emulator = Emulator::start().await.unwrap();
+        let ac = builder(&emulator).build().unwrap();
+        with_phones(&emulator, &ac, &["alice"]).await;
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let fails = Arc::new(AtomicBool::new(false));
+        let (record, failing) = (requests.clone(), fails.clone());
+        let record = from_fn(move |request: Request, next: Next| {
+            let path = request.uri().path().to_owned();
+            let fails = path == "/auth/events" && failing.load(Ordering::SeqCst);
+            record.lock().unwrap().push(path);
+            async move {
+                if fails {
+                    return StatusCode::SERVICE_UNAVAILABLE.into_response();
+                }
+                next.run(request).await
+            }
+        });
+        let news = || async {
+            let tick = |()| async { tokio::time::sleep(Duration::from_millis(50)).await };
+            let ticks = stream::repeat(()).then(tick);
+            Sse::new(ticks.map(|()| Ok::<_, Infallible>(Event::default().data("tick"))))
+        };
+        let script = || async { ([(CONTENT_TYPE, "text/javascript")], BLOG_SCRIPT) };
+        let app = Router::new()
+            .route("/news", get(news))
+            .layer(ac.layer())
+            .route("/", get(async || Html("<!doctype html><title>start</title>")))
+            .route("/listening", get(async || Html(LISTENING)))
+            .route("/page", get(async || Html(NEWS.replace("RECIPE", recipe()))))
+            .route("/blog", get(async || Html(BLOG)))
+            .route("/app.js", get(script))
+            .nest("/auth", ac.routes())
+            .layer(record);
+        let url = serve(app).await;
+        Self { emulator, url, requests, fails }
+    }
+
+    fn requests_of(&self, path: &str) -> usize {
+        self.requests.lock().unwrap().iter().filter(|asked| *asked == path).count()
+    }
+
+    /// Logs in in this tab, and shows a page.
+    async fn log_in(&self, tab: &Tab, page: &str) -> SessionReport {
+        tab.go(&format!("{}/auth/login?next={page}", self.url)).await;
+        tab.eval("document.querySelector('[name=username]').value = 'alice'").await;
+        tab.eval("document.forms[0].submit()").await;
+        tab.until("location.pathname === '/auth/waiting'").await;
+        let session = approve(&self.emulator).await;
+        tab.until(&format!("location.pathname === '{page}'")).await;
+        tab.loaded().await;
+        session
+    }
+
+    fn act(&self, session: &SessionReport, action: Action) {
+        self.emulator.act_on_session(&session.session_token, action).unwrap();
+    }
+}
+
+/// Waits until the browser has given the stream up for good.
+async fn gives_up(tab: &Tab) {
+    tab.until("events.readyState === EventSource.CLOSED").await;
+}
+
+/// T151: at once when there is nothing to tell, or all is told.
+#[tokio::test]
+async fn reconnect_after_the_last_event_gets_204() {
+    let site = Site::new().await;
+    let browser = Browser::new(&site.url);
+    let connect = async |last: &str| {
+        let request = browser.get("/auth/events").header("last-event-id", last);
+        browser.send(request).await
+    };
+    let first = browser.api("/auth/events").await;
+    assert_eq!(first.text().await.unwrap(), "id: none\ndata: {\"status\":\"none\"}\n\n");
+    for last in ["none", "active", "something else"] {
+        let answer = connect(last).await;
+        assert_eq!(answer.status(), 204, "{last}");
+        assert_eq!(answer.headers()["cache-control"], "no-store");
+        assert!(answer.text().await.unwrap().is_empty());
+    }
+    browser.json("/auth/login", &json!({ "username": "alice" })).await;
+    for (last, status) in [("pending", 200), ("active", 200), ("timeout", 204)] {
+        assert_eq!(connect(last).await.status(), status, "{last}");
+    }
+    let session = approve(&site.emulator).await;
+    until("in", async || (browser.status().await == "active").then_some(())).await;
+    for last in ["pending", "active", "walkaway", "unavailable"] {
+        let mut events = connect(last).await;
+        assert_eq!(events.status(), 200, "{last}");
+        let event = events.chunk().await.unwrap().unwrap();
+        assert_eq!(event, "id: active\ndata: {\"status\":\"active\"}\n\n");
+    }
+    site.act(&session, Action::Close);
+    until("over", async || (browser.status().await == "closed").then_some(())).await;
+    // What was not told before is told once.
+    let last = connect("active").await.text().await.unwrap();
+    assert_eq!(last, "id: closed\ndata: {\"status\":\"closed\"}\n\n");
+    for last in ["closed", "timeout", "failed", "cancelled"] {
+        assert_eq!(connect(last).await.status(), 204, "{last}");
+    }
+}
+
+/// T151
+#[tokio::test]
+async fn event_source_stops_after_the_end() {
+    let Some(chromium) = Chromium::start().await else { return };
+    let site = Site::new().await;
+    let tab = chromium.profile().await.tab().await;
+    let session = site.log_in(&tab, "/listening").await;
+    tab.until("told.at(-1) === 'active'").await;
+    site.act(&session, Action::Close);
+    gives_up(&tab).await;
+    assert_eq!(tab.eval("told").await, json!(["active", "closed"]));
+    assert_eq!(site.requests_of("/auth/events"), 2);
+}
+
+/// T151
+#[tokio::test]
+async fn event_source_stops_without_a_session() {
+    let Some(chromium) = Chromium::start().await else { return };
+    let site = Site::new().await;
+    let tab = chromium.profile().await.tab().await;
+    tab.go(&format!("{}/listening", site.url)).await;
+    gives_up(&tab).await;
+    assert_eq!(tab.eval("told").await, json!(["none"]));
+    assert_eq!(site.requests_of("/auth/events"), 2);
+}
+
+/// T151: the recipe of the documentation for an application's own stream.
+#[tokio::test]
+async fn gated_stream_is_opened_again_or_left() {
+    let Some(chromium) = Chromium::start().await else { return };
+    let site = Site::new().await;
+    let tab = chromium.profile().await.tab().await;
+    let session = site.log_in(&tab, "/page").await;
+    tab.until("shown > 3").await;
+    site.act(&session, Action::WalkAway);
+    until("the page asks", async || (site.requests_of("/auth/status") > 0).then_some(())).await;
+    // The stream itself, and one that was denied.
+    assert_eq!(site.requests_of("/news"), 2);
+    site.act(&session, Action::Return);
+    until("the stream is open", async || (site.requests_of("/news") == 3).then_some(())).await;
+    tab.eval("shown = 0").await;
+    tab.until("shown > 3").await;
+    site.act(&session, Action::Close);
+    tab.until("location.pathname === '/auth/login'").await;
+    assert_eq!(site.requests_of("/news"), 4);
+}
+
+/// T151: the example blog asks for the status where its stream is refused.
+#[tokio::test]
+async fn blog_page_asks_for_the_status() {
+    let Some(chromium) = Chromium::start().await else { return };
+    let site = Site::new().await;
+    let tab = chromium.profile().await.tab().await;
+    site.fails.store(true, Ordering::SeqCst);
+    let session = site.log_in(&tab, "/blog").await;
+    until("the stream is opened again", async || {
+        (site.requests_of("/auth/events") > 1).then_some(())
+    })
+    .await;
+    assert!(site.requests_of("/auth/status") > 0);
+    assert!(!tab.eval("document.getElementById('page').hidden").await.as_bool().unwrap());
+    site.act(&session, Action::Close);
+    tab.until("location.pathname === '/auth/login'").await;
+}
