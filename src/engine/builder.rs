@@ -145,6 +145,19 @@ impl Builder {
         self
     }
 
+    /// What a proxy strips from the paths that browsers ask for, such as `/app`: the application sees
+    /// `/reports` where browsers ask for `/app/reports`. Redirects, links and `next` then have it, so
+    /// that a login begins and ends under the prefix. [`Builder::auth_path`] and
+    /// [`Builder::enrolment_page`] are paths of the application, before which it is put; one that has
+    /// it already stays as it is. So does `next`.
+    ///
+    /// Without it, a single `X-Forwarded-Prefix` of a [trusted proxy](Builder::trusted_proxies) is
+    /// heeded. Recipes: `docs/behind-a-proxy.md`.
+    pub fn mount_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.settings.mount_prefix = Some(prefix.into());
+        self
+    }
+
     /// The application's page for users who are known but have no token. Without it they get a
     /// plain 403.
     pub fn enrolment_page(mut self, path: impl Into<String>) -> Self {
@@ -406,13 +419,11 @@ impl Settings {
                  over TLS and use cookie_name() instead of insecure_cookie_name()"
             );
         }
-        for path in [Some(&self.auth_path), self.enrolment_page.as_ref()].into_iter().flatten() {
-            let plain = path.starts_with('/')
-                && !path.starts_with("//")
-                && path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~".contains(&b));
-            if !plain || (path.ends_with('/') && path == &self.auth_path) {
-                return Err(BuildError::Path { path: path.clone() });
-            }
+        let prefixes = [Some(&self.auth_path), self.mount_prefix.as_ref()].into_iter().flatten();
+        let ends_with_slash = prefixes.clone().find(|path| path.ends_with('/'));
+        let not_plain = prefixes.chain(&self.enrolment_page).find(|path| !is_plain_path(path));
+        if let Some(path) = ends_with_slash.or(not_plain) {
+            return Err(BuildError::Path { path: path.clone() });
         }
         if let Some(name) = self.verify_user_header.as_ref().filter(|name| !is_free_header(name)) {
             return Err(BuildError::HeaderName { name: name.clone() });
@@ -422,6 +433,13 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+/// Whether this is a path that needs no encoding and names no host.
+pub(crate) fn is_plain_path(path: &str) -> bool {
+    path.starts_with('/')
+        && !path.starts_with("//")
+        && path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~".contains(&b))
 }
 
 /// Whether it is a header's name that means nothing else to clients, proxies or caches.

@@ -90,6 +90,7 @@ pub(crate) use activity::Phase;
 pub use attempts::LogInError;
 pub(crate) use attempts::{Attempt, BeginError, ClaimedSession, NamedAttempt, Start, Who};
 pub use budget::Rate;
+pub(crate) use builder::is_plain_path;
 pub use builder::{BuildError, Builder};
 pub(crate) use cookie_names::{ATTEMPT, CookieNames, KNOWN};
 pub use enrolment::EnrolmentError;

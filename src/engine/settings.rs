@@ -25,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) session_duration: Option<Duration>,
     pub(crate) methods: Methods,
     pub(crate) auth_path: String,
+    /// What a proxy strips from the paths that browsers ask for.
+    pub(crate) mount_prefix: Option<String>,
     pub(crate) enrolment_page: Option<String>,
     pub(crate) cookie_names: CookieNames,
     pub(crate) login_limits: LoginLimits,
@@ -51,6 +53,7 @@ impl Default for Settings {
             session_duration: None,
             methods: Methods::default(),
             auth_path: "/auth".to_owned(),
+            mount_prefix: None,
             enrolment_page: None,
             cookie_names: CookieNames::secure("activeconnect"),
             login_limits: LoginLimits::default(),

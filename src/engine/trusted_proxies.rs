@@ -29,6 +29,11 @@ impl TrustedProxies {
         self.networks = networks.into_iter().collect();
     }
 
+    /// Whether no proxy is trusted.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.networks.is_empty() && self.unix_peer.is_none()
+    }
+
     pub(crate) fn is_unix_peer(&self, extensions: &Extensions) -> bool {
         self.unix_peer.is_some_and(|is_unix_peer| is_unix_peer(extensions))
     }

@@ -12,12 +12,13 @@ use super::credential::unread_cookies_detail;
 use super::grpc;
 use super::headers::protect;
 use super::response_format::{ClientContext, ResponseFormat};
+use super::site_paths::SitePaths;
 use super::step_up::{StepUp, confirm_path};
 use crate::engine::Settings;
 use crate::verdict::{Denial, Requirement};
 
 /// What stands for itself in the value of a query parameter; `/` for readability.
-pub(super) const QUERY_VALUE: &AsciiSet =
+pub(crate) const QUERY_VALUE: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 /// `next` longer than this is not worth keeping.
 pub(crate) const NEXT_LIMIT: usize = 2 * 1024;
@@ -44,39 +45,40 @@ pub(crate) fn answer(
     tracing::debug!(%denial, "turned away");
     let unread = client.has_unread_cookies && denial == Denial::NoSession;
     let unread = unread.then(unread_cookies_detail);
-    let step_up = (denial == Denial::StepUp).then(|| StepUp::new(requirement, settings));
-    let redirect = |wanted: Option<&str>| redirect_for(denial, wanted, settings, requirement);
+    let paths = client.paths(settings);
+    let step_up = (denial == Denial::StepUp).then(|| StepUp::new(requirement, &paths.auth));
+    let redirect = |wanted: Option<String>| {
+        redirect_for(denial, wanted.as_deref(), &paths, settings, requirement)
+    };
+    let requested =
+        |page: &Option<PathAndQuery>| page.as_ref().map(|page| paths.requested(page.as_str()));
     let mut response = match &client.format {
         ResponseFormat::Grpc(content_type) => {
             grpc::answer(denial, content_type, settings.retry_after(), step_up)
         }
-        ResponseFormat::HtmlRedirect(requested) => {
-            match redirect(requested.as_ref().map(PathAndQuery::as_str)) {
-                Some(location) => see_other(&location),
-                None => html(denial, settings, step_up, unread.as_deref()),
-            }
-        }
-        ResponseFormat::HtmlForm => html(denial, settings, step_up, unread.as_deref()),
+        ResponseFormat::HtmlRedirect(page) => match redirect(requested(page)) {
+            Some(location) => see_other(&location),
+            None => html(denial, &paths, step_up, unread.as_deref()),
+        },
+        ResponseFormat::HtmlForm => html(denial, &paths, step_up, unread.as_deref()),
         ResponseFormat::Htmx(page) => {
             let mut response = problem(status(denial), denial, step_up, unread.as_deref());
-            match redirect(page.path_and_query(&settings.origins).as_deref()) {
+            match redirect(page.path_and_query(&settings.origins, &paths)) {
                 Some(location) => insert(&mut response, HX_REDIRECT, &location),
                 // Some versions of htmx put into the page what comes with any status.
                 None => insert(&mut response, HX_RESWAP, "none"),
             }
             response
         }
-        ResponseFormat::Inertia(requested) => {
-            match redirect(requested.as_ref().map(PathAndQuery::as_str)) {
-                Some(location) => {
-                    let mut response =
-                        problem(StatusCode::CONFLICT, denial, step_up, unread.as_deref());
-                    insert(&mut response, X_INERTIA_LOCATION, &location);
-                    response
-                }
-                None => problem(status(denial), denial, step_up, unread.as_deref()),
+        ResponseFormat::Inertia(page) => match redirect(requested(page)) {
+            Some(location) => {
+                let mut response =
+                    problem(StatusCode::CONFLICT, denial, step_up, unread.as_deref());
+                insert(&mut response, X_INERTIA_LOCATION, &location);
+                response
             }
-        }
+            None => problem(status(denial), denial, step_up, unread.as_deref()),
+        },
         ResponseFormat::ProblemJson => problem(status(denial), denial, step_up, unread.as_deref()),
     };
     if client.is_grpc() {
@@ -85,7 +87,7 @@ pub(crate) fn answer(
         protect(response.headers_mut());
     }
     if response.status() == StatusCode::UNAUTHORIZED {
-        let challenge = format!("Activeconnect login=\"{}/login\"", settings.auth_path);
+        let challenge = format!("Activeconnect login=\"{}/login\"", paths.auth);
         insert(&mut response, WWW_AUTHENTICATE, &challenge);
     }
     if response.status() == StatusCode::SERVICE_UNAVAILABLE {
@@ -114,18 +116,23 @@ const fn status(denial: Denial) -> StatusCode {
 fn redirect_for(
     denial: Denial,
     wanted: Option<&str>,
+    paths: &SitePaths,
     settings: &Settings,
     requirement: &Requirement,
 ) -> Option<String> {
-    let wanted = wanted.filter(|wanted| *wanted != "/" && wanted.len() <= NEXT_LIMIT);
-    let auth_path = &settings.auth_path;
-    let next = || wanted.map_or_else(String::new, next_query);
+    let wanted = wanted.filter(|wanted| *wanted != paths.home() && wanted.len() <= NEXT_LIMIT);
+    let auth_path = &paths.auth;
+    let next = || {
+        wanted.map_or_else(String::new, |wanted| {
+            format!("?next={}", utf8_percent_encode(wanted, QUERY_VALUE))
+        })
+    };
     match denial {
         Denial::NoSession | Denial::Ended => Some(format!("{auth_path}/login{}", next())),
         Denial::Pending => Some(format!("{auth_path}/waiting{}", next())),
         Denial::Suspended => Some(format!("{auth_path}/locked{}", next())),
-        Denial::NoToken => settings.enrolment_page.clone(),
-        Denial::StepUp => Some(confirm_path(settings, requirement.methods, wanted)),
+        Denial::NoToken => settings.enrolment_page.as_deref().map(|page| paths.public(page)),
+        Denial::StepUp => Some(confirm_path(auth_path, requirement.methods, wanted)),
         // Who the user is, is the other login's business.
         Denial::NoIdentity | Denial::Unavailable => None,
     }
@@ -138,24 +145,16 @@ fn see_other(location: &str) -> Response<Bytes> {
     response
 }
 
-/// `?next=…` with a path and query; nothing where the default will do.
-pub(crate) fn next_query(wanted: &str) -> String {
-    if wanted == "/" {
-        return String::new();
-    }
-    format!("?next={}", utf8_percent_encode(wanted, QUERY_VALUE))
-}
-
 fn html(
     denial: Denial,
-    settings: &Settings,
+    paths: &SitePaths,
     step_up: Option<StepUp>,
     unread_cookies: Option<&str>,
 ) -> Response<Bytes> {
     let status = status(denial);
     let login = match (denial, step_up) {
         (Denial::NoSession | Denial::Ended | Denial::Pending, _) => {
-            format!("<p><a href=\"{}/login\">Log in</a></p>", settings.auth_path)
+            format!("<p><a href=\"{}/login\">Log in</a></p>", paths.auth)
         }
         (_, Some(StepUp { confirm, .. })) => {
             format!("<p><a href=\"{confirm}\">Confirm with your phone</a></p>")

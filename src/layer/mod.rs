@@ -36,6 +36,7 @@ mod passage_tests;
 mod peer;
 mod response_format;
 mod service;
+mod site_paths;
 #[cfg(test)]
 mod stage;
 mod step_up;
@@ -57,7 +58,7 @@ pub(crate) use credential::{
 #[cfg(feature = "axum")]
 pub(crate) use cross_origin::{is_cross_origin, is_cross_origin_socket};
 #[cfg(feature = "axum")]
-pub(crate) use denial::{NEXT_LIMIT, next_query};
+pub(crate) use denial::{NEXT_LIMIT, QUERY_VALUE};
 pub use future::GateFuture;
 #[cfg(feature = "axum")]
 pub(crate) use gate::{Decision, Gate};
@@ -68,6 +69,8 @@ pub(crate) use peer::Peer;
 #[cfg(feature = "axum")]
 pub(crate) use response_format::{ClientContext, ResponseFormat};
 pub use service::{ActiveconnectLayer, ActiveconnectService};
+#[cfg(feature = "axum")]
+pub(crate) use site_paths::SitePaths;
 #[cfg(feature = "axum")]
 pub(crate) use step_up::confirm_path;
 pub use upload::{UploadBody, UploadGuard, UploadGuardLayer};

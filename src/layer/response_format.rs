@@ -8,7 +8,8 @@ use url::Url;
 use super::cross_origin::is_own_origin;
 use super::lookup;
 use super::original_uri::original_uri;
-use crate::engine::SiteOrigins;
+use super::site_paths::{SitePaths, forwarded_prefix};
+use crate::engine::{Settings, SiteOrigins};
 
 /// What is needed of a request to answer its client when the request itself is gone.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub(crate) struct ClientContext {
     pub(super) upgrade_status: Option<StatusCode>,
     /// The request has more cookies than are read, so that ours name nothing.
     pub(crate) has_unread_cookies: bool,
+    /// What a trusted proxy says it has stripped from the path.
+    forwarded_prefix: Option<Box<str>>,
 }
 
 #[derive(Clone, Debug)]
@@ -63,6 +66,7 @@ impl ClientContext {
             is_head: method == Method::HEAD,
             upgrade_status: None,
             has_unread_cookies: false,
+            forwarded_prefix: None,
         }
     }
 
@@ -71,6 +75,7 @@ impl ClientContext {
         uri: &Uri,
         headers: &HeaderMap,
         extensions: &Extensions,
+        settings: &Settings,
     ) -> Self {
         let is_head = method == Method::HEAD;
         let is_safe_read = is_head || method == Method::GET;
@@ -126,7 +131,13 @@ impl ClientContext {
         };
         // Told by what reads them.
         let has_unread_cookies = false;
-        Self { format, is_head, upgrade_status, has_unread_cookies }
+        let forwarded_prefix = forwarded_prefix(headers, extensions, settings);
+        Self { format, is_head, upgrade_status, has_unread_cookies, forwarded_prefix }
+    }
+
+    /// The paths of this site as this client sees them.
+    pub(crate) fn paths(&self, settings: &Settings) -> SitePaths {
+        SitePaths::new(self.forwarded_prefix.as_deref(), settings)
     }
 
     pub(super) fn is_grpc(&self) -> bool {
@@ -167,10 +178,14 @@ impl HtmxPage {
         }
     }
 
-    /// Path and query of the page, if it is known and of this site.
-    pub(super) fn path_and_query(&self, origins: &SiteOrigins) -> Option<String> {
+    /// Path and query of the page as browsers see them, if it is known and of this site.
+    pub(super) fn path_and_query(
+        &self,
+        origins: &SiteOrigins,
+        paths: &SitePaths,
+    ) -> Option<String> {
         match self {
-            Self::Requested(page) => page.as_ref().map(|page| page.as_str().to_owned()),
+            Self::Requested(page) => page.as_ref().map(|page| paths.requested(page.as_str())),
             Self::Current { url, host } => {
                 let url = Url::parse(url.as_ref()?.to_str().ok()?).ok()?;
                 if !matches!(url.scheme(), "http" | "https") {
@@ -255,7 +270,8 @@ mod tests {
             map.append(*name, HeaderValue::from_static(value));
         }
         let uri = Uri::from_static("/page?a=b");
-        ClientContext::from_request(method, &uri, &map, &Extensions::new()).format
+        ClientContext::from_request(method, &uri, &map, &Extensions::new(), &Settings::default())
+            .format
     }
 
     fn name(format: &ResponseFormat) -> &'static str {
@@ -350,10 +366,14 @@ mod tests {
         }
     }
 
+    fn paths() -> SitePaths {
+        SitePaths::new(None, &Settings::default())
+    }
+
     #[test]
     fn htmx_page_is_of_this_site() {
         let page = |method: &Method, headers: &[_]| match format(method, headers) {
-            ResponseFormat::Htmx(page) => page.path_and_query(&SiteOrigins::default()),
+            ResponseFormat::Htmx(page) => page.path_and_query(&SiteOrigins::default(), &paths()),
             other => panic!("{other:?}"),
         };
         let (htmx, host) = (("hx-request", "true"), ("host", "app.example:8080"));
@@ -393,7 +413,7 @@ mod tests {
             else {
                 panic!()
             };
-            assert_eq!(page.path_and_query(&proxied).as_deref(), expected, "{url}");
+            assert_eq!(page.path_and_query(&proxied, &paths()).as_deref(), expected, "{url}");
         }
         let current = ("hx-current-url", "http://app.example:8080/mail?folder=in");
         for header in [("hx-boosted", "true"), ("hx-history-restore-request", "true")] {

@@ -312,6 +312,7 @@ where
             request.uri(),
             request.headers(),
             request.extensions(),
+            self.gate.settings(),
         );
         let decision = if self.gate.has_resolver() {
             // No other layer's word is one of the other login.

@@ -4,7 +4,6 @@ use percent_encoding::utf8_percent_encode;
 use serde::Serialize;
 
 use super::denial::QUERY_VALUE;
-use crate::engine::Settings;
 use crate::protocol::{Method, Methods};
 use crate::verdict::Requirement;
 
@@ -21,11 +20,11 @@ pub(super) struct StepUp {
 }
 
 impl StepUp {
-    pub(super) fn new(requirement: &Requirement, settings: &Settings) -> Self {
+    pub(super) fn new(requirement: &Requirement, auth_path: &str) -> Self {
         Self {
             methods: requirement.methods.iter().map(Method::as_str).collect(),
             max_age: requirement.max_age.map(|age| age.as_secs()),
-            confirm: confirm_path(settings, requirement.methods, None),
+            confirm: confirm_path(auth_path, requirement.methods, None),
         }
     }
 
@@ -38,7 +37,7 @@ impl StepUp {
 }
 
 /// Where a session's user is asked anew: for these methods, or for those of before.
-pub(crate) fn confirm_path(settings: &Settings, methods: Methods, next: Option<&str>) -> String {
+pub(crate) fn confirm_path(auth_path: &str, methods: Methods, next: Option<&str>) -> String {
     let methods = (!methods.is_empty()).then(|| ("methods", methods.to_string()));
     let next = next.map(|next| ("next", next.to_owned()));
     let query: Vec<String> = [methods, next]
@@ -47,5 +46,5 @@ pub(crate) fn confirm_path(settings: &Settings, methods: Methods, next: Option<&
         .map(|(name, value)| format!("{name}={}", utf8_percent_encode(&value, QUERY_VALUE)))
         .collect();
     let separator = if query.is_empty() { "" } else { "?" };
-    format!("{}/confirm{separator}{}", settings.auth_path, query.join("&"))
+    format!("{auth_path}/confirm{separator}{}", query.join("&"))
 }

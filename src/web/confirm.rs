@@ -18,7 +18,7 @@ use super::pages::{ConfirmPage, RefusedPage, show};
 use super::routes::{Visitor, problem};
 use super::start::{Handover, Refusal, answer, is_from_a_page};
 use crate::engine::{Activeconnect, Initiator, Session, Start, Who};
-use crate::layer::{RequestCredentials, bearer_attempt, has_bearer_session};
+use crate::layer::{RequestCredentials, SitePaths, bearer_attempt, has_bearer_session};
 use crate::protocol::Methods;
 use crate::verdict::Verdict;
 
@@ -64,7 +64,7 @@ pub(super) async fn start(
         Ok(found) => found,
         Err(why) => return confirmation.refuse(why),
     };
-    let Confirmation { visitor, next, .. } = confirmation;
+    let Confirmation { visitor, paths, next, .. } = confirmation;
     let who = Who::Confirms(session, methods, visitor.user.clone());
     // Who has a session of that user is no stranger to the name.
     let initiator = Initiator::Session;
@@ -72,7 +72,7 @@ pub(super) async fn start(
     let start = Start { who, initiator, mine: mine.as_ref(), bearer };
     let engine = visitor.engine();
     let begun = engine.begin_attempt(start).map(|begun| (handover, begun.credential));
-    answer(begun.map_err(Refusal::from), !visitor.is_browser(), &next, &engine.settings)
+    answer(begun.map_err(Refusal::from), !visitor.is_browser(), &paths, &next, &engine.settings)
 }
 
 /// Why nobody's phone rings.
@@ -86,15 +86,17 @@ enum Nobody {
 struct Confirmation {
     visitor: Visitor,
     methods: Option<String>,
+    paths: SitePaths,
     next: String,
 }
 
 impl Confirmation {
     async fn read(ac: Activeconnect, wish: Wish, parts: &Parts) -> Self {
         let Wanted { methods, next } = wish.map(|Query(wanted)| wanted).unwrap_or_default();
-        let next = next::checked(next.as_deref(), &ac.engine().settings.auth_path);
+        let paths = SitePaths::from_parts(parts, &ac.engine().settings);
+        let next = next::checked(next.as_deref(), &paths);
         let visitor = Visitor::informed(ac, parts).await;
-        Self { visitor, methods, next }
+        Self { visitor, methods, paths, next }
     }
 
     /// Whose phone is to ring, and for what.
@@ -124,14 +126,13 @@ impl Confirmation {
     }
 
     fn no_session(&self) -> Response {
-        let auth_path = &self.visitor.engine().settings.auth_path;
         if self.visitor.is_browser() {
             // Not back to the page: a layer that lets any session of a user in may have let another
             // one in there, and send its request here again.
-            return Redirect::to(&with_next(auth_path, "login", &self.next)).into_response();
+            return Redirect::to(&with_next(&self.paths, "login", &self.next)).into_response();
         }
         let mut response = problem(StatusCode::UNAUTHORIZED, "There is no session to confirm.");
-        let challenge = format!("Activeconnect login=\"{auth_path}/login\"");
+        let challenge = format!("Activeconnect login=\"{}/login\"", self.paths.auth);
         if let Ok(challenge) = HeaderValue::try_from(challenge) {
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         }
@@ -143,8 +144,7 @@ impl Confirmation {
         if !self.visitor.is_browser() {
             return problem(status, detail);
         }
-        let auth_path = &self.visitor.engine().settings.auth_path;
-        let login = with_next(auth_path, "login", &self.next);
+        let login = with_next(&self.paths, "login", &self.next);
         show(status, &RefusedPage { login: &login, title: "Bad Request", detail })
     }
 }

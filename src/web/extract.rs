@@ -54,8 +54,13 @@ impl<S: Sync> FromRequestParts<S> for ActiveSession {
             Found::Session(session) => Ok(session),
             Found::Denied(denial, gate) => {
                 let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
-                let mut client =
-                    ClientContext::from_request(method, uri, headers, &parts.extensions);
+                let mut client = ClientContext::from_request(
+                    method,
+                    uri,
+                    headers,
+                    &parts.extensions,
+                    gate.settings(),
+                );
                 client.has_unread_cookies =
                     gate.credentials(method, uri, headers).has_unread_cookies();
                 let answer = gate.turn_away(denial, &client).map(Body::from);

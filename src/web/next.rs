@@ -1,24 +1,29 @@
-use percent_encoding::percent_decode_str;
+use percent_encoding::{percent_decode_str, utf8_percent_encode};
 use url::Url;
 
-use crate::layer::{NEXT_LIMIT, next_query};
+use crate::layer::{NEXT_LIMIT, QUERY_VALUE, SitePaths};
 
 /// Where to go after a login: `wanted` if it is a path of this very site outside the
 /// authentication routes, `/` otherwise.
 ///
 /// It is read as a browser would read it against a page of this site, must stay on that site, and
 /// is written anew from what was read: path and query only.
-pub(super) fn checked(wanted: Option<&str>, auth_path: &str) -> String {
-    wanted.and_then(|wanted| parse(wanted, auth_path)).unwrap_or_else(|| "/".to_owned())
+pub(super) fn checked(wanted: Option<&str>, paths: &SitePaths) -> String {
+    wanted.and_then(|wanted| parse(wanted, paths)).unwrap_or_else(|| paths.home())
 }
 
 /// The address of a route's page, from which its visitor goes on to `next`. It is checked again when
 /// the page reads it: an address can be changed.
-pub(super) fn with_next(auth_path: &str, route: &str, next: &str) -> String {
-    format!("{auth_path}/{route}{}", next_query(next))
+pub(super) fn with_next(paths: &SitePaths, route: &str, next: &str) -> String {
+    let page = format!("{}/{route}", paths.auth);
+    // The default need not be said.
+    if next == paths.home() {
+        return page;
+    }
+    format!("{page}?next={}", utf8_percent_encode(next, QUERY_VALUE))
 }
 
-fn parse(wanted: &str, auth_path: &str) -> Option<String> {
+fn parse(wanted: &str, paths: &SitePaths) -> Option<String> {
     let plain = wanted.len() <= NEXT_LIMIT
         && wanted.starts_with('/')
         && !wanted.contains('\\')
@@ -33,12 +38,16 @@ fn parse(wanted: &str, auth_path: &str) -> Option<String> {
         return None;
     }
     let path = url.path();
-    if path.starts_with("//") || is_inside(path, auth_path) {
+    if path.starts_with("//") {
+        return None;
+    }
+    let path = paths.public(path);
+    if is_inside(&path, &paths.auth) {
         return None;
     }
     let kept = match url.query() {
         Some(query) => format!("{path}?{query}"),
-        None => path.to_owned(),
+        None => path,
     };
     // Written anew it may have grown.
     (kept.len() <= NEXT_LIMIT).then_some(kept)
@@ -67,6 +76,35 @@ mod tests {
     use proptest::sample::select;
 
     use super::*;
+    use crate::engine::Settings;
+
+    fn paths(auth_path: &str) -> SitePaths {
+        let settings = Settings { auth_path: auth_path.to_owned(), ..Settings::default() };
+        SitePaths::new(None, &settings)
+    }
+
+    /// T147: behind a proxy that strips `/app`.
+    #[test]
+    fn prefix_is_kept_and_its_routes_are_refused() {
+        let settings = Settings { mount_prefix: Some("/app".to_owned()), ..Settings::default() };
+        let paths = SitePaths::new(None, &settings);
+        for (wanted, kept) in [
+            ("/app/reports?q=1", "/app/reports?q=1"),
+            ("/reports?q=1", "/app/reports?q=1"),
+            ("/", "/app/"),
+            ("/app", "/app"),
+            ("/app/../other", "/app/other"),
+            ("/app/auth/login", "/app/"),
+            ("/auth/login", "/app/"),
+            ("/%61pp/../auth", "/app/"),
+            ("//evil.example", "/app/"),
+        ] {
+            assert_eq!(checked(Some(wanted), &paths), kept, "{wanted}");
+            assert_eq!(checked(Some(kept), &paths), kept, "{wanted}");
+        }
+        assert_eq!(with_next(&paths, "login", "/app/"), "/app/auth/login");
+        assert_eq!(with_next(&paths, "login", "/app/a?b"), "/app/auth/login?next=/app/a%3Fb");
+    }
 
     #[test]
     fn only_paths_of_this_site_are_followed() {
@@ -103,12 +141,12 @@ mod tests {
             "?next=//evil.example",
             "/\u{85}",
         ] {
-            assert_eq!(checked(Some(evil), "/auth"), "/", "{evil:?}");
+            assert_eq!(checked(Some(evil), &paths("/auth")), "/", "{evil:?}");
         }
-        assert_eq!(checked(Some(&format!("/{}", "a".repeat(2048))), "/auth"), "/");
-        assert_eq!(checked(Some(&format!("/{}", "é".repeat(1000))), "/auth"), "/");
-        assert_eq!(checked(Some(&format!("/a#{}", "a".repeat(2048))), "/auth"), "/");
-        assert_eq!(checked(None, "/auth"), "/");
+        assert_eq!(checked(Some(&format!("/{}", "a".repeat(2048))), &paths("/auth")), "/");
+        assert_eq!(checked(Some(&format!("/{}", "é".repeat(1000))), &paths("/auth")), "/");
+        assert_eq!(checked(Some(&format!("/a#{}", "a".repeat(2048))), &paths("/auth")), "/");
+        assert_eq!(checked(None, &paths("/auth")), "/");
     }
 
     #[test]
@@ -122,7 +160,7 @@ mod tests {
             ("/é", "/%C3%A9"),
             ("/a?next=https://x.example", "/a?next=https://x.example"),
         ] {
-            assert_eq!(checked(Some(wanted), "/auth"), kept, "{wanted}");
+            assert_eq!(checked(Some(wanted), &paths("/auth")), kept, "{wanted}");
         }
     }
 
@@ -174,7 +212,7 @@ mod tests {
         #[test]
         fn whatever_is_asked_for_stays_here(start in "/?", rest in nasty(), nested: bool) {
             let auth_path = if nested { "/app/v1/auth" } else { "/auth" };
-            let kept = checked(Some(&(start + &rest)), auth_path);
+            let kept = checked(Some(&(start + &rest)), &paths(auth_path));
             let here = Url::parse(&format!("http://www.app.example:8080{auth_path}/waiting")).unwrap();
             let there = here.join(&kept).unwrap();
             prop_assert_eq!(there.origin(), here.origin());
@@ -185,7 +223,7 @@ mod tests {
             let is_a_login = format!("{decoded}/").starts_with(&format!("{auth_path}/"));
             prop_assert!(!is_a_login, "{}", decoded);
             prop_assert!(kept.len() <= NEXT_LIMIT && kept.bytes().all(|byte| byte.is_ascii_graphic()));
-            prop_assert_eq!(&checked(Some(&kept), auth_path), &kept, "it is kept as it is");
+            prop_assert_eq!(&checked(Some(&kept), &paths(auth_path)), &kept, "it is kept as it is");
         }
     }
 }

@@ -28,7 +28,7 @@ use crate::engine::{
 };
 use crate::identity::{AttemptCredential, UserId};
 use crate::layer::{
-    ClientContext, RequestCredentials, ResponseFormat, bearer_attempt, confirm_path,
+    ClientContext, RequestCredentials, ResponseFormat, SitePaths, bearer_attempt, confirm_path,
     is_cross_origin, known_browser, protect, unread_cookies_detail,
 };
 use crate::verdict::Verdict;
@@ -159,9 +159,9 @@ struct Next {
 }
 
 /// What the query asks for, as far as that may be followed.
-fn wanted(query: Result<Query<Next>, QueryRejection>, auth_path: &str) -> String {
+fn wanted(query: Result<Query<Next>, QueryRejection>, paths: &SitePaths) -> String {
     let wanted = query.ok().and_then(|Query(query)| query.next);
-    next::checked(wanted.as_deref(), auth_path)
+    next::checked(wanted.as_deref(), paths)
 }
 
 /// What a browser bears, looked up.
@@ -203,7 +203,8 @@ impl Visitor {
         let is_theirs =
             |session: &Arc<Session>| !ac.has_resolver() || resolved == Some(session.user());
         let session = named.clone().filter(is_theirs);
-        let mut client = ClientContext::from_request(method, uri, headers, &parts.extensions);
+        let mut client =
+            ClientContext::from_request(method, uri, headers, &parts.extensions, &engine.settings);
         client.has_unread_cookies = borne.has_unread_cookies();
         let from_a_page = start::is_from_a_page(headers);
         let sends_form = start::is_form(headers);
@@ -226,6 +227,10 @@ impl Visitor {
         let detail = self.client.has_unread_cookies.then(unread_cookies_detail)?;
         self.engine().warn_unread_cookies(&detail);
         Some(detail)
+    }
+
+    fn paths(&self) -> SitePaths {
+        self.client.paths(&self.engine().settings)
     }
 
     pub(super) fn engine(&self) -> &Arc<Engine> {
@@ -317,8 +322,9 @@ async fn login_page(
 ) -> Response {
     let (parts, _) = request.into_parts();
     let visitor = Visitor::of(ac, &parts);
-    let auth_path = &visitor.engine().settings.auth_path;
-    let next = wanted(query, auth_path);
+    let paths = visitor.paths();
+    let next = wanted(query, &paths);
+    let auth_path = &paths.auth;
     let (user, warning) = (visitor.user.as_ref(), visitor.unread_cookies());
     show(StatusCode::OK, &LoginPage { auth_path, user, next: &next, warning: warning.as_deref() })
 }
@@ -337,9 +343,9 @@ async fn waiting(
     let (parts, _) = request.into_parts();
     let visitor = Visitor::informed(ac, &parts).await;
     let settings = &visitor.engine().settings;
-    let auth_path = &settings.auth_path;
-    let next = wanted(query, auth_path);
-    let here = with_next(auth_path, "waiting", &next);
+    let paths = visitor.paths();
+    let next = wanted(query, &paths);
+    let here = with_next(&paths, "waiting", &next);
     let is_bearer = visitor.attempt().is_some_and(|attempt| attempt.is_bearer());
     let claimed = if is_bearer { None } else { visitor.claim() };
     if let Some(claimed) = claimed {
@@ -351,7 +357,7 @@ async fn waiting(
         && attempt.failure().is_some()
     {
         // The session is what it was; the page that needs more still does.
-        let again = confirm_path(settings, methods, Some(&next));
+        let again = confirm_path(&paths.auth, methods, Some(&next));
         return show(StatusCode::OK, &WaitingPage { again: &again, asked: None });
     }
     match visitor.subject() {
@@ -363,14 +369,14 @@ async fn waiting(
             let over = attempt.is_over(visitor.engine().now()) && !is_claimed;
             let site = settings.origins.display_host(request_host(&parts));
             let asked = || Asked { site, at: time_of_day(attempt.begun.wall) };
-            let again = with_next(auth_path, "login", &next);
+            let again = with_next(&paths, "login", &next);
             show(StatusCode::OK, &WaitingPage { again: &again, asked: (!over).then(asked) })
         }
         // Claimed, here or in another tab.
         Subject::Session(session) if session.verdict() != Verdict::Ended => {
             Redirect::to(&next).into_response()
         }
-        Subject::Session(_) => Redirect::to(&with_next(auth_path, "login", &next)).into_response(),
+        Subject::Session(_) => Redirect::to(&with_next(&paths, "login", &next)).into_response(),
         // Sent on from here, a browser without cookies would go round and round.
         Subject::Nothing => {
             let unread = visitor.unread_cookies();
@@ -379,7 +385,7 @@ async fn waiting(
                 detail += NO_SECURE_COOKIE_ON_LOOPBACK;
             }
             let (title, detail) = ("No login waits here", detail.as_str());
-            let login = with_next(auth_path, "login", &next);
+            let login = with_next(&paths, "login", &next);
             show(StatusCode::BAD_REQUEST, &RefusedPage { login: &login, title, detail })
         }
     }
@@ -412,14 +418,14 @@ async fn locked(
     request: Request,
 ) -> Response {
     let visitor = Visitor::informed(ac, &request.into_parts().0).await;
-    let auth_path = &visitor.engine().settings.auth_path;
+    let paths = visitor.paths();
     match visitor.session.as_ref().map(|session| session.verdict()) {
         Some(verdict @ (Verdict::Suspended | Verdict::Unavailable)) => {
             let suspended = verdict == Verdict::Suspended;
-            show(StatusCode::OK, &LockedPage { auth_path, suspended })
+            show(StatusCode::OK, &LockedPage { auth_path: &paths.auth, suspended })
         }
         // Let in again, or to the login page: the gate there knows.
-        _ => Redirect::to(&wanted(query, auth_path)).into_response(),
+        _ => Redirect::to(&wanted(query, &paths)).into_response(),
     }
 }
 
@@ -480,7 +486,7 @@ async fn logout(State(ac): State<Activeconnect>, request: Request) -> Response {
         }
     }
     let mut response = if visitor.is_browser() {
-        let login = format!("{}/login", visitor.engine().settings.auth_path);
+        let login = format!("{}/login", visitor.paths().auth);
         Redirect::to(&login).into_response()
     } else {
         match logged_out {

@@ -18,7 +18,7 @@ use super::routes::{json, status_json};
 use super::{cookies, next};
 use crate::engine::{Activeconnect, BeginError, Initiator, Settings, Start, Who, trim_username};
 use crate::identity::{AttemptCredential, UserId};
-use crate::layer::{RequestCredentials, bearer_attempt, known_browser};
+use crate::layer::{RequestCredentials, SitePaths, bearer_attempt, known_browser};
 
 /// The longest name that can be typed, in bytes, without white space around it.
 const NAME_LIMIT: usize = 256;
@@ -65,9 +65,10 @@ pub(super) async fn start(ac: &Activeconnect, user: Option<UserId>, request: Req
         () = engine.stops() => Err(Refusal::NotNow),
     };
     let wanted = login.as_ref().ok().and_then(|login| login.next.as_deref());
-    let next = next::checked(wanted, &engine.settings.auth_path);
+    let paths = SitePaths::from_parts(&parts, &engine.settings);
+    let next = next::checked(wanted, &paths);
     let begun = login.and_then(|login| begin(ac, user, &parts, login));
-    answer(begun, wants_json, &next, &engine.settings)
+    answer(begun, wants_json, &paths, &next, &engine.settings)
 }
 
 /// What whoever begins an attempt is told: wait, with this secret, or why not. A page goes on to
@@ -75,6 +76,7 @@ pub(super) async fn start(ac: &Activeconnect, user: Option<UserId>, request: Req
 pub(super) fn answer(
     begun: Result<(Handover, AttemptCredential), Refusal>,
     wants_json: bool,
+    paths: &SitePaths,
     next: &str,
     settings: &Settings,
 ) -> Response {
@@ -87,13 +89,13 @@ pub(super) fn answer(
             let mut response = if wants_json {
                 (StatusCode::ACCEPTED, status_json("pending")).into_response()
             } else {
-                Redirect::to(&with_next(&settings.auth_path, "waiting", next)).into_response()
+                Redirect::to(&with_next(paths, "waiting", next)).into_response()
             };
             let cookie = cookies::set_attempt(&settings.cookie_names, &attempt);
             response.headers_mut().append(SET_COOKIE, cookie);
             response
         }
-        Err(refusal) => refusal.answer(wants_json, &with_next(&settings.auth_path, "login", next)),
+        Err(refusal) => refusal.answer(wants_json, &with_next(paths, "login", next)),
     }
 }
 

@@ -7,6 +7,7 @@ mod forward_auth;
 #[cfg(feature = "ws")]
 mod public_origin;
 mod servers;
+mod stripped_prefix;
 #[cfg(unix)]
 mod unix_socket;
 mod verify;

@@ -1,0 +1,143 @@
+//! The paths of this site as its browsers see them. A proxy may strip a prefix: browsers ask for
+//! `/app/reports`, and the application sees `/reports`.
+
+use http::{Extensions, HeaderMap, HeaderName};
+
+use super::peer::Peer;
+use crate::engine::{Settings, is_plain_path};
+
+static X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+/// The longest prefix that a proxy may name, in bytes.
+const MAX_FORWARDED_PREFIX_LEN: usize = 256;
+
+/// The prefix that a trusted proxy says it has stripped. `None` where the application has set the
+/// prefix itself.
+pub(crate) fn forwarded_prefix(
+    headers: &HeaderMap,
+    extensions: &Extensions,
+    settings: &Settings,
+) -> Option<Box<str>> {
+    // The request path: most applications have no proxy that they trust.
+    if settings.trusted_proxies.is_empty() || settings.mount_prefix.is_some() {
+        return None;
+    }
+    let mut values = headers.get_all(&X_FORWARDED_PREFIX).iter();
+    // Of several values the first may be the client's own.
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let peer = Peer::from_extensions(extensions, &settings.trusted_proxies)?;
+    let prefix = value.to_str().ok()?.trim_end_matches('/');
+    let is_prefix = prefix.len() <= MAX_FORWARDED_PREFIX_LEN && is_plain_path(prefix);
+    (is_prefix && peer.is_trusted(&settings.trusted_proxies)).then(|| prefix.into())
+}
+
+/// The paths of the application, with the prefix that a proxy strips put before them again.
+#[derive(Clone, Debug)]
+pub(crate) struct SitePaths {
+    /// Empty, or such as `/app`.
+    prefix: String,
+    /// Where the routes are nested.
+    pub(crate) auth: String,
+}
+
+impl SitePaths {
+    pub(crate) fn new(forwarded_prefix: Option<&str>, settings: &Settings) -> Self {
+        let prefix = settings.mount_prefix.as_deref().or(forwarded_prefix).unwrap_or_default();
+        let mut paths = Self { prefix: prefix.to_owned(), auth: String::new() };
+        paths.auth = paths.public(&settings.auth_path);
+        paths
+    }
+
+    #[cfg(feature = "axum")]
+    pub(crate) fn from_parts(parts: &http::request::Parts, settings: &Settings) -> Self {
+        let prefix = forwarded_prefix(&parts.headers, &parts.extensions, settings);
+        Self::new(prefix.as_deref(), settings)
+    }
+
+    /// The page that a login leads to when no other was asked for.
+    pub(crate) fn home(&self) -> String {
+        format!("{}/", self.prefix)
+    }
+
+    /// A path that the application has named. One with the prefix stays as it is.
+    pub(crate) fn public(&self, path: &str) -> String {
+        let rest = path.strip_prefix(self.prefix.as_str());
+        if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?'])) {
+            path.to_owned()
+        } else {
+            self.requested(path)
+        }
+    }
+
+    /// A path that was asked of the application, after the proxy had stripped the prefix.
+    pub(crate) fn requested(&self, path: &str) -> String {
+        format!("{}{path}", self.prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(prefix: Option<&str>, auth_path: &str) -> SitePaths {
+        let settings = Settings {
+            mount_prefix: prefix.map(str::to_owned),
+            auth_path: auth_path.to_owned(),
+            ..Settings::default()
+        };
+        SitePaths::new(None, &settings)
+    }
+
+    #[test]
+    fn prefix_is_put_before_paths_once() {
+        let app = paths(Some("/app"), "/auth");
+        assert_eq!((app.auth.as_str(), app.home().as_str()), ("/app/auth", "/app/"));
+        for (path, public) in [
+            ("/", "/app/"),
+            ("/reports?q=1", "/app/reports?q=1"),
+            ("/app/reports?q=1", "/app/reports?q=1"),
+            ("/app?q=1", "/app?q=1"),
+            ("/app", "/app"),
+            ("/apple", "/app/apple"),
+        ] {
+            assert_eq!(app.public(path), public);
+        }
+        assert_eq!(app.requested("/app/x"), "/app/app/x", "the application has such a path, too");
+        assert_eq!(paths(Some("/app"), "/app/auth").auth, "/app/auth");
+        let root = paths(None, "/auth");
+        assert_eq!((root.auth.as_str(), root.home().as_str()), ("/auth", "/"));
+        assert_eq!(root.public("/reports?q=1"), "/reports?q=1");
+    }
+
+    #[cfg(feature = "axum")]
+    #[test]
+    fn trusted_proxy_names_its_prefix() {
+        use std::net::SocketAddr;
+
+        use axum::extract::ConnectInfo;
+
+        let found = |peer: &str, values: &[&str], set: Option<&str>| {
+            let mut settings =
+                Settings { mount_prefix: set.map(str::to_owned), ..Settings::default() };
+            settings.trusted_proxies.set_networks(["10.0.0.0/8".parse().unwrap()]);
+            let mut request = http::Request::new(());
+            for value in values {
+                request.headers_mut().append(&X_FORWARDED_PREFIX, value.parse().unwrap());
+            }
+            let peer: SocketAddr = format!("{peer}:4711").parse().unwrap();
+            request.extensions_mut().insert(ConnectInfo(peer));
+            SitePaths::from_parts(&request.into_parts().0, &settings).auth
+        };
+        let proxy = "10.0.0.1";
+        assert_eq!(found(proxy, &["/app"], None), "/app/auth");
+        assert_eq!(found(proxy, &["/app/v1/"], None), "/app/v1/auth");
+        assert_eq!(found(proxy, &["/app"], Some("/set")), "/set/auth");
+        assert_eq!(found("192.0.2.1", &["/app"], None), "/auth");
+        assert_eq!(found(proxy, &["/client", "/app"], None), "/auth");
+        let long = format!("/{}", "a".repeat(MAX_FORWARDED_PREFIX_LEN));
+        for odd in
+            ["", "/", "app", "//evil.example", "/a b", "/a?b", "/a, /b", "/%2f", "/\\evil", &long]
+        {
+            assert_eq!(found(proxy, &[odd], None), "/auth", "{odd}");
+        }
+    }
+}
