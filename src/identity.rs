@@ -230,6 +230,14 @@ pub(crate) struct AttemptCredential(SessionCredential);
 pub(crate) struct AttemptKey(SessionKey);
 
 #[cfg(feature = "layer")]
+impl AttemptKey {
+    /// The first half of the hash.
+    pub(crate) fn prefix(&self) -> [u8; 16] {
+        std::array::from_fn(|i| self.0.0[i])
+    }
+}
+
+#[cfg(feature = "layer")]
 impl AttemptCredential {
     pub(crate) fn from_bytes(bytes: Zeroizing<[u8; 32]>) -> Self {
         Self(SessionCredential::from_bytes(bytes))

@@ -53,9 +53,9 @@ pub use client::{
 };
 #[cfg(feature = "layer")]
 pub use engine::{
-    ActiveSession, Activeconnect, BuildError, Builder, EndReason, EnrolmentError, EnrolmentGrant,
-    Event, Events, ForwardedHeader, Health, Limit, LogInError, LoggedOut, LoginLimits, Rate,
-    RegistrationLink, SessionGuard, VouchedBy, Walkaway,
+    ActiveSession, Activeconnect, BuildError, Builder, EndAllSessions, EndReason, EnrolmentError,
+    EnrolmentGrant, Event, Events, ForwardedHeader, Health, Limit, LogInError, LoggedOut,
+    LoginLimits, Rate, RegistrationLink, SessionGuard, VouchedBy, Walkaway,
 };
 pub use identity::{InvalidToken, SessionCredential, SessionKey, UserId, UserToken};
 /// A network, for [`Builder::trusted_proxies`].

@@ -393,7 +393,8 @@ async fn a_login_that_races_the_end_of_all_is_in_or_out() {
     let logins = approved(&site, &RACERS).await;
     for (round, (browser, session)) in logins.into_iter().enumerate() {
         let (ac, user) = (site.ac.clone(), UserId::from(RACERS[round]));
-        let ending = a_little_later(round * 8, async move { ac.end_all(&user).await });
+        let ending =
+            a_little_later(round * 8, async move { ac.end_all_sessions(&user).await.unwrap() });
         let ending = tokio::spawn(ending);
         browser.status().await;
         ending.await.unwrap();

@@ -23,6 +23,15 @@ async fn conforms(store: &impl TokenStore, [alice, bob]: [UserId; 2]) {
     assert_eq!(store.token(&alice).await.unwrap(), None);
     assert_eq!(store.token(&bob).await.unwrap(), Some(third));
     assert_eq!(store.assign(&alice, &second).await.unwrap(), second);
+    assert_eq!(store.browser_epoch(&alice).await.unwrap(), None);
+    for (epoch, kept) in [(7, 7), (1_800_000_000_000, 1_800_000_000_000), (9, 1_800_000_000_000)] {
+        store.set_browser_epoch(&alice, epoch).await.unwrap();
+        assert_eq!(store.browser_epoch(&alice).await.unwrap(), Some(kept), "the highest");
+    }
+    store.remove(&alice).await.unwrap();
+    assert_eq!(store.browser_epoch(&alice).await.unwrap(), Some(1_800_000_000_000), "it outlives");
+    assert_eq!(store.browser_epoch(&bob).await.unwrap(), None);
+    assert_eq!(store.assign(&alice, &second).await.unwrap(), second);
     let racers = (0..20).map(|_| async { store.assign(&bob, &token()).await.unwrap() });
     let bobs = store.token(&bob).await.unwrap().unwrap();
     for winner in futures(racers).await {
@@ -66,13 +75,51 @@ async fn sqlite_conforms_and_keeps_what_it_has_over_a_restart() {
     assert_eq!(unknown.kind(), StoreErrorKind::NoSuchUser);
     assert_eq!(store.token(&"carol".into()).await.unwrap(), None);
 
+    store.set_browser_epoch(&"carol".into(), 7).await.unwrap();
+    assert_eq!(store.browser_epoch(&"carol".into()).await.unwrap(), None);
+
     let kept = store.token(&"alice".into()).await.unwrap();
+    let epoch = store.browser_epoch(&"alice".into()).await.unwrap();
     store.pool().close().await;
     let store = SqliteTokenStore::open(&url).await.unwrap();
     assert_eq!(store.token(&"alice".into()).await.unwrap(), kept);
+    assert_eq!(store.browser_epoch(&"alice".into()).await.unwrap(), epoch);
+    assert!(epoch.is_some());
 
     sqlx::query("DELETE FROM users WHERE id = 'alice'").execute(store.pool()).await.unwrap();
     assert_eq!(store.token(&"alice".into()).await.unwrap(), None, "the row takes its token along");
+    assert_eq!(store.browser_epoch(&"alice".into()).await.unwrap(), None, "and its epoch");
+}
+
+/// A file of the version before this one is brought up to date, and keeps what it has.
+#[tokio::test]
+async fn sqlite_file_without_epochs_is_migrated() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("app.db").display());
+    let store = SqliteTokenStore::open(&url).await.unwrap();
+    with_users(
+        &store,
+        "CREATE TABLE users (id TEXT PRIMARY KEY)",
+        "INSERT INTO users VALUES ('alice')",
+    )
+    .await;
+    let (alice, first) = (UserId::from("alice"), token());
+    store.assign(&alice, &first).await.unwrap();
+    let users = "SELECT sql FROM sqlite_schema WHERE name = 'users'";
+    let before: String = sqlx::query_scalar(users).fetch_one(store.pool()).await.unwrap();
+    for sql in [
+        "DROP TABLE activeconnect_token_browser_epoch",
+        "DELETE FROM activeconnect_token_migrations WHERE version = 2",
+    ] {
+        sqlx::query(sql).execute(store.pool()).await.unwrap();
+    }
+    store.pool().close().await;
+    let store = SqliteTokenStore::open(&url).await.unwrap();
+    assert_eq!(store.token(&alice).await.unwrap(), Some(first));
+    store.set_browser_epoch(&alice, 7).await.unwrap();
+    assert_eq!(store.browser_epoch(&alice).await.unwrap(), Some(7));
+    let after: String = sqlx::query_scalar(users).fetch_one(store.pool()).await.unwrap();
+    assert_eq!(before, after, "the users table is the application's");
 }
 
 #[tokio::test]
@@ -91,6 +138,8 @@ async fn sqlite_with_other_names_and_integer_ids_conforms() {
         assert_eq!(store.token(&nobody.into()).await.unwrap(), None);
         let error = store.assign(&nobody.into(), &token()).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::NoSuchUser, "{nobody:?}");
+        store.set_browser_epoch(&nobody.into(), 7).await.unwrap();
+        assert_eq!(store.browser_epoch(&nobody.into()).await.unwrap(), None);
     }
 }
 

@@ -117,7 +117,7 @@ async fn all_sessions_of_a_user_end_at_once_and_nobody_elses() {
     let third = Browser::new(&serve(app(&site.ac)).await);
     third.log_in(&site.emulator, "bob").await;
     assert_eq!((site.ac.sessions(&alice).len(), site.ac.sessions(&bob).len()), (2, 1));
-    assert_eq!(site.ac.end_all(&alice).await, LoggedOut::Everywhere);
+    assert_eq!(site.ac.end_all_sessions(&alice).await.unwrap(), LoggedOut::Everywhere);
     assert_eq!((site.ac.sessions(&alice).len(), site.ac.sessions(&bob).len()), (0, 1));
     assert_eq!(site.browser.api("/").await.status(), 401);
     assert_eq!(other.api("/").await.status(), 401);

@@ -15,6 +15,7 @@ use self::device::Device;
 use self::ringing::{Ringing, forget};
 use super::Engine;
 use super::events::{EndReason, Limit};
+use super::known_browser::{BrowserId, BrowserProof};
 use super::login_limits::Initiator;
 use super::outcome::{Outcome, Stage};
 use super::session::Session;
@@ -50,7 +51,9 @@ pub(crate) struct Attempt {
     name: LoginKey,
     /// Beside another login: the user whom that login named.
     user: Option<UserId>,
-    initiator: Initiator,
+    /// Who began it, as the start showed: of a known browser's proof it is not known then whether it
+    /// is revoked.
+    began_as: Initiator,
     /// The result is handed over in an answer's body, never in a cookie.
     bearer: bool,
     /// The session whose user is asked anew, and for what; the result takes its place.
@@ -58,7 +61,7 @@ pub(crate) struct Attempt {
     pub(crate) begun: Stamp,
     deadline: Stamp,
     /// Whose phone it rings, once that is known.
-    rings: OnceLock<(UserId, UserToken)>,
+    rings: OnceLock<AttemptUser>,
     outcome: Outcome<Arc<Session>, Arc<LogInError>>,
     /// Its task is over: its start has come back, the service was asked to log out what no browser
     /// claimed, and the credential of what one did was presented.
@@ -67,13 +70,28 @@ pub(crate) struct Attempt {
     watchers: Watchers,
 }
 
+/// The user of an attempt, as the token store knows them.
+struct AttemptUser {
+    id: UserId,
+    token: UserToken,
+    /// Proofs of an earlier epoch are revoked.
+    browser_epoch: u64,
+}
+
+/// By what a browser is known from now on.
+#[derive(Debug)]
+pub(crate) struct KnownAs {
+    pub(crate) name: LoginKey,
+    pub(crate) proof: BrowserProof,
+}
+
 /// The result of an attempt, for the browser that started it.
 #[derive(Debug)]
 pub(crate) struct ClaimedSession {
     pub(crate) credential: SessionCredential,
     pub(crate) session: Arc<Session>,
-    /// By what name the browser is known from now on; none if nobody has logged in with it.
-    pub(crate) known_as: Option<LoginKey>,
+    /// None if nobody has logged in by a name.
+    pub(crate) known_as: Option<KnownAs>,
     /// It is to be handed over in a body.
     pub(crate) bearer: bool,
 }
@@ -215,6 +233,12 @@ impl Attempts {
         attempt.watchers.wake();
     }
 
+    /// Whether the attempt is the one that reserves its name.
+    fn reserves_name(&self, attempt: &Arc<Attempt>) -> bool {
+        let holder = self.reservations.get(&attempt.name);
+        holder.is_some_and(|holder| Arc::ptr_eq(&holder, attempt))
+    }
+
     /// The next attempt for this name may begin.
     fn release_name(&self, attempt: &Arc<Attempt>) {
         self.reservations.remove_if(&attempt.name, |_, holder| Arc::ptr_eq(holder, attempt));
@@ -263,7 +287,7 @@ impl Engine {
                 Who::Confirms(_, _, user) => user.clone(),
                 Who::Typed(_) => None,
             },
-            initiator,
+            began_as: initiator,
             bearer,
             confirms,
             begun: now,
@@ -302,7 +326,7 @@ impl Engine {
         previous: Option<&Arc<Attempt>>,
         now: Stamp,
     ) -> Result<(), BeginError> {
-        let initiator = attempt.initiator;
+        let initiator = attempt.began_as;
         let spend = || self.spend(&attempt.name, initiator, now);
         match self.attempts.reservations.entry(attempt.name.clone()) {
             Entry::Vacant(place) => {
@@ -316,7 +340,7 @@ impl Engine {
                     spend()?;
                     place.insert(attempt.clone());
                 } else if initiator.is_anonymous()
-                    || (holder.is_waiting(now) && !initiator.may_supersede(holder.initiator))
+                    || (holder.is_waiting(now) && !initiator.may_supersede(holder.initiator()))
                 {
                     let left = holder.deadline.mono.saturating_sub(now.mono);
                     let left = Duration::from_millis(left).max(Duration::from_secs(1));
@@ -375,14 +399,15 @@ impl Engine {
             if let Some((before, _)) = &attempt.confirms {
                 self.end_session(before, EndReason::LoggedOut);
             }
-            if let Some((_, token)) = attempt.rings.get() {
-                self.logins().record_success(&attempt.name, token, attempt.initiator);
+            if let Some(user) = attempt.rings.get() {
+                let initiator = attempt.initiator();
+                self.logins().record_success(&attempt.name, &user.token, initiator);
             }
         }
         Some(ClaimedSession {
             credential: self.key_ring.derive_session(credential),
             session,
-            known_as: attempt.confirms.is_none().then(|| attempt.name.clone()),
+            known_as: attempt.known_as(),
             bearer: attempt.bearer,
         })
     }
@@ -436,7 +461,7 @@ impl Attempt {
             Stage::Approved(_) => false,
             Stage::Claimed(session) => !session.is_claimable_again(),
             // Who is known may know at once.
-            Stage::Over(_) if self.initiator.is_known() => true,
+            Stage::Over(_) if self.initiator().is_known() => true,
             Stage::Over(why) if why.is_told() => true,
             _ => self.deadline.is_reached(now),
         }
@@ -485,6 +510,30 @@ impl Attempt {
         self.user.is_none() || self.user.as_ref() == user
     }
 
+    /// Who began it, as far as that is proven: a browser counts as any other until its proof is
+    /// found valid, and for good if the proof is revoked.
+    fn initiator(&self) -> Initiator {
+        let epoch = self.rings.get().map(|user| user.browser_epoch);
+        match self.began_as {
+            Initiator::KnownBrowser(proof) if epoch.is_none_or(|epoch| proof.is_revoked(epoch)) => {
+                Initiator::Anonymous(None)
+            }
+            initiator => initiator,
+        }
+    }
+
+    /// By what its browser is known once it claims the result. The proof is of the epoch that was
+    /// read before the phone rang: browsers that are forgotten meanwhile include this one.
+    fn known_as(&self) -> Option<KnownAs> {
+        let epoch = self.rings.get()?.browser_epoch;
+        let browser = match self.initiator() {
+            Initiator::KnownBrowser(proof) => proof.browser,
+            _ => BrowserId::of_attempt(self.browser),
+        };
+        let proof = BrowserProof { browser, epoch };
+        self.confirms.is_none().then(|| KnownAs { name: self.name.clone(), proof })
+    }
+
     fn cancel(&self) -> Option<Arc<Session>> {
         let claimed = self.outcome.cancel();
         self.watchers.wake();
@@ -507,7 +556,7 @@ impl Attempt {
     /// Whether it is this user's, as far as that is known yet.
     fn concerns(&self, user: &UserId) -> bool {
         let confirms = self.confirms.as_ref().map(|(session, _)| session.user());
-        let rings = self.rings.get().map(|(user, _)| user.as_str());
+        let rings = self.rings.get().map(|user| user.id.as_str());
         self.user.as_ref() == Some(user) || [confirms, rings].contains(&Some(user.as_str()))
     }
 

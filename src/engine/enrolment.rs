@@ -151,7 +151,8 @@ impl Activeconnect {
     }
 
     /// Ends what enrolment began: the token is deleted at the service and in the store, the user's
-    /// grant is withdrawn, and their sessions end. A user without a token stays without one.
+    /// grant is withdrawn, their browsers are [forgotten](Activeconnect::forget_browsers), and their
+    /// sessions end. A user without a token stays without one.
     ///
     /// # Errors
     ///
@@ -159,11 +160,12 @@ impl Activeconnect {
     /// before the service has deleted the token, so that no token is forgotten there.
     pub async fn unenroll(&self, user: &UserId) -> Result<(), EnrolmentError> {
         self.engine().grants.withdraw(user);
+        self.forget_browsers(user).await?;
         if let Some(token) = self.engine().store.token(user).await? {
             self.delete_there(&token).await?;
             self.engine().store.remove(user).await?;
         }
-        self.end_all(user).await;
+        self.end_sessions_of(user).await;
         Ok(())
     }
 

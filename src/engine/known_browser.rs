@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::username::LoginKey;
 use crate::Secret;
+use crate::identity::AttemptKey;
 
 /// After so long without a login a browser is a stranger again.
 pub(crate) const KNOWN_FOR: Duration = Duration::from_secs(180 * 24 * 3_600);
@@ -20,14 +21,38 @@ const USERS: usize = 4;
 /// What the key is derived for: no other use of the application's secret makes one of these proofs.
 const LABEL: &[u8] = b"tower-activeconnect known browser";
 
-/// Which browser; new at each login.
+/// Which browser. A proof that is renewed keeps it, so that all proofs of one browser share a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct BrowserId(pub(crate) [u8; 16]);
 
+impl BrowserId {
+    /// The id of a browser that is not known yet, by the first attempt in the row of those that it
+    /// began: a claim that is repeated makes no other.
+    pub(crate) fn of_attempt(attempt: AttemptKey) -> Self {
+        Self(attempt.prefix())
+    }
+}
+
+/// What a genuine proof says. Whether it is revoked, the user's epoch tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BrowserProof {
+    pub(crate) browser: BrowserId,
+    /// The user's epoch when the proof was made.
+    pub(crate) epoch: u64,
+}
+
+impl BrowserProof {
+    /// Whether the user has had browsers forgotten since, as the user's epoch says.
+    pub(crate) fn is_revoked(&self, epoch: u64) -> bool {
+        self.epoch < epoch
+    }
+}
+
 /// Makes proofs, and reads them.
 ///
-/// A proof is 16 random bytes, the second it was made in (four bytes), and an HMAC-SHA-256 of both
-/// and the name, in base64url. It does not tell the name; it is of no use but for that name.
+/// A proof is the id of the browser (16 bytes), the user's epoch (eight bytes), the second it was
+/// made in (four bytes), and an HMAC-SHA-256 of these and the name, in base64url. It does not tell
+/// the name; it is of no use but for that name.
 pub(crate) struct KnownBrowsers {
     key: Zeroizing<[u8; 32]>,
 }
@@ -46,27 +71,42 @@ impl KnownBrowsers {
         keyed(self.key.as_ref()).chain_update(signed).chain_update([kind]).chain_update(name)
     }
 
-    /// The browser, if one of the proofs that it bears is of this name.
-    pub(crate) fn recognize(&self, proofs: &[u8], name: &LoginKey, wall: u64) -> Option<BrowserId> {
+    /// What the first of a browser's proofs that is of this name says.
+    pub(crate) fn recognize(
+        &self,
+        proofs: &[u8],
+        name: &LoginKey,
+        wall: u64,
+    ) -> Option<BrowserProof> {
         let now = wall / 1_000;
         proofs.split(|byte| *byte == b'.').take(USERS).find_map(|proof| {
-            let bytes: [u8; 52] = URL_SAFE_NO_PAD.decode(proof).ok()?.try_into().ok()?;
-            let (signed, tag) = bytes.split_at(20);
-            let (id, made) = signed.split_at(16);
+            let bytes: [u8; 60] = URL_SAFE_NO_PAD.decode(proof).ok()?.try_into().ok()?;
+            let (signed, tag) = bytes.split_at(28);
+            let (id, rest) = signed.split_at(16);
+            let (epoch, made) = rest.split_at(8);
             let made = u64::from(u32::from_be_bytes(made.try_into().ok()?));
             let recent = now < made + KNOWN_FOR.as_secs();
             let is_genuine = self.signing(signed, name).verify_slice(tag).is_ok();
-            (recent && is_genuine).then_some(BrowserId(id.try_into().ok()?))
+            let browser = BrowserId(id.try_into().ok()?);
+            let epoch = u64::from_be_bytes(epoch.try_into().ok()?);
+            (recent && is_genuine).then_some(BrowserProof { browser, epoch })
         })
     }
 
-    /// What the browser shall bear from now on: a proof of this name, and those of others that it
-    /// bore. `None` when the operating system has no randomness to give.
-    pub(crate) fn remember(&self, proofs: &[u8], name: &LoginKey, wall: u64) -> Option<String> {
-        let mut signed = [0; 20];
-        getrandom::fill(&mut signed[..16]).ok()?;
+    /// What the browser shall bear from now on: this proof, of this name, and those of other names
+    /// that it bore.
+    pub(crate) fn remember(
+        &self,
+        proofs: &[u8],
+        name: &LoginKey,
+        proof: BrowserProof,
+        wall: u64,
+    ) -> String {
         let now = u32::try_from(wall / 1_000).unwrap_or(u32::MAX);
-        signed[16..].copy_from_slice(&now.to_be_bytes());
+        let mut signed = [0; 28];
+        signed[..16].copy_from_slice(&proof.browser.0);
+        signed[16..24].copy_from_slice(&proof.epoch.to_be_bytes());
+        signed[24..].copy_from_slice(&now.to_be_bytes());
         let tag = self.signing(&signed, name).finalize().into_bytes();
         let mut text = URL_SAFE_NO_PAD.encode([&signed[..], &tag].concat());
         let others = proofs.split(|byte| *byte == b'.').filter(|proof| {
@@ -77,7 +117,7 @@ impl KnownBrowsers {
         for other in others {
             text = text + "." + &other;
         }
-        Some(text)
+        text
     }
 }
 
@@ -97,6 +137,7 @@ mod tests {
     use super::*;
 
     const NOW: u64 = 1_800_000_000_000;
+    const PROOF: BrowserProof = BrowserProof { browser: BrowserId([7; 16]), epoch: 5 };
 
     fn name(name: &str) -> LoginKey {
         LoginKey::Username(name.into())
@@ -109,8 +150,8 @@ mod tests {
     #[test]
     fn a_browser_is_known_by_the_name_it_logged_in_with_alone() {
         let known = known();
-        let proof = known.remember(b"", &name("alice"), NOW).unwrap();
-        assert!(known.recognize(proof.as_bytes(), &name("alice"), NOW).is_some());
+        let proof = known.remember(b"", &name("alice"), PROOF, NOW);
+        assert_eq!(known.recognize(proof.as_bytes(), &name("alice"), NOW), Some(PROOF));
         assert_eq!(known.recognize(proof.as_bytes(), &name("alic"), NOW), None);
         assert_eq!(known.recognize(proof.as_bytes(), &name("bob"), NOW), None);
         assert_eq!(known.recognize(b"", &name("alice"), NOW), None);
@@ -124,9 +165,17 @@ mod tests {
     }
 
     #[test]
+    fn later_epoch_revokes_a_proof() {
+        for (epoch, is_revoked) in [(0, false), (4, false), (5, false), (6, true), (u64::MAX, true)]
+        {
+            assert_eq!(PROOF.is_revoked(epoch), is_revoked, "{epoch}");
+        }
+    }
+
+    #[test]
     fn it_is_known_for_half_a_year() {
         let known = known();
-        let proof = known.remember(b"", &name("alice"), NOW).unwrap();
+        let proof = known.remember(b"", &name("alice"), PROOF, NOW);
         let over = NOW + u64::try_from(KNOWN_FOR.as_millis()).unwrap();
         assert!(known.recognize(proof.as_bytes(), &name("alice"), over - 1).is_some());
         assert_eq!(known.recognize(proof.as_bytes(), &name("alice"), over), None);
@@ -136,7 +185,7 @@ mod tests {
     fn the_last_four_users_are_remembered() {
         let (known, mut proofs) = (known(), String::new());
         for user in ["alice", "bob", "carol", "dave", "erin", "bob"] {
-            proofs = known.remember(proofs.as_bytes(), &name(user), NOW).unwrap();
+            proofs = known.remember(proofs.as_bytes(), &name(user), PROOF, NOW);
         }
         let is_known = |user: &&str| known.recognize(proofs.as_bytes(), &name(user), NOW).is_some();
         let names: Vec<_> =
@@ -144,7 +193,7 @@ mod tests {
         assert_eq!(names, ["bob", "carol", "dave", "erin"]);
         assert_eq!(proofs.split('.').count(), 4);
         // What somebody else put there does not stay.
-        let cleaned = known.remember(b"a=b; c.\xff.<script>", &name("alice"), NOW).unwrap();
+        let cleaned = known.remember(b"a=b; c.\xff.<script>", &name("alice"), PROOF, NOW);
         assert_eq!(cleaned.split('.').count(), 1);
     }
 }

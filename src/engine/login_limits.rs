@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use super::budget::{Budget, Rate};
-use super::known_browser::BrowserId;
+use super::known_browser::{BrowserId, BrowserProof};
 use super::username::LoginKey;
 use crate::clock::millis;
 use crate::identity::UserToken;
@@ -90,8 +90,8 @@ impl LoginLimits {
 pub(crate) enum Initiator {
     /// Some browser or program, from this address if that is known.
     Anonymous(Option<IpAddr>),
-    /// A browser that has logged in by this name before.
-    KnownBrowser(BrowserId),
+    /// A browser that has logged in by this name before, as its proof says.
+    KnownBrowser(BrowserProof),
     /// A browser that has a session of that user.
     Session,
     /// The application itself.
@@ -122,7 +122,7 @@ impl Initiator {
     fn bucket(self) -> Bucket {
         match self {
             Self::Anonymous(_) => Bucket::Anonymous,
-            Self::KnownBrowser(browser) => Bucket::Browser(browser),
+            Self::KnownBrowser(proof) => Bucket::Browser(proof.browser),
             Self::Session => Bucket::Sessions,
             Self::Application => Bucket::Application,
         }
@@ -355,7 +355,7 @@ fn network(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    const BROWSER: BrowserId = BrowserId([7; 16]);
+    const BROWSER: BrowserProof = BrowserProof { browser: BrowserId([7; 16]), epoch: 0 };
     const SECOND: u64 = 1_000;
 
     fn budgets() -> LoginRateLimiter {
@@ -388,7 +388,8 @@ mod tests {
             Ok(())
         );
         assert_eq!(budgets.check_start(&name("alice"), Initiator::Application, 5 * SECOND), Ok(()));
-        let other = Initiator::KnownBrowser(BrowserId([8; 16]));
+        let other = BrowserProof { browser: BrowserId([8; 16]), epoch: 0 };
+        let other = Initiator::KnownBrowser(other);
         for _ in 0..5 {
             assert_eq!(budgets.check_start(&name("alice"), other, 5 * SECOND), Ok(()));
         }

@@ -6,11 +6,13 @@ mod attempts;
 mod backoff;
 #[cfg(feature = "emulator")]
 mod bench;
+mod browser_epochs;
 mod budget;
 mod builder;
 mod circuit_breaker;
 mod concurrency_limiter;
 mod cookie_names;
+mod end_all_sessions;
 mod enrolment;
 mod events;
 mod grants;
@@ -61,6 +63,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use self::attempts::Attempts;
+use self::browser_epochs::BrowserEpochs;
 use self::circuit_breaker::{CircuitBreaker, Transition};
 use self::concurrency_limiter::ConcurrencyLimiter;
 use self::events::News;
@@ -88,18 +91,19 @@ pub(crate) use active::GuardReading;
 pub use active::{ActiveSession, SessionGuard};
 pub(crate) use activity::Phase;
 pub use attempts::LogInError;
-pub(crate) use attempts::{Attempt, BeginError, ClaimedSession, NamedAttempt, Start, Who};
+pub(crate) use attempts::{Attempt, BeginError, ClaimedSession, KnownAs, NamedAttempt, Start, Who};
 pub use budget::Rate;
 pub(crate) use builder::is_plain_path;
 pub use builder::{BuildError, Builder};
 pub(crate) use cookie_names::{ATTEMPT, CookieNames, KNOWN};
+pub use end_all_sessions::EndAllSessions;
 pub use enrolment::EnrolmentError;
 pub use events::{EndReason, Event, Events, Health, Limit};
 pub use grants::EnrolmentGrant;
 pub(crate) use key_ring::{CredentialKind, KeyRing};
-#[cfg(test)]
-pub(crate) use known_browser::BrowserId;
 pub(crate) use known_browser::KNOWN_FOR;
+#[cfg(test)]
+pub(crate) use known_browser::{BrowserId, BrowserProof};
 pub(crate) use login_limits::Initiator;
 pub use login_limits::LoginLimits;
 pub(crate) use passage::Passage;
@@ -115,7 +119,7 @@ pub(crate) use trusted_proxies::TrustedProxies;
 pub(crate) use upgrade::{Upgrade, Upgrades};
 #[cfg(test)]
 pub(crate) use username::UsernameNormalizer;
-pub(crate) use username::{LoginKey, trim_username};
+pub(crate) use username::trim_username;
 pub(crate) use watchers::Watch;
 use watchers::{Watched, Watchers};
 
@@ -192,6 +196,7 @@ pub(crate) struct Engine {
     messages: Mutex<MessageBudgets>,
     logins: Mutex<LoginRateLimiter>,
     pub(crate) known_browsers: KnownBrowsers,
+    browser_epochs: BrowserEpochs,
     warned_of_addresses: AtomicBool,
     /// When unread cookies may be warned of again, in milliseconds of the monotonic clock.
     next_unread_cookies_warning_ms: AtomicU64,
@@ -315,29 +320,18 @@ impl Activeconnect {
     }
 
     /// Ends every session of the user, as [`Activeconnect::log_out`] does each; everywhere only if
-    /// all are. Logins that wait for that user's phone, or to be taken, are given up.
-    pub async fn end_all(&self, user: &UserId) -> LoggedOut {
-        let engine = self.engine();
-        engine.cancel_attempts_of(user);
-        // All are over here before the first is asked about there.
-        let ended: Vec<_> = engine
-            .sessions
-            .of_user(user)
-            .iter()
-            .filter(|session| session.end(EndReason::LoggedOut))
-            .map(|session| engine.end_remotely(session, LogoutPriority::Prompt))
-            .collect();
-        let all = async {
-            let mut everywhere = LoggedOut::Everywhere;
-            for confirmed in ended {
-                if confirmed.await != Ok(true) {
-                    everywhere = LoggedOut::HereOnly;
-                }
-            }
-            everywhere
-        };
-        let everywhere = runtime::within(engine.tasks.runtime(), LOGOUT_TIMEOUT, all).await;
-        everywhere.unwrap_or(LoggedOut::HereOnly)
+    /// all are. Logins that wait for that user's phone, or to be taken, are given up. Nothing happens
+    /// before it is awaited.
+    ///
+    /// ```no_run
+    /// # use tower_activeconnect::{Activeconnect, StoreError, UserId};
+    /// # async fn example(ac: Activeconnect) -> Result<(), StoreError> {
+    /// ac.end_all_sessions(&UserId::from("alice")).forget_browsers().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn end_all_sessions<'a>(&'a self, user: &'a UserId) -> EndAllSessions<'a> {
+        EndAllSessions { ac: self, user, forgets_browsers: false }
     }
 
     /// Ends the engine: every session ends here, and all that is held open by one; logins that
@@ -486,6 +480,7 @@ impl Engine {
             messages: Mutex::new(MessageBudgets::new()),
             logins: Mutex::new(LoginRateLimiter::new(&settings.login_limits)),
             known_browsers,
+            browser_epochs: BrowserEpochs::default(),
             warned_of_addresses: AtomicBool::new(false),
             next_unread_cookies_warning_ms: AtomicU64::new(0),
             warned_of_runtime: AtomicBool::new(false),

@@ -111,8 +111,9 @@ impl Activeconnect {
         Ok(RegistrationLink { user, link })
     }
 
-    /// The user has lost their phone: every session of theirs ends, the phone is disabled at the
-    /// service, and a link for the next phone is given.
+    /// The user has lost their phone: every session of theirs ends, their browsers are
+    /// [forgotten](Activeconnect::forget_browsers), the phone is disabled at the service, and a link
+    /// for the next phone is given.
     ///
     /// # Errors
     ///
@@ -127,11 +128,14 @@ impl Activeconnect {
     ) -> Result<RegistrationLink, EnrolmentError> {
         let user = self.vouched(by.into())?;
         self.engine().grants.withdraw(&user);
-        self.end_all(&user).await;
+        self.end_sessions_of(&user).await;
+        let forgotten = self.forget_browsers(&user).await;
         let token = self.token(&user).await?;
         let link = self.engine().client.lost_user_mobile_device(&token).await?;
         // A login that the phone approved meanwhile.
-        self.end_all(&user).await;
+        self.end_sessions_of(&user).await;
+        // The phone is disabled whether or not the store keeps what is forgotten.
+        forgotten?;
         Ok(RegistrationLink { user, link })
     }
 

@@ -130,7 +130,8 @@ async fn a_login_that_is_answered_after_the_end_of_all_is_given_up() {
     stage.start().await;
     let poll = stage.call("/s/1").await;
     let ac = stage.ac.clone();
-    let ending = tokio::spawn(async move { ac.end_all(&UserId::from("alice")).await });
+    let ending =
+        tokio::spawn(async move { ac.end_all_sessions(&UserId::from("alice")).await.unwrap() });
     agree(stage.call("/l/").await);
     agree(stage.call("/l/").await);
     ending.await.unwrap();

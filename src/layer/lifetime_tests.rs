@@ -80,7 +80,7 @@ async fn ends_that_begin_here_have_their_reasons() {
     stage.log_in("carol").await;
     told(&mut events).await;
     stage.play(|_, call| agree(call));
-    stage.ac.end_all(&user("bob")).await;
+    stage.ac.end_all_sessions(&user("bob")).await.unwrap();
     assert_eq!(told(&mut events).await, [ended("bob", EndReason::LoggedOut)]);
     stage.at(20_500).await;
     assert_eq!(told(&mut events).await, [ended("alice", EndReason::Expired)]);

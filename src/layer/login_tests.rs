@@ -1,11 +1,15 @@
 //! Starts of logins over hours: how often the phone rings, and how soon after a decline. Time is
 //! paused, the service is played here.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::time::sleep;
 
 use super::stage::{Stage, agree, by_the_application, say, started};
 use crate::UserId;
-use crate::engine::{BrowserId, Initiator, Start, UsernameNormalizer, Who};
+use crate::engine::{BrowserId, BrowserProof, Initiator, Start, UsernameNormalizer, Who};
 use crate::identity::AttemptCredential;
 use crate::protocol::SessionStatus::{Active, Cancelled, Pending, Timeout};
 
@@ -83,6 +87,60 @@ async fn spellings_without_end_do_not_ring_without_end() {
     let rings = rings.lock().unwrap();
     assert_eq!(rings.len(), 12, "{rings:?}");
     assert!(rings.windows(6).all(|six| six[5] - six[0] >= 300_000), "{rings:?}");
+}
+
+/// T174: browsers that are forgotten ring as often as one stranger does, all of them together.
+#[tokio::test(start_paused = true)]
+async fn revoked_proofs_share_the_strangers_budget() {
+    let mut stage = Stage::new();
+    let engine = stage.ac.engine().clone();
+    let rings = Arc::new(AtomicUsize::new(0));
+    let heard = rings.clone();
+    stage.play(move |_, call| {
+        if call.path.starts_with("/authentication/authenticate_user") {
+            started(call, heard.fetch_add(1, Ordering::Relaxed));
+        } else if call.path.starts_with("/s/") {
+            say(call, Pending);
+        } else {
+            agree(call);
+        }
+    });
+    for (is_revoked, expected) in [(false, 8), (true, 8 + 5)] {
+        if is_revoked {
+            stage.ac.forget_browsers(&"alice".into()).await.unwrap();
+        }
+        for number in 0..8 {
+            let proof = BrowserProof { browser: BrowserId([number; 16]), epoch: 0 };
+            let initiator = Initiator::KnownBrowser(proof);
+            let start = Start { initiator, ..anonymous("alice", None) };
+            let named = engine.begin_attempt(start).unwrap();
+            sleep(Duration::from_secs(2)).await;
+            engine.cancel_attempt(&named.attempt);
+            sleep(Duration::from_secs(2)).await;
+        }
+        assert_eq!(rings.load(Ordering::Relaxed), expected);
+    }
+}
+
+/// T174: a browser that is forgotten begins though the name is reserved, as it did before; its
+/// phone stays silent, as for a stranger that is refused.
+#[tokio::test(start_paused = true)]
+async fn revoked_proof_rings_by_no_reserved_name() {
+    for is_revoked in [false, true] {
+        let mut stage = Stage::new();
+        let engine = stage.ac.engine().clone();
+        if is_revoked {
+            stage.ac.forget_browsers(&"alice".into()).await.unwrap();
+        }
+        engine.begin_attempt(anonymous("alice", None)).unwrap();
+        stage.start().await;
+        say(stage.call("/s/0").await, Timeout);
+        settle().await;
+        let proof = BrowserProof { browser: BrowserId([7; 16]), epoch: 0 };
+        let initiator = Initiator::KnownBrowser(proof);
+        engine.begin_attempt(Start { initiator, ..anonymous("alice", None) }).unwrap();
+        assert_eq!(stage.is_quiet().await, is_revoked);
+    }
 }
 
 /// The application's own logins have their own budget, and go before those of strangers.
@@ -221,10 +279,9 @@ async fn browsers_see_the_same_for_all_names() {
                 _ => scene.start(0).await,
             }
             if is_superseded && second == 0 {
-                let start = Start {
-                    initiator: Initiator::KnownBrowser(BrowserId([7; 16])),
-                    ..anonymous("alice", None)
-                };
+                let proof = BrowserProof { browser: BrowserId([7; 16]), epoch: 0 };
+                let start =
+                    Start { initiator: Initiator::KnownBrowser(proof), ..anonymous("alice", None) };
                 stage.at(5_000).await;
                 stage.ac.engine().begin_attempt(start).unwrap();
             }

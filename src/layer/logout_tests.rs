@@ -157,7 +157,7 @@ async fn full_logouts_are_waited_for_five_seconds() {
         stage.ac.engine().put_session(&"alice".into(), n);
     }
     let ac = stage.ac.clone();
-    let ending = tokio::spawn(async move { ac.end_all(&"alice".into()).await });
+    let ending = tokio::spawn(async move { ac.end_all_sessions(&"alice".into()).await.unwrap() });
     stage.at(4_999).await;
     assert_eq!((service.in_flight(), ending.is_finished()), (64, false));
     stage.at(5_002).await;
@@ -189,7 +189,7 @@ async fn logout_is_given_up_after_a_quarter_of_an_hour() {
     let service = Service::of(&mut stage);
     service.answers(Some(503));
     stage.ac.engine().put_session(&"alice".into(), 1);
-    stage.ac.end_all(&"alice".into()).await;
+    stage.ac.end_all_sessions(&"alice".into()).await.unwrap();
     stage.at(900_000).await;
     assert_eq!((service.tries_of("/l/1").len(), stage.ac.health().logouts_pending), (6, 0));
     stage.at(7_200_000).await;
@@ -248,7 +248,7 @@ async fn shutdown_cuts_long_pauses_short() {
     let service = Service::of(&mut stage);
     service.answers(Some(503));
     stage.ac.engine().put_session(&"alice".into(), 1);
-    stage.ac.end_all(&"alice".into()).await;
+    stage.ac.end_all_sessions(&"alice".into()).await.unwrap();
     stage.at(10_000).await;
     stage.ac.shutdown().await;
     assert_eq!(service.tries_of("/l/1"), [0, 1_000, 5_000, 10_000]);

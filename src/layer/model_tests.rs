@@ -583,7 +583,7 @@ async fn play(trace: Trace) {
                 drop(now_ended);
                 let (ac, user) = (ac.clone(), USERS[user].into());
                 callers.push(tokio::spawn(async move {
-                    ac.end_all(&user).await;
+                    ac.end_all_sessions(&user).await.unwrap();
                 }));
             }
             Step::Restart => {

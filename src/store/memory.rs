@@ -21,7 +21,10 @@ use crate::identity::{UserId, UserToken};
 /// # }
 /// ```
 #[derive(Default)]
-pub struct MemoryTokenStore(DashMap<UserId, UserToken>);
+pub struct MemoryTokenStore {
+    tokens: DashMap<UserId, UserToken>,
+    browser_epochs: DashMap<UserId, u64>,
+}
 
 impl MemoryTokenStore {
     /// An empty table.
@@ -33,20 +36,30 @@ impl MemoryTokenStore {
 
 impl fmt::Debug for MemoryTokenStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryTokenStore").field("users", &self.0.len()).finish()
+        f.debug_struct("MemoryTokenStore").field("users", &self.tokens.len()).finish()
     }
 }
 
 impl TokenStore for MemoryTokenStore {
     async fn token(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
-        Ok(self.0.get(user).map(|token| token.clone()))
+        Ok(self.tokens.get(user).map(|token| token.clone()))
     }
 
     async fn assign(&self, user: &UserId, token: &UserToken) -> Result<UserToken, StoreError> {
-        Ok(self.0.entry(user.clone()).or_insert_with(|| token.clone()).clone())
+        Ok(self.tokens.entry(user.clone()).or_insert_with(|| token.clone()).clone())
     }
 
     async fn remove(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
-        Ok(self.0.remove(user).map(|(_, token)| token))
+        Ok(self.tokens.remove(user).map(|(_, token)| token))
+    }
+
+    async fn browser_epoch(&self, user: &UserId) -> Result<Option<u64>, StoreError> {
+        Ok(self.browser_epochs.get(user).map(|epoch| *epoch))
+    }
+
+    async fn set_browser_epoch(&self, user: &UserId, epoch: u64) -> Result<(), StoreError> {
+        let mut kept = self.browser_epochs.entry(user.clone()).or_default();
+        *kept = epoch.max(*kept);
+        Ok(())
     }
 }

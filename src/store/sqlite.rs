@@ -1,9 +1,13 @@
+use std::error::Error;
 use std::str::FromStr as _;
 use std::time::Duration;
 
 use sqlx::error::ErrorKind;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
+use sqlx::query::Query;
+use sqlx::sqlite::{
+    Sqlite, SqliteArguments, SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteRow,
+};
 use sqlx::{AssertSqlSafe, Row as _, SqlSafeStr as _};
 
 use super::{StoreError, StoreErrorKind, TokenStore};
@@ -17,13 +21,17 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// login.
 const CALL_TIMEOUT: Duration = Duration::from_secs(4);
 
+type UserQuery = Query<'static, Sqlite, SqliteArguments>;
+
 /// The lookup table on SQLite: the application's users table, and beside it
-/// `activeconnect_token(id, user_id UNIQUE REFERENCES users(id) ON DELETE CASCADE, token UNIQUE)`.
+/// `activeconnect_token(id, user_id UNIQUE REFERENCES users(id) ON DELETE CASCADE, token UNIQUE)` and
+/// `activeconnect_token_browser_epoch(user_id PRIMARY KEY REFERENCES users(id) ON DELETE CASCADE,
+/// epoch)`, which keeps whose browsers are forgotten.
 ///
-/// [`SqliteTokenStore::open`] makes the file and the token table; the users table is the
+/// [`SqliteTokenStore::open`] makes the file and both tables; the users table is the
 /// application's and never touched. Enrolling a user whose row does not exist is
-/// [`StoreErrorKind::NoSuchUser`]; deleting the row takes the token with it, if the application
-/// has `PRAGMA foreign_keys` on, as the pool here and every sqlx pool has.
+/// [`StoreErrorKind::NoSuchUser`]; deleting the row takes the token and the epoch with it, if the
+/// application has `PRAGMA foreign_keys` on, as the pool here and every sqlx pool has.
 ///
 /// A call waits at most 2 s for a connection and 2 s for a lock that another connection holds (4 s in
 /// all, with any pool); then it is [`StoreErrorKind::Unavailable`], as when the file cannot be read
@@ -109,34 +117,30 @@ impl SqliteTokenStore {
         (integer.to_string() == user.as_str()).then_some(integer)
     }
 
-    async fn row(
-        &self,
-        sql: String,
-        user: &UserId,
-        token: Option<&UserToken>,
-    ) -> Result<Option<UserToken>, StoreError> {
-        let mut query = sqlx::query(AssertSqlSafe(sql));
-        query = if self.options.integer_user_ids {
-            let Some(user) = self.integer(user) else { return Ok(None) };
-            query.bind(user)
+    /// A query whose first parameter is the user's id; `None` if no row can have that id.
+    fn query(&self, sql: String, user: &UserId) -> Option<UserQuery> {
+        let query = sqlx::query(AssertSqlSafe(sql));
+        if self.options.integer_user_ids {
+            Some(query.bind(self.integer(user)?))
         } else {
-            query.bind(user.as_str().to_owned())
-        };
-        if let Some(token) = token {
-            query = query.bind(token.as_str().to_owned());
+            Some(query.bind(user.as_str().to_owned()))
         }
+    }
+
+    async fn fetch(&self, query: Option<UserQuery>) -> Result<Option<SqliteRow>, StoreError> {
+        let Some(query) = query else { return Ok(None) };
         let fetched = tokio::time::timeout(CALL_TIMEOUT, query.fetch_optional(&self.pool)).await;
         let fetched = fetched.map_err(|_| {
             StoreError::new("the database did not answer in time")
                 .with_kind(StoreErrorKind::Unavailable)
         })?;
-        let Some(row) = fetched.map_err(store_error)? else {
-            return Ok(None);
-        };
+        fetched.map_err(store_error)
+    }
+
+    async fn fetch_token(&self, query: Option<UserQuery>) -> Result<Option<UserToken>, StoreError> {
+        let Some(row) = self.fetch(query).await? else { return Ok(None) };
         let token: String = row.try_get(0).map_err(store_error)?;
-        UserToken::new(&token)
-            .map(Some)
-            .map_err(|error| StoreError::new(error).with_kind(StoreErrorKind::Corrupt))
+        UserToken::new(&token).map(Some).map_err(corrupt)
     }
 }
 
@@ -155,7 +159,8 @@ impl SqliteTokenStoreOptions {
         self
     }
 
-    /// The table of tokens. Default `activeconnect_token`.
+    /// The table of tokens; that of the epochs is called the same with `_browser_epoch` after it. Default
+    /// `activeconnect_token`.
     #[must_use]
     pub fn token_table(mut self, name: impl Into<String>) -> Self {
         self.token_table = name.into();
@@ -211,7 +216,11 @@ impl SqliteTokenStoreOptions {
         Ok(SqliteTokenStore { pool, options: self })
     }
 
-    /// Every version of the token table. What has been released is never changed, only added to.
+    fn browser_epoch_table(&self) -> String {
+        format!("{}_browser_epoch", self.token_table)
+    }
+
+    /// Every version of both tables. What has been released is never changed, only added to.
     fn migrations(&self) -> Migrator {
         let Self { users_table, users_id, token_table, integer_user_ids } = self;
         let user_id_type = if *integer_user_ids { "INTEGER" } else { "TEXT" };
@@ -223,14 +232,20 @@ impl SqliteTokenStoreOptions {
                 token TEXT NOT NULL UNIQUE
             )"
         );
-        let first = Migration::new(
-            1,
-            "token table".into(),
-            MigrationType::Simple,
-            AssertSqlSafe(first).into_sql_str(),
-            false,
+        let second = format!(
+            "CREATE TABLE \"{}\" (
+                user_id {user_id_type} NOT NULL PRIMARY KEY
+                    REFERENCES \"{users_table}\" (\"{users_id}\") ON DELETE CASCADE,
+                epoch INTEGER NOT NULL
+            )",
+            self.browser_epoch_table()
         );
-        let mut migrator = Migrator::with_migrations(vec![first]);
+        let migrations = [(1, "token table", first), (2, "browser epoch table", second)];
+        let migrations = migrations.map(|(version, name, sql)| {
+            let sql = AssertSqlSafe(sql).into_sql_str();
+            Migration::new(version, name.into(), MigrationType::Simple, sql, false)
+        });
+        let mut migrator = Migrator::with_migrations(migrations.into());
         // A history of its own: the application may use sqlx's migrations on the same file.
         migrator.dangerous_set_table_name(format!("{token_table}_migrations"));
         migrator
@@ -240,7 +255,8 @@ impl SqliteTokenStoreOptions {
 impl TokenStore for SqliteTokenStore {
     async fn token(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
         let table = &self.options.token_table;
-        self.row(format!("SELECT token FROM \"{table}\" WHERE user_id = ?"), user, None).await
+        let sql = format!("SELECT token FROM \"{table}\" WHERE user_id = ?");
+        self.fetch_token(self.query(sql, user)).await
     }
 
     async fn assign(&self, user: &UserId, token: &UserToken) -> Result<UserToken, StoreError> {
@@ -250,14 +266,38 @@ impl TokenStore for SqliteTokenStore {
             "INSERT INTO \"{table}\" (user_id, token) VALUES (?, ?)
              ON CONFLICT (user_id) DO UPDATE SET token = token RETURNING token"
         );
-        let winner = self.row(sql, user, Some(token)).await?;
+        let query = self.query(sql, user).map(|query| query.bind(token.as_str().to_owned()));
+        let winner = self.fetch_token(query).await?;
         winner.ok_or_else(|| StoreError::of_kind(StoreErrorKind::NoSuchUser))
     }
 
     async fn remove(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
         let table = &self.options.token_table;
-        self.row(format!("DELETE FROM \"{table}\" WHERE user_id = ? RETURNING token"), user, None)
-            .await
+        let sql = format!("DELETE FROM \"{table}\" WHERE user_id = ? RETURNING token");
+        self.fetch_token(self.query(sql, user)).await
+    }
+
+    async fn browser_epoch(&self, user: &UserId) -> Result<Option<u64>, StoreError> {
+        let table = self.options.browser_epoch_table();
+        let sql = format!("SELECT epoch FROM \"{table}\" WHERE user_id = ?");
+        let Some(row) = self.fetch(self.query(sql, user)).await? else { return Ok(None) };
+        let epoch: i64 = row.try_get(0).map_err(store_error)?;
+        epoch.try_into().map(Some).map_err(corrupt)
+    }
+
+    async fn set_browser_epoch(&self, user: &UserId, epoch: u64) -> Result<(), StoreError> {
+        let table = self.options.browser_epoch_table();
+        let sql = format!(
+            "INSERT INTO \"{table}\" (user_id, epoch) VALUES (?, ?)
+             ON CONFLICT (user_id) DO UPDATE SET epoch = max(epoch, excluded.epoch)"
+        );
+        let epoch = i64::try_from(epoch).unwrap_or(i64::MAX);
+        let query = self.query(sql, user).map(|query| query.bind(epoch));
+        match self.fetch(query).await {
+            // A user without a row has no token, and so no browsers.
+            Err(error) if error.kind() == StoreErrorKind::NoSuchUser => Ok(()),
+            kept => kept.map(drop),
+        }
     }
 }
 
@@ -267,6 +307,10 @@ fn names_a_database(url: &str) -> bool {
     let path = path.strip_prefix("//").unwrap_or(path);
     let file = path.split_once('?').map_or(path, |(file, _)| file);
     !file.is_empty() || path.contains("mode=memory")
+}
+
+fn corrupt(error: impl Into<Box<dyn Error + Send + Sync>>) -> StoreError {
+    StoreError::new(error).with_kind(StoreErrorKind::Corrupt)
 }
 
 fn store_error(error: impl Into<sqlx::Error>) -> StoreError {

@@ -11,7 +11,9 @@ use crate::identity::{UserId, UserToken};
 /// The lookup table: which token is the user's name at Activeconnect.
 ///
 /// One method is required. Enrolment needs [`TokenStore::assign`] and [`TokenStore::remove`];
-/// without them the store only reads.
+/// without them the store only reads. [`TokenStore::browser_epoch`] and
+/// [`TokenStore::set_browser_epoch`] keep which browsers are forgotten; without them the process
+/// keeps it in memory.
 ///
 /// ```
 /// use tower_activeconnect::{StoreError, TokenStore, UserId, UserToken};
@@ -54,6 +56,29 @@ pub trait TokenStore: Send + Sync + 'static {
         let _ = user;
         async { Err(StoreError::of_kind(StoreErrorKind::ReadOnly)) }
     }
+
+    /// The number that [`TokenStore::set_browser_epoch`] has set for the user; `None` if it has not.
+    /// It is asked for at each login, and decides whether a browser is still known. By default
+    /// `None`.
+    fn browser_epoch(
+        &self,
+        user: &UserId,
+    ) -> impl Future<Output = Result<Option<u64>, StoreError>> + Send {
+        let _ = user;
+        async { Ok(None) }
+    }
+
+    /// Keeps this number for the user, unless it has a higher one already. It outlives
+    /// [`TokenStore::remove`], or browsers would be known again once the user is enrolled again. By
+    /// default refused as [`StoreErrorKind::ReadOnly`]: the process then keeps it in memory.
+    fn set_browser_epoch(
+        &self,
+        user: &UserId,
+        epoch: u64,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        let _ = (user, epoch);
+        async { Err(StoreError::of_kind(StoreErrorKind::ReadOnly)) }
+    }
 }
 
 impl<T: TokenStore> TokenStore for Arc<T> {
@@ -68,6 +93,14 @@ impl<T: TokenStore> TokenStore for Arc<T> {
     async fn remove(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
         T::remove(self, user).await
     }
+
+    async fn browser_epoch(&self, user: &UserId) -> Result<Option<u64>, StoreError> {
+        T::browser_epoch(self, user).await
+    }
+
+    async fn set_browser_epoch(&self, user: &UserId, epoch: u64) -> Result<(), StoreError> {
+        T::set_browser_epoch(self, user, epoch).await
+    }
 }
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -78,6 +111,8 @@ trait ErasedTokenStore: Send + Sync {
     fn token_boxed<'a>(&'a self, user: &'a UserId) -> Answer<'a, Option<UserToken>>;
     fn assign_boxed<'a>(&'a self, user: &'a UserId, token: &'a UserToken) -> Answer<'a, UserToken>;
     fn remove_boxed<'a>(&'a self, user: &'a UserId) -> Answer<'a, Option<UserToken>>;
+    fn browser_epoch_boxed<'a>(&'a self, user: &'a UserId) -> Answer<'a, Option<u64>>;
+    fn set_browser_epoch_boxed<'a>(&'a self, user: &'a UserId, epoch: u64) -> Answer<'a, ()>;
 }
 
 impl<T: TokenStore> ErasedTokenStore for T {
@@ -91,6 +126,14 @@ impl<T: TokenStore> ErasedTokenStore for T {
 
     fn remove_boxed<'a>(&'a self, user: &'a UserId) -> Answer<'a, Option<UserToken>> {
         Box::pin(self.remove(user))
+    }
+
+    fn browser_epoch_boxed<'a>(&'a self, user: &'a UserId) -> Answer<'a, Option<u64>> {
+        Box::pin(self.browser_epoch(user))
+    }
+
+    fn set_browser_epoch_boxed<'a>(&'a self, user: &'a UserId, epoch: u64) -> Answer<'a, ()> {
+        Box::pin(self.set_browser_epoch(user, epoch))
     }
 }
 
@@ -117,6 +160,18 @@ impl DynTokenStore {
 
     pub(crate) async fn remove(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
         caught(async { self.0.remove_boxed(user).await }).await
+    }
+
+    pub(crate) async fn browser_epoch(&self, user: &UserId) -> Result<Option<u64>, StoreError> {
+        caught(async { self.0.browser_epoch_boxed(user).await }).await
+    }
+
+    pub(crate) async fn set_browser_epoch(
+        &self,
+        user: &UserId,
+        epoch: u64,
+    ) -> Result<(), StoreError> {
+        caught(async { self.0.set_browser_epoch_boxed(user, epoch).await }).await
     }
 }
 

@@ -23,7 +23,7 @@ use super::progress::{Subject, follow, is_final, word};
 use super::verify::verify;
 use super::{confirm, cookies, start};
 use crate::engine::{
-    Activeconnect, Attempt, ClaimedSession, EndReason, Engine, LoggedOut, LoginKey, NamedAttempt,
+    Activeconnect, Attempt, ClaimedSession, EndReason, Engine, KnownAs, LoggedOut, NamedAttempt,
     Session,
 };
 use crate::identity::{AttemptCredential, UserId};
@@ -289,8 +289,8 @@ impl Visitor {
         headers.append(SET_COOKIE, cookies::remove_attempt(names));
         let wall = engine.now().wall;
         let known = known_browser(&asked.headers, names).unwrap_or_default();
-        let remember = |name: &LoginKey| engine.known_browsers.remember(known, name, wall);
-        if let Some(proofs) = claimed.known_as.as_ref().and_then(remember) {
+        if let Some(KnownAs { name, proof }) = &claimed.known_as {
+            let proofs = engine.known_browsers.remember(known, name, *proof, wall);
             headers.append(SET_COOKIE, cookies::set_known(names, proofs));
         }
         response

@@ -144,7 +144,7 @@ fn begin(
     let known = known_browser(&parts.headers, names)
         .and_then(|proofs| engine.known_browsers.recognize(proofs, &who.key(), engine.now().wall));
     let initiator = match known {
-        Some(browser) => Initiator::KnownBrowser(browser),
+        Some(proof) => Initiator::KnownBrowser(proof),
         None => Initiator::Anonymous(client_ip(parts, &engine.settings.trusted_proxies)),
     };
     if matches!(initiator, Initiator::Anonymous(None)) {

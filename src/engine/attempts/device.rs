@@ -26,7 +26,7 @@ pub(super) struct Device {
 impl Device {
     fn is_silent_for(&self, attempt: &Attempt, now: Stamp) -> bool {
         let lasts = |until: Stamp| !until.is_reached(now);
-        attempt.initiator.is_anonymous()
+        attempt.initiator().is_anonymous()
             && (self.silent_until.is_some_and(lasts)
                 || self
                     .approved
@@ -79,10 +79,10 @@ impl DeviceLock {
                     return Ok(Self { engine, attempt, token: token.clone() });
                 };
                 let is_left = holder.failure().is_some() || holder.given_up(now).is_some();
-                let goes_before = is_left || attempt.initiator.may_supersede(holder.initiator);
+                let goes_before = is_left || attempt.initiator().may_supersede(holder.initiator());
                 if !goes_before {
-                    let meet = attempt.initiator.is_anonymous()
-                        && holder.initiator.is_anonymous()
+                    let meet = attempt.initiator().is_anonymous()
+                        && holder.initiator().is_anonymous()
                         && attempt.name != holder.name;
                     if !meet {
                         return Err(LogInError::Busy);

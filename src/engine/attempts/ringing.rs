@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::device::DeviceLock;
-use super::{Attempt, LogInError, Who};
+use super::{Attempt, AttemptUser, LogInError, Who};
 use crate::client::{Authentication, ClientErrorKind};
 use crate::engine::Engine;
 use crate::engine::events::{EndReason, Event};
@@ -93,25 +93,30 @@ async fn ring(
             Who::Typed(name) => engine.settings.username_resolver.user(name.text).await?,
             Who::Confirms(session, ..) => Some(session.user().into()),
         };
-        let Some(user) = user else { return Ok(None) };
-        let token = engine.store.token(&user).await?;
-        Ok(token.map(|token| (user, token)))
+        let Some(id) = user else { return Ok(None) };
+        let Some(token) = engine.store.token(&id).await? else { return Ok(None) };
+        let browser_epoch = engine.browser_epoch(&id, &token).await?;
+        Ok(Some(AttemptUser { id, token, browser_epoch }))
     };
-    let (user, token) = tokio::time::timeout(STORE, find)
+    let found = tokio::time::timeout(STORE, find)
         .await
         .map_err(|_| LogInError::Store(None))?
         .map_err(|error| LogInError::Store(Some(error)))?
         .ok_or(LogInError::NotEnrolled)?;
-    attempt.rings.get_or_init(|| (user.clone(), token.clone()));
-    let phone = DeviceLock::acquire(engine, attempt, &token).await?;
-    let quiet_until = engine.logins().push_blocked_until(&token, attempt.initiator);
+    let AttemptUser { id: user, token, .. } = attempt.rings.get_or_init(|| found);
+    if attempt.initiator().is_anonymous() && !engine.attempts.reserves_name(attempt) {
+        // Its proof is revoked, and another attempt has the name.
+        return Err(LogInError::Busy);
+    }
+    let phone = DeviceLock::acquire(engine, attempt, token).await?;
+    let quiet_until = engine.logins().push_blocked_until(token, attempt.initiator());
     let quiet = tokio::time::sleep_until(engine.upkeep.clock.instant(quiet_until));
     attempt.while_wanted(engine, quiet).await?;
-    if let Some(limit) = engine.full_for(&user, instead) {
+    if let Some(limit) = engine.full_for(user, instead) {
         engine.limit_hit(limit);
         return Err(LogInError::Full(limit));
     }
-    let spent = engine.logins().check_push(&token, attempt.initiator, attempt.begun.mono);
+    let spent = engine.logins().check_push(token, attempt.initiator(), attempt.begun.mono);
     spent.map_err(LogInError::TooMany)?;
     let asked = Authentication {
         methods: methods.unwrap_or(engine.settings.methods),
@@ -121,22 +126,22 @@ async fn ring(
         let sent = engine.now();
         match attempt.given_up(sent) {
             Some(why) => Err(why),
-            None => Ok((sent, engine.client.authenticate_user(&token, &asked).await)),
+            None => Ok((sent, engine.client.authenticate_user(token, &asked).await)),
         }
     };
     let (mut sent, mut answer) = start().await?;
     if answer.as_ref().is_err_and(|error| error.kind() == ClientErrorKind::UnknownUser) {
         // The service lost the user, or never had them. The lookup table is right, unless they left
         // meanwhile.
-        let still = tokio::time::timeout(STORE, engine.store.token(&user)).await;
-        if !still.is_ok_and(|still| still.is_ok_and(|still| still.as_ref() == Some(&token))) {
+        let still = tokio::time::timeout(STORE, engine.store.token(user)).await;
+        if !still.is_ok_and(|still| still.is_ok_and(|still| still.as_ref() == Some(token))) {
             return Err(LogInError::NotEnrolled);
         }
-        engine.client.add_users(std::slice::from_ref(&token)).await.map_err(LogInError::Service)?;
+        engine.client.add_users(std::slice::from_ref(token)).await.map_err(LogInError::Service)?;
         (sent, answer) = start().await?;
     }
     let remote = answer.map_err(LogInError::Service)?;
-    let record = Record::new(&user, &token, &remote);
+    let record = Record::new(user, token, &remote);
     let session = Session::new(engine.upkeep.clone(), record, asked.methods, sent);
     engine.upkeep.schedule.reset(&session, engine.now());
     Ok((session, phone))
@@ -170,7 +175,7 @@ async fn wait(
         Ok(false) => {
             let status = session.status();
             if status == SessionStatus::Cancelled {
-                engine.logins().record_decline(token, attempt.initiator, engine.now().mono);
+                engine.logins().record_decline(token, attempt.initiator(), engine.now().mono);
             }
             let user = session.user().into();
             engine.upkeep.news.tell(Event::LoginRefused { user, status });

@@ -247,7 +247,7 @@ async fn ended_session_is_not_repeated() {
     let site = Site::new().await;
     let (browser, _) = site.approved().await;
     site.claim_and_leave(&browser, "/auth/status").await;
-    site.ac.end_all(&"alice".into()).await;
+    site.ac.end_all_sessions(&"alice".into()).await.unwrap();
     assert_eq!((browser.status().await.as_str(), browser.cookie(SESSION)), ("timeout", None));
     assert_eq!(browser.page("/auth/waiting").await.status(), 200);
     assert_eq!(browser.cookie(SESSION), None);

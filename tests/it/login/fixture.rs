@@ -8,7 +8,7 @@ use axum::routing::get;
 use reqwest::Response;
 use serde_json::json;
 use tower_activeconnect::emulator::Emulator;
-use tower_activeconnect::{ActiveSession, Activeconnect, Builder, MemoryTokenStore};
+use tower_activeconnect::{ActiveSession, Activeconnect, Builder, MemoryTokenStore, SessionStatus};
 
 use crate::support::{Browser, builder, with_phones};
 
@@ -17,6 +17,7 @@ pub(crate) const KNOWN: &str = "__Host-activeconnect-known";
 
 pub(crate) struct Fixture {
     pub(crate) emulator: Emulator,
+    pub(crate) ac: Activeconnect,
     table: Arc<MemoryTokenStore>,
     pub(crate) url: String,
 }
@@ -31,7 +32,7 @@ impl Fixture {
         let ac = configure(builder).build().unwrap();
         with_phones(&emulator, &ac, users).await;
         let url = serve(&ac).await;
-        Self { emulator, table, url }
+        Self { emulator, ac, table, url }
     }
 
     pub(crate) fn browser(&self) -> Browser {
@@ -48,6 +49,19 @@ impl Fixture {
         let browser = self.browser();
         browser.set_cookie(KNOWN, &there.cookie(KNOWN).unwrap());
         browser
+    }
+
+    /// Another browser with the same proof: a copy that somebody has kept.
+    pub(crate) fn copy(&self, browser: &Browser) -> Browser {
+        let copy = self.browser();
+        copy.set_cookie(KNOWN, &browser.cookie(KNOWN).unwrap());
+        copy
+    }
+
+    /// How many requests wait on phones.
+    pub(crate) fn rings_now(&self) -> usize {
+        let sessions = self.emulator.state().sessions;
+        sessions.iter().filter(|session| session.status == SessionStatus::Pending).count()
     }
 
     /// How often the service was asked to ring a phone.

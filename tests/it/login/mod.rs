@@ -3,6 +3,7 @@
 mod aliases;
 mod claims;
 mod fixture;
+mod known_browsers;
 #[cfg(feature = "sqlite")]
 mod locked_store;
 mod next_page;

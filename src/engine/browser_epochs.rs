@@ -1,0 +1,107 @@
+//! Which proofs of known browsers are revoked: those of an earlier epoch than the user's.
+
+use std::hash::Hash;
+
+use dashmap::DashMap;
+
+use super::{Activeconnect, Engine};
+use crate::identity::{UserId, UserToken};
+use crate::store::{StoreError, StoreErrorKind};
+
+/// The epochs that the token store does not keep. They are gone with the process.
+///
+/// They are kept by the token too, as a token store may have several spellings of a user's id.
+#[derive(Debug, Default)]
+pub(crate) struct BrowserEpochs {
+    by_user: DashMap<UserId, u64>,
+    by_token: DashMap<UserToken, u64>,
+}
+
+impl BrowserEpochs {
+    fn of(&self, user: &UserId, token: Option<&UserToken>) -> u64 {
+        let by_user = self.by_user.get(user).map_or(0, |epoch| *epoch);
+        let by_token = token.and_then(|token| self.by_token.get(token)).map_or(0, |epoch| *epoch);
+        by_user.max(by_token)
+    }
+
+    fn raise(&self, user: &UserId, token: Option<&UserToken>, epoch: u64) {
+        raise(&self.by_user, user, epoch);
+        if let Some(token) = token {
+            raise(&self.by_token, token, epoch);
+        }
+    }
+}
+
+fn raise<K: Clone + Eq + Hash>(epochs: &DashMap<K, u64>, key: &K, epoch: u64) {
+    let mut kept = epochs.entry(key.clone()).or_default();
+    *kept = epoch.max(*kept);
+}
+
+impl Activeconnect {
+    /// Forgets in which browsers the user has logged in: each counts as any other until the next
+    /// login there. It has no limit of its own for logins any more, and does not go before others.
+    /// What such a browser is told when it starts a login is the same as before.
+    /// [`lost_device`](Activeconnect::lost_device) and [`unenroll`](Activeconnect::unenroll) do this
+    /// too. Sessions go on.
+    ///
+    /// The token store keeps it, if it implements
+    /// [`TokenStore::set_browser_epoch`](crate::TokenStore::set_browser_epoch). Otherwise it is kept
+    /// in this process's memory, and is lost with the process: browsers that were forgotten are then
+    /// known again.
+    ///
+    /// # Errors
+    ///
+    /// When the token store fails. This process has forgotten the browsers all the same.
+    pub async fn forget_browsers(&self, user: &UserId) -> Result<(), StoreError> {
+        self.engine().raise_browser_epoch(user).await
+    }
+}
+
+impl Engine {
+    /// The epoch of this user: proofs of an earlier one are revoked.
+    pub(super) async fn browser_epoch(
+        &self,
+        user: &UserId,
+        token: &UserToken,
+    ) -> Result<u64, StoreError> {
+        let stored = self.store.browser_epoch(user).await?.unwrap_or(0);
+        Ok(stored.max(self.browser_epochs.of(user, Some(token))))
+    }
+
+    /// Revokes all proofs of this user that were made until now.
+    async fn raise_browser_epoch(&self, user: &UserId) -> Result<(), StoreError> {
+        // The time is later than any epoch that a process kept in its memory and lost.
+        let at_least = |known: u64| self.now().wall.max(known.saturating_add(1));
+        let known = self.browser_epochs.of(user, None);
+        let stored = match self.store.browser_epoch(user).await {
+            Ok(stored) => {
+                let epoch = at_least(stored.unwrap_or(0).max(known));
+                self.store.set_browser_epoch(user, epoch).await
+            }
+            Err(error) => Err(error),
+        };
+        let Err(error) = stored else { return Ok(()) };
+        let token = self.store.token(user).await;
+        let known_token = token.as_ref().ok().and_then(Option::as_ref);
+        let epoch = at_least(self.browser_epochs.of(user, known_token));
+        self.browser_epochs.raise(user, known_token, epoch);
+        if error.kind() == StoreErrorKind::ReadOnly { token.map(drop) } else { Err(error) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epochs_rise_by_user_and_by_token() {
+        let (epochs, token) = (BrowserEpochs::default(), UserToken::new("t").unwrap());
+        let (alice, other) = (UserId::from("alice"), UserId::from("ALICE"));
+        assert_eq!(epochs.of(&alice, Some(&token)), 0);
+        epochs.raise(&alice, Some(&token), 7);
+        epochs.raise(&alice, Some(&token), 5);
+        assert_eq!((epochs.of(&alice, None), epochs.of(&other, None)), (7, 0));
+        assert_eq!(epochs.of(&other, Some(&token)), 7, "another spelling of the same user");
+        assert_eq!(epochs.of(&other, Some(&UserToken::new("u").unwrap())), 0);
+    }
+}
