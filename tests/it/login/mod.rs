@@ -8,5 +8,6 @@ mod known_browsers;
 mod locked_store;
 mod next_page;
 mod refused_starts;
+mod repeated;
 mod runtime;
 mod usernames;
