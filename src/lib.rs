@@ -18,6 +18,10 @@ struct Recipes;
 #[doc = include_str!("../docs/behind-a-proxy.md")]
 struct ProxyDoctests;
 
+#[cfg(all(doctest, feature = "axum"))]
+#[doc = include_str!("../docs/pages.md")]
+struct PageDoctests;
+
 #[cfg(all(doctest, feature = "layer"))]
 #[doc = include_str!("../docs/grpc.md")]
 struct GrpcDoctests;
@@ -33,6 +37,8 @@ mod engine;
 mod identity;
 #[cfg(feature = "layer")]
 mod layer;
+#[cfg(feature = "axum")]
+pub mod pages;
 pub mod protocol;
 #[cfg(feature = "client")]
 mod runtime;
@@ -66,6 +72,8 @@ pub use layer::{
     ActiveconnectLayer, ActiveconnectService, BoxError, CacheControl, GateBody, GateFuture,
     SessionEnded, UploadBody, UploadGuard, UploadGuardLayer,
 };
+#[cfg(feature = "axum")]
+pub use pages::{Logo, Theme};
 pub use protocol::{Dialect, Method, Methods, SessionStatus};
 pub use secret::Secret;
 #[cfg(feature = "layer")]

@@ -265,7 +265,7 @@ async fn a_link_is_in_no_log() {
     let given = site.grant("alice");
     let page = browser.form(&format!("/grants/{}", given.expose()), &[]).await;
     let page = page.text().await.unwrap();
-    let (_, rest) = page.split_once("href=\"").unwrap();
+    let (_, rest) = page.split_once("<a href=\"").unwrap();
     let link = rest.split('"').next().unwrap();
     assert!(link.starts_with(site.emulator.url()), "{link}");
     let (_, secret) = link.rsplit_once('/').unwrap();

@@ -462,8 +462,8 @@ async fn with_a_hand(response: axum::response::Response) -> axum::response::Resp
     let Some(policy) = parts.headers.get("content-security-policy") else {
         return (parts, body).into_response();
     };
-    let policy = policy.to_str().unwrap().split("; script-src").next().unwrap();
-    let policy = format!("{policy}; script-src 'unsafe-inline'");
+    let policy = policy.to_str().unwrap();
+    let policy = policy.replace("script-src 'self'", "script-src 'self' 'unsafe-inline'");
     parts.headers.insert("content-security-policy", policy.parse().unwrap());
     parts.headers.remove("content-length");
     let page = axum::body::to_bytes(body, 100_000).await.unwrap();

@@ -49,6 +49,8 @@ pub(crate) struct Attempt {
     /// credential: the same in all of them.
     browser: AttemptKey,
     name: LoginKey,
+    /// The name as it was typed, or the id of the user who is asked: what the waiting page shows.
+    shown_name: Box<str>,
     /// Beside another login: the user whom that login named.
     user: Option<UserId>,
     /// Who began it, as the start showed: of a known browser's proof it is not known then whether it
@@ -59,7 +61,7 @@ pub(crate) struct Attempt {
     /// The session whose user is asked anew, and for what; the result takes its place.
     confirms: Option<(Arc<Session>, Methods)>,
     pub(crate) begun: Stamp,
-    deadline: Stamp,
+    pub(crate) deadline: Stamp,
     /// Whose phone it rings, once that is known.
     rings: OnceLock<AttemptUser>,
     outcome: Outcome<Arc<Session>, Arc<LogInError>>,
@@ -193,6 +195,14 @@ impl Who {
             Self::Confirms(session, ..) => LoginKey::User(session.user().into()),
         }
     }
+
+    fn shown_name(&self) -> &str {
+        match self {
+            Self::Typed(name) => &name.text,
+            Self::Known(user) => user.as_str(),
+            Self::Confirms(session, ..) => session.user(),
+        }
+    }
 }
 
 impl LogInError {
@@ -282,6 +292,7 @@ impl Engine {
             key: credential.key(),
             browser: previous.as_ref().map_or(credential.key(), |previous| previous.browser),
             name,
+            shown_name: who.shown_name().into(),
             user: match &who {
                 Who::Known(user) => Some(user.clone()),
                 Who::Confirms(_, _, user) => user.clone(),
@@ -498,6 +509,11 @@ impl Attempt {
             Stage::Over(why) => Some(why),
             _ => None,
         }
+    }
+
+    /// The name as it was typed, or the id of the user who is asked.
+    pub(crate) fn shown_name(&self) -> &str {
+        &self.shown_name
     }
 
     /// Whether its result goes into an answer's body.

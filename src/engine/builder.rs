@@ -17,6 +17,8 @@ use crate::client::script::Script;
 use crate::client::{self, Client, ClientError, Credentials, POLL_TIMEOUT};
 use crate::clock::Clock;
 use crate::identity::UserId;
+#[cfg(feature = "axum")]
+use crate::pages::{PageSetup, Pages, SetupError, Theme};
 use crate::protocol::Methods;
 use crate::runtime::missing_driver;
 use crate::store::{DynTokenStore, TokenStore};
@@ -31,6 +33,8 @@ pub struct Builder {
     credentials: Credentials,
     store: Option<DynTokenStore>,
     settings: Settings,
+    #[cfg(feature = "axum")]
+    pages: PageSetup,
     #[cfg(test)]
     script: Option<Script>,
 }
@@ -41,6 +45,8 @@ impl Builder {
             credentials,
             store: None,
             settings: Settings::default(),
+            #[cfg(feature = "axum")]
+            pages: PageSetup::default(),
             #[cfg(test)]
             script: None,
         }
@@ -334,6 +340,59 @@ impl Builder {
         self
     }
 
+    /// How the pages look that people see: name, logo, color, links. [`Builder::build`] checks it.
+    ///
+    /// Name, logo, color and one text:
+    ///
+    /// ```
+    /// use tower_activeconnect::{Logo, Theme};
+    ///
+    /// # fn example(builder: tower_activeconnect::Builder) -> tower_activeconnect::Builder {
+    /// let logo = Logo::path("/logo.svg");
+    /// let theme = Theme::new().app_name("Acme").logo(logo).accent("#0a7");
+    /// builder.theme(theme).texts("en", "login-heading = Sign in to Acme")
+    /// # }
+    /// ```
+    #[cfg(feature = "axum")]
+    pub fn theme(mut self, theme: Theme) -> Self {
+        self.pages.theme = Some(theme);
+        self
+    }
+
+    /// The language of the pages for those who ask for none of the others: `en` by default. A page
+    /// is in the language that `lang` in its address names, else in the best of `Accept-Language`.
+    /// There are `en`, `de`, `fr`, `es`, `pt-BR`, `ja`, and those that [`Builder::texts`] adds.
+    #[cfg(feature = "axum")]
+    pub fn language(mut self, language: impl Into<String>) -> Self {
+        self.pages.language = Some(language.into());
+        self
+    }
+
+    /// Texts of the pages, in the form of [Fluent](https://projectfluent.org), instead of the
+    /// crate's own; or another language, such as `nl`. What an added language does not say, English
+    /// does, or the language that it is a form of. The texts and their variables are those of
+    /// `src/pages/locales/en.ftl`; [`Builder::build`] checks that.
+    ///
+    /// ```
+    /// # fn example(builder: tower_activeconnect::Builder) -> tower_activeconnect::Builder {
+    /// builder
+    ///     .texts("en", "waiting-help-register = New phone? Call 0800 1234.")
+    ///     .texts("nl", "login-heading = Inloggen\nlogin-username = Gebruikersnaam")
+    /// # }
+    /// ```
+    #[cfg(feature = "axum")]
+    pub fn texts(mut self, language: impl Into<String>, texts: impl Into<String>) -> Self {
+        self.pages.texts.push((language.into(), texts.into()));
+        self
+    }
+
+    /// Pages of the application's own instead of the crate's; see [`Pages`].
+    #[cfg(feature = "axum")]
+    pub fn pages(mut self, pages: impl Pages) -> Self {
+        self.pages.pages = Some(Box::new(pages));
+        self
+    }
+
     /// For tests: the engine's clocks, the wall clock too, go with tokio's, so that
     /// `tokio::time::pause` and `advance` drive it. In production the clocks are the machine's.
     pub fn test_clock(mut self) -> Self {
@@ -355,17 +414,21 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// When a number or path is out of range, no token store was given, there is no runtime, or it
+    /// When a number or path is out of range, a theme or text cannot be used, no token store was given, there is no runtime, or it
     /// has no timer or no io. Also when the server is on https and there are no CA certificates,
     /// neither on this machine nor from [`Credentials::ca_file`].
     pub fn build(self) -> Result<Activeconnect, BuildError> {
         self.settings.check()?;
+        #[cfg(feature = "axum")]
+        let settings = Settings { pages: self.pages.renderer()?, ..self.settings };
+        #[cfg(not(feature = "axum"))]
+        let settings = self.settings;
         let store = self.store.ok_or(BuildError::NoTokenStore)?;
         let runtime = Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         #[cfg(test)]
         if let Some(script) = self.script {
             let client = Client::scripted(self.credentials, script);
-            return Ok(Activeconnect::start(Engine::new(client, store, self.settings, runtime)));
+            return Ok(Activeconnect::start(Engine::new(client, store, settings, runtime)));
         }
         if let Some(missing) = missing_driver() {
             return Err(BuildError::RuntimeWithout { missing });
@@ -373,7 +436,7 @@ impl Builder {
         let client = Client::new(self.credentials)
             .map_err(|error| BuildError::Client(Arc::new(error)))?
             .on_runtime(runtime.clone());
-        Ok(Activeconnect::start(Engine::new(client, store, self.settings, runtime)))
+        Ok(Activeconnect::start(Engine::new(client, store, settings, runtime)))
     }
 }
 
@@ -522,6 +585,22 @@ pub enum BuildError {
         /// What was given.
         origin: String,
     },
+    /// The theme cannot be used.
+    Theme {
+        /// The theme's method.
+        setting: &'static str,
+        /// What was given.
+        value: String,
+        /// What it must be.
+        expected: &'static str,
+    },
+    /// Texts of the pages cannot be used.
+    Texts {
+        /// Their language.
+        language: String,
+        /// What is the matter with them.
+        problem: String,
+    },
     /// The HTTP client cannot be set up.
     Client(Arc<ClientError>),
 }
@@ -568,7 +647,25 @@ impl fmt::Display for BuildError {
                 "{origin:?} is no origin as browsers write it; use https://host or https://host:port, \
                  in lower case, without the scheme's own port and without a path"
             ),
+            Self::Theme { setting, value, expected } => {
+                write!(f, "the theme's {setting} is {value:?}; give {expected}")
+            }
+            Self::Texts { language, problem } => {
+                write!(f, "the texts for {language:?} cannot be used: {problem}")
+            }
             Self::Client(error) => write!(f, "the HTTP client cannot be set up: {error}"),
+        }
+    }
+}
+
+#[cfg(feature = "axum")]
+impl From<SetupError> for BuildError {
+    fn from(error: SetupError) -> Self {
+        match error {
+            SetupError::Theme { setting, value, expected } => {
+                Self::Theme { setting, value, expected }
+            }
+            SetupError::Texts { language, problem } => Self::Texts { language, problem },
         }
     }
 }

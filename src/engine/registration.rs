@@ -2,13 +2,14 @@
 //! user only, so none of it takes a name.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::Activeconnect;
 use super::active::ActiveSession;
 use super::budget::{Budget, Rate};
 use super::enrolment::EnrolmentError;
 use super::grants::EnrolmentGrant;
+use super::{Activeconnect, Engine};
 use crate::Secret;
 use crate::identity::UserId;
 use crate::verdict::Denial;
@@ -40,7 +41,7 @@ impl<'a> From<&'a EnrolmentGrant> for VouchedBy<'a> {
 /// A link that makes the phone that opens it a user's. A secret: `Debug` does not show it, and it
 /// is zeroised on drop.
 ///
-/// With the `axum` feature it is a response, a plain page with the link and its QR code. On a page
+/// With the `axum` feature it is a response, a page with the link and its QR code. On a page
 /// of your own, which [`RegistrationLink::expose`] is for, send `Cache-Control: no-store` and
 /// `Referrer-Policy: no-referrer`, as that response does. Never redirect to it: the address would
 /// stay in histories and logs.
@@ -63,6 +64,8 @@ impl<'a> From<&'a EnrolmentGrant> for VouchedBy<'a> {
 pub struct RegistrationLink {
     user: UserId,
     link: Secret,
+    /// Whose pages show it.
+    pub(crate) engine: Arc<Engine>,
 }
 
 impl RegistrationLink {
@@ -108,7 +111,7 @@ impl Activeconnect {
             // It may have ended while the service was asked.
             self.allowed(session)?;
         }
-        Ok(RegistrationLink { user, link })
+        Ok(RegistrationLink { user, link, engine: self.engine().clone() })
     }
 
     /// The user has lost their phone: every session of theirs ends, their browsers are
@@ -136,7 +139,7 @@ impl Activeconnect {
         self.end_sessions_of(&user).await;
         // The phone is disabled whether or not the store keeps what is forgotten.
         forgotten?;
-        Ok(RegistrationLink { user, link })
+        Ok(RegistrationLink { user, link, engine: self.engine().clone() })
     }
 
     /// Has the service send the registration link by text message. The number is the one that the

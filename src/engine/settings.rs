@@ -1,3 +1,5 @@
+#[cfg(feature = "axum")]
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::cookie_names::CookieNames;
@@ -7,6 +9,8 @@ use super::trusted_proxies::TrustedProxies;
 use super::username::{UsernameNormalizer, UsernameResolver};
 use crate::client::POLL_TIMEOUT;
 use crate::clock::{Clock, millis};
+#[cfg(feature = "axum")]
+use crate::pages::PageRenderer;
 use crate::protocol::Methods;
 
 /// The longest a session may live here, whatever the service says.
@@ -36,6 +40,9 @@ pub(crate) struct Settings {
     pub(crate) origins: SiteOrigins,
     /// In which `verify` names the user.
     pub(crate) verify_user_header: Option<String>,
+    /// What people see.
+    #[cfg(feature = "axum")]
+    pub(crate) pages: Arc<PageRenderer>,
     /// Another clock than the machine's.
     pub(crate) clock: Option<Clock>,
 }
@@ -62,6 +69,8 @@ impl Default for Settings {
             trusted_proxies: TrustedProxies::default(),
             origins: SiteOrigins::default(),
             verify_user_header: None,
+            #[cfg(feature = "axum")]
+            pages: PageRenderer::default_pages(),
             clock: None,
         }
     }

@@ -9,6 +9,8 @@ use super::cross_origin::is_cross_origin_socket;
 use crate::engine::KNOWN;
 use crate::engine::{ATTEMPT, CookieNames, CredentialKind, KeyRing, Settings};
 use crate::identity::{AttemptCredential, SessionCredential, SessionKey};
+#[cfg(feature = "axum")]
+use crate::pages::UnreadCookies;
 
 /// As many cookies of a request are read, of all names.
 const MAX_COOKIES: usize = 64;
@@ -23,6 +25,11 @@ pub(crate) fn unread_cookies_detail() -> String {
          of this site, then log in again."
     )
 }
+
+/// The same, for the pages.
+#[cfg(feature = "axum")]
+pub(crate) const UNREAD_COOKIES: UnreadCookies =
+    UnreadCookies { max_cookies: MAX_COOKIES, max_bytes: MAX_COOKIE_BYTES };
 
 /// The value of one sort that a request carries.
 ///

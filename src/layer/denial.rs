@@ -1,6 +1,8 @@
 //! The answers to requests that are turned away, in the format that each client expects.
 
 use bytes::Bytes;
+#[cfg(feature = "axum")]
+use http::header::CONTENT_SECURITY_POLICY;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
@@ -8,6 +10,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use problem_details::ProblemDetails;
 use serde::Serialize;
 
+#[cfg(feature = "axum")]
+use super::credential::UNREAD_COOKIES;
 use super::credential::unread_cookies_detail;
 use super::grpc;
 use super::headers::protect;
@@ -15,6 +19,8 @@ use super::response_format::{ClientContext, ResponseFormat};
 use super::site_paths::SitePaths;
 use super::step_up::{StepUp, confirm_path};
 use crate::engine::Settings;
+#[cfg(feature = "axum")]
+use crate::pages::{PAGE_POLICY, Refusal};
 use crate::verdict::{Denial, Requirement};
 
 /// What stands for itself in the value of a query parameter; `/` for readability.
@@ -58,9 +64,9 @@ pub(crate) fn answer(
         }
         ResponseFormat::HtmlRedirect(page) => match redirect(requested(page)) {
             Some(location) => see_other(&location),
-            None => html(denial, &paths, step_up, unread.as_deref()),
+            None => html(denial, client, &paths, step_up, settings),
         },
-        ResponseFormat::HtmlForm => html(denial, &paths, step_up, unread.as_deref()),
+        ResponseFormat::HtmlForm => html(denial, client, &paths, step_up, settings),
         ResponseFormat::Htmx(page) => {
             let mut response = problem(status(denial), denial, step_up, unread.as_deref());
             match redirect(page.path_and_query(&settings.origins, &paths)) {
@@ -145,29 +151,68 @@ fn see_other(location: &str) -> Response<Bytes> {
     response
 }
 
+/// Where a person can do something about a denial.
+fn remedy(denial: Denial, paths: &SitePaths, step_up: Option<StepUp>) -> Option<String> {
+    match (denial, step_up) {
+        (Denial::NoSession | Denial::Ended | Denial::Pending, _) => {
+            Some(format!("{}/login", paths.auth))
+        }
+        (_, Some(StepUp { confirm, .. })) => Some(confirm),
+        (_, None) => None,
+    }
+}
+
+#[cfg(feature = "axum")]
 fn html(
     denial: Denial,
+    client: &ClientContext,
     paths: &SitePaths,
     step_up: Option<StepUp>,
-    unread_cookies: Option<&str>,
+    settings: &Settings,
+) -> Response<Bytes> {
+    let accept_language = client.accept_language.as_ref();
+    let language = accept_language.and_then(|value| value.to_str().ok());
+    let language = settings.pages.choose_language(None, language);
+    let unread = client.has_unread_cookies && denial == Denial::NoSession;
+    let refusal = Refusal::Denied { denial, unread: unread.then_some(UNREAD_COOKIES) };
+    let remedy = remedy(denial, paths, step_up);
+    let status = status(denial);
+    let page = settings.pages.view(paths, language).refused(status.as_u16(), refusal, remedy);
+    let page = page.unwrap_or_else(|error| {
+        tracing::error!(%error, "a page could not be rendered");
+        String::new()
+    });
+    let mut response = html_response(status, page);
+    let policy = HeaderValue::from_static(PAGE_POLICY);
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+    response
+}
+
+#[cfg(not(feature = "axum"))]
+fn html(
+    denial: Denial,
+    client: &ClientContext,
+    paths: &SitePaths,
+    step_up: Option<StepUp>,
+    _: &Settings,
 ) -> Response<Bytes> {
     let status = status(denial);
-    let login = match (denial, step_up) {
-        (Denial::NoSession | Denial::Ended | Denial::Pending, _) => {
-            format!("<p><a href=\"{}/login\">Log in</a></p>", paths.auth)
-        }
-        (_, Some(StepUp { confirm, .. })) => {
-            format!("<p><a href=\"{confirm}\">Confirm with your phone</a></p>")
-        }
-        (_, None) => String::new(),
-    };
-    let unread = unread_cookies.map_or_else(String::new, |detail| format!("<p>{detail}</p>"));
+    let text = if step_up.is_some() { "Confirm with your phone" } else { "Log in" };
+    let remedy = remedy(denial, paths, step_up);
+    let remedy = remedy.map(|address| format!("<p><a href=\"{address}\">{text}</a></p>"));
+    let remedy = remedy.unwrap_or_default();
+    let unread = client.has_unread_cookies && denial == Denial::NoSession;
+    let unread = unread.then(|| format!("<p>{}</p>", unread_cookies_detail())).unwrap_or_default();
     // Nothing in here comes from the request.
-    let body = format!(
+    let page = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{status}</title>\
-         <h1>{status}</h1><p>This page cannot be shown: {denial}.</p>{unread}{login}</html>"
+         <h1>{status}</h1><p>This page cannot be shown: {denial}.</p>{unread}{remedy}</html>"
     );
-    let mut response = Response::new(Bytes::from(body));
+    html_response(status, page)
+}
+
+fn html_response(status: StatusCode, page: String) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(page));
     *response.status_mut() = status;
     let html = HeaderValue::from_static("text/html; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, html);

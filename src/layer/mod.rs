@@ -52,8 +52,8 @@ pub use body::{BoxError, GateBody, SessionEnded};
 pub use cache_control::CacheControl;
 #[cfg(feature = "axum")]
 pub(crate) use credential::{
-    Credentials as RequestCredentials, bearer_attempt, has_bearer_session, known_browser,
-    unread_cookies_detail,
+    Credentials as RequestCredentials, UNREAD_COOKIES, bearer_attempt, has_bearer_session,
+    known_browser, unread_cookies_detail,
 };
 #[cfg(feature = "axum")]
 pub(crate) use cross_origin::{is_cross_origin, is_cross_origin_socket};
@@ -63,7 +63,7 @@ pub use future::GateFuture;
 #[cfg(feature = "axum")]
 pub(crate) use gate::{Decision, Gate};
 #[cfg(feature = "axum")]
-pub(crate) use headers::{POLICY, protect};
+pub(crate) use headers::protect;
 #[cfg(feature = "axum")]
 pub(crate) use peer::Peer;
 #[cfg(feature = "axum")]

@@ -1,5 +1,7 @@
 //! In which format a client expects to be turned away.
 
+#[cfg(feature = "axum")]
+use http::header::ACCEPT_LANGUAGE;
 use http::header::{ACCEPT, CONTENT_TYPE, HOST, UPGRADE};
 use http::uri::{Authority, PathAndQuery};
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
@@ -23,6 +25,9 @@ pub(crate) struct ClientContext {
     pub(crate) has_unread_cookies: bool,
     /// What a trusted proxy says it has stripped from the path.
     forwarded_prefix: Option<Box<str>>,
+    /// The languages of a person who loads a page. Boxed, as most clients are programs.
+    #[cfg(feature = "axum")]
+    pub(super) accept_language: Option<Box<HeaderValue>>,
 }
 
 #[derive(Clone, Debug)]
@@ -67,6 +72,7 @@ impl ClientContext {
             upgrade_status: None,
             has_unread_cookies: false,
             forwarded_prefix: None,
+            accept_language: None,
         }
     }
 
@@ -132,7 +138,22 @@ impl ClientContext {
         // Told by what reads them.
         let has_unread_cookies = false;
         let forwarded_prefix = forwarded_prefix(headers, extensions, settings);
-        Self { format, is_head, upgrade_status, has_unread_cookies, forwarded_prefix }
+        #[cfg(feature = "axum")]
+        let accept_language = match &format {
+            ResponseFormat::HtmlRedirect(_) | ResponseFormat::HtmlForm => {
+                headers.get(ACCEPT_LANGUAGE).cloned().map(Box::new)
+            }
+            _ => None,
+        };
+        Self {
+            format,
+            is_head,
+            upgrade_status,
+            has_unread_cookies,
+            forwarded_prefix,
+            #[cfg(feature = "axum")]
+            accept_language,
+        }
     }
 
     /// The paths of this site as this client sees them.

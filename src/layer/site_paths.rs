@@ -5,6 +5,8 @@ use http::{Extensions, HeaderMap, HeaderName};
 
 use super::peer::Peer;
 use crate::engine::{Settings, is_plain_path};
+#[cfg(feature = "axum")]
+use crate::pages::SiteAddresses;
 
 static X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 /// The longest prefix that a proxy may name, in bytes.
@@ -71,6 +73,17 @@ impl SitePaths {
     /// A path that was asked of the application, after the proxy had stripped the prefix.
     pub(crate) fn requested(&self, path: &str) -> String {
         format!("{}{path}", self.prefix)
+    }
+}
+
+#[cfg(feature = "axum")]
+impl SiteAddresses for SitePaths {
+    fn auth_path(&self) -> &str {
+        &self.auth
+    }
+
+    fn public(&self, path: &str) -> String {
+        self.public(path)
     }
 }
 

@@ -14,11 +14,12 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 
 use super::next::{self, with_next};
-use super::pages::{ConfirmPage, RefusedPage, show};
+use super::pages::show;
 use super::routes::{Visitor, problem};
 use super::start::{Handover, Refusal, answer, is_from_a_page};
 use crate::engine::{Activeconnect, Initiator, Session, Start, Who};
 use crate::layer::{RequestCredentials, SitePaths, bearer_attempt, has_bearer_session};
+use crate::pages;
 use crate::protocol::Methods;
 use crate::verdict::Verdict;
 
@@ -40,7 +41,8 @@ pub(super) async fn page(
     let confirmation = Confirmation::read(ac, wish, &request.into_parts().0).await;
     match confirmation.check() {
         Ok((session, methods)) => {
-            show(StatusCode::OK, &ConfirmPage { user: session.user(), methods })
+            let view = confirmation.visitor.view(&confirmation.paths);
+            show(StatusCode::OK, view.confirm(session.user(), methods))
         }
         Err(why) => confirmation.refuse(why),
     }
@@ -72,7 +74,8 @@ pub(super) async fn start(
     let start = Start { who, initiator, mine: mine.as_ref(), bearer };
     let engine = visitor.engine();
     let begun = engine.begin_attempt(start).map(|begun| (handover, begun.credential));
-    answer(begun.map_err(Refusal::from), !visitor.is_browser(), &paths, &next, &engine.settings)
+    let (wants_json, language) = (!visitor.is_browser(), visitor.language);
+    answer(begun.map_err(Refusal::from), wants_json, &paths, &next, &engine.settings, language)
 }
 
 /// Why nobody's phone rings.
@@ -145,6 +148,8 @@ impl Confirmation {
             return problem(status, detail);
         }
         let login = with_next(&self.paths, "login", &self.next);
-        show(status, &RefusedPage { login: &login, title: "Bad Request", detail })
+        let refusal = pages::Refusal::MethodsNotRequired;
+        let view = self.visitor.view(&self.paths);
+        show(status, view.refused(status.as_u16(), refusal, Some(login)))
     }
 }

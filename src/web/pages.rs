@@ -1,87 +1,35 @@
-//! The plain pages. They work without JavaScript: what waits, reloads. Their only script is one that
-//! loads a page anew when a browser shows it as it was left.
+//! The answers that are pages, and the files that the pages load.
 
-use std::sync::LazyLock;
-
-use askama::Template;
-use axum::http::header::CONTENT_SECURITY_POLICY;
-use axum::http::{HeaderValue, StatusCode};
+use axum::extract::{Path, State};
+use axum::http::header::{
+    ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use sha2::{Digest as _, Sha256};
 
-use crate::identity::UserId;
-use crate::layer::{POLICY, protect};
-use crate::protocol::{Method, Methods};
+use crate::engine::{Activeconnect, Settings};
+use crate::layer::protect;
+use crate::pages::{LanguageChoice, PAGE_POLICY, PageResult};
 
-/// A browser may restore a page as it was left, `no-store` or not, though the session is over by
-/// now. Loaded by its address and not reloaded, as a page that answered a form would send it again.
-pub(super) const LOAD_WHEN_RESTORED: &str = "addEventListener('pageshow', event => \
-     event.persisted && location.replace(location.href.split('#')[0]));";
+/// A file whose name has the hash of its content never changes.
+const IMMUTABLE: &str = "public, max-age=31536000, immutable";
+/// An image may have styles; should a browser open it as a page, no script of it runs.
+const ASSET_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; sandbox";
+const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
+    HeaderName::from_static("cross-origin-resource-policy");
 
-/// The pages' content security policy: the usual one, and that script alone.
-static PAGE_POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
-    let hash = STANDARD.encode(Sha256::digest(LOAD_WHEN_RESTORED));
-    HeaderValue::try_from(format!("{POLICY}; script-src 'sha256-{hash}'"))
-        .unwrap_or(HeaderValue::from_static(POLICY))
-});
-
-#[derive(Template)]
-#[template(path = "login.html")]
-pub(super) struct LoginPage<'a> {
-    pub(super) auth_path: &'a str,
-    /// The user whom another login names; nothing is typed then.
-    pub(super) user: Option<&'a UserId>,
-    pub(super) next: &'a str,
-    /// Why the login may fail.
-    pub(super) warning: Option<&'a str>,
+/// The language of whoever sent a request.
+pub(super) fn language_of(parts: &Parts, settings: &Settings) -> LanguageChoice {
+    let accepted = parts.headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+    settings.pages.choose_language(parts.uri.query(), accepted)
 }
 
-#[derive(Template)]
-#[template(path = "confirm.html")]
-pub(super) struct ConfirmPage<'a> {
-    pub(super) user: &'a str,
-    pub(super) methods: Methods,
-}
-
-#[derive(Template)]
-#[template(path = "waiting.html")]
-pub(super) struct WaitingPage<'a> {
-    /// Where to start again.
-    pub(super) again: &'a str,
-    /// What the phone should agree with: which site asked, and when. `None` when it is over.
-    pub(super) asked: Option<Asked<'a>>,
-}
-
-pub(super) struct Asked<'a> {
-    /// The host, as the browser names it.
-    pub(super) site: &'a str,
-    pub(super) at: String,
-}
-
-#[derive(Template)]
-#[template(path = "locked.html")]
-pub(super) struct LockedPage<'a> {
-    pub(super) auth_path: &'a str,
-    /// The phone walked away; otherwise nothing is known at the moment.
-    pub(super) suspended: bool,
-}
-
-#[derive(Template)]
-#[template(path = "refused.html")]
-pub(super) struct RefusedPage<'a> {
-    /// Where to log in.
-    pub(super) login: &'a str,
-    pub(super) title: &'a str,
-    pub(super) detail: &'a str,
-}
-
-pub(super) fn show(status: StatusCode, page: &impl Template) -> Response {
-    match page.render() {
+pub(super) fn show(status: StatusCode, page: PageResult) -> Response {
+    match page {
         Ok(html) => {
-            let mut response = (status, Html(html)).into_response();
-            response.headers_mut().insert(CONTENT_SECURITY_POLICY, PAGE_POLICY.clone());
+            let policy = [(CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY))];
+            let mut response = (status, policy, Html(html)).into_response();
             protect(response.headers_mut());
             response
         }
@@ -90,4 +38,20 @@ pub(super) fn show(status: StatusCode, page: &impl Template) -> Response {
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
+}
+
+/// `GET assets/{file}`: what the pages load. It is the same for everybody, so that caches may keep
+/// it.
+pub(super) async fn asset(State(ac): State<Activeconnect>, Path(file): Path<String>) -> Response {
+    let Some((asset, is_current)) = ac.engine().settings.pages.asset(&file) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let headers = [
+        (CONTENT_TYPE, asset.media_type),
+        (CACHE_CONTROL, if is_current { IMMUTABLE } else { "no-cache" }),
+        (CONTENT_SECURITY_POLICY, ASSET_POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (CROSS_ORIGIN_RESOURCE_POLICY, "same-origin"),
+    ];
+    (headers, asset.content.clone()).into_response()
 }

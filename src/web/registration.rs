@@ -1,6 +1,5 @@
 //! The page that shows a registration link to the user it is for.
 
-use askama::Template;
 use axum::http::header::REFERRER_POLICY;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -10,22 +9,7 @@ use qrcode::render::svg;
 use super::pages::show;
 use crate::Secret;
 use crate::engine::RegistrationLink;
-use crate::identity::UserId;
-
-#[derive(Template)]
-#[template(path = "registration.html")]
-struct RegistrationPage<'a> {
-    user: &'a UserId,
-    link: &'a str,
-    qr_code: Option<Secret>,
-}
-
-impl RegistrationPage<'_> {
-    /// Whether the link may be one to click on: what the service sends is not taken for a script.
-    fn is_web_link(&self) -> bool {
-        self.link.starts_with("https://") || self.link.starts_with("http://")
-    }
-}
+use crate::layer::SitePaths;
 
 impl RegistrationLink {
     /// The link as a QR code for the phone: an `<svg>` element to be put into a page, which needs
@@ -41,12 +25,16 @@ impl RegistrationLink {
     }
 }
 
-/// A plain page with the link and its QR code, kept by no cache and told to no other site.
+/// A page with the link and its QR code, kept by no cache and told to no other site. As no request is
+/// known, it is in the language of [`Builder::language`](crate::Builder::language), and under the
+/// prefix of [`Builder::mount_prefix`](crate::Builder::mount_prefix).
 impl IntoResponse for RegistrationLink {
     fn into_response(self) -> Response {
-        let page =
-            RegistrationPage { user: self.user(), link: self.expose(), qr_code: self.qr_svg() };
-        let mut response = show(StatusCode::OK, &page);
+        let settings = &self.engine.settings;
+        let paths = SitePaths::new(None, settings);
+        let view = settings.pages.view(&paths, settings.pages.default_language());
+        let page = view.registration(self.user().as_str(), self.expose(), self.qr_svg());
+        let mut response = show(StatusCode::OK, page);
         let headers = response.headers_mut();
         headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         response

@@ -18,7 +18,7 @@ use problem_details::ProblemDetails;
 use serde::Deserialize;
 
 use super::next::{self, with_next};
-use super::pages::{Asked, LockedPage, LoginPage, RefusedPage, WaitingPage, show};
+use super::pages::{asset, language_of, show};
 use super::progress::{Subject, follow, is_final, word};
 use super::verify::verify;
 use super::{confirm, cookies, start};
@@ -28,20 +28,14 @@ use crate::engine::{
 };
 use crate::identity::{AttemptCredential, UserId};
 use crate::layer::{
-    ClientContext, RequestCredentials, ResponseFormat, SitePaths, bearer_attempt, confirm_path,
-    is_cross_origin, known_browser, protect, unread_cookies_detail,
+    ClientContext, RequestCredentials, ResponseFormat, SitePaths, UNREAD_COOKIES, bearer_attempt,
+    confirm_path, is_cross_origin, known_browser, protect, unread_cookies_detail,
 };
+use crate::pages::{LanguageChoice, LoginFacts, Refusal, UnreadCookies, View};
 use crate::verdict::Verdict;
 
 /// A login needs no more than this.
 const BODY_LIMIT: usize = 16 * 1024;
-/// For those who wait without a cookie that says for what.
-const NO_COOKIE: &str = "Either it is over, or your browser did not bring back the cookie of the \
-                         login. Log in again; if you come here once more, allow cookies for this \
-                         site, and see that its address begins with https.";
-/// What the page says in addition where `Secure` cookies travel over plain http on this machine.
-const NO_SECURE_COOKIE_ON_LOOPBACK: &str = " Safari and other WebKit browsers take no secure cookie from an http address, not from this \
-     machine either: to develop with them, set Builder::insecure_cookie_name.";
 
 impl Activeconnect {
     /// The routes through which browsers log in and out, to be nested outside the gate where
@@ -49,16 +43,17 @@ impl Activeconnect {
     ///
     /// | route | |
     /// | --- | --- |
-    /// | `GET login` | a plain page |
+    /// | `GET login` | a page that asks for the user name |
     /// | `POST login` | begins an attempt: a form (`username`, `next`) is answered 303 to `waiting`, JSON (`{"username","credential"?}`) 202 `{"status":"pending"}` |
-    /// | `GET waiting` | a plain page that waits for the phone, claims the result, sees that its cookie came back and goes on to `next` |
-    /// | `GET confirm` | a plain page on which the user of a session has their phone ring again, as a layer requires (`methods`, of those that layers require; `next`) |
+    /// | `GET waiting` | a page that waits for the phone, claims the result, sees that its cookie came back and goes on to `next` |
+    /// | `GET confirm` | a page on which the user of a session has their phone ring again, as a layer requires (`methods`, of those that layers require; `next`) |
     /// | `POST confirm` | begins that attempt: 303 to `waiting`, or 202 `{"status":"pending"}`; no body. The session is as it was until the result is claimed, which takes its place |
-    /// | `GET locked` | a plain page that waits for the phone to come back |
+    /// | `GET locked` | a page that waits for the phone to come back |
     /// | `GET status` | `{"status":"…"}`: of the attempt, whose result it claims once approved, else of the session; `none` without either, `unavailable` when it is not known |
     /// | `GET events` | the same as server-sent events, one for each change, whose id is the status. A browser's `EventSource` connects again after the last one; it gets 204, and stops |
     /// | `GET verify` | for a proxy that asks whether to pass a request on: 200, 401, 403 or 503 with no redirect and no cookie, whatever `Accept` and the method say; the user in [a header](crate::Builder::verify_user_header), if one is set |
     /// | `POST logout` | ends the session here and at the service |
+    /// | `GET assets/…` | style sheets, scripts and the logo of the pages, for caches to keep |
     ///
     /// A result is claimed by the browser or client that started the login, within 60 s of its
     /// approval. As an answer can be lost, each further claim within 60 s of the first gets the same
@@ -98,6 +93,8 @@ impl Activeconnect {
             .route("/verify", any(verify))
             .layer(map_response(protected))
             .layer(from_fn_with_state(self.clone(), present_session))
+            // Nobody's business alone: neither kept from caches nor a sign of a session.
+            .route("/assets/{file}", get(asset))
             .with_state(self.clone())
     }
 }
@@ -181,6 +178,7 @@ pub(super) struct Visitor {
     /// The same, if it is the user's.
     pub(super) session: Option<Arc<Session>>,
     client: ClientContext,
+    pub(super) language: LanguageChoice,
 }
 
 impl Visitor {
@@ -209,7 +207,19 @@ impl Visitor {
         let from_a_page = start::is_from_a_page(headers);
         let sends_form = start::is_form(headers);
         let is_prefetch = is_prefetch(headers);
-        Self { user, attempt, from_a_page, sends_form, is_prefetch, named, session, client, ac }
+        let language = language_of(parts, &engine.settings);
+        Self {
+            user,
+            attempt,
+            from_a_page,
+            sends_form,
+            is_prefetch,
+            named,
+            session,
+            client,
+            language,
+            ac,
+        }
     }
 
     /// The same, with the session's status known afresh if it was not used for a while.
@@ -223,10 +233,23 @@ impl Visitor {
     }
 
     /// What the user is told where the browser's cookies name nothing as there are too many.
-    fn unread_cookies(&self) -> Option<String> {
-        let detail = self.client.has_unread_cookies.then(unread_cookies_detail)?;
-        self.engine().warn_unread_cookies(&detail);
-        Some(detail)
+    fn unread_cookies(&self) -> Option<UnreadCookies> {
+        if !self.client.has_unread_cookies {
+            return None;
+        }
+        self.engine().warn_unread_cookies(&unread_cookies_detail());
+        Some(UNREAD_COOKIES)
+    }
+
+    /// The pages in the visitor's language.
+    pub(super) fn view<'a>(&'a self, paths: &'a SitePaths) -> View<'a> {
+        self.engine().settings.pages.view(paths, self.language)
+    }
+
+    /// The address of a route's page, which goes on to `next` and stays in the language.
+    fn page_address(&self, paths: &SitePaths, route: &str, next: &str) -> String {
+        let address = with_next(paths, route, next);
+        self.engine().settings.pages.with_language(address, self.language)
     }
 
     fn paths(&self) -> SitePaths {
@@ -324,9 +347,8 @@ async fn login_page(
     let visitor = Visitor::of(ac, &parts);
     let paths = visitor.paths();
     let next = wanted(query, &paths);
-    let auth_path = &paths.auth;
-    let (user, warning) = (visitor.user.as_ref(), visitor.unread_cookies());
-    show(StatusCode::OK, &LoginPage { auth_path, user, next: &next, warning: warning.as_deref() })
+    let user = visitor.user.as_ref().map(UserId::as_str);
+    show(StatusCode::OK, visitor.view(&paths).login(user, &next, visitor.unread_cookies()))
 }
 
 async fn login(State(ac): State<Activeconnect>, request: Request) -> Response {
@@ -345,20 +367,22 @@ async fn waiting(
     let settings = &visitor.engine().settings;
     let paths = visitor.paths();
     let next = wanted(query, &paths);
-    let here = with_next(&paths, "waiting", &next);
     let is_bearer = visitor.attempt().is_some_and(|attempt| attempt.is_bearer());
     let claimed = if is_bearer { None } else { visitor.claim() };
     if let Some(claimed) = claimed {
         // By way of this page once more, which sees whether the cookie came back.
+        let here = visitor.page_address(&paths, "waiting", &next);
         return visitor.with_session(&parts, Redirect::to(&here).into_response(), &claimed);
     }
+    let view = visitor.view(&paths);
+    let here = with_next(&paths, "waiting", &next);
     if let Some(attempt) = visitor.attempt()
         && let Some(methods) = attempt.confirms()
         && attempt.failure().is_some()
     {
         // The session is what it was; the page that needs more still does.
         let again = confirm_path(&paths.auth, methods, Some(&next));
-        return show(StatusCode::OK, &WaitingPage { again: &again, asked: None });
+        return show(StatusCode::OK, view.waiting(here, again, None));
     }
     match visitor.subject() {
         Subject::Attempt(attempt) => {
@@ -366,27 +390,32 @@ async fn waiting(
             // carries its cookie.
             let is_claimed =
                 attempt.session().is_some_and(|session| session.verdict() != Verdict::Ended);
-            let over = attempt.is_over(visitor.engine().now()) && !is_claimed;
-            let site = settings.origins.display_host(request_host(&parts));
-            let asked = || Asked { site, at: time_of_day(attempt.begun.wall) };
+            let now = visitor.engine().now();
+            let over = attempt.is_over(now) && !is_claimed;
+            let login = LoginFacts {
+                name: attempt.shown_name(),
+                site: settings.origins.display_host(request_host(&parts)),
+                begun_ms: attempt.begun.wall,
+                left_ms: attempt.deadline.mono.saturating_sub(now.mono),
+            };
             let again = with_next(&paths, "login", &next);
-            show(StatusCode::OK, &WaitingPage { again: &again, asked: (!over).then(asked) })
+            show(StatusCode::OK, view.waiting(here, again, (!over).then_some(login)))
         }
         // Claimed, here or in another tab.
         Subject::Session(session) if session.verdict() != Verdict::Ended => {
             Redirect::to(&next).into_response()
         }
-        Subject::Session(_) => Redirect::to(&with_next(&paths, "login", &next)).into_response(),
+        Subject::Session(_) => {
+            Redirect::to(&visitor.page_address(&paths, "login", &next)).into_response()
+        }
         // Sent on from here, a browser without cookies would go round and round.
         Subject::Nothing => {
             let unread = visitor.unread_cookies();
-            let mut detail = unread.unwrap_or_else(|| NO_COOKIE.to_owned());
-            if settings.cookie_names.secure && is_loopback(request_host(&parts)) {
-                detail += NO_SECURE_COOKIE_ON_LOOPBACK;
-            }
-            let (title, detail) = ("No login waits here", detail.as_str());
+            let is_loopback = settings.cookie_names.secure && is_loopback(request_host(&parts));
+            let refusal = Refusal::NoLoginWaits { unread, is_loopback };
+            let status = StatusCode::BAD_REQUEST;
             let login = with_next(&paths, "login", &next);
-            show(StatusCode::BAD_REQUEST, &RefusedPage { login: &login, title, detail })
+            show(status, view.refused(status.as_u16(), refusal, Some(login)))
         }
     }
 }
@@ -405,13 +434,6 @@ fn is_loopback(host: &str) -> bool {
     name == "localhost" || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
-/// Of a moment in Unix milliseconds: `14:05:09 UTC`.
-fn time_of_day(wall: u64) -> String {
-    let seconds = wall / 1_000 % 86_400;
-    let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
-    format!("{hours:02}:{minutes:02}:{:02} UTC", seconds % 60)
-}
-
 async fn locked(
     State(ac): State<Activeconnect>,
     query: Result<Query<Next>, QueryRejection>,
@@ -419,13 +441,15 @@ async fn locked(
 ) -> Response {
     let visitor = Visitor::informed(ac, &request.into_parts().0).await;
     let paths = visitor.paths();
+    let next = wanted(query, &paths);
     match visitor.session.as_ref().map(|session| session.verdict()) {
         Some(verdict @ (Verdict::Suspended | Verdict::Unavailable)) => {
-            let suspended = verdict == Verdict::Suspended;
-            show(StatusCode::OK, &LockedPage { auth_path: &paths.auth, suspended })
+            let here = with_next(&paths, "locked", &next);
+            let is_suspended = verdict == Verdict::Suspended;
+            show(StatusCode::OK, visitor.view(&paths).locked(is_suspended, here))
         }
         // Let in again, or to the login page: the gate there knows.
-        _ => Redirect::to(&wanted(query, &paths)).into_response(),
+        _ => Redirect::to(&next).into_response(),
     }
 }
 
@@ -486,8 +510,8 @@ async fn logout(State(ac): State<Activeconnect>, request: Request) -> Response {
         }
     }
     let mut response = if visitor.is_browser() {
-        let login = format!("{}/login", visitor.paths().auth);
-        Redirect::to(&login).into_response()
+        let paths = visitor.paths();
+        Redirect::to(&visitor.page_address(&paths, "login", &paths.home())).into_response()
     } else {
         match logged_out {
             Some(LoggedOut::Everywhere) => status_json("closed"),

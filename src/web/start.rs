@@ -13,12 +13,13 @@ use serde::Deserialize;
 
 use super::client_ip::client_ip;
 use super::next::with_next;
-use super::pages::{RefusedPage, show};
+use super::pages::{language_of, show};
 use super::routes::{json, status_json};
 use super::{cookies, next};
 use crate::engine::{Activeconnect, BeginError, Initiator, Settings, Start, Who, trim_username};
 use crate::identity::{AttemptCredential, UserId};
 use crate::layer::{RequestCredentials, SitePaths, bearer_attempt, known_browser};
+use crate::pages::{self, LanguageChoice};
 
 /// The longest name that can be typed, in bytes, without white space around it.
 const NAME_LIMIT: usize = 256;
@@ -45,13 +46,21 @@ pub(super) enum Handover {
 /// Why a start was refused, before anything was looked up.
 pub(super) enum Refusal {
     Unreadable(StatusCode, String),
-    Name(&'static str),
+    Name(InvalidName),
     NoUser,
     /// A browser asks for what is for other clients.
     Browser,
     /// Too early; the same answer whatever the reason.
     Later(Duration),
     NotNow,
+}
+
+/// What is wrong with a typed name.
+#[derive(Clone, Copy)]
+pub(super) enum InvalidName {
+    Empty,
+    TooLong,
+    HasControls,
 }
 
 pub(super) async fn start(ac: &Activeconnect, user: Option<UserId>, request: Request) -> Response {
@@ -68,7 +77,8 @@ pub(super) async fn start(ac: &Activeconnect, user: Option<UserId>, request: Req
     let paths = SitePaths::from_parts(&parts, &engine.settings);
     let next = next::checked(wanted, &paths);
     let begun = login.and_then(|login| begin(ac, user, &parts, login));
-    answer(begun, wants_json, &paths, &next, &engine.settings)
+    let language = language_of(&parts, &engine.settings);
+    answer(begun, wants_json, &paths, &next, &engine.settings, language)
 }
 
 /// What whoever begins an attempt is told: wait, with this secret, or why not. A page goes on to
@@ -79,6 +89,7 @@ pub(super) fn answer(
     paths: &SitePaths,
     next: &str,
     settings: &Settings,
+    language: LanguageChoice,
 ) -> Response {
     match begun {
         Ok((Handover::Bearer, attempt)) => {
@@ -89,13 +100,19 @@ pub(super) fn answer(
             let mut response = if wants_json {
                 (StatusCode::ACCEPTED, status_json("pending")).into_response()
             } else {
-                Redirect::to(&with_next(paths, "waiting", next)).into_response()
+                let waiting = with_next(paths, "waiting", next);
+                let waiting = settings.pages.with_language(waiting, language);
+                Redirect::to(&waiting).into_response()
             };
             let cookie = cookies::set_attempt(&settings.cookie_names, &attempt);
             response.headers_mut().append(SET_COOKIE, cookie);
             response
         }
-        Err(refusal) => refusal.answer(wants_json, &with_next(paths, "login", next)),
+        Err(refusal) => refusal.answer(wants_json, |status, refusal| {
+            let login = with_next(paths, "login", next);
+            let view = settings.pages.view(paths, language);
+            show(status, view.refused(status.as_u16(), refusal, Some(login)))
+        }),
     }
 }
 
@@ -185,18 +202,23 @@ async fn read(request: Request, json: bool) -> Result<Login, Refusal> {
 fn typed_name(name: Option<String>) -> Result<String, Refusal> {
     let name = trim_username(&name.unwrap_or_default());
     if name.is_empty() {
-        Err(Refusal::Name("The user name is empty; type one."))
+        Err(Refusal::Name(InvalidName::Empty))
     } else if name.len() > NAME_LIMIT {
-        Err(Refusal::Name("The user name is too long; 256 bytes is the most."))
+        Err(Refusal::Name(InvalidName::TooLong))
     } else if name.chars().any(char::is_control) {
-        Err(Refusal::Name("The user name has control characters; leave them out."))
+        Err(Refusal::Name(InvalidName::HasControls))
     } else {
         Ok(name)
     }
 }
 
 impl Refusal {
-    fn answer(self, wants_json: bool, login: &str) -> Response {
+    /// Problem details, or the page that `show` makes of it.
+    fn answer(
+        self,
+        wants_json: bool,
+        show: impl FnOnce(StatusCode, pages::Refusal) -> Response,
+    ) -> Response {
         let later = match self {
             // Whole seconds, and no earlier than it is true.
             Self::Later(after) => after.as_secs() + u64::from(after.subsec_nanos() > 0),
@@ -205,7 +227,7 @@ impl Refusal {
         let too_early = format!("There were too many logins; try again in {later} seconds.");
         let (status, detail) = match &self {
             Self::Unreadable(status, detail) => (*status, detail.as_str()),
-            Self::Name(detail) => (StatusCode::UNPROCESSABLE_ENTITY, *detail),
+            Self::Name(invalid) => (StatusCode::UNPROCESSABLE_ENTITY, invalid.detail()),
             Self::NoUser => (StatusCode::UNAUTHORIZED, "No user is logged in to the application."),
             Self::Browser => (
                 StatusCode::FORBIDDEN,
@@ -217,8 +239,7 @@ impl Refusal {
         let mut response = if wants_json {
             super::routes::problem(status, detail)
         } else {
-            let title = status.canonical_reason().unwrap_or("Refused");
-            show(status, &RefusedPage { login, title, detail })
+            show(status, self.shown(later))
         };
         let headers = response.headers_mut();
         match &self {
@@ -232,5 +253,31 @@ impl Refusal {
             _ => {}
         }
         response
+    }
+
+    /// The same for a page, which tells it in its language.
+    fn shown(&self, later: u64) -> pages::Refusal {
+        match self {
+            Self::Unreadable(..) => pages::Refusal::Unreadable,
+            Self::Name(InvalidName::Empty) => pages::Refusal::NameEmpty,
+            Self::Name(InvalidName::TooLong) => {
+                pages::Refusal::NameTooLong { max_bytes: NAME_LIMIT }
+            }
+            Self::Name(InvalidName::HasControls) => pages::Refusal::NameHasControls,
+            Self::NoUser => pages::Refusal::NoUser,
+            Self::Browser => pages::Refusal::BearerFromBrowser,
+            Self::Later(_) => pages::Refusal::TooMany { seconds: later },
+            Self::NotNow => pages::Refusal::NotNow,
+        }
+    }
+}
+
+impl InvalidName {
+    fn detail(self) -> &'static str {
+        match self {
+            Self::Empty => "The user name is empty; type one.",
+            Self::TooLong => "The user name is too long; 256 bytes is the most.",
+            Self::HasControls => "The user name has control characters; leave them out.",
+        }
     }
 }

@@ -129,6 +129,20 @@ impl Tab {
         self.call("Emulation.setScriptExecutionDisabled", json!({ "value": true })).await.unwrap();
     }
 
+    /// Runs this before the scripts of every page from now on.
+    pub(crate) async fn run_first(&self, script: &str) {
+        self.call("Page.enable", json!({})).await.unwrap();
+        let wanted = json!({ "source": script });
+        self.call("Page.addScriptToEvaluateOnNewDocument", wanted).await.unwrap();
+    }
+
+    /// Makes it a screen of this width, in CSS pixels.
+    pub(crate) async fn set_width(&self, width: u32) {
+        let screen =
+            json!({ "width": width, "height": 640, "deviceScaleFactor": 1, "mobile": true });
+        self.call("Emulation.setDeviceMetricsOverride", screen).await.unwrap();
+    }
+
     /// Loads a page, as if its address were typed.
     pub(crate) async fn go(&self, url: &str) {
         self.call("Page.navigate", json!({ "url": url })).await.unwrap();

@@ -7,6 +7,7 @@ mod browser;
 mod client;
 mod layer;
 mod login;
+mod pages;
 mod polling;
 mod proxies;
 mod streams;

@@ -161,6 +161,6 @@ async fn waiting_page_names_public_origin() {
     let browser = Browser::new(&nginx.url());
     browser.form("/auth/login", &[("username", "alice")]).await;
     let page = browser.page("/auth/waiting").await.text().await.unwrap();
-    assert!(page.contains("<strong>app.example.com:8443</strong>"), "{page}");
+    assert!(page.contains("<bdi>app.example.com:8443</bdi>"), "{page}");
     assert!(!page.contains("127.0.0.1"), "{page}");
 }

@@ -1,0 +1,165 @@
+//! The files of the pages: style sheets, scripts, the logo. Each has a hash of its content in its
+//! name, so that browsers keep it for as long as it is what it was.
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+
+use super::color::Color;
+use super::theme::{CheckedLogo, CheckedTheme};
+
+const STYLE: &str = include_str!("assets/style.css");
+const FOLLOW: &str = include_str!("assets/follow.js");
+const RESTORED: &str = include_str!("assets/restored.js");
+
+/// The backgrounds of text in `style.css`, on which the accent has to be readable.
+const LIGHT_CARD: Color = Color::WHITE;
+const DARK_CARD: Color = Color::new(0x1c, 0x1d, 0x20);
+const CSS: &str = "text/css; charset=utf-8";
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// How many bytes of the SHA-256 are in a name.
+const HASH_LEN: usize = 8;
+
+/// A file as it is served.
+#[derive(Debug)]
+pub(crate) struct Asset {
+    name: &'static str,
+    extension: &'static str,
+    hash: String,
+    pub(crate) media_type: &'static str,
+    pub(crate) content: Bytes,
+}
+
+impl Asset {
+    fn new(
+        name: &'static str,
+        extension: &'static str,
+        media_type: &'static str,
+        content: impl Into<Bytes>,
+    ) -> Self {
+        let content = content.into();
+        let digest = Sha256::digest(&content);
+        let hash = digest.iter().take(HASH_LEN).map(|byte| format!("{byte:02x}")).collect();
+        Self { name, extension, hash, media_type, content }
+    }
+
+    /// `style.0123456789abcdef.css`.
+    pub(super) fn file_name(&self) -> String {
+        format!("{}.{}.{}", self.name, self.hash, self.extension)
+    }
+}
+
+/// Every file of a renderer.
+#[derive(Debug)]
+pub(super) struct Assets {
+    pub(super) style: Asset,
+    pub(super) custom_style: Option<Asset>,
+    pub(super) follow: Asset,
+    pub(super) restored: Asset,
+    pub(super) logo: Option<Asset>,
+    pub(super) icon: Asset,
+}
+
+impl Assets {
+    pub(super) fn new(theme: &CheckedTheme) -> Self {
+        let logo = match &theme.logo {
+            Some(CheckedLogo::Bytes { media_type, extension, bytes }) => {
+                Some(Asset::new("logo", extension, media_type, bytes.clone()))
+            }
+            Some(CheckedLogo::Path(_)) | None => None,
+        };
+        let custom_css = theme.custom_css.clone();
+        Self {
+            style: Asset::new("style", "css", CSS, accent_variables(theme.accent) + STYLE),
+            custom_style: custom_css.map(|css| Asset::new("custom", "css", CSS, css)),
+            follow: Asset::new("follow", "js", JAVASCRIPT, FOLLOW),
+            restored: Asset::new("restored", "js", JAVASCRIPT, RESTORED),
+            logo,
+            icon: Asset::new("icon", "svg", "image/svg+xml", icon(theme.accent)),
+        }
+    }
+
+    /// The file that is asked for, and whether the hash in the name is that of its content. With
+    /// another hash, a page of before an update gets the file of now.
+    pub(super) fn find(&self, file_name: &str) -> Option<(&Asset, bool)> {
+        let (name, rest) = file_name.split_once('.')?;
+        let (hash, extension) = rest.split_once('.')?;
+        let required = [&self.style, &self.follow, &self.restored, &self.icon].into_iter();
+        let mut all = required.chain(&self.custom_style).chain(&self.logo);
+        let found = all.find(|asset| asset.name == name && asset.extension == extension)?;
+        Some((found, found.hash == hash))
+    }
+}
+
+/// What a tab shows of an application without a logo: a tick. Without any icon a browser would ask
+/// for `/favicon.ico`, which is the application's.
+fn icon(accent: Color) -> String {
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 16 16\"><rect width=\"16\" \
+         height=\"16\" rx=\"4\" fill=\"{accent}\"/><path d=\"m4 8.5 3 3 5-6.5\" fill=\"none\" \
+         stroke=\"{}\" stroke-width=\"2\"/></svg>",
+        accent.text_color(),
+    )
+}
+
+/// The variables of `style.css` that follow from the accent.
+fn accent_variables(accent: Color) -> String {
+    format!(
+        ":root{{--accent:{accent};--on-accent:{};--accent-on-light:{};--accent-on-dark:{}}}\n",
+        accent.text_color(),
+        accent.readable_on(LIGHT_CARD),
+        accent.readable_on(DARK_CARD),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::theme::{Logo, Theme};
+    use super::*;
+
+    fn assets(theme: Theme) -> Assets {
+        Assets::new(&theme.check().unwrap())
+    }
+
+    #[test]
+    fn hash_follows_the_content() {
+        let names = |theme| {
+            let assets = assets(theme);
+            (assets.style.file_name(), assets.follow.file_name())
+        };
+        let (plain, script) = names(Theme::new());
+        assert_eq!(names(Theme::new()), (plain.clone(), script.clone()));
+        let (green, same) = names(Theme::new().accent("#0a7"));
+        assert_ne!(green, plain);
+        assert_eq!(same, script);
+    }
+
+    #[test]
+    fn unknown_hash_finds_the_current_file() {
+        let assets = assets(Theme::new().logo(Logo::bytes("image/png", &b"png"[..])));
+        let current = assets.logo.as_ref().unwrap().file_name();
+        let find = |name: &str| {
+            assets.find(name).map(|(asset, is_current)| (asset.content.clone(), is_current))
+        };
+        let content = Bytes::from_static(b"png");
+        assert_eq!(find(&current), Some((content.clone(), true)));
+        assert_eq!(find("logo.0000000000000000.png"), Some((content, false)));
+        for unknown in ["logo.png", "logo..svg", "custom.0.css", "style", "", ".", "../style.0.css"]
+        {
+            assert_eq!(find(unknown), None, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn card_colors_are_those_of_the_style_sheet() {
+        assert_eq!(STYLE.matches(&format!("--card: {DARK_CARD};")).count(), 1);
+        assert_eq!(STYLE.matches("--card: #ffffff;").count(), 1);
+        assert_eq!(LIGHT_CARD.to_string(), "#ffffff");
+    }
+
+    #[test]
+    fn accent_is_readable_on_its_backgrounds() {
+        let variables = accent_variables(Color::parse("#ffd400").unwrap());
+        assert!(variables.contains("--accent:#ffd400;--on-accent:#000000;"), "{variables}");
+    }
+}

@@ -1,0 +1,94 @@
+// Follows a login that waits, or a session that is locked, and goes on when it may. The page says
+// by data attributes which statuses it has a text for; at any other it is loaded anew.
+"use strict";
+(() => {
+  const POLL_MS = 3000;
+  const SILENCE_MS = 5000; // so long a proxy may hold back the first event
+  const TICK_MS = 900; // so long the tick is seen
+  const root = document.querySelector("[data-follow]");
+  const state = document.querySelector("[data-state]");
+  const time = document.querySelector("time[datetime]");
+  const timer = document.querySelector("[data-seconds]");
+  let source = null;
+  let next = 0;
+  let isDone = false;
+
+  const stop = () => {
+    clearTimeout(next);
+    if (source) source.close();
+    source = null;
+  };
+
+  const loadAnew = (delay) => {
+    isDone = true;
+    stop();
+    setTimeout(() => location.replace(location.href.split("#")[0]), delay);
+  };
+
+  const show = (status) => {
+    if (isDone) return;
+    const text = root.dataset[status];
+    if (text && state.textContent !== text) state.textContent = text;
+    if (status === "active") {
+      root.dataset.done = "";
+      loadAnew(TICK_MS);
+    } else if (!text) {
+      loadAnew(POLL_MS / 3);
+    }
+  };
+
+  const ask = async () => {
+    clearTimeout(next);
+    try {
+      const answer = await fetch(root.dataset.status, { cache: "no-store" });
+      if (answer.ok) show((await answer.json()).status);
+    } catch {
+      // The network is away; the next try may reach the server.
+    }
+    if (!isDone) next = setTimeout(ask, POLL_MS);
+  };
+
+  const listen = () => {
+    stop();
+    if (isDone) return;
+    // A hidden page holds no connection: a browser has six of them for a site.
+    if (document.hidden) {
+      ask();
+      return;
+    }
+    const events = new EventSource(root.dataset.events);
+    source = events;
+    events.onmessage = (event) => {
+      clearTimeout(next);
+      show(JSON.parse(event.data).status);
+    };
+    events.onerror = () => {
+      if (events.readyState === EventSource.CLOSED && events === source) ask();
+    };
+    next = setTimeout(ask, SILENCE_MS);
+  };
+
+  const countDown = () => {
+    const end = performance.now() + timer.dataset.seconds * 1000;
+    const write = () => {
+      const left = Math.max(0, Math.ceil((end - performance.now()) / 1000));
+      timer.textContent = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`;
+      if (left && !isDone) setTimeout(write, 1000);
+    };
+    write();
+  };
+
+  const begin = () => {
+    if (time) {
+      const format = new Intl.DateTimeFormat(document.documentElement.lang, { timeStyle: "medium" });
+      time.textContent = format.format(new Date(time.dateTime));
+    }
+    if (timer) countDown();
+    document.addEventListener("visibilitychange", listen);
+    listen();
+  };
+
+  if (!root) return;
+  if (document.prerendering) document.addEventListener("prerenderingchange", begin, { once: true });
+  else begin();
+})();

@@ -1,0 +1,232 @@
+//! What a page shows, ready for a template: every text is in the person's language, every address
+//! is one of this site or of the theme.
+
+use crate::Secret;
+
+/// What all pages share.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Layout {
+    /// The title of the document.
+    pub title: String,
+    /// The language, for `<html lang>`.
+    pub lang: String,
+    /// The direction of the language, `ltr` or `rtl`, for `<html dir>`.
+    pub dir: &'static str,
+    /// [`Theme::app_name`](crate::Theme::app_name).
+    pub app_name: Option<String>,
+    /// The address of the [logo](crate::Theme::logo).
+    pub logo: Option<String>,
+    /// The address of what a tab shows: the logo, or an icon of the crate's.
+    pub icon: String,
+    /// The addresses of the style sheets, in their order: the crate's, then the
+    /// [application's](crate::Theme::custom_css).
+    pub style_sheets: Vec<String>,
+    /// The address of a script that each page should load, so that a browser does not show it again
+    /// after the session has ended.
+    pub script: String,
+    /// [`Theme::support_url`](crate::Theme::support_url).
+    pub support: Option<Link>,
+    /// [`Theme::privacy_url`](crate::Theme::privacy_url).
+    pub privacy: Option<Link>,
+}
+
+/// A link, or a button that leads somewhere.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Link {
+    /// The address.
+    pub url: String,
+    /// The text.
+    pub text: String,
+}
+
+/// `GET login`: asks who wants to log in. Its form posts `username`, unless a user is known, and
+/// `next` to `action`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LoginPage {
+    /// What all pages share.
+    pub layout: Layout,
+    /// The heading.
+    pub heading: String,
+    /// Why a login may fail, if there is a reason to expect it.
+    pub warning: Option<String>,
+    /// The user whom another login names, and the text before the name. Nothing is typed then.
+    pub known_user: Option<KnownUser>,
+    /// The label of the field for the user name.
+    pub username_label: String,
+    /// Where the form posts to.
+    pub action: String,
+    /// The value of the hidden field `next`: where the login leads.
+    pub next: String,
+    /// The text of the button.
+    pub submit: String,
+    /// [`Theme::sign_up_url`](crate::Theme::sign_up_url).
+    pub sign_up: Option<Link>,
+}
+
+/// A user whom a page names.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct KnownUser {
+    /// What is said of the user, before the name.
+    pub lead: String,
+    /// The application's id of the user. It may be written in another direction than the page, so
+    /// put it into a `<bdi>`.
+    pub name: String,
+}
+
+/// `GET waiting`: a login waits for the phone, or is over.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct WaitingPage {
+    /// What all pages share.
+    pub layout: Layout,
+    /// The heading.
+    pub heading: String,
+    /// What to do now.
+    pub lead: String,
+    /// The login that waits; `None` when it is over. It is the same whether the user exists or not.
+    pub login: Option<PendingLogin>,
+    /// The heading of the help.
+    pub help_heading: String,
+    /// What to do if nothing comes to the phone.
+    pub help: Vec<String>,
+    /// Where to begin anew.
+    pub start_again: Link,
+}
+
+/// A login that waits for the phone.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PendingLogin {
+    /// The label of the name.
+    pub name_label: String,
+    /// The name as it was typed, or the user's id. It may be written in another direction than the
+    /// page, so put it into a `<bdi>`.
+    pub name: String,
+    /// The label of the site.
+    pub site_label: String,
+    /// The host of this site, as the phone's owner knows it.
+    pub site: String,
+    /// The label of the time of the start.
+    pub started_label: String,
+    /// When the login began, in UTC, for `<time datetime>`.
+    pub started_at: String,
+    /// The time of day of that, in UTC, for those without scripts.
+    pub started: String,
+    /// The label of the time that is left.
+    pub time_left_label: String,
+    /// How many seconds are left.
+    pub seconds_left: u64,
+    /// The same in minutes and seconds, for those without scripts.
+    pub time_left: String,
+    /// The advice to decline what does not match.
+    pub decline: String,
+    /// What is shown once the phone has approved.
+    pub approved: String,
+    /// What to do where no script runs.
+    pub lead_without_script: String,
+    /// This page's own address, and the text of a button that loads it where no script runs.
+    pub go_on: Link,
+    /// How a script follows the login.
+    pub follow: Follow,
+}
+
+/// Where a script learns how a login or a session is.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Follow {
+    /// The address of the crate's script that does so. It needs an element with `data-follow`,
+    /// `data-events`, `data-status` and a `data-` attribute for each status that the page has a text
+    /// for, and one with `data-state` that shows that text. At any other status it loads the page
+    /// anew.
+    pub script: String,
+    /// The address of `events`.
+    pub events: String,
+    /// The address of `status`.
+    pub status: String,
+}
+
+/// `GET locked`: waits for the phone to come back.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LockedPage {
+    /// What all pages share.
+    pub layout: Layout,
+    /// The heading.
+    pub heading: String,
+    /// Whether the phone has walked away; otherwise where it is is not known at the moment.
+    pub is_suspended: bool,
+    /// What is shown while the phone is away.
+    pub away: String,
+    /// What is shown while it is not known where the phone is.
+    pub unknown: String,
+    /// What is shown once the phone is back.
+    pub back: String,
+    /// This page's own address, and the text of a button that loads it where no script runs.
+    pub go_on: Link,
+    /// Where a form posts to that logs the user out, and the text of its button.
+    pub log_out: Link,
+    /// How a script follows the session.
+    pub follow: Follow,
+}
+
+/// `GET confirm`: has the user of a session confirm on the phone. Its form posts to the page's own
+/// address.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ConfirmPage {
+    /// What all pages share.
+    pub layout: Layout,
+    /// The heading.
+    pub heading: String,
+    /// The user of the session, and the text before the name.
+    pub user: KnownUser,
+    /// What comes before `methods`.
+    pub methods_lead: String,
+    /// What the phone will ask for; it may be nothing in particular.
+    pub methods: Vec<String>,
+    /// The text of the button.
+    pub submit: String,
+}
+
+/// The answer that is a [`RegistrationLink`](crate::RegistrationLink). It is kept by no cache and
+/// told to no other site.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RegistrationPage {
+    /// What all pages share.
+    pub layout: Layout,
+    /// The heading.
+    pub heading: String,
+    /// The user whose phone it will be, and the text before the name.
+    pub user: KnownUser,
+    /// The link. A secret: whoever opens it on a phone can log in as the user.
+    pub link: Secret,
+    /// Whether the link is one of the web. Any other may be shown, but not be made one to click on.
+    pub is_web_link: bool,
+    /// The link as a QR code, an `<svg>` element; `None` if it is too long for one. A secret.
+    pub qr_code: Option<Secret>,
+    /// What a screen reader says of the QR code.
+    pub qr_code_label: String,
+    /// The advice to keep the link to oneself.
+    pub advice: String,
+}
+
+/// Why something is refused: by the routes, or by a layer (401, 403, 503).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RefusedPage {
+    /// What all pages share.
+    pub layout: Layout,
+    /// The status of the answer.
+    pub status: u16,
+    /// The heading.
+    pub heading: String,
+    /// What is the matter, a paragraph each.
+    pub details: Vec<String>,
+    /// Where the person can do something about it.
+    pub remedy: Option<Link>,
+}

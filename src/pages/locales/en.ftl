@@ -1,0 +1,83 @@
+# The title of a page where the application has a name.
+document-title = { $page } · { $app }
+
+link-sign-up = Create an account
+link-support = Get help
+link-privacy = Privacy
+
+login-heading = Log in
+login-username = User name
+login-known-user = Your phone will ask whether it is you:
+login-submit = Log in with your phone
+login-unread-cookies = The request has more cookies than are read, which is { $cookies } cookies and { $bytes } bytes. The cookie of the login may be among the others: delete cookies of this site, then log in again.
+
+waiting-heading = Look at your phone
+waiting-lead = Confirm there that you want to log in. This page goes on by itself.
+waiting-lead-without-script = Confirm there that you want to log in, then go on.
+waiting-name = Name
+waiting-site = Site
+waiting-started = Started
+waiting-time-left = Time left
+waiting-decline = Decline any request on your phone that says something else.
+waiting-approved = Approved. Going on …
+waiting-go-on = Go on
+waiting-over-heading = No answer came
+waiting-over-lead = Your phone did not answer in time.
+waiting-start-again = Start again
+waiting-help-heading = Nothing on your phone?
+waiting-help-online = Check the user name, and that the phone is online.
+waiting-help-declined = If you declined, or waited too long, start again.
+waiting-help-register = If this phone was never registered, ask for a registration link.
+
+locked-heading = Locked
+locked-away = Your phone is no longer nearby. Come back with it, and this page goes on by itself.
+locked-unknown = Whether your phone is nearby is not known at the moment. This page goes on by itself.
+locked-back = Your phone is back. Going on …
+locked-go-on = Go on
+locked-log-out = Log out
+
+confirm-heading = Confirm that it is you
+confirm-lead = The page that you want needs a fresh yes from your phone:
+confirm-methods = Your phone will ask you to:
+confirm-acceptance = accept the request
+confirm-device = unlock the phone
+confirm-facial = show your face
+confirm-submit = Confirm with your phone
+
+registration-heading = Register your phone
+registration-lead = Scan this with your phone, or open the link there. The phone will then log in:
+registration-qr-code = The link below as a QR code
+registration-secret = The link is shown this once. Whoever opens it on their phone can log in as you, so keep it to yourself.
+
+refused-log-in = Log in
+refused-confirm = Confirm with your phone
+refused-no-login-heading = No login waits here
+refused-no-login = Either it is over, or your browser did not bring back the cookie of the login. Log in again; if you come here once more, allow cookies for this site, and see that its address begins with https.
+refused-webkit-cookie = Safari and other WebKit browsers take no secure cookie from an http address, not from this machine either: to develop with them, set Builder::insecure_cookie_name.
+refused-start-heading = The login did not begin
+refused-unreadable = The form could not be read. Go back and try again.
+refused-name-empty = The user name is empty; type one.
+refused-name-too-long = The user name is too long; { $bytes } bytes is the most.
+refused-name-controls = The user name has control characters; leave them out.
+refused-no-user = No user is logged in to the application.
+refused-bearer = Bearer credentials are for clients that are no browsers.
+refused-too-many = There were too many logins; try again in { $seconds ->
+    [one] { $seconds } second
+   *[other] { $seconds } seconds
+}.
+refused-not-now = Try again later.
+refused-methods-heading = This cannot be confirmed
+refused-methods = Nothing here requires these methods.
+
+denied-no-session-heading = You are not logged in
+denied-no-session = This page is for people who are logged in.
+denied-pending-heading = Your login still waits
+denied-pending = Confirm it on your phone first.
+denied-ended-heading = Your session is over
+denied-ended = Log in again to go on.
+denied-no-token-heading = Your phone is not registered
+denied-no-token = This page is for people whose phone is registered.
+denied-suspended = Your phone is no longer nearby. Come back with it, then try again.
+denied-step-up = This needs a fresh yes from your phone.
+denied-unavailable-heading = Not available at the moment
+denied-unavailable = Whether you are logged in is not known right now. Try again in a few seconds.

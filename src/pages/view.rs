@@ -1,0 +1,459 @@
+//! The context of each page, from what is known of a request.
+
+use fluent_bundle::FluentArgs;
+
+use super::assets::Asset;
+use super::context::{
+    ConfirmPage, Follow, KnownUser, Layout, Link, LockedPage, LoginPage, PendingLogin, RefusedPage,
+    RegistrationPage, WaitingPage,
+};
+use super::texts::{Language, LanguageChoice};
+use super::theme::CheckedLogo;
+use super::{PageRenderer, PageResult};
+use crate::Secret;
+use crate::protocol::{Method, Methods};
+use crate::verdict::Denial;
+
+/// How browsers address this site, behind a proxy that strips a prefix too.
+pub(crate) trait SiteAddresses {
+    /// Where the routes are.
+    fn auth_path(&self) -> &str;
+
+    /// The address of a path of the application.
+    fn public(&self, path: &str) -> String;
+}
+
+/// The pages as one person sees them: in their language, with addresses that their browser reaches.
+pub(crate) struct View<'a> {
+    renderer: &'a PageRenderer,
+    site: &'a dyn SiteAddresses,
+    choice: LanguageChoice,
+    language: &'a Language,
+}
+
+/// How many cookies, and bytes of them, are read of a request that has more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UnreadCookies {
+    pub(crate) max_cookies: usize,
+    pub(crate) max_bytes: usize,
+}
+
+/// A login that waits for the phone. All times are Unix milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LoginFacts<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) site: &'a str,
+    pub(crate) begun_ms: u64,
+    pub(crate) left_ms: u64,
+}
+
+/// Why something is refused.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Refusal {
+    /// The waiting page has no login to wait for.
+    NoLoginWaits {
+        unread: Option<UnreadCookies>,
+        is_loopback: bool,
+    },
+    Unreadable,
+    NameEmpty,
+    NameTooLong {
+        max_bytes: usize,
+    },
+    NameHasControls,
+    NoUser,
+    /// A browser asks for what is for other clients.
+    BearerFromBrowser,
+    TooMany {
+        seconds: u64,
+    },
+    NotNow,
+    MethodsNotRequired,
+    /// By a layer.
+    Denied {
+        denial: Denial,
+        unread: Option<UnreadCookies>,
+    },
+}
+
+impl PageRenderer {
+    pub(crate) fn view<'a>(
+        &'a self,
+        site: &'a dyn SiteAddresses,
+        choice: LanguageChoice,
+    ) -> View<'a> {
+        View { renderer: self, site, choice, language: self.texts.language(choice) }
+    }
+}
+
+impl View<'_> {
+    pub(crate) fn login(
+        &self,
+        user: Option<&str>,
+        next: &str,
+        unread: Option<UnreadCookies>,
+    ) -> PageResult {
+        let heading = self.text("login-heading");
+        let action = format!("{}/login", self.site.auth_path());
+        let sign_up = self.renderer.theme.sign_up_url.as_deref();
+        self.renderer.pages.login(&LoginPage {
+            layout: self.layout(&heading),
+            heading,
+            warning: unread.map(|unread| self.unread_cookies(unread)),
+            known_user: user.map(|user| self.known_user("login-known-user", user)),
+            username_label: self.text("login-username"),
+            action: self.with_language(action),
+            next: next.to_owned(),
+            submit: self.text("login-submit"),
+            sign_up: sign_up.map(|url| self.theme_link(url, "link-sign-up")),
+        })
+    }
+
+    /// `here` is the page's own address, `again` where to begin anew. Without a login, it is over.
+    pub(crate) fn waiting(
+        &self,
+        here: String,
+        again: String,
+        login: Option<LoginFacts<'_>>,
+    ) -> PageResult {
+        let [heading, lead] = match login {
+            Some(_) => ["waiting-heading", "waiting-lead"],
+            None => ["waiting-over-heading", "waiting-over-lead"],
+        };
+        let heading = self.text(heading);
+        self.renderer.pages.waiting(&WaitingPage {
+            layout: self.layout(&heading),
+            heading,
+            lead: self.text(lead),
+            login: login.map(|login| self.pending_login(login, here)),
+            help_heading: self.text("waiting-help-heading"),
+            help: ["waiting-help-online", "waiting-help-declined", "waiting-help-register"]
+                .map(|key| self.text(key))
+                .into(),
+            start_again: self.link(again, "waiting-start-again"),
+        })
+    }
+
+    fn pending_login(&self, login: LoginFacts<'_>, here: String) -> PendingLogin {
+        let (date, time) = utc(login.begun_ms);
+        let seconds_left = login.left_ms.div_ceil(1_000);
+        PendingLogin {
+            name_label: self.text("waiting-name"),
+            name: login.name.to_owned(),
+            site_label: self.text("waiting-site"),
+            site: login.site.to_owned(),
+            started_label: self.text("waiting-started"),
+            started_at: format!("{date}T{time}Z"),
+            started: format!("{time} UTC"),
+            time_left_label: self.text("waiting-time-left"),
+            seconds_left,
+            time_left: format!("{}:{:02}", seconds_left / 60, seconds_left % 60),
+            decline: self.text("waiting-decline"),
+            approved: self.text("waiting-approved"),
+            lead_without_script: self.text("waiting-lead-without-script"),
+            go_on: self.link(here, "waiting-go-on"),
+            follow: self.follow(),
+        }
+    }
+
+    /// `here` is the page's own address.
+    pub(crate) fn locked(&self, is_suspended: bool, here: String) -> PageResult {
+        let heading = self.text("locked-heading");
+        let log_out = format!("{}/logout", self.site.auth_path());
+        self.renderer.pages.locked(&LockedPage {
+            layout: self.layout(&heading),
+            heading,
+            is_suspended,
+            away: self.text("locked-away"),
+            unknown: self.text("locked-unknown"),
+            back: self.text("locked-back"),
+            go_on: self.link(here, "locked-go-on"),
+            log_out: self.link(log_out, "locked-log-out"),
+            follow: self.follow(),
+        })
+    }
+
+    pub(crate) fn confirm(&self, user: &str, methods: Methods) -> PageResult {
+        let heading = self.text("confirm-heading");
+        let method = |method| match method {
+            Method::Acceptance => self.text("confirm-acceptance"),
+            Method::Device => self.text("confirm-device"),
+            Method::Facial => self.text("confirm-facial"),
+        };
+        self.renderer.pages.confirm(&ConfirmPage {
+            layout: self.layout(&heading),
+            heading,
+            user: self.known_user("confirm-lead", user),
+            methods_lead: self.text("confirm-methods"),
+            methods: methods.iter().map(method).collect(),
+            submit: self.text("confirm-submit"),
+        })
+    }
+
+    pub(crate) fn registration(
+        &self,
+        user: &str,
+        link: &str,
+        qr_code: Option<Secret>,
+    ) -> PageResult {
+        let heading = self.text("registration-heading");
+        self.renderer.pages.registration(&RegistrationPage {
+            layout: self.layout(&heading),
+            heading,
+            user: self.known_user("registration-lead", user),
+            link: Secret::new(link),
+            // What the service sends is not taken for a script.
+            is_web_link: ["https://", "http://"].iter().any(|scheme| link.starts_with(scheme)),
+            qr_code,
+            qr_code_label: self.text("registration-qr-code"),
+            advice: self.text("registration-secret"),
+        })
+    }
+
+    /// `remedy` is where the person can do something about it.
+    pub(crate) fn refused(
+        &self,
+        status: u16,
+        refusal: Refusal,
+        remedy: Option<String>,
+    ) -> PageResult {
+        let start = "refused-start-heading";
+        let with = |key, name: &'static str, number: usize| {
+            self.language.text_with(key, &FluentArgs::from_iter([(name, number)]))
+        };
+        let (heading, details) = match refusal {
+            Refusal::NoLoginWaits { unread, is_loopback } => {
+                let unread = unread.map(|unread| self.unread_cookies(unread));
+                let detail = unread.unwrap_or_else(|| self.text("refused-no-login"));
+                let webkit = is_loopback.then(|| self.text("refused-webkit-cookie"));
+                ("refused-no-login-heading", [detail].into_iter().chain(webkit).collect())
+            }
+            Refusal::Unreadable => (start, vec![self.text("refused-unreadable")]),
+            Refusal::NameEmpty => (start, vec![self.text("refused-name-empty")]),
+            Refusal::NameTooLong { max_bytes } => {
+                (start, vec![with("refused-name-too-long", "bytes", max_bytes)])
+            }
+            Refusal::NameHasControls => (start, vec![self.text("refused-name-controls")]),
+            Refusal::NoUser => (start, vec![self.text("refused-no-user")]),
+            Refusal::BearerFromBrowser => (start, vec![self.text("refused-bearer")]),
+            Refusal::TooMany { seconds } => {
+                let seconds = usize::try_from(seconds).unwrap_or(usize::MAX);
+                (start, vec![with("refused-too-many", "seconds", seconds)])
+            }
+            Refusal::NotNow => (start, vec![self.text("refused-not-now")]),
+            Refusal::MethodsNotRequired => {
+                ("refused-methods-heading", vec![self.text("refused-methods")])
+            }
+            Refusal::Denied { denial, unread } => {
+                let (heading, detail) = denied(denial);
+                let unread = unread.map(|unread| self.unread_cookies(unread));
+                (heading, [self.text(detail)].into_iter().chain(unread).collect())
+            }
+        };
+        let remedy_text = match refusal {
+            Refusal::Denied { denial: Denial::StepUp, .. } => "refused-confirm",
+            _ => "refused-log-in",
+        };
+        let heading = self.text(heading);
+        self.renderer.pages.refused(&RefusedPage {
+            layout: self.layout(&heading),
+            status,
+            heading,
+            details,
+            remedy: remedy.map(|address| self.link(address, remedy_text)),
+        })
+    }
+
+    fn layout(&self, heading: &str) -> Layout {
+        let PageRenderer { theme, assets, .. } = self.renderer;
+        let title = match &theme.app_name {
+            None => heading.to_owned(),
+            Some(app) => {
+                let arguments = [("page", heading), ("app", app.as_str())];
+                self.language.text_with("document-title", &FluentArgs::from_iter(arguments))
+            }
+        };
+        let logo = match &theme.logo {
+            Some(CheckedLogo::Path(path)) => Some(self.site.public(path)),
+            Some(CheckedLogo::Bytes { .. }) | None => {
+                assets.logo.as_ref().map(|logo| self.asset(logo))
+            }
+        };
+        let sheets = [&assets.style].into_iter().chain(&assets.custom_style);
+        let link = |url: &Option<String>, text| url.as_ref().map(|url| self.theme_link(url, text));
+        Layout {
+            title,
+            lang: self.language.tag(),
+            dir: self.language.direction(),
+            app_name: theme.app_name.clone(),
+            icon: logo.clone().unwrap_or_else(|| self.asset(&assets.icon)),
+            logo,
+            style_sheets: sheets.map(|sheet| self.asset(sheet)).collect(),
+            script: self.asset(&assets.restored),
+            support: link(&theme.support_url, "link-support"),
+            privacy: link(&theme.privacy_url, "link-privacy"),
+        }
+    }
+
+    fn follow(&self) -> Follow {
+        let auth_path = self.site.auth_path();
+        Follow {
+            script: self.asset(&self.renderer.assets.follow),
+            events: format!("{auth_path}/events"),
+            status: format!("{auth_path}/status"),
+        }
+    }
+
+    fn asset(&self, asset: &Asset) -> String {
+        format!("{}/assets/{}", self.site.auth_path(), asset.file_name())
+    }
+
+    fn text(&self, key: &str) -> String {
+        self.language.text(key)
+    }
+
+    fn with_language(&self, address: String) -> String {
+        self.renderer.with_language(address, self.choice)
+    }
+
+    /// A link to one of the crate's pages.
+    fn link(&self, address: String, text: &str) -> Link {
+        Link { url: self.with_language(address), text: self.text(text) }
+    }
+
+    /// A link of the theme: a path of this site has the prefix that a proxy strips.
+    fn theme_link(&self, url: &str, text: &str) -> Link {
+        let url = if url.starts_with('/') { self.site.public(url) } else { url.to_owned() };
+        Link { url, text: self.text(text) }
+    }
+
+    fn known_user(&self, lead: &str, user: &str) -> KnownUser {
+        KnownUser { lead: self.text(lead), name: user.to_owned() }
+    }
+
+    fn unread_cookies(&self, unread: UnreadCookies) -> String {
+        let UnreadCookies { max_cookies, max_bytes } = unread;
+        let arguments = [("cookies", max_cookies), ("bytes", max_bytes)];
+        self.language.text_with("login-unread-cookies", &FluentArgs::from_iter(arguments))
+    }
+}
+
+/// The heading of a layer's denial, and what is the matter.
+fn denied(denial: Denial) -> (&'static str, &'static str) {
+    match denial {
+        Denial::NoIdentity => ("denied-no-session-heading", "refused-no-user"),
+        Denial::NoSession => ("denied-no-session-heading", "denied-no-session"),
+        Denial::NoToken => ("denied-no-token-heading", "denied-no-token"),
+        Denial::Pending => ("denied-pending-heading", "denied-pending"),
+        Denial::Suspended => ("locked-heading", "denied-suspended"),
+        Denial::Ended => ("denied-ended-heading", "denied-ended"),
+        Denial::StepUp => ("confirm-heading", "denied-step-up"),
+        Denial::Unavailable => ("denied-unavailable-heading", "denied-unavailable"),
+    }
+}
+
+/// Date and time of day in UTC, of a moment in Unix milliseconds: `2026-11-26`, `14:05:09`.
+fn utc(unix_ms: u64) -> (String, String) {
+    let seconds = unix_ms / 1_000;
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Years begin in March here, so that the leap day is a year's last; 400 years are 146,097 days.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let time = format!("{:02}:{:02}:{:02}", second / 3_600, second / 60 % 60, second % 60);
+    (format!("{year:04}-{month:02}-{day:02}"), time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{PageSetup, Theme};
+    use super::*;
+
+    struct Site;
+
+    impl SiteAddresses for Site {
+        fn auth_path(&self) -> &str {
+            "/app/auth"
+        }
+
+        fn public(&self, path: &str) -> String {
+            format!("/app{path}")
+        }
+    }
+
+    fn render(setup: PageSetup, query: &str, page: impl FnOnce(&View<'_>) -> PageResult) -> String {
+        let renderer = setup.renderer().unwrap();
+        let choice = renderer.choose_language(Some(query), None);
+        page(&renderer.view(&Site, choice)).unwrap()
+    }
+
+    #[test]
+    fn utc_is_the_calendar() {
+        for (seconds, date, time) in [
+            (0, "1970-01-01", "00:00:00"),
+            (951_782_400, "2000-02-29", "00:00:00"),
+            (951_868_799, "2000-02-29", "23:59:59"),
+            (951_868_800, "2000-03-01", "00:00:00"),
+            (1_795_651_509, "2026-11-26", "00:05:09"),
+            (4_107_542_400, "2100-03-01", "00:00:00"),
+        ] {
+            assert_eq!(utc(seconds * 1_000 + 999), (date.to_owned(), time.to_owned()));
+        }
+    }
+
+    #[test]
+    fn names_are_escaped() {
+        let odd = "<b>\"&'";
+        let facts = LoginFacts { name: odd, site: odd, begun_ms: 0, left_ms: 59_001 };
+        let theme = Some(Theme::new().app_name(odd));
+        let setup = PageSetup { theme, ..PageSetup::default() };
+        let page = render(setup, "", |view| {
+            view.waiting("/here".to_owned(), "/again".to_owned(), Some(facts))
+        });
+        assert!(!page.contains("<b>"), "{page}");
+        assert_eq!(page.matches("&#60;b&#62;").count(), 4, "{page}");
+        assert!(page.contains("data-seconds=\"60\">1:00<"), "{page}");
+    }
+
+    #[test]
+    fn theme_names_addresses_under_the_prefix() {
+        let theme = Theme::new()
+            .app_name("Acme")
+            .logo(super::super::Logo::path("/logo.svg"))
+            .sign_up_url("/register")
+            .support_url("mailto:help@acme.example")
+            .privacy_url("https://acme.example/privacy");
+        let setup = PageSetup { theme: Some(theme), ..PageSetup::default() };
+        let page = render(setup, "lang=de", |view| view.login(None, "/app/", None));
+        for part in [
+            "<html lang=\"de\" dir=\"ltr\">",
+            "<title>Anmelden · Acme</title>",
+            "src=\"/app/logo.svg\"",
+            "href=\"/app/register\">Konto anlegen<",
+            "href=\"mailto:help@acme.example\">Hilfe<",
+            "href=\"https://acme.example/privacy\">Datenschutz<",
+            "action=\"/app/auth/login?lang=de\"",
+            "href=\"/app/auth/assets/style.",
+        ] {
+            assert!(page.contains(part), "{part}: {page}");
+        }
+    }
+
+    #[test]
+    fn only_links_of_the_web_can_be_clicked() {
+        for (link, is_link) in
+            [("https://a.example/x", true), ("javascript:alert(1)", false), ("iampass://x", false)]
+        {
+            let page =
+                render(PageSetup::default(), "", |view| view.registration("alice", link, None));
+            assert!(page.contains(link), "{page}");
+            assert_eq!(page.contains(&format!("href=\"{link}\"")), is_link, "{page}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The files that the pages load: names, caching, size.
+
+use tower_activeconnect::{Logo, Theme};
+
+use super::fixture::{Site, files, header};
+
+/// What a browser loads before anybody has logged in, without compression.
+const MAX_FIRST_LOAD: usize = 20 * 1024;
+const IMMUTABLE: &str = "public, max-age=31536000, immutable";
+
+#[tokio::test]
+async fn files_are_kept_by_caches() {
+    let css = "main { border-width: 3px }";
+    let theme = Theme::new().logo(Logo::bytes("image/png", &b"png"[..])).custom_css(css);
+    let site = Site::new(|builder| builder.theme(theme)).await;
+    let browser = site.browser();
+    let page = browser.page("/auth/login").await.text().await.unwrap();
+    let files = files(&page);
+    let kinds: Vec<_> = files
+        .iter()
+        .map(|path| (path.split('.').next().unwrap(), path.rsplit('.').next().unwrap()))
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            ("/auth/assets/logo", "png"),
+            ("/auth/assets/style", "css"),
+            ("/auth/assets/custom", "css"),
+            ("/auth/assets/restored", "js"),
+            ("/auth/assets/logo", "png"),
+        ]
+    );
+    let media_types = ["image/png", "text/css", "text/css", "text/javascript", "image/png"];
+    for (path, media_type) in files.iter().zip(media_types) {
+        let file = browser.page(path).await;
+        assert_eq!(file.status(), 200, "{path}");
+        assert_eq!(header(&file, "cache-control"), IMMUTABLE, "{path}");
+        assert!(header(&file, "content-type").starts_with(media_type), "{path}");
+        assert_eq!(header(&file, "x-content-type-options"), "nosniff", "{path}");
+        assert!(!file.headers().contains_key("set-cookie"), "{path}");
+        assert!(!file.headers().contains_key("vary"), "{path}");
+        let head = browser.send(browser.get(path)).await;
+        assert_eq!(head.text().await.unwrap(), file.text().await.unwrap());
+    }
+    assert_eq!(browser.page(&files[2]).await.text().await.unwrap(), css);
+    assert_eq!(browser.page(&files[0]).await.bytes().await.unwrap(), "png");
+}
+
+/// A page of before an update asks for files that are no more.
+#[tokio::test]
+async fn unknown_hash_gets_the_current_file() {
+    let site = Site::new(|builder| builder).await;
+    let browser = site.browser();
+    let page = browser.page("/auth/login").await.text().await.unwrap();
+    let path = files(&page).remove(1);
+    let (name, _) = path.split_once('.').unwrap();
+    let current = browser.page(&path).await.text().await.unwrap();
+    let old = browser.page(&format!("{name}.0123456789abcdef.css")).await;
+    assert_eq!((old.status().as_u16(), header(&old, "cache-control")), (200, "no-cache"));
+    assert_eq!(old.text().await.unwrap(), current);
+    for path in ["/auth/assets/style.css", "/auth/assets/..%2fstyle.0.css"] {
+        assert_eq!(browser.page(path).await.status(), 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn accent_changes_the_name_of_the_style() {
+    let style = async |theme: Theme| {
+        let site = Site::new(|builder| builder.theme(theme)).await;
+        let page = site.browser().page("/auth/login").await.text().await.unwrap();
+        let path = files(&page).remove(1);
+        let style = site.browser().page(&path).await.text().await.unwrap();
+        (path, style)
+    };
+    let (plain, _) = style(Theme::new()).await;
+    let (green, css) = style(Theme::new().accent("#0a7")).await;
+    assert_ne!(plain, green);
+    assert!(css.starts_with(":root{--accent:#00aa77;--on-accent:#000000;"), "{css}");
+}
+
+#[tokio::test]
+async fn first_load_is_small() {
+    let site = Site::new(|builder| builder).await;
+    let browser = site.browser();
+    browser.form("/auth/login", &[("username", "alice")]).await;
+    for path in ["/auth/login", "/auth/waiting"] {
+        let page = browser.page(path).await.text().await.unwrap();
+        let mut size = page.len();
+        for file in files(&page) {
+            size += browser.page(&file).await.bytes().await.unwrap().len();
+        }
+        println!("{path}: {size} bytes");
+        assert!(size <= MAX_FIRST_LOAD, "{path}: {size} bytes");
+    }
+}

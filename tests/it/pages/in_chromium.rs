@@ -1,0 +1,239 @@
+//! The pages in a browser: nothing overflows, nothing is blocked, and a page goes on by its script,
+//! or without one.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn};
+use axum::routing::get;
+use serde_json::json;
+use tower_activeconnect::emulator::{Action, Emulator};
+use tower_activeconnect::{ActiveSession, Activeconnect, Builder, Logo, Theme};
+
+use crate::chromium::{Chromium, Tab};
+use crate::support::{approve, builder, ringing, serve, until, with_phones};
+
+/// Records what the content security policy blocks, and the text with which a page is done.
+const RECORD: &str = r#"
+const record = (name, value) =>
+  sessionStorage.setItem(name, (sessionStorage.getItem(name) ?? '') + value + '\n');
+addEventListener('securitypolicyviolation', event =>
+  record('blocked', `${event.violatedDirective} ${event.blockedURI}`));
+addEventListener('error', event => record('blocked', event.message ?? 'a file'), true);
+addEventListener('pagehide', () => {
+  const root = document.querySelector('[data-done]');
+  if (root) record('done', root.querySelector('[data-state]').textContent);
+});"#;
+
+/// 1 × 1 pixel.
+const GIF: &[u8] = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;";
+
+struct Fixture {
+    emulator: Emulator,
+    ac: Activeconnect,
+    url: String,
+    tab: Tab,
+    _chromium: Chromium,
+}
+
+impl Fixture {
+    async fn start(configure: impl FnOnce(Builder) -> Builder) -> Option<Self> {
+        Self::start_with(configure, |app| app).await
+    }
+
+    async fn start_with(
+        configure: impl FnOnce(Builder) -> Builder,
+        wrap: impl FnOnce(Router) -> Router,
+    ) -> Option<Self> {
+        let chromium = Chromium::start().await?;
+        let emulator = Emulator::start().await.unwrap();
+        let ac = configure(builder(&emulator)).build().unwrap();
+        with_phones(&emulator, &ac, &["alice"]).await;
+        let link = {
+            let ac = ac.clone();
+            async move |session: ActiveSession| {
+                ac.registration_link(&session).await.map_err(|_| StatusCode::BAD_GATEWAY)
+            }
+        };
+        let app = Router::new()
+            .route("/", get(async |session: ActiveSession| session.user().to_string()))
+            .route("/phone", get(link))
+            .layer(ac.layer())
+            .nest("/auth", ac.routes());
+        let url = serve(wrap(app)).await;
+        let tab = chromium.profile().await.tab().await;
+        tab.run_first(RECORD).await;
+        Some(Self { emulator, ac, url, tab, _chromium: chromium })
+    }
+
+    async fn go(&self, path: &str) {
+        self.tab.go(&format!("{}{path}", self.url)).await;
+    }
+
+    async fn begin_login(&self, user: &str) {
+        self.go("/auth/login").await;
+        self.tab.eval(&format!("document.querySelector('[name=username]').value = '{user}'")).await;
+        self.tab.eval("document.forms[0].submit()").await;
+        self.tab.until("location.pathname === '/auth/waiting'").await;
+        self.tab.loaded().await;
+    }
+
+    async fn shows_home(&self) {
+        self.tab.until("location.pathname === '/' && document.body?.innerText === 'alice'").await;
+    }
+
+    async fn assert_nothing_is_blocked(&self) {
+        assert_eq!(self.tab.eval("sessionStorage.getItem('blocked')").await, json!(null));
+    }
+
+    /// Looks at the page on a small screen.
+    async fn fits(&self, heading: &str) {
+        self.tab.loaded().await;
+        assert_eq!(self.tab.eval("document.querySelector('h1').innerText").await, heading);
+        for width in [320, 390] {
+            self.tab.set_width(width).await;
+            self.tab.until(&format!("innerWidth === {width}")).await;
+            let overflow = "[...document.querySelectorAll('*')].filter(element =>
+                element.getBoundingClientRect().right > innerWidth).map(element => element.outerHTML)";
+            assert_eq!(self.tab.eval(overflow).await, json!([]), "{heading} {width}");
+            let is_wider = "document.documentElement.scrollWidth > innerWidth";
+            assert_eq!(self.tab.eval(is_wider).await, false, "{heading} {width}");
+        }
+        self.assert_nothing_is_blocked().await;
+    }
+}
+
+#[tokio::test]
+async fn no_page_overflows_a_small_screen() {
+    let theme = Theme::new()
+        .app_name("W".repeat(60))
+        .logo(Logo::bytes("image/gif", GIF))
+        .custom_css("h1 { letter-spacing: 0 }")
+        .sign_up_url("/register")
+        .support_url("mailto:help@acme.example")
+        .privacy_url("/privacy");
+    let long_text = format!("link-support = {}", "w".repeat(80));
+    let Some(site) = Fixture::start(|builder| builder.theme(theme).texts("en", long_text)).await
+    else {
+        return;
+    };
+    site.go("/auth/login").await;
+    site.fits("Log in").await;
+    site.go("/auth/waiting").await;
+    site.fits("No login waits here").await;
+    site.begin_login(&"W".repeat(200)).await;
+    site.fits("Look at your phone").await;
+    site.begin_login("alice").await;
+    let session = approve(&site.emulator).await;
+    site.shows_home().await;
+    site.go("/auth/confirm").await;
+    site.fits("Confirm that it is you").await;
+    site.go("/phone").await;
+    site.fits("Register your phone").await;
+    site.emulator.act_on_session(&session.session_token, Action::WalkAway).unwrap();
+    until("away", async || {
+        site.go("/").await;
+        site.tab.place().await.contains("/auth/locked").then_some(())
+    })
+    .await;
+    site.fits("Locked").await;
+}
+
+/// It follows the login, says so, and leads to the page that was wanted.
+#[tokio::test]
+async fn waiting_page_goes_on_by_script() {
+    let Some(site) = Fixture::start(|builder| builder).await else { return };
+    site.begin_login("alice").await;
+    let tab = &site.tab;
+    assert_eq!(tab.eval("document.querySelectorAll('meta[http-equiv]').length").await, 0);
+    let local = "new Intl.DateTimeFormat('en', { timeStyle: 'medium' })
+        .format(new Date(document.querySelector('time').dateTime))
+        === document.querySelector('time').textContent";
+    assert_eq!(tab.eval(local).await, true);
+    let left = "document.querySelector('[data-seconds]').textContent";
+    let first = tab.eval(left).await;
+    tab.until(&format!("{left} !== {first}")).await;
+    // The page stays as it is: nothing that has the focus loses it.
+    tab.eval("document.querySelector('main a').focus(); window.isSame = true").await;
+    ringing(&site.emulator).await;
+    tab.until("window.isSame && document.activeElement.matches('main a')").await;
+    approve(&site.emulator).await;
+    site.shows_home().await;
+    let done = tab.eval("sessionStorage.getItem('done')").await;
+    assert_eq!(done, "Approved. Going on …\n");
+    site.assert_nothing_is_blocked().await;
+}
+
+/// Event streams do not reach every browser.
+#[tokio::test]
+async fn waiting_page_falls_back_to_status() {
+    let refuse_events = from_fn(async |request: axum::extract::Request, next: Next| {
+        if request.uri().path() == "/auth/events" {
+            return Err(StatusCode::BAD_GATEWAY);
+        }
+        Ok(next.run(request).await)
+    });
+    let wrap = |app: Router| app.layer(refuse_events);
+    let Some(site) = Fixture::start_with(|builder| builder, wrap).await else { return };
+    site.begin_login("alice").await;
+    approve(&site.emulator).await;
+    site.shows_home().await;
+    let done = site.tab.eval("sessionStorage.getItem('done')").await;
+    assert_eq!(done, "Approved. Going on …\n");
+}
+
+#[tokio::test]
+async fn waiting_page_goes_on_without_scripts() {
+    let Some(site) = Fixture::start(|builder| builder).await else { return };
+    site.tab.disable_scripts().await;
+    site.begin_login("alice").await;
+    let text = site.tab.text().await;
+    assert!(text.contains("Confirm there that you want to log in, then go on."), "{text}");
+    assert!(text.contains("Go on") && text.contains("UTC"), "{text}");
+    approve(&site.emulator).await;
+    site.shows_home().await;
+}
+
+#[tokio::test]
+async fn waiting_page_tells_that_it_is_over() {
+    let deadline = Duration::from_secs(5);
+    let Some(site) = Fixture::start(|builder| builder.attempt_deadline(deadline)).await else {
+        return;
+    };
+    site.begin_login("nobody").await;
+    site.tab.until("document.querySelector('h1').innerText === 'No answer came'").await;
+    let again = "document.querySelector('main .button').getAttribute('href')";
+    assert_eq!(site.tab.eval(again).await, "/auth/login");
+    site.assert_nothing_is_blocked().await;
+}
+
+/// The text follows the phone, and the page leads back to where it came from.
+#[tokio::test]
+async fn locked_page_goes_on_when_the_phone_is_back() {
+    let Some(site) = Fixture::start(|builder| builder).await else { return };
+    site.begin_login("alice").await;
+    let session = approve(&site.emulator).await;
+    site.shows_home().await;
+    let act = |action| site.emulator.act_on_session(&session.session_token, action).unwrap();
+    act(Action::WalkAway);
+    until("away", async || {
+        site.go("/").await;
+        site.tab.place().await.contains("/auth/locked").then_some(())
+    })
+    .await;
+    assert!(site.tab.text().await.contains("Your phone is no longer nearby."));
+    act(Action::Return);
+    site.shows_home().await;
+    let done = site.tab.eval("sessionStorage.getItem('done')").await;
+    assert_eq!(done, "Approved. Going on …\nYour phone is back. Going on …\n");
+    act(Action::WalkAway);
+    until("away again", async || {
+        site.go("/").await;
+        site.tab.place().await.contains("/auth/locked").then_some(())
+    })
+    .await;
+    act(Action::Close);
+    site.tab.until("location.pathname === '/auth/login'").await;
+    assert!(site.ac.sessions(&"alice".into()).is_empty());
+}
