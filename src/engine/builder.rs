@@ -171,6 +171,38 @@ impl Builder {
         self
     }
 
+    /// The application's own login page, such as `/signin`, in place of `login`: whoever has to log in
+    /// is sent there, with `next` in the query. Its form posts `username` and `next` to the route
+    /// `login`, or a script posts JSON. The page must be outside the gate, as must the others here;
+    /// the routes stay where they are. See `docs/pages.md`.
+    pub fn login_page(self, path: impl Into<String>) -> Self {
+        self.own_page("login", path.into())
+    }
+
+    /// The application's own page in place of `waiting`. Its script asks `status` until that says
+    /// `active`, and goes on to `next`.
+    pub fn waiting_page(self, path: impl Into<String>) -> Self {
+        self.own_page("waiting", path.into())
+    }
+
+    /// The application's own page in place of `locked`. Its script follows `events`, and goes back
+    /// to `next` at `active`.
+    pub fn locked_page(self, path: impl Into<String>) -> Self {
+        self.own_page("locked", path.into())
+    }
+
+    /// The application's own page in place of `confirm`. Its form posts to the route `confirm`, with
+    /// the page's own query (`methods`, `next`).
+    pub fn confirm_page(self, path: impl Into<String>) -> Self {
+        self.own_page("confirm", path.into())
+    }
+
+    fn own_page(mut self, route: &'static str, path: String) -> Self {
+        self.settings.own_pages.retain(|(known, _)| *known != route);
+        self.settings.own_pages.push((route, path));
+        self
+    }
+
     /// How the cookies are called: `__Host-` and this; `activeconnect` by default. The login
     /// attempt's is called the same with `-attempt` after it, and `-known` that of a browser in
     /// which somebody has logged in.
@@ -484,7 +516,9 @@ impl Settings {
         }
         let prefixes = [Some(&self.auth_path), self.mount_prefix.as_ref()].into_iter().flatten();
         let ends_with_slash = prefixes.clone().find(|path| path.ends_with('/'));
-        let not_plain = prefixes.chain(&self.enrolment_page).find(|path| !is_plain_path(path));
+        let own_pages = self.own_pages.iter().map(|(_, path)| path);
+        let pages = self.enrolment_page.iter().chain(own_pages);
+        let not_plain = prefixes.chain(pages).find(|path| !is_plain_path(path));
         if let Some(path) = ends_with_slash.or(not_plain) {
             return Err(BuildError::Path { path: path.clone() });
         }

@@ -32,6 +32,8 @@ pub(crate) struct Settings {
     /// What a proxy strips from the paths that browsers ask for.
     pub(crate) mount_prefix: Option<String>,
     pub(crate) enrolment_page: Option<String>,
+    /// The application's own pages in place of routes, by the names of these.
+    pub(crate) own_pages: Vec<(&'static str, String)>,
     pub(crate) cookie_names: CookieNames,
     pub(crate) login_limits: LoginLimits,
     pub(crate) username_normalizer: UsernameNormalizer,
@@ -62,6 +64,7 @@ impl Default for Settings {
             auth_path: "/auth".to_owned(),
             mount_prefix: None,
             enrolment_page: None,
+            own_pages: Vec::new(),
             cookie_names: CookieNames::secure("activeconnect"),
             login_limits: LoginLimits::default(),
             username_normalizer: UsernameNormalizer::default(),

@@ -64,9 +64,9 @@ pub(crate) fn answer(
         }
         ResponseFormat::HtmlRedirect(page) => match redirect(requested(page)) {
             Some(location) => see_other(&location),
-            None => html(denial, client, &paths, step_up, settings),
+            None => html(denial, client, &paths, requirement, settings),
         },
-        ResponseFormat::HtmlForm => html(denial, client, &paths, step_up, settings),
+        ResponseFormat::HtmlForm => html(denial, client, &paths, requirement, settings),
         ResponseFormat::Htmx(page) => {
             let mut response = problem(status(denial), denial, step_up, unread.as_deref());
             match redirect(page.path_and_query(&settings.origins, &paths)) {
@@ -127,18 +127,17 @@ fn redirect_for(
     requirement: &Requirement,
 ) -> Option<String> {
     let wanted = wanted.filter(|wanted| *wanted != paths.home() && wanted.len() <= NEXT_LIMIT);
-    let auth_path = &paths.auth;
     let next = || {
         wanted.map_or_else(String::new, |wanted| {
             format!("?next={}", utf8_percent_encode(wanted, QUERY_VALUE))
         })
     };
     match denial {
-        Denial::NoSession | Denial::Ended => Some(format!("{auth_path}/login{}", next())),
-        Denial::Pending => Some(format!("{auth_path}/waiting{}", next())),
-        Denial::Suspended => Some(format!("{auth_path}/locked{}", next())),
+        Denial::NoSession | Denial::Ended => Some(paths.page("login") + &next()),
+        Denial::Pending => Some(paths.page("waiting") + &next()),
+        Denial::Suspended => Some(paths.page("locked") + &next()),
         Denial::NoToken => settings.enrolment_page.as_deref().map(|page| paths.public(page)),
-        Denial::StepUp => Some(confirm_path(auth_path, requirement.methods, wanted)),
+        Denial::StepUp => Some(confirm_path(&paths.page("confirm"), requirement.methods, wanted)),
         // Who the user is, is the other login's business.
         Denial::NoIdentity | Denial::Unavailable => None,
     }
@@ -152,13 +151,11 @@ fn see_other(location: &str) -> Response<Bytes> {
 }
 
 /// Where a person can do something about a denial.
-fn remedy(denial: Denial, paths: &SitePaths, step_up: Option<StepUp>) -> Option<String> {
-    match (denial, step_up) {
-        (Denial::NoSession | Denial::Ended | Denial::Pending, _) => {
-            Some(format!("{}/login", paths.auth))
-        }
-        (_, Some(StepUp { confirm, .. })) => Some(confirm),
-        (_, None) => None,
+fn remedy(denial: Denial, paths: &SitePaths, requirement: &Requirement) -> Option<String> {
+    match denial {
+        Denial::NoSession | Denial::Ended | Denial::Pending => Some(paths.page("login")),
+        Denial::StepUp => Some(confirm_path(&paths.page("confirm"), requirement.methods, None)),
+        _ => None,
     }
 }
 
@@ -167,7 +164,7 @@ fn html(
     denial: Denial,
     client: &ClientContext,
     paths: &SitePaths,
-    step_up: Option<StepUp>,
+    requirement: &Requirement,
     settings: &Settings,
 ) -> Response<Bytes> {
     let accept_language = client.accept_language.as_ref();
@@ -175,7 +172,7 @@ fn html(
     let language = settings.pages.choose_language(None, language);
     let unread = client.has_unread_cookies && denial == Denial::NoSession;
     let refusal = Refusal::Denied { denial, unread: unread.then_some(UNREAD_COOKIES) };
-    let remedy = remedy(denial, paths, step_up);
+    let remedy = remedy(denial, paths, requirement);
     let status = status(denial);
     let page = settings.pages.view(paths, language).refused(status.as_u16(), refusal, remedy);
     let page = page.unwrap_or_else(|error| {
@@ -193,12 +190,12 @@ fn html(
     denial: Denial,
     client: &ClientContext,
     paths: &SitePaths,
-    step_up: Option<StepUp>,
+    requirement: &Requirement,
     _: &Settings,
 ) -> Response<Bytes> {
     let status = status(denial);
-    let text = if step_up.is_some() { "Confirm with your phone" } else { "Log in" };
-    let remedy = remedy(denial, paths, step_up);
+    let text = if denial == Denial::StepUp { "Confirm with your phone" } else { "Log in" };
+    let remedy = remedy(denial, paths, requirement);
     let remedy = remedy.map(|address| format!("<p><a href=\"{address}\">{text}</a></p>"));
     let remedy = remedy.unwrap_or_default();
     let unread = client.has_unread_cookies && denial == Denial::NoSession;

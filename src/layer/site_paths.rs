@@ -39,12 +39,15 @@ pub(crate) struct SitePaths {
     prefix: String,
     /// Where the routes are nested.
     pub(crate) auth: String,
+    /// The application's own pages in place of routes.
+    own_pages: Vec<(&'static str, String)>,
 }
 
 impl SitePaths {
     pub(crate) fn new(forwarded_prefix: Option<&str>, settings: &Settings) -> Self {
         let prefix = settings.mount_prefix.as_deref().or(forwarded_prefix).unwrap_or_default();
-        let mut paths = Self { prefix: prefix.to_owned(), auth: String::new() };
+        let own_pages = settings.own_pages.clone();
+        let mut paths = Self { prefix: prefix.to_owned(), auth: String::new(), own_pages };
         paths.auth = paths.public(&settings.auth_path);
         paths
     }
@@ -58,6 +61,12 @@ impl SitePaths {
     /// The page that a login leads to when no other was asked for.
     pub(crate) fn home(&self) -> String {
         format!("{}/", self.prefix)
+    }
+
+    /// The page that people are sent to for what this route does.
+    pub(crate) fn page(&self, route: &str) -> String {
+        let own = self.own_pages.iter().find(|(replaced, _)| *replaced == route);
+        own.map_or_else(|| format!("{}/{route}", self.auth), |(_, path)| self.public(path))
     }
 
     /// A path that the application has named. One with the prefix stays as it is.

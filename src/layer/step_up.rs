@@ -24,7 +24,7 @@ impl StepUp {
         Self {
             methods: requirement.methods.iter().map(Method::as_str).collect(),
             max_age: requirement.max_age.map(|age| age.as_secs()),
-            confirm: confirm_path(auth_path, requirement.methods, None),
+            confirm: confirm_path(&format!("{auth_path}/confirm"), requirement.methods, None),
         }
     }
 
@@ -36,8 +36,9 @@ impl StepUp {
     }
 }
 
-/// Where a session's user is asked anew: for these methods, or for those of before.
-pub(crate) fn confirm_path(auth_path: &str, methods: Methods, next: Option<&str>) -> String {
+/// Where a session's user is asked anew, by this route or page: for these methods, or for those of
+/// before.
+pub(crate) fn confirm_path(path: &str, methods: Methods, next: Option<&str>) -> String {
     let methods = (!methods.is_empty()).then(|| ("methods", methods.to_string()));
     let next = next.map(|next| ("next", next.to_owned()));
     let query: Vec<String> = [methods, next]
@@ -46,5 +47,5 @@ pub(crate) fn confirm_path(auth_path: &str, methods: Methods, next: Option<&str>
         .map(|(name, value)| format!("{name}={}", utf8_percent_encode(&value, QUERY_VALUE)))
         .collect();
     let separator = if query.is_empty() { "" } else { "?" };
-    format!("{auth_path}/confirm{separator}{}", query.join("&"))
+    format!("{path}{separator}{}", query.join("&"))
 }

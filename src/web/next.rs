@@ -12,10 +12,14 @@ pub(super) fn checked(wanted: Option<&str>, paths: &SitePaths) -> String {
     wanted.and_then(|wanted| parse(wanted, paths)).unwrap_or_else(|| paths.home())
 }
 
-/// The address of a route's page, from which its visitor goes on to `next`. It is checked again when
+/// The address of the page for a route, from which its visitor goes on to `next`. It is checked again when
 /// the page reads it: an address can be changed.
 pub(super) fn with_next(paths: &SitePaths, route: &str, next: &str) -> String {
-    let page = format!("{}/{route}", paths.auth);
+    add_next(paths.page(route), paths, next)
+}
+
+/// The same for a page that is named.
+pub(super) fn add_next(page: String, paths: &SitePaths, next: &str) -> String {
     // The default need not be said.
     if next == paths.home() {
         return page;

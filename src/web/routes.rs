@@ -17,7 +17,7 @@ use axum::{Json, Router};
 use problem_details::ProblemDetails;
 use serde::Deserialize;
 
-use super::next::{self, with_next};
+use super::next::{self, add_next, with_next};
 use super::pages::{asset, language_of, show};
 use super::progress::{Subject, follow, is_final, word};
 use super::verify::verify;
@@ -367,21 +367,21 @@ async fn waiting(
     let settings = &visitor.engine().settings;
     let paths = visitor.paths();
     let next = wanted(query, &paths);
+    let here = add_next(format!("{}/waiting", paths.auth), &paths, &next);
     let is_bearer = visitor.attempt().is_some_and(|attempt| attempt.is_bearer());
     let claimed = if is_bearer { None } else { visitor.claim() };
     if let Some(claimed) = claimed {
         // By way of this page once more, which sees whether the cookie came back.
-        let here = visitor.page_address(&paths, "waiting", &next);
+        let here = settings.pages.with_language(here, visitor.language);
         return visitor.with_session(&parts, Redirect::to(&here).into_response(), &claimed);
     }
     let view = visitor.view(&paths);
-    let here = with_next(&paths, "waiting", &next);
     if let Some(attempt) = visitor.attempt()
         && let Some(methods) = attempt.confirms()
         && attempt.failure().is_some()
     {
         // The session is what it was; the page that needs more still does.
-        let again = confirm_path(&paths.auth, methods, Some(&next));
+        let again = confirm_path(&paths.page("confirm"), methods, Some(&next));
         return show(StatusCode::OK, view.waiting(here, again, None));
     }
     match visitor.subject() {
@@ -444,7 +444,7 @@ async fn locked(
     let next = wanted(query, &paths);
     match visitor.session.as_ref().map(|session| session.verdict()) {
         Some(verdict @ (Verdict::Suspended | Verdict::Unavailable)) => {
-            let here = with_next(&paths, "locked", &next);
+            let here = add_next(format!("{}/locked", paths.auth), &paths, &next);
             let is_suspended = verdict == Verdict::Suspended;
             show(StatusCode::OK, visitor.view(&paths).locked(is_suspended, here))
         }

@@ -4,7 +4,7 @@ use axum::Router;
 use axum::routing::{any, get};
 use reqwest::Response;
 use tower_activeconnect::emulator::Emulator;
-use tower_activeconnect::{ActiveSession, Builder};
+use tower_activeconnect::{ActiveSession, Builder, Method};
 
 use crate::support::{Browser, builder, serve, with_phones};
 
@@ -18,10 +18,14 @@ impl Site {
         let emulator = Emulator::start().await.unwrap();
         let ac = configure(builder(&emulator)).build().unwrap();
         with_phones(&emulator, &ac, &["alice", "bob", "carol"]).await;
+        let careful = Router::new()
+            .route("/careful", get(async || "careful"))
+            .layer(ac.layer().require_methods([Method::Facial]));
         let app = Router::new()
             .route("/", get(async |session: ActiveSession| session.user().to_string()))
             .route("/form", any(async || "sent"))
             .layer(ac.layer())
+            .merge(careful)
             .nest("/auth", ac.routes());
         let url = serve(app).await;
         Self { emulator, url }

@@ -1,8 +1,11 @@
 //! Pages of the application's own.
 
-use tower_activeconnect::pages::{PageResult, Pages, RefusedPage, WaitingPage};
+use tower_activeconnect::BuildError;
+use tower_activeconnect::emulator::Action;
+use tower_activeconnect::pages::{LoginPage, PageResult, Pages, RefusedPage, WaitingPage};
 
 use super::fixture::{Site, header};
+use crate::support::{approve, builder, location, until};
 
 struct OwnPages;
 
@@ -42,7 +45,7 @@ async fn application_replaces_pages() {
 async fn failing_page_is_an_empty_500() {
     struct Failing;
     impl Pages for Failing {
-        fn login(&self, _: &tower_activeconnect::pages::LoginPage) -> PageResult {
+        fn login(&self, _: &LoginPage) -> PageResult {
             Err("secret reason".into())
         }
     }
@@ -50,4 +53,38 @@ async fn failing_page_is_an_empty_500() {
     let answer = site.browser().page("/auth/login").await;
     assert_eq!(answer.status(), 500);
     assert_eq!(answer.text().await.unwrap(), "");
+}
+
+/// The gate and the routes send people to the application's pages, which serve the routes' purpose.
+#[tokio::test]
+async fn people_are_sent_to_own_addresses() {
+    let site = Site::new(|builder| {
+        builder
+            .mount_prefix("/app")
+            .login_page("/signin")
+            .waiting_page("/wait")
+            .locked_page("/away")
+            .confirm_page("/sure")
+    })
+    .await;
+    let browser = site.browser();
+    let wanted = browser.page("/form?a=b").await;
+    assert_eq!(location(&wanted), "/app/signin?next=/app/form%3Fa%3Db");
+    let begun = browser.form("/auth/login", &[("username", "alice"), ("next", "/form")]).await;
+    assert_eq!(location(&begun), "/app/wait?next=/app/form");
+    assert_eq!(location(&browser.page("/form").await), "/app/wait?next=/app/form");
+    let session = approve(&site.emulator).await;
+    until("in", async || (browser.status().await == "active").then_some(())).await;
+    assert_eq!(
+        location(&browser.page("/careful").await),
+        "/app/sure?methods=facial&next=/app/careful"
+    );
+    let api = browser.api("/careful").await.text().await.unwrap();
+    assert!(api.contains("\"confirm\":\"/app/auth/confirm?methods=facial\""), "{api}");
+    site.emulator.act_on_session(&session.session_token, Action::WalkAway).unwrap();
+    until("away", async || (browser.status().await == "walkaway").then_some(())).await;
+    assert_eq!(location(&browser.page("/form").await), "/app/away?next=/app/form");
+    assert_eq!(location(&browser.form("/auth/logout", &[]).await), "/app/signin");
+    let refused = builder(&site.emulator).login_page("https://elsewhere.example/").build();
+    assert!(matches!(refused, Err(BuildError::Path { .. })));
 }
