@@ -32,6 +32,12 @@ impl Peer {
         Some(Self::Address(address.ip().to_canonical()))
     }
 
+    /// Without axum nothing says who is connected.
+    #[cfg(not(feature = "axum"))]
+    pub(crate) fn from_extensions(_: &Extensions, _: &TrustedProxies) -> Option<Self> {
+        None
+    }
+
     pub(crate) fn is_trusted(self, trusted: &TrustedProxies) -> bool {
         match self {
             Self::Address(address) => trusted.contains(address),

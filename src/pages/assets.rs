@@ -11,8 +11,9 @@ const STYLE: &str = include_str!("assets/style.css");
 const FOLLOW: &str = include_str!("assets/follow.js");
 const RESTORED: &str = include_str!("assets/restored.js");
 
-/// The backgrounds of text in `style.css`, on which the accent has to be readable.
-const LIGHT_CARD: Color = Color::WHITE;
+/// The backgrounds of text in `style.css` on which the accent is the hardest to read: the page where
+/// it is light, and the card where it is dark.
+const LIGHT_PAGE: Color = Color::new(0xf3, 0xf4, 0xf6);
 const DARK_CARD: Color = Color::new(0x1c, 0x1d, 0x20);
 const CSS: &str = "text/css; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
@@ -107,7 +108,7 @@ fn accent_variables(accent: Color) -> String {
     format!(
         ":root{{--accent:{accent};--on-accent:{};--accent-on-light:{};--accent-on-dark:{}}}\n",
         accent.text_color(),
-        accent.readable_on(LIGHT_CARD),
+        accent.readable_on(LIGHT_PAGE),
         accent.readable_on(DARK_CARD),
     )
 }
@@ -151,10 +152,30 @@ mod tests {
     }
 
     #[test]
-    fn card_colors_are_those_of_the_style_sheet() {
-        assert_eq!(STYLE.matches(&format!("--card: {DARK_CARD};")).count(), 1);
-        assert_eq!(STYLE.matches("--card: #ffffff;").count(), 1);
-        assert_eq!(LIGHT_CARD.to_string(), "#ffffff");
+    fn colors_of_the_style_sheet_are_readable() {
+        let (light, dark) = STYLE.split_once("(prefers-color-scheme: dark)").unwrap();
+        assert!(light.contains(&format!("--page: {LIGHT_PAGE};")));
+        assert!(dark.contains(&format!("--card: {DARK_CARD};")));
+        for sheet in [light, dark] {
+            let color = |name: &str| {
+                let (_, rest) = sheet.split_once(&format!("--{name}: ")).unwrap();
+                Color::parse(rest.split(';').next().unwrap()).unwrap()
+            };
+            for background in [color("page"), color("card")] {
+                for (name, least) in
+                    [("text", 4.5), ("faint", 4.5), ("good", 4.5), ("bad", 4.5), ("field", 3.0)]
+                {
+                    let contrast = color(name).contrast(background);
+                    assert!(contrast >= least, "{name} on {background}: {contrast}");
+                }
+                for accent in ["#ffffff", "#000000", "#ffd400", "#00aa77", "#1f5fd6", "#777777"] {
+                    let accent = Color::parse(accent).unwrap();
+                    let hardest = if sheet == light { LIGHT_PAGE } else { DARK_CARD };
+                    let contrast = accent.readable_on(hardest).contrast(background);
+                    assert!(contrast >= 4.5, "{accent} on {background}: {contrast}");
+                }
+            }
+        }
     }
 
     #[test]
