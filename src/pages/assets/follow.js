@@ -11,12 +11,14 @@
   const timer = document.querySelector("[data-seconds]");
   let source = null;
   let next = 0;
+  let isHeard = false; // the stream brings what it should
   let isDone = false;
 
   const stop = () => {
     clearTimeout(next);
     if (source) source.close();
     source = null;
+    isHeard = false;
   };
 
   const loadAnew = (delay) => {
@@ -45,7 +47,7 @@
     } catch {
       // The network is away; the next try may reach the server.
     }
-    if (!isDone) next = setTimeout(ask, POLL_MS);
+    if (!isDone && !isHeard) next = setTimeout(ask, POLL_MS);
   };
 
   const listen = () => {
@@ -60,10 +62,13 @@
     source = events;
     events.onmessage = (event) => {
       clearTimeout(next);
+      isHeard = true;
       show(JSON.parse(event.data).status);
     };
     events.onerror = () => {
-      if (events.readyState === EventSource.CLOSED && events === source) ask();
+      if (events.readyState !== EventSource.CLOSED || events !== source) return;
+      stop();
+      ask();
     };
     next = setTimeout(ask, SILENCE_MS);
   };

@@ -56,7 +56,7 @@ async fn theme_is_on_every_page() {
     let session = approve(&site.emulator).await;
     until("in", async || (browser.status().await == "active").then_some(())).await;
     answers.push(browser.page("/auth/confirm").await);
-    answers.push(browser.page("/auth/confirm?methods=facial").await);
+    answers.push(browser.page("/auth/confirm?methods=device").await);
     site.emulator.act_on_session(&session.session_token, Action::WalkAway).unwrap();
     until("away", async || (browser.status().await == "walkaway").then_some(())).await;
     answers.push(browser.page("/auth/locked").await);
