@@ -53,7 +53,7 @@ async fn login_stays_under_the_prefix() {
     let set_twice: fn(Builder) -> Builder =
         |builder| builder.mount_prefix("/app").auth_path("/app/auth");
     for (configure, directives) in [(set, ""), (set_twice, ""), (trust_loopback, HEADER)] {
-        let site = Site::start(|builder| configure(builder)).await;
+        let site = Site::start(configure).await;
         let proxy = stripping_nginx(&site, directives).await;
         let reports = login_leads_to(&site, &proxy, "alice", "/app/reports?q=1&r=2").await;
         assert_eq!(reports, "/app/reports?q=1&r=2");
