@@ -45,7 +45,9 @@ pub(crate) fn answer(
     let unread = client.has_unread_cookies && denial == Denial::NoSession;
     let unread = unread.then(unread_cookies_detail);
     let step_up = (denial == Denial::StepUp).then(|| StepUp::new(requirement, settings));
-    let redirect = |wanted: Option<&str>| redirect_for(denial, wanted, settings, requirement);
+    let redirect = |wanted: Option<&str>| {
+        redirect_for(denial, wanted, client.needs_login_form, settings, requirement)
+    };
     let mut response = match &client.format {
         ResponseFormat::Grpc(content_type) => {
             grpc::answer(denial, content_type, settings.retry_after(), step_up)
@@ -114,6 +116,7 @@ const fn status(denial: Denial) -> StatusCode {
 fn redirect_for(
     denial: Denial,
     wanted: Option<&str>,
+    needs_login_form: bool,
     settings: &Settings,
     requirement: &Requirement,
 ) -> Option<String> {
@@ -121,6 +124,9 @@ fn redirect_for(
     let auth_path = &settings.auth_path;
     let next = || wanted.map_or_else(String::new, next_query);
     match denial {
+        Denial::NoSession if needs_login_form => {
+            Some(with_switch(auth_path, wanted.unwrap_or("/")))
+        }
         Denial::NoSession | Denial::Ended => Some(format!("{auth_path}/login{}", next())),
         Denial::Pending => Some(format!("{auth_path}/waiting{}", next())),
         Denial::Suspended => Some(format!("{auth_path}/locked{}", next())),
@@ -144,6 +150,13 @@ pub(crate) fn next_query(wanted: &str) -> String {
         return String::new();
     }
     format!("?next={}", utf8_percent_encode(wanted, QUERY_VALUE))
+}
+
+/// The login page with its form, whoever is logged in.
+pub(crate) fn with_switch(auth_path: &str, next: &str) -> String {
+    let query = next_query(next);
+    let separator = if query.is_empty() { '?' } else { '&' };
+    format!("{auth_path}/login{query}{separator}switch")
 }
 
 fn html(

@@ -57,7 +57,7 @@ pub(crate) use credential::{
 #[cfg(feature = "axum")]
 pub(crate) use cross_origin::{is_cross_origin, is_cross_origin_socket};
 #[cfg(feature = "axum")]
-pub(crate) use denial::{NEXT_LIMIT, next_query};
+pub(crate) use denial::{NEXT_LIMIT, next_query, with_switch};
 pub use future::GateFuture;
 #[cfg(feature = "axum")]
 pub(crate) use gate::{Decision, Gate};

@@ -20,6 +20,9 @@ pub(crate) struct ClientContext {
     pub(super) upgrade_status: Option<StatusCode>,
     /// The request has more cookies than are read, so that ours name nothing.
     pub(crate) has_unread_cookies: bool,
+    /// Its credentials are misread. The login page, which may read them otherwise, is to show its
+    /// form: it would lead back here.
+    pub(super) needs_login_form: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -63,6 +66,7 @@ impl ClientContext {
             is_head: method == Method::HEAD,
             upgrade_status: None,
             has_unread_cookies: false,
+            needs_login_form: false,
         }
     }
 
@@ -125,8 +129,8 @@ impl ClientContext {
             upgrade.map(|_| StatusCode::SWITCHING_PROTOCOLS)
         };
         // Told by what reads them.
-        let has_unread_cookies = false;
-        Self { format, is_head, upgrade_status, has_unread_cookies }
+        let (has_unread_cookies, needs_login_form) = (false, false);
+        Self { format, is_head, upgrade_status, has_unread_cookies, needs_login_form }
     }
 
     pub(super) fn is_grpc(&self) -> bool {

@@ -56,8 +56,8 @@ impl<S: Sync> FromRequestParts<S> for ActiveSession {
                 let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
                 let mut client =
                     ClientContext::from_request(method, uri, headers, &parts.extensions);
-                client.has_unread_cookies =
-                    gate.credentials(method, uri, headers).has_unread_cookies();
+                let credentials = gate.credentials(method, uri, headers);
+                gate.note_misread(&credentials, gate.resolve(parts).as_ref(), &mut client);
                 let answer = gate.turn_away(denial, &client).map(Body::from);
                 Err(ActiveSessionRejection { denial: Some(denial), answer: Box::new(answer) })
             }

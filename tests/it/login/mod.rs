@@ -5,6 +5,7 @@ mod claims;
 mod fixture;
 #[cfg(feature = "sqlite")]
 mod locked_store;
+mod login_page;
 mod next_page;
 mod refused_starts;
 mod runtime;
