@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use problem_details::ProblemDetails;
 use serde::Serialize;
 
@@ -18,7 +18,7 @@ use crate::engine::Settings;
 use crate::verdict::{Denial, Requirement};
 
 /// What stands for itself in the value of a query parameter; `/` for readability.
-pub(crate) const QUERY_VALUE: &AsciiSet =
+pub(super) const QUERY_VALUE: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 /// `next` longer than this is not worth keeping.
 pub(crate) const NEXT_LIMIT: usize = 2 * 1024;
@@ -48,7 +48,8 @@ pub(crate) fn answer(
     let paths = client.paths(settings);
     let step_up = (denial == Denial::StepUp).then(|| StepUp::new(requirement, &paths.auth));
     let redirect = |wanted: Option<String>| {
-        redirect_for(denial, wanted.as_deref(), &paths, settings, requirement)
+        let needs_form = client.needs_login_form;
+        redirect_for(denial, wanted, needs_form, &paths, settings, requirement)
     };
     let requested =
         |page: &Option<PathAndQuery>| page.as_ref().map(|page| paths.requested(page.as_str()));
@@ -115,24 +116,24 @@ const fn status(denial: Denial) -> StatusCode {
 /// Where the user can do something about it, and comes back from to the page that was wanted.
 fn redirect_for(
     denial: Denial,
-    wanted: Option<&str>,
+    wanted: Option<String>,
+    needs_login_form: bool,
     paths: &SitePaths,
     settings: &Settings,
     requirement: &Requirement,
 ) -> Option<String> {
-    let wanted = wanted.filter(|wanted| *wanted != paths.home() && wanted.len() <= NEXT_LIMIT);
-    let auth_path = &paths.auth;
-    let next = || {
-        wanted.map_or_else(String::new, |wanted| {
-            format!("?next={}", utf8_percent_encode(wanted, QUERY_VALUE))
-        })
-    };
+    let wanted = wanted.filter(|wanted| wanted.len() <= NEXT_LIMIT);
+    let next = wanted.unwrap_or_else(|| paths.home());
     match denial {
-        Denial::NoSession | Denial::Ended => Some(format!("{auth_path}/login{}", next())),
-        Denial::Pending => Some(format!("{auth_path}/waiting{}", next())),
-        Denial::Suspended => Some(format!("{auth_path}/locked{}", next())),
+        Denial::NoSession if needs_login_form => Some(paths.login_form(&next)),
+        Denial::NoSession | Denial::Ended => Some(paths.with_next("login", &next)),
+        Denial::Pending => Some(paths.with_next("waiting", &next)),
+        Denial::Suspended => Some(paths.with_next("locked", &next)),
         Denial::NoToken => settings.enrolment_page.as_deref().map(|page| paths.public(page)),
-        Denial::StepUp => Some(confirm_path(auth_path, requirement.methods, wanted)),
+        Denial::StepUp => {
+            let next = (next != paths.home()).then_some(next.as_str());
+            Some(confirm_path(&paths.auth, requirement.methods, next))
+        }
         // Who the user is, is the other login's business.
         Denial::NoIdentity | Denial::Unavailable => None,
     }

@@ -23,6 +23,9 @@ pub(crate) struct ClientContext {
     pub(crate) has_unread_cookies: bool,
     /// What a trusted proxy says it has stripped from the path.
     forwarded_prefix: Option<Box<str>>,
+    /// Its credentials are misread. The login page, which may read them otherwise, is to show its
+    /// form: it would lead back here.
+    pub(super) needs_login_form: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -67,6 +70,7 @@ impl ClientContext {
             upgrade_status: None,
             has_unread_cookies: false,
             forwarded_prefix: None,
+            needs_login_form: false,
         }
     }
 
@@ -130,9 +134,16 @@ impl ClientContext {
             upgrade.map(|_| StatusCode::SWITCHING_PROTOCOLS)
         };
         // Told by what reads them.
-        let has_unread_cookies = false;
+        let (has_unread_cookies, needs_login_form) = (false, false);
         let forwarded_prefix = forwarded_prefix(headers, extensions, settings);
-        Self { format, is_head, upgrade_status, has_unread_cookies, forwarded_prefix }
+        Self {
+            format,
+            is_head,
+            upgrade_status,
+            has_unread_cookies,
+            forwarded_prefix,
+            needs_login_form,
+        }
     }
 
     /// The paths of this site as this client sees them.

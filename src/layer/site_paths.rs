@@ -2,7 +2,9 @@
 //! `/app/reports`, and the application sees `/reports`.
 
 use http::{Extensions, HeaderMap, HeaderName};
+use percent_encoding::utf8_percent_encode;
 
+use super::denial::QUERY_VALUE;
 use super::peer::Peer;
 use crate::engine::{Settings, is_plain_path};
 
@@ -56,6 +58,24 @@ impl SitePaths {
     /// The page that a login leads to when no other was asked for.
     pub(crate) fn home(&self) -> String {
         format!("{}/", self.prefix)
+    }
+
+    /// The address of a route's page, from which its visitor goes on to `next`. It is checked again
+    /// when the page reads it: an address can be changed.
+    pub(crate) fn with_next(&self, route: &str, next: &str) -> String {
+        let page = format!("{}/{route}", self.auth);
+        // The default need not be said.
+        if next == self.home() {
+            return page;
+        }
+        format!("{page}?next={}", utf8_percent_encode(next, QUERY_VALUE))
+    }
+
+    /// The login page with its form, whoever is logged in.
+    pub(crate) fn login_form(&self, next: &str) -> String {
+        let page = self.with_next("login", next);
+        let separator = if page.contains('?') { '&' } else { '?' };
+        format!("{page}{separator}switch")
     }
 
     /// A path that the application has named. One with the prefix stays as it is.

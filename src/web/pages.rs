@@ -48,6 +48,8 @@ pub(super) struct ConfirmPage<'a> {
 #[derive(Template)]
 #[template(path = "waiting.html")]
 pub(super) struct WaitingPage<'a> {
+    /// The page itself, for browsers that do not load it again by themselves.
+    pub(super) here: &'a str,
     /// Where to start again.
     pub(super) again: &'a str,
     /// What the phone should agree with: which site asked, and when. `None` when it is over.
@@ -63,6 +65,8 @@ pub(super) struct Asked<'a> {
 #[derive(Template)]
 #[template(path = "locked.html")]
 pub(super) struct LockedPage<'a> {
+    /// The page itself, for browsers that do not load it again by themselves.
+    pub(super) here: &'a str,
     pub(super) auth_path: &'a str,
     /// The phone walked away; otherwise nothing is known at the moment.
     pub(super) suspended: bool,

@@ -17,7 +17,7 @@ use axum::{Json, Router};
 use problem_details::ProblemDetails;
 use serde::Deserialize;
 
-use super::next::{self, with_next};
+use super::next;
 use super::pages::{Asked, LockedPage, LoginPage, RefusedPage, WaitingPage, show};
 use super::progress::{Subject, follow, is_final, word};
 use super::verify::verify;
@@ -49,7 +49,7 @@ impl Activeconnect {
     ///
     /// | route | |
     /// | --- | --- |
-    /// | `GET login` | a plain page |
+    /// | `GET login` | a plain page; who is logged in goes on to `next` (303), unless `switch` is in the query |
     /// | `POST login` | begins an attempt: a form (`username`, `next`) is answered 303 to `waiting`, JSON (`{"username","credential"?}`) 202 `{"status":"pending"}` |
     /// | `GET waiting` | a plain page that waits for the phone, claims the result, sees that its cookie came back and goes on to `next` |
     /// | `GET confirm` | a plain page on which the user of a session has their phone ring again, as a layer requires (`methods`, of those that layers require; `next`) |
@@ -156,6 +156,8 @@ async fn protected(mut response: Response) -> Response {
 #[derive(Deserialize)]
 struct Next {
     next: Option<String>,
+    /// Somebody else wants to log in: the login page is shown to who is logged in, too.
+    switch: Option<String>,
 }
 
 /// What the query asks for, as far as that may be followed.
@@ -255,6 +257,12 @@ impl Visitor {
         }
     }
 
+    /// Whether the gate lets the user in at this moment. For anybody else the page that is wanted
+    /// may lead back to the login.
+    fn is_logged_in(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.verdict() == Verdict::Allow)
+    }
+
     /// Whether it is a browser's request that names a bearer's attempt.
     fn mixes_up(&self) -> bool {
         self.from_a_page && self.attempt().is_some_and(|attempt| attempt.is_bearer())
@@ -321,9 +329,13 @@ async fn login_page(
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
-    let visitor = Visitor::of(ac, &parts);
+    let visitor = Visitor::informed(ac, &parts).await;
     let paths = visitor.paths();
+    let switches = query.as_ref().is_ok_and(|Query(query)| query.switch.is_some());
     let next = wanted(query, &paths);
+    if visitor.is_logged_in() && !switches {
+        return Redirect::to(&next).into_response();
+    }
     let auth_path = &paths.auth;
     let (user, warning) = (visitor.user.as_ref(), visitor.unread_cookies());
     show(StatusCode::OK, &LoginPage { auth_path, user, next: &next, warning: warning.as_deref() })
@@ -345,20 +357,28 @@ async fn waiting(
     let settings = &visitor.engine().settings;
     let paths = visitor.paths();
     let next = wanted(query, &paths);
-    let here = with_next(&paths, "waiting", &next);
+    let here = paths.with_next("waiting", &next);
     let is_bearer = visitor.attempt().is_some_and(|attempt| attempt.is_bearer());
     let claimed = if is_bearer { None } else { visitor.claim() };
     if let Some(claimed) = claimed {
         // By way of this page once more, which sees whether the cookie came back.
         return visitor.with_session(&parts, Redirect::to(&here).into_response(), &claimed);
     }
+    let again = |attempt: &Attempt| match attempt.confirms() {
+        // The session is what it was; the page that needs more still does.
+        Some(methods) => confirm_path(&paths.auth, methods, Some(&next)),
+        None if visitor.is_logged_in() => paths.login_form(&next),
+        None => paths.with_next("login", &next),
+    };
+    let page = |attempt: &Attempt, asked| {
+        let (again, here) = (again(attempt), &here);
+        show(StatusCode::OK, &WaitingPage { here, again: &again, asked })
+    };
     if let Some(attempt) = visitor.attempt()
-        && let Some(methods) = attempt.confirms()
+        && attempt.confirms().is_some()
         && attempt.failure().is_some()
     {
-        // The session is what it was; the page that needs more still does.
-        let again = confirm_path(&paths.auth, methods, Some(&next));
-        return show(StatusCode::OK, &WaitingPage { again: &again, asked: None });
+        return page(attempt, None);
     }
     match visitor.subject() {
         Subject::Attempt(attempt) => {
@@ -369,14 +389,13 @@ async fn waiting(
             let over = attempt.is_over(visitor.engine().now()) && !is_claimed;
             let site = settings.origins.display_host(request_host(&parts));
             let asked = || Asked { site, at: time_of_day(attempt.begun.wall) };
-            let again = with_next(&paths, "login", &next);
-            show(StatusCode::OK, &WaitingPage { again: &again, asked: (!over).then(asked) })
+            page(&attempt, (!over).then(asked))
         }
         // Claimed, here or in another tab.
         Subject::Session(session) if session.verdict() != Verdict::Ended => {
             Redirect::to(&next).into_response()
         }
-        Subject::Session(_) => Redirect::to(&with_next(&paths, "login", &next)).into_response(),
+        Subject::Session(_) => Redirect::to(&paths.with_next("login", &next)).into_response(),
         // Sent on from here, a browser without cookies would go round and round.
         Subject::Nothing => {
             let unread = visitor.unread_cookies();
@@ -385,7 +404,7 @@ async fn waiting(
                 detail += NO_SECURE_COOKIE_ON_LOOPBACK;
             }
             let (title, detail) = ("No login waits here", detail.as_str());
-            let login = with_next(&paths, "login", &next);
+            let login = paths.with_next("login", &next);
             show(StatusCode::BAD_REQUEST, &RefusedPage { login: &login, title, detail })
         }
     }
@@ -419,13 +438,15 @@ async fn locked(
 ) -> Response {
     let visitor = Visitor::informed(ac, &request.into_parts().0).await;
     let paths = visitor.paths();
+    let next = wanted(query, &paths);
     match visitor.session.as_ref().map(|session| session.verdict()) {
         Some(verdict @ (Verdict::Suspended | Verdict::Unavailable)) => {
             let suspended = verdict == Verdict::Suspended;
-            show(StatusCode::OK, &LockedPage { auth_path: &paths.auth, suspended })
+            let (here, auth_path) = (paths.with_next("locked", &next), &paths.auth);
+            show(StatusCode::OK, &LockedPage { here: &here, auth_path, suspended })
         }
         // Let in again, or to the login page: the gate there knows.
-        _ => Redirect::to(&wanted(query, &paths)).into_response(),
+        _ => Redirect::to(&next).into_response(),
     }
 }
 

@@ -12,7 +12,6 @@ use axum::{Form, Json};
 use serde::Deserialize;
 
 use super::client_ip::client_ip;
-use super::next::with_next;
 use super::pages::{RefusedPage, show};
 use super::routes::{json, status_json};
 use super::{cookies, next};
@@ -89,13 +88,13 @@ pub(super) fn answer(
             let mut response = if wants_json {
                 (StatusCode::ACCEPTED, status_json("pending")).into_response()
             } else {
-                Redirect::to(&with_next(paths, "waiting", next)).into_response()
+                Redirect::to(&paths.with_next("waiting", next)).into_response()
             };
             let cookie = cookies::set_attempt(&settings.cookie_names, &attempt);
             response.headers_mut().append(SET_COOKIE, cookie);
             response
         }
-        Err(refusal) => refusal.answer(wants_json, &with_next(paths, "login", next)),
+        Err(refusal) => refusal.answer(wants_json, &paths.with_next("login", next)),
     }
 }
 

@@ -6,6 +6,7 @@ mod fixture;
 mod known_browsers;
 #[cfg(feature = "sqlite")]
 mod locked_store;
+mod login_page;
 mod next_page;
 mod refused_starts;
 mod repeated;
