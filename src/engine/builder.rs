@@ -169,6 +169,10 @@ impl Builder {
     /// attempt's is called the same with `-attempt` after it, and `-known` that of a browser in
     /// which somebody has logged in.
     ///
+    /// **Applications that share a host need a name each**, also on different ports or under
+    /// different paths: browsers keep cookies by host alone, so that a login to one of two
+    /// applications with the same name logs the browser out of the other.
+    ///
     /// At most 64 cookies and 8 KiB of a request's cookies are read, those of the application
     /// included. A request with more has no session; its client is told the limit, and the log warns
     /// of it once an hour.
@@ -185,6 +189,8 @@ impl Builder {
     /// and `Secure` cookies, so they do not need it there. WebKit (Safari, GNOME Web) refuses them on
     /// every plain http address: a login there ends at "No login waits here". To develop with it, set
     /// an insecure name, or serve the loopback over TLS.
+    ///
+    /// Applications that share a host need a name each, as with [`cookie_name`](Self::cookie_name).
     pub fn insecure_cookie_name(mut self, name: impl Into<String>) -> Self {
         self.settings.cookie_names = CookieNames::insecure(name.into());
         self
