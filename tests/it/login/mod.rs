@@ -8,4 +8,5 @@ mod known_browsers;
 mod locked_store;
 mod refused_starts;
 mod runtime;
+mod spellings;
 mod usernames;
