@@ -414,9 +414,9 @@ impl Engine {
 
     /// Gives up every attempt of this user, the approved ones too. Their names stay reserved: that
     /// they are given up tells others nothing.
-    pub(crate) fn cancel_attempts_of(&self, user: &UserId) {
+    pub(crate) fn cancel_attempts_of(&self, user: &UserId, token: Option<&UserToken>) {
         for attempt in self.attempts.all() {
-            if attempt.concerns(user) {
+            if attempt.concerns(user, token) {
                 attempt.cancel();
             }
         }
@@ -553,11 +553,14 @@ impl Attempt {
         session.until(|session| (session.verdict() == Verdict::Ended).then_some(())).await;
     }
 
-    /// Whether it is this user's, as far as that is known yet.
-    fn concerns(&self, user: &UserId) -> bool {
+    /// Whether it is of this user, or of this token, which is the user's, as far as that is known
+    /// yet.
+    fn concerns(&self, user: &UserId, token: Option<&UserToken>) -> bool {
         let confirms = self.confirms.as_ref().map(|(session, _)| session.user());
         let rings = self.rings.get().map(|user| user.id.as_str());
-        self.user.as_ref() == Some(user) || [confirms, rings].contains(&Some(user.as_str()))
+        self.user.as_ref() == Some(user)
+            || [confirms, rings].contains(&Some(user.as_str()))
+            || self.rings.get().is_some_and(|user| Some(&user.token) == token)
     }
 
     /// Why its phone need not ring any more, if so.

@@ -82,9 +82,9 @@ use self::token_checks::TokenChecks;
 use self::upstream_health::UpstreamHealth;
 use crate::client::{Client, Credentials};
 use crate::clock::{Clock, Stamp, millis};
-use crate::identity::{SessionCredential, UserId};
+use crate::identity::{SessionCredential, UserId, UserToken};
 use crate::runtime;
-use crate::store::DynTokenStore;
+use crate::store::{DynTokenStore, StoreError, StoreErrorKind};
 use crate::verdict::{Limits, Verdict};
 
 pub(crate) use active::GuardReading;
@@ -125,6 +125,8 @@ use watchers::{Watched, Watchers};
 
 /// How long a logout that was asked for waits for the service's answer.
 const LOGOUT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the token store may take to name the token of a user whose sessions are asked for.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a shutdown waits for the service.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// How long the tasks that a shutdown aborts may take to end.
@@ -308,20 +310,28 @@ impl Activeconnect {
         self.engine().log_out(session.session()).await
     }
 
-    /// The user's sessions that have not ended, of all browsers and callers. None of them
-    /// [vouches](VouchedBy) for whoever asked for this list.
-    #[must_use]
-    pub fn sessions(&self, user: &UserId) -> Vec<ActiveSession> {
-        let sessions = self.engine().sessions.of_user(user).into_iter();
-        sessions
-            .filter(|session| session.verdict() != Verdict::Ended)
-            .map(ActiveSession::listed)
-            .collect()
+    /// The user's sessions that have not ended, of all browsers and callers, under whatever spelling
+    /// of the id the lookup table takes for that user. None of them [vouches](VouchedBy) for whoever
+    /// asked for this list.
+    ///
+    /// # Errors
+    ///
+    /// When the token store fails, or takes longer than 5 s.
+    pub async fn sessions(&self, user: &UserId) -> Result<Vec<ActiveSession>, StoreError> {
+        let engine = self.engine();
+        let token = engine.find_token(user).await?;
+        let sessions = engine.sessions.of_user_and_token(user, token.as_ref()).into_iter();
+        let live = sessions.filter(|session| session.verdict() != Verdict::Ended);
+        Ok(live.map(ActiveSession::listed).collect())
     }
 
     /// Ends every session of the user, as [`Activeconnect::log_out`] does each; everywhere only if
     /// all are. Logins that wait for that user's phone, or to be taken, are given up. Nothing happens
     /// before it is awaited.
+    ///
+    /// Sessions that were begun for this very id end first. Then the token store is asked for the
+    /// user's token, and the sessions of that token end too: a lookup table that ignores case knows
+    /// a user by several spellings of the id.
     ///
     /// ```no_run
     /// # use tower_activeconnect::{Activeconnect, StoreError, UserId};
@@ -545,15 +555,33 @@ impl Engine {
         }
     }
 
+    /// Asks the token store for the user's token, for no longer than 5 s.
+    async fn find_token(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
+        let (store, user) = (self.store.clone(), user.clone());
+        // Its timer is the engine's: the caller's runtime may have none.
+        let find = async move { tokio::time::timeout(TOKEN_TIMEOUT, store.token(&user)).await };
+        match runtime::run_on(self.tasks.runtime(), TOKEN_TIMEOUT, find).await {
+            Ok(Ok(token)) => token,
+            Ok(Err(_)) | Err(_) => {
+                let error = StoreError::new("the token store did not answer in time");
+                Err(error.with_kind(StoreErrorKind::Unavailable))
+            }
+        }
+    }
+
     /// The limit that keeps this user from one more session.
     /// `instead` is the one that would end for it.
-    fn full_for(&self, user: &UserId, instead: Option<&Arc<Session>>) -> Option<Limit> {
+    fn full_for(
+        &self,
+        user: &UserId,
+        token: &UserToken,
+        instead: Option<&Arc<Session>>,
+    ) -> Option<Limit> {
         let stays = |session: &Arc<Session>| !instead.is_some_and(|old| Arc::ptr_eq(old, session));
         let is_live =
             |session: &&Arc<Session>| session.verdict() != Verdict::Ended && stays(session);
-        if self.sessions.of_user(user).iter().filter(is_live).count()
-            >= self.settings.max_sessions_per_user
-        {
+        let sessions = self.sessions.of_user_and_token(user, Some(token));
+        if sessions.iter().filter(is_live).count() >= self.settings.max_sessions_per_user {
             return Some(Limit::SessionsPerUser);
         }
         (self.sessions.len() >= self.settings.max_sessions).then_some(Limit::Sessions)

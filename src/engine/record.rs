@@ -56,6 +56,16 @@ impl Record {
         self.texts().next().map_or("", text)
     }
 
+    /// The mark of the token that the user had when the session was made.
+    pub(crate) fn token_mark(&self) -> &[u8] {
+        &self.texts[..MARK]
+    }
+
+    /// The mark of a token, by which its sessions are found.
+    pub(crate) fn mark_of(token: &UserToken) -> [u8; MARK] {
+        mark(token)
+    }
+
     /// Whether this is the token that the user had when the session was made.
     pub(crate) fn is_of(&self, token: &UserToken) -> bool {
         self.texts.starts_with(&mark(token))

@@ -112,7 +112,7 @@ async fn ring(
     let quiet_until = engine.logins().push_blocked_until(token, attempt.initiator());
     let quiet = tokio::time::sleep_until(engine.upkeep.clock.instant(quiet_until));
     attempt.while_wanted(engine, quiet).await?;
-    if let Some(limit) = engine.full_for(user, instead) {
+    if let Some(limit) = engine.full_for(user, token, instead) {
         engine.limit_hit(limit);
         return Err(LogInError::Full(limit));
     }

@@ -11,4 +11,5 @@ mod next_page;
 mod refused_starts;
 mod repeated;
 mod runtime;
+mod spellings;
 mod usernames;
