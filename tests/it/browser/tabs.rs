@@ -102,7 +102,7 @@ async fn two_logins_end_on_two_pages() {
     approve(&site.emulator).await;
     site.shows(&first, "/first", "alice").await;
     site.shows(&second, "/second", "alice").await;
-    assert_eq!(site.ac.sessions(&"alice".into()).len(), 1);
+    assert_eq!(site.ac.sessions(&"alice".into()).await.unwrap().len(), 1);
 }
 
 /// T149: a page is asked for while a login waits, and a script asks for the status.
@@ -156,7 +156,7 @@ async fn page_loaded_ahead_claims_nothing() {
     })
     .await;
     assert!(profile.cookie("__Host-activeconnect").await.is_none());
-    assert!(site.ac.sessions(&"alice".into()).is_empty());
+    assert!(site.ac.sessions(&"alice".into()).await.unwrap().is_empty());
     site.go(&first, "/first").await;
     site.shows(&first, "/first", "alice").await;
 }
