@@ -166,12 +166,12 @@ async fn register_log_in_write_and_log_out() {
     let timeline = browser.page("/").await.text().await.unwrap();
     assert!(timeline.contains(">Hello &#60;world&#62;\nand \u{1f600}</p>"), "{timeline}");
 
-    let cookie = browser.cookie("__Host-activeconnect").unwrap();
+    let cookie = browser.cookie(&blog.session_cookie()).unwrap();
     let out = browser.form("/auth/logout", &[]).await;
     assert_eq!((out.status().as_u16(), location(&out)), (303, "/auth/login"));
     assert_eq!(emulator.state().sessions[0].status, SessionStatus::Closed);
     assert_eq!(browser.page("/").await.status(), 303);
-    browser.set_cookie("__Host-activeconnect", &cookie);
+    browser.set_cookie(&blog.session_cookie(), &cookie);
     assert_eq!(browser.api("/").await.status(), 401);
     assert_eq!(browser.form("/posts", &[("body", "too late")]).await.status(), 401);
 }
@@ -181,7 +181,7 @@ async fn a_remote_logout_is_noticed_in_time() {
     let emulator = Emulator::start().await.unwrap();
     let blog = Blog::start(&emulator).await;
     let (browser, session) = blog.log_in(&emulator, "alice").await;
-    let cookie = browser.cookie("__Host-activeconnect").unwrap();
+    let cookie = browser.cookie(&blog.session_cookie()).unwrap();
     let mut open_page = browser.api("/auth/events").await;
     assert_eq!(open_page.chunk().await.unwrap().unwrap(), event("active"));
     assert_eq!(browser.api("/").await.status(), 200);
@@ -205,7 +205,7 @@ async fn a_remote_logout_is_noticed_in_time() {
     // A new login is a new session; the old cookie stays dead.
     browser.log_in(&emulator, "alice").await;
     assert_eq!(browser.api("/").await.status(), 200);
-    browser.set_cookie("__Host-activeconnect", &cookie);
+    browser.set_cookie(&blog.session_cookie(), &cookie);
     assert_eq!(browser.api("/").await.status(), 401);
 }
 
@@ -248,7 +248,7 @@ async fn a_declined_login_lets_nobody_in() {
         assert_eq!(browser.api("/").await.status(), 401);
         assert_eq!(browser.page("/").await.status(), 303);
     }
-    assert_eq!(browser.cookie("__Host-activeconnect"), None);
+    assert_eq!(browser.cookie(&blog.session_cookie()), None);
 }
 
 #[tokio::test]

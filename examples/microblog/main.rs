@@ -52,13 +52,15 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<(), String> {
     let service = Service::choose(&arguments.emulator).await?;
     let (tokens, database) = Database::open(&arguments.database).await?;
+    let listener = server::bind(&arguments.listen).await?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
     let ac = Activeconnect::builder(service.credentials()?)
         .token_store(tokens)
+        // Browsers send cookies to every port of a host: another blog there has its own.
+        .cookie_name(&format!("microblog-{}", address.port()))
         .build()
         .map_err(|error| error.to_string())?;
     tokio::spawn(audit::tell(ac.events()));
-    let listener = server::bind(&arguments.listen).await?;
-    let address = listener.local_addr().map_err(|error| error.to_string())?;
     let blog = format!("http://{address}");
     // In one write: whoever reads the first line and closes the pipe does not end the blog.
     let greeting = format!("listening on {blog}\n{}", service.what_next(&blog));

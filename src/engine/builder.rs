@@ -156,6 +156,10 @@ impl Builder {
     /// attempt's is called the same with `-attempt` after it, and `-known` that of a browser in
     /// which somebody has logged in.
     ///
+    /// **Applications that share a host need a name each**, also on different ports or under
+    /// different paths: browsers keep cookies by host alone, so that a login to one of two
+    /// applications with the same name logs the browser out of the other.
+    ///
     /// At most 64 cookies and 8 KiB of a request's cookies are read, those of the application
     /// included. A request with more has no session; its client is told the limit, and the log warns
     /// of it once an hour.
@@ -167,7 +171,8 @@ impl Builder {
     /// Cookies for a site without TLS: called so, without `__Host-` and without `Secure`. **Whoever
     /// is on the way reads them, and sites beside this one can set them.** Only for a network that
     /// is the application's own; it is warned of at the start. Loopback (`http://localhost`,
-    /// `http://127.0.0.1`) does not need it: browsers take `__Host-` cookies there.
+    /// `http://127.0.0.1`) does not need it: browsers take `__Host-` cookies there. Applications that
+    /// share a host need a name each, as with [`cookie_name`](Self::cookie_name).
     pub fn insecure_cookie_name(mut self, name: impl Into<String>) -> Self {
         self.settings.cookie_names = CookieNames::insecure(name.into());
         self
