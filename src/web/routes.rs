@@ -63,8 +63,9 @@ impl Activeconnect {
     /// the same browser starts another login.
     ///
     /// Where to go on to, `next`, is a path of this site that each tab carries in its own address: of
-    /// several tabs that wait, whichever claims the result, each goes on to its own. What a browser
-    /// prefetches or prerenders (`Sec-Purpose`) claims nothing.
+    /// several tabs that wait, whichever claims the result, each goes on to its own. A script that
+    /// begins a login and then shows the waiting page adds `next` to that page's address. What a
+    /// browser prefetches or prerenders (`Sec-Purpose`) claims nothing.
     ///
     /// What pages of other origins send with unsafe methods, or ask of `status` and `events`, is
     /// refused (403). Too many logins are refused with 429 and `Retry-After`, the same for users who
