@@ -8,7 +8,7 @@ use url::Url;
 use super::cross_origin::is_own_origin;
 use super::lookup;
 use super::original_uri::original_uri;
-use super::site_paths::{SitePaths, forwarded_prefix};
+use super::site_paths::{ForwardedPrefix, SitePaths, forwarded_prefix};
 use crate::engine::{Settings, SiteOrigins};
 
 /// What is needed of a request to answer its client when the request itself is gone.
@@ -22,7 +22,7 @@ pub(crate) struct ClientContext {
     /// The request has more cookies than are read, so that ours name nothing.
     pub(crate) has_unread_cookies: bool,
     /// What a trusted proxy says it has stripped from the path.
-    forwarded_prefix: Option<Box<str>>,
+    forwarded_prefix: Option<Box<ForwardedPrefix>>,
     /// Its credentials are misread. The login page, which may read them otherwise, is to show its
     /// form: it would lead back here.
     pub(super) needs_login_form: bool,

@@ -12,24 +12,37 @@ static X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-pre
 /// The longest prefix that a proxy may name, in bytes.
 const MAX_FORWARDED_PREFIX_LEN: usize = 256;
 
-/// The prefix that a trusted proxy says it has stripped. `None` where the application has set the
-/// prefix itself.
-pub(crate) fn forwarded_prefix(
+/// The prefix that a trusted proxy says it has stripped. Boxed, as few requests have one.
+#[derive(Clone, Debug)]
+pub(crate) struct ForwardedPrefix(Box<str>);
+
+/// What the request's proxy says. `None` where the application has set the prefix itself.
+pub(super) fn forwarded_prefix(
     headers: &HeaderMap,
     extensions: &Extensions,
     settings: &Settings,
-) -> Option<Box<str>> {
+) -> Option<Box<ForwardedPrefix>> {
     // The request path: most applications have no proxy that they trust.
     if settings.trusted_proxies.is_empty() || settings.mount_prefix.is_some() {
         return None;
     }
+    read(headers, extensions, settings)
+}
+
+#[cold]
+fn read(
+    headers: &HeaderMap,
+    extensions: &Extensions,
+    settings: &Settings,
+) -> Option<Box<ForwardedPrefix>> {
     let mut values = headers.get_all(&X_FORWARDED_PREFIX).iter();
     // Of several values the first may be the client's own.
     let (Some(value), None) = (values.next(), values.next()) else { return None };
     let peer = Peer::from_extensions(extensions, &settings.trusted_proxies)?;
     let prefix = value.to_str().ok()?.trim_end_matches('/');
     let is_prefix = prefix.len() <= MAX_FORWARDED_PREFIX_LEN && is_plain_path(prefix);
-    (is_prefix && peer.is_trusted(&settings.trusted_proxies)).then(|| prefix.into())
+    (is_prefix && peer.is_trusted(&settings.trusted_proxies))
+        .then(|| Box::new(ForwardedPrefix(prefix.into())))
 }
 
 /// The paths of the application, with the prefix that a proxy strips put before them again.
@@ -42,8 +55,9 @@ pub(crate) struct SitePaths {
 }
 
 impl SitePaths {
-    pub(crate) fn new(forwarded_prefix: Option<&str>, settings: &Settings) -> Self {
-        let prefix = settings.mount_prefix.as_deref().or(forwarded_prefix).unwrap_or_default();
+    pub(crate) fn new(forwarded: Option<&ForwardedPrefix>, settings: &Settings) -> Self {
+        let forwarded = forwarded.map(|ForwardedPrefix(prefix)| &**prefix);
+        let prefix = settings.mount_prefix.as_deref().or(forwarded).unwrap_or_default();
         let mut paths = Self { prefix: prefix.to_owned(), auth: String::new() };
         paths.auth = paths.public(&settings.auth_path);
         paths
