@@ -267,8 +267,13 @@ impl Engine {
             self.without_runtime();
             return Err(BeginError::NoRuntime);
         }
-        // Who is known has budgets that are small, and is not kept out by a flood of strangers.
-        if !initiator.is_known() && self.attempts.len() >= self.settings.max_attempts {
+        let places = match initiator {
+            Initiator::Anonymous(_) => self.settings.anonymous_attempts(),
+            Initiator::Application => self.settings.max_attempts,
+            // Who is known has budgets that are small, and is not kept out by a flood of others.
+            Initiator::KnownBrowser(_) | Initiator::Session => usize::MAX,
+        };
+        if self.attempts.len() >= places {
             self.limit_hit(Limit::Attempts);
             return Err(BeginError::Full { retry_after: FULL });
         }

@@ -112,8 +112,10 @@ impl Builder {
     }
 
     /// How many logins may wait, those whose outcome is still told too: default 10,000. One more
-    /// is refused with 429; none that waits is given up for it. Browsers in which the user has logged
-    /// in before, and sessions that confirm, are not kept out: their own limits are small.
+    /// is refused with 429; none that waits is given up for it. A tenth of the places (at least one, if
+    /// there are several) is not for browsers that have not logged in before, so that a flood of these
+    /// does not keep [`Activeconnect::log_in`] out. Browsers in which the user has logged in before, and
+    /// sessions that confirm, are not refused for this at all: their own limits are small.
     pub fn max_attempts(mut self, limit: usize) -> Self {
         self.settings.max_attempts = limit;
         self
@@ -167,7 +169,8 @@ impl Builder {
 
     /// How the cookies are called: `__Host-` and this; `activeconnect` by default. The login
     /// attempt's is called the same with `-attempt` after it, and `-known` that of a browser in
-    /// which somebody has logged in.
+    /// which somebody has logged in. So a name that ends in one of these is refused: two engines on one
+    /// host would take each other's cookies. Give each engine on a host a name of its own.
     ///
     /// **Applications that share a host need a name each**, also on different ports or under
     /// different paths: browsers keep cookies by host alone, so that a login to one of two
@@ -567,7 +570,7 @@ impl fmt::Display for BuildError {
             Self::CookieName { name } => write!(
                 f,
                 "no cookie can be called {name:?}; use letters, digits and -._, and leave the \
-                 prefixes __Host- and __Secure- away"
+                 prefixes __Host- and __Secure- and the endings -attempt and -known away"
             ),
             Self::Origin { origin } => write!(
                 f,

@@ -83,7 +83,7 @@ use self::upstream_health::UpstreamHealth;
 use crate::client::{Client, Credentials};
 use crate::clock::{Clock, Stamp, millis};
 use crate::identity::{SessionCredential, UserId, UserToken};
-use crate::runtime;
+use crate::runtime::{self, NoResult};
 use crate::store::{DynTokenStore, StoreError, StoreErrorKind};
 use crate::verdict::{Limits, Verdict};
 
@@ -557,16 +557,20 @@ impl Engine {
 
     /// Asks the token store for the user's token, for no longer than 5 s.
     async fn find_token(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
-        let (store, user) = (self.store.clone(), user.clone());
+        let (runtime, limit) = (self.tasks.runtime(), TOKEN_TIMEOUT);
+        let (store, wanted) = (self.store.clone(), user.clone());
         // Its timer is the engine's: the caller's runtime may have none.
-        let find = async move { tokio::time::timeout(TOKEN_TIMEOUT, store.token(&user)).await };
-        match runtime::run_on(self.tasks.runtime(), TOKEN_TIMEOUT, find).await {
-            Ok(Ok(token)) => token,
-            Ok(Err(_)) | Err(_) => {
-                let error = StoreError::new("the token store did not answer in time");
-                Err(error.with_kind(StoreErrorKind::Unavailable))
-            }
-        }
+        let find = async move { tokio::time::timeout(limit, store.token(&wanted)).await.ok() };
+        let found = match runtime::run_on(runtime, limit, find).await {
+            Ok(found) => found,
+            Err(NoResult::TimedOut) => None,
+            // The engine's runtime is gone.
+            Err(NoResult::Lost) => runtime::within(runtime, limit, self.store.token(user)).await,
+        };
+        found.unwrap_or_else(|| {
+            let error = StoreError::new("the token store did not answer in time");
+            Err(error.with_kind(StoreErrorKind::Unavailable))
+        })
     }
 
     /// The limit that keeps this user from one more session.

@@ -3,6 +3,7 @@
 mod aliases;
 mod claims;
 mod fixture;
+mod floods;
 mod known_browsers;
 #[cfg(feature = "sqlite")]
 mod locked_store;
