@@ -15,7 +15,8 @@ const RUN: &str = "axe.run({ runOnly: [
     rule.nodes.map((node) => `${rule.id}: ${node.target} ${node.failureSummary}`)))";
 
 /// What axe-core finds wrong with the page as it is now, a line for each element. Nothing, and a
-/// word, where axe-core is not installed.
+/// word, where axe-core is not installed. It is a script with timers: a tab without scripts needs
+/// [`Tab::enable_scripts`] once the page is loaded.
 pub(crate) async fn violations(tab: &Tab) -> Vec<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(AXE);
     let Ok(script) = std::fs::read_to_string(&path) else {

@@ -129,6 +129,11 @@ impl Tab {
         self.call("Emulation.setScriptExecutionDisabled", json!({ "value": true })).await.unwrap();
     }
 
+    /// Ends [`disable_scripts`](Self::disable_scripts). The page that is there stays as it was loaded.
+    pub(crate) async fn enable_scripts(&self) {
+        self.call("Emulation.setScriptExecutionDisabled", json!({ "value": false })).await.unwrap();
+    }
+
     /// Pages are shown to somebody who prefers `light` or `dark` ones.
     pub(crate) async fn prefer_color_scheme(&self, scheme: &str) {
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);

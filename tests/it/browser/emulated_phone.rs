@@ -263,6 +263,9 @@ async fn page_works_without_scripts() {
     tab.until("document.title === '(1) Phone'").await;
     let clock = "document.querySelector('#requests [data-clock]').innerText.endsWith(' UTC')";
     assert_eq!(tab.eval(clock).await, true);
+    tab.enable_scripts().await;
+    assert_eq!(axe::violations(&tab).await, [""; 0]);
+    tab.disable_scripts().await;
     for (button, status) in
         [("Approve Alice", SessionStatus::Active), ("Close Alice", SessionStatus::Closed)]
     {
