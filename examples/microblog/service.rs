@@ -68,7 +68,7 @@ impl Service {
             return Ok(());
         }
         let names = database.registered_users().await.map_err(|error| error.to_string())?;
-        let users: Vec<UserId> = names.iter().map(|name| UserId::from(name)).collect();
+        let users: Vec<UserId> = names.iter().map(UserId::from).collect();
         ac.enroll_many(users, |_, _| ()).await.map_err(|error| error.to_string())?;
         for name in names {
             self.label(database, &name).await;

@@ -73,9 +73,11 @@ async fn open_link(Extract(server): Extract<Arc<Server>>, uri: Uri) -> Result<Re
 /// What the link is good for, and for whom.
 fn look(server: &Server, uri: &Uri) -> (Step, String) {
     let token = segment(uri, 1).unwrap_or_default();
-    match server.state().link(&token) {
+    let state = server.state();
+    match state.link(&token) {
         Some(link) => {
-            let name = link.display_name.as_ref().unwrap_or(&link.user_id).clone();
+            let name = link.display_name.as_deref().or_else(|| state.label(&link.user_id));
+            let name = name.unwrap_or(&link.user_id).to_owned();
             (if link.used { Step::Used } else { Step::Offered }, name)
         }
         None => (Step::Unknown, String::new()),

@@ -182,6 +182,11 @@ impl State {
         self.by_token.get(token).and_then(|index| self.sessions.get_mut(*index))
     }
 
+    /// The user's label, if there is one.
+    pub(super) fn label(&self, user_id: &str) -> Option<&str> {
+        self.users.get(user_id)?.label.as_deref()
+    }
+
     pub(super) fn link(&self, token: &str) -> Option<&Link> {
         self.links.get(token)
     }
