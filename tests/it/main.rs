@@ -5,12 +5,15 @@
 
 mod browser;
 mod client;
+mod emulator;
 mod layer;
 mod login;
 mod polling;
 mod proxies;
 mod streams;
 
+#[path = "../axe/mod.rs"]
+mod axe;
 #[cfg(feature = "demo")]
 #[path = "../blog/mod.rs"]
 mod blog;
