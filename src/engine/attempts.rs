@@ -4,7 +4,7 @@ mod device;
 mod ringing;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -74,8 +74,9 @@ pub(crate) struct Attempt {
 struct AttemptUser {
     id: UserId,
     token: UserToken,
-    /// Proofs of an earlier epoch are revoked.
-    browser_epoch: u64,
+    /// Proofs of an earlier epoch are revoked. It rises if browsers are forgotten before the phone
+    /// rings.
+    browser_epoch: AtomicU64,
 }
 
 /// By what a browser is known from now on.
@@ -513,7 +514,7 @@ impl Attempt {
     /// Who began it, as far as that is proven: a browser counts as any other until its proof is
     /// found valid, and for good if the proof is revoked.
     fn initiator(&self) -> Initiator {
-        let epoch = self.rings.get().map(|user| user.browser_epoch);
+        let epoch = self.rings.get().map(|user| user.browser_epoch.load(Ordering::Acquire));
         match self.began_as {
             Initiator::KnownBrowser(proof) if epoch.is_none_or(|epoch| proof.is_revoked(epoch)) => {
                 Initiator::Anonymous(None)
@@ -525,7 +526,7 @@ impl Attempt {
     /// By what its browser is known once it claims the result. The proof is of the epoch that was
     /// read before the phone rang: browsers that are forgotten meanwhile include this one.
     fn known_as(&self) -> Option<KnownAs> {
-        let epoch = self.rings.get()?.browser_epoch;
+        let epoch = self.rings.get()?.browser_epoch.load(Ordering::Acquire);
         let browser = match self.initiator() {
             Initiator::KnownBrowser(proof) => proof.browser,
             _ => BrowserId::of_attempt(self.browser),

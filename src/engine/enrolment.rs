@@ -180,7 +180,8 @@ impl Activeconnect {
     ) -> Result<(), EnrolmentError> {
         if let Some(token) = token {
             self.delete_there(token).await?;
-            self.engine().store.remove(user).await?;
+            let (store, user) = (self.engine().store.clone(), user.clone());
+            self.engine().ask_store(async move { store.remove(&user).await }).await?;
         }
         Ok(())
     }

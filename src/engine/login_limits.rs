@@ -115,6 +115,10 @@ impl Initiator {
         matches!(self, Self::KnownBrowser(_) | Self::Session)
     }
 
+    pub(crate) fn is_known_browser(self) -> bool {
+        matches!(self, Self::KnownBrowser(_))
+    }
+
     pub(crate) fn is_anonymous(self) -> bool {
         matches!(self, Self::Anonymous(_))
     }

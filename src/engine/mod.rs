@@ -558,10 +558,18 @@ impl Engine {
     /// Asks the token store for the user's token, for no longer than 5 s.
     async fn find_token(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
         let (store, user) = (self.store.clone(), user.clone());
+        self.ask_store(async move { store.token(&user).await }).await
+    }
+
+    /// Waits for what the token store is asked, for no longer than 5 s.
+    async fn ask_store<T: Send + 'static>(
+        &self,
+        asking: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
         // Its timer is the engine's: the caller's runtime may have none.
-        let find = async move { tokio::time::timeout(TOKEN_TIMEOUT, store.token(&user)).await };
-        match runtime::run_on(self.tasks.runtime(), TOKEN_TIMEOUT, find).await {
-            Ok(Ok(token)) => token,
+        let asking = async move { tokio::time::timeout(TOKEN_TIMEOUT, asking).await };
+        match runtime::run_on(self.tasks.runtime(), TOKEN_TIMEOUT, asking).await {
+            Ok(Ok(answer)) => answer,
             Ok(Err(_)) | Err(_) => {
                 let error = StoreError::new("the token store did not answer in time");
                 Err(error.with_kind(StoreErrorKind::Unavailable))
