@@ -97,10 +97,11 @@ async fn ring(
         let Some(id) = user else { return Ok(None) };
         let Some(token) = engine.store.token(&id).await? else { return Ok(None) };
         let browser_epoch = AtomicU64::new(engine.browser_epoch(&id, &token).await?);
-        Ok(Some(AttemptUser { id, token, browser_epoch }))
+        let mark = engine.known_browsers.user_mark(&token);
+        Ok(Some(AttemptUser { id, token, mark, browser_epoch }))
     };
     let found = answered(find).await?.ok_or(LogInError::NotEnrolled)?;
-    let AttemptUser { id: user, token, browser_epoch } = attempt.rings.get_or_init(|| found);
+    let AttemptUser { id: user, token, browser_epoch, .. } = attempt.rings.get_or_init(|| found);
     if attempt.initiator().is_anonymous() && !engine.attempts.reserves_name(attempt) {
         // Its proof is revoked, and another attempt has the name.
         return Err(LogInError::Busy);

@@ -368,3 +368,16 @@ async fn hanging_table_keeps_no_browser_known() {
         }
     }
 }
+
+/// F37: a name may be another user's by now. In whose browser it was logged in with before, does not
+/// go before the new owner, who would approve that login for their own.
+#[tokio::test]
+async fn name_of_another_user_is_not_known() {
+    let renamed = |builder: Builder| {
+        builder.resolve_username(|_| async { Ok::<_, StoreError>(Some(UserId::from("bob"))) })
+    };
+    let site = Fixture::new(&["alice", "bob"], renamed).await;
+    // At another instance, where the name is still the first owner's.
+    let browser = site.known_browser("alice").await;
+    changes_nothing_for_a_stranger(&site, &browser, "another user").await;
+}
