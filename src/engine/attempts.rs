@@ -4,7 +4,7 @@ mod device;
 mod ringing;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use self::device::Device;
 use self::ringing::{Ringing, forget};
 use super::Engine;
 use super::events::{EndReason, Limit};
-use super::known_browser::{BrowserId, BrowserProof};
+use super::known_browser::{BrowserId, BrowserProof, UserMark};
 use super::login_limits::Initiator;
 use super::outcome::{Outcome, Stage};
 use super::session::Session;
@@ -74,8 +74,11 @@ pub(crate) struct Attempt {
 struct AttemptUser {
     id: UserId,
     token: UserToken,
-    /// Proofs of an earlier epoch are revoked.
-    browser_epoch: u64,
+    /// Proofs of another mark are revoked.
+    mark: UserMark,
+    /// Proofs of an earlier epoch are revoked. It rises if browsers are forgotten before the phone
+    /// rings.
+    browser_epoch: AtomicU64,
 }
 
 /// By what a browser is known from now on.
@@ -200,6 +203,12 @@ impl LogInError {
     /// the claim of what was approved. Anything else looks as if the phone did not answer.
     fn is_told(&self) -> bool {
         matches!(self, Self::TimedOut)
+    }
+}
+
+impl AttemptUser {
+    fn has_revoked(&self, proof: &BrowserProof) -> bool {
+        proof.is_revoked(self.mark, self.browser_epoch.load(Ordering::Acquire))
     }
 }
 
@@ -518,9 +527,9 @@ impl Attempt {
     /// Who began it, as far as that is proven: a browser counts as any other until its proof is
     /// found valid, and for good if the proof is revoked.
     fn initiator(&self) -> Initiator {
-        let epoch = self.rings.get().map(|user| user.browser_epoch);
+        let user = self.rings.get();
         match self.began_as {
-            Initiator::KnownBrowser(proof) if epoch.is_none_or(|epoch| proof.is_revoked(epoch)) => {
+            Initiator::KnownBrowser(proof) if user.is_none_or(|user| user.has_revoked(&proof)) => {
                 Initiator::Anonymous(None)
             }
             initiator => initiator,
@@ -530,12 +539,13 @@ impl Attempt {
     /// By what its browser is known once it claims the result. The proof is of the epoch that was
     /// read before the phone rang: browsers that are forgotten meanwhile include this one.
     fn known_as(&self) -> Option<KnownAs> {
-        let epoch = self.rings.get()?.browser_epoch;
+        let user = self.rings.get()?;
+        let epoch = user.browser_epoch.load(Ordering::Acquire);
         let browser = match self.initiator() {
             Initiator::KnownBrowser(proof) => proof.browser,
             _ => BrowserId::of_attempt(self.browser),
         };
-        let proof = BrowserProof { browser, epoch };
+        let proof = BrowserProof { browser, user: user.mark, epoch };
         self.confirms.is_none().then(|| KnownAs { name: self.name.clone(), proof })
     }
 

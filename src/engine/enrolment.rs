@@ -180,7 +180,12 @@ impl Activeconnect {
     ) -> Result<(), EnrolmentError> {
         if let Some(token) = token {
             self.delete_there(token).await?;
-            self.engine().store.remove(user).await?;
+            let engine = self.engine();
+            let remove = || {
+                let (store, user) = (engine.store.clone(), user.clone());
+                async move { store.remove(&user).await }
+            };
+            engine.ask_store(remove).await?;
         }
         Ok(())
     }

@@ -557,17 +557,29 @@ impl Engine {
 
     /// Asks the token store for the user's token, for no longer than 5 s.
     async fn find_token(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
+        self.ask_store(|| {
+            let (store, user) = (self.store.clone(), user.clone());
+            async move { store.token(&user).await }
+        })
+        .await
+    }
+
+    /// Waits for what the token store is asked, for no longer than 5 s.
+    async fn ask_store<T: Send + 'static, F>(&self, ask: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
         let (runtime, limit) = (self.tasks.runtime(), TOKEN_TIMEOUT);
-        let (store, wanted) = (self.store.clone(), user.clone());
+        let asking = ask();
         // Its timer is the engine's: the caller's runtime may have none.
-        let find = async move { tokio::time::timeout(limit, store.token(&wanted)).await.ok() };
-        let found = match runtime::run_on(runtime, limit, find).await {
-            Ok(found) => found,
+        let asking = async move { tokio::time::timeout(limit, asking).await.ok() };
+        let answer = match runtime::run_on(runtime, limit, asking).await {
+            Ok(answer) => answer,
             Err(NoResult::TimedOut) => None,
             // The engine's runtime is gone.
-            Err(NoResult::Lost) => runtime::within(runtime, limit, self.store.token(user)).await,
+            Err(NoResult::Lost) => runtime::within(runtime, limit, ask()).await,
         };
-        found.unwrap_or_else(|| {
+        answer.unwrap_or_else(|| {
             let error = StoreError::new("the token store did not answer in time");
             Err(error.with_kind(StoreErrorKind::Unavailable))
         })

@@ -59,7 +59,11 @@ impl SitePaths {
         let forwarded = forwarded.map(|ForwardedPrefix(prefix)| &**prefix);
         let prefix = settings.mount_prefix.as_deref().or(forwarded).unwrap_or_default();
         let mut paths = Self { prefix: prefix.to_owned(), auth: String::new() };
-        paths.auth = paths.public(&settings.auth_path);
+        paths.auth = match settings.mount_prefix {
+            Some(_) => paths.public(&settings.auth_path),
+            // Whoever wrote the setting did not know the prefix: what looks like it is none.
+            None => paths.requested(&settings.auth_path),
+        };
         paths
     }
 
@@ -164,6 +168,7 @@ mod tests {
         let proxy = "10.0.0.1";
         assert_eq!(found(proxy, &["/app"], None), "/app/auth");
         assert_eq!(found(proxy, &["/app/v1/"], None), "/app/v1/auth");
+        assert_eq!(found(proxy, &["/auth"], None), "/auth/auth");
         assert_eq!(found(proxy, &["/app"], Some("/set")), "/set/auth");
         assert_eq!(found("192.0.2.1", &["/app"], None), "/auth");
         assert_eq!(found(proxy, &["/client", "/app"], None), "/auth");

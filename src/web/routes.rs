@@ -446,8 +446,10 @@ async fn locked(
             let (here, auth_path) = (paths.with_next("locked", &next), &paths.auth);
             show(StatusCode::OK, &LockedPage { here: &here, auth_path, suspended })
         }
+        // The gate may go by another session of the user, and would send the browser back here.
+        None => Redirect::to(&paths.with_next("login", &next)).into_response(),
         // Let in again, or to the login page: the gate there knows.
-        _ => Redirect::to(&next).into_response(),
+        Some(_) => Redirect::to(&next).into_response(),
     }
 }
 

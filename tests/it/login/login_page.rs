@@ -233,3 +233,30 @@ async fn page_with_misread_cookies_is_no_circle() {
         }
     }
 }
+
+/// T158, T021: the gate takes any session of the user, whose phone walks away from another one than
+/// this browser's.
+#[tokio::test]
+async fn phone_of_another_session_is_no_circle() {
+    let emulator = Emulator::start().await.unwrap();
+    let ac = builder(&emulator).build().unwrap().resolve_user(header_user);
+    with_phones(&emulator, &ac, &["alice"]).await;
+    let app = Router::new()
+        .fallback(async || "page")
+        .layer(ac.layer().any_session_of_user())
+        .nest("/auth", ac.routes());
+    let browser = Browser::new(&serve(app).await);
+    let alice = "alice".into();
+    let (elsewhere, session) = tokio::join!(ac.log_in(&alice), approve(&emulator));
+    elsewhere.unwrap();
+    let (page, redirects) = follow(&browser, "/page", "alice", "").await;
+    assert_eq!((page.status().as_u16(), redirects), (200, 0));
+    emulator.act_on_session(&session.session_token, Action::WalkAway).unwrap();
+    until("the phone is away", async || {
+        let page = browser.get("/page").header("accept", "text/html").header("x-user", "alice");
+        (browser.send(page).await.status() == 303).then_some(())
+    })
+    .await;
+    let (page, _) = follow(&browser, "/page", "alice", "").await;
+    assert_eq!(page.url().path(), "/auth/login");
+}
