@@ -149,7 +149,7 @@ impl Builder {
     /// `/reports` where browsers ask for `/app/reports`. Redirects, links and `next` then have it, so
     /// that a login begins and ends under the prefix. [`Builder::auth_path`] and
     /// [`Builder::enrolment_page`] are paths of the application, before which it is put; one that has
-    /// it already stays as it is. So does `next`.
+    /// it already stays as it is. So does `next`. Begins with `/` and ends without.
     ///
     /// Without it, a single `X-Forwarded-Prefix` of a [trusted proxy](Builder::trusted_proxies) is
     /// heeded. Recipes: `docs/behind-a-proxy.md`.
@@ -167,7 +167,7 @@ impl Builder {
 
     /// How the cookies are called: `__Host-` and this; `activeconnect` by default. The login
     /// attempt's is called the same with `-attempt` after it, and `-known` that of a browser in
-    /// which somebody has logged in.
+    /// which somebody has logged in; so no name ends in either.
     ///
     /// **Applications that share a host need a name each**, also on different ports or under
     /// different paths: browsers keep cookies by host alone, so that a login to one of two
@@ -557,7 +557,9 @@ impl fmt::Display for BuildError {
             }
             Self::Path { path } => write!(
                 f,
-                "{path:?} is no plain path; begin with one / and use letters, digits and -._~"
+                "{path:?} is no plain path; begin with one / and use letters, digits and -._~; \
+                 auth_path and mount_prefix end without /, and where nothing is stripped, \
+                 mount_prefix is not set"
             ),
             Self::HeaderName { name } => write!(
                 f,
@@ -566,8 +568,8 @@ impl fmt::Display for BuildError {
             ),
             Self::CookieName { name } => write!(
                 f,
-                "no cookie can be called {name:?}; use letters, digits and -._, and leave the \
-                 prefixes __Host- and __Secure- away"
+                "no cookie can be called {name:?}; use letters, digits and -._, and leave away \
+                 the prefixes __Host- and __Secure- and the endings -attempt and -known"
             ),
             Self::Origin { origin } => write!(
                 f,
@@ -584,6 +586,55 @@ impl Error for BuildError {
         match self {
             Self::Client(error) => Some(error.as_ref()),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(settings: &Settings) -> Option<String> {
+        settings.check().err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn path_that_is_refused_is_told_how_to_mend() {
+        for (prefix, advice) in [
+            ("/app/", "end without /"),
+            ("/", "end without /"),
+            ("", "mount_prefix is not set"),
+            ("app", "begin with one /"),
+            ("//app", "begin with one /"),
+            ("https://www.example/app", "begin with one /"),
+        ] {
+            let mount_prefix = Some(prefix.to_owned());
+            let mounted = error(&Settings { mount_prefix, ..Settings::default() }).unwrap();
+            let nested = error(&Settings { auth_path: prefix.to_owned(), ..Settings::default() });
+            assert_eq!(nested.as_ref(), Some(&mounted));
+            assert!(
+                mounted.contains(&format!("{prefix:?}")) && mounted.contains(advice),
+                "{mounted}"
+            );
+        }
+        let mount_prefix = Some("/app/v1".to_owned());
+        assert_eq!(error(&Settings { mount_prefix, ..Settings::default() }), None);
+    }
+
+    /// T186: `x-attempt` would be the cookie of an attempt at an application called `x`.
+    #[test]
+    fn cookie_names_of_two_applications_never_meet() {
+        let refused = |name: &str| {
+            let names = [CookieNames::secure(name), CookieNames::insecure(name.to_owned())];
+            names.map(|cookie_names| error(&Settings { cookie_names, ..Settings::default() }))
+        };
+        for name in ["x-attempt", "x-known", "-attempt", "x-attempt-known"] {
+            for error in refused(name) {
+                assert!(error.unwrap().contains("the endings -attempt and -known"), "{name}");
+            }
+        }
+        for name in ["x", "attempt", "x-attempts", "known-x"] {
+            assert_eq!(refused(name), [None, None], "{name}");
         }
     }
 }

@@ -21,12 +21,15 @@ impl CookieNames {
         Self { session: name, secure: false }
     }
 
-    /// Whether it is a token (RFC 6265) that claims no prefix of its own.
+    /// Whether it is a token (RFC 6265) that claims no prefix of its own, and no name of another
+    /// application's cookies on the same host.
     pub(crate) fn is_plain(&self) -> bool {
         let name = self.session.strip_prefix("__Host-").filter(|_| self.secure);
         let name = name.unwrap_or(&self.session);
         !name.is_empty()
             && !name.starts_with("__")
+            && !name.ends_with(ATTEMPT)
+            && !name.ends_with(KNOWN)
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
     }
 
