@@ -29,11 +29,11 @@ const SHORTEST_AGE: Duration = Duration::from_secs(1);
 /// | --- | --- |
 /// | `.layer(ac.layer())` on the outermost router | is turned away whatever path it asks for, 404s included |
 /// | `.nest("/api", inner.layer(ac.layer()))` | is turned away at the routes of `inner`; any other path under `/api` is answered by the fallback of the outer router, outside the gate |
-/// | `.nest("/api", inner.fallback(handler).layer(ac.layer()))` | is turned away at every path under `/api` |
+/// | `.nest("/api", inner.fallback(handler).layer(ac.layer()))` | is turned away at `/api` and every path under it, but for `/api/`: axum leaves that to the outer router |
 /// | `.route_layer(ac.layer())` | learns which paths exist; fallbacks stay open, those of nested routers too |
 ///
 /// A nested router without a fallback of its own leaves unknown paths to the outer one, and axum does
-/// not call the layer for them. So give it a fallback before the layer:
+/// not call the layer for them. So give it a fallback before the layer (one after the layer is open):
 ///
 /// ```
 /// # use tower_activeconnect::Activeconnect;
