@@ -50,6 +50,11 @@ const SHORTEST_AGE: Duration = Duration::from_secs(1);
 /// # }
 /// ```
 ///
+/// In axum the layer gates what the router has when it is added: a route that is added later is open,
+/// by intent (the login's) or by mistake. Layers that are added later are outside. CORS belongs there,
+/// as a preflight bears no session and gets 401, and a page of another origin can't read a 401 that
+/// has no CORS headers; so does a trace that is to show who was turned away.
+///
 /// Around a whole router, whatever its routes and fallbacks are, the layer is the fallback of a router
 /// that has the login's routes:
 ///

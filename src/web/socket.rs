@@ -63,7 +63,8 @@ impl Half {
 }
 
 impl ActiveSession {
-    /// Binds a WebSocket to the session.
+    /// Binds a WebSocket to the session. Which subprotocol was chosen is asked before
+    /// ([`WebSocket::protocol`]).
     ///
     /// ```
     /// use axum::extract::ws::{Message, WebSocketUpgrade};
