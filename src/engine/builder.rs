@@ -151,7 +151,7 @@ impl Builder {
     /// `/reports` where browsers ask for `/app/reports`. Redirects, links and `next` then have it, so
     /// that a login begins and ends under the prefix. [`Builder::auth_path`] and
     /// [`Builder::enrolment_page`] are paths of the application, before which it is put; one that has
-    /// it already stays as it is. So does `next`.
+    /// it already stays as it is. So does `next`. Begins with `/` and ends without.
     ///
     /// Without it, a single `X-Forwarded-Prefix` of a [trusted proxy](Builder::trusted_proxies) is
     /// heeded. Recipes: `docs/behind-a-proxy.md`.
@@ -560,7 +560,9 @@ impl fmt::Display for BuildError {
             }
             Self::Path { path } => write!(
                 f,
-                "{path:?} is no plain path; begin with one / and use letters, digits and -._~"
+                "{path:?} is no plain path; begin with one / and use letters, digits and -._~; \
+                 auth_path and mount_prefix end without /, and where nothing is stripped, \
+                 mount_prefix is not set"
             ),
             Self::HeaderName { name } => write!(
                 f,
@@ -588,5 +590,37 @@ impl Error for BuildError {
             Self::Client(error) => Some(error.as_ref()),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(settings: &Settings) -> Option<String> {
+        settings.check().err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn path_that_is_refused_is_told_how_to_mend() {
+        for (prefix, advice) in [
+            ("/app/", "end without /"),
+            ("/", "end without /"),
+            ("", "mount_prefix is not set"),
+            ("app", "begin with one /"),
+            ("//app", "begin with one /"),
+            ("https://www.example/app", "begin with one /"),
+        ] {
+            let mount_prefix = Some(prefix.to_owned());
+            let mounted = error(&Settings { mount_prefix, ..Settings::default() }).unwrap();
+            let nested = error(&Settings { auth_path: prefix.to_owned(), ..Settings::default() });
+            assert_eq!(nested.as_ref(), Some(&mounted));
+            assert!(
+                mounted.contains(&format!("{prefix:?}")) && mounted.contains(advice),
+                "{mounted}"
+            );
+        }
+        let mount_prefix = Some("/app/v1".to_owned());
+        assert_eq!(error(&Settings { mount_prefix, ..Settings::default() }), None);
     }
 }

@@ -200,6 +200,7 @@ pub(crate) struct Engine {
     pub(crate) known_browsers: KnownBrowsers,
     browser_epochs: BrowserEpochs,
     warned_of_addresses: AtomicBool,
+    warned_of_gated_login: AtomicBool,
     /// When unread cookies may be warned of again, in milliseconds of the monotonic clock.
     next_unread_cookies_warning_ms: AtomicU64,
     warned_of_runtime: AtomicBool,
@@ -492,6 +493,7 @@ impl Engine {
             known_browsers,
             browser_epochs: BrowserEpochs::default(),
             warned_of_addresses: AtomicBool::new(false),
+            warned_of_gated_login: AtomicBool::new(false),
             next_unread_cookies_warning_ms: AtomicU64::new(0),
             warned_of_runtime: AtomicBool::new(false),
             limits_told: Default::default(),
@@ -621,6 +623,20 @@ impl Engine {
                 "logins are not counted by address; serve the application by \
                  into_make_service_with_connect_info::<SocketAddr>(), or, on a unix socket, by \
                  that of the type that Builder::trust_unix_peer was given"
+            );
+        }
+    }
+
+    /// The gate has turned a page away to which it sends users, so that none of them can log in.
+    /// Warned of once.
+    pub(crate) fn warn_of_gated_login(&self, page: &str) {
+        if !self.warned_of_gated_login.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                page,
+                "users are sent to this page, and the layer turns it away: nest \
+                 Activeconnect::routes() outside the layer, at Builder::auth_path, and keep the \
+                 enrollment page outside, too; Builder::mount_prefix is only for a prefix that a \
+                 proxy strips"
             );
         }
     }

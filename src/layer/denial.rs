@@ -14,7 +14,7 @@ use super::headers::protect;
 use super::response_format::{ClientContext, ResponseFormat};
 use super::site_paths::SitePaths;
 use super::step_up::{StepUp, confirm_path};
-use crate::engine::Settings;
+use crate::engine::{Engine, Settings};
 use crate::verdict::{Denial, Requirement};
 
 /// What stands for itself in the value of a query parameter; `/` for readability.
@@ -39,10 +39,11 @@ struct Extension {
 pub(crate) fn answer(
     denial: Denial,
     client: &ClientContext,
-    settings: &Settings,
+    engine: &Engine,
     requirement: &Requirement,
 ) -> Response<Bytes> {
     tracing::debug!(%denial, "turned away");
+    let settings = &engine.settings;
     let unread = client.has_unread_cookies && denial == Denial::NoSession;
     let unread = unread.then(unread_cookies_detail);
     let paths = client.paths(settings);
@@ -58,6 +59,10 @@ pub(crate) fn answer(
             grpc::answer(denial, content_type, settings.retry_after(), step_up)
         }
         ResponseFormat::HtmlRedirect(page) => match redirect(requested(page)) {
+            Some(location) if is_same_page(&location, page.as_ref(), &paths) => {
+                engine.warn_of_gated_login(path_of(&location));
+                html(denial, &paths, step_up, unread.as_deref())
+            }
             Some(location) => see_other(&location),
             None => html(denial, &paths, step_up, unread.as_deref()),
         },
@@ -137,6 +142,18 @@ fn redirect_for(
         // Who the user is, is the other login's business.
         Denial::NoIdentity | Denial::Unavailable => None,
     }
+}
+
+/// Whether a redirect from `page` to `location` would go round in a circle: what the gate sends
+/// users to is behind the gate. Where nothing strips the prefix, `page` has it already.
+fn is_same_page(location: &str, page: Option<&PathAndQuery>, paths: &SitePaths) -> bool {
+    let location = path_of(location);
+    page.map(PathAndQuery::path)
+        .is_some_and(|path| path == location || paths.requested(path) == location)
+}
+
+fn path_of(location: &str) -> &str {
+    location.split_once('?').map_or(location, |(path, _)| path)
 }
 
 fn see_other(location: &str) -> Response<Bytes> {

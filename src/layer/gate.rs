@@ -231,7 +231,7 @@ impl Gate {
         if client.has_unread_cookies && denial == Denial::NoSession {
             self.ac.engine().warn_unread_cookies(&unread_cookies_detail());
         }
-        denial::answer(denial, client, self.settings(), &self.requirement)
+        denial::answer(denial, client, self.ac.engine(), &self.requirement)
     }
 }
 

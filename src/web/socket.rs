@@ -22,7 +22,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 ///
 /// It is a `Stream` and a `Sink` of messages as axum's socket is, so `StreamExt::split` makes two
 /// halves for two tasks. Either half notices the end of the session by itself. A message is passed
-/// on when it is flushed; the next one is taken after that.
+/// on when it is flushed; the next one is taken after that. The session is held open, and polled,
+/// until both halves are dropped: end the task that sends when the one that receives is done.
 ///
 /// ```
 /// use axum::extract::ws::WebSocketUpgrade;
@@ -63,7 +64,8 @@ impl Half {
 }
 
 impl ActiveSession {
-    /// Binds a WebSocket to the session.
+    /// Binds a WebSocket to the session. Which subprotocol was chosen is asked before
+    /// ([`WebSocket::protocol`]).
     ///
     /// ```
     /// use axum::extract::ws::{Message, WebSocketUpgrade};

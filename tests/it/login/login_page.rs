@@ -1,5 +1,6 @@
 //! The login page of a browser that is logged in already: it goes on, and in no circle.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -9,10 +10,13 @@ use axum::http::request::Parts;
 use axum::routing::get;
 use reqwest::Response;
 use serde_json::json;
+use tower::Layer as _;
 use tower_activeconnect::emulator::{Action, Call, Emulator, Fault, FaultKind, SessionReport};
-use tower_activeconnect::{ActiveSession, Activeconnect, Method, UserId};
+use tower_activeconnect::{ActiveSession, Activeconnect, Builder, Method, UserId};
+use tracing::Level;
 
 use crate::support::{Browser, approve, builder, location, pass, serve, until, with_phones};
+use crate::trace::{Trace, hear};
 
 /// A site whose every page but the login's is gated; `/secret` asks for the face, too.
 struct Site {
@@ -259,4 +263,52 @@ async fn phone_of_another_session_is_no_circle() {
     .await;
     let (page, _) = follow(&browser, "/page", "alice", "").await;
     assert_eq!(page.url().path(), "/auth/login");
+}
+
+fn page() -> Router {
+    Router::new().fallback(async |_: ActiveSession| "page")
+}
+
+/// T021: the pages to which the gate sends users are behind it, by mistake.
+#[tokio::test]
+async fn page_behind_the_gate_is_no_circle() {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let written = lines.clone();
+    let _hearing = hear(Trace(Level::WARN, move |line: &str| {
+        written.lock().unwrap().push(line.to_owned());
+    }));
+    let nested_too_soon = |ac: &Activeconnect| page().nest("/auth", ac.routes()).layer(ac.layer());
+    let nested_elsewhere =
+        |ac: &Activeconnect| page().layer(ac.layer()).nest("/login", ac.routes());
+    let nothing_strips = |ac: &Activeconnect| {
+        Router::new().nest("/auth", ac.routes()).fallback_service(ac.layer().layer(page()))
+    };
+    let gated_enrollment = |ac: &Activeconnect| {
+        let ac = ac.resolve_user(header_user);
+        page().layer(ac.layer()).nest("/auth", ac.routes())
+    };
+    type Configure = fn(Builder) -> Builder;
+    type Application = fn(&Activeconnect) -> Router;
+    let plain: Configure = |builder| builder;
+    let prefixed: Configure = |builder| builder.mount_prefix("/app");
+    let with_page: Configure = |builder| builder.enrolment_page("/enroll");
+    for (configure, application, gated, status) in [
+        (plain, nested_too_soon as Application, "/auth/login", 401),
+        (plain, nested_elsewhere, "/auth/login", 401),
+        (prefixed, nothing_strips, "/app/auth/login", 401),
+        (with_page, gated_enrollment, "/enroll", 403),
+    ] {
+        let emulator = Emulator::start().await.unwrap();
+        let ac = configure(builder(&emulator)).build().unwrap();
+        let browser = Browser::new(&serve(application(&ac)).await);
+        for _ in 0..2 {
+            let (answer, redirects) = follow(&browser, "/page?number=2", "carol", "").await;
+            assert_eq!((answer.status().as_u16(), redirects), (status, 1), "{gated}");
+        }
+        let warnings = std::mem::take(&mut *lines.lock().unwrap());
+        let warned = warnings.iter().filter(|line| line.contains("Activeconnect::routes()"));
+        let warned: Vec<_> = warned.collect();
+        assert_eq!(warned.len(), 1, "{warnings:?}");
+        assert!(warned[0].contains(&format!("page=\"{gated}\"")), "{warned:?}");
+    }
 }
