@@ -71,8 +71,8 @@ impl Activeconnect {
     /// begins a login and then shows the waiting page adds `next` to that page's address. What a
     /// browser prefetches or prerenders (`Sec-Purpose`) claims nothing.
     ///
-    /// What pages of other origins send with unsafe methods, or ask of `status` and `events`, is
-    /// refused (403). Too many logins are refused with 429 and `Retry-After`, the same for users who
+    /// What pages of other origins send with unsafe methods, ask of `status` and `events`, or load as
+    /// parts of themselves (`Sec-Fetch-Dest` other than `document`), is refused (403). Too many logins are refused with 429 and `Retry-After`, the same for users who
     /// exist and who do not.
     ///
     /// Clients without cookies send `"credential":"bearer"` with the start and get an attempt secret,
@@ -95,6 +95,7 @@ impl Activeconnect {
             .route("/logout", post(logout))
             .layer(DefaultBodyLimit::max(BODY_LIMIT))
             .layer(from_fn_with_state(self.clone(), reject_cross_origin_writes))
+            .layer(from_fn_with_state(self.clone(), reject_cross_origin_parts))
             // A proxy sends the method and the headers of whatever it asks for.
             .route("/verify", any(verify))
             .layer(map_response(protected))
@@ -113,6 +114,20 @@ async fn reject_cross_origin_writes(
     if !is_read && is_cross_origin_request(&ac, &request) {
         let detail = "Requests that change something must come from this site.";
         return problem(StatusCode::FORBIDDEN, detail);
+    }
+    next.run(request).await
+}
+
+/// A page of another origin may lead here, but an image or frame of it would tell it who is logged in:
+/// the pages here lead on to others by that.
+async fn reject_cross_origin_parts(
+    State(ac): State<Activeconnect>,
+    request: Request,
+    next: middleware::Next,
+) -> Response {
+    let is_part = request.headers().get("sec-fetch-dest").is_some_and(|part| part != "document");
+    if is_part && is_cross_origin_request(&ac, &request) {
+        return problem(StatusCode::FORBIDDEN, "Pages of other sites can lead here, no more.");
     }
     next.run(request).await
 }

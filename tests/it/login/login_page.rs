@@ -87,6 +87,28 @@ async fn logged_in_browser_goes_on() {
     assert_eq!(browser.status().await, "active");
 }
 
+/// T158: a page of another origin may lead here, and learns from no image whether that goes on.
+#[tokio::test]
+async fn other_pages_do_not_learn_who_is_logged_in() {
+    let site = Site::new().await;
+    let (browser, _) = site.logged_in().await;
+    let load = async |page: &str, from: &str, part: &str| {
+        let path = format!("/auth/{page}?next=/optional");
+        let request = browser.get(&path).header("accept", "text/html");
+        let request = request.header("sec-fetch-site", from).header("sec-fetch-dest", part);
+        browser.send(request.header("sec-fetch-mode", "navigate")).await.status().as_u16()
+    };
+    for page in ["login", "waiting", "locked"] {
+        for from in ["same-site", "cross-site"] {
+            assert_eq!(load(page, from, "document").await, 303, "{page} {from}");
+            for part in ["image", "iframe", "empty"] {
+                assert_eq!(load(page, from, part).await, 403, "{page} {from} {part}");
+            }
+        }
+        assert_eq!(load(page, "same-origin", "empty").await, 303, "{page}");
+    }
+}
+
 /// T158: for somebody else than who is logged in; who waits for that can start again, too.
 #[tokio::test]
 async fn switch_shows_the_form() {
