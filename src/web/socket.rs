@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use axum::Error;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
+use axum::http::HeaderValue;
+use futures_util::stream::FusedStream;
 use futures_util::{Sink, SinkExt, Stream, StreamExt as _};
 use tokio::time::{Sleep, sleep};
 
@@ -64,8 +66,7 @@ impl Half {
 }
 
 impl ActiveSession {
-    /// Binds a WebSocket to the session. Which subprotocol was chosen is asked before
-    /// ([`WebSocket::protocol`]).
+    /// Binds a WebSocket to the session.
     ///
     /// ```
     /// use axum::extract::ws::{Message, WebSocketUpgrade};
@@ -115,6 +116,12 @@ impl GuardedSocket {
     /// When the connection is gone, or the session is over; the source is then [`SessionEnded`].
     pub async fn send(&mut self, message: Message) -> Result<(), Error> {
         SinkExt::send(self, message).await
+    }
+
+    /// The subprotocol that the server has chosen.
+    #[must_use]
+    pub fn protocol(&self) -> Option<&HeaderValue> {
+        self.socket.protocol()
     }
 
     /// Passes the queued message on, if the session allows, and flushes it.
@@ -196,6 +203,12 @@ impl Stream for GuardedSocket {
                 self.poll_end(denial, |socket| &mut socket.receiver, cx).map(|()| None)
             }
         }
+    }
+}
+
+impl FusedStream for GuardedSocket {
+    fn is_terminated(&self) -> bool {
+        self.closed.is_some() || self.socket.is_terminated()
     }
 }
 
