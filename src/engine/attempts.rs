@@ -436,6 +436,21 @@ impl Engine {
         }
     }
 
+    /// Gives up the attempts that this user's known browsers have begun, as
+    /// [`cancel_attempts_of`](Self::cancel_attempts_of) does.
+    pub(crate) fn cancel_attempts_of_known_browsers(
+        &self,
+        user: &UserId,
+        token: Option<&UserToken>,
+    ) {
+        for attempt in self.attempts.all() {
+            let is_known = matches!(attempt.initiator(), Initiator::KnownBrowser(_));
+            if is_known && attempt.concerns(user, token) {
+                attempt.cancel();
+            }
+        }
+    }
+
     /// Gives an attempt up, as its browser or caller wishes: the name is free, and what rings is
     /// ended at the service. A result that was claimed already is returned.
     pub(crate) fn cancel_attempt(&self, attempt: &Arc<Attempt>) -> Option<Arc<Session>> {

@@ -45,7 +45,7 @@ impl Activeconnect {
     /// rings no phone until the [deadline](crate::Builder::attempt_deadline) of a login of that user
     /// that has just been approved.
     /// [`lost_device`](Activeconnect::lost_device) and [`unenroll`](Activeconnect::unenroll) do this
-    /// too. Sessions go on.
+    /// too. Sessions go on; a login that such a browser has begun is withdrawn from the phone.
     ///
     /// The token store keeps it, if it implements
     /// [`TokenStore::set_browser_epoch`](crate::TokenStore::set_browser_epoch). Otherwise it is kept
@@ -57,7 +57,12 @@ impl Activeconnect {
     /// When the token store fails, or takes longer than 5 s. This process has forgotten the browsers
     /// all the same.
     pub async fn forget_browsers(&self, user: &UserId) -> Result<(), StoreError> {
-        self.engine().raise_browser_epoch(user).await
+        let engine = self.engine();
+        let raised = engine.raise_browser_epoch(user).await;
+        // A request on the phone may be that of a browser that is to be forgotten.
+        let token = engine.find_token(user).await.ok().flatten();
+        engine.cancel_attempts_of_known_browsers(user, token.as_ref());
+        raised
     }
 }
 

@@ -282,6 +282,18 @@ async fn old_proof_uses_up_no_new_budget() {
     assert_eq!(site.rings(), rings + 1, "the old proof rings nobody");
 }
 
+/// T174: a request that rings already is withdrawn.
+#[tokio::test]
+async fn forgotten_while_its_phone_rings() {
+    let site = fixture().await;
+    let browser = site.known_browser("alice").await;
+    assert_eq!(start(&browser, "alice", OWNER).await.status(), 202);
+    let session = ringing(&site.emulator).await;
+    site.ac.forget_browsers(&"alice".into()).await.unwrap();
+    until("its request is withdrawn", async || (!is_pending(&site, &session)).then_some(())).await;
+    assert_ne!(browser.status().await, "active");
+}
+
 /// F37: also while its login waits, as the user has said no twice.
 #[tokio::test]
 async fn forgotten_while_its_login_waits() {
@@ -299,7 +311,9 @@ async fn forgotten_while_its_login_waits() {
         assert_eq!(start(&browser, "alice", OWNER).await.status(), 202);
         assert_eq!((browser.status().await.as_str(), site.rings()), ("pending", rings));
         if forgets {
-            site.ac.forget_browsers(&"alice".into()).await.unwrap();
+            // Another instance of the application does: this one withdraws nothing.
+            let epoch = u64::MAX / 2;
+            site.table.set_browser_epoch(&"alice".into(), epoch).await.unwrap();
         }
         pass(Duration::from_secs(8), Duration::from_secs(1)).await;
         let rings_again = u64::from(!forgets);
