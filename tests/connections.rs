@@ -108,7 +108,7 @@ async fn ten_thousand_connections_leave_nothing() {
     let server = Server::builder().layer(ac.layer()).add_service(Echo);
     tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
 
-    let session = ac.sessions(&alice).remove(0);
+    let session = ac.sessions(&alice).await.unwrap().remove(0);
     let visits = async |count: usize| {
         let some = async |first: usize| {
             for n in (first..count).step_by(AT_A_TIME) {

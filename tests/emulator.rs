@@ -672,7 +672,7 @@ async fn a_registration_link_is_good_for_one_device() {
     let html = caller.http.get(caller.url("/emulator")).send().await.expect("an answer");
     let html = html.text().await.expect("a page");
     assert!(html.contains("+15551234567") && html.contains("Welcome!"));
-    let link = html.split("href=\"").nth(1).and_then(|rest| rest.split('"').next());
+    let link = html.split("<a href=\"").nth(1).and_then(|rest| rest.split('"').next());
     let opened = caller.http.post(link.expect("a link")).send().await.expect("an answer");
     assert_eq!(opened.status(), StatusCode::OK);
     assert_eq!(emulator.state().users[0].devices, 2);

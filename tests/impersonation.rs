@@ -223,7 +223,7 @@ async fn a_credential_in_the_address_names_nobody() {
     }
     let body = stranger.post("/").form(&[("__Host-activeconnect", &good)]);
     assert_eq!(stranger.send(body).await.status(), 401);
-    assert_eq!(ac.sessions(&"alice".into()).len(), 1);
+    assert_eq!(ac.sessions(&"alice".into()).await.unwrap().len(), 1);
 }
 
 /// What paths are put together of, so that they nearly name a gated one.

@@ -210,8 +210,8 @@ async fn the_inner_of_two_engines_layers_wins() {
 #[tokio::test]
 async fn a_session_that_was_put_there_lets_nobody_in() {
     let alice = Realm::of("alice").await;
-    let session = || alice.ac.sessions(&"alice".into()).remove(0);
-    let planted = || Request::get("/").extension(session());
+    let session = alice.ac.sessions(&"alice".into()).await.unwrap().remove(0);
+    let planted = || Request::get("/").extension(session.clone());
     let layer = || alice.ac.layer();
     let open = || alice.ac.layer().optional();
     assert_eq!(found(layer(), open(), planted()).await.0, 401);

@@ -150,7 +150,7 @@ async fn a_result_makes_one_session() {
     for path in ["/auth/status", "/auth/waiting"] {
         assert_eq!(again(path).await.as_ref(), Some(&first), "{path}: the same answer");
     }
-    assert_eq!(ac.sessions(&"alice".into()).len(), 1);
+    assert_eq!(ac.sessions(&"alice".into()).await.unwrap().len(), 1);
     // The browser has shown that it got the answer.
     assert_eq!(browser.api("/").await.status(), 200);
     for path in ["/auth/status", "/auth/waiting"] {

@@ -19,7 +19,6 @@ use tower_activeconnect::emulator::{Action, Call, Emulator, Fault, FaultKind};
 const BOUND: Duration = Duration::from_secs(5 + 3 + 1);
 /// How old what the blog knows may be.
 const MAX_STALENESS: Duration = Duration::from_secs(15);
-const COOKIE: &str = "__Host-activeconnect";
 
 /// What a script gets from the blog.
 async fn ask(browser: &Browser) -> u16 {
@@ -57,7 +56,7 @@ async fn a_stopped_blog_does_not_go_on_with_what_it_knew() {
     let (alice, closed) = blog.log_in(&emulator, "alice").await;
     let (bob, _) = blog.log_in(&emulator, "bob").await;
     assert_eq!((ask(&alice).await, ask(&bob).await), (200, 200));
-    let cookie = bob.cookie(COOKIE);
+    let cookie = bob.cookie(&blog.session_cookie());
 
     blog.signal("STOP").await;
     emulator.act_on_session(&closed.session_token, Action::Close).unwrap();
@@ -72,7 +71,7 @@ async fn a_stopped_blog_does_not_go_on_with_what_it_knew() {
     soon(&alice, 401).await;
     soon(&bob, 200).await;
     always(&bob, 200, BOUND).await;
-    assert_eq!(bob.cookie(COOKIE), cookie);
+    assert_eq!(bob.cookie(&blog.session_cookie()), cookie);
 }
 
 /// T112: an answer that waited in the socket of a stopped process is as old as its question.
@@ -150,7 +149,7 @@ async fn two_minutes_on_the_wall_clock_cost_one_poll() {
         Emulator::builder().clock_tolerance(Duration::from_secs(60)).start().await.unwrap();
     let (blog, clock) = with_clock(&emulator).await;
     let (alice, session) = blog.log_in(&emulator, "alice").await;
-    let cookie = alice.cookie(COOKIE);
+    let cookie = alice.cookie(&blog.session_cookie());
     assert_eq!(ask(&alice).await, 200);
     assert_eq!(emulator.state().rejected.timestamp, 0);
 
@@ -164,7 +163,7 @@ async fn two_minutes_on_the_wall_clock_cost_one_poll() {
     clock.ahead(0);
     always(&alice, 200, BOUND).await;
     assert_eq!(emulator.state().rejected.timestamp, 2);
-    assert_eq!(alice.cookie(COOKIE), cookie);
+    assert_eq!(alice.cookie(&blog.session_cookie()), cookie);
 
     emulator.act_on_session(&session.session_token, Action::Close).unwrap();
     clock.ahead(120);
@@ -180,7 +179,7 @@ async fn an_hour_on_the_wall_clock_costs_availability_and_nothing_else() {
     let (blog, clock) = with_clock(&emulator).await;
     let (alice, session) = blog.log_in(&emulator, "alice").await;
     let (bob, _) = blog.log_in(&emulator, "bob").await;
-    let cookie = bob.cookie(COOKIE);
+    let cookie = bob.cookie(&blog.session_cookie());
     assert_eq!((ask(&alice).await, ask(&bob).await), (200, 200));
 
     let calls = emulator.state().calls.status;
@@ -201,7 +200,7 @@ async fn an_hour_on_the_wall_clock_costs_availability_and_nothing_else() {
     always(&bob, 503, Duration::from_secs(1)).await;
     clock.ahead(0);
     soon(&bob, 200).await;
-    assert_eq!(bob.cookie(COOKIE), cookie);
+    assert_eq!(bob.cookie(&blog.session_cookie()), cookie);
 }
 
 /// What was only in memory is gone: the old cookies name nobody, and that is no error.
@@ -213,13 +212,13 @@ async fn a_killed_blog_knows_no_session_when_it_is_back() {
     for name in ["alice", "bob"] {
         let (browser, _) = blog.log_in(&emulator, name).await;
         assert_eq!(ask(&browser).await, 200);
-        cookies.push(browser.cookie(COOKIE).unwrap());
+        cookies.push(browser.cookie(&blog.session_cookie()).unwrap());
     }
     blog.child.kill().await.unwrap();
     let blog = Blog::run(before(&emulator, &blog.folder), blog.folder).await;
     for cookie in cookies {
         let browser = blog.browser();
-        browser.set_cookie(COOKIE, &cookie);
+        browser.set_cookie(&blog.session_cookie(), &cookie);
         assert_eq!(ask(&browser).await, 401);
         let page = browser.page("/").await;
         assert_eq!((page.status().as_u16(), support::location(&page)), (303, "/auth/login"));

@@ -195,7 +195,7 @@ async fn a_session_that_is_not_allowed_vouches_for_nobody() {
     let browser = Browser::new(&site.url);
     let remote = browser.log_in(&site.emulator, "alice").await;
     let session = site.session(&browser).await;
-    let listed = site.ac.sessions(&UserId::from("alice")).remove(0);
+    let listed = site.ac.sessions(&UserId::from("alice")).await.unwrap().remove(0);
     assert_eq!(denial(&site.ac.registration_link(&listed).await), Some(Denial::NoSession));
 
     site.emulator.act_on_session(&remote.session_token, Action::WalkAway).unwrap();

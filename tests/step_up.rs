@@ -250,7 +250,7 @@ async fn a_confirmation_does_not_outlive_its_session() {
     assert_eq!(elsewhere.json("/auth/logout", &json!({})).await.status(), 200);
     browser.set_cookie(SESSION, "");
     assert_ne!(browser.status().await, "active");
-    assert!(site.ac.sessions(&"alice".into()).is_empty());
+    assert!(site.ac.sessions(&"alice".into()).await.unwrap().is_empty());
     until("withdrawn there", async || (site.status(&asked) == "closed").then_some(())).await;
 }
 
@@ -375,7 +375,7 @@ async fn a_stranger_with_the_name_does_not_keep_the_user_from_confirming() {
     site.emulator.act_on_session(&asked.session_token, Action::Approve).unwrap();
     assert_eq!(location(&taken(&browser, location(&begun)).await), "/both");
     assert_eq!(browser.page("/both").await.status(), 200);
-    assert_eq!(site.ac.sessions(&"alice".into()).len(), 1);
+    assert_eq!(site.ac.sessions(&"alice".into()).await.unwrap().len(), 1);
 }
 
 /// An optional layer that requires something lets through, and says why it did not allow.

@@ -1,5 +1,7 @@
 //! The blog as a router: what is behind the gate, and what is not.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
@@ -10,6 +12,7 @@ use tower_activeconnect::{Activeconnect, CacheControl};
 use tower_http::csrf::CsrfLayer;
 
 use crate::database::Database;
+use crate::service::Service;
 use crate::{pages, register, timeline};
 
 /// Far more than any form here needs, so that what is only somewhat too long is answered with the
@@ -21,6 +24,7 @@ const BODY_LIMIT: usize = 256 * 1024;
 pub(crate) struct Blog {
     pub(crate) ac: Activeconnect,
     pub(crate) database: Database,
+    pub(crate) service: Arc<Service>,
 }
 
 pub(crate) fn router(blog: Blog) -> Router {

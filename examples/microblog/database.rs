@@ -55,8 +55,18 @@ impl Database {
     }
 
     pub(crate) async fn is_registered(&self, name: &str) -> sqlx::Result<bool> {
-        let token = sqlx::query("SELECT 1 FROM activeconnect_token WHERE user_id = ?").bind(name);
-        Ok(token.fetch_optional(&self.pool).await?.is_some())
+        Ok(self.token(name).await?.is_some())
+    }
+
+    /// Those who have a token, and so can log in.
+    pub(crate) async fn registered_users(&self) -> sqlx::Result<Vec<String>> {
+        sqlx::query_scalar("SELECT user_id FROM activeconnect_token").fetch_all(&self.pool).await
+    }
+
+    /// What the login service calls the user.
+    pub(crate) async fn token(&self, name: &str) -> sqlx::Result<Option<String>> {
+        let token = sqlx::query_scalar("SELECT token FROM activeconnect_token WHERE user_id = ?");
+        token.bind(name).fetch_optional(&self.pool).await
     }
 
     /// Makes the user's row; `false` when the name is somebody's.

@@ -15,6 +15,7 @@ mod timeline;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 use tower_activeconnect::Activeconnect;
@@ -61,6 +62,7 @@ async fn run(arguments: Arguments) -> Result<(), String> {
         .insecure_cookie_name(format!("microblog-{}", address.port()))
         .build()
         .map_err(|error| error.to_string())?;
+    service.introduce_users(&ac, &database).await?;
     tokio::spawn(audit::tell(ac.events()));
     let blog = format!("http://{address}");
     // In one write: whoever reads the first line and closes the pipe does not end the blog.
@@ -71,6 +73,6 @@ async fn run(arguments: Arguments) -> Result<(), String> {
         .and_then(|()| stdout.flush())
         .map_err(|error| format!("cannot write to stdout: {error}"))?;
     drop(stdout);
-    let app = app::router(Blog { ac: ac.clone(), database });
+    let app = app::router(Blog { ac: ac.clone(), database, service: Arc::new(service) });
     server::serve(listener, app, &ac).await
 }

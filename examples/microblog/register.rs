@@ -199,7 +199,10 @@ async fn enrol(blog: Blog, registration: Registration) -> Result<RegistrationLin
     };
     match blog.ac.enroll_new(insert).await {
         Ok(user) => match first_link(&blog, &user).await {
-            Ok(link) => Ok(link),
+            Ok(link) => {
+                blog.service.label(&blog.database, username).await;
+                Ok(link)
+            }
             // Without the link nobody could ever log in with this name.
             Err(error) => {
                 if let Err(error) = blog.ac.unenroll(&user).await {

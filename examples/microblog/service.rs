@@ -2,8 +2,10 @@
 
 use std::env;
 
-use tower_activeconnect::Credentials;
 use tower_activeconnect::emulator::{Emulator, StartError};
+use tower_activeconnect::{Activeconnect, Credentials, UserId};
+
+use crate::database::Database;
 
 const SERVERS: [&str; 2] = ["ACTIVE_CONNECT_SERVER", "IAMPASS_SERVER"];
 const APPLICATIONS: [&str; 4] = [
@@ -55,6 +57,39 @@ impl Service {
         }
     }
 
+    /// Makes the users known to an emulator that has just begun and knows nobody. Another service
+    /// knows them.
+    pub(crate) async fn introduce_users(
+        &self,
+        ac: &Activeconnect,
+        database: &Database,
+    ) -> Result<(), String> {
+        if !matches!(self, Self::Emulated(_)) {
+            return Ok(());
+        }
+        let names = database.registered_users().await.map_err(|error| error.to_string())?;
+        let users: Vec<UserId> = names.iter().map(UserId::from).collect();
+        ac.enroll_many(users, |_, _| ()).await.map_err(|error| error.to_string())?;
+        for name in names {
+            self.label(database, &name).await;
+        }
+        Ok(())
+    }
+
+    /// Has the emulated phone show the user's name, where it knows the user's token only. Another
+    /// service is told no name.
+    pub(crate) async fn label(&self, database: &Database, name: &str) {
+        let Self::Emulated(emulator) = self else { return };
+        let labelled = match database.token(name).await {
+            Ok(Some(token)) => emulator.set_label(&token, name).map_err(|error| error.to_string()),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = labelled {
+            eprintln!("microblog: the phone does not show the name {name:?}: {error}");
+        }
+    }
+
     /// What to tell who started the blog.
     pub(crate) fn what_next(&self, blog: &str) -> String {
         match self {
@@ -78,9 +113,8 @@ impl Service {
                      2. Log in at {blog}/ and press \"approve\" on the phone's page.\n\
                      3. Write a post. Then press \"walk away\", \"return\" and \"close\" on the \
                      phone's page and watch the blog.\n\
-                     The emulator forgets every phone when the blog stops. After a restart log in \
-                     once, which makes you known to it again; register a device on the phone's \
-                     page; log in again.\n"
+                     The emulator forgets every phone when the blog stops. After a restart press \
+                     \"register device\" on the phone's page before you log in.\n"
                 )
             }
         }

@@ -159,7 +159,9 @@ impl Credentials {
         self
     }
 
-    /// Calls another server: `https://HOST[:PORT][/PREFIX]`, or plain `http` on the loopback.
+    /// Calls another server: `https://HOST[:PORT][/PREFIX]`, or plain `http` on the loopback. All calls
+    /// go to this origin, to paths below the prefix: of the URLs that the service names for a session,
+    /// others are refused, so a proxy that adds the prefix has to add it to these URLs too.
     ///
     /// # Errors
     ///

@@ -46,7 +46,8 @@ pub enum ClientErrorKind {
     ServerError(u16),
     /// The answer makes no sense.
     NotUnderstood,
-    /// The service named a URL that does not have the configured server's origin.
+    /// The service named a URL that does not have the configured server's origin, or is not below its
+    /// path.
     WrongOrigin,
     /// The call cannot be made as asked.
     Invalid,
@@ -164,8 +165,8 @@ impl fmt::Display for ClientError {
                  the service and nothing stands before it",
             ),
             ClientErrorKind::WrongOrigin => f.write_str(
-                "the service named a URL that does not have the configured server's origin, and \
-                 nothing was sent there; check the server",
+                "the service named a URL that does not have the configured server's origin and \
+                 path, and nothing was sent there; check the server",
             ),
             ClientErrorKind::Invalid => {
                 f.write_str("the call cannot be made like this; check what it was given")

@@ -1,5 +1,6 @@
 use std::fmt;
 
+use percent_encoding::percent_decode_str;
 #[cfg(feature = "layer")]
 use url::Position;
 use url::Url;
@@ -19,7 +20,8 @@ pub struct RemoteSession {
 }
 
 impl RemoteSession {
-    /// Takes the answer to `authenticate_user`; the URLs must have the origin of `server`.
+    /// Takes the answer to `authenticate_user`; the URLs must have the origin of `server`, and be below
+    /// its path.
     pub(super) fn receive(server: &Url, answer: AuthenticationStatus) -> Result<Self, ClientError> {
         let missing = |what: &'static str| {
             ClientError::new(ClientErrorKind::NotUnderstood).detail(format!("{what} is missing"))
@@ -126,12 +128,22 @@ fn spells_authority(text: &str, url: &Url) -> bool {
     spelled(host) || spelled(&format!("{host}:{port}"))
 }
 
-/// Exactly the configured scheme, host and port; asked again at each use.
+/// Exactly the configured scheme, host and port, and a path below the configured one; asked again at
+/// each use.
 pub(super) fn check_origin(server: &Url, url: &Url) -> Result<(), ClientError> {
     let same = url.scheme() == server.scheme()
         && url.host() == server.host()
-        && url.port_or_known_default() == server.port_or_known_default();
+        && url.port_or_known_default() == server.port_or_known_default()
+        && is_below(server.path(), url.path());
     if same { Ok(()) } else { Err(ClientError::new(ClientErrorKind::WrongOrigin)) }
+}
+
+/// Whether a path is below the server's own, also to a server that decodes it before it follows `..`.
+fn is_below(server: &str, path: &str) -> bool {
+    let rest = path.strip_prefix(server.trim_end_matches('/'));
+    let decoded: Vec<u8> = percent_decode_str(path).collect();
+    let climbs = decoded.split(|byte| matches!(byte, b'/' | b'\\')).any(|segment| segment == b"..");
+    rest.is_some_and(|rest| rest.starts_with('/')) && !climbs
 }
 
 #[cfg(test)]
@@ -140,7 +152,7 @@ mod tests {
 
     #[test]
     fn urls_of_another_origin_or_with_tricks_are_refused() {
-        let server = Url::parse("https://iam-api.com/prefix").unwrap();
+        let server = Url::parse("https://iam-api.com").unwrap();
         for text in [
             "http://iam-api.com/s",
             "https://iam-api.com:8443/s",
@@ -171,6 +183,33 @@ mod tests {
             ["https://iam-api.com/s", "https://iam-api.com:443/s?a=b", "https://IAM-API.com/s"]
         {
             assert!(own_url(&server, text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn urls_beside_the_servers_path_are_refused() {
+        for server in ["https://h/a", "https://h/a/"] {
+            let server = Url::parse(server).unwrap();
+            for path in [
+                "/b/s",
+                "/s",
+                "/",
+                "",
+                "/a",
+                "/ab/s",
+                "/A/s",
+                "//a/s",
+                "/a/../b/s",
+                "/a/%2e%2e/b/s",
+                "/a/..%2fb/s",
+                "/a/%2E%2E%5Cb/s",
+                "/%61/s",
+            ] {
+                assert!(own_url(&server, &format!("https://h{path}")).is_err(), "{path}");
+            }
+            for path in ["/a/s", "/a/b/../s", "/a/..s", "/a/s?next=/../b", "/a/"] {
+                assert!(own_url(&server, &format!("https://h{path}")).is_ok(), "{path}");
+            }
         }
     }
 }

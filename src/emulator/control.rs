@@ -32,6 +32,9 @@ pub enum ControlError {
     NoSession,
     /// No such session.
     UnknownSession,
+    /// A label has 1 to 64 characters. None of them is a control character, and not all are white
+    /// space.
+    InvalidLabel,
     /// The session's status does not allow this.
     NotAllowed {
         /// What the session is in, and stays in.
@@ -47,6 +50,10 @@ impl fmt::Display for ControlError {
             Self::UnknownUser => f.write_str("unknown user"),
             Self::NoSession => f.write_str("the user has no session"),
             Self::UnknownSession => f.write_str("unknown session"),
+            Self::InvalidLabel => f.write_str(
+                "a label must have 1 to 64 characters, no control characters, and not only white \
+                 space",
+            ),
             Self::NotAllowed { status, action } => {
                 write!(f, "a session that is {status} does not allow {action}")
             }
@@ -68,6 +75,7 @@ impl IntoResponse for ControlError {
             Self::NotAllowed { status, .. } => {
                 (StatusCode::CONFLICT, Json(NotAllowed { status, reason })).into_response()
             }
+            Self::InvalidLabel => Problem::new(StatusCode::BAD_REQUEST, reason).into_response(),
             Self::UnknownUser | Self::NoSession | Self::UnknownSession => {
                 Problem::not_found(&reason).into_response()
             }
@@ -78,10 +86,12 @@ impl IntoResponse for ControlError {
 pub(super) fn routes() -> Router<Arc<Server>> {
     Router::new()
         .route("/emulator", get(pages::phone))
+        .route("/emulator/changes", get(pages::changes))
         .route("/emulator/state", get(state))
         .route("/emulator/faults", post(add_fault).delete(clear_faults))
         .route("/emulator/clock", post(set_clock))
         .route("/emulator/users/{user_id}/register_device", post(register_device))
+        .route("/emulator/users/{user_id}/label", post(set_label))
         .route("/emulator/users/{user_id}/{action}", post(act_on_user))
         .route("/emulator/sessions/{session_token}/{action}", post(act_on_session))
         .route_layer(from_fn(local_only))
@@ -178,6 +188,22 @@ async fn register_device(
     let user_id = segment(&uri, 2).ok_or(ControlError::UnknownUser);
     let registered = user_id.and_then(|user_id| server.state().register_device(&user_id));
     done(&headers, registered.map(|()| Done { status: true }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Label {
+    label: String,
+}
+
+async fn set_label(
+    Extract(server): Extract<Arc<Server>>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let user_id = segment(request.uri(), 2).ok_or(ControlError::UnknownUser);
+    let Label { label } = body(request).await?;
+    let labelled = user_id.and_then(|user_id| server.state().set_label(&user_id, label));
+    Ok(labelled.map(|()| Json(Done { status: true })).into_response())
 }
 
 async fn act_on_user(

@@ -40,7 +40,9 @@
 //!
 //! The same as a program, for scripts of any language: `activeconnect-emulator --listen
 //! 127.0.0.1:8099 --application-id ID --application-secret SECRET`. The phone is then a page at
-//! `/emulator`.
+//! `/emulator`. It shows the tokens that the application has given its users; `POST
+//! /emulator/users/{user_id}/label` with `{"label":"Alice"}`, or [`Emulator::set_label`], lets it
+//! show a name.
 
 mod action;
 mod api;
@@ -153,6 +155,17 @@ impl Emulator {
     /// [`ControlError::UnknownUser`].
     pub fn register_device(&self, user_id: &str) -> Result<(), ControlError> {
         self.server.state().register_device(user_id)
+    }
+
+    /// Sets what the phone's page calls the user, who is only a token there otherwise. Another label
+    /// takes its place; a user who is deleted takes it along. The calls of the service know nothing
+    /// of it.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::UnknownUser`] and [`ControlError::InvalidLabel`].
+    pub fn set_label(&self, user_id: &str, label: impl Into<String>) -> Result<(), ControlError> {
+        self.server.state().set_label(user_id, label.into())
     }
 
     /// Acts on the user's newest session and returns its status.

@@ -25,6 +25,16 @@ pub struct UserReport {
     pub user_id: String,
     /// How many devices are registered.
     pub devices: u32,
+    /// What the phone calls the user; see [`Emulator::set_label`](super::Emulator::set_label).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+}
+
+impl UserReport {
+    /// What the user is shown as.
+    pub(super) fn name(&self) -> &str {
+        self.label.as_ref().unwrap_or(&self.user_id)
+    }
 }
 
 /// One session. Moments are Unix milliseconds, except for the first two.

@@ -68,6 +68,7 @@ pub(super) fn router(server: Arc<Server>) -> Router {
         .merge(api::routes())
         .merge(control::routes())
         .merge(pages::register_routes())
+        .merge(pages::asset_routes())
         .fallback(|| async { Problem::not_found("no such route") })
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this route wants another method")

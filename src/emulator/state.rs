@@ -29,8 +29,12 @@ pub(super) struct State {
 #[derive(Default)]
 struct User {
     devices: u32,
+    label: Option<String>,
     newest_session: Option<usize>,
 }
+
+/// The most characters of a label.
+const LABEL_LIMIT: usize = 64;
 
 /// A registration link: whoever opens it on a phone becomes the user.
 pub(super) struct Link {
@@ -40,7 +44,7 @@ pub(super) struct Link {
 }
 
 /// An SMS that was "sent".
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub(super) struct Message {
     pub(super) user_id: String,
     pub(super) phone_number: String,
@@ -178,6 +182,11 @@ impl State {
         self.by_token.get(token).and_then(|index| self.sessions.get_mut(*index))
     }
 
+    /// The user's label, if there is one.
+    pub(super) fn label(&self, user_id: &str) -> Option<&str> {
+        self.users.get(user_id)?.label.as_deref()
+    }
+
     pub(super) fn link(&self, token: &str) -> Option<&Link> {
         self.links.get(token)
     }
@@ -193,6 +202,18 @@ impl State {
     pub(super) fn register_device(&mut self, user_id: &str) -> Result<(), ControlError> {
         let user = self.users.get_mut(user_id).ok_or(ControlError::UnknownUser)?;
         user.devices = user.devices.saturating_add(1);
+        Ok(())
+    }
+
+    pub(super) fn set_label(&mut self, user_id: &str, label: String) -> Result<(), ControlError> {
+        let user = self.users.get_mut(user_id).ok_or(ControlError::UnknownUser)?;
+        if label.trim().is_empty()
+            || label.chars().count() > LABEL_LIMIT
+            || label.chars().any(char::is_control)
+        {
+            return Err(ControlError::InvalidLabel);
+        }
+        user.label = Some(label);
         Ok(())
     }
 
@@ -223,6 +244,7 @@ impl State {
                 .map(|(user_id, user)| UserReport {
                     user_id: user_id.clone(),
                     devices: user.devices,
+                    label: user.label.clone(),
                 })
                 .collect(),
             sessions: self.sessions.iter_mut().map(|session| session.report(now)).collect(),
@@ -307,6 +329,30 @@ mod tests {
         assert_eq!(state.act_on_user("a", Action::Approve, NOW), Ok(SessionStatus::Active));
         assert_eq!(state.session("OLD").expect("it").status(NOW), SessionStatus::Pending);
         assert_eq!(state.session("NEW").expect("it").status(NOW), SessionStatus::Active);
+    }
+
+    #[test]
+    fn label_is_checked_and_goes_with_the_user() {
+        let mut state = with_users(&["a"]);
+        let label_of_a = |state: &mut State| state.report(NOW).users[0].label.clone();
+        assert_eq!(label_of_a(&mut state), None);
+        let longest = "é".repeat(LABEL_LIMIT);
+        assert_eq!(state.set_label("nobody", "Alice".into()), Err(ControlError::UnknownUser));
+        assert_eq!(state.set_label("a", "Alice".into()), Ok(()));
+        assert_eq!(state.set_label("a", longest.clone()), Ok(()));
+        for bad in ["", " \u{a0}", "Al\nice", "Al\u{7f}ice", &format!("{longest}é")] {
+            assert_eq!(
+                state.set_label("a", bad.into()),
+                Err(ControlError::InvalidLabel),
+                "{bad:?}"
+            );
+        }
+        assert_eq!(label_of_a(&mut state), Some(longest));
+
+        // A user of the same name is somebody else.
+        assert!(state.delete_users(&["a".into()], NOW));
+        assert!(state.add_users(vec!["a".into()]).is_ok());
+        assert_eq!(label_of_a(&mut state), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@ mod device;
 mod ringing;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use self::device::Device;
 use self::ringing::{Ringing, forget};
 use super::Engine;
 use super::events::{EndReason, Limit};
-use super::known_browser::{BrowserId, BrowserProof};
+use super::known_browser::{BrowserId, BrowserProof, UserMark};
 use super::login_limits::Initiator;
 use super::outcome::{Outcome, Stage};
 use super::session::Session;
@@ -76,8 +76,11 @@ pub(crate) struct Attempt {
 struct AttemptUser {
     id: UserId,
     token: UserToken,
-    /// Proofs of an earlier epoch are revoked.
-    browser_epoch: u64,
+    /// Proofs of another mark are revoked.
+    mark: UserMark,
+    /// Proofs of an earlier epoch are revoked. It rises if browsers are forgotten before the phone
+    /// rings.
+    browser_epoch: AtomicU64,
 }
 
 /// By what a browser is known from now on.
@@ -213,6 +216,12 @@ impl LogInError {
     }
 }
 
+impl AttemptUser {
+    fn has_revoked(&self, proof: &BrowserProof) -> bool {
+        proof.is_revoked(self.mark, self.browser_epoch.load(Ordering::Acquire))
+    }
+}
+
 impl Attempts {
     pub(crate) fn new() -> Self {
         Self { by_key: DashMap::new(), reservations: DashMap::new(), devices: DashMap::new() }
@@ -277,8 +286,13 @@ impl Engine {
             self.without_runtime();
             return Err(BeginError::NoRuntime);
         }
-        // Who is known has budgets that are small, and is not kept out by a flood of strangers.
-        if !initiator.is_known() && self.attempts.len() >= self.settings.max_attempts {
+        let places = match initiator {
+            Initiator::Anonymous(_) => self.settings.anonymous_attempts(),
+            Initiator::Application => self.settings.max_attempts,
+            // Who is known has budgets that are small, and is not kept out by a flood of others.
+            Initiator::KnownBrowser(_) | Initiator::Session => usize::MAX,
+        };
+        if self.attempts.len() >= places {
             self.limit_hit(Limit::Attempts);
             return Err(BeginError::Full { retry_after: FULL });
         }
@@ -425,9 +439,24 @@ impl Engine {
 
     /// Gives up every attempt of this user, the approved ones too. Their names stay reserved: that
     /// they are given up tells others nothing.
-    pub(crate) fn cancel_attempts_of(&self, user: &UserId) {
+    pub(crate) fn cancel_attempts_of(&self, user: &UserId, token: Option<&UserToken>) {
         for attempt in self.attempts.all() {
-            if attempt.concerns(user) {
+            if attempt.concerns(user, token) {
+                attempt.cancel();
+            }
+        }
+    }
+
+    /// Gives up the attempts that this user's known browsers have begun, as
+    /// [`cancel_attempts_of`](Self::cancel_attempts_of) does.
+    pub(crate) fn cancel_attempts_of_known_browsers(
+        &self,
+        user: &UserId,
+        token: Option<&UserToken>,
+    ) {
+        for attempt in self.attempts.all() {
+            let is_known = matches!(attempt.initiator(), Initiator::KnownBrowser(_));
+            if is_known && attempt.concerns(user, token) {
                 attempt.cancel();
             }
         }
@@ -529,9 +558,9 @@ impl Attempt {
     /// Who began it, as far as that is proven: a browser counts as any other until its proof is
     /// found valid, and for good if the proof is revoked.
     fn initiator(&self) -> Initiator {
-        let epoch = self.rings.get().map(|user| user.browser_epoch);
+        let user = self.rings.get();
         match self.began_as {
-            Initiator::KnownBrowser(proof) if epoch.is_none_or(|epoch| proof.is_revoked(epoch)) => {
+            Initiator::KnownBrowser(proof) if user.is_none_or(|user| user.has_revoked(&proof)) => {
                 Initiator::Anonymous(None)
             }
             initiator => initiator,
@@ -541,12 +570,13 @@ impl Attempt {
     /// By what its browser is known once it claims the result. The proof is of the epoch that was
     /// read before the phone rang: browsers that are forgotten meanwhile include this one.
     fn known_as(&self) -> Option<KnownAs> {
-        let epoch = self.rings.get()?.browser_epoch;
+        let user = self.rings.get()?;
+        let epoch = user.browser_epoch.load(Ordering::Acquire);
         let browser = match self.initiator() {
             Initiator::KnownBrowser(proof) => proof.browser,
             _ => BrowserId::of_attempt(self.browser),
         };
-        let proof = BrowserProof { browser, epoch };
+        let proof = BrowserProof { browser, user: user.mark, epoch };
         self.confirms.is_none().then(|| KnownAs { name: self.name.clone(), proof })
     }
 
@@ -569,11 +599,14 @@ impl Attempt {
         session.until(|session| (session.verdict() == Verdict::Ended).then_some(())).await;
     }
 
-    /// Whether it is this user's, as far as that is known yet.
-    fn concerns(&self, user: &UserId) -> bool {
+    /// Whether it is of this user, or of this token, which is the user's, as far as that is known
+    /// yet.
+    fn concerns(&self, user: &UserId, token: Option<&UserToken>) -> bool {
         let confirms = self.confirms.as_ref().map(|(session, _)| session.user());
         let rings = self.rings.get().map(|user| user.id.as_str());
-        self.user.as_ref() == Some(user) || [confirms, rings].contains(&Some(user.as_str()))
+        self.user.as_ref() == Some(user)
+            || [confirms, rings].contains(&Some(user.as_str()))
+            || self.rings.get().is_some_and(|user| Some(&user.token) == token)
     }
 
     /// Why its phone need not ring any more, if so.

@@ -1,6 +1,7 @@
 //! Which proofs of known browsers are revoked: those of an earlier epoch than the user's.
 
 use std::hash::Hash;
+use std::sync::Arc;
 
 use dashmap::DashMap;
 
@@ -40,9 +41,11 @@ fn raise<K: Clone + Eq + Hash>(epochs: &DashMap<K, u64>, key: &K, epoch: u64) {
 impl Activeconnect {
     /// Forgets in which browsers the user has logged in: each counts as any other until the next
     /// login there. It has no limit of its own for logins any more, and does not go before others.
-    /// What such a browser is told when it starts a login is the same as before.
+    /// What such a browser is told when it starts a login is the same as before. So a start there
+    /// rings no phone until the [deadline](crate::Builder::attempt_deadline) of a login of that user
+    /// that has just been approved.
     /// [`lost_device`](Activeconnect::lost_device) and [`unenroll`](Activeconnect::unenroll) do this
-    /// too. Sessions go on.
+    /// too. Sessions go on; a login that such a browser has begun is withdrawn from the phone.
     ///
     /// The token store keeps it, if it implements
     /// [`TokenStore::set_browser_epoch`](crate::TokenStore::set_browser_epoch). Otherwise it is kept
@@ -51,9 +54,15 @@ impl Activeconnect {
     ///
     /// # Errors
     ///
-    /// When the token store fails. This process has forgotten the browsers all the same.
+    /// When the token store fails, or takes longer than 5 s. This process has forgotten the browsers
+    /// all the same.
     pub async fn forget_browsers(&self, user: &UserId) -> Result<(), StoreError> {
-        self.engine().raise_browser_epoch(user).await
+        let engine = self.engine();
+        let raised = engine.raise_browser_epoch(user).await;
+        // A request on the phone may be that of a browser that is to be forgotten.
+        let token = engine.find_token(user).await.ok().flatten();
+        engine.cancel_attempts_of_known_browsers(user, token.as_ref());
+        raised
     }
 }
 
@@ -69,23 +78,34 @@ impl Engine {
     }
 
     /// Revokes all proofs of this user that were made until now.
-    async fn raise_browser_epoch(&self, user: &UserId) -> Result<(), StoreError> {
-        // The time is later than any epoch that a process kept in its memory and lost.
-        let at_least = |known: u64| self.now().wall.max(known.saturating_add(1));
+    async fn raise_browser_epoch(self: &Arc<Self>, user: &UserId) -> Result<(), StoreError> {
         let known = self.browser_epochs.of(user, None);
-        let stored = match self.store.browser_epoch(user).await {
-            Ok(stored) => {
-                let epoch = at_least(stored.unwrap_or(0).max(known));
-                self.store.set_browser_epoch(user, epoch).await
+        let keep = || {
+            let (engine, id) = (self.clone(), user.clone());
+            async move {
+                let stored = engine.store.browser_epoch(&id).await?.unwrap_or(0);
+                let epoch = engine.browser_epoch_after(stored.max(known));
+                engine.store.set_browser_epoch(&id, epoch).await.map(|()| epoch)
             }
-            Err(error) => Err(error),
         };
-        let Err(error) = stored else { return Ok(()) };
-        let token = self.store.token(user).await;
+        let error = match self.ask_store(keep).await {
+            Ok(epoch) => {
+                // What a login has asked the store before may be answered after this.
+                self.browser_epochs.raise(user, None, epoch);
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        let token = self.find_token(user).await;
         let known_token = token.as_ref().ok().and_then(Option::as_ref);
-        let epoch = at_least(self.browser_epochs.of(user, known_token));
+        let epoch = self.browser_epoch_after(self.browser_epochs.of(user, known_token));
         self.browser_epochs.raise(user, known_token, epoch);
         if error.kind() == StoreErrorKind::ReadOnly { token.map(drop) } else { Err(error) }
+    }
+
+    /// The time is later than any epoch that a process kept in its memory and lost.
+    fn browser_epoch_after(&self, known: u64) -> u64 {
+        self.now().wall.max(known.saturating_add(1))
     }
 }
 

@@ -118,8 +118,10 @@ impl Builder {
     }
 
     /// How many logins may wait, those whose outcome is still told too: default 10,000. One more
-    /// is refused with 429; none that waits is given up for it. Browsers in which the user has logged
-    /// in before, and sessions that confirm, are not kept out: their own limits are small.
+    /// is refused with 429; none that waits is given up for it. A tenth of the places (at least one, if
+    /// there are several) is not for browsers that have not logged in before, so that a flood of these
+    /// does not keep [`Activeconnect::log_in`] out. Browsers in which the user has logged in before, and
+    /// sessions that confirm, are not refused for this at all: their own limits are small.
     pub fn max_attempts(mut self, limit: usize) -> Self {
         self.settings.max_attempts = limit;
         self
@@ -155,7 +157,7 @@ impl Builder {
     /// `/reports` where browsers ask for `/app/reports`. Redirects, links and `next` then have it, so
     /// that a login begins and ends under the prefix. [`Builder::auth_path`] and
     /// [`Builder::enrolment_page`] are paths of the application, before which it is put; one that has
-    /// it already stays as it is. So does `next`.
+    /// it already stays as it is. So does `next`. Begins with `/` and ends without.
     ///
     /// Without it, a single `X-Forwarded-Prefix` of a [trusted proxy](Builder::trusted_proxies) is
     /// heeded. Recipes: `docs/behind-a-proxy.md`.
@@ -205,7 +207,12 @@ impl Builder {
 
     /// How the cookies are called: `__Host-` and this; `activeconnect` by default. The login
     /// attempt's is called the same with `-attempt` after it, and `-known` that of a browser in
-    /// which somebody has logged in.
+    /// which somebody has logged in. So a name that ends in one of these is refused: two engines on one
+    /// host would take each other's cookies. Give each engine on a host a name of its own.
+    ///
+    /// **Applications that share a host need a name each**, also on different ports or under
+    /// different paths: browsers keep cookies by host alone, so that a login to one of two
+    /// applications with the same name logs the browser out of the other.
     ///
     /// At most 64 cookies and 8 KiB of a request's cookies are read, those of the application
     /// included. A request with more has no session; its client is told the limit, and the log warns
@@ -223,6 +230,8 @@ impl Builder {
     /// and `Secure` cookies, so they do not need it there. WebKit (Safari, GNOME Web) refuses them on
     /// every plain http address: a login there ends at "No login waits here". To develop with it, set
     /// an insecure name, or serve the loopback over TLS.
+    ///
+    /// Applications that share a host need a name each, as with [`cookie_name`](Self::cookie_name).
     pub fn insecure_cookie_name(mut self, name: impl Into<String>) -> Self {
         self.settings.cookie_names = CookieNames::insecure(name.into());
         self
@@ -664,7 +673,9 @@ impl fmt::Display for BuildError {
             }
             Self::Path { path } => write!(
                 f,
-                "{path:?} is no plain path; begin with one / and use letters, digits and -._~"
+                "{path:?} is no plain path; begin with one / and use letters, digits and -._~; \
+                 auth_path and mount_prefix end without /, and where nothing is stripped, \
+                 mount_prefix is not set"
             ),
             Self::HeaderName { name } => write!(
                 f,
@@ -674,7 +685,7 @@ impl fmt::Display for BuildError {
             Self::CookieName { name } => write!(
                 f,
                 "no cookie can be called {name:?}; use letters, digits and -._, and leave the \
-                 prefixes __Host- and __Secure- away"
+                 prefixes __Host- and __Secure- and the endings -attempt and -known away"
             ),
             Self::Origin { origin } => write!(
                 f,
@@ -710,5 +721,37 @@ impl Error for BuildError {
             Self::Client(error) => Some(error.as_ref()),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(settings: &Settings) -> Option<String> {
+        settings.check().err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn path_that_is_refused_is_told_how_to_mend() {
+        for (prefix, advice) in [
+            ("/app/", "end without /"),
+            ("/", "end without /"),
+            ("", "mount_prefix is not set"),
+            ("app", "begin with one /"),
+            ("//app", "begin with one /"),
+            ("https://www.example/app", "begin with one /"),
+        ] {
+            let mount_prefix = Some(prefix.to_owned());
+            let mounted = error(&Settings { mount_prefix, ..Settings::default() }).unwrap();
+            let nested = error(&Settings { auth_path: prefix.to_owned(), ..Settings::default() });
+            assert_eq!(nested.as_ref(), Some(&mounted));
+            assert!(
+                mounted.contains(&format!("{prefix:?}")) && mounted.contains(advice),
+                "{mounted}"
+            );
+        }
+        let mount_prefix = Some("/app/v1".to_owned());
+        assert_eq!(error(&Settings { mount_prefix, ..Settings::default() }), None);
     }
 }

@@ -21,12 +21,14 @@ impl CookieNames {
         Self { session: name, secure: false }
     }
 
-    /// Whether it is a token (RFC 6265) that claims no prefix of its own.
+    /// Whether it is a token (RFC 6265) that claims no prefix of its own, and is not what another engine
+    /// of the same host may call one of its other cookies.
     pub(crate) fn is_plain(&self) -> bool {
         let name = self.session.strip_prefix("__Host-").filter(|_| self.secure);
         let name = name.unwrap_or(&self.session);
         !name.is_empty()
             && !name.starts_with("__")
+            && ![ATTEMPT, KNOWN].iter().any(|suffix| name.ends_with(suffix))
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
     }
 
@@ -36,5 +38,27 @@ impl CookieNames {
 
     pub(crate) fn known(&self) -> String {
         format!("{}{KNOWN}", self.session)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_two_engines_never_meet() {
+        for (name, is_plain) in [
+            ("activeconnect", true),
+            ("attempt", true),
+            ("x-attempts", true),
+            ("x-attempt-2", true),
+            ("x-attempt", false),
+            ("x-known", false),
+            ("-known", false),
+            ("x-known-attempt", false),
+        ] {
+            assert_eq!(CookieNames::secure(name).is_plain(), is_plain, "{name}");
+            assert_eq!(CookieNames::insecure(name.to_owned()).is_plain(), is_plain, "{name}");
+        }
     }
 }

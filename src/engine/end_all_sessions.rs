@@ -1,10 +1,13 @@
 use std::future::IntoFuture;
 use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
 
 use super::events::EndReason;
 use super::logouts::LogoutPriority;
-use super::{Activeconnect, LOGOUT_TIMEOUT, LoggedOut};
-use crate::identity::UserId;
+use super::{Activeconnect, Engine, LOGOUT_TIMEOUT, LoggedOut};
+use crate::identity::{UserId, UserToken};
 use crate::runtime;
 use crate::store::StoreError;
 
@@ -14,8 +17,8 @@ use crate::store::StoreError;
 ///
 /// # Errors
 ///
-/// When the browsers are to be forgotten and the token store fails. The sessions have ended all the
-/// same.
+/// When the token store fails, or takes longer than 5 s. The sessions that were begun for this very
+/// id have ended all the same; those under other spellings of it may live. Call it again then.
 #[derive(Debug)]
 #[must_use = "nothing ends before it is awaited"]
 pub struct EndAllSessions<'a> {
@@ -34,12 +37,11 @@ impl EndAllSessions<'_> {
 
     async fn end(self) -> Result<LoggedOut, StoreError> {
         let Self { ac, user, forgets_browsers } = self;
-        // Sessions end first: they depend on no store.
-        let outcome = ac.end_sessions_of(user).await;
+        let (outcome, token) = ac.end_sessions_of(user).await;
         if forgets_browsers {
             ac.forget_browsers(user).await?;
         }
-        Ok(outcome)
+        token.and(Ok(outcome))
     }
 }
 
@@ -53,27 +55,51 @@ impl<'a> IntoFuture for EndAllSessions<'a> {
 }
 
 impl Activeconnect {
-    pub(super) async fn end_sessions_of(&self, user: &UserId) -> LoggedOut {
+    /// Ends the user's sessions, first those that take no look into the token store; gives the token
+    /// that it names.
+    pub(super) async fn end_sessions_of(
+        &self,
+        user: &UserId,
+    ) -> (LoggedOut, Result<Option<UserToken>, StoreError>) {
         let engine = self.engine();
-        engine.cancel_attempts_of(user);
+        let mut logouts = engine.end_sessions_here(user, None);
+        let token = engine.find_token(user).await;
+        if let Ok(Some(token)) = &token {
+            logouts.extend(engine.end_sessions_here(user, Some(token)));
+        }
+        (engine.first_tries(logouts).await, token)
+    }
+}
+
+impl Engine {
+    /// Ends here the sessions and attempts of this id, and those of this token, which is the user's.
+    /// Each logout at the service goes on by itself.
+    pub(super) fn end_sessions_here(
+        self: &Arc<Self>,
+        user: &UserId,
+        token: Option<&UserToken>,
+    ) -> Vec<oneshot::Receiver<bool>> {
+        self.cancel_attempts_of(user, token);
+        let sessions = self.sessions.of_user_and_token(user, token);
         // All are over here before the first is asked about there.
-        let ended: Vec<_> = engine
-            .sessions
-            .of_user(user)
-            .iter()
-            .filter(|session| session.end(EndReason::LoggedOut))
-            .map(|session| engine.end_remotely(session, LogoutPriority::Prompt))
-            .collect();
+        let ended: Vec<_> =
+            sessions.iter().filter(|session| session.end(EndReason::LoggedOut)).collect();
+        let logouts = ended.into_iter();
+        logouts.map(|session| self.end_remotely(session, LogoutPriority::Prompt)).collect()
+    }
+
+    /// Waits for the first try of each logout at the service.
+    pub(super) async fn first_tries(&self, logouts: Vec<oneshot::Receiver<bool>>) -> LoggedOut {
         let all = async {
             let mut everywhere = LoggedOut::Everywhere;
-            for confirmed in ended {
+            for confirmed in logouts {
                 if confirmed.await != Ok(true) {
                     everywhere = LoggedOut::HereOnly;
                 }
             }
             everywhere
         };
-        let everywhere = runtime::within(engine.tasks.runtime(), LOGOUT_TIMEOUT, all).await;
+        let everywhere = runtime::within(self.tasks.runtime(), LOGOUT_TIMEOUT, all).await;
         everywhere.unwrap_or(LoggedOut::HereOnly)
     }
 }

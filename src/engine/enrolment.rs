@@ -156,16 +156,37 @@ impl Activeconnect {
     ///
     /// # Errors
     ///
-    /// When the store or the service fails; call it again then. Nothing is removed from the store
-    /// before the service has deleted the token, so that no token is forgotten there.
+    /// When the store or the service fails; call it again then. The sessions that were begun for this
+    /// very id have ended all the same. Nothing is removed from the store before the service has
+    /// deleted the token, so that no token is forgotten there.
     pub async fn unenroll(&self, user: &UserId) -> Result<(), EnrolmentError> {
         self.engine().grants.withdraw(user);
-        self.forget_browsers(user).await?;
-        if let Some(token) = self.engine().store.token(user).await? {
-            self.delete_there(&token).await?;
-            self.engine().store.remove(user).await?;
+        let forgotten = self.forget_browsers(user).await;
+        let engine = self.engine();
+        let token = engine.find_token(user).await;
+        let known_token = token.as_ref().ok().and_then(Option::as_ref);
+        let removed = self.remove_token(user, known_token).await;
+        // Whatever has failed.
+        engine.first_tries(engine.end_sessions_here(user, known_token)).await;
+        removed?;
+        forgotten.and(token)?;
+        Ok(())
+    }
+
+    async fn remove_token(
+        &self,
+        user: &UserId,
+        token: Option<&UserToken>,
+    ) -> Result<(), EnrolmentError> {
+        if let Some(token) = token {
+            self.delete_there(token).await?;
+            let engine = self.engine();
+            let remove = || {
+                let (store, user) = (engine.store.clone(), user.clone());
+                async move { store.remove(&user).await }
+            };
+            engine.ask_store(remove).await?;
         }
-        self.end_sessions_of(user).await;
         Ok(())
     }
 

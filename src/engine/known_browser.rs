@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::username::LoginKey;
 use crate::Secret;
-use crate::identity::AttemptKey;
+use crate::identity::{AttemptKey, UserToken};
 
 /// After so long without a login a browser is a stranger again.
 pub(crate) const KNOWN_FOR: Duration = Duration::from_secs(180 * 24 * 3_600);
@@ -20,6 +20,8 @@ pub(crate) const KNOWN_FOR: Duration = Duration::from_secs(180 * 24 * 3_600);
 const USERS: usize = 4;
 /// What the key is derived for: no other use of the application's secret makes one of these proofs.
 const LABEL: &[u8] = b"tower-activeconnect known browser";
+/// What comes before a token in its mark.
+const USER_LABEL: &[u8] = b"user ";
 
 /// Which browser. A proof that is renewed keeps it, so that all proofs of one browser share a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,26 +35,32 @@ impl BrowserId {
     }
 }
 
-/// What a genuine proof says. Whether it is revoked, the user's epoch tells.
+/// Whose token the user has. A name may be another user's by the time that it is typed again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct UserMark(pub(crate) [u8; 16]);
+
+/// What a genuine proof says. Whether it is revoked, the user's mark and epoch tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BrowserProof {
     pub(crate) browser: BrowserId,
+    pub(crate) user: UserMark,
     /// The user's epoch when the proof was made.
     pub(crate) epoch: u64,
 }
 
 impl BrowserProof {
-    /// Whether the user has had browsers forgotten since, as the user's epoch says.
-    pub(crate) fn is_revoked(&self, epoch: u64) -> bool {
-        self.epoch < epoch
+    /// Whether it is another user's, or the user has had browsers forgotten since, as the user's epoch
+    /// says.
+    pub(crate) fn is_revoked(&self, user: UserMark, epoch: u64) -> bool {
+        self.user != user || self.epoch < epoch
     }
 }
 
 /// Makes proofs, and reads them.
 ///
-/// A proof is the id of the browser (16 bytes), the user's epoch (eight bytes), the second it was
-/// made in (four bytes), and an HMAC-SHA-256 of these and the name, in base64url. It does not tell
-/// the name; it is of no use but for that name.
+/// A proof is the id of the browser (16 bytes), a mark of the user's token (16 bytes), the user's epoch
+/// (eight bytes), the second it was made in (four bytes), and an HMAC-SHA-256 of these and the name, in
+/// base64url. It does not tell the name or the token; it is of no use but for that name and token.
 pub(crate) struct KnownBrowsers {
     key: Zeroizing<[u8; 32]>,
 }
@@ -61,6 +69,12 @@ impl KnownBrowsers {
     pub(crate) fn new(secret: &Secret) -> Self {
         let key = keyed(secret.expose().as_bytes()).chain_update(LABEL).finalize().into_bytes();
         Self { key: Zeroizing::new(key.into()) }
+    }
+
+    pub(crate) fn user_mark(&self, token: &UserToken) -> UserMark {
+        let mark = keyed(self.key.as_ref()).chain_update(USER_LABEL).chain_update(token.as_str());
+        let mark = mark.finalize().into_bytes();
+        UserMark(std::array::from_fn(|at| mark[at]))
     }
 
     fn signing(&self, signed: &[u8], name: &LoginKey) -> Hmac<Sha256> {
@@ -80,16 +94,17 @@ impl KnownBrowsers {
     ) -> Option<BrowserProof> {
         let now = wall / 1_000;
         proofs.split(|byte| *byte == b'.').take(USERS).find_map(|proof| {
-            let bytes: [u8; 60] = URL_SAFE_NO_PAD.decode(proof).ok()?.try_into().ok()?;
-            let (signed, tag) = bytes.split_at(28);
+            let bytes: [u8; 76] = URL_SAFE_NO_PAD.decode(proof).ok()?.try_into().ok()?;
+            let (signed, tag) = bytes.split_at(44);
             let (id, rest) = signed.split_at(16);
+            let (user, rest) = rest.split_at(16);
             let (epoch, made) = rest.split_at(8);
             let made = u64::from(u32::from_be_bytes(made.try_into().ok()?));
             let recent = now < made + KNOWN_FOR.as_secs();
             let is_genuine = self.signing(signed, name).verify_slice(tag).is_ok();
-            let browser = BrowserId(id.try_into().ok()?);
+            let (browser, user) = (BrowserId(id.try_into().ok()?), UserMark(user.try_into().ok()?));
             let epoch = u64::from_be_bytes(epoch.try_into().ok()?);
-            (recent && is_genuine).then_some(BrowserProof { browser, epoch })
+            (recent && is_genuine).then_some(BrowserProof { browser, user, epoch })
         })
     }
 
@@ -103,10 +118,11 @@ impl KnownBrowsers {
         wall: u64,
     ) -> String {
         let now = u32::try_from(wall / 1_000).unwrap_or(u32::MAX);
-        let mut signed = [0; 28];
+        let mut signed = [0; 44];
         signed[..16].copy_from_slice(&proof.browser.0);
-        signed[16..24].copy_from_slice(&proof.epoch.to_be_bytes());
-        signed[24..].copy_from_slice(&now.to_be_bytes());
+        signed[16..32].copy_from_slice(&proof.user.0);
+        signed[32..40].copy_from_slice(&proof.epoch.to_be_bytes());
+        signed[40..].copy_from_slice(&now.to_be_bytes());
         let tag = self.signing(&signed, name).finalize().into_bytes();
         let mut text = URL_SAFE_NO_PAD.encode([&signed[..], &tag].concat());
         let others = proofs.split(|byte| *byte == b'.').filter(|proof| {
@@ -137,7 +153,8 @@ mod tests {
     use super::*;
 
     const NOW: u64 = 1_800_000_000_000;
-    const PROOF: BrowserProof = BrowserProof { browser: BrowserId([7; 16]), epoch: 5 };
+    const USER: UserMark = UserMark([3; 16]);
+    const PROOF: BrowserProof = BrowserProof { browser: BrowserId([7; 16]), user: USER, epoch: 5 };
 
     fn name(name: &str) -> LoginKey {
         LoginKey::Username(name.into())
@@ -168,7 +185,8 @@ mod tests {
     fn later_epoch_revokes_a_proof() {
         for (epoch, is_revoked) in [(0, false), (4, false), (5, false), (6, true), (u64::MAX, true)]
         {
-            assert_eq!(PROOF.is_revoked(epoch), is_revoked, "{epoch}");
+            assert_eq!(PROOF.is_revoked(USER, epoch), is_revoked, "{epoch}");
+            assert!(PROOF.is_revoked(UserMark([4; 16]), epoch), "another user's");
         }
     }
 

@@ -115,6 +115,10 @@ impl Initiator {
         matches!(self, Self::KnownBrowser(_) | Self::Session)
     }
 
+    pub(crate) fn is_known_browser(self) -> bool {
+        matches!(self, Self::KnownBrowser(_))
+    }
+
     pub(crate) fn is_anonymous(self) -> bool {
         matches!(self, Self::Anonymous(_))
     }
@@ -354,8 +358,11 @@ fn network(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::known_browser::UserMark;
 
-    const BROWSER: BrowserProof = BrowserProof { browser: BrowserId([7; 16]), epoch: 0 };
+    const USER: UserMark = UserMark([3; 16]);
+    const BROWSER: BrowserProof =
+        BrowserProof { browser: BrowserId([7; 16]), user: USER, epoch: 0 };
     const SECOND: u64 = 1_000;
 
     fn budgets() -> LoginRateLimiter {
@@ -388,7 +395,7 @@ mod tests {
             Ok(())
         );
         assert_eq!(budgets.check_start(&name("alice"), Initiator::Application, 5 * SECOND), Ok(()));
-        let other = BrowserProof { browser: BrowserId([8; 16]), epoch: 0 };
+        let other = BrowserProof { browser: BrowserId([8; 16]), ..BROWSER };
         let other = Initiator::KnownBrowser(other);
         for _ in 0..5 {
             assert_eq!(budgets.check_start(&name("alice"), other, 5 * SECOND), Ok(()));

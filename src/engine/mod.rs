@@ -82,9 +82,9 @@ use self::token_checks::TokenChecks;
 use self::upstream_health::UpstreamHealth;
 use crate::client::{Client, Credentials};
 use crate::clock::{Clock, Stamp, millis};
-use crate::identity::{SessionCredential, UserId};
-use crate::runtime;
-use crate::store::DynTokenStore;
+use crate::identity::{SessionCredential, UserId, UserToken};
+use crate::runtime::{self, NoResult};
+use crate::store::{DynTokenStore, StoreError, StoreErrorKind};
 use crate::verdict::{Limits, Verdict};
 
 pub(crate) use active::GuardReading;
@@ -125,6 +125,8 @@ use watchers::{Watched, Watchers};
 
 /// How long a logout that was asked for waits for the service's answer.
 const LOGOUT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the token store may take to name the token of a user whose sessions are asked for.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a shutdown waits for the service.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// How long the tasks that a shutdown aborts may take to end.
@@ -198,6 +200,7 @@ pub(crate) struct Engine {
     pub(crate) known_browsers: KnownBrowsers,
     browser_epochs: BrowserEpochs,
     warned_of_addresses: AtomicBool,
+    warned_of_gated_login: AtomicBool,
     /// When unread cookies may be warned of again, in milliseconds of the monotonic clock.
     next_unread_cookies_warning_ms: AtomicU64,
     warned_of_runtime: AtomicBool,
@@ -308,20 +311,28 @@ impl Activeconnect {
         self.engine().log_out(session.session()).await
     }
 
-    /// The user's sessions that have not ended, of all browsers and callers. None of them
-    /// [vouches](VouchedBy) for whoever asked for this list.
-    #[must_use]
-    pub fn sessions(&self, user: &UserId) -> Vec<ActiveSession> {
-        let sessions = self.engine().sessions.of_user(user).into_iter();
-        sessions
-            .filter(|session| session.verdict() != Verdict::Ended)
-            .map(ActiveSession::listed)
-            .collect()
+    /// The user's sessions that have not ended, of all browsers and callers, under whatever spelling
+    /// of the id the lookup table takes for that user. None of them [vouches](VouchedBy) for whoever
+    /// asked for this list.
+    ///
+    /// # Errors
+    ///
+    /// When the token store fails, or takes longer than 5 s.
+    pub async fn sessions(&self, user: &UserId) -> Result<Vec<ActiveSession>, StoreError> {
+        let engine = self.engine();
+        let token = engine.find_token(user).await?;
+        let sessions = engine.sessions.of_user_and_token(user, token.as_ref()).into_iter();
+        let live = sessions.filter(|session| session.verdict() != Verdict::Ended);
+        Ok(live.map(ActiveSession::listed).collect())
     }
 
     /// Ends every session of the user, as [`Activeconnect::log_out`] does each; everywhere only if
     /// all are. Logins that wait for that user's phone, or to be taken, are given up. Nothing happens
     /// before it is awaited.
+    ///
+    /// Sessions that were begun for this very id end first. Then the token store is asked for the
+    /// user's token, and the sessions of that token end too: a lookup table that ignores case knows
+    /// a user by several spellings of the id.
     ///
     /// ```no_run
     /// # use tower_activeconnect::{Activeconnect, StoreError, UserId};
@@ -482,6 +493,7 @@ impl Engine {
             known_browsers,
             browser_epochs: BrowserEpochs::default(),
             warned_of_addresses: AtomicBool::new(false),
+            warned_of_gated_login: AtomicBool::new(false),
             next_unread_cookies_warning_ms: AtomicU64::new(0),
             warned_of_runtime: AtomicBool::new(false),
             limits_told: Default::default(),
@@ -545,15 +557,49 @@ impl Engine {
         }
     }
 
+    /// Asks the token store for the user's token, for no longer than 5 s.
+    async fn find_token(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
+        self.ask_store(|| {
+            let (store, user) = (self.store.clone(), user.clone());
+            async move { store.token(&user).await }
+        })
+        .await
+    }
+
+    /// Waits for what the token store is asked, for no longer than 5 s.
+    async fn ask_store<T: Send + 'static, F>(&self, ask: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let (runtime, limit) = (self.tasks.runtime(), TOKEN_TIMEOUT);
+        let asking = ask();
+        // Its timer is the engine's: the caller's runtime may have none.
+        let asking = async move { tokio::time::timeout(limit, asking).await.ok() };
+        let answer = match runtime::run_on(runtime, limit, asking).await {
+            Ok(answer) => answer,
+            Err(NoResult::TimedOut) => None,
+            // The engine's runtime is gone.
+            Err(NoResult::Lost) => runtime::within(runtime, limit, ask()).await,
+        };
+        answer.unwrap_or_else(|| {
+            let error = StoreError::new("the token store did not answer in time");
+            Err(error.with_kind(StoreErrorKind::Unavailable))
+        })
+    }
+
     /// The limit that keeps this user from one more session.
     /// `instead` is the one that would end for it.
-    fn full_for(&self, user: &UserId, instead: Option<&Arc<Session>>) -> Option<Limit> {
+    fn full_for(
+        &self,
+        user: &UserId,
+        token: &UserToken,
+        instead: Option<&Arc<Session>>,
+    ) -> Option<Limit> {
         let stays = |session: &Arc<Session>| !instead.is_some_and(|old| Arc::ptr_eq(old, session));
         let is_live =
             |session: &&Arc<Session>| session.verdict() != Verdict::Ended && stays(session);
-        if self.sessions.of_user(user).iter().filter(is_live).count()
-            >= self.settings.max_sessions_per_user
-        {
+        let sessions = self.sessions.of_user_and_token(user, Some(token));
+        if sessions.iter().filter(is_live).count() >= self.settings.max_sessions_per_user {
             return Some(Limit::SessionsPerUser);
         }
         (self.sessions.len() >= self.settings.max_sessions).then_some(Limit::Sessions)
@@ -577,6 +623,20 @@ impl Engine {
                 "logins are not counted by address; serve the application by \
                  into_make_service_with_connect_info::<SocketAddr>(), or, on a unix socket, by \
                  that of the type that Builder::trust_unix_peer was given"
+            );
+        }
+    }
+
+    /// The gate has turned a page away to which it sends users, so that none of them can log in.
+    /// Warned of once.
+    pub(crate) fn warn_of_gated_login(&self, page: &str) {
+        if !self.warned_of_gated_login.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                page,
+                "users are sent to this page, and the layer turns it away: nest \
+                 Activeconnect::routes() outside the layer, at Builder::auth_path, and keep the \
+                 enrollment page outside, too; Builder::mount_prefix is only for a prefix that a \
+                 proxy strips"
             );
         }
     }

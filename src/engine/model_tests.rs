@@ -10,6 +10,7 @@ use super::events::EndReason;
 use super::session::Session;
 use super::session::tests::session_of;
 use crate::clock::Stamp;
+use crate::identity::UserToken;
 use crate::protocol::{Reading, SessionStatus};
 use crate::verdict::{Others, Said, Verdict};
 
@@ -172,7 +173,7 @@ proptest! {
 
     #[test]
     fn a_session_says_what_the_model_says(steps in prop::collection::vec(step(), 50)) {
-        let session = session_of(&"alice".into());
+        let session = session_of(&"alice".into(), &UserToken::random().unwrap());
         let begun = session.begun();
         let (mut now, mut history, mut on_their_way) = (begun, History::default(), Vec::new());
         let mut sequence = 0;

@@ -224,3 +224,73 @@ impl PartialEq for Place {
 }
 
 impl Eq for Place {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::poller::IDLE_TIMEOUT;
+    use crate::engine::session::tests::session_of;
+    use crate::identity::UserToken;
+
+    fn session() -> Arc<Session> {
+        session_of(&"alice".into(), &UserToken::random().unwrap())
+    }
+
+    /// How many places there are, void ones too.
+    fn places(queue: &PollQueue) -> usize {
+        let heaps = [&queue.urgent, &queue.urgent_retries, &queue.idle, &queue.idle_retries];
+        heaps.iter().map(|heap| heap.places.len()).sum()
+    }
+
+    /// T186: a session that is queued again at each turn, moved, parked and used once more, has one
+    /// place that counts.
+    #[test]
+    fn session_with_several_places_is_polled_once() {
+        let (mut queue, session) = (PollQueue::default(), session());
+        let now = session.changed();
+        let later = now.after(2 * IDLE_TIMEOUT);
+        queue.push(&session, now);
+        queue.push(&session, now);
+        assert_eq!(places(&queue), 1, "it is queued already");
+        let watch = session.watch();
+        queue.push(&session, now);
+        assert_eq!(places(&queue), 2, "it is moved, and its old place is void");
+        drop(watch);
+        assert!(queue.next(true).is_some_and(|next| !next.session.is_urgent()), "moved back");
+        assert!(session.park(later, IDLE_TIMEOUT));
+        assert!(queue.next(true).is_none() && queue.is_empty(), "it waits no more");
+        let _watch = session.watch();
+        queue.push(&session, later);
+        let next = queue.next(true).unwrap();
+        assert!(next.session.begin_poll(later).is_some());
+        assert!(queue.next(true).is_none() && queue.is_empty());
+        assert!(session.begin_poll(later).is_none());
+    }
+
+    /// T186: void places are swept out, however often the sessions move.
+    #[test]
+    fn void_places_do_not_pile_up() {
+        let (mut queue, sessions) = (PollQueue::default(), [(); 10].map(|()| session()));
+        let now = sessions[0].changed().after_millis(1);
+        for session in &sessions {
+            queue.push(session, now);
+        }
+        let mut most = 0;
+        for _ in 0..10_000 {
+            // The first stays where it is, so that no void place comes first.
+            for session in &sessions[1..] {
+                let _watch = session.watch();
+                queue.push(session, now);
+            }
+            // All go back behind it.
+            assert!(queue.next(true).is_some_and(|next| Arc::ptr_eq(&next.session, &sessions[0])));
+            most = most.max(places(&queue));
+        }
+        assert!(most <= 3 * MIN_SWEEP_LEN, "{most}");
+        let mut polls = 0;
+        while let Some(next) = queue.next(true) {
+            polls += u32::from(next.session.begin_poll(now).is_some());
+        }
+        assert_eq!(polls, 10);
+    }
+}

@@ -56,6 +56,16 @@ impl Record {
         self.texts().next().map_or("", text)
     }
 
+    /// The mark of the token that the user had when the session was made.
+    pub(crate) fn token_mark(&self) -> &[u8] {
+        &self.texts[..MARK]
+    }
+
+    /// The mark of a token, by which its sessions are found.
+    pub(crate) fn mark_of(token: &UserToken) -> [u8; MARK] {
+        mark(token)
+    }
+
     /// Whether this is the token that the user had when the session was made.
     pub(crate) fn is_of(&self, token: &UserToken) -> bool {
         self.texts.starts_with(&mark(token))
@@ -123,7 +133,9 @@ mod tests {
     #[test]
     fn what_goes_in_comes_out() {
         let token = UserToken::random().unwrap();
-        for server in ["https://iam-api.com", "http://127.0.0.1:8099/prefix"] {
+        for (server, prefix) in
+            [("https://iam-api.com", ""), ("http://127.0.0.1:8099/prefix", "/prefix")]
+        {
             let client = client(server);
             for (status, logout) in [
                 ("/authentication/session_status/TOKEN", "/authentication/logout/TOKEN"),
@@ -131,16 +143,17 @@ mod tests {
                 ("//two/slashes", "/"),
                 ("/TOKENTOKEN", "/%C3%A9?q=%27"),
             ] {
+                let [status, logout] = [status, logout].map(|path| [prefix, path].concat());
                 for user in ["alice", "", "Zoë", &"x".repeat(90_000)] {
                     let user = UserId::from(user);
-                    let remote = client.restore("TOKEN", "SECRET", status, logout).unwrap();
+                    let remote = client.restore("TOKEN", "SECRET", &status, &logout).unwrap();
                     let record = Record::new(&user, &token, &remote);
                     assert_eq!(record.user(), user.as_str());
                     assert!(record.is_of(&token));
                     assert!(!record.is_of(&UserToken::random().unwrap()));
                     let again = record.remote(&client).unwrap();
                     assert_eq!((again.token(), again.secret().expose()), ("TOKEN", "SECRET"));
-                    assert_eq!(again.paths(), [status, logout]);
+                    assert_eq!(again.paths(), [&status, &logout]);
                     assert_eq!(again.status_url().origin(), remote.status_url().origin());
                 }
             }

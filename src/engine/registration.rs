@@ -131,12 +131,13 @@ impl Activeconnect {
     ) -> Result<RegistrationLink, EnrolmentError> {
         let user = self.vouched(by.into())?;
         self.engine().grants.withdraw(&user);
-        self.end_sessions_of(&user).await;
+        let (_, token) = self.end_sessions_of(&user).await;
         let forgotten = self.forget_browsers(&user).await;
-        let token = self.token(&user).await?;
+        let token = token?.ok_or(EnrolmentError::NotEnrolled)?;
         let link = self.engine().client.lost_user_mobile_device(&token).await?;
         // A login that the phone approved meanwhile.
-        self.end_sessions_of(&user).await;
+        let engine = self.engine();
+        engine.first_tries(engine.end_sessions_here(&user, Some(&token))).await;
         // The phone is disabled whether or not the store keeps what is forgotten.
         forgotten?;
         Ok(RegistrationLink { user, link, engine: self.engine().clone() })

@@ -786,8 +786,8 @@ pub(crate) mod tests {
         }
     }
 
-    /// A session of this user, just begun, of an engine that does not poll.
-    pub(crate) fn session_of(user: &UserId) -> Arc<Session> {
+    /// A session of this user and token, just begun, of an engine that does not poll.
+    pub(crate) fn session_of(user: &UserId, token: &UserToken) -> Arc<Session> {
         let clock = Clock::system();
         let asked = clock.now();
         let upkeep = Upkeep {
@@ -799,14 +799,14 @@ pub(crate) mod tests {
             engine: OnceLock::new(),
         };
         let remote = CLIENT.restore("TOKEN", "SECRET", "/s/TOKEN", "/l/TOKEN").unwrap();
-        let record = Record::new(user, &UserToken::random().unwrap(), &remote);
+        let record = Record::new(user, token, &remote);
         Session::new(Arc::new(upkeep), record, Methods::default(), asked)
     }
 
     /// Also if a poll that came to nothing lands just then, and plans the next one.
     #[test]
     fn the_moment_that_knowledge_grows_old_is_looked_at_until_it_is_published() {
-        let session = session_of(&"alice".into());
+        let session = session_of(&"alice".into(), &UserToken::random().unwrap());
         let interval = Duration::from_secs(5);
         let stale = session.asked.after_millis(15_000);
         session.queue_poll(session.asked, 0);

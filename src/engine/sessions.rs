@@ -5,15 +5,18 @@ use std::sync::{Arc, PoisonError, RwLock};
 use dashmap::DashMap;
 use hashbrown::HashTable;
 
+use super::record::Record;
 use super::session::Session;
-use crate::identity::{SessionKey, UserId};
+use crate::identity::{SessionKey, UserId, UserToken};
 
 /// The sessions whose credential a browser or caller holds, ended ones too until they are swept
 /// out. No lock of one map is held while the other's is taken.
 #[derive(Debug)]
 pub(crate) struct Sessions {
     by_key: DashMap<SessionKey, Arc<Session>, AsItIs>,
-    by_user: ByUser,
+    by_user: SessionIndex,
+    /// A lookup table that ignores case names one token for several spellings of a user.
+    by_token: SessionIndex,
 }
 
 /// Hashes nothing: a session's key is a hash already.
@@ -41,7 +44,8 @@ impl Sessions {
         // Many shards: two requests then seldom want the same lock.
         Self {
             by_key: DashMap::with_hasher_and_shard_amount(AsItIs::default(), 1024),
-            by_user: ByUser::new(),
+            by_user: SessionIndex::new(|record| record.user().as_bytes()),
+            by_token: SessionIndex::new(Record::token_mark),
         }
     }
 
@@ -56,8 +60,23 @@ impl Sessions {
         self.by_key.len()
     }
 
+    /// The sessions that were begun for this very id.
     pub(crate) fn of_user(&self, user: &UserId) -> Vec<Arc<Session>> {
-        self.by_user.find(user.as_str())
+        self.by_user.find(user.as_str().as_bytes())
+    }
+
+    /// Those, and the sessions of this token, which is the user's, under whatever id.
+    pub(crate) fn of_user_and_token(
+        &self,
+        user: &UserId,
+        token: Option<&UserToken>,
+    ) -> Vec<Arc<Session>> {
+        let mut sessions = self.of_user(user);
+        if let Some(token) = token {
+            let of_token = self.by_token.find(&Record::mark_of(token));
+            sessions.extend(of_token.into_iter().filter(|other| other.user() != user.as_str()));
+        }
+        sessions
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Session>> {
@@ -66,6 +85,7 @@ impl Sessions {
 
     pub(crate) fn insert(&self, key: SessionKey, session: Arc<Session>) {
         self.by_user.insert(session.clone());
+        self.by_token.insert(session.clone());
         self.by_key.insert(key, session);
     }
 
@@ -78,48 +98,61 @@ impl Sessions {
             }
             keeps
         });
-        swept.iter().for_each(|session| self.by_user.remove(session));
+        for session in &swept {
+            self.by_user.remove(session);
+            self.by_token.remove(session);
+        }
     }
 }
 
-/// The sessions of each user: one pointer for each, found by the user's name that is in it.
-struct ByUser {
+/// So many that each table is nearly full, and none grows once more, when there are as many sessions as
+/// there may be by default, 1,000,000.
+const SHARDS: usize = 36;
+
+/// The sessions by a key that is in their records: one pointer for each session.
+struct SessionIndex {
+    key: for<'a> fn(&'a Record) -> &'a [u8],
     hasher: RandomState,
-    shards: [RwLock<HashTable<Arc<Session>>>; 64],
+    shards: [RwLock<HashTable<Arc<Session>>>; SHARDS],
 }
 
-impl ByUser {
-    fn new() -> Self {
+impl SessionIndex {
+    fn new(key: for<'a> fn(&'a Record) -> &'a [u8]) -> Self {
         Self {
+            key,
             hasher: RandomState::new(),
             shards: std::array::from_fn(|_| RwLock::new(HashTable::new())),
         }
     }
 
-    fn find(&self, user: &str) -> Vec<Arc<Session>> {
-        let (hash, shard) = self.place(user);
-        let sessions = shard.read().unwrap_or_else(PoisonError::into_inner);
-        sessions.iter_hash(hash).filter(|session| session.user() == user).cloned().collect()
+    fn find(&self, key: &[u8]) -> Vec<Arc<Session>> {
+        let hash = self.hasher.hash_one(key);
+        let sessions = self.shard(hash).read().unwrap_or_else(PoisonError::into_inner);
+        let found = sessions.iter_hash(hash).filter(|session| (self.key)(&session.record) == key);
+        found.cloned().collect()
     }
 
     fn insert(&self, session: Arc<Session>) {
-        let (hash, shard) = self.place(session.user());
-        let mut sessions = shard.write().unwrap_or_else(PoisonError::into_inner);
-        sessions.insert_unique(hash, session, |session| self.hasher.hash_one(session.user()));
+        let hash = self.hash(&session);
+        let mut sessions = self.shard(hash).write().unwrap_or_else(PoisonError::into_inner);
+        sessions.insert_unique(hash, session, |session| self.hash(session));
     }
 
     fn remove(&self, session: &Arc<Session>) {
-        let (hash, shard) = self.place(session.user());
-        let mut sessions = shard.write().unwrap_or_else(PoisonError::into_inner);
+        let hash = self.hash(session);
+        let mut sessions = self.shard(hash).write().unwrap_or_else(PoisonError::into_inner);
         if let Ok(entry) = sessions.find_entry(hash, |other| Arc::ptr_eq(other, session)) {
             entry.remove();
         }
     }
 
-    fn place(&self, user: &str) -> (u64, &RwLock<HashTable<Arc<Session>>>) {
-        let hash = self.hasher.hash_one(user);
+    fn hash(&self, session: &Session) -> u64 {
+        self.hasher.hash_one((self.key)(&session.record))
+    }
+
+    fn shard(&self, hash: u64) -> &RwLock<HashTable<Arc<Session>>> {
         // The table uses the other bits.
-        (hash, &self.shards[hash as usize >> 20 & 63])
+        &self.shards[(hash >> 20) as usize % SHARDS]
     }
 
     #[cfg(test)]
@@ -128,9 +161,9 @@ impl ByUser {
     }
 }
 
-impl fmt::Debug for ByUser {
+impl fmt::Debug for SessionIndex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ByUser").finish_non_exhaustive()
+        f.debug_struct("SessionIndex").finish_non_exhaustive()
     }
 }
 
@@ -140,17 +173,40 @@ mod tests {
     use crate::engine::session::tests::session_of;
     use crate::identity::SessionCredential;
 
+    fn key(letter: u8) -> SessionKey {
+        SessionCredential::parse(&[letter; 43]).unwrap().key()
+    }
+
     #[test]
     fn the_users_of_swept_sessions_are_forgotten() {
         let sessions = Sessions::new();
         let (alice, bob) = (UserId::from("alice"), UserId::from("bob"));
         for (user, letter) in [(&alice, b'A'), (&alice, b'Q'), (&bob, b'g')] {
-            let key = SessionCredential::parse(&[letter; 43]).unwrap().key();
-            sessions.insert(key, session_of(user));
+            sessions.insert(key(letter), session_of(user, &UserToken::random().unwrap()));
         }
         assert_eq!((sessions.of_user(&alice).len(), sessions.of_user(&bob).len()), (2, 1));
         sessions.retain(|session| session.user() == bob.as_str());
         assert_eq!((sessions.of_user(&alice).len(), sessions.of_user(&bob).len()), (0, 1));
         assert_eq!((sessions.by_key.len(), sessions.by_user.len()), (1, 1));
+        assert_eq!(sessions.by_token.len(), 1);
+    }
+
+    #[test]
+    fn sessions_of_a_token_are_of_one_user() {
+        let sessions = Sessions::new();
+        let [one, other] = [UserToken::random().unwrap(), UserToken::random().unwrap()];
+        let [lower, upper, bob] = ["alice", "ALICE", "bob"].map(UserId::from);
+        for (user, token, letter) in [
+            (&lower, &one, b'A'),
+            (&upper, &one, b'Q'),
+            (&lower, &other, b'g'),
+            (&bob, &other, b'w'),
+        ] {
+            sessions.insert(key(letter), session_of(user, token));
+        }
+        let count = |user, token| sessions.of_user_and_token(user, token).len();
+        assert_eq!((count(&lower, None), count(&upper, None)), (2, 1));
+        assert_eq!((count(&lower, Some(&one)), count(&upper, Some(&one))), (3, 2), "each once");
+        assert_eq!(count(&UserId::from("Alice"), Some(&one)), 2);
     }
 }

@@ -84,6 +84,13 @@ impl Settings {
         self.session_duration.unwrap_or(LONGEST)
     }
 
+    /// How many attempts there may be for one more of an anonymous browser: the last places are for
+    /// others.
+    pub(crate) fn anonymous_attempts(&self) -> usize {
+        let reserve = self.max_attempts.div_ceil(10);
+        self.max_attempts.saturating_sub(reserve).max(1)
+    }
+
     /// How many polls may be in flight if the client can carry `max_calls`: as many as may be sent
     /// in the time that one may take. An eighth of the calls is left for logins and logouts.
     pub(crate) fn max_polls_in_flight(&self, max_calls: usize) -> usize {

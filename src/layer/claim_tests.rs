@@ -55,7 +55,7 @@ async fn claimed_session_has_a_minute_to_be_presented() {
         stage.at(begun + 61_000).await;
         assert_eq!(repeat(), None, "presented or ended: {presented_at:?}");
         assert!(named.attempt.is_over(engine.now()) && !named.attempt.is_pending(engine.now()));
-        assert_eq!(stage.ac.sessions(&user).len(), usize::from(is_in_time));
+        assert_eq!(stage.ac.sessions(&user).await.unwrap().len(), usize::from(is_in_time));
         assert_eq!(*logouts.lock().unwrap(), usize::from(!is_in_time));
         assert_eq!(events.next().await, Some(Event::Started { user: user.clone() }));
         if !is_in_time {
@@ -83,13 +83,13 @@ async fn second_start_ends_a_session_that_was_not_presented() {
         let start = by_the_application(user.clone());
         engine.begin_attempt(Start { mine: Some(&named.credential), ..start }).unwrap();
         let left = usize::from(is_presented);
-        assert_eq!(stage.ac.sessions(&user).len(), left, "at once");
+        assert_eq!(stage.ac.sessions(&user).await.unwrap().len(), left, "at once");
         assert!(engine.claim(&named, Some(&user)).is_none());
         if !is_presented {
             agree(stage.call("/l/0").await);
         }
         stage.start().await;
-        assert_eq!(stage.ac.sessions(&user).len(), left);
+        assert_eq!(stage.ac.sessions(&user).await.unwrap().len(), left);
     }
 }
 
@@ -132,6 +132,6 @@ async fn log_in_presents_its_credential() {
     let alice = stage.log_in("alice").await;
     stage.play(|_, call| agree(call));
     stage.at(61_000).await;
-    assert_eq!(stage.ac.sessions(&"alice".into()).len(), 1);
+    assert_eq!(stage.ac.sessions(&"alice".into()).await.unwrap().len(), 1);
     assert_eq!(stage.ask(&alice).await, "allowed");
 }

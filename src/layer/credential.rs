@@ -139,6 +139,11 @@ impl<'a> Credentials<'a> {
         self.has_unread_cookies
     }
 
+    /// Whether several sessions are named, and so none.
+    pub(crate) fn is_ambiguous(&self) -> bool {
+        matches!(self.session, Candidate::Ambiguous)
+    }
+
     /// The session that is named, unambiguously or not at all.
     pub(crate) fn session(&self) -> Option<SessionKey> {
         SessionKey::named_by(self.session.unique()?)

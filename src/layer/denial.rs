@@ -6,7 +6,7 @@ use http::header::CONTENT_SECURITY_POLICY;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use problem_details::ProblemDetails;
 use serde::Serialize;
 
@@ -18,13 +18,13 @@ use super::headers::protect;
 use super::response_format::{ClientContext, ResponseFormat};
 use super::site_paths::SitePaths;
 use super::step_up::{StepUp, confirm_path};
-use crate::engine::Settings;
+use crate::engine::{Engine, Settings};
 #[cfg(feature = "axum")]
 use crate::pages::{PAGE_POLICY, Refusal};
 use crate::verdict::{Denial, Requirement};
 
 /// What stands for itself in the value of a query parameter; `/` for readability.
-pub(crate) const QUERY_VALUE: &AsciiSet =
+pub(super) const QUERY_VALUE: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 /// `next` longer than this is not worth keeping.
 pub(crate) const NEXT_LIMIT: usize = 2 * 1024;
@@ -45,16 +45,18 @@ struct Extension {
 pub(crate) fn answer(
     denial: Denial,
     client: &ClientContext,
-    settings: &Settings,
+    engine: &Engine,
     requirement: &Requirement,
 ) -> Response<Bytes> {
     tracing::debug!(%denial, "turned away");
+    let settings = &engine.settings;
     let unread = client.has_unread_cookies && denial == Denial::NoSession;
     let unread = unread.then(unread_cookies_detail);
     let paths = client.paths(settings);
     let step_up = (denial == Denial::StepUp).then(|| StepUp::new(requirement, &paths.auth));
     let redirect = |wanted: Option<String>| {
-        redirect_for(denial, wanted.as_deref(), &paths, settings, requirement)
+        let needs_form = client.needs_login_form;
+        redirect_for(denial, wanted, needs_form, &paths, settings, requirement)
     };
     let requested =
         |page: &Option<PathAndQuery>| page.as_ref().map(|page| paths.requested(page.as_str()));
@@ -63,6 +65,10 @@ pub(crate) fn answer(
             grpc::answer(denial, content_type, settings.retry_after(), step_up)
         }
         ResponseFormat::HtmlRedirect(page) => match redirect(requested(page)) {
+            Some(location) if is_same_page(&location, page.as_ref(), &paths) => {
+                engine.warn_of_gated_login(path_of(&location));
+                html(denial, client, &paths, requirement, settings)
+            }
             Some(location) => see_other(&location),
             None => html(denial, client, &paths, requirement, settings),
         },
@@ -121,26 +127,39 @@ const fn status(denial: Denial) -> StatusCode {
 /// Where the user can do something about it, and comes back from to the page that was wanted.
 fn redirect_for(
     denial: Denial,
-    wanted: Option<&str>,
+    wanted: Option<String>,
+    needs_login_form: bool,
     paths: &SitePaths,
     settings: &Settings,
     requirement: &Requirement,
 ) -> Option<String> {
-    let wanted = wanted.filter(|wanted| *wanted != paths.home() && wanted.len() <= NEXT_LIMIT);
-    let next = || {
-        wanted.map_or_else(String::new, |wanted| {
-            format!("?next={}", utf8_percent_encode(wanted, QUERY_VALUE))
-        })
-    };
+    let wanted = wanted.filter(|wanted| wanted.len() <= NEXT_LIMIT);
+    let next = wanted.unwrap_or_else(|| paths.home());
     match denial {
-        Denial::NoSession | Denial::Ended => Some(paths.page("login") + &next()),
-        Denial::Pending => Some(paths.page("waiting") + &next()),
-        Denial::Suspended => Some(paths.page("locked") + &next()),
+        Denial::NoSession if needs_login_form => Some(paths.login_form(&next)),
+        Denial::NoSession | Denial::Ended => Some(paths.with_next("login", &next)),
+        Denial::Pending => Some(paths.with_next("waiting", &next)),
+        Denial::Suspended => Some(paths.with_next("locked", &next)),
         Denial::NoToken => settings.enrolment_page.as_deref().map(|page| paths.public(page)),
-        Denial::StepUp => Some(confirm_path(&paths.page("confirm"), requirement.methods, wanted)),
+        Denial::StepUp => {
+            let next = (next != paths.home()).then_some(next.as_str());
+            Some(confirm_path(&paths.page("confirm"), requirement.methods, next))
+        }
         // Who the user is, is the other login's business.
         Denial::NoIdentity | Denial::Unavailable => None,
     }
+}
+
+/// Whether a redirect from `page` to `location` would go round in a circle: what the gate sends
+/// users to is behind the gate. Where nothing strips the prefix, `page` has it already.
+fn is_same_page(location: &str, page: Option<&PathAndQuery>, paths: &SitePaths) -> bool {
+    let location = path_of(location);
+    page.map(PathAndQuery::path)
+        .is_some_and(|path| path == location || paths.requested(path) == location)
+}
+
+fn path_of(location: &str) -> &str {
+    location.split_once('?').map_or(location, |(path, _)| path)
 }
 
 fn see_other(location: &str) -> Response<Bytes> {

@@ -138,7 +138,7 @@ async fn a_login_that_is_answered_after_the_end_of_all_is_given_up() {
     say(poll, Active);
     assert!(login.await.unwrap().is_err());
     assert_eq!(stage.ask(&before).await, "ended");
-    assert!(stage.ac.sessions(&UserId::from("alice")).is_empty());
+    assert!(stage.ac.sessions(&UserId::from("alice")).await.unwrap().is_empty());
 }
 
 /// T053: no poll begins while another of the same session is on its way.

@@ -61,6 +61,12 @@ impl Gate {
         self.ac.has_resolver()
     }
 
+    /// The user whom another login names.
+    #[cfg(feature = "axum")]
+    pub(crate) fn resolve(&self, parts: &Parts) -> Option<UserId> {
+        self.ac.resolve(parts)
+    }
+
     pub(crate) fn settings(&self) -> &Settings {
         &self.ac.engine().settings
     }
@@ -83,8 +89,11 @@ impl Gate {
         client: &mut ClientContext,
     ) -> Decision {
         let credentials = self.credentials(method, uri, headers);
-        client.has_unread_cookies = credentials.has_unread_cookies();
-        self.admit(&credentials, None)
+        let decision = self.admit(&credentials, None);
+        if !matches!(decision, Decision::Allow(_)) {
+            self.note_misread(&credentials, None, client);
+        }
+        decision
     }
 
     /// Decides beside another login.
@@ -94,10 +103,32 @@ impl Gate {
             Some(user) => {
                 let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
                 let credentials = self.credentials(method, uri, headers);
-                client.has_unread_cookies = credentials.has_unread_cookies();
-                self.admit(&credentials, Some(&user))
+                let decision = self.admit(&credentials, Some(&user));
+                if !matches!(decision, Decision::Allow(_)) {
+                    self.note_misread(&credentials, Some(&user), client);
+                }
+                decision
             }
         }
+    }
+
+    /// Notes for the answer to a denied request whether its credentials were too many to be read, or
+    /// name nobody, or another than the user whom another login names.
+    pub(crate) fn note_misread(
+        &self,
+        credentials: &Credentials<'_>,
+        user: Option<&UserId>,
+        client: &mut ClientContext,
+    ) {
+        client.has_unread_cookies = credentials.has_unread_cookies();
+        let is_other_users = |user: &UserId| {
+            let named = credentials.session();
+            let session = named.and_then(|named| self.ac.engine().sessions.present(&named));
+            session.is_some_and(|session| session.user() != user.as_str())
+        };
+        client.needs_login_form = client.has_unread_cookies
+            || credentials.is_ambiguous()
+            || user.is_some_and(is_other_users);
     }
 
     /// Decides, and asks what has to be asked first.
@@ -200,7 +231,7 @@ impl Gate {
         if client.has_unread_cookies && denial == Denial::NoSession {
             self.ac.engine().warn_unread_cookies(&unread_cookies_detail());
         }
-        denial::answer(denial, client, self.settings(), &self.requirement)
+        denial::answer(denial, client, self.ac.engine(), &self.requirement)
     }
 }
 

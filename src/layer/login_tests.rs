@@ -89,6 +89,14 @@ async fn spellings_without_end_do_not_ring_without_end() {
     assert!(rings.windows(6).all(|six| six[5] - six[0] >= 300_000), "{rings:?}");
 }
 
+/// One in which alice has logged in.
+async fn known_browser(stage: &Stage, number: u8) -> Initiator {
+    let engine = stage.ac.engine();
+    let token = engine.store.token(&"alice".into()).await.unwrap().unwrap();
+    let user = engine.known_browsers.user_mark(&token);
+    Initiator::KnownBrowser(BrowserProof { browser: BrowserId([number; 16]), user, epoch: 0 })
+}
+
 /// T174: browsers that are forgotten ring as often as one stranger does, all of them together.
 #[tokio::test(start_paused = true)]
 async fn revoked_proofs_share_the_strangers_budget() {
@@ -110,8 +118,7 @@ async fn revoked_proofs_share_the_strangers_budget() {
             stage.ac.forget_browsers(&"alice".into()).await.unwrap();
         }
         for number in 0..8 {
-            let proof = BrowserProof { browser: BrowserId([number; 16]), epoch: 0 };
-            let initiator = Initiator::KnownBrowser(proof);
+            let initiator = known_browser(&stage, number).await;
             let start = Start { initiator, ..anonymous("alice", None) };
             let named = engine.begin_attempt(start).unwrap();
             sleep(Duration::from_secs(2)).await;
@@ -136,8 +143,7 @@ async fn revoked_proof_rings_by_no_reserved_name() {
         stage.start().await;
         say(stage.call("/s/0").await, Timeout);
         settle().await;
-        let proof = BrowserProof { browser: BrowserId([7; 16]), epoch: 0 };
-        let initiator = Initiator::KnownBrowser(proof);
+        let initiator = known_browser(&stage, 7).await;
         engine.begin_attempt(Start { initiator, ..anonymous("alice", None) }).unwrap();
         assert_eq!(stage.is_quiet().await, is_revoked);
     }
@@ -285,9 +291,8 @@ async fn browsers_see_the_same_for_all_names() {
                 _ => scene.start(0).await,
             }
             if is_superseded && second == 0 {
-                let proof = BrowserProof { browser: BrowserId([7; 16]), epoch: 0 };
-                let start =
-                    Start { initiator: Initiator::KnownBrowser(proof), ..anonymous("alice", None) };
+                let initiator = known_browser(&stage, 7).await;
+                let start = Start { initiator, ..anonymous("alice", None) };
                 stage.at(5_000).await;
                 stage.ac.engine().begin_attempt(start).unwrap();
             }

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::stage::{Stage, agree, say, started};
+use super::stage::{Mood, Stage, agree, say, started};
 use crate::client::script::Heard;
 use crate::identity::SessionCredential;
 use crate::protocol::SessionStatus::Active;
-use crate::{Activeconnect, LoggedOut, UserId};
+use crate::{Activeconnect, LoggedOut, StoreErrorKind, UserId};
 
 /// A service that leaves logouts unanswered while it is told to.
 #[derive(Clone, Default)]
@@ -142,7 +142,7 @@ async fn prompt_logouts_go_before_background_ones() {
     stage.at(961_000).await;
     assert_eq!(service.in_flight(), 48, "all that may are stuck");
     service.answers(Some(200));
-    let sessions = stage.ac.sessions(&"bob".into());
+    let sessions = stage.ac.sessions(&"bob".into()).await.unwrap();
     assert_eq!(stage.ac.log_out(&sessions[0]).await, LoggedOut::Everywhere);
     assert_eq!((stage.now(), service.in_flight()), (961_000, 48));
     assert_eq!(stage.ask(&bob).await, "ended");
@@ -166,6 +166,22 @@ async fn full_logouts_are_waited_for_five_seconds() {
     assert_eq!(stage.ac.health().logouts_pending, 100);
 }
 
+/// T183: a token store that hangs delays no end, nor the logout at the service.
+#[tokio::test(start_paused = true)]
+async fn hanging_token_store_delays_no_end() {
+    let mut stage = Stage::new();
+    let service = Service::of(&mut stage);
+    service.answers(Some(200));
+    let alice = stage.ac.engine().put_session(&"alice".into(), 1);
+    stage.directory.is(Mood::Hangs);
+    let ac = stage.ac.clone();
+    let ending = tokio::spawn(async move { ac.end_all_sessions(&"alice".into()).await });
+    stage.at(1).await;
+    assert_eq!((stage.ask(&alice).await.as_str(), service.tries_of("/l/1").len()), ("ended", 1));
+    let error = ending.await.unwrap().unwrap_err();
+    assert_eq!((stage.now() / 10, error.kind()), (500, StoreErrorKind::Unavailable));
+}
+
 /// Each is tried again, later ones too, until the service confirms it.
 #[tokio::test(start_paused = true)]
 async fn logout_is_retried_until_confirmed() {
@@ -173,7 +189,7 @@ async fn logout_is_retried_until_confirmed() {
     let service = Service::of(&mut stage);
     service.answers(Some(503));
     stage.ac.engine().put_session(&"alice".into(), 1);
-    let sessions = stage.ac.sessions(&"alice".into());
+    let sessions = stage.ac.sessions(&"alice".into()).await.unwrap();
     assert_eq!(stage.ac.log_out(&sessions[0]).await, LoggedOut::HereOnly);
     let tries = || service.tries_of("/l/1").iter().map(|ms| ms / 1_000).collect::<Vec<_>>();
     stage.at(60_000).await;

@@ -58,7 +58,7 @@ pub(crate) use credential::{
 #[cfg(feature = "axum")]
 pub(crate) use cross_origin::{is_cross_origin, is_cross_origin_socket};
 #[cfg(feature = "axum")]
-pub(crate) use denial::{NEXT_LIMIT, QUERY_VALUE};
+pub(crate) use denial::NEXT_LIMIT;
 pub use future::GateFuture;
 #[cfg(feature = "axum")]
 pub(crate) use gate::{Decision, Gate};

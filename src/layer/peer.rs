@@ -16,20 +16,14 @@ pub(crate) enum Peer {
 
 impl Peer {
     /// `None` when the application does not say who is connected.
-    #[cfg(feature = "axum")]
     pub(crate) fn from_extensions(
         extensions: &Extensions,
         trusted: &TrustedProxies,
     ) -> Option<Self> {
-        use std::net::SocketAddr;
-
-        use axum::extract::ConnectInfo;
-
         if trusted.is_unix_peer(extensions) {
             return Some(Self::UnixSocket);
         }
-        let ConnectInfo(address) = extensions.get::<ConnectInfo<SocketAddr>>()?;
-        Some(Self::Address(address.ip().to_canonical()))
+        remote_address(extensions).map(|address| Self::Address(address.to_canonical()))
     }
 
     /// Without axum nothing says who is connected.
@@ -44,4 +38,19 @@ impl Peer {
             Self::UnixSocket => true,
         }
     }
+}
+
+#[cfg(feature = "axum")]
+fn remote_address(extensions: &Extensions) -> Option<IpAddr> {
+    use std::net::SocketAddr;
+
+    use axum::extract::ConnectInfo;
+
+    extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip())
+}
+
+/// Only axum's server tells.
+#[cfg(not(feature = "axum"))]
+fn remote_address(_: &Extensions) -> Option<IpAddr> {
+    None
 }

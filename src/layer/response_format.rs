@@ -10,7 +10,7 @@ use url::Url;
 use super::cross_origin::is_own_origin;
 use super::lookup;
 use super::original_uri::original_uri;
-use super::site_paths::{SitePaths, forwarded_prefix};
+use super::site_paths::{ForwardedPrefix, SitePaths, forwarded_prefix};
 use crate::engine::{Settings, SiteOrigins};
 
 /// What is needed of a request to answer its client when the request itself is gone.
@@ -24,7 +24,10 @@ pub(crate) struct ClientContext {
     /// The request has more cookies than are read, so that ours name nothing.
     pub(crate) has_unread_cookies: bool,
     /// What a trusted proxy says it has stripped from the path.
-    forwarded_prefix: Option<Box<str>>,
+    forwarded_prefix: Option<Box<ForwardedPrefix>>,
+    /// Its credentials are misread. The login page, which may read them otherwise, is to show its
+    /// form: it would lead back here.
+    pub(super) needs_login_form: bool,
     /// The languages of a person who loads a page. Boxed, as most clients are programs.
     #[cfg(feature = "axum")]
     pub(super) accept_language: Option<Box<HeaderValue>>,
@@ -72,6 +75,7 @@ impl ClientContext {
             upgrade_status: None,
             has_unread_cookies: false,
             forwarded_prefix: None,
+            needs_login_form: false,
             accept_language: None,
         }
     }
@@ -136,7 +140,7 @@ impl ClientContext {
             upgrade.map(|_| StatusCode::SWITCHING_PROTOCOLS)
         };
         // Told by what reads them.
-        let has_unread_cookies = false;
+        let (has_unread_cookies, needs_login_form) = (false, false);
         let forwarded_prefix = forwarded_prefix(headers, extensions, settings);
         #[cfg(feature = "axum")]
         let accept_language = match &format {
@@ -151,6 +155,7 @@ impl ClientContext {
             upgrade_status,
             has_unread_cookies,
             forwarded_prefix,
+            needs_login_form,
             #[cfg(feature = "axum")]
             accept_language,
         }

@@ -29,11 +29,11 @@ const SHORTEST_AGE: Duration = Duration::from_secs(1);
 /// | --- | --- |
 /// | `.layer(ac.layer())` on the outermost router | is turned away whatever path it asks for, 404s included |
 /// | `.nest("/api", inner.layer(ac.layer()))` | is turned away at the routes of `inner`; any other path under `/api` is answered by the fallback of the outer router, outside the gate |
-/// | `.nest("/api", inner.fallback(handler).layer(ac.layer()))` | is turned away at every path under `/api` |
+/// | `.nest("/api", inner.fallback(handler).layer(ac.layer()))` | is turned away at `/api` and every path under it, but for `/api/`: axum leaves that to the outer router |
 /// | `.route_layer(ac.layer())` | learns which paths exist; fallbacks stay open, those of nested routers too |
 ///
 /// A nested router without a fallback of its own leaves unknown paths to the outer one, and axum does
-/// not call the layer for them. So give it a fallback before the layer:
+/// not call the layer for them. So give it a fallback before the layer (one after the layer is open):
 ///
 /// ```
 /// # use tower_activeconnect::Activeconnect;
@@ -49,6 +49,11 @@ const SHORTEST_AGE: Duration = Duration::from_secs(1);
 /// Router::new().nest("/api", inner).nest("/auth", ac.routes())
 /// # }
 /// ```
+///
+/// In axum the layer gates what the router has when it is added: a route that is added later is open,
+/// by intent (the login's) or by mistake. Layers that are added later are outside. CORS belongs there,
+/// as a preflight bears no session and gets 401, and a page of another origin can't read a 401 that
+/// has no CORS headers; so does a trace that is to show who was turned away.
 ///
 /// Around a whole router, whatever its routes and fallbacks are, the layer is the fallback of a router
 /// that has the login's routes:

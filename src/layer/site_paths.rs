@@ -2,7 +2,9 @@
 //! `/app/reports`, and the application sees `/reports`.
 
 use http::{Extensions, HeaderMap, HeaderName};
+use percent_encoding::utf8_percent_encode;
 
+use super::denial::QUERY_VALUE;
 use super::peer::Peer;
 use crate::engine::{Settings, is_plain_path};
 #[cfg(feature = "axum")]
@@ -12,24 +14,37 @@ static X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-pre
 /// The longest prefix that a proxy may name, in bytes.
 const MAX_FORWARDED_PREFIX_LEN: usize = 256;
 
-/// The prefix that a trusted proxy says it has stripped. `None` where the application has set the
-/// prefix itself.
-pub(crate) fn forwarded_prefix(
+/// The prefix that a trusted proxy says it has stripped. Boxed, as few requests have one.
+#[derive(Clone, Debug)]
+pub(crate) struct ForwardedPrefix(Box<str>);
+
+/// What the request's proxy says. `None` where the application has set the prefix itself.
+pub(super) fn forwarded_prefix(
     headers: &HeaderMap,
     extensions: &Extensions,
     settings: &Settings,
-) -> Option<Box<str>> {
+) -> Option<Box<ForwardedPrefix>> {
     // The request path: most applications have no proxy that they trust.
     if settings.trusted_proxies.is_empty() || settings.mount_prefix.is_some() {
         return None;
     }
+    read(headers, extensions, settings)
+}
+
+#[cold]
+fn read(
+    headers: &HeaderMap,
+    extensions: &Extensions,
+    settings: &Settings,
+) -> Option<Box<ForwardedPrefix>> {
     let mut values = headers.get_all(&X_FORWARDED_PREFIX).iter();
     // Of several values the first may be the client's own.
     let (Some(value), None) = (values.next(), values.next()) else { return None };
     let peer = Peer::from_extensions(extensions, &settings.trusted_proxies)?;
     let prefix = value.to_str().ok()?.trim_end_matches('/');
     let is_prefix = prefix.len() <= MAX_FORWARDED_PREFIX_LEN && is_plain_path(prefix);
-    (is_prefix && peer.is_trusted(&settings.trusted_proxies)).then(|| prefix.into())
+    (is_prefix && peer.is_trusted(&settings.trusted_proxies))
+        .then(|| Box::new(ForwardedPrefix(prefix.into())))
 }
 
 /// The paths of the application, with the prefix that a proxy strips put before them again.
@@ -44,11 +59,16 @@ pub(crate) struct SitePaths {
 }
 
 impl SitePaths {
-    pub(crate) fn new(forwarded_prefix: Option<&str>, settings: &Settings) -> Self {
-        let prefix = settings.mount_prefix.as_deref().or(forwarded_prefix).unwrap_or_default();
+    pub(crate) fn new(forwarded: Option<&ForwardedPrefix>, settings: &Settings) -> Self {
+        let forwarded = forwarded.map(|ForwardedPrefix(prefix)| &**prefix);
+        let prefix = settings.mount_prefix.as_deref().or(forwarded).unwrap_or_default();
         let own_pages = settings.own_pages.clone();
         let mut paths = Self { prefix: prefix.to_owned(), auth: String::new(), own_pages };
-        paths.auth = paths.public(&settings.auth_path);
+        paths.auth = match settings.mount_prefix {
+            Some(_) => paths.public(&settings.auth_path),
+            // Whoever wrote the setting did not know the prefix: what looks like it is none.
+            None => paths.requested(&settings.auth_path),
+        };
         paths
     }
 
@@ -66,7 +86,38 @@ impl SitePaths {
     /// The page that people are sent to for what this route does.
     pub(crate) fn page(&self, route: &str) -> String {
         let own = self.own_pages.iter().find(|(replaced, _)| *replaced == route);
-        own.map_or_else(|| format!("{}/{route}", self.auth), |(_, path)| self.public(path))
+        own.map_or_else(|| self.route(route), |(_, path)| self.public(path))
+    }
+
+    fn route(&self, route: &str) -> String {
+        format!("{}/{route}", self.auth)
+    }
+
+    /// The address of the page for a route, from which its visitor goes on to `next`. It is checked
+    /// again when the page reads it: an address can be changed.
+    pub(crate) fn with_next(&self, route: &str, next: &str) -> String {
+        self.add_next(self.page(route), next)
+    }
+
+    /// The same of the crate's page, whether or not the application has one of its own.
+    #[cfg(feature = "axum")]
+    pub(crate) fn route_with_next(&self, route: &str, next: &str) -> String {
+        self.add_next(self.route(route), next)
+    }
+
+    fn add_next(&self, page: String, next: &str) -> String {
+        // The default need not be said.
+        if next == self.home() {
+            return page;
+        }
+        format!("{page}?next={}", utf8_percent_encode(next, QUERY_VALUE))
+    }
+
+    /// The login page with its form, whoever is logged in.
+    pub(crate) fn login_form(&self, next: &str) -> String {
+        let page = self.with_next("login", next);
+        let separator = if page.contains('?') { '&' } else { '?' };
+        format!("{page}{separator}switch")
     }
 
     /// A path that the application has named. One with the prefix stays as it is.
@@ -152,6 +203,7 @@ mod tests {
         let proxy = "10.0.0.1";
         assert_eq!(found(proxy, &["/app"], None), "/app/auth");
         assert_eq!(found(proxy, &["/app/v1/"], None), "/app/v1/auth");
+        assert_eq!(found(proxy, &["/auth"], None), "/auth/auth");
         assert_eq!(found(proxy, &["/app"], Some("/set")), "/set/auth");
         assert_eq!(found("192.0.2.1", &["/app"], None), "/auth");
         assert_eq!(found(proxy, &["/client", "/app"], None), "/auth");

@@ -109,7 +109,7 @@ async fn any_session_means_any_that_satisfies() {
     // In use, so that none is parked.
     let alice = UserId::from("alice");
     let guards: Vec<_> =
-        stage.ac.sessions(&alice).iter().map(crate::ActiveSession::guard).collect();
+        stage.ac.sessions(&alice).await.unwrap().iter().map(crate::ActiveSession::guard).collect();
     let (wants_more, heard) = tokio::sync::oneshot::channel();
     let (mut started, mut wants_more) = (guards.len(), Some(wants_more));
     stage.play(move |_, call| {

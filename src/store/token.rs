@@ -15,6 +15,13 @@ use crate::identity::{UserId, UserToken};
 /// [`TokenStore::set_browser_epoch`] keep which browsers are forgotten; without them the process
 /// keeps it in memory.
 ///
+/// Give each user one id, in one spelling: where several lead to one user, map them to it by
+/// [`Builder::resolve_username`](crate::Builder::resolve_username). If the table takes more spellings
+/// all the same, as a column that ignores case does, users are told apart by their tokens: what lists,
+/// counts or ends a user's sessions then means those of the token, under whatever spelling they were
+/// begun. [`ActiveSession::user`](crate::ActiveSession::user) is the spelling of the login. `assign`,
+/// `remove` and the epoch must know the same spellings as `token`.
+///
 /// ```
 /// use tower_activeconnect::{StoreError, TokenStore, UserId, UserToken};
 ///

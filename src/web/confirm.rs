@@ -13,7 +13,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 
-use super::next::{self, with_next};
+use super::next;
 use super::pages::show;
 use super::routes::{Visitor, problem};
 use super::start::{Handover, Refusal, answer, is_from_a_page};
@@ -132,7 +132,7 @@ impl Confirmation {
         if self.visitor.is_browser() {
             // Not back to the page: a layer that lets any session of a user in may have let another
             // one in there, and send its request here again.
-            return Redirect::to(&with_next(&self.paths, "login", &self.next)).into_response();
+            return Redirect::to(&self.paths.with_next("login", &self.next)).into_response();
         }
         let mut response = problem(StatusCode::UNAUTHORIZED, "There is no session to confirm.");
         let challenge = format!("Activeconnect login=\"{}/login\"", self.paths.auth);
@@ -147,7 +147,7 @@ impl Confirmation {
         if !self.visitor.is_browser() {
             return problem(status, detail);
         }
-        let login = with_next(&self.paths, "login", &self.next);
+        let login = self.paths.with_next("login", &self.next);
         let refusal = pages::Refusal::MethodsNotRequired;
         let view = self.visitor.view(&self.paths);
         show(status, view.refused(status.as_u16(), refusal, Some(login)))

@@ -61,8 +61,8 @@ impl<S: Sync> FromRequestParts<S> for ActiveSession {
                     &parts.extensions,
                     gate.settings(),
                 );
-                client.has_unread_cookies =
-                    gate.credentials(method, uri, headers).has_unread_cookies();
+                let credentials = gate.credentials(method, uri, headers);
+                gate.note_misread(&credentials, gate.resolve(parts).as_ref(), &mut client);
                 let answer = gate.turn_away(denial, &client).map(Body::from);
                 Err(ActiveSessionRejection { denial: Some(denial), answer: Box::new(answer) })
             }

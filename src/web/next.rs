@@ -1,7 +1,7 @@
-use percent_encoding::{percent_decode_str, utf8_percent_encode};
+use percent_encoding::percent_decode_str;
 use url::Url;
 
-use crate::layer::{NEXT_LIMIT, QUERY_VALUE, SitePaths};
+use crate::layer::{NEXT_LIMIT, SitePaths};
 
 /// Where to go after a login: `wanted` if it is a path of this very site outside the
 /// authentication routes, `/` otherwise.
@@ -10,21 +10,6 @@ use crate::layer::{NEXT_LIMIT, QUERY_VALUE, SitePaths};
 /// is written anew from what was read: path and query only.
 pub(super) fn checked(wanted: Option<&str>, paths: &SitePaths) -> String {
     wanted.and_then(|wanted| parse(wanted, paths)).unwrap_or_else(|| paths.home())
-}
-
-/// The address of the page for a route, from which its visitor goes on to `next`. It is checked again when
-/// the page reads it: an address can be changed.
-pub(super) fn with_next(paths: &SitePaths, route: &str, next: &str) -> String {
-    add_next(paths.page(route), paths, next)
-}
-
-/// The same for a page that is named.
-pub(super) fn add_next(page: String, paths: &SitePaths, next: &str) -> String {
-    // The default need not be said.
-    if next == paths.home() {
-        return page;
-    }
-    format!("{page}?next={}", utf8_percent_encode(next, QUERY_VALUE))
 }
 
 fn parse(wanted: &str, paths: &SitePaths) -> Option<String> {
@@ -106,8 +91,8 @@ mod tests {
             assert_eq!(checked(Some(wanted), &paths), kept, "{wanted}");
             assert_eq!(checked(Some(kept), &paths), kept, "{wanted}");
         }
-        assert_eq!(with_next(&paths, "login", "/app/"), "/app/auth/login");
-        assert_eq!(with_next(&paths, "login", "/app/a?b"), "/app/auth/login?next=/app/a%3Fb");
+        assert_eq!(paths.with_next("login", "/app/"), "/app/auth/login");
+        assert_eq!(paths.with_next("login", "/app/a?b"), "/app/auth/login?next=/app/a%3Fb");
     }
 
     #[test]

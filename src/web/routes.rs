@@ -17,7 +17,7 @@ use axum::{Json, Router};
 use problem_details::ProblemDetails;
 use serde::Deserialize;
 
-use super::next::{self, add_next, with_next};
+use super::next;
 use super::pages::{asset, language_of, show};
 use super::progress::{Subject, follow, is_final, word};
 use super::verify::verify;
@@ -43,7 +43,7 @@ impl Activeconnect {
     ///
     /// | route | |
     /// | --- | --- |
-    /// | `GET login` | a page that asks for the user name |
+    /// | `GET login` | a page that asks for the user name; who is logged in goes on to `next` (303), unless `switch` is in the query |
     /// | `POST login` | begins an attempt: a form (`username`, `next`) is answered 303 to `waiting`, JSON (`{"username","credential"?}`) 202 `{"status":"pending"}` |
     /// | `GET waiting` | a page that waits for the phone, claims the result, sees that its cookie came back and goes on to `next` |
     /// | `GET confirm` | a page on which the user of a session has their phone ring again, as a layer requires (`methods`, of those that layers require; `next`) |
@@ -62,12 +62,13 @@ impl Activeconnect {
     /// the same browser starts another login.
     ///
     /// Where to go on to, `next`, is a path of this site that each tab carries in its own address: of
-    /// several tabs that wait, whichever claims the result, each goes on to its own. What a browser
-    /// prefetches or prerenders (`Sec-Purpose`) claims nothing.
+    /// several tabs that wait, whichever claims the result, each goes on to its own. A script that
+    /// begins a login and then shows the waiting page adds `next` to that page's address. What a
+    /// browser prefetches or prerenders (`Sec-Purpose`) claims nothing.
     ///
-    /// What pages of other origins send with unsafe methods, or ask of `status` and `events`, is
-    /// refused (403). Too many logins are refused with 429 and `Retry-After`, the same for users who
-    /// exist and who do not.
+    /// What pages of other origins send with unsafe methods, ask of `status` and `events`, or load as
+    /// parts of themselves (`Sec-Fetch-Dest` other than `document`), is refused (403). Too many logins
+    /// are refused with 429 and `Retry-After`, the same for users who exist and who do not.
     ///
     /// Clients without cookies send `"credential":"bearer"` with the start and get an attempt secret,
     /// `{"status":"pending","attempt":"…"}`; they ask `GET status` with
@@ -89,6 +90,7 @@ impl Activeconnect {
             .route("/logout", post(logout))
             .layer(DefaultBodyLimit::max(BODY_LIMIT))
             .layer(from_fn_with_state(self.clone(), reject_cross_origin_writes))
+            .layer(from_fn_with_state(self.clone(), reject_cross_origin_parts))
             // A proxy sends the method and the headers of whatever it asks for.
             .route("/verify", any(verify))
             .layer(map_response(protected))
@@ -109,6 +111,20 @@ async fn reject_cross_origin_writes(
     if !is_read && is_cross_origin_request(&ac, &request) {
         let detail = "Requests that change something must come from this site.";
         return problem(StatusCode::FORBIDDEN, detail);
+    }
+    next.run(request).await
+}
+
+/// A page of another origin may lead here, but an image or frame of it would tell it who is logged in:
+/// the pages here lead on to others by that.
+async fn reject_cross_origin_parts(
+    State(ac): State<Activeconnect>,
+    request: Request,
+    next: middleware::Next,
+) -> Response {
+    let is_part = request.headers().get("sec-fetch-dest").is_some_and(|part| part != "document");
+    if is_part && is_cross_origin_request(&ac, &request) {
+        return problem(StatusCode::FORBIDDEN, "Pages of other sites can lead here, no more.");
     }
     next.run(request).await
 }
@@ -153,6 +169,8 @@ async fn protected(mut response: Response) -> Response {
 #[derive(Deserialize)]
 struct Next {
     next: Option<String>,
+    /// Somebody else wants to log in: the login page is shown to who is logged in, too.
+    switch: Option<String>,
 }
 
 /// What the query asks for, as far as that may be followed.
@@ -248,7 +266,7 @@ impl Visitor {
 
     /// The address of a route's page, which goes on to `next` and stays in the language.
     fn page_address(&self, paths: &SitePaths, route: &str, next: &str) -> String {
-        let address = with_next(paths, route, next);
+        let address = paths.with_next(route, next);
         self.engine().settings.pages.with_language(address, self.language)
     }
 
@@ -276,6 +294,12 @@ impl Visitor {
             (None, None, Some(session)) => Subject::Session(session.clone()),
             (None, None, None) => Subject::Nothing,
         }
+    }
+
+    /// Whether the gate lets the user in at this moment. For anybody else the page that is wanted
+    /// may lead back to the login.
+    fn is_logged_in(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.verdict() == Verdict::Allow)
     }
 
     /// Whether it is a browser's request that names a bearer's attempt.
@@ -344,9 +368,13 @@ async fn login_page(
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
-    let visitor = Visitor::of(ac, &parts);
+    let visitor = Visitor::informed(ac, &parts).await;
     let paths = visitor.paths();
+    let switches = query.as_ref().is_ok_and(|Query(query)| query.switch.is_some());
     let next = wanted(query, &paths);
+    if visitor.is_logged_in() && !switches {
+        return Redirect::to(&next).into_response();
+    }
     let user = visitor.user.as_ref().map(UserId::as_str);
     show(StatusCode::OK, visitor.view(&paths).login(user, &next, visitor.unread_cookies()))
 }
@@ -367,7 +395,7 @@ async fn waiting(
     let settings = &visitor.engine().settings;
     let paths = visitor.paths();
     let next = wanted(query, &paths);
-    let here = add_next(format!("{}/waiting", paths.auth), &paths, &next);
+    let here = paths.route_with_next("waiting", &next);
     let is_bearer = visitor.attempt().is_some_and(|attempt| attempt.is_bearer());
     let claimed = if is_bearer { None } else { visitor.claim() };
     if let Some(claimed) = claimed {
@@ -375,14 +403,20 @@ async fn waiting(
         let here = settings.pages.with_language(here, visitor.language);
         return visitor.with_session(&parts, Redirect::to(&here).into_response(), &claimed);
     }
+    let again = |attempt: &Attempt| match attempt.confirms() {
+        // The session is what it was; the page that needs more still does.
+        Some(methods) => confirm_path(&paths.page("confirm"), methods, Some(&next)),
+        None if visitor.is_logged_in() => paths.login_form(&next),
+        None => paths.with_next("login", &next),
+    };
     let view = visitor.view(&paths);
+    let page =
+        |attempt: &Attempt, login| show(StatusCode::OK, view.waiting(here, again(attempt), login));
     if let Some(attempt) = visitor.attempt()
-        && let Some(methods) = attempt.confirms()
+        && attempt.confirms().is_some()
         && attempt.failure().is_some()
     {
-        // The session is what it was; the page that needs more still does.
-        let again = confirm_path(&paths.page("confirm"), methods, Some(&next));
-        return show(StatusCode::OK, view.waiting(here, again, None));
+        return page(attempt, None);
     }
     match visitor.subject() {
         Subject::Attempt(attempt) => {
@@ -398,8 +432,7 @@ async fn waiting(
                 begun_ms: attempt.begun.wall,
                 left_ms: attempt.deadline.mono.saturating_sub(now.mono),
             };
-            let again = with_next(&paths, "login", &next);
-            show(StatusCode::OK, view.waiting(here, again, (!over).then_some(login)))
+            page(&attempt, (!over).then_some(login))
         }
         // Claimed, here or in another tab.
         Subject::Session(session) if session.verdict() != Verdict::Ended => {
@@ -414,7 +447,7 @@ async fn waiting(
             let is_loopback = settings.cookie_names.secure && is_loopback(request_host(&parts));
             let refusal = Refusal::NoLoginWaits { unread, is_loopback };
             let status = StatusCode::BAD_REQUEST;
-            let login = with_next(&paths, "login", &next);
+            let login = paths.with_next("login", &next);
             show(status, view.refused(status.as_u16(), refusal, Some(login)))
         }
     }
@@ -444,12 +477,14 @@ async fn locked(
     let next = wanted(query, &paths);
     match visitor.session.as_ref().map(|session| session.verdict()) {
         Some(verdict @ (Verdict::Suspended | Verdict::Unavailable)) => {
-            let here = add_next(format!("{}/locked", paths.auth), &paths, &next);
+            let here = paths.route_with_next("locked", &next);
             let is_suspended = verdict == Verdict::Suspended;
             show(StatusCode::OK, visitor.view(&paths).locked(is_suspended, here))
         }
+        // The gate may go by another session of the user, and would send the browser back here.
+        None => Redirect::to(&visitor.page_address(&paths, "login", &next)).into_response(),
         // Let in again, or to the login page: the gate there knows.
-        _ => Redirect::to(&next).into_response(),
+        Some(_) => Redirect::to(&next).into_response(),
     }
 }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use axum::Error;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
+use axum::http::HeaderValue;
+use futures_util::stream::FusedStream;
 use futures_util::{Sink, SinkExt, Stream, StreamExt as _};
 use tokio::time::{Sleep, sleep};
 
@@ -22,7 +24,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 ///
 /// It is a `Stream` and a `Sink` of messages as axum's socket is, so `StreamExt::split` makes two
 /// halves for two tasks. Either half notices the end of the session by itself. A message is passed
-/// on when it is flushed; the next one is taken after that.
+/// on when it is flushed; the next one is taken after that. The session is held open, and polled,
+/// until both halves are dropped: end the task that sends when the one that receives is done.
 ///
 /// ```
 /// use axum::extract::ws::WebSocketUpgrade;
@@ -115,6 +118,12 @@ impl GuardedSocket {
         SinkExt::send(self, message).await
     }
 
+    /// The subprotocol that the server has chosen.
+    #[must_use]
+    pub fn protocol(&self) -> Option<&HeaderValue> {
+        self.socket.protocol()
+    }
+
     /// Passes the queued message on, if the session allows, and flushes it.
     fn poll_send_queued(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         if let Some(denial) = self.closed {
@@ -194,6 +203,12 @@ impl Stream for GuardedSocket {
                 self.poll_end(denial, |socket| &mut socket.receiver, cx).map(|()| None)
             }
         }
+    }
+}
+
+impl FusedStream for GuardedSocket {
+    fn is_terminated(&self) -> bool {
+        self.closed.is_some() || self.socket.is_terminated()
     }
 }
 

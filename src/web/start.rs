@@ -12,7 +12,6 @@ use axum::{Form, Json};
 use serde::Deserialize;
 
 use super::client_ip::client_ip;
-use super::next::with_next;
 use super::pages::{language_of, show};
 use super::routes::{json, status_json};
 use super::{cookies, next};
@@ -100,7 +99,7 @@ pub(super) fn answer(
             let mut response = if wants_json {
                 (StatusCode::ACCEPTED, status_json("pending")).into_response()
             } else {
-                let waiting = with_next(paths, "waiting", next);
+                let waiting = paths.with_next("waiting", next);
                 let waiting = settings.pages.with_language(waiting, language);
                 Redirect::to(&waiting).into_response()
             };
@@ -109,7 +108,7 @@ pub(super) fn answer(
             response
         }
         Err(refusal) => refusal.answer(wants_json, |status, refusal| {
-            let login = with_next(paths, "login", next);
+            let login = paths.with_next("login", next);
             let view = settings.pages.view(paths, language);
             show(status, view.refused(status.as_u16(), refusal, Some(login)))
         }),

@@ -83,6 +83,12 @@ impl Blog {
         Browser::new(&self.url)
     }
 
+    /// The name of the session's cookie.
+    pub(crate) fn session_cookie(&self) -> String {
+        let (_, port) = self.url.rsplit_once(':').unwrap();
+        format!("microblog-{port}")
+    }
+
     /// Registers, opens the link on the phone, and gives the QR page.
     pub(crate) async fn register(&self, name: &str) -> String {
         let answer = register(&self.browser(), name).await;

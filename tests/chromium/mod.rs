@@ -136,11 +136,39 @@ impl Tab {
         self.call("Page.addScriptToEvaluateOnNewDocument", wanted).await.unwrap();
     }
 
-    /// Makes it a screen of this width, in CSS pixels.
+    /// Ends [`disable_scripts`](Self::disable_scripts). The page that is there stays as it was loaded.
+    pub(crate) async fn enable_scripts(&self) {
+        self.call("Emulation.setScriptExecutionDisabled", json!({ "value": false })).await.unwrap();
+    }
+
+    /// Pages are shown to somebody who prefers `light` or `dark` ones.
+    pub(crate) async fn prefer_color_scheme(&self, scheme: &str) {
+        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        self.call("Emulation.setEmulatedMedia", json!({ "features": features })).await.unwrap();
+    }
+
+    /// Pages are shown on a phone that is so many CSS pixels wide.
     pub(crate) async fn set_width(&self, width: u32) {
-        let screen =
-            json!({ "width": width, "height": 640, "deviceScaleFactor": 1, "mobile": true });
-        self.call("Emulation.setDeviceMetricsOverride", screen).await.unwrap();
+        let phone =
+            json!({ "width": width, "height": 844, "deviceScaleFactor": 1, "mobile": true });
+        self.call("Emulation.setDeviceMetricsOverride", phone).await.unwrap();
+    }
+
+    /// Types a key in the page: `Tab`, `Enter`, …
+    pub(crate) async fn press(&self, key: &str) {
+        let text = if key == "Enter" { "\r" } else { "" };
+        for kind in ["keyDown", "keyUp"] {
+            let code = match key {
+                "Enter" => 13,
+                "Tab" => 9,
+                _ => panic!("{key} is not known here"),
+            };
+            let event = json!({
+                "type": kind, "key": key, "code": key, "text": text,
+                "windowsVirtualKeyCode": code,
+            });
+            self.call("Input.dispatchKeyEvent", event).await.unwrap();
+        }
     }
 
     /// Loads a page, as if its address were typed.

@@ -59,6 +59,6 @@ async fn links_from_elsewhere_find_the_session() {
     stage.is_in(&tab, "alice").await;
     // The pages of the login too.
     tab.go(&stage.evil).await;
-    tab.eval(&format!("location = '{}/auth/login'", stage.app)).await;
+    tab.eval(&format!("location = '{}/auth/login?switch'", stage.app)).await;
     tab.until("document.body?.innerText.includes('User name')").await;
 }

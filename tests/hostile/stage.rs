@@ -77,7 +77,7 @@ impl Stage {
 
     /// Types the name.
     pub(crate) async fn begin(&self, tab: &Tab, user: &str) {
-        tab.go(&format!("{}/auth/login", self.app)).await;
+        tab.go(&format!("{}/auth/login?switch", self.app)).await;
         tab.eval(&format!("document.querySelector('[name=username]').value = '{user}'")).await;
         tab.eval("document.querySelector('button').click()").await;
         tab.until("location.pathname === '/auth/waiting'").await;

@@ -163,7 +163,7 @@ async fn sockets_over_http2_are_guarded_counted_and_bound_to_their_origin() {
 async fn a_thousand_that_wait_are_told() {
     let stage = Stage::of(|engine| engine, |layer| layer).await;
     let alice = stage.log_in("alice").await;
-    let session = stage.ac.sessions(&"alice".into()).remove(0);
+    let session = stage.ac.sessions(&"alice".into()).await.unwrap().remove(0);
     let waiting: Vec<_> = (0..1_000)
         .map(|_| {
             let mut guard = session.guard().clone();

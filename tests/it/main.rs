@@ -5,6 +5,7 @@
 
 mod browser;
 mod client;
+mod emulator;
 mod layer;
 mod login;
 mod pages;
@@ -12,6 +13,8 @@ mod polling;
 mod proxies;
 mod streams;
 
+#[path = "../axe/mod.rs"]
+mod axe;
 #[cfg(feature = "demo")]
 #[path = "../blog/mod.rs"]
 mod blog;

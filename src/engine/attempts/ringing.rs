@@ -2,7 +2,7 @@
 //! whether a browser claims the result and gets it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::device::DeviceLock;
@@ -16,6 +16,7 @@ use crate::engine::record::Record;
 use crate::engine::session::Session;
 use crate::engine::watchers::Watch;
 use crate::protocol::SessionStatus;
+use crate::store::StoreError;
 use crate::verdict::Verdict;
 
 /// How long an approved result waits to be claimed before it is logged out at the service, and how
@@ -95,15 +96,12 @@ async fn ring(
         };
         let Some(id) = user else { return Ok(None) };
         let Some(token) = engine.store.token(&id).await? else { return Ok(None) };
-        let browser_epoch = engine.browser_epoch(&id, &token).await?;
-        Ok(Some(AttemptUser { id, token, browser_epoch }))
+        let browser_epoch = AtomicU64::new(engine.browser_epoch(&id, &token).await?);
+        let mark = engine.known_browsers.user_mark(&token);
+        Ok(Some(AttemptUser { id, token, mark, browser_epoch }))
     };
-    let found = tokio::time::timeout(STORE, find)
-        .await
-        .map_err(|_| LogInError::Store(None))?
-        .map_err(|error| LogInError::Store(Some(error)))?
-        .ok_or(LogInError::NotEnrolled)?;
-    let AttemptUser { id: user, token, .. } = attempt.rings.get_or_init(|| found);
+    let found = answered(find).await?.ok_or(LogInError::NotEnrolled)?;
+    let AttemptUser { id: user, token, browser_epoch, .. } = attempt.rings.get_or_init(|| found);
     if attempt.initiator().is_anonymous() && !engine.attempts.reserves_name(attempt) {
         // Its proof is revoked, and another attempt has the name.
         return Err(LogInError::Busy);
@@ -112,7 +110,7 @@ async fn ring(
     let quiet_until = engine.logins().push_blocked_until(token, attempt.initiator());
     let quiet = tokio::time::sleep_until(engine.upkeep.clock.instant(quiet_until));
     attempt.while_wanted(engine, quiet).await?;
-    if let Some(limit) = engine.full_for(user, instead) {
+    if let Some(limit) = engine.full_for(user, token, instead) {
         engine.limit_hit(limit);
         return Err(LogInError::Full(limit));
     }
@@ -123,6 +121,14 @@ async fn ring(
         duration: engine.settings.session_duration,
     };
     let start = async || {
+        if attempt.initiator().is_known_browser() {
+            // It may have waited, and been forgotten meanwhile.
+            let epoch = answered(engine.browser_epoch(user, token)).await?;
+            browser_epoch.fetch_max(epoch, Ordering::AcqRel);
+            if attempt.initiator().is_anonymous() {
+                return Err(LogInError::Busy);
+            }
+        }
         let sent = engine.now();
         match attempt.given_up(sent) {
             Some(why) => Err(why),
@@ -145,6 +151,14 @@ async fn ring(
     let session = Session::new(engine.upkeep.clone(), record, asked.methods, sent);
     engine.upkeep.schedule.reset(&session, engine.now());
     Ok((session, phone))
+}
+
+/// What the token store answers, if it does in time.
+async fn answered<T>(asking: impl Future<Output = Result<T, StoreError>>) -> Result<T, LogInError> {
+    tokio::time::timeout(STORE, asking)
+        .await
+        .map_err(|_| LogInError::Store(None))?
+        .map_err(|error| LogInError::Store(Some(error)))
 }
 
 /// Waits for the phone, then for the browser to claim the result, then for a request that carries

@@ -32,7 +32,7 @@ locked-heading = Gesperrt
 locked-away = Ihr Telefon ist nicht mehr in der Nähe. Kommen Sie mit ihm zurück, und diese Seite geht von selbst weiter.
 locked-unknown = Ob Ihr Telefon in der Nähe ist, ist im Augenblick nicht bekannt. Diese Seite geht von selbst weiter.
 locked-back = Ihr Telefon ist zurück. Es geht weiter …
-locked-go-on = Weiter
+locked-go-on = Erneut versuchen
 locked-log-out = Abmelden
 
 confirm-heading = Bestätigen Sie, dass Sie es sind

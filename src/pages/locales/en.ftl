@@ -33,7 +33,7 @@ locked-heading = Locked
 locked-away = Your phone is no longer nearby. Come back with it, and this page goes on by itself.
 locked-unknown = Whether your phone is nearby is not known at the moment. This page goes on by itself.
 locked-back = Your phone is back. Going on …
-locked-go-on = Go on
+locked-go-on = Try again
 locked-log-out = Log out
 
 confirm-heading = Confirm that it is you

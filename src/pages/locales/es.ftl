@@ -32,7 +32,7 @@ locked-heading = Bloqueado
 locked-away = Su teléfono ya no está cerca. Vuelva con él y esta página continuará por sí sola.
 locked-unknown = Por el momento no se sabe si su teléfono está cerca. Esta página continúa por sí sola.
 locked-back = Su teléfono ha vuelto. Continuando…
-locked-go-on = Continuar
+locked-go-on = Intentar de nuevo
 locked-log-out = Cerrar sesión
 
 confirm-heading = Confirme que es usted

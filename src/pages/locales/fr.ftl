@@ -32,7 +32,7 @@ locked-heading = Verrouillé
 locked-away = Votre téléphone n’est plus à proximité. Revenez avec lui, et cette page continuera d’elle-même.
 locked-unknown = On ne sait pas pour le moment si votre téléphone est à proximité. Cette page continue d’elle-même.
 locked-back = Votre téléphone est de retour. La page continue…
-locked-go-on = Continuer
+locked-go-on = Réessayer
 locked-log-out = Se déconnecter
 
 confirm-heading = Confirmez que c’est bien vous

@@ -32,7 +32,7 @@ locked-heading = ロックされています
 locked-away = スマートフォンが近くにありません。スマートフォンを持って戻ると、このページは自動的に進みます。
 locked-unknown = スマートフォンが近くにあるかどうか、現在わかりません。このページは自動的に進みます。
 locked-back = スマートフォンが戻りました。次へ進みます…
-locked-go-on = 次へ
+locked-go-on = 再試行
 locked-log-out = ログアウト
 
 confirm-heading = ご本人であることを確認してください

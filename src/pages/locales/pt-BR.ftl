@@ -32,7 +32,7 @@ locked-heading = Bloqueado
 locked-away = Seu telefone não está mais por perto. Volte com ele, e esta página continuará sozinha.
 locked-unknown = No momento não se sabe se o seu telefone está por perto. Esta página continua sozinha.
 locked-back = Seu telefone voltou. Continuando…
-locked-go-on = Continuar
+locked-go-on = Tentar de novo
 locked-log-out = Sair
 
 confirm-heading = Confirme que é você

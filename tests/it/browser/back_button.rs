@@ -104,7 +104,8 @@ async fn own_pages_load_anew_when_restored() {
     // Nothing tells the browser.
     let session = emulator.state().sessions.pop().unwrap();
     emulator.act_on_session(&session.session_token, Action::Close).unwrap();
-    until("ended", async || ac.sessions(&"alice".into()).is_empty().then_some(())).await;
+    until("ended", async || ac.sessions(&"alice".into()).await.unwrap().is_empty().then_some(()))
+        .await;
     tab.eval("history.back()").await;
     tab.until("location.pathname === '/auth/login'").await;
     tab.loaded().await;

@@ -3,8 +3,24 @@
 use tower_activeconnect::emulator::Emulator;
 
 use crate::blog::Blog;
-use crate::chromium::Chromium;
+use crate::chromium::{Chromium, Tab};
 use crate::support::approve;
+
+async fn log_in(emulator: &Emulator, blog: &Blog, tab: &Tab, user: &str) {
+    tab.go(&format!("{}/", blog.url)).await;
+    tab.until("location.pathname === '/auth/login'").await;
+    tab.eval(&format!("document.querySelector('[name=username]').value = '{user}'")).await;
+    tab.eval("document.forms[0].submit()").await;
+    tab.until("location.pathname === '/auth/waiting'").await;
+    approve(emulator).await;
+    shows_timeline(tab, user).await;
+}
+
+async fn shows_timeline(tab: &Tab, user: &str) {
+    tab.until("document.title.startsWith('Timeline')").await;
+    tab.loaded().await;
+    assert!(tab.text().await.contains(&format!("Logged in as {user}")));
+}
 
 #[tokio::test]
 async fn back_after_logout_shows_no_post() {
@@ -13,15 +29,7 @@ async fn back_after_logout_shows_no_post() {
     let blog = Blog::start(&emulator).await;
     blog.register("alice").await;
     let tab = chromium.profile().await.tab().await;
-    tab.go(&format!("{}/", blog.url)).await;
-    tab.until("location.pathname === '/auth/login'").await;
-    tab.eval("document.querySelector('[name=username]').value = 'alice'").await;
-    tab.eval("document.forms[0].submit()").await;
-    tab.until("location.pathname === '/auth/waiting'").await;
-    approve(&emulator).await;
-    tab.until("document.title.startsWith('Timeline')").await;
-    tab.loaded().await;
-    assert!(tab.text().await.contains("alice"));
+    log_in(&emulator, &blog, &tab, "alice").await;
     tab.eval("document.querySelector('form[action=\"/auth/logout\"]').submit()").await;
     tab.until("location.href.endsWith('/auth/login')").await;
     tab.loaded().await;
@@ -29,4 +37,27 @@ async fn back_after_logout_shows_no_post() {
     tab.until("!window.isBeforeBack && !!document.querySelector('[name=username]')").await;
     tab.loaded().await;
     assert!(!tab.text().await.contains("alice"));
+}
+
+/// T166: a browser sends the cookies of a host to all its ports.
+#[tokio::test]
+async fn blogs_on_two_ports_keep_two_logins() {
+    let Some(chromium) = Chromium::start().await else { return };
+    let emulator = Emulator::start().await.unwrap();
+    let (first, second) = (Blog::start(&emulator).await, Blog::start(&emulator).await);
+    first.register("alice").await;
+    second.register("bob").await;
+    let profile = chromium.profile().await;
+    let (alices, bobs) = (profile.tab().await, profile.tab().await);
+    log_in(&emulator, &first, &alices, "alice").await;
+    log_in(&emulator, &second, &bobs, "bob").await;
+    for (blog, tab, user) in [(&first, &alices, "alice"), (&second, &bobs, "bob")] {
+        tab.go(&format!("{}/", blog.url)).await;
+        shows_timeline(tab, user).await;
+        assert!(profile.cookie(&blog.session_cookie()).await.is_some());
+    }
+    bobs.eval("document.querySelector('form[action=\"/auth/logout\"]').submit()").await;
+    bobs.until("location.pathname === '/auth/login'").await;
+    alices.go(&format!("{}/", first.url)).await;
+    shows_timeline(&alices, "alice").await;
 }

@@ -1,6 +1,7 @@
 //! Real browsers: pages, cookies, navigation.
 
 mod back_button;
+mod emulated_phone;
 #[cfg(feature = "demo")]
 mod example_blog;
 mod partial_pages;

@@ -2,9 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
+use axum::body::{Body, to_bytes};
 use axum::extract::Request;
-use axum::middleware::from_fn;
-use axum::response::Html;
+use axum::http::header::CONTENT_LENGTH;
+use axum::middleware::{from_fn, map_response};
+use axum::response::{Html, Response};
 use axum::routing::get;
 use axum::{Router, middleware};
 use tower_activeconnect::emulator::Emulator;
@@ -100,7 +102,7 @@ async fn two_logins_end_on_two_pages() {
     approve(&site.emulator).await;
     site.shows(&first, "/first", "alice").await;
     site.shows(&second, "/second", "alice").await;
-    assert_eq!(site.ac.sessions(&"alice".into()).len(), 1);
+    assert_eq!(site.ac.sessions(&"alice".into()).await.unwrap().len(), 1);
 }
 
 /// T149: a page is asked for while a login waits, and a script asks for the status.
@@ -154,7 +156,45 @@ async fn page_loaded_ahead_claims_nothing() {
     })
     .await;
     assert!(profile.cookie("__Host-activeconnect").await.is_none());
-    assert!(site.ac.sessions(&"alice".into()).is_empty());
+    assert!(site.ac.sessions(&"alice".into()).await.unwrap().is_empty());
     site.go(&first, "/first").await;
     site.shows(&first, "/first", "alice").await;
+}
+
+/// T159: a browser that refreshes no page by itself and runs no script goes on by a link. Chromium has
+/// no such setting, so the page comes without its refresh.
+#[tokio::test]
+async fn link_goes_on_where_nothing_refreshes() {
+    let Some(chromium) = Chromium::start().await else { return };
+    let emulator = Emulator::start().await.unwrap();
+    let ac = builder(&emulator).build().unwrap();
+    with_phones(&emulator, &ac, &["alice"]).await;
+    let without_refresh = map_response(async |response: Response| {
+        let (mut head, body) = response.into_parts();
+        let body = to_bytes(body, usize::MAX).await.unwrap();
+        let page = String::from_utf8(body.to_vec()).unwrap();
+        head.headers.remove(CONTENT_LENGTH);
+        Response::from_parts(head, Body::from(page.replace("http-equiv=\"refresh\"", "")))
+    });
+    let app = Router::new()
+        .route("/page", get(async |session: ActiveSession| session.user().to_string()))
+        .layer(ac.layer())
+        .nest("/auth", ac.routes())
+        .layer(without_refresh);
+    let url = serve(app).await;
+    let tab = chromium.profile().await.tab().await;
+    tab.disable_scripts().await;
+    tab.go(&format!("{url}/page")).await;
+    submit(&tab, "alice").await;
+    approve(&emulator).await;
+    let known = emulator.state().calls.status;
+    until("the approval is known", async || {
+        (emulator.state().calls.status >= known + 3).then_some(())
+    })
+    .await;
+    assert!(tab.text().await.contains("Look at your phone"));
+    let on = "[...document.links].find(link => link.innerText === 'Go on')";
+    tab.eval(&format!("{on}.click()")).await;
+    tab.until("document.body?.innerText === 'alice'").await;
+    assert_eq!(tab.place().await, format!("{url}/page"));
 }

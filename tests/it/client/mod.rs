@@ -5,3 +5,4 @@ mod connections;
 mod relay;
 mod runtimes;
 mod service;
+mod session_urls;

@@ -235,5 +235,11 @@ async fn nested_gates_close_unknown_paths() {
                 None => assert_eq!(stranger, (StatusCode::NOT_FOUND, "outer".to_owned())),
             }
         }
+        // `/api/` is no path of a router that is nested at `/api`: axum asks the outer one.
+        let slash = site.get(&format!("{url}/"), false).await;
+        match unknown {
+            Some("") => assert_eq!(slash.0, StatusCode::UNAUTHORIZED, "{form}"),
+            _ => assert_eq!(slash, (StatusCode::NOT_FOUND, "outer".to_owned()), "{form}"),
+        }
     }
 }

@@ -79,7 +79,7 @@ async fn limit_is_named_to_the_client() {
             assert_eq!(problem["denial"], "no-session");
         }
         let page = fixture.send(browser.get("/").header("accept", HTML), others, bytes).await;
-        assert_eq!((page.status().as_u16(), location(&page)), (303, "/auth/login"));
+        assert_eq!((page.status().as_u16(), location(&page)), (303, "/auth/login?switch"));
         for (path, status) in [("/auth/login", 200), ("/auth/waiting", 400)] {
             let page = fixture.send(browser.get(path), others, bytes).await;
             assert_eq!(page.status(), status);

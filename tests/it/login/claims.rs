@@ -50,7 +50,7 @@ impl Site {
         while !text.contains("active") {
             text.push_str(&String::from_utf8_lossy(&events.chunk().await.unwrap().unwrap()));
         }
-        assert!(self.ac.sessions(&"alice".into()).is_empty());
+        assert!(self.ac.sessions(&"alice".into()).await.unwrap().is_empty());
         (browser, session)
     }
 
@@ -63,11 +63,11 @@ impl Site {
         let request =
             format!("GET {path} HTTP/1.1\r\nhost: {address}\r\ncookie: {cookies}\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
-        until("the result is claimed", async || (self.sessions() == 1).then_some(())).await;
+        until("the result is claimed", async || (self.sessions().await == 1).then_some(())).await;
     }
 
-    fn sessions(&self) -> usize {
-        self.ac.sessions(&"alice".into()).len()
+    async fn sessions(&self) -> usize {
+        self.ac.sessions(&"alice".into()).await.unwrap().len()
     }
 
     async fn closed_at_the_service(&self, session: &SessionReport) {
@@ -105,7 +105,7 @@ async fn lost_answer_is_repeated() {
         assert_eq!(copy.status().await, "active");
         assert_eq!(copy.cookie(SESSION).unwrap(), first, "{path}");
         assert_eq!(copy.cookie(ATTEMPT), None);
-        assert_eq!(site.sessions(), 1);
+        assert_eq!(site.sessions().await, 1);
 
         assert_eq!(browser.api("/").await.text().await.unwrap(), "alice");
         assert_eq!(browser.status().await, "active");
@@ -178,7 +178,7 @@ async fn unpresented_session_ends_at_the_service() {
     let credential = copy.cookie(SESSION).unwrap();
     pass(Duration::from_secs(10), Duration::from_secs(5)).await;
     site.closed_at_the_service(&session).await;
-    assert_eq!(site.sessions(), 0);
+    assert_eq!(site.sessions().await, 0);
 
     let page = browser.page("/auth/waiting").await;
     assert_eq!((page.status().as_u16(), browser.cookie(SESSION)), (200, None));
@@ -232,12 +232,12 @@ async fn second_start_ends_the_lost_session() {
     let copy = copy_of(&site, &browser);
     site.claim_and_leave(&browser, "/auth/waiting").await;
     let again = browser.json("/auth/login", &json!({ "username": "alice" })).await;
-    assert_eq!((again.status().as_u16(), site.sessions()), (202, 0));
+    assert_eq!((again.status().as_u16(), site.sessions().await), (202, 0));
     assert_eq!(copy.status().await, "none");
     site.closed_at_the_service(&session).await;
     approve(&site.emulator).await;
     until("active", async || (browser.status().await == "active").then_some(())).await;
-    assert_eq!((site.sessions(), site.emulator.state().calls.logout), (1, 1));
+    assert_eq!((site.sessions().await, site.emulator.state().calls.logout), (1, 1));
     assert_eq!(browser.api("/").await.status(), 200);
 }
 
@@ -272,5 +272,5 @@ async fn lost_bearer_answer_is_repeated() {
     assert_eq!(credential().await.as_ref(), Some(&first));
     assert_eq!(ask(&first, "/").await.unwrap().status(), 200);
     assert_eq!(credential().await, None);
-    assert_eq!(site.sessions(), 1);
+    assert_eq!(site.sessions().await, 1);
 }

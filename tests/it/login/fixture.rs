@@ -18,7 +18,7 @@ pub(crate) const KNOWN: &str = "__Host-activeconnect-known";
 pub(crate) struct Fixture {
     pub(crate) emulator: Emulator,
     pub(crate) ac: Activeconnect,
-    table: Arc<MemoryTokenStore>,
+    pub(crate) table: Arc<MemoryTokenStore>,
     pub(crate) url: String,
 }
 

@@ -1,14 +1,20 @@
 //! Browsers in which a user has logged in: their budget, and how they are forgotten.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
 use reqwest::Response;
 use serde_json::json;
-use tower_activeconnect::emulator::SessionReport;
+use tokio::sync::Notify;
+use tower_activeconnect::emulator::{Action, SessionReport};
 use tower_activeconnect::{
-    Builder, MemoryTokenStore, SessionStatus, StoreError, TokenStore, UserId, UserToken,
+    Builder, EnrolmentError, MemoryTokenStore, SessionStatus, StoreError, StoreErrorKind,
+    TokenStore, UserId, UserToken,
 };
 
 use super::fixture::{Fixture, KNOWN, start};
-use crate::support::{Browser, approve, ringing, until};
+use crate::support::{Browser, approve, pass, ringing, until};
 
 const ATTEMPT: &str = "__Host-activeconnect-attempt";
 const OWNER: &str = "203.0.113.7";
@@ -33,6 +39,56 @@ impl TokenStore for Plain {
 
     async fn remove(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
         self.0.remove(user).await
+    }
+}
+
+/// A lookup table that keeps epochs, and can be made to answer late about them, or never.
+#[derive(Clone, Default)]
+struct Slow {
+    table: Arc<MemoryTokenStore>,
+    /// The answer about an epoch that leaves when it is released: the first, the second, or none (0).
+    holds: Arc<AtomicUsize>,
+    held: Arc<AtomicBool>,
+    release: Arc<Notify>,
+    /// It takes no changes, and does not say so.
+    hangs: Arc<AtomicBool>,
+}
+
+impl Slow {
+    async fn hang(&self) {
+        if self.hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl TokenStore for Slow {
+    async fn token(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
+        self.table.token(user).await
+    }
+
+    async fn assign(&self, user: &UserId, token: &UserToken) -> Result<UserToken, StoreError> {
+        self.table.assign(user, token).await
+    }
+
+    async fn remove(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
+        self.hang().await;
+        self.table.remove(user).await
+    }
+
+    async fn browser_epoch(&self, user: &UserId) -> Result<Option<u64>, StoreError> {
+        let epoch = self.table.browser_epoch(user).await;
+        let fewer = |holds: usize| holds.checked_sub(1);
+        if self.holds.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fewer) == Ok(1) {
+            self.held.store(true, Ordering::SeqCst);
+            self.release.notified().await;
+        }
+        epoch
+    }
+
+    async fn set_browser_epoch(&self, user: &UserId, epoch: u64) -> Result<(), StoreError> {
+        self.hang().await;
+        self.table.set_browser_epoch(user, epoch).await
     }
 }
 
@@ -224,4 +280,118 @@ async fn old_proof_uses_up_no_new_budget() {
     assert_eq!(thief.status().await, "pending");
     browser.log_in(&site.emulator, "alice").await;
     assert_eq!(site.rings(), rings + 1, "the old proof rings nobody");
+}
+
+/// T174: a request that rings already is withdrawn.
+#[tokio::test]
+async fn forgotten_while_its_phone_rings() {
+    let site = fixture().await;
+    let browser = site.known_browser("alice").await;
+    assert_eq!(start(&browser, "alice", OWNER).await.status(), 202);
+    let session = ringing(&site.emulator).await;
+    site.ac.forget_browsers(&"alice".into()).await.unwrap();
+    until("its request is withdrawn", async || (!is_pending(&site, &session)).then_some(())).await;
+    assert_ne!(browser.status().await, "active");
+}
+
+/// F37: also while its login waits, as the user has said no twice.
+#[tokio::test]
+async fn forgotten_while_its_login_waits() {
+    for forgets in [false, true] {
+        let site = fixture().await;
+        let browser = site.known_browser("alice").await;
+        for _ in 0..2 {
+            assert_eq!(start(&browser, "alice", OWNER).await.status(), 202);
+            let declined = ringing(&site.emulator).await;
+            site.emulator.act_on_session(&declined.session_token, Action::Cancel).unwrap();
+            let over = async || (browser.status().await == "timeout").then_some(());
+            until("it is over", over).await;
+        }
+        let rings = site.rings();
+        assert_eq!(start(&browser, "alice", OWNER).await.status(), 202);
+        assert_eq!((browser.status().await.as_str(), site.rings()), ("pending", rings));
+        if forgets {
+            // Another instance of the application does: this one withdraws nothing.
+            let epoch = u64::MAX / 2;
+            site.table.set_browser_epoch(&"alice".into(), epoch).await.unwrap();
+        }
+        pass(Duration::from_secs(8), Duration::from_secs(1)).await;
+        let rings_again = u64::from(!forgets);
+        for _ in 0..50 {
+            assert_eq!(browser.status().await, "pending");
+        }
+        assert_eq!(site.rings(), rings + rings_again);
+    }
+}
+
+/// F37: also while an answer of the table about it is on its way.
+#[tokio::test]
+async fn forgotten_while_the_table_answers() {
+    for answer in [1, 2] {
+        let store = Slow::default();
+        let site = Fixture::new(&["alice"], |builder| builder.token_store(store.clone())).await;
+        let browser = site.browser();
+        browser.log_in(&site.emulator, "alice").await;
+        let rings = site.rings();
+        store.holds.store(answer, Ordering::SeqCst);
+        // The name is reserved by that login: a known browser begins all the same.
+        assert_eq!(start(&browser, "alice", OWNER).await.status(), 202);
+        let is_held = async || store.held.load(Ordering::SeqCst).then_some(());
+        until("the table is asked", is_held).await;
+        site.ac.forget_browsers(&"alice".into()).await.unwrap();
+        store.release.notify_one();
+        for _ in 0..50 {
+            let now = (browser.status().await, site.rings());
+            assert_eq!((now.0.as_str(), now.1), ("pending", rings), "{answer}");
+        }
+    }
+}
+
+/// F37: a table that hangs is not waited for: the phone is disabled, the sessions end, and the
+/// process has forgotten the browsers.
+#[tokio::test]
+async fn hanging_table_keeps_no_browser_known() {
+    for unenrolls in [false, true] {
+        let store = Slow::default();
+        let site = Fixture::new(&["alice"], |builder| builder.token_store(store.clone())).await;
+        let browser = site.browser();
+        browser.log_in(&site.emulator, "alice").await;
+        store.hangs.store(true, Ordering::SeqCst);
+        let alice = UserId::from("alice");
+        let fails = async {
+            if unenrolls {
+                site.ac.unenroll(&alice).await.unwrap_err()
+            } else {
+                let grant = site.ac.enrolment_grant(&alice).unwrap();
+                site.ac.lost_device(&grant).await.unwrap_err()
+            }
+        };
+        let error = tokio::select! {
+            error = fails => error,
+            () = pass(Duration::from_secs(20), Duration::from_secs(1)) => panic!("it hangs"),
+        };
+        let EnrolmentError::Store(error) = error else { panic!("{error}") };
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+        assert_eq!(browser.api("/").await.status(), 401);
+        let calls = site.emulator.state().calls;
+        assert_eq!(calls.lost_user_mobile_device + calls.delete_users, 1);
+        let rings = site.rings();
+        assert_eq!(start(&browser, "alice", OWNER).await.status(), 202);
+        for _ in 0..50 {
+            assert_eq!((browser.status().await.as_str(), site.rings()), ("pending", rings));
+        }
+    }
+}
+
+/// F37: a name may be another user's by now. In whose browser it was logged in with before, does not
+/// go before the new owner, who would approve that login for their own.
+#[tokio::test]
+async fn name_of_another_user_is_not_known() {
+    let renamed = |builder: Builder| {
+        builder.resolve_username(|_| async { Ok::<_, StoreError>(Some(UserId::from("bob"))) })
+    };
+    let site = Fixture::new(&["alice", "bob"], renamed).await;
+    // At another instance, where the name is still the first owner's.
+    let browser = site.known_browser("alice").await;
+    changes_nothing_for_a_stranger(&site, &browser, "another user").await;
 }

@@ -3,11 +3,14 @@
 mod aliases;
 mod claims;
 mod fixture;
+mod floods;
 mod known_browsers;
 #[cfg(feature = "sqlite")]
 mod locked_store;
+mod login_page;
 mod next_page;
 mod refused_starts;
 mod repeated;
 mod runtime;
+mod spellings;
 mod usernames;

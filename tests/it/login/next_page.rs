@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::extract::Request;
 use serde_json::json;
-use tower_activeconnect::emulator::Emulator;
+use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{ActiveSession, Activeconnect};
 
 use crate::support::{Browser, approve, builder, location, serve, until, with_phones};
@@ -41,7 +41,7 @@ impl Site {
         while !text.contains("active") {
             text.push_str(&String::from_utf8_lossy(&events.chunk().await.unwrap().unwrap()));
         }
-        assert!(self.ac.sessions(&user.into()).is_empty());
+        assert!(self.ac.sessions(&user.into()).await.unwrap().is_empty());
     }
 }
 
@@ -52,8 +52,8 @@ async fn begin(browser: &Browser, user: &str, page: &str) -> String {
     let login = location(&sent_away).to_owned();
     let form = browser.page(&login).await.text().await.unwrap();
     let (_, rest) = form.split_once(r#"name="next" value=""#).unwrap();
-    let (next, _) = rest.split_once('"').unwrap();
-    let begun = browser.form("/auth/login", &[("username", user), ("next", next)]).await;
+    let next = rest.split_once('"').unwrap().0.replace("&#38;", "&");
+    let begun = browser.form("/auth/login", &[("username", user), ("next", &next)]).await;
     assert_eq!(begun.status(), 303);
     location(&begun).to_owned()
 }
@@ -155,7 +155,7 @@ async fn prefetch_claims_nothing() {
             }));
         }
     }
-    assert!(site.ac.sessions(&"alice".into()).is_empty());
+    assert!(site.ac.sessions(&"alice".into()).await.unwrap().is_empty());
     assert_eq!(destination(&browser, &waiting).await, "/first");
 }
 
@@ -193,4 +193,38 @@ async fn start_again_keeps_the_page() {
     // A script has a page of its own to go on to.
     let started = browser.json("/auth/login", &json!({ "username": "alice" })).await;
     assert_eq!(started.text().await.unwrap(), r#"{"status":"pending"}"#);
+}
+
+/// Where a link of the page leads.
+fn link(page: &str, text: &str) -> String {
+    let (before, _) = page.split_once(&format!(">{text}</a>")).unwrap();
+    let (_, link) = before.rsplit_once("<a href=\"").unwrap();
+    link.split_once('"').unwrap().0.replace("&#38;", "&")
+}
+
+/// T159: a browser that loads no page again by itself has a link.
+#[tokio::test]
+async fn link_goes_on_without_refresh() {
+    let site = Site::new(&["alice"]).await;
+    let browser = site.browser();
+    let waiting = begin(&browser, "alice", "/first?page=2&more").await;
+    let page = browser.page(&waiting).await.text().await.unwrap();
+    let on = link(&page, "Go on");
+    assert_eq!(on, waiting);
+    assert!(link(&page, "Start again").starts_with("/auth/login?next="));
+    // As long as there is no answer, it is the same page.
+    let page = browser.page(&on).await.text().await.unwrap();
+    assert_eq!(link(&page, "Go on"), waiting);
+    let session = approve(&site.emulator).await;
+    assert_eq!(destination(&browser, &on).await, "/first?page=2&more");
+
+    // The page of a phone that is away is alike.
+    site.emulator.act_on_session(&session.session_token, Action::WalkAway).unwrap();
+    until("away", async || (browser.status().await == "walkaway").then_some(())).await;
+    let locked = location(&browser.page("/first").await).to_owned();
+    let page = browser.page(&locked).await.text().await.unwrap();
+    assert_eq!(
+        (locked.as_str(), link(&page, "Try again")),
+        ("/auth/locked?next=/first", locked.clone())
+    );
 }

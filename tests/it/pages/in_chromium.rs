@@ -235,5 +235,5 @@ async fn locked_page_goes_on_when_the_phone_is_back() {
     .await;
     act(Action::Close);
     site.tab.until("location.pathname === '/auth/login'").await;
-    assert!(site.ac.sessions(&"alice".into()).is_empty());
+    assert!(site.ac.sessions(&"alice".into()).await.unwrap().is_empty());
 }

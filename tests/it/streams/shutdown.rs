@@ -259,7 +259,7 @@ async fn hanging_service_costs_the_farewell_at_most() {
     ringing(&site.emulator).await;
     let late = async {
         until("the engine is shut down", async || {
-            ac.sessions(&"alice".into()).is_empty().then_some(())
+            ac.sessions(&"alice".into()).await.unwrap().is_empty().then_some(())
         })
         .await;
         let begun = Instant::now();

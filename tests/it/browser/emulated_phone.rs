@@ -1,0 +1,309 @@
+//! The emulated phone in Chromium: what it shows, its buttons, and that everybody can use it.
+
+use serde_json::json;
+use tower_activeconnect::emulator::{Action, Emulator};
+use tower_activeconnect::{Authentication, Client, SessionStatus, UserToken};
+
+use crate::axe;
+use crate::chromium::{Chromium, Tab};
+use crate::support::{credentials, until};
+
+struct Fixture {
+    chromium: Chromium,
+    emulator: Emulator,
+    client: Client,
+}
+
+impl Fixture {
+    /// `None` where there is no Chromium.
+    async fn start() -> Option<Self> {
+        let chromium = Chromium::start().await?;
+        let emulator = Emulator::start().await.unwrap();
+        let client = Client::new(credentials(&emulator)).unwrap();
+        Some(Self { chromium, emulator, client })
+    }
+
+    /// A user with a phone.
+    async fn user(&self, label: Option<&str>) -> UserToken {
+        let user = UserToken::random().unwrap();
+        self.client.add_users(std::slice::from_ref(&user)).await.unwrap();
+        self.emulator.register_device(user.as_str()).unwrap();
+        if let Some(label) = label {
+            self.emulator.set_label(user.as_str(), label).unwrap();
+        }
+        user
+    }
+
+    /// The user's phone rings.
+    async fn ring(&self, user: &UserToken) {
+        let asked = Authentication::default();
+        self.client.authenticate_user(user, &asked).await.unwrap();
+    }
+
+    /// A tab that shows the phone.
+    async fn phone(&self) -> Tab {
+        let tab = self.chromium.profile().await.tab().await;
+        self.open(&tab).await;
+        tab
+    }
+
+    async fn open(&self, tab: &Tab) {
+        tab.go(&format!("{}/emulator", self.emulator.url())).await;
+    }
+
+    fn newest_status(&self) -> SessionStatus {
+        self.emulator.state().sessions.last().unwrap().status
+    }
+
+    async fn becomes(&self, status: SessionStatus) {
+        until(status.as_str(), async || (self.newest_status() == status).then_some(())).await;
+    }
+
+    /// One of each thing that the page shows.
+    async fn fill(&self) {
+        let (alice, bob) = (self.user(Some("Alice Doe-Smith")).await, self.user(None).await);
+        let phone = "+15551234567";
+        self.client.send_registration_sms(&alice, phone, None, Some("Welcome!")).await.unwrap();
+        for (user, actions) in [
+            (&alice, &[Action::Cancel][..]),
+            (&alice, &[Action::Approve]),
+            (&bob, &[Action::Approve, Action::WalkAway]),
+            (&bob, &[Action::Identify]),
+            (&alice, &[]),
+        ] {
+            self.ring(user).await;
+            for action in actions {
+                self.emulator.act(user.as_str(), *action).unwrap();
+            }
+        }
+    }
+}
+
+/// Whether a part of the page says this.
+fn says(part: &str, text: &str) -> String {
+    format!("document.getElementById('{part}').innerText.includes({})", json!(text))
+}
+
+/// Clicks a button by what is on it.
+async fn click(tab: &Tab, button: &str) {
+    let found = format!(
+        "[...document.querySelectorAll('button')]
+            .find((button) => button.textContent === {})",
+        json!(button)
+    );
+    tab.until(&format!("!!{found}")).await;
+    tab.eval(&format!("{found}.click()")).await;
+}
+
+#[tokio::test]
+async fn new_request_changes_title_and_is_announced() {
+    let Some(fixture) = Fixture::start().await else { return };
+    let tab = fixture.phone().await;
+    assert_eq!(tab.eval("document.title").await, "Phone");
+    let alice = fixture.user(Some("Alice & Co")).await;
+    fixture.ring(&alice).await;
+    tab.until("document.title === '(1) Phone'").await;
+    assert_eq!(tab.eval("document.getElementById('news').role").await, "status");
+    tab.until(&says("news", "Alice & Co: asks to log in.")).await;
+    let bob = fixture.user(None).await;
+    fixture.ring(&bob).await;
+    tab.until("document.title === '(2) Phone'").await;
+    tab.until(&says("news", &format!("{}: asks to log in.", bob.as_str()))).await;
+    for (user, action) in [(&alice, Action::Approve), (&bob, Action::Cancel)] {
+        fixture.emulator.act(user.as_str(), action).unwrap();
+    }
+    tab.until("document.title === 'Phone'").await;
+}
+
+#[tokio::test]
+async fn label_is_shown_and_the_token_is_small() {
+    let Some(fixture) = Fixture::start().await else { return };
+    let alice = fixture.user(Some("<b>Alice</b>")).await;
+    fixture.ring(&alice).await;
+    let tab = fixture.phone().await;
+    for part in ["requests", "users"] {
+        let heading = format!("document.querySelector('#{part} h3').innerText");
+        assert_eq!(tab.eval(&heading).await, "<b>Alice</b>");
+        assert_eq!(tab.eval(&says(part, alice.as_str())).await, true);
+    }
+    let in_small_print = "[...document.querySelectorAll('code')]
+        .every((token) => parseFloat(getComputedStyle(token).fontSize) < 13)";
+    assert_eq!(tab.eval(in_small_print).await, true);
+    fixture.emulator.set_label(alice.as_str(), "Alicia").unwrap();
+    tab.until("document.querySelector('#requests h3').innerText === 'Alicia'").await;
+    let link = fixture.client.device_registration_link(&alice, None).await.unwrap();
+    tab.go(link.expose()).await;
+    assert!(tab.text().await.contains("the logins of Alicia."));
+}
+
+#[tokio::test]
+async fn buttons_do_what_is_on_them() {
+    let Some(fixture) = Fixture::start().await else { return };
+    let alice = fixture.user(Some("Alice")).await;
+    let tab = fixture.phone().await;
+    fixture.ring(&alice).await;
+    for (button, status) in [
+        ("Approve Alice", SessionStatus::Active),
+        ("Walk away Alice", SessionStatus::Walkaway),
+        ("Return Alice", SessionStatus::Active),
+        ("Close Alice", SessionStatus::Closed),
+    ] {
+        click(&tab, button).await;
+        fixture.becomes(status).await;
+        tab.until(&says("news", &format!("{button}: done."))).await;
+        let part = if status.is_terminal() { "history" } else { "sessions" };
+        tab.until(&says(part, status.as_str())).await;
+    }
+    fixture.ring(&alice).await;
+    click(&tab, "Decline Alice").await;
+    fixture.becomes(SessionStatus::Cancelled).await;
+    tab.until(&says("history", "cancelled")).await;
+    click(&tab, "Register device of Alice").await;
+    tab.until(&says("users", "2 devices")).await;
+    assert_eq!(tab.place().await, format!("{}/emulator", fixture.emulator.url()));
+}
+
+#[tokio::test]
+async fn stopped_emulator_is_told() {
+    let Some(fixture) = Fixture::start().await else { return };
+    let tab = fixture.phone().await;
+    assert_eq!(tab.eval("document.getElementById('trouble').hidden").await, true);
+    drop(fixture.emulator);
+    tab.until(&says("trouble", "The emulator does not answer.")).await;
+    assert_eq!(tab.eval("document.getElementById('trouble').hidden").await, false);
+}
+
+#[tokio::test]
+async fn times_of_requests_and_ends_are_told() {
+    let Some(fixture) = Fixture::start().await else { return };
+    let alice = fixture.user(Some("Alice")).await;
+    fixture.ring(&alice).await;
+    let tab = fixture.phone().await;
+    let began = fixture.emulator.state().sessions[0].created_at;
+    assert_eq!(
+        tab.eval("document.querySelector('#requests [data-ago]').dataset.ago").await,
+        began.to_string()
+    );
+    let clock = format!("new Date({began} * 1000).toLocaleTimeString()");
+    let shown = "document.querySelector('#requests [data-clock]').innerText";
+    assert_eq!(tab.eval(shown).await, tab.eval(&clock).await);
+    // It goes on by itself.
+    let ago = "parseInt(document.querySelector('#requests [data-ago]').innerText)";
+    let first = tab.eval(ago).await;
+    tab.until(&format!("{ago} > {first}")).await;
+
+    // The last twenty, the newest first.
+    fixture.emulator.act(alice.as_str(), Action::Cancel).unwrap();
+    for _ in 0..20 {
+        fixture.ring(&alice).await;
+        fixture.emulator.act(alice.as_str(), Action::Fail).unwrap();
+    }
+    let newest = fixture.emulator.state().sessions.last().unwrap().session_token.clone();
+    tab.until(&format!("document.querySelector('#history code').innerText === '{newest}'")).await;
+    assert_eq!(tab.eval("document.querySelectorAll('#history article').length").await, 20);
+    assert_eq!(tab.eval(&says("history", "cancelled")).await, false);
+    let ended = "document.querySelectorAll('#history article:first-of-type [data-ago]').length";
+    assert_eq!(tab.eval(ended).await, 2);
+}
+
+/// The focus is where it was while other parts of the page change, and near it when its button goes.
+#[tokio::test]
+async fn keyboard_keeps_its_place_while_requests_come() {
+    let Some(fixture) = Fixture::start().await else { return };
+    let (alice, bob) = (fixture.user(Some("Alice")).await, fixture.user(Some("Bob")).await);
+    fixture.ring(&alice).await;
+    let tab = fixture.phone().await;
+    tab.press("Tab").await;
+    let focused = "document.activeElement.textContent";
+    tab.until(&format!("{focused} === 'Approve Alice'")).await;
+    fixture.ring(&bob).await;
+    tab.until("document.title === '(2) Phone'").await;
+    assert_eq!(tab.eval(focused).await, "Approve Alice");
+    tab.press("Enter").await;
+    until("approved", async || {
+        (fixture.emulator.state().sessions[0].status == SessionStatus::Active).then_some(())
+    })
+    .await;
+    tab.until(&format!("{focused} === 'Requests'")).await;
+}
+
+#[tokio::test]
+async fn page_is_accessible_in_light_and_dark() {
+    let Some(fixture) = Fixture::start().await else { return };
+    let tab = fixture.phone().await;
+    for scheme in ["light", "dark"] {
+        tab.prefer_color_scheme(scheme).await;
+        fixture.open(&tab).await;
+        assert_eq!(axe::violations(&tab).await, [""; 0], "{scheme}");
+    }
+    fixture.fill().await;
+    let user = fixture.user(None).await;
+    let link = fixture.client.device_registration_link(&user, Some("Al")).await.unwrap();
+    for scheme in ["light", "dark"] {
+        tab.prefer_color_scheme(scheme).await;
+        fixture.open(&tab).await;
+        tab.until(&says("requests", "Alice")).await;
+        assert_eq!(axe::violations(&tab).await, [""; 0], "{scheme}");
+        tab.go(link.expose()).await;
+        assert_eq!(axe::violations(&tab).await, [""; 0], "{scheme} link");
+    }
+}
+
+#[tokio::test]
+async fn page_fits_a_width_of_320_pixels() {
+    let Some(fixture) = Fixture::start().await else { return };
+    fixture.fill().await;
+    let alice = fixture.user(Some(&"W".repeat(64))).await;
+    fixture.ring(&alice).await;
+    let tab = fixture.phone().await;
+    tab.set_width(320).await;
+    fixture.open(&tab).await;
+    assert_eq!(tab.eval("document.documentElement.clientWidth").await, 320);
+    let outside = "[...document.body.querySelectorAll('*')]
+        .filter((element) => element.getBoundingClientRect().right > 320)
+        .map((element) => element.outerHTML)";
+    assert_eq!(tab.eval(outside).await, json!([]));
+    assert_eq!(tab.eval("document.documentElement.scrollWidth").await, 320);
+}
+
+#[tokio::test]
+async fn page_works_without_scripts() {
+    let Some(fixture) = Fixture::start().await else { return };
+    let tab = fixture.chromium.profile().await.tab().await;
+    tab.disable_scripts().await;
+    fixture.open(&tab).await;
+    let alice = fixture.user(Some("Alice")).await;
+    fixture.ring(&alice).await;
+    click(&tab, "Reload").await;
+    tab.until("document.title === '(1) Phone'").await;
+    let clock = "document.querySelector('#requests [data-clock]').innerText.endsWith(' UTC')";
+    assert_eq!(tab.eval(clock).await, true);
+    tab.enable_scripts().await;
+    assert_eq!(axe::violations(&tab).await, [""; 0]);
+    tab.disable_scripts().await;
+    for (button, status) in
+        [("Approve Alice", SessionStatus::Active), ("Close Alice", SessionStatus::Closed)]
+    {
+        click(&tab, button).await;
+        fixture.becomes(status).await;
+        tab.until("document.title === 'Phone'").await;
+    }
+    tab.until(&says("history", "closed")).await;
+}
+
+#[tokio::test]
+async fn policy_allows_nothing_inline() {
+    let Some(fixture) = Fixture::start().await else { return };
+    fixture.fill().await;
+    let url = format!("{}/emulator", fixture.emulator.url());
+    let answer = reqwest::Client::builder().no_proxy().build().unwrap().get(&url).send().await;
+    let answer = answer.unwrap();
+    let policy = answer.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    assert!(policy.starts_with("default-src 'none';") && !policy.contains("unsafe"), "{policy}");
+    let html = answer.text().await.unwrap();
+    assert!(!html.contains("<style") && !html.contains("style=") && !html.contains("http-equiv"));
+    let tab = fixture.phone().await;
+    // A style that was refused would leave the browser's own.
+    assert_eq!(tab.eval("getComputedStyle(document.body).marginTop").await, "0px");
+    tab.until(&says("requests", "s ago")).await;
+}

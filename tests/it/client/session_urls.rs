@@ -1,0 +1,40 @@
+//! URLs that the service names for a session, where the server is configured with a path.
+
+use tower_activeconnect::{Authentication, ClientErrorKind, Dialect};
+
+use crate::raw::{Raw, STATUS_ACTIVE, Step, alice, answer, client, session_at};
+
+/// A service that names these paths of its own origin for a session.
+async fn service(status: &'static str, logout: &'static str) -> Raw {
+    Raw::start(move |request| {
+        let origin = format!("http://{}", request.header("host").unwrap());
+        let session = || session_at(&format!("{origin}{status}"), &format!("{origin}{logout}"));
+        let is_start = request.target.contains("/authenticate_user/");
+        let answer = || answer("200 OK", &[("content-type", "application/json")], STATUS_ACTIVE);
+        vec![Step::Send(if is_start { session() } else { answer() })]
+    })
+    .await
+}
+
+/// F49: nothing is sent to a path beside the configured one, be it of the same origin.
+#[tokio::test]
+async fn url_beside_the_base_path_gets_no_call() {
+    for (status, logout) in [("/b/status", "/a/logout"), ("/a/status", "/b/logout")] {
+        let service = service(status, logout).await;
+        let client = client(&format!("{}/a/", service.url()), Dialect::default());
+        let started = client.authenticate_user(&alice(), &Authentication::default()).await;
+        let error = started.map(drop).unwrap_err();
+        assert_eq!(error.kind(), ClientErrorKind::WrongOrigin, "{status} {logout}");
+        assert_eq!(service.requests().len(), 1);
+        assert!(service.requests()[0].target.starts_with("/a/authentication/"));
+    }
+}
+
+#[tokio::test]
+async fn url_below_the_base_path_is_called() {
+    let service = service("/a/b/status", "/a/logout").await;
+    let client = client(&format!("{}/a", service.url()), Dialect::default());
+    let started = client.authenticate_user(&alice(), &Authentication::default()).await;
+    client.status(&started.unwrap()).await.unwrap();
+    assert_eq!(service.requests()[1].target, "/a/b/status");
+}

@@ -1,0 +1,3 @@
+//! The emulator's control interface.
+
+mod labels;

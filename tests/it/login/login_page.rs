@@ -1,0 +1,336 @@
+//! The login page of a browser that is logged in already: it goes on, and in no circle.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::routing::get;
+use reqwest::Response;
+use serde_json::json;
+use tower::Layer as _;
+use tower_activeconnect::emulator::{Action, Call, Emulator, Fault, FaultKind, SessionReport};
+use tower_activeconnect::{ActiveSession, Activeconnect, Builder, Method, UserId};
+use tracing::Level;
+
+use crate::support::{Browser, approve, builder, location, pass, serve, until, with_phones};
+use crate::trace::{Trace, hear};
+
+/// A site whose every page but the login's is gated; `/secret` asks for the face, too.
+struct Site {
+    emulator: Emulator,
+    url: String,
+}
+
+impl Site {
+    async fn new() -> Self {
+        Self::with_routes_of(|ac| (ac.clone(), ac.clone())).await
+    }
+
+    /// With the layer of the first handle, and the routes of the second.
+    async fn with_routes_of(
+        handles: impl FnOnce(&Activeconnect) -> (Activeconnect, Activeconnect),
+    ) -> Self {
+        let emulator = Emulator::start().await.unwrap();
+        let ac = builder(&emulator).build().unwrap();
+        with_phones(&emulator, &ac, &["alice", "bob"]).await;
+        let (gate, routes) = handles(&ac);
+        let secret = Router::new()
+            .route("/secret", get(async || "secret"))
+            .layer(gate.layer().require_methods([Method::Facial]));
+        let optional = Router::new()
+            .route("/optional", get(async |session: ActiveSession| session.user().to_string()))
+            .layer(gate.layer().optional());
+        let page = async |_: ActiveSession, request: Request| request.uri().to_string();
+        let app = Router::new()
+            .fallback(page)
+            .layer(gate.layer())
+            .merge(secret)
+            .merge(optional)
+            .nest("/auth", routes.routes());
+        let url = serve(app).await;
+        Self { emulator, url }
+    }
+
+    async fn logged_in(&self) -> (Browser, SessionReport) {
+        let browser = Browser::new(&self.url);
+        let session = browser.log_in(&self.emulator, "alice").await;
+        (browser, session)
+    }
+}
+
+/// Whether the login page asks for a name.
+async fn shows_form(page: Response) -> bool {
+    let is_ok = page.status() == StatusCode::OK;
+    let text = page.text().await.unwrap();
+    is_ok && text.contains(r#"name="username""#)
+}
+
+/// T158
+#[tokio::test]
+async fn logged_in_browser_goes_on() {
+    let site = Site::new().await;
+    assert!(shows_form(Browser::new(&site.url).page("/auth/login?next=/page").await).await);
+    let (browser, _) = site.logged_in().await;
+    for (login, place) in [
+        ("/auth/login?next=/page%3Fnumber%3D2", "/page?number=2"),
+        ("/auth/login", "/"),
+        ("/auth/login?next=//evil.example", "/"),
+        ("/auth/login?next=/auth/login", "/"),
+    ] {
+        let page = browser.page(login).await;
+        assert_eq!((page.status().as_u16(), location(&page)), (303, place));
+        assert_eq!(page.headers()["cache-control"], "no-store");
+    }
+    assert_eq!(browser.status().await, "active");
+}
+
+/// T158: a page of another origin may lead here, and learns from no image whether that goes on.
+#[tokio::test]
+async fn other_pages_do_not_learn_who_is_logged_in() {
+    let site = Site::new().await;
+    let (browser, _) = site.logged_in().await;
+    let load = async |page: &str, from: &str, part: &str| {
+        let path = format!("/auth/{page}?next=/optional");
+        let request = browser.get(&path).header("accept", "text/html");
+        let request = request.header("sec-fetch-site", from).header("sec-fetch-dest", part);
+        browser.send(request.header("sec-fetch-mode", "navigate")).await.status().as_u16()
+    };
+    for page in ["login", "waiting", "locked"] {
+        for from in ["same-site", "cross-site"] {
+            assert_eq!(load(page, from, "document").await, 303, "{page} {from}");
+            for part in ["image", "iframe", "empty"] {
+                assert_eq!(load(page, from, part).await, 403, "{page} {from} {part}");
+            }
+        }
+        assert_eq!(load(page, "same-origin", "empty").await, 303, "{page}");
+    }
+}
+
+/// T158: for somebody else than who is logged in; who waits for that can start again, too.
+#[tokio::test]
+async fn switch_shows_the_form() {
+    let site = Site::new().await;
+    let (browser, _) = site.logged_in().await;
+    assert!(shows_form(browser.page("/auth/login?switch").await).await);
+    let form = browser.page("/auth/login?next=/page&switch").await.text().await.unwrap();
+    assert!(form.contains(r#"name="next" value="/page""#), "{form}");
+    let form = [("username", "bob"), ("next", "/page")];
+    let waiting = location(&browser.form("/auth/login", &form).await).to_owned();
+    let page = browser.page(&waiting).await.text().await.unwrap();
+    assert!(page.contains(r#"<a href="/auth/login?next=/page&#38;switch">Start again"#), "{page}");
+    approve(&site.emulator).await;
+    until("the other one is in", async || {
+        (browser.page(&waiting).await.headers().get("location")? == "/page").then_some(())
+    })
+    .await;
+    assert_eq!(browser.page("/optional").await.text().await.unwrap(), "bob");
+}
+
+/// T158: only who is let in at this moment goes on.
+#[tokio::test]
+async fn session_that_is_not_allowed_gets_the_form() {
+    let site = Site::new().await;
+    let (browser, session) = site.logged_in().await;
+    let act = |action| site.emulator.act_on_session(&session.session_token, action).unwrap();
+    let becomes = async |status: &str| {
+        until(status, async || (browser.status().await == status).then_some(())).await;
+    };
+    let login = "/auth/login?next=/page";
+    act(Action::WalkAway);
+    becomes("walkaway").await;
+    assert!(shows_form(browser.page(login).await).await);
+    act(Action::Return);
+    becomes("active").await;
+    assert_eq!(location(&browser.page(login).await), "/page");
+    site.emulator.fault(Fault::new(Call::Status, FaultKind::Reset));
+    pass(Duration::from_secs(20), Duration::from_secs(1)).await;
+    becomes("unavailable").await;
+    assert!(shows_form(browser.page(login).await).await);
+    site.emulator.clear_faults();
+    becomes("active").await;
+    assert_eq!(location(&browser.page(login).await), "/page");
+    act(Action::Close);
+    becomes("closed").await;
+    assert!(shows_form(browser.page(login).await).await);
+}
+
+/// T158: a session that nobody used for a while is asked for first.
+#[tokio::test]
+async fn parked_session_is_asked_for() {
+    let site = Site::new().await;
+    let (browser, session) = site.logged_in().await;
+    pass(Duration::from_secs(130), Duration::from_secs(5)).await;
+    assert_eq!(location(&browser.page("/auth/login?next=/page").await), "/page");
+    pass(Duration::from_secs(130), Duration::from_secs(5)).await;
+    site.emulator.act_on_session(&session.session_token, Action::Close).unwrap();
+    assert!(shows_form(browser.page("/auth/login?next=/page").await).await);
+}
+
+/// Follows redirects as a browser does; the last page, and how many there were.
+async fn follow(browser: &Browser, path: &str, user: &str, others: &str) -> (Response, usize) {
+    let mut place = path.to_owned();
+    for redirects in 0..10 {
+        // What else the browser has for pages, and not for the login's.
+        let others = if place.starts_with("/auth/") { "" } else { others };
+        let request = browser.get(&place).header("accept", "text/html").header("x-user", user);
+        let answer = browser.send(request.header("cookie", others)).await;
+        if answer.status() != 303 {
+            return (answer, redirects);
+        }
+        location(&answer).clone_into(&mut place);
+    }
+    panic!("{path} leads round and round");
+}
+
+/// T158, T021: the page that is wanted asks for more than a login.
+#[tokio::test]
+async fn step_up_page_is_no_circle() {
+    let site = Site::new().await;
+    let (browser, _) = site.logged_in().await;
+    let (page, redirects) = follow(&browser, "/auth/login?next=/secret", "", "").await;
+    assert_eq!((page.status().as_u16(), redirects), (200, 2));
+    assert!(page.text().await.unwrap().contains("Confirm with your phone"));
+}
+
+fn header_user(parts: &Parts) -> Option<UserId> {
+    parts.headers.get("x-user").map(|user| UserId::from(user.to_str().unwrap()))
+}
+
+/// T158: beside another login, for its user alone.
+#[tokio::test]
+async fn session_of_another_user_gets_the_form() {
+    let both = |ac: &Activeconnect| (ac.resolve_user(header_user), ac.resolve_user(header_user));
+    let site = Site::with_routes_of(both).await;
+    let browser = Browser::new(&site.url);
+    let begin = browser.post("/auth/login").header("x-user", "alice").json(&json!({}));
+    assert_eq!(browser.send(begin).await.status(), 202);
+    approve(&site.emulator).await;
+    let status = || browser.get("/auth/status").header("x-user", "alice");
+    until("in", async || {
+        let status = browser.send(status()).await.text().await.unwrap();
+        status.contains("active").then_some(())
+    })
+    .await;
+    let login = async |user| {
+        let request = browser.get("/auth/login?next=/page").header("x-user", user);
+        browser.send(request).await
+    };
+    assert_eq!(location(&login("alice").await), "/page");
+    for user in ["bob", "nobody"] {
+        let page = login(user).await;
+        assert_eq!(page.status(), 200);
+        assert!(page.text().await.unwrap().contains(user));
+    }
+    assert!(shows_form(browser.page("/auth/login?next=/page").await).await);
+    let (page, _) = follow(&browser, "/page", "bob", "").await;
+    assert_eq!(page.status(), 200);
+}
+
+/// T158, T021: the gate goes by another login, the routes do not.
+#[tokio::test]
+async fn gate_of_another_handle_is_no_circle() {
+    let site = Site::with_routes_of(|ac| (ac.resolve_user(header_user), ac.clone())).await;
+    let (browser, _) = site.logged_in().await;
+    for path in ["/page", "/optional"] {
+        let (page, _) = follow(&browser, path, "alice", "").await;
+        assert_eq!(page.status(), 200, "{path}");
+        let (page, redirects) = follow(&browser, path, "bob", "").await;
+        assert_eq!(redirects, 1, "{path}");
+        assert!(shows_form(page).await, "{path}");
+    }
+}
+
+/// T158, T021: a page to which the browser sends more cookies than are read, or two sessions.
+#[tokio::test]
+async fn page_with_misread_cookies_is_no_circle() {
+    let site = Site::new().await;
+    let (browser, _) = site.logged_in().await;
+    let many = (0..64).map(|number| format!("c{number}=v; ")).collect();
+    let bobs = Browser::new(&site.url);
+    bobs.log_in(&site.emulator, "bob").await;
+    for others in [many, bobs.cookie_header()] {
+        for path in ["/page", "/optional"] {
+            let (page, redirects) = follow(&browser, path, "", &others).await;
+            assert_eq!(redirects, 1, "{path} {others}");
+            assert!(shows_form(page).await, "{path} {others}");
+        }
+    }
+}
+
+/// T158, T021: the gate takes any session of the user, whose phone walks away from another one than
+/// this browser's.
+#[tokio::test]
+async fn phone_of_another_session_is_no_circle() {
+    let emulator = Emulator::start().await.unwrap();
+    let ac = builder(&emulator).build().unwrap().resolve_user(header_user);
+    with_phones(&emulator, &ac, &["alice"]).await;
+    let app = Router::new()
+        .fallback(async || "page")
+        .layer(ac.layer().any_session_of_user())
+        .nest("/auth", ac.routes());
+    let browser = Browser::new(&serve(app).await);
+    let alice = "alice".into();
+    let (elsewhere, session) = tokio::join!(ac.log_in(&alice), approve(&emulator));
+    elsewhere.unwrap();
+    let (page, redirects) = follow(&browser, "/page", "alice", "").await;
+    assert_eq!((page.status().as_u16(), redirects), (200, 0));
+    emulator.act_on_session(&session.session_token, Action::WalkAway).unwrap();
+    until("the phone is away", async || {
+        let page = browser.get("/page").header("accept", "text/html").header("x-user", "alice");
+        (browser.send(page).await.status() == 303).then_some(())
+    })
+    .await;
+    let (page, _) = follow(&browser, "/page", "alice", "").await;
+    assert_eq!(page.url().path(), "/auth/login");
+}
+
+fn page() -> Router {
+    Router::new().fallback(async |_: ActiveSession| "page")
+}
+
+/// T021: the pages to which the gate sends users are behind it, by mistake.
+#[tokio::test]
+async fn page_behind_the_gate_is_no_circle() {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let written = lines.clone();
+    let _hearing = hear(Trace(Level::WARN, move |line: &str| {
+        written.lock().unwrap().push(line.to_owned());
+    }));
+    let nested_too_soon = |ac: &Activeconnect| page().nest("/auth", ac.routes()).layer(ac.layer());
+    let nested_elsewhere =
+        |ac: &Activeconnect| page().layer(ac.layer()).nest("/login", ac.routes());
+    let nothing_strips = |ac: &Activeconnect| {
+        Router::new().nest("/auth", ac.routes()).fallback_service(ac.layer().layer(page()))
+    };
+    let gated_enrollment = |ac: &Activeconnect| {
+        let ac = ac.resolve_user(header_user);
+        page().layer(ac.layer()).nest("/auth", ac.routes())
+    };
+    type Configure = fn(Builder) -> Builder;
+    type Application = fn(&Activeconnect) -> Router;
+    let plain: Configure = |builder| builder;
+    let prefixed: Configure = |builder| builder.mount_prefix("/app");
+    let with_page: Configure = |builder| builder.enrolment_page("/enroll");
+    for (configure, application, gated, status) in [
+        (plain, nested_too_soon as Application, "/auth/login", 401),
+        (plain, nested_elsewhere, "/auth/login", 401),
+        (prefixed, nothing_strips, "/app/auth/login", 401),
+        (with_page, gated_enrollment, "/enroll", 403),
+    ] {
+        let emulator = Emulator::start().await.unwrap();
+        let ac = configure(builder(&emulator)).build().unwrap();
+        let browser = Browser::new(&serve(application(&ac)).await);
+        for _ in 0..2 {
+            let (answer, redirects) = follow(&browser, "/page?number=2", "carol", "").await;
+            assert_eq!((answer.status().as_u16(), redirects), (status, 1), "{gated}");
+        }
+        let warnings = std::mem::take(&mut *lines.lock().unwrap());
+        let warned = warnings.iter().filter(|line| line.contains("Activeconnect::routes()"));
+        let warned: Vec<_> = warned.collect();
+        assert_eq!(warned.len(), 1, "{warnings:?}");
+        assert!(warned[0].contains(&format!("page=\"{gated}\"")), "{warned:?}");
+    }
+}

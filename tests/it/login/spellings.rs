@@ -1,0 +1,150 @@
+//! A lookup table that ignores case: one user has several spellings of an id.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tower_activeconnect::emulator::SessionReport;
+use tower_activeconnect::{
+    Builder, EnrolmentError, Limit, LogInError, LoggedOut, MemoryTokenStore, SessionStatus,
+    StoreError, StoreErrorKind, TokenStore, UserId, UserToken,
+};
+
+use super::fixture::{Fixture, KNOWN, start};
+use crate::support::{ringing, until};
+
+/// It keeps no epochs, and fails as long as it is told to.
+#[derive(Clone, Default)]
+struct CaseBlind {
+    table: Arc<MemoryTokenStore>,
+    fails: Arc<AtomicBool>,
+}
+
+impl CaseBlind {
+    fn key(&self, user: &UserId) -> Result<UserId, StoreError> {
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(StoreError::of_kind(StoreErrorKind::Unavailable));
+        }
+        Ok(user.as_str().to_lowercase().into())
+    }
+}
+
+impl TokenStore for CaseBlind {
+    async fn token(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
+        self.table.token(&self.key(user)?).await
+    }
+
+    async fn assign(&self, user: &UserId, token: &UserToken) -> Result<UserToken, StoreError> {
+        self.table.assign(&self.key(user)?, token).await
+    }
+
+    async fn remove(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
+        self.table.remove(&self.key(user)?).await
+    }
+}
+
+async fn fixture(configure: impl FnOnce(Builder) -> Builder) -> (Fixture, CaseBlind) {
+    let store = CaseBlind::default();
+    let kept = store.clone();
+    let with_store = |builder: Builder| configure(builder.token_store(kept));
+    (Fixture::new(&["alice"], with_store).await, store)
+}
+
+fn status(site: &Fixture, session: &SessionReport) -> SessionStatus {
+    let sessions = site.emulator.state().sessions;
+    sessions.iter().find(|now| now.session_token == session.session_token).unwrap().status
+}
+
+/// F46: whatever ends the sessions of a user ends those under other spellings of the id.
+#[tokio::test]
+async fn all_spellings_of_a_user_end() {
+    let [lower, upper] = ["alice", "ALICE"].map(UserId::from);
+    for how in ["end_all_sessions", "lost_device", "unenroll"] {
+        let (site, _) = fixture(|builder| builder).await;
+        let browser = site.browser();
+        let session = browser.log_in(&site.emulator, "ALICE").await;
+        for user in [&lower, &upper] {
+            let listed = site.ac.sessions(user).await.unwrap();
+            assert_eq!(listed.len(), 1);
+            assert_eq!(listed[0].user(), &upper, "as it was typed");
+        }
+        assert!(site.ac.sessions(&"bob".into()).await.unwrap().is_empty());
+        match how {
+            "end_all_sessions" => {
+                let outcome = site.ac.end_all_sessions(&lower).await.unwrap();
+                assert_eq!(outcome, LoggedOut::Everywhere);
+            }
+            "lost_device" => {
+                let grant = site.ac.enrolment_grant(&lower).unwrap();
+                site.ac.lost_device(&grant).await.unwrap();
+            }
+            _ => site.ac.unenroll(&lower).await.unwrap(),
+        }
+        assert_eq!(browser.api("/").await.status(), 401, "{how}");
+        assert_eq!(status(&site, &session), SessionStatus::Closed, "{how}");
+        assert!(site.ac.sessions(&upper).await.unwrap().is_empty(), "{how}");
+    }
+}
+
+/// F46: nor does a login go on that waits under another spelling.
+#[tokio::test]
+async fn attempts_of_all_spellings_are_given_up() {
+    let (site, _) = fixture(|builder| builder).await;
+    let browser = site.browser();
+    assert_eq!(start(&browser, "ALICE", "203.0.113.7").await.status(), 202);
+    let session = ringing(&site.emulator).await;
+    site.ac.end_all_sessions(&"alice".into()).await.unwrap();
+    until("withdrawn", async || (status(&site, &session) == SessionStatus::Closed).then_some(()))
+        .await;
+}
+
+#[tokio::test]
+async fn spellings_share_the_limit_of_sessions() {
+    let (site, _) = fixture(|builder| builder.max_sessions_per_user(1)).await;
+    site.browser().log_in(&site.emulator, "ALICE").await;
+    let error = site.ac.log_in(&"alice".into()).await.unwrap_err();
+    assert!(matches!(&*error, LogInError::Full(Limit::SessionsPerUser)), "{error}");
+    assert_eq!(site.rings(), 1);
+}
+
+/// A table without epochs leaves them to the process, which knows the user by the token.
+#[tokio::test]
+async fn browsers_of_all_spellings_are_forgotten() {
+    let (site, _) = fixture(|builder| builder).await;
+    let browser = site.browser();
+    browser.log_in(&site.emulator, "ALICE").await;
+    site.ac.end_all_sessions(&"alice".into()).forget_browsers().await.unwrap();
+    assert_eq!(start(&browser, "ALICE", "203.0.113.7").await.status(), 202);
+    for _ in 0..50 {
+        assert_eq!((browser.status().await.as_str(), site.rings()), ("pending", 1));
+    }
+}
+
+/// F46: without the table, the sessions of the very id end, and the caller hears that there may be
+/// others.
+#[tokio::test]
+async fn failing_table_keeps_no_session_alive() {
+    let [lower, upper] = ["alice", "ALICE"].map(UserId::from);
+    for unenrolls in [false, true] {
+        let (site, store) = fixture(|builder| builder).await;
+        let (browser, other) = (site.browser(), site.browser());
+        browser.log_in(&site.emulator, "ALICE").await;
+        other.set_cookie(KNOWN, &browser.cookie(KNOWN).unwrap());
+        other.log_in(&site.emulator, "alice").await;
+        store.fails.store(true, Ordering::SeqCst);
+        if unenrolls {
+            let error = site.ac.unenroll(&lower).await.unwrap_err();
+            assert!(matches!(error, EnrolmentError::Store(_)), "{error}");
+        } else {
+            let error = site.ac.end_all_sessions(&lower).await.unwrap_err();
+            assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+        }
+        assert_eq!(other.api("/").await.status(), 401);
+        assert_eq!(browser.api("/").await.status(), 200, "it is told of");
+        assert!(site.ac.sessions(&lower).await.is_err());
+        store.fails.store(false, Ordering::SeqCst);
+        assert_eq!(site.ac.sessions(&lower).await.unwrap().len(), 1);
+        site.ac.end_all_sessions(&lower).await.unwrap();
+        assert_eq!(browser.api("/").await.status(), 401);
+        assert!(site.ac.sessions(&upper).await.unwrap().is_empty());
+    }
+}
