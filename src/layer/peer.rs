@@ -26,12 +26,6 @@ impl Peer {
         remote_address(extensions).map(|address| Self::Address(address.to_canonical()))
     }
 
-    /// Without axum nothing says who is connected.
-    #[cfg(not(feature = "axum"))]
-    pub(crate) fn from_extensions(_: &Extensions, _: &TrustedProxies) -> Option<Self> {
-        None
-    }
-
     pub(crate) fn is_trusted(self, trusted: &TrustedProxies) -> bool {
         match self {
             Self::Address(address) => trusted.contains(address),
