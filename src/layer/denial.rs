@@ -218,7 +218,8 @@ fn html(
     let remedy = remedy.map(|address| format!("<p><a href=\"{address}\">{text}</a></p>"));
     let remedy = remedy.unwrap_or_default();
     let unread = client.has_unread_cookies && denial == Denial::NoSession;
-    let unread = unread.then(|| format!("<p>{}</p>", unread_cookies_detail())).unwrap_or_default();
+    let unread = unread.then(unread_cookies_detail).map(|detail| format!("<p>{detail}</p>"));
+    let unread = unread.unwrap_or_default();
     // Nothing in here comes from the request.
     let page = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{status}</title>\
