@@ -204,8 +204,9 @@ async fn a_flood_of_names_costs_nothing() {
     let grown = resident().saturating_sub(memory);
     println!("{answers:?}, {} MB, {} MB more since the 20,000th", memory >> 20, grown >> 20);
     assert!(grown < 16 << 20, "{grown} bytes more");
-    assert_eq!(answers[&StatusCode::ACCEPTED], 10_000, "as many attempts wait as may");
-    assert_eq!(answers[&StatusCode::TOO_MANY_REQUESTS], 90_000);
+    // The last tenth of the 10,000 attempts is not for strangers.
+    assert_eq!(answers[&StatusCode::ACCEPTED], 9_000, "as many attempts wait as may");
+    assert_eq!(answers[&StatusCode::TOO_MANY_REQUESTS], 91_000);
     assert_eq!(site.emulator.state().calls, calls);
 }
 

@@ -181,6 +181,16 @@ mod tests {
         assert_eq!(root.public("/reports?q=1"), "/reports?q=1");
     }
 
+    #[test]
+    fn own_login_page_is_told_to_show_its_form() {
+        let mut app = paths(Some("/app"), "/auth");
+        assert_eq!(app.login_form("/app/"), "/app/auth/login?switch");
+        app.own_pages = vec![("login", "/signin".to_owned())];
+        assert_eq!(app.login_form("/app/"), "/app/signin?switch");
+        assert_eq!(app.login_form("/app/a?b"), "/app/signin?next=/app/a%3Fb&switch");
+        assert_eq!(app.with_next("locked", "/app/"), "/app/auth/locked");
+    }
+
     #[cfg(feature = "axum")]
     #[test]
     fn trusted_proxy_names_its_prefix() {
