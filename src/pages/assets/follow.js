@@ -84,6 +84,8 @@
   };
 
   const begin = () => {
+    // The button is for browsers in which this script does not run.
+    for (const button of document.querySelectorAll("[data-without-script]")) button.hidden = true;
     if (time) {
       const format = new Intl.DateTimeFormat(document.documentElement.lang, { timeStyle: "medium" });
       time.textContent = format.format(new Date(time.dateTime));

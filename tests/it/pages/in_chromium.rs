@@ -11,6 +11,7 @@ use serde_json::json;
 use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{ActiveSession, Activeconnect, Builder, Logo, Theme};
 
+use crate::axe;
 use crate::chromium::{Chromium, Tab};
 use crate::support::{approve, builder, ringing, serve, until, with_phones};
 
@@ -87,11 +88,11 @@ impl Fixture {
         assert_eq!(self.tab.eval("sessionStorage.getItem('blocked')").await, json!(null));
     }
 
-    /// Looks at the page on a small screen.
+    /// Looks at the page on screens of three widths, light and dark.
     async fn fits(&self, heading: &str) {
         self.tab.loaded().await;
         assert_eq!(self.tab.eval("document.querySelector('h1').innerText").await, heading);
-        for width in [320, 390] {
+        for width in [320, 390, 1280] {
             self.tab.set_width(width).await;
             self.tab.until(&format!("innerWidth === {width}")).await;
             let overflow = "[...document.querySelectorAll('*')].filter(element =>
@@ -99,13 +100,18 @@ impl Fixture {
             assert_eq!(self.tab.eval(overflow).await, json!([]), "{heading} {width}");
             let is_wider = "document.documentElement.scrollWidth > innerWidth";
             assert_eq!(self.tab.eval(is_wider).await, false, "{heading} {width}");
+            for scheme in ["light", "dark"] {
+                self.tab.prefer_color_scheme(scheme).await;
+                let violations = axe::violations(&self.tab).await;
+                assert_eq!(violations, [""; 0], "{heading} {width} {scheme}");
+            }
         }
         self.assert_nothing_is_blocked().await;
     }
 }
 
 #[tokio::test]
-async fn no_page_overflows_a_small_screen() {
+async fn pages_fit_and_are_accessible() {
     let theme = Theme::new()
         .app_name("W".repeat(60))
         .logo(Logo::bytes("image/gif", GIF))
@@ -155,7 +161,9 @@ async fn waiting_page_goes_on_by_script() {
     let first = tab.eval(left).await;
     tab.until(&format!("{left} !== {first}")).await;
     // The page stays as it is: nothing that has the focus loses it.
-    tab.eval("document.querySelector('main a').focus(); window.isSame = true").await;
+    assert_eq!(tab.eval("document.querySelector('[data-without-script]').hidden").await, true);
+    tab.eval("document.querySelector('main p:not([hidden]) a').focus(); window.isSame = true")
+        .await;
     ringing(&site.emulator).await;
     tab.until("window.isSame && document.activeElement.matches('main a')").await;
     approve(&site.emulator).await;
