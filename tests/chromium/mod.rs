@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
@@ -152,6 +154,12 @@ impl Tab {
         let phone =
             json!({ "width": width, "height": 844, "deviceScaleFactor": 1, "mobile": true });
         self.call("Emulation.setDeviceMetricsOverride", phone).await.unwrap();
+    }
+
+    /// A picture of what is shown, as PNG.
+    pub(crate) async fn picture(&self) -> Vec<u8> {
+        let taken = self.call("Page.captureScreenshot", json!({ "format": "png" })).await.unwrap();
+        STANDARD.decode(taken["data"].as_str().unwrap()).unwrap()
     }
 
     /// Types a key in the page: `Tab`, `Enter`, …
