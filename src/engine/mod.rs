@@ -609,8 +609,9 @@ impl Engine {
     /// events missed.
     fn limit_hit(&self, limit: Limit) {
         let now = self.now().mono;
-        let told = self.limits_told[limit as usize].fetch_max(now, Ordering::Relaxed);
-        if told == 0 || now >= told + 1_000 {
+        let last = &self.limits_told[limit as usize];
+        let is_due = |told: u64| (told == 0 || now >= told + 1_000).then_some(now);
+        if last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_due).is_ok() {
             tracing::warn!(%limit, "somebody is refused, for a limit is reached");
             self.upkeep.news.tell(Event::LimitHit(limit));
         }

@@ -161,6 +161,12 @@ async fn one_login_more_than_may_wait_is_refused() {
     stage.play(|_, call| {
         call.answer(404, "");
     });
+    // A client that never stops is told of once a second.
+    for step in 0..10 {
+        stage.at(1_000 + step * 400).await;
+        assert_eq!(login("dave").await.status(), http::StatusCode::TOO_MANY_REQUESTS);
+    }
+    assert_eq!(told(&mut events).await, vec![Event::LimitHit(Limit::Attempts); 4]);
     stage.at(119_999).await;
     assert_eq!(login("dave").await.status(), http::StatusCode::TOO_MANY_REQUESTS);
     stage.at(120_001).await;
