@@ -1,6 +1,6 @@
 //! Pictures of every page: `scripts/screenshot-pages` keeps them in docs/pages.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -16,7 +16,7 @@ const WIDTHS: [(&str, u32); 2] = [("phone", 390), ("desktop", 1280)];
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
 /// Takes pictures of the page that the tab shows.
-async fn picture(tab: &Tab, folder: &PathBuf, name: &str, heading: &str) {
+async fn picture(tab: &Tab, folder: &Path, name: &str, heading: &str) {
     tab.until(&format!("document.querySelector('h1')?.innerText === '{heading}'")).await;
     tab.loaded().await;
     for (screen, width) in WIDTHS {
