@@ -440,23 +440,26 @@ impl Engine {
     /// Gives up every attempt of this user, the approved ones too. Their names stay reserved: that
     /// they are given up tells others nothing.
     pub(crate) fn cancel_attempts_of(&self, user: &UserId, token: Option<&UserToken>) {
-        for attempt in self.attempts.all() {
-            if attempt.concerns(user, token) {
-                attempt.cancel();
-            }
-        }
+        self.cancel_attempts_where(user, token, |_| true);
     }
 
-    /// Gives up the attempts that this user's known browsers have begun, as
-    /// [`cancel_attempts_of`](Self::cancel_attempts_of) does.
+    /// Does the same to the attempts that known browsers of this user have begun.
     pub(crate) fn cancel_attempts_of_known_browsers(
         &self,
         user: &UserId,
         token: Option<&UserToken>,
     ) {
+        self.cancel_attempts_where(user, token, |attempt| attempt.initiator().is_known_browser());
+    }
+
+    fn cancel_attempts_where(
+        &self,
+        user: &UserId,
+        token: Option<&UserToken>,
+        is_meant: impl Fn(&Attempt) -> bool,
+    ) {
         for attempt in self.attempts.all() {
-            let is_known = matches!(attempt.initiator(), Initiator::KnownBrowser(_));
-            if is_known && attempt.concerns(user, token) {
+            if attempt.concerns(user, token) && is_meant(&attempt) {
                 attempt.cancel();
             }
         }

@@ -58,11 +58,16 @@ impl Activeconnect {
     /// all the same.
     pub async fn forget_browsers(&self, user: &UserId) -> Result<(), StoreError> {
         let engine = self.engine();
-        let raised = engine.raise_browser_epoch(user).await;
+        let token = engine.find_token(user).await;
+        let known_token = token.as_ref().ok().and_then(Option::as_ref);
+        let raised = engine.raise_browser_epoch(user, known_token).await;
         // A request on the phone may be that of a browser that is to be forgotten.
-        let token = engine.find_token(user).await.ok().flatten();
-        engine.cancel_attempts_of_known_browsers(user, token.as_ref());
-        raised
+        engine.cancel_attempts_of_known_browsers(user, known_token);
+        match raised {
+            // The process keeps the epoch, and by the token too if that is known.
+            Err(error) if error.kind() == StoreErrorKind::ReadOnly => token.map(drop),
+            raised => raised,
+        }
     }
 }
 
@@ -77,9 +82,14 @@ impl Engine {
         Ok(stored.max(self.browser_epochs.of(user, Some(token))))
     }
 
-    /// Revokes all proofs of this user that were made until now.
-    async fn raise_browser_epoch(self: &Arc<Self>, user: &UserId) -> Result<(), StoreError> {
-        let known = self.browser_epochs.of(user, None);
+    /// Revokes all proofs of this user, and of this token, which is the user's, that were made until
+    /// now. This process does so even if the store fails.
+    async fn raise_browser_epoch(
+        self: &Arc<Self>,
+        user: &UserId,
+        token: Option<&UserToken>,
+    ) -> Result<(), StoreError> {
+        let known = self.browser_epochs.of(user, token);
         let keep = || {
             let (engine, id) = (self.clone(), user.clone());
             async move {
@@ -88,19 +98,12 @@ impl Engine {
                 engine.store.set_browser_epoch(&id, epoch).await.map(|()| epoch)
             }
         };
-        let error = match self.ask_store(keep).await {
-            Ok(epoch) => {
-                // What a login has asked the store before may be answered after this.
-                self.browser_epochs.raise(user, None, epoch);
-                return Ok(());
-            }
-            Err(error) => error,
-        };
-        let token = self.find_token(user).await;
-        let known_token = token.as_ref().ok().and_then(Option::as_ref);
-        let epoch = self.browser_epoch_after(self.browser_epochs.of(user, known_token));
-        self.browser_epochs.raise(user, known_token, epoch);
-        if error.kind() == StoreErrorKind::ReadOnly { token.map(drop) } else { Err(error) }
+        let kept = self.ask_store(keep).await;
+        // Also where the store keeps it: a login may have asked the store before, and be answered
+        // after this.
+        let epoch = kept.as_ref().copied().unwrap_or_else(|_| self.browser_epoch_after(known));
+        self.browser_epochs.raise(user, token, epoch);
+        kept.map(drop)
     }
 
     /// The time is later than any epoch that a process kept in its memory and lost.
