@@ -38,13 +38,15 @@ pub(super) async fn page(
     wish: Wish,
     request: Request,
 ) -> Response {
-    let confirmation = Confirmation::read(ac, wish, &request.into_parts().0).await;
+    let (parts, _) = request.into_parts();
+    let confirmation = Confirmation::read(ac, wish, &parts).await;
     match confirmation.check() {
         Ok((session, methods)) => {
-            let view = confirmation.visitor.view(&confirmation.paths);
+            let Confirmation { visitor, paths, .. } = &confirmation;
+            let view = visitor.view(paths, visitor.language(&parts));
             show(StatusCode::OK, view.confirm(session.user(), methods))
         }
-        Err(why) => confirmation.refuse(why),
+        Err(why) => confirmation.refuse(why, &parts),
     }
 }
 
@@ -64,7 +66,7 @@ pub(super) async fn start(
     let confirmation = Confirmation::read(ac, wish, &parts).await;
     let (session, methods) = match confirmation.check() {
         Ok(found) => found,
-        Err(why) => return confirmation.refuse(why),
+        Err(why) => return confirmation.refuse(why, &parts),
     };
     let Confirmation { visitor, paths, next, .. } = confirmation;
     let who = Who::Confirms(session, methods, visitor.user.clone());
@@ -74,7 +76,7 @@ pub(super) async fn start(
     let start = Start { who, initiator, mine: mine.as_ref(), bearer };
     let engine = visitor.engine();
     let begun = engine.begin_attempt(start).map(|begun| (handover, begun.credential));
-    let (wants_json, language) = (!visitor.is_browser(), visitor.language);
+    let (wants_json, language) = (!visitor.is_browser(), visitor.language(&parts));
     answer(begun.map_err(Refusal::from), wants_json, &paths, &next, &engine.settings, language)
 }
 
@@ -121,10 +123,10 @@ impl Confirmation {
         methods.map(|methods| (session.clone(), methods)).ok_or(Nobody::NotRequired)
     }
 
-    fn refuse(&self, why: Nobody) -> Response {
+    fn refuse(&self, why: Nobody, parts: &Parts) -> Response {
         match why {
             Nobody::NoSession => self.no_session(),
-            Nobody::NotRequired => self.not_required(),
+            Nobody::NotRequired => self.not_required(parts),
         }
     }
 
@@ -142,14 +144,14 @@ impl Confirmation {
         response
     }
 
-    fn not_required(&self) -> Response {
+    fn not_required(&self, parts: &Parts) -> Response {
         let (status, detail) = (StatusCode::BAD_REQUEST, "Nothing here requires these methods.");
         if !self.visitor.is_browser() {
             return problem(status, detail);
         }
         let login = self.paths.with_next("login", &self.next);
         let refusal = pages::Refusal::MethodsNotRequired;
-        let view = self.visitor.view(&self.paths);
+        let view = self.visitor.view(&self.paths, self.visitor.language(parts));
         show(status, view.refused(status.as_u16(), refusal, Some(login)))
     }
 }

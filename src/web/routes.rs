@@ -196,7 +196,6 @@ pub(super) struct Visitor {
     /// The same, if it is the user's.
     pub(super) session: Option<Arc<Session>>,
     client: ClientContext,
-    pub(super) language: LanguageChoice,
 }
 
 impl Visitor {
@@ -225,19 +224,7 @@ impl Visitor {
         let from_a_page = start::is_from_a_page(headers);
         let sends_form = start::is_form(headers);
         let is_prefetch = is_prefetch(headers);
-        let language = language_of(parts, &engine.settings);
-        Self {
-            user,
-            attempt,
-            from_a_page,
-            sends_form,
-            is_prefetch,
-            named,
-            session,
-            client,
-            language,
-            ac,
-        }
+        Self { user, attempt, from_a_page, sends_form, is_prefetch, named, session, client, ac }
     }
 
     /// The same, with the session's status known afresh if it was not used for a while.
@@ -259,15 +246,25 @@ impl Visitor {
         Some(UNREAD_COOKIES)
     }
 
-    /// The pages in the visitor's language.
-    pub(super) fn view<'a>(&'a self, paths: &'a SitePaths) -> View<'a> {
-        self.engine().settings.pages.view(paths, self.language)
+    /// The language of a page for this request, which is the visitor's.
+    pub(super) fn language(&self, parts: &Parts) -> LanguageChoice {
+        language_of(parts, &self.engine().settings)
+    }
+
+    pub(super) fn view<'a>(&'a self, paths: &'a SitePaths, language: LanguageChoice) -> View<'a> {
+        self.engine().settings.pages.view(paths, language)
     }
 
     /// The address of a route's page, which goes on to `next` and stays in the language.
-    fn page_address(&self, paths: &SitePaths, route: &str, next: &str) -> String {
+    fn page_address(
+        &self,
+        paths: &SitePaths,
+        route: &str,
+        next: &str,
+        language: LanguageChoice,
+    ) -> String {
         let address = paths.with_next(route, next);
-        self.engine().settings.pages.with_language(address, self.language)
+        self.engine().settings.pages.with_language(address, language)
     }
 
     fn paths(&self) -> SitePaths {
@@ -376,7 +373,8 @@ async fn login_page(
         return Redirect::to(&next).into_response();
     }
     let user = visitor.user.as_ref().map(UserId::as_str);
-    show(StatusCode::OK, visitor.view(&paths).login(user, &next, visitor.unread_cookies()))
+    let view = visitor.view(&paths, visitor.language(&parts));
+    show(StatusCode::OK, view.login(user, &next, visitor.unread_cookies()))
 }
 
 async fn login(State(ac): State<Activeconnect>, request: Request) -> Response {
@@ -396,11 +394,12 @@ async fn waiting(
     let paths = visitor.paths();
     let next = wanted(query, &paths);
     let here = paths.route_with_next("waiting", &next);
+    let language = visitor.language(&parts);
     let is_bearer = visitor.attempt().is_some_and(|attempt| attempt.is_bearer());
     let claimed = if is_bearer { None } else { visitor.claim() };
     if let Some(claimed) = claimed {
         // By way of this page once more, which sees whether the cookie came back.
-        let here = settings.pages.with_language(here, visitor.language);
+        let here = settings.pages.with_language(here, language);
         return visitor.with_session(&parts, Redirect::to(&here).into_response(), &claimed);
     }
     let again = |attempt: &Attempt| match attempt.confirms() {
@@ -409,7 +408,7 @@ async fn waiting(
         None if visitor.is_logged_in() => paths.login_form(&next),
         None => paths.with_next("login", &next),
     };
-    let view = visitor.view(&paths);
+    let view = visitor.view(&paths, language);
     let page =
         |attempt: &Attempt, login| show(StatusCode::OK, view.waiting(here, again(attempt), login));
     if let Some(attempt) = visitor.attempt()
@@ -439,7 +438,7 @@ async fn waiting(
             Redirect::to(&next).into_response()
         }
         Subject::Session(_) => {
-            Redirect::to(&visitor.page_address(&paths, "login", &next)).into_response()
+            Redirect::to(&visitor.page_address(&paths, "login", &next, language)).into_response()
         }
         // Sent on from here, a browser without cookies would go round and round.
         Subject::Nothing => {
@@ -472,17 +471,21 @@ async fn locked(
     query: Result<Query<Next>, QueryRejection>,
     request: Request,
 ) -> Response {
-    let visitor = Visitor::informed(ac, &request.into_parts().0).await;
+    let (parts, _) = request.into_parts();
+    let visitor = Visitor::informed(ac, &parts).await;
     let paths = visitor.paths();
     let next = wanted(query, &paths);
+    let language = visitor.language(&parts);
     match visitor.session.as_ref().map(|session| session.verdict()) {
         Some(verdict @ (Verdict::Suspended | Verdict::Unavailable)) => {
             let here = paths.route_with_next("locked", &next);
             let is_suspended = verdict == Verdict::Suspended;
-            show(StatusCode::OK, visitor.view(&paths).locked(is_suspended, here))
+            show(StatusCode::OK, visitor.view(&paths, language).locked(is_suspended, here))
         }
         // The gate may go by another session of the user, and would send the browser back here.
-        None => Redirect::to(&visitor.page_address(&paths, "login", &next)).into_response(),
+        None => {
+            Redirect::to(&visitor.page_address(&paths, "login", &next, language)).into_response()
+        }
         // Let in again, or to the login page: the gate there knows.
         Some(_) => Redirect::to(&next).into_response(),
     }
@@ -534,7 +537,8 @@ fn stop_reconnecting() -> Response {
 }
 
 async fn logout(State(ac): State<Activeconnect>, request: Request) -> Response {
-    let visitor = Visitor::of(ac, &request.into_parts().0);
+    let (parts, _) = request.into_parts();
+    let visitor = Visitor::of(ac, &parts);
     // The answer that carries a session may still be on its way to this browser.
     let claimed = visitor.attempt().and_then(|attempt| visitor.engine().cancel_attempt(attempt));
     let mut logged_out = None;
@@ -546,7 +550,9 @@ async fn logout(State(ac): State<Activeconnect>, request: Request) -> Response {
     }
     let mut response = if visitor.is_browser() {
         let paths = visitor.paths();
-        Redirect::to(&visitor.page_address(&paths, "login", &paths.home())).into_response()
+        let language = visitor.language(&parts);
+        let login = visitor.page_address(&paths, "login", &paths.home(), language);
+        Redirect::to(&login).into_response()
     } else {
         match logged_out {
             Some(LoggedOut::Everywhere) => status_json("closed"),
