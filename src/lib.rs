@@ -26,6 +26,8 @@ struct PageDoctests;
 #[doc = include_str!("../docs/grpc.md")]
 struct GrpcDoctests;
 
+#[cfg(feature = "layer")]
+mod accept;
 #[cfg(feature = "client")]
 mod client;
 #[cfg(any(feature = "client", feature = "emulator"))]

@@ -297,9 +297,9 @@ async fn a_start_tells_nothing() {
         assert!(page.contains(site.url.strip_prefix("http://").unwrap()), "{page}");
         // What differs is what was typed, and the time.
         let (before, rest) = page.split_once(&format!("<bdi>{user}</bdi>")).unwrap();
-        let (between, rest) = rest.split_once("<time ").unwrap();
-        let (time, rest) = rest.split_once("</time>").unwrap();
-        assert!(time.starts_with("datetime=") && time.ends_with(" UTC"), "{time}");
+        let (between, rest) = rest.split_once("<span ").unwrap();
+        let (time, rest) = rest.split_once("</span>").unwrap();
+        assert!(time.starts_with("data-started=") && time.ends_with(" UTC"), "{time}");
         let (_, after) = rest.split_once("</dl>").unwrap();
         told.push((browser.status().await, format!("{before}{between}{after}")));
     }

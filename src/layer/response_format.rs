@@ -11,6 +11,7 @@ use super::cross_origin::is_own_origin;
 use super::lookup;
 use super::original_uri::original_uri;
 use super::site_paths::{ForwardedPrefix, SitePaths, forwarded_prefix};
+use crate::accept::parse_qvalue;
 use crate::engine::{Settings, SiteOrigins};
 
 /// What is needed of a request to answer its client when the request itself is gone.
@@ -255,33 +256,13 @@ fn prefers_html(headers: &HeaderMap) -> bool {
             let is =
                 |names: [&str; 2]| names.iter().any(|name| media_type.eq_ignore_ascii_case(name));
             if is(["text/html", "application/xhtml+xml"]) {
-                html = html.max(quality(parts));
+                html = html.max(parse_qvalue(parts));
             } else if is(["application/json", "application/problem+json"]) {
-                json = json.max(quality(parts));
+                json = json.max(parse_qvalue(parts));
             }
         }
     }
     html > 0 && html >= json
-}
-
-/// The `q` of a media range in thousandths (RFC 9110, 12.4.2).
-fn quality<'a>(mut parameters: impl Iterator<Item = &'a str>) -> u16 {
-    let weight = parameters.find_map(|parameter| {
-        parameter.strip_prefix("q=").or_else(|| parameter.strip_prefix("Q="))
-    });
-    let Some(weight) = weight else { return 1000 };
-    let (whole, fraction) = weight.split_once('.').unwrap_or((weight, ""));
-    let digits = whole.bytes().chain(fraction.bytes().chain(std::iter::repeat(b'0')).take(3));
-    let thousandths = digits.map(|digit| match digit {
-        b'0'..=b'9' => Some(u16::from(digit - b'0')),
-        _ => None,
-    });
-    // What is no number is no preference.
-    let value = thousandths
-        .take(5)
-        .try_fold(0_u16, |sum, digit| sum.checked_mul(10)?.checked_add(digit?))
-        .unwrap_or(0);
-    value.min(1000)
 }
 
 #[cfg(test)]

@@ -112,8 +112,8 @@ pub struct PendingLogin {
     pub site: String,
     /// The label of the time of the start.
     pub started_label: String,
-    /// When the login began, in UTC, for `<time datetime>`.
-    pub started_at: String,
+    /// When the login began, in Unix milliseconds: a script makes it the reader's local time.
+    pub started_unix_ms: u64,
     /// The time of day of that, in UTC, for those without scripts.
     pub started: String,
     /// The label of the time that is left.

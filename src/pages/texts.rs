@@ -1,6 +1,7 @@
 //! The texts of the pages in each language, and which language a person reads.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -13,6 +14,7 @@ use unic_langid::{CharacterDirection, LanguageIdentifier};
 use url::form_urlencoded;
 
 use super::SetupError;
+use crate::accept::parse_qvalue;
 
 /// English comes first: it is the default, and has the texts that an added language lacks.
 const LOCALES: [(&str, &str); 6] = [
@@ -213,18 +215,17 @@ fn negotiate(requested: &[LanguageIdentifier], available: &[LanguageIdentifier])
 
 /// The languages of `Accept-Language`, the most wanted first.
 fn accepted_languages(header: &str) -> Vec<LanguageIdentifier> {
-    let mut accepted: Vec<(f32, LanguageIdentifier)> = header
+    let mut accepted: Vec<(u16, LanguageIdentifier)> = header
         .split(',')
         .take(MAX_ACCEPTED_LANGUAGES)
         .filter_map(|range| {
             let mut parts = range.split(';').map(str::trim);
             let tag = parse_tag(parts.next()?)?;
-            let weight = parts.find_map(|part| part.strip_prefix("q="));
-            let weight = weight.map_or(Some(1.0), |weight| weight.parse().ok())?;
-            (weight > 0.0).then_some((weight, tag))
+            let weight = parse_qvalue(parts);
+            (weight > 0).then_some((weight, tag))
         })
         .collect();
-    accepted.sort_by(|(one, _), (other, _)| other.total_cmp(one));
+    accepted.sort_by_key(|(weight, _)| Reverse(*weight));
     accepted.into_iter().map(|(_, tag)| tag).collect()
 }
 

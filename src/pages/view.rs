@@ -38,12 +38,12 @@ pub(crate) struct UnreadCookies {
     pub(crate) max_bytes: usize,
 }
 
-/// A login that waits for the phone. All times are Unix milliseconds.
+/// A login that waits for the phone.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LoginFacts<'a> {
     pub(crate) name: &'a str,
     pub(crate) site: &'a str,
-    pub(crate) begun_ms: u64,
+    pub(crate) begun_unix_ms: u64,
     pub(crate) left_ms: u64,
 }
 
@@ -135,7 +135,6 @@ impl View<'_> {
     }
 
     fn pending_login(&self, login: LoginFacts<'_>, here: String) -> PendingLogin {
-        let (date, time) = utc(login.begun_ms);
         let seconds_left = login.left_ms.div_ceil(1_000);
         PendingLogin {
             name_label: self.text("waiting-name"),
@@ -143,8 +142,8 @@ impl View<'_> {
             site_label: self.text("waiting-site"),
             site: login.site.to_owned(),
             started_label: self.text("waiting-started"),
-            started_at: format!("{date}T{time}Z"),
-            started: format!("{time} UTC"),
+            started_unix_ms: login.begun_unix_ms,
+            started: time_of_day(login.begun_unix_ms),
             time_left_label: self.text("waiting-time-left"),
             seconds_left,
             time_left: format!("{}:{:02}", seconds_left / 60, seconds_left % 60),
@@ -352,22 +351,10 @@ fn denied(denial: Denial) -> (&'static str, &'static str) {
     }
 }
 
-/// Date and time of day in UTC, of a moment in Unix milliseconds: `2026-11-26`, `14:05:09`.
-fn utc(unix_ms: u64) -> (String, String) {
-    let seconds = unix_ms / 1_000;
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Years begin in March here, so that the leap day is a year's last; 400 years are 146,097 days.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let time = format!("{:02}:{:02}:{:02}", second / 3_600, second / 60 % 60, second % 60);
-    (format!("{year:04}-{month:02}-{day:02}"), time)
+/// The time of day in UTC, of a moment in Unix milliseconds: `14:05:09 UTC`.
+fn time_of_day(unix_ms: u64) -> String {
+    let second = unix_ms / 1_000 % 86_400;
+    format!("{:02}:{:02}:{:02} UTC", second / 3_600, second / 60 % 60, second % 60)
 }
 
 #[cfg(test)]
@@ -394,23 +381,18 @@ mod tests {
     }
 
     #[test]
-    fn utc_is_the_calendar() {
-        for (seconds, date, time) in [
-            (0, "1970-01-01", "00:00:00"),
-            (951_782_400, "2000-02-29", "00:00:00"),
-            (951_868_799, "2000-02-29", "23:59:59"),
-            (951_868_800, "2000-03-01", "00:00:00"),
-            (1_795_651_509, "2026-11-26", "00:05:09"),
-            (4_107_542_400, "2100-03-01", "00:00:00"),
-        ] {
-            assert_eq!(utc(seconds * 1_000 + 999), (date.to_owned(), time.to_owned()));
+    fn time_of_day_is_in_utc() {
+        for (unix_ms, time) in
+            [(0, "00:00:00 UTC"), (1_795_701_909_999, "14:05:09 UTC"), (86_399_999, "23:59:59 UTC")]
+        {
+            assert_eq!(time_of_day(unix_ms), time);
         }
     }
 
     #[test]
     fn names_are_escaped() {
         let odd = "<b>\"&'";
-        let facts = LoginFacts { name: odd, site: odd, begun_ms: 0, left_ms: 59_001 };
+        let facts = LoginFacts { name: odd, site: odd, begun_unix_ms: 0, left_ms: 59_001 };
         let theme = Some(Theme::new().app_name(odd));
         let setup = PageSetup { theme, ..PageSetup::default() };
         let page = render(setup, "", |view| {

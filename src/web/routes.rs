@@ -428,7 +428,7 @@ async fn waiting(
             let login = LoginFacts {
                 name: attempt.shown_name(),
                 site: settings.origins.display_host(request_host(&parts)),
-                begun_ms: attempt.begun.wall,
+                begun_unix_ms: attempt.begun.wall,
                 left_ms: attempt.deadline.mono.saturating_sub(now.mono),
             };
             page(&attempt, (!over).then_some(login))

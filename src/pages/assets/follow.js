@@ -7,7 +7,7 @@
   const TICK_MS = 900; // so long the tick is seen
   const root = document.querySelector("[data-follow]");
   const state = document.querySelector("[data-state]");
-  const time = document.querySelector("time[datetime]");
+  const started = document.querySelector("[data-started]");
   const timer = document.querySelector("[data-seconds]");
   let source = null;
   let next = 0;
@@ -86,9 +86,9 @@
   const begin = () => {
     // The button is for browsers in which this script does not run.
     for (const button of document.querySelectorAll("[data-without-script]")) button.hidden = true;
-    if (time) {
+    if (started) {
       const format = new Intl.DateTimeFormat(document.documentElement.lang, { timeStyle: "medium" });
-      time.textContent = format.format(new Date(time.dateTime));
+      started.textContent = format.format(new Date(Number(started.dataset.started)));
     }
     if (timer) countDown();
     document.addEventListener("visibilitychange", listen);

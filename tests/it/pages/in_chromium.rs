@@ -154,8 +154,8 @@ async fn waiting_page_goes_on_by_script() {
     let tab = &site.tab;
     assert_eq!(tab.eval("document.querySelectorAll('meta[http-equiv]').length").await, 0);
     let local = "new Intl.DateTimeFormat('en', { timeStyle: 'medium' })
-        .format(new Date(document.querySelector('time').dateTime))
-        === document.querySelector('time').textContent";
+        .format(new Date(Number(document.querySelector('[data-started]').dataset.started)))
+        === document.querySelector('[data-started]').textContent";
     assert_eq!(tab.eval(local).await, true);
     let left = "document.querySelector('[data-seconds]').textContent";
     let first = tab.eval(left).await;
