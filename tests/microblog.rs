@@ -486,7 +486,7 @@ async fn with_its_own_emulator_it_outlives_a_restart() {
         if run == 1 {
             blog.register("alice").await;
         }
-        // A new emulator knows nobody but whom the blog makes known; the phone is gone.
+        // A new emulator knows the users that the blog makes known, and no other; the phone is gone.
         let state: Value = phone.api("/emulator/state").await.json().await.unwrap();
         let [user] = &state["users"].as_array().unwrap()[..] else { panic!("one user: {state}") };
         assert_eq!((&user["label"], &user["devices"]), (&json!("alice"), &json!(2 - run)));

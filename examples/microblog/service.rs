@@ -57,7 +57,7 @@ impl Service {
         }
     }
 
-    /// Makes the users known to an emulator that has just begun and knows nobody. Another service
+    /// Makes the users known to an emulator that has just begun and knows no user. Another service
     /// knows them.
     pub(crate) async fn introduce_users(
         &self,

@@ -349,7 +349,7 @@ mod tests {
         }
         assert_eq!(label_of_a(&mut state), Some(longest));
 
-        // A user of the same name is somebody else.
+        // A user who is added under the same token later is another one.
         assert!(state.delete_users(&["a".into()], NOW));
         assert!(state.add_users(vec!["a".into()]).is_ok());
         assert_eq!(label_of_a(&mut state), None);

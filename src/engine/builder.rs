@@ -173,8 +173,8 @@ impl Builder {
         self
     }
 
-    /// The application's own login page, such as `/signin`, in place of `login`: whoever has to log in
-    /// is sent there, with `next` in the query. Its form posts `username` and `next` to the route
+    /// The application's own login page, such as `/signin`, in place of `login`: a user who has to log
+    /// in is sent there, with `next` in the query. Its form posts `username` and `next` to the route
     /// `login`, or a script posts JSON. The page must be outside the gate, as must the others here;
     /// the routes stay where they are. See `docs/pages.md`.
     pub fn login_page(self, path: impl Into<String>) -> Self {
@@ -207,7 +207,7 @@ impl Builder {
 
     /// How the cookies are called: `__Host-` and this; `activeconnect` by default. The login
     /// attempt's is called the same with `-attempt` after it, and `-known` that of a browser in
-    /// which somebody has logged in. So a name that ends in one of these is refused: two engines on one
+    /// which a user has logged in. So a name that ends in one of these is refused: two engines on one
     /// host would take each other's cookies. Give each engine on a host a name of its own.
     ///
     /// **Applications that share a host need a name each**, also on different ports or under
@@ -455,9 +455,9 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// When a number or path is out of range, a theme or text cannot be used, no token store was given, there is no runtime, or it
-    /// has no timer or no io. Also when the server is on https and there are no CA certificates,
-    /// neither on this machine nor from [`Credentials::ca_file`].
+    /// When a number or path is out of range, a theme or text cannot be used, no token store was
+    /// given, there is no runtime, or it has no timer or no io. Also when the server is on https and
+    /// there are no CA certificates, neither on this machine nor from [`Credentials::ca_file`].
     pub fn build(self) -> Result<Activeconnect, BuildError> {
         self.settings.check()?;
         #[cfg(feature = "axum")]

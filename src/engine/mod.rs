@@ -311,9 +311,9 @@ impl Activeconnect {
         self.engine().log_out(session.session()).await
     }
 
-    /// The user's sessions that have not ended, of all browsers and callers, under whatever spelling
-    /// of the id the lookup table takes for that user. None of them [vouches](VouchedBy) for whoever
-    /// asked for this list.
+    /// The user's sessions that have not ended, of all browsers and callers, under every spelling of
+    /// the id that the lookup table takes for that user. None of them [vouches](VouchedBy) for the
+    /// caller who asked for this list.
     ///
     /// # Errors
     ///

@@ -61,7 +61,7 @@ impl Gate {
         self.ac.has_resolver()
     }
 
-    /// The user whom another login names.
+    /// The user that another login names.
     #[cfg(feature = "axum")]
     pub(crate) fn resolve(&self, parts: &Parts) -> Option<UserId> {
         self.ac.resolve(parts)
@@ -112,8 +112,8 @@ impl Gate {
         }
     }
 
-    /// Notes for the answer to a denied request whether its credentials were too many to be read, or
-    /// name nobody, or another than the user whom another login names.
+    /// Notes for the answer to a denied request whether its cookies were too many to be read, or its
+    /// credentials name two sessions, or the session of another user than the resolved one.
     pub(crate) fn note_misread(
         &self,
         credentials: &Credentials<'_>,

@@ -66,7 +66,7 @@ impl SitePaths {
         let mut paths = Self { prefix: prefix.to_owned(), auth: String::new(), own_pages };
         paths.auth = match settings.mount_prefix {
             Some(_) => paths.public(&settings.auth_path),
-            // Whoever wrote the setting did not know the prefix: what looks like it is none.
+            // The proxy names the prefix, and the setting knows nothing of it: an equal path is none.
             None => paths.requested(&settings.auth_path),
         };
         paths
@@ -113,7 +113,7 @@ impl SitePaths {
         format!("{page}?next={}", utf8_percent_encode(next, QUERY_VALUE))
     }
 
-    /// The login page with its form, whoever is logged in.
+    /// The login page with its form, for a user who is logged in, too.
     pub(crate) fn login_form(&self, next: &str) -> String {
         let page = self.with_next("login", next);
         let separator = if page.contains('?') { '&' } else { '?' };

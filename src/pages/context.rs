@@ -52,7 +52,7 @@ pub struct LoginPage {
     pub heading: String,
     /// Why a login may fail, if there is a reason to expect it.
     pub warning: Option<String>,
-    /// The user whom another login names, and the text before the name. Nothing is typed then.
+    /// The user that another login names, and the text before the name. Nothing is typed then.
     pub known_user: Option<KnownUser>,
     /// The label of the field for the user name.
     pub username_label: String,
@@ -66,7 +66,7 @@ pub struct LoginPage {
     pub sign_up: Option<Link>,
 }
 
-/// A user whom a page names.
+/// A user that a page names.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct KnownUser {
@@ -203,7 +203,7 @@ pub struct RegistrationPage {
     pub heading: String,
     /// The user whose phone it will be, and the text before the name.
     pub user: KnownUser,
-    /// The link. A secret: whoever opens it on a phone can log in as the user.
+    /// The link. A secret: a phone on which it is opened can log in as the user.
     pub link: Secret,
     /// Whether the link is one of the web. Any other may be shown, but not be made one to click on.
     pub is_web_link: bool,

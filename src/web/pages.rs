@@ -19,7 +19,7 @@ const ASSET_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; sandb
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
     HeaderName::from_static("cross-origin-resource-policy");
 
-/// The language of whoever sent a request.
+/// The language of the person who sent a request.
 pub(super) fn language_of(parts: &Parts, settings: &Settings) -> LanguageChoice {
     let accepted = parts.headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
     settings.pages.choose_language(parts.uri.query(), accepted)

@@ -43,7 +43,7 @@ impl Activeconnect {
     ///
     /// | route | |
     /// | --- | --- |
-    /// | `GET login` | a page that asks for the user name; who is logged in goes on to `next` (303), unless `switch` is in the query |
+    /// | `GET login` | a page that asks for the user name; a user who is logged in goes on to `next` (303), unless `switch` is in the query |
     /// | `POST login` | begins an attempt: a form (`username`, `next`) is answered 303 to `waiting`, JSON (`{"username","credential"?}`) 202 `{"status":"pending"}` |
     /// | `GET waiting` | a page that waits for the phone, claims the result, sees that its cookie came back and goes on to `next` |
     /// | `GET confirm` | a page on which the user of a session has their phone ring again, as a layer requires (`methods`, of those that layers require; `next`) |
@@ -95,7 +95,7 @@ impl Activeconnect {
             .route("/verify", any(verify))
             .layer(map_response(protected))
             .layer(from_fn_with_state(self.clone(), present_session))
-            // Nobody's business alone: neither kept from caches nor a sign of a session.
+            // The same for every browser: caches may keep it, and it is no sign of a session.
             .route("/assets/{file}", get(asset))
             .with_state(self.clone())
     }
@@ -169,7 +169,7 @@ async fn protected(mut response: Response) -> Response {
 #[derive(Deserialize)]
 struct Next {
     next: Option<String>,
-    /// Somebody else wants to log in: the login page is shown to who is logged in, too.
+    /// Another user wants to log in: a browser with a session gets the login page, too.
     switch: Option<String>,
 }
 
@@ -293,7 +293,7 @@ impl Visitor {
         }
     }
 
-    /// Whether the gate lets the user in at this moment. For anybody else the page that is wanted
+    /// Whether the gate lets the user in at this moment. For any other user the page that is wanted
     /// may lead back to the login.
     fn is_logged_in(&self) -> bool {
         self.session.as_ref().is_some_and(|session| session.verdict() == Verdict::Allow)

@@ -143,7 +143,7 @@ impl Tab {
         self.call("Emulation.setScriptExecutionDisabled", json!({ "value": false })).await.unwrap();
     }
 
-    /// Pages are shown to somebody who prefers `light` or `dark` ones.
+    /// Pages are shown as to a reader who prefers `light` or `dark` ones.
     pub(crate) async fn prefer_color_scheme(&self, scheme: &str) {
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
         self.call("Emulation.setEmulatedMedia", json!({ "features": features })).await.unwrap();

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::support::until;
+
 /// Debian's package of WebKitGTK has this browser, in a folder named after the machine.
 const BROWSERS: [&str; 2] = [
     "/usr/lib/x86_64-linux-gnu/webkit2gtk-4.1/MiniBrowser",
@@ -16,7 +18,7 @@ const BROWSERS: [&str; 2] = [
 ];
 const DRIVER: &str = "/usr/bin/WebKitWebDriver";
 const SCREEN: &str = "/usr/bin/Xvfb";
-/// How long anything may take.
+/// How long the screen may take to begin.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One window; browser, driver and screen are killed when it is dropped.
@@ -110,16 +112,4 @@ impl WebKit {
         let text = self.eval("document.body.innerText").await;
         text.as_str().unwrap_or_default().to_owned()
     }
-}
-
-async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let looking = async {
-        loop {
-            if let Some(found) = look().await {
-                return found;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(TIMEOUT, looking).await.unwrap_or_else(|_| panic!("never: {what}"))
 }

@@ -1,4 +1,4 @@
-// Keeps the page as the emulator has it, without taking the place away from whoever is using it.
+// Keeps the page as the emulator has it, without moving what the reader looks at or has focused.
 "use strict";
 
 const news = document.getElementById("news");

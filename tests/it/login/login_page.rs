@@ -109,7 +109,7 @@ async fn other_pages_do_not_learn_who_is_logged_in() {
     }
 }
 
-/// T158: for somebody else than who is logged in; who waits for that can start again, too.
+/// T158: for another user than the one who is logged in, and again while that login waits.
 #[tokio::test]
 async fn switch_shows_the_form() {
     let site = Site::new().await;
@@ -157,7 +157,7 @@ async fn session_that_is_not_allowed_gets_the_form() {
     assert!(shows_form(browser.page(login).await).await);
 }
 
-/// T158: a session that nobody used for a while is asked for first.
+/// T158: the status of a parked session is asked for first.
 #[tokio::test]
 async fn parked_session_is_asked_for() {
     let site = Site::new().await;

@@ -4,7 +4,7 @@ use tower_activeconnect::{Logo, Theme};
 
 use super::fixture::{Site, files, header};
 
-/// What a browser loads before anybody has logged in, without compression.
+/// What a browser loads before its user has logged in, without compression.
 const MAX_FIRST_LOAD: usize = 20 * 1024;
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn};
 use axum::routing::get;
 use serde_json::json;
-use tower_activeconnect::emulator::{Action, Emulator};
+use tower_activeconnect::emulator::{Action, Emulator, SessionReport};
 use tower_activeconnect::{ActiveSession, Activeconnect, Builder, Logo, Theme};
 
 use crate::axe;
@@ -30,16 +30,16 @@ addEventListener('pagehide', () => {
 /// 1 × 1 pixel.
 const GIF: &[u8] = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;";
 
-struct Fixture {
-    emulator: Emulator,
+pub(super) struct Fixture {
+    pub(super) emulator: Emulator,
     ac: Activeconnect,
     url: String,
-    tab: Tab,
+    pub(super) tab: Tab,
     _chromium: Chromium,
 }
 
 impl Fixture {
-    async fn start(configure: impl FnOnce(Builder) -> Builder) -> Option<Self> {
+    pub(super) async fn start(configure: impl FnOnce(Builder) -> Builder) -> Option<Self> {
         Self::start_with(configure, |app| app).await
     }
 
@@ -68,11 +68,11 @@ impl Fixture {
         Some(Self { emulator, ac, url, tab, _chromium: chromium })
     }
 
-    async fn go(&self, path: &str) {
+    pub(super) async fn go(&self, path: &str) {
         self.tab.go(&format!("{}{path}", self.url)).await;
     }
 
-    async fn begin_login(&self, user: &str) {
+    pub(super) async fn begin_login(&self, user: &str) {
         self.go("/auth/login").await;
         self.tab.eval(&format!("document.querySelector('[name=username]').value = '{user}'")).await;
         self.tab.eval("document.forms[0].submit()").await;
@@ -80,8 +80,18 @@ impl Fixture {
         self.tab.loaded().await;
     }
 
-    async fn shows_home(&self) {
+    pub(super) async fn shows_home(&self) {
         self.tab.until("location.pathname === '/' && document.body?.innerText === 'alice'").await;
+    }
+
+    /// The phone walks away, and the page is locked.
+    pub(super) async fn walk_away(&self, session: &SessionReport) {
+        self.emulator.act_on_session(&session.session_token, Action::WalkAway).unwrap();
+        until("away", async || {
+            self.go("/").await;
+            self.tab.place().await.contains("/auth/locked").then_some(())
+        })
+        .await;
     }
 
     async fn assert_nothing_is_blocked(&self) {
@@ -137,12 +147,7 @@ async fn pages_fit_and_are_accessible() {
     site.fits("Confirm that it is you").await;
     site.go("/phone").await;
     site.fits("Register your phone").await;
-    site.emulator.act_on_session(&session.session_token, Action::WalkAway).unwrap();
-    until("away", async || {
-        site.go("/").await;
-        site.tab.place().await.contains("/auth/locked").then_some(())
-    })
-    .await;
+    site.walk_away(&session).await;
     site.fits("Locked").await;
 }
 

@@ -4,6 +4,7 @@ use axum::Router;
 use axum::extract::ws::{Message, WebSocketUpgrade};
 use axum::response::Response;
 use axum::routing::any;
+use futures_util::stream::FusedStream as _;
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -36,7 +37,9 @@ impl Site {
         let alice = "alice".into();
         let (credential, session) = tokio::join!(ac.log_in(&alice), approve(&emulator));
         let upgrade = async move |session: ActiveSession, upgrade: WebSocketUpgrade| -> Response {
-            upgrade.on_upgrade(move |socket| handler(session.guard_socket(socket)))
+            upgrade
+                .protocols(["chat"])
+                .on_upgrade(move |socket| handler(session.guard_socket(socket)))
         };
         let app = Router::new().route("/socket", any(upgrade)).layer(ac.layer());
         let url = serve(app).await.replace("http", "ws") + "/socket";
@@ -47,6 +50,7 @@ impl Site {
         let mut request = self.url.as_str().into_client_request().unwrap();
         let bearer = format!("Bearer {}", self.credential.expose());
         request.headers_mut().insert("authorization", bearer.parse().unwrap());
+        request.headers_mut().insert("sec-websocket-protocol", "chat".parse().unwrap());
         tokio_tungstenite::connect_async(request).await.unwrap().0
     }
 
@@ -188,4 +192,24 @@ async fn queued_message_is_held_while_status_is_unknown() {
     assert!(futures_util::FutureExt::now_or_never(client.next()).is_none(), "nothing leaves");
     site.emulator.clear_faults();
     assert_eq!(client.next().await.unwrap().unwrap(), text("held"));
+}
+
+/// T164: what libraries ask axum's socket for.
+#[tokio::test]
+async fn socket_tells_its_protocol_and_its_end() {
+    let (told, mut tells) = mpsc::unbounded_channel();
+    let site = Site::new(move |mut socket| {
+        let told = told.clone();
+        async move {
+            let protocol = socket.protocol().map(|name| name.to_str().unwrap().to_owned());
+            assert!(!socket.is_terminated());
+            while socket.next().await.is_some() {}
+            told.send((protocol, socket.is_terminated())).unwrap();
+        }
+    })
+    .await;
+    let mut client = site.connect().await;
+    site.end();
+    assert_eq!(rest(&mut client).await, (Vec::new(), Some(1008)));
+    assert_eq!(tells.recv().await.unwrap(), (Some("chat".to_owned()), true));
 }
