@@ -215,8 +215,8 @@ impl Scene {
         let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
         let mut body = String::from_utf8(body.to_vec()).unwrap();
         // The time of day is that of the real clock, plus the time that is played.
-        if let Some((before, rest)) = body.clone().split_once("<time ") {
-            body = format!("{before}{}", rest.split_once("</time>").unwrap().1);
+        if let Some((before, rest)) = body.clone().split_once("<span data-started=") {
+            body = format!("{before}{}", rest.split_once("</span>").unwrap().1);
             // And the name is the one that was typed.
             for name in self.names {
                 body = body.replace(&format!("<bdi>{name}</bdi>"), "");
