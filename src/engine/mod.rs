@@ -111,7 +111,7 @@ pub use policy::Walkaway;
 pub(crate) use policy::{Policy, Reaction};
 pub(crate) use published::Word;
 pub use registration::{RegistrationLink, VouchedBy};
-pub(crate) use session::{Session, SessionWatch};
+pub(crate) use session::{Arrival, Session, SessionWatch};
 pub(crate) use settings::Settings;
 pub(crate) use site_origins::SiteOrigins;
 pub use trusted_proxies::ForwardedHeader;

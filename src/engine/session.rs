@@ -110,6 +110,15 @@ struct Resumption {
     is_polled: bool,
 }
 
+/// What is known of a session at the moment that something comes to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// It is in use, or over: what was published, and the verdict on it.
+    Known(Word, Verdict),
+    /// It was parked, or nobody has asked the service in time: a poll has to tell first.
+    Asleep,
+}
+
 /// A poll that is due, and its place in the queue.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct QueuedPoll {
@@ -261,32 +270,39 @@ impl Session {
         self.clone().come().0
     }
 
-    /// Such a watch, and what was published and the verdict on it once the watch was there.
-    pub(crate) fn come(self: Arc<Self>) -> (SessionWatch, Word, Verdict) {
+    /// Such a watch, and what is known of the session once the watch is there.
+    pub(crate) fn come(self: Arc<Self>) -> (SessionWatch, Arrival) {
         let now = self.upkeep.clock.coarse();
         let wakes = self.activity.enter(now.mono);
         let watch = Watch::new(self);
         let session = watch.get();
+        // Read before the verdict: a poll that lands after the verdict was read may wake the
+        // session, and would make an old verdict look like that of a session in use.
+        let is_running = session.phase() == Phase::Running;
         let word = session.word();
         let verdict = session.judge(word, now);
-        let neglected = verdict == Verdict::Unavailable && session.is_neglected_at(now);
-        if neglected || (wakes && session.known().0 != Standing::Ended) {
+        let is_neglected = session.is_neglected_at(verdict);
+        if is_neglected || (wakes && verdict != Verdict::Ended) {
             session.with_polling(|polling| polling.next = 0);
-        } else if session.phase() == Phase::Running {
-            return (watch, word, verdict);
         }
-        session.upkeep.schedule.reset(session, session.upkeep.clock.now());
-        (watch, word, verdict)
+        // An end is never taken back.
+        let is_known = verdict == Verdict::Ended || (is_running && !is_neglected);
+        if !is_running || is_neglected {
+            session.upkeep.schedule.reset(session, session.upkeep.clock.now());
+        }
+        (watch, if is_known { Arrival::Known(word, verdict) } else { Arrival::Asleep })
     }
 
     /// Whether what is known is too old though no poll came to nothing: nobody asked, because the
     /// process or the machine slept, or the poller has more to do than it may. One poll will tell.
     pub(crate) fn is_neglected(&self) -> bool {
-        self.is_neglected_at(self.upkeep.clock.coarse())
+        self.is_neglected_at(self.verdict())
     }
 
-    fn is_neglected_at(&self, now: Stamp) -> bool {
-        self.verdict_at(now) == Verdict::Unavailable
+    /// The same at this verdict. If a poll has landed since the verdict was read, whoever waits for
+    /// the next one finds that the wait is over.
+    fn is_neglected_at(&self, verdict: Verdict) -> bool {
+        verdict == Verdict::Unavailable
             && self.known().0 != Standing::Odd
             && self.with_polling(|polling| polling.failures == 0)
     }
@@ -818,6 +834,36 @@ pub(crate) mod tests {
         assert!(session.is_due(stale.mono));
         session.outlive(stale);
         assert!(session.plan(stale).is_some_and(|next| next > stale.mono));
+    }
+
+    /// T093: a poll may land between any two looks at a session that wakes. What was known before
+    /// it then is not what is known of a session in use.
+    #[test]
+    fn arrival_judges_no_session_by_what_was_known_before_it_woke() {
+        let (user, token) = ("alice".into(), UserToken::random().unwrap());
+        for _ in 0..200 {
+            let session = session_of(&user, &token);
+            // Nobody has answered the phone yet as far as is known.
+            assert!(session.park(session.asked, Duration::ZERO));
+            let arrival = std::thread::scope(|scope| {
+                let held = session.polling.lock().unwrap();
+                let coming = scope.spawn(|| session.clone().come().1);
+                // It has to wait for the lock, as a rule after it has looked at what is known.
+                while session.phase() != Phase::Waking {
+                    std::hint::spin_loop();
+                }
+                (0..5_000).for_each(|_| std::hint::spin_loop());
+                // What the end of a poll does.
+                session.published.store(Standing::Active as u8, false, 0, 0);
+                session.activity.woke();
+                drop(held);
+                coming.join().unwrap()
+            });
+            match arrival {
+                Arrival::Asleep => {}
+                Arrival::Known(_, verdict) => assert_eq!(verdict, Verdict::Allow),
+            }
+        }
     }
 
     /// What the documentation of [`Session`] says of its size.

@@ -14,7 +14,7 @@ use super::credential::{Credentials, unread_cookies_detail};
 use super::denial;
 use super::response_format::ClientContext;
 use crate::engine::{
-    Activeconnect, Passage, Phase, Policy, Session, SessionWatch, Settings, Upgrades, Word,
+    Activeconnect, Arrival, Passage, Phase, Policy, Session, SessionWatch, Settings, Upgrades, Word,
 };
 use crate::identity::UserId;
 use crate::protocol::Methods;
@@ -155,16 +155,14 @@ impl Gate {
         }
         let Some(session) = session else { return self.without_session(credentials, user) };
         // The watch is there before the verdict is read: an end in between is seen by one of both.
-        let (mut watch, word, verdict) = session.come();
-        let session = watch.get();
-        let verdict = session.met_as(verdict, &self.policy);
-        if verdict == Verdict::Ended {
-            let pending = self.is_pending(credentials, user);
-            return Decision::Deny(if pending { Denial::Pending } else { Denial::Ended });
-        }
+        let (mut watch, arrival) = session.come();
         // Most requests find a session that is in use and known: nothing else is asked then.
-        let neglected = verdict == Verdict::Unavailable && session.is_neglected();
-        if session.phase() == Phase::Running && !neglected {
+        if let Arrival::Known(word, verdict) = arrival {
+            let verdict = watch.get().met_as(verdict, &self.policy);
+            if verdict == Verdict::Ended {
+                let pending = self.is_pending(credentials, user);
+                return Decision::Deny(if pending { Denial::Pending } else { Denial::Ended });
+            }
             return judge(watch, word, verdict, self.policy, self.requirement);
         }
         let engine = self.ac.engine().clone();
