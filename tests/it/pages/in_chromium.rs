@@ -4,12 +4,14 @@
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn};
 use axum::routing::get;
 use serde_json::json;
+use tokio::sync::watch;
 use tower_activeconnect::emulator::{Action, Emulator, SessionReport};
-use tower_activeconnect::{ActiveSession, Activeconnect, Builder, Logo, Theme};
+use tower_activeconnect::{ActiveSession, Activeconnect, Builder, Logo, Method, Theme};
 
 use crate::axe;
 use crate::chromium::{Chromium, Tab};
@@ -35,21 +37,24 @@ pub(super) struct Fixture {
     ac: Activeconnect,
     url: String,
     pub(super) tab: Tab,
+    /// Pages are not answered: the one that is there stays, even if it loads anew.
+    is_held: watch::Sender<bool>,
     _chromium: Chromium,
 }
 
 impl Fixture {
     pub(super) async fn start(configure: impl FnOnce(Builder) -> Builder) -> Option<Self> {
-        Self::start_with(configure, |app| app).await
+        Self::start_with(configure, |ac| ac, |app| app).await
     }
 
-    async fn start_with(
+    pub(super) async fn start_with(
         configure: impl FnOnce(Builder) -> Builder,
+        place: impl FnOnce(Activeconnect) -> Activeconnect,
         wrap: impl FnOnce(Router) -> Router,
     ) -> Option<Self> {
         let chromium = Chromium::start().await?;
         let emulator = Emulator::start().await.unwrap();
-        let ac = configure(builder(&emulator)).build().unwrap();
+        let ac = place(configure(builder(&emulator)).build().unwrap());
         with_phones(&emulator, &ac, &["alice"]).await;
         let link = {
             let ac = ac.clone();
@@ -57,15 +62,45 @@ impl Fixture {
                 ac.registration_link(&session).await.map_err(|_| StatusCode::BAD_GATEWAY)
             }
         };
+        let careful = Router::new()
+            .route("/careful", get(async || "careful"))
+            .layer(ac.layer().require_methods([Method::Facial]));
         let app = Router::new()
             .route("/", get(async |session: ActiveSession| session.user().to_string()))
             .route("/phone", get(link))
             .layer(ac.layer())
+            .merge(careful)
             .nest("/auth", ac.routes());
-        let url = serve(wrap(app)).await;
+        let (is_held, held) = watch::channel(false);
+        let hold = from_fn(move |request: Request, next: Next| {
+            let mut held = held.clone();
+            async move {
+                if request.headers().get("sec-fetch-dest").is_some_and(|to| to == "document") {
+                    held.wait_for(|is_held| !is_held).await.ok();
+                }
+                next.run(request).await
+            }
+        });
+        let url = serve(wrap(app).layer(hold)).await;
         let tab = chromium.profile().await.tab().await;
         tab.run_first(RECORD).await;
-        Some(Self { emulator, ac, url, tab, _chromium: chromium })
+        Some(Self { emulator, ac, url, tab, is_held, _chromium: chromium })
+    }
+
+    /// No page is answered until [`release_pages`](Self::release_pages).
+    pub(super) fn hold_pages(&self) {
+        self.is_held.send_replace(true);
+    }
+
+    pub(super) fn release_pages(&self) {
+        self.is_held.send_replace(false);
+    }
+
+    /// Posts an empty form.
+    pub(super) async fn post(&self, path: &str) {
+        let post = "const form = document.createElement('form'); form.method = 'post';
+            document.body.append(form)";
+        self.tab.eval(&format!("{post}; form.action = '{path}'; form.submit()")).await;
     }
 
     pub(super) async fn go(&self, path: &str) {
@@ -181,14 +216,14 @@ async fn waiting_page_goes_on_by_script() {
 /// Event streams do not reach every browser.
 #[tokio::test]
 async fn waiting_page_falls_back_to_status() {
-    let refuse_events = from_fn(async |request: axum::extract::Request, next: Next| {
+    let refuse_events = from_fn(async |request: Request, next: Next| {
         if request.uri().path() == "/auth/events" {
             return Err(StatusCode::BAD_GATEWAY);
         }
         Ok(next.run(request).await)
     });
     let wrap = |app: Router| app.layer(refuse_events);
-    let Some(site) = Fixture::start_with(|builder| builder, wrap).await else { return };
+    let Some(site) = Fixture::start_with(|builder| builder, |ac| ac, wrap).await else { return };
     site.begin_login("alice").await;
     approve(&site.emulator).await;
     site.shows_home().await;

@@ -6,4 +6,4 @@ mod in_chromium;
 mod languages;
 mod looks;
 mod own_pages;
-mod pictures;
+mod states;
