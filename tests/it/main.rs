@@ -32,6 +32,5 @@ mod secure;
 mod support;
 #[path = "../trace/mod.rs"]
 mod trace;
-#[cfg(feature = "demo")]
-#[path = "../webkit/mod.rs"]
-mod webkit;
+#[path = "../webdriver/mod.rs"]
+mod webdriver;

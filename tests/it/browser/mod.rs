@@ -4,6 +4,7 @@ mod back_button;
 mod emulated_phone;
 #[cfg(feature = "demo")]
 mod example_blog;
+mod journeys;
 mod partial_pages;
 mod tabs;
 #[cfg(feature = "demo")]

@@ -7,10 +7,10 @@ use tower_activeconnect::{ActiveSession, Builder};
 
 use crate::blog::Blog;
 use crate::support::{approve, builder, serve, with_phones};
-use crate::webkit::WebKit;
+use crate::webdriver::WebDriver;
 
 /// The service of a site in WebKit at which alice has begun to log in and has approved.
-async fn log_in(webkit: &WebKit, configure: impl FnOnce(Builder) -> Builder) -> Emulator {
+async fn log_in(webkit: &WebDriver, configure: impl FnOnce(Builder) -> Builder) -> Emulator {
     let emulator = Emulator::start().await.unwrap();
     let ac = configure(builder(&emulator)).build().unwrap();
     with_phones(&emulator, &ac, &["alice"]).await;
@@ -22,7 +22,7 @@ async fn log_in(webkit: &WebKit, configure: impl FnOnce(Builder) -> Builder) -> 
     emulator
 }
 
-async fn submit_login(webkit: &WebKit) {
+async fn submit_login(webkit: &WebDriver) {
     webkit.until("!!document.querySelector('[name=username]')").await;
     webkit.eval("document.querySelector('[name=username]').value = 'alice'").await;
     webkit.eval("document.querySelector('main form button, form button').click()").await;
@@ -31,7 +31,7 @@ async fn submit_login(webkit: &WebKit) {
 /// T154: the page says why, and what the application can do.
 #[tokio::test]
 async fn refused_secure_cookie_is_explained() {
-    let Some(webkit) = WebKit::start().await else { return };
+    let Some(webkit) = WebDriver::webkit().await else { return };
     let _emulator = log_in(&webkit, |builder| builder).await;
     webkit.until("document.body.innerText.includes('insecure_cookie_name')").await;
     let text = webkit.text().await;
@@ -42,7 +42,7 @@ async fn refused_secure_cookie_is_explained() {
 /// T154: the way out that the documentation names.
 #[tokio::test]
 async fn insecure_cookie_name_works_on_the_loopback() {
-    let Some(webkit) = WebKit::start().await else { return };
+    let Some(webkit) = WebDriver::webkit().await else { return };
     let _emulator = log_in(&webkit, |builder| builder.insecure_cookie_name("session")).await;
     webkit.until("document.body.innerText.includes('Hello alice')").await;
 }
@@ -50,7 +50,7 @@ async fn insecure_cookie_name_works_on_the_loopback() {
 /// T154: the example that everybody starts with.
 #[tokio::test]
 async fn example_blog_works_in_webkit() {
-    let Some(webkit) = WebKit::start().await else { return };
+    let Some(webkit) = WebDriver::webkit().await else { return };
     let emulator = Emulator::start().await.unwrap();
     let blog = Blog::start(&emulator).await;
     blog.register("alice").await;

@@ -12,7 +12,7 @@ use tower_activeconnect::{Activeconnect, Builder, Theme, UserId};
 
 use super::in_chromium::Fixture;
 use crate::axe;
-use crate::support::{approve, until};
+use crate::support::approve;
 
 /// Screens, in CSS pixels.
 const WIDTHS: [(&str, u32); 3] = [("small", 320), ("phone", 390), ("desktop", 1280)];

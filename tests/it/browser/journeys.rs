@@ -1,0 +1,123 @@
+//! The way of a person through the pages, in the engines of all three browser makers.
+
+use axum::Router;
+use axum::response::Html;
+use axum::routing::get;
+use serde_json::Value;
+use tower_activeconnect::emulator::{Action, Emulator};
+use tower_activeconnect::{ActiveSession, Builder};
+
+use crate::chromium::{Chromium, Tab};
+use crate::support::{approve, builder, ringing, serve, with_phones};
+use crate::webdriver::WebDriver;
+
+/// A window of any of the browsers.
+enum Window {
+    Chromium { tab: Tab, _browser: Chromium },
+    Driven(WebDriver),
+}
+
+impl Window {
+    async fn chromium() -> Option<Self> {
+        let browser = Chromium::start().await?;
+        Some(Self::Chromium { tab: browser.profile().await.tab().await, _browser: browser })
+    }
+
+    async fn go(&self, url: &str) {
+        match self {
+            Self::Chromium { tab, .. } => tab.go(url).await,
+            Self::Driven(driver) => driver.go(url).await,
+        }
+    }
+
+    async fn eval(&self, expression: &str) -> Value {
+        match self {
+            Self::Chromium { tab, .. } => tab.eval(expression).await,
+            Self::Driven(driver) => driver.eval(expression).await,
+        }
+    }
+
+    async fn until(&self, expression: &str) {
+        match self {
+            Self::Chromium { tab, .. } => tab.until(expression).await,
+            Self::Driven(driver) => driver.until(expression).await,
+        }
+    }
+
+    /// Waits for the page with this heading.
+    async fn shows(&self, heading: &str) {
+        self.until(&format!("document.querySelector('h1')?.innerText === '{heading}'")).await;
+    }
+
+    /// Waits until the page says this.
+    async fn says(&self, text: &str) {
+        self.until(&format!("!!document.body?.innerText.includes('{text}')")).await;
+    }
+}
+
+async fn home(session: ActiveSession) -> Html<String> {
+    Html(format!(
+        "<!doctype html><title>Home</title><h1>Hello {}</h1>\
+         <form method=post action=/auth/logout><button>Leave</button></form>",
+        session.user()
+    ))
+}
+
+/// Login, waiting, the phone walks away and comes back, logout.
+async fn go_through(window: &Window, configure: impl FnOnce(Builder) -> Builder) {
+    let emulator = Emulator::start().await.unwrap();
+    let ac = configure(builder(&emulator)).build().unwrap();
+    with_phones(&emulator, &ac, &["alice"]).await;
+    let app = Router::new().route("/", get(home)).layer(ac.layer()).nest("/auth", ac.routes());
+    let site = serve(app).await;
+
+    window.go(&format!("{site}/?tab=1")).await;
+    window.shows("Log in").await;
+    window.eval("document.querySelector('[name=username]').value = 'alice'").await;
+    window.eval("document.querySelector('main form button').click()").await;
+    window.shows("Look at your phone").await;
+    window.says("alice").await;
+    window.until("document.querySelector('[data-seconds]').innerText !== '1:00'").await;
+    ringing(&emulator).await;
+    let session = approve(&emulator).await;
+    // The page goes on by itself, to where the way began.
+    window.shows("Hello alice").await;
+    assert_eq!(window.eval("location.search").await, "?tab=1");
+
+    let act = |action| emulator.act_on_session(&session.session_token, action).unwrap();
+    act(Action::WalkAway);
+    loop {
+        window.go(&site).await;
+        if window.eval("document.querySelector('h1').innerText").await == "Locked" {
+            break;
+        }
+    }
+    window.says("Your phone is no longer nearby.").await;
+    act(Action::Return);
+    window.shows("Hello alice").await;
+
+    window.eval("document.querySelector('form button').click()").await;
+    window.shows("Log in").await;
+    window.go(&site).await;
+    window.shows("Log in").await;
+    assert!(ac.sessions(&"alice".into()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn chromium_goes_through_all_pages() {
+    let Some(window) = Window::chromium().await else { return };
+    go_through(&window, |builder| builder).await;
+}
+
+#[tokio::test]
+async fn firefox_goes_through_all_pages() {
+    let Some(driver) = WebDriver::firefox().await else { return };
+    go_through(&Window::Driven(driver), |builder| builder).await;
+}
+
+/// It takes no `Secure` cookie on plain http (T154).
+#[tokio::test]
+async fn webkit_goes_through_all_pages() {
+    let Some(driver) = WebDriver::webkit().await else { return };
+    go_through(&Window::Driven(driver), |builder| builder.insecure_cookie_name("session")).await;
+}
