@@ -1,24 +1,25 @@
-//! The same layer on a tonic server: a caller with a session is served, one without is refused, and a
-//! stream ends with the session that it was opened with. tonic's health service stands in for an
-//! application's; how a real one stays open to probes is in `docs/grpc.md`.
+//! The same layer on a tonic server: a client logs in by its user's phone, one without a session is
+//! refused, and a stream ends with the session that it was opened with. The login routes are HTTP, on
+//! the same port. tonic's health service stands in for an application's; how a real one stays open to
+//! probes is in `docs/grpc.md`.
 //!
 //! ```text
 //! cargo run --example grpc
 //! ```
 
 use tokio::net::TcpListener;
-use tonic::metadata::MetadataValue;
-use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Channel, Server};
-use tonic::{Code, Request, Status};
+use tonic::service::Routes;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
 use tonic_health::ServingStatus;
 use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_check_response::ServingStatus as Answer;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt as _;
 use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{
-    Activeconnect, Credentials, MemoryTokenStore, SessionCredential, UserId,
+    Activeconnect, BearerInterceptor, BearerLogin, Credentials, LoginProgress, MemoryTokenStore,
+    SessionCredential,
 };
 
 #[tokio::main]
@@ -28,18 +29,20 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (id, secret) = (emulator.application_id(), emulator.application_secret().clone());
     let credentials = Credentials::new(id, secret)?.server(emulator.url())?;
     let ac = Activeconnect::builder(credentials).token_store(MemoryTokenStore::new()).build()?;
+    ac.enroll(&"alice".into()).await?;
+    let phone = emulator.state().users.remove(0).user_id;
+    emulator.register_device(&phone)?;
 
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_service_status("", ServingStatus::Serving).await;
+    let gated = Routes::new(health).into_axum_router().layer(ac.layer());
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
-    let server = Server::builder().layer(ac.layer()).add_service(health);
-    tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
+    let site = format!("http://{}", listener.local_addr()?);
+    let app = gated.nest("/auth", ac.routes());
+    tokio::spawn(async move { axum::serve(listener, app).await });
 
-    let channel = Channel::from_shared(format!("http://{address}"))?.connect().await?;
-    let credential = log_in(&ac, &emulator, &"alice".into()).await?;
-    println!("allowed: {}", check(channel.clone(), Some(&credential)).await?.as_str_name());
-    match check(channel.clone(), None).await {
+    let channel = Channel::from_shared(site.clone())?.connect().await?;
+    match HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await {
         Err(status) if status.code() == Code::Unauthenticated => {
             println!("refused: UNAUTHENTICATED");
             println!("because of: {}", reason(&status));
@@ -47,13 +50,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         other => return Err(format!("a call without a session was answered {other:?}").into()),
     }
 
-    let mut health = HealthClient::new(channel);
-    let mut watch = health.watch(with(&credential)?).await?.into_inner();
+    let credential = log_in(&format!("{site}/auth"), &emulator, &phone).await?;
+    let mut health = client(channel, &credential);
+    let answer = health.check(HealthCheckRequest::default()).await?.into_inner();
+    println!("allowed: {}", answer.status().as_str_name());
+
+    let mut watch = health.watch(HealthCheckRequest::default()).await?.into_inner();
     if let Some(answer) = watch.message().await? {
         println!("watching: {}", answer.status().as_str_name());
     }
     // Somebody ends the session on the phone, or an administrator does.
-    let phone = emulator.state().users.remove(0).user_id;
     emulator.act(&phone, Action::Close)?;
     match watch.message().await {
         Err(status) if status.code() == Code::Unauthenticated => {
@@ -71,37 +77,31 @@ fn reason(status: &Status) -> String {
     details.error_info().map_or_else(|| "no reason".to_owned(), |info| info.reason.clone())
 }
 
-/// Enrols the user and logs them in; the emulated phone says yes.
+/// Logs alice in as a client of another machine would; the emulated phone says yes.
 async fn log_in(
-    ac: &Activeconnect,
+    auth_url: &str,
     emulator: &Emulator,
-    user: &UserId,
+    phone: &str,
 ) -> Result<SessionCredential, Box<dyn std::error::Error>> {
-    ac.enroll(user).await?;
-    let phone = emulator.state().users.remove(0).user_id;
-    emulator.register_device(&phone)?;
+    let mut attempt = BearerLogin::new(auth_url)?.start("alice").await?;
+    // What pressing the button on the phone does, once it asks.
     let approve = async {
-        while emulator.act(&phone, Action::Approve).is_err() {
+        while emulator.act(phone, Action::Approve).is_err() {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     };
-    let (credential, ()) = tokio::join!(ac.log_in(user), approve);
+    let tell = |progress| {
+        if progress == LoginProgress::Waiting {
+            println!("the phone asks whether it is alice");
+        }
+    };
+    let (credential, ()) = tokio::join!(attempt.wait_with(tell), approve);
     Ok(credential?)
 }
 
-async fn check(channel: Channel, credential: Option<&SessionCredential>) -> Result<Answer, Status> {
-    let request = match credential {
-        Some(credential) => with(credential)?,
-        None => Request::new(HealthCheckRequest::default()),
-    };
-    let answer = HealthClient::new(channel).check(request).await?.into_inner();
-    Ok(answer.status())
-}
-
-fn with(credential: &SessionCredential) -> Result<Request<HealthCheckRequest>, Status> {
-    let mut request = Request::new(HealthCheckRequest::default());
-    let bearer = format!("Bearer {}", credential.expose());
-    let bearer = MetadataValue::try_from(bearer).map_err(|e| Status::internal(e.to_string()))?;
-    request.metadata_mut().insert("authorization", bearer);
-    Ok(request)
+fn client(
+    channel: Channel,
+    credential: &SessionCredential,
+) -> HealthClient<InterceptedService<Channel, BearerInterceptor>> {
+    HealthClient::with_interceptor(channel, BearerInterceptor::new(credential))
 }

@@ -54,10 +54,13 @@ mod verdict;
 #[cfg(feature = "axum")]
 mod web;
 
+#[cfg(feature = "tonic")]
+pub use client::BearerInterceptor;
 #[cfg(feature = "client")]
 pub use client::{
-    AddedUsers, Authentication, Client, ClientError, ClientErrorKind, Credentials,
-    CredentialsError, RemoteSession, SecretText,
+    AddedUsers, Authentication, BearerAttempt, BearerLogin, BearerLoginError, BearerLoginErrorKind,
+    Client, ClientError, ClientErrorKind, Credentials, CredentialsError, LoginProgress,
+    RemoteSession, SecretText,
 };
 #[cfg(feature = "layer")]
 pub use engine::{

@@ -22,9 +22,10 @@ async fn grpc_tells_what_a_client_sees() {
     assert_eq!(
         lines,
         [
-            "allowed: SERVING",
             "refused: UNAUTHENTICATED",
             "because of: NO_SESSION",
+            "the phone asks whether it is alice",
+            "allowed: SERVING",
             "watching: SERVING",
             "the stream ended: UNAUTHENTICATED",
             "because of: ENDED",

@@ -257,7 +257,8 @@ pub(crate) const fn is_identifier_byte(byte: u8) -> bool {
     byte.is_ascii_graphic() && byte != b':'
 }
 
-fn parse_server(server: &str) -> Result<Url, CredentialsError> {
+/// An address to trust with credentials: `https`, or plain `http` on the loopback.
+pub(super) fn parse_server(server: &str) -> Result<Url, CredentialsError> {
     // What stands before an `@` may be a password: it is not repeated.
     let shown = server.rsplit('@').next().unwrap_or_default().to_owned();
     let url = Url::parse(server)

@@ -1,5 +1,8 @@
 //! Typed calls of the management and authentication APIs.
 
+#[cfg(feature = "tonic")]
+mod bearer_interceptor;
+mod bearer_login;
 mod clock_offset;
 mod connector;
 mod credentials;
@@ -33,6 +36,11 @@ use crate::protocol::wire::{
 };
 use crate::protocol::{Methods, Reading};
 
+#[cfg(feature = "tonic")]
+pub use bearer_interceptor::BearerInterceptor;
+pub use bearer_login::{
+    BearerAttempt, BearerLogin, BearerLoginError, BearerLoginErrorKind, LoginProgress,
+};
 pub use credentials::{Credentials, CredentialsError, SecretText};
 pub use error::{ClientError, ClientErrorKind};
 #[cfg(feature = "layer")]

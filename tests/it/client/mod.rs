@@ -1,5 +1,6 @@
 //! Calls to the remote service: connections, certificates, runtimes.
 
+mod bearer_login;
 mod certificates;
 mod connections;
 mod relay;

@@ -1,0 +1,187 @@
+//! A program that logs in without a browser.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::routing::{get, post};
+use tower_activeconnect::emulator::Emulator;
+use tower_activeconnect::{
+    ActiveSession, Activeconnect, BearerLogin, BearerLoginErrorKind, Builder, LoginProgress,
+    SessionStatus,
+};
+
+use crate::support::{Browser, approve, builder, ringing, serve, until, with_phones};
+
+struct Site {
+    emulator: Emulator,
+    _ac: Activeconnect,
+    url: String,
+}
+
+impl Site {
+    async fn new() -> Self {
+        Self::with(|builder| builder, |app| app).await
+    }
+
+    async fn with(
+        configure: impl FnOnce(Builder) -> Builder,
+        wrap: impl FnOnce(Router) -> Router,
+    ) -> Self {
+        let emulator = Emulator::start().await.unwrap();
+        let ac = configure(builder(&emulator)).build().unwrap();
+        with_phones(&emulator, &ac, &["alice"]).await;
+        let app = Router::new()
+            .route("/", get(async |session: ActiveSession| session.user().to_string()))
+            .layer(ac.layer())
+            .nest("/auth", ac.routes());
+        let url = serve(wrap(app)).await;
+        Self { emulator, _ac: ac, url }
+    }
+
+    fn login(&self) -> BearerLogin {
+        BearerLogin::new(&format!("{}/auth", self.url)).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn approved_login_gives_a_credential() {
+    let site = Site::new().await;
+    let login = site.login();
+    let mut attempt = login.start("alice").await.unwrap();
+    let mut heard = Vec::new();
+    let (credential, _) =
+        tokio::join!(attempt.wait_with(|progress| heard.push(progress)), approve(&site.emulator));
+    let credential = credential.unwrap();
+    assert!(heard.iter().all(|progress| *progress == LoginProgress::Waiting), "{heard:?}");
+    // Its answer may be lost, so it can be had again until it is used.
+    assert_eq!(attempt.wait().await.unwrap().expose(), credential.expose());
+
+    let client = Browser::new(&site.url);
+    let ask = async || client.get("/").bearer_auth(credential.expose()).send().await.unwrap();
+    assert_eq!(ask().await.text().await.unwrap(), "alice");
+    login.log_out(&credential).await.unwrap();
+    assert_eq!(ask().await.status(), 401);
+    login.log_out(&credential).await.unwrap();
+}
+
+#[tokio::test]
+async fn unanswered_login_is_not_approved() {
+    let deadline = Duration::from_secs(5);
+    let site = Site::with(|builder| builder.attempt_deadline(deadline), |app| app).await;
+    let mut attempt = site.login().start("nobody").await.unwrap();
+    let error = attempt.wait().await.unwrap_err();
+    assert_eq!(error.kind(), BearerLoginErrorKind::NotApproved);
+    assert!(error.to_string().contains("check the user name"), "{error}");
+}
+
+#[tokio::test]
+async fn cancelled_login_rings_no_more() {
+    let site = Site::new().await;
+    let attempt = site.login().start("alice").await.unwrap();
+    ringing(&site.emulator).await;
+    attempt.cancel().await.unwrap();
+    until("the phone is quiet", async || {
+        let session = site.emulator.state().sessions.pop().unwrap();
+        (session.status == SessionStatus::Closed).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn refused_starts_say_why() {
+    let site = Site::new().await;
+    let login = site.login();
+    let error = login.start(" ").await.unwrap_err();
+    assert_eq!(error.kind(), BearerLoginErrorKind::InvalidUsername);
+    assert!(error.to_string().contains("The user name is empty"), "{error}");
+    // Who gave up a login that rang is a stranger for that name until its deadline.
+    let attempt = login.start("alice").await.unwrap();
+    ringing(&site.emulator).await;
+    attempt.cancel().await.unwrap();
+    let error = until("refused", async || login.start("alice").await.err()).await;
+    assert!(matches!(error.kind(), BearerLoginErrorKind::TooMany(_)), "{error:?}");
+
+    let nobody = BearerLogin::new("http://127.0.0.1:9/auth").unwrap();
+    let error = nobody.start("alice").await.unwrap_err();
+    assert_eq!(error.kind(), BearerLoginErrorKind::Unreachable);
+    assert!(error.to_string().contains("http://127.0.0.1:9"), "{error}");
+}
+
+/// A deployment or a proxy that is out for a moment ends no login.
+#[tokio::test]
+async fn outage_while_waiting_is_survived() {
+    let failures = Arc::new(AtomicUsize::new(2));
+    let left = failures.clone();
+    let out = from_fn(move |request: Request, next: Next| {
+        let left = left.clone();
+        async move {
+            let is_status = request.uri().path() == "/auth/status";
+            let fail = |n: usize| n.checked_sub(1);
+            if is_status && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fail).is_ok() {
+                return StatusCode::BAD_GATEWAY.into_response();
+            }
+            next.run(request).await
+        }
+    });
+    let site = Site::with(|builder| builder, |app| app.layer(out)).await;
+    let mut attempt = site.login().start("alice").await.unwrap();
+    approve(&site.emulator).await;
+    let mut heard = Vec::new();
+    attempt.wait_with(|progress| heard.push(progress)).await.unwrap();
+    assert_eq!(heard, [LoginProgress::Retrying]);
+    assert_eq!(failures.load(Ordering::SeqCst), 0);
+}
+
+/// Something else than this crate's routes may answer at the address.
+#[tokio::test]
+async fn other_answers_are_named() {
+    let elsewhere = Redirect::to("http://127.0.0.1:9/");
+    let liar = Router::new()
+        .route("/moved/login", post(elsewhere))
+        .route("/html/login", post(async || (StatusCode::ACCEPTED, "<html>")))
+        .route("/huge/login", post(async || (StatusCode::ACCEPTED, "x".repeat(20_000))))
+        .route("/loud/login", post(loud));
+    let url = serve(liar).await;
+    let start = async |path: &str| {
+        let login = BearerLogin::new(&format!("{url}/{path}")).unwrap();
+        login.start("alice").await.unwrap_err()
+    };
+    assert_eq!(start("moved").await.kind(), BearerLoginErrorKind::Status(303));
+    assert_eq!(start("none").await.kind(), BearerLoginErrorKind::Status(404));
+    assert_eq!(start("html").await.kind(), BearerLoginErrorKind::NotUnderstood);
+    assert_eq!(start("huge").await.kind(), BearerLoginErrorKind::NotUnderstood);
+    let said = start("loud").await.to_string();
+    assert!(!said.contains('\u{1b}') && said.len() < 600, "{said:?}");
+}
+
+/// What a terminal would obey, and a lot of it.
+async fn loud() -> Response {
+    let detail = format!("{{\"detail\":\"\\u001b[31m{}\"}}", "x".repeat(5_000));
+    (StatusCode::IM_A_TEAPOT, detail).into_response()
+}
+
+#[test]
+fn addresses_are_checked() {
+    for refused in
+        ["http://app.example/auth", "app.example", "https://a:b@app.example/", "ftp://app.example"]
+    {
+        let error = BearerLogin::new(refused).unwrap_err();
+        assert_eq!(error.kind(), BearerLoginErrorKind::InvalidSetup, "{refused}");
+        assert!(!error.to_string().contains("a:b"), "{error}");
+    }
+    assert!(BearerLogin::new("https://app.example/auth/").is_ok());
+}
+
+#[tokio::test]
+async fn attempt_tells_no_secret() {
+    let site = Site::new().await;
+    let attempt = site.login().start("alice").await.unwrap();
+    let shown = format!("{attempt:?}");
+    assert!(shown.starts_with("BearerAttempt") && !shown.contains("secret"), "{shown}");
+}
