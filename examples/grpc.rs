@@ -18,8 +18,7 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt as _;
 use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{
-    Activeconnect, BearerInterceptor, BearerLogin, Credentials, LoginProgress, MemoryTokenStore,
-    SessionCredential,
+    Activeconnect, BearerInterceptor, BearerLogin, Credentials, MemoryTokenStore, SessionCredential,
 };
 
 #[tokio::main]
@@ -84,18 +83,14 @@ async fn log_in(
     phone: &str,
 ) -> Result<SessionCredential, Box<dyn std::error::Error>> {
     let mut attempt = BearerLogin::new(auth_url)?.start("alice").await?;
+    println!("the phone asks whether it is alice");
     // What pressing the button on the phone does, once it asks.
     let approve = async {
         while emulator.act(phone, Action::Approve).is_err() {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     };
-    let tell = |progress| {
-        if progress == LoginProgress::Waiting {
-            println!("the phone asks whether it is alice");
-        }
-    };
-    let (credential, ()) = tokio::join!(attempt.wait_with(tell), approve);
+    let (credential, ()) = tokio::join!(attempt.wait(), approve);
     Ok(credential?)
 }
 

@@ -255,7 +255,8 @@ impl BearerAttempt {
         self.wait_with(|_| {}).await
     }
 
-    /// The same; `on_progress` is told how the login stands, at first and at each change.
+    /// The same; `on_progress` is told how the login stands while it waits, at each change. It hears
+    /// nothing of a login that is approved before the application is first asked.
     ///
     /// # Errors
     ///
