@@ -846,7 +846,7 @@ pub(crate) mod tests {
             // Nobody has answered the phone yet as far as is known.
             assert!(session.park(session.asked, Duration::ZERO));
             let arrival = std::thread::scope(|scope| {
-                let held = session.polling.lock().unwrap();
+                let held = session.polling.lock().unwrap_or_else(PoisonError::into_inner);
                 let coming = scope.spawn(|| session.clone().come().1);
                 // It has to wait for the lock, as a rule after it has looked at what is known.
                 while session.phase() != Phase::Waking {
