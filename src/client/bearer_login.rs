@@ -49,8 +49,8 @@ const DETAIL_LIMIT: usize = 200;
 /// let mut attempt = login.start("alice").await?;
 /// let credential = attempt
 ///     .wait_with(|progress| match progress {
-///         LoginProgress::Waiting => println!("confirm on your phone"),
 ///         LoginProgress::Retrying => println!("the application is out of reach; trying again"),
+///         _ => println!("confirm on your phone"),
 ///     })
 ///     .await?;
 /// let authorization = format!("Bearer {}", credential.expose());
