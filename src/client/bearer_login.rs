@@ -7,17 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Method, StatusCode};
+use http::{Method, StatusCode};
 use reqwest::redirect::Policy;
 use rustls::RootCertStore;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::clock_offset;
 use super::credentials::{CredentialsError, parse_server};
 use super::error::ClientError;
 use super::tls;
 use crate::Secret;
-use crate::clock::monotonic_now;
+use crate::clock::{monotonic_now, unix_millis};
 use crate::identity::SessionCredential;
 use crate::protocol::wire::from_json;
 
@@ -27,7 +28,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the application may be out of reach: a result that is not claimed within 60 s is lost.
 const GIVE_UP: Duration = Duration::from_secs(60);
-/// The longest pause that an answer can ask for.
+/// The longest pause between two questions, whatever is asked for: a longer one would lose the
+/// result.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 const BODY_LIMIT: usize = 16 * 1024;
 /// As much of the application's own words as an error repeats, in characters.
@@ -230,8 +232,10 @@ impl BearerLogin {
                 .detail(&origin(&self.auth_url))
         };
         let mut response = request.send().await.map_err(unreachable)?;
-        let pause = response.headers().get(RETRY_AFTER).and_then(seconds);
-        let mut answer = Answer { status: response.status(), retry_after: pause, body: Vec::new() };
+        let now = Duration::from_millis(unix_millis());
+        let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after = asked.and_then(|value| clock_offset::retry_after(value, now));
+        let mut answer = Answer { status: response.status(), retry_after, body: Vec::new() };
         while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
             if answer.body.len() + chunk.len() > BODY_LIMIT {
                 return Err(BearerLoginErrorKind::NotUnderstood.detail("more than 16 KiB"));
@@ -455,11 +459,6 @@ fn http_client(
         .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
         .build()
         .map_err(|error| BearerLoginErrorKind::InvalidSetup.because(error.without_url()))
-}
-
-/// A pause in seconds, as this crate's routes ask for one.
-fn seconds(value: &HeaderValue) -> Option<Duration> {
-    value.to_str().ok()?.parse().ok().map(Duration::from_secs)
 }
 
 /// Which server it is, without the path.
