@@ -15,7 +15,13 @@ const SECRET: &str = "ACTIVE_CONNECT_APPLICATION_SECRET";
 
 #[tokio::test]
 async fn grpc_tells_what_a_client_sees() {
-    let output = Command::new(example("grpc")).output().await.unwrap();
+    // No credential goes to a proxy in clear text.
+    let proxy = "http://127.0.0.1:9";
+    let output = Command::new(example("grpc"))
+        .envs(["http_proxy", "HTTP_PROXY", "ALL_PROXY"].map(|name| (name, proxy)))
+        .output()
+        .await
+        .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let printed = String::from_utf8(output.stdout).unwrap();
     let lines: Vec<&str> = printed.lines().collect();

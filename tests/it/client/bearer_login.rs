@@ -10,12 +10,14 @@ use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::{
     ActiveSession, Activeconnect, BearerLogin, BearerLoginErrorKind, Builder, LoginProgress,
     SessionStatus,
 };
 
+use crate::secure::{Authority, Secure};
 use crate::support::{Browser, approve, builder, ringing, serve, until, with_phones};
 
 struct Site {
@@ -155,9 +157,34 @@ async fn other_answers_are_named() {
     assert_eq!(start("moved").await.kind(), BearerLoginErrorKind::Status(303));
     assert_eq!(start("none").await.kind(), BearerLoginErrorKind::Status(404));
     assert_eq!(start("html").await.kind(), BearerLoginErrorKind::NotUnderstood);
-    assert_eq!(start("huge").await.kind(), BearerLoginErrorKind::NotUnderstood);
+    let huge = start("huge").await;
+    assert_eq!(huge.kind(), BearerLoginErrorKind::NotUnderstood);
+    assert!(huge.to_string().contains("more than 16 KiB"), "{huge}");
     let said = start("loud").await.to_string();
     assert!(!said.contains('\u{1b}') && said.len() < 600, "{said:?}");
+}
+
+/// Credentials go to no server that cannot prove who it is.
+#[tokio::test]
+async fn only_trusted_authorities_are_believed() {
+    let authority = Authority::new();
+    let identity = authority.vouches_for("localhost");
+    let server = Secure::start(identity, "http/1.1", |mut stream, _| async move {
+        let mut request = [0; 4_096];
+        stream.read(&mut request).await.ok();
+        stream.write_all(b"HTTP/1.1 418 Teapot\r\ncontent-length: 0\r\n\r\n").await.ok();
+        stream.flush().await.ok();
+    })
+    .await;
+    let login = BearerLogin::new(&server.url()).unwrap();
+    let error = login.start("alice").await.unwrap_err();
+    assert_eq!(error.kind(), BearerLoginErrorKind::Unreachable);
+    let login = login.ca_file(authority.file().path()).unwrap();
+    let error = login.start("alice").await.unwrap_err();
+    assert_eq!(error.kind(), BearerLoginErrorKind::Status(418));
+    let error = login.ca_file("none.pem").unwrap_err();
+    assert_eq!(error.kind(), BearerLoginErrorKind::InvalidSetup);
+    assert!(error.to_string().contains("none.pem"), "{error}");
 }
 
 /// What a terminal would obey, and a lot of it.
