@@ -156,6 +156,22 @@ mod tests {
         }
     }
 
+    /// Clients are written by that table.
+    #[test]
+    fn readme_lists_each_reason_with_its_code() {
+        let readme = include_str!("../../README.md");
+        for denial in ALL {
+            let code = match code(denial) {
+                7 => "PERMISSION_DENIED",
+                14 => "UNAVAILABLE",
+                16 => "UNAUTHENTICATED",
+                other => panic!("{other}"),
+            };
+            let reason = denial.name().to_ascii_uppercase().replace('-', "_");
+            assert!(readme.contains(&format!("| `{reason}` | `{code}` |")), "{reason}");
+        }
+    }
+
     /// T124: a browser may read what it is told.
     #[test]
     fn browsers_may_read_the_status() {
