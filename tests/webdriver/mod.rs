@@ -1,7 +1,7 @@
 //! WebKitGTK and Firefox, driven by WebDriver (W3C).
 
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -97,12 +97,12 @@ impl WebDriver {
 
     async fn start(mut driver: Command, port: u16, wanted: Value, screen: Option<Child>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let home: PathBuf = folder.path().to_owned();
+        let home = folder.path();
         let driver = driver
-            .env("HOME", &home)
-            .env("TMPDIR", &home)
-            .env("XDG_DATA_HOME", &home)
-            .env("XDG_CACHE_HOME", &home)
+            .env("HOME", home)
+            .env("TMPDIR", home)
+            .env("XDG_DATA_HOME", home)
+            .env("XDG_CACHE_HOME", home)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .process_group(0)

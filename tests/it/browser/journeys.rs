@@ -8,7 +8,7 @@ use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{ActiveSession, Builder};
 
 use crate::chromium::{Chromium, Tab};
-use crate::support::{approve, builder, ringing, serve, with_phones};
+use crate::support::{approve, builder, ringing, serve, until, with_phones};
 use crate::webdriver::WebDriver;
 
 /// A window of any of the browsers.
@@ -86,12 +86,12 @@ async fn go_through(window: &Window, configure: impl FnOnce(Builder) -> Builder)
 
     let act = |action| emulator.act_on_session(&session.session_token, action).unwrap();
     act(Action::WalkAway);
-    loop {
+    until("the page is locked", async || {
         window.go(&site).await;
-        if window.eval("document.querySelector('h1').innerText").await == "Locked" {
-            break;
-        }
-    }
+        let heading = window.eval("document.querySelector('h1')?.innerText").await;
+        (heading == "Locked").then_some(())
+    })
+    .await;
     window.says("Your phone is no longer nearby.").await;
     act(Action::Return);
     window.shows("Hello alice").await;

@@ -49,12 +49,12 @@ impl Fixture {
 
     pub(super) async fn start_with(
         configure: impl FnOnce(Builder) -> Builder,
-        place: impl FnOnce(Activeconnect) -> Activeconnect,
+        adapt: impl FnOnce(Activeconnect) -> Activeconnect,
         wrap: impl FnOnce(Router) -> Router,
     ) -> Option<Self> {
         let chromium = Chromium::start().await?;
         let emulator = Emulator::start().await.unwrap();
-        let ac = place(configure(builder(&emulator)).build().unwrap());
+        let ac = adapt(configure(builder(&emulator)).build().unwrap());
         with_phones(&emulator, &ac, &["alice"]).await;
         let link = {
             let ac = ac.clone();

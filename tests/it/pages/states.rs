@@ -39,10 +39,10 @@ impl Viewer {
     async fn site(
         &self,
         configure: impl FnOnce(Builder) -> Builder,
-        place: impl FnOnce(Activeconnect) -> Activeconnect,
+        adapt: impl FnOnce(Activeconnect) -> Activeconnect,
     ) -> Option<Fixture> {
         let themed = |builder: Builder| configure(builder.theme(theme()));
-        let site = Fixture::start_with(themed, place, |app| app).await?;
+        let site = Fixture::start_with(themed, adapt, |app| app).await?;
         if !self.has_scripts {
             site.tab.disable_scripts().await;
         }
@@ -122,10 +122,9 @@ impl Viewer {
         self.look(&site, "waiting", "Look at your phone").await;
         if self.has_scripts {
             site.hold_pages();
-            let session = approve(&site.emulator).await;
+            approve(&site.emulator).await;
             tab.until("'done' in document.querySelector('[data-follow]').dataset").await;
             self.look(&site, "waiting-approved", "Look at your phone").await;
-            drop(session);
         } else {
             approve(&site.emulator).await;
         }
@@ -155,8 +154,8 @@ impl Viewer {
 
         let deadline = Duration::from_secs(5);
         let alice = |_: &Parts| Some(UserId::from("alice"));
-        let place = |ac: Activeconnect| ac.resolve_user(alice);
-        let site = self.site(|builder| builder.attempt_deadline(deadline), place).await?;
+        let beside = |ac: Activeconnect| ac.resolve_user(alice);
+        let site = self.site(|builder| builder.attempt_deadline(deadline), beside).await?;
         // So long a cookie may be the one that hides the login's.
         site.go("/auth/login").await;
         site.tab.eval("document.cookie = `long=${'x'.repeat(3900)}`").await;
