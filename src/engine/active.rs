@@ -4,11 +4,18 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::Extensions;
+use tokio::sync::oneshot;
 
+use super::end_all_sessions::EndAllSessions;
+use super::enrolment::EnrolmentError;
+use super::events::EndReason;
+use super::logouts::LogoutPriority;
 use super::passage::Passage;
 use super::policy::{Policy, Reaction};
+use super::request_number::RequestNumber;
 use super::session::Session;
 use super::upgrade::Upgrade;
+use super::{Engine, LoggedOut};
 use crate::identity::UserId;
 use crate::protocol::{Methods, SessionStatus};
 use crate::verdict::Denial;
@@ -35,27 +42,30 @@ pub struct ActiveSession {
     policy: Policy,
     /// The request wants to become something else than a request.
     upgrade: Option<Arc<Upgrade>>,
-    /// It let a request in, so whoever asks is its user; it is not only one of a list.
-    lets_in: bool,
+    /// The request that it let in, so that whoever asks is its user; none if it is only one of a
+    /// list.
+    request: Option<RequestNumber>,
 }
 
 impl ActiveSession {
     pub(crate) fn new(
         session: Arc<Session>,
+        request: RequestNumber,
         policy: Policy,
         upgrade: Option<Arc<Upgrade>>,
     ) -> Self {
-        Self { session, user: OnceLock::new(), policy, upgrade, lets_in: true }
+        Self { session, user: OnceLock::new(), policy, upgrade, request: Some(request) }
     }
 
     /// One of a user's sessions, as the application asked for them.
     pub(crate) fn listed(session: Arc<Session>) -> Self {
-        Self { lets_in: false, ..Self::new(session, Policy::default(), None) }
+        let (user, policy) = (OnceLock::new(), Policy::default());
+        Self { session, user, policy, upgrade: None, request: None }
     }
 
     /// Whether it let a request in.
     pub(crate) fn lets_in(&self) -> bool {
-        self.lets_in
+        self.request.is_some()
     }
 
     pub(crate) fn session(&self) -> &Arc<Session> {
@@ -107,6 +117,70 @@ impl ActiveSession {
             upgrade.guard();
         }
         SessionGuard { passage: Passage::unknown(self.session.watch(), self.policy) }
+    }
+
+    /// Ends the session, as [`Activeconnect::log_out`](super::Activeconnect::log_out) does, and lets
+    /// the handler have the last word: if this call is what ended the session, the answer of the
+    /// request that the session let in may leave, such as a redirect to a page that says goodbye.
+    /// Everything else of the session is cut.
+    ///
+    /// The answer leaves once all of it is there, 64 KiB at most, within the layer's
+    /// [`grace`](crate::ActiveconnectLayer::grace). A stream or an upgrade is replaced by the gate's
+    /// own answer that the session ended.
+    ///
+    /// ```
+    /// # #[cfg(feature = "axum")] mod example {
+    /// use axum::response::Redirect;
+    /// use tower_activeconnect::ActiveSession;
+    ///
+    /// /// `POST /leave`, behind the gate.
+    /// async fn leave(session: ActiveSession) -> Redirect {
+    ///     session.log_out().await;
+    ///     Redirect::to("/goodbye")
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// The session is over here as soon as this is polled; the tries at the service go on if this
+    /// future is dropped.
+    pub async fn log_out(&self) -> LoggedOut {
+        // Without an engine the session is over, and nobody can be asked there.
+        let Some(engine) = self.session.engine() else { return LoggedOut::HereOnly };
+        let first_try = self.end_own(&engine);
+        engine.first_tries(first_try.into_iter().collect()).await
+    }
+
+    /// Ends every session of the user, as
+    /// [`Activeconnect::end_all_sessions`](super::Activeconnect::end_all_sessions) does, and lets the
+    /// handler have the last word, as [`ActiveSession::log_out`] does.
+    pub fn end_all_sessions(&self) -> EndAllSessions<'_> {
+        EndAllSessions::by(self, self.session.engine())
+    }
+
+    /// Takes the user's phone and token away, as
+    /// [`Activeconnect::unenroll`](super::Activeconnect::unenroll) does, and lets the handler have the
+    /// last word, as [`ActiveSession::log_out`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Activeconnect::unenroll`](super::Activeconnect::unenroll). This session is over all the
+    /// same.
+    pub async fn unenroll(&self) -> Result<(), EnrolmentError> {
+        let Some(engine) = self.session.engine() else { return Ok(()) };
+        self.end_own(&engine);
+        engine.unenroll(self.user()).await
+    }
+
+    /// Ends this session as the handler of its request asks; gives the first try of the logout at
+    /// the service, unless the session was over already.
+    pub(super) fn end_own(&self, engine: &Arc<Engine>) -> Option<oneshot::Receiver<bool>> {
+        let ended = match self.request {
+            Some(request) => self.session.end_by(request),
+            None => self.session.end(EndReason::LoggedOut),
+        };
+        ended.then(|| engine.end_remotely(&self.session, LogoutPriority::Prompt))
     }
 
     /// Waits until the session no longer allows, and says why: it ended, the phone walked away

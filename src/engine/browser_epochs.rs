@@ -57,21 +57,25 @@ impl Activeconnect {
     /// When the token store fails, or takes longer than 5 s. This process has forgotten the browsers
     /// all the same.
     pub async fn forget_browsers(&self, user: &UserId) -> Result<(), StoreError> {
-        let engine = self.engine();
-        let token = engine.find_token(user).await;
+        self.engine().forget_browsers(user).await
+    }
+}
+
+impl Engine {
+    /// As [`Activeconnect::forget_browsers`].
+    pub(super) async fn forget_browsers(self: &Arc<Self>, user: &UserId) -> Result<(), StoreError> {
+        let token = self.find_token(user).await;
         let known_token = token.as_ref().ok().and_then(Option::as_ref);
-        let raised = engine.raise_browser_epoch(user, known_token).await;
+        let raised = self.raise_browser_epoch(user, known_token).await;
         // A request on the phone may be that of a browser that is to be forgotten.
-        engine.cancel_attempts_of_known_browsers(user, known_token);
+        self.cancel_attempts_of_known_browsers(user, known_token);
         match raised {
             // The process keeps the epoch, and by the token too if that is known.
             Err(error) if error.kind() == StoreErrorKind::ReadOnly => token.map(drop),
             raised => raised,
         }
     }
-}
 
-impl Engine {
     /// The epoch of this user: proofs of an earlier one are revoked.
     pub(super) async fn browser_epoch(
         &self,

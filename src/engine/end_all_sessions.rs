@@ -1,3 +1,4 @@
+use std::fmt;
 use std::future::IntoFuture;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -6,12 +7,14 @@ use tokio::sync::oneshot;
 
 use super::events::EndReason;
 use super::logouts::LogoutPriority;
-use super::{Activeconnect, Engine, LOGOUT_TIMEOUT, LoggedOut};
+use super::{ActiveSession, Engine, LOGOUT_TIMEOUT, LoggedOut};
 use crate::identity::{UserId, UserToken};
 use crate::runtime;
 use crate::store::StoreError;
 
-/// Ends all sessions of a user when it is awaited; made by [`Activeconnect::end_all_sessions`].
+/// Ends all sessions of a user when it is awaited; made by
+/// [`Activeconnect::end_all_sessions`](super::Activeconnect::end_all_sessions) and
+/// [`ActiveSession::end_all_sessions`].
 ///
 /// It resolves to where the logouts took effect.
 ///
@@ -19,16 +22,27 @@ use crate::store::StoreError;
 ///
 /// When the token store fails, or takes longer than 5 s. The sessions that were begun for this very
 /// id have ended all the same; those under other spellings of it may live. Call it again then.
-#[derive(Debug)]
 #[must_use = "nothing ends before it is awaited"]
 pub struct EndAllSessions<'a> {
-    pub(super) ac: &'a Activeconnect,
-    pub(super) user: &'a UserId,
-    pub(super) forgets_browsers: bool,
+    /// `None` once it is stopped, and all sessions are over.
+    engine: Option<Arc<Engine>>,
+    user: &'a UserId,
+    /// The one that asks for it.
+    own: Option<&'a ActiveSession>,
+    forgets_browsers: bool,
 }
 
-impl EndAllSessions<'_> {
-    /// Also forgets the browsers of the user, as [`Activeconnect::forget_browsers`] does: for a user
+impl<'a> EndAllSessions<'a> {
+    pub(super) fn new(engine: Arc<Engine>, user: &'a UserId) -> Self {
+        Self { engine: Some(engine), user, own: None, forgets_browsers: false }
+    }
+
+    pub(super) fn by(own: &'a ActiveSession, engine: Option<Arc<Engine>>) -> Self {
+        Self { engine, user: own.user(), own: Some(own), forgets_browsers: false }
+    }
+
+    /// Also forgets the browsers of the user, as
+    /// [`Activeconnect::forget_browsers`](super::Activeconnect::forget_browsers) does: for a user
     /// whose browser may be in the wrong hands.
     pub fn forget_browsers(mut self) -> Self {
         self.forgets_browsers = true;
@@ -36,12 +50,20 @@ impl EndAllSessions<'_> {
     }
 
     async fn end(self) -> Result<LoggedOut, StoreError> {
-        let Self { ac, user, forgets_browsers } = self;
-        let (outcome, token) = ac.end_sessions_of(user).await;
+        let Self { engine, user, own, forgets_browsers } = self;
+        let Some(engine) = engine else { return Ok(LoggedOut::HereOnly) };
+        let own = own.and_then(|own| own.end_own(&engine));
+        let (outcome, token) = engine.end_sessions_of(user, own).await;
         if forgets_browsers {
-            ac.forget_browsers(user).await?;
+            engine.forget_browsers(user).await?;
         }
         token.and(Ok(outcome))
+    }
+}
+
+impl fmt::Debug for EndAllSessions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EndAllSessions").field("user", self.user).finish_non_exhaustive()
     }
 }
 
@@ -54,24 +76,23 @@ impl<'a> IntoFuture for EndAllSessions<'a> {
     }
 }
 
-impl Activeconnect {
-    /// Ends the user's sessions, first those that take no look into the token store; gives the token
-    /// that it names.
-    pub(super) async fn end_sessions_of(
-        &self,
-        user: &UserId,
-    ) -> (LoggedOut, Result<Option<UserToken>, StoreError>) {
-        let engine = self.engine();
-        let mut logouts = engine.end_sessions_here(user, None);
-        let token = engine.find_token(user).await;
-        if let Ok(Some(token)) = &token {
-            logouts.extend(engine.end_sessions_here(user, Some(token)));
-        }
-        (engine.first_tries(logouts).await, token)
-    }
-}
-
 impl Engine {
+    /// Ends the user's sessions, first those that take no look into the token store; gives the token
+    /// that it names. Waits for `own` as for the logouts of these.
+    pub(super) async fn end_sessions_of(
+        self: &Arc<Self>,
+        user: &UserId,
+        own: Option<oneshot::Receiver<bool>>,
+    ) -> (LoggedOut, Result<Option<UserToken>, StoreError>) {
+        let mut logouts = self.end_sessions_here(user, None);
+        logouts.extend(own);
+        let token = self.find_token(user).await;
+        if let Ok(Some(token)) = &token {
+            logouts.extend(self.end_sessions_here(user, Some(token)));
+        }
+        (self.first_tries(logouts).await, token)
+    }
+
     /// Ends here the sessions and attempts of this id, and those of this token, which is the user's.
     /// Each logout at the service goes on by itself.
     pub(super) fn end_sessions_here(

@@ -159,35 +159,10 @@ impl Activeconnect {
     /// When the store or the service fails; call it again then. The sessions that were begun for this
     /// very id have ended all the same. Nothing is removed from the store before the service has
     /// deleted the token, so that no token is forgotten there.
+    ///
+    /// For a handler behind the gate: [`ActiveSession::unenroll`](super::ActiveSession::unenroll).
     pub async fn unenroll(&self, user: &UserId) -> Result<(), EnrolmentError> {
-        self.engine().grants.withdraw(user);
-        let forgotten = self.forget_browsers(user).await;
-        let engine = self.engine();
-        let token = engine.find_token(user).await;
-        let known_token = token.as_ref().ok().and_then(Option::as_ref);
-        let removed = self.remove_token(user, known_token).await;
-        // Whatever has failed.
-        engine.first_tries(engine.end_sessions_here(user, known_token)).await;
-        removed?;
-        forgotten.and(token)?;
-        Ok(())
-    }
-
-    async fn remove_token(
-        &self,
-        user: &UserId,
-        token: Option<&UserToken>,
-    ) -> Result<(), EnrolmentError> {
-        if let Some(token) = token {
-            self.delete_there(token).await?;
-            let engine = self.engine();
-            let remove = || {
-                let (store, user) = (engine.store.clone(), user.clone());
-                async move { store.remove(&user).await }
-            };
-            engine.ask_store(remove).await?;
-        }
-        Ok(())
+        self.engine().unenroll(user).await
     }
 
     /// Enrols an existing user base, a hundred users a call to the service. `progress` hears of
@@ -281,19 +256,6 @@ impl Activeconnect {
         assigned?;
         Ok(())
     }
-
-    /// Deletes a user at the service, who may be gone there already.
-    async fn delete_there(&self, token: &UserToken) -> Result<(), ClientError> {
-        let client = &self.engine().client;
-        let deleted = client.delete_users(std::slice::from_ref(token)).await;
-        if !deleted.as_ref().is_err_and(|error| error.kind() == ClientErrorKind::Declined) {
-            return deleted;
-        }
-        match client.has_registered_mobile_device(token).await {
-            Err(error) if error.kind() == ClientErrorKind::UnknownUser => Ok(()),
-            _ => deleted,
-        }
-    }
 }
 
 /// A user as `enroll_many` finds them: with the token they have, or one that is new.
@@ -338,6 +300,48 @@ impl Drop for Unused {
 }
 
 impl Engine {
+    /// As [`Activeconnect::unenroll`].
+    pub(super) async fn unenroll(self: &Arc<Self>, user: &UserId) -> Result<(), EnrolmentError> {
+        self.grants.withdraw(user);
+        let forgotten = self.forget_browsers(user).await;
+        let token = self.find_token(user).await;
+        let known_token = token.as_ref().ok().and_then(Option::as_ref);
+        let removed = self.remove_token(user, known_token).await;
+        // Whatever has failed.
+        self.first_tries(self.end_sessions_here(user, known_token)).await;
+        removed?;
+        forgotten.and(token)?;
+        Ok(())
+    }
+
+    async fn remove_token(
+        self: &Arc<Self>,
+        user: &UserId,
+        token: Option<&UserToken>,
+    ) -> Result<(), EnrolmentError> {
+        if let Some(token) = token {
+            self.delete_there(token).await?;
+            let remove = || {
+                let (store, user) = (self.store.clone(), user.clone());
+                async move { store.remove(&user).await }
+            };
+            self.ask_store(remove).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes a user at the service, who may be gone there already.
+    async fn delete_there(&self, token: &UserToken) -> Result<(), ClientError> {
+        let deleted = self.client.delete_users(std::slice::from_ref(token)).await;
+        if !deleted.as_ref().is_err_and(|error| error.kind() == ClientErrorKind::Declined) {
+            return deleted;
+        }
+        match self.client.has_registered_mobile_device(token).await {
+            Err(error) if error.kind() == ClientErrorKind::UnknownUser => Ok(()),
+            _ => deleted,
+        }
+    }
+
     async fn delete_tokens(&self, tokens: &[UserToken]) {
         if let Err(error) = self.client.delete_users(tokens).await {
             tracing::warn!(%error, "unused tokens stay registered at the service");

@@ -35,6 +35,7 @@ mod published;
 mod rate_limiter;
 mod record;
 mod registration;
+mod request_number;
 mod required;
 mod schedule;
 mod session;
@@ -111,6 +112,7 @@ pub use policy::Walkaway;
 pub(crate) use policy::{Policy, Reaction};
 pub(crate) use published::Word;
 pub use registration::{RegistrationLink, VouchedBy};
+pub(crate) use request_number::RequestNumber;
 pub(crate) use session::{Arrival, Session, SessionWatch};
 pub(crate) use settings::Settings;
 pub(crate) use site_origins::SiteOrigins;
@@ -307,6 +309,10 @@ impl Activeconnect {
 
     /// Ends a session: here at once, then at the service. Waits for the first try there (5 s at
     /// most); the tries go on even if this future is dropped.
+    ///
+    /// A handler behind the gate that ends the session which let its request in is cut by that, and
+    /// its client is told that the session ended. One that has something to say after that calls
+    /// [`ActiveSession::log_out`].
     pub async fn log_out(&self, session: &ActiveSession) -> LoggedOut {
         self.engine().log_out(session.session()).await
     }
@@ -341,8 +347,10 @@ impl Activeconnect {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn end_all_sessions<'a>(&'a self, user: &'a UserId) -> EndAllSessions<'a> {
-        EndAllSessions { ac: self, user, forgets_browsers: false }
+    ///
+    /// For a handler behind the gate: [`ActiveSession::end_all_sessions`].
+    pub fn end_all_sessions<'a>(&self, user: &'a UserId) -> EndAllSessions<'a> {
+        EndAllSessions::new(self.engine().clone(), user)
     }
 
     /// Ends the engine: every session ends here, and all that is held open by one; logins that

@@ -131,7 +131,7 @@ impl Activeconnect {
     ) -> Result<RegistrationLink, EnrolmentError> {
         let user = self.vouched(by.into())?;
         self.engine().grants.withdraw(&user);
-        let (_, token) = self.end_sessions_of(&user).await;
+        let (_, token) = self.engine().end_sessions_of(&user, None).await;
         let forgotten = self.forget_browsers(&user).await;
         let token = token?.ok_or(EnrolmentError::NotEnrolled)?;
         let link = self.engine().client.lost_user_mobile_device(&token).await?;

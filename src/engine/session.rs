@@ -10,6 +10,7 @@ use super::events::{EndReason, Event, News};
 use super::policy::{AtWalkaway, Policy};
 use super::published::{Published, Word};
 use super::record::Record;
+use super::request_number::RequestNumber;
 use super::schedule::{NEVER, Schedule};
 use super::watchers::{Watch, Watched, Watchers};
 use crate::clock::{Clock, Stamp, millis};
@@ -76,6 +77,8 @@ struct Polling {
     told: Standing,
     /// Why it ended here.
     ended: Option<EndReason>,
+    /// The request whose own handler ended it.
+    ended_by: Option<RequestNumber>,
     /// When the poller looks at the session next. An entry of the schedule for any other time is
     /// void.
     due: u64,
@@ -182,6 +185,11 @@ impl Session {
         self.upkeep.retry_after
     }
 
+    /// Whose session it is, as long as that runs.
+    pub(crate) fn engine(&self) -> Option<Arc<Engine>> {
+        self.upkeep.engine.get().and_then(Weak::upgrade)
+    }
+
     /// Whether it is of the engine whose upkeep this is.
     pub(crate) fn is_kept_by(&self, upkeep: &Arc<Upkeep>) -> bool {
         Arc::ptr_eq(&self.upkeep, upkeep)
@@ -248,7 +256,7 @@ impl Session {
 
     #[cold]
     fn walk_away(self: &Arc<Self>) {
-        match self.upkeep.engine.get().and_then(Weak::upgrade) {
+        match self.engine() {
             Some(engine) => engine.end_session(self, EndReason::WalkedAway),
             None => _ = self.end(EndReason::WalkedAway),
         }
@@ -627,6 +635,25 @@ impl Session {
         ended
     }
 
+    /// Ends the session here, as the handler of this request asks; false if it was over already.
+    pub(crate) fn end_by(&self, request: RequestNumber) -> bool {
+        let ended = self.with_polling(|polling| {
+            let ended = polling.end(EndReason::LoggedOut);
+            if ended {
+                polling.ended_by = Some(request);
+            }
+            ended
+        });
+        self.watchers.wake();
+        ended
+    }
+
+    /// Whether the handler of this request ended the session.
+    pub(crate) fn was_ended_by(&self, request: RequestNumber) -> bool {
+        let polling = self.polling.lock().unwrap_or_else(PoisonError::into_inner);
+        polling.as_ref().is_some_and(|polling| polling.ended_by == Some(request))
+    }
+
     /// Ends the session here if no request has carried the credential; false if one has, or the
     /// session was over already.
     pub(crate) fn end_unpresented(&self) -> bool {
@@ -660,7 +687,7 @@ impl Session {
         let mono = good.mono.saturating_sub(self.asked.mono);
         let wall = millis_between(self.asked.wall, good.wall);
         self.published.store(standing as u8, polling.outlived == Some(good), mono, wall);
-        if standing == Standing::Ended {
+        if standing == Standing::Ended && polling.ended_by.is_none() {
             // Nothing that is in it counts any more.
             *held = None;
         }
@@ -696,6 +723,7 @@ impl Polling {
             failing_since: 0,
             told,
             ended: None,
+            ended_by: None,
             due: NEVER,
             token_checked_at: 0,
             next_token_check: 0,

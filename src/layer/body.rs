@@ -50,6 +50,7 @@ enum State {
 enum Last {
     Data(Bytes),
     Trailers(Box<HeaderMap>),
+    Both(Box<(Bytes, HeaderMap)>),
     /// It was given, or there is none.
     Given,
 }
@@ -59,6 +60,11 @@ impl Last {
         match std::mem::replace(self, Self::Given) {
             Self::Data(data) => Some(Frame::data(data)),
             Self::Trailers(trailers) => Some(Frame::trailers(*trailers)),
+            Self::Both(both) => {
+                let (data, trailers) = *both;
+                *self = Self::Trailers(Box::new(trailers));
+                Some(Frame::data(data))
+            }
             Self::Given => None,
         }
     }
@@ -66,6 +72,7 @@ impl Last {
     fn length(&self) -> usize {
         match self {
             Self::Data(data) => data.len(),
+            Self::Both(both) => both.0.len(),
             Self::Trailers(_) | Self::Given => 0,
         }
     }
@@ -91,6 +98,16 @@ impl<B> GateBody<B> {
     /// These bytes, which need no session.
     pub(super) fn whole(bytes: Bytes) -> Self {
         let last = if bytes.is_empty() { Last::Given } else { Last::Data(bytes) };
+        Self { inner: None, state: State::Last(last) }
+    }
+
+    /// These bytes and what comes after them, which need no session.
+    pub(super) fn collected(data: Bytes, trailers: Option<HeaderMap>) -> Self {
+        let last = match trailers {
+            None => return Self::whole(data),
+            Some(trailers) if data.is_empty() => Last::Trailers(Box::new(trailers)),
+            Some(trailers) => Last::Both(Box::new((data, trailers))),
+        };
         Self { inner: None, state: State::Last(last) }
     }
 

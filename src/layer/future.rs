@@ -12,19 +12,20 @@ use tokio::time::{Sleep, sleep};
 use tower_service::Service;
 
 use super::body::{BoxError, GateBody};
+use super::farewell::Farewell;
 use super::framing::Framing;
 use super::gate::{Decision, Gate};
 use super::lookup;
 use super::response_format::ClientContext;
 use super::service::admit;
 use super::whole;
-use crate::engine::{Passage, Reaction, Upgrade};
+use crate::engine::{Passage, Reaction, RequestNumber, Upgrade};
 use crate::verdict::Denial;
 
 pin_project! {
     /// The future of [`ActiveconnectService`](super::ActiveconnectService).
     #[must_use = "futures do nothing unless polled"]
-    pub struct GateFuture<S, ReqBody>
+    pub struct GateFuture<S, ReqBody, ResBody>
     where
         S: Service<Request<ReqBody>>,
     {
@@ -32,13 +33,13 @@ pin_project! {
         gate: Arc<Gate>,
         client: ClientContext,
         #[pin]
-        state: State<S, Request<ReqBody>, S::Future, S::Response>,
+        state: State<S, Request<ReqBody>, S::Future, S::Response, ResBody>,
     }
 }
 
 pin_project! {
     #[project = StateProjection]
-    enum State<S, R, F, A> {
+    enum State<S, R, F, A, B> {
         /// Turned away.
         Denied { denial: Denial },
         /// Something has to be asked first; the service that is ready waits here, permit and all.
@@ -49,12 +50,26 @@ pin_project! {
         },
         /// The handler runs.
         Running { #[pin] future: F, guard: Option<RunGuard<A>> },
+        /// The handler has ended the session itself, and its answer is collected.
+        Parting { farewell: Pin<Box<Farewell<B>>> },
     }
+}
+
+/// What comes of a handler.
+enum Outcome<A> {
+    /// Its answer may leave.
+    Answer(A),
+    /// It has ended the session itself; its answer may leave whole, within what is left of the
+    /// grace.
+    Farewell(A, Pin<Box<Sleep>>),
+    Denial(Denial),
 }
 
 /// What watches over a running handler.
 pub(super) struct RunGuard<A> {
     passage: Passage,
+    /// The handler's session has it, too.
+    request: RequestNumber,
     upgrade: Option<Arc<Upgrade>>,
     /// The handler has been polled: it may be in the middle of something.
     started: bool,
@@ -65,7 +80,7 @@ pub(super) struct RunGuard<A> {
     answer: Option<Box<A>>,
 }
 
-impl<S, ReqBody> GateFuture<S, ReqBody>
+impl<S, ReqBody, ResBody> GateFuture<S, ReqBody, ResBody>
 where
     S: Service<Request<ReqBody>>,
 {
@@ -94,7 +109,7 @@ where
     }
 }
 
-impl<S, ReqBody, ResBody> Future for GateFuture<S, ReqBody>
+impl<S, ReqBody, ResBody> Future for GateFuture<S, ReqBody, ResBody>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     ResBody: Body<Data = Bytes> + 'static,
@@ -130,23 +145,45 @@ where
                 }
                 StateProjection::Running { future, guard: guard @ Some(_) } => {
                     let Some(running) = guard else { unreachable!("matched above") };
-                    return Poll::Ready(Ok(match ready!(running.poll(future, cx)?) {
-                        Ok(response) => let_through(response, guard, this.gate, this.client, cx),
-                        Err(denial) => {
-                            // Dropped now, not when the answer has been read.
-                            this.state.set(State::Denied { denial });
-                            turn_away(this.gate, this.client, denial)
+                    let next = match ready!(running.poll(future, cx)?) {
+                        Outcome::Answer(response) => {
+                            let response = let_through(response, guard, this.gate, this.client, cx);
+                            return Poll::Ready(Ok(response));
                         }
-                    }));
+                        // An upgrade would be a stream.
+                        Outcome::Farewell(response, _)
+                            if this.client.upgrade_status == Some(response.status()) =>
+                        {
+                            State::Denied { denial: Denial::Ended }
+                        }
+                        Outcome::Farewell(response, grace) => {
+                            State::Parting { farewell: Box::pin(Farewell::new(response, grace)) }
+                        }
+                        // Dropped now, not when the answer has been read.
+                        Outcome::Denial(denial) => State::Denied { denial },
+                    };
+                    this.state.set(next);
                 }
+                StateProjection::Parting { farewell } => match ready!(farewell.as_mut().poll(cx)) {
+                    Some(mut response) => {
+                        let cache_control = || this.gate.cache_control.header_value();
+                        response.headers_mut().entry(CACHE_CONTROL).or_insert_with(cache_control);
+                        return Poll::Ready(Ok(response));
+                    }
+                    None => this.state.set(State::Denied { denial: Denial::Ended }),
+                },
             }
         }
     }
 }
 
 impl<A> RunGuard<A> {
-    pub(super) fn new(passage: Passage, upgrade: Option<Arc<Upgrade>>) -> Self {
-        Self { passage, upgrade, started: false, cut: None, answer: None }
+    pub(super) fn new(
+        passage: Passage,
+        request: RequestNumber,
+        upgrade: Option<Arc<Upgrade>>,
+    ) -> Self {
+        Self { passage, request, upgrade, started: false, cut: None, answer: None }
     }
 
     /// Runs the handler until its answer may leave, or must not.
@@ -157,7 +194,7 @@ impl<A> RunGuard<A> {
         &mut self,
         mut future: Pin<&mut F>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Result<A, Denial>, E>>
+    ) -> Poll<Result<Outcome<A>, E>>
     where
         F: Future<Output = Result<A, E>>,
     {
@@ -171,25 +208,32 @@ impl<A> RunGuard<A> {
             match reaction {
                 Reaction::Forward => {
                     if let Some(answer) = answer {
-                        return Poll::Ready(Ok(Ok(answer)));
+                        return Poll::Ready(Ok(Outcome::Answer(answer)));
                     }
                 }
                 Reaction::Hold(_, denial) | Reaction::Cut(denial) if !self.started => {
-                    return Poll::Ready(Ok(Err(denial)));
+                    return Poll::Ready(Ok(Outcome::Denial(denial)));
                 }
                 Reaction::Hold(limit, denial) => {
                     if answer.is_some() && self.passage.hold(limit, denial, cx).is_ready() {
-                        return Poll::Ready(Ok(Err(denial)));
+                        return Poll::Ready(Ok(Outcome::Denial(denial)));
                     }
                 }
                 Reaction::Cut(denial) => {
                     let grace =
                         || (denial, Box::pin(sleep(self.passage.policy().grace.duration())));
                     let (_, grace) = self.cut.get_or_insert_with(grace);
-                    if answer.is_some() || grace.as_mut().poll(cx).is_ready() {
+                    let is_late = grace.as_mut().poll(cx).is_ready();
+                    if answer.is_some() || is_late {
                         // The session may have changed again while the handler finished its work:
                         // one that was suspended may have ended.
-                        return Poll::Ready(Ok(Err(self.passage.denial().unwrap_or(denial))));
+                        let denial = self.passage.denial().unwrap_or(denial);
+                        return Poll::Ready(Ok(match (answer, self.cut.take()) {
+                            (Some(answer), Some((_, grace))) if !is_late && self.says_goodbye() => {
+                                Outcome::Farewell(answer, grace)
+                            }
+                            _ => Outcome::Denial(denial),
+                        }));
                     }
                 }
             }
@@ -208,7 +252,7 @@ impl<A> RunGuard<A> {
                     // By the clocks, however long the handler took.
                     reaction = self.passage.look();
                     if reaction == Reaction::Forward {
-                        return Poll::Ready(Ok(Ok(given)));
+                        return Poll::Ready(Ok(Outcome::Answer(given)));
                     }
                 }
                 answer = Some(given);
@@ -222,11 +266,18 @@ impl<A> RunGuard<A> {
     }
 }
 
+impl<A> RunGuard<A> {
+    /// Whether the handler itself ended the session.
+    fn says_goodbye(&self) -> bool {
+        self.passage.session().was_ended_by(self.request)
+    }
+}
+
 fn turn_away<B>(gate: &Gate, client: &ClientContext, denial: Denial) -> Response<GateBody<B>> {
     gate.turn_away(denial, client).map(GateBody::whole)
 }
 
-impl<S, ReqBody> fmt::Debug for GateFuture<S, ReqBody>
+impl<S, ReqBody, ResBody> fmt::Debug for GateFuture<S, ReqBody, ResBody>
 where
     S: Service<Request<ReqBody>>,
 {

@@ -10,6 +10,7 @@ mod claim_tests;
 mod credential;
 mod cross_origin;
 mod denial;
+mod farewell;
 #[cfg(test)]
 mod faults_tests;
 mod framing;

@@ -13,7 +13,7 @@ use super::cache_control::CacheControl;
 use super::future::{GateFuture, RunGuard};
 use super::gate::{Decision, Gate};
 use super::response_format::ClientContext;
-use crate::engine::{ActiveSession, Activeconnect, Upgrade, Walkaway};
+use crate::engine::{ActiveSession, Activeconnect, RequestNumber, Upgrade, Walkaway};
 use crate::protocol::Methods;
 use crate::verdict::Denial;
 
@@ -305,7 +305,7 @@ where
 {
     type Response = Response<GateBody<ResBody>>;
     type Error = S::Error;
-    type Future = GateFuture<S, ReqBody>;
+    type Future = GateFuture<S, ReqBody, ResBody>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -363,11 +363,12 @@ pub(super) fn admit<ReqBody, A>(
         Decision::Allow(passage) => {
             let upgrade =
                 client.upgrade_status.map(|status| Upgrade::new(gate.upgrades.clone(), status));
+            let number = RequestNumber::next();
             let session =
-                ActiveSession::new(passage.session().clone(), gate.policy, upgrade.clone());
+                ActiveSession::new(passage.session().clone(), number, gate.policy, upgrade.clone());
             request.extensions_mut().remove::<Denial>();
             request.extensions_mut().insert(session);
-            Some(RunGuard::new(passage, upgrade))
+            Some(RunGuard::new(passage, number, upgrade))
         }
         Decision::Deny(denial) => {
             request.extensions_mut().remove::<ActiveSession>();

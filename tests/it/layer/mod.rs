@@ -1,5 +1,6 @@
 //! The Tower layer: stacks, responses, extractors.
 
+mod farewell;
 mod foreign_credentials;
 mod grpc_calls;
 mod grpc_health;

@@ -1,0 +1,71 @@
+//! The answer of a handler that has ended its session itself: it leaves once all of it is there.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use http::response::Parts;
+use http::{HeaderMap, Response};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tokio::time::Sleep;
+
+use super::body::GateBody;
+
+/// In bytes; a goodbye needs no more.
+const MAX_LENGTH: usize = 64 * 1024;
+
+pin_project! {
+    /// An answer that is collected.
+    pub(super) struct Farewell<B> {
+        // Until it is given.
+        head: Option<Parts>,
+        #[pin]
+        body: B,
+        collected: BytesMut,
+        trailers: Option<HeaderMap>,
+        // What is left of the grace.
+        deadline: Pin<Box<Sleep>>,
+    }
+}
+
+impl<B> Farewell<B> {
+    pub(super) fn new(answer: Response<B>, deadline: Pin<Box<Sleep>>) -> Self {
+        let (head, body) = answer.into_parts();
+        Self { head: Some(head), body, collected: BytesMut::new(), trailers: None, deadline }
+    }
+
+    /// The whole answer; `None` if it is a stream, too long, too late, or broken.
+    pub(super) fn poll(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Response<GateBody<B>>>>
+    where
+        B: Body<Data = Bytes>,
+    {
+        let mut this = self.project();
+        loop {
+            // First, for a body that always has more to give would never let it be asked.
+            if this.deadline.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            match ready!(this.body.as_mut().poll_frame(cx)).transpose() {
+                Ok(Some(frame)) => match frame.into_data() {
+                    Ok(data) if this.collected.len() + data.len() <= MAX_LENGTH => {
+                        this.collected.extend_from_slice(&data);
+                    }
+                    Ok(_) => return Poll::Ready(None),
+                    Err(frame) => *this.trailers = frame.into_trailers().ok(),
+                },
+                Ok(None) => break,
+                Err(_) => return Poll::Ready(None),
+            }
+        }
+        let (data, trailers) = (this.collected.split().freeze(), this.trailers.take());
+        Poll::Ready(
+            this.head
+                .take()
+                .map(|head| Response::from_parts(head, GateBody::collected(data, trailers))),
+        )
+    }
+}
