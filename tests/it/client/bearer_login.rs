@@ -171,7 +171,7 @@ async fn only_trusted_authorities_are_believed() {
     let identity = authority.vouches_for("localhost");
     let server = Secure::start(identity, "http/1.1", |mut stream, _| async move {
         let mut request = [0; 4_096];
-        stream.read(&mut request).await.ok();
+        _ = stream.read(&mut request).await;
         stream.write_all(b"HTTP/1.1 418 Teapot\r\ncontent-length: 0\r\n\r\n").await.ok();
         stream.flush().await.ok();
     })
