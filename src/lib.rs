@@ -22,6 +22,10 @@ struct ProxyDoctests;
 #[doc = include_str!("../docs/pages.md")]
 struct PageDoctests;
 
+#[cfg(all(doctest, feature = "axum"))]
+#[doc = include_str!("../docs/single-page-application.md")]
+struct OtherOriginDoctests;
+
 #[cfg(all(doctest, feature = "layer"))]
 #[doc = include_str!("../docs/grpc.md")]
 struct GrpcDoctests;

@@ -345,9 +345,18 @@ impl Builder {
         self
     }
 
-    /// Another origin whose pages may open WebSockets with a browser's cookies, written as browsers
-    /// write it: `https://www.example`, with a port only if it is not the scheme's own. For several,
-    /// call it again. By default none may but this site's own.
+    /// Another origin whose pages may use this site with their browser's cookies, written as browsers
+    /// write it: `https://www.example.com`, with a port only if it is not the scheme's own. For
+    /// several, call it again. By default none may but this site's own.
+    ///
+    /// Such a page may log in and out, ask `status`, follow `events` and read the answers (CORS with
+    /// credentials, `Vary: Origin`), and open WebSockets. `null`, which stands for sandboxed frames
+    /// and local files of anybody, is refused by [`Builder::build`]. Answers behind the gate are the
+    /// application's: put a CORS layer of its own around the gate.
+    ///
+    /// It helps pages of the *same site* only, such as `https://www.example.com` for
+    /// `https://api.example.com`: browsers send no `SameSite=Lax` cookie along with what a page of
+    /// another site fetches. The guide is `docs/single-page-application.md`.
     pub fn allow_origin(mut self, origin: impl Into<String>) -> Self {
         self.settings.origins.allowed.push(origin.into());
         self

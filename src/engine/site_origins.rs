@@ -3,23 +3,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use url::Url;
 
-/// The origins that browsers know this site by, and those of other sites that may open sockets.
+/// The origins that browsers know this site by, and the others whose pages may use it.
 #[derive(Debug, Default)]
 pub(crate) struct SiteOrigins {
     /// As browsers write them; without one, the host of each request stands for it.
     pub(crate) public: Vec<String>,
-    /// Other origins whose pages may open sockets with a browser's cookies.
+    /// Other origins whose pages may log in and out, ask and open sockets with a browser's cookies.
     pub(crate) allowed: Vec<String>,
     has_warned: AtomicBool,
 }
 
 impl SiteOrigins {
-    /// The first origin that is not written as browsers write it.
+    /// The first origin that is not written as browsers write it. None has a `*`, which a URL's
+    /// host may have.
     pub(crate) fn malformed(&self) -> Option<&String> {
         self.public.iter().chain(&self.allowed).find(|origin| {
             let url = Url::parse(origin).ok();
             let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
-            url.is_none_or(|url| url.origin().ascii_serialization() != **origin)
+            let is_same = |url: Url| url.origin().ascii_serialization() == **origin;
+            origin.contains('*') || !url.is_some_and(is_same)
         })
     }
 

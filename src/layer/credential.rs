@@ -4,7 +4,7 @@ use http::header::{AUTHORIZATION, CONNECTION, COOKIE, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use memchr::memchr;
 
-use super::cross_origin::is_cross_origin_socket;
+use super::cross_origin::is_cross_origin;
 #[cfg(feature = "axum")]
 use crate::engine::KNOWN;
 use crate::engine::{ATTEMPT, CookieNames, CredentialKind, KeyRing, Settings};
@@ -125,7 +125,7 @@ impl<'a> Credentials<'a> {
         }
         let connects = method == Method::CONNECT;
         let opens_socket = connects || (upgrades && headers.contains_key(CONNECTION));
-        if opens_socket && is_cross_origin_socket(uri, headers, &settings.origins) {
+        if opens_socket && is_cross_origin(uri, headers, &settings.origins) {
             // No browser asks before it opens a socket for a page of another origin, with this
             // one's cookies, so the server has to look.
             (session, attempt) = (Candidate::Absent, Candidate::Absent);

@@ -5,21 +5,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
 use crate::engine::SiteOrigins;
 
-/// Whether a page asks that is neither this site's nor of an allowed origin, and wants a socket.
-/// See [`is_cross_origin`].
-pub(crate) fn is_cross_origin_socket(
-    uri: &Uri,
-    headers: &HeaderMap,
-    origins: &SiteOrigins,
-) -> bool {
-    let origin = headers.get(ORIGIN);
-    let is_allowed = origin.is_some_and(|o| origins.allowed.iter().any(|a| o == a.as_str()));
-    !is_allowed && is_cross_origin(uri, headers, origins)
-}
-
-/// Whether a page asks that is not this site's, as browsers tell. The first of these decides:
+/// Whether a page asks that is neither this site's nor of an allowed origin, as browsers tell. The
+/// first of these decides:
 ///
-/// 1. `Origin`, if it is a public origin of this site;
+/// 1. `Origin`, if it is one of the allowed origins or a public origin of this site;
 /// 2. `Sec-Fetch-Site`;
 /// 3. `Origin` against the public origins or, without any, against the request's host. Default
 ///    ports count as left out. Without `Origin` no page asks.
@@ -28,6 +17,9 @@ pub(crate) fn is_cross_origin(uri: &Uri, headers: &HeaderMap, origins: &SiteOrig
     let Some(header) = headers.get(ORIGIN) else {
         return headers.get(&SITE).is_some_and(says_cross_origin);
     };
+    if origins.allowed.iter().any(|allowed| header == allowed.as_str()) {
+        return false;
+    }
     let origin = header.to_str().ok().and_then(WebOrigin::parse);
     let host = uri.authority().map(|authority| authority.as_str().as_bytes());
     let host = host.or_else(|| headers.get(HOST).map(HeaderValue::as_bytes));
@@ -144,7 +136,7 @@ mod tests {
         let mut origins = SiteOrigins::default();
         origins.public.extend(public.iter().map(|origin| (*origin).to_owned()));
         origins.allowed.push("https://www.example".to_owned());
-        is_cross_origin_socket(&Uri::from_static(uri), &map, &origins)
+        is_cross_origin(&Uri::from_static(uri), &map, &origins)
     }
 
     #[test]
@@ -252,7 +244,7 @@ mod tests {
             // The host is no longer asked.
             (vec![("host", "evil.example"), (origin, "https://evil.example")], true),
             (vec![upstream, (origin, "http://127.0.0.1:3000")], true),
-            // For sockets alone.
+            // Allowed.
             (vec![upstream, (origin, "https://www.example")], false),
         ] {
             assert_eq!(is_cross_origin_for(&headers, "/", &PUBLIC), expected, "{headers:?}");

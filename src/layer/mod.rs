@@ -57,7 +57,7 @@ pub(crate) use credential::{
     known_browser, unread_cookies_detail,
 };
 #[cfg(feature = "axum")]
-pub(crate) use cross_origin::{is_cross_origin, is_cross_origin_socket};
+pub(crate) use cross_origin::is_cross_origin;
 #[cfg(feature = "axum")]
 pub(crate) use denial::NEXT_LIMIT;
 pub use future::GateFuture;

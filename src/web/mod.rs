@@ -3,6 +3,7 @@
 mod client_ip;
 mod confirm;
 mod cookies;
+mod cors;
 mod extract;
 mod forwarded;
 mod next;

@@ -21,7 +21,7 @@ use super::next;
 use super::pages::{asset, language_of, show};
 use super::progress::{Subject, follow, is_final, word};
 use super::verify::verify;
-use super::{confirm, cookies, start};
+use super::{confirm, cookies, cors, start};
 use crate::engine::{
     Activeconnect, Attempt, ClaimedSession, EndReason, Engine, KnownAs, LoggedOut, NamedAttempt,
     Session,
@@ -67,7 +67,8 @@ impl Activeconnect {
     /// browser prefetches or prerenders (`Sec-Purpose`) claims nothing.
     ///
     /// What pages of other origins send with unsafe methods, ask of `status` and `events`, or load as
-    /// parts of themselves (`Sec-Fetch-Dest` other than `document`), is refused (403). Too many logins
+    /// parts of themselves (`Sec-Fetch-Dest` other than `document`), is refused (403), unless their
+    /// origin [is allowed](crate::Builder::allow_origin). Too many logins
     /// are refused with 429 and `Retry-After`, the same for users who exist and who do not.
     ///
     /// Clients without cookies send `"credential":"bearer"` with the start and get an attempt secret,
@@ -81,7 +82,7 @@ impl Activeconnect {
             .route("/status", get(status))
             .route("/events", get(events))
             .layer(from_fn_with_state(self.clone(), reject_cross_origin));
-        Router::new()
+        let mut routes = Router::new()
             .route("/login", get(login_page).post(login))
             .route("/waiting", get(waiting))
             .route("/confirm", get(confirm::page).post(confirm::start))
@@ -91,9 +92,13 @@ impl Activeconnect {
             .layer(DefaultBodyLimit::max(BODY_LIMIT))
             .layer(from_fn_with_state(self.clone(), reject_cross_origin_writes))
             .layer(from_fn_with_state(self.clone(), reject_cross_origin_parts))
-            // A proxy sends the method and the headers of whatever it asks for.
-            .route("/verify", any(verify))
-            .layer(map_response(protected))
+            .layer(map_response(protected));
+        if let Some(cors) = cors::cors(&self.engine().settings.origins) {
+            routes = routes.layer(cors);
+        }
+        routes
+            // A proxy sends the method and the headers of whatever it asks for, a preflight's too.
+            .route("/verify", any(verify).layer(map_response(protected)))
             .layer(from_fn_with_state(self.clone(), present_session))
             // The same for every browser: caches may keep it, and it is no sign of a session.
             .route("/assets/{file}", get(asset))

@@ -15,7 +15,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::routes::problem;
 use crate::engine::Activeconnect;
-use crate::layer::{ClientContext, Decision, Gate, is_cross_origin_socket};
+use crate::layer::{ClientContext, Decision, Gate, is_cross_origin};
 
 /// All but what RFC 3986 calls unreserved.
 const USER_HEADER_ESCAPES: &AsciiSet =
@@ -28,7 +28,7 @@ pub(super) async fn verify(State(ac): State<Activeconnect>, request: Request) ->
     let (parts, _) = request.into_parts();
     let settings = &ac.engine().settings;
     if is_forwarded_upgrade(&parts)
-        && is_cross_origin_socket(&parts.uri, &parts.headers, &settings.origins)
+        && is_cross_origin(&parts.uri, &parts.headers, &settings.origins)
     {
         // The proxy may have removed `Upgrade`, by which the gate would leave the cookie out.
         let detail = "This socket can be opened by pages of this site only.";

@@ -1,5 +1,6 @@
 //! Real browsers: pages, cookies, navigation.
 
+mod allowed_origin;
 mod back_button;
 mod emulated_phone;
 #[cfg(feature = "demo")]

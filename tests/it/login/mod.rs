@@ -1,6 +1,7 @@
 //! Logins: attempts, claims, credentials, limits.
 
 mod aliases;
+mod allowed_origins;
 mod claims;
 mod fixture;
 mod floods;
