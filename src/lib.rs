@@ -68,9 +68,10 @@ pub use client::{
 };
 #[cfg(feature = "layer")]
 pub use engine::{
-    ActiveSession, Activeconnect, BuildError, Builder, EndAllSessions, EndReason, EnrolmentError,
-    EnrolmentGrant, Event, Events, ForwardedHeader, Health, Limit, LogInError, LoggedOut,
-    LoginLimits, Rate, RegistrationLink, SessionGuard, VouchedBy, Walkaway,
+    ActiveSession, Activeconnect, BuildError, Builder, EndAllSessions, EndReason, EndSessionError,
+    EnrolmentError, EnrolmentGrant, Event, Events, ForwardedHeader, Health, InvalidSessionId,
+    Limit, LogInError, LoggedOut, LoginLimits, Rate, RegistrationLink, SessionGuard, SessionId,
+    SessionInfo, VouchedBy, Walkaway,
 };
 pub use identity::{InvalidToken, SessionCredential, SessionKey, UserId, UserToken};
 /// A network, for [`Builder::trusted_proxies`].

@@ -14,7 +14,7 @@ use futures_util::{StreamExt as _, stream};
 use http::request::Parts;
 use http::{Request, Response};
 use serde_json::json;
-use support::{Browser, approve, builder, serve, until, with_phones};
+use support::{Browser, approve, builder, serve, session_of, until, with_phones};
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::{Layer as _, Service as _, ServiceExt as _, service_fn};
 use tower_activeconnect::emulator::{Action, Emulator, SessionReport};
@@ -210,7 +210,7 @@ async fn the_inner_of_two_engines_layers_wins() {
 #[tokio::test]
 async fn a_session_that_was_put_there_lets_nobody_in() {
     let alice = Realm::of("alice").await;
-    let session = alice.ac.sessions(&"alice".into()).await.unwrap().remove(0);
+    let session = session_of(&alice.ac, &alice.credential.expose()).await;
     let planted = || Request::get("/").extension(session.clone());
     let layer = || alice.ac.layer();
     let open = || alice.ac.layer().optional();

@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::request::Parts;
 use axum::routing::get;
-use support::{Browser, builder, pass, serve, until, with_phones};
+use support::{Browser, builder, pass, serve, session_of, until, with_phones};
 use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{
     ActiveSession, Activeconnect, LoggedOut, MemoryTokenStore, StoreError, TokenStore, UserId,
@@ -67,7 +67,8 @@ async fn site() -> Site {
 async fn a_removed_token_ends_the_sessions_within_a_minute() {
     let site = site().await;
     site.browser.log_in(&site.emulator, "alice").await;
-    let session = site.ac.sessions(&"alice".into()).await.unwrap().pop().unwrap();
+    let credential = site.browser.cookie("__Host-activeconnect").unwrap();
+    let session = session_of(&site.ac, &credential).await;
     // Live, so that it is polled all the while.
     let revoked = tokio::spawn(async move { session.revoked().await });
     site.table.remove(&"alice".into()).await.unwrap();

@@ -8,7 +8,6 @@ use tokio::sync::oneshot;
 
 use super::end_all_sessions::EndAllSessions;
 use super::enrolment::EnrolmentError;
-use super::events::EndReason;
 use super::logouts::LogoutPriority;
 use super::passage::Passage;
 use super::policy::{Policy, Reaction};
@@ -42,9 +41,8 @@ pub struct ActiveSession {
     policy: Policy,
     /// The request wants to become something else than a request.
     upgrade: Option<Arc<Upgrade>>,
-    /// The request that it let in, so that whoever asks is its user; none if it is only one of a
-    /// list.
-    request: Option<RequestNumber>,
+    /// The request that it let in.
+    request: RequestNumber,
 }
 
 impl ActiveSession {
@@ -54,18 +52,7 @@ impl ActiveSession {
         policy: Policy,
         upgrade: Option<Arc<Upgrade>>,
     ) -> Self {
-        Self { session, user: OnceLock::new(), policy, upgrade, request: Some(request) }
-    }
-
-    /// One of a user's sessions, as the application asked for them.
-    pub(crate) fn listed(session: Arc<Session>) -> Self {
-        let (user, policy) = (OnceLock::new(), Policy::default());
-        Self { session, user, policy, upgrade: None, request: None }
-    }
-
-    /// Whether it let a request in.
-    pub(crate) fn lets_in(&self) -> bool {
-        self.request.is_some()
+        Self { session, user: OnceLock::new(), policy, upgrade, request }
     }
 
     pub(crate) fn session(&self) -> &Arc<Session> {
@@ -176,10 +163,7 @@ impl ActiveSession {
     /// Ends this session as the handler of its request asks; gives the first try of the logout at
     /// the service, unless the session was over already.
     pub(super) fn end_own(&self, engine: &Arc<Engine>) -> Option<oneshot::Receiver<bool>> {
-        let ended = match self.request {
-            Some(request) => self.session.end_by(request),
-            None => self.session.end(EndReason::LoggedOut),
-        };
+        let ended = self.session.end_by(self.request);
         ended.then(|| engine.end_remotely(&self.session, LogoutPriority::Prompt))
     }
 

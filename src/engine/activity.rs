@@ -62,6 +62,11 @@ impl Activity {
         }
     }
 
+    /// When it was last come to.
+    pub(crate) fn last_used(&self, now: u64) -> u64 {
+        now.saturating_sub(since(self.0.load(Acquire), now))
+    }
+
     pub(crate) fn leave(&self) {
         self.0.fetch_sub(ONE, AcqRel);
     }

@@ -14,6 +14,7 @@ use dashmap::mapref::entry::Entry;
 use self::device::Device;
 use self::ringing::{Ringing, forget};
 use super::Engine;
+use super::client_details::ClientDetails;
 use super::events::{EndReason, Limit};
 use super::known_browser::{BrowserId, BrowserProof, UserMark};
 use super::login_limits::Initiator;
@@ -60,6 +61,8 @@ pub(crate) struct Attempt {
     bearer: bool,
     /// The session whose user is asked anew, and for what; the result takes its place.
     confirms: Option<(Arc<Session>, Methods)>,
+    /// What is to be recorded of the client that began it.
+    client: ClientDetails,
     pub(crate) begun: Stamp,
     pub(crate) deadline: Stamp,
     /// Whose phone it rings, once that is known.
@@ -117,6 +120,7 @@ pub(crate) struct Start<'a> {
     pub(crate) mine: Option<&'a AttemptCredential>,
     /// The result is to be handed over in an answer's body, not in a cookie.
     pub(crate) bearer: bool,
+    pub(crate) client: ClientDetails,
 }
 
 /// Who an attempt is for.
@@ -275,7 +279,7 @@ impl Engine {
         self: &Arc<Self>,
         start: Start<'_>,
     ) -> Result<NamedAttempt, BeginError> {
-        let Start { who, initiator, mine, bearer } = start;
+        let Start { who, initiator, mine, bearer, client } = start;
         let now = self.now();
         let issued = self.key_ring.issue_attempt(now.wall);
         let credential = issued.map_err(|_| BeginError::NoRandomness)?;
@@ -315,6 +319,7 @@ impl Engine {
             began_as: initiator,
             bearer,
             confirms,
+            client,
             begun: now,
             rings: OnceLock::new(),
             deadline: now.after(self.settings.attempt_deadline),

@@ -243,6 +243,14 @@ impl Builder {
         self
     }
 
+    /// Whether a session keeps the browser and the address that its login came from, so that its
+    /// user recognizes it on the page `sessions` and by [`SessionInfo`](super::SessionInfo); yes by
+    /// default. Both are personal data (GDPR), kept in memory for as long as the session lives.
+    pub fn record_client_details(mut self, records: bool) -> Self {
+        self.settings.records_client_details = records;
+        self
+    }
+
     /// The proxies in front of the application that are believed when they name the client, so that
     /// logins are counted by the client's address and not by the proxy's; none by default. The
     /// client is the last address in the [forwarded header](Builder::forwarded_header) that no

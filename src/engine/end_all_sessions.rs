@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::events::EndReason;
 use super::logouts::LogoutPriority;
+use super::session::Session;
 use super::{ActiveSession, Engine, LOGOUT_TIMEOUT, LoggedOut};
 use crate::identity::{UserId, UserToken};
 use crate::runtime;
@@ -29,16 +30,36 @@ pub struct EndAllSessions<'a> {
     user: &'a UserId,
     /// The one that asks for it.
     own: Option<&'a ActiveSession>,
+    spared: Option<Arc<Session>>,
     forgets_browsers: bool,
 }
 
 impl<'a> EndAllSessions<'a> {
     pub(super) fn new(engine: Arc<Engine>, user: &'a UserId) -> Self {
-        Self { engine: Some(engine), user, own: None, forgets_browsers: false }
+        Self { engine: Some(engine), user, own: None, spared: None, forgets_browsers: false }
     }
 
     pub(super) fn by(own: &'a ActiveSession, engine: Option<Arc<Engine>>) -> Self {
-        Self { engine, user: own.user(), own: Some(own), forgets_browsers: false }
+        let (user, own) = (own.user(), Some(own));
+        Self { engine, user, own, spared: None, forgets_browsers: false }
+    }
+
+    /// Ends all but this one, which goes on: "log out everywhere else".
+    ///
+    /// ```no_run
+    /// # use tower_activeconnect::{ActiveSession, StoreError};
+    /// # async fn example(session: ActiveSession) -> Result<(), StoreError> {
+    /// session.end_all_sessions().except(&session).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn except(self, session: &ActiveSession) -> Self {
+        self.except_session(session.session().clone())
+    }
+
+    pub(crate) fn except_session(mut self, session: Arc<Session>) -> Self {
+        self.spared = Some(session);
+        self
     }
 
     /// Also forgets the browsers of the user, as
@@ -50,10 +71,13 @@ impl<'a> EndAllSessions<'a> {
     }
 
     async fn end(self) -> Result<LoggedOut, StoreError> {
-        let Self { engine, user, own, forgets_browsers } = self;
+        let Self { engine, user, own, spared, forgets_browsers } = self;
         let Some(engine) = engine else { return Ok(LoggedOut::HereOnly) };
-        let own = own.and_then(|own| own.end_own(&engine));
-        let (outcome, token) = engine.end_sessions_of(user, own).await;
+        let spared = spared.as_ref();
+        let is_spared =
+            |own: &&ActiveSession| spared.is_some_and(|spared| Arc::ptr_eq(spared, own.session()));
+        let own = own.filter(|own| !is_spared(own)).and_then(|own| own.end_own(&engine));
+        let (outcome, token) = engine.end_sessions_of(user, own, spared).await;
         if forgets_browsers {
             engine.forget_browsers(user).await?;
         }
@@ -83,28 +107,32 @@ impl Engine {
         self: &Arc<Self>,
         user: &UserId,
         own: Option<oneshot::Receiver<bool>>,
+        spared: Option<&Arc<Session>>,
     ) -> (LoggedOut, Result<Option<UserToken>, StoreError>) {
-        let mut logouts = self.end_sessions_here(user, None);
+        let mut logouts = self.end_sessions_here(user, None, spared);
         logouts.extend(own);
         let token = self.find_token(user).await;
         if let Ok(Some(token)) = &token {
-            logouts.extend(self.end_sessions_here(user, Some(token)));
+            logouts.extend(self.end_sessions_here(user, Some(token), spared));
         }
         (self.first_tries(logouts).await, token)
     }
 
-    /// Ends here the sessions and attempts of this id, and those of this token, which is the user's.
-    /// Each logout at the service goes on by itself.
+    /// Ends here the sessions and attempts of this id, and those of this token, which is the user's,
+    /// but not the one that is `spared`. Each logout at the service goes on by itself.
     pub(super) fn end_sessions_here(
         self: &Arc<Self>,
         user: &UserId,
         token: Option<&UserToken>,
+        spared: Option<&Arc<Session>>,
     ) -> Vec<oneshot::Receiver<bool>> {
         self.cancel_attempts_of(user, token);
         let sessions = self.sessions.of_user_and_token(user, token);
         // All are over here before the first is asked about there.
-        let ended: Vec<_> =
-            sessions.iter().filter(|session| session.end(EndReason::LoggedOut)).collect();
+        let is_spared =
+            |session: &Arc<Session>| spared.is_some_and(|spared| Arc::ptr_eq(spared, session));
+        let ended = sessions.iter().filter(|session| !is_spared(session));
+        let ended: Vec<_> = ended.filter(|session| session.end(EndReason::LoggedOut)).collect();
         let logouts = ended.into_iter();
         logouts.map(|session| self.end_remotely(session, LogoutPriority::Prompt)).collect()
     }

@@ -308,7 +308,7 @@ impl Engine {
         let known_token = token.as_ref().ok().and_then(Option::as_ref);
         let removed = self.remove_token(user, known_token).await;
         // Whatever has failed.
-        self.first_tries(self.end_sessions_here(user, known_token)).await;
+        self.first_tries(self.end_sessions_here(user, known_token, None)).await;
         removed?;
         forgotten.and(token)?;
         Ok(())

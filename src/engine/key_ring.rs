@@ -8,6 +8,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
+use super::session_id::SessionId;
 use crate::Secret;
 use crate::identity::{AttemptCredential, SessionCredential};
 
@@ -17,6 +18,10 @@ const RING_KEY_LABEL: &[u8] = b"tower-activeconnect key ring";
 const MAC_KEY_LABEL: &[u8] = b"tower-activeconnect credential mac";
 /// Derives the key from which sessions get their secret bits from a key of the ring.
 const SESSION_KEY_LABEL: &[u8] = b"tower-activeconnect session credential";
+
+/// Derives the key of the ids by which users and administrators name what they may see from a key
+/// of the ring.
+const ID_KEY_LABEL: &[u8] = b"tower-activeconnect id";
 
 /// Bytes of a credential that are secret: random, or derived.
 const SECRET_LEN: usize = 16;
@@ -56,6 +61,7 @@ pub(crate) struct KeyRing {
 struct RingKey {
     mac: Zeroizing<[u8; 32]>,
     session: Zeroizing<[u8; 32]>,
+    id: Zeroizing<[u8; 32]>,
 }
 
 impl KeyRing {
@@ -95,6 +101,14 @@ impl KeyRing {
         SessionCredential::from_bytes(bytes)
     }
 
+    /// The id of the session that the service calls by this token: the same each time, and nobody
+    /// else can tell from it which session it is.
+    pub(crate) fn session_id(&self, session_token: &[u8]) -> SessionId {
+        let code = hmac(&self.issuing().id).chain_update(b"session").chain_update(session_token);
+        let code = code.finalize().into_bytes();
+        SessionId::from_bytes(std::array::from_fn(|i| code[i]))
+    }
+
     /// Whether this text is a credential of this kind that a key of the ring made.
     pub(crate) fn verifies(&self, kind: CredentialKind, text: &[u8]) -> bool {
         let credential = SessionCredential::parse(text);
@@ -123,7 +137,11 @@ impl RingKey {
     fn new(key: &[u8; 32]) -> Self {
         // The key is uniform already, so it is expanded without an extraction.
         let key = Hkdf::<Sha256>::from_prk(key).unwrap_or_else(|_| unreachable!("it is 32 bytes"));
-        Self { mac: expand(&key, MAC_KEY_LABEL), session: expand(&key, SESSION_KEY_LABEL) }
+        Self {
+            mac: expand(&key, MAC_KEY_LABEL),
+            session: expand(&key, SESSION_KEY_LABEL),
+            id: expand(&key, ID_KEY_LABEL),
+        }
     }
 
     fn sign(&self, kind: CredentialKind, bytes: &mut [u8; 32]) {

@@ -10,9 +10,11 @@ mod browser_epochs;
 mod budget;
 mod builder;
 mod circuit_breaker;
+mod client_details;
 mod concurrency_limiter;
 mod cookie_names;
 mod end_all_sessions;
+mod end_session;
 mod enrolment;
 mod events;
 mod grants;
@@ -39,6 +41,8 @@ mod request_number;
 mod required;
 mod schedule;
 mod session;
+mod session_id;
+mod session_info;
 mod sessions;
 mod settings;
 mod site_origins;
@@ -96,8 +100,10 @@ pub(crate) use attempts::{Attempt, BeginError, ClaimedSession, KnownAs, NamedAtt
 pub use budget::Rate;
 pub(crate) use builder::is_plain_path;
 pub use builder::{BuildError, Builder};
+pub(crate) use client_details::ClientDetails;
 pub(crate) use cookie_names::{ATTEMPT, CookieNames, KNOWN};
 pub use end_all_sessions::EndAllSessions;
+pub use end_session::EndSessionError;
 pub use enrolment::EnrolmentError;
 pub use events::{EndReason, Event, Events, Health, Limit};
 pub use grants::EnrolmentGrant;
@@ -114,6 +120,8 @@ pub(crate) use published::Word;
 pub use registration::{RegistrationLink, VouchedBy};
 pub(crate) use request_number::RequestNumber;
 pub(crate) use session::{Arrival, Session, SessionWatch};
+pub use session_id::{InvalidSessionId, SessionId};
+pub use session_info::SessionInfo;
 pub(crate) use settings::Settings;
 pub(crate) use site_origins::SiteOrigins;
 pub use trusted_proxies::ForwardedHeader;
@@ -283,6 +291,7 @@ impl Activeconnect {
             initiator: Initiator::Application,
             mine: None,
             bearer: false,
+            client: ClientDetails::default(),
         });
         let named = begun.map_err(|error| match error {
             BeginError::Busy { .. } => LogInError::Busy,
@@ -318,18 +327,20 @@ impl Activeconnect {
     }
 
     /// The user's sessions that have not ended, of all browsers and callers, under every spelling of
-    /// the id that the lookup table takes for that user. None of them [vouches](VouchedBy) for the
-    /// caller who asked for this list.
+    /// the id that the lookup table takes for that user, in no order.
     ///
     /// # Errors
     ///
     /// When the token store fails, or takes longer than 5 s.
-    pub async fn sessions(&self, user: &UserId) -> Result<Vec<ActiveSession>, StoreError> {
+    pub async fn sessions(&self, user: &UserId) -> Result<Vec<SessionInfo>, StoreError> {
         let engine = self.engine();
         let token = engine.find_token(user).await?;
         let sessions = engine.sessions.of_user_and_token(user, token.as_ref()).into_iter();
         let live = sessions.filter(|session| session.verdict() != Verdict::Ended);
-        Ok(live.map(ActiveSession::listed).collect())
+        let now = engine.now();
+        let info =
+            |session: Arc<Session>| SessionInfo::new(&session, engine.session_id(&session), now);
+        Ok(live.map(info).collect())
     }
 
     /// Ends every session of the user, as [`Activeconnect::log_out`] does each; everywhere only if
@@ -728,6 +739,11 @@ impl Engine {
         if session.end_unpresented() {
             self.end_remotely(session, LogoutPriority::Prompt);
         }
+    }
+
+    /// What a session of this engine is called by its user and by administrators.
+    pub(crate) fn session_id(&self, session: &Session) -> SessionId {
+        self.key_ring.session_id(session.record.token())
     }
 
     pub(crate) async fn log_out(self: &Arc<Self>, session: &Arc<Session>) -> LoggedOut {

@@ -5,6 +5,7 @@ use std::fmt;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+use super::client_details::ClientDetails;
 use crate::Secret;
 use crate::client::{Client, ClientError, RemoteSession};
 use crate::identity::{UserId, UserToken};
@@ -25,19 +26,27 @@ const TOKEN: u8 = 0xfe;
 /// own token, as it usually is, is written as one byte.
 pub(crate) struct Record {
     /// Mark of the user's token; then the user, the session token, its secret, and the paths of the
-    /// status and the logout URL.
+    /// status and the logout URL. If anything was recorded of the client that began the login:
+    /// browser, system and address.
     texts: Zeroizing<Box<[u8]>>,
 }
 
 impl Record {
-    pub(crate) fn new(user: &UserId, token: &UserToken, remote: &RemoteSession) -> Self {
+    pub(crate) fn new(
+        user: &UserId,
+        token: &UserToken,
+        remote: &RemoteSession,
+        client: &ClientDetails,
+    ) -> Self {
         let name = remote.token();
         let [status, logout] = remote.paths().map(|path| match path.strip_suffix(name) {
             Some(rest) => (rest, &[TOKEN][..]),
             None => (path, &[][..]),
         });
         let texts = [user.as_str(), name, remote.secret().expose()].map(|text| (text, &[][..]));
-        let texts = || texts.into_iter().chain([status, logout]);
+        let client = client.to_texts();
+        let client = client.iter().flatten().map(|text| (text.as_str(), &[][..]));
+        let texts = || texts.into_iter().chain([status, logout]).chain(client.clone());
         // All at once: text that moves as it grows would leave secrets behind.
         let length = texts().map(|(text, end)| text.len() + end.len() + 1).sum::<usize>() - 1;
         let mut record = Vec::with_capacity(MARK + length);
@@ -54,6 +63,17 @@ impl Record {
 
     pub(crate) fn user(&self) -> &str {
         self.texts().next().map_or("", text)
+    }
+
+    /// What the service calls the session.
+    pub(crate) fn token(&self) -> &[u8] {
+        self.remote_texts()[0]
+    }
+
+    /// What was recorded of the client that began the login.
+    pub(crate) fn client(&self) -> ClientDetails {
+        let mut texts = self.texts().skip(5).map(text);
+        ClientDetails::from_texts(std::array::from_fn(|_| texts.next().unwrap_or_default()))
     }
 
     /// The mark of the token that the user had when the session was made.
@@ -147,7 +167,7 @@ mod tests {
                 for user in ["alice", "", "Zoë", &"x".repeat(90_000)] {
                     let user = UserId::from(user);
                     let remote = client.restore("TOKEN", "SECRET", &status, &logout).unwrap();
-                    let record = Record::new(&user, &token, &remote);
+                    let record = Record::new(&user, &token, &remote, &ClientDetails::default());
                     assert_eq!(record.user(), user.as_str());
                     assert!(record.is_of(&token));
                     assert!(!record.is_of(&UserToken::random().unwrap()));
@@ -165,7 +185,7 @@ mod tests {
         let client = client("https://iam-api.com");
         let remote = client.restore("TOKEN", "SECRET", "/s/TOKEN", "/l/TOKEN").unwrap();
         let user_token = UserToken::random().unwrap();
-        let record = Record::new(&"alice".into(), &user_token, &remote);
+        let record = Record::new(&"alice".into(), &user_token, &remote, &ClientDetails::default());
         let shown = format!("{record:?}");
         assert!(shown.contains("alice"));
         assert!(!shown.contains("SECRET") && !shown.contains("TOKEN"));

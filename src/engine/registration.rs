@@ -20,7 +20,6 @@ use crate::verdict::Denial;
 #[derive(Clone, Copy, Debug)]
 pub enum VouchedBy<'a> {
     /// Their own session, which must be allowed at that moment: the one that let the request in.
-    /// One from [`Activeconnect::sessions`] vouches for nobody, as it need not be the caller's.
     Session(&'a ActiveSession),
     /// The application, by a grant; it is used up even if what it was used for fails.
     Grant(&'a EnrolmentGrant),
@@ -131,13 +130,13 @@ impl Activeconnect {
     ) -> Result<RegistrationLink, EnrolmentError> {
         let user = self.vouched(by.into())?;
         self.engine().grants.withdraw(&user);
-        let (_, token) = self.engine().end_sessions_of(&user, None).await;
+        let (_, token) = self.engine().end_sessions_of(&user, None, None).await;
         let forgotten = self.forget_browsers(&user).await;
         let token = token?.ok_or(EnrolmentError::NotEnrolled)?;
         let link = self.engine().client.lost_user_mobile_device(&token).await?;
         // A login that the phone approved meanwhile.
         let engine = self.engine();
-        engine.first_tries(engine.end_sessions_here(&user, Some(&token))).await;
+        engine.first_tries(engine.end_sessions_here(&user, Some(&token), None)).await;
         // The phone is disabled whether or not the store keeps what is forgotten.
         forgotten?;
         Ok(RegistrationLink { user, link, engine: self.engine().clone() })
@@ -184,12 +183,12 @@ impl Activeconnect {
         }
     }
 
-    /// Whether the session let a request in here, and would at this moment, whatever a layer does
-    /// about phones that walk away.
+    /// Whether the session is of this engine, and would let a request in at this moment, whatever a
+    /// layer does about phones that walk away.
     fn allowed(&self, active: &ActiveSession) -> Result<(), EnrolmentError> {
         let session = active.session();
         // Another engine's user of that name is somebody else.
-        if !active.lets_in() || !session.is_kept_by(&self.engine().upkeep) {
+        if !session.is_kept_by(&self.engine().upkeep) {
             return Err(EnrolmentError::NotAllowed(Denial::NoSession));
         }
         Denial::of(session.verdict())

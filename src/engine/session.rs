@@ -360,10 +360,20 @@ impl Session {
     /// Whether the login that made it was what a layer requires.
     pub(crate) fn satisfies(&self, requirement: &Requirement) -> bool {
         requirement.is_none() || {
-            let ticks = self.taken.load(Ordering::Acquire).saturating_sub(1);
-            let login = self.asked.after(Duration::from_millis(u64::from(ticks) * TICK));
-            requirement.is_met(self.methods, login, self.upkeep.clock.coarse())
+            requirement.is_met(self.methods, self.login(), self.upkeep.clock.coarse())
         }
+    }
+
+    /// When somebody took it.
+    pub(crate) fn login(&self) -> Stamp {
+        let ticks = self.taken.load(Ordering::Acquire).saturating_sub(1);
+        self.asked.after(Duration::from_millis(u64::from(ticks) * TICK))
+    }
+
+    /// When it was last come to, in Unix milliseconds: now, if something is held open by it.
+    pub(crate) fn last_used(&self, now: Stamp) -> u64 {
+        let unused = now.mono.saturating_sub(self.activity.last_used(now.mono));
+        if self.held_open() > 0 { now.wall } else { now.wall.saturating_sub(unused) }
     }
 
     /// The last status that was stated, whatever its age.
@@ -793,6 +803,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::Credentials;
     use crate::client::Client;
+    use crate::engine::client_details::ClientDetails;
     use crate::identity::{SessionCredential, UserId, UserToken};
     use crate::protocol::Reading;
 
@@ -813,7 +824,8 @@ pub(crate) mod tests {
         pub(crate) fn put_session(&self, user: &UserId, which: usize) -> SessionCredential {
             let path = |to: &str| format!("/{to}/{which}");
             let remote = self.client.restore("TOKEN", "SECRET", &path("s"), &path("l")).unwrap();
-            let record = Record::new(user, &UserToken::new(user.as_str()).unwrap(), &remote);
+            let token = UserToken::new(user.as_str()).unwrap();
+            let record = Record::new(user, &token, &remote, &ClientDetails::default());
             let now = self.now();
             let session = Session::new(self.upkeep.clone(), record, Methods::default(), now);
             session.queue_poll(now, 0);
@@ -843,7 +855,7 @@ pub(crate) mod tests {
             engine: OnceLock::new(),
         };
         let remote = CLIENT.restore("TOKEN", "SECRET", "/s/TOKEN", "/l/TOKEN").unwrap();
-        let record = Record::new(user, token, &remote);
+        let record = Record::new(user, token, &remote, &ClientDetails::default());
         Session::new(Arc::new(upkeep), record, Methods::default(), asked)
     }
 

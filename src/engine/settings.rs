@@ -39,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) username_normalizer: UsernameNormalizer,
     pub(crate) username_resolver: UsernameResolver,
     pub(crate) trusted_proxies: TrustedProxies,
+    /// Whether sessions keep what their client said of itself at the login.
+    pub(crate) records_client_details: bool,
     pub(crate) origins: SiteOrigins,
     /// In which `verify` names the user.
     pub(crate) verify_user_header: Option<String>,
@@ -70,6 +72,7 @@ impl Default for Settings {
             username_normalizer: UsernameNormalizer::default(),
             username_resolver: UsernameResolver::default(),
             trusted_proxies: TrustedProxies::default(),
+            records_client_details: true,
             origins: SiteOrigins::default(),
             verify_user_header: None,
             #[cfg(feature = "axum")]

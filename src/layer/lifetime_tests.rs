@@ -376,7 +376,8 @@ fn a_runtime_that_is_dropped_takes_the_engine_with_it() {
         // No clock goes on but the wall's; by that the session is over in the end.
         stage.clock.jump(20_000);
         assert_eq!(word(stage.request("/0", &alice).await).await, "unavailable");
-        stage.ac.log_out(&stage.ac.sessions(&user("alice")).await.unwrap()[0]).await;
+        let session = stage.ac.sessions(&user("alice")).await.unwrap()[0].id();
+        stage.ac.end_session(&user("alice"), &session).await.unwrap();
         assert_eq!(word(stage.request("/0", &alice).await).await, "ended");
         stage.ac.shutdown().await;
     });

@@ -9,7 +9,9 @@ use tokio::time::sleep;
 
 use super::stage::{Stage, agree, by_the_application, say, started};
 use crate::UserId;
-use crate::engine::{BrowserId, BrowserProof, Initiator, Start, UsernameNormalizer, Who};
+use crate::engine::{
+    BrowserId, BrowserProof, ClientDetails, Initiator, Start, UsernameNormalizer, Who,
+};
 use crate::identity::AttemptCredential;
 use crate::protocol::SessionStatus::{Active, Cancelled, Pending, Timeout};
 
@@ -19,6 +21,7 @@ fn anonymous<'a>(typed: &str, mine: Option<&'a AttemptCredential>) -> Start<'a> 
         initiator: Initiator::Anonymous(None),
         mine,
         bearer: false,
+        client: ClientDetails::default(),
     }
 }
 

@@ -142,8 +142,9 @@ async fn prompt_logouts_go_before_background_ones() {
     stage.at(961_000).await;
     assert_eq!(service.in_flight(), 48, "all that may are stuck");
     service.answers(Some(200));
-    let sessions = stage.ac.sessions(&"bob".into()).await.unwrap();
-    assert_eq!(stage.ac.log_out(&sessions[0]).await, LoggedOut::Everywhere);
+    let user = UserId::from("bob");
+    let session = stage.ac.sessions(&user).await.unwrap()[0].id();
+    assert_eq!(stage.ac.end_session(&user, &session).await.unwrap(), LoggedOut::Everywhere);
     assert_eq!((stage.now(), service.in_flight()), (961_000, 48));
     assert_eq!(stage.ask(&bob).await, "ended");
 }
@@ -189,8 +190,9 @@ async fn logout_is_retried_until_confirmed() {
     let service = Service::of(&mut stage);
     service.answers(Some(503));
     stage.ac.engine().put_session(&"alice".into(), 1);
-    let sessions = stage.ac.sessions(&"alice".into()).await.unwrap();
-    assert_eq!(stage.ac.log_out(&sessions[0]).await, LoggedOut::HereOnly);
+    let user = UserId::from("alice");
+    let session = stage.ac.sessions(&user).await.unwrap()[0].id();
+    assert_eq!(stage.ac.end_session(&user, &session).await.unwrap(), LoggedOut::HereOnly);
     let tries = || service.tries_of("/l/1").iter().map(|ms| ms / 1_000).collect::<Vec<_>>();
     stage.at(60_000).await;
     assert_eq!((tries(), stage.ac.health().logouts_pending), (vec![0, 1, 5, 35], 1));

@@ -21,7 +21,7 @@ use tower_service::Service;
 use super::{GateBody, SessionEnded};
 use crate::client::script::{Heard, Script};
 use crate::clock::Clock;
-use crate::engine::{Initiator, Session, Start, Who};
+use crate::engine::{ClientDetails, Initiator, Session, Start, Who};
 use crate::identity::{SessionCredential, UserId, UserToken};
 use crate::protocol::SessionStatus;
 use crate::verdict::Denial;
@@ -349,5 +349,11 @@ impl Body for Ticks {
 
 /// A login that the application begins for a user.
 pub(crate) fn by_the_application(user: UserId) -> Start<'static> {
-    Start { who: Who::Known(user), initiator: Initiator::Application, mine: None, bearer: false }
+    Start {
+        who: Who::Known(user),
+        initiator: Initiator::Application,
+        mine: None,
+        bearer: false,
+        client: ClientDetails::default(),
+    }
 }

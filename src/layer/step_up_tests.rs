@@ -10,6 +10,7 @@ use tower_service::Service as _;
 
 use super::ActiveconnectLayer;
 use super::stage::{App, Stage, agree, word};
+use crate::engine::Session;
 use crate::identity::{SessionCredential, UserId};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -108,8 +109,8 @@ async fn any_session_means_any_that_satisfies() {
     }
     // In use, so that none is parked.
     let alice = UserId::from("alice");
-    let guards: Vec<_> =
-        stage.ac.sessions(&alice).await.unwrap().iter().map(crate::ActiveSession::guard).collect();
+    let sessions = stage.ac.engine().sessions.of_user(&alice);
+    let guards: Vec<_> = sessions.iter().map(Session::watch).collect();
     let (wants_more, heard) = tokio::sync::oneshot::channel();
     let (mut started, mut wants_more) = (guards.len(), Some(wants_more));
     stage.play(move |_, call| {

@@ -10,6 +10,7 @@ use super::theme::{CheckedLogo, CheckedTheme};
 const STYLE: &str = include_str!("assets/style.css");
 const FOLLOW: &str = include_str!("assets/follow.js");
 const RESTORED: &str = include_str!("assets/restored.js");
+const TIMES: &str = include_str!("assets/times.js");
 
 /// The backgrounds of text in `style.css` on which the accent is the hardest to read: the page where
 /// it is light, and the card where it is dark.
@@ -57,6 +58,7 @@ pub(super) struct Assets {
     pub(super) custom_style: Option<Asset>,
     pub(super) follow: Asset,
     pub(super) restored: Asset,
+    pub(super) times: Asset,
     pub(super) logo: Option<Asset>,
     pub(super) icon: Asset,
 }
@@ -75,6 +77,7 @@ impl Assets {
             custom_style: custom_css.map(|css| Asset::new("custom", "css", CSS, css)),
             follow: Asset::new("follow", "js", JAVASCRIPT, FOLLOW),
             restored: Asset::new("restored", "js", JAVASCRIPT, RESTORED),
+            times: Asset::new("times", "js", JAVASCRIPT, TIMES),
             logo,
             icon: Asset::new("icon", "svg", "image/svg+xml", icon(theme.accent)),
         }
@@ -85,8 +88,8 @@ impl Assets {
     pub(super) fn find(&self, file_name: &str) -> Option<(&Asset, bool)> {
         let (name, rest) = file_name.split_once('.')?;
         let (hash, extension) = rest.split_once('.')?;
-        let required = [&self.style, &self.follow, &self.restored, &self.icon].into_iter();
-        let mut all = required.chain(&self.custom_style).chain(&self.logo);
+        let required = [&self.style, &self.follow, &self.restored, &self.times, &self.icon];
+        let mut all = required.into_iter().chain(&self.custom_style).chain(&self.logo);
         let found = all.find(|asset| asset.name == name && asset.extension == extension)?;
         Some((found, found.hash == hash))
     }

@@ -192,6 +192,78 @@ pub struct ConfirmPage {
     pub submit: String,
 }
 
+/// `GET sessions`: where a user is logged in. Its forms end what should not be.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SessionsPage {
+    /// What all pages share.
+    pub layout: Layout,
+    /// The heading.
+    pub heading: String,
+    /// What came of the form that was sent, if one was.
+    pub notice: Option<String>,
+    /// Whose sessions they are, and the text before the name.
+    pub user: KnownUser,
+    /// What marks the session in which the page is seen.
+    pub current_label: String,
+    /// The label of the time of the login.
+    pub started_label: String,
+    /// The label of the time of the last use.
+    pub last_used_label: String,
+    /// The label of the address.
+    pub address_label: String,
+    /// The label of the methods.
+    pub methods_label: String,
+    /// The sessions in their order: first the one in which the page is seen, then those that were
+    /// used last.
+    pub sessions: Vec<ListedSession>,
+    /// Where a form with the hidden field `id` posts to that ends another session, and the text of
+    /// its button.
+    pub end: Link,
+    /// Where a form posts to that ends all others, and the text of its button; `None` if there are
+    /// no others.
+    pub end_others: Option<Link>,
+    /// Where a form posts to that logs the user out here, and the text of its button.
+    pub log_out: Link,
+    /// The application's page that the user came from.
+    pub back: Link,
+    /// The address of a script that shows each `<time datetime>` in the reader's own time zone.
+    pub script: String,
+}
+
+/// A session as its user sees it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ListedSession {
+    /// The value of the hidden field `id`: [`SessionInfo::id`](crate::SessionInfo::id).
+    pub id: String,
+    /// The page is seen in this session.
+    pub is_current: bool,
+    /// What the client is, as it says itself. It may be any text, so escape it, and put it into a
+    /// `<bdi>`.
+    pub browser: String,
+    /// When the login was.
+    pub started: Moment,
+    /// When it was last used.
+    pub last_used: Moment,
+    /// What is said of a session that holds something open now, such as a page that is followed.
+    pub held_open: Option<String>,
+    /// The address that the login came from, if it is recorded.
+    pub address: Option<String>,
+    /// What the phone was to ask for; it may be nothing in particular.
+    pub methods: Vec<String>,
+}
+
+/// A moment, for a `<time>`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Moment {
+    /// The value of the attribute `datetime`: `2026-11-26T14:05:09Z`.
+    pub datetime: String,
+    /// The moment in UTC, for those without scripts.
+    pub text: String,
+}
+
 /// The answer that is a [`RegistrationLink`](crate::RegistrationLink). It is kept by no cache and
 /// told to no other site.
 #[derive(Clone, Debug)]

@@ -3,7 +3,8 @@
 use askama::Template;
 
 use super::context::{
-    ConfirmPage, Layout, LockedPage, LoginPage, RefusedPage, RegistrationPage, WaitingPage,
+    ConfirmPage, Layout, LockedPage, LoginPage, RefusedPage, RegistrationPage, SessionsPage,
+    WaitingPage,
 };
 
 /// The HTML of a page, or why there is none: the person then gets 500, and the log the reason.
@@ -75,6 +76,11 @@ pub trait Pages: Send + Sync + 'static {
         Ok(ConfirmTemplate { layout: &page.layout, page }.render()?)
     }
 
+    /// Shows where a user is logged in.
+    fn sessions(&self, page: &SessionsPage) -> PageResult {
+        Ok(SessionsTemplate { layout: &page.layout, page }.render()?)
+    }
+
     /// Shows a registration link.
     fn registration(&self, page: &RegistrationPage) -> PageResult {
         Ok(RegistrationTemplate { layout: &page.layout, page }.render()?)
@@ -117,6 +123,13 @@ struct LockedTemplate<'a> {
 struct ConfirmTemplate<'a> {
     layout: &'a Layout,
     page: &'a ConfirmPage,
+}
+
+#[derive(Template)]
+#[template(path = "sessions.html")]
+struct SessionsTemplate<'a> {
+    layout: &'a Layout,
+    page: &'a SessionsPage,
 }
 
 #[derive(Template)]

@@ -11,6 +11,7 @@ mod context;
 mod defaults;
 mod texts;
 mod theme;
+mod timestamps;
 mod view;
 
 use std::fmt;
@@ -19,8 +20,8 @@ use std::sync::{Arc, LazyLock};
 pub(crate) use self::assets::Asset;
 use self::assets::Assets;
 pub use self::context::{
-    ConfirmPage, Follow, KnownUser, Layout, Link, LockedPage, LoginPage, PendingLogin, RefusedPage,
-    RegistrationPage, WaitingPage,
+    ConfirmPage, Follow, KnownUser, Layout, Link, ListedSession, LockedPage, LoginPage, Moment,
+    PendingLogin, RefusedPage, RegistrationPage, SessionsPage, WaitingPage,
 };
 use self::defaults::DefaultPages;
 pub use self::defaults::{PageResult, Pages};
@@ -28,7 +29,11 @@ pub(crate) use self::texts::LanguageChoice;
 use self::texts::Texts;
 use self::theme::CheckedTheme;
 pub use self::theme::{Logo, Theme};
-pub(crate) use self::view::{LoginFacts, Refusal, SiteAddresses, UnreadCookies, View};
+pub(crate) use self::timestamps::rfc3339;
+pub(crate) use self::view::{
+    LoginFacts, Refusal, SessionFacts, SessionNotice, SessionsAddresses, SiteAddresses,
+    UnreadCookies, View,
+};
 
 /// The content security policy of the pages: nothing but files of this site, and nothing inline.
 pub(crate) const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \

@@ -1,7 +1,10 @@
 //! The context of each page, from what is known of a request.
 
+mod sessions;
+
 use fluent_bundle::FluentArgs;
 
+pub(crate) use self::sessions::{SessionFacts, SessionNotice, SessionsAddresses};
 use super::assets::Asset;
 use super::context::{
     ConfirmPage, Follow, KnownUser, Layout, Link, LockedPage, LoginPage, PendingLogin, RefusedPage,
@@ -68,6 +71,8 @@ pub(crate) enum Refusal {
         seconds: u64,
     },
     NotNow,
+    /// Which sessions there are is not known.
+    SessionsUnavailable,
     MethodsNotRequired,
     /// By a layer.
     Denied {
@@ -240,6 +245,9 @@ impl View<'_> {
                 (start, vec![with("refused-too-many", "seconds", seconds)])
             }
             Refusal::NotNow => (start, vec![self.text("refused-not-now")]),
+            Refusal::SessionsUnavailable => {
+                ("denied-unavailable-heading", vec![self.text("refused-sessions")])
+            }
             Refusal::MethodsNotRequired => {
                 ("refused-methods-heading", vec![self.text("refused-methods")])
             }
@@ -374,7 +382,11 @@ mod tests {
         }
     }
 
-    fn render(setup: PageSetup, query: &str, page: impl FnOnce(&View<'_>) -> PageResult) -> String {
+    pub(super) fn render(
+        setup: PageSetup,
+        query: &str,
+        page: impl FnOnce(&View<'_>) -> PageResult,
+    ) -> String {
         let renderer = setup.renderer().unwrap();
         let choice = renderer.choose_language(Some(query), None);
         page(&renderer.view(&Site, choice)).unwrap()

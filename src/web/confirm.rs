@@ -16,7 +16,7 @@ use serde::Deserialize;
 use super::next;
 use super::pages::show;
 use super::routes::{Visitor, problem};
-use super::start::{Handover, Refusal, answer, is_from_a_page};
+use super::start::{Handover, Refusal, answer, client_details, is_from_a_page};
 use crate::engine::{Activeconnect, Initiator, Session, Start, Who};
 use crate::layer::{RequestCredentials, SitePaths, bearer_attempt, has_bearer_session};
 use crate::pages;
@@ -73,8 +73,9 @@ pub(super) async fn start(
     // Who has a session of that user is no stranger to the name.
     let initiator = Initiator::Session;
     let handover = if bearer { Handover::Bearer } else { Handover::Cookie };
-    let start = Start { who, initiator, mine: mine.as_ref(), bearer };
     let engine = visitor.engine();
+    let client = client_details(&parts, &engine.settings);
+    let start = Start { who, initiator, mine: mine.as_ref(), bearer, client };
     let begun = engine.begin_attempt(start).map(|begun| (handover, begun.credential));
     let (wants_json, language) = (!visitor.is_browser(), visitor.language(&parts));
     answer(begun.map_err(Refusal::from), wants_json, &paths, &next, &engine.settings, language)

@@ -11,6 +11,7 @@ mod pages;
 mod progress;
 mod registration;
 mod routes;
+mod sessions;
 #[cfg(feature = "ws")]
 mod socket;
 mod start;

@@ -21,7 +21,7 @@ use super::next;
 use super::pages::{asset, language_of, show};
 use super::progress::{Subject, follow, is_final, word};
 use super::verify::verify;
-use super::{confirm, cookies, cors, start};
+use super::{confirm, cookies, cors, sessions, start};
 use crate::engine::{
     Activeconnect, Attempt, ClaimedSession, EndReason, Engine, KnownAs, LoggedOut, NamedAttempt,
     Session,
@@ -53,6 +53,9 @@ impl Activeconnect {
     /// | `GET events` | the same as server-sent events, one for each change, whose id is the status. A browser's `EventSource` connects again after the last one; it gets 204, and stops |
     /// | `GET verify` | for a proxy that asks whether to pass a request on: 200, 401, 403 or 503 with no redirect and no cookie, whatever `Accept` and the method say; the user in [a header](crate::Builder::verify_user_header), if one is set |
     /// | `POST logout` | ends the session here and at the service |
+    /// | `GET sessions` | a page on which users see where they are logged in, and end what should not be; JSON for scripts |
+    /// | `POST sessions/end` | ends one of the user's sessions, by its `id` in a form (303 to `sessions`) or JSON: 200 `{"status":"closed"}`, 202 if the service has not agreed yet, 404 if the user has no such session |
+    /// | `POST sessions/end-others` | ends all of them but the one that asks; no body |
     /// | `GET assets/…` | style sheets, scripts and the logo of the pages, for caches to keep |
     ///
     /// A result is claimed by the browser or client that started the login, within 60 s of its
@@ -89,6 +92,9 @@ impl Activeconnect {
             .route("/locked", get(locked))
             .merge(told)
             .route("/logout", post(logout))
+            .route("/sessions", get(sessions::page))
+            .route("/sessions/end", post(sessions::end))
+            .route("/sessions/end-others", post(sessions::end_others))
             .layer(DefaultBodyLimit::max(BODY_LIMIT))
             .layer(from_fn_with_state(self.clone(), reject_cross_origin_writes))
             .layer(from_fn_with_state(self.clone(), reject_cross_origin_parts))
@@ -348,12 +354,13 @@ impl Visitor {
     /// Whether a person looks at the answer: a form is sent by a page, though not every browser
     /// says so.
     pub(super) fn is_browser(&self) -> bool {
-        self.sends_form
-            || matches!(
-                self.client.format,
-                ResponseFormat::HtmlRedirect(_) | ResponseFormat::HtmlForm
-            )
+        is_browser(self.sends_form, &self.client.format)
     }
+}
+
+/// Whether a person looks at the answer.
+pub(super) fn is_browser(sends_form: bool, format: &ResponseFormat) -> bool {
+    sends_form || matches!(format, ResponseFormat::HtmlRedirect(_) | ResponseFormat::HtmlForm)
 }
 
 /// Whether a browser prefetches or prerenders this.

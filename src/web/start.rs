@@ -4,18 +4,23 @@ use std::time::Duration;
 
 use axum::extract::rejection::{FormRejection, JsonRejection};
 use axum::extract::{FromRequest as _, Request};
-use axum::http::header::{CONTENT_TYPE, ORIGIN, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE};
+use axum::http::header::{
+    CONTENT_TYPE, ORIGIN, RETRY_AFTER, SET_COOKIE, USER_AGENT, WWW_AUTHENTICATE,
+};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::{Form, Json};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::client_ip::client_ip;
 use super::pages::{language_of, show};
 use super::routes::{json, status_json};
 use super::{cookies, next};
-use crate::engine::{Activeconnect, BeginError, Initiator, Settings, Start, Who, trim_username};
+use crate::engine::{
+    Activeconnect, BeginError, ClientDetails, Initiator, Settings, Start, Who, trim_username,
+};
 use crate::identity::{AttemptCredential, UserId};
 use crate::layer::{RequestCredentials, SitePaths, bearer_attempt, known_browser};
 use crate::pages::{self, LanguageChoice};
@@ -68,7 +73,7 @@ pub(super) async fn start(ac: &Activeconnect, user: Option<UserId>, request: Req
     let (parts, body) = request.into_parts();
     let login = tokio::select! {
         biased;
-        login = read(Request::from_parts(parts.clone(), body), wants_json) => login,
+        login = read::<Login>(Request::from_parts(parts.clone(), body), wants_json) => login,
         // A client that sends its body slowly, or never, holds no shutdown up.
         () = engine.stops() => Err(Refusal::NotNow),
     };
@@ -120,7 +125,16 @@ pub(super) fn is_from_a_page(headers: &HeaderMap) -> bool {
     headers.contains_key(ORIGIN) || headers.contains_key("sec-fetch-site")
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+/// What is to be recorded of the client, if the application wants that.
+pub(super) fn client_details(parts: &Parts, settings: &Settings) -> ClientDetails {
+    if !settings.records_client_details {
+        return ClientDetails::default();
+    }
+    let user_agent = parts.headers.get(USER_AGENT).map(HeaderValue::as_bytes);
+    ClientDetails::new(user_agent, client_ip(parts, &settings.trusted_proxies))
+}
+
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
     let essence = content_type(headers);
     essence == "application/json" || essence.ends_with("+json")
 }
@@ -166,7 +180,8 @@ fn begin(
     if matches!(initiator, Initiator::Anonymous(None)) {
         engine.without_address();
     }
-    let start = Start { who, initiator, mine: mine.as_ref(), bearer };
+    let client = client_details(parts, &engine.settings);
+    let start = Start { who, initiator, mine: mine.as_ref(), bearer, client };
     let begun = engine.begin_attempt(start)?;
     Ok((login.credential, begun.credential))
 }
@@ -182,7 +197,8 @@ impl From<BeginError> for Refusal {
     }
 }
 
-async fn read(request: Request, json: bool) -> Result<Login, Refusal> {
+/// What a form or a script has sent.
+pub(super) async fn read<T: DeserializeOwned>(request: Request, json: bool) -> Result<T, Refusal> {
     if json {
         let Json(login) =
             Json::from_request(request, &()).await.map_err(|error: JsonRejection| {

@@ -34,7 +34,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::StatusExt as _;
 use tower_activeconnect::emulator::{Action, Call, Emulator, Fault, FaultKind, SessionReport};
 use tower_activeconnect::{
-    ActiveSession, Activeconnect, ActiveconnectLayer, Builder, SessionCredential,
+    ActiveSession, Activeconnect, ActiveconnectLayer, Builder, SessionCredential, SessionInfo,
 };
 
 struct Stage {

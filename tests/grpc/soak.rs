@@ -131,7 +131,7 @@ async fn many_calls_while_sessions_come_and_go() {
         let mut held = 0;
         for i in 0..CLIENTS {
             let sessions = ac.sessions(&format!("user-{i}").into()).await.unwrap();
-            held += sessions.iter().map(ActiveSession::held_open).sum::<u64>();
+            held += sessions.iter().map(SessionInfo::held_open).sum::<u64>();
         }
         (held == 0).then_some(())
     })

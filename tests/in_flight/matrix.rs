@@ -151,9 +151,11 @@ async fn a_walk_away_that_is_allowed() {
     let (stage, alice, held) = stage_of(Walkaway::Allow, LONG).await;
     stage.act(&alice, Action::WalkAway);
     until("it is known", async || stage.report(&alice).told_at).await;
-    let session = stage.ac.sessions(&"alice".into()).await.unwrap().remove(0);
-    until("it is known here", async || (session.status().to_string() == "walkaway").then_some(()))
-        .await;
+    until("it is known here", async || {
+        let sessions = stage.ac.sessions(&"alice".into()).await.unwrap();
+        (sessions[0].status().to_string() == "walkaway").then_some(())
+    })
+    .await;
     let before: Vec<u64> = held.iter().map(|held| held.seen.frames()).collect();
     until("all go on", async || {
         let mut on = held.iter().zip(&before);

@@ -18,7 +18,7 @@ use tracing::Level;
 
 use crate::cut::{connect, rest};
 use crate::stage::{Caller, Over, Stage};
-use crate::support::{serve, until};
+use crate::support::{serve, session_of, until};
 use crate::trace::{Trace, hear};
 
 async fn listen(mut socket: WebSocket) {
@@ -163,7 +163,7 @@ async fn sockets_over_http2_are_guarded_counted_and_bound_to_their_origin() {
 async fn a_thousand_that_wait_are_told() {
     let stage = Stage::of(|engine| engine, |layer| layer).await;
     let alice = stage.log_in("alice").await;
-    let session = stage.ac.sessions(&"alice".into()).await.unwrap().remove(0);
+    let session = session_of(&stage.ac, alice.bearer.strip_prefix("Bearer ").unwrap()).await;
     let waiting: Vec<_> = (0..1_000)
         .map(|_| {
             let mut guard = session.guard().clone();

@@ -4,14 +4,18 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
-use reqwest::header::{ACCEPT, COOKIE, SET_COOKIE};
+use axum::body::Body;
+use axum::http::Request;
+use axum::routing::get;
+use reqwest::header::{ACCEPT, AUTHORIZATION, COOKIE, SET_COOKIE};
 use reqwest::{RequestBuilder, Response};
+use tower::ServiceExt as _;
 use tower_activeconnect::emulator::{Action, Emulator, SessionReport};
-use tower_activeconnect::{Activeconnect, Builder, Credentials, MemoryTokenStore};
+use tower_activeconnect::{ActiveSession, Activeconnect, Builder, Credentials, MemoryTokenStore};
 
 /// How long anything that is not itself a bound under test may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -52,6 +56,19 @@ pub(crate) async fn serve(app: Router) -> String {
     let address: SocketAddr = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
     format!("http://{address}")
+}
+
+/// The session of this credential, as a handler behind the gate has it.
+pub(crate) async fn session_of(ac: &Activeconnect, credential: &str) -> ActiveSession {
+    let kept = Arc::new(Mutex::new(None));
+    let keep = {
+        let kept = kept.clone();
+        async move |session: ActiveSession| *kept.lock().unwrap() = Some(session)
+    };
+    let app = Router::new().route("/", get(keep)).layer(ac.layer());
+    let request = Request::get("/").header(AUTHORIZATION, format!("Bearer {credential}"));
+    app.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    kept.lock().unwrap().take().unwrap()
 }
 
 /// Looks again and again until the answer is there; panics when it takes too long.

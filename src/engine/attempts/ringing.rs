@@ -147,7 +147,7 @@ async fn ring(
         (sent, answer) = start().await?;
     }
     let remote = answer.map_err(LogInError::Service)?;
-    let record = Record::new(user, token, &remote);
+    let record = Record::new(user, token, &remote, &attempt.client);
     let session = Session::new(engine.upkeep.clone(), record, asked.methods, sent);
     engine.upkeep.schedule.reset(&session, engine.now());
     Ok((session, phone))

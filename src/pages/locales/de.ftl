@@ -43,6 +43,27 @@ confirm-device = das Telefon zu entsperren
 confirm-facial = Ihr Gesicht zu zeigen
 confirm-submit = Mit dem Telefon bestätigen
 
+sessions-heading = Ihre Sitzungen
+sessions-lead = Hier sind Sie angemeldet als:
+sessions-current = Diese Sitzung
+sessions-browser = { $browser } unter { $system }
+sessions-unknown-browser = Unbekannter Browser
+sessions-started = Angemeldet
+sessions-last-used = Zuletzt benutzt
+sessions-held-open = gerade offen
+sessions-address = Adresse
+sessions-methods = Bestätigt durch
+sessions-acceptance = Annehmen der Anfrage
+sessions-device = Entsperren des Telefons
+sessions-facial = Zeigen des Gesichts
+sessions-end = Diese Sitzung beenden
+sessions-end-others = Alle anderen Sitzungen beenden
+sessions-log-out = Hier abmelden
+sessions-back = Zurück
+sessions-ended = Die Sitzung ist beendet.
+sessions-others-ended = Alle Ihre anderen Sitzungen sind beendet.
+sessions-over = Diese Sitzung ist bereits vorbei.
+
 registration-heading = Registrieren Sie Ihr Telefon
 registration-lead = Scannen Sie dies mit Ihrem Telefon, oder öffnen Sie dort den Link. Das Telefon meldet dann an:
 registration-qr-code = Der untenstehende Link als QR-Code
@@ -65,6 +86,7 @@ refused-too-many = Es gab zu viele Anmeldungen; versuchen Sie es in { $seconds -
    *[other] { $seconds } Sekunden
 } wieder.
 refused-not-now = Versuchen Sie es später wieder.
+refused-sessions = Wo Sie angemeldet sind, ist gerade nicht bekannt. Versuchen Sie es in einigen Sekunden wieder.
 refused-methods-heading = Das lässt sich nicht bestätigen
 refused-methods = Nichts hier verlangt diese Methoden.
 

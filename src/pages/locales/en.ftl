@@ -44,6 +44,27 @@ confirm-device = unlock the phone
 confirm-facial = show your face
 confirm-submit = Confirm with your phone
 
+sessions-heading = Your sessions
+sessions-lead = Where you are logged in as:
+sessions-current = This session
+sessions-browser = { $browser } on { $system }
+sessions-unknown-browser = Unknown browser
+sessions-started = Logged in
+sessions-last-used = Last used
+sessions-held-open = open now
+sessions-address = Address
+sessions-methods = Confirmed by
+sessions-acceptance = accepting the request
+sessions-device = unlocking the phone
+sessions-facial = showing your face
+sessions-end = End this session
+sessions-end-others = End all other sessions
+sessions-log-out = Log out here
+sessions-back = Back
+sessions-ended = The session has ended.
+sessions-others-ended = All your other sessions have ended.
+sessions-over = That session is over already.
+
 registration-heading = Register your phone
 registration-lead = Scan this with your phone, or open the link there. The phone will then log in:
 registration-qr-code = The link below as a QR code
@@ -66,6 +87,7 @@ refused-too-many = There were too many logins; try again in { $seconds ->
    *[other] { $seconds } seconds
 }.
 refused-not-now = Try again later.
+refused-sessions = Where you are logged in is not known right now. Try again in a few seconds.
 refused-methods-heading = This cannot be confirmed
 refused-methods = Nothing here requires these methods.
 

@@ -43,6 +43,27 @@ confirm-device = desbloquear el teléfono
 confirm-facial = mostrar su rostro
 confirm-submit = Confirmar con el teléfono
 
+sessions-heading = Sus sesiones
+sessions-lead = Aquí ha iniciado sesión como:
+sessions-current = Esta sesión
+sessions-browser = { $browser } en { $system }
+sessions-unknown-browser = Navegador desconocido
+sessions-started = Inicio
+sessions-last-used = Último uso
+sessions-held-open = abierta ahora
+sessions-address = Dirección
+sessions-methods = Confirmada al
+sessions-acceptance = aceptar la solicitud
+sessions-device = desbloquear el teléfono
+sessions-facial = mostrar la cara
+sessions-end = Cerrar esta sesión
+sessions-end-others = Cerrar todas las demás sesiones
+sessions-log-out = Cerrar sesión aquí
+sessions-back = Volver
+sessions-ended = La sesión se ha cerrado.
+sessions-others-ended = Todas sus demás sesiones se han cerrado.
+sessions-over = Esa sesión ya había terminado.
+
 registration-heading = Registre su teléfono
 registration-lead = Escanee esto con su teléfono o abra allí el enlace. El teléfono iniciará entonces la sesión de:
 registration-qr-code = El enlace de abajo como código QR
@@ -65,6 +86,7 @@ refused-too-many = Hubo demasiados inicios de sesión; inténtelo de nuevo en { 
    *[other] { $seconds } segundos
 }.
 refused-not-now = Inténtelo de nuevo más tarde.
+refused-sessions = En este momento no se sabe dónde ha iniciado sesión. Vuelva a intentarlo en unos segundos.
 refused-methods-heading = Esto no se puede confirmar
 refused-methods = Nada aquí exige estos métodos.
 

@@ -43,6 +43,27 @@ confirm-device = déverrouiller le téléphone
 confirm-facial = montrer votre visage
 confirm-submit = Confirmer avec le téléphone
 
+sessions-heading = Vos sessions
+sessions-lead = Voici où vous êtes connecté en tant que :
+sessions-current = Cette session
+sessions-browser = { $browser } sur { $system }
+sessions-unknown-browser = Navigateur inconnu
+sessions-started = Connexion
+sessions-last-used = Dernière utilisation
+sessions-held-open = ouverte en ce moment
+sessions-address = Adresse
+sessions-methods = Confirmée par
+sessions-acceptance = l’acceptation de la demande
+sessions-device = le déverrouillage du téléphone
+sessions-facial = la reconnaissance du visage
+sessions-end = Terminer cette session
+sessions-end-others = Terminer toutes les autres sessions
+sessions-log-out = Se déconnecter ici
+sessions-back = Retour
+sessions-ended = La session est terminée.
+sessions-others-ended = Toutes vos autres sessions sont terminées.
+sessions-over = Cette session est déjà terminée.
+
 registration-heading = Enregistrez votre téléphone
 registration-lead = Scannez ceci avec votre téléphone, ou ouvrez-y le lien. Le téléphone connectera ensuite :
 registration-qr-code = Le lien ci-dessous sous forme de code QR
@@ -65,6 +86,7 @@ refused-too-many = Il y a eu trop de connexions ; réessayez dans { $seconds ->
    *[other] { $seconds } secondes
 }.
 refused-not-now = Réessayez plus tard.
+refused-sessions = On ne sait pas pour l’instant où vous êtes connecté. Réessayez dans quelques secondes.
 refused-methods-heading = Impossible de confirmer cela
 refused-methods = Rien ici n’exige ces méthodes.
 

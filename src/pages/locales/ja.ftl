@@ -43,6 +43,27 @@ confirm-device = スマートフォンのロックを解除する
 confirm-facial = 顔を見せる
 confirm-submit = スマートフォンで確認
 
+sessions-heading = セッション
+sessions-lead = 次の名前でログインしています:
+sessions-current = このセッション
+sessions-browser = { $system } の { $browser }
+sessions-unknown-browser = 不明なブラウザー
+sessions-started = ログイン
+sessions-last-used = 最終使用
+sessions-held-open = 現在使用中
+sessions-address = アドレス
+sessions-methods = 確認方法
+sessions-acceptance = 要求の承認
+sessions-device = 電話のロック解除
+sessions-facial = 顔認証
+sessions-end = このセッションを終了
+sessions-end-others = ほかのセッションをすべて終了
+sessions-log-out = ここからログアウト
+sessions-back = 戻る
+sessions-ended = セッションを終了しました。
+sessions-others-ended = ほかのセッションをすべて終了しました。
+sessions-over = そのセッションはすでに終了しています。
+
 registration-heading = スマートフォンを登録してください
 registration-lead = これをスマートフォンで読み取るか、スマートフォンでリンクを開いてください。そのスマートフォンでログインできるようになるユーザー：
 registration-qr-code = 下のリンクの QR コード
@@ -62,6 +83,7 @@ refused-no-user = アプリケーションに誰もログインしていませ�
 refused-bearer = Bearer 認証情報は、ブラウザー以外のクライアント用です。
 refused-too-many = ログインの回数が多すぎます。{ $seconds } 秒後にもう一度お試しください。
 refused-not-now = 後でもう一度お試しください。
+refused-sessions = ログイン先は現在確認できません。数秒後にもう一度お試しください。
 refused-methods-heading = これは確認できません
 refused-methods = ここではこれらの方法は求められていません。
 

@@ -43,6 +43,27 @@ confirm-device = desbloquear o telefone
 confirm-facial = mostrar o rosto
 confirm-submit = Confirmar com o telefone
 
+sessions-heading = Suas sessões
+sessions-lead = Onde você está conectado como:
+sessions-current = Esta sessão
+sessions-browser = { $browser } no { $system }
+sessions-unknown-browser = Navegador desconhecido
+sessions-started = Início
+sessions-last-used = Último uso
+sessions-held-open = aberta agora
+sessions-address = Endereço
+sessions-methods = Confirmada ao
+sessions-acceptance = aceitar a solicitação
+sessions-device = desbloquear o telefone
+sessions-facial = mostrar o rosto
+sessions-end = Encerrar esta sessão
+sessions-end-others = Encerrar todas as outras sessões
+sessions-log-out = Sair aqui
+sessions-back = Voltar
+sessions-ended = A sessão foi encerrada.
+sessions-others-ended = Todas as suas outras sessões foram encerradas.
+sessions-over = Essa sessão já havia terminado.
+
 registration-heading = Registre o seu telefone
 registration-lead = Escaneie isto com o telefone ou abra o link nele. O telefone passará a fazer o login de:
 registration-qr-code = O link abaixo como código QR
@@ -65,6 +86,7 @@ refused-too-many = Houve logins demais; tente de novo em { $seconds ->
    *[other] { $seconds } segundos
 }.
 refused-not-now = Tente de novo mais tarde.
+refused-sessions = No momento não se sabe onde você está conectado. Tente novamente em alguns segundos.
 refused-methods-heading = Isto não pode ser confirmado
 refused-methods = Nada aqui exige estes métodos.
 

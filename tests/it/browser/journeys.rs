@@ -5,7 +5,7 @@ use axum::response::Html;
 use axum::routing::get;
 use serde_json::Value;
 use tower_activeconnect::emulator::{Action, Emulator};
-use tower_activeconnect::{ActiveSession, Builder};
+use tower_activeconnect::{ActiveSession, Builder, UserId};
 
 use crate::chromium::{Chromium, Tab};
 use crate::support::{approve, builder, ringing, serve, until, with_phones};
@@ -63,7 +63,7 @@ async fn home(session: ActiveSession) -> Html<String> {
     ))
 }
 
-/// Login, waiting, the phone walks away and comes back, logout.
+/// Login, waiting, the phone walks away and comes back, another session ends, logout.
 async fn go_through(window: &Window, configure: impl FnOnce(Builder) -> Builder) {
     let emulator = Emulator::start().await.unwrap();
     let ac = configure(builder(&emulator)).build().unwrap();
@@ -94,6 +94,21 @@ async fn go_through(window: &Window, configure: impl FnOnce(Builder) -> Builder)
     .await;
     window.says("Your phone is no longer nearby.").await;
     act(Action::Return);
+    window.shows("Hello alice").await;
+
+    let alice = UserId::from("alice");
+    let (credential, _) = tokio::join!(ac.log_in(&alice), approve(&emulator));
+    credential.unwrap();
+    window.go(&format!("{site}/auth/sessions")).await;
+    window.shows("Your sessions").await;
+    // The first is this one; the times are the reader's.
+    let marked = "document.querySelector('main li:first-child').getAttribute('aria-current')";
+    assert_eq!(window.eval(marked).await, "true");
+    window.until("!document.querySelector('time').innerText.endsWith('UTC')").await;
+    window.eval("document.querySelector('form[action$=others] button').click()").await;
+    window.says("All your other sessions have ended.").await;
+    assert_eq!(ac.sessions(&alice).await.unwrap().len(), 1);
+    window.go(&site).await;
     window.shows("Hello alice").await;
 
     window.eval("document.querySelector('form button').click()").await;

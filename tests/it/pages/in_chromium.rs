@@ -34,7 +34,7 @@ const GIF: &[u8] = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\0\0\0,\0\0\0\0\x01\0\x01\0
 
 pub(super) struct Fixture {
     pub(super) emulator: Emulator,
-    ac: Activeconnect,
+    pub(super) ac: Activeconnect,
     url: String,
     pub(super) tab: Tab,
     /// Pages are not answered: the one that is there stays, even if it loads anew.

@@ -136,6 +136,22 @@ impl Viewer {
         self.look(&site, "registration", "Register your phone").await;
 
         let session = site.emulator.state().sessions.pop().unwrap();
+        let alice = UserId::from("alice");
+        for number in 0..2 {
+            let (credential, _) = tokio::join!(site.ac.log_in(&alice), approve(&site.emulator));
+            credential.unwrap();
+            site.go("/auth/sessions").await;
+            if number == 0 {
+                self.look(&site, "sessions", "Your sessions").await;
+            }
+        }
+        site.tab
+            .eval("document.querySelector('form[action$=\"sessions/end\"] button').click()")
+            .await;
+        tab.until("document.querySelector('[role=status]') !== null").await;
+        self.look(&site, "sessions-ended", "Your sessions").await;
+        let ended = site.ac.sessions(&alice).await.unwrap().len();
+        assert_eq!(ended, 2);
         site.walk_away(&session).await;
         self.look(&site, "locked", "Locked").await;
         let odd = Fault::new(Call::Status, FaultKind::UnknownStatus);

@@ -60,7 +60,8 @@ async fn expiring_sessions_open_few_connections() {
     let (credential, _) = tokio::join!(ac.log_in(&alice), approve(&emulator));
     credential.unwrap();
     let asked = Instant::now();
-    assert_eq!(ac.log_out(&ac.sessions(&alice).await.unwrap()[0]).await, LoggedOut::Everywhere);
+    let session = ac.sessions(&alice).await.unwrap()[0].id();
+    assert_eq!(ac.end_session(&alice, &session).await.unwrap(), LoggedOut::Everywhere);
     assert!(asked.elapsed() < LOGOUT + Duration::from_secs(1), "{:?}", asked.elapsed());
     assert!(ac.health().logouts_pending > 0, "all others are logged out already");
     let mut most = 0;

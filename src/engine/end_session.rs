@@ -1,0 +1,86 @@
+use std::fmt;
+use std::sync::Arc;
+
+use super::events::EndReason;
+use super::logouts::LogoutPriority;
+use super::session::Session;
+use super::session_id::SessionId;
+use super::{Activeconnect, LoggedOut};
+use crate::identity::UserId;
+use crate::store::StoreError;
+
+/// Why [`Activeconnect::end_session`] ended nothing.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum EndSessionError {
+    /// The user has no session of that id: it is over already, it is another user's or another
+    /// engine's, or there never was one.
+    Unknown,
+    /// No session that was begun for this very id of the user is called so, and the token store,
+    /// which knows the other spellings, failed or took longer than 5 s. Call it again.
+    Store(StoreError),
+}
+
+impl fmt::Display for EndSessionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("the user has no such session; it may be over already"),
+            Self::Store(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for EndSessionError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unknown => None,
+            Self::Store(error) => Some(error),
+        }
+    }
+}
+
+impl Activeconnect {
+    /// Ends one of the user's sessions, as [`Activeconnect::log_out`] does: here at once, with all that
+    /// it holds open, then at the service. For the application's own page of sessions, and for
+    /// administrators.
+    ///
+    /// Waits for the first try at the service (5 s at most); the tries go on even if this future is
+    /// dropped. The user is the one whose page it is: an id alone ends nothing.
+    ///
+    /// ```no_run
+    /// # use tower_activeconnect::{Activeconnect, EndSessionError, SessionId, UserId};
+    /// # async fn example(ac: Activeconnect, user: UserId, id: SessionId) {
+    /// match ac.end_session(&user, &id).await {
+    ///     Ok(_) => println!("the session has ended"),
+    ///     Err(EndSessionError::Unknown) => println!("that session is over already"),
+    ///     Err(error) => println!("try again: {error}"),
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`EndSessionError::Unknown`] whether the session is over, is another user's or never was;
+    /// [`EndSessionError::Store`] when the token store fails.
+    pub async fn end_session(
+        &self,
+        user: &UserId,
+        id: &SessionId,
+    ) -> Result<LoggedOut, EndSessionError> {
+        let engine = self.engine();
+        let find = |sessions: Vec<Arc<Session>>| {
+            sessions.into_iter().find(|session| engine.session_id(session) == *id)
+        };
+        // Most are found without a look into the token store, which may be slow.
+        let mut found = find(engine.sessions.of_user(user));
+        if found.is_none() {
+            let token = engine.find_token(user).await.map_err(EndSessionError::Store)?;
+            found = find(engine.sessions.of_user_and_token(user, token.as_ref()));
+        }
+        // Of two that end it at once, one finds it over.
+        let ended = found.filter(|session| session.end(EndReason::LoggedOut));
+        let ended = ended.ok_or(EndSessionError::Unknown)?;
+        let first_try = engine.end_remotely(&ended, LogoutPriority::Prompt);
+        Ok(engine.first_tries(vec![first_try]).await)
+    }
+}

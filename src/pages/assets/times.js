@@ -1,0 +1,9 @@
+// Shows each moment in the reader's own time zone and language. Without scripts it is in UTC.
+"use strict";
+(() => {
+  const options = { dateStyle: "medium", timeStyle: "short" };
+  const format = new Intl.DateTimeFormat(document.documentElement.lang, options);
+  for (const time of document.querySelectorAll("time[datetime]")) {
+    time.textContent = format.format(new Date(time.dateTime));
+  }
+})();

@@ -1,0 +1,185 @@
+//! The page on which users see and end their sessions.
+
+use std::net::IpAddr;
+
+use fluent_bundle::FluentArgs;
+
+use super::View;
+use crate::pages::timestamps::{rfc3339, utc_minute};
+use crate::pages::{ListedSession, Moment, PageResult, SessionsPage};
+use crate::protocol::{Method, Methods};
+
+/// What came of the form that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SessionNotice {
+    Ended,
+    OthersEnded,
+    /// There was no such session.
+    Over,
+}
+
+/// A session as it is listed.
+#[derive(Clone, Debug)]
+pub(crate) struct SessionFacts<'a> {
+    pub(crate) id: String,
+    /// It is the one that asks.
+    pub(crate) is_current: bool,
+    /// What the client calls itself.
+    pub(crate) browser: Option<&'a str>,
+    /// The family of the browser and its system, if both are known.
+    pub(crate) browser_and_system: Option<(&'a str, &'a str)>,
+    pub(crate) started_unix_ms: u64,
+    pub(crate) last_used_unix_ms: u64,
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) methods: Methods,
+    pub(crate) is_held_open: bool,
+}
+
+/// Where the forms of the page post to, and its links lead.
+#[derive(Clone, Debug)]
+pub(crate) struct SessionsAddresses {
+    pub(crate) end: String,
+    pub(crate) end_others: String,
+    /// The application's page that the visitor came from.
+    pub(crate) back: String,
+}
+
+impl View<'_> {
+    /// The sessions are in the order in which they are to be shown.
+    pub(crate) fn sessions(
+        &self,
+        user: &str,
+        sessions: Vec<SessionFacts<'_>>,
+        addresses: SessionsAddresses,
+        notice: Option<SessionNotice>,
+    ) -> PageResult {
+        let heading = self.text("sessions-heading");
+        let SessionsAddresses { end, end_others, back } = addresses;
+        let notice = notice.map(|notice| match notice {
+            SessionNotice::Ended => "sessions-ended",
+            SessionNotice::OthersEnded => "sessions-others-ended",
+            SessionNotice::Over => "sessions-over",
+        });
+        let log_out = format!("{}/logout", self.site.auth_path());
+        let has_others = sessions.iter().any(|session| !session.is_current);
+        self.renderer.pages.sessions(&SessionsPage {
+            layout: self.layout(&heading),
+            heading,
+            notice: notice.map(|notice| self.text(notice)),
+            user: self.known_user("sessions-lead", user),
+            current_label: self.text("sessions-current"),
+            started_label: self.text("sessions-started"),
+            last_used_label: self.text("sessions-last-used"),
+            address_label: self.text("sessions-address"),
+            methods_label: self.text("sessions-methods"),
+            sessions: sessions.into_iter().map(|session| self.listed(session)).collect(),
+            end: self.link(end, "sessions-end"),
+            end_others: has_others.then(|| self.link(end_others, "sessions-end-others")),
+            log_out: self.link(log_out, "sessions-log-out"),
+            // A page of the application, which has a language of its own.
+            back: super::Link { url: back, text: self.text("sessions-back") },
+            script: self.asset(&self.renderer.assets.times),
+        })
+    }
+
+    fn listed(&self, session: SessionFacts<'_>) -> ListedSession {
+        let moment = |unix_ms| Moment { datetime: rfc3339(unix_ms), text: utc_minute(unix_ms) };
+        let method = |method| match method {
+            Method::Acceptance => self.text("sessions-acceptance"),
+            Method::Device => self.text("sessions-device"),
+            Method::Facial => self.text("sessions-facial"),
+        };
+        let browser = match (session.browser_and_system, session.browser) {
+            (Some((browser, system)), _) => {
+                let arguments = FluentArgs::from_iter([("browser", browser), ("system", system)]);
+                self.language.text_with("sessions-browser", &arguments)
+            }
+            (None, Some(browser)) => browser.to_owned(),
+            (None, None) => self.text("sessions-unknown-browser"),
+        };
+        ListedSession {
+            id: session.id,
+            is_current: session.is_current,
+            browser,
+            started: moment(session.started_unix_ms),
+            last_used: moment(session.last_used_unix_ms),
+            held_open: session.is_held_open.then(|| self.text("sessions-held-open")),
+            address: session.address.map(|address| address.to_string()),
+            methods: session.methods.iter().map(method).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::render;
+    use super::*;
+    use crate::pages::PageSetup;
+
+    fn facts(id: &str, browser: Option<&'static str>) -> SessionFacts<'static> {
+        SessionFacts {
+            id: id.to_owned(),
+            is_current: id == "mine",
+            browser,
+            browser_and_system: None,
+            started_unix_ms: 1_795_701_909_999,
+            last_used_unix_ms: 1_795_788_309_000,
+            address: Some("2001:db8::1".parse().unwrap()),
+            methods: [Method::Device, Method::Facial].into_iter().collect(),
+            is_held_open: id != "mine",
+        }
+    }
+
+    fn page(query: &str, sessions: Vec<SessionFacts<'_>>, notice: Option<SessionNotice>) -> String {
+        render(PageSetup::default(), query, |view| {
+            let [end, end_others, back] = ["/end", "/end-others", "/app/"].map(str::to_owned);
+            view.sessions("alice", sessions, SessionsAddresses { end, end_others, back }, notice)
+        })
+    }
+
+    /// T014: what a client calls itself is text, whatever it is.
+    #[test]
+    fn browser_is_escaped() {
+        let evil = "\"><script>alert(1)</script><img src=x onerror='alert(1)'>";
+        let page = page("", vec![facts("mine", Some(evil)), facts("other", Some(evil))], None);
+        assert!(!page.contains("<script>") && !page.contains("<img"), "{page}");
+        assert_eq!(page.matches("&#60;script&#62;alert(1)").count(), 2, "{page}");
+    }
+
+    #[test]
+    fn session_is_described() {
+        let mut other = facts("other", Some("Firefox on Windows"));
+        other.browser_and_system = Some(("Firefox", "Windows"));
+        let page = page("lang=de", vec![facts("mine", None), other], None);
+        for part in [
+            "<bdi>Unbekannter Browser</bdi>",
+            "<bdi>Firefox unter Windows</bdi>",
+            "<time datetime=\"2026-11-26T14:05:09Z\">2026-11-26 14:05 UTC</time>",
+            "<time datetime=\"2026-11-27T14:05:09Z\">2026-11-27 14:05 UTC</time>",
+            "<bdi>2001:db8::1</bdi>",
+            "name=\"id\" value=\"other\"",
+            "action=\"/end?lang=de\"",
+            "action=\"/end-others?lang=de\"",
+            "href=\"/app/\"",
+            "action=\"/app/auth/logout?lang=de\"",
+        ] {
+            assert!(page.contains(part), "{part}: {page}");
+        }
+        assert!(!page.contains("value=\"mine\""), "it is logged out instead: {page}");
+        assert_eq!(page.matches("aria-current").count(), 1, "{page}");
+    }
+
+    #[test]
+    fn notice_is_one_of_ours() {
+        for (notice, text) in [
+            (SessionNotice::Ended, "The session has ended."),
+            (SessionNotice::OthersEnded, "All your other sessions have ended."),
+            (SessionNotice::Over, "That session is over already."),
+        ] {
+            let page = page("", vec![facts("mine", None)], Some(notice));
+            assert!(page.contains(&format!("<p role=\"status\" class=\"notice\">{text}</p>")));
+            assert!(!page.contains("/end-others"), "there are no others: {page}");
+        }
+        assert!(!page("", vec![facts("mine", None)], None).contains("role=\"status\""));
+    }
+}

@@ -1,0 +1,288 @@
+//! `sessions`: users see where they are logged in, and end what should not be.
+//!
+//! The gate decides who may: whoever a layer without requirements lets in. So a phone that is away
+//! manages nothing, and everybody who is turned away is answered as anywhere behind the gate.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, Request, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use serde::{Deserialize, Serialize};
+
+use super::next;
+use super::pages::{language_of, show};
+use super::routes::{is_browser, problem, status_json};
+use super::start::{is_form, is_json, read};
+use crate::clock::millis;
+use crate::engine::{
+    Activeconnect, EndSessionError, Engine, LoggedOut, Session, SessionId, SessionInfo,
+};
+use crate::identity::UserId;
+use crate::layer::{ClientContext, Decision, Gate, SitePaths};
+use crate::pages::{
+    LanguageChoice, Refusal, SessionFacts, SessionNotice, SessionsAddresses, rfc3339,
+};
+use crate::store::StoreError;
+
+/// What scripts and people are told of a session that is not there.
+const OVER: &str = "That session is over already.";
+
+#[derive(Default, Deserialize)]
+pub(super) struct Wanted {
+    /// The application's page that leads here.
+    next: Option<String>,
+    /// What came of the form that was sent.
+    done: Option<String>,
+}
+
+type Wish = Result<Query<Wanted>, QueryRejection>;
+
+/// What a form or a script sends to end a session.
+#[derive(Deserialize)]
+struct Named {
+    id: String,
+}
+
+/// What scripts get.
+#[derive(Serialize)]
+struct Listing<'a> {
+    user: &'a str,
+    sessions: Vec<Listed<'a>>,
+}
+
+#[derive(Serialize)]
+struct Listed<'a> {
+    id: String,
+    current: bool,
+    status: String,
+    started_at: String,
+    last_used_at: String,
+    methods: Vec<&'static str>,
+    held_open: u64,
+    browser: Option<&'a str>,
+    address: Option<IpAddr>,
+}
+
+/// Somebody whom the gate lets in.
+struct Visit {
+    ac: Activeconnect,
+    session: Arc<Session>,
+    paths: SitePaths,
+    language: LanguageChoice,
+    /// Where the application's page is from which the visitor came.
+    next: String,
+    notice: Option<SessionNotice>,
+    /// A person looks at the answer.
+    is_browser: bool,
+}
+
+/// `GET sessions`.
+pub(super) async fn page(
+    State(ac): State<Activeconnect>,
+    wish: Wish,
+    request: Request,
+) -> Response {
+    let (parts, _) = request.into_parts();
+    match Visit::begin(ac, wish, &parts).await {
+        Ok(visit) => visit.list().await,
+        Err(denied) => *denied,
+    }
+}
+
+/// `POST sessions/end`: a form or JSON with the `id`.
+pub(super) async fn end(State(ac): State<Activeconnect>, wish: Wish, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let visit = match Visit::begin(ac, wish, &parts).await {
+        Ok(visit) => visit,
+        Err(denied) => return *denied,
+    };
+    let wants_json = is_json(&parts.headers);
+    let request = Request::from_parts(parts, body);
+    let named = tokio::select! {
+        biased;
+        named = read::<Named>(request, wants_json) => named.ok(),
+        // A client that sends its body slowly, or never, holds no shutdown up.
+        () = visit.engine().stops() => None,
+    };
+    // What names no session is the id of none.
+    let id = named.and_then(|named| named.id.parse::<SessionId>().ok());
+    let ended = match id {
+        Some(id) => visit.ac.end_session(&visit.user(), &id).await,
+        None => Err(EndSessionError::Unknown),
+    };
+    match ended {
+        Ok(logged_out) => visit.tell(logged_out, SessionNotice::Ended),
+        Err(EndSessionError::Unknown) if visit.is_browser => visit.lead_back(SessionNotice::Over),
+        Err(EndSessionError::Unknown) => problem(StatusCode::NOT_FOUND, OVER),
+        Err(EndSessionError::Store(error)) => visit.unavailable(&error),
+    }
+}
+
+/// `POST sessions/end-others`, without a body.
+pub(super) async fn end_others(
+    State(ac): State<Activeconnect>,
+    wish: Wish,
+    request: Request,
+) -> Response {
+    let (parts, _) = request.into_parts();
+    let visit = match Visit::begin(ac, wish, &parts).await {
+        Ok(visit) => visit,
+        Err(denied) => return *denied,
+    };
+    let user = visit.user();
+    match visit.ac.end_all_sessions(&user).except_session(visit.session.clone()).await {
+        Ok(logged_out) => visit.tell(logged_out, SessionNotice::OthersEnded),
+        Err(error) => visit.unavailable(&error),
+    }
+}
+
+impl Visit {
+    async fn begin(ac: Activeconnect, wish: Wish, parts: &Parts) -> Result<Self, Box<Response>> {
+        let Wanted { next, done } = wish.map(|Query(wanted)| wanted).unwrap_or_default();
+        let settings = &ac.engine().settings;
+        let gate = Gate::new(ac.clone());
+        let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
+        let mut client =
+            ClientContext::from_request(method, uri, headers, &parts.extensions, settings);
+        let session = match gate.decide_now(parts, &mut client).await {
+            // The request itself, which is what holds the session open here, is not to be listed.
+            Decision::Allow(passage) => passage.session().clone(),
+            Decision::Deny(denial) => {
+                return Err(Box::new(gate.turn_away(denial, &client).map(Body::from)));
+            }
+            Decision::Ask(_) => unreachable!("decide_now has asked"),
+        };
+        let paths = SitePaths::from_parts(parts, settings);
+        Ok(Self {
+            session,
+            next: next::checked(next.as_deref(), &paths),
+            paths,
+            language: language_of(parts, settings),
+            notice: done.and_then(|word| SessionNotice::from_word(&word)),
+            is_browser: is_browser(is_form(headers), &client.format),
+            ac,
+        })
+    }
+
+    fn engine(&self) -> &Arc<Engine> {
+        self.ac.engine()
+    }
+
+    /// Beside another login the gate has seen that it is the user whom that names.
+    fn user(&self) -> UserId {
+        self.session.user().into()
+    }
+
+    async fn list(&self) -> Response {
+        let mut sessions = match self.ac.sessions(&self.user()).await {
+            Ok(sessions) => sessions,
+            Err(error) => return self.unavailable(&error),
+        };
+        let current = self.engine().session_id(&self.session);
+        // This one first, then those that were used last.
+        sessions.sort_by_key(SessionInfo::last_used_at);
+        sessions.reverse();
+        sessions.sort_by_key(|session| session.id() != current);
+        if !self.is_browser {
+            let listed = sessions.iter().map(|session| Listed::new(session, current)).collect();
+            let listing = Listing { user: self.session.user(), sessions: listed };
+            return Json(listing).into_response();
+        }
+        let address = |route: &str| self.paths.route_with_next(route, &self.next);
+        let addresses = SessionsAddresses {
+            end: address("sessions/end"),
+            end_others: address("sessions/end-others"),
+            back: self.next.clone(),
+        };
+        let facts = sessions.iter().map(|session| facts(session, current)).collect();
+        let view = self.engine().settings.pages.view(&self.paths, self.language);
+        show(StatusCode::OK, view.sessions(self.session.user(), facts, addresses, self.notice))
+    }
+
+    fn tell(&self, logged_out: LoggedOut, notice: SessionNotice) -> Response {
+        if self.is_browser {
+            return self.lead_back(notice);
+        }
+        match logged_out {
+            LoggedOut::Everywhere => status_json("closed"),
+            // Over here; the service has not said yes, and is asked again.
+            LoggedOut::HereOnly => (StatusCode::ACCEPTED, status_json("closed")).into_response(),
+        }
+    }
+
+    /// To the page once more, which says what came of the form.
+    fn lead_back(&self, notice: SessionNotice) -> Response {
+        let page = self.paths.route_with_next("sessions", &self.next);
+        let separator = if page.contains('?') { '&' } else { '?' };
+        let page = format!("{page}{separator}done={}", notice.word());
+        let page = self.engine().settings.pages.with_language(page, self.language);
+        Redirect::to(&page).into_response()
+    }
+
+    fn unavailable(&self, error: &StoreError) -> Response {
+        tracing::warn!(%error, "the token store failed");
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        if !self.is_browser {
+            return problem(status, "The sessions cannot be found at the moment; try again.");
+        }
+        let view = self.engine().settings.pages.view(&self.paths, self.language);
+        show(status, view.refused(status.as_u16(), Refusal::SessionsUnavailable, None))
+    }
+}
+
+impl SessionNotice {
+    /// The word for it in an address.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Ended => "ended",
+            Self::OthersEnded => "others-ended",
+            Self::Over => "over",
+        }
+    }
+
+    /// An address may have any text: it chooses one of these, and is shown nowhere.
+    fn from_word(word: &str) -> Option<Self> {
+        [Self::Ended, Self::OthersEnded, Self::Over].into_iter().find(|it| it.word() == word)
+    }
+}
+
+impl<'a> Listed<'a> {
+    fn new(session: &'a SessionInfo, current: SessionId) -> Self {
+        Self {
+            id: session.id().to_string(),
+            current: session.id() == current,
+            status: session.status().to_string(),
+            started_at: rfc3339(unix_ms(session.started_at())),
+            last_used_at: rfc3339(unix_ms(session.last_used_at())),
+            methods: session.methods().iter().map(crate::Method::as_str).collect(),
+            held_open: session.held_open(),
+            browser: session.browser(),
+            address: session.address(),
+        }
+    }
+}
+
+fn facts(session: &SessionInfo, current: SessionId) -> SessionFacts<'_> {
+    SessionFacts {
+        id: session.id().to_string(),
+        is_current: session.id() == current,
+        browser: session.browser(),
+        browser_and_system: session.browser_and_system(),
+        started_unix_ms: unix_ms(session.started_at()),
+        last_used_unix_ms: unix_ms(session.last_used_at()),
+        address: session.address(),
+        methods: session.methods(),
+        is_held_open: session.held_open() > 0,
+    }
+}
+
+fn unix_ms(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, millis)
+}
