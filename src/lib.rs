@@ -66,7 +66,8 @@ pub use client::{
 pub use engine::{
     ActiveSession, Activeconnect, BuildError, Builder, EndAllSessions, EndReason, EnrolmentError,
     EnrolmentGrant, Event, Events, ForwardedHeader, Health, Limit, LogInError, LoggedOut,
-    LoginLimits, Rate, RegistrationLink, SessionGuard, VouchedBy, Walkaway,
+    LoginLimits, MakeRegistrationLink, Rate, RegistrationLink, SendRegistrationSms, SessionGuard,
+    VouchedBy, Walkaway,
 };
 pub use identity::{InvalidToken, SessionCredential, SessionKey, UserId, UserToken};
 /// A network, for [`Builder::trusted_proxies`].

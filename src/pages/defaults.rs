@@ -3,7 +3,8 @@
 use askama::Template;
 
 use super::context::{
-    ConfirmPage, Layout, LockedPage, LoginPage, RefusedPage, RegistrationPage, WaitingPage,
+    ConfirmPage, Layout, LockedPage, LoginPage, RefusedPage, RegisteringPage, RegistrationPage,
+    WaitingPage,
 };
 
 /// The HTML of a page, or why there is none: the person then gets 500, and the log the reason.
@@ -80,6 +81,11 @@ pub trait Pages: Send + Sync + 'static {
         Ok(RegistrationTemplate { layout: &page.layout, page }.render()?)
     }
 
+    /// Waits for a phone to register, without the link.
+    fn registering(&self, page: &RegisteringPage) -> PageResult {
+        Ok(RegisteringTemplate { layout: &page.layout, page }.render()?)
+    }
+
     /// Says why something is refused.
     fn refused(&self, page: &RefusedPage) -> PageResult {
         Ok(RefusedTemplate { layout: &page.layout, page }.render()?)
@@ -124,6 +130,13 @@ struct ConfirmTemplate<'a> {
 struct RegistrationTemplate<'a> {
     layout: &'a Layout,
     page: &'a RegistrationPage,
+}
+
+#[derive(Template)]
+#[template(path = "registering.html")]
+struct RegisteringTemplate<'a> {
+    layout: &'a Layout,
+    page: &'a RegisteringPage,
 }
 
 #[derive(Template)]

@@ -20,7 +20,7 @@ pub(crate) use self::assets::Asset;
 use self::assets::Assets;
 pub use self::context::{
     ConfirmPage, Follow, KnownUser, Layout, Link, LockedPage, LoginPage, PendingLogin, RefusedPage,
-    RegistrationPage, WaitingPage,
+    RegisteringPage, RegistrationPage, RegistrationWait, WaitingPage,
 };
 use self::defaults::DefaultPages;
 pub use self::defaults::{PageResult, Pages};
@@ -28,7 +28,9 @@ pub(crate) use self::texts::LanguageChoice;
 use self::texts::Texts;
 use self::theme::CheckedTheme;
 pub use self::theme::{Logo, Theme};
-pub(crate) use self::view::{LoginFacts, Refusal, SiteAddresses, UnreadCookies, View};
+pub(crate) use self::view::{
+    LoginFacts, PageWait, Refusal, RegistrationFacts, SiteAddresses, UnreadCookies, View,
+};
 
 /// The content security policy of the pages: nothing but files of this site, and nothing inline.
 pub(crate) const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
