@@ -6,4 +6,5 @@ mod in_chromium;
 mod languages;
 mod looks;
 mod own_pages;
+mod registration;
 mod states;
