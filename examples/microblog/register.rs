@@ -6,6 +6,7 @@ use axum::Form;
 use axum::extract::State;
 use axum::extract::rejection::FormRejection;
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::Response;
 use serde::Deserialize;
 use tower_activeconnect::{
@@ -13,7 +14,7 @@ use tower_activeconnect::{
 };
 
 use crate::app::Blog;
-use crate::pages::{self, RegisterPage, RegisteredPage};
+use crate::pages::{self, RegisterPage};
 
 const NAME_LIMIT: usize = 64;
 /// RFC 5321 has no longer paths.
@@ -34,9 +35,11 @@ pub(crate) async fn form() -> Response {
 }
 
 /// Answers with the registration link itself, not with a redirect to it: there is no address at
-/// which it could be had again, or by another browser.
+/// which it could be had again, or by another browser. Its page goes on to the timeline, and so to the
+/// login.
 pub(crate) async fn register(
     State(blog): State<Blog>,
+    request: Parts,
     form: Result<Form<Registration>, FormRejection>,
 ) -> Response {
     let registration = match form {
@@ -53,7 +56,7 @@ pub(crate) async fn register(
     // A task of its own: were the browser to leave in between, half a user would stay.
     let enrolling = tokio::spawn(enrol(blog, registration.clone()));
     match enrolling.await {
-        Ok(Ok(link)) => show(&link, true),
+        Ok(Ok(link)) => link.response_to(&request),
         Ok(Err(refusal)) => again(refusal.status(), &refusal.to_string()),
         Err(_) => again(StatusCode::INTERNAL_SERVER_ERROR, "Registering failed. Try again later."),
     }
@@ -61,21 +64,19 @@ pub(crate) async fn register(
 
 /// Another phone, or the same one anew, for the user who is logged in: nobody else's name can be
 /// asked for here.
-pub(crate) async fn another_phone(State(blog): State<Blog>, session: ActiveSession) -> Response {
+pub(crate) async fn another_phone(
+    State(blog): State<Blog>,
+    session: ActiveSession,
+    request: Parts,
+) -> Response {
     match blog.ac.registration_link(&session).await {
-        Ok(link) => show(&link, false),
+        Ok(link) => link.response_to(&request),
         Err(error) => {
             eprintln!("microblog: a registration link: {error}");
             let message = "There is no link for your phone at the moment. Try again in a minute.";
             pages::refused(StatusCode::SERVICE_UNAVAILABLE, message)
         }
     }
-}
-
-fn show(link: &RegistrationLink, is_new: bool) -> Response {
-    let page =
-        RegisteredPage { user: link.user(), link: link.expose(), qr_code: link.qr_svg(), is_new };
-    pages::show_unkept(StatusCode::OK, &page)
 }
 
 impl Registration {

@@ -11,6 +11,8 @@ pub(crate) struct CookieNames {
 pub(crate) const ATTEMPT: &str = "-attempt";
 /// What the proof that a browser is known is called after the session.
 pub(crate) const KNOWN: &str = "-known";
+/// What names a page that waits for a phone to register is called after the session.
+pub(crate) const REGISTRATION: &str = "-registration";
 
 impl CookieNames {
     pub(crate) fn secure(name: &str) -> Self {
@@ -28,7 +30,7 @@ impl CookieNames {
         let name = name.unwrap_or(&self.session);
         !name.is_empty()
             && !name.starts_with("__")
-            && ![ATTEMPT, KNOWN].iter().any(|suffix| name.ends_with(suffix))
+            && ![ATTEMPT, KNOWN, REGISTRATION].iter().any(|suffix| name.ends_with(suffix))
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
     }
 
@@ -38,6 +40,10 @@ impl CookieNames {
 
     pub(crate) fn known(&self) -> String {
         format!("{}{KNOWN}", self.session)
+    }
+
+    pub(crate) fn registration(&self) -> String {
+        format!("{}{REGISTRATION}", self.session)
     }
 }
 
@@ -54,6 +60,7 @@ mod tests {
             ("x-attempt-2", true),
             ("x-attempt", false),
             ("x-known", false),
+            ("x-registration", false),
             ("-known", false),
             ("x-known-attempt", false),
         ] {

@@ -37,6 +37,9 @@ pub(crate) enum CredentialKind {
     Attempt,
     /// The application's word for a user whom it has verified.
     Grant,
+    /// Names a page that waits for a phone to register, in the browser that was shown it.
+    #[cfg(feature = "axum")]
+    Registration,
 }
 
 impl CredentialKind {
@@ -46,6 +49,8 @@ impl CredentialKind {
             Self::Session => b"session",
             Self::Attempt => b"attempt",
             Self::Grant => b"grant",
+            #[cfg(feature = "axum")]
+            Self::Registration => b"registration",
         }
     }
 }
@@ -87,6 +92,19 @@ impl KeyRing {
     /// When the operating system has no randomness to give.
     pub(crate) fn issue_grant(&self, now: u64) -> Result<SessionCredential, getrandom::Error> {
         self.issue(CredentialKind::Grant, now).map(SessionCredential::from_bytes)
+    }
+
+    /// Makes the credential of a page that waits from now on, which is given in Unix milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system has no randomness to give.
+    #[cfg(feature = "axum")]
+    pub(crate) fn issue_registration(
+        &self,
+        now: u64,
+    ) -> Result<SessionCredential, getrandom::Error> {
+        self.issue(CredentialKind::Registration, now).map(SessionCredential::from_bytes)
     }
 
     /// The credential of the session that a login attempt leads to. It is the same each time, so
@@ -223,6 +241,8 @@ mod tests {
             (CredentialKind::Session, session.expose()),
             (CredentialKind::Attempt, attempt.expose()),
             (CredentialKind::Grant, keys.issue_grant(NOW).unwrap().expose()),
+            #[cfg(feature = "axum")]
+            (CredentialKind::Registration, keys.issue_registration(NOW).unwrap().expose()),
         ];
         let foreign = KeyRing::from_application_secret(&Secret::new("another"));
         for (kind, text) in &texts {

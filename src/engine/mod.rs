@@ -29,6 +29,8 @@ mod outcome;
 #[cfg(test)]
 mod outcome_tests;
 mod passage;
+#[cfg(feature = "axum")]
+mod pending_registrations;
 mod policy;
 mod poll_queue;
 mod poll_stats;
@@ -76,6 +78,8 @@ use self::grants::Grants;
 use self::known_browser::KnownBrowsers;
 use self::login_limits::LoginRateLimiter;
 use self::logouts::{LogoutPriority, Logouts};
+#[cfg(feature = "axum")]
+use self::pending_registrations::PendingRegistrations;
 use self::poll_stats::PollStats;
 use self::registration::MessageBudgets;
 use self::required::Required;
@@ -101,6 +105,8 @@ pub use budget::Rate;
 pub(crate) use builder::is_plain_path;
 pub use builder::{BuildError, Builder};
 pub(crate) use client_details::ClientDetails;
+#[cfg(feature = "axum")]
+pub(crate) use cookie_names::REGISTRATION;
 pub(crate) use cookie_names::{ATTEMPT, CookieNames, KNOWN};
 pub use end_all_sessions::EndAllSessions;
 pub use end_session::EndSessionError;
@@ -114,10 +120,12 @@ pub(crate) use known_browser::{BrowserId, BrowserProof};
 pub(crate) use login_limits::Initiator;
 pub use login_limits::LoginLimits;
 pub(crate) use passage::Passage;
+#[cfg(feature = "axum")]
+pub(crate) use pending_registrations::{PAGE_WAITS_FOR, RegistrationProgress};
 pub use policy::Walkaway;
 pub(crate) use policy::{Policy, Reaction};
 pub(crate) use published::Word;
-pub use registration::{RegistrationLink, VouchedBy};
+pub use registration::{MakeRegistrationLink, RegistrationLink, SendRegistrationSms, VouchedBy};
 pub(crate) use request_number::RequestNumber;
 pub(crate) use session::{Arrival, Session, SessionWatch};
 pub use session_id::{InvalidSessionId, SessionId};
@@ -217,6 +225,9 @@ pub(crate) struct Engine {
     /// When each limit was told of last.
     limits_told: [AtomicU64; Limit::ALL],
     grants: Grants,
+    /// Pages that wait for a phone to register.
+    #[cfg(feature = "axum")]
+    pub(crate) registrations: PendingRegistrations,
     pub(crate) key_ring: KeyRing,
     /// What its layers require.
     pub(crate) required: Required,
@@ -517,6 +528,8 @@ impl Engine {
             warned_of_runtime: AtomicBool::new(false),
             limits_told: Default::default(),
             grants: Grants::default(),
+            #[cfg(feature = "axum")]
+            registrations: PendingRegistrations::new(),
             key_ring,
             required: Required::default(),
             stopped: AtomicBool::new(false),

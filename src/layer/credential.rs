@@ -5,9 +5,9 @@ use http::{HeaderMap, HeaderValue, Method, Uri};
 use memchr::memchr;
 
 use super::cross_origin::is_cross_origin;
-#[cfg(feature = "axum")]
-use crate::engine::KNOWN;
 use crate::engine::{ATTEMPT, CookieNames, CredentialKind, KeyRing, Settings};
+#[cfg(feature = "axum")]
+use crate::engine::{KNOWN, REGISTRATION};
 use crate::identity::{AttemptCredential, SessionCredential, SessionKey};
 #[cfg(feature = "axum")]
 use crate::pages::UnreadCookies;
@@ -164,6 +164,22 @@ pub(crate) fn known_browser<'a>(headers: &'a HeaderMap, names: &CookieNames) -> 
         cookies.scan(value, [(&mut known, KNOWN, &|_: &[u8]| true)]);
     }
     known.unique()
+}
+
+/// The page that waits in this browser for a phone to register, unambiguously or not at all.
+#[cfg(feature = "axum")]
+pub(crate) fn registration_page(
+    headers: &HeaderMap,
+    names: &CookieNames,
+    keys: &KeyRing,
+) -> Option<SessionKey> {
+    let is_ours = |value: &[u8]| keys.verifies(CredentialKind::Registration, value);
+    let (mut cookies, mut page) = (Cookies::new(names), Candidate::Absent);
+    for value in headers.get_all(COOKIE) {
+        cookies.scan(value, [(&mut page, REGISTRATION, &is_ours)]);
+    }
+    // One that was made up costs no look into the map.
+    page.unique().filter(|value| is_ours(value)).and_then(SessionKey::named_by)
 }
 
 /// The attempt that is named as a bearer's, if any is.

@@ -54,7 +54,7 @@ pub use cache_control::CacheControl;
 #[cfg(feature = "axum")]
 pub(crate) use credential::{
     Credentials as RequestCredentials, UNREAD_COOKIES, bearer_attempt, has_bearer_session,
-    known_browser, unread_cookies_detail,
+    known_browser, registration_page, unread_cookies_detail,
 };
 #[cfg(feature = "axum")]
 pub(crate) use cross_origin::is_cross_origin;

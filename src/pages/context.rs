@@ -273,7 +273,8 @@ pub struct RegistrationPage {
     pub layout: Layout,
     /// The heading.
     pub heading: String,
-    /// The user whose phone it will be, and the text before the name.
+    /// The user whose phone it will be, by the display name if there is one, and the text before the
+    /// name.
     pub user: KnownUser,
     /// The link. A secret: a phone on which it is opened can log in as the user.
     pub link: Secret,
@@ -283,8 +284,73 @@ pub struct RegistrationPage {
     pub qr_code: Option<Secret>,
     /// What a screen reader says of the QR code.
     pub qr_code_label: String,
+    /// The text of a button that copies the link. It is hidden until the script, which does that,
+    /// shows it: the script looks for an element with `data-copy`, the link, and a button in it.
+    pub copy: String,
+    /// What the script says in the element with `data-copied` once the link is copied.
+    pub copied: String,
     /// The advice to keep the link to oneself.
     pub advice: String,
+    /// How the page waits for the phone. `None` if the user had one before: the service would not tell
+    /// of another.
+    pub wait: Option<RegistrationWait>,
+    /// What to do where the page does not wait.
+    pub done_lead: String,
+    /// Where to go on to, for who has registered the phone and is not led on.
+    pub done: Link,
+    /// The address of the crate's script that copies the link and waits for the phone.
+    pub script: String,
+}
+
+/// A page waits for a phone to register.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RegistrationWait {
+    /// What is shown while it waits.
+    pub pending: String,
+    /// What is shown once the phone has registered.
+    pub registered: String,
+    /// What is shown once the page no longer waits.
+    pub over: String,
+    /// The label of the time at which it no longer waits.
+    pub until_label: String,
+    /// That time in Unix milliseconds: a script makes it the reader's local time.
+    pub until_unix_ms: u64,
+    /// The time of day of that, in UTC, for those without scripts.
+    pub until: String,
+    /// The label of the time that is left.
+    pub time_left_label: String,
+    /// How many seconds are left.
+    pub seconds_left: u64,
+    /// The same in minutes and seconds, for those without scripts.
+    pub time_left: String,
+    /// What to do where no script runs.
+    pub lead_without_script: String,
+    /// The address that goes on once the phone has registered, and the text of a button that loads it
+    /// where no script runs. The page with the link opens it in another tab: that link is shown once.
+    pub go_on: Link,
+    /// The address at which the script asks whether the phone has registered. The script needs an
+    /// element with `data-follow`, `data-status`, `data-go-on` (the address of `go_on`), and
+    /// `data-pending`, `data-registered` and `data-none` with the texts for these, and one with
+    /// `data-state` that shows them. What has `data-at-end` is shown once the page no longer waits.
+    pub status: String,
+}
+
+/// `GET registration`, while the phone has not registered: where the button of
+/// [`RegistrationPage`] leads without scripts. It does not show the link.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RegisteringPage {
+    /// What all pages share.
+    pub layout: Layout,
+    /// The heading.
+    pub heading: String,
+    /// What to do now.
+    pub lead: String,
+    /// How the page waits for the phone.
+    pub wait: RegistrationWait,
+    /// The address of the crate's script that waits for the phone.
+    pub script: String,
 }
 
 /// Why something is refused: by the routes, or by a layer (401, 403, 503).

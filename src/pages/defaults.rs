@@ -3,8 +3,8 @@
 use askama::Template;
 
 use super::context::{
-    ConfirmPage, Layout, LockedPage, LoginPage, RefusedPage, RegistrationPage, SessionsPage,
-    WaitingPage,
+    ConfirmPage, Layout, LockedPage, LoginPage, RefusedPage, RegisteringPage, RegistrationPage,
+    SessionsPage, WaitingPage,
 };
 
 /// The HTML of a page, or why there is none: the person then gets 500, and the log the reason.
@@ -86,6 +86,11 @@ pub trait Pages: Send + Sync + 'static {
         Ok(RegistrationTemplate { layout: &page.layout, page }.render()?)
     }
 
+    /// Waits for a phone to register, without the link.
+    fn registering(&self, page: &RegisteringPage) -> PageResult {
+        Ok(RegisteringTemplate { layout: &page.layout, page }.render()?)
+    }
+
     /// Says why something is refused.
     fn refused(&self, page: &RefusedPage) -> PageResult {
         Ok(RefusedTemplate { layout: &page.layout, page }.render()?)
@@ -137,6 +142,13 @@ struct SessionsTemplate<'a> {
 struct RegistrationTemplate<'a> {
     layout: &'a Layout,
     page: &'a RegistrationPage,
+}
+
+#[derive(Template)]
+#[template(path = "registering.html")]
+struct RegisteringTemplate<'a> {
+    layout: &'a Layout,
+    page: &'a RegisteringPage,
 }
 
 #[derive(Template)]

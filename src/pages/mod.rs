@@ -21,7 +21,8 @@ pub(crate) use self::assets::Asset;
 use self::assets::Assets;
 pub use self::context::{
     ConfirmPage, Follow, KnownUser, Layout, Link, ListedSession, LockedPage, LoginPage, Moment,
-    PendingLogin, RefusedPage, RegistrationPage, SessionsPage, WaitingPage,
+    PendingLogin, RefusedPage, RegisteringPage, RegistrationPage, RegistrationWait, SessionsPage,
+    WaitingPage,
 };
 use self::defaults::DefaultPages;
 pub use self::defaults::{PageResult, Pages};
@@ -31,8 +32,8 @@ use self::theme::CheckedTheme;
 pub use self::theme::{Logo, Theme};
 pub(crate) use self::timestamps::rfc3339;
 pub(crate) use self::view::{
-    LoginFacts, Refusal, SessionFacts, SessionNotice, SessionsAddresses, SiteAddresses,
-    UnreadCookies, View,
+    LoginFacts, PageWait, Refusal, RegistrationFacts, SessionFacts, SessionNotice,
+    SessionsAddresses, SiteAddresses, UnreadCookies, View,
 };
 
 /// The content security policy of the pages: nothing but files of this site, and nothing inline.

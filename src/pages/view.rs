@@ -8,7 +8,7 @@ pub(crate) use self::sessions::{SessionFacts, SessionNotice, SessionsAddresses};
 use super::assets::Asset;
 use super::context::{
     ConfirmPage, Follow, KnownUser, Layout, Link, LockedPage, LoginPage, PendingLogin, RefusedPage,
-    RegistrationPage, WaitingPage,
+    RegisteringPage, RegistrationPage, RegistrationWait, WaitingPage,
 };
 use super::texts::{Language, LanguageChoice};
 use super::theme::CheckedLogo;
@@ -50,9 +50,30 @@ pub(crate) struct LoginFacts<'a> {
     pub(crate) left_ms: u64,
 }
 
+/// A registration link that is shown.
+#[derive(Debug)]
+pub(crate) struct RegistrationFacts<'a> {
+    /// The user, for people.
+    pub(crate) name: &'a str,
+    pub(crate) link: &'a str,
+    pub(crate) qr_code: Option<Secret>,
+    pub(crate) next: String,
+    /// `None` if nobody would tell the page of the phone.
+    pub(crate) wait: Option<PageWait>,
+}
+
+/// For how long a page waits for a phone to register.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PageWait {
+    pub(crate) until_unix_ms: u64,
+    pub(crate) left_ms: u64,
+}
+
 /// Why something is refused.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Refusal {
+    /// No page of this browser waits for a phone to register.
+    NoRegistrationWaits,
     /// The waiting page has no login to wait for.
     NoLoginWaits {
         unread: Option<UnreadCookies>,
@@ -151,7 +172,7 @@ impl View<'_> {
             started: time_of_day(login.begun_unix_ms),
             time_left_label: self.text("waiting-time-left"),
             seconds_left,
-            time_left: format!("{}:{:02}", seconds_left / 60, seconds_left % 60),
+            time_left: minutes(seconds_left),
             decline: self.text("waiting-decline"),
             approved: self.text("waiting-approved"),
             lead_without_script: self.text("waiting-lead-without-script"),
@@ -194,24 +215,56 @@ impl View<'_> {
         })
     }
 
-    pub(crate) fn registration(
-        &self,
-        user: &str,
-        link: &str,
-        qr_code: Option<Secret>,
-    ) -> PageResult {
+    pub(crate) fn registration(&self, facts: RegistrationFacts<'_>) -> PageResult {
+        let RegistrationFacts { name, link, qr_code, next, wait } = facts;
         let heading = self.text("registration-heading");
         self.renderer.pages.registration(&RegistrationPage {
             layout: self.layout(&heading),
             heading,
-            user: self.known_user("registration-lead", user),
+            user: self.known_user("registration-lead", name),
             link: Secret::new(link),
             // What the service sends is not taken for a script.
             is_web_link: ["https://", "http://"].iter().any(|scheme| link.starts_with(scheme)),
             qr_code,
             qr_code_label: self.text("registration-qr-code"),
+            copy: self.text("registration-copy"),
+            copied: self.text("registration-copied"),
             advice: self.text("registration-secret"),
+            wait: wait.map(|wait| self.registration_wait(wait, "registration-without-script")),
+            done_lead: self.text("registration-done-lead"),
+            done: Link { url: next, text: self.text("registration-done") },
+            script: self.asset(&self.renderer.assets.follow),
         })
+    }
+
+    pub(crate) fn registering(&self, wait: PageWait) -> PageResult {
+        let heading = self.text("registering-heading");
+        self.renderer.pages.registering(&RegisteringPage {
+            layout: self.layout(&heading),
+            heading,
+            lead: self.text("registering-lead"),
+            wait: self.registration_wait(wait, "registering-without-script"),
+            script: self.asset(&self.renderer.assets.follow),
+        })
+    }
+
+    fn registration_wait(&self, wait: PageWait, without_script: &str) -> RegistrationWait {
+        let seconds_left = wait.left_ms.div_ceil(1_000);
+        let route = format!("{}/registration", self.site.auth_path());
+        RegistrationWait {
+            pending: self.text("registration-pending"),
+            registered: self.text("registration-registered"),
+            over: self.text("registration-over"),
+            until_label: self.text("registration-until"),
+            until_unix_ms: wait.until_unix_ms,
+            until: time_of_day(wait.until_unix_ms),
+            time_left_label: self.text("waiting-time-left"),
+            seconds_left,
+            time_left: minutes(seconds_left),
+            lead_without_script: self.text(without_script),
+            go_on: self.link(route.clone(), "registration-go-on"),
+            status: route,
+        }
     }
 
     /// `remedy` is where the person can do something about it.
@@ -231,6 +284,9 @@ impl View<'_> {
                 let detail = unread.unwrap_or_else(|| self.text("refused-no-login"));
                 let webkit = is_loopback.then(|| self.text("refused-webkit-cookie"));
                 ("refused-no-login-heading", [detail].into_iter().chain(webkit).collect())
+            }
+            Refusal::NoRegistrationWaits => {
+                ("refused-no-registration-heading", vec![self.text("refused-no-registration")])
             }
             Refusal::Unreadable => (start, vec![self.text("refused-unreadable")]),
             Refusal::NameEmpty => (start, vec![self.text("refused-name-empty")]),
@@ -365,6 +421,11 @@ fn time_of_day(unix_ms: u64) -> String {
     format!("{:02}:{:02}:{:02} UTC", second / 3_600, second / 60 % 60, second % 60)
 }
 
+/// Minutes and seconds: `9:05`.
+fn minutes(seconds: u64) -> String {
+    format!("{}:{:02}", seconds / 60, seconds % 60)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{PageSetup, Theme};
@@ -444,8 +505,11 @@ mod tests {
         for (link, is_link) in
             [("https://a.example/x", true), ("javascript:alert(1)", false), ("iampass://x", false)]
         {
-            let page =
-                render(PageSetup::default(), "", |view| view.registration("alice", link, None));
+            let next = "/".to_owned();
+            let page = render(PageSetup::default(), "", |view| {
+                let (name, qr_code, wait) = ("alice", None, None);
+                view.registration(RegistrationFacts { name, link, qr_code, next, wait })
+            });
             assert!(page.contains(link), "{page}");
             assert_eq!(page.contains(&format!("href=\"{link}\"")), is_link, "{page}");
         }

@@ -1,9 +1,9 @@
-//! The three cookies. Set and removed with the same attributes, or browsers keep them.
+//! The four cookies. Set and removed with the same attributes, or browsers keep them.
 
 use axum::http::HeaderValue;
 use cookie::{Cookie, SameSite, time::Duration};
 
-use crate::engine::{CookieNames, KNOWN_FOR};
+use crate::engine::{CookieNames, KNOWN_FOR, PAGE_WAITS_FOR};
 use crate::identity::{AttemptCredential, SessionCredential};
 
 pub(super) fn set_session(names: &CookieNames, credential: &SessionCredential) -> HeaderValue {
@@ -22,6 +22,13 @@ pub(super) fn remove_attempt(names: &CookieNames) -> HeaderValue {
     header(names, &names.attempt(), None, None)
 }
 
+/// `Strict`: only pages of this site ask for what it names. It logs nobody in.
+pub(super) fn set_registration(names: &CookieNames, page: &SessionCredential) -> HeaderValue {
+    let age = Duration::try_from(PAGE_WAITS_FOR).unwrap_or(Duration::MAX);
+    let value = Some(page.expose());
+    same_site(SameSite::Strict, names, &names.registration(), value, Some(age))
+}
+
 /// The only one that outlives the browser's session. It logs nobody in.
 pub(super) fn set_known(names: &CookieNames, proofs: String) -> HeaderValue {
     let age = Duration::try_from(KNOWN_FOR).unwrap_or(Duration::MAX);
@@ -35,13 +42,23 @@ fn header(
     value: Option<String>,
     max_age: Option<Duration>,
 ) -> HeaderValue {
-    let max_age = if value.is_none() { Some(Duration::ZERO) } else { max_age };
     // `Lax`, not `Strict`: a link from a mail to a page behind the gate must find the session.
+    same_site(SameSite::Lax, names, name, value, max_age)
+}
+
+fn same_site(
+    same_site: SameSite,
+    names: &CookieNames,
+    name: &str,
+    value: Option<String>,
+    max_age: Option<Duration>,
+) -> HeaderValue {
+    let max_age = if value.is_none() { Some(Duration::ZERO) } else { max_age };
     let mut cookie = Cookie::build((name, value.unwrap_or_default()))
         .path("/")
         .secure(names.secure)
         .http_only(true)
-        .same_site(SameSite::Lax);
+        .same_site(same_site);
     if let Some(max_age) = max_age {
         cookie = cookie.max_age(max_age);
     }
@@ -83,6 +100,14 @@ mod tests {
             text(&set_known(&names, "a.b".to_owned())),
             "__Host-activeconnect-known=a.b; HttpOnly; SameSite=Lax; Secure; Path=/; \
              Max-Age=15552000",
+        );
+        assert_eq!(
+            text(&set_registration(&names, &credential)),
+            format!(
+                "__Host-activeconnect-registration={}; HttpOnly; SameSite=Strict; Secure; Path=/; \
+                 Max-Age=600",
+                credential.expose()
+            ),
         );
     }
 

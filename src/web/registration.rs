@@ -1,15 +1,21 @@
-//! The page that shows a registration link to the user it is for.
+//! The page that shows a registration link to the user it is for, and the route that tells that page
+//! whether the phone has registered.
 
-use axum::http::header::REFERRER_POLICY;
+use axum::extract::{Request, State};
+use axum::http::header::{REFERRER_POLICY, SET_COOKIE};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use qrcode::QrCode;
 use qrcode::render::svg;
 
-use super::pages::show;
+use super::pages::{language_of, show};
+use super::routes::status_json;
+use super::{cookies, next};
 use crate::Secret;
-use crate::engine::RegistrationLink;
-use crate::layer::SitePaths;
+use crate::engine::{Activeconnect, RegistrationLink, RegistrationProgress};
+use crate::layer::{ClientContext, ResponseFormat, SitePaths, registration_page};
+use crate::pages::{LanguageChoice, PageWait, Refusal, RegistrationFacts};
 
 impl RegistrationLink {
     /// The link as a QR code for the phone: an `<svg>` element to be put into a page, which needs
@@ -23,20 +29,133 @@ impl RegistrationLink {
         let (_, svg) = image.expose().split_once("?>")?;
         Some(Secret::new(svg))
     }
+
+    /// Where the page goes on to once the phone has registered: a path of this site outside
+    /// [`auth_path`](crate::Builder::auth_path), up to 2,048 bytes. Anything else, and nothing, is the
+    /// application's first page.
+    #[must_use]
+    pub fn next(mut self, path: impl Into<String>) -> Self {
+        self.next = Some(path.into());
+        self
+    }
+
+    /// The page as an answer to this request: in the language of its person, under the prefix that a
+    /// trusted proxy says it has stripped.
+    ///
+    /// It shows the link, its QR code and a button that copies the link. For ten minutes it waits for
+    /// the phone, and then goes on to [`next`](RegistrationLink::next). It waits only if the user had
+    /// no phone when the link was made, or has lost it: the service says whether a user has a phone,
+    /// not how many. The page of another phone has a button that goes on instead.
+    ///
+    /// A cookie names the page, so that no other browser is told of the phone. Of several such pages
+    /// in one browser the newest is followed.
+    ///
+    /// ```
+    /// use axum::extract::State;
+    /// use axum::http::StatusCode;
+    /// use axum::http::request::Parts;
+    /// use axum::response::Response;
+    /// use tower_activeconnect::{ActiveSession, Activeconnect};
+    ///
+    /// /// `POST /phone`, behind the gate.
+    /// async fn another_phone(
+    ///     State(ac): State<Activeconnect>,
+    ///     session: ActiveSession,
+    ///     request: Parts,
+    /// ) -> Result<Response, StatusCode> {
+    ///     let link = ac.registration_link(&session).display_name("Alice").await;
+    ///     let link = link.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+    ///     Ok(link.next("/settings").response_to(&request))
+    /// }
+    /// ```
+    #[must_use]
+    pub fn response_to(self, request: &Parts) -> Response {
+        let settings = &self.engine.settings;
+        let paths = SitePaths::from_parts(request, settings);
+        self.page(&paths, language_of(request, settings))
+    }
+
+    fn page(&self, paths: &SitePaths, language: LanguageChoice) -> Response {
+        let engine = &self.engine;
+        let names = &engine.settings.cookie_names;
+        // Without randomness the page does not wait, and is there all the same.
+        let awaited = self
+            .is_first_phone
+            .then(|| engine.await_registration(self.token.clone(), self.next.clone()).ok())
+            .flatten();
+        let now = engine.now();
+        let facts = RegistrationFacts {
+            name: self.shown_name(),
+            link: self.expose(),
+            qr_code: self.qr_svg(),
+            next: next::checked(self.next.as_deref(), paths),
+            wait: awaited.as_ref().map(|(_, until)| PageWait {
+                until_unix_ms: until.wall,
+                left_ms: until.mono.saturating_sub(now.mono),
+            }),
+        };
+        let view = engine.settings.pages.view(paths, language);
+        let mut response = show(StatusCode::OK, view.registration(facts));
+        let headers = response.headers_mut();
+        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        if let Some((page, _)) = &awaited {
+            headers.append(SET_COOKIE, cookies::set_registration(names, page));
+        }
+        response
+    }
 }
 
 /// A page with the link and its QR code, kept by no cache and told to no other site. As no request is
 /// known, it is in the language of [`Builder::language`](crate::Builder::language), and under the
-/// prefix of [`Builder::mount_prefix`](crate::Builder::mount_prefix).
+/// prefix of [`Builder::mount_prefix`](crate::Builder::mount_prefix);
+/// [`response_to`](RegistrationLink::response_to) goes by the request.
 impl IntoResponse for RegistrationLink {
     fn into_response(self) -> Response {
         let settings = &self.engine.settings;
         let paths = SitePaths::new(None, settings);
-        let view = settings.pages.view(&paths, settings.pages.default_language());
-        let page = view.registration(self.user().as_str(), self.expose(), self.qr_svg());
-        let mut response = show(StatusCode::OK, page);
-        let headers = response.headers_mut();
-        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-        response
+        self.page(&paths, settings.pages.default_language())
+    }
+}
+
+/// `GET registration`: tells the browser that was shown a link whether the phone has registered. It
+/// changes nothing, so that it may be asked again, or by a prefetch.
+pub(super) async fn progress(State(ac): State<Activeconnect>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let engine = ac.engine();
+    let settings = &engine.settings;
+    let key = registration_page(&parts.headers, &settings.cookie_names, &engine.key_ring);
+    let page = key.and_then(|key| engine.registrations.find(&key, engine.now()));
+    let progress = match &page {
+        Some(page) => engine.registration_progress(page).await,
+        None => RegistrationProgress::NoneWaits,
+    };
+    let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
+    let client = ClientContext::from_request(method, uri, headers, &parts.extensions, settings);
+    if !matches!(client.format, ResponseFormat::HtmlRedirect(_)) {
+        return status_json(match progress {
+            RegistrationProgress::Pending => "pending",
+            RegistrationProgress::Registered => "registered",
+            RegistrationProgress::NoneWaits => "none",
+        });
+    }
+    let paths = client.paths(settings);
+    let view = settings.pages.view(&paths, language_of(&parts, settings));
+    match (progress, page) {
+        (RegistrationProgress::Registered, Some(page)) => {
+            Redirect::to(&next::checked(page.next.as_deref(), &paths)).into_response()
+        }
+        (RegistrationProgress::Pending, Some(page)) => {
+            let now = engine.now();
+            let wait = PageWait {
+                until_unix_ms: page.expires.wall,
+                left_ms: page.expires.mono.saturating_sub(now.mono),
+            };
+            show(StatusCode::OK, view.registering(wait))
+        }
+        (RegistrationProgress::NoneWaits, _) | (_, None) => {
+            let status = StatusCode::BAD_REQUEST;
+            let login = paths.with_next("login", &paths.home());
+            show(status, view.refused(status.as_u16(), Refusal::NoRegistrationWaits, Some(login)))
+        }
     }
 }

@@ -21,7 +21,7 @@ use super::next;
 use super::pages::{asset, language_of, show};
 use super::progress::{Subject, follow, is_final, word};
 use super::verify::verify;
-use super::{confirm, cookies, cors, sessions, start};
+use super::{confirm, cookies, cors, registration, sessions, start};
 use crate::engine::{
     Activeconnect, Attempt, ClaimedSession, EndReason, Engine, KnownAs, LoggedOut, NamedAttempt,
     Session,
@@ -51,6 +51,7 @@ impl Activeconnect {
     /// | `GET locked` | a page that waits for the phone to come back |
     /// | `GET status` | `{"status":"…"}`: of the attempt, whose result it claims once approved, else of the session; `none` without either, `unavailable` when it is not known |
     /// | `GET events` | the same as server-sent events, one for each change, whose id is the status. A browser's `EventSource` connects again after the last one; it gets 204, and stops |
+    /// | `GET registration` | `{"status":"…"}` of the page with a [`RegistrationLink`](crate::RegistrationLink) that this browser was shown last: `pending`, `registered`, or `none` when no page waits; a page load once the phone has registered goes on (303) |
     /// | `GET verify` | for a proxy that asks whether to pass a request on: 200, 401, 403 or 503 with no redirect and no cookie, whatever `Accept` and the method say; the user in [a header](crate::Builder::verify_user_header), if one is set |
     /// | `POST logout` | ends the session here and at the service |
     /// | `GET sessions` | a page on which users see where they are logged in, and end what should not be; JSON for scripts |
@@ -69,9 +70,9 @@ impl Activeconnect {
     /// begins a login and then shows the waiting page adds `next` to that page's address. What a
     /// browser prefetches or prerenders (`Sec-Purpose`) claims nothing.
     ///
-    /// What pages of other origins send with unsafe methods, ask of `status` and `events`, or load as
-    /// parts of themselves (`Sec-Fetch-Dest` other than `document`), is refused (403), unless their
-    /// origin [is allowed](crate::Builder::allow_origin). Too many logins
+    /// What pages of other origins send with unsafe methods, ask of `status`, `events` and
+    /// `registration`, or load as parts of themselves (`Sec-Fetch-Dest` other than `document`), is
+    /// refused (403), unless their origin [is allowed](crate::Builder::allow_origin). Too many logins
     /// are refused with 429 and `Retry-After`, the same for users who exist and who do not.
     ///
     /// Clients without cookies send `"credential":"bearer"` with the start and get an attempt secret,
@@ -84,6 +85,7 @@ impl Activeconnect {
         let told = Router::new()
             .route("/status", get(status))
             .route("/events", get(events))
+            .route("/registration", get(registration::progress))
             .layer(from_fn_with_state(self.clone(), reject_cross_origin));
         let mut routes = Router::new()
             .route("/login", get(login_page).post(login))

@@ -102,6 +102,15 @@ impl Profile {
         self.tools.call("Storage.setCookies", wanted, None).await.unwrap();
     }
 
+    /// Pages of this site may read and write the clipboard.
+    pub(crate) async fn allow_clipboard(&self, site: &str) {
+        let wanted = json!({
+            "browserContextId": self.id, "origin": site,
+            "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"],
+        });
+        self.tools.call("Browser.grantPermissions", wanted, None).await.unwrap();
+    }
+
     /// Every cookie it keeps, as Chromium tells of them.
     pub(crate) async fn cookies(&self) -> Vec<Value> {
         let wanted = json!({ "browserContextId": self.id });

@@ -1,5 +1,6 @@
-// Follows a login that waits, or a session that is locked, and goes on when it may. The page says
-// by data attributes which statuses it has a text for; at any other it is loaded anew.
+// Follows a login that waits, a session that is locked, or a phone that is to register, and goes on
+// when it may. The page says by data attributes which statuses it has a text for; at any other it is
+// loaded anew, or gone on from. It also copies a registration link.
 "use strict";
 (() => {
   const POLL_MS = 3000;
@@ -7,7 +8,8 @@
   const TICK_MS = 900; // so long the tick is seen
   const root = document.querySelector("[data-follow]");
   const state = document.querySelector("[data-state]");
-  const started = document.querySelector("[data-started]");
+  const times = document.querySelectorAll("[data-started], [data-until]");
+  const copy = document.querySelector("[data-copy]");
   const timer = document.querySelector("[data-seconds]");
   let source = null;
   let next = 0;
@@ -24,16 +26,23 @@
   const loadAnew = (delay) => {
     isDone = true;
     stop();
-    setTimeout(() => location.replace(location.href.split("#")[0]), delay);
+    const to = root.dataset.goOn || location.href.split("#")[0];
+    setTimeout(() => location.replace(to), delay);
   };
 
   const show = (status) => {
     if (isDone) return;
     const text = root.dataset[status];
     if (text && state.textContent !== text) state.textContent = text;
-    if (status === "active") {
+    if (status === "active" || status === "registered") {
       root.dataset.done = "";
       loadAnew(TICK_MS);
+    } else if (text && status === "none") {
+      // The page stays: the link on it may still be good.
+      isDone = true;
+      root.dataset.over = "";
+      stop();
+      for (const end of document.querySelectorAll("[data-at-end]")) end.hidden = false;
     } else if (!text) {
       loadAnew(POLL_MS / 3);
     }
@@ -53,8 +62,9 @@
   const listen = () => {
     stop();
     if (isDone) return;
-    // A hidden page holds no connection: a browser has six of them for a site.
-    if (document.hidden) {
+    // A hidden page holds no connection: a browser has six of them for a site. A registration has no
+    // events.
+    if (document.hidden || !root.dataset.events) {
       ask();
       return;
     }
@@ -86,15 +96,34 @@
   const begin = () => {
     // The button is for browsers in which this script does not run.
     for (const button of document.querySelectorAll("[data-without-script]")) button.hidden = true;
-    if (started) {
+    for (const time of times) {
       const format = new Intl.DateTimeFormat(document.documentElement.lang, { timeStyle: "medium" });
-      started.textContent = format.format(new Date(Number(started.dataset.started)));
+      const { started, until } = time.dataset;
+      time.textContent = format.format(new Date(Number(started || until)));
     }
     if (timer) countDown();
     document.addEventListener("visibilitychange", listen);
     listen();
   };
 
+  const offerCopy = () => {
+    const button = copy.querySelector("button");
+    const told = copy.querySelector("[data-copied]");
+    copy.hidden = false;
+    button.addEventListener("click", async () => {
+      told.textContent = "";
+      try {
+        await navigator.clipboard.writeText(copy.dataset.copy);
+        told.textContent = told.dataset.copied;
+      } catch {
+        // The browser does not allow it here; the link can be selected.
+        copy.hidden = true;
+      }
+    });
+  };
+
+  // Only where the page came over TLS, or from this machine.
+  if (copy && navigator.clipboard) offerCopy();
   if (!root) return;
   if (document.prerendering) document.addEventListener("prerenderingchange", begin, { once: true });
   else begin();

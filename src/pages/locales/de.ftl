@@ -68,11 +68,27 @@ registration-heading = Registrieren Sie Ihr Telefon
 registration-lead = Scannen Sie dies mit Ihrem Telefon, oder öffnen Sie dort den Link. Das Telefon meldet dann an:
 registration-qr-code = Der untenstehende Link als QR-Code
 registration-secret = Der Link wird nur dieses eine Mal gezeigt. Wer ihn auf seinem Telefon öffnet, kann sich als Sie anmelden; behalten Sie ihn für sich.
+registration-copy = Link kopieren
+registration-copied = Kopiert
+registration-pending = Diese Seite geht von selbst weiter, sobald das Telefon registriert ist.
+registration-registered = Ihr Telefon ist registriert. Es geht weiter …
+registration-over = Diese Seite wartet nicht mehr. Wenn Ihr Telefon registriert ist, gehen Sie weiter; wenn nicht, bitten Sie um einen neuen Link.
+registration-until = Wartet bis
+registration-without-script = Sobald das Telefon registriert ist, gehen Sie weiter. Dafür öffnet sich ein weiterer Tab; der Link bleibt hier.
+registration-go-on = Weiter
+registration-done-lead = Sobald auch dieses Telefon registriert ist, gehen Sie weiter.
+registration-done = Fertig
+
+registering-heading = Warten auf Ihr Telefon
+registering-lead = Öffnen Sie den Link auf Ihrem Telefon, oder scannen Sie seinen Code. Sie finden ihn auf der Seite, von der Sie kommen.
+registering-without-script = Sobald das Telefon registriert ist, gehen Sie weiter.
 
 refused-log-in = Anmelden
 refused-confirm = Mit dem Telefon bestätigen
 refused-no-login-heading = Hier wartet keine Anmeldung
 refused-no-login = Entweder ist sie vorbei, oder Ihr Browser hat das Cookie der Anmeldung nicht zurückgebracht. Melden Sie sich neu an; wenn Sie wieder hierher kommen, erlauben Sie dieser Website Cookies, und achten Sie darauf, dass ihre Adresse mit https beginnt.
+refused-no-registration-heading = Hier wartet keine Registrierung
+refused-no-registration = Entweder ist sie vorbei, oder Ihr Browser hat das Cookie der Seite mit dem Link nicht zurückgesandt. Wenn Ihr Telefon registriert ist, melden Sie sich an; wenn nicht, bitten Sie um einen neuen Link.
 refused-webkit-cookie = Safari und andere WebKit-Browser nehmen von einer http-Adresse kein sicheres Cookie an, auch nicht von diesem Rechner: Setzen Sie Builder::insecure_cookie_name, um mit ihnen zu entwickeln.
 refused-start-heading = Die Anmeldung hat nicht begonnen
 refused-unreadable = Das Formular konnte nicht gelesen werden. Gehen Sie zurück und versuchen Sie es noch einmal.

@@ -69,11 +69,27 @@ registration-heading = Register your phone
 registration-lead = Scan this with your phone, or open the link there. The phone will then log in:
 registration-qr-code = The link below as a QR code
 registration-secret = The link is shown this once. Whoever opens it on their phone can log in as you, so keep it to yourself.
+registration-copy = Copy link
+registration-copied = Copied
+registration-pending = This page goes on by itself once the phone has registered.
+registration-registered = Your phone is registered. Going on …
+registration-over = This page no longer waits. If your phone is registered, go on; if not, ask for another link.
+registration-until = Waits until
+registration-without-script = Once the phone has registered, go on. Another tab opens for that; the link stays here.
+registration-go-on = Go on
+registration-done-lead = Once this phone has registered too, go on.
+registration-done = Done
+
+registering-heading = Waiting for your phone
+registering-lead = Open the link on your phone, or scan its code. It is on the page that you came from.
+registering-without-script = Once the phone has registered, go on.
 
 refused-log-in = Log in
 refused-confirm = Confirm with your phone
 refused-no-login-heading = No login waits here
 refused-no-login = Either it is over, or your browser did not bring back the cookie of the login. Log in again; if you come here once more, allow cookies for this site, and see that its address begins with https.
+refused-no-registration-heading = No registration waits here
+refused-no-registration = Either it is over, or your browser did not bring back the cookie of the page with the link. If your phone is registered, log in; if not, ask for another link.
 refused-webkit-cookie = Safari and other WebKit browsers take no secure cookie from an http address, not from this machine either: to develop with them, set Builder::insecure_cookie_name.
 refused-start-heading = The login did not begin
 refused-unreadable = The form could not be read. Go back and try again.

@@ -68,11 +68,27 @@ registration-heading = Registre su teléfono
 registration-lead = Escanee esto con su teléfono o abra allí el enlace. El teléfono iniciará entonces la sesión de:
 registration-qr-code = El enlace de abajo como código QR
 registration-secret = El enlace se muestra solo esta vez. Quien lo abra en su teléfono puede iniciar sesión como usted; no lo comparta.
+registration-copy = Copiar el enlace
+registration-copied = Copiado
+registration-pending = Esta página continúa por sí sola en cuanto el teléfono esté registrado.
+registration-registered = Su teléfono está registrado. Continuando…
+registration-over = Esta página ya no espera. Si su teléfono está registrado, continúe; si no, pida otro enlace.
+registration-until = Espera hasta
+registration-without-script = Cuando el teléfono esté registrado, continúe. Para ello se abre otra pestaña; el enlace sigue aquí.
+registration-go-on = Continuar
+registration-done-lead = Cuando este teléfono también esté registrado, continúe.
+registration-done = Listo
+
+registering-heading = Esperando a su teléfono
+registering-lead = Abra el enlace en su teléfono o escanee su código. Está en la página de la que viene.
+registering-without-script = Cuando el teléfono esté registrado, continúe.
 
 refused-log-in = Iniciar sesión
 refused-confirm = Confirmar con el teléfono
 refused-no-login-heading = Aquí no espera ningún inicio de sesión
 refused-no-login = O bien ya terminó, o su navegador no devolvió la cookie del inicio de sesión. Inicie sesión de nuevo; si vuelve a llegar aquí, permita las cookies de este sitio y compruebe que su dirección empieza por https.
+refused-no-registration-heading = Aquí no hay ningún registro en espera
+refused-no-registration = O bien ha terminado, o su navegador no devolvió la cookie de la página del enlace. Si su teléfono está registrado, inicie sesión; si no, pida otro enlace.
 refused-webkit-cookie = Safari y otros navegadores WebKit no aceptan cookies seguras de una dirección http, tampoco de esta máquina: para desarrollar con ellos, use Builder::insecure_cookie_name.
 refused-start-heading = El inicio de sesión no empezó
 refused-unreadable = No se pudo leer el formulario. Vuelva atrás e inténtelo de nuevo.

@@ -68,11 +68,27 @@ registration-heading = Enregistrez votre téléphone
 registration-lead = Scannez ceci avec votre téléphone, ou ouvrez-y le lien. Le téléphone connectera ensuite :
 registration-qr-code = Le lien ci-dessous sous forme de code QR
 registration-secret = Ce lien n’est affiché qu’une seule fois. Quiconque l’ouvre sur son téléphone peut se connecter à votre place : gardez-le pour vous.
+registration-copy = Copier le lien
+registration-copied = Lien copié
+registration-pending = Cette page continue d’elle-même dès que le téléphone est enregistré.
+registration-registered = Votre téléphone est enregistré. La page continue…
+registration-over = Cette page n’attend plus. Si votre téléphone est enregistré, continuez ; sinon, demandez un autre lien.
+registration-until = Attend jusqu’à
+registration-without-script = Une fois le téléphone enregistré, continuez. Un autre onglet s’ouvre pour cela ; le lien reste ici.
+registration-go-on = Continuer
+registration-done-lead = Une fois ce téléphone enregistré lui aussi, continuez.
+registration-done = Terminé
+
+registering-heading = En attente de votre téléphone
+registering-lead = Ouvrez le lien sur votre téléphone, ou scannez son code. Il se trouve sur la page d’où vous venez.
+registering-without-script = Une fois le téléphone enregistré, continuez.
 
 refused-log-in = Se connecter
 refused-confirm = Confirmer avec le téléphone
 refused-no-login-heading = Aucune connexion en attente
 refused-no-login = Soit elle est terminée, soit votre navigateur n’a pas renvoyé le cookie de la connexion. Reconnectez-vous ; si vous revenez ici, autorisez les cookies de ce site et vérifiez que son adresse commence par https.
+refused-no-registration-heading = Aucun enregistrement en attente
+refused-no-registration = Soit il est terminé, soit votre navigateur n’a pas renvoyé le cookie de la page du lien. Si votre téléphone est enregistré, connectez-vous ; sinon, demandez un autre lien.
 refused-webkit-cookie = Safari et les autres navigateurs WebKit n’acceptent aucun cookie sécurisé d’une adresse http, même de cette machine : pour développer avec eux, utilisez Builder::insecure_cookie_name.
 refused-start-heading = La connexion n’a pas commencé
 refused-unreadable = Le formulaire n’a pas pu être lu. Revenez en arrière et réessayez.

@@ -68,11 +68,27 @@ registration-heading = スマートフォンを登録してください
 registration-lead = これをスマートフォンで読み取るか、スマートフォンでリンクを開いてください。そのスマートフォンでログインできるようになるユーザー：
 registration-qr-code = 下のリンクの QR コード
 registration-secret = リンクが表示されるのは今回だけです。自分のスマートフォンで開いた人は誰でもあなたとしてログインできるため、他の人に教えないでください。
+registration-copy = リンクをコピー
+registration-copied = コピーしました
+registration-pending = スマートフォンの登録が済むと、このページは自動的に進みます。
+registration-registered = スマートフォンが登録されました。次へ進みます…
+registration-over = このページでの待機は終了しました。スマートフォンの登録が済んでいる場合は次へ進み、済んでいない場合は新しいリンクを依頼してください。
+registration-until = 待機の終了時刻
+registration-without-script = スマートフォンの登録が済んだら、次へ進んでください。別のタブが開き、リンクはこのページに残ります。
+registration-go-on = 次へ
+registration-done-lead = このスマートフォンの登録も済んだら、次へ進んでください。
+registration-done = 完了
+
+registering-heading = スマートフォンの登録を待っています
+registering-lead = スマートフォンでリンクを開くか、コードを読み取ってください。リンクは前のページにあります。
+registering-without-script = スマートフォンの登録が済んだら、次へ進んでください。
 
 refused-log-in = ログイン
 refused-confirm = スマートフォンで確認
 refused-no-login-heading = 待機中のログインはありません
 refused-no-login = ログインが終了したか、ブラウザーがログインの Cookie を送り返しませんでした。もう一度ログインしてください。再びこのページが表示される場合は、このサイトの Cookie を許可し、アドレスが https で始まることを確認してください。
+refused-no-registration-heading = 待機中の登録はありません
+refused-no-registration = 登録が終了したか、リンクのページの Cookie がブラウザーから返されませんでした。スマートフォンの登録が済んでいる場合はログインし、済んでいない場合は新しいリンクを依頼してください。
 refused-webkit-cookie = Safari などの WebKit ブラウザーは、http のアドレスからは、このマシンであっても Secure Cookie を受け付けません。開発に使う場合は Builder::insecure_cookie_name を設定してください。
 refused-start-heading = ログインを開始できませんでした
 refused-unreadable = フォームを読み取れませんでした。戻ってもう一度お試しください。

@@ -68,11 +68,27 @@ registration-heading = Registre o seu telefone
 registration-lead = Escaneie isto com o telefone ou abra o link nele. O telefone passará a fazer o login de:
 registration-qr-code = O link abaixo como código QR
 registration-secret = O link é mostrado só desta vez. Quem o abrir no próprio telefone pode entrar como você; não o compartilhe.
+registration-copy = Copiar link
+registration-copied = Copiado
+registration-pending = Esta página continua sozinha assim que o telefone for registrado.
+registration-registered = Seu telefone está registrado. Continuando…
+registration-over = Esta página não espera mais. Se o seu telefone está registrado, continue; se não, peça outro link.
+registration-until = Espera até
+registration-without-script = Quando o telefone estiver registrado, continue. Outra aba será aberta para isso; o link fica aqui.
+registration-go-on = Continuar
+registration-done-lead = Quando este telefone também estiver registrado, continue.
+registration-done = Pronto
+
+registering-heading = Esperando o seu telefone
+registering-lead = Abra o link no telefone ou escaneie o código dele. Ele está na página de onde você veio.
+registering-without-script = Quando o telefone estiver registrado, continue.
 
 refused-log-in = Entrar
 refused-confirm = Confirmar com o telefone
 refused-no-login-heading = Nenhum login espera aqui
 refused-no-login = Ou ele terminou, ou o seu navegador não devolveu o cookie do login. Entre de novo; se voltar a esta página, permita cookies para este site e verifique se o endereço começa com https.
+refused-no-registration-heading = Nenhum registro espera aqui
+refused-no-registration = Ou ele já terminou, ou o seu navegador não devolveu o cookie da página do link. Se o seu telefone está registrado, entre; se não, peça outro link.
 refused-webkit-cookie = O Safari e outros navegadores WebKit não aceitam cookies seguros de um endereço http, nem desta máquina: para desenvolver com eles, use Builder::insecure_cookie_name.
 refused-start-heading = O login não começou
 refused-unreadable = Não foi possível ler o formulário. Volte e tente de novo.

@@ -62,6 +62,14 @@ impl Fixture {
                 ac.registration_link(&session).await.map_err(|_| StatusCode::BAD_GATEWAY)
             }
         };
+        // The help desk vouches for her.
+        let lost = {
+            let ac = ac.clone();
+            async move || {
+                let grant = ac.enrolment_grant(&"alice".into()).unwrap();
+                ac.lost_device(&grant).await.map_err(|_| StatusCode::BAD_GATEWAY)
+            }
+        };
         let careful = Router::new()
             .route("/careful", get(async || "careful"))
             .layer(ac.layer().require_methods([Method::Facial]));
@@ -69,6 +77,7 @@ impl Fixture {
             .route("/", get(async |session: ActiveSession| session.user().to_string()))
             .route("/phone", get(link))
             .layer(ac.layer())
+            .route("/lost-phone", get(lost))
             .merge(careful)
             .nest("/auth", ac.routes());
         let (is_held, held) = watch::channel(false);

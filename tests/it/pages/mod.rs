@@ -6,5 +6,6 @@ mod in_chromium;
 mod languages;
 mod looks;
 mod own_pages;
+mod registration;
 mod sessions;
 mod states;

@@ -107,6 +107,33 @@ impl Viewer {
         tab.eval("document.activeElement?.blur()").await;
     }
 
+    /// The page of a link whose user has no phone, in all its states.
+    async fn look_at_registration(&self, site: &Fixture) {
+        let tab = &site.tab;
+        site.go("/auth/registration").await;
+        self.look(site, "registration-refused", "No registration waits here").await;
+        site.go("/lost-phone").await;
+        self.look(site, "registration", "Register your phone").await;
+        if !self.has_scripts {
+            site.go("/auth/registration").await;
+            self.look(site, "registration-waiting", "Waiting for your phone").await;
+            return;
+        }
+        // A link that is too long for a code.
+        tab.eval("document.querySelector('.code').remove()").await;
+        self.look(site, "registration-without-code", "Register your phone").await;
+        tab.eval("window.fetch = async () => new Response('{\"status\":\"none\"}')").await;
+        tab.until("'over' in document.querySelector('[data-follow]').dataset").await;
+        self.look(site, "registration-over", "Register your phone").await;
+        site.go("/lost-phone").await;
+        tab.until("document.querySelector('[data-without-script]').hidden").await;
+        site.hold_pages();
+        let user = site.emulator.state().users.remove(0).user_id;
+        site.emulator.register_device(&user).unwrap();
+        tab.until("'done' in document.querySelector('[data-follow]').dataset").await;
+        self.look(site, "registration-registered", "Register your phone").await;
+    }
+
     async fn look_at_all(&self) -> Option<()> {
         let site = self.site(|builder| builder, |ac| ac).await?;
         let tab = &site.tab;
@@ -133,7 +160,7 @@ impl Viewer {
         site.go("/careful").await;
         self.look(&site, "confirm", "Confirm that it is you").await;
         site.go("/phone").await;
-        self.look(&site, "registration", "Register your phone").await;
+        self.look(&site, "registration-another-phone", "Register your phone").await;
 
         let session = site.emulator.state().sessions.pop().unwrap();
         let alice = UserId::from("alice");
@@ -166,6 +193,7 @@ impl Viewer {
             tab.until("'done' in document.querySelector('[data-follow]').dataset").await;
             self.look(&site, "locked-back", "Locked").await;
         }
+        self.look_at_registration(&site).await;
         drop(site);
 
         let deadline = Duration::from_secs(5);

@@ -1,0 +1,368 @@
+//! Pages that show a registration link and wait until a phone has registered.
+//!
+//! The browser bears a credential for its page in a cookie; here that is kept as a hash, beside the
+//! user's token. The service is asked only while a page asks, and at a pace that all pages share.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::Engine;
+use super::rate_limiter::PollRateLimiter;
+use super::watchers::{Watch, Watched, Watchers};
+use crate::client::{ClientError, ClientErrorKind};
+use crate::clock::{Stamp, millis};
+use crate::identity::{SessionCredential, SessionKey, UserToken};
+
+/// How long a page waits for its phone. The service does not say when a link expires.
+pub(crate) const PAGE_WAITS_FOR: Duration = Duration::from_secs(600);
+/// As many pages wait at once. One more takes the place of the oldest.
+const MAX_PAGES: usize = 10_000;
+/// The service is asked for one page no sooner than this after the last call.
+const PAGE_INTERVAL_MS: u64 = 2_000;
+/// How long a request waits for the service's answer; the next one of its page gets it.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+const MAX_CALLS_IN_FLIGHT: usize = 8;
+const MAX_CALLS_PER_SECOND: u32 = 20;
+/// After calls that failed one after the other, no page asks for so long at most.
+const MAX_PAUSE_MS: u64 = 30_000;
+
+/// A page that waits for a phone.
+#[derive(Debug)]
+pub(crate) struct PendingRegistration {
+    token: UserToken,
+    /// Where the application has the page go on to, as it named it.
+    pub(crate) next: Option<String>,
+    pub(crate) expires: Stamp,
+    state: Mutex<PageState>,
+    watchers: Watchers,
+}
+
+#[derive(Debug, Default)]
+struct PageState {
+    /// What does not change any more.
+    outcome: Option<RegistrationProgress>,
+    is_asking: bool,
+    next_call: u64,
+}
+
+/// What a page is told of its phone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RegistrationProgress {
+    Pending,
+    Registered,
+    /// No page of this browser waits, or no longer.
+    NoneWaits,
+}
+
+/// All pages that wait, and the pace at which the service is asked for them.
+#[derive(Debug)]
+pub(crate) struct PendingRegistrations {
+    pages: Mutex<Pages>,
+    pace: Mutex<Pace>,
+}
+
+#[derive(Debug, Default)]
+struct Pages {
+    by_key: HashMap<SessionKey, Arc<PendingRegistration>>,
+    /// All wait equally long, so that the oldest is the next to expire.
+    oldest_first: VecDeque<SessionKey>,
+}
+
+#[derive(Debug)]
+struct Pace {
+    limiter: PollRateLimiter,
+    in_flight: usize,
+    /// Calls that failed since the last good answer.
+    failures: u32,
+    next_call: u64,
+}
+
+impl PendingRegistrations {
+    pub(super) fn new() -> Self {
+        let limiter = PollRateLimiter::new(MAX_CALLS_PER_SECOND);
+        let pace = Pace { limiter, in_flight: 0, failures: 0, next_call: 0 };
+        Self { pages: Mutex::default(), pace: Mutex::new(pace) }
+    }
+
+    fn insert(&self, key: SessionKey, page: PendingRegistration, now: Stamp) {
+        let mut pages = self.pages();
+        pages.sweep(now);
+        if pages.by_key.len() >= MAX_PAGES
+            && let Some(oldest) = pages.oldest_first.pop_front()
+        {
+            pages.by_key.remove(&oldest);
+        }
+        pages.oldest_first.push_back(key);
+        pages.by_key.insert(key, Arc::new(page));
+    }
+
+    /// The page that this credential was made for, if it still waits.
+    pub(crate) fn find(&self, key: &SessionKey, now: Stamp) -> Option<Arc<PendingRegistration>> {
+        let page = self.pages().by_key.get(key).cloned()?;
+        (!page.expires.is_reached(now)).then_some(page)
+    }
+
+    /// Forgets those that no longer wait.
+    pub(super) fn sweep(&self, now: Stamp) {
+        self.pages().sweep(now);
+    }
+
+    fn pages(&self) -> MutexGuard<'_, Pages> {
+        // Nothing that can panic runs under the lock, so what a poisoned one holds is whole.
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pages {
+    fn sweep(&mut self, now: Stamp) {
+        while let Some(oldest) = self.oldest_first.front() {
+            if self.by_key.get(oldest).is_some_and(|page| !page.expires.is_reached(now)) {
+                return;
+            }
+            self.by_key.remove(oldest);
+            self.oldest_first.pop_front();
+        }
+    }
+}
+
+impl Pace {
+    /// Whether one more call may begin now; it is counted then.
+    fn begin(&mut self, now: u64) -> bool {
+        let may = now >= self.next_call
+            && self.in_flight < MAX_CALLS_IN_FLIGHT
+            && self.limiter.try_acquire(now).is_ok();
+        self.in_flight += usize::from(may);
+        may
+    }
+
+    fn end(&mut self, is_failed: bool, asked_pause: Option<Duration>, now: u64) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if !is_failed {
+            self.failures = 0;
+            return;
+        }
+        let pause = (PAGE_INTERVAL_MS << self.failures.min(8)).min(MAX_PAUSE_MS);
+        self.failures = self.failures.saturating_add(1);
+        self.next_call = now + pause.max(asked_pause.map_or(0, millis));
+    }
+}
+
+impl PendingRegistration {
+    /// Whether the service may be asked for this page now; somebody asks then.
+    fn begin_call(&self, now: u64) -> bool {
+        let mut state = self.state();
+        let may = !state.is_asking && state.outcome.is_none() && now >= state.next_call;
+        if may {
+            state.is_asking = true;
+            state.next_call = now + PAGE_INTERVAL_MS;
+        }
+        may
+    }
+
+    fn end_call(&self, outcome: Option<RegistrationProgress>) {
+        let mut state = self.state();
+        state.is_asking = false;
+        state.outcome = state.outcome.or(outcome);
+        drop(state);
+        self.watchers.wake();
+    }
+
+    fn state(&self) -> MutexGuard<'_, PageState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watched for Arc<PendingRegistration> {
+    fn watchers(&self) -> &Watchers {
+        &self.watchers
+    }
+}
+
+impl Engine {
+    /// A page begins to wait for a phone of the user whose token this is. Gives the credential for
+    /// its browser, and until when it waits.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system has no randomness to give.
+    pub(crate) fn await_registration(
+        &self,
+        token: UserToken,
+        next: Option<String>,
+    ) -> Result<(SessionCredential, Stamp), getrandom::Error> {
+        let now = self.now();
+        let credential = self.key_ring.issue_registration(now.wall)?;
+        let expires = now.after(PAGE_WAITS_FOR);
+        let (state, watchers) = Default::default();
+        let page = PendingRegistration { token, next, expires, state, watchers };
+        self.registrations.insert(credential.key(), page, now);
+        Ok((credential, expires))
+    }
+
+    /// Whether the phone of this page has registered, as far as is known within two seconds. All who
+    /// ask for one page at a time share one call.
+    ///
+    /// Cancel safe: the call goes on.
+    pub(crate) async fn registration_progress(
+        self: &Arc<Self>,
+        page: &Arc<PendingRegistration>,
+    ) -> RegistrationProgress {
+        self.ask_for_registration(page);
+        let mut watch = Watch::new(page.clone());
+        let answered = watch.until(|page| {
+            let state = page.state();
+            (!state.is_asking).then_some(state.outcome)
+        });
+        let known = tokio::time::timeout(ANSWER_TIMEOUT, answered).await.ok().flatten();
+        known.unwrap_or(RegistrationProgress::Pending)
+    }
+
+    /// Has the service asked in a task of the engine, if it is time and the pace allows.
+    fn ask_for_registration(self: &Arc<Self>, page: &Arc<PendingRegistration>) {
+        let now = self.now().mono;
+        if self.is_stopped() || self.breaker.is_failing(now) || !page.begin_call(now) {
+            return;
+        }
+        if !self.registrations.pace().begin(now) {
+            page.end_call(None);
+            return;
+        }
+        let call = RegistrationCall { engine: self.clone(), page: page.clone(), answer: None };
+        self.tasks.spawn(call.run());
+    }
+}
+
+/// One call for one page. Its end comes whatever happens to it in between.
+struct RegistrationCall {
+    engine: Arc<Engine>,
+    page: Arc<PendingRegistration>,
+    answer: Option<Result<bool, ClientError>>,
+}
+
+impl RegistrationCall {
+    async fn run(mut self) {
+        let client = &self.engine.client;
+        self.answer = Some(client.has_registered_mobile_device(&self.page.token).await);
+    }
+}
+
+impl Drop for RegistrationCall {
+    fn drop(&mut self) {
+        let outcome = match &self.answer {
+            Some(Ok(true)) => Some(RegistrationProgress::Registered),
+            // The user was deleted meanwhile.
+            Some(Err(error)) if error.kind() == ClientErrorKind::UnknownUser => {
+                Some(RegistrationProgress::NoneWaits)
+            }
+            Some(Ok(false) | Err(_)) | None => None,
+        };
+        let is_failed = outcome.is_none() && !matches!(self.answer, Some(Ok(false)));
+        let asked_pause = self.answer.as_ref().and_then(|answer| answer.as_ref().err());
+        let asked_pause = asked_pause.and_then(ClientError::retry_after);
+        let now = self.engine.now().mono;
+        self.engine.registrations.pace().end(is_failed, asked_pause, now);
+        self.page.end_call(outcome);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Secret;
+    use crate::engine::key_ring::KeyRing;
+
+    const NOW: Stamp = Stamp { mono: 1_000, wall: 1_700_000_000_000 };
+
+    fn key() -> SessionKey {
+        let keys = KeyRing::from_application_secret(&Secret::new("MXG9EDN581U33XTPLPFT75V2"));
+        keys.issue_registration(NOW.wall).unwrap().key()
+    }
+
+    fn page(now: Stamp) -> PendingRegistration {
+        let (state, watchers) = Default::default();
+        let expires = now.after(PAGE_WAITS_FOR);
+        let token = UserToken::random().unwrap();
+        PendingRegistration { token, next: None, expires, state, watchers }
+    }
+
+    #[test]
+    fn page_waits_ten_minutes_on_either_clock() {
+        let pages = PendingRegistrations::new();
+        let key = key();
+        pages.insert(key, page(NOW), NOW);
+        let late = NOW.after(PAGE_WAITS_FOR);
+        for (now, waits) in [
+            (NOW, true),
+            (NOW.after(Duration::from_millis(599_999)), true),
+            (late, false),
+            (Stamp { mono: late.mono, ..NOW }, false),
+            (Stamp { wall: late.wall, ..NOW }, false),
+        ] {
+            assert_eq!(pages.find(&key, now).is_some(), waits, "{now:?}");
+        }
+        pages.sweep(late);
+        assert!(pages.pages().by_key.is_empty() && pages.pages().oldest_first.is_empty());
+    }
+
+    #[test]
+    fn oldest_page_makes_room() {
+        let pages = PendingRegistrations::new();
+        let keys: Vec<SessionKey> = (0..=MAX_PAGES).map(|_| key()).collect();
+        for key in &keys {
+            pages.insert(*key, page(NOW), NOW);
+        }
+        assert_eq!(pages.pages().by_key.len(), MAX_PAGES);
+        assert_eq!(pages.pages().oldest_first.len(), MAX_PAGES);
+        assert!(pages.find(&keys[0], NOW).is_none());
+        assert!(pages.find(&keys[1], NOW).is_some() && pages.find(&keys[MAX_PAGES], NOW).is_some());
+    }
+
+    #[test]
+    fn one_page_asks_each_two_seconds() {
+        let page = page(NOW);
+        assert!(page.begin_call(1_000));
+        assert!(!page.begin_call(9_000), "one call at a time");
+        page.end_call(None);
+        assert!(!page.begin_call(2_999));
+        assert!(page.begin_call(3_000));
+        page.end_call(Some(RegistrationProgress::Registered));
+        assert!(!page.begin_call(9_000), "nothing is left to ask");
+    }
+
+    #[test]
+    fn all_pages_share_one_pace() {
+        let mut pace = PendingRegistrations::new().pace.into_inner().unwrap();
+        let in_flight = (0..1_000).filter(|i| pace.begin(10_000 + i)).count();
+        assert_eq!(in_flight, MAX_CALLS_IN_FLIGHT);
+        let mut begun = 0;
+        for now in 20_000..30_000 {
+            pace.end(false, None, now);
+            begun += u32::from(pace.begin(now));
+        }
+        assert!((190..=210).contains(&begun), "{begun}");
+    }
+
+    #[test]
+    fn failures_make_all_pages_pause() {
+        let mut pace = PendingRegistrations::new().pace.into_inner().unwrap();
+        let mut now = 10_000;
+        for pause in [2_000, 4_000, 8_000, 16_000, 30_000, 30_000] {
+            assert!(pace.begin(now));
+            pace.end(true, None, now);
+            assert!(!pace.begin(now + pause - 1), "{pause}");
+            now += pause;
+        }
+        assert!(pace.begin(now));
+        pace.end(true, Some(Duration::from_secs(60)), now);
+        assert!(!pace.begin(now + 59_999) && pace.begin(now + 60_000), "as the service asks");
+        pace.end(false, None, now + 60_000);
+        assert!(pace.begin(now + 61_000));
+        pace.end(true, None, now + 61_000);
+        assert!(pace.begin(now + 63_000), "a good answer ends the row of failures");
+    }
+}
