@@ -334,15 +334,16 @@ mod tests {
     /// own key.
     #[test]
     fn texts_are_those_that_pages_show() {
-        let source = include_str!("view.rs").split("#[cfg(test)]").next().unwrap();
-        let quoted: BTreeSet<&str> = source.split('"').skip(1).step_by(2).collect();
+        let sources = [include_str!("view.rs"), include_str!("view/sessions.rs")];
+        let sources = sources.map(|source| source.split("#[cfg(test)]").next().unwrap());
+        let quoted = sources.iter().flat_map(|source| source.split('"').skip(1).step_by(2));
         let is_key = |text: &&str| {
             let prefixes =
                 ["link-", "login-", "waiting-", "locked-", "confirm-", "registration-", "refused-"];
-            let prefixes = prefixes.iter().chain(&["denied-", "document-"]);
+            let prefixes = prefixes.iter().chain(&["denied-", "document-", "sessions-"]);
             prefixes.into_iter().any(|prefix| text.starts_with(prefix))
         };
-        let shown: BTreeSet<&str> = quoted.into_iter().filter(is_key).collect();
+        let shown: BTreeSet<&str> = quoted.filter(is_key).collect();
         let known: BTreeSet<&str> = KNOWN_TEXTS.keys().map(String::as_str).collect();
         assert_eq!(shown, known);
     }
