@@ -206,8 +206,8 @@ impl Builder {
     }
 
     /// How the cookies are called: `__Host-` and this; `activeconnect` by default. The login
-    /// attempt's is called the same with `-attempt` after it, and `-known` that of a browser in
-    /// which a user has logged in. So a name that ends in one of these is refused: two engines on one
+    /// attempt's is called the same with `-attempt` after it, `-known` that of a browser in which a
+    /// user has logged in, and `-registration` that of a page that waits for a phone. So a name that ends in one of these is refused: two engines on one
     /// host would take each other's cookies. Give each engine on a host a name of its own.
     ///
     /// **Applications that share a host need a name each**, also on different ports or under
@@ -702,7 +702,8 @@ impl fmt::Display for BuildError {
             Self::CookieName { name } => write!(
                 f,
                 "no cookie can be called {name:?}; use letters, digits and -._, and leave the \
-                 prefixes __Host- and __Secure- and the endings -attempt and -known away"
+                 prefixes __Host- and __Secure- and the endings -attempt, -known and -registration \
+                 away"
             ),
             Self::Origin { origin } => write!(
                 f,

@@ -57,6 +57,13 @@ impl Viewer {
         site.hold_pages();
         // axe-core is a script. Those of the page itself do not run any more.
         tab.enable_scripts().await;
+        // While a page loads, Chromium does nothing that it is told by its tools: no page begins to.
+        let stays = if self.has_scripts {
+            "for (let timer = setTimeout(() => {}); timer > 0; timer--) clearTimeout(timer)"
+        } else {
+            "stop()"
+        };
+        tab.eval(stays).await;
         for (screen, width) in WIDTHS {
             tab.set_width(width).await;
             tab.until(&format!("innerWidth === {width}")).await;
@@ -123,6 +130,7 @@ impl Viewer {
         tab.eval("document.querySelector('.code').remove()").await;
         self.look(site, "registration-without-code", "Register your phone").await;
         tab.eval("window.fetch = async () => new Response('{\"status\":\"none\"}')").await;
+        tab.eval("document.dispatchEvent(new Event('visibilitychange'))").await;
         tab.until("'over' in document.querySelector('[data-follow]').dataset").await;
         self.look(site, "registration-over", "Register your phone").await;
         site.go("/lost-phone").await;
@@ -155,6 +163,8 @@ impl Viewer {
         } else {
             approve(&site.emulator).await;
         }
+        // It no longer goes on by itself.
+        tab.eval("location.reload()").await;
         site.shows_home().await;
 
         site.go("/careful").await;
@@ -183,6 +193,9 @@ impl Viewer {
         self.look(&site, "locked", "Locked").await;
         let odd = Fault::new(Call::Status, FaultKind::UnknownStatus);
         site.emulator.fault(odd);
+        if !self.has_scripts {
+            tab.eval("location.reload()").await;
+        }
         let unknown = "document.querySelector('[data-state]')?.innerText.includes('not known')";
         tab.until(unknown).await;
         self.look(&site, "locked-unknown", "Locked").await;
