@@ -207,8 +207,9 @@ impl Builder {
 
     /// How the cookies are called: `__Host-` and this; `activeconnect` by default. The login
     /// attempt's is called the same with `-attempt` after it, `-known` that of a browser in which a
-    /// user has logged in, and `-registration` that of a page that waits for a phone. So a name that ends in one of these is refused: two engines on one
-    /// host would take each other's cookies. Give each engine on a host a name of its own.
+    /// user has logged in, and `-registration` that of a page that waits for a phone. So a name that
+    /// ends in one of these is refused: two engines on one host would take each other's cookies. Give
+    /// each engine on a host a name of its own.
     ///
     /// **Applications that share a host need a name each**, also on different ports or under
     /// different paths: browsers keep cookies by host alone, so that a login to one of two

@@ -43,7 +43,8 @@ impl<'a> From<&'a EnrolmentGrant> for VouchedBy<'a> {
 /// is zeroised on drop.
 ///
 /// With the `axum` feature it is a response, a page with the link and its QR code, which goes on by
-/// itself once the phone has registered; `response_to` makes it for a request. On a page of your own, which [`RegistrationLink::expose`] is for, send `Cache-Control: no-store` and
+/// itself once the phone has registered; `response_to` makes it for a request. On a page of your own,
+/// which [`RegistrationLink::expose`] is for, send `Cache-Control: no-store` and
 /// `Referrer-Policy: no-referrer`, as that response does. Never redirect to it: the address would
 /// stay in histories and logs.
 ///
