@@ -340,7 +340,8 @@ mod tests {
         let is_key = |text: &&str| {
             let prefixes =
                 ["link-", "login-", "waiting-", "locked-", "confirm-", "registration-", "refused-"];
-            let prefixes = prefixes.iter().chain(&["denied-", "document-", "sessions-"]);
+            let prefixes = prefixes.iter();
+            let prefixes = prefixes.chain(&["denied-", "document-", "registering-", "sessions-"]);
             prefixes.into_iter().any(|prefix| text.starts_with(prefix))
         };
         let shown: BTreeSet<&str> = quoted.filter(is_key).collect();
