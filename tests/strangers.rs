@@ -129,7 +129,8 @@ async fn a_thousand_starts_ring_within_the_budget() {
                 if let Some(ringing) =
                     sessions.last().filter(|s| s.status == SessionStatus::Pending)
                 {
-                    site.emulator.act_on_session(&ringing.session_token, Action::Approve).unwrap();
+                    // If it is a stranger's, the user's own login may have closed it just now.
+                    _ = site.emulator.act_on_session(&ringing.session_token, Action::Approve);
                 }
                 (known.status().await == "active").then_some(())
             })

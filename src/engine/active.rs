@@ -133,7 +133,7 @@ impl ActiveSession {
     /// The session is over here as soon as this is polled; the tries at the service go on if this
     /// future is dropped.
     pub async fn log_out(&self) -> LoggedOut {
-        // Without an engine the session is over, and nobody can be asked there.
+        // Without an engine the session is over, and there is no client to ask the service with.
         let Some(engine) = self.session.engine() else { return LoggedOut::HereOnly };
         let first_try = self.end_own(&engine);
         engine.first_tries(first_try.into_iter().collect()).await

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Activeconnect;
+use super::client_details::ClientDetails;
 use super::poller::IDLE_TIMEOUT;
 use super::record::Record;
 use super::session::Session;
@@ -29,7 +30,7 @@ impl Activeconnect {
         let (status, logout) = (path("session_status"), path("logout"));
         let remote = engine.client.restore(name, secret.as_str(), &status, &logout).unwrap();
         let record =
-            Record::new(user, &token, &remote, &super::client_details::ClientDetails::default());
+            Record::new(user, &token, &remote, &ClientDetails::default());
         let now = engine.now();
         let session = Session::new(engine.upkeep.clone(), record, Methods::default(), now);
         let others = Others { answered: None, lately: false };

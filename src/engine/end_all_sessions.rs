@@ -74,9 +74,8 @@ impl<'a> EndAllSessions<'a> {
         let Self { engine, user, own, spared, forgets_browsers } = self;
         let Some(engine) = engine else { return Ok(LoggedOut::HereOnly) };
         let spared = spared.as_ref();
-        let is_spared =
-            |own: &&ActiveSession| spared.is_some_and(|spared| Arc::ptr_eq(spared, own.session()));
-        let own = own.filter(|own| !is_spared(own)).and_then(|own| own.end_own(&engine));
+        let own = own.filter(|own| !is_spared(own.session(), spared));
+        let own = own.and_then(|own| own.end_own(&engine));
         let (outcome, token) = engine.end_sessions_of(user, own, spared).await;
         if forgets_browsers {
             engine.forget_browsers(user).await?;
@@ -129,9 +128,7 @@ impl Engine {
         self.cancel_attempts_of(user, token);
         let sessions = self.sessions.of_user_and_token(user, token);
         // All are over here before the first is asked about there.
-        let is_spared =
-            |session: &Arc<Session>| spared.is_some_and(|spared| Arc::ptr_eq(spared, session));
-        let ended = sessions.iter().filter(|session| !is_spared(session));
+        let ended = sessions.iter().filter(|session| !is_spared(session, spared));
         let ended: Vec<_> = ended.filter(|session| session.end(EndReason::LoggedOut)).collect();
         let logouts = ended.into_iter();
         logouts.map(|session| self.end_remotely(session, LogoutPriority::Prompt)).collect()
@@ -151,4 +148,8 @@ impl Engine {
         let everywhere = runtime::within(self.tasks.runtime(), LOGOUT_TIMEOUT, all).await;
         everywhere.unwrap_or(LoggedOut::HereOnly)
     }
+}
+
+fn is_spared(session: &Arc<Session>, spared: Option<&Arc<Session>>) -> bool {
+    spared.is_some_and(|spared| Arc::ptr_eq(spared, session))
 }

@@ -18,7 +18,6 @@ const RING_KEY_LABEL: &[u8] = b"tower-activeconnect key ring";
 const MAC_KEY_LABEL: &[u8] = b"tower-activeconnect credential mac";
 /// Derives the key from which sessions get their secret bits from a key of the ring.
 const SESSION_KEY_LABEL: &[u8] = b"tower-activeconnect session credential";
-
 /// Derives the key of the ids by which users and administrators name what they may see from a key
 /// of the ring.
 const ID_KEY_LABEL: &[u8] = b"tower-activeconnect id";
@@ -119,8 +118,8 @@ impl KeyRing {
         SessionCredential::from_bytes(bytes)
     }
 
-    /// The id of the session that the service calls by this token: the same each time, and nobody
-    /// else can tell from it which session it is.
+    /// The id of the session that the service calls by this token: the same each time. Only who
+    /// has the key can tell from it which session it is.
     pub(crate) fn session_id(&self, session_token: &[u8]) -> SessionId {
         let code = hmac(&self.issuing().id).chain_update(b"session").chain_update(session_token);
         let code = code.finalize().into_bytes();

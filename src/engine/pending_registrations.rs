@@ -153,7 +153,7 @@ impl Pace {
 }
 
 impl PendingRegistration {
-    /// Whether the service may be asked for this page now; somebody asks then.
+    /// Whether the service may be asked for this page now. The caller asks it then.
     fn begin_call(&self, now: u64) -> bool {
         let mut state = self.state();
         let may = !state.is_asking && state.outcome.is_none() && now >= state.next_call;

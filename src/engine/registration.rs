@@ -197,7 +197,7 @@ impl Activeconnect {
     /// ```
     /// # use tower_activeconnect::*;
     /// # async fn example(ac: &Activeconnect, grant: &EnrolmentGrant) -> Result<(), EnrolmentError> {
-    /// // The id of this user is a number that nobody else should see.
+    /// // The id of this user is a number that is not for pages.
     /// let link = ac.registration_link(grant).display_name("Alice").await?;
     /// # Ok(())
     /// # }

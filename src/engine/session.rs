@@ -57,7 +57,7 @@ pub(crate) struct Session {
     status: AtomicU8,
     /// When the status last changed: milliseconds after `asked`.
     changed: AtomicU32,
-    /// When somebody took it: ticks after `asked`, and one; zero before. What becomes of it is told
+    /// When its client claimed it: ticks after `asked`, and one; zero before. What becomes of it is told
     /// from then on.
     taken: AtomicU16,
     polling: Mutex<Option<Box<Polling>>>,
@@ -315,7 +315,7 @@ impl Session {
             && self.with_polling(|polling| polling.failures == 0)
     }
 
-    /// Somebody has taken it.
+    /// Its client has claimed it.
     pub(crate) fn start(&self) {
         self.with_polling(|polling| {
             // Under the lock, so that no end is told before it.
@@ -364,7 +364,7 @@ impl Session {
         }
     }
 
-    /// When somebody took it.
+    /// When its client claimed it.
     pub(crate) fn login(&self) -> Stamp {
         let ticks = self.taken.load(Ordering::Acquire).saturating_sub(1);
         self.asked.after(Duration::from_millis(u64::from(ticks) * TICK))
@@ -640,17 +640,19 @@ impl Session {
 
     /// Ends the session here; false if it was over already.
     pub(crate) fn end(&self, reason: EndReason) -> bool {
-        let ended = self.with_polling(|polling| polling.end(reason));
-        self.watchers.wake();
-        ended
+        self.end_for(reason, None)
     }
 
     /// Ends the session here, as the handler of this request asks; false if it was over already.
     pub(crate) fn end_by(&self, request: RequestNumber) -> bool {
+        self.end_for(EndReason::LoggedOut, Some(request))
+    }
+
+    fn end_for(&self, reason: EndReason, request: Option<RequestNumber>) -> bool {
         let ended = self.with_polling(|polling| {
-            let ended = polling.end(EndReason::LoggedOut);
+            let ended = polling.end(reason);
             if ended {
-                polling.ended_by = Some(request);
+                polling.ended_by = request;
             }
             ended
         });
@@ -697,8 +699,9 @@ impl Session {
         let mono = good.mono.saturating_sub(self.asked.mono);
         let wall = millis_between(self.asked.wall, good.wall);
         self.published.store(standing as u8, polling.outlived == Some(good), mono, wall);
+        // Once it is over, nothing in it counts but the request whose handler ended it: the gate
+        // asks for that when the handler has answered.
         if standing == Standing::Ended && polling.ended_by.is_none() {
-            // Nothing that is in it counts any more.
             *held = None;
         }
         drop(held);

@@ -11,7 +11,7 @@ use crate::protocol::{Methods, SessionStatus};
 /// What is known of one of a user's sessions at the moment it was asked about, for a page on which
 /// the user, or an administrator, sees and ends them; made by [`Activeconnect::sessions`].
 ///
-/// It lets nobody in and vouches for nobody.
+/// It opens no page and proves no login.
 ///
 /// ```
 /// use tower_activeconnect::{Activeconnect, EndSessionError, SessionId, StoreError, UserId};

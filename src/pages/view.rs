@@ -58,7 +58,7 @@ pub(crate) struct RegistrationFacts<'a> {
     pub(crate) link: &'a str,
     pub(crate) qr_code: Option<Secret>,
     pub(crate) next: String,
-    /// `None` if nobody would tell the page of the phone.
+    /// `None` where no answer can tell that the phone has registered.
     pub(crate) wait: Option<PageWait>,
 }
 

@@ -22,14 +22,14 @@ pub(super) fn remove_attempt(names: &CookieNames) -> HeaderValue {
     header(names, &names.attempt(), None, None)
 }
 
-/// `Strict`: only pages of this site ask for what it names. It logs nobody in.
+/// `Strict`: only pages of this site ask for what it names. It opens no session.
 pub(super) fn set_registration(names: &CookieNames, page: &SessionCredential) -> HeaderValue {
     let age = Duration::try_from(PAGE_WAITS_FOR).unwrap_or(Duration::MAX);
     let value = Some(page.expose());
     same_site(SameSite::Strict, names, &names.registration(), value, Some(age))
 }
 
-/// The only one that outlives the browser's session. It logs nobody in.
+/// The only one that outlives the browser's session. It opens no session.
 pub(super) fn set_known(names: &CookieNames, proofs: String) -> HeaderValue {
     let age = Duration::try_from(KNOWN_FOR).unwrap_or(Duration::MAX);
     header(names, &names.known(), Some(proofs), Some(age))

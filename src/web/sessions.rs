@@ -1,7 +1,7 @@
 //! `sessions`: users see where they are logged in, and end what should not be.
 //!
-//! The gate decides who may: whoever a layer without requirements lets in. So a phone that is away
-//! manages nothing, and everybody who is turned away is answered as anywhere behind the gate.
+//! The gate lets a request in here as a layer without requirements does. So a session whose phone is
+//! away manages nothing, and a request that is turned away is answered as anywhere behind the gate.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -70,7 +70,7 @@ struct Listed<'a> {
     address: Option<IpAddr>,
 }
 
-/// Somebody whom the gate lets in.
+/// A request that the gate let in.
 struct Visit {
     ac: Activeconnect,
     session: Arc<Session>,
@@ -175,7 +175,7 @@ impl Visit {
         self.ac.engine()
     }
 
-    /// Beside another login the gate has seen that it is the user whom that names.
+    /// Beside another login, the gate has checked that both logins name the same user.
     fn user(&self) -> UserId {
         self.session.user().into()
     }
