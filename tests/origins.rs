@@ -74,6 +74,7 @@ async fn each_route_asks_where_a_request_comes_from() {
                 (Method::POST, "/auth/logout", 200),
                 (Method::POST, "/auth/login", 422),
                 (Method::GET, "/auth/status", 200),
+                (Method::GET, "/auth/registration", 200),
                 (Method::GET, "/auth/events", 200),
             ] {
                 let mut request = client.request(method, format!("{url}{path}"));

@@ -394,6 +394,29 @@ mod tests {
         assert_eq!(named(&[&ours, &other]), None);
     }
 
+    #[cfg(feature = "axum")]
+    #[test]
+    fn registration_page_is_named_by_its_own_credential() {
+        let names = CookieNames::secure("activeconnect");
+        let ours = || KEYS.issue_registration(0).unwrap();
+        let (page, other) = (ours(), ours());
+        let named = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                let cookie = format!("{}={value}", names.registration());
+                headers.append(COOKIE, cookie.parse().unwrap());
+            }
+            registration_page(&headers, &names, &KEYS)
+        };
+        let text = page.expose();
+        assert_eq!(named(&[&text]), Some(page.key()));
+        assert_eq!(named(&[A, &text, &OURS[0]]), Some(page.key()));
+        assert_eq!(named(&[&text, &other.expose()]), None);
+        for foreign in [A, "", &OURS[0], &KEYS.issue_grant(0).unwrap().expose()] {
+            assert_eq!(named(&[foreign]), None, "{foreign}");
+        }
+    }
+
     #[test]
     fn cookies_are_read_up_to_a_limit() {
         let padded = |count: usize| format!("{}{SESSION_COOKIE}={A}", "a=b; ".repeat(count));

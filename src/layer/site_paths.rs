@@ -89,6 +89,12 @@ impl SitePaths {
         own.map_or_else(|| self.route(route), |(_, path)| self.public(path))
     }
 
+    /// The page on which users see their sessions.
+    #[cfg(feature = "axum")]
+    pub(crate) fn sessions_page(&self) -> String {
+        self.route("sessions")
+    }
+
     fn route(&self, route: &str) -> String {
         format!("{}/{route}", self.auth)
     }

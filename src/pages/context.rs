@@ -332,7 +332,8 @@ pub struct RegistrationWait {
     /// The address at which the script asks whether the phone has registered. The script needs an
     /// element with `data-follow`, `data-status`, `data-go-on` (the address of `go_on`), and
     /// `data-pending`, `data-registered` and `data-none` with the texts for these, and one with
-    /// `data-state` that shows them. What has `data-at-end` is shown once the page no longer waits.
+    /// `data-state` that shows them. It shows what has `data-with-script`, hides what has
+    /// `data-without-script`, and shows what has `data-at-end` once the page no longer waits.
     pub status: String,
 }
 

@@ -4,7 +4,7 @@ use url::Url;
 use crate::layer::{NEXT_LIMIT, SitePaths};
 
 /// Where to go after a login: `wanted` if it is a path of this very site outside the
-/// authentication routes, `/` otherwise.
+/// authentication routes, or the page of the user's sessions, `/` otherwise.
 ///
 /// It is read as a browser would read it against a page of this site, must stay on that site, and
 /// is written anew from what was read: path and query only.
@@ -31,7 +31,8 @@ fn parse(wanted: &str, paths: &SitePaths) -> Option<String> {
         return None;
     }
     let path = paths.public(path);
-    if is_inside(&path, &paths.auth) {
+    // Of those routes, that page alone is one to come back to. It is named letter by letter.
+    if is_inside(&path, &paths.auth) && path != paths.sessions_page() {
         return None;
     }
     let kept = match url.query() {
@@ -119,6 +120,10 @@ mod tests {
             "/auth",
             "/auth/login?next=/auth/login",
             "/auth/../auth/logout",
+            "/auth/sessions/",
+            "/auth/sessions/end",
+            "/auth//sessions",
+            "/auth/%73essions",
             "/x/../auth/login",
             "/%61uth/login",
             "/x/%2e%2e/auth",
@@ -136,6 +141,17 @@ mod tests {
         assert_eq!(checked(Some(&format!("/{}", "é".repeat(1000))), &paths("/auth")), "/");
         assert_eq!(checked(Some(&format!("/a#{}", "a".repeat(2048))), &paths("/auth")), "/");
         assert_eq!(checked(None, &paths("/auth")), "/");
+    }
+
+    /// It is one to come back to after a login. Nothing is done by loading it.
+    #[test]
+    fn page_of_sessions_is_followed() {
+        for wanted in ["/auth/sessions", "/auth/sessions?next=/a", "/auth/x/../sessions?next=/a"] {
+            let kept = wanted.replace("x/../", "");
+            assert_eq!(checked(Some(wanted), &paths("/auth")), kept, "{wanted}");
+        }
+        assert_eq!(checked(Some("/app/auth/sessions"), &paths("/auth")), "/app/auth/sessions");
+        assert_eq!(checked(Some("/sessions"), &paths("/auth")), "/sessions");
     }
 
     #[test]

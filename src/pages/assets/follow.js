@@ -96,6 +96,7 @@
   const begin = () => {
     // The button is for browsers in which this script does not run.
     for (const button of document.querySelectorAll("[data-without-script]")) button.hidden = true;
+    for (const part of document.querySelectorAll("[data-with-script]")) part.hidden = false;
     for (const time of times) {
       const format = new Intl.DateTimeFormat(document.documentElement.lang, { timeStyle: "medium" });
       const { started, until } = time.dataset;

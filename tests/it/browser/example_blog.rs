@@ -22,6 +22,27 @@ async fn shows_timeline(tab: &Tab, user: &str) {
     assert!(tab.text().await.contains(&format!("Logged in as {user}")));
 }
 
+/// Who registers is led on once the phone is there, and only has to log in.
+#[tokio::test]
+async fn registration_leads_to_the_login() {
+    let Some(chromium) = Chromium::start().await else { return };
+    let emulator = Emulator::start().await.unwrap();
+    let blog = Blog::start(&emulator).await;
+    let tab = chromium.profile().await.tab().await;
+    tab.go(&format!("{}/register", blog.url)).await;
+    tab.eval(
+        "document.querySelector('[name=username]').value = 'alice';
+         document.querySelector('[name=email]').value = 'alice@example.org';
+         document.forms[0].submit()",
+    )
+    .await;
+    tab.until("!!document.querySelector('[data-follow] .link')").await;
+    let user = emulator.state().users.remove(0).user_id;
+    emulator.register_device(&user).unwrap();
+    tab.until("location.pathname === '/auth/login'").await;
+    log_in(&emulator, &blog, &tab, "alice").await;
+}
+
 #[tokio::test]
 async fn back_after_logout_shows_no_post() {
     let Some(chromium) = Chromium::start().await else { return };

@@ -437,6 +437,7 @@ async fn page_goes_on_by_script() {
     let before = site.calls();
     until("the page asks", async || (site.calls() > before).then_some(())).await;
     tab.until("isSame && document.querySelector('[data-at-end]').hidden").await;
+    tab.until("document.querySelector('[data-state]').checkVisibility()").await;
     site.register_phone("alice");
     tab.until("location.pathname === '/welcome'").await;
 }
@@ -450,6 +451,9 @@ async fn page_goes_on_without_scripts() {
     tab.disable_scripts().await;
     tab.go(&format!("{}/link/alice?next=/welcome", site.url)).await;
     assert_eq!(tab.eval("document.querySelector('[data-copy]').checkVisibility()").await, false);
+    // Nor does it promise to go on by itself.
+    let promise = "document.querySelector('[data-state]').checkVisibility()";
+    assert_eq!(tab.eval(promise).await, false);
     let button = "document.querySelector('[data-without-script] a')";
     assert_eq!(tab.eval(&format!("{button}.target")).await, "_blank");
     let there = tab.eval(&format!("{button}.href")).await;

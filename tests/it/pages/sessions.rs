@@ -245,6 +245,22 @@ async fn only_who_is_let_in_manages_sessions() {
 }
 
 #[tokio::test]
+async fn login_leads_back_to_the_page() {
+    let site = Site::new(|builder| builder).await;
+    let browser = Browser::new(&site.url);
+    let to_login = browser.page("/auth/sessions").await;
+    assert_eq!(location(&to_login), "/auth/login?next=/auth/sessions");
+    let login = browser.post("/auth/login");
+    let begun =
+        browser.send(login.form(&[("username", "alice"), ("next", "/auth/sessions")])).await;
+    let waiting = location(&begun).to_owned();
+    approve(&site.emulator).await;
+    until("logged in", async || (browser.status().await == "active").then_some(())).await;
+    assert_eq!(location(&browser.page(&waiting).await), "/auth/sessions");
+    assert_eq!(browser.page("/auth/sessions").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
 async fn client_details_are_not_kept_unless_wanted() {
     let site = Site::new(|builder| builder.record_client_details(false)).await;
     let browser = site.browser("alice", FIREFOX).await;
