@@ -26,6 +26,10 @@ struct PageDoctests;
 #[doc = include_str!("../docs/single-page-application.md")]
 struct OtherOriginDoctests;
 
+#[cfg(all(doctest, feature = "sqlite"))]
+#[doc = include_str!("../docs/audit-log.md")]
+struct AuditLogDoctests;
+
 #[cfg(all(doctest, feature = "layer"))]
 #[doc = include_str!("../docs/grpc.md")]
 struct GrpcDoctests;
@@ -69,9 +73,10 @@ pub use client::{
 #[cfg(feature = "layer")]
 pub use engine::{
     ActiveSession, Activeconnect, BuildError, Builder, EndAllSessions, EndReason, EndSessionError,
-    EnrolmentError, EnrolmentGrant, Event, Events, ForwardedHeader, Health, InvalidSessionId,
-    Limit, LogInError, LoggedOut, LoginLimits, MakeRegistrationLink, Rate, RegistrationLink,
-    SendRegistrationSms, SessionGuard, SessionId, SessionInfo, VouchedBy, Walkaway,
+    EnrolmentError, EnrolmentGrant, Event, EventKind, Events, ForwardedHeader, Health,
+    InvalidSessionId, Limit, LogInError, LoggedOut, LoginLimits, MakeRegistrationLink, Rate,
+    RegistrationLink, SendRegistrationSms, SessionGuard, SessionId, SessionInfo, VouchedBy,
+    Walkaway,
 };
 pub use identity::{InvalidToken, SessionCredential, SessionKey, UserId, UserToken};
 /// A network, for [`Builder::trusted_proxies`].

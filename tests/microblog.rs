@@ -124,6 +124,22 @@ async fn another_link_is_for_who_is_logged_in() {
 }
 
 #[tokio::test]
+async fn audit_log_has_the_last_events_too() {
+    let emulator = Emulator::start().await.unwrap();
+    let mut blog = Blog::start(&emulator).await;
+    blog.log_in(&emulator, "alice").await;
+    blog.signal("TERM").await;
+    assert!(blog.child.wait().await.unwrap().success());
+    let rows = "SELECT event, detail, user_id, address, length(session) FROM audit ORDER BY id";
+    let rows: Vec<(String, String, String, String, i64)> =
+        sqlx::query_as(rows).fetch_all(blog.tables().await.pool()).await.unwrap();
+    let row = |event: &str, detail: &str| {
+        (event.to_owned(), detail.to_owned(), "alice".to_owned(), "127.0.0.1".to_owned(), 22)
+    };
+    assert_eq!(rows, [row("started", ""), row("ended", "shutdown")]);
+}
+
+#[tokio::test]
 async fn register_log_in_write_and_log_out() {
     let emulator = Emulator::start().await.unwrap();
     let blog = Blog::start(&emulator).await;

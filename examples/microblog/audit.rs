@@ -1,18 +1,29 @@
-//! Who came and went, on stderr, from the engine's events.
+//! Who came and went, in the table `audit` and on stderr, from the engine's events.
 
-use tower_activeconnect::{Event, Events};
+use tower_activeconnect::{Event, EventKind, Events};
 
-/// Tells until the engine is over.
-pub(crate) async fn tell(mut events: Events) {
+use crate::database::Database;
+
+/// Keeps events until the engine is over.
+pub(crate) async fn keep(mut events: Events, database: Database) {
     while let Some(event) = events.next().await {
-        match event {
-            Event::Started { user } => eprintln!("{user} logged in"),
-            Event::Suspended { user } => eprintln!("{user}'s phone walked away"),
-            Event::Resumed { user } => eprintln!("{user}'s phone is back"),
-            Event::Ended { user, reason } => eprintln!("{user} is out: {reason:?}"),
-            Event::Missed(events) => eprintln!("{events} events missed"),
-            // How the service does.
-            other => eprintln!("{other:?}"),
+        print(&event);
+        if let Err(error) = database.keep_event(&event).await {
+            eprintln!("an event is not in the audit log: {error}");
         }
+    }
+}
+
+fn print(event: &Event) {
+    let Event { kind, user: Some(user), .. } = event else {
+        // How the service does, and events that were missed.
+        return eprintln!("{} {}", event.kind, event.kind.detail());
+    };
+    match kind {
+        EventKind::Started => eprintln!("{user} logged in"),
+        EventKind::Suspended => eprintln!("{user}'s phone walked away"),
+        EventKind::Resumed => eprintln!("{user}'s phone is back"),
+        EventKind::Ended { reason } => eprintln!("{user} is out: {reason}"),
+        other => eprintln!("{user}: {other} {}", other.detail()),
     }
 }

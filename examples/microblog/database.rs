@@ -1,7 +1,9 @@
 //! What the blog keeps: its users and their posts, in one file with the library's lookup table.
 
+use std::time::UNIX_EPOCH;
+
 use sqlx::sqlite::SqlitePool;
-use tower_activeconnect::SqliteTokenStore;
+use tower_activeconnect::{Event, SqliteTokenStore};
 
 const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS users (
@@ -14,6 +16,16 @@ const TABLES: &str = "
         user_id TEXT NOT NULL REFERENCES users (id),
         body TEXT NOT NULL,
         created INTEGER NOT NULL
+    );
+    CREATE TABLE IF NOT EXISTS audit (
+        id INTEGER PRIMARY KEY,
+        time TEXT NOT NULL,
+        event TEXT NOT NULL,
+        detail TEXT NOT NULL,
+        user_id TEXT,
+        session TEXT,
+        address TEXT,
+        user_agent TEXT
     );
     -- Deletes nobody, but only in a file that can be written.
     DELETE FROM users WHERE false;";
@@ -96,6 +108,25 @@ impl Database {
             .bind(body)
             .execute(&self.pool)
             .await?;
+        Ok(())
+    }
+
+    /// Adds a row to the audit log. `docs/audit-log.md` tells more of such a table.
+    pub(crate) async fn keep_event(&self, event: &Event) -> sqlx::Result<()> {
+        let seconds = event.time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        sqlx::query(
+            "INSERT INTO audit (time, event, detail, user_id, session, address, user_agent)
+             VALUES (strftime('%Y-%m-%dT%H:%M:%fZ', ?, 'unixepoch'), ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(seconds)
+        .bind(event.kind.name())
+        .bind(event.kind.detail())
+        .bind(event.user.as_ref().map(ToString::to_string))
+        .bind(event.session.map(|session| session.to_string()))
+        .bind(event.address.map(|address| address.to_string()))
+        .bind(&event.user_agent)
+        .execute(&self.pool)
+        .await?;
         Ok(())
     }
 

@@ -63,7 +63,7 @@ async fn run(arguments: Arguments) -> Result<(), String> {
         .build()
         .map_err(|error| error.to_string())?;
     service.introduce_users(&ac, &database).await?;
-    tokio::spawn(audit::tell(ac.events()));
+    let audit = tokio::spawn(audit::keep(ac.events(), database.clone()));
     let blog = format!("http://{address}");
     // In one write: whoever reads the first line and closes the pipe does not end the blog.
     let greeting = format!("listening on {blog}\n{}", service.what_next(&blog));
@@ -74,5 +74,7 @@ async fn run(arguments: Arguments) -> Result<(), String> {
         .map_err(|error| format!("cannot write to stdout: {error}"))?;
     drop(stdout);
     let app = app::router(Blog { ac: ac.clone(), database, service: Arc::new(service) });
-    server::serve(listener, app, &ac).await
+    server::serve(listener, app, &ac).await?;
+    // The engine is over, and its last events are kept.
+    audit.await.map_err(|error| error.to_string())
 }

@@ -44,6 +44,15 @@ impl ClientDetails {
         Self { browser: browser.map(Into::into).or(user_agent), system, address }
     }
 
+    /// The browser and its system as one text.
+    pub(super) fn description(&self) -> Option<String> {
+        let browser = self.browser.as_deref()?;
+        Some(match self.system {
+            Some(system) => format!("{browser} on {system}"),
+            None => browser.to_owned(),
+        })
+    }
+
     /// Browser, system and address, as a session's record keeps them; none if nothing is known.
     pub(super) fn to_texts(&self) -> Option<[String; 3]> {
         let Self { browser, system, address } = self;

@@ -1,49 +1,66 @@
 use std::fmt;
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::RecvError;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::BroadcastStream;
+use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
 use super::Activeconnect;
+use super::session_id::SessionId;
+use crate::clock::{Clock, Stamp};
 use crate::identity::UserId;
 use crate::protocol::SessionStatus;
 
 /// As many events wait for a reader; an older one is then missed.
 const WAITING: usize = 1_024;
 
-/// Something that happened in the engine; [`Activeconnect::events`] tells.
+/// Something that happened in the engine; [`Activeconnect::events`] tells. Fit for an audit log:
+/// `docs/audit-log.md` writes one by SQL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Event {
+pub struct Event {
+    /// What happened.
+    pub kind: EventKind,
+    /// When, by the wall clock.
+    pub time: SystemTime,
+    /// Whose session or login it is; `None` if it is about no user.
+    pub user: Option<UserId>,
+    /// The session, as [`SessionInfo::id`](crate::SessionInfo::id) names it: the same in all its
+    /// events. `None` if it is about no session.
+    pub session: Option<SessionId>,
+    /// The address that the session's login came from, as
+    /// [`SessionInfo::address`](crate::SessionInfo::address) tells it.
+    pub address: Option<IpAddr>,
+    /// The user agent that the session's login came from, as
+    /// [`SessionInfo::browser`](crate::SessionInfo::browser) tells it: "Firefox on Windows". Any client
+    /// can say anything.
+    pub user_agent: Option<String>,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EventKind {
     /// A browser or caller has claimed the result of a login: a session has started. If its
     /// credential is then never presented, the session ends as [`EndReason::NotTaken`].
-    Started {
-        /// Who logged in.
-        user: UserId,
-    },
-    /// The phone did not let somebody in who wanted to log in: by `cancelled` the user said that it
-    /// was not them.
+    Started,
+    /// The phone did not let a login through: by `cancelled` the user said that it was not them.
     LoginRefused {
-        /// Whose phone it is.
-        user: UserId,
         /// How the service says it.
         status: SessionStatus,
     },
     /// The phone walked away.
-    Suspended {
-        /// Whose session it is.
-        user: UserId,
-    },
+    Suspended,
     /// The phone is back.
-    Resumed {
-        /// Whose session it is.
-        user: UserId,
-    },
+    Resumed,
     /// A session that had started is over.
     Ended {
-        /// Whose session it was.
-        user: UserId,
         /// Why.
         reason: EndReason,
     },
@@ -56,10 +73,53 @@ pub enum Event {
     BreakerOpened,
     /// The service answers again.
     BreakerClosed,
-    /// Somebody was refused because a limit of the builder is reached.
+    /// A login was refused because a limit of the builder is reached.
     LimitHit(Limit),
     /// The reader was too slow: so many events are lost to it.
     Missed(u64),
+}
+
+impl EventKind {
+    /// A name for logs and tables, which stays the same: `started`, `login_refused`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::LoginRefused { .. } => "login_refused",
+            Self::Suspended => "suspended",
+            Self::Resumed => "resumed",
+            Self::Ended { .. } => "ended",
+            Self::PollFailing => "poll_failing",
+            Self::BreakerOpened => "breaker_opened",
+            Self::BreakerClosed => "breaker_closed",
+            Self::LimitHit(_) => "limit_hit",
+            Self::Missed(_) => "missed",
+        }
+    }
+
+    /// What there is to say beside the name: the status or the reason of an end, the limit, how many
+    /// were missed. Empty for the others.
+    #[must_use]
+    pub fn detail(self) -> String {
+        match self {
+            Self::LoginRefused { status } => status.to_string(),
+            Self::Ended { reason } => reason.to_string(),
+            Self::LimitHit(limit) => limit.to_string(),
+            Self::Missed(events) => events.to_string(),
+            Self::Started
+            | Self::Suspended
+            | Self::Resumed
+            | Self::PollFailing
+            | Self::BreakerOpened
+            | Self::BreakerClosed => String::new(),
+        }
+    }
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// Why a session ended.
@@ -102,6 +162,23 @@ impl EndReason {
     }
 }
 
+impl fmt::Display for EndReason {
+    /// A name for logs and tables, which stays the same: `logged_out`, or the status that the service
+    /// stated.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Service(status) => status.fmt(f),
+            Self::LoggedOut => f.write_str("logged_out"),
+            Self::Expired => f.write_str("expired"),
+            Self::WalkedAway => f.write_str("walked_away"),
+            Self::TokenChanged => f.write_str("token_changed"),
+            Self::NotTaken => f.write_str("not_taken"),
+            Self::Lost => f.write_str("lost"),
+            Self::Shutdown => f.write_str("shutdown"),
+        }
+    }
+}
+
 /// A limit of the builder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -138,30 +215,38 @@ impl fmt::Display for Limit {
     }
 }
 
-/// Events from the time on when it was made by [`Activeconnect::events`].
+/// Events from the time on when it was made by [`Activeconnect::events`]: a [`Stream`] that ends with
+/// the engine.
 #[derive(Debug)]
-pub struct Events(broadcast::Receiver<Event>);
+pub struct Events {
+    stream: BroadcastStream<Event>,
+    clock: Clock,
+}
 
 impl Activeconnect {
-    /// What happens from now on. The engine never waits for a reader: who is more than 1,024
-    /// events behind is told by [`Event::Missed`] how many are lost.
+    /// What happens from now on. The engine never waits for a reader: one that is more than 1,024
+    /// events behind is told by [`EventKind::Missed`] how many are lost.
     ///
     /// ```
-    /// use tower_activeconnect::{Activeconnect, Event};
+    /// use tower_activeconnect::{Activeconnect, EventKind};
     ///
-    /// async fn audit(ac: Activeconnect) {
+    /// async fn watch(ac: Activeconnect) {
     ///     let mut events = ac.events();
     ///     drop(ac); // an engine that is held is never over
     ///     while let Some(event) = events.next().await {
-    ///         if let Event::Ended { user, reason } = event {
-    ///             println!("{user} is out: {reason:?}");
+    ///         if let (EventKind::Ended { reason }, Some(user)) = (event.kind, event.user) {
+    ///             println!("{user} is out: {reason}");
     ///         }
     ///     }
     /// }
     /// ```
     #[must_use]
     pub fn events(&self) -> Events {
-        Events(self.engine().upkeep.news.subscribe())
+        let upkeep = &self.engine().upkeep;
+        Events {
+            stream: BroadcastStream::new(upkeep.news.subscribe()),
+            clock: upkeep.clock.clone(),
+        }
     }
 }
 
@@ -170,11 +255,28 @@ impl Events {
     ///
     /// Cancel safe: no event is lost by dropping the future.
     pub async fn next(&mut self) -> Option<Event> {
-        match self.0.recv().await {
-            Ok(event) => Some(event),
-            Err(RecvError::Lagged(missed)) => Some(Event::Missed(missed)),
-            Err(RecvError::Closed) => None,
-        }
+        poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+}
+
+impl Stream for Events {
+    type Item = Event;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        let next = ready!(Pin::new(&mut self.stream).poll_next(cx));
+        Poll::Ready(next.map(|event| {
+            event.unwrap_or_else(|BroadcastStreamRecvError::Lagged(missed)| {
+                Event::new(EventKind::Missed(missed), self.clock.now())
+            })
+        }))
+    }
+}
+
+impl Event {
+    /// One that is about no user.
+    pub(super) fn new(kind: EventKind, now: Stamp) -> Self {
+        let time = UNIX_EPOCH + Duration::from_millis(now.wall);
+        Self { kind, time, user: None, session: None, address: None, user_agent: None }
     }
 }
 
@@ -187,10 +289,11 @@ impl News {
         Self(Mutex::new(Some(broadcast::Sender::new(WAITING))))
     }
 
-    /// Tells whoever listens; nobody is waited for.
-    pub(crate) fn tell(&self, event: Event) {
-        if let Some(sender) = &*self.sender() {
-            sender.send(event).ok();
+    /// Tells whoever listens; no listener is waited for. Where there is none, nothing is made.
+    pub(crate) fn tell(&self, make: impl FnOnce() -> Event) {
+        let sender = self.sender().clone();
+        if let Some(sender) = sender.filter(|sender| sender.receiver_count() > 0) {
+            sender.send(make()).ok();
         }
     }
 

@@ -111,7 +111,7 @@ pub(crate) use cookie_names::{ATTEMPT, CookieNames, KNOWN};
 pub use end_all_sessions::EndAllSessions;
 pub use end_session::EndSessionError;
 pub use enrolment::EnrolmentError;
-pub use events::{EndReason, Event, Events, Health, Limit};
+pub use events::{EndReason, Event, EventKind, Events, Health, Limit};
 pub use grants::EnrolmentGrant;
 pub(crate) use key_ring::{CredentialKind, KeyRing};
 pub(crate) use known_browser::KNOWN_FOR;
@@ -228,7 +228,7 @@ pub(crate) struct Engine {
     /// Pages that wait for a phone to register.
     #[cfg(feature = "axum")]
     pub(crate) registrations: PendingRegistrations,
-    pub(crate) key_ring: KeyRing,
+    pub(crate) key_ring: Arc<KeyRing>,
     /// What its layers require.
     pub(crate) required: Required,
     /// No login begins any more.
@@ -490,6 +490,8 @@ impl Watched for Arc<Engine> {
 
 impl Engine {
     fn new(client: Client, store: DynTokenStore, settings: Settings, runtime: Handle) -> Self {
+        let key_ring = KeyRing::from_application_secret(client.application_secret());
+        let key_ring = Arc::new(key_ring);
         let upkeep = Upkeep {
             clock: settings.clock.clone().unwrap_or_else(Clock::system),
             limits: Limits {
@@ -499,10 +501,10 @@ impl Engine {
             retry_after: settings.retry_after(),
             schedule: Schedule::default(),
             news: News::new(),
+            key_ring: key_ring.clone(),
             engine: OnceLock::new(),
         };
         let known_browsers = KnownBrowsers::new(client.application_secret());
-        let key_ring = KeyRing::from_application_secret(client.application_secret());
         let max_polls_in_flight = settings.max_polls_in_flight(client.max_calls());
         Self {
             client,
@@ -645,7 +647,7 @@ impl Engine {
         let is_due = |told: u64| (told == 0 || now >= told + 1_000).then_some(now);
         if last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_due).is_ok() {
             tracing::warn!(%limit, "somebody is refused, for a limit is reached");
-            self.upkeep.news.tell(Event::LimitHit(limit));
+            self.tell(EventKind::LimitHit(limit));
         }
     }
 
@@ -699,12 +701,17 @@ impl Engine {
     fn report_breaker_transition(&self, transition: Option<Transition>) {
         let event = match transition {
             None => return,
-            Some(Transition::Failing) => Event::PollFailing,
-            Some(Transition::Opened) => Event::BreakerOpened,
-            Some(Transition::Closed) => Event::BreakerClosed,
+            Some(Transition::Failing) => EventKind::PollFailing,
+            Some(Transition::Opened) => EventKind::BreakerOpened,
+            Some(Transition::Closed) => EventKind::BreakerClosed,
         };
         tracing::warn!(?event, "the service");
-        self.upkeep.news.tell(event);
+        self.tell(event);
+    }
+
+    /// Tells those who listen to events what happened to the engine.
+    fn tell(&self, kind: EventKind) {
+        self.upkeep.news.tell(|| Event::new(kind, self.now()));
     }
 
     /// How many watches there are of sessions that somebody holds a credential of.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::Engine;
 use super::activity::{Activity, Phase};
 use super::backoff;
-use super::events::{EndReason, Event, News};
+use super::events::{EndReason, Event, EventKind, News};
+use super::key_ring::KeyRing;
 use super::policy::{AtWalkaway, Policy};
 use super::published::{Published, Word};
 use super::record::Record;
@@ -29,6 +30,8 @@ pub(crate) struct Upkeep {
     pub(crate) retry_after: Duration,
     pub(crate) schedule: Schedule,
     pub(crate) news: News,
+    /// Names sessions in events.
+    pub(crate) key_ring: Arc<KeyRing>,
     /// Whose sessions they are: it logs out at the service.
     pub(crate) engine: OnceLock<Weak<Engine>>,
 }
@@ -181,6 +184,20 @@ impl Session {
         self.record.user()
     }
 
+    /// Tells those who listen to events what happened to it.
+    pub(super) fn tell(&self, kind: EventKind) {
+        self.upkeep.news.tell(|| {
+            let client = self.record.client();
+            Event {
+                user: Some(self.user().into()),
+                session: Some(self.upkeep.key_ring.session_id(self.record.token())),
+                user_agent: client.description(),
+                address: client.address,
+                ..Event::new(kind, self.upkeep.clock.now())
+            }
+        });
+    }
+
     pub(crate) fn retry_after(&self) -> Duration {
         self.upkeep.retry_after
     }
@@ -324,7 +341,7 @@ impl Session {
                 // More than there are ticks is told as earlier: the login seems older than it is.
                 let ticks = u16::try_from(after / TICK).unwrap_or(u16::MAX - 1);
                 self.taken.store(ticks.min(u16::MAX - 1) + 1, Ordering::Release);
-                self.upkeep.news.tell(Event::Started { user: self.user().into() });
+                self.tell(EventKind::Started);
             }
         });
     }
@@ -693,7 +710,7 @@ impl Session {
             self.changed.store(u32::try_from(after).unwrap_or(u32::MAX), Ordering::Release);
             self.status.store(status as u8, Ordering::Release);
             tracing::debug!(%status, ?standing, "session changed");
-            news = polling.news(self.user());
+            news = polling.news();
         }
         let good = polling.machine.good();
         let mono = good.mono.saturating_sub(self.asked.mono);
@@ -706,7 +723,7 @@ impl Session {
         }
         drop(held);
         if let Some(news) = news.filter(|_| self.taken.load(Ordering::Acquire) != 0) {
-            self.upkeep.news.tell(news);
+            self.tell(news);
         }
         result
     }
@@ -754,20 +771,19 @@ impl Polling {
     }
 
     /// What there is to tell of a change.
-    fn news(&mut self, user: &str) -> Option<Event> {
+    fn news(&mut self) -> Option<EventKind> {
         let standing = self.machine.standing();
         let before = self.told;
         if matches!(standing, Standing::Active | Standing::Suspended | Standing::Ended) {
             self.told = standing;
         }
-        let user = user.into();
         match (before, standing) {
-            (Standing::Suspended, Standing::Active) => Some(Event::Resumed { user }),
-            (Standing::Active, Standing::Suspended) => Some(Event::Suspended { user }),
+            (Standing::Suspended, Standing::Active) => Some(EventKind::Resumed),
+            (Standing::Active, Standing::Suspended) => Some(EventKind::Suspended),
             (_, Standing::Ended) => {
                 let lost = self.machine.is_lost().then_some(EndReason::Lost);
                 let stated = EndReason::Service(self.machine.status());
-                Some(Event::Ended { user, reason: self.ended.or(lost).unwrap_or(stated) })
+                Some(EventKind::Ended { reason: self.ended.or(lost).unwrap_or(stated) })
             }
             _ => None,
         }
@@ -804,11 +820,11 @@ pub(crate) mod tests {
 
     use super::super::Engine;
     use super::*;
-    use crate::Credentials;
     use crate::client::Client;
     use crate::engine::client_details::ClientDetails;
     use crate::identity::{SessionCredential, UserId, UserToken};
     use crate::protocol::Reading;
+    use crate::{Credentials, Secret};
 
     static CLIENT: LazyLock<Client> = LazyLock::new(|| {
         let credentials = Credentials::new("APPLICATION", "MXG9EDN581U33XTPLPFT75V2").unwrap();
@@ -855,6 +871,7 @@ pub(crate) mod tests {
             retry_after: Duration::from_secs(5),
             schedule: Schedule::default(),
             news: News::new(),
+            key_ring: KeyRing::from_application_secret(&Secret::new("secret")).into(),
             engine: OnceLock::new(),
         };
         let remote = CLIENT.restore("TOKEN", "SECRET", "/s/TOKEN", "/l/TOKEN").unwrap();

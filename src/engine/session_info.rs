@@ -55,10 +55,6 @@ impl SessionInfo {
     pub(super) fn new(session: &Session, id: SessionId, now: Stamp) -> Self {
         let started = session.login().wall;
         let client = session.record.client();
-        let description = client.browser.as_deref().map(|browser| match client.system {
-            Some(system) => format!("{browser} on {system}"),
-            None => browser.to_owned(),
-        });
         Self {
             id,
             user: session.user().into(),
@@ -69,8 +65,8 @@ impl SessionInfo {
             last_used_at: time(session.last_used(now).max(started)),
             methods: session.methods,
             held_open: session.held_open(),
+            description: client.description(),
             client,
-            description,
         }
     }
 

@@ -3,10 +3,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::stage::{Stage, agree, by_the_application, say};
+use super::stage::{Stage, agree, by_the_application, next_event, of, say};
 use crate::engine::Start;
 use crate::protocol::SessionStatus::{Active, Pending};
-use crate::{EndReason, Event, UserId};
+use crate::{EndReason, EventKind, UserId};
 
 /// Lets all that is ready run.
 async fn settle() {
@@ -57,10 +57,10 @@ async fn claimed_session_has_a_minute_to_be_presented() {
         assert!(named.attempt.is_over(engine.now()) && !named.attempt.is_pending(engine.now()));
         assert_eq!(stage.ac.sessions(&user).await.unwrap().len(), usize::from(is_in_time));
         assert_eq!(*logouts.lock().unwrap(), usize::from(!is_in_time));
-        assert_eq!(events.next().await, Some(Event::Started { user: user.clone() }));
+        assert_eq!(next_event(&mut events).await, Some(of(user.as_str(), EventKind::Started)));
         if !is_in_time {
-            let reason = EndReason::NotTaken;
-            assert_eq!(events.next().await, Some(Event::Ended { user, reason }));
+            let ended = EventKind::Ended { reason: EndReason::NotTaken };
+            assert_eq!(next_event(&mut events).await, Some(of(user.as_str(), ended)));
         }
     }
 }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use tower_layer::Layer as _;
 use tower_service::Service as _;
 
-use super::stage::{self, App, Mood, Stage, agree, say};
+use super::stage::{self, App, Mood, Stage, agree, next_event, of, say};
 use crate::protocol::SessionStatus::{Active, Closed};
 use crate::{BuildError, EndReason, LogInError, SessionStatus, UserId};
 
@@ -117,8 +117,8 @@ async fn a_late_answer_revives_nothing() {
     stage.at(250_000).await;
     assert!(stage.is_quiet().await, "what is over is not polled");
     assert_eq!(stage.ask(&alice).await, "ended");
-    let ended = crate::Event::Ended { user: UserId::from("alice"), reason: EndReason::LoggedOut };
-    assert_eq!(events.next().await, Some(ended));
+    let ended = crate::EventKind::Ended { reason: EndReason::LoggedOut };
+    assert_eq!(next_event(&mut events).await, Some(of("alice", ended)));
 }
 
 /// T082: an end of all that races the end of a login: the session is out, or never in.

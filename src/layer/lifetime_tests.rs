@@ -7,24 +7,26 @@ use http::{Request, Response};
 use tower::ServiceExt as _;
 use tower_layer::Layer as _;
 
-use super::stage::{Mood, Stage, agree, by_the_application, refuse, say, started, word};
+use super::stage::{
+    Mood, Stage, Told, agree, by_the_application, next_event, of, refuse, say, started, word,
+};
 use crate::engine::BeginError;
 use crate::protocol::SessionStatus::{Active, Cancelled, Closed, Walkaway};
 use crate::verdict::Denial;
-use crate::{EndReason, Event, Events, Limit, LogInError, SessionStatus, UserId};
+use crate::{EndReason, EventKind, Events, Limit, LogInError, SessionStatus, UserId};
 
 fn user(name: &str) -> UserId {
     UserId::from(name)
 }
 
-fn ended(name: &str, reason: EndReason) -> Event {
-    Event::Ended { user: user(name), reason }
+fn ended(name: &str, reason: EndReason) -> Told {
+    of(name, EventKind::Ended { reason })
 }
 
 /// What was told so far.
-async fn told(events: &mut Events) -> Vec<Event> {
+async fn told(events: &mut Events) -> Vec<Told> {
     let mut told = Vec::new();
-    while let Ok(Some(event)) = tokio::time::timeout(Duration::ZERO, events.next()).await {
+    while let Ok(Some(event)) = tokio::time::timeout(Duration::ZERO, next_event(events)).await {
         told.push(event);
     }
     told
@@ -36,7 +38,7 @@ async fn each_event_is_told_once() {
     let mut stage = Stage::set_up(|builder| builder.session_duration(Duration::from_secs(900)));
     let mut events = stage.ac.events();
     let alice = stage.log_in("alice").await;
-    let started = |name: &str| Event::Started { user: user(name) };
+    let started = |name| of(name, EventKind::Started);
     assert_eq!(told(&mut events).await, [started("alice")]);
     say(stage.poll_at(5_000).await, Walkaway);
     say(stage.poll_at(10_000).await, Walkaway);
@@ -45,7 +47,7 @@ async fn each_event_is_told_once() {
     say(stage.poll_at(25_000).await, Closed);
     stage.at(26_000).await;
     let [suspended, resumed] =
-        [Event::Suspended { user: user("alice") }, Event::Resumed { user: user("alice") }];
+        [EventKind::Suspended, EventKind::Resumed].map(|kind| of("alice", kind));
     let closed = ended("alice", EndReason::Service(Closed));
     assert_eq!(told(&mut events).await, [suspended, resumed, closed]);
     assert_eq!(stage.ask(&alice).await, "ended");
@@ -100,7 +102,7 @@ async fn what_nobody_took_is_not_told_of() {
     say(stage.call("/s/").await, Cancelled);
     let refused = login.await.unwrap().unwrap_err();
     assert!(matches!(*refused, LogInError::Refused(Cancelled)));
-    let refused = Event::LoginRefused { user: user("alice"), status: Cancelled };
+    let refused = of("alice", EventKind::LoginRefused { status: Cancelled });
     assert_eq!(told(&mut events).await, [refused]);
 }
 
@@ -112,13 +114,15 @@ async fn a_slow_reader_is_told_how_many_it_missed() {
     let mut fast = stage.ac.events();
     let engine = stage.ac.engine();
     engine.begin_attempt(by_the_application(user("alice"))).unwrap();
-    let full = Event::LimitHit(Limit::Attempts);
+    let full = (EventKind::LimitHit(Limit::Attempts), None);
     for _ in 0..3_000 {
         let refused = engine.begin_attempt(by_the_application(user("bob")));
         assert!(matches!(refused, Err(BeginError::Full { .. })));
-        assert_eq!(fast.next().await, Some(full.clone()));
+        assert_eq!(next_event(&mut fast).await, Some(full.clone()));
     }
-    let Some(Event::Missed(missed)) = slow.next().await else { panic!("it missed some") };
+    let Some((EventKind::Missed(missed), None)) = next_event(&mut slow).await else {
+        panic!("it missed some")
+    };
     let mut read = 0;
     for event in told(&mut slow).await {
         assert_eq!(event, full);
@@ -152,7 +156,7 @@ async fn one_login_more_than_may_wait_is_refused() {
     assert_eq!(refused.status(), http::StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(refused.headers()["retry-after"], "10");
     assert!(refused.headers().get("set-cookie").is_none());
-    assert_eq!(told(&mut events).await, [Event::LimitHit(Limit::Attempts)]);
+    assert_eq!(told(&mut events).await, [(EventKind::LimitHit(Limit::Attempts), None)]);
     let waiting: Vec<_> = stage.ac.engine().attempts.all();
     assert_eq!(waiting.len(), 3);
     let now = stage.clock.now();
@@ -166,7 +170,7 @@ async fn one_login_more_than_may_wait_is_refused() {
         stage.at(1_000 + step * 400).await;
         assert_eq!(login("dave").await.status(), http::StatusCode::TOO_MANY_REQUESTS);
     }
-    assert_eq!(told(&mut events).await, vec![Event::LimitHit(Limit::Attempts); 4]);
+    assert_eq!(told(&mut events).await, vec![(EventKind::LimitHit(Limit::Attempts), None); 4]);
     stage.at(119_999).await;
     assert_eq!(login("dave").await.status(), http::StatusCode::TOO_MANY_REQUESTS);
     stage.at(120_001).await;
@@ -188,8 +192,8 @@ async fn one_session_more_than_may_be_is_refused_before_the_phone_rings() {
     assert_eq!(stage.ask(&first).await, "allowed");
     assert_eq!(stage.ask(&bob).await, "allowed");
     let limits: Vec<_> = told(&mut events).await;
-    let hit = |limit| Event::LimitHit(limit);
-    let started = Event::Started { user: user("bob") };
+    let hit = |limit| (EventKind::LimitHit(limit), None);
+    let started = of("bob", EventKind::Started);
     assert_eq!(limits, [hit(Limit::SessionsPerUser), started, hit(Limit::Sessions)]);
     // An end makes room for that user.
     stage.session(&first).end(EndReason::LoggedOut);
@@ -309,7 +313,7 @@ async fn the_last_handle_leaves_nothing_behind() {
     assert_eq!(stream.end.await.unwrap().1, Denial::Ended);
     assert_eq!(waits.verdict(), crate::Verdict::Ended);
     assert_eq!(waits.held_open(), 0);
-    assert_eq!(events.next().await, Some(ended("alice", EndReason::Shutdown)));
+    assert_eq!(next_event(&mut events).await, Some(ended("alice", EndReason::Shutdown)));
     assert_eq!(events.next().await, None);
 }
 

@@ -25,10 +25,25 @@ use crate::engine::{ClientDetails, Initiator, Session, Start, Who};
 use crate::identity::{SessionCredential, UserId, UserToken};
 use crate::protocol::SessionStatus;
 use crate::verdict::Denial;
-use crate::{Activeconnect, Builder, Credentials, StoreError, StoreErrorKind, TokenStore};
+use crate::{
+    Activeconnect, Builder, Credentials, EventKind, Events, StoreError, StoreErrorKind, TokenStore,
+};
 
 /// After so long in vain a test fails.
 const PATIENCE: Duration = Duration::from_secs(3_600);
+
+/// What an event says, and of whom.
+pub(super) type Told = (EventKind, Option<UserId>);
+
+/// The next event, once it is there; `None` when the engine is over.
+pub(super) async fn next_event(events: &mut Events) -> Option<Told> {
+    events.next().await.map(|event| (event.kind, event.user))
+}
+
+/// What an event says of alice's session, or another user's.
+pub(super) fn of(user: &str, kind: EventKind) -> Told {
+    (kind, Some(user.into()))
+}
 
 pub(super) struct Stage {
     pub(super) ac: Activeconnect,

@@ -9,7 +9,7 @@ use super::device::DeviceLock;
 use super::{Attempt, AttemptUser, LogInError, Who};
 use crate::client::{Authentication, ClientErrorKind};
 use crate::engine::Engine;
-use crate::engine::events::{EndReason, Event};
+use crate::engine::events::{EndReason, EventKind};
 use crate::engine::logouts::LogoutPriority;
 use crate::engine::outcome::Stage;
 use crate::engine::record::Record;
@@ -191,8 +191,7 @@ async fn wait(
             if status == SessionStatus::Cancelled {
                 engine.logins().record_decline(token, attempt.initiator(), engine.now().mono);
             }
-            let user = session.user().into();
-            engine.upkeep.news.tell(Event::LoginRefused { user, status });
+            session.tell(EventKind::LoginRefused { status });
             // The name stays taken until the deadline: others than this browser do not learn that
             // somebody has said no.
             attempt.end(LogInError::Refused(status));

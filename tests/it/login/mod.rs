@@ -3,6 +3,7 @@
 mod aliases;
 mod allowed_origins;
 mod claims;
+mod events;
 mod fixture;
 mod floods;
 mod known_browsers;

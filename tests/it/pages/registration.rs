@@ -207,6 +207,9 @@ async fn planted_cookie_beside_the_own_names_no_page() {
     let (alices, mallorys) = (site.browser(), site.browser());
     link_page(&alices, "/link/alice").await;
     link_page(&mallorys, "/link/mallory").await;
+    site.register_phone("mallory");
+    is_registered(&mallorys).await;
+    assert_eq!(status(&alices).await, "pending");
     let [alices, mallorys] = [alices, mallorys].map(|browser| browser.cookie(COOKIE).unwrap());
     let ask = async |cookies: String| {
         let request = reqwest::Client::builder().no_proxy().build().unwrap();
