@@ -26,6 +26,10 @@ struct PageDoctests;
 #[doc = include_str!("../docs/single-page-application.md")]
 struct OtherOriginDoctests;
 
+#[cfg(all(doctest, feature = "axum"))]
+#[doc = include_str!("../docs/session-lifetimes.md")]
+struct SessionLifetimeDoctests;
+
 #[cfg(all(doctest, feature = "sqlite"))]
 #[doc = include_str!("../docs/audit-log.md")]
 struct AuditLogDoctests;
@@ -73,9 +77,9 @@ pub use client::{
 #[cfg(feature = "layer")]
 pub use engine::{
     ActiveSession, Activeconnect, BuildError, Builder, EndAllSessions, EndReason, EndSessionError,
-    EnrolmentError, EnrolmentGrant, Event, EventKind, Events, ForwardedHeader, Health,
-    InvalidSessionId, Limit, LogInError, LoggedOut, LoginLimits, MakeRegistrationLink, Rate,
-    RegistrationLink, SendRegistrationSms, SessionGuard, SessionId, SessionInfo, VouchedBy,
+    EnrollNewError, EnrolmentError, EnrolmentGrant, Event, EventKind, Events, ForwardedHeader,
+    Health, InvalidSessionId, Limit, LogInError, LoggedOut, LoginLimits, MakeRegistrationLink,
+    Rate, RegistrationLink, SendRegistrationSms, SessionGuard, SessionId, SessionInfo, VouchedBy,
     Walkaway,
 };
 pub use identity::{InvalidToken, SessionCredential, SessionKey, UserId, UserToken};

@@ -154,6 +154,8 @@ async fn builders_say_what_to_change() {
         (builder().max_staleness(Duration::MAX).build(), "max_staleness"),
         (builder().attempt_deadline(s(1)).build(), "attempt_deadline"),
         (builder().session_duration(s(86_400)).build(), "session_duration"),
+        (builder().idle_timeout(Duration::from_millis(999)).build(), "idle_timeout"),
+        (builder().idle_timeout(s(43_201)).build(), "idle_timeout"),
         (builder().auth_path("auth").build(), "plain path"),
         (builder().auth_path("//evil").build(), "plain path"),
         (builder().auth_path("/auth/").build(), "plain path"),

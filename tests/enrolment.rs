@@ -10,8 +10,8 @@ use support::{approve, builder, until, with_phones};
 use tokio::sync::Notify;
 use tower_activeconnect::emulator::{Call, Emulator, Fault, FaultKind};
 use tower_activeconnect::{
-    Activeconnect, EnrolmentError, EnrolmentGrant, MemoryTokenStore, SqliteTokenStore,
-    TokenStore as _, UserId, UserToken,
+    Activeconnect, EnrollNewError, EnrolmentError, EnrolmentGrant, MemoryTokenStore,
+    SqliteTokenStore, TokenStore as _, UserId, UserToken,
 };
 
 /// An engine on a store that the test can look into.
@@ -262,4 +262,17 @@ async fn who_leaves_while_being_enrolled_leaves_nothing_at_the_service() {
         () = registered.notified() => {}
     }
     until("the token is gone", async || (emulator.state().users.len() == 1).then_some(())).await;
+}
+
+#[tokio::test]
+async fn failed_insert_gives_its_own_error_back() {
+    #[derive(Debug, PartialEq)]
+    struct NameTaken(&'static str);
+
+    let emulator = Emulator::start().await.unwrap();
+    let (ac, _) = engine(&emulator).await;
+    let before = emulator.state().users.len();
+    let failed = ac.enroll_new(async || Err(NameTaken("alice"))).await.unwrap_err();
+    assert!(matches!(failed, EnrollNewError::Application(NameTaken("alice"))), "{failed:?}");
+    assert_eq!(emulator.state().users.len(), before, "its token is deleted again");
 }

@@ -10,7 +10,7 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use serde::Deserialize;
 use tower_activeconnect::{
-    ActiveSession, ClientErrorKind, EnrolmentError, RegistrationLink, UserId,
+    ActiveSession, ClientErrorKind, EnrollNewError, EnrolmentError, RegistrationLink, UserId,
 };
 
 use crate::app::Blog;
@@ -154,7 +154,6 @@ impl fmt::Display for Refusal {
 impl From<EnrolmentError> for Refusal {
     fn from(error: EnrolmentError) -> Self {
         match error {
-            EnrolmentError::Application(error) if error.is::<NameTaken>() => Self::Taken,
             EnrolmentError::Service(error) => {
                 eprintln!("microblog: registering: {error}");
                 Self::Service(error.kind())
@@ -169,20 +168,19 @@ impl From<EnrolmentError> for Refusal {
 
 impl From<sqlx::Error> for Refusal {
     fn from(error: sqlx::Error) -> Self {
-        EnrolmentError::Application(error.into()).into()
+        eprintln!("microblog: registering: {error}");
+        Self::Database
     }
 }
 
-#[derive(Debug)]
-struct NameTaken;
-
-impl fmt::Display for NameTaken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the name is taken")
+impl From<EnrollNewError<Self>> for Refusal {
+    fn from(error: EnrollNewError<Self>) -> Self {
+        match error {
+            EnrollNewError::Application(refusal) => refusal,
+            EnrollNewError::Enrollment(error) => error.into(),
+        }
     }
 }
-
-impl std::error::Error for NameTaken {}
 
 /// Registers the user at the service, then here, and fetches the link. Whatever fails, the name
 /// can be registered again.
@@ -191,12 +189,9 @@ async fn enrol(blog: Blog, registration: Registration) -> Result<RegistrationLin
     if blog.database.is_registered(username).await? {
         return Err(Refusal::Taken);
     }
-    let insert = async || -> Result<UserId, Box<dyn std::error::Error + Send + Sync>> {
-        if blog.database.claim(username, email).await? {
-            Ok(UserId::from(username))
-        } else {
-            Err(NameTaken.into())
-        }
+    let insert = async || match blog.database.claim(username, email).await? {
+        true => Ok(UserId::from(username)),
+        false => Err(Refusal::Taken),
     };
     match blog.ac.enroll_new(insert).await {
         Ok(user) => match first_link(&blog, &user).await {
@@ -214,7 +209,7 @@ async fn enrol(blog: Blog, registration: Registration) -> Result<RegistrationLin
             }
         },
         // The lookup table comes last: our row was there already.
-        Err(error @ EnrolmentError::Store(_)) => {
+        Err(error @ EnrollNewError::Enrollment(EnrolmentError::Store(_))) => {
             release(&blog, username).await;
             Err(error.into())
         }

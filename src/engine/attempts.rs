@@ -426,6 +426,8 @@ impl Engine {
         )?;
         if is_first {
             attempt.watchers.wake();
+            // From now on it can be idle.
+            self.upkeep.schedule.reset(&session, self.now());
             if let Some((before, _)) = &attempt.confirms {
                 self.end_session(before, EndReason::LoggedOut);
             }

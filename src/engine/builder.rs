@@ -140,6 +140,34 @@ impl Builder {
         self
     }
 
+    /// How long a session may go unused: 1 s to 12 h; by default as long as it lives. Then it ends, here
+    /// and at the service, as [`EndReason::Idle`](crate::EndReason::Idle) (OWASP ASVS 5.0, 7.3.1).
+    ///
+    /// A use is a request that a layer lets in, or that [`verify`](Activeconnect::routes) allows. What is
+    /// no use: `status` and `events`, which pages ask by themselves; whatever a stream, a WebSocket or
+    /// an upload carries after its request; requests of a
+    /// [passive](crate::ActiveconnectLayer::passive) layer; and requests that are turned away. It
+    /// counts from the login, on the clock that says longer. A session that is polled ends at that
+    /// moment, and what it holds open is cut. One that is parked lets nothing in from then on, and is
+    /// logged out at the service within a minute. `docs/session-lifetimes.md` compares all clocks.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.idle_timeout = Some(timeout);
+        self
+    }
+
+    /// Whether the session's cookie outlives the browser, for "remember this browser"; no by default.
+    /// Its `Max-Age` is what is left of the session's life, at most 12 h, as
+    /// [`session_duration`](Builder::session_duration) says. The session ends on the server all the
+    /// same, remotely too.
+    ///
+    /// **Whoever opens that browser next is that user**, also after it was closed, and the credential is
+    /// on the disk. So it is for devices that people do not share; set
+    /// [`idle_timeout`](Builder::idle_timeout) with it.
+    pub fn persistent_cookie(mut self, persists: bool) -> Self {
+        self.settings.has_persistent_cookie = persists;
+        self
+    }
+
     /// How users shall prove that it is them; by default the service chooses.
     pub fn methods(mut self, methods: impl IntoIterator<Item = crate::Method>) -> Self {
         self.settings.methods = methods.into_iter().collect::<Methods>();
@@ -518,6 +546,9 @@ impl Settings {
         within("attempt_deadline", self.attempt_deadline, s(5), s(600))?;
         if let Some(duration) = self.session_duration {
             within("session_duration", duration, s(1), s(12 * 3600))?;
+        }
+        if let Some(timeout) = self.idle_timeout {
+            within("idle_timeout", timeout, s(1), s(12 * 3600))?;
         }
         // What is known must outlive one poll that fails to come back.
         let least = self.poll_interval + POLL_TIMEOUT + MARGIN;

@@ -23,8 +23,6 @@ pub enum EnrolmentError {
     Store(StoreError),
     /// The service did not do its part.
     Service(ClientError),
-    /// The application's own part, given to `enroll_new`, failed.
-    Application(Box<dyn Error + Send + Sync>),
     /// The session that was to vouch for the user does not let them in now, or is another engine's.
     NotAllowed(Denial),
     /// The grant is unknown, used, withdrawn or older than ten minutes.
@@ -43,7 +41,6 @@ impl fmt::Display for EnrolmentError {
             Self::NotEnrolled => f.write_str("the user is not enrolled; call enroll first"),
             Self::Store(error) => error.fmt(f),
             Self::Service(error) => error.fmt(f),
-            Self::Application(error) => error.fmt(f),
             Self::NotAllowed(denial) => {
                 write!(f, "the session does not vouch for the user: {denial}")
             }
@@ -66,7 +63,6 @@ impl Error for EnrolmentError {
         match self {
             Self::Store(error) => Some(error),
             Self::Service(error) => Some(error),
-            Self::Application(error) => Some(error.as_ref()),
             Self::NotEnrolled
             | Self::NotAllowed(_)
             | Self::GrantNotValid
@@ -86,6 +82,57 @@ impl From<StoreError> for EnrolmentError {
 impl From<ClientError> for EnrolmentError {
     fn from(error: ClientError) -> Self {
         Self::Service(error)
+    }
+}
+
+/// Why [`Activeconnect::enroll_new`] failed; `E` is the error of the application's own part.
+///
+/// ```
+/// use tower_activeconnect::{Activeconnect, EnrollNewError, UserId};
+///
+/// enum InsertError {
+///     NameTaken,
+///     Database,
+/// }
+///
+/// async fn sign_up(ac: &Activeconnect, name: String) -> Result<UserId, String> {
+///     let insert = async || Err(InsertError::NameTaken); // INSERT INTO users …
+///     ac.enroll_new(insert).await.map_err(|error| match error {
+///         EnrollNewError::Application(InsertError::NameTaken) => format!("{name} is taken"),
+///         EnrollNewError::Application(InsertError::Database) => "try again later".to_owned(),
+///         EnrollNewError::Enrollment(error) => error.to_string(),
+///     })
+/// }
+/// ```
+#[derive(Debug)]
+pub enum EnrollNewError<E> {
+    /// The application's own part failed.
+    Application(E),
+    /// The store or the service failed.
+    Enrollment(EnrolmentError),
+}
+
+impl<E: fmt::Display> fmt::Display for EnrollNewError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Application(error) => error.fmt(f),
+            Self::Enrollment(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: Error + 'static> Error for EnrollNewError<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Application(error) => Some(error),
+            Self::Enrollment(error) => Some(error),
+        }
+    }
+}
+
+impl<E> From<EnrolmentError> for EnrollNewError<E> {
+    fn from(error: EnrolmentError) -> Self {
+        Self::Enrollment(error)
     }
 }
 
@@ -122,10 +169,9 @@ impl Activeconnect {
     pub async fn enroll_new<F, E>(
         &self,
         insert: impl FnOnce() -> F + Send,
-    ) -> Result<UserId, EnrolmentError>
+    ) -> Result<UserId, EnrollNewError<E>>
     where
         F: Future<Output = Result<UserId, E>> + Send,
-        E: Into<Box<dyn Error + Send + Sync>>,
     {
         let (token, mut unused) = self.register_token().await?;
         match insert().await {
@@ -135,7 +181,7 @@ impl Activeconnect {
             }
             Err(error) => {
                 unused.delete().await;
-                Err(EnrolmentError::Application(error.into()))
+                Err(EnrollNewError::Application(error))
             }
         }
     }

@@ -132,6 +132,8 @@ pub enum EndReason {
     LoggedOut,
     /// It lived as long as a session may, here.
     Expired,
+    /// No request used it for [`Builder::idle_timeout`](crate::Builder::idle_timeout).
+    Idle,
     /// The phone walked away, and a layer ends sessions then.
     WalkedAway,
     /// The lookup table no longer names the token that the session was made with.
@@ -155,6 +157,7 @@ impl EndReason {
             Self::LoggedOut
             | Self::WalkedAway
             | Self::Expired
+            | Self::Idle
             | Self::TokenChanged
             | Self::Lost
             | Self::Shutdown => SessionStatus::Closed,
@@ -170,6 +173,7 @@ impl fmt::Display for EndReason {
             Self::Service(status) => status.fmt(f),
             Self::LoggedOut => f.write_str("logged_out"),
             Self::Expired => f.write_str("expired"),
+            Self::Idle => f.write_str("idle"),
             Self::WalkedAway => f.write_str("walked_away"),
             Self::TokenChanged => f.write_str("token_changed"),
             Self::NotTaken => f.write_str("not_taken"),

@@ -110,7 +110,7 @@ pub(crate) use cookie_names::REGISTRATION;
 pub(crate) use cookie_names::{ATTEMPT, CookieNames, KNOWN};
 pub use end_all_sessions::EndAllSessions;
 pub use end_session::EndSessionError;
-pub use enrolment::EnrolmentError;
+pub use enrolment::{EnrollNewError, EnrolmentError};
 pub use events::{EndReason, Event, EventKind, Events, Health, Limit};
 pub use grants::EnrolmentGrant;
 pub(crate) use key_ring::{CredentialKind, KeyRing};
@@ -498,6 +498,7 @@ impl Engine {
                 max_staleness: millis(settings.max_staleness),
                 lifetime: millis(settings.session_lifetime()),
             },
+            idle_timeout: settings.idle_timeout.map_or(u64::MAX, millis),
             retry_after: settings.retry_after(),
             schedule: Schedule::default(),
             news: News::new(),

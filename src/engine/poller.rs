@@ -9,7 +9,6 @@ use super::Engine;
 use super::backoff;
 use super::circuit_breaker::{Admission, FailedCall};
 use super::concurrency_limiter::{PollEnd, PollPermit};
-use super::events::EndReason;
 use super::logouts::LogoutPriority;
 use super::poll_queue::PollQueue;
 use super::rate_limiter::PollRateLimiter;
@@ -71,7 +70,7 @@ impl Poller {
     fn process_due(&mut self, session: &Arc<Session>, now: Stamp) {
         let verdict = session.verdict_at(now);
         if verdict == Verdict::Ended {
-            expire(&self.engine, session);
+            expire(&self.engine, session, now);
             return;
         }
         if verdict == Verdict::Unavailable {
@@ -136,10 +135,11 @@ impl Poller {
     }
 }
 
-/// A session over its lifetime ends here and at the service.
-fn expire(engine: &Arc<Engine>, session: &Arc<Session>) {
-    if session.end(EndReason::Expired) {
-        tracing::debug!("session expired");
+/// A session that is over its lifetime, or was idle for too long, ends here and at the service.
+fn expire(engine: &Arc<Engine>, session: &Arc<Session>, now: Stamp) {
+    let reason = session.expiry_reason(now);
+    if session.end(reason) {
+        tracing::debug!(%reason, "session expired");
         engine.end_remotely(session, LogoutPriority::Background);
     }
 }
@@ -161,7 +161,7 @@ fn purge_expired(engine: &Arc<Engine>) {
     engine.registrations.sweep(now);
     // Not under the map's locks: this wakes others.
     for session in &expired {
-        expire(engine, session);
+        expire(engine, session, now);
     }
 }
 

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ use crate::verdict::{
 pub(crate) struct Upkeep {
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
+    /// How long a session may go unused, in milliseconds; `u64::MAX` for its whole life.
+    pub(crate) idle_timeout: u64,
     /// When those who are told that nothing is known may try again.
     pub(crate) retry_after: Duration,
     pub(crate) schedule: Schedule,
@@ -63,6 +65,9 @@ pub(crate) struct Session {
     /// When its client claimed it: ticks after `asked`, and one; zero before. What becomes of it is told
     /// from then on.
     taken: AtomicU16,
+    /// When a request last used it: milliseconds after `asked` by the monotonic clock, and above
+    /// these 32 bits by the wall clock. Nothing is written where there is no idle timeout.
+    used: AtomicU64,
     polling: Mutex<Option<Box<Polling>>>,
     watchers: Watchers,
 }
@@ -171,6 +176,7 @@ impl Session {
             status: AtomicU8::new(SessionStatus::Pending as u8),
             changed: AtomicU32::new(0),
             taken: AtomicU16::new(0),
+            used: AtomicU64::new(0),
             polling: Mutex::new(Some(Box::new(Polling {
                 token_checked_at: asked.mono,
                 next_token_check: token_check_after(asked.mono),
@@ -243,8 +249,52 @@ impl Session {
         };
         let since_good = wall.saturating_sub(good_wall).max(0).cast_unsigned();
         let age = mono.saturating_sub(good_mono).max(since_good);
-        let lived = mono.max(wall.max(0).cast_unsigned());
+        let lived = self.lived(mono, wall.max(0).cast_unsigned());
         verdict(Knowledge { standing: Standing::from_u8(standing), age, lived }, self.upkeep.limits)
+    }
+
+    /// How long it has lived at this moment, in milliseconds after `asked` by the one clock or the
+    /// other: longer than any session may, if it was not used for the idle timeout.
+    fn lived(&self, mono: u64, wall: u64) -> u64 {
+        // The request path: most applications have no idle timeout.
+        if self.upkeep.idle_timeout != u64::MAX && self.is_idle(mono, wall) {
+            return u64::MAX;
+        }
+        mono.max(wall)
+    }
+
+    /// Whether no request has used it for the idle timeout. It counts from the claim.
+    #[cold]
+    fn is_idle(&self, mono: u64, wall: u64) -> bool {
+        let (used_mono, used_wall) = self.used();
+        let unused = mono.saturating_sub(used_mono).max(wall.saturating_sub(used_wall));
+        self.is_claimed() && unused >= self.upkeep.idle_timeout
+    }
+
+    fn is_claimed(&self) -> bool {
+        self.taken.load(Ordering::Acquire) != 0
+    }
+
+    /// When it was last used, in milliseconds after `asked` by the monotonic and the wall clock.
+    fn used(&self) -> (u64, u64) {
+        let used = self.used.load(Ordering::Acquire);
+        (used & u64::from(u32::MAX), used >> 32)
+    }
+
+    /// A request is let in by it, and is a use.
+    pub(crate) fn mark_used(&self) {
+        if self.upkeep.idle_timeout != u64::MAX {
+            self.use_at(self.upkeep.clock.coarse());
+        }
+    }
+
+    #[cold]
+    fn use_at(&self, now: Stamp) {
+        // 32 bits are 49 days, and no session lives that long.
+        let after = |asked: u64, now: u64| u32::try_from(now.saturating_sub(asked)).unwrap_or(0);
+        let mono = after(self.asked.mono, now.mono);
+        let wall = after(self.asked.wall, now.wall);
+        self.used.store(u64::from(mono) | u64::from(wall) << 32, Ordering::Release);
     }
 
     /// The same where the wall clock was set so far that the published word does not tell when the
@@ -258,7 +308,9 @@ impl Session {
             None => (Standing::from_u8(self.word().read().0), u64::MAX),
         };
         drop(polling);
-        verdict(Knowledge { standing, age, lived: self.asked.age(now) }, self.upkeep.limits)
+        let mono = now.mono.saturating_sub(self.asked.mono);
+        let lived = self.lived(mono, now.wall.saturating_sub(self.asked.wall));
+        verdict(Knowledge { standing, age, lived }, self.upkeep.limits)
     }
 
     /// What is known, met by a request or by something in flight under this policy: where it is to
@@ -285,8 +337,26 @@ impl Session {
         (Standing::from_u8(standing), Stamp { mono: self.asked.mono + mono, wall })
     }
 
-    fn expires(&self) -> Stamp {
-        self.asked.after_millis(self.upkeep.limits.lifetime)
+    /// When it has to end by itself, by the monotonic clock: at the end of its life, or when it is
+    /// idle for too long, if no request uses it before.
+    fn expires(&self) -> u64 {
+        let lifetime = self.upkeep.limits.lifetime;
+        let idle = self.used().0.saturating_add(self.upkeep.idle_timeout);
+        let life = if self.is_claimed() { lifetime.min(idle) } else { lifetime };
+        self.asked.mono.saturating_add(life)
+    }
+
+    /// How much of its life is left at most.
+    #[cfg(feature = "axum")]
+    pub(crate) fn life_left(&self, now: Stamp) -> Duration {
+        let lifetime = self.upkeep.limits.lifetime;
+        Duration::from_millis(lifetime.saturating_sub(self.asked.age(now)))
+    }
+
+    /// Why it is over by itself at this moment.
+    pub(crate) fn expiry_reason(&self, now: Stamp) -> EndReason {
+        let is_old = self.asked.age(now) >= self.upkeep.limits.lifetime;
+        if is_old { EndReason::Expired } else { EndReason::Idle }
     }
 
     /// A watch that keeps the session live from now on, awake if it was parked. Everything that
@@ -340,6 +410,8 @@ impl Session {
                 let after = self.upkeep.clock.now().mono.saturating_sub(self.asked.mono);
                 // More than there are ticks is told as earlier: the login seems older than it is.
                 let ticks = u16::try_from(after / TICK).unwrap_or(u16::MAX - 1);
+                // Before it is claimed: an idle timeout counts from the claim on.
+                self.mark_used();
                 self.taken.store(ticks.min(u16::MAX - 1) + 1, Ordering::Release);
                 self.tell(EventKind::Started);
             }
@@ -518,7 +590,7 @@ impl Session {
                 let since = polling.resumption?.since;
                 (polling.token_checked_at < since).then_some(TokenCheck::Resuming)
             }),
-            Phase::Running if self.taken.load(Ordering::Acquire) == 0 => None,
+            Phase::Running if !self.is_claimed() => None,
             Phase::Running => self.with_polling(|polling| {
                 (now.mono >= polling.next_token_check).then_some(TokenCheck::Routine)
             }),
@@ -612,7 +684,7 @@ impl Session {
             Stage::Queued { urgent: false, .. } if self.is_urgent() => Some(now.mono),
             Stage::Queued { .. } | Stage::Flying => None,
         };
-        let expires = Some(self.expires().mono).filter(|at| next.is_some() || *at > now.mono);
+        let expires = Some(self.expires()).filter(|at| next.is_some() || *at > now.mono);
         [next, stale, expires].into_iter().flatten().min()
     }
 
@@ -722,7 +794,7 @@ impl Session {
             *held = None;
         }
         drop(held);
-        if let Some(news) = news.filter(|_| self.taken.load(Ordering::Acquire) != 0) {
+        if let Some(news) = news.filter(|_| self.is_claimed()) {
             self.tell(news);
         }
         result
@@ -868,6 +940,7 @@ pub(crate) mod tests {
         let upkeep = Upkeep {
             clock,
             limits: Limits { max_staleness: 15_000, lifetime: 3_600_000 },
+            idle_timeout: u64::MAX,
             retry_after: Duration::from_secs(5),
             schedule: Schedule::default(),
             news: News::new(),
@@ -929,6 +1002,6 @@ pub(crate) mod tests {
     /// What the documentation of [`Session`] says of its size.
     #[test]
     fn a_parked_session_is_small() {
-        assert!(size_of::<Session>() <= 96, "{}", size_of::<Session>());
+        assert!(size_of::<Session>() <= 104, "{}", size_of::<Session>());
     }
 }

@@ -27,6 +27,10 @@ pub(crate) struct Settings {
     pub(crate) max_sessions_per_user: usize,
     pub(crate) max_attempts: usize,
     pub(crate) session_duration: Option<Duration>,
+    /// How long a session may go unused.
+    pub(crate) idle_timeout: Option<Duration>,
+    /// Whether the session's cookie outlives the browser.
+    pub(crate) has_persistent_cookie: bool,
     pub(crate) methods: Methods,
     pub(crate) auth_path: String,
     /// What a proxy strips from the paths that browsers ask for.
@@ -62,6 +66,8 @@ impl Default for Settings {
             max_sessions_per_user: 100,
             max_attempts: 10_000,
             session_duration: None,
+            idle_timeout: None,
+            has_persistent_cookie: false,
             methods: Methods::default(),
             auth_path: "/auth".to_owned(),
             mount_prefix: None,

@@ -30,6 +30,8 @@ pub(crate) struct Gate {
     pub(crate) optional: bool,
     /// Any session of the resolved user will do, not only this caller's.
     pub(crate) any_session: bool,
+    /// Requests are no use of their session.
+    pub(crate) is_passive: bool,
     pub(crate) policy: Policy,
     pub(crate) cache_control: CacheControl,
     pub(crate) requirement: Requirement,
@@ -48,8 +50,8 @@ impl Gate {
     pub(crate) fn new(ac: Activeconnect) -> Self {
         let (policy, upgrades) = (Policy::default(), Arc::default());
         let (cache_control, requirement) = (CacheControl::default(), Requirement::NONE);
-        let (optional, any_session) = (false, false);
-        Self { ac, optional, any_session, policy, cache_control, requirement, upgrades }
+        let (optional, any_session, is_passive) = (false, false, false);
+        Self { ac, optional, any_session, is_passive, policy, cache_control, requirement, upgrades }
     }
 
     pub(crate) fn require_methods(&mut self, methods: Methods) {
@@ -163,15 +165,15 @@ impl Gate {
                 let pending = self.is_pending(credentials, user);
                 return Decision::Deny(if pending { Denial::Pending } else { Denial::Ended });
             }
-            return judge(watch, word, verdict, self.policy, self.requirement);
+            return self.judgment().judge(watch, word, verdict);
         }
         let engine = self.ac.engine().clone();
-        let (policy, requirement) = (self.policy, self.requirement);
+        let judgment = self.judgment();
         Decision::Ask(Box::pin(async move {
             engine.wait_until_fresh(&mut watch).await;
-            let (word, verdict) = watch.get().look(&policy);
+            let (word, verdict) = watch.get().look(&judgment.policy);
             match watch.get().phase() {
-                Phase::Running => judge(watch, word, verdict, policy, requirement),
+                Phase::Running => judgment.judge(watch, word, verdict),
                 // Nobody has said in time that it is still what it was.
                 Phase::Parked | Phase::Waking if verdict == Verdict::Ended => {
                     Decision::Deny(Denial::Ended)
@@ -179,6 +181,11 @@ impl Gate {
                 Phase::Parked | Phase::Waking => Decision::Deny(Denial::Unavailable),
             }
         }))
+    }
+
+    fn judgment(&self) -> Judgment {
+        let Self { policy, requirement, is_passive, .. } = *self;
+        Judgment { policy, requirement, is_passive }
     }
 
     /// The session of the user that is most likely to be let in, if any will do.
@@ -233,21 +240,28 @@ impl Gate {
     }
 }
 
-/// What a login must have been is asked here alone, at the start of a request: what has begun goes
-/// on as long as its session is allowed.
-fn judge(
-    watch: SessionWatch,
-    word: Word,
-    verdict: Verdict,
+/// What a session that is known has to be for a request to be let in.
+#[derive(Clone, Copy)]
+struct Judgment {
     policy: Policy,
     requirement: Requirement,
-) -> Decision {
-    match policy.denial(verdict) {
-        None if watch.get().satisfies(&requirement) => {
-            Decision::Allow(Passage::new(watch, policy, word))
+    is_passive: bool,
+}
+
+impl Judgment {
+    /// What a login must have been is asked here alone, at the start of a request: what has begun
+    /// goes on as long as its session is allowed.
+    fn judge(self, watch: SessionWatch, word: Word, verdict: Verdict) -> Decision {
+        match self.policy.denial(verdict) {
+            None if watch.get().satisfies(&self.requirement) => {
+                if !self.is_passive {
+                    watch.get().mark_used();
+                }
+                Decision::Allow(Passage::new(watch, self.policy, word))
+            }
+            None => Decision::Deny(Denial::StepUp),
+            Some(denial) => Decision::Deny(denial),
         }
-        None => Decision::Deny(Denial::StepUp),
-        Some(denial) => Decision::Deny(denial),
     }
 }
 

@@ -21,6 +21,8 @@ mod headers;
 #[cfg(test)]
 mod hold_tests;
 #[cfg(test)]
+mod idle_timeout_tests;
+#[cfg(test)]
 mod lifetime_tests;
 #[cfg(test)]
 mod login_tests;

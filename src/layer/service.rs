@@ -167,6 +167,31 @@ impl ActiveconnectLayer {
         self.with(|gate| gate.policy.hold_limit = limit.into())
     }
 
+    /// Lets requests in as any layer does, and takes none of them for a use of its session: for what
+    /// pages ask by themselves, so that a forgotten page does not keep its session from
+    /// [`Builder::idle_timeout`](crate::Builder::idle_timeout). Changes nothing without one.
+    ///
+    /// A request that passes several layers is a use unless all are passive.
+    ///
+    /// ```
+    /// use axum::{Router, routing::get};
+    /// use tower_activeconnect::{ActiveSession, Activeconnect};
+    ///
+    /// fn app(ac: &Activeconnect) -> Router {
+    ///     let polled = Router::new()
+    ///         .route("/unread", get(async |_: ActiveSession| "3"))
+    ///         .layer(ac.layer().passive());
+    ///     Router::new()
+    ///         .route("/", get(async |s: ActiveSession| format!("Hello {}", s.user())))
+    ///         .layer(ac.layer())
+    ///         .merge(polled)
+    ///         .nest("/auth", ac.routes())
+    /// }
+    /// ```
+    pub fn passive(self) -> Self {
+        self.with(|gate| gate.is_passive = true)
+    }
+
     /// What responses that have no `Cache-Control` get; [`CacheControl::Private`] by default.
     ///
     /// With [`CacheControl::NoStore`], Back after a logout asks the gate again. Yet a browser may

@@ -6,8 +6,14 @@ use cookie::{Cookie, SameSite, time::Duration};
 use crate::engine::{CookieNames, KNOWN_FOR, PAGE_WAITS_FOR};
 use crate::identity::{AttemptCredential, SessionCredential};
 
-pub(super) fn set_session(names: &CookieNames, credential: &SessionCredential) -> HeaderValue {
-    header(names, &names.session, Some(credential.expose()), None)
+/// With an age, the cookie outlives the browser.
+pub(super) fn set_session(
+    names: &CookieNames,
+    credential: &SessionCredential,
+    age: Option<std::time::Duration>,
+) -> HeaderValue {
+    let age = age.map(|age| Duration::try_from(age).unwrap_or(Duration::MAX));
+    header(names, &names.session, Some(credential.expose()), age)
 }
 
 pub(super) fn remove_session(names: &CookieNames) -> HeaderValue {
@@ -29,7 +35,7 @@ pub(super) fn set_registration(names: &CookieNames, page: &SessionCredential) ->
     same_site(SameSite::Strict, names, &names.registration(), value, Some(age))
 }
 
-/// The only one that outlives the browser's session. It opens no session.
+/// It outlives the browser's session. It opens no session.
 pub(super) fn set_known(names: &CookieNames, proofs: String) -> HeaderValue {
     let age = Duration::try_from(KNOWN_FOR).unwrap_or(Duration::MAX);
     header(names, &names.known(), Some(proofs), Some(age))
@@ -82,9 +88,17 @@ mod tests {
         let names = CookieNames::secure("activeconnect");
         let credential = SessionCredential::parse(&[b'g'; 43]).unwrap();
         assert_eq!(
-            text(&set_session(&names, &credential)),
+            text(&set_session(&names, &credential, None)),
             format!(
                 "__Host-activeconnect={}; HttpOnly; SameSite=Lax; Secure; Path=/",
+                credential.expose()
+            ),
+        );
+        let age = std::time::Duration::from_millis(43_199_999);
+        assert_eq!(
+            text(&set_session(&names, &credential, Some(age))),
+            format!(
+                "__Host-activeconnect={}; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=43199",
                 credential.expose()
             ),
         );

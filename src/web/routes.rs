@@ -340,14 +340,15 @@ impl Visitor {
         claimed: &ClaimedSession,
     ) -> Response {
         let engine = self.engine();
-        let names = &engine.settings.cookie_names;
+        let (settings, now) = (&engine.settings, engine.now());
+        let names = &settings.cookie_names;
+        let age = settings.has_persistent_cookie.then(|| claimed.session.life_left(now));
         let headers = response.headers_mut();
-        headers.append(SET_COOKIE, cookies::set_session(names, &claimed.credential));
+        headers.append(SET_COOKIE, cookies::set_session(names, &claimed.credential, age));
         headers.append(SET_COOKIE, cookies::remove_attempt(names));
-        let wall = engine.now().wall;
         let known = known_browser(&asked.headers, names).unwrap_or_default();
         if let Some(KnownAs { name, proof }) = &claimed.known_as {
-            let proofs = engine.known_browsers.remember(known, name, *proof, wall);
+            let proofs = engine.known_browsers.remember(known, name, *proof, now.wall);
             headers.append(SET_COOKIE, cookies::set_known(names, proofs));
         }
         response

@@ -1,0 +1,54 @@
+//! `Builder::persistent_cookie`: the session's cookie outlives the browser, not its session.
+
+use std::time::Duration;
+
+use axum::Router;
+use http::header::SET_COOKIE;
+use tower_activeconnect::Builder;
+use tower_activeconnect::emulator::Emulator;
+
+use crate::support::{Browser, approve, builder, serve, until, with_phones};
+
+/// What sets the session's cookie at a login, and what removes it at the logout.
+async fn cookies(configure: impl FnOnce(Builder) -> Builder) -> (String, String) {
+    let emulator = Emulator::start().await.unwrap();
+    let ac = configure(builder(&emulator)).build().unwrap();
+    with_phones(&emulator, &ac, &["alice"]).await;
+    let browser = Browser::new(&serve(Router::new().nest("/auth", ac.routes())).await);
+    let session = |response: &reqwest::Response| {
+        let headers = response.headers().get_all(SET_COOKIE).iter();
+        let mut texts = headers.map(|header| header.to_str().unwrap().to_owned());
+        texts.find(|text| text.starts_with("__Host-activeconnect="))
+    };
+    browser.form("/auth/login", &[("username", "alice")]).await;
+    approve(&emulator).await;
+    let set = until("a session", async || session(&browser.page("/auth/waiting").await)).await;
+    let removed = session(&browser.form("/auth/logout", &[]).await).unwrap();
+    (set, removed)
+}
+
+fn max_age(cookie: &str) -> Option<u64> {
+    let (_, age) = cookie.split_once("; Max-Age=")?;
+    Some(age.parse().unwrap())
+}
+
+#[tokio::test]
+async fn persistent_cookie_lives_as_long_as_its_session_may() {
+    let (set, removed) = cookies(|builder| builder.persistent_cookie(true)).await;
+    let age = max_age(&set).unwrap();
+    assert!((12 * 3_600 - 60..12 * 3_600).contains(&age), "{set}");
+    assert!(set.contains("; HttpOnly; SameSite=Lax; Secure; Path=/"), "{set}");
+    assert_eq!(max_age(&removed), Some(0));
+
+    let hour = Duration::from_secs(3_600);
+    let (set, _) = cookies(|builder| builder.persistent_cookie(true).session_duration(hour)).await;
+    let age = max_age(&set).unwrap();
+    assert!((3_600 - 60..3_600).contains(&age), "{set}");
+}
+
+#[tokio::test]
+async fn cookie_goes_with_the_browser_by_default() {
+    let (set, removed) = cookies(|builder| builder).await;
+    assert_eq!(max_age(&set), None, "{set}");
+    assert_eq!(max_age(&removed), Some(0));
+}
