@@ -590,10 +590,13 @@ impl Settings {
     }
 }
 
-/// Whether this is a path that needs no encoding and names no host.
+/// Whether this is a path that needs no encoding, names no host, and stays as it is when a browser
+/// or a proxy resolves dots and double slashes (RFC 3986, 5.2.4).
 pub(crate) fn is_plain_path(path: &str) -> bool {
-    path.starts_with('/')
-        && !path.starts_with("//")
+    let Some(segments) = path.strip_prefix('/') else { return false };
+    let is_kept = |segment: &str| !matches!(segment, "" | "." | "..");
+    let inner = segments.strip_suffix('/').unwrap_or(segments);
+    (segments.is_empty() || inner.split('/').all(is_kept))
         && path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~".contains(&b))
 }
 
@@ -722,8 +725,8 @@ impl fmt::Display for BuildError {
             }
             Self::Path { path } => write!(
                 f,
-                "{path:?} is no plain path; begin with one / and use letters, digits and -._~; \
-                 auth_path and mount_prefix end without /, and where nothing is stripped, \
+                "{path:?} is no plain path; begin with one / and use letters, digits and -._~, \
+                 without . and .. as segments; auth_path and mount_prefix end without /, and where nothing is stripped, \
                  mount_prefix is not set"
             ),
             Self::HeaderName { name } => write!(

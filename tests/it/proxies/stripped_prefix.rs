@@ -107,6 +107,7 @@ async fn forged_prefix_is_ignored() {
         (&trusting, &["/app"][..], "/app/auth/login?next=/app/reports"),
         (&trusting, &["/forged", "/app"], "/auth/login?next=/reports"),
         (&trusting, &["//evil.example"], "/auth/login?next=/reports"),
+        (&trusting, &["/app/../evil"], "/auth/login?next=/reports"),
         (&plain, &["/app"], "/auth/login?next=/reports"),
         (&set, &["/app"], "/set/auth/login?next=/set/reports"),
     ] {
