@@ -241,6 +241,12 @@ impl Session {
     }
 
     fn judge(&self, word: Word, now: Stamp) -> Verdict {
+        let verdict = self.judge_age(word, now);
+        // The request path: most applications have no idle timeout.
+        if self.upkeep.idle_timeout == u64::MAX { verdict } else { self.judge_use(verdict, now) }
+    }
+
+    fn judge_age(&self, word: Word, now: Stamp) -> Verdict {
         // Since it was asked for, as what was published is told.
         let mono = now.mono.saturating_sub(self.asked.mono);
         let wall = millis_between(self.asked.wall, now.wall);
@@ -249,52 +255,8 @@ impl Session {
         };
         let since_good = wall.saturating_sub(good_wall).max(0).cast_unsigned();
         let age = mono.saturating_sub(good_mono).max(since_good);
-        let lived = self.lived(mono, wall.max(0).cast_unsigned());
+        let lived = mono.max(wall.max(0).cast_unsigned());
         verdict(Knowledge { standing: Standing::from_u8(standing), age, lived }, self.upkeep.limits)
-    }
-
-    /// How long it has lived at this moment, in milliseconds after `asked` by the one clock or the
-    /// other: longer than any session may, if it was not used for the idle timeout.
-    fn lived(&self, mono: u64, wall: u64) -> u64 {
-        // The request path: most applications have no idle timeout.
-        if self.upkeep.idle_timeout != u64::MAX && self.is_idle(mono, wall) {
-            return u64::MAX;
-        }
-        mono.max(wall)
-    }
-
-    /// Whether no request has used it for the idle timeout. It counts from the claim.
-    #[cold]
-    fn is_idle(&self, mono: u64, wall: u64) -> bool {
-        let (used_mono, used_wall) = self.used();
-        let unused = mono.saturating_sub(used_mono).max(wall.saturating_sub(used_wall));
-        self.is_claimed() && unused >= self.upkeep.idle_timeout
-    }
-
-    fn is_claimed(&self) -> bool {
-        self.taken.load(Ordering::Acquire) != 0
-    }
-
-    /// When it was last used, in milliseconds after `asked` by the monotonic and the wall clock.
-    fn used(&self) -> (u64, u64) {
-        let used = self.used.load(Ordering::Acquire);
-        (used & u64::from(u32::MAX), used >> 32)
-    }
-
-    /// A request is let in by it, and is a use.
-    pub(crate) fn mark_used(&self) {
-        if self.upkeep.idle_timeout != u64::MAX {
-            self.use_at(self.upkeep.clock.coarse());
-        }
-    }
-
-    #[cold]
-    fn use_at(&self, now: Stamp) {
-        // 32 bits are 49 days, and no session lives that long.
-        let after = |asked: u64, now: u64| u32::try_from(now.saturating_sub(asked)).unwrap_or(0);
-        let mono = after(self.asked.mono, now.mono);
-        let wall = after(self.asked.wall, now.wall);
-        self.used.store(u64::from(mono) | u64::from(wall) << 32, Ordering::Release);
     }
 
     /// The same where the wall clock was set so far that the published word does not tell when the
@@ -308,9 +270,43 @@ impl Session {
             None => (Standing::from_u8(self.word().read().0), u64::MAX),
         };
         drop(polling);
-        let mono = now.mono.saturating_sub(self.asked.mono);
-        let lived = self.lived(mono, now.wall.saturating_sub(self.asked.wall));
+        let lived = self.asked.age(now);
         verdict(Knowledge { standing, age, lived }, self.upkeep.limits)
+    }
+
+    /// The verdict where there is an idle timeout: over, if no request has used it for so long. It
+    /// counts from the claim.
+    #[cold]
+    fn judge_use(&self, verdict: Verdict, now: Stamp) -> Verdict {
+        let (mono, wall) = self.since_asked(now);
+        let (used_mono, used_wall) = self.used();
+        let unused = mono.saturating_sub(used_mono).max(wall.saturating_sub(used_wall));
+        let is_idle = self.is_claimed() && unused >= self.upkeep.idle_timeout;
+        if is_idle { Verdict::Ended } else { verdict }
+    }
+
+    /// A request that was let in by it is a use.
+    #[cold]
+    pub(crate) fn mark_used(&self) {
+        // 32 bits are 49 days, and no session lives that long.
+        let (mono, wall) = self.since_asked(self.upkeep.clock.coarse());
+        let [mono, wall] = [mono, wall].map(|ms| u64::from(u32::try_from(ms).unwrap_or(0)));
+        self.used.store(mono | wall << 32, Ordering::Release);
+    }
+
+    /// When it was last used, as [`Session::since_asked`] tells moments.
+    fn used(&self) -> (u64, u64) {
+        let used = self.used.load(Ordering::Acquire);
+        (used & u64::from(u32::MAX), used >> 32)
+    }
+
+    /// How long after it was asked for that is, by the monotonic and the wall clock, in milliseconds.
+    fn since_asked(&self, now: Stamp) -> (u64, u64) {
+        (now.mono.saturating_sub(self.asked.mono), now.wall.saturating_sub(self.asked.wall))
+    }
+
+    fn is_claimed(&self) -> bool {
+        self.taken.load(Ordering::Acquire) != 0
     }
 
     /// What is known, met by a request or by something in flight under this policy: where it is to

@@ -55,16 +55,6 @@ pin_project! {
     }
 }
 
-/// What comes of a handler.
-enum Outcome<A> {
-    /// Its answer may leave.
-    Answer(A),
-    /// It has ended the session itself; its answer may leave whole, within what is left of the
-    /// grace.
-    Farewell(A, Pin<Box<Sleep>>),
-    Denial(Denial),
-}
-
 /// What watches over a running handler.
 pub(super) struct RunGuard<A> {
     passage: Passage,
@@ -73,7 +63,8 @@ pub(super) struct RunGuard<A> {
     upgrade: Option<Arc<Upgrade>>,
     /// The handler has been polled: it may be in the middle of something.
     started: bool,
-    /// The session is over, and this is how long the handler still has.
+    /// The session is over, and this is how long the handler still has. An answer that leaves all the
+    /// same is the one of a handler that ended the session itself: it has to be whole by then.
     cut: Option<(Denial, Pin<Box<Sleep>>)>,
     /// The handler's answer, held back until the session's status is known again. Boxed, as that
     /// is rare.
@@ -146,21 +137,24 @@ where
                 StateProjection::Running { future, guard: guard @ Some(_) } => {
                     let Some(running) = guard else { unreachable!("matched above") };
                     let next = match ready!(running.poll(future, cx)?) {
-                        Outcome::Answer(response) => {
-                            let response = let_through(response, guard, this.gate, this.client, cx);
-                            return Poll::Ready(Ok(response));
-                        }
-                        // An upgrade would be a stream.
-                        Outcome::Farewell(response, _)
-                            if this.client.upgrade_status == Some(response.status()) =>
-                        {
-                            State::Denied { denial: Denial::Ended }
-                        }
-                        Outcome::Farewell(response, grace) => {
-                            State::Parting { farewell: Box::pin(Farewell::new(response, grace)) }
-                        }
+                        Ok(response) => match running.cut.take() {
+                            None => {
+                                let (gate, client) = (this.gate, this.client);
+                                return Poll::Ready(Ok(let_through(
+                                    response, guard, gate, client, cx,
+                                )));
+                            }
+                            // An upgrade would be a stream.
+                            Some(_) if this.client.upgrade_status == Some(response.status()) => {
+                                State::Denied { denial: Denial::Ended }
+                            }
+                            Some((_, grace)) => {
+                                let farewell = Box::pin(Farewell::new(response, grace));
+                                State::Parting { farewell }
+                            }
+                        },
                         // Dropped now, not when the answer has been read.
-                        Outcome::Denial(denial) => State::Denied { denial },
+                        Err(denial) => State::Denied { denial },
                     };
                     this.state.set(next);
                 }
@@ -186,7 +180,7 @@ impl<A> RunGuard<A> {
         Self { passage, request, upgrade, started: false, cut: None, answer: None }
     }
 
-    /// Runs the handler until its answer may leave, or must not.
+    /// Runs the handler until its answer may leave, or must not: then gives the reason.
     ///
     /// Whoever has to be woken registers first and looks after; a handler that is done at once
     /// needs nobody to be woken.
@@ -194,7 +188,7 @@ impl<A> RunGuard<A> {
         &mut self,
         mut future: Pin<&mut F>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Outcome<A>, E>>
+    ) -> Poll<Result<Result<A, Denial>, E>>
     where
         F: Future<Output = Result<A, E>>,
     {
@@ -208,15 +202,15 @@ impl<A> RunGuard<A> {
             match reaction {
                 Reaction::Forward => {
                     if let Some(answer) = answer {
-                        return Poll::Ready(Ok(Outcome::Answer(answer)));
+                        return Poll::Ready(Ok(Ok(answer)));
                     }
                 }
                 Reaction::Hold(_, denial) | Reaction::Cut(denial) if !self.started => {
-                    return Poll::Ready(Ok(Outcome::Denial(denial)));
+                    return Poll::Ready(Ok(Err(denial)));
                 }
                 Reaction::Hold(limit, denial) => {
                     if answer.is_some() && self.passage.hold(limit, denial, cx).is_ready() {
-                        return Poll::Ready(Ok(Outcome::Denial(denial)));
+                        return Poll::Ready(Ok(Err(denial)));
                     }
                 }
                 Reaction::Cut(denial) => {
@@ -228,12 +222,8 @@ impl<A> RunGuard<A> {
                         // The session may have changed again while the handler finished its work:
                         // one that was suspended may have ended.
                         let denial = self.passage.denial().unwrap_or(denial);
-                        return Poll::Ready(Ok(match (answer, self.cut.take()) {
-                            (Some(answer), Some((_, grace))) if !is_late && self.says_goodbye() => {
-                                Outcome::Farewell(answer, grace)
-                            }
-                            _ => Outcome::Denial(denial),
-                        }));
+                        let answer = answer.filter(|_| !is_late && self.says_goodbye());
+                        return Poll::Ready(Ok(answer.ok_or(denial)));
                     }
                 }
             }
@@ -252,7 +242,7 @@ impl<A> RunGuard<A> {
                     // By the clocks, however long the handler took.
                     reaction = self.passage.look();
                     if reaction == Reaction::Forward {
-                        return Poll::Ready(Ok(Outcome::Answer(given)));
+                        return Poll::Ready(Ok(Ok(given)));
                     }
                 }
                 answer = Some(given);

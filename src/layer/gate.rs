@@ -30,8 +30,8 @@ pub(crate) struct Gate {
     pub(crate) optional: bool,
     /// Any session of the resolved user will do, not only this caller's.
     pub(crate) any_session: bool,
-    /// Requests are no use of their session.
-    pub(crate) is_passive: bool,
+    /// Requests that are let in are a use of their session, which keeps it from being idle.
+    pub(crate) is_use: bool,
     pub(crate) policy: Policy,
     pub(crate) cache_control: CacheControl,
     pub(crate) requirement: Requirement,
@@ -50,8 +50,10 @@ impl Gate {
     pub(crate) fn new(ac: Activeconnect) -> Self {
         let (policy, upgrades) = (Policy::default(), Arc::default());
         let (cache_control, requirement) = (CacheControl::default(), Requirement::NONE);
-        let (optional, any_session, is_passive) = (false, false, false);
-        Self { ac, optional, any_session, is_passive, policy, cache_control, requirement, upgrades }
+        let (optional, any_session) = (false, false);
+        // Without an idle timeout nothing is kept of it.
+        let is_use = ac.engine().settings.idle_timeout.is_some();
+        Self { ac, optional, any_session, is_use, policy, cache_control, requirement, upgrades }
     }
 
     pub(crate) fn require_methods(&mut self, methods: Methods) {
@@ -156,24 +158,24 @@ impl Gate {
             session = session.or_else(|| self.any_session(user));
         }
         let Some(session) = session else { return self.without_session(credentials, user) };
+        let Self { policy, requirement, is_use, .. } = *self;
         // The watch is there before the verdict is read: an end in between is seen by one of both.
         let (mut watch, arrival) = session.come();
         // Most requests find a session that is in use and known: nothing else is asked then.
         if let Arrival::Known(word, verdict) = arrival {
-            let verdict = watch.get().met_as(verdict, &self.policy);
+            let verdict = watch.get().met_as(verdict, &policy);
             if verdict == Verdict::Ended {
                 let pending = self.is_pending(credentials, user);
                 return Decision::Deny(if pending { Denial::Pending } else { Denial::Ended });
             }
-            return self.judgment().judge(watch, word, verdict);
+            return judge(watch, word, verdict, policy, requirement, is_use);
         }
         let engine = self.ac.engine().clone();
-        let judgment = self.judgment();
         Decision::Ask(Box::pin(async move {
             engine.wait_until_fresh(&mut watch).await;
-            let (word, verdict) = watch.get().look(&judgment.policy);
+            let (word, verdict) = watch.get().look(&policy);
             match watch.get().phase() {
-                Phase::Running => judgment.judge(watch, word, verdict),
+                Phase::Running => judge(watch, word, verdict, policy, requirement, is_use),
                 // Nobody has said in time that it is still what it was.
                 Phase::Parked | Phase::Waking if verdict == Verdict::Ended => {
                     Decision::Deny(Denial::Ended)
@@ -181,11 +183,6 @@ impl Gate {
                 Phase::Parked | Phase::Waking => Decision::Deny(Denial::Unavailable),
             }
         }))
-    }
-
-    fn judgment(&self) -> Judgment {
-        let Self { policy, requirement, is_passive, .. } = *self;
-        Judgment { policy, requirement, is_passive }
     }
 
     /// The session of the user that is most likely to be let in, if any will do.
@@ -240,28 +237,25 @@ impl Gate {
     }
 }
 
-/// What a session that is known has to be for a request to be let in.
-#[derive(Clone, Copy)]
-struct Judgment {
+/// What a login must have been is asked here alone, at the start of a request: what has begun goes
+/// on as long as its session is allowed.
+fn judge(
+    watch: SessionWatch,
+    word: Word,
+    verdict: Verdict,
     policy: Policy,
     requirement: Requirement,
-    is_passive: bool,
-}
-
-impl Judgment {
-    /// What a login must have been is asked here alone, at the start of a request: what has begun
-    /// goes on as long as its session is allowed.
-    fn judge(self, watch: SessionWatch, word: Word, verdict: Verdict) -> Decision {
-        match self.policy.denial(verdict) {
-            None if watch.get().satisfies(&self.requirement) => {
-                if !self.is_passive {
-                    watch.get().mark_used();
-                }
-                Decision::Allow(Passage::new(watch, self.policy, word))
+    is_use: bool,
+) -> Decision {
+    match policy.denial(verdict) {
+        None if watch.get().satisfies(&requirement) => {
+            if is_use {
+                watch.get().mark_used();
             }
-            None => Decision::Deny(Denial::StepUp),
-            Some(denial) => Decision::Deny(denial),
+            Decision::Allow(Passage::new(watch, policy, word))
         }
+        None => Decision::Deny(Denial::StepUp),
+        Some(denial) => Decision::Deny(denial),
     }
 }
 

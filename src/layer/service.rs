@@ -189,7 +189,7 @@ impl ActiveconnectLayer {
     /// }
     /// ```
     pub fn passive(self) -> Self {
-        self.with(|gate| gate.is_passive = true)
+        self.with(|gate| gate.is_use = false)
     }
 
     /// What responses that have no `Cache-Control` get; [`CacheControl::Private`] by default.
