@@ -6,6 +6,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::Activeconnect;
+use super::faults::Fault;
 use crate::identity::UserId;
 use crate::protocol::SessionStatus;
 
@@ -56,6 +57,9 @@ pub enum Event {
     BreakerOpened,
     /// The service answers again.
     BreakerClosed,
+    /// A login, or the check of a session that was not used for a minute, came to nothing through a
+    /// fault of the service or of the token store. Told once a minute for each kind of fault.
+    Fault(Fault),
     /// Somebody was refused because a limit of the builder is reached.
     LimitHit(Limit),
     /// The reader was too slow: so many events are lost to it.

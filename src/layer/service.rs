@@ -138,6 +138,7 @@ impl Activeconnect {
     /// # }
     /// ```
     pub fn layer(&self) -> ActiveconnectLayer {
+        self.engine().route_placement.note_layer();
         ActiveconnectLayer { gate: Arc::new(Gate::new(self.clone())) }
     }
 }
@@ -341,7 +342,9 @@ where
                 // What the inner service reserved for this request, others may have.
                 let clone = self.inner.clone();
                 drop(std::mem::replace(&mut self.inner, clone));
-                GateFuture::denied(self.gate.clone(), client, denial)
+                let (uri, extensions) = (request.uri(), request.extensions());
+                let is_login = self.gate.is_login_route(uri, extensions, &client);
+                GateFuture::denied(self.gate.clone(), client, denial, is_login)
             }
             decision => {
                 let guard = admit(&self.gate, decision, &client, &mut request);
