@@ -72,7 +72,7 @@ impl Engine {
             let in_time = "it did not answer in time";
             let error = error.map_or_else(|| in_time.to_owned(), StoreError::to_string);
             tracing::warn!(
-                error,
+                %error,
                 suppressed,
                 "the token store failed: logins, and sessions that were not used for a minute, are \
                  refused; check the database that it asks"

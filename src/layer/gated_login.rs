@@ -27,13 +27,15 @@ const ROUTES: [&str; 12] = [
 /// Whether the path of a request that is turned away is one of the login's routes, which are never
 /// meant to be gated. Where nothing strips the prefix, the path has it already.
 pub(super) fn is_login_route(uri: &Uri, extensions: &Extensions, paths: &SitePaths) -> bool {
-    let path = original_uri(uri, extensions).path();
+    // A proxy that strips a prefix may leave a slash too many.
+    let path = original_uri(uri, extensions).path().trim_start_matches('/');
+    let path = format!("/{path}");
     let is_route = |path: &str| {
         let route = path.strip_prefix(paths.auth.as_str());
         let route = route.and_then(|route| route.strip_prefix('/'));
         route.is_some_and(|route| ROUTES.contains(&route) || route.starts_with("assets/"))
     };
-    is_route(path) || is_route(&paths.requested(path))
+    is_route(&path) || is_route(&paths.requested(&path))
 }
 
 /// Whether a redirect from `page` to `location` would go round in a circle: what the gate sends users

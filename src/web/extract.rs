@@ -47,6 +47,7 @@ impl IntoResponse for ActiveSessionRejection {
 const NO_LAYER: &str = "this route takes an ActiveSession but no ActiveconnectLayer wraps it; add \
                         .layer(ac.layer()) after the route";
 
+#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 impl<S: Sync> FromRequestParts<S> for ActiveSession {
     type Rejection = ActiveSessionRejection;
 
@@ -71,6 +72,7 @@ impl<S: Sync> FromRequestParts<S> for ActiveSession {
     }
 }
 
+#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 impl<S: Sync> OptionalFromRequestParts<S> for ActiveSession {
     type Rejection = ActiveSessionRejection;
 

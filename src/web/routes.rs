@@ -43,6 +43,8 @@ impl Activeconnect {
     /// The routes through which browsers log in and out, to be nested outside the gate where
     /// [`auth_path`](crate::Builder::auth_path) says, `/auth` by default.
     ///
+    /// Needs the feature `axum`, which is on by default.
+    ///
     /// | route | |
     /// | --- | --- |
     /// | `GET login` | a page that asks for the user name; a user who is logged in goes on to `next` (303), unless `switch` is in the query |
@@ -83,6 +85,7 @@ impl Activeconnect {
     /// `{"status":"active","credential":"…"}`. That credential is their
     /// `authorization: Bearer` for everything behind the gate. Requests of a browser's page (with
     /// `Origin` or `Sec-Fetch-Site`) are refused such credentials (403).
+    #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
     pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
         self.engine().route_placement.note_routes();
         let told = Router::new()
