@@ -368,8 +368,12 @@ impl Client {
         match call.await {
             Ok(answer) => {
                 let reply = answer.json::<AddUsersReply>(ResourceKind::Application);
-                let accepted = reply.and_then(|reply| accepted(reply.status, reply.reason));
-                (accepted, answer.clock_offset())
+                // Whether or not it wants users to be named: it has read the call.
+                let outcome = match reply.and_then(|reply| accepted(reply.status, reply.reason)) {
+                    Err(error) if error.kind() == ClientErrorKind::Declined => Ok(()),
+                    outcome => outcome,
+                };
+                (outcome, answer.clock_offset())
             }
             Err(error) => (Err(error), None),
         }

@@ -38,7 +38,7 @@ pub struct SetupReport {
 pub enum ServiceFinding {
     /// It accepts the application's id and secret.
     Accepts,
-    /// It answers, and refuses the signature, the application or the call.
+    /// It answers, and refuses the signature or the application, or asks for a pause.
     Refuses(ClientError),
     /// It is out of reach, or its answer is none of the service.
     Unreachable(ClientError),
@@ -171,7 +171,6 @@ impl ServiceFinding {
             ClientErrorKind::SignatureRefused
             | ClientErrorKind::ClockOff(_)
             | ClientErrorKind::UnknownApplication
-            | ClientErrorKind::Declined
             | ClientErrorKind::RateLimited(_) => Self::Refuses(error),
             _ => Self::Unreachable(error),
         }
@@ -213,7 +212,10 @@ impl fmt::Display for SetupReport {
                 writeln!(f, "{OK}  service: {server} accepts the application's id and secret")?;
             }
             ServiceFinding::Refuses(error) | ServiceFinding::Unreachable(error) => {
-                writeln!(f, "{FAULT}  service: {error} ({server})")?;
+                let error = error.to_string();
+                // Not every error is one of reaching it.
+                let place = if error.contains(server) { "" } else { &format!(" ({server})") };
+                writeln!(f, "{FAULT}  service: {error}{place}")?;
             }
         }
         match clock {

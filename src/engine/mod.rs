@@ -723,14 +723,25 @@ impl Engine {
         transition: Option<Transition>,
         error: Option<&ClientError>,
     ) {
+        let error = error.map(tracing::field::display);
         let event = match transition {
             None => return,
-            Some(Transition::Failing) => Event::PollFailing,
-            Some(Transition::Opened) => Event::BreakerOpened,
-            Some(Transition::Closed) => Event::BreakerClosed,
+            Some(Transition::Failing) => {
+                tracing::warn!(error, "a poll of the service failed, the first after a good one");
+                Event::PollFailing
+            }
+            Some(Transition::Opened) => {
+                tracing::warn!(
+                    error,
+                    "the service fails, or asks for a pause: it gets one call now and then"
+                );
+                Event::BreakerOpened
+            }
+            Some(Transition::Closed) => {
+                tracing::warn!("the service answers again");
+                Event::BreakerClosed
+            }
         };
-        let error = error.map(tracing::field::display);
-        tracing::warn!(?event, error, "whether the service answers has changed");
         self.upkeep.news.tell(event);
     }
 

@@ -52,3 +52,14 @@ async fn debug_of_errors_has_the_message() {
     let error = format!("{:?}", unreachable.log_in(&alice).await.unwrap_err());
     assert!(error.contains(&url) && error.contains("refused"), "{error}");
 }
+
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn database_that_cannot_be_opened_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}/missing/app.db", folder.path().display());
+    let error = tower_activeconnect::SqliteTokenStore::open(&url).await.unwrap_err();
+    assert_eq!(error.kind(), tower_activeconnect::StoreErrorKind::Unavailable);
+    assert!(error.to_string().contains(&format!("{url:?} cannot be opened: ")), "{error}");
+    assert_says(&error);
+}

@@ -12,6 +12,7 @@ use super::fixture::{HangingStore, Log, StoppedStore, skip, with_wrong_secret, w
 use crate::support::{Browser, builder, credentials, serve, until, with_phones};
 
 const NO_LOGIN: &str = "the service began no login";
+const FAILED_POLL: &str = "a poll of the service failed";
 const NO_TOKEN: &str = "the token store failed";
 
 async fn refused(ac: &Activeconnect) -> Arc<LogInError> {
@@ -83,9 +84,9 @@ async fn failing_polls_name_no_secret_path() {
     let session = browser.log_in(&emulator, "alice").await;
     emulator.fault(Strike::new(Call::Status, FaultKind::Reset));
     let _watch = browser.api("/auth/events").await;
-    let failing = async || (!log.with("PollFailing").is_empty()).then_some(());
+    let failing = async || (!log.with(FAILED_POLL).is_empty()).then_some(());
     until("a poll fails", failing).await;
-    let line = log.only("PollFailing", &[&session.session_token, "alice", "session_status"]);
+    let line = log.only(FAILED_POLL, &[&session.session_token, "alice", "session_status"]);
     assert!(
         line.contains(&format!("the service at {} cannot be reached", emulator.url())),
         "{line}"

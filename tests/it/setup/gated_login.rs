@@ -60,7 +60,7 @@ async fn assert_told(configure: Configure, application: Application, page: &str,
     assert!(line.replace("\\\"", "\"").contains(mistake), "{mistake}: {line}");
 }
 
-/// T187: none of the mistakes is a redirect loop, and each is named.
+/// T021: none of the mistakes is a redirect loop, and each is named.
 #[tokio::test]
 async fn forgotten_routes_are_named() {
     let application: Application = |ac| page().layer(ac.layer());
@@ -68,7 +68,7 @@ async fn forgotten_routes_are_named() {
     assert_told(plain, application, "/auth/login", mistake).await;
 }
 
-/// T187
+/// T021
 #[tokio::test]
 async fn routes_behind_the_layer_are_named() {
     let mistake = "the login routes are behind the layer, or not nested at \"/auth\"";
@@ -81,7 +81,7 @@ async fn routes_behind_the_layer_are_named() {
     assert_told(plain, around, "/auth/login", mistake).await;
 }
 
-/// T187
+/// T021
 #[tokio::test]
 async fn routes_nested_elsewhere_are_named() {
     let mistake = "or not nested at \"/auth\", which is Builder::auth_path";
@@ -93,7 +93,7 @@ async fn routes_nested_elsewhere_are_named() {
     assert_told(other_path, application, "/in/login", mistake).await;
 }
 
-/// T187
+/// T021
 #[tokio::test]
 async fn place_of_misplaced_routes_is_told_once_seen() {
     let log = Log::hear();
@@ -105,16 +105,20 @@ async fn place_of_misplaced_routes_is_told_once_seen() {
     assert!(line.contains(mistake), "{line}");
 }
 
-/// T187
+/// T021
 #[tokio::test]
 async fn own_pages_behind_the_layer_are_named() {
     let own_login: Configure = |builder| builder.login_page("/signin");
     let application: Application = |ac| page().layer(ac.layer()).nest("/auth", ac.routes());
     let mistake = "/signin is a page of the application to which the layer sends users";
     assert_told(own_login, application, "/signin", mistake).await;
+    // Nothing strips the prefix: the page is asked for with it.
+    let prefixed: Configure = |builder| builder.login_page("/signin").mount_prefix("/app");
+    let mistake = "/app/signin is a page of the application to which the layer sends users";
+    assert_told(prefixed, application, "/app/signin", mistake).await;
 }
 
-/// T187: a prefix that nothing strips, and one after which a slash is left over.
+/// T021: a prefix that nothing strips, and one after which a slash is left over.
 #[tokio::test]
 async fn wrong_prefix_is_no_circle() {
     let prefixed: Configure = |builder| builder.mount_prefix("/app");
@@ -126,7 +130,7 @@ async fn wrong_prefix_is_no_circle() {
     assert_eq!(browser.page("//auth/login").await.status(), 500);
 }
 
-/// T187: scripts, forms and HEAD are told the same, in their formats.
+/// T021: scripts, forms and HEAD are told the same, in their formats.
 #[tokio::test]
 async fn every_client_is_told() {
     let browser = site(plain, |ac| page().nest("/auth", ac.routes()).layer(ac.layer())).await;
@@ -150,7 +154,7 @@ async fn every_client_is_told() {
     }
 }
 
-/// T187: the log is not flooded by whoever asks again.
+/// T021: the log is not flooded by whoever asks again.
 #[tokio::test]
 async fn mistake_is_logged_once_a_minute() {
     let log = Log::hear();
@@ -165,7 +169,7 @@ async fn mistake_is_logged_once_a_minute() {
     assert!(lines.len() == 2 && lines[1].contains("suppressed=3"), "{lines:?}");
 }
 
-/// T187: an own page may be behind a layer that sends nobody there.
+/// T021: an own page may be behind a layer that sends nobody there.
 #[tokio::test]
 async fn gated_confirm_page_is_no_mistake() {
     let log = Log::hear();
