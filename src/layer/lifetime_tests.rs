@@ -7,11 +7,12 @@ use http::{Request, Response};
 use tower::ServiceExt as _;
 use tower_layer::Layer as _;
 
-use super::stage::{Mood, Stage, agree, by_the_application, refuse, say, started, word};
-use crate::engine::BeginError;
+use super::stage::{Mood, Stage, agree, refuse, say, started, word};
 use crate::protocol::SessionStatus::{Active, Cancelled, Closed, Walkaway};
 use crate::verdict::Denial;
-use crate::{EndReason, Event, Events, Limit, LogInError, SessionStatus, UserId};
+use crate::{
+    ClientErrorKind, EndReason, Event, Events, Fault, Limit, LogInError, SessionStatus, UserId,
+};
 
 fn user(name: &str) -> UserId {
     UserId::from(name)
@@ -107,15 +108,13 @@ async fn what_nobody_took_is_not_told_of() {
 /// A reader that is too slow is told how much it missed; the engine goes on meanwhile.
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_is_told_how_many_it_missed() {
-    let stage = Stage::set_up(|builder| builder.max_attempts(1));
+    let stage = Stage::new();
     let mut slow = stage.ac.events();
     let mut fast = stage.ac.events();
     let engine = stage.ac.engine();
-    engine.begin_attempt(by_the_application(user("alice"))).unwrap();
     let full = Event::LimitHit(Limit::Attempts);
     for _ in 0..3_000 {
-        let refused = engine.begin_attempt(by_the_application(user("bob")));
-        assert!(matches!(refused, Err(BeginError::Full { .. })));
+        engine.upkeep.news.tell(full.clone());
         assert_eq!(fast.next().await, Some(full.clone()));
     }
     let Some(Event::Missed(missed)) = slow.next().await else { panic!("it missed some") };
@@ -166,7 +165,10 @@ async fn one_login_more_than_may_wait_is_refused() {
         stage.at(1_000 + step * 400).await;
         assert_eq!(login("dave").await.status(), http::StatusCode::TOO_MANY_REQUESTS);
     }
-    assert_eq!(told(&mut events).await, vec![Event::LimitHit(Limit::Attempts); 4]);
+    let unknown = Event::Fault(Fault::Service(ClientErrorKind::UnknownApplication));
+    let mut expected = vec![Event::LimitHit(Limit::Attempts); 5];
+    expected[0] = unknown;
+    assert_eq!(told(&mut events).await, expected);
     stage.at(119_999).await;
     assert_eq!(login("dave").await.status(), http::StatusCode::TOO_MANY_REQUESTS);
     stage.at(120_001).await;
