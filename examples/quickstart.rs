@@ -22,18 +22,21 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     sqlx::query("INSERT OR IGNORE INTO users VALUES ('alice')").execute(store.pool()).await?;
 
     let ac = Activeconnect::builder(Credentials::from_env()?).token_store(store).build()?;
+    let app = Router::new()
+        .route("/", get(|s: ActiveSession| async move { format!("Hello {}", s.user()) }))
+        .layer(ac.layer()) // closed by default; login page at /auth/login unless told otherwise
+        .nest("/auth", ac.routes()); // outside the gate
+    println!("{}", ac.check().await); // is the secret right, the service there, the clock set?
+
     ac.enroll(&"alice".into()).await?;
     let grant = ac.enrolment_grant(&"alice".into())?; // whoever reads this terminal is alice
     let link = ac.registration_link(&grant).await?;
     println!("alice registers her phone at {}", link.expose());
 
-    let app = Router::new()
-        .route("/", get(|s: ActiveSession| async move { format!("Hello {}", s.user()) }))
-        .layer(ac.layer()) // closed by default; login page at /auth/login unless told otherwise
-        .nest("/auth", ac.routes()); // outside the gate
     let app = app.into_make_service_with_connect_info::<SocketAddr>();
     let listen = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".to_owned());
-    let listener = TcpListener::bind(listen).await?;
+    let listener = TcpListener::bind(&listen).await;
+    let listener = listener.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     println!("listening on http://{}", listener.local_addr()?);
     axum::serve(listener, app).await?;
     Ok(())

@@ -111,8 +111,10 @@ impl fmt::Debug for UserToken {
 }
 
 /// The text can't be a user token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct InvalidToken;
+
+crate::error_debug::debug_as_message!(InvalidToken);
 
 impl fmt::Display for InvalidToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

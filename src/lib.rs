@@ -48,6 +48,7 @@ mod clock;
 pub mod emulator;
 #[cfg(feature = "layer")]
 mod engine;
+mod error_debug;
 mod identity;
 #[cfg(feature = "layer")]
 mod layer;
@@ -76,11 +77,12 @@ pub use client::{
 };
 #[cfg(feature = "layer")]
 pub use engine::{
-    ActiveSession, Activeconnect, BuildError, Builder, EndAllSessions, EndReason, EndSessionError,
-    EnrollNewError, EnrolmentError, EnrolmentGrant, Event, EventKind, Events, ForwardedHeader,
-    Health, InvalidSessionId, Limit, LogInError, LoggedOut, LoginLimits, MakeRegistrationLink,
-    Rate, RegistrationLink, SendRegistrationSms, SessionGuard, SessionId, SessionInfo, VouchedBy,
-    Walkaway,
+    ActiveSession, Activeconnect, BuildError, Builder, ClockFinding, EndAllSessions, EndReason,
+    EndSessionError, EnrollNewError, EnrolmentError, EnrolmentGrant, Event, EventKind, Events,
+    Fault, ForwardedHeader, Health, InvalidSessionId, Limit, LogInError, LoggedOut, LoginLimits,
+    MakeRegistrationLink, Rate, RegistrationLink, RoutesFinding, SendRegistrationSms,
+    ServiceFinding, SessionGuard, SessionId, SessionInfo, SetupReport, TokenStoreFinding,
+    VouchedBy, Walkaway,
 };
 pub use identity::{InvalidToken, SessionCredential, SessionKey, UserId, UserToken};
 /// A network, for [`Builder::trusted_proxies`].

@@ -54,6 +54,12 @@ async fn quickstart_logs_in() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for (found, subject) in
+        [("ok", "service"), ("ok", "clock"), ("ok", "token store"), ("unknown", "routes")]
+    {
+        let line = lines.next_line().await.unwrap().unwrap();
+        assert!(line.starts_with(found) && line.contains(&format!("{subject}: ")), "{line}");
+    }
     let link = lines.next_line().await.unwrap().unwrap();
     let link = link.strip_prefix("alice registers her phone at ").unwrap();
     let listening = lines.next_line().await.unwrap().unwrap();
@@ -78,6 +84,27 @@ async fn quickstart_says_what_is_missing() {
     assert!(!output.status.success());
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.starts_with("ACTIVE_CONNECT_APPLICATION_ID is not set"), "{said}");
+}
+
+#[tokio::test]
+async fn quickstart_names_the_taken_address() {
+    let emulator = Emulator::start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = Command::new(example("quickstart"))
+        .arg(&address)
+        .current_dir(folder.path())
+        .env("ACTIVE_CONNECT_APPLICATION_ID", emulator.application_id())
+        .env(SECRET, emulator.application_secret().expose())
+        .env("ACTIVE_CONNECT_SERVER", emulator.url())
+        .output()
+        .await
+        .unwrap();
+    assert!(!output.status.success());
+    let said = String::from_utf8(output.stderr).unwrap();
+    let expected = format!("cannot listen on {address}: Address already in use");
+    assert!(said.starts_with(&expected), "{said}");
 }
 
 #[tokio::test]

@@ -85,7 +85,6 @@ pub enum LoginProgress {
 }
 
 /// Why a program was not logged in; the message says what to do.
-#[derive(Debug)]
 pub struct BearerLoginError {
     kind: BearerLoginErrorKind,
     detail: Option<String>,
@@ -394,6 +393,8 @@ impl From<BearerLoginErrorKind> for BearerLoginError {
         Self { kind, detail: None, source: None }
     }
 }
+
+crate::error_debug::debug_as_message!(BearerLoginError);
 
 impl fmt::Display for BearerLoginError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

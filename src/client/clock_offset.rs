@@ -13,6 +13,13 @@ pub(super) enum Offset {
     TooFar(i64),
 }
 
+impl Offset {
+    pub(super) fn seconds(self) -> i64 {
+        let (Self::Tolerated(seconds) | Self::TooFar(seconds)) = self;
+        seconds
+    }
+}
+
 /// Reads a `Date` (RFC 9110, 6.6.1) received at `now`; `None` when it is no date.
 pub(super) fn learn(date: &str, now: Duration) -> Option<Offset> {
     let date = httpdate::parse_http_date(date).ok()?;

@@ -297,7 +297,7 @@ pub(super) fn parse_server(server: &str) -> Result<Url, CredentialsError> {
 }
 
 /// Why credentials were refused; the message says what to change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CredentialsError {
     /// An environment variable is not set.
@@ -349,6 +349,8 @@ pub enum CredentialsError {
     /// No dialect has this name.
     UnknownDialect(UnknownDialect),
 }
+
+crate::error_debug::debug_as_message!(CredentialsError);
 
 impl fmt::Display for CredentialsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,12 +2,15 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
+use url::Url;
+
 /// A call that did not do what it was for. [`ClientError::kind`] says why in a form to match on,
 /// the message what to do about it. Neither holds a secret.
-#[derive(Debug)]
 pub struct ClientError {
     kind: ClientErrorKind,
     detail: Option<String>,
+    /// The origin of the server that was called.
+    server: Option<Box<str>>,
     from_service: bool,
     retry_after: Option<Duration>,
     source: Option<Box<dyn Error + Send + Sync>>,
@@ -55,11 +58,24 @@ pub enum ClientErrorKind {
 
 impl ClientError {
     pub(crate) fn new(kind: ClientErrorKind) -> Self {
-        Self { kind, detail: None, from_service: false, retry_after: None, source: None }
+        Self {
+            kind,
+            detail: None,
+            server: None,
+            from_service: false,
+            retry_after: None,
+            source: None,
+        }
     }
 
     pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
+        self
+    }
+
+    /// The call was made to this server. Its path is left out: those of sessions are secret.
+    pub(crate) fn server(mut self, url: &Url) -> Self {
+        self.server = Some(url.origin().ascii_serialization().into());
         self
     }
 
@@ -113,18 +129,24 @@ impl ClientError {
     }
 }
 
+crate::error_debug::debug_as_message!(ClientError);
+
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at_server =
+            self.server.as_deref().map(|server| format!(" at {server}")).unwrap_or_default();
         match self.kind {
-            ClientErrorKind::Unreachable => {
-                f.write_str("the service cannot be reached; check the server and the network")
-            }
+            ClientErrorKind::Unreachable => write!(
+                f,
+                "the service{at_server} cannot be reached; check the server and the network"
+            ),
             ClientErrorKind::TimedOut => {
-                f.write_str("the service did not answer in time; try again later")
+                write!(f, "the service{at_server} did not answer in time; try again later")
             }
-            ClientErrorKind::Tls => f.write_str(
-                "the service could not prove who it is; check the server's name, its certificate \
-                 and this machine's certificate authorities",
+            ClientErrorKind::Tls => write!(
+                f,
+                "the service{at_server} could not prove who it is; check the server's name, its \
+                 certificate and this machine's certificate authorities"
             ),
             ClientErrorKind::NoCaCertificates => f.write_str(
                 "no CA certificates were found on this machine, so no server could prove what it \

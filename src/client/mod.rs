@@ -355,6 +355,36 @@ impl Client {
         }
     }
 
+    /// The same call, for what it says of the setup, and how many seconds the service's clock is ahead
+    /// of this machine's, as far as the answer says.
+    #[cfg(feature = "layer")]
+    pub(crate) async fn check(&self) -> (Result<(), ClientError>, Option<i64>) {
+        let call = async {
+            let url = self.url(&["management", "add_users"], None, "")?;
+            let body = serde_json::to_vec(&users(&[]))
+                .map_err(|error| ClientError::new(ClientErrorKind::Invalid).because(error))?;
+            self.signed(Method::POST, url, Some(body.into())).await
+        };
+        match call.await {
+            Ok(answer) => {
+                let reply = answer.json::<AddUsersReply>(ResourceKind::Application);
+                // Whether or not it wants users to be named: it has read the call.
+                let outcome = match reply.and_then(|reply| accepted(reply.status, reply.reason)) {
+                    Err(error) if error.kind() == ClientErrorKind::Declined => Ok(()),
+                    outcome => outcome,
+                };
+                (outcome, answer.clock_offset())
+            }
+            Err(error) => (Err(error), None),
+        }
+    }
+
+    /// The service's origin.
+    #[cfg(feature = "layer")]
+    pub(crate) fn server_origin(&self) -> String {
+        self.server.origin().ascii_serialization()
+    }
+
     async fn link(
         &self,
         call: &str,

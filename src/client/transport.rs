@@ -60,6 +60,8 @@ pub(super) struct RawResponse {
     retry_after: Option<Duration>,
     /// How far the service's clock was off when it answered, if that is too far.
     clock_skew: Option<i64>,
+    /// How many seconds the service's clock was ahead of ours, if it says.
+    clock_offset: Option<i64>,
     body: Vec<u8>,
 }
 
@@ -137,9 +139,10 @@ impl Transport {
             }
             self.send(request).await
         };
-        tokio::time::timeout(request.timeout, tries)
-            .await
-            .map_err(|_| ClientError::new(ClientErrorKind::TimedOut))?
+        let outcome = tokio::time::timeout(request.timeout, tries).await;
+        outcome
+            .unwrap_or_else(|_| Err(ClientError::new(ClientErrorKind::TimedOut)))
+            .map_err(|error| error.server(&request.url))
     }
 
     async fn send(&self, request: &SignedRequest) -> Result<RawResponse, ClientError> {
@@ -152,7 +155,13 @@ impl Transport {
                 let (status, retry_after, body) = script.call(path).await?;
                 let status = StatusCode::from_u16(status).unwrap();
                 let body = body.into();
-                return Ok(RawResponse { status, retry_after, clock_skew: None, body });
+                return Ok(RawResponse {
+                    status,
+                    retry_after,
+                    clock_skew: None,
+                    clock_offset: None,
+                    body,
+                });
             }
         };
         let mut lease = pool.lease().await?;
@@ -173,10 +182,13 @@ impl Transport {
             status: response.status(),
             retry_after: text(RETRY_AFTER).and_then(|value| clock_offset::retry_after(value, now)),
             clock_skew: None,
+            clock_offset: None,
             body: Vec::new(),
         };
+        let offset = text(DATE).and_then(|date| clock_offset::learn(date, now));
+        answer.clock_offset = offset.map(Offset::seconds);
         if answer.refuses_signature() {
-            match text(DATE).and_then(|date| clock_offset::learn(date, now)) {
+            match offset {
                 Some(Offset::Tolerated(offset)) => self.clock_offset.store(offset, Relaxed),
                 Some(Offset::TooFar(offset)) => answer.clock_skew = Some(offset),
                 None => {}
@@ -252,6 +264,11 @@ impl RawResponse {
         matches!(self.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
     }
 
+    /// How many seconds the service's clock is ahead of this machine's, if the answer says.
+    pub(super) fn clock_offset(&self) -> Option<i64> {
+        self.clock_offset
+    }
+
     /// The JSON of a 2xx answer, or what another status means.
     pub(super) fn json<T: DeserializeOwned>(
         &self,
@@ -306,7 +323,13 @@ mod tests {
         let refuses = |status: u16, body: &str| {
             let status = StatusCode::from_u16(status).unwrap();
             let body = body.as_bytes().to_vec();
-            let answer = RawResponse { status, retry_after: None, clock_skew: None, body };
+            let answer = RawResponse {
+                status,
+                retry_after: None,
+                clock_skew: None,
+                clock_offset: None,
+                body,
+            };
             let error = answer.json::<StatusAnswer>(ResourceKind::Session).unwrap_err();
             error.refuses_session()
         };

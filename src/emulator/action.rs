@@ -79,8 +79,10 @@ impl fmt::Display for Action {
 }
 
 /// The text names no action; its message lists them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct UnknownAction(String);
+
+crate::error_debug::debug_as_message!(UnknownAction);
 
 impl fmt::Display for UnknownAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

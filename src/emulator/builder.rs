@@ -135,7 +135,6 @@ fn random_application() -> Result<(String, Secret), getrandom::Error> {
 }
 
 /// Why the emulator did not start; the message says what to do.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum StartError {
     /// Not an address and port.
@@ -154,6 +153,8 @@ pub enum StartError {
     /// The operating system has no threads or randomness to give.
     System(io::Error),
 }
+
+crate::error_debug::debug_as_message!(StartError);
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -23,7 +23,7 @@ use crate::SessionStatus;
 use crate::protocol::wire::from_json;
 
 /// Why the phone could not do what was asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ControlError {
     /// No such user.
@@ -43,6 +43,8 @@ pub enum ControlError {
         action: Action,
     },
 }
+
+crate::error_debug::debug_as_message!(ControlError);
 
 impl fmt::Display for ControlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

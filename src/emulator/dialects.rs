@@ -53,8 +53,10 @@ impl fmt::Display for AcceptedDialects {
 }
 
 /// The text names no choice of dialects; its message lists them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct UnknownDialects(String);
+
+crate::error_debug::debug_as_message!(UnknownDialects);
 
 impl fmt::Display for UnknownDialects {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

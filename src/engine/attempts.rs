@@ -138,7 +138,6 @@ pub(crate) enum Who {
 /// caller.
 ///
 /// [`Activeconnect::log_in`]: crate::Activeconnect::log_in
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum LogInError {
     /// The token store has no token for this user.
@@ -162,6 +161,8 @@ pub enum LogInError {
     /// The operating system has no randomness to give.
     NoRandomness,
 }
+
+crate::error_debug::debug_as_message!(LogInError);
 
 impl fmt::Display for LogInError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

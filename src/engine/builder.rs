@@ -628,7 +628,7 @@ fn is_free_header(name: &str) -> bool {
 }
 
 /// Why [`Builder::build`] refused; the message says what to change.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum BuildError {
     /// There is no tokio runtime here.
@@ -699,6 +699,8 @@ pub enum BuildError {
     /// The HTTP client cannot be set up.
     Client(Arc<ClientError>),
 }
+
+crate::error_debug::debug_as_message!(BuildError);
 
 impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

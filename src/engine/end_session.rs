@@ -10,7 +10,6 @@ use crate::identity::UserId;
 use crate::store::StoreError;
 
 /// Why [`Activeconnect::end_session`] ended nothing.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum EndSessionError {
     /// The user has no session of that id: it is over already, it is another user's or another
@@ -20,6 +19,8 @@ pub enum EndSessionError {
     /// which knows the other spellings, failed or took longer than 5 s. Call it again.
     Store(StoreError),
 }
+
+crate::error_debug::debug_as_message!(EndSessionError);
 
 impl fmt::Display for EndSessionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -14,7 +14,6 @@ use crate::verdict::Denial;
 const BATCH: usize = 100;
 
 /// Why an enrolment call failed.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum EnrolmentError {
     /// The user has no token; enrol them first.
@@ -34,6 +33,8 @@ pub enum EnrolmentError {
     /// The operating system has no randomness to give.
     NoRandomness,
 }
+
+crate::error_debug::debug_as_message!(EnrolmentError);
 
 impl fmt::Display for EnrolmentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

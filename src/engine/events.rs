@@ -12,6 +12,7 @@ use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
 use super::Activeconnect;
+use super::faults::Fault;
 use super::session_id::SessionId;
 use crate::clock::{Clock, Stamp};
 use crate::identity::UserId;
@@ -73,6 +74,9 @@ pub enum EventKind {
     BreakerOpened,
     /// The service answers again.
     BreakerClosed,
+    /// A login, or the check of a session that was not used for a minute, came to nothing through a
+    /// fault of the service or of the token store. Told once a minute for each kind of fault.
+    Fault(Fault),
     /// A login was refused because a limit of the builder is reached.
     LimitHit(Limit),
     /// The reader was too slow: so many events are lost to it.
@@ -92,18 +96,20 @@ impl EventKind {
             Self::PollFailing => "poll_failing",
             Self::BreakerOpened => "breaker_opened",
             Self::BreakerClosed => "breaker_closed",
+            Self::Fault(_) => "fault",
             Self::LimitHit(_) => "limit_hit",
             Self::Missed(_) => "missed",
         }
     }
 
-    /// What there is to say beside the name: the status or the reason of an end, the limit, how many
-    /// were missed. Empty for the others.
+    /// What there is to say beside the name: the status or the reason of an end, the fault, the limit,
+    /// how many were missed. Empty for the others.
     #[must_use]
     pub fn detail(self) -> String {
         match self {
             Self::LoginRefused { status } => status.to_string(),
             Self::Ended { reason } => reason.to_string(),
+            Self::Fault(fault) => fault.to_string(),
             Self::LimitHit(limit) => limit.to_string(),
             Self::Missed(events) => events.to_string(),
             Self::Started
@@ -278,7 +284,7 @@ impl Stream for Events {
 
 impl Event {
     /// One that is about no user.
-    pub(super) fn new(kind: EventKind, now: Stamp) -> Self {
+    pub(crate) fn new(kind: EventKind, now: Stamp) -> Self {
         let time = UNIX_EPOCH + Duration::from_millis(now.wall);
         Self { kind, time, user: None, session: None, address: None, user_agent: None }
     }

@@ -9,6 +9,7 @@ mod bench;
 mod browser_epochs;
 mod budget;
 mod builder;
+mod check;
 mod circuit_breaker;
 mod client_details;
 mod concurrency_limiter;
@@ -17,6 +18,7 @@ mod end_all_sessions;
 mod end_session;
 mod enrolment;
 mod events;
+mod faults;
 mod grants;
 mod hold;
 mod key_ring;
@@ -41,6 +43,7 @@ mod record;
 mod registration;
 mod request_number;
 mod required;
+mod route_placement;
 mod schedule;
 mod session;
 mod session_id;
@@ -56,6 +59,7 @@ pub(crate) mod unrest;
 mod upgrade;
 mod upstream_health;
 mod username;
+mod warning_limiter;
 mod watchers;
 #[cfg(test)]
 mod watchers_tests;
@@ -74,6 +78,7 @@ use self::browser_epochs::BrowserEpochs;
 use self::circuit_breaker::{CircuitBreaker, Transition};
 use self::concurrency_limiter::ConcurrencyLimiter;
 use self::events::News;
+use self::faults::Faults;
 use self::grants::Grants;
 use self::known_browser::KnownBrowsers;
 use self::login_limits::LoginRateLimiter;
@@ -83,13 +88,15 @@ use self::pending_registrations::PendingRegistrations;
 use self::poll_stats::PollStats;
 use self::registration::MessageBudgets;
 use self::required::Required;
+use self::route_placement::RoutePlacement;
 use self::schedule::Schedule;
 use self::session::Upkeep;
 use self::sessions::Sessions;
 use self::tasks::Tasks;
 use self::token_checks::TokenChecks;
 use self::upstream_health::UpstreamHealth;
-use crate::client::{Client, Credentials};
+use self::warning_limiter::WarningLimiter;
+use crate::client::{Client, ClientError, Credentials};
 use crate::clock::{Clock, Stamp, millis};
 use crate::identity::{SessionCredential, UserId, UserToken};
 use crate::runtime::{self, NoResult};
@@ -104,6 +111,7 @@ pub(crate) use attempts::{Attempt, BeginError, ClaimedSession, KnownAs, NamedAtt
 pub use budget::Rate;
 pub(crate) use builder::is_plain_path;
 pub use builder::{BuildError, Builder};
+pub use check::{ClockFinding, RoutesFinding, ServiceFinding, SetupReport, TokenStoreFinding};
 pub(crate) use client_details::ClientDetails;
 #[cfg(feature = "axum")]
 pub(crate) use cookie_names::REGISTRATION;
@@ -112,6 +120,7 @@ pub use end_all_sessions::EndAllSessions;
 pub use end_session::EndSessionError;
 pub use enrolment::{EnrollNewError, EnrolmentError};
 pub use events::{EndReason, Event, EventKind, Events, Health, Limit};
+pub use faults::Fault;
 pub use grants::EnrolmentGrant;
 pub(crate) use key_ring::{CredentialKind, KeyRing};
 pub(crate) use known_browser::KNOWN_FOR;
@@ -127,6 +136,7 @@ pub(crate) use policy::{Policy, Reaction};
 pub(crate) use published::Word;
 pub use registration::{MakeRegistrationLink, RegistrationLink, SendRegistrationSms, VouchedBy};
 pub(crate) use request_number::RequestNumber;
+pub(crate) use route_placement::SeenRoutes;
 pub(crate) use session::{Arrival, Session, SessionWatch};
 pub use session_id::{InvalidSessionId, SessionId};
 pub use session_info::SessionInfo;
@@ -218,12 +228,14 @@ pub(crate) struct Engine {
     pub(crate) known_browsers: KnownBrowsers,
     browser_epochs: BrowserEpochs,
     warned_of_addresses: AtomicBool,
-    warned_of_gated_login: AtomicBool,
-    /// When unread cookies may be warned of again, in milliseconds of the monotonic clock.
-    next_unread_cookies_warning_ms: AtomicU64,
+    warned_of_lost_cookie: AtomicBool,
+    /// Errors about login pages that the gate itself turns away.
+    gated_login: WarningLimiter,
+    unread_cookies: WarningLimiter,
     warned_of_runtime: AtomicBool,
-    /// When each limit was told of last.
-    limits_told: [AtomicU64; Limit::ALL],
+    limits_told: [WarningLimiter; Limit::ALL],
+    faults: Faults,
+    pub(crate) route_placement: RoutePlacement,
     grants: Grants,
     /// Pages that wait for a phone to register.
     #[cfg(feature = "axum")]
@@ -526,10 +538,13 @@ impl Engine {
             known_browsers,
             browser_epochs: BrowserEpochs::default(),
             warned_of_addresses: AtomicBool::new(false),
-            warned_of_gated_login: AtomicBool::new(false),
-            next_unread_cookies_warning_ms: AtomicU64::new(0),
+            warned_of_lost_cookie: AtomicBool::new(false),
+            gated_login: WarningLimiter::default(),
+            unread_cookies: WarningLimiter::default(),
             warned_of_runtime: AtomicBool::new(false),
             limits_told: Default::default(),
+            faults: Faults::default(),
+            route_placement: RoutePlacement::default(),
             grants: Grants::default(),
             #[cfg(feature = "axum")]
             registrations: PendingRegistrations::new(),
@@ -643,11 +658,9 @@ impl Engine {
     /// Somebody is refused. Told once a second: who is refused begins again, and would have other
     /// events missed.
     fn limit_hit(&self, limit: Limit) {
-        let now = self.now().mono;
-        let last = &self.limits_told[limit as usize];
-        let is_due = |told: u64| (told == 0 || now >= told + 1_000).then_some(now);
-        if last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_due).is_ok() {
-            tracing::warn!(%limit, "somebody is refused, for a limit is reached");
+        let limiter = &self.limits_told[limit as usize];
+        if let Some(suppressed) = limiter.admit(self.now().mono, Duration::from_secs(1)) {
+            tracing::warn!(%limit, suppressed, "somebody is refused, for a limit is reached");
             self.tell(EventKind::LimitHit(limit));
         }
     }
@@ -663,17 +676,25 @@ impl Engine {
         }
     }
 
-    /// The gate has turned a page away to which it sends users, so that none of them can log in.
-    /// Warned of once.
-    pub(crate) fn warn_of_gated_login(&self, page: &str) {
-        if !self.warned_of_gated_login.swap(true, Ordering::Relaxed) {
+    /// A browser on plain http has lost the cookie of its login. Warned of once.
+    #[cfg(feature = "axum")]
+    pub(crate) fn warn_of_lost_cookie(&self) {
+        if !self.warned_of_lost_cookie.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                page,
-                "users are sent to this page, and the layer turns it away: nest \
-                 Activeconnect::routes() outside the layer, at Builder::auth_path, and keep the \
-                 enrollment page outside, too; Builder::mount_prefix is only for a prefix that a \
-                 proxy strips"
+                "a browser that seems to be on plain http did not bring back the cookie of its \
+                 login: browsers take no secure cookie from an http address that is not their own \
+                 machine's; serve https, or for development set Builder::insecure_cookie_name"
             );
+        }
+    }
+
+    /// The gate has turned away a page to which it sends users, so that none of them can log in.
+    /// Logged once a minute.
+    pub(crate) fn report_gated_login(&self, page: &str, mistake: &str) {
+        let interval = Duration::from_secs(60);
+        if let Some(suppressed) = self.gated_login.admit(self.now().mono, interval) {
+            let reason = mistake;
+            tracing::error!(page, reason, suppressed, "the layer turns its own login page away");
         }
     }
 
@@ -689,24 +710,41 @@ impl Engine {
 
     /// A request has more cookies than are read. Warned of once an hour, as any client can send it.
     pub(crate) fn warn_unread_cookies(&self, reason: &str) {
-        const INTERVAL_MS: u64 = 60 * 60 * 1_000;
-        let now = self.now().mono;
-        let claim = |next: u64| (now >= next).then(|| now.saturating_add(INTERVAL_MS));
-        let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
-        if self.next_unread_cookies_warning_ms.fetch_update(set, fetch, claim).is_ok() {
-            tracing::warn!(reason, "a request without a session has more cookies than are read");
+        let interval = Duration::from_secs(60 * 60);
+        if let Some(suppressed) = self.unread_cookies.admit(self.now().mono, interval) {
+            tracing::warn!(
+                reason,
+                suppressed,
+                "a request without a session has more cookies than are read"
+            );
         }
     }
 
     /// Tells what a call's end did to the breaker.
-    fn report_breaker_transition(&self, transition: Option<Transition>) {
+    fn report_breaker_transition(
+        &self,
+        transition: Option<Transition>,
+        error: Option<&ClientError>,
+    ) {
+        let error = error.map(tracing::field::display);
         let event = match transition {
             None => return,
-            Some(Transition::Failing) => EventKind::PollFailing,
-            Some(Transition::Opened) => EventKind::BreakerOpened,
-            Some(Transition::Closed) => EventKind::BreakerClosed,
+            Some(Transition::Failing) => {
+                tracing::warn!(error, "a poll of the service failed, the first after a good one");
+                EventKind::PollFailing
+            }
+            Some(Transition::Opened) => {
+                tracing::warn!(
+                    error,
+                    "the service fails, or asks for a pause: it gets one call now and then"
+                );
+                EventKind::BreakerOpened
+            }
+            Some(Transition::Closed) => {
+                tracing::warn!("the service answers again");
+                EventKind::BreakerClosed
+            }
         };
-        tracing::warn!(?event, "the service");
         self.tell(event);
     }
 

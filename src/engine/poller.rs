@@ -228,14 +228,14 @@ impl PollTask {
             Ok(reading) => {
                 engine.upstream_health.record_success(self.sent);
                 let transition = engine.breaker.record_success(self.sent.mono, now);
-                engine.report_breaker_transition(transition);
+                engine.report_breaker_transition(transition, None);
                 Said::Answer(reading)
             }
             Err(error) if error.refuses_session() => {
                 probe_upstream(&engine, self.sent);
                 // The service answers, if only that.
                 let transition = engine.breaker.record_success(self.sent.mono, now);
-                engine.report_breaker_transition(transition);
+                engine.report_breaker_transition(transition, None);
                 Said::Refused
             }
             Err(error) => {
@@ -256,7 +256,8 @@ impl PollTask {
             retry_after: error.retry_after(),
             is_own_trouble,
         };
-        engine.report_breaker_transition(engine.breaker.record_failure(call, backoff::jitter()));
+        let transition = engine.breaker.record_failure(call, backoff::jitter());
+        engine.report_breaker_transition(transition, Some(error));
         if !engine.breaker.is_pause_asked_for() {
             probe_upstream(engine, self.sent);
         }

@@ -60,8 +60,10 @@ impl fmt::Debug for SessionId {
 }
 
 /// The text is not the id of a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct InvalidSessionId;
+
+crate::error_debug::debug_as_message!(InvalidSessionId);
 
 impl fmt::Display for InvalidSessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -177,11 +177,11 @@ impl CheckTask {
         let token = match tokio::time::timeout(TOKEN_LOOKUP_TIMEOUT, lookup).await {
             Ok(Ok(token)) => token,
             Ok(Err(error)) => {
-                tracing::warn!(%error, "the token store failed");
+                self.engine.report_store_fault(Some(&error));
                 return false;
             }
             Err(_) => {
-                tracing::warn!("the token store did not answer in time");
+                self.engine.report_store_fault(None);
                 return false;
             }
         };

@@ -363,7 +363,7 @@ impl<B> fmt::Debug for GateBody<B> {
 }
 
 /// A response, an upload or a socket was cut because its session no longer allows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SessionEnded {
     denial: Denial,
 }
@@ -379,6 +379,8 @@ impl SessionEnded {
         self.denial
     }
 }
+
+crate::error_debug::debug_as_message!(SessionEnded);
 
 impl fmt::Display for SessionEnded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

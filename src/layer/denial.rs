@@ -13,6 +13,7 @@ use serde::Serialize;
 #[cfg(feature = "axum")]
 use super::credential::UNREAD_COOKIES;
 use super::credential::unread_cookies_detail;
+use super::gated_login::{self, is_same_page, path_of};
 use super::grpc;
 use super::headers::protect;
 use super::response_format::{ClientContext, ResponseFormat};
@@ -20,7 +21,7 @@ use super::site_paths::SitePaths;
 use super::step_up::{StepUp, confirm_path};
 use crate::engine::{Engine, Settings};
 #[cfg(feature = "axum")]
-use crate::pages::{PAGE_POLICY, Refusal};
+use crate::pages::{PAGE_POLICY, PageResult, Refusal};
 use crate::verdict::{Denial, Requirement};
 
 /// What stands for itself in the value of a query parameter; `/` for readability.
@@ -66,8 +67,7 @@ pub(crate) fn answer(
         }
         ResponseFormat::HtmlRedirect(page) => match redirect(requested(page)) {
             Some(location) if is_same_page(&location, page.as_ref(), &paths) => {
-                engine.warn_of_gated_login(path_of(&location));
-                html(denial, client, &paths, requirement, settings)
+                gated_login_answer(denial, client, path_of(&location), &paths, engine)
             }
             Some(location) => see_other(&location),
             None => html(denial, client, &paths, requirement, settings),
@@ -106,12 +106,50 @@ pub(crate) fn answer(
         let seconds = settings.retry_after().as_secs().to_string();
         insert(&mut response, RETRY_AFTER, &seconds);
     }
+    finish(response, denial, client)
+}
+
+/// The answer to a request that asks for the login itself, which is behind the gate by mistake.
+pub(crate) fn answer_gated_login(
+    denial: Denial,
+    client: &ClientContext,
+    engine: &Engine,
+) -> Response<Bytes> {
+    let paths = client.paths(&engine.settings);
+    let login = format!("{}/login", paths.auth);
+    let mut response = gated_login_answer(denial, client, &login, &paths, engine);
+    protect(response.headers_mut());
+    finish(response, denial, client)
+}
+
+fn finish(
+    mut response: Response<Bytes>,
+    denial: Denial,
+    client: &ClientContext,
+) -> Response<Bytes> {
     if client.is_head {
         *response.body_mut() = Bytes::new();
     }
     // For layers outside, which see only a status.
     response.extensions_mut().insert(denial);
     response
+}
+
+/// 500, with the mistake in words: neither the user nor the login can do anything about it.
+fn gated_login_answer(
+    denial: Denial,
+    client: &ClientContext,
+    page: &str,
+    paths: &SitePaths,
+    engine: &Engine,
+) -> Response<Bytes> {
+    let mistake = gated_login::report(page, paths, engine);
+    match client.format {
+        ResponseFormat::HtmlRedirect(_) | ResponseFormat::HtmlForm => {
+            mistake_page(mistake, client, paths, &engine.settings)
+        }
+        _ => problem(StatusCode::INTERNAL_SERVER_ERROR, denial, None, Some(&mistake)),
+    }
 }
 
 const fn status(denial: Denial) -> StatusCode {
@@ -150,18 +188,6 @@ fn redirect_for(
     }
 }
 
-/// Whether a redirect from `page` to `location` would go round in a circle: what the gate sends
-/// users to is behind the gate. Where nothing strips the prefix, `page` has it already.
-fn is_same_page(location: &str, page: Option<&PathAndQuery>, paths: &SitePaths) -> bool {
-    let location = path_of(location);
-    page.map(PathAndQuery::path)
-        .is_some_and(|path| path == location || paths.requested(path) == location)
-}
-
-fn path_of(location: &str) -> &str {
-    location.split_once('?').map_or(location, |(path, _)| path)
-}
-
 fn see_other(location: &str) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::SEE_OTHER;
@@ -194,6 +220,28 @@ fn html(
     let remedy = remedy(denial, paths, requirement);
     let status = status(denial);
     let page = settings.pages.view(paths, language).refused(status.as_u16(), refusal, remedy);
+    page_response(status, page)
+}
+
+#[cfg(feature = "axum")]
+fn mistake_page(
+    mistake: String,
+    client: &ClientContext,
+    paths: &SitePaths,
+    settings: &Settings,
+) -> Response<Bytes> {
+    let accept_language = client.accept_language.as_ref();
+    let language = accept_language.and_then(|value| value.to_str().ok());
+    let language = settings.pages.choose_language(None, language);
+    let status = StatusCode::INTERNAL_SERVER_ERROR;
+    page_response(
+        status,
+        settings.pages.view(paths, language).misconfigured(status.as_u16(), mistake),
+    )
+}
+
+#[cfg(feature = "axum")]
+fn page_response(status: StatusCode, page: PageResult) -> Response<Bytes> {
     let page = page.unwrap_or_else(|error| {
         tracing::error!(%error, "a page could not be rendered");
         String::new()
@@ -224,6 +272,22 @@ fn html(
     let page = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{status}</title>\
          <h1>{status}</h1><p>This page cannot be shown: {denial}.</p>{unread}{remedy}</html>"
+    );
+    html_response(status, page)
+}
+
+#[cfg(not(feature = "axum"))]
+fn mistake_page(
+    mistake: String,
+    _: &ClientContext,
+    _: &SitePaths,
+    _: &Settings,
+) -> Response<Bytes> {
+    let status = StatusCode::INTERNAL_SERVER_ERROR;
+    // Of the request there is nothing in here but a path that the application has named.
+    let page = format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{status}</title>\
+         <h1>{status}</h1><p>{mistake}</p></html>"
     );
     html_response(status, page)
 }

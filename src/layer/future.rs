@@ -41,7 +41,11 @@ pin_project! {
     #[project = StateProjection]
     enum State<S, R, F, A, B> {
         /// Turned away.
-        Denied { denial: Denial },
+        Denied {
+            denial: Denial,
+            // The login itself is asked for.
+            is_login: bool,
+        },
         /// Something has to be asked first; the service that is ready waits here, permit and all.
         Asking {
             answer: Pin<Box<dyn Future<Output = Decision> + Send>>,
@@ -75,8 +79,13 @@ impl<S, ReqBody, ResBody> GateFuture<S, ReqBody, ResBody>
 where
     S: Service<Request<ReqBody>>,
 {
-    pub(super) fn denied(gate: Arc<Gate>, client: ClientContext, denial: Denial) -> Self {
-        Self { gate, client, state: State::Denied { denial } }
+    pub(super) fn denied(
+        gate: Arc<Gate>,
+        client: ClientContext,
+        denial: Denial,
+        is_login: bool,
+    ) -> Self {
+        Self { gate, client, state: State::Denied { denial, is_login } }
     }
 
     pub(super) fn asking(
@@ -112,7 +121,11 @@ where
         let mut this = self.project();
         loop {
             match this.state.as_mut().project() {
-                StateProjection::Denied { denial } => {
+                StateProjection::Denied { denial, is_login: true } => {
+                    let response = this.gate.answer_gated_login(*denial, this.client);
+                    return Poll::Ready(Ok(response.map(GateBody::whole)));
+                }
+                StateProjection::Denied { denial, is_login: false } => {
                     return Poll::Ready(Ok(turn_away(this.gate, this.client, *denial)));
                 }
                 StateProjection::Asking { answer, waiting } => {
@@ -122,7 +135,11 @@ where
                     };
                     let (mut service, mut request) = *waiting;
                     let next = match decision {
-                        Decision::Deny(denial) if !this.gate.optional => State::Denied { denial },
+                        Decision::Deny(denial) if !this.gate.optional => {
+                            let (uri, extensions) = (request.uri(), request.extensions());
+                            let is_login = this.gate.is_login_route(uri, extensions, this.client);
+                            State::Denied { denial, is_login }
+                        }
                         decision => {
                             let guard = admit(this.gate, decision, this.client, &mut request);
                             State::Running { future: service.call(request), guard }
@@ -146,7 +163,7 @@ where
                             }
                             // An upgrade would be a stream.
                             Some(_) if this.client.upgrade_status == Some(response.status()) => {
-                                State::Denied { denial: Denial::Ended }
+                                State::Denied { denial: Denial::Ended, is_login: false }
                             }
                             Some((_, grace)) => {
                                 let farewell = Box::pin(Farewell::new(response, grace));
@@ -154,7 +171,7 @@ where
                             }
                         },
                         // Dropped now, not when the answer has been read.
-                        Err(denial) => State::Denied { denial },
+                        Err(denial) => State::Denied { denial, is_login: false },
                     };
                     this.state.set(next);
                 }
@@ -164,7 +181,10 @@ where
                         response.headers_mut().entry(CACHE_CONTROL).or_insert_with(cache_control);
                         return Poll::Ready(Ok(response));
                     }
-                    None => this.state.set(State::Denied { denial: Denial::Ended }),
+                    None => {
+                        let denial = Denial::Ended;
+                        this.state.set(State::Denied { denial, is_login: false });
+                    }
                 },
             }
         }

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Method, Response, Uri};
+use http::{Extensions, HeaderMap, Method, Response, Uri};
 
 use super::cache_control::CacheControl;
 use super::credential::{Credentials, unread_cookies_detail};
 use super::denial;
+use super::gated_login::is_login_route;
 use super::response_format::ClientContext;
 use crate::engine::{
     Activeconnect, Arrival, Passage, Phase, Policy, Session, SessionWatch, Settings, Upgrades, Word,
@@ -215,18 +216,41 @@ impl Gate {
         }
         let Some(user) = user.cloned() else { return Decision::Deny(Denial::NoSession) };
         // The other login vouches for the user, so they may be told that they are not enrolled.
-        let store = self.ac.engine().store.clone();
+        let engine = self.ac.engine().clone();
         Decision::Ask(Box::pin(async move {
-            Decision::Deny(match tokio::time::timeout(STORE, store.token(&user)).await {
+            Decision::Deny(match tokio::time::timeout(STORE, engine.store.token(&user)).await {
                 Ok(Ok(Some(_))) => Denial::NoSession,
                 Ok(Ok(None)) => Denial::NoToken,
                 Ok(Err(error)) => {
-                    tracing::warn!(%error, "the token store failed");
+                    engine.report_store_fault(Some(&error));
                     Denial::Unavailable
                 }
-                Err(_) => Denial::Unavailable,
+                Err(_) => {
+                    engine.report_store_fault(None);
+                    Denial::Unavailable
+                }
             })
         }))
+    }
+
+    /// Whether a request that is turned away asks for the login itself.
+    #[cold]
+    pub(super) fn is_login_route(
+        &self,
+        uri: &Uri,
+        extensions: &Extensions,
+        client: &ClientContext,
+    ) -> bool {
+        !client.is_grpc() && is_login_route(uri, extensions, &client.paths(self.settings()))
+    }
+
+    /// Answers a request for the login itself, which is behind the gate by mistake.
+    pub(super) fn answer_gated_login(
+        &self,
+        denial: Denial,
+        client: &ClientContext,
+    ) -> Response<Bytes> {
+        denial::answer_gated_login(denial, client, self.ac.engine())
     }
 
     pub(crate) fn turn_away(&self, denial: Denial, client: &ClientContext) -> Response<Bytes> {

@@ -7,13 +7,13 @@ use http::{Request, Response};
 use tower::ServiceExt as _;
 use tower_layer::Layer as _;
 
-use super::stage::{
-    Mood, Stage, Told, agree, by_the_application, next_event, of, refuse, say, started, word,
-};
-use crate::engine::BeginError;
+use super::stage::{Mood, Stage, Told, agree, next_event, of, refuse, say, started, word};
 use crate::protocol::SessionStatus::{Active, Cancelled, Closed, Walkaway};
 use crate::verdict::Denial;
-use crate::{EndReason, EventKind, Events, Limit, LogInError, SessionStatus, UserId};
+use crate::{
+    ClientErrorKind, EndReason, Event, EventKind, Events, Fault, Limit, LogInError, SessionStatus,
+    UserId,
+};
 
 fn user(name: &str) -> UserId {
     UserId::from(name)
@@ -109,15 +109,13 @@ async fn what_nobody_took_is_not_told_of() {
 /// A reader that is too slow is told how much it missed; the engine goes on meanwhile.
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_is_told_how_many_it_missed() {
-    let stage = Stage::set_up(|builder| builder.max_attempts(1));
+    let stage = Stage::new();
     let mut slow = stage.ac.events();
     let mut fast = stage.ac.events();
     let engine = stage.ac.engine();
-    engine.begin_attempt(by_the_application(user("alice"))).unwrap();
     let full = (EventKind::LimitHit(Limit::Attempts), None);
     for _ in 0..3_000 {
-        let refused = engine.begin_attempt(by_the_application(user("bob")));
-        assert!(matches!(refused, Err(BeginError::Full { .. })));
+        engine.upkeep.news.tell(|| Event::new(full.0, stage.clock.now()));
         assert_eq!(next_event(&mut fast).await, Some(full.clone()));
     }
     let Some((EventKind::Missed(missed), None)) = next_event(&mut slow).await else {
@@ -170,7 +168,10 @@ async fn one_login_more_than_may_wait_is_refused() {
         stage.at(1_000 + step * 400).await;
         assert_eq!(login("dave").await.status(), http::StatusCode::TOO_MANY_REQUESTS);
     }
-    assert_eq!(told(&mut events).await, vec![(EventKind::LimitHit(Limit::Attempts), None); 4]);
+    let unknown = EventKind::Fault(Fault::Service(ClientErrorKind::UnknownApplication));
+    let mut expected = vec![(EventKind::LimitHit(Limit::Attempts), None); 5];
+    expected[0].0 = unknown;
+    assert_eq!(told(&mut events).await, expected);
     stage.at(119_999).await;
     assert_eq!(login("dave").await.status(), http::StatusCode::TOO_MANY_REQUESTS);
     stage.at(120_001).await;

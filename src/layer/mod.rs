@@ -16,6 +16,7 @@ mod faults_tests;
 mod framing;
 mod future;
 mod gate;
+mod gated_login;
 mod grpc;
 mod headers;
 #[cfg(test)]

@@ -50,8 +50,12 @@ const SHORTEST_AGE: Duration = Duration::from_secs(1);
 /// # }
 /// ```
 ///
-/// In axum the layer gates what the router has when it is added: a route that is added later is open,
-/// by intent (the login's) or by mistake. Layers that are added later are outside. CORS belongs there,
+/// **In axum the layer gates what the router has when it is added. A route that is added later is open**,
+/// by intent (the login's) or by mistake: `Router::new().layer(ac.layer()).route("/secret", …)` gates
+/// nothing; add the route before the layer. A login that is itself behind the layer (its routes were
+/// forgotten, nested before the layer or under another path than
+/// [`auth_path`](crate::Builder::auth_path)) is answered 500 with the mistake in words, which is logged
+/// as an error once a minute. Layers that are added later are outside. CORS belongs there,
 /// as a preflight bears no session and gets 401, and a page of another origin can't read a 401 that
 /// has no CORS headers; so does a trace that is to show who was turned away.
 ///
@@ -126,6 +130,11 @@ pub struct ActiveconnectLayer {
 impl Activeconnect {
     /// A layer that lets requests of active sessions through and answers all others itself.
     ///
+    /// The extractor [`ActiveSession`] and [`routes`](Activeconnect::routes), by which users log in,
+    /// need the feature `axum`, which is on by default. With `default-features = false` name it:
+    /// `features = ["axum"]`. Without it a handler finds its session by
+    /// [`ActiveSession::from_extensions`], and there are no login routes.
+    ///
     /// ```
     /// use tower_activeconnect::{Activeconnect, ActiveSession};
     /// # async fn example(ac: Activeconnect) {
@@ -138,6 +147,7 @@ impl Activeconnect {
     /// # }
     /// ```
     pub fn layer(&self) -> ActiveconnectLayer {
+        self.engine().route_placement.note_layer();
         ActiveconnectLayer { gate: Arc::new(Gate::new(self.clone())) }
     }
 }
@@ -366,7 +376,9 @@ where
                 // What the inner service reserved for this request, others may have.
                 let clone = self.inner.clone();
                 drop(std::mem::replace(&mut self.inner, clone));
-                GateFuture::denied(self.gate.clone(), client, denial)
+                let (uri, extensions) = (request.uri(), request.extensions());
+                let is_login = self.gate.is_login_route(uri, extensions, &client);
+                GateFuture::denied(self.gate.clone(), client, denial, is_login)
             }
             decision => {
                 let guard = admit(&self.gate, decision, &client, &mut request);

@@ -74,7 +74,16 @@ impl SitePaths {
 
     #[cfg(feature = "axum")]
     pub(crate) fn from_parts(parts: &http::request::Parts, settings: &Settings) -> Self {
-        let prefix = forwarded_prefix(&parts.headers, &parts.extensions, settings);
+        Self::from_request(&parts.headers, &parts.extensions, settings)
+    }
+
+    #[cfg(feature = "axum")]
+    pub(crate) fn from_request(
+        headers: &HeaderMap,
+        extensions: &Extensions,
+        settings: &Settings,
+    ) -> Self {
+        let prefix = forwarded_prefix(headers, extensions, settings);
         Self::new(prefix.as_deref(), settings)
     }
 

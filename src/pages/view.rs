@@ -327,6 +327,18 @@ impl View<'_> {
         })
     }
 
+    /// The application turns its own login away; `mistake` tells its developer, in English.
+    pub(crate) fn misconfigured(&self, status: u16, mistake: String) -> PageResult {
+        let heading = self.text("refused-setup-heading");
+        self.renderer.pages.refused(&RefusedPage {
+            layout: self.layout(&heading),
+            status,
+            heading,
+            details: vec![self.text("refused-setup"), mistake],
+            remedy: None,
+        })
+    }
+
     fn layout(&self, heading: &str) -> Layout {
         let PageRenderer { theme, assets, .. } = self.renderer;
         let title = match &theme.app_name {

@@ -101,8 +101,10 @@ impl fmt::Display for Dialect {
 }
 
 /// The text names no dialect; its message lists them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct UnknownDialect(String);
+
+crate::error_debug::debug_as_message!(UnknownDialect);
 
 impl fmt::Display for UnknownDialect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

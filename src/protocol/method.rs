@@ -80,8 +80,10 @@ impl fmt::Display for Methods {
 }
 
 /// The text names something that is no method.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct UnknownMethod(String);
+
+crate::error_debug::debug_as_message!(UnknownMethod);
 
 impl fmt::Display for UnknownMethod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

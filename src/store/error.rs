@@ -13,7 +13,6 @@ const SHOWN: usize = 256;
 /// let error = StoreError::new(std::io::Error::other("the disk is gone"));
 /// assert_eq!(error.kind(), StoreErrorKind::Other);
 /// ```
-#[derive(Debug)]
 pub struct StoreError {
     kind: StoreErrorKind,
     source: Option<Box<dyn Error + Send + Sync>>,
@@ -60,6 +59,8 @@ impl StoreError {
         self.kind
     }
 }
+
+crate::error_debug::debug_as_message!(StoreError);
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

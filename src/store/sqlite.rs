@@ -1,4 +1,5 @@
 use std::error::Error;
+use std::fmt;
 use std::str::FromStr as _;
 use std::time::Duration;
 
@@ -190,7 +191,11 @@ impl SqliteTokenStoreOptions {
             // Each connection to `:memory:` would be a database of its own.
             pool = pool.max_connections(1).idle_timeout(None).max_lifetime(None);
         }
-        let pool = pool.connect_with(connect.create_if_missing(true)).await.map_err(store_error)?;
+        let pool = pool.connect_with(connect.create_if_missing(true)).await;
+        let pool = pool.map_err(|source| {
+            let kind = store_error_kind(&source);
+            StoreError::new(CannotOpen { url: url.to_owned(), source }).with_kind(kind)
+        })?;
         self.open_in(pool).await
     }
 
@@ -315,7 +320,12 @@ fn corrupt(error: impl Into<Box<dyn Error + Send + Sync>>) -> StoreError {
 
 fn store_error(error: impl Into<sqlx::Error>) -> StoreError {
     let error = error.into();
-    let kind = match &error {
+    let kind = store_error_kind(&error);
+    StoreError::new(error).with_kind(kind)
+}
+
+fn store_error_kind(error: &sqlx::Error) -> StoreErrorKind {
+    match error {
         sqlx::Error::Database(database) => match database.kind() {
             ErrorKind::ForeignKeyViolation => StoreErrorKind::NoSuchUser,
             _ => database.code().map_or(StoreErrorKind::Other, |code| kind_of_code(&code)),
@@ -326,8 +336,26 @@ fn store_error(error: impl Into<sqlx::Error>) -> StoreError {
         | sqlx::Error::Io(_) => StoreErrorKind::Unavailable,
         sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => StoreErrorKind::Corrupt,
         _ => StoreErrorKind::Other,
-    };
-    StoreError::new(error).with_kind(kind)
+    }
+}
+
+/// The database that the URL names cannot be opened. SQLite's own message does not say which.
+#[derive(Debug)]
+struct CannotOpen {
+    url: String,
+    source: sqlx::Error,
+}
+
+impl fmt::Display for CannotOpen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} cannot be opened: {}", self.url, self.source)
+    }
+}
+
+impl Error for CannotOpen {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.source)
+    }
 }
 
 /// What an extended result code of SQLite means (<https://sqlite.org/rescode.html>): its lower eight

@@ -11,7 +11,6 @@ use crate::layer::{ClientContext, Gate};
 use crate::verdict::Denial;
 
 /// Why a handler got no [`ActiveSession`], and the answer to that.
-#[derive(Debug)]
 pub struct ActiveSessionRejection {
     denial: Option<Denial>,
     answer: Box<Response>,
@@ -25,6 +24,8 @@ impl ActiveSessionRejection {
         self.denial
     }
 }
+
+crate::error_debug::debug_as_message!(ActiveSessionRejection);
 
 impl std::fmt::Display for ActiveSessionRejection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -46,6 +47,7 @@ impl IntoResponse for ActiveSessionRejection {
 const NO_LAYER: &str = "this route takes an ActiveSession but no ActiveconnectLayer wraps it; add \
                         .layer(ac.layer()) after the route";
 
+#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 impl<S: Sync> FromRequestParts<S> for ActiveSession {
     type Rejection = ActiveSessionRejection;
 
@@ -70,6 +72,7 @@ impl<S: Sync> FromRequestParts<S> for ActiveSession {
     }
 }
 
+#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 impl<S: Sync> OptionalFromRequestParts<S> for ActiveSession {
     type Rejection = ActiveSessionRejection;
 

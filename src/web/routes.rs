@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{DefaultBodyLimit, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, OriginalUri, Query, Request, State};
 use axum::http::header::{CONTENT_TYPE, HOST, SET_COOKIE};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
@@ -34,12 +34,16 @@ use crate::layer::{
 use crate::pages::{LanguageChoice, LoginFacts, Refusal, UnreadCookies, View};
 use crate::verdict::Verdict;
 
+/// The longest path under which routes are noted to be nested, in bytes.
+const MAX_NOTED_PATH_LEN: usize = 256;
 /// A login needs no more than this.
 const BODY_LIMIT: usize = 16 * 1024;
 
 impl Activeconnect {
     /// The routes through which browsers log in and out, to be nested outside the gate where
     /// [`auth_path`](crate::Builder::auth_path) says, `/auth` by default.
+    ///
+    /// Needs the feature `axum`, which is on by default.
     ///
     /// | route | |
     /// | --- | --- |
@@ -81,7 +85,9 @@ impl Activeconnect {
     /// `{"status":"active","credential":"…"}`. That credential is their
     /// `authorization: Bearer` for everything behind the gate. Requests of a browser's page (with
     /// `Origin` or `Sec-Fetch-Site`) are refused such credentials (403).
+    #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
     pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
+        self.engine().route_placement.note_routes();
         let told = Router::new()
             .route("/status", get(status))
             .route("/events", get(events))
@@ -171,7 +177,22 @@ async fn present_session(
     if let Some(key) = borne.session() {
         engine.sessions.present(&key);
     }
+    if !engine.route_placement.is_settled() {
+        note_placement(engine, &request);
+    }
     next.run(request).await
+}
+
+/// Notes under which path the application has nested the routes.
+fn note_placement(engine: &Engine, request: &Request) {
+    let (headers, extensions) = (request.headers(), request.extensions());
+    let paths = SitePaths::from_request(headers, extensions, &engine.settings);
+    let asked = extensions.get::<OriginalUri>().map_or(request.uri(), |original| &original.0);
+    let nested_at = asked.path().strip_suffix(request.uri().path());
+    if let Some(nested_at) = nested_at.filter(|path| path.len() <= MAX_NOTED_PATH_LEN) {
+        let is_auth_path = nested_at == paths.auth || paths.requested(nested_at) == paths.auth;
+        engine.route_placement.note_request(nested_at, is_auth_path);
+    }
 }
 
 async fn protected(mut response: Response) -> Response {
@@ -458,7 +479,11 @@ async fn waiting(
         // Sent on from here, a browser without cookies would go round and round.
         Subject::Nothing => {
             let unread = visitor.unread_cookies();
-            let is_loopback = settings.cookie_names.secure && is_loopback(request_host(&parts));
+            let is_secure = settings.cookie_names.secure;
+            let is_loopback = is_secure && is_loopback(request_host(&parts));
+            if is_secure && !is_loopback && seems_plain_http(&parts, &visitor.client.format) {
+                visitor.engine().warn_of_lost_cookie();
+            }
             let refusal = Refusal::NoLoginWaits { unread, is_loopback };
             let status = StatusCode::BAD_REQUEST;
             let login = paths.with_next("login", &next);
@@ -471,6 +496,15 @@ async fn waiting(
 fn request_host(parts: &Parts) -> &str {
     let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
     parts.uri.authority().map(Authority::as_str).or(host).unwrap_or_default()
+}
+
+/// Whether a browser seems to load this page by plain http: it leaves `Sec-Fetch-*` away then, and no
+/// proxy says that it came by https.
+fn seems_plain_http(parts: &Parts, format: &ResponseFormat) -> bool {
+    let is_page_load = matches!(format, ResponseFormat::HtmlRedirect(_));
+    is_page_load
+        && !parts.headers.contains_key("sec-fetch-mode")
+        && !["x-forwarded-proto", "forwarded"].iter().any(|name| parts.headers.contains_key(*name))
 }
 
 /// Whether the `Host` of a request is the browser's own machine.

@@ -227,7 +227,7 @@ impl Visit {
     }
 
     fn unavailable(&self, error: &StoreError) -> Response {
-        tracing::warn!(%error, "the token store failed");
+        self.engine().report_store_fault(Some(error));
         let status = StatusCode::SERVICE_UNAVAILABLE;
         if !self.is_browser {
             return problem(status, "The sessions cannot be found at the moment; try again.");

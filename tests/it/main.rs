@@ -11,6 +11,7 @@ mod login;
 mod pages;
 mod polling;
 mod proxies;
+mod setup;
 mod streams;
 
 #[path = "../axe/mod.rs"]

@@ -149,6 +149,10 @@ impl Browser {
         self.http.get(format!("{}{path}", self.site))
     }
 
+    pub(crate) fn head(&self, path: &str) -> RequestBuilder {
+        self.http.head(format!("{}{path}", self.site))
+    }
+
     pub(crate) fn post(&self, path: &str) -> RequestBuilder {
         self.http.post(format!("{}{path}", self.site))
     }

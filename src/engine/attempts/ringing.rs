@@ -64,6 +64,7 @@ impl Ringing {
             Ok((session, phone)) => wait(engine, attempt, &session, phone).await,
             Err(error) => {
                 tracing::debug!(%error, "a login did not start");
+                engine.report_failed_login(&error);
                 // Its name stays taken until the deadline, as that of a phone that rings.
                 attempt.end(error);
             }

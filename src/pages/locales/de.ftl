@@ -105,6 +105,8 @@ refused-not-now = Versuchen Sie es später wieder.
 refused-sessions = Wo Sie angemeldet sind, ist gerade nicht bekannt. Versuchen Sie es in einigen Sekunden wieder.
 refused-methods-heading = Das lässt sich nicht bestätigen
 refused-methods = Nichts hier verlangt diese Methoden.
+refused-setup-heading = Die Anmeldung ist nicht erreichbar
+refused-setup = Diese Anwendung ist nicht richtig eingerichtet. Wer sie betreibt, muss Folgendes beheben:
 
 denied-no-session-heading = Sie sind nicht angemeldet
 denied-no-session = Diese Seite ist für Personen, die angemeldet sind.

@@ -106,6 +106,8 @@ refused-not-now = Try again later.
 refused-sessions = Where you are logged in is not known right now. Try again in a few seconds.
 refused-methods-heading = This cannot be confirmed
 refused-methods = Nothing here requires these methods.
+refused-setup-heading = The login cannot be reached
+refused-setup = This application is not set up right. Whoever runs it has to mend this:
 
 denied-no-session-heading = You are not logged in
 denied-no-session = This page is for people who are logged in.

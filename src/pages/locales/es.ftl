@@ -105,6 +105,8 @@ refused-not-now = Inténtelo de nuevo más tarde.
 refused-sessions = En este momento no se sabe dónde ha iniciado sesión. Vuelva a intentarlo en unos segundos.
 refused-methods-heading = Esto no se puede confirmar
 refused-methods = Nada aquí exige estos métodos.
+refused-setup-heading = No se puede acceder al inicio de sesión
+refused-setup = Esta aplicación no está bien configurada. Quien la administra debe corregir lo siguiente:
 
 denied-no-session-heading = No ha iniciado sesión
 denied-no-session = Esta página es para personas que han iniciado sesión.

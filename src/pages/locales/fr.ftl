@@ -105,6 +105,8 @@ refused-not-now = Réessayez plus tard.
 refused-sessions = On ne sait pas pour l’instant où vous êtes connecté. Réessayez dans quelques secondes.
 refused-methods-heading = Impossible de confirmer cela
 refused-methods = Rien ici n’exige ces méthodes.
+refused-setup-heading = La connexion est inaccessible
+refused-setup = Cette application n’est pas correctement configurée. La personne qui la gère doit corriger ceci :
 
 denied-no-session-heading = Vous n’êtes pas connecté
 denied-no-session = Cette page est réservée aux personnes connectées.

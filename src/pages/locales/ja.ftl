@@ -102,6 +102,8 @@ refused-not-now = 後でもう一度お試しください。
 refused-sessions = ログイン先は現在確認できません。数秒後にもう一度お試しください。
 refused-methods-heading = これは確認できません
 refused-methods = ここではこれらの方法は求められていません。
+refused-setup-heading = ログインページを開けません
+refused-setup = このアプリケーションの設定に誤りがあります。管理者が次の点を直す必要があります：
 
 denied-no-session-heading = ログインしていません
 denied-no-session = このページはログインしている人のためのものです。

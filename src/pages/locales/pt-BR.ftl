@@ -105,6 +105,8 @@ refused-not-now = Tente de novo mais tarde.
 refused-sessions = No momento não se sabe onde você está conectado. Tente novamente em alguns segundos.
 refused-methods-heading = Isto não pode ser confirmado
 refused-methods = Nada aqui exige estes métodos.
+refused-setup-heading = Não é possível acessar a página de entrada
+refused-setup = Este aplicativo não está configurado corretamente. Quem o administra precisa corrigir isto:
 
 denied-no-session-heading = Você não entrou
 denied-no-session = Esta página é para pessoas que entraram.

@@ -1,0 +1,42 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::clock::millis;
+
+/// Has one kind of warning written once in an interval, with the number of those in between.
+#[derive(Debug, Default)]
+pub(crate) struct WarningLimiter {
+    /// When the next one may be written, in milliseconds of the monotonic clock.
+    next_ms: AtomicU64,
+    suppressed: AtomicU64,
+}
+
+impl WarningLimiter {
+    /// Counts a warning. If it may be written, gives how many were not since the last one.
+    pub(crate) fn admit(&self, now_ms: u64, interval: Duration) -> Option<u64> {
+        let claim = |next: u64| (now_ms >= next).then(|| now_ms.saturating_add(millis(interval)));
+        if self.next_ms.fetch_update(Ordering::Relaxed, Ordering::Relaxed, claim).is_ok() {
+            Some(self.suppressed.swap(0, Ordering::Relaxed))
+        } else {
+            self.suppressed.fetch_add(1, Ordering::Relaxed);
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_an_interval_with_the_count_of_others() {
+        let (limiter, minute) = (WarningLimiter::default(), Duration::from_secs(60));
+        assert_eq!(limiter.admit(0, minute), Some(0));
+        for now in [0, 1, 59_999] {
+            assert_eq!(limiter.admit(now, minute), None);
+        }
+        assert_eq!(limiter.admit(60_000, minute), Some(3));
+        assert_eq!(limiter.admit(60_001, minute), None);
+        assert_eq!(limiter.admit(u64::MAX, minute), Some(1));
+    }
+}

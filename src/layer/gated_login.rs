@@ -1,0 +1,84 @@
+//! A gate that turns away requests for its own login: nobody can log in, and a redirect to the login
+//! would go round in a circle. The developer is told what is wrong instead.
+
+use http::uri::PathAndQuery;
+use http::{Extensions, Uri};
+
+use super::original_uri::original_uri;
+use super::site_paths::SitePaths;
+use crate::engine::{Engine, SeenRoutes};
+
+/// The routes of `Activeconnect::routes`, without the assets.
+const ROUTES: [&str; 12] = [
+    "login",
+    "waiting",
+    "confirm",
+    "locked",
+    "status",
+    "events",
+    "registration",
+    "verify",
+    "logout",
+    "sessions",
+    "sessions/end",
+    "sessions/end-others",
+];
+
+/// Whether the path of a request that is turned away is one of the login's routes, which are never
+/// meant to be gated. Where nothing strips the prefix, the path has it already.
+pub(super) fn is_login_route(uri: &Uri, extensions: &Extensions, paths: &SitePaths) -> bool {
+    // A proxy that strips a prefix may leave a slash too many.
+    let path = original_uri(uri, extensions).path().trim_start_matches('/');
+    let path = format!("/{path}");
+    let is_route = |path: &str| {
+        let route = path.strip_prefix(paths.auth.as_str());
+        let route = route.and_then(|route| route.strip_prefix('/'));
+        route.is_some_and(|route| ROUTES.contains(&route) || route.starts_with("assets/"))
+    };
+    is_route(&path) || is_route(&paths.requested(&path))
+}
+
+/// Whether a redirect from `page` to `location` would go round in a circle: what the gate sends users
+/// to is behind the gate.
+pub(super) fn is_same_page(location: &str, page: Option<&PathAndQuery>, paths: &SitePaths) -> bool {
+    let location = path_of(location);
+    page.map(PathAndQuery::path)
+        .is_some_and(|path| path == location || paths.requested(path) == location)
+}
+
+pub(super) fn path_of(location: &str) -> &str {
+    location.split_once('?').map_or(location, |(path, _)| path)
+}
+
+/// What the developer has to mend so that users reach `page`. Logs it, too.
+pub(super) fn report(page: &str, paths: &SitePaths, engine: &Engine) -> String {
+    let auth_path = &engine.settings.auth_path;
+    let is_own_page =
+        page.strip_prefix(paths.auth.as_str()).is_none_or(|route| !route.starts_with('/'));
+    let mistake = if is_own_page {
+        format!(
+            "{page} is a page of the application to which the layer sends users, and it is behind \
+             that layer: add its route after .layer(ac.layer())"
+        )
+    } else {
+        match engine.route_placement.seen() {
+            SeenRoutes::NotMade { .. } => format!(
+                "the login routes are forgotten: add .nest({auth_path:?}, ac.routes()) after \
+                 .layer(ac.layer())"
+            ),
+            SeenRoutes::Elsewhere(nested_at) => format!(
+                "the login routes are nested at {nested_at:?}, and Builder::auth_path is \
+                 {auth_path:?}: nest Activeconnect::routes() there, or set auth_path to where they \
+                 are"
+            ),
+            SeenRoutes::NotSeen | SeenRoutes::AtAuthPath => format!(
+                "the login routes are behind the layer, or not nested at {auth_path:?}, which is \
+                 Builder::auth_path: add .nest({auth_path:?}, ac.routes()) after .layer(ac.layer()), \
+                 on the outermost router; Builder::mount_prefix is only for a prefix that a proxy \
+                 strips"
+            ),
+        }
+    };
+    engine.report_gated_login(page, &mistake);
+    mistake
+}

@@ -1,0 +1,65 @@
+//! Errors as `main` prints them when it returns one.
+
+use std::error::Error;
+
+use tower_activeconnect::emulator::{Action, Emulator};
+use tower_activeconnect::{
+    Activeconnect, BearerLogin, Credentials, Dialect, Methods, SessionId, StoreError, UserToken,
+};
+
+use super::fixture::{StoppedStore, without_service};
+use crate::support::credentials;
+
+fn assert_says(error: &dyn Error) {
+    let (debug, message) = (format!("{error:?}"), error.to_string());
+    assert!(debug.starts_with(&message), "{debug} does not say: {message}");
+}
+
+#[tokio::test]
+async fn debug_of_errors_has_the_message() {
+    let emulator = Emulator::start().await.unwrap();
+    let credentials = credentials(&emulator);
+    let broken = Activeconnect::builder(credentials.clone()).token_store(StoppedStore).build();
+    let broken = broken.unwrap();
+    let (unreachable, url) = without_service().await;
+    let alice = "alice".into();
+
+    assert_says(&Credentials::new("", "secret").unwrap_err());
+    assert_says(&Credentials::new("id", "secret").unwrap().server("no url").unwrap_err());
+    assert_says(&Activeconnect::builder(credentials).build().unwrap_err());
+    assert_says(&*broken.log_in(&alice).await.unwrap_err());
+    assert_says(&broken.enroll(&alice).await.unwrap_err());
+    assert_says(&broken.sessions(&alice).await.unwrap_err());
+    let id: SessionId = "-_v7-_v7-_v7-_v7-_v7-w".parse().unwrap();
+    assert_says(&broken.end_session(&alice, &id).await.unwrap_err());
+    assert_says(&unreachable.enroll(&"bob".into()).await.unwrap_err());
+    assert_says(&BearerLogin::new("ftp://host/auth").unwrap_err());
+    let login = BearerLogin::new(&format!("{url}/auth")).unwrap();
+    assert_says(&login.start("alice").await.unwrap_err());
+    assert_says(&StoreError::new("the disk is gone"));
+    assert_says(&UserToken::new("").unwrap_err());
+    assert_says(&"x".parse::<SessionId>().unwrap_err());
+    assert_says(&"x".parse::<Dialect>().unwrap_err());
+    assert_says(&"x".parse::<Methods>().unwrap_err());
+    assert_says(&"x".parse::<Action>().unwrap_err());
+    assert_says(&emulator.act("nobody", Action::Approve).unwrap_err());
+    let taken = emulator.url().trim_start_matches("http://");
+    let error = Emulator::builder().listen(taken).start().await.unwrap_err();
+    assert_says(&error);
+    assert!(format!("{error:?}").contains(taken), "{error:?}");
+
+    // The causes are there, too: here what the operating system says.
+    let error = format!("{:?}", unreachable.log_in(&alice).await.unwrap_err());
+    assert!(error.contains(&url) && error.contains("refused"), "{error}");
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn database_that_cannot_be_opened_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}/missing/app.db", folder.path().display());
+    let error = tower_activeconnect::SqliteTokenStore::open(&url).await.unwrap_err();
+    assert_eq!(error.kind(), tower_activeconnect::StoreErrorKind::Unavailable);
+    assert!(error.to_string().contains(&format!("{url:?} cannot be opened: ")), "{error}");
+    assert_says(&error);
+}

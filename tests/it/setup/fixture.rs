@@ -1,0 +1,91 @@
+//! The log, and engines whose setup has a mistake.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tower_activeconnect::emulator::Emulator;
+use tower_activeconnect::{
+    Activeconnect, Builder, Credentials, MemoryTokenStore, StoreError, StoreErrorKind, TokenStore,
+    UserId, UserToken,
+};
+use tracing::dispatcher::DefaultGuard;
+use tracing::{Dispatch, Level};
+
+use crate::trace::{Trace, hear};
+
+/// What this thread logs, down to warnings.
+pub(super) struct Log {
+    lines: Arc<Mutex<Vec<String>>>,
+    _hearing: (Dispatch, DefaultGuard),
+}
+
+impl Log {
+    pub(super) fn hear() -> Self {
+        let lines: Arc<Mutex<Vec<String>>> = Arc::default();
+        let heard = lines.clone();
+        let record = move |line: &str| heard.lock().unwrap().push(line.to_owned());
+        Self { lines, _hearing: hear(Trace(Level::WARN, record)) }
+    }
+
+    /// The lines with this text.
+    pub(super) fn with(&self, text: &str) -> Vec<String> {
+        let lines = self.lines.lock().unwrap();
+        lines.iter().filter(|line| line.contains(text)).cloned().collect()
+    }
+
+    /// The one line with this text, which tells none of these secrets.
+    pub(super) fn only(&self, text: &str, secrets: &[&str]) -> String {
+        let lines = self.with(text);
+        assert_eq!(lines.len(), 1, "{text}: {:?}", self.lines.lock().unwrap());
+        assert!(!secrets.iter().any(|secret| lines[0].contains(secret)), "{lines:?}");
+        lines[0].clone()
+    }
+}
+
+/// An engine of the emulator's application with another secret, and its one user.
+pub(super) async fn with_wrong_secret(emulator: &Emulator) -> Activeconnect {
+    let credentials = Credentials::new(emulator.application_id(), "wrong-secret").unwrap();
+    let credentials = credentials.server(emulator.url()).unwrap();
+    with_alice(Activeconnect::builder(credentials)).await
+}
+
+/// A server that nothing listens at.
+pub(super) async fn without_service() -> (Activeconnect, String) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let credentials = Credentials::new("application", "secret").unwrap().server(&url).unwrap();
+    (with_alice(Activeconnect::builder(credentials)).await, url)
+}
+
+async fn with_alice(builder: Builder) -> Activeconnect {
+    let store = MemoryTokenStore::new();
+    store.assign(&"alice".into(), &UserToken::new("alice-token").unwrap()).await.unwrap();
+    builder.token_store(store).test_clock().build().unwrap()
+}
+
+/// A token store whose database is stopped.
+pub(super) struct StoppedStore;
+
+impl TokenStore for StoppedStore {
+    async fn token(&self, _: &UserId) -> Result<Option<UserToken>, StoreError> {
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        Err(StoreError::new(refused).with_kind(StoreErrorKind::Unavailable))
+    }
+}
+
+/// A token store whose database never answers.
+pub(super) struct HangingStore;
+
+impl TokenStore for HangingStore {
+    async fn token(&self, _: &UserId) -> Result<Option<UserToken>, StoreError> {
+        std::future::pending().await
+    }
+}
+
+/// Lets this time pass at once.
+pub(super) async fn skip(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}

@@ -1,0 +1,186 @@
+//! A layer that turns away requests for its own login, by a mistake of the application.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::header::ACCEPT;
+use reqwest::Response;
+use serde_json::{Value, json};
+use tower::Layer as _;
+use tower_activeconnect::emulator::Emulator;
+use tower_activeconnect::{Activeconnect, Builder, Method};
+
+use super::fixture::{Log, skip};
+use crate::support::{Browser, builder, location, serve};
+
+const HTML: &str = "text/html";
+const ERROR: &str = "the layer turns its own login page away";
+
+type Configure = fn(Builder) -> Builder;
+type Application = fn(&Activeconnect) -> Router;
+
+fn page() -> Router {
+    Router::new().fallback(async || "page")
+}
+
+fn plain(builder: Builder) -> Builder {
+    builder
+}
+
+async fn site(configure: Configure, application: Application) -> Browser {
+    let emulator = Emulator::start().await.unwrap();
+    let ac = configure(builder(&emulator)).build().unwrap();
+    Browser::new(&serve(application(&ac)).await)
+}
+
+/// Loads a page as a browser does, with all redirects; returns how many there were.
+async fn load(browser: &Browser, page: &str) -> (Response, usize) {
+    let (mut page, mut redirects) = (page.to_owned(), 0);
+    loop {
+        let answer = browser.page(&page).await;
+        if answer.status() != 303 || redirects == 20 {
+            return (answer, redirects);
+        }
+        page = location(&answer).to_owned();
+        redirects += 1;
+    }
+}
+
+/// What a browser sees that wants a page of this application, and what the log says of it.
+async fn assert_told(configure: Configure, application: Application, page: &str, mistake: &str) {
+    let log = Log::hear();
+    let browser = site(configure, application).await;
+    let (answer, redirects) = load(&browser, "/reports?year=1").await;
+    assert_eq!((answer.status().as_u16(), redirects), (500, 1), "{mistake}");
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+    let shown = answer.text().await.unwrap().replace("&#34;", "\"").replace("&quot;", "\"");
+    assert!(shown.contains(mistake), "{mistake}: {shown}");
+    let line = log.only(ERROR, &[]);
+    assert!(line.starts_with("ERROR") && line.contains(&format!("page=\"{page}\"")), "{line}");
+    assert!(line.replace("\\\"", "\"").contains(mistake), "{mistake}: {line}");
+}
+
+/// T021: none of the mistakes is a redirect loop, and each is named.
+#[tokio::test]
+async fn forgotten_routes_are_named() {
+    let application: Application = |ac| page().layer(ac.layer());
+    let mistake = "the login routes are forgotten: add .nest(\"/auth\", ac.routes())";
+    assert_told(plain, application, "/auth/login", mistake).await;
+}
+
+/// T021
+#[tokio::test]
+async fn routes_behind_the_layer_are_named() {
+    let mistake = "the login routes are behind the layer, or not nested at \"/auth\"";
+    let application: Application = |ac| page().nest("/auth", ac.routes()).layer(ac.layer());
+    assert_told(plain, application, "/auth/login", mistake).await;
+    let around: Application = |ac| {
+        let whole = page().nest("/auth", ac.routes());
+        Router::new().fallback_service(ac.layer().layer(whole))
+    };
+    assert_told(plain, around, "/auth/login", mistake).await;
+}
+
+/// T021
+#[tokio::test]
+async fn routes_nested_elsewhere_are_named() {
+    let mistake = "or not nested at \"/auth\", which is Builder::auth_path";
+    let application: Application = |ac| page().layer(ac.layer()).nest("/login", ac.routes());
+    assert_told(plain, application, "/auth/login", mistake).await;
+    let mistake = "or not nested at \"/in\", which is Builder::auth_path";
+    let other_path: Configure = |builder| builder.auth_path("/in");
+    let application: Application = |ac| page().layer(ac.layer()).nest("/auth", ac.routes());
+    assert_told(other_path, application, "/in/login", mistake).await;
+}
+
+/// T021
+#[tokio::test]
+async fn place_of_misplaced_routes_is_told_once_seen() {
+    let log = Log::hear();
+    let browser = site(plain, |ac| page().layer(ac.layer()).nest("/login", ac.routes())).await;
+    assert_eq!(browser.page("/login/login").await.status(), 200);
+    assert_eq!(load(&browser, "/").await.0.status(), 500);
+    let line = log.only(ERROR, &[]).replace("\\\"", "\"");
+    let mistake = "the login routes are nested at \"/login\", and Builder::auth_path is \"/auth\"";
+    assert!(line.contains(mistake), "{line}");
+}
+
+/// T021
+#[tokio::test]
+async fn own_pages_behind_the_layer_are_named() {
+    let own_login: Configure = |builder| builder.login_page("/signin");
+    let application: Application = |ac| page().layer(ac.layer()).nest("/auth", ac.routes());
+    let mistake = "/signin is a page of the application to which the layer sends users";
+    assert_told(own_login, application, "/signin", mistake).await;
+    // Nothing strips the prefix: the page is asked for with it.
+    let prefixed: Configure = |builder| builder.login_page("/signin").mount_prefix("/app");
+    let mistake = "/app/signin is a page of the application to which the layer sends users";
+    assert_told(prefixed, application, "/app/signin", mistake).await;
+}
+
+/// T021: a prefix that nothing strips, and one after which a slash is left over.
+#[tokio::test]
+async fn wrong_prefix_is_no_circle() {
+    let prefixed: Configure = |builder| builder.mount_prefix("/app");
+    let application: Application =
+        |ac| Router::new().nest("/auth", ac.routes()).fallback_service(ac.layer().layer(page()));
+    let mistake = "Builder::mount_prefix is only for a prefix that a proxy strips";
+    assert_told(prefixed, application, "/app/auth/login", mistake).await;
+    let browser = site(prefixed, application).await;
+    assert_eq!(browser.page("//auth/login").await.status(), 500);
+}
+
+/// T021: scripts, forms and HEAD are told the same, in their formats.
+#[tokio::test]
+async fn every_client_is_told() {
+    let browser = site(plain, |ac| page().nest("/auth", ac.routes()).layer(ac.layer())).await;
+    for path in ["/auth/login", "/auth/status", "/auth/assets/style.css", "/auth/sessions/end"] {
+        let answer = browser.json(path, &json!({ "username": "alice" })).await;
+        assert_eq!(answer.status(), 500, "{path}");
+        assert!(!answer.headers().contains_key("www-authenticate"));
+        assert_eq!(answer.headers()["content-type"], "application/problem+json");
+        let problem: Value = answer.json().await.unwrap();
+        assert!(problem["detail"].as_str().unwrap().contains("behind the layer"), "{problem}");
+        assert_eq!(problem["denial"], "no-session");
+    }
+    let form = browser.form("/auth/login", &[("username", "alice")]).await;
+    assert_eq!(form.status(), 500);
+    assert!(form.text().await.unwrap().contains("behind the layer"));
+    let head = browser.send(browser.head("/auth/login").header(ACCEPT, HTML)).await;
+    assert_eq!((head.status().as_u16(), head.text().await.unwrap().as_str()), (500, ""));
+    // What only looks like the login is the application's.
+    for path in ["/auth", "/auth/", "/auth/logins", "/authlogin", "/x/auth/login"] {
+        assert_eq!(browser.api(path).await.status(), 401, "{path}");
+    }
+}
+
+/// T021: the log is not flooded by whoever asks again.
+#[tokio::test]
+async fn mistake_is_logged_once_a_minute() {
+    let log = Log::hear();
+    let browser = site(plain, |ac| page().layer(ac.layer())).await;
+    for _ in 0..4 {
+        browser.page("/auth/login").await;
+    }
+    log.only(ERROR, &[]);
+    skip(Duration::from_secs(61)).await;
+    browser.page("/auth/login").await;
+    let lines = log.with(ERROR);
+    assert!(lines.len() == 2 && lines[1].contains("suppressed=3"), "{lines:?}");
+}
+
+/// T021: an own page may be behind a layer that sends nobody there.
+#[tokio::test]
+async fn gated_confirm_page_is_no_mistake() {
+    let log = Log::hear();
+    let own_confirm: Configure = |builder| builder.confirm_page("/confirm");
+    let browser = site(own_confirm, |ac| {
+        let careful = ac.layer().require_methods([Method::Facial]);
+        let transfer = Router::new().route("/transfer", axum::routing::get(async || "done"));
+        page().merge(transfer.route_layer(careful)).layer(ac.layer()).nest("/auth", ac.routes())
+    })
+    .await;
+    let answer = browser.page("/confirm").await;
+    assert_eq!((answer.status().as_u16(), location(&answer)), (303, "/auth/login?next=/confirm"));
+    assert_eq!(log.with(ERROR), [""; 0]);
+}

@@ -1,0 +1,64 @@
+//! A login by plain http from another machine, whose browser takes no secure cookie.
+
+use axum::Router;
+use axum::http::header::{ACCEPT, HOST};
+use reqwest::Response;
+use tower_activeconnect::Builder;
+use tower_activeconnect::emulator::Emulator;
+
+use super::fixture::Log;
+use crate::support::{Browser, builder, serve};
+
+const WARNING: &str = "did not bring back the cookie of its login";
+const LAN: &str = "192.168.1.7:3000";
+
+async fn site(configure: impl FnOnce(Builder) -> Builder) -> Browser {
+    let emulator = Emulator::start().await.unwrap();
+    let ac = configure(builder(&emulator)).build().unwrap();
+    Browser::new(&serve(Router::new().nest("/auth", ac.routes())).await)
+}
+
+/// The waiting page, of a browser that has lost the cookie of its login.
+async fn wait(browser: &Browser, headers: &[(&str, &str)]) -> Response {
+    let mut request = browser.get("/auth/waiting").header(ACCEPT, "text/html");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.status(), 400);
+    answer
+}
+
+/// T154
+#[tokio::test]
+async fn lost_cookie_names_the_setting_once() {
+    let log = Log::hear();
+    let browser = site(|builder| builder).await;
+    let host = (HOST.as_str(), LAN);
+    let form = browser.post("/auth/login").header(ACCEPT, "text/html").header(HOST, LAN);
+    let started = form.form(&[("username", "alice")]).send().await.unwrap();
+    assert_eq!(started.status(), 303);
+    for _ in 0..3 {
+        let page = wait(&browser, &[host]).await.text().await.unwrap();
+        assert!(page.contains("see that its address begins with https"), "{page}");
+    }
+    let line = log.only(WARNING, &["alice"]);
+    assert!(line.starts_with("WARN") && line.contains("Builder::insecure_cookie_name"), "{line}");
+}
+
+/// T154: nothing is said where the cookie is lost for another reason.
+#[tokio::test]
+async fn other_lost_cookies_are_not_warned_of() {
+    let log = Log::hear();
+    let browser = site(|builder| builder).await;
+    let host = (HOST.as_str(), LAN);
+    wait(&browser, &[]).await;
+    wait(&browser, &[(HOST.as_str(), "localhost:3000")]).await;
+    wait(&browser, &[host, ("sec-fetch-mode", "navigate")]).await;
+    wait(&browser, &[host, ("x-forwarded-proto", "https")]).await;
+    let insecure = site(|builder| builder.insecure_cookie_name("blog")).await;
+    wait(&insecure, &[host]).await;
+    assert_eq!(log.with(WARNING), [""; 0]);
+    wait(&browser, &[host]).await;
+    log.only(WARNING, &[]);
+}
