@@ -70,8 +70,9 @@ pub use client::{
 pub use engine::{
     ActiveSession, Activeconnect, BuildError, Builder, EndAllSessions, EndReason, EndSessionError,
     EnrolmentError, EnrolmentGrant, Event, Events, ForwardedHeader, Health, InvalidSessionId,
-    Limit, LogInError, LoggedOut, LoginLimits, MakeRegistrationLink, Rate, RegistrationLink,
-    SendRegistrationSms, SessionGuard, SessionId, SessionInfo, VouchedBy, Walkaway,
+    Limit, LogInError, LoggedOut, LoginLimits, MakeRegistrationLink, OwnerId, Rate,
+    RegistrationLink, SendRegistrationSms, SessionGuard, SessionId, SessionInfo, VouchedBy,
+    Walkaway,
 };
 pub use identity::{InvalidToken, SessionCredential, SessionKey, UserId, UserToken};
 /// A network, for [`Builder::trusted_proxies`].

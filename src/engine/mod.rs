@@ -28,6 +28,7 @@ pub(crate) mod model_tests;
 mod outcome;
 #[cfg(test)]
 mod outcome_tests;
+mod owner_id;
 mod passage;
 #[cfg(feature = "axum")]
 mod pending_registrations;
@@ -119,6 +120,7 @@ pub(crate) use known_browser::KNOWN_FOR;
 pub(crate) use known_browser::{BrowserId, BrowserProof};
 pub(crate) use login_limits::Initiator;
 pub use login_limits::LoginLimits;
+pub use owner_id::OwnerId;
 pub(crate) use passage::Passage;
 #[cfg(feature = "axum")]
 pub(crate) use pending_registrations::{PAGE_WAITS_FOR, RegistrationProgress};
@@ -228,7 +230,7 @@ pub(crate) struct Engine {
     /// Pages that wait for a phone to register.
     #[cfg(feature = "axum")]
     pub(crate) registrations: PendingRegistrations,
-    pub(crate) key_ring: KeyRing,
+    pub(crate) key_ring: Arc<KeyRing>,
     /// What its layers require.
     pub(crate) required: Required,
     /// No login begins any more.
@@ -490,6 +492,7 @@ impl Watched for Arc<Engine> {
 
 impl Engine {
     fn new(client: Client, store: DynTokenStore, settings: Settings, runtime: Handle) -> Self {
+        let key_ring = Arc::new(KeyRing::from_application_secret(client.application_secret()));
         let upkeep = Upkeep {
             clock: settings.clock.clone().unwrap_or_else(Clock::system),
             limits: Limits {
@@ -499,10 +502,10 @@ impl Engine {
             retry_after: settings.retry_after(),
             schedule: Schedule::default(),
             news: News::new(),
+            key_ring: key_ring.clone(),
             engine: OnceLock::new(),
         };
         let known_browsers = KnownBrowsers::new(client.application_secret());
-        let key_ring = KeyRing::from_application_secret(client.application_secret());
         let max_polls_in_flight = settings.max_polls_in_flight(client.max_calls());
         Self {
             client,

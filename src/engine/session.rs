@@ -7,6 +7,8 @@ use super::Engine;
 use super::activity::{Activity, Phase};
 use super::backoff;
 use super::events::{EndReason, Event, News};
+use super::key_ring::KeyRing;
+use super::owner_id::OwnerId;
 use super::policy::{AtWalkaway, Policy};
 use super::published::{Published, Word};
 use super::record::Record;
@@ -29,6 +31,7 @@ pub(crate) struct Upkeep {
     pub(crate) retry_after: Duration,
     pub(crate) schedule: Schedule,
     pub(crate) news: News,
+    pub(crate) key_ring: Arc<KeyRing>,
     /// Whose sessions they are: it logs out at the service.
     pub(crate) engine: OnceLock<Weak<Engine>>,
 }
@@ -179,6 +182,11 @@ impl Session {
 
     pub(crate) fn user(&self) -> &str {
         self.record.user()
+    }
+
+    /// What pages tell its user from others by.
+    pub(crate) fn owner_id(&self) -> OwnerId {
+        self.upkeep.key_ring.owner_id(self.user())
     }
 
     pub(crate) fn retry_after(&self) -> Duration {
@@ -852,6 +860,7 @@ pub(crate) mod tests {
             retry_after: Duration::from_secs(5),
             schedule: Schedule::default(),
             news: News::new(),
+            key_ring: Arc::new(KeyRing::from_application_secret(CLIENT.application_secret())),
             engine: OnceLock::new(),
         };
         let remote = CLIENT.restore("TOKEN", "SECRET", "/s/TOKEN", "/l/TOKEN").unwrap();

@@ -10,6 +10,7 @@ mod known_browsers;
 mod locked_store;
 mod login_page;
 mod next_page;
+mod owner;
 mod refused_starts;
 mod repeated;
 mod runtime;
