@@ -1,6 +1,7 @@
 //! `guard.js` in pages of an application, in Chromium: what it hides, when, and what stays.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,7 +17,7 @@ use axum::routing::get;
 use futures_util::StreamExt as _;
 use serde_json::json;
 use tokio::sync::watch;
-use tower_activeconnect::emulator::{Action, Emulator, SessionReport};
+use tower_activeconnect::emulator::{Action, Call, Emulator, Fault, FaultKind, SessionReport};
 use tower_activeconnect::{ActiveSession, Activeconnect};
 
 use crate::axe;
@@ -59,8 +60,7 @@ struct Site {
     is_without_events: Arc<AtomicBool>,
 }
 
-fn page(session: &ActiveSession, settings: &str) -> Html<String> {
-    let user = session.user();
+fn page(user: impl Display, settings: &str) -> Html<String> {
     Html(format!(
         "<!doctype html><html lang=en><title>Drafts</title>
         <meta name=viewport content='width=device-width'><main><h1>secret of {user}</h1>
@@ -110,20 +110,21 @@ impl Site {
         });
         let kept = async |session: ActiveSession| {
             let owner = format!("data-owner={}", session.owner_id());
-            ([(CACHE_CONTROL, "private, max-age=3600")], page(&session, &owner))
+            ([(CACHE_CONTROL, "private, max-age=3600")], page(session.user(), &owner))
         };
         let worded = async |session: ActiveSession| {
             let words = "data-heading=Gesperrt data-locked=Weg data-login-label=Anmelden
                 data-ended=Ende data-login=/signin data-next=/elsewhere";
-            page(&session, words)
+            page(session.user(), words)
         };
         let strict: [(HeaderName, &str); 1] = [(CONTENT_SECURITY_POLICY, POLICY)];
         let app = Router::new()
-            .route("/page", get(async move |s: ActiveSession| (strict, page(&s, ""))))
-            .route("/plain", get(async |session: ActiveSession| page(&session, "")))
+            .route("/page", get(async move |s: ActiveSession| (strict, page(s.user(), ""))))
+            .route("/plain", get(async |session: ActiveSession| page(session.user(), "")))
             .route("/kept", get(kept))
             .route("/worded", get(worded))
             .layer(ac.layer())
+            .route("/open", get(async || page("nobody", "")))
             .route("/elsewhere", get(async || Html("<!doctype html><title>elsewhere</title>")))
             .nest("/auth", ac.routes())
             .layer(observe);
@@ -319,7 +320,7 @@ async fn hidden_tabs_hold_no_connection() {
         tab.until("window.isShown?.()").await;
         site.has_streams(1).await;
         let before = tabs.last().unwrap();
-        assert_eq!(before.eval("[document.hidden, isHidden()]").await, json!([true, true]));
+        before.until("document.hidden && isHidden()").await;
         assert_eq!(before.eval("document.title").await, "Drafts");
         tabs.push(tab);
     }
@@ -391,13 +392,54 @@ async fn silence_hides_the_page_until_an_answer() {
     site.log_in(&tab, "alice", "/page").await;
     site.has_streams(1).await;
     site.is_down.store(true, Ordering::SeqCst);
-    let ask = "new Promise(done => { dispatchEvent(new Event('focus')); setTimeout(done, 500) })";
-    tab.eval(ask).await;
+    let answers = "performance.getEntriesByType('resource')
+        .filter(entry => entry.name.endsWith('/auth/status')).length";
+    let before = tab.eval(answers).await;
+    tab.eval("dispatchEvent(new Event('focus'))").await;
+    tab.until(&format!("{answers} > {before}")).await;
     assert_eq!(tab.eval("isShown()").await, true, "it is not silent for long");
     tab.eval("{ const now = Date.now; Date.now = () => now() + 20000 }").await;
     is_locked(&tab, "Your login cannot be checked now.").await;
     site.is_down.store(false, Ordering::SeqCst);
     tab.until("isShown()").await;
+}
+
+/// The service says something that cannot be understood.
+#[tokio::test]
+async fn unknown_status_hides_the_page() {
+    let Some(chromium) = Chromium::start().await else { return };
+    let site = Site::new().await;
+    let tab = site.tab(&chromium.profile().await).await;
+    site.log_in(&tab, "alice", "/page").await;
+    site.emulator.fault(Fault::new(Call::Status, FaultKind::UnknownStatus));
+    is_locked(&tab, "Your login cannot be checked now.").await;
+    site.emulator.clear_faults();
+    tab.until("isShown()").await;
+}
+
+/// A page that is there for everybody begins with the first user who is logged in.
+#[tokio::test]
+async fn page_without_a_user_waits_for_one() {
+    let Some(chromium) = Chromium::start().await else { return };
+    let site = Site::new().await;
+    let profile = chromium.profile().await;
+    let tab = site.tab(&profile).await;
+    tab.go(&format!("{}/open", site.url)).await;
+    is_locked(&tab, "You are logged out.").await;
+    let login = follow_link(&profile, &tab).await;
+    let session = site.submit_login(&login, "alice").await;
+    login.until("location.pathname === '/open'").await;
+    tab.eval("window.isSame = true").await;
+    tab.bring_to_front().await;
+    tab.until("isShown() && isSame").await;
+    site.act(&session, Action::Close);
+    is_locked(&tab, "You are logged out.").await;
+    login.bring_to_front().await;
+    login.go(&format!("{}/auth/login?next=/open", site.url)).await;
+    site.submit_login(&login, "bob").await;
+    login.until("location.pathname === '/open'").await;
+    tab.bring_to_front().await;
+    tab.until("window.isShown?.() && !window.isSame").await;
 }
 
 #[tokio::test]
