@@ -80,7 +80,7 @@ pub use engine::{
     ActiveSession, Activeconnect, BuildError, Builder, ClockFinding, EndAllSessions, EndReason,
     EndSessionError, EnrollNewError, EnrolmentError, EnrolmentGrant, Event, EventKind, Events,
     Fault, ForwardedHeader, Health, InvalidSessionId, Limit, LogInError, LoggedOut, LoginLimits,
-    MakeRegistrationLink, Rate, RegistrationLink, RoutesFinding, SendRegistrationSms,
+    MakeRegistrationLink, OwnerId, Rate, RegistrationLink, RoutesFinding, SendRegistrationSms,
     ServiceFinding, SessionGuard, SessionId, SessionInfo, SetupReport, TokenStoreFinding,
     VouchedBy, Walkaway,
 };

@@ -415,10 +415,11 @@ async fn a_shared_cache_gives_nobody_anothers_page() {
     assert_eq!(read(&nobody).await.0, 401);
     alice.log_in(&emulator, "alice").await;
     bob.log_in(&emulator, "bob").await;
+    assert_ne!(read(&alice).await.2, read(&bob).await.2, "each names its owner");
     for _ in 0..2 {
         for (browser, user) in [(&alice, "alice"), (&bob, "bob")] {
-            let active = r#"{"status":"active"}"#;
-            assert_eq!(read(browser).await, (200, user.to_owned(), active.to_owned()));
+            let own = browser.api("/auth/status").await.text().await.unwrap();
+            assert_eq!(read(browser).await, (200, user.to_owned(), own));
         }
         assert_eq!(read(&nobody).await.0, 401);
         assert_eq!(read(&nobody).await.2, r#"{"status":"none"}"#);

@@ -166,12 +166,10 @@ async fn register_log_in_write_and_log_out() {
     assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
     let timeline = timeline.text().await.unwrap();
     assert!(timeline.contains("Logged in as <strong><bdi>alice</bdi></strong>"), "{timeline}");
-    assert!(timeline.contains("<script src=\"/app.js\" defer></script>"));
-    for (path, content_type) in [
-        ("/app.js", "text/javascript"),
-        ("/restored.js", "text/javascript"),
-        ("/style.css", "text/css"),
-    ] {
+    assert!(timeline.contains("<script src=\"/auth/assets/guard.js\" data-owner=\""));
+    for (path, content_type) in
+        [("/auth/assets/guard.js", "text/javascript; charset=utf-8"), ("/style.css", "text/css")]
+    {
         let asset = blog.browser().api(path).await;
         assert_eq!(asset.status(), 200);
         assert_eq!(asset.headers()["content-type"], content_type);

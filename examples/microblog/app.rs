@@ -38,12 +38,7 @@ pub(crate) fn router(blog: Blog) -> Router {
         // Nothing of it is to be seen once the user has logged out.
         .layer(ac.layer().cache_control(CacheControl::NoStore))
         .route("/register", get(register::form).post(register::register))
-        .route("/style.css", get(async || asset("text/css", include_str!("assets/style.css"))))
-        .route(
-            "/restored.js",
-            get(async || asset("text/javascript", include_str!("assets/restored.js"))),
-        )
-        .route("/app.js", get(async || asset("text/javascript", include_str!("assets/app.js"))))
+        .route("/style.css", get(style))
         .nest("/auth", ac.routes())
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         // Forms of other sites are refused.
@@ -51,6 +46,6 @@ pub(crate) fn router(blog: Blog) -> Router {
         .with_state(blog)
 }
 
-fn asset(content_type: &'static str, text: &'static str) -> Response {
-    ([(CONTENT_TYPE, content_type)], text).into_response()
+async fn style() -> Response {
+    ([(CONTENT_TYPE, "text/css")], include_str!("assets/style.css")).into_response()
 }

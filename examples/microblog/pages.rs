@@ -6,7 +6,7 @@ use axum::http::header::{
     CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::response::{Html, IntoResponse, Response};
-use tower_activeconnect::UserId;
+use tower_activeconnect::{OwnerId, UserId};
 
 use crate::database::Post;
 
@@ -23,6 +23,8 @@ pub(crate) struct RegisterPage<'a> {
 #[template(path = "blog_timeline.html")]
 pub(crate) struct TimelinePage<'a> {
     pub(crate) user: &'a UserId,
+    /// For whom `guard.js` shows the page.
+    pub(crate) owner: OwnerId,
     pub(crate) posts: &'a [Post],
     pub(crate) draft: &'a str,
     pub(crate) limit: usize,
@@ -39,7 +41,7 @@ struct RefusedPage<'a> {
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
                       connect-src 'self'; form-action 'self'; frame-ancestors 'none'; \
-                      base-uri 'none'";
+                      base-uri 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
 /// Everything here is one user's business: not told to the next site. That no cache keeps it, not
 /// even the browser's, is for the gate to say.

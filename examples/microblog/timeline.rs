@@ -6,7 +6,7 @@ use axum::extract::rejection::FormRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
-use tower_activeconnect::{ActiveSession, UserId};
+use tower_activeconnect::ActiveSession;
 
 use crate::app::Blog;
 use crate::pages::{self, TimelinePage};
@@ -21,7 +21,7 @@ pub(crate) struct Draft {
 }
 
 pub(crate) async fn show(State(blog): State<Blog>, session: ActiveSession) -> Response {
-    page(&blog, session.user(), StatusCode::OK, "", None).await
+    page(&blog, &session, StatusCode::OK, "", None).await
 }
 
 pub(crate) async fn write(
@@ -46,23 +46,24 @@ pub(crate) async fn write(
                 eprintln!("microblog: a post was not stored: {error}");
                 let message = "The blog could not store the post. Try again in a minute.";
                 let status = StatusCode::SERVICE_UNAVAILABLE;
-                return page(&blog, user, status, &draft, Some(message)).await;
+                return page(&blog, &session, status, &draft, Some(message)).await;
             }
         }
     };
-    page(&blog, user, StatusCode::UNPROCESSABLE_ENTITY, &draft, Some(message)).await
+    page(&blog, &session, StatusCode::UNPROCESSABLE_ENTITY, &draft, Some(message)).await
 }
 
 async fn page(
     blog: &Blog,
-    user: &UserId,
+    session: &ActiveSession,
     status: StatusCode,
     draft: &str,
     message: Option<&str>,
 ) -> Response {
     match blog.database.posts().await {
         Ok(posts) => {
-            let page = TimelinePage { user, posts: &posts, draft, limit: LIMIT, message };
+            let (user, owner) = (session.user(), session.owner_id());
+            let page = TimelinePage { user, owner, posts: &posts, draft, limit: LIMIT, message };
             pages::show(status, &page)
         }
         Err(error) => {

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::end_all_sessions::EndAllSessions;
 use super::enrolment::EnrolmentError;
 use super::logouts::LogoutPriority;
+use super::owner_id::OwnerId;
 use super::passage::Passage;
 use super::policy::{Policy, Reaction};
 use super::request_number::RequestNumber;
@@ -70,6 +71,24 @@ impl ActiveSession {
     #[must_use]
     pub fn user(&self) -> &UserId {
         self.user.get_or_init(|| self.session.user().into())
+    }
+
+    /// What pages tell the user from others by: the `owner` of `GET status`, and the same in all of
+    /// the user's sessions. A page that loads `guard.js` says with it for whom it was rendered, so
+    /// that no other user sees it, not out of a cache either.
+    ///
+    /// ```
+    /// use tower_activeconnect::ActiveSession;
+    ///
+    /// fn script(session: &ActiveSession) -> String {
+    ///     let owner = session.owner_id();
+    ///     format!(r#"<script src="/auth/assets/guard.js" data-owner="{owner}" defer></script>"#)
+    /// }
+    /// # _ = script;
+    /// ```
+    #[must_use]
+    pub fn owner_id(&self) -> OwnerId {
+        self.session.owner_id()
     }
 
     /// The last status that the service stated.

@@ -8,6 +8,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
+use super::owner_id::OwnerId;
 use super::session_id::SessionId;
 use crate::Secret;
 use crate::identity::{AttemptCredential, SessionCredential};
@@ -21,6 +22,8 @@ const SESSION_KEY_LABEL: &[u8] = b"tower-activeconnect session credential";
 /// Derives the key of the ids by which users and administrators name what they may see from a key
 /// of the ring.
 const ID_KEY_LABEL: &[u8] = b"tower-activeconnect id";
+/// Derives the key of the ids by which pages tell users apart from a key of the ring.
+const OWNER_KEY_LABEL: &[u8] = b"tower-activeconnect owner";
 
 /// Bytes of a credential that are secret: random, or derived.
 const SECRET_LEN: usize = 16;
@@ -66,6 +69,7 @@ struct RingKey {
     mac: Zeroizing<[u8; 32]>,
     session: Zeroizing<[u8; 32]>,
     id: Zeroizing<[u8; 32]>,
+    owner: Zeroizing<[u8; 32]>,
 }
 
 impl KeyRing {
@@ -126,6 +130,13 @@ impl KeyRing {
         SessionId::from_bytes(std::array::from_fn(|i| code[i]))
     }
 
+    /// What pages tell this user from others by: the same in each session, and nobody else can tell
+    /// from it who that is.
+    pub(crate) fn owner_id(&self, user: &str) -> OwnerId {
+        let code = hmac(&self.issuing().owner).chain_update(user).finalize().into_bytes();
+        OwnerId::from_bytes(std::array::from_fn(|i| code[i]))
+    }
+
     /// Whether this text is a credential of this kind that a key of the ring made.
     pub(crate) fn verifies(&self, kind: CredentialKind, text: &[u8]) -> bool {
         let credential = SessionCredential::parse(text);
@@ -158,6 +169,7 @@ impl RingKey {
             mac: expand(&key, MAC_KEY_LABEL),
             session: expand(&key, SESSION_KEY_LABEL),
             id: expand(&key, ID_KEY_LABEL),
+            owner: expand(&key, OWNER_KEY_LABEL),
         }
     }
 
@@ -229,6 +241,16 @@ mod tests {
         assert_eq!(session.expose(), "gwT_uJRy92wpdi0mqlj3FmtJ0gDZc1FQCxxUExLPRb0");
         let grant = SessionCredential::from_bytes(issued(CredentialKind::Grant));
         assert_eq!(grant.expose(), "AAECAwQFBgcICQoLDA0OD2tJ0gAWA1junCz7LUaVW9M");
+    }
+
+    /// Computed apart from this code, as above.
+    #[test]
+    fn owner_is_the_same_in_each_session() {
+        assert_eq!(ring().owner_id("alice").to_string(), "IUU1I3wNFLewlA9aSXnSyg");
+        assert_eq!(ring().owner_id("alice"), ring().owner_id("alice"));
+        assert_ne!(ring().owner_id("alice"), ring().owner_id("bob"));
+        let foreign = KeyRing::from_application_secret(&Secret::new("another"));
+        assert_ne!(ring().owner_id("alice"), foreign.owner_id("alice"));
     }
 
     #[test]

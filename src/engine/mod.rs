@@ -30,6 +30,7 @@ pub(crate) mod model_tests;
 mod outcome;
 #[cfg(test)]
 mod outcome_tests;
+mod owner_id;
 mod passage;
 #[cfg(feature = "axum")]
 mod pending_registrations;
@@ -128,6 +129,7 @@ pub(crate) use known_browser::KNOWN_FOR;
 pub(crate) use known_browser::{BrowserId, BrowserProof};
 pub(crate) use login_limits::Initiator;
 pub use login_limits::LoginLimits;
+pub use owner_id::OwnerId;
 pub(crate) use passage::Passage;
 #[cfg(feature = "axum")]
 pub(crate) use pending_registrations::{PAGE_WAITS_FOR, RegistrationProgress};
@@ -502,8 +504,7 @@ impl Watched for Arc<Engine> {
 
 impl Engine {
     fn new(client: Client, store: DynTokenStore, settings: Settings, runtime: Handle) -> Self {
-        let key_ring = KeyRing::from_application_secret(client.application_secret());
-        let key_ring = Arc::new(key_ring);
+        let key_ring = Arc::new(KeyRing::from_application_secret(client.application_secret()));
         let upkeep = Upkeep {
             clock: settings.clock.clone().unwrap_or_else(Clock::system),
             limits: Limits {

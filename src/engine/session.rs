@@ -8,6 +8,7 @@ use super::activity::{Activity, Phase};
 use super::backoff;
 use super::events::{EndReason, Event, EventKind, News};
 use super::key_ring::KeyRing;
+use super::owner_id::OwnerId;
 use super::policy::{AtWalkaway, Policy};
 use super::published::{Published, Word};
 use super::record::Record;
@@ -32,7 +33,7 @@ pub(crate) struct Upkeep {
     pub(crate) retry_after: Duration,
     pub(crate) schedule: Schedule,
     pub(crate) news: News,
-    /// Names sessions in events.
+    /// Names sessions and their owners to those who may know of them.
     pub(crate) key_ring: Arc<KeyRing>,
     /// Whose sessions they are: it logs out at the service.
     pub(crate) engine: OnceLock<Weak<Engine>>,
@@ -202,6 +203,11 @@ impl Session {
                 ..Event::new(kind, self.upkeep.clock.now())
             }
         });
+    }
+
+    /// What pages tell its user from others by.
+    pub(crate) fn owner_id(&self) -> OwnerId {
+        self.upkeep.key_ring.owner_id(self.user())
     }
 
     pub(crate) fn retry_after(&self) -> Duration {
@@ -888,11 +894,11 @@ pub(crate) mod tests {
 
     use super::super::Engine;
     use super::*;
+    use crate::Credentials;
     use crate::client::Client;
     use crate::engine::client_details::ClientDetails;
     use crate::identity::{SessionCredential, UserId, UserToken};
     use crate::protocol::Reading;
-    use crate::{Credentials, Secret};
 
     static CLIENT: LazyLock<Client> = LazyLock::new(|| {
         let credentials = Credentials::new("APPLICATION", "MXG9EDN581U33XTPLPFT75V2").unwrap();
@@ -940,7 +946,7 @@ pub(crate) mod tests {
             retry_after: Duration::from_secs(5),
             schedule: Schedule::default(),
             news: News::new(),
-            key_ring: KeyRing::from_application_secret(&Secret::new("secret")).into(),
+            key_ring: Arc::new(KeyRing::from_application_secret(CLIENT.application_secret())),
             engine: OnceLock::new(),
         };
         let remote = CLIENT.restore("TOKEN", "SECRET", "/s/TOKEN", "/l/TOKEN").unwrap();

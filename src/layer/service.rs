@@ -213,7 +213,8 @@ impl ActiveconnectLayer {
     /// addEventListener("pageshow", (event) => event.persisted && location.reload());
     /// ```
     ///
-    /// The crate's own pages are `no-store` and do that.
+    /// The crate's own pages are `no-store` and do that. A page that loads `guard.js`
+    /// (`docs/pages.md`) asks before it is seen, and need not load anew.
     ///
     /// ```
     /// use axum::{Router, routing::get};

@@ -1,5 +1,6 @@
 //! The files of the pages: style sheets, scripts, the logo. Each has a hash of its content in its
-//! name, so that browsers keep it for as long as it is what it was.
+//! name, so that browsers keep it for as long as it is what it was. The script for the application's
+//! own pages alone is always called the same.
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -9,6 +10,7 @@ use super::theme::{CheckedLogo, CheckedTheme};
 
 const STYLE: &str = include_str!("assets/style.css");
 const FOLLOW: &str = include_str!("assets/follow.js");
+const GUARD: &str = include_str!("assets/guard.js");
 const RESTORED: &str = include_str!("assets/restored.js");
 const TIMES: &str = include_str!("assets/times.js");
 
@@ -18,6 +20,8 @@ const LIGHT_PAGE: Color = Color::new(0xf3, 0xf4, 0xf6);
 const DARK_CARD: Color = Color::new(0x1c, 0x1d, 0x20);
 const CSS: &str = "text/css; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+/// What pages of the application call the script that guards them.
+const GUARD_FILE: &str = "guard.js";
 
 /// How many bytes of the SHA-256 are in a name.
 const HASH_LEN: usize = 8;
@@ -49,6 +53,11 @@ impl Asset {
     pub(super) fn file_name(&self) -> String {
         format!("{}.{}.{}", self.name, self.hash, self.extension)
     }
+
+    /// Changes with the content.
+    pub(crate) fn etag(&self) -> String {
+        format!("\"{}\"", self.hash)
+    }
 }
 
 /// Every file of a renderer.
@@ -57,6 +66,7 @@ pub(super) struct Assets {
     pub(super) style: Asset,
     pub(super) custom_style: Option<Asset>,
     pub(super) follow: Asset,
+    guard: Asset,
     pub(super) restored: Asset,
     pub(super) times: Asset,
     pub(super) logo: Option<Asset>,
@@ -76,6 +86,7 @@ impl Assets {
             style: Asset::new("style", "css", CSS, accent_variables(theme.accent) + STYLE),
             custom_style: custom_css.map(|css| Asset::new("custom", "css", CSS, css)),
             follow: Asset::new("follow", "js", JAVASCRIPT, FOLLOW),
+            guard: Asset::new("guard", "js", JAVASCRIPT, one_line(GUARD)),
             restored: Asset::new("restored", "js", JAVASCRIPT, RESTORED),
             times: Asset::new("times", "js", JAVASCRIPT, TIMES),
             logo,
@@ -86,6 +97,9 @@ impl Assets {
     /// The file that is asked for, and whether the hash in the name is that of its content. With
     /// another hash, a page of before an update gets the file of now.
     pub(super) fn find(&self, file_name: &str) -> Option<(&Asset, bool)> {
+        if file_name == GUARD_FILE {
+            return Some((&self.guard, false));
+        }
         let (name, rest) = file_name.split_once('.')?;
         let (hash, extension) = rest.split_once('.')?;
         let required = [&self.style, &self.follow, &self.restored, &self.times, &self.icon];
@@ -93,6 +107,12 @@ impl Assets {
         let found = all.find(|asset| asset.name == name && asset.extension == extension)?;
         Some((found, found.hash == hash))
     }
+}
+
+/// A script without its comments, its indentation and its line ends. Its comments must have lines of
+/// their own, and its other lines end where a statement or an expression may.
+fn one_line(script: &str) -> String {
+    script.lines().map(str::trim).filter(|line| !line.starts_with("//")).collect()
 }
 
 /// What a tab shows of an application without a logo: a tick. Without any icon a browser would ask
@@ -148,10 +168,25 @@ mod tests {
         let content = Bytes::from_static(b"png");
         assert_eq!(find(&current), Some((content.clone(), true)));
         assert_eq!(find("logo.0000000000000000.png"), Some((content, false)));
-        for unknown in ["logo.png", "logo..svg", "custom.0.css", "style", "", ".", "../style.0.css"]
-        {
+        for unknown in [
+            "logo.png",
+            "logo..svg",
+            "custom.0.css",
+            "style",
+            "",
+            ".",
+            "../style.0.css",
+            "guard.0.js",
+        ] {
             assert_eq!(find(unknown), None, "{unknown}");
         }
+    }
+
+    /// What every page of the application may load.
+    #[test]
+    fn guard_script_is_small() {
+        let size = assets(Theme::new()).guard.content.len();
+        assert!(size <= 3_072, "{size} bytes");
     }
 
     #[test]

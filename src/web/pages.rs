@@ -2,10 +2,11 @@
 
 use axum::extract::{Path, State};
 use axum::http::header::{
-    ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 
 use crate::engine::{Activeconnect, Settings};
@@ -42,16 +43,36 @@ pub(super) fn show(status: StatusCode, page: PageResult) -> Response {
 
 /// `GET assets/{file}`: what the pages load. It is the same for everybody, so that caches may keep
 /// it.
-pub(super) async fn asset(State(ac): State<Activeconnect>, Path(file): Path<String>) -> Response {
+pub(super) async fn asset(
+    State(ac): State<Activeconnect>,
+    Path(file): Path<String>,
+    headers: HeaderMap,
+) -> Response {
     let Some((asset, is_current)) = ac.engine().settings.pages.asset(&file) else {
         return StatusCode::NOT_FOUND.into_response();
     };
+    let etag = asset.etag();
+    let is_known = matches_etag(&headers, &etag);
+    let cache_control = if is_current { IMMUTABLE } else { "no-cache" };
+    let caching = [(ETAG, etag), (CACHE_CONTROL, cache_control.to_owned())];
+    if is_known {
+        return (StatusCode::NOT_MODIFIED, caching).into_response();
+    }
     let headers = [
         (CONTENT_TYPE, asset.media_type),
-        (CACHE_CONTROL, if is_current { IMMUTABLE } else { "no-cache" }),
         (CONTENT_SECURITY_POLICY, ASSET_POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (CROSS_ORIGIN_RESOURCE_POLICY, "same-origin"),
     ];
-    (headers, asset.content.clone()).into_response()
+    (caching, headers, asset.content.clone()).into_response()
+}
+
+/// Whether the client has what this tag stands for: RFC 9110, 13.1.2.
+fn matches_etag(headers: &HeaderMap, tag: &str) -> bool {
+    let known = headers.get_all(IF_NONE_MATCH).into_iter();
+    known
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|known| known.trim().trim_start_matches("W/"))
+        .any(|known| known == "*" || known == tag)
 }

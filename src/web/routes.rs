@@ -53,7 +53,7 @@ impl Activeconnect {
     /// | `GET confirm` | a page on which the user of a session has their phone ring again, as a layer requires (`methods`, of those that layers require; `next`) |
     /// | `POST confirm` | begins that attempt: 303 to `waiting`, or 202 `{"status":"pending"}`; no body. The session is as it was until the result is claimed, which takes its place |
     /// | `GET locked` | a page that waits for the phone to come back |
-    /// | `GET status` | `{"status":"…"}`: of the attempt, whose result it claims once approved, else of the session; `none` without either, `unavailable` when it is not known |
+    /// | `GET status` | `{"status":"…"}`: of the attempt, whose result it claims once approved, else of the session; `none` without either, `unavailable` when it is not known. Of a session also `"owner"`, by which pages tell [users apart](crate::ActiveSession::owner_id) |
     /// | `GET events` | the same as server-sent events, one for each change, whose id is the status. A browser's `EventSource` connects again after the last one; it gets 204, and stops |
     /// | `GET registration` | `{"status":"…"}` of the page with a [`RegistrationLink`](crate::RegistrationLink) that this browser was shown last: `pending`, `registered`, or `none` when no page waits; a page load once the phone has registered goes on (303) |
     /// | `GET verify` | for a proxy that asks whether to pass a request on: 200, 401, 403 or 503 with no redirect and no cookie, whatever `Accept` and the method say; the user in [a header](crate::Builder::verify_user_header), if one is set |
@@ -61,6 +61,7 @@ impl Activeconnect {
     /// | `GET sessions` | a page on which users see where they are logged in, and end what should not be; JSON for scripts |
     /// | `POST sessions/end` | ends one of the user's sessions, by its `id` in a form (303 to `sessions`) or JSON: 200 `{"status":"closed"}`, 202 if the service has not agreed yet, 404 if the user has no such session |
     /// | `POST sessions/end-others` | ends all of them but the one that asks; no body |
+    /// | `GET assets/guard.js` | a script that hides the application's own pages while their user's session does not let them be seen, as `docs/pages.md` describes; its address has no hash, but an `ETag` |
     /// | `GET assets/…` | style sheets, scripts and the logo of the pages, for caches to keep |
     ///
     /// A result is claimed by the browser or client that started the login, within 60 s of its
@@ -547,19 +548,26 @@ async fn status(State(ac): State<Activeconnect>, request: Request) -> Response {
         return problem(StatusCode::FORBIDDEN, "This secret is for clients that are no browsers.");
     }
     if let Some(claimed) = visitor.claim() {
-        let word = word(&claimed.session);
         if claimed.bearer {
-            return json(&[("status", word), ("credential", &claimed.credential.expose())]);
+            let status = word(&claimed.session);
+            return json(&[("status", status), ("credential", &claimed.credential.expose())]);
         }
-        return visitor.with_session(&parts, status_json(word), &claimed);
+        return visitor.with_session(&parts, session_status(&claimed.session), &claimed);
     }
-    status_json(match visitor.subject() {
+    match visitor.subject() {
         // A session of which the client holds no credential is none of its own.
-        Subject::Attempt(attempt) if attempt.is_over(visitor.engine().now()) => "timeout",
-        Subject::Attempt(_) => "pending",
-        Subject::Session(session) => word(&session),
-        Subject::Nothing => "none",
-    })
+        Subject::Attempt(attempt) if attempt.is_over(visitor.engine().now()) => {
+            status_json("timeout")
+        }
+        Subject::Attempt(_) => status_json("pending"),
+        Subject::Session(session) => session_status(&session),
+        Subject::Nothing => status_json("none"),
+    }
+}
+
+/// What the status of a session is, and which user's: for the one who bears its credential.
+fn session_status(session: &Session) -> Response {
+    json(&[("status", word(session)), ("owner", &session.owner_id().to_string())])
 }
 
 async fn events(State(ac): State<Activeconnect>, request: Request) -> Response {

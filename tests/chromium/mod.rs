@@ -94,6 +94,25 @@ impl Profile {
         Tab { tools: self.tools.clone(), session }
     }
 
+    /// The tab that a page has opened, once its address contains this.
+    pub(crate) async fn opened(&self, address: &str) -> Tab {
+        let target = until(&format!("a tab at {address}"), async || {
+            let found = self.tools.call("Target.getTargets", json!({}), None).await.unwrap();
+            let targets = found["targetInfos"].as_array().unwrap().iter();
+            let mut tabs = targets.filter(|target| {
+                target["browserContextId"] == *self.id
+                    && target["type"] == "page"
+                    && target["url"].as_str().unwrap().contains(address)
+            });
+            tabs.next().map(|tab| tab["targetId"].clone())
+        })
+        .await;
+        let target = json!({ "targetId": target, "flatten": true });
+        let attached = self.tools.call("Target.attachToTarget", target, None).await.unwrap();
+        let session = attached["sessionId"].as_str().unwrap().to_owned();
+        Tab { tools: self.tools.clone(), session }
+    }
+
     /// Puts a `__Host-` cookie in, as somebody could who has the browser in their hands.
     pub(crate) async fn plant(&self, site: &str, name: &str, value: &str) {
         let cookie =
@@ -171,6 +190,11 @@ impl Tab {
         STANDARD.decode(taken["data"].as_str().unwrap()).unwrap()
     }
 
+    /// Puts it in front of the other tabs of its window, which are hidden then.
+    pub(crate) async fn bring_to_front(&self) {
+        self.call("Page.bringToFront", json!({})).await.unwrap();
+    }
+
     /// Types a key in the page: `Tab`, `Enter`, …
     pub(crate) async fn press(&self, key: &str) {
         let text = if key == "Enter" { "\r" } else { "" };
@@ -178,6 +202,7 @@ impl Tab {
             let code = match key {
                 "Enter" => 13,
                 "Tab" => 9,
+                "Escape" => 27,
                 _ => panic!("{key} is not known here"),
             };
             let event = json!({

@@ -1,12 +1,14 @@
 //! The example blog in a real browser.
 
-use tower_activeconnect::emulator::Emulator;
+use tower_activeconnect::emulator::{Action, Emulator};
 
 use crate::blog::Blog;
 use crate::chromium::{Chromium, Tab};
 use crate::support::approve;
 
 async fn log_in(emulator: &Emulator, blog: &Blog, tab: &Tab, user: &str) {
+    // A timeline that is not looked at is hidden.
+    tab.bring_to_front().await;
     tab.go(&format!("{}/", blog.url)).await;
     tab.until("location.pathname === '/auth/login'").await;
     tab.eval(&format!("document.querySelector('[name=username]').value = '{user}'")).await;
@@ -55,9 +57,35 @@ async fn back_after_logout_shows_no_post() {
     tab.until("location.href.endsWith('/auth/login')").await;
     tab.loaded().await;
     tab.eval("window.isBeforeBack = true; history.back()").await;
-    tab.until("!window.isBeforeBack && !!document.querySelector('[name=username]')").await;
-    tab.loaded().await;
+    // The gate was asked, or the page was kept in memory and is hidden.
+    tab.until(
+        "!window.isBeforeBack && (!!document.querySelector('[name=username]')
+            || getComputedStyle(document.body).visibility === 'hidden')",
+    )
+    .await;
     assert!(!tab.text().await.contains("alice"));
+}
+
+/// The end of the session comes while a post is written.
+#[tokio::test]
+async fn post_outlives_the_session() {
+    let Some(chromium) = Chromium::start().await else { return };
+    let emulator = Emulator::start().await.unwrap();
+    let blog = Blog::start(&emulator).await;
+    blog.register("alice").await;
+    let profile = chromium.profile().await;
+    let tab = profile.tab().await;
+    log_in(&emulator, &blog, &tab, "alice").await;
+    tab.eval("document.querySelector('textarea').value = 'not lost'").await;
+    let session = emulator.state().sessions.pop().unwrap();
+    emulator.act_on_session(&session.session_token, Action::Close).unwrap();
+    tab.until("getComputedStyle(document.body).visibility === 'hidden'").await;
+    let login = profile.tab().await;
+    log_in(&emulator, &blog, &login, "alice").await;
+    tab.bring_to_front().await;
+    tab.until("getComputedStyle(document.body).visibility === 'visible'").await;
+    tab.eval("document.querySelector('form[action=\"/posts\"] button').click()").await;
+    tab.until("document.querySelector('article .text')?.innerText === 'not lost'").await;
 }
 
 /// T166: a browser sends the cookies of a host to all its ports.
@@ -73,12 +101,14 @@ async fn blogs_on_two_ports_keep_two_logins() {
     log_in(&emulator, &first, &alices, "alice").await;
     log_in(&emulator, &second, &bobs, "bob").await;
     for (blog, tab, user) in [(&first, &alices, "alice"), (&second, &bobs, "bob")] {
+        tab.bring_to_front().await;
         tab.go(&format!("{}/", blog.url)).await;
         shows_timeline(tab, user).await;
         assert!(profile.cookie(&blog.session_cookie()).await.is_some());
     }
     bobs.eval("document.querySelector('form[action=\"/auth/logout\"]').submit()").await;
     bobs.until("location.pathname === '/auth/login'").await;
+    alices.bring_to_front().await;
     alices.go(&format!("{}/", first.url)).await;
     shows_timeline(&alices, "alice").await;
 }

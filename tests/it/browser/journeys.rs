@@ -58,8 +58,10 @@ impl Window {
 async fn home(session: ActiveSession) -> Html<String> {
     Html(format!(
         "<!doctype html><title>Home</title><h1>Hello {}</h1>\
-         <form method=post action=/auth/logout><button>Leave</button></form>",
-        session.user()
+         <form method=post action=/auth/logout><button>Leave</button></form>\
+         <script src=/auth/assets/guard.js data-owner={}></script>",
+        session.user(),
+        session.owner_id(),
     ))
 }
 
@@ -85,7 +87,11 @@ async fn go_through(window: &Window, configure: impl FnOnce(Builder) -> Builder)
     assert_eq!(window.eval("location.search").await, "?tab=1");
 
     let act = |action| emulator.act_on_session(&session.session_token, action).unwrap();
+    let is_hidden = "getComputedStyle(document.body).visibility === 'hidden'";
+    window.until(&format!("!({is_hidden})")).await;
     act(Action::WalkAway);
+    // The page that is open, and then the gate's.
+    window.until(is_hidden).await;
     until("the page is locked", async || {
         window.go(&site).await;
         let heading = window.eval("document.querySelector('h1')?.innerText").await;

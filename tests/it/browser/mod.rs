@@ -5,6 +5,7 @@ mod back_button;
 mod emulated_phone;
 #[cfg(feature = "demo")]
 mod example_blog;
+mod guard_script;
 mod journeys;
 mod partial_pages;
 mod tabs;

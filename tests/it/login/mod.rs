@@ -11,6 +11,7 @@ mod known_browsers;
 mod locked_store;
 mod login_page;
 mod next_page;
+mod owner;
 mod persistent_cookie;
 mod refused_starts;
 mod repeated;

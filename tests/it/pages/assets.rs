@@ -63,6 +63,38 @@ async fn unknown_hash_gets_the_current_file() {
     }
 }
 
+/// Pages of the application call it by one name: it is asked for anew, and sent if it has changed.
+#[tokio::test]
+async fn guard_script_is_asked_for_anew() {
+    let site = Site::new(|builder| builder).await;
+    let browser = site.browser();
+    let path = "/auth/assets/guard.js";
+    let script = browser.page(path).await;
+    assert_eq!(script.status(), 200);
+    let etag = header(&script, "etag").to_owned();
+    assert!(etag.len() > 2 && etag.starts_with('"') && etag.ends_with('"'), "{etag}");
+    assert_eq!(header(&script, "cache-control"), "no-cache");
+    assert_eq!(header(&script, "content-type"), "text/javascript; charset=utf-8");
+    assert_eq!(header(&script, "cross-origin-resource-policy"), "same-origin");
+    let size = script.bytes().await.unwrap().len();
+    println!("guard.js: {size} bytes");
+    assert!(size <= 3_072, "{size} bytes");
+    for (known, status) in [
+        (etag.clone(), 304),
+        (format!("W/{etag}"), 304),
+        (format!("\"other\", {etag}"), 304),
+        ("*".to_owned(), 304),
+        ("\"other\"".to_owned(), 200),
+        (etag.trim_matches('"').to_owned(), 200),
+    ] {
+        let answer = browser.send(browser.get(path).header("if-none-match", &known)).await;
+        assert_eq!(answer.status(), status, "{known}");
+        assert_eq!(header(&answer, "etag"), etag, "{known}");
+        assert_eq!(header(&answer, "cache-control"), "no-cache", "{known}");
+        assert_eq!(answer.bytes().await.unwrap().is_empty(), status == 304, "{known}");
+    }
+}
+
 #[tokio::test]
 async fn accent_changes_the_name_of_the_style() {
     let style = async |theme: Theme| {

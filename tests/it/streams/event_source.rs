@@ -1,17 +1,14 @@
 //! Event streams after their session's end: a browser's `EventSource` connects once more, and stops.
 
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
 use axum::middleware::{Next, from_fn};
+use axum::response::Html;
 use axum::response::sse::{Event, Sse};
-use axum::response::{Html, IntoResponse as _};
 use axum::routing::get;
 use futures_util::{StreamExt as _, stream};
 use serde_json::json;
@@ -32,10 +29,6 @@ let shown = 0;
 const show = () => shown++;
 RECIPE
 </script>";
-/// What the example blog's script works on.
-const BLOG: &str = "<!doctype html><title>blog</title><main id=page>posts</main>
-<main id=lock hidden><p id=why></main><script src=/app.js></script>";
-const BLOG_SCRIPT: &str = include_str!("../../../examples/microblog/assets/app.js");
 
 /// The script in `docs/in-flight.md`.
 fn recipe() -> &'static str {
@@ -48,8 +41,6 @@ struct Site {
     url: String,
     /// The paths that were asked for.
     requests: Arc<Mutex<Vec<String>>>,
-    /// Whether `events` answers 503, as a proxy does.
-    fails: Arc<AtomicBool>,
 }
 
 impl Site {
@@ -58,37 +49,26 @@ impl Site {
         let ac = builder(&emulator).build().unwrap();
         with_phones(&emulator, &ac, &["alice"]).await;
         let requests = Arc::new(Mutex::new(Vec::new()));
-        let fails = Arc::new(AtomicBool::new(false));
-        let (record, failing) = (requests.clone(), fails.clone());
+        let record = requests.clone();
         let record = from_fn(move |request: Request, next: Next| {
-            let path = request.uri().path().to_owned();
-            let fails = path == "/auth/events" && failing.load(Ordering::SeqCst);
-            record.lock().unwrap().push(path);
-            async move {
-                if fails {
-                    return StatusCode::SERVICE_UNAVAILABLE.into_response();
-                }
-                next.run(request).await
-            }
+            record.lock().unwrap().push(request.uri().path().to_owned());
+            next.run(request)
         });
         let news = || async {
             let tick = |()| async { tokio::time::sleep(Duration::from_millis(50)).await };
             let ticks = stream::repeat(()).then(tick);
             Sse::new(ticks.map(|()| Ok::<_, Infallible>(Event::default().data("tick"))))
         };
-        let script = || async { ([(CONTENT_TYPE, "text/javascript")], BLOG_SCRIPT) };
         let app = Router::new()
             .route("/news", get(news))
             .layer(ac.layer())
             .route("/", get(async || Html("<!doctype html><title>start</title>")))
             .route("/listening", get(async || Html(LISTENING)))
             .route("/page", get(async || Html(NEWS.replace("RECIPE", recipe()))))
-            .route("/blog", get(async || Html(BLOG)))
-            .route("/app.js", get(script))
             .nest("/auth", ac.routes())
             .layer(record);
         let url = serve(app).await;
-        Self { emulator, url, requests, fails }
+        Self { emulator, url, requests }
     }
 
     fn requests_of(&self, path: &str) -> usize {
@@ -203,22 +183,4 @@ async fn gated_stream_is_opened_again_or_left() {
     site.act(&session, Action::Close);
     tab.until("location.pathname === '/auth/login'").await;
     assert_eq!(site.requests_of("/news"), 4);
-}
-
-/// T151: the example blog asks for the status where its stream is refused.
-#[tokio::test]
-async fn blog_page_asks_for_the_status() {
-    let Some(chromium) = Chromium::start().await else { return };
-    let site = Site::new().await;
-    let tab = chromium.profile().await.tab().await;
-    site.fails.store(true, Ordering::SeqCst);
-    let session = site.log_in(&tab, "/blog").await;
-    until("the stream is opened again", async || {
-        (site.requests_of("/auth/events") > 1).then_some(())
-    })
-    .await;
-    assert!(site.requests_of("/auth/status") > 0);
-    assert!(!tab.eval("document.getElementById('page').hidden").await.as_bool().unwrap());
-    site.act(&session, Action::Close);
-    tab.until("location.pathname === '/auth/login'").await;
 }
