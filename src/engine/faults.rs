@@ -17,6 +17,20 @@ use crate::store::{StoreError, StoreErrorKind};
 const FAULT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What keeps users out though they did nothing wrong; [`EventKind::Fault`] tells.
+///
+/// ```
+/// use tower_activeconnect::{ClientErrorKind, Event, EventKind, Fault};
+///
+/// fn alert(event: &Event) -> Option<String> {
+///     match event.kind {
+///         EventKind::Fault(Fault::Service(ClientErrorKind::SignatureRefused)) => {
+///             Some("is the application's secret still the right one?".to_owned())
+///         }
+///         EventKind::Fault(fault) => Some(format!("nobody can log in: {fault}")),
+///         _ => None,
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
