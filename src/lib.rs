@@ -26,6 +26,10 @@ struct PageDoctests;
 #[doc = include_str!("../docs/single-page-application.md")]
 struct OtherOriginDoctests;
 
+#[cfg(all(doctest, feature = "layer"))]
+#[doc = include_str!("../docs/push-fatigue.md")]
+struct PushFatigueDoctests;
+
 #[cfg(all(doctest, feature = "axum"))]
 #[doc = include_str!("../docs/session-lifetimes.md")]
 struct SessionLifetimeDoctests;

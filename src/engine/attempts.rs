@@ -19,6 +19,7 @@ use super::events::{EndReason, Limit};
 use super::known_browser::{BrowserId, BrowserProof, UserMark};
 use super::login_limits::Initiator;
 use super::outcome::{Outcome, Stage};
+use super::record::Record;
 use super::session::Session;
 use super::username::{LoginKey, Username};
 use super::watchers::{Watch, Watched, Watchers};
@@ -158,6 +159,10 @@ pub enum LogInError {
     Full(Limit),
     /// The engine was dropped or shut down, or the runtime that it was built on was.
     Interrupted,
+    /// A stranger began it, and what their pushes may cost this month is spent
+    /// ([`Builder::push_budget`](crate::Builder::push_budget)). Never of
+    /// [`Activeconnect::log_in`](crate::Activeconnect::log_in).
+    PushBudgetSpent,
     /// The operating system has no randomness to give.
     NoRandomness,
 }
@@ -179,6 +184,7 @@ impl fmt::Display for LogInError {
             }
             Self::Full(limit) => write!(f, "as many as {limit} allows; wait, or raise it"),
             Self::Interrupted => f.write_str("the login was interrupted; try again"),
+            Self::PushBudgetSpent => f.write_str("this month's push budget is spent; reset it"),
             Self::NoRandomness => f.write_str("the operating system has no randomness to give"),
         }
     }
@@ -576,6 +582,13 @@ impl Attempt {
             }
             initiator => initiator,
         }
+    }
+
+    /// Whether its session is one of a browser that was not known, or of a program. That of one which
+    /// confirms stays so.
+    fn is_of_unknown_browser(&self) -> bool {
+        let before = self.confirms.as_ref().map(|(session, _)| &session.record);
+        self.initiator().is_anonymous() || before.is_some_and(Record::is_of_unknown_browser)
     }
 
     /// By what its browser is known once it claims the result. The proof is of the epoch that was

@@ -29,7 +29,7 @@ impl Activeconnect {
         let path = |call| format!("/authentication/{call}/{name}");
         let (status, logout) = (path("session_status"), path("logout"));
         let remote = engine.client.restore(name, secret.as_str(), &status, &logout).unwrap();
-        let record = Record::new(user, &token, &remote, &ClientDetails::default());
+        let record = Record::new(user, &token, &remote, &ClientDetails::default(), false);
         let now = engine.now();
         let session = Session::new(engine.upkeep.clone(), record, Methods::default(), now);
         let others = Others { answered: None, lately: false };

@@ -174,6 +174,43 @@ impl Builder {
         self
     }
 
+    /// What the phone asks beside [`methods`](Builder::methods) when the login was begun by a browser in
+    /// which the user had not logged in before, or by a program ([`BearerLogin`](crate::BearerLogin)).
+    /// None by default.
+    ///
+    /// A phone can be set to accept requests by itself; one that lies unattended then approves a
+    /// stranger's login. `Method::Facial` and `Method::Device` need the person. See
+    /// `docs/push-fatigue.md`.
+    ///
+    /// ```
+    /// # use tower_activeconnect::{Builder, Method};
+    /// # fn example(builder: Builder) -> Builder {
+    /// builder.unknown_browsers_require([Method::Facial])
+    /// # }
+    /// ```
+    pub fn unknown_browsers_require(
+        mut self,
+        methods: impl IntoIterator<Item = crate::Method>,
+    ) -> Self {
+        self.settings.unknown_browser_methods = methods.into_iter().collect::<Methods>();
+        self
+    }
+
+    /// How many pushes logins of strangers may cause in a calendar month (UTC): of browsers in which
+    /// the user had not logged in before, and of programs. 1 to 1,000,000,000; without limit by
+    /// default. The service charges for each.
+    ///
+    /// Names that nobody has are counted alike, so that nobody learns which exist. Once it is spent,
+    /// such logins stay `pending` and ring no phone. Known browsers, sessions that confirm and
+    /// [`log_in`](Activeconnect::log_in) go on. [`Health::pushes_left`](crate::Health::pushes_left)
+    /// and [`EventKind::PushBudgetLow`](crate::EventKind::PushBudgetLow) tell of it in time.
+    ///
+    /// It is counted in memory: a restart begins anew, and each instance counts for itself.
+    pub fn push_budget(mut self, per_month: u32) -> Self {
+        self.settings.push_budget = Some(per_month);
+        self
+    }
+
     /// Where the routes are nested, `/auth` by default; where browsers are sent to log in follows
     /// from it.
     pub fn auth_path(mut self, path: impl Into<String>) -> Self {
@@ -557,6 +594,9 @@ impl Settings {
         count("max_sessions", self.max_sessions as u64, u64::MAX)?;
         count("max_sessions_per_user", self.max_sessions_per_user as u64, u64::MAX)?;
         count("max_attempts", self.max_attempts as u64, u64::MAX)?;
+        if let Some(pushes) = self.push_budget {
+            count("push_budget", pushes.into(), 1_000_000_000)?;
+        }
         count("per_user", self.login_limits.per_user.len() as u64, 100)?;
         for (name, rate) in self.login_limits.rates() {
             count(name, rate.times.into(), 1_000_000)?;

@@ -51,6 +51,9 @@ pub enum EventKind {
     /// A browser or caller has claimed the result of a login: a session has started. If its
     /// credential is then never presented, the session ends as [`EndReason::NotTaken`].
     Started,
+    /// The session that has just started was begun by a browser in which the user had not logged in
+    /// before, or by a program. Their other sessions are warned: see `docs/push-fatigue.md`.
+    UnknownBrowser,
     /// The phone did not let a login through: by `cancelled` the user said that it was not them.
     LoginRefused {
         /// How the service says it.
@@ -77,6 +80,11 @@ pub enum EventKind {
     /// A login, or the check of a session that was not used for a minute, came to nothing through a
     /// fault of the service or of the token store. Told once a minute for each kind of fault.
     Fault(Fault),
+    /// Four fifths of this month's [`push_budget`](crate::Builder::push_budget) are spent.
+    PushBudgetLow,
+    /// This month's [`push_budget`](crate::Builder::push_budget) is spent, and a login rang no phone.
+    /// Told once, until it is reset or the month is over.
+    PushBudgetSpent,
     /// A login was refused because a limit of the builder is reached.
     LimitHit(Limit),
     /// The reader was too slow: so many events are lost to it.
@@ -89,6 +97,7 @@ impl EventKind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Started => "started",
+            Self::UnknownBrowser => "unknown_browser",
             Self::LoginRefused { .. } => "login_refused",
             Self::Suspended => "suspended",
             Self::Resumed => "resumed",
@@ -97,6 +106,8 @@ impl EventKind {
             Self::BreakerOpened => "breaker_opened",
             Self::BreakerClosed => "breaker_closed",
             Self::Fault(_) => "fault",
+            Self::PushBudgetLow => "push_budget_low",
+            Self::PushBudgetSpent => "push_budget_spent",
             Self::LimitHit(_) => "limit_hit",
             Self::Missed(_) => "missed",
         }
@@ -113,11 +124,14 @@ impl EventKind {
             Self::LimitHit(limit) => limit.to_string(),
             Self::Missed(events) => events.to_string(),
             Self::Started
+            | Self::UnknownBrowser
             | Self::Suspended
             | Self::Resumed
             | Self::PollFailing
             | Self::BreakerOpened
-            | Self::BreakerClosed => String::new(),
+            | Self::BreakerClosed
+            | Self::PushBudgetLow
+            | Self::PushBudgetSpent => String::new(),
         }
     }
 }
@@ -342,6 +356,9 @@ pub struct Health {
     /// calls for them are in flight; each session is given up after six tries, in a quarter of an
     /// hour as a rule.
     pub logouts_pending: usize,
+    /// How many pushes strangers may still cause this month; `None` without
+    /// [`Builder::push_budget`](crate::Builder::push_budget).
+    pub pushes_left: Option<u32>,
     /// Whether the service is left alone but for one call now and then: from when it failed, or
     /// asked for a pause, until the next call that it answers.
     pub breaker_open: bool,

@@ -39,6 +39,7 @@ mod poll_queue;
 mod poll_stats;
 mod poller;
 mod published;
+mod push_budget;
 mod rate_limiter;
 mod record;
 mod registration;
@@ -55,6 +56,7 @@ mod site_origins;
 mod tasks;
 mod token_checks;
 mod trusted_proxies;
+mod unknown_browsers;
 #[cfg(test)]
 pub(crate) mod unrest;
 mod upgrade;
@@ -87,6 +89,7 @@ use self::logouts::{LogoutPriority, Logouts};
 #[cfg(feature = "axum")]
 use self::pending_registrations::PendingRegistrations;
 use self::poll_stats::PollStats;
+use self::push_budget::PushBudget;
 use self::registration::MessageBudgets;
 use self::required::Required;
 use self::route_placement::RoutePlacement;
@@ -95,6 +98,7 @@ use self::session::Upkeep;
 use self::sessions::Sessions;
 use self::tasks::Tasks;
 use self::token_checks::TokenChecks;
+use self::unknown_browsers::SeenWarnings;
 use self::upstream_health::UpstreamHealth;
 use self::warning_limiter::WarningLimiter;
 use crate::client::{Client, ClientError, Credentials};
@@ -229,6 +233,8 @@ pub(crate) struct Engine {
     logins: Mutex<LoginRateLimiter>,
     pub(crate) known_browsers: KnownBrowsers,
     browser_epochs: BrowserEpochs,
+    push_budget: PushBudget,
+    seen_warnings: SeenWarnings,
     warned_of_addresses: AtomicBool,
     warned_of_lost_cookie: AtomicBool,
     /// Errors about login pages that the gate itself turns away.
@@ -447,12 +453,18 @@ impl Activeconnect {
             attempts: engine.attempts.len(),
             effective_interval: engine.settings.poll_interval + wait,
             logouts_pending: engine.logouts.pending(),
+            pushes_left: engine.push_budget.left(engine.now()),
             breaker_open: engine.breaker.is_open(),
             poll_latency,
             polls_in_flight: polls.in_flight,
             max_polls_in_flight: polls.limit,
             capacity: engine.settings.capacity(polls.reachable, poll_latency),
         }
+    }
+
+    /// Gives strangers the whole of this month's [`push_budget`](Builder::push_budget) anew.
+    pub fn reset_push_budget(&self) {
+        self.engine().push_budget.reset();
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
@@ -538,6 +550,8 @@ impl Engine {
             logins: Mutex::new(LoginRateLimiter::new(&settings.login_limits)),
             known_browsers,
             browser_epochs: BrowserEpochs::default(),
+            push_budget: PushBudget::new(settings.push_budget),
+            seen_warnings: SeenWarnings::default(),
             warned_of_addresses: AtomicBool::new(false),
             warned_of_lost_cookie: AtomicBool::new(false),
             gated_login: WarningLimiter::default(),

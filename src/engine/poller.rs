@@ -157,6 +157,7 @@ fn purge_expired(engine: &Arc<Engine>) {
     engine.logins().sweep(now.mono);
     engine.attempts.sweep(now);
     engine.grants.sweep(now);
+    engine.sweep_seen_warnings(now);
     #[cfg(feature = "axum")]
     engine.registrations.sweep(now);
     // Not under the map's locks: this wakes others.

@@ -15,6 +15,10 @@ use crate::protocol::Reading;
 const MARK: usize = 16;
 /// Between two texts. No byte of UTF-8 has this value.
 const BETWEEN: u8 = 0xff;
+/// A browser that was not known, or a program, began the login.
+const UNKNOWN: u8 = b'u';
+/// A browser that was known began the login, or the application.
+const KNOWN: u8 = b'k';
 /// In place of the session token at the end of a path. No byte of UTF-8 has this value either.
 const TOKEN: u8 = 0xfe;
 
@@ -25,7 +29,7 @@ const TOKEN: u8 = 0xfe;
 /// names the same. Of the two URLs the origin is the client's own, and an end that is the session's
 /// own token, as it usually is, is written as one byte.
 pub(crate) struct Record {
-    /// Mark of the user's token; then the user, the session token, its secret, and the paths of the
+    /// Mark of the user's token; [`UNKNOWN`] or [`KNOWN`]; then the user, the session token, its secret, and the paths of the
     /// status and the logout URL. If anything was recorded of the client that began the login:
     /// browser, system and address.
     texts: Zeroizing<Box<[u8]>>,
@@ -37,6 +41,7 @@ impl Record {
         token: &UserToken,
         remote: &RemoteSession,
         client: &ClientDetails,
+        is_of_unknown_browser: bool,
     ) -> Self {
         let name = remote.token();
         let [status, logout] = remote.paths().map(|path| match path.strip_suffix(name) {
@@ -49,8 +54,9 @@ impl Record {
         let texts = || texts.into_iter().chain([status, logout]).chain(client.clone());
         // All at once: text that moves as it grows would leave secrets behind.
         let length = texts().map(|(text, end)| text.len() + end.len() + 1).sum::<usize>() - 1;
-        let mut record = Vec::with_capacity(MARK + length);
+        let mut record = Vec::with_capacity(MARK + 1 + length);
         record.extend_from_slice(&mark(token));
+        record.push(if is_of_unknown_browser { UNKNOWN } else { KNOWN });
         for (i, (text, end)) in texts().enumerate() {
             if i > 0 {
                 record.push(BETWEEN);
@@ -74,6 +80,11 @@ impl Record {
     pub(crate) fn client(&self) -> ClientDetails {
         let mut texts = self.texts().skip(5).map(text);
         ClientDetails::from_texts(std::array::from_fn(|_| texts.next().unwrap_or_default()))
+    }
+
+    /// Whether a browser that was not known, or a program, began the login.
+    pub(crate) fn is_of_unknown_browser(&self) -> bool {
+        self.texts[MARK] == UNKNOWN
     }
 
     /// The mark of the token that the user had when the session was made.
@@ -112,7 +123,7 @@ impl Record {
     }
 
     fn texts(&self) -> impl Iterator<Item = &[u8]> {
-        self.texts[MARK..].split(|byte| *byte == BETWEEN)
+        self.texts[MARK + 1..].split(|byte| *byte == BETWEEN)
     }
 }
 
@@ -167,8 +178,11 @@ mod tests {
                 for user in ["alice", "", "Zoë", &"x".repeat(90_000)] {
                     let user = UserId::from(user);
                     let remote = client.restore("TOKEN", "SECRET", &status, &logout).unwrap();
-                    let record = Record::new(&user, &token, &remote, &ClientDetails::default());
+                    let is_unknown = user.as_str().is_empty();
+                    let client_details = ClientDetails::default();
+                    let record = Record::new(&user, &token, &remote, &client_details, is_unknown);
                     assert_eq!(record.user(), user.as_str());
+                    assert_eq!(record.is_of_unknown_browser(), is_unknown);
                     assert!(record.is_of(&token));
                     assert!(!record.is_of(&UserToken::random().unwrap()));
                     let again = record.remote(&client).unwrap();
@@ -185,7 +199,8 @@ mod tests {
         let client = client("https://iam-api.com");
         let remote = client.restore("TOKEN", "SECRET", "/s/TOKEN", "/l/TOKEN").unwrap();
         let user_token = UserToken::random().unwrap();
-        let record = Record::new(&"alice".into(), &user_token, &remote, &ClientDetails::default());
+        let record =
+            Record::new(&"alice".into(), &user_token, &remote, &ClientDetails::default(), true);
         let shown = format!("{record:?}");
         assert!(shown.contains("alice"));
         assert!(!shown.contains("SECRET") && !shown.contains("TOKEN"));

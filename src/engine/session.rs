@@ -416,6 +416,9 @@ impl Session {
                 self.mark_used();
                 self.taken.store(ticks.min(u16::MAX - 1) + 1, Ordering::Release);
                 self.tell(EventKind::Started);
+                if self.record.is_of_unknown_browser() {
+                    self.tell(EventKind::UnknownBrowser);
+                }
             }
         });
     }
@@ -918,7 +921,7 @@ pub(crate) mod tests {
             let path = |to: &str| format!("/{to}/{which}");
             let remote = self.client.restore("TOKEN", "SECRET", &path("s"), &path("l")).unwrap();
             let token = UserToken::new(user.as_str()).unwrap();
-            let record = Record::new(user, &token, &remote, &ClientDetails::default());
+            let record = Record::new(user, &token, &remote, &ClientDetails::default(), false);
             let now = self.now();
             let session = Session::new(self.upkeep.clone(), record, Methods::default(), now);
             session.queue_poll(now, 0);
@@ -950,7 +953,7 @@ pub(crate) mod tests {
             engine: OnceLock::new(),
         };
         let remote = CLIENT.restore("TOKEN", "SECRET", "/s/TOKEN", "/l/TOKEN").unwrap();
-        let record = Record::new(user, token, &remote, &ClientDetails::default());
+        let record = Record::new(user, token, &remote, &ClientDetails::default(), false);
         Session::new(Arc::new(upkeep), record, Methods::default(), asked)
     }
 

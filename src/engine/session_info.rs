@@ -47,6 +47,7 @@ pub struct SessionInfo {
     methods: Methods,
     held_open: u64,
     client: ClientDetails,
+    is_of_unknown_browser: bool,
     /// The browser and its system as one text.
     description: Option<String>,
 }
@@ -66,6 +67,7 @@ impl SessionInfo {
             methods: session.methods,
             held_open: session.held_open(),
             description: client.description(),
+            is_of_unknown_browser: session.record.is_of_unknown_browser(),
             client,
         }
     }
@@ -139,6 +141,13 @@ impl SessionInfo {
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
         self.client.address
+    }
+
+    /// Whether the login was begun by a browser in which the user had not logged in before, or by a
+    /// program. If its user does not know of it, their phone has approved somebody else's login.
+    #[must_use]
+    pub fn is_of_unknown_browser(&self) -> bool {
+        self.is_of_unknown_browser
     }
 
     /// The browser and its system, if both are known: a page says it in its language.

@@ -79,6 +79,11 @@ impl Sessions {
         sessions
     }
 
+    /// The sessions of the token that this one was made with, itself too.
+    pub(crate) fn of_token_of(&self, session: &Session) -> Vec<Arc<Session>> {
+        self.by_token.find(session.record.token_mark())
+    }
+
     pub(crate) fn all(&self) -> Vec<Arc<Session>> {
         self.by_key.iter().map(|session| session.clone()).collect()
     }

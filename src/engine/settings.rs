@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cookie_names::CookieNames;
-use super::login_limits::LoginLimits;
+use super::login_limits::{Initiator, LoginLimits};
 use super::site_origins::SiteOrigins;
 use super::trusted_proxies::TrustedProxies;
 use super::username::{UsernameNormalizer, UsernameResolver};
@@ -32,6 +32,10 @@ pub(crate) struct Settings {
     /// Whether the session's cookie outlives the browser.
     pub(crate) has_persistent_cookie: bool,
     pub(crate) methods: Methods,
+    /// What is asked beside `methods` where a browser that is not known begins a login.
+    pub(crate) unknown_browser_methods: Methods,
+    /// How many pushes strangers may cause in a month.
+    pub(crate) push_budget: Option<u32>,
     pub(crate) auth_path: String,
     /// What a proxy strips from the paths that browsers ask for.
     pub(crate) mount_prefix: Option<String>,
@@ -69,6 +73,8 @@ impl Default for Settings {
             idle_timeout: None,
             has_persistent_cookie: false,
             methods: Methods::default(),
+            unknown_browser_methods: Methods::default(),
+            push_budget: None,
             auth_path: "/auth".to_owned(),
             mount_prefix: None,
             enrolment_page: None,
@@ -91,6 +97,15 @@ impl Default for Settings {
 impl Settings {
     pub(crate) fn session_lifetime(&self) -> Duration {
         self.session_duration.unwrap_or(LONGEST)
+    }
+
+    /// How the user shall prove that it is them, by who begins the login.
+    pub(crate) fn methods_for(&self, initiator: Initiator) -> Methods {
+        if initiator.is_anonymous() {
+            self.methods.iter().chain(self.unknown_browser_methods.iter()).collect()
+        } else {
+            self.methods
+        }
     }
 
     /// How many attempts there may be for one more of an anonymous browser: the last places are for

@@ -86,7 +86,7 @@ impl Assets {
             style: Asset::new("style", "css", CSS, accent_variables(theme.accent) + STYLE),
             custom_style: custom_css.map(|css| Asset::new("custom", "css", CSS, css)),
             follow: Asset::new("follow", "js", JAVASCRIPT, FOLLOW),
-            guard: Asset::new("guard", "js", JAVASCRIPT, one_line(GUARD)),
+            guard: Asset::new("guard", "js", JAVASCRIPT, compact(GUARD)),
             restored: Asset::new("restored", "js", JAVASCRIPT, RESTORED),
             times: Asset::new("times", "js", JAVASCRIPT, TIMES),
             logo,
@@ -109,10 +109,30 @@ impl Assets {
     }
 }
 
-/// A script without its comments, its indentation and its line ends. Its comments must have lines of
-/// their own, and its other lines end where a statement or an expression may.
-fn one_line(script: &str) -> String {
-    script.lines().map(str::trim).filter(|line| !line.starts_with("//")).collect()
+/// A script without its comments, its line ends, and the spaces beside what is no word. Its comments
+/// must have lines of their own, its other lines end where a statement or an expression may, and it has
+/// neither escaped quotes nor regular expressions.
+fn compact(script: &str) -> String {
+    let lines: String =
+        script.lines().map(str::trim).filter(|line| !line.starts_with("//")).collect();
+    let is_word = |c: &char| c.is_alphanumeric() || matches!(c, '_' | '$');
+    let mut kept = String::with_capacity(lines.len());
+    let (mut quote, mut last) = (None, None);
+    let mut rest = lines.chars().peekable();
+    while let Some(c) = rest.next() {
+        match quote {
+            None if matches!(c, '"' | '\'' | '`') => quote = Some(c),
+            Some(open) if open == c => quote = None,
+            _ => {}
+        }
+        let is_between_words =
+            last.as_ref().is_some_and(is_word) && rest.peek().is_some_and(is_word);
+        if c != ' ' || quote.is_some() || is_between_words {
+            kept.push(c);
+            last = Some(c);
+        }
+    }
+    kept
 }
 
 /// What a tab shows of an application without a logo: a tick. Without any icon a browser would ask
@@ -187,6 +207,16 @@ mod tests {
     fn guard_script_is_small() {
         let size = assets(Theme::new()).guard.content.len();
         assert!(size <= 3_072, "{size} bytes");
+    }
+
+    #[test]
+    fn compact_script_means_the_same() {
+        let script = r#"
+            // A comment.
+            const one = () => ({ a: "b , c", d });
+            return new Date() - `x  y`;
+            "#;
+        assert_eq!(compact(script), r#"const one=()=>({a:"b , c",d});return new Date()-`x  y`;"#);
     }
 
     #[test]

@@ -246,6 +246,9 @@ pub struct ListedSession {
     pub started: Moment,
     /// When it was last used.
     pub last_used: Moment,
+    /// The warning that a browser in which the user had not logged in before began it, unless the page
+    /// is seen in that session.
+    pub warning: Option<String>,
     /// What is said of a session that holds something open now, such as a page that is followed.
     pub held_open: Option<String>,
     /// The address that the login came from, if it is recorded.

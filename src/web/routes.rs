@@ -53,7 +53,7 @@ impl Activeconnect {
     /// | `GET confirm` | a page on which the user of a session has their phone ring again, as a layer requires (`methods`, of those that layers require; `next`) |
     /// | `POST confirm` | begins that attempt: 303 to `waiting`, or 202 `{"status":"pending"}`; no body. The session is as it was until the result is claimed, which takes its place |
     /// | `GET locked` | a page that waits for the phone to come back |
-    /// | `GET status` | `{"status":"…"}`: of the attempt, whose result it claims once approved, else of the session; `none` without either, `unavailable` when it is not known. Of a session also `"owner"`, by which pages tell [users apart](crate::ActiveSession::owner_id) |
+    /// | `GET status` | `{"status":"…"}`: of the attempt, whose result it claims once approved, else of the session; `none` without either, `unavailable` when it is not known. Of a session also `"owner"`, by which pages tell [users apart](crate::ActiveSession::owner_id), and `"warning":"unknown-browser"` while a browser that was not known has a later session of the user, until they look at `sessions` |
     /// | `GET events` | the same as server-sent events, one for each change, whose id is the status. A browser's `EventSource` connects again after the last one; it gets 204, and stops |
     /// | `GET registration` | `{"status":"…"}` of the page with a [`RegistrationLink`](crate::RegistrationLink) that this browser was shown last: `pending`, `registered`, or `none` when no page waits; a page load once the phone has registered goes on (303) |
     /// | `GET verify` | for a proxy that asks whether to pass a request on: 200, 401, 403 or 503 with no redirect and no cookie, whatever `Accept` and the method say; the user in [a header](crate::Builder::verify_user_header), if one is set |
@@ -565,9 +565,16 @@ async fn status(State(ac): State<Activeconnect>, request: Request) -> Response {
     }
 }
 
-/// What the status of a session is, and which user's: for the one who bears its credential.
+/// What the status of a session is, which user's, and whether that user is warned: for the one who
+/// bears its credential.
 fn session_status(session: &Session) -> Response {
-    json(&[("status", word(session)), ("owner", &session.owner_id().to_string())])
+    let owner = session.owner_id().to_string();
+    let mut fields = vec![("status", word(session)), ("owner", &*owner)];
+    let engine = session.engine();
+    if engine.is_some_and(|engine| engine.warns_of_unknown_browser(session)) {
+        fields.push(("warning", "unknown-browser"));
+    }
+    json(&fields)
 }
 
 async fn events(State(ac): State<Activeconnect>, request: Request) -> Response {

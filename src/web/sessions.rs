@@ -68,6 +68,7 @@ struct Listed<'a> {
     held_open: u64,
     browser: Option<&'a str>,
     address: Option<IpAddr>,
+    unknown_browser: bool,
 }
 
 /// A request that the gate let in.
@@ -185,6 +186,7 @@ impl Visit {
             Ok(sessions) => sessions,
             Err(error) => return self.unavailable(&error),
         };
+        self.engine().mark_warnings_seen(&self.session);
         let current = self.engine().session_id(&self.session);
         // This one first, then those that were used last.
         sessions.sort_by_key(SessionInfo::last_used_at);
@@ -265,6 +267,7 @@ impl<'a> Listed<'a> {
             held_open: session.held_open(),
             browser: session.browser(),
             address: session.address(),
+            unknown_browser: session.is_of_unknown_browser(),
         }
     }
 }
@@ -280,6 +283,7 @@ fn facts(session: &SessionInfo, current: SessionId) -> SessionFacts<'_> {
         address: session.address(),
         methods: session.methods(),
         is_held_open: session.held_open() > 0,
+        is_of_unknown_browser: session.is_of_unknown_browser(),
     }
 }
 

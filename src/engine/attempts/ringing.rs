@@ -87,6 +87,10 @@ async fn ring(
     attempt: &Arc<Attempt>,
     who: Who,
 ) -> Result<(Arc<Session>, DeviceLock), LogInError> {
+    // Before anything is looked up: a name that nobody has costs the same.
+    if attempt.began_as.is_anonymous() && !engine.spend_push() {
+        return Err(LogInError::PushBudgetSpent);
+    }
     let (instead, methods) =
         attempt.confirms.as_ref().map(|(old, methods)| (old, *methods)).unzip();
     let find = async {
@@ -107,6 +111,10 @@ async fn ring(
         // Its proof is revoked, and another attempt has the name.
         return Err(LogInError::Busy);
     }
+    let is_revoked = attempt.began_as.is_known_browser() && attempt.initiator().is_anonymous();
+    if is_revoked && !engine.spend_push() {
+        return Err(LogInError::PushBudgetSpent);
+    }
     let phone = DeviceLock::acquire(engine, attempt, token).await?;
     let quiet_until = engine.logins().push_blocked_until(token, attempt.initiator());
     let quiet = tokio::time::sleep_until(engine.upkeep.clock.instant(quiet_until));
@@ -118,7 +126,7 @@ async fn ring(
     let spent = engine.logins().check_push(token, attempt.initiator(), attempt.begun.mono);
     spent.map_err(LogInError::TooMany)?;
     let asked = Authentication {
-        methods: methods.unwrap_or(engine.settings.methods),
+        methods: methods.unwrap_or_else(|| engine.settings.methods_for(attempt.initiator())),
         duration: engine.settings.session_duration,
     };
     let start = async || {
@@ -148,7 +156,8 @@ async fn ring(
         (sent, answer) = start().await?;
     }
     let remote = answer.map_err(LogInError::Service)?;
-    let record = Record::new(user, token, &remote, &attempt.client);
+    let is_unknown = attempt.is_of_unknown_browser();
+    let record = Record::new(user, token, &remote, &attempt.client, is_unknown);
     let session = Session::new(engine.upkeep.clone(), record, asked.methods, sent);
     engine.upkeep.schedule.reset(&session, engine.now());
     Ok((session, phone))

@@ -1,6 +1,6 @@
 // Hides a page of the application while its user's session does not let it be seen. It protects
-// nothing: the gate does. docs/pages.md has its settings. It is served as one line, without
-// indentation and without comments, which have lines of their own.
+// nothing: the gate does. docs/pages.md has its settings. It is served without its comments, which
+// have lines of their own, and without the spaces that it does not need.
 (() => {
   const { dataset, src } = document.currentScript;
   const at = (route) => new URL("../" + route, src).href;
@@ -9,8 +9,9 @@
     locked: "Your phone is no longer nearby. This page comes back with it.",
     unavailable: "Your login cannot be checked now. This page comes back by itself.",
     pending: "One moment…",
-    ended: "You are logged out. Log in to go on.",
+    ended: "You are logged out.",
     loginLabel: "Log in",
+    unknownBrowser: "New browser on your account. Was it you?",
     login: at("login"),
     ...dataset,
   };
@@ -32,6 +33,16 @@
   });
   dialog.append(make("h1", { textContent: set.heading }), text, link);
   root.append(dialog);
+  // Over the page while the user is warned of a login that may not be theirs.
+  const warning = make("a", {
+    className: "activeconnect-warning",
+    role: "alert",
+    hidden: true,
+    href: at("sessions"),
+    textContent: set.unknownBrowser,
+  });
+  document.body.prepend(warning);
+
   // One sheet for both: each of its rules matches in one of them.
   const sheet = new CSSStyleSheet({ disabled: true });
   sheet.replaceSync(`body:not(#a){visibility:hidden!important;opacity:0!important}
@@ -57,6 +68,7 @@
 
   const obey = (news) => {
     heard = Date.now();
+    warning.hidden = !news.warning;
     if (news.status !== "active") {
       lock(news.status === "walkaway" ? "locked" : set[news.status] ? news.status : "ended");
     } else if (news.owner !== (owner ||= news.owner)) {

@@ -48,6 +48,7 @@ sessions-lead = Hier sind Sie angemeldet als:
 sessions-current = Diese Sitzung
 sessions-browser = { $browser } unter { $system }
 sessions-unknown-browser = Unbekannter Browser
+sessions-new-browser = Neuer Browser. Wenn das nicht Sie waren, beenden Sie diese Sitzung.
 sessions-started = Angemeldet
 sessions-last-used = Zuletzt benutzt
 sessions-held-open = gerade offen

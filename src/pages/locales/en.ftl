@@ -49,6 +49,7 @@ sessions-lead = Where you are logged in as:
 sessions-current = This session
 sessions-browser = { $browser } on { $system }
 sessions-unknown-browser = Unknown browser
+sessions-new-browser = New browser. If that was not you, end this session.
 sessions-started = Logged in
 sessions-last-used = Last used
 sessions-held-open = open now

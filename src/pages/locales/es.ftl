@@ -48,6 +48,7 @@ sessions-lead = Aquí ha iniciado sesión como:
 sessions-current = Esta sesión
 sessions-browser = { $browser } en { $system }
 sessions-unknown-browser = Navegador desconocido
+sessions-new-browser = Navegador nuevo. Si no ha sido usted, cierre esta sesión.
 sessions-started = Inicio
 sessions-last-used = Último uso
 sessions-held-open = abierta ahora

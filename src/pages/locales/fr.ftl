@@ -48,6 +48,7 @@ sessions-lead = Voici où vous êtes connecté en tant que :
 sessions-current = Cette session
 sessions-browser = { $browser } sur { $system }
 sessions-unknown-browser = Navigateur inconnu
+sessions-new-browser = Nouveau navigateur. Si ce n’était pas vous, mettez fin à cette session.
 sessions-started = Connexion
 sessions-last-used = Dernière utilisation
 sessions-held-open = ouverte en ce moment

@@ -48,6 +48,7 @@ sessions-lead = 次の名前でログインしています:
 sessions-current = このセッション
 sessions-browser = { $system } の { $browser }
 sessions-unknown-browser = 不明なブラウザー
+sessions-new-browser = 新しいブラウザーです。心当たりがなければ、このセッションを終了してください。
 sessions-started = ログイン
 sessions-last-used = 最終使用
 sessions-held-open = 現在使用中

@@ -48,6 +48,7 @@ sessions-lead = Onde você está conectado como:
 sessions-current = Esta sessão
 sessions-browser = { $browser } no { $system }
 sessions-unknown-browser = Navegador desconhecido
+sessions-new-browser = Navegador novo. Se não foi você, encerre esta sessão.
 sessions-started = Início
 sessions-last-used = Último uso
 sessions-held-open = aberta agora

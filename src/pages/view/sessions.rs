@@ -33,6 +33,7 @@ pub(crate) struct SessionFacts<'a> {
     pub(crate) address: Option<IpAddr>,
     pub(crate) methods: Methods,
     pub(crate) is_held_open: bool,
+    pub(crate) is_of_unknown_browser: bool,
 }
 
 /// Where the forms of the page post to, and its links lead.
@@ -97,7 +98,9 @@ impl View<'_> {
             (None, Some(browser)) => browser.to_owned(),
             (None, None) => self.text("sessions-unknown-browser"),
         };
+        let is_warned_of = session.is_of_unknown_browser && !session.is_current;
         ListedSession {
+            warning: is_warned_of.then(|| self.text("sessions-new-browser")),
             id: session.id,
             is_current: session.is_current,
             browser,
@@ -127,6 +130,7 @@ mod tests {
             address: Some("2001:db8::1".parse().unwrap()),
             methods: [Method::Device, Method::Facial].into_iter().collect(),
             is_held_open: id != "mine",
+            is_of_unknown_browser: true,
         }
     }
 

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -22,7 +23,7 @@ use tower_activeconnect::{ActiveSession, Activeconnect};
 
 use crate::axe;
 use crate::chromium::{Chromium, Profile, Tab};
-use crate::support::{approve, builder, serve, until, with_phones};
+use crate::support::{Browser, approve, builder, pass, serve, until, with_phones};
 
 /// What `docs/pages.md` says that pages need, and Trusted Types.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
@@ -226,6 +227,38 @@ async fn walk_away_hides_and_return_shows() {
     tab.until("isShown()").await;
     let kept = "[draft.value, draft.selectionStart, document.activeElement === draft, blocked]";
     assert_eq!(tab.eval(kept).await, json!(["not sent yet", 4, true, []]));
+}
+
+/// T189
+#[tokio::test]
+async fn login_of_a_new_browser_is_shown() {
+    let Some(chromium) = Chromium::start().await else { return };
+    let site = Site::new().await;
+    let alice = "alice".into();
+    let (credential, _) = tokio::join!(site.ac.log_in(&alice), approve(&site.emulator));
+    // Until that login's deadline the phone rings for no stranger.
+    pass(Duration::from_secs(60), Duration::from_secs(5)).await;
+    let profile = chromium.profile().await;
+    profile.plant(&site.url, "__Host-activeconnect", &credential.unwrap().expose()).await;
+    let tab = site.tab(&profile).await;
+    tab.go(&format!("{}/page", site.url)).await;
+    tab.until("window.isShown?.()").await;
+    let warning = "document.querySelector('.activeconnect-warning')";
+    assert_eq!(tab.eval(&format!("{warning}.checkVisibility()")).await, false);
+    let stranger = Browser::new(&site.url);
+    let started = json!({ "username": "alice" });
+    stranger.json("/auth/login", &started).await;
+    approve(&site.emulator).await;
+    until("logged in", async || (stranger.status().await == "active").then_some(())).await;
+    tab.until(&format!("{warning}.checkVisibility() && isShown()")).await;
+    let said = tab.eval(&format!("[{warning}.textContent, {warning}.pathname, blocked]")).await;
+    let text = "New browser on your account. Was it you?";
+    assert_eq!(said, json!([text, "/auth/sessions", []]));
+    tab.eval(&format!("{warning}.click()")).await;
+    tab.until("document.body?.innerText.includes('New browser.')").await;
+    tab.go(&format!("{}/page", site.url)).await;
+    tab.until("isShown()").await;
+    assert_eq!(tab.eval(&format!("{warning}.checkVisibility()")).await, false);
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ mod login_page;
 mod next_page;
 mod owner;
 mod persistent_cookie;
+mod push_fatigue;
 mod refused_starts;
 mod repeated;
 mod runtime;

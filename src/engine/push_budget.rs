@@ -1,0 +1,141 @@
+//! What the pushes that strangers cause may cost in a month.
+
+use std::sync::{Mutex, PoisonError};
+
+use time::OffsetDateTime;
+
+use super::Engine;
+use super::events::EventKind;
+use crate::clock::Stamp;
+
+/// Counts the logins that browsers begin which are not known, and programs, in a calendar month (UTC).
+#[derive(Debug)]
+pub(super) struct PushBudget {
+    /// None without a budget.
+    limit: Option<u32>,
+    spent: Mutex<Spent>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Spent {
+    month: Option<(i32, u8)>,
+    pushes: u32,
+    /// That it is spent was told.
+    is_told: bool,
+}
+
+/// What became of one more login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spending {
+    Allowed,
+    /// It is allowed, and four fifths are spent now.
+    Low,
+    Refused {
+        is_first: bool,
+    },
+}
+
+impl PushBudget {
+    pub(super) fn new(limit: Option<u32>) -> Self {
+        Self { limit, spent: Mutex::default() }
+    }
+
+    fn spend(&self, now: Stamp) -> Spending {
+        let Some(limit) = self.limit else { return Spending::Allowed };
+        self.with(now, |spent| {
+            if spent.pushes >= limit {
+                let is_first = !std::mem::replace(&mut spent.is_told, true);
+                return Spending::Refused { is_first };
+            }
+            spent.pushes += 1;
+            let low = u64::from(limit).saturating_mul(4).div_ceil(5);
+            if u64::from(spent.pushes) == low { Spending::Low } else { Spending::Allowed }
+        })
+    }
+
+    /// How many are left this month; `None` without a budget.
+    pub(super) fn left(&self, now: Stamp) -> Option<u32> {
+        let limit = self.limit?;
+        Some(self.with(now, |spent| limit.saturating_sub(spent.pushes)))
+    }
+
+    pub(super) fn reset(&self) {
+        *self.spent.lock().unwrap_or_else(PoisonError::into_inner) = Spent::default();
+    }
+
+    /// What was spent in the month of this moment.
+    fn with<R>(&self, now: Stamp, change: impl FnOnce(&mut Spent) -> R) -> R {
+        let month = month(now);
+        // Nothing that can panic runs under the lock, so what a poisoned one holds is whole.
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        // A clock that is set back into the month before gives nothing anew.
+        if spent.month < Some(month) {
+            *spent = Spent { month: Some(month), ..Spent::default() };
+        }
+        change(&mut spent)
+    }
+}
+
+/// Year and month, UTC.
+fn month(now: Stamp) -> (i32, u8) {
+    let seconds = i64::try_from(now.wall / 1_000).unwrap_or_default();
+    let date = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    (date.year(), date.month().into())
+}
+
+impl Engine {
+    /// Charges a login that a stranger begins, whether its name exists or not. False if no phone may
+    /// ring for it.
+    pub(super) fn spend_push(&self) -> bool {
+        match self.push_budget.spend(self.now()) {
+            Spending::Allowed => return true,
+            Spending::Low => {
+                tracing::warn!("four fifths of this month's push budget are spent");
+                self.tell(EventKind::PushBudgetLow);
+                return true;
+            }
+            Spending::Refused { is_first: false } => {}
+            Spending::Refused { is_first: true } => {
+                tracing::warn!(
+                    "this month's push budget is spent: logins of browsers that are not known ring \
+                     no phone; raise Builder::push_budget, or call reset_push_budget()"
+                );
+                self.tell(EventKind::PushBudgetSpent);
+            }
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In the night to the first of December 2026.
+    const NOVEMBER: Stamp = Stamp { mono: 1_000, wall: 1_796_083_199_999 };
+    const DECEMBER: Stamp = Stamp { mono: 1_001, wall: 1_796_083_200_000 };
+
+    #[test]
+    fn budget_lasts_for_a_calendar_month() {
+        let budget = PushBudget::new(Some(5));
+        let spend = |now, times| (0..times).map(|_| budget.spend(now)).collect::<Vec<_>>();
+        let (allowed, low) = (Spending::Allowed, Spending::Low);
+        assert_eq!(spend(NOVEMBER, 5), [allowed, allowed, allowed, low, allowed]);
+        let refused = |is_first| Spending::Refused { is_first };
+        assert_eq!(spend(NOVEMBER, 2), [refused(true), refused(false)]);
+        assert_eq!(budget.left(NOVEMBER), Some(0));
+        assert_eq!(budget.left(DECEMBER), Some(5));
+        assert_eq!(spend(DECEMBER, 4), [allowed, allowed, allowed, low]);
+        // The clock is set back.
+        assert_eq!(spend(NOVEMBER, 2), [allowed, refused(true)]);
+        budget.reset();
+        assert_eq!(budget.left(NOVEMBER), Some(5));
+    }
+
+    #[test]
+    fn without_a_budget_all_are_allowed() {
+        let budget = PushBudget::new(None);
+        assert!((0..100).all(|_| budget.spend(NOVEMBER) == Spending::Allowed));
+        assert_eq!(budget.left(NOVEMBER), None);
+    }
+}

@@ -1,0 +1,63 @@
+//! Logins of browsers in which the user had not logged in before: the user's other sessions are warned
+//! of them, since a phone may approve what its owner did not begin.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use super::Engine;
+use super::session::Session;
+use super::session_id::SessionId;
+use crate::clock::{Stamp, millis};
+use crate::verdict::Verdict;
+
+/// When the user last looked at their sessions, by the session from which they looked. Only of those
+/// that were warned.
+#[derive(Debug, Default)]
+pub(super) struct SeenWarnings(Mutex<HashMap<SessionId, Stamp>>);
+
+impl SeenWarnings {
+    /// Forgets what is older than any session.
+    pub(super) fn sweep(&self, now: Stamp, longest_life_ms: u64) {
+        self.with(|seen| seen.retain(|_, at| at.age(now) < longest_life_ms));
+    }
+
+    fn with<R>(&self, change: impl FnOnce(&mut HashMap<SessionId, Stamp>) -> R) -> R {
+        // Nothing that can panic runs under the lock, so what a poisoned one holds is whole.
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Engine {
+    /// Whether a browser that was not known has logged in as this session's user since this session
+    /// began, and since the user last looked at their sessions from it. One whose session is over is
+    /// warned of no more.
+    pub(crate) fn warns_of_unknown_browser(&self, session: &Session) -> bool {
+        let mut since = session.login();
+        let is_later = |other: &Session, since: Stamp| {
+            other.record.is_of_unknown_browser()
+                && other.login().mono > since.mono
+                && other.verdict() != Verdict::Ended
+        };
+        // By the token: the other login may have used another spelling of the id.
+        let others = self.sessions.of_token_of(session);
+        if !others.iter().any(|other| is_later(other, since)) {
+            return false;
+        }
+        let seen = self.seen_warnings.with(|seen| seen.get(&self.session_id(session)).copied());
+        since = seen.map_or(since, |seen| seen.later(since));
+        others.iter().any(|other| is_later(other, since))
+    }
+
+    /// The user looks at their sessions from this one.
+    #[cfg(feature = "axum")]
+    pub(crate) fn mark_warnings_seen(&self, session: &Session) {
+        if self.warns_of_unknown_browser(session) {
+            let (id, now) = (self.session_id(session), self.now());
+            self.seen_warnings.with(|seen| seen.insert(id, now));
+        }
+    }
+
+    pub(super) fn sweep_seen_warnings(&self, now: Stamp) {
+        self.seen_warnings.sweep(now, millis(self.settings.session_lifetime()));
+    }
+}
