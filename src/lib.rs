@@ -1,3 +1,6 @@
+// What docs/rustdoc defines comes first, so that it takes the place of the relative links.
+#![cfg_attr(all(doc, feature = "axum", feature = "sqlite"), doc = include_str!("../docs/rustdoc/links.md"))]
+#![cfg_attr(all(doc, feature = "axum", feature = "sqlite"), doc = include_str!("../docs/rustdoc/images.md"))]
 #![cfg_attr(all(feature = "axum", feature = "sqlite"), doc = include_str!("../README.md"))]
 #![cfg_attr(
     not(all(feature = "axum", feature = "sqlite")),
@@ -8,39 +11,6 @@
 // The engine serves browsers through the routes of the `axum` feature; without it, and without
 // the layer, parts of the lower floors are there for nobody.
 #![cfg_attr(not(feature = "axum"), allow(dead_code, unused_imports))]
-
-/// The recipes of the documentation, compiled.
-#[cfg(all(doctest, feature = "ws"))]
-#[doc = include_str!("../docs/in-flight.md")]
-struct Recipes;
-
-#[cfg(all(doctest, feature = "axum"))]
-#[doc = include_str!("../docs/behind-a-proxy.md")]
-struct ProxyDoctests;
-
-#[cfg(all(doctest, feature = "axum"))]
-#[doc = include_str!("../docs/pages.md")]
-struct PageDoctests;
-
-#[cfg(all(doctest, feature = "axum"))]
-#[doc = include_str!("../docs/single-page-application.md")]
-struct OtherOriginDoctests;
-
-#[cfg(all(doctest, feature = "layer"))]
-#[doc = include_str!("../docs/push-fatigue.md")]
-struct PushFatigueDoctests;
-
-#[cfg(all(doctest, feature = "axum"))]
-#[doc = include_str!("../docs/session-lifetimes.md")]
-struct SessionLifetimeDoctests;
-
-#[cfg(all(doctest, feature = "sqlite"))]
-#[doc = include_str!("../docs/audit-log.md")]
-struct AuditLogDoctests;
-
-#[cfg(all(doctest, feature = "layer"))]
-#[doc = include_str!("../docs/grpc.md")]
-struct GrpcDoctests;
 
 #[cfg(feature = "layer")]
 mod accept;
@@ -53,6 +23,8 @@ pub mod emulator;
 #[cfg(feature = "layer")]
 mod engine;
 mod error_debug;
+#[cfg(all(any(doc, doctest), feature = "layer"))]
+pub mod guides;
 mod identity;
 #[cfg(feature = "layer")]
 mod layer;

@@ -59,6 +59,23 @@ const SHORTEST_AGE: Duration = Duration::from_secs(1);
 /// as a preflight bears no session and gets 401, and a page of another origin can't read a 401 that
 /// has no CORS headers; so does a trace that is to show who was turned away.
 ///
+/// It does no path matching. A router's layer gates the routes that the router has when the layer is
+/// added, and **none that are added after it**:
+///
+/// ```
+/// # use tower_activeconnect::Activeconnect;
+/// # fn example(ac: &Activeconnect) -> axum::Router {
+/// use axum::{Router, routing::get};
+///
+/// let public = Router::new().route("/favicon.ico", get(async || "icon"));
+/// Router::new()
+///     .route("/", get(async || "gated")) // gated: above the layer
+///     .layer(ac.layer())
+///     .merge(public)                     // open: below it
+///     .nest("/auth", ac.routes())        // open, or nobody could log in
+/// # }
+/// ```
+///
 /// Around a whole router, whatever its routes and fallbacks are, the layer is the fallback of a router
 /// that has the login's routes:
 ///

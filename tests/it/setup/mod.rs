@@ -6,3 +6,4 @@ mod faults;
 mod fixture;
 mod gated_login;
 mod lost_cookie;
+mod readme;
