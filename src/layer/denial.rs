@@ -146,7 +146,7 @@ fn gated_login_answer(
     let mistake = gated_login::report(page, paths, engine);
     match client.format {
         ResponseFormat::HtmlRedirect(_) | ResponseFormat::HtmlForm => {
-            mistake_page(mistake, client, paths, &engine.settings)
+            mistake_page(&mistake, client, paths, &engine.settings)
         }
         _ => problem(StatusCode::INTERNAL_SERVER_ERROR, denial, None, Some(&mistake)),
     }
@@ -225,7 +225,7 @@ fn html(
 
 #[cfg(feature = "axum")]
 fn mistake_page(
-    mistake: String,
+    mistake: &str,
     client: &ClientContext,
     paths: &SitePaths,
     settings: &Settings,
@@ -278,7 +278,7 @@ fn html(
 
 #[cfg(not(feature = "axum"))]
 fn mistake_page(
-    mistake: String,
+    mistake: &str,
     _: &ClientContext,
     _: &SitePaths,
     _: &Settings,

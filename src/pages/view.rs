@@ -328,13 +328,13 @@ impl View<'_> {
     }
 
     /// The application turns its own login away; `mistake` tells its developer, in English.
-    pub(crate) fn misconfigured(&self, status: u16, mistake: String) -> PageResult {
+    pub(crate) fn misconfigured(&self, status: u16, mistake: &str) -> PageResult {
         let heading = self.text("refused-setup-heading");
         self.renderer.pages.refused(&RefusedPage {
             layout: self.layout(&heading),
             status,
             heading,
-            details: vec![self.text("refused-setup"), mistake],
+            details: vec![self.text("refused-setup"), mistake.to_owned()],
             remedy: None,
         })
     }
