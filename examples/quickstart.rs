@@ -29,7 +29,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     println!("{}", ac.check().await); // is the secret right, the service there, the clock set?
 
     ac.enroll(&"alice".into()).await?;
-    let grant = ac.enrolment_grant(&"alice".into())?; // whoever reads this terminal is alice
+    let grant = ac.enrollment_grant(&"alice".into())?; // whoever reads this terminal is alice
     let link = ac.registration_link(&grant).await?;
     println!("alice registers her phone at {}", link.expose());
 

@@ -272,7 +272,7 @@ mod tests {
         let text = credential.expose();
         assert_eq!(text.len(), SessionCredential::TEXT_LENGTH);
         assert_eq!(SessionCredential::parse(text.as_bytes()).unwrap().key(), credential.key());
-        // The last character carries four bits; a neighbour with the same four is refused.
+        // The last character carries four bits; a neighbor with the same four is refused.
         let zeros = "A".repeat(43);
         assert!(SessionCredential::parse(zeros.as_bytes()).is_some());
         assert!(SessionCredential::parse(format!("{}B", "A".repeat(42)).as_bytes()).is_none());

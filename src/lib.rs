@@ -54,7 +54,7 @@ pub use client::{
 #[cfg(feature = "layer")]
 pub use engine::{
     ActiveSession, Activeconnect, BuildError, Builder, ClockFinding, EndAllSessions, EndReason,
-    EndSessionError, EnrollNewError, EnrolmentError, EnrolmentGrant, Event, EventKind, Events,
+    EndSessionError, EnrollNewError, EnrollmentError, EnrollmentGrant, Event, EventKind, Events,
     Fault, ForwardedHeader, Health, InvalidSessionId, Limit, LogInError, LoggedOut, LoginLimits,
     MakeRegistrationLink, OwnerId, Rate, RegistrationLink, RoutesFinding, SendRegistrationSms,
     ServiceFinding, SessionGuard, SessionId, SessionInfo, SetupReport, TokenStoreFinding,

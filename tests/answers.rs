@@ -56,8 +56,8 @@ const TABLE: [Row; 8] = [
     Row { denial: "ended", page: Page::To("/auth/login", true), form: 401, api: 401, grpc: 16 },
     // Beside another login, which is to say who the user is.
     Row { denial: "no-identity", page: Page::Html(401), form: 401, api: 401, grpc: 16 },
-    Row { denial: "no-token", page: Page::To("/enrol", false), form: 403, api: 403, grpc: 7 },
-    // The application has no enrolment page.
+    Row { denial: "no-token", page: Page::To("/enroll", false), form: 403, api: 403, grpc: 7 },
+    // The application has no enrollment page.
     Row { denial: "no-token/403", page: Page::Html(403), form: 403, api: 403, grpc: 7 },
     Row { denial: "pending", page: Page::To("/auth/waiting", true), form: 401, api: 401, grpc: 16 },
     Row {
@@ -129,7 +129,7 @@ fn beside_another_login(ac: &Activeconnect) -> Activeconnect {
 async fn everybody(emulator: &Emulator) -> Vec<Denied> {
     // The one who waits does so until every way of asking is through.
     let patient = builder(emulator).attempt_deadline(Duration::from_secs(600));
-    let ac = patient.enrolment_page("/enrol").build().unwrap();
+    let ac = patient.enrollment_page("/enroll").build().unwrap();
     with_phones(emulator, &ac, &["canary-1", "canary-2", "canary-3"]).await;
     let url = serve(gated(&ac)).await;
     let beside = serve(gated(&beside_another_login(&ac))).await;

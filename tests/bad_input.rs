@@ -162,7 +162,7 @@ async fn builders_say_what_to_change() {
         (builder().auth_path("/a//b").build(), "plain path"),
         (builder().mount_prefix("/a/../b").build(), "plain path"),
         (builder().login_page("/./login").build(), "plain path"),
-        (builder().enrolment_page("/enrol\r\n").build(), "plain path"),
+        (builder().enrollment_page("/enroll\r\n").build(), "plain path"),
         (builder().allow_origin("www.example").build(), "is no origin"),
         (builder().allow_origin("https://www.example/").build(), "is no origin"),
         (builder().allow_origin("https://www.example:443").build(), "is no origin"),

@@ -326,7 +326,7 @@ async fn a_login_tells_no_secret() {
         .build()
         .unwrap();
     ac.enroll(&"alice".into()).await.unwrap();
-    let grant = ac.enrolment_grant(&"alice".into()).unwrap();
+    let grant = ac.enrollment_grant(&"alice".into()).unwrap();
     shown(&grant);
     shown(&VouchedBy::from(&grant));
     let link = ac.registration_link(&grant).await.unwrap();
@@ -371,7 +371,7 @@ async fn a_login_tells_no_secret() {
         tokio::time::sleep(Duration::from_millis(550)).await;
         browser.api("/").await;
         outcome(&ac.log_in(&"alice".into()).await.map_err(|error| Shared(error.to_string())));
-        let another = ac.enrolment_grant(&"alice".into()).unwrap();
+        let another = ac.enrollment_grant(&"alice".into()).unwrap();
         outcome(&ac.registration_link(&another).await);
         outcome(&ac.enroll(&"bob".into()).await);
     }

@@ -34,7 +34,7 @@ struct Site {
 
 async fn site() -> Site {
     let emulator = Emulator::start().await.unwrap();
-    let ac = builder(&emulator).enrolment_page("/enrol").build().unwrap();
+    let ac = builder(&emulator).enrollment_page("/enroll").build().unwrap();
     with_phones(&emulator, &ac, &["alice", "bob"]).await;
     let ac = ac.resolve_user(|parts: &Parts| {
         parts.extensions.get::<AppUser>().map(|user| UserId::from(&user.0))
@@ -133,7 +133,7 @@ async fn each_denial_is_the_right_ones_business() {
     assert_eq!(get_as(&browser, "carol", "/").await.0, 403);
     let page = browser.get("/").header("x-test-user", "carol").header("sec-fetch-mode", "navigate");
     let page = browser.send(page).await;
-    assert_eq!((page.status().as_u16(), location(&page)), (303, "/enrol"));
+    assert_eq!((page.status().as_u16(), location(&page)), (303, "/enroll"));
     // An optional layer says why.
     assert_eq!(browser.api("/open").await.text().await.unwrap(), "no-identity");
     assert_eq!(get_as(&browser, "alice", "/open").await.1, "no-session");

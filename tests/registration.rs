@@ -18,13 +18,13 @@ use reqwest::header::LOCATION;
 use support::{Browser, builder, pass, serve, until, with_phones};
 use tower_activeconnect::emulator::{Action, Call, Emulator, Fault, FaultKind};
 use tower_activeconnect::{
-    ActiveSession, Activeconnect, Denial, EnrolmentError, EnrolmentGrant, RegistrationLink,
+    ActiveSession, Activeconnect, Denial, EnrollmentError, EnrollmentGrant, RegistrationLink,
     SessionStatus, Walkaway,
 };
 use trace::Trace;
 use tracing::Level;
 
-fn answer(link: Result<RegistrationLink, EnrolmentError>) -> Response {
+fn answer(link: Result<RegistrationLink, EnrollmentError>) -> Response {
     match link {
         Ok(link) => link.into_response(),
         Err(error) => (StatusCode::FORBIDDEN, error.to_string()).into_response(),
@@ -36,8 +36,8 @@ async fn another_phone(State(ac): State<Activeconnect>, session: ActiveSession) 
 }
 
 async fn redeem(State(ac): State<Activeconnect>, Path(grant): Path<String>) -> Response {
-    let Some(grant) = EnrolmentGrant::parse(grant.as_bytes()) else {
-        return answer(Err(EnrolmentError::GrantNotValid));
+    let Some(grant) = EnrollmentGrant::parse(grant.as_bytes()) else {
+        return answer(Err(EnrollmentError::GrantNotValid));
     };
     answer(ac.registration_link(&grant).await)
 }
@@ -69,8 +69,8 @@ async fn site() -> Site {
 }
 
 impl Site {
-    fn grant(&self, user: &str) -> EnrolmentGrant {
-        self.ac.enrolment_grant(&user.into()).unwrap()
+    fn grant(&self, user: &str) -> EnrollmentGrant {
+        self.ac.enrollment_grant(&user.into()).unwrap()
     }
 
     /// The session as a handler gets it, of a browser that is logged in.
@@ -80,7 +80,7 @@ impl Site {
     }
 
     /// Who bears this, and what a link then says whose phone it makes.
-    async fn redeem(&self, browser: &Browser, grant: &EnrolmentGrant) -> Option<String> {
+    async fn redeem(&self, browser: &Browser, grant: &EnrollmentGrant) -> Option<String> {
         whose(browser.form(&format!("/grants/{}", grant.expose()), &[]).await).await
     }
 
@@ -142,7 +142,7 @@ async fn a_grant_is_good_once_for_ten_minutes() {
     let (before, after) = (site.grant("alice"), site.grant("alice"));
     assert_eq!(site.redeem(&browser, &before).await, None, "withdrawn");
     assert_eq!(site.redeem(&browser, &after).await.as_deref(), Some("alice"));
-    let nobodys = EnrolmentGrant::parse("A".repeat(43).as_bytes()).unwrap();
+    let nobodys = EnrollmentGrant::parse("A".repeat(43).as_bytes()).unwrap();
     assert_eq!(site.redeem(&browser, &nobodys).await, None);
     assert_eq!(whose(browser.form("/grants/alice", &[]).await).await, None);
 
@@ -166,7 +166,7 @@ async fn of_two_who_redeem_a_grant_one_gets_the_link() {
 
 /// A lost phone and a user who leaves take the grant with them.
 #[tokio::test]
-async fn what_ends_an_enrolment_withdraws_its_grant() {
+async fn what_ends_an_enrollment_withdraws_its_grant() {
     let site = site().await;
     let browser = Browser::new(&site.url);
     browser.log_in(&site.emulator, "alice").await;
@@ -181,9 +181,9 @@ async fn what_ends_an_enrolment_withdraws_its_grant() {
     assert_eq!(site.links(), 0);
 }
 
-fn denial<T>(result: &Result<T, EnrolmentError>) -> Option<Denial> {
+fn denial<T>(result: &Result<T, EnrollmentError>) -> Option<Denial> {
     match result {
-        Err(EnrolmentError::NotAllowed(denial)) => Some(*denial),
+        Err(EnrollmentError::NotAllowed(denial)) => Some(*denial),
         _ => None,
     }
 }
@@ -243,7 +243,7 @@ async fn a_session_of_another_engine_vouches_for_nobody() {
     assert_eq!(denial(&other.ac.registration_link(&session).await), Some(Denial::NoSession));
     let given = one.grant("alice");
     let redeemed = other.ac.registration_link(&given).await;
-    assert!(matches!(redeemed, Err(EnrolmentError::GrantNotValid)));
+    assert!(matches!(redeemed, Err(EnrollmentError::GrantNotValid)));
 }
 
 static RECORDED: Mutex<String> = Mutex::new(String::new());

@@ -10,7 +10,7 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use serde::Deserialize;
 use tower_activeconnect::{
-    ActiveSession, ClientErrorKind, EnrollNewError, EnrolmentError, RegistrationLink, UserId,
+    ActiveSession, ClientErrorKind, EnrollNewError, EnrollmentError, RegistrationLink, UserId,
 };
 
 use crate::app::Blog;
@@ -54,7 +54,7 @@ pub(crate) async fn register(
         return again(StatusCode::UNPROCESSABLE_ENTITY, message);
     }
     // A task of its own: were the browser to leave in between, half a user would stay.
-    let enrolling = tokio::spawn(enrol(blog, registration.clone()));
+    let enrolling = tokio::spawn(enroll(blog, registration.clone()));
     match enrolling.await {
         Ok(Ok(link)) => link.response_to(&request),
         Ok(Err(refusal)) => again(refusal.status(), &refusal.to_string()),
@@ -151,10 +151,10 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl From<EnrolmentError> for Refusal {
-    fn from(error: EnrolmentError) -> Self {
+impl From<EnrollmentError> for Refusal {
+    fn from(error: EnrollmentError) -> Self {
         match error {
-            EnrolmentError::Service(error) => {
+            EnrollmentError::Service(error) => {
                 eprintln!("microblog: registering: {error}");
                 Self::Service(error.kind())
             }
@@ -184,7 +184,7 @@ impl From<EnrollNewError<Self>> for Refusal {
 
 /// Registers the user at the service, then here, and fetches the link. Whatever fails, the name
 /// can be registered again.
-async fn enrol(blog: Blog, registration: Registration) -> Result<RegistrationLink, Refusal> {
+async fn enroll(blog: Blog, registration: Registration) -> Result<RegistrationLink, Refusal> {
     let Registration { username, email } = &registration;
     if blog.database.is_registered(username).await? {
         return Err(Refusal::Taken);
@@ -209,7 +209,7 @@ async fn enrol(blog: Blog, registration: Registration) -> Result<RegistrationLin
             }
         },
         // The lookup table comes last: our row was there already.
-        Err(error @ EnrollNewError::Enrollment(EnrolmentError::Store(_))) => {
+        Err(error @ EnrollNewError::Enrollment(EnrollmentError::Store(_))) => {
             release(&blog, username).await;
             Err(error.into())
         }
@@ -219,8 +219,8 @@ async fn enrol(blog: Blog, registration: Registration) -> Result<RegistrationLin
 
 /// The name was free a moment ago, so who typed it is the user, and nobody else will get this far
 /// with it.
-async fn first_link(blog: &Blog, user: &UserId) -> Result<RegistrationLink, EnrolmentError> {
-    let grant = blog.ac.enrolment_grant(user)?;
+async fn first_link(blog: &Blog, user: &UserId) -> Result<RegistrationLink, EnrollmentError> {
+    let grant = blog.ac.enrollment_grant(user)?;
     blog.ac.registration_link(&grant).await
 }
 

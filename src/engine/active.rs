@@ -7,7 +7,7 @@ use http::Extensions;
 use tokio::sync::oneshot;
 
 use super::end_all_sessions::EndAllSessions;
-use super::enrolment::EnrolmentError;
+use super::enrollment::EnrollmentError;
 use super::logouts::LogoutPriority;
 use super::owner_id::OwnerId;
 use super::passage::Passage;
@@ -173,7 +173,7 @@ impl ActiveSession {
     ///
     /// As [`Activeconnect::unenroll`](super::Activeconnect::unenroll). This session is over all the
     /// same.
-    pub async fn unenroll(&self) -> Result<(), EnrolmentError> {
+    pub async fn unenroll(&self) -> Result<(), EnrollmentError> {
         let Some(engine) = self.session.engine() else { return Ok(()) };
         self.end_own(&engine);
         engine.unenroll(self.user()).await

@@ -221,7 +221,7 @@ impl Builder {
     /// What a proxy strips from the paths that browsers ask for, such as `/app`: the application sees
     /// `/reports` where browsers ask for `/app/reports`. Redirects, links and `next` then have it, so
     /// that a login begins and ends under the prefix. [`Builder::auth_path`] and
-    /// [`Builder::enrolment_page`] are paths of the application, before which it is put; one that has
+    /// [`Builder::enrollment_page`] are paths of the application, before which it is put; one that has
     /// it already stays as it is. So does `next`. Begins with `/` and ends without.
     ///
     /// Without it, a single `X-Forwarded-Prefix` of a [trusted proxy](Builder::trusted_proxies) is
@@ -233,8 +233,8 @@ impl Builder {
 
     /// The application's page for users who are known but have no token. Without it they get a
     /// plain 403.
-    pub fn enrolment_page(mut self, path: impl Into<String>) -> Self {
-        self.settings.enrolment_page = Some(path.into());
+    pub fn enrollment_page(mut self, path: impl Into<String>) -> Self {
+        self.settings.enrollment_page = Some(path.into());
         self
     }
 
@@ -615,7 +615,7 @@ impl Settings {
         let prefixes = [Some(&self.auth_path), self.mount_prefix.as_ref()].into_iter().flatten();
         let ends_with_slash = prefixes.clone().find(|path| path.ends_with('/'));
         let own_pages = self.own_pages.iter().map(|(_, path)| path);
-        let pages = self.enrolment_page.iter().chain(own_pages);
+        let pages = self.enrollment_page.iter().chain(own_pages);
         let not_plain = prefixes.chain(pages).find(|path| !is_plain_path(path));
         if let Some(path) = ends_with_slash.or(not_plain) {
             return Err(BuildError::Path { path: path.clone() });

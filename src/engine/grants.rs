@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Activeconnect;
-use super::enrolment::EnrolmentError;
+use super::enrollment::EnrollmentError;
 use crate::clock::Stamp;
 use crate::identity::{SessionCredential, SessionKey, UserId};
 
@@ -14,7 +14,7 @@ const GOOD_FOR: Duration = Duration::from_secs(600);
 const MOST: usize = 10_000;
 
 /// The application's word that whoever bears this is the user it was made for: 128 random bits,
-/// good once, for ten minutes. Made by [`Activeconnect::enrolment_grant`]; whatever leads to a phone
+/// good once, for ten minutes. Made by [`Activeconnect::enrollment_grant`]; whatever leads to a phone
 /// that becomes the user's can be had against it. A secret; zeroised on drop.
 ///
 /// Its text can be part of a link in a mail, say. Let the page there show a form, and redeem the
@@ -23,24 +23,24 @@ const MOST: usize = 10_000;
 /// `Cache-Control: no-store`.
 ///
 /// ```
-/// use tower_activeconnect::{Activeconnect, EnrolmentError, EnrolmentGrant, RegistrationLink};
+/// use tower_activeconnect::{Activeconnect, EnrollmentError, EnrollmentGrant, RegistrationLink};
 ///
 /// /// The address was verified: the user reads mail there.
-/// fn link_for_mail(ac: &Activeconnect, user: &str) -> Result<String, EnrolmentError> {
-///     let grant = ac.enrolment_grant(&user.into())?;
+/// fn link_for_mail(ac: &Activeconnect, user: &str) -> Result<String, EnrollmentError> {
+///     let grant = ac.enrollment_grant(&user.into())?;
 ///     Ok(format!("https://app.example/phone/{}", grant.expose()))
 /// }
 ///
 /// /// `POST /phone/{grant}`
-/// async fn redeem(ac: &Activeconnect, grant: &str) -> Result<RegistrationLink, EnrolmentError> {
-///     let grant = EnrolmentGrant::parse(grant.as_bytes()).ok_or(EnrolmentError::GrantNotValid)?;
+/// async fn redeem(ac: &Activeconnect, grant: &str) -> Result<RegistrationLink, EnrollmentError> {
+///     let grant = EnrollmentGrant::parse(grant.as_bytes()).ok_or(EnrollmentError::GrantNotValid)?;
 ///     ac.registration_link(&grant).await
 /// }
 /// ```
-pub struct EnrolmentGrant(SessionCredential);
+pub struct EnrollmentGrant(SessionCredential);
 
-impl EnrolmentGrant {
-    /// Reads the 43 base64url characters that [`EnrolmentGrant::expose`] writes; everything else
+impl EnrollmentGrant {
+    /// Reads the 43 base64url characters that [`EnrollmentGrant::expose`] writes; everything else
     /// is `None`.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
@@ -54,7 +54,7 @@ impl EnrolmentGrant {
     }
 }
 
-impl fmt::Debug for EnrolmentGrant {
+impl fmt::Debug for EnrollmentGrant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
     }
@@ -71,17 +71,17 @@ impl Activeconnect {
     ///
     /// # Errors
     ///
-    /// [`EnrolmentError::TooManyGrants`] while 10,000 users have one, and when there is no
+    /// [`EnrollmentError::TooManyGrants`] while 10,000 users have one, and when there is no
     /// randomness. Whether the user is enrolled is seen when the grant is redeemed.
-    pub fn enrolment_grant(&self, user: &UserId) -> Result<EnrolmentGrant, EnrolmentError> {
+    pub fn enrollment_grant(&self, user: &UserId) -> Result<EnrollmentGrant, EnrollmentError> {
         let engine = self.engine();
         let now = engine.now();
         let issued = engine.key_ring.issue_grant(now.wall);
-        let bits = issued.map_err(|_| EnrolmentError::NoRandomness)?;
+        let bits = issued.map_err(|_| EnrollmentError::NoRandomness)?;
         if engine.grants.insert(bits.key(), user, now) {
-            Ok(EnrolmentGrant(bits))
+            Ok(EnrollmentGrant(bits))
         } else {
-            Err(EnrolmentError::TooManyGrants)
+            Err(EnrollmentError::TooManyGrants)
         }
     }
 }
@@ -121,7 +121,7 @@ impl Grants {
     }
 
     /// Whose grant it is, once, if it is still good.
-    pub(super) fn redeem(&self, grant: &EnrolmentGrant, now: Stamp) -> Option<UserId> {
+    pub(super) fn redeem(&self, grant: &EnrollmentGrant, now: Stamp) -> Option<UserId> {
         let mut held = self.lock();
         let Grant { user, expires } = held.by_key.remove(&grant.0.key())?;
         held.by_user.remove(&user);
@@ -165,10 +165,10 @@ mod tests {
 
     const NOW: Stamp = Stamp { mono: 1_000, wall: 1_700_000_000_000 };
 
-    fn grant(grants: &Grants, user: &str, now: Stamp) -> Option<EnrolmentGrant> {
+    fn grant(grants: &Grants, user: &str, now: Stamp) -> Option<EnrollmentGrant> {
         let keys = KeyRing::from_application_secret(&Secret::new("MXG9EDN581U33XTPLPFT75V2"));
         let bits = keys.issue_grant(now.wall).unwrap();
-        grants.insert(bits.key(), &user.into(), now).then_some(EnrolmentGrant(bits))
+        grants.insert(bits.key(), &user.into(), now).then_some(EnrollmentGrant(bits))
     }
 
     fn sizes(grants: &Grants) -> (usize, usize) {
@@ -250,8 +250,8 @@ mod tests {
         let grants = Grants::default();
         let given = grant(&grants, "alice", NOW).unwrap();
         assert_eq!(given.expose().len(), 43);
-        let again = EnrolmentGrant::parse(given.expose().as_bytes()).unwrap();
-        assert!(EnrolmentGrant::parse(b"alice").is_none());
+        let again = EnrollmentGrant::parse(given.expose().as_bytes()).unwrap();
+        assert!(EnrollmentGrant::parse(b"alice").is_none());
         let shown = format!("{grants:?} {given:?}");
         assert!(shown.contains("***") && !shown.contains(&given.expose()), "{shown}");
         assert_eq!(grants.redeem(&again, NOW), Some("alice".into()));

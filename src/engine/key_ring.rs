@@ -1,4 +1,4 @@
-//! Makes and verifies credentials: those of sessions, of login attempts, and enrolment grants.
+//! Makes and verifies credentials: those of sessions, of login attempts, and enrollment grants.
 
 use std::fmt;
 

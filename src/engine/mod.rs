@@ -1,4 +1,4 @@
-//! The engine: sessions and what is known of them, the poller, login attempts, enrolment.
+//! The engine: sessions and what is known of them, the poller, login attempts, enrollment.
 
 mod active;
 mod activity;
@@ -16,7 +16,7 @@ mod concurrency_limiter;
 mod cookie_names;
 mod end_all_sessions;
 mod end_session;
-mod enrolment;
+mod enrollment;
 mod events;
 mod faults;
 mod grants;
@@ -123,10 +123,10 @@ pub(crate) use cookie_names::REGISTRATION;
 pub(crate) use cookie_names::{ATTEMPT, CookieNames, KNOWN};
 pub use end_all_sessions::EndAllSessions;
 pub use end_session::EndSessionError;
-pub use enrolment::{EnrollNewError, EnrolmentError};
+pub use enrollment::{EnrollNewError, EnrollmentError};
 pub use events::{EndReason, Event, EventKind, Events, Health, Limit};
 pub use faults::Fault;
-pub use grants::EnrolmentGrant;
+pub use grants::EnrollmentGrant;
 pub(crate) use key_ring::{CredentialKind, KeyRing};
 pub(crate) use known_browser::KNOWN_FOR;
 #[cfg(test)]
@@ -168,7 +168,7 @@ const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the first request after a pause waits for the shared poll.
 const WAKE_TIMEOUT: Duration = Duration::from_millis(3_500);
 
-/// A handle of the engine: it makes layers and routes, enrols users, logs them in and out.
+/// A handle of the engine: it makes layers and routes, enrolls users, logs them in and out.
 ///
 /// Cheap to clone; all clones are one engine. The poller stops when the last handle, layer and
 /// service are dropped.
@@ -183,7 +183,7 @@ const WAKE_TIMEOUT: Duration = Duration::from_millis(3_500);
 ///     .build()?;
 /// ac.enroll(&"alice".into()).await?;
 /// // The application vouches that this is her, here: it is her own machine.
-/// let grant = ac.enrolment_grant(&"alice".into())?;
+/// let grant = ac.enrollment_grant(&"alice".into())?;
 /// println!("open on the phone: {}", ac.registration_link(&grant).await?.expose());
 /// let credential = ac.log_in(&"alice".into()).await?;
 /// # Ok(())

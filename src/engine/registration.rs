@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::active::ActiveSession;
 use super::budget::{Budget, Rate};
-use super::enrolment::EnrolmentError;
-use super::grants::EnrolmentGrant;
+use super::enrollment::EnrollmentError;
+use super::grants::EnrollmentGrant;
 use super::{Activeconnect, Engine};
 use crate::Secret;
 use crate::identity::{UserId, UserToken};
@@ -24,7 +24,7 @@ pub enum VouchedBy<'a> {
     /// Their own session, which must be allowed at that moment: the one that let the request in.
     Session(&'a ActiveSession),
     /// The application, by a grant; it is used up even if what it was used for fails.
-    Grant(&'a EnrolmentGrant),
+    Grant(&'a EnrollmentGrant),
 }
 
 impl<'a> From<&'a ActiveSession> for VouchedBy<'a> {
@@ -33,8 +33,8 @@ impl<'a> From<&'a ActiveSession> for VouchedBy<'a> {
     }
 }
 
-impl<'a> From<&'a EnrolmentGrant> for VouchedBy<'a> {
-    fn from(grant: &'a EnrolmentGrant) -> Self {
+impl<'a> From<&'a EnrollmentGrant> for VouchedBy<'a> {
+    fn from(grant: &'a EnrollmentGrant) -> Self {
         Self::Grant(grant)
     }
 }
@@ -127,7 +127,7 @@ impl MakeRegistrationLink<'_> {
 }
 
 impl<'a> IntoFuture for MakeRegistrationLink<'a> {
-    type Output = Result<RegistrationLink, EnrolmentError>;
+    type Output = Result<RegistrationLink, EnrollmentError>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
 
     fn into_future(self) -> Self::IntoFuture {
@@ -166,7 +166,7 @@ impl SendRegistrationSms<'_> {
 }
 
 impl<'a> IntoFuture for SendRegistrationSms<'a> {
-    type Output = Result<(), EnrolmentError>;
+    type Output = Result<(), EnrollmentError>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
 
     fn into_future(self) -> Self::IntoFuture {
@@ -188,15 +188,15 @@ impl Activeconnect {
     ///
     /// # Errors
     ///
-    /// [`EnrolmentError::NotAllowed`] unless the session is allowed now, and still when the
-    /// service has answered; [`EnrolmentError::GrantNotValid`]; when the user is not enrolled, or
+    /// [`EnrollmentError::NotAllowed`] unless the session is allowed now, and still when the
+    /// service has answered; [`EnrollmentError::GrantNotValid`]; when the user is not enrolled, or
     /// the store or the service fails. A grant is then used up all the same.
     ///
     /// Dropping the future may leave a link at the service that nobody has.
     ///
     /// ```
     /// # use tower_activeconnect::*;
-    /// # async fn example(ac: &Activeconnect, grant: &EnrolmentGrant) -> Result<(), EnrolmentError> {
+    /// # async fn example(ac: &Activeconnect, grant: &EnrollmentGrant) -> Result<(), EnrollmentError> {
     /// // The id of this user is a number that is not for pages.
     /// let link = ac.registration_link(grant).display_name("Alice").await?;
     /// # Ok(())
@@ -213,7 +213,7 @@ impl Activeconnect {
         &self,
         by: VouchedBy<'_>,
         display_name: Option<String>,
-    ) -> Result<RegistrationLink, EnrolmentError> {
+    ) -> Result<RegistrationLink, EnrollmentError> {
         let user = self.vouched(by)?;
         let token = self.token(&user).await?;
         let client = &self.engine().client;
@@ -247,7 +247,7 @@ impl Activeconnect {
     ///
     /// # Errors
     ///
-    /// [`EnrolmentError::NotAllowed`] or [`EnrolmentError::GrantNotValid`], and nothing has
+    /// [`EnrollmentError::NotAllowed`] or [`EnrollmentError::GrantNotValid`], and nothing has
     /// happened; when the user is not enrolled, or the store or the service fails. The sessions are
     /// over here all the same then, for whoever has the phone may have them.
     ///
@@ -260,12 +260,12 @@ impl Activeconnect {
         &self,
         by: VouchedBy<'_>,
         display_name: Option<String>,
-    ) -> Result<RegistrationLink, EnrolmentError> {
+    ) -> Result<RegistrationLink, EnrollmentError> {
         let user = self.vouched(by)?;
         self.engine().grants.withdraw(&user);
         let (_, token) = self.engine().end_sessions_of(&user, None, None).await;
         let forgotten = self.forget_browsers(&user).await;
-        let token = token?.ok_or(EnrolmentError::NotEnrolled)?;
+        let token = token?.ok_or(EnrollmentError::NotEnrolled)?;
         let link = self.engine().client.lost_user_mobile_device(&token).await?;
         // A login that the phone approved meanwhile.
         let engine = self.engine();
@@ -292,7 +292,7 @@ impl Activeconnect {
     ///
     /// # Errors
     ///
-    /// [`EnrolmentError::NotAllowed`] or [`EnrolmentError::GrantNotValid`]; when there were too
+    /// [`EnrollmentError::NotAllowed`] or [`EnrollmentError::GrantNotValid`]; when there were too
     /// many, the user is not enrolled, or the store or the service fails.
     ///
     /// Dropping the future leaves open whether a message is sent; it is counted once it is tried.
@@ -312,18 +312,18 @@ impl Activeconnect {
         phone_number: &str,
         message: Option<&str>,
         display_name: Option<&str>,
-    ) -> Result<(), EnrolmentError> {
+    ) -> Result<(), EnrollmentError> {
         let user = self.vouched(by)?;
         let token = self.token(&user).await?;
         let engine = self.engine();
         let spent = engine.messages().spend(&user, phone_number, engine.now().mono);
-        spent.map_err(EnrolmentError::TooManyMessages)?;
+        spent.map_err(EnrollmentError::TooManyMessages)?;
         let display_name = Some(display_name.unwrap_or(user.as_str()));
         Ok(engine.client.send_registration_sms(&token, phone_number, display_name, message).await?)
     }
 
     /// The user who is vouched for.
-    fn vouched(&self, by: VouchedBy<'_>) -> Result<UserId, EnrolmentError> {
+    fn vouched(&self, by: VouchedBy<'_>) -> Result<UserId, EnrollmentError> {
         match by {
             VouchedBy::Session(session) => {
                 self.allowed(session)?;
@@ -331,21 +331,21 @@ impl Activeconnect {
             }
             VouchedBy::Grant(grant) => {
                 let engine = self.engine();
-                engine.grants.redeem(grant, engine.now()).ok_or(EnrolmentError::GrantNotValid)
+                engine.grants.redeem(grant, engine.now()).ok_or(EnrollmentError::GrantNotValid)
             }
         }
     }
 
     /// Whether the session is of this engine, and would let a request in at this moment, whatever a
     /// layer does about phones that walk away.
-    fn allowed(&self, active: &ActiveSession) -> Result<(), EnrolmentError> {
+    fn allowed(&self, active: &ActiveSession) -> Result<(), EnrollmentError> {
         let session = active.session();
         // Another engine's user of that name is somebody else.
         if !session.is_kept_by(&self.engine().upkeep) {
-            return Err(EnrolmentError::NotAllowed(Denial::NoSession));
+            return Err(EnrollmentError::NotAllowed(Denial::NoSession));
         }
         Denial::of(session.verdict())
-            .map_or(Ok(()), |denial| Err(EnrolmentError::NotAllowed(denial)))
+            .map_or(Ok(()), |denial| Err(EnrollmentError::NotAllowed(denial)))
     }
 }
 

@@ -39,7 +39,7 @@ pub(crate) struct Settings {
     pub(crate) auth_path: String,
     /// What a proxy strips from the paths that browsers ask for.
     pub(crate) mount_prefix: Option<String>,
-    pub(crate) enrolment_page: Option<String>,
+    pub(crate) enrollment_page: Option<String>,
     /// The application's own pages in place of routes, by the names of these.
     pub(crate) own_pages: Vec<(&'static str, String)>,
     pub(crate) cookie_names: CookieNames,
@@ -77,7 +77,7 @@ impl Default for Settings {
             push_budget: None,
             auth_path: "/auth".to_owned(),
             mount_prefix: None,
-            enrolment_page: None,
+            enrollment_page: None,
             own_pages: Vec::new(),
             cookie_names: CookieNames::secure("activeconnect"),
             login_limits: LoginLimits::default(),

@@ -178,7 +178,7 @@ fn redirect_for(
         Denial::NoSession | Denial::Ended => Some(paths.with_next("login", &next)),
         Denial::Pending => Some(paths.with_next("waiting", &next)),
         Denial::Suspended => Some(paths.with_next("locked", &next)),
-        Denial::NoToken => settings.enrolment_page.as_deref().map(|page| paths.public(page)),
+        Denial::NoToken => settings.enrollment_page.as_deref().map(|page| paths.public(page)),
         Denial::StepUp => {
             let next = (next != paths.home()).then_some(next.as_str());
             Some(confirm_path(&paths.page("confirm"), requirement.methods, next))
@@ -277,12 +277,7 @@ fn html(
 }
 
 #[cfg(not(feature = "axum"))]
-fn mistake_page(
-    mistake: &str,
-    _: &ClientContext,
-    _: &SitePaths,
-    _: &Settings,
-) -> Response<Bytes> {
+fn mistake_page(mistake: &str, _: &ClientContext, _: &SitePaths, _: &Settings) -> Response<Bytes> {
     let status = StatusCode::INTERNAL_SERVER_ERROR;
     // Of the request there is nothing in here but a path that the application has named.
     let page = format!(

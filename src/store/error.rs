@@ -68,7 +68,7 @@ impl fmt::Display for StoreError {
             StoreErrorKind::Unavailable => "the store cannot be reached; try again later",
             StoreErrorKind::Corrupt => "what the store holds makes no sense",
             StoreErrorKind::ReadOnly => {
-                "the store only reads; implement TokenStore::assign and TokenStore::remove to enrol"
+                "the store only reads; implement TokenStore::assign and TokenStore::remove to enroll"
             }
             StoreErrorKind::NoSuchUser => {
                 "the users table has no such user; insert the user's row before enrolling"

@@ -10,7 +10,7 @@ use crate::identity::{UserId, UserToken};
 
 /// The lookup table: which token is the user's name at Activeconnect.
 ///
-/// One method is required. Enrolment needs [`TokenStore::assign`] and [`TokenStore::remove`];
+/// One method is required. Enrollment needs [`TokenStore::assign`] and [`TokenStore::remove`];
 /// without them the store only reads. [`TokenStore::browser_epoch`] and
 /// [`TokenStore::set_browser_epoch`] keep which browsers are forgotten; without them the process
 /// keeps it in memory.

@@ -359,7 +359,7 @@ impl Stage {
         Self { emulator, ac, layer, url, tonic_url, clients, answer, finish, uploaded }
     }
 
-    /// Enrols the user and logs them in.
+    /// Enrolls the user and logs them in.
     pub(crate) async fn log_in(&self, user: &str) -> Caller {
         with_phones(&self.emulator, &self.ac, &[user]).await;
         let user = user.into();

@@ -36,7 +36,7 @@ pub(crate) fn builder(emulator: &Emulator) -> Builder {
         .test_clock()
 }
 
-/// Enrols users and gives each a phone.
+/// Enrolls users and gives each a phone.
 pub(crate) async fn with_phones(emulator: &Emulator, ac: &Activeconnect, users: &[&str]) {
     for user in users {
         let before: Vec<String> =

@@ -51,7 +51,7 @@ struct Denied {
 
 async fn all_denied(emulator: &Emulator) -> Vec<Denied> {
     let patient = builder(emulator).attempt_deadline(Duration::from_secs(600));
-    let ac = patient.enrolment_page("/enroll").build().unwrap();
+    let ac = patient.enrollment_page("/enroll").build().unwrap();
     with_phones(emulator, &ac, &["alice", "bob", "carol"]).await;
     let site = serve(app(&ac)).await;
     let beside = serve(app(&second_factor(&ac))).await;

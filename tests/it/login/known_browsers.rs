@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tower_activeconnect::emulator::{Action, SessionReport};
 use tower_activeconnect::{
-    Builder, EnrolmentError, MemoryTokenStore, SessionStatus, StoreError, StoreErrorKind,
+    Builder, EnrollmentError, MemoryTokenStore, SessionStatus, StoreError, StoreErrorKind,
     TokenStore, UserId, UserToken,
 };
 
@@ -181,7 +181,7 @@ async fn forgotten_browsers_count_as_strangers() {
                 site.ac.end_all_sessions(&alice).forget_browsers().await.unwrap();
             }
             "lost_device" => {
-                let grant = site.ac.enrolment_grant(&alice).unwrap();
+                let grant = site.ac.enrollment_grant(&alice).unwrap();
                 site.ac.lost_device(&grant).await.unwrap();
                 register_device(&site);
             }
@@ -362,7 +362,7 @@ async fn hanging_table_keeps_no_browser_known() {
             if unenrolls {
                 site.ac.unenroll(&alice).await.unwrap_err()
             } else {
-                let grant = site.ac.enrolment_grant(&alice).unwrap();
+                let grant = site.ac.enrollment_grant(&alice).unwrap();
                 site.ac.lost_device(&grant).await.unwrap_err()
             }
         };
@@ -370,7 +370,7 @@ async fn hanging_table_keeps_no_browser_known() {
             error = fails => error,
             () = pass(Duration::from_secs(20), Duration::from_secs(1)) => panic!("it hangs"),
         };
-        let EnrolmentError::Store(error) = error else { panic!("{error}") };
+        let EnrollmentError::Store(error) = error else { panic!("{error}") };
         assert_eq!(error.kind(), StoreErrorKind::Unavailable);
         assert_eq!(browser.api("/").await.status(), 401);
         let calls = site.emulator.state().calls;

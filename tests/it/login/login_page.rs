@@ -313,7 +313,7 @@ async fn page_behind_the_gate_is_no_circle() {
     type Application = fn(&Activeconnect) -> Router;
     let plain: Configure = |builder| builder;
     let prefixed: Configure = |builder| builder.mount_prefix("/app");
-    let with_page: Configure = |builder| builder.enrolment_page("/enroll");
+    let with_page: Configure = |builder| builder.enrollment_page("/enroll");
     for (configure, application, gated) in [
         (plain, nested_too_soon as Application, "/auth/login"),
         (plain, nested_elsewhere, "/auth/login"),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tower_activeconnect::emulator::SessionReport;
 use tower_activeconnect::{
-    Builder, EnrolmentError, Limit, LogInError, LoggedOut, MemoryTokenStore, SessionStatus,
+    Builder, EnrollmentError, Limit, LogInError, LoggedOut, MemoryTokenStore, SessionStatus,
     StoreError, StoreErrorKind, TokenStore, UserId, UserToken,
 };
 
@@ -74,7 +74,7 @@ async fn all_spellings_of_a_user_end() {
                 assert_eq!(outcome, LoggedOut::Everywhere);
             }
             "lost_device" => {
-                let grant = site.ac.enrolment_grant(&lower).unwrap();
+                let grant = site.ac.enrollment_grant(&lower).unwrap();
                 site.ac.lost_device(&grant).await.unwrap();
             }
             _ => site.ac.unenroll(&lower).await.unwrap(),
@@ -133,7 +133,7 @@ async fn failing_table_keeps_no_session_alive() {
         store.fails.store(true, Ordering::SeqCst);
         if unenrolls {
             let error = site.ac.unenroll(&lower).await.unwrap_err();
-            assert!(matches!(error, EnrolmentError::Store(_)), "{error}");
+            assert!(matches!(error, EnrollmentError::Store(_)), "{error}");
         } else {
             let error = site.ac.end_all_sessions(&lower).await.unwrap_err();
             assert_eq!(error.kind(), StoreErrorKind::Unavailable);

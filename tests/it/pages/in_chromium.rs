@@ -66,7 +66,7 @@ impl Fixture {
         let lost = {
             let ac = ac.clone();
             async move || {
-                let grant = ac.enrolment_grant(&"alice".into()).unwrap();
+                let grant = ac.enrollment_grant(&"alice".into()).unwrap();
                 ac.lost_device(&grant).await.map_err(|_| StatusCode::BAD_GATEWAY)
             }
         };

@@ -39,7 +39,7 @@ async fn link(
     Query(options): Query<Options>,
     request: Parts,
 ) -> Result<Response, StatusCode> {
-    let grant = ac.enrolment_grant(&user.into()).unwrap();
+    let grant = ac.enrollment_grant(&user.into()).unwrap();
     let mut making = match options.lost {
         Some(_) => ac.lost_device(&grant),
         None => ac.registration_link(&grant),
@@ -175,7 +175,7 @@ async fn other_browsers_are_told_of_no_page() {
     let ours = browser.cookie(COOKIE).unwrap();
     site.register_phone("alice");
     let (calls, stranger) = (site.calls(), site.browser());
-    let grant = site.ac.enrolment_grant(&"alice".into()).unwrap().expose();
+    let grant = site.ac.enrollment_grant(&"alice".into()).unwrap().expose();
     stranger.json("/auth/login", &serde_json::json!({ "username": "alice" })).await;
     let attempt = stranger.cookie("__Host-activeconnect-attempt").unwrap();
     let forged = format!("{}{}", &ours[..42], if ours.ends_with('A') { 'E' } else { 'A' });
@@ -308,7 +308,7 @@ async fn display_name_stands_for_the_id() {
         let is_named = phone.contains("Alice") || phone.contains("7041");
         assert_eq!(is_named, !path.contains("lost"), "{path}: {phone}");
     }
-    let grant = site.ac.enrolment_grant(&"7041".into()).unwrap();
+    let grant = site.ac.enrollment_grant(&"7041".into()).unwrap();
     let sms = site.ac.send_registration_sms(&grant, "+15550001", None).display_name("Alice");
     sms.await.unwrap();
 }

@@ -13,10 +13,10 @@ use crate::verdict::Denial;
 /// How many users are enrolled by one call.
 const BATCH: usize = 100;
 
-/// Why an enrolment call failed.
+/// Why an enrollment call failed.
 #[non_exhaustive]
-pub enum EnrolmentError {
-    /// The user has no token; enrol them first.
+pub enum EnrollmentError {
+    /// The user has no token; enroll them first.
     NotEnrolled,
     /// The token store failed.
     Store(StoreError),
@@ -34,9 +34,9 @@ pub enum EnrolmentError {
     NoRandomness,
 }
 
-crate::error_debug::debug_as_message!(EnrolmentError);
+crate::error_debug::debug_as_message!(EnrollmentError);
 
-impl fmt::Display for EnrolmentError {
+impl fmt::Display for EnrollmentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotEnrolled => f.write_str("the user is not enrolled; call enroll first"),
@@ -46,10 +46,10 @@ impl fmt::Display for EnrolmentError {
                 write!(f, "the session does not vouch for the user: {denial}")
             }
             Self::GrantNotValid => {
-                f.write_str("the enrolment grant is not valid, or no longer; make a new one")
+                f.write_str("the enrollment grant is not valid, or no longer; make a new one")
             }
             Self::TooManyGrants => {
-                f.write_str("too many enrolment grants wait; try again in some minutes")
+                f.write_str("too many enrollment grants wait; try again in some minutes")
             }
             Self::TooManyMessages(after) => {
                 write!(f, "too many text messages; try again in {} s", after.as_secs().max(1))
@@ -59,7 +59,7 @@ impl fmt::Display for EnrolmentError {
     }
 }
 
-impl Error for EnrolmentError {
+impl Error for EnrollmentError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Store(error) => Some(error),
@@ -74,13 +74,13 @@ impl Error for EnrolmentError {
     }
 }
 
-impl From<StoreError> for EnrolmentError {
+impl From<StoreError> for EnrollmentError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
 }
 
-impl From<ClientError> for EnrolmentError {
+impl From<ClientError> for EnrollmentError {
     fn from(error: ClientError) -> Self {
         Self::Service(error)
     }
@@ -110,7 +110,7 @@ pub enum EnrollNewError<E> {
     /// The application's own part failed.
     Application(E),
     /// The store or the service failed.
-    Enrollment(EnrolmentError),
+    Enrollment(EnrollmentError),
 }
 
 impl<E: fmt::Display> fmt::Display for EnrollNewError<E> {
@@ -131,22 +131,22 @@ impl<E: Error + 'static> Error for EnrollNewError<E> {
     }
 }
 
-impl<E> From<EnrolmentError> for EnrollNewError<E> {
-    fn from(error: EnrolmentError) -> Self {
+impl<E> From<EnrollmentError> for EnrollNewError<E> {
+    fn from(error: EnrollmentError) -> Self {
         Self::Enrollment(error)
     }
 }
 
 impl Activeconnect {
-    /// Enrols a user whose row in the users table exists: a new random token is registered at the
+    /// Enrolls a user whose row in the users table exists: a new random token is registered at the
     /// service and kept in the token store. A user who has a token keeps it, and the service is told
-    /// of it again, lest an enrolment that was interrupted left it unknown there.
+    /// of it again, lest an enrollment that was interrupted left it unknown there.
     ///
     /// # Errors
     ///
     /// When the store or the service fails; a new token is then deleted at the service again, as it is
     /// when the future is dropped before the user has it.
-    pub async fn enroll(&self, user: &UserId) -> Result<(), EnrolmentError> {
+    pub async fn enroll(&self, user: &UserId) -> Result<(), EnrollmentError> {
         if let Some(token) = self.engine().store.token(user).await? {
             self.engine().client.add_users(&[token]).await?;
             return Ok(());
@@ -155,7 +155,7 @@ impl Activeconnect {
         self.assign(user, &token, &mut unused).await
     }
 
-    /// Enrols a user who does not exist yet: registers a token at the service, runs `insert`,
+    /// Enrolls a user who does not exist yet: registers a token at the service, runs `insert`,
     /// which makes the application's row and returns the new user's id, and stores the token. If
     /// either fails the token is deleted at the service; a row that `insert` made stays, and
     /// [`Activeconnect::enroll`] completes it.
@@ -192,12 +192,12 @@ impl Activeconnect {
     /// # Errors
     ///
     /// When the user is not enrolled, or the store or the service fails.
-    pub async fn has_device(&self, user: &UserId) -> Result<bool, EnrolmentError> {
+    pub async fn has_device(&self, user: &UserId) -> Result<bool, EnrollmentError> {
         let token = self.token(user).await?;
         Ok(self.engine().client.has_registered_mobile_device(&token).await?)
     }
 
-    /// Ends what enrolment began: the token is deleted at the service and in the store, the user's
+    /// Ends what enrollment began: the token is deleted at the service and in the store, the user's
     /// grant is withdrawn, their browsers are [forgotten](Activeconnect::forget_browsers), and their
     /// sessions end. A user without a token stays without one.
     ///
@@ -208,11 +208,11 @@ impl Activeconnect {
     /// deleted the token, so that no token is forgotten there.
     ///
     /// For a handler behind the gate: [`ActiveSession::unenroll`](super::ActiveSession::unenroll).
-    pub async fn unenroll(&self, user: &UserId) -> Result<(), EnrolmentError> {
+    pub async fn unenroll(&self, user: &UserId) -> Result<(), EnrollmentError> {
         self.engine().unenroll(user).await
     }
 
-    /// Enrols an existing user base, a hundred users a call to the service. `progress` hears of
+    /// Enrolls an existing user base, a hundred users a call to the service. `progress` hears of
     /// each user who has a token now, and of those who could not get one, in the order they were
     /// given.
     ///
@@ -230,8 +230,8 @@ impl Activeconnect {
     pub async fn enroll_many(
         &self,
         users: impl IntoIterator<Item = UserId>,
-        mut progress: impl FnMut(&UserId, Result<(), &EnrolmentError>),
-    ) -> Result<(), EnrolmentError> {
+        mut progress: impl FnMut(&UserId, Result<(), &EnrollmentError>),
+    ) -> Result<(), EnrollmentError> {
         let mut users = users.into_iter();
         loop {
             let batch: Vec<UserId> = users.by_ref().take(BATCH).collect();
@@ -272,12 +272,12 @@ impl Activeconnect {
         }
     }
 
-    pub(super) async fn token(&self, user: &UserId) -> Result<UserToken, EnrolmentError> {
-        self.engine().store.token(user).await?.ok_or(EnrolmentError::NotEnrolled)
+    pub(super) async fn token(&self, user: &UserId) -> Result<UserToken, EnrollmentError> {
+        self.engine().store.token(user).await?.ok_or(EnrollmentError::NotEnrolled)
     }
 
     /// Registers a new token at the service; it is `unused` until it is assigned.
-    async fn register_token(&self) -> Result<(UserToken, Unused), EnrolmentError> {
+    async fn register_token(&self) -> Result<(UserToken, Unused), EnrollmentError> {
         let mut unused = Unused::new(self.engine());
         let token = unused.make()?;
         if let Err(error) = self.engine().client.add_users(std::slice::from_ref(&token)).await {
@@ -293,7 +293,7 @@ impl Activeconnect {
         user: &UserId,
         token: &UserToken,
         unused: &mut Unused,
-    ) -> Result<(), EnrolmentError> {
+    ) -> Result<(), EnrollmentError> {
         let assigned = self.engine().store.assign(user, token).await;
         if !assigned.as_ref().is_ok_and(|winner| winner == token) {
             // Somebody else was faster, or nothing was stored: nobody will use this one.
@@ -323,8 +323,8 @@ impl Unused {
         Self { engine: engine.clone(), tokens: Vec::new() }
     }
 
-    fn make(&mut self) -> Result<UserToken, EnrolmentError> {
-        let token = UserToken::random().map_err(|_| EnrolmentError::NoRandomness)?;
+    fn make(&mut self) -> Result<UserToken, EnrollmentError> {
+        let token = UserToken::random().map_err(|_| EnrollmentError::NoRandomness)?;
         self.tokens.push(token.clone());
         Ok(token)
     }
@@ -348,7 +348,7 @@ impl Drop for Unused {
 
 impl Engine {
     /// As [`Activeconnect::unenroll`].
-    pub(super) async fn unenroll(self: &Arc<Self>, user: &UserId) -> Result<(), EnrolmentError> {
+    pub(super) async fn unenroll(self: &Arc<Self>, user: &UserId) -> Result<(), EnrollmentError> {
         self.grants.withdraw(user);
         let forgotten = self.forget_browsers(user).await;
         let token = self.find_token(user).await;
@@ -365,7 +365,7 @@ impl Engine {
         self: &Arc<Self>,
         user: &UserId,
         token: Option<&UserToken>,
-    ) -> Result<(), EnrolmentError> {
+    ) -> Result<(), EnrollmentError> {
         if let Some(token) = token {
             self.delete_there(token).await?;
             let remove = || {

@@ -1,4 +1,4 @@
-//! Enrolment around the life of a user: lost phones, text messages, leaving, a whole user base.
+//! Enrollment around the life of a user: lost phones, text messages, leaving, a whole user base.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
 mod support;
@@ -10,7 +10,7 @@ use support::{approve, builder, until, with_phones};
 use tokio::sync::Notify;
 use tower_activeconnect::emulator::{Call, Emulator, Fault, FaultKind};
 use tower_activeconnect::{
-    Activeconnect, EnrollNewError, EnrolmentError, EnrolmentGrant, MemoryTokenStore,
+    Activeconnect, EnrollNewError, EnrollmentError, EnrollmentGrant, MemoryTokenStore,
     SqliteTokenStore, TokenStore as _, UserId, UserToken,
 };
 
@@ -23,8 +23,8 @@ async fn engine(emulator: &Emulator) -> (Activeconnect, Arc<MemoryTokenStore>) {
 }
 
 /// A grant for a user whom this test has verified.
-fn grant(ac: &Activeconnect, user: &str) -> EnrolmentGrant {
-    ac.enrolment_grant(&user.into()).unwrap()
+fn grant(ac: &Activeconnect, user: &str) -> EnrollmentGrant {
+    ac.enrollment_grant(&user.into()).unwrap()
 }
 
 async fn log_in(emulator: &Emulator, ac: &Activeconnect) {
@@ -50,7 +50,7 @@ async fn a_lost_phone_ends_every_session_and_is_disabled() {
     let sessions = emulator.state().sessions;
     assert!(sessions.iter().all(|session| session.status.to_string() == "closed"));
     let stranger = ac.lost_device(&grant(&ac, "nobody")).await;
-    assert!(matches!(stranger, Err(EnrolmentError::NotEnrolled)));
+    assert!(matches!(stranger, Err(EnrollmentError::NotEnrolled)));
 }
 
 /// Whoever has the phone may have approved a login that nobody has taken yet.
@@ -69,7 +69,7 @@ async fn a_lost_phone_ends_what_it_approved_and_nobody_took() {
         text.push_str(&String::from_utf8_lossy(&events.chunk().await.unwrap().unwrap()));
     }
     let alice = UserId::from("alice");
-    ac.lost_device(&ac.enrolment_grant(&alice).unwrap()).await.unwrap();
+    ac.lost_device(&ac.enrollment_grant(&alice).unwrap()).await.unwrap();
     assert_ne!(thief.status().await, "active");
     assert!(ac.sessions(&alice).await.unwrap().is_empty());
     until("logged out there", async || {
@@ -88,7 +88,7 @@ async fn a_lost_phone_ends_the_sessions_though_the_service_fails() {
     log_in(&emulator, &ac).await;
     emulator.fault(Fault::new(Call::LostUserMobileDevice, FaultKind::Reset));
     let lost = ac.lost_device(&grant(&ac, "alice")).await;
-    assert!(matches!(lost, Err(EnrolmentError::Service(_))));
+    assert!(matches!(lost, Err(EnrollmentError::Service(_))));
     assert!(ac.sessions(&"alice".into()).await.unwrap().is_empty());
 }
 
@@ -99,7 +99,7 @@ async fn who_leaves_is_gone_there_and_here_and_a_second_call_finishes_a_first() 
     let alice = UserId::from("alice");
     log_in(&emulator, &ac).await;
     emulator.fault(Fault::new(Call::DeleteUsers, FaultKind::Reset).times(1));
-    assert!(matches!(ac.unenroll(&alice).await, Err(EnrolmentError::Service(_))));
+    assert!(matches!(ac.unenroll(&alice).await, Err(EnrollmentError::Service(_))));
     assert!(store.token(&alice).await.unwrap().is_some(), "not forgotten before it is deleted");
     ac.unenroll(&alice).await.unwrap();
     assert!(store.token(&alice).await.unwrap().is_none());
@@ -124,11 +124,11 @@ async fn text_messages_are_counted() {
         send("alice", "+15550001").await.unwrap();
     }
     let refused = send("alice", "+15550002").await.unwrap_err();
-    let EnrolmentError::TooManyMessages(after) = refused else { panic!("{refused}") };
+    let EnrollmentError::TooManyMessages(after) = refused else { panic!("{refused}") };
     assert!(after.as_secs() > 3_590 && after.as_secs() <= 3_600, "{after:?}");
     assert!(refused.to_string().contains("try again in"));
     let refused = send("bob", "+15550001").await.unwrap_err();
-    assert!(matches!(refused, EnrolmentError::TooManyMessages(_)), "another's number");
+    assert!(matches!(refused, EnrollmentError::TooManyMessages(_)), "another's number");
     send("bob", "+15550003").await.unwrap();
     assert_eq!(emulator.state().calls.send_registration_sms, 4);
 }
@@ -148,7 +148,7 @@ async fn a_user_base_is_enrolled_in_batches_and_resumed() {
             told.push(user.clone());
         })
         .await;
-    assert!(matches!(broken, Err(EnrolmentError::Service(_))));
+    assert!(matches!(broken, Err(EnrollmentError::Service(_))));
     assert_eq!(told, users().take(100).collect::<Vec<_>>(), "in order");
     let first = store.token(&told[0]).await.unwrap();
 
@@ -173,7 +173,7 @@ async fn who_cannot_be_enrolled_is_told() {
     let ac = builder(&emulator).token_store(store).build().unwrap();
     let mut refused = Vec::new();
     ac.enroll_many(["nobody".into()], |user, result| {
-        assert!(matches!(result, Err(EnrolmentError::Store(_))));
+        assert!(matches!(result, Err(EnrollmentError::Store(_))));
         refused.push(user.clone());
     })
     .await
