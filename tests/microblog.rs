@@ -136,7 +136,7 @@ async fn audit_log_has_the_last_events_too() {
     let row = |event: &str, detail: &str| {
         (event.to_owned(), detail.to_owned(), "alice".to_owned(), "127.0.0.1".to_owned(), 22)
     };
-    assert_eq!(rows, [row("started", ""), row("ended", "shutdown")]);
+    assert_eq!(rows, [row("started", ""), row("unknown_browser", ""), row("ended", "shutdown")]);
 }
 
 #[tokio::test]

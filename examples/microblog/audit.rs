@@ -21,6 +21,7 @@ fn print(event: &Event) {
     };
     match kind {
         EventKind::Started => eprintln!("{user} logged in"),
+        EventKind::UnknownBrowser => eprintln!("{user}: that browser is new"),
         EventKind::Suspended => eprintln!("{user}'s phone walked away"),
         EventKind::Resumed => eprintln!("{user}'s phone is back"),
         EventKind::Ended { reason } => eprintln!("{user} is out: {reason}"),

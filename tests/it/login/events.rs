@@ -48,14 +48,14 @@ impl Site {
     }
 
     /// The events of a login that the phone approves, and of its logout.
-    async fn login_and_logout(&self) -> [Event; 2] {
+    async fn login_and_logout(&self) -> [Event; 3] {
         let events = self.ac.events();
         let browser = self.start().await;
         approve(&self.emulator).await;
         until("logged in", async || (browser.status().await == "active").then_some(())).await;
         browser.form("/auth/logout", &[]).await;
         // As any stream.
-        let told: Vec<Event> = events.take(2).collect().await;
+        let told: Vec<Event> = events.take(3).collect().await;
         told.try_into().unwrap()
     }
 }
@@ -64,11 +64,12 @@ impl Site {
 async fn events_of_a_session_say_who_where_and_when() {
     let site = Site::new(|builder| builder).await;
     let before = SystemTime::now();
-    let [started, ended] = site.login_and_logout().await;
+    let [started, unknown_browser, ended] = site.login_and_logout().await;
     assert_eq!(started.kind, EventKind::Started);
+    assert_eq!(unknown_browser.kind, EventKind::UnknownBrowser);
     assert_eq!(ended.kind, EventKind::Ended { reason: EndReason::LoggedOut });
     assert_eq!((ended.kind.name(), ended.kind.detail()), ("ended", "logged_out".to_owned()));
-    for event in [&started, &ended] {
+    for event in [&started, &unknown_browser, &ended] {
         assert_eq!(event.user, Some("alice".into()));
         assert_eq!(event.address, Some([127, 0, 0, 1].into()));
         assert_eq!(event.user_agent.as_deref(), Some("Firefox on Windows"));
