@@ -164,6 +164,8 @@ async fn other_sessions_are_warned_of_an_unknown_browser() {
     let site = Site::new(|builder| builder).await;
     let (own, _) = site.log_in_by_application("alice").await;
     let (bobs, _) = site.log_in_by_application("bob").await;
+    // A later one that is no stranger's.
+    site.log_in_by_application("alice").await;
     site.next_login_may_begin().await;
     assert_eq!(site.told(&own, "/auth/status").await.get("warning"), None);
     let mut events = site.ac.events();
