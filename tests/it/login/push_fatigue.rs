@@ -195,8 +195,10 @@ async fn other_sessions_are_warned_of_an_unknown_browser() {
     let second = site.browser();
     site.log_in(&second, "alice").await;
     assert_eq!(site.told(&own, "/auth/status").await["warning"], "unknown-browser");
-    // That session looks at the sessions itself: it hides nothing from the others.
-    second.api("/auth/sessions").await;
+    // Strangers look at the sessions, too: they hide nothing from the others.
+    for browser in [&stranger, &second] {
+        assert_eq!(browser.api("/auth/sessions").await.status(), StatusCode::OK);
+    }
     assert_eq!(site.told(&own, "/auth/status").await["warning"], "unknown-browser");
     second.form("/auth/logout", &[]).await;
     assert_eq!(site.told(&own, "/auth/status").await.get("warning"), None);
