@@ -15,7 +15,7 @@ use self::device::Device;
 use self::ringing::{Ringing, forget};
 use super::Engine;
 use super::client_details::ClientDetails;
-use super::events::{EndReason, Limit};
+use super::events::{EndReason, EventKind, Limit};
 use super::known_browser::{BrowserId, BrowserProof, UserMark};
 use super::login_limits::Initiator;
 use super::outcome::{Outcome, Stage};
@@ -433,6 +433,9 @@ impl Engine {
         )?;
         if is_first {
             attempt.watchers.wake();
+            if attempt.initiator().is_anonymous() {
+                session.tell(EventKind::UnknownBrowser);
+            }
             // From now on it can be idle.
             self.upkeep.schedule.reset(&session, self.now());
             if let Some((before, _)) = &attempt.confirms {

@@ -174,13 +174,14 @@ impl Builder {
         self
     }
 
-    /// What the phone asks beside [`methods`](Builder::methods) when the login was begun by a browser in
-    /// which the user had not logged in before, or by a program ([`BearerLogin`](crate::BearerLogin)).
-    /// None by default.
+    /// What the phone asks in place of [`methods`](Builder::methods) when the login was begun by a
+    /// browser in which the user had not logged in before, or by a program
+    /// ([`BearerLogin`](crate::BearerLogin)). By default the same.
     ///
     /// A phone can be set to accept requests by itself; one that lies unattended then approves a
-    /// stranger's login. `Method::Facial` and `Method::Device` need the person. See
-    /// `docs/push-fatigue.md`.
+    /// stranger's login. `Method::Facial` and `Method::Device` need the person. A layer whose
+    /// [`require_methods`](crate::ActiveconnectLayer::require_methods) names others has such a session
+    /// confirm. See `docs/push-fatigue.md`.
     ///
     /// ```
     /// # use tower_activeconnect::{Builder, Method};

@@ -44,7 +44,7 @@ const TOKEN_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What the moment of a login is kept in, in milliseconds: a quarter of an hour is what fits, more
 /// than any login takes.
-const TICK: u64 = 16;
+pub(super) const TICK: u64 = 16;
 
 /// One remote session and what is known of it.
 ///
@@ -416,9 +416,6 @@ impl Session {
                 self.mark_used();
                 self.taken.store(ticks.min(u16::MAX - 1) + 1, Ordering::Release);
                 self.tell(EventKind::Started);
-                if self.record.is_of_unknown_browser() {
-                    self.tell(EventKind::UnknownBrowser);
-                }
             }
         });
     }

@@ -32,7 +32,7 @@ pub(crate) struct Settings {
     /// Whether the session's cookie outlives the browser.
     pub(crate) has_persistent_cookie: bool,
     pub(crate) methods: Methods,
-    /// What is asked beside `methods` where a browser that is not known begins a login.
+    /// What is asked in place of `methods` where a browser that is not known begins a login.
     pub(crate) unknown_browser_methods: Methods,
     /// How many pushes strangers may cause in a month.
     pub(crate) push_budget: Option<u32>,
@@ -101,8 +101,8 @@ impl Settings {
 
     /// How the user shall prove that it is them, by who begins the login.
     pub(crate) fn methods_for(&self, initiator: Initiator) -> Methods {
-        if initiator.is_anonymous() {
-            self.methods.iter().chain(self.unknown_browser_methods.iter()).collect()
+        if initiator.is_anonymous() && !self.unknown_browser_methods.is_empty() {
+            self.unknown_browser_methods
         } else {
             self.methods
         }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::Engine;
-use super::session::Session;
+use super::session::{Session, TICK};
 use super::session_id::SessionId;
 use crate::clock::{Stamp, millis};
 use crate::verdict::Verdict;
@@ -48,12 +48,14 @@ impl Engine {
         others.iter().any(|other| is_later(other, since))
     }
 
-    /// The user looks at their sessions from this one.
+    /// From this session the user was shown their sessions as they were at this moment.
     #[cfg(feature = "axum")]
-    pub(crate) fn mark_warnings_seen(&self, session: &Session) {
+    pub(crate) fn mark_warnings_seen(&self, session: &Session, shown: Stamp) {
         if self.warns_of_unknown_browser(session) {
-            let (id, now) = (self.session_id(session), self.now());
-            self.seen_warnings.with(|seen| seen.insert(id, now));
+            // A login is known to a tick, and may have been a tick later than it says.
+            let shown = Stamp { mono: shown.mono.saturating_sub(TICK), ..shown };
+            let id = self.session_id(session);
+            self.seen_warnings.with(|seen| seen.insert(id, shown));
         }
     }
 

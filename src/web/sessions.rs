@@ -182,11 +182,12 @@ impl Visit {
     }
 
     async fn list(&self) -> Response {
+        let asked = self.engine().now();
         let mut sessions = match self.ac.sessions(&self.user()).await {
             Ok(sessions) => sessions,
             Err(error) => return self.unavailable(&error),
         };
-        self.engine().mark_warnings_seen(&self.session);
+        self.engine().mark_warnings_seen(&self.session, asked);
         let current = self.engine().session_id(&self.session);
         // This one first, then those that were used last.
         sessions.sort_by_key(SessionInfo::last_used_at);

@@ -10,9 +10,9 @@ use http::header::AUTHORIZATION;
 use http::{Method as HttpMethod, StatusCode};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tower_activeconnect::emulator::{Emulator, SessionReport};
+use tower_activeconnect::emulator::{Action, Emulator, SessionReport};
 use tower_activeconnect::{
-    ActiveSession, Activeconnect, Builder, EventKind, Events, LogInError, Method,
+    ActiveSession, Activeconnect, Builder, EventKind, Events, LogInError, Method, SessionStatus,
 };
 
 use crate::support::{Browser, approve, builder, pass, ringing, until, with_phones};
@@ -27,7 +27,7 @@ impl Site {
     async fn new(configure: impl FnOnce(Builder) -> Builder) -> Self {
         let emulator = Emulator::start().await.unwrap();
         let ac = configure(builder(&emulator)).build().unwrap();
-        with_phones(&emulator, &ac, &["alice", "bob", "carol", "dave"]).await;
+        with_phones(&emulator, &ac, &["alice", "bob", "carol", "dave", "erin"]).await;
         let app = Router::new()
             .route("/", get(async |session: ActiveSession| session.user().to_string()))
             .layer(ac.layer())
@@ -94,9 +94,9 @@ async fn unknown_browsers_are_asked_for_more() {
     .await;
     let browser = site.browser();
     let first = site.log_in(&browser, "alice").await;
-    assert_eq!(first.methods, ["acceptance", "facial"]);
+    assert_eq!(first.methods, ["facial"]);
     let sessions = site.ac.sessions(&"alice".into()).await.unwrap();
-    assert!(sessions[0].methods().contains(Method::Facial));
+    assert_eq!(sessions[0].methods(), [Method::Facial].into_iter().collect());
 
     browser.form("/auth/logout", &[]).await;
     let known = site.log_in(&browser, "alice").await;
@@ -106,7 +106,42 @@ async fn unknown_browsers_are_asked_for_more() {
 
     let start = json!({ "username": "carol", "bearer": true });
     site.browser().json("/auth/login", &start).await;
-    assert_eq!(ringing(&site.emulator).await.methods, ["acceptance", "facial"], "a program");
+    assert_eq!(ringing(&site.emulator).await.methods, ["facial"], "a program");
+}
+
+/// T187: it accepts what asks for no more than that, at once, whoever began it.
+#[tokio::test]
+async fn phone_that_accepts_by_itself_lets_no_stranger_in() {
+    let site = Site::new(|builder| {
+        builder.methods([Method::Acceptance]).unknown_browsers_require([Method::Facial])
+    })
+    .await;
+    let known = site.browser();
+    site.log_in(&known, "alice").await;
+    known.form("/auth/logout", &[]).await;
+    site.next_login_may_begin().await;
+    let accept = || {
+        for session in site.emulator.state().sessions {
+            if session.status == SessionStatus::Pending && session.methods == ["acceptance"] {
+                site.emulator.act_on_session(&session.session_token, Action::Approve).unwrap();
+            }
+        }
+    };
+    let stranger = site.browser();
+    stranger.json("/auth/login", &json!({ "username": "alice" })).await;
+    ringing(&site.emulator).await;
+    for _ in 0..12 {
+        accept();
+        assert_eq!(stranger.status().await, "pending");
+        pass(Duration::from_secs(5), Duration::from_secs(5)).await;
+    }
+    assert_eq!(stranger.status().await, "timeout");
+    known.json("/auth/login", &json!({ "username": "alice" })).await;
+    until("the user is in", async || {
+        accept();
+        (known.status().await == "active").then_some(())
+    })
+    .await;
 }
 
 /// T188: when the budget is spent, strangers see what they see otherwise, and ring nobody.
@@ -133,6 +168,9 @@ async fn spent_budget_rings_nobody_for_strangers() {
         assert_eq!(started.status(), StatusCode::ACCEPTED, "{name}");
         assert_eq!(stranger.status().await, "pending", "{name}");
     }
+    let program = json!({ "username": "dave", "bearer": true });
+    let program = site.browser().json("/auth/login", &program).await;
+    assert_eq!(program.status(), StatusCode::ACCEPTED);
     assert_eq!(next_news(&mut events).await, EventKind::PushBudgetSpent);
     assert_eq!(site.rings(), rings);
 
@@ -144,7 +182,7 @@ async fn spent_budget_rings_nobody_for_strangers() {
 
     site.ac.reset_push_budget();
     assert_eq!(site.ac.health().pushes_left, Some(5));
-    site.log_in(&site.browser(), "dave").await;
+    site.log_in(&site.browser(), "erin").await;
 }
 
 #[tokio::test]
