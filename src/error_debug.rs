@@ -35,7 +35,7 @@ pub(crate) fn write_with_causes(
         cause = error.source();
     }
     for character in text.chars() {
-        // A cause may quote what somebody typed, and this text goes into logs.
+        // A cause may quote typed text, and this text goes into logs.
         if character.is_control() {
             write!(f, "{}", character.escape_default())?;
         } else {

@@ -202,7 +202,7 @@ impl SessionKey {
 }
 
 impl Hash for SessionKey {
-    /// A part of it: it is a hash already, and nobody chooses what is in a map.
+    /// A part of it: it is a hash already, and no client chooses what is in a map.
     fn hash<H: Hasher>(&self, state: &mut H) {
         let [a, b, c, d, e, f, g, h, ..] = self.0;
         state.write_u64(u64::from_le_bytes([a, b, c, d, e, f, g, h]));

@@ -9,7 +9,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // The engine serves browsers through the routes of the `axum` feature; without it, and without
-// the layer, parts of the lower floors are there for nobody.
+// the layer, parts of the lower floors are not used.
 #![cfg_attr(not(feature = "axum"), allow(dead_code, unused_imports))]
 
 #[cfg(feature = "layer")]

@@ -59,7 +59,7 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
             .flat_status(arguments.flat_status)
             .start()
             .await?;
-        // Whoever started us waits for this line, through a pipe as well.
+        // The program that started this one waits for the line, through a pipe as well.
         let mut stdout = io::stdout();
         writeln!(stdout, "listening on {}", emulator.url())?;
         stdout.flush()?;

@@ -178,7 +178,7 @@ impl BearerLogin {
     ///
     /// [`BearerLoginErrorKind::InvalidUsername`], [`BearerLoginErrorKind::TooMany`] with the pause,
     /// [`BearerLoginErrorKind::Unreachable`], or whatever else the application answers. A name that
-    /// nobody has is not an error here, as the application does not tell: nobody approves.
+    /// does not exist is no error here, as the application does not tell: the login times out.
     ///
     /// Not cancel safe: dropping the future may leave a phone ringing.
     pub async fn start(&self, username: &str) -> Result<BearerAttempt, BearerLoginError> {

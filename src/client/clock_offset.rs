@@ -8,7 +8,7 @@ const TOLERATED: i64 = 300;
 pub(super) enum Offset {
     /// Near enough to sign with.
     Tolerated(i64),
-    /// So far off that something else is wrong: signing with it would let whoever answers choose
+    /// So far off that something else is wrong: signing with it would let the answering server choose
     /// our clock.
     TooFar(i64),
 }

@@ -444,7 +444,7 @@ mod tests {
             let both = [&iampass[..], &[other]].concat();
             assert_eq!(from(&both).unwrap_err(), CredentialsError::BothInUse);
         }
-        // The other product's server alone, beside our own, is nobody's mistake.
+        // The other product's server alone, beside our own, is no mistake.
         let server = ("IAMPASS_SERVER", "http://127.0.0.1:1");
         let both = from(&[&iampass[..], &[server, other_server]].concat()).unwrap();
         assert_eq!(both.server_url().as_str(), "http://127.0.0.1:1/");

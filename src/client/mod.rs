@@ -184,7 +184,7 @@ impl Client {
         accepted(reply.status, reply.reason)
     }
 
-    /// A link that makes the phone that opens it this user's. A secret: whoever has it becomes
+    /// A link that makes the phone that opens it this user's. A secret: the person who opens it becomes
     /// the user.
     ///
     /// # Errors

@@ -37,7 +37,7 @@ impl Script {
 }
 
 impl Heard {
-    /// Answers; false if nobody waits any more.
+    /// Answers; false if the caller has gone.
     pub(crate) fn answer(self, status: u16, body: impl Into<String>) -> bool {
         self.answer.send(Some((status, None, body.into()))).is_ok()
     }
@@ -47,17 +47,17 @@ impl Heard {
         self.answer.send(Some((status, Some(retry_after), String::new()))).is_ok()
     }
 
-    /// Breaks the connection; false if nobody waits any more.
+    /// Breaks the connection; false if the caller has gone.
     pub(crate) fn reset(self) -> bool {
         self.answer.send(None).is_ok()
     }
 
-    /// Whether nobody waits for the answer any more.
+    /// Whether the caller has gone.
     pub(crate) fn is_given_up(&self) -> bool {
         self.answer.is_closed()
     }
 
-    /// Waits until nobody waits for the answer any more.
+    /// Waits until the caller has gone.
     pub(crate) async fn given_up(&mut self) {
         self.answer.closed().await;
     }

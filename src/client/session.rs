@@ -89,7 +89,7 @@ impl RemoteSession {
 
 impl fmt::Debug for RemoteSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The URLs may hold the token, and the token names the session to whoever has a log.
+        // The URLs may hold the token, and the token would name the session to readers of a log.
         f.debug_struct("RemoteSession").finish_non_exhaustive()
     }
 }

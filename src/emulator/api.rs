@@ -105,7 +105,7 @@ fn answer(
     Ok((answer, fault))
 }
 
-/// Whom the call is about.
+/// The user that the call is about.
 fn users(state: &mut State, call: Call, client_id: &str, received: &Received) -> Vec<String> {
     match call {
         Call::AddUsers | Call::DeleteUsers => {

@@ -114,7 +114,8 @@ impl EmulatorBuilder {
         let app = router(Arc::clone(&server));
         runtime.spawn(async move { axum::serve(listener, app).await });
         tracing::warn!(
-            "the emulator runs: whoever reaches it lets anybody in; never in production"
+            "the emulator runs: any caller of its control interface can log in as any user; never in \
+             production"
         );
         Ok(Emulator { url, server, _runtime: runtime })
     }
@@ -164,7 +165,7 @@ impl fmt::Display for StartError {
             }
             Self::NotLoopback(address) => write!(
                 f,
-                "refusing to listen on {address}: control is unsigned, whoever reaches it is every \
+                "refusing to listen on {address}: control is unsigned, and any caller is every \
                  user's phone; give a loopback address like 127.0.0.1:{}",
                 address.port()
             ),

@@ -1,6 +1,6 @@
 //! The remote service and the phone, played on the loopback, for tests and for trying things out.
 //!
-//! **Never for production:** it takes whoever reaches its control interface for the user's phone,
+//! **Never for production:** it takes any caller of its control interface for the user's phone,
 //! and forgets everything when it stops.
 //!
 //! ```

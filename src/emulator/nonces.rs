@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, HashSet};
 
-/// The nonces that were used. Only those of correctly signed requests come here, so that nobody
-/// without a secret can fill the memory.
+/// The nonces that were used. Only those of correctly signed requests come here, so that the memory
+/// cannot be filled without a secret.
 #[derive(Default)]
 pub(super) struct Nonces {
     used: HashSet<(String, u64)>,

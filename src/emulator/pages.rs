@@ -70,7 +70,7 @@ async fn open_link(Extract(server): Extract<Arc<Server>>, uri: Uri) -> Result<Re
     link_page(step, name)
 }
 
-/// What the link is good for, and for whom.
+/// What the link is good for, and whose phone it registers.
 fn look(server: &Server, uri: &Uri) -> (Step, String) {
     let token = segment(uri, 1).unwrap_or_default();
     let state = server.state();

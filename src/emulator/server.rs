@@ -46,7 +46,7 @@ impl Server {
     }
 
     /// The moment of everything but signatures, in Unix milliseconds: comparable with the clock of
-    /// whoever measures.
+    /// a test that measures.
     pub(super) fn now(&self) -> u64 {
         unix_millis()
     }

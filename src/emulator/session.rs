@@ -83,7 +83,7 @@ impl Session {
     }
 
     /// Catches up with what was due by itself. It counts from the moment it was due, not from the
-    /// moment somebody looked.
+    /// moment it was asked for.
     fn settle(&mut self, now: u64) {
         let (due, end) = match self.status {
             SessionStatus::Pending if self.pending_until <= self.expires_at => {

@@ -36,7 +36,7 @@ struct User {
 /// The most characters of a label.
 const LABEL_LIMIT: usize = 64;
 
-/// A registration link: whoever opens it on a phone becomes the user.
+/// A registration link: the phone that opens it becomes the user's.
 pub(super) struct Link {
     pub(super) user_id: String,
     pub(super) display_name: Option<String>,
@@ -305,7 +305,7 @@ mod tests {
         assert!(state.act_on_session("A1", Action::Cancel, NOW).is_ok());
         assert_eq!(state.add_link("a", "L".into(), None), Ok(()));
 
-        assert!(state.delete_users(&["nobody".into(), "a".into()], NOW + 1));
+        assert!(state.delete_users(&["unknown".into(), "a".into()], NOW + 1));
         assert!(!state.delete_users(&["a".into()], NOW + 2));
         let statuses: Vec<_> =
             state.report(NOW + 3).sessions.iter().map(|session| session.status).collect();
@@ -316,7 +316,7 @@ mod tests {
         assert!(state.link("L").is_none());
         assert_eq!(state.act_on_user("a", Action::Close, NOW + 3), Err(ControlError::UnknownUser));
 
-        // A user of the same name is somebody else.
+        // A later user of the same name is another user.
         assert!(state.add_users(vec!["a".into()]).is_ok());
         assert_eq!(state.act_on_user("a", Action::Close, NOW + 3), Err(ControlError::NoSession));
     }
@@ -337,7 +337,7 @@ mod tests {
         let label_of_a = |state: &mut State| state.report(NOW).users[0].label.clone();
         assert_eq!(label_of_a(&mut state), None);
         let longest = "é".repeat(LABEL_LIMIT);
-        assert_eq!(state.set_label("nobody", "Alice".into()), Err(ControlError::UnknownUser));
+        assert_eq!(state.set_label("unknown", "Alice".into()), Err(ControlError::UnknownUser));
         assert_eq!(state.set_label("a", "Alice".into()), Ok(()));
         assert_eq!(state.set_label("a", longest.clone()), Ok(()));
         for bad in ["", " \u{a0}", "Al\nice", "Al\u{7f}ice", &format!("{longest}é")] {
@@ -358,7 +358,7 @@ mod tests {
     #[test]
     fn a_link_is_good_for_one_device() {
         let mut state = with_users(&["a"]);
-        assert_eq!(state.add_link("nobody", "L".into(), None), Err(UnknownUser));
+        assert_eq!(state.add_link("unknown", "L".into(), None), Err(UnknownUser));
         assert_eq!(state.add_link("a", "L".into(), None), Ok(()));
         assert!(state.use_link("L"));
         assert!(!state.use_link("L"));

@@ -36,7 +36,7 @@ use crate::verdict::Denial;
 #[derive(Clone)]
 pub struct ActiveSession {
     session: Arc<Session>,
-    /// Made when somebody asks.
+    /// Made when it is asked for.
     user: OnceLock<UserId>,
     /// Of the layer that let the request in.
     policy: Policy,
@@ -74,7 +74,7 @@ impl ActiveSession {
     }
 
     /// What pages tell the user from others by: the `owner` of `GET status`, and the same in all of
-    /// the user's sessions. A page that loads `guard.js` says with it for whom it was rendered, so
+    /// the user's sessions. A page that loads `guard.js` says with it for which user it was rendered, so
     /// that no other user sees it, not out of a cache either.
     ///
     /// ```
@@ -212,7 +212,7 @@ pub struct SessionGuard {
 pub(crate) enum GuardReading {
     /// Go on.
     Forward,
-    /// Wait; whoever asked is woken.
+    /// Wait; the task that asked is woken.
     Hold,
     /// It is over.
     Cut(Denial),
@@ -224,8 +224,8 @@ impl SessionGuard {
         self.passage.revoked().await
     }
 
-    /// Whether to go on, as the layer that let the request in has it. Whoever asks is woken at the
-    /// next change.
+    /// Whether to go on, as the layer that let the request in has it. The task that asks is woken
+    /// at the next change.
     pub(crate) fn poll_passing(&mut self, cx: &mut Context<'_>) -> GuardReading {
         match self.passage.wait(cx) {
             Reaction::Forward => GuardReading::Forward,

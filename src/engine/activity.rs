@@ -2,8 +2,8 @@ use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{AcqRel, Acquire};
 
 /// Whether the poller keeps a session's status fresh, how many hold it open, when it was last
-/// come to, and whether a request has carried its credential: one word, so that whoever parks a
-/// session and whoever comes to use it can't miss each other.
+/// come to, and whether a request has carried its credential: one word, so that parking a
+/// session and a use of it can't miss each other.
 ///
 /// Two bits of phase, one of presentation, 27 of a count, 34 of milliseconds, which turn over after
 /// 198 days; no session lives for one.
@@ -14,7 +14,7 @@ pub(crate) struct Activity(AtomicU64);
 pub(crate) enum Phase {
     /// It is kept fresh.
     Running,
-    /// It is not; nobody used the session for a while.
+    /// It is not: the session was not used for a while.
     Parked,
     /// It will be; the first poll is not back yet.
     Waking,
@@ -71,7 +71,7 @@ impl Activity {
         self.0.fetch_sub(ONE, AcqRel);
     }
 
-    /// Parks a session that nobody holds open, or came to for `keep` milliseconds, also one that
+    /// Parks a session that is not held open, and was not used for `keep` milliseconds, also one that
     /// did not wake in that time; says whether it did. To be held open at this moment is to be
     /// used.
     pub(crate) fn park(&self, now: u64, keep: u64) -> bool {
@@ -85,7 +85,7 @@ impl Activity {
             0 => return false,
             count => (false, word & (PHASE | PRESENTED) | count | now & TIME),
         };
-        // Whoever comes in between makes it fail, and is a use.
+        // A use in between makes it fail.
         self.0.compare_exchange(word, then, AcqRel, Acquire).is_ok() && parks
     }
 

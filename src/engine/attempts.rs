@@ -53,7 +53,7 @@ pub(crate) struct Attempt {
     name: LoginKey,
     /// The name as it was typed, or the id of the user who is asked: what the waiting page shows.
     shown_name: Box<str>,
-    /// Beside another login: the user whom that login named.
+    /// Beside another login: the user that it named.
     user: Option<UserId>,
     /// Who began it, as the start showed: of a known browser's proof it is not known then whether it
     /// is revoked.
@@ -99,7 +99,7 @@ pub(crate) struct KnownAs {
 pub(crate) struct ClaimedSession {
     pub(crate) credential: SessionCredential,
     pub(crate) session: Arc<Session>,
-    /// None if nobody has logged in by a name.
+    /// None if the login had no name, as one that confirms.
     pub(crate) known_as: Option<KnownAs>,
     /// It is to be handed over in a body.
     pub(crate) bearer: bool,
@@ -112,7 +112,7 @@ pub(crate) struct NamedAttempt {
     pub(crate) attempt: Arc<Attempt>,
 }
 
-/// What somebody asks for who begins an attempt.
+/// What a client asks for that begins an attempt.
 #[derive(Debug)]
 pub(crate) struct Start<'a> {
     pub(crate) who: Who,
@@ -127,11 +127,11 @@ pub(crate) struct Start<'a> {
 /// Who an attempt is for.
 #[derive(Debug)]
 pub(crate) enum Who {
-    /// A name that somebody typed.
+    /// A typed name.
     Typed(Username),
-    /// A user whom another login, or the application itself, vouches for.
+    /// A user that another login, or the application itself, vouches for.
     Known(UserId),
-    /// The user of a session, to be asked for these methods; and the user whom another login names.
+    /// The user of a session, to be asked for these methods; and the user that another login names.
     Confirms(Arc<Session>, Methods, Option<UserId>),
 }
 
@@ -570,7 +570,7 @@ impl Attempt {
         self.bearer
     }
 
-    /// Whether it is nobody's but this user's, as far as another login says.
+    /// Whether it is this user's, as far as another login says.
     pub(crate) fn is_for(&self, user: Option<&UserId>) -> bool {
         self.user.is_none() || self.user.as_ref() == user
     }

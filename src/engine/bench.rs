@@ -1,4 +1,4 @@
-//! What benches need that nobody else does: sessions without logins, and polls at will.
+//! What benches alone need: sessions without logins, and polls at will.
 
 use std::time::Duration;
 

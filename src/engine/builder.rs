@@ -85,8 +85,8 @@ impl Builder {
     /// latency: up to three times as many, as a poll may take 3 s, and at most seven eighths of the
     /// calls that there are connections for (4,096 over HTTP/2; over HTTP/1.1 a quarter of the files
     /// that the process may open). More sessions than [`Builder::capacity`] are polled less often,
-    /// those without streams first; what is too old by `max_staleness` then allows nobody until its
-    /// turn comes. Sessions that end by themselves are logged out at the service at a quarter of this
+    /// those without streams first; what is too old by `max_staleness` then allows no request until
+    /// its turn comes. Sessions that end by themselves are logged out at the service at a quarter of this
     /// rate, beside the polls.
     pub fn max_polls_per_second(mut self, ceiling: u32) -> Self {
         self.settings.max_polls_per_second = ceiling;
@@ -160,7 +160,7 @@ impl Builder {
     /// [`session_duration`](Builder::session_duration) says. The session ends on the server all the
     /// same, remotely too.
     ///
-    /// **Whoever opens that browser next is that user**, also after it was closed, and the credential is
+    /// **The next person at that browser is that user**, also after it was closed, and the credential is
     /// on the disk. So it is for devices that people do not share; set
     /// [`idle_timeout`](Builder::idle_timeout) with it.
     pub fn persistent_cookie(mut self, persists: bool) -> Self {
@@ -201,7 +201,7 @@ impl Builder {
     /// the user had not logged in before, and of programs. 1 to 1,000,000,000; without limit by
     /// default. The service charges for each.
     ///
-    /// Names that nobody has are counted alike, so that nobody learns which exist. Once it is spent,
+    /// Names that do not exist are counted alike, so that the budget tells nothing of names. Once it is spent,
     /// such logins stay `pending` and ring no phone. Known browsers, sessions that confirm and
     /// [`log_in`](Activeconnect::log_in) go on. [`Health::pushes_left`](crate::Health::pushes_left)
     /// and [`EventKind::PushBudgetLow`](crate::EventKind::PushBudgetLow) tell of it in time.
@@ -289,8 +289,8 @@ impl Builder {
         self
     }
 
-    /// Cookies for a site without TLS: called so, without `__Host-` and without `Secure`. **Whoever
-    /// is on the way reads them, and sites beside this one can set them.** Only for a network that
+    /// Cookies for a site without TLS: called so, without `__Host-` and without `Secure`. **Others
+    /// on the network read them, and sites beside this one can set them.** Only for a network that
     /// is the application's own; it is warned of at the start.
     ///
     /// On the loopback (`http://localhost`, `http://127.0.0.1`) Chromium and Firefox take `__Host-`
@@ -426,7 +426,7 @@ impl Builder {
     ///
     /// Such a page may log in and out, ask `status`, follow `events` and read the answers (CORS with
     /// credentials, `Vary: Origin`), and open WebSockets. `null`, which stands for sandboxed frames
-    /// and local files of anybody, is refused by [`Builder::build`]. Answers behind the gate are the
+    /// and any local files, is refused by [`Builder::build`]. Answers behind the gate are the
     /// application's: put a CORS layer of its own around the gate.
     ///
     /// It helps pages of the *same site* only, such as `https://www.example.com` for
@@ -453,7 +453,7 @@ impl Builder {
     }
 
     /// The response header in which `verify` names the user to a proxy, `x-auth-user` for example;
-    /// by default it names nobody. Letters, digits and `-`: to many services `_` is the same as `-`.
+    /// by default it names no user. Letters, digits and `-`: to many services `_` is the same as `-`.
     ///
     /// The id is percent-encoded, all but letters, digits and `-._~`. An empty one, or one that
     /// takes more than 2,048 bytes so, is answered 500: a proxy would pass on what the client has
@@ -609,7 +609,7 @@ impl Settings {
         if !self.cookie_names.secure {
             tracing::warn!(
                 name = self.cookie_names.session,
-                "the login's cookies are not Secure: whoever is on the way can read them; serve \
+                "the login's cookies are not Secure: others on the network can read them; serve \
                  over TLS and use cookie_name() instead of insecure_cookie_name()"
             );
         }

@@ -86,7 +86,7 @@ pub enum RoutesFinding {
         /// That path.
         nested_at: String,
     },
-    /// There is a layer, and `routes` was never called: nobody can log in.
+    /// There is a layer, and `routes` was never called: no user can log in.
     Forgotten,
     /// There are neither a layer nor routes so far.
     NotMade,
@@ -249,7 +249,7 @@ impl fmt::Display for SetupReport {
             ),
             RoutesFinding::Forgotten => write!(
                 f,
-                "{FAULT}  routes: there are none, so that nobody can log in; add .nest(\
+                "{FAULT}  routes: there are none, so that no user can log in; add .nest(\
                  {auth_path:?}, ac.routes()) after .layer(ac.layer())"
             ),
             RoutesFinding::NotMade => write!(

@@ -257,7 +257,7 @@ impl Activeconnect {
             if !tokens.is_empty()
                 && let Err(error) = self.engine().client.add_users(&tokens).await
             {
-                // Whether they exist there now is unknown; nobody will use them.
+                // Whether they exist there now is unknown; no user gets them.
                 unused.delete().await;
                 return Err(error.into());
             }
@@ -296,7 +296,7 @@ impl Activeconnect {
     ) -> Result<(), EnrollmentError> {
         let assigned = self.engine().store.assign(user, token).await;
         if !assigned.as_ref().is_ok_and(|winner| winner == token) {
-            // Somebody else was faster, or nothing was stored: nobody will use this one.
+            // Another call was faster, or nothing was stored: no user gets this one.
             self.engine().delete_tokens(std::slice::from_ref(token)).await;
         }
         unused.tokens.retain(|other| other != token);
@@ -311,7 +311,7 @@ enum Row {
     Missing(UserToken),
 }
 
-/// New tokens that the service may know and no user has. Those that are left when whoever was about
+/// New tokens that the service may know and no user has. Those that are left when the call that was
 /// to assign them is dropped are deleted there.
 struct Unused {
     engine: Arc<Engine>,

@@ -313,7 +313,7 @@ impl News {
         Self(Mutex::new(Some(broadcast::Sender::new(WAITING))))
     }
 
-    /// Tells whoever listens; no listener is waited for. Where there is none, nothing is made.
+    /// Tells the listeners, and waits for none of them. Where there is none, nothing is made.
     pub(crate) fn tell(&self, make: impl FnOnce() -> Event) {
         let sender = self.sender().clone();
         if let Some(sender) = sender.filter(|sender| sender.receiver_count() > 0) {
@@ -343,7 +343,7 @@ impl News {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
-    /// Sessions that somebody holds a credential of and that are not over, or ended within the
+    /// Sessions whose credential a client holds and that are not over, or ended within the
     /// last five minutes.
     pub sessions: usize,
     /// Logins that wait, and those whose outcome is still told.

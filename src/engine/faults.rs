@@ -26,7 +26,7 @@ const FAULT_INTERVAL: Duration = Duration::from_secs(60);
 ///         EventKind::Fault(Fault::Service(ClientErrorKind::SignatureRefused)) => {
 ///             Some("is the application's secret still the right one?".to_owned())
 ///         }
-///         EventKind::Fault(fault) => Some(format!("nobody can log in: {fault}")),
+///         EventKind::Fault(fault) => Some(format!("no user can log in: {fault}")),
 ///         _ => None,
 ///     }
 /// }

@@ -13,7 +13,7 @@ const GOOD_FOR: Duration = Duration::from_secs(600);
 /// How many there may be at once.
 const MOST: usize = 10_000;
 
-/// The application's word that whoever bears this is the user it was made for: 128 random bits,
+/// The application's word that the bearer of this is the user it was made for: 128 random bits,
 /// good once, for ten minutes. Made by [`Activeconnect::enrollment_grant`]; whatever leads to a phone
 /// that becomes the user's can be had against it. A secret; zeroised on drop.
 ///
@@ -61,9 +61,9 @@ impl fmt::Debug for EnrollmentGrant {
 }
 
 impl Activeconnect {
-    /// A grant for a user whom the application has verified: who has just signed up, who reads the
-    /// mail that was sent to the address known for them, whom the help desk knows. Never for a name
-    /// that somebody typed: whoever redeems the grant becomes that user.
+    /// A grant for a user that the application has verified: one who has just signed up, who reads the
+    /// mail that was sent to the address known for them, or is known to the help desk. Never for
+    /// a typed name: the person who redeems the grant becomes that user.
     ///
     /// A user has one grant at most: a new one withdraws the one before, so that what was sent to
     /// the wrong place, or lost, is void as soon as it is sent again. Grants live in this process's

@@ -37,7 +37,7 @@ pub(crate) enum CredentialKind {
     Session,
     /// Names a login attempt, in the browser or client that started it.
     Attempt,
-    /// The application's word for a user whom it has verified.
+    /// The application's word for a user that it has verified.
     Grant,
     /// Names a page that waits for a phone to register, in the browser that was shown it.
     #[cfg(feature = "axum")]
@@ -130,8 +130,8 @@ impl KeyRing {
         SessionId::from_bytes(std::array::from_fn(|i| code[i]))
     }
 
-    /// What pages tell this user from others by: the same in each session, and nobody else can tell
-    /// from it who that is.
+    /// What pages tell this user from others by: the same in each session. Without the key it
+    /// tells nothing of the user.
     pub(crate) fn owner_id(&self, user: &str) -> OwnerId {
         let code = hmac(&self.issuing().owner).chain_update(user).finalize().into_bytes();
         OwnerId::from_bytes(std::array::from_fn(|i| code[i]))

@@ -1,4 +1,4 @@
-//! By what a browser is known in which somebody has logged in before. Nothing is kept here: the
+//! By what a browser is known in which a user has logged in before. Nothing is kept here: the
 //! browser bears a proof that only this application's secret makes.
 
 use std::fmt;
@@ -210,7 +210,7 @@ mod tests {
             ["alice", "bob", "carol", "dave", "erin"].into_iter().filter(is_known).collect();
         assert_eq!(names, ["bob", "carol", "dave", "erin"]);
         assert_eq!(proofs.split('.').count(), 4);
-        // What somebody else put there does not stay.
+        // What others put there does not stay.
         let cleaned = known.remember(b"a=b; c.\xff.<script>", &name("alice"), PROOF, NOW);
         assert_eq!(cleaned.split('.').count(), 1);
     }

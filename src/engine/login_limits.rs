@@ -344,7 +344,7 @@ impl LoginRateLimiter {
     }
 }
 
-/// What is counted as one address: whoever has an IPv6 address has the other 2⁶⁴ of its network.
+/// What is counted as one address: a client with an IPv6 address has all 2⁶⁴ of its network.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
@@ -452,7 +452,7 @@ mod tests {
             budgets.check_start(&name("alice"), network("2001:db8:0:1::"), 44 * SECOND),
             Ok(())
         );
-        // What was refused was charged to nobody.
+        // What was refused was not charged.
         for at in 1..5 {
             assert_eq!(
                 budgets.check_start(&name("alice"), stranger(2), (44 + at) * SECOND),

@@ -399,7 +399,7 @@ impl Activeconnect {
     /// wait are withdrawn at the service, for 5 s at most; then no task is left. Nothing is logged
     /// out at the service otherwise: sessions end there by their own expiry.
     ///
-    /// What clients hold open ends at the beginning of these 5 s, whoever they are: a gated response
+    /// What clients hold open ends at the beginning of these 5 s: a gated response
     /// as its session's end says (a running handler has its layer's
     /// [`grace`](crate::ActiveconnectLayer::grace)), `events` with a last `closed` or `timeout`, a
     /// login whose body is still on its way with 503. Logins that begin later get 503.
@@ -590,7 +590,7 @@ impl Engine {
         self.messages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends all tasks, and here every session, so that nobody waits for news that will not come.
+    /// Ends all tasks, and here every session, so that no task waits for news that will not come.
     fn stop(&self) {
         self.refuse_logins();
         self.tasks.stop();
@@ -670,17 +670,17 @@ impl Engine {
         (self.sessions.len() >= self.settings.max_sessions).then_some(Limit::Sessions)
     }
 
-    /// Somebody is refused. Told once a second: who is refused begins again, and would have other
+    /// A login is refused. Told once a second: refused clients begin again, and would have other
     /// events missed.
     fn limit_hit(&self, limit: Limit) {
         let limiter = &self.limits_told[limit as usize];
         if let Some(suppressed) = limiter.admit(self.now().mono, Duration::from_secs(1)) {
-            tracing::warn!(%limit, suppressed, "somebody is refused, for a limit is reached");
+            tracing::warn!(%limit, suppressed, "a login was refused: a limit is reached");
             self.tell(EventKind::LimitHit(limit));
         }
     }
 
-    /// Somebody begins a login, and the application does not say from where. Warned of once.
+    /// A login begins, and the application does not say from which address. Warned of once.
     pub(crate) fn without_address(&self) {
         if !self.warned_of_addresses.swap(true, Ordering::Relaxed) {
             tracing::warn!(
@@ -768,7 +768,7 @@ impl Engine {
         self.upkeep.news.tell(|| Event::new(kind, self.now()));
     }
 
-    /// How many watches there are of sessions that somebody holds a credential of.
+    /// How many watches there are of sessions whose credential a client holds.
     #[cfg(test)]
     pub(crate) fn watches(&self) -> u64 {
         self.sessions.all().iter().map(|session| session.held_open()).sum()

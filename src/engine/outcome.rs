@@ -27,7 +27,7 @@ impl<T: Clone, E: Clone> Outcome<T, E> {
         self.lock().clone()
     }
 
-    /// There is a result to take; false if nobody waits for one any more.
+    /// There is a result to take; false if no client waits for one any more.
     pub(crate) fn approve(&self, result: T) -> bool {
         let mut stage = self.lock();
         let waits = matches!(*stage, Stage::Waiting);

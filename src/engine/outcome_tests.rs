@@ -12,6 +12,6 @@ fn a_poisoned_lock_is_recovered() {
     let again = |result: &u8| Some(*result);
     let panics = AssertUnwindSafe(|| outcome.claim(|_| panic!("in the middle"), again));
     assert!(catch_unwind(panics).is_err());
-    assert_eq!(outcome.stage(), Stage::Approved(7), "nobody has it");
+    assert_eq!(outcome.stage(), Stage::Approved(7), "it is not claimed");
     assert_eq!(outcome.claim(|result| Some(*result), |_| None), Some(7));
 }

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 ///
 /// It is a 128-bit message authentication code of the user's id, by a key that follows from the
 /// application's secret: the same in all sessions of the user, on every instance of the application,
-/// and another one in another application. It opens nothing, and nobody without the secret can tell
+/// and another one in another application. It opens nothing. Without the secret no one can tell
 /// from it who the user is. `Display` writes 22 characters of base64url.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct OwnerId([u8; 16]);

@@ -12,7 +12,7 @@ use crate::verdict::Denial;
 const IN_A_ROW: u8 = 7;
 
 /// Lets what a session let in go on, step by step: a handler, the frames of a body; and uploads and
-/// whoever holds a guard, which look at the clocks each time.
+/// holders of a guard, which look at the clocks each time.
 ///
 /// To look at the clocks costs more than a frame does. As long as nothing is published about the
 /// session, and nothing waited in between, a few steps follow on the last look alone: the poller

@@ -22,7 +22,7 @@ use crate::verdict::{Said, Verdict};
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long an ended session's status is told.
 const TOMBSTONE_TTL: Duration = Duration::from_secs(300);
-/// How often what nobody asks for any more is swept out.
+/// How often what is no longer asked for is swept out.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 pub(super) async fn run(engine: Arc<Engine>) {

@@ -1,7 +1,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
-/// What a verdict needs, in one word: read by anybody without a lock, and never half of one state
+/// What a verdict needs, in one word: read without a lock, and never half of one state
 /// and half of another.
 ///
 /// One bit says that the poller has seen the knowledge grow too old, and three how the session

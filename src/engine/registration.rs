@@ -192,7 +192,7 @@ impl Activeconnect {
     /// service has answered; [`EnrollmentError::GrantNotValid`]; when the user is not enrolled, or
     /// the store or the service fails. A grant is then used up all the same.
     ///
-    /// Dropping the future may leave a link at the service that nobody has.
+    /// Dropping the future may leave a link at the service that no caller got.
     ///
     /// ```
     /// # use tower_activeconnect::*;
@@ -249,7 +249,7 @@ impl Activeconnect {
     ///
     /// [`EnrollmentError::NotAllowed`] or [`EnrollmentError::GrantNotValid`], and nothing has
     /// happened; when the user is not enrolled, or the store or the service fails. The sessions are
-    /// over here all the same then, for whoever has the phone may have them.
+    /// over here all the same then, for the finder of the phone may have them.
     ///
     /// Dropping the future may leave the phone disabled and its user without a link: call it again.
     pub fn lost_device<'a>(&'a self, by: impl Into<VouchedBy<'a>>) -> MakeRegistrationLink<'a> {
@@ -286,7 +286,7 @@ impl Activeconnect {
 
     /// Has the service send the registration link by text message. The number is the one that the
     /// application knows to be the user's (`+` and the country code first), never one that a
-    /// browser sends: whoever opens the link becomes the user. The link is appended to `message`.
+    /// browser sends: the phone that opens the link becomes the user's. The link is appended to `message`.
     ///
     /// At most 3 an hour to one user, 3 an hour to one number, and 100 an hour in all.
     ///
@@ -340,7 +340,7 @@ impl Activeconnect {
     /// layer does about phones that walk away.
     fn allowed(&self, active: &ActiveSession) -> Result<(), EnrollmentError> {
         let session = active.session();
-        // Another engine's user of that name is somebody else.
+        // Another engine's user of that name is another user.
         if !session.is_kept_by(&self.engine().upkeep) {
             return Err(EnrollmentError::NotAllowed(Denial::NoSession));
         }

@@ -127,7 +127,7 @@ struct Resumption {
 pub(crate) enum Arrival {
     /// It is in use, or over: what was published, and the verdict on it.
     Known(Word, Verdict),
-    /// It was parked, or nobody has asked the service in time: a poll has to tell first.
+    /// It was parked, or the service was not asked in time: a poll has to tell first.
     Asleep,
 }
 
@@ -390,14 +390,14 @@ impl Session {
         (watch, if is_known { Arrival::Known(word, verdict) } else { Arrival::Asleep })
     }
 
-    /// Whether what is known is too old though no poll came to nothing: nobody asked, because the
+    /// Whether what is known is too old though no poll came to nothing: none was sent, because the
     /// process or the machine slept, or the poller has more to do than it may. One poll will tell.
     pub(crate) fn is_neglected(&self) -> bool {
         self.is_neglected_at(self.verdict())
     }
 
-    /// The same at this verdict. If a poll has landed since the verdict was read, whoever waits for
-    /// the next one finds that the wait is over.
+    /// The same at this verdict. If a poll has landed since the verdict was read, a request that
+    /// waits for the next one finds that the wait is over.
     fn is_neglected_at(&self, verdict: Verdict) -> bool {
         verdict == Verdict::Unavailable
             && self.known().0 != Standing::Odd
@@ -573,7 +573,7 @@ impl Session {
         })
     }
 
-    /// Whether somebody waits for the next poll, or holds open what depends on it.
+    /// Whether a request waits for the next poll, or something that is open depends on it.
     pub(crate) fn is_urgent(&self) -> bool {
         self.held_open() > 0
     }
@@ -678,11 +678,11 @@ impl Session {
         }
         let good = polling.machine.good();
         let stale = good.mono.saturating_add(self.upkeep.limits.max_staleness);
-        // Planned until it is published, however late somebody comes to plan it.
+        // Planned until it is published, however late it is planned.
         let stale = Some(stale).filter(|stale| *stale > now.mono || polling.outlived != Some(good));
         let next = match polling.stage {
             Stage::Resting => Some(polling.next),
-            // Somebody has come to one that waits among the idle ones.
+            // A session that waits among the idle ones is in use now.
             Stage::Queued { urgent: false, .. } if self.is_urgent() => Some(now.mono),
             Stage::Queued { .. } | Stage::Flying => None,
         };
@@ -978,7 +978,7 @@ pub(crate) mod tests {
         let (user, token) = ("alice".into(), UserToken::random().unwrap());
         for _ in 0..200 {
             let session = session_of(&user, &token);
-            // Nobody has answered the phone yet as far as is known.
+            // As far as is known, the phone is not answered yet.
             assert!(session.park(session.asked, Duration::ZERO));
             let arrival = std::thread::scope(|scope| {
                 let held = session.polling.lock().unwrap_or_else(PoisonError::into_inner);

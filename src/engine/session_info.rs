@@ -144,7 +144,7 @@ impl SessionInfo {
     }
 
     /// Whether the login was begun by a browser in which the user had not logged in before, or by a
-    /// program. If its user does not know of it, their phone has approved somebody else's login.
+    /// program. If its user does not know of it, their phone has approved a stranger's login.
     #[must_use]
     pub fn is_of_unknown_browser(&self) -> bool {
         self.is_of_unknown_browser

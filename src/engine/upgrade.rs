@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use http::StatusCode;
 
-/// How many connections of a layer were upgraded though nobody watches over the session.
+/// How many connections of a layer were upgraded though no guard watches over the session.
 #[derive(Debug, Default)]
 pub(crate) struct Upgrades {
     unguarded: AtomicU64,

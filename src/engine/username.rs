@@ -17,7 +17,7 @@ use crate::store::StoreError;
 pub(crate) enum LoginKey {
     /// A normalized name.
     Username(Arc<str>),
-    /// A user whom another login, a session or the application names.
+    /// A user that another login, a session or the application names.
     User(UserId),
 }
 
@@ -67,7 +67,7 @@ impl fmt::Debug for UsernameNormalizer {
 
 type ResolveFuture = Pin<Box<dyn Future<Output = Result<Option<UserId>, StoreError>> + Send>>;
 
-/// Finds the user whom a typed name means; by default the name is the user's id.
+/// Finds the user that a typed name means; by default the name is the user's id.
 #[derive(Clone, Default)]
 pub(crate) struct UsernameResolver(Option<Arc<dyn Fn(String) -> ResolveFuture + Send + Sync>>);
 
@@ -83,7 +83,7 @@ impl UsernameResolver {
         })))
     }
 
-    /// The user whom this text means.
+    /// The user that this text means.
     pub(crate) async fn user(&self, text: String) -> Result<Option<UserId>, StoreError> {
         match &self.0 {
             Some(resolve) => resolve(text).await,

@@ -3,10 +3,10 @@ use std::task::{Context, Poll, Waker};
 
 use crate::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Those who wait for a change: wakers only, no state of their own. Whoever waits registers first
+/// Those who wait for a change: wakers only, no state of their own. A waiter registers first
 /// and looks at the state after, so that no change falls between.
 ///
-/// Where nobody waits, there is no more than an empty pointer.
+/// Without waiters, there is no more than an empty pointer.
 #[derive(Debug, Default)]
 pub(crate) struct Watchers {
     slots: Mutex<Option<Box<Slots>>>,

@@ -27,7 +27,7 @@ fn a_change_while_registering_is_seen() {
         flag.watchers.wake();
         was_set.then_some(())
     }));
-    // Polled once: nobody would wake it for a second time.
+    // Polled once: nothing would wake it for a second time.
     assert!(seen.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
 }
 
@@ -52,7 +52,7 @@ async fn all_are_woken_and_leave_nothing_behind() {
         waiter.await.unwrap();
     }
     assert_eq!(flag.watchers.places(), 0);
-    // Places are used again while anybody waits.
+    // Places are used again while there are waiters.
     let mut watches: Vec<_> = (0..3).map(|_| Watch::new(flag.clone())).collect();
     for watch in &mut watches {
         watch.register(&Context::from_waker(Waker::noop()));

@@ -308,7 +308,7 @@ enum Ending {
     Finish { grpc: GrpcFraming, web: bool },
     /// As if it were whole.
     Silence,
-    /// In an error, so that nobody takes it for whole.
+    /// In an error, so that no reader takes it for whole.
     Error,
 }
 

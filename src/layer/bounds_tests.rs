@@ -79,7 +79,7 @@ async fn a_poll_counts_until_its_three_seconds_are_over() {
     assert!(say(poll, Active));
     let poll = stage.poll_at(10_000).await;
     stage.at(13_001).await;
-    assert!(!say(poll, Closed), "nobody waits any more");
+    assert!(!say(poll, Closed), "the caller has gone");
     assert_eq!(stage.ask(&alice).await, "allowed");
     stage.play(|_, call| {
         call.reset();
@@ -123,7 +123,7 @@ async fn a_login_that_waits_is_polled_each_second() {
     stage.poll_at(15_000).await;
 }
 
-/// T107: a session is parked when nobody used it for a minute, and not before.
+/// T107: a session is parked when it was not used for a minute, and not before.
 #[tokio::test(start_paused = true)]
 async fn a_session_is_parked_after_a_minute() {
     let mut stage = Stage::new();
@@ -137,7 +137,7 @@ async fn a_session_is_parked_after_a_minute() {
         say(stage.poll_at(second * 5_000).await, Active);
     }
     stage.at(600_000).await;
-    assert!(stage.is_quiet().await, "polled though nobody uses it");
+    assert!(stage.is_quiet().await, "polled though it is not used");
 }
 
 #[tokio::test(start_paused = true)]
@@ -154,7 +154,7 @@ async fn a_live_session_is_never_parked() {
     }
     assert!(stage.is_quiet().await);
     stage.at(3_600_000).await;
-    assert!(stage.is_quiet().await, "polled though nobody uses it");
+    assert!(stage.is_quiet().await, "polled though it is not used");
 }
 
 /// A stage with a session that is parked, an hour later.
@@ -186,7 +186,7 @@ async fn a_parked_session_waits_for_one_poll() {
     say(stage.poll_at(3_606_000).await, Active);
 }
 
-/// Nobody waits longer than the shared poll, which takes 3 s.
+/// No request waits longer than the shared poll, which takes 3 s.
 #[tokio::test(start_paused = true)]
 async fn a_parked_session_of_a_silent_service_is_unavailable() {
     let (mut stage, alice) = parked().await;
@@ -387,7 +387,7 @@ async fn an_end_is_told_for_five_minutes() {
     assert_eq!(stage.ac.health().sessions, 0);
 }
 
-/// T054: whoever is back for less than 3 s is not back.
+/// T054: a phone that is back for less than 3 s is not back.
 #[tokio::test(start_paused = true)]
 async fn a_phone_is_back_three_seconds_after_it_was_away() {
     for (pause, says) in [(2_999, "suspended"), (3_000, "allowed"), (3_001, "allowed")] {
@@ -453,7 +453,7 @@ async fn a_session_of_which_nothing_is_heard_is_lost_after_five_minutes() {
     assert_eq!(stage.ask(&bob).await, "allowed");
 }
 
-/// The same if there is nobody else: the service is then asked whether it answers at all.
+/// The same if there is no other session: the service is then asked whether it answers at all.
 #[tokio::test(start_paused = true)]
 async fn a_lone_session_of_which_nothing_is_heard_is_lost_too() {
     let mut stage = Stage::new();

@@ -155,7 +155,7 @@ impl<'a> Credentials<'a> {
     }
 }
 
-/// What the browser bears as proofs that somebody has logged in with it, if anything.
+/// What the browser bears as proofs that a user has logged in with it, if anything.
 #[cfg(feature = "axum")]
 pub(crate) fn known_browser<'a>(headers: &'a HeaderMap, names: &CookieNames) -> Option<&'a [u8]> {
     let (mut cookies, mut known) = (Cookies::new(names), Candidate::Absent);

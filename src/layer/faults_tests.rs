@@ -56,7 +56,7 @@ async fn a_lookup_table_that_panics_under_a_shared_poll_is_as_one_that_fails() {
     }
 }
 
-/// T085: while the lookup table is out, nobody who is in use loses anything, and nobody gets in
+/// T085: while the lookup table is out, no session in use loses anything, and no other gets in
 /// unasked.
 #[tokio::test(start_paused = true)]
 async fn a_lookup_table_that_is_out_costs_no_session() {
@@ -72,7 +72,7 @@ async fn a_lookup_table_that_is_out_costs_no_session() {
             stage.at(second * 1_000).await;
             assert_eq!(stage.ask(&alice).await, "allowed", "{second}");
         }
-        assert_eq!(stage.ask(&bob).await, "unavailable", "parked: nobody vouches for him");
+        assert_eq!(stage.ask(&bob).await, "unavailable", "parked: nothing vouches for him");
         let carol = stage.logging_in("carol").await.unwrap().unwrap_err();
         assert!(matches!(*carol, LogInError::Store(_)), "{carol}");
         stage.directory.is(Mood::Names);
@@ -157,7 +157,7 @@ async fn the_polls_of_a_session_do_not_overlap() {
     assert_eq!(stage.ask(&alice).await, "ended");
 }
 
-/// T111: a wall clock that jumps ahead by less than a lifetime ends nobody; each is asked about.
+/// T111: a wall clock that jumps ahead by less than a lifetime ends no session; each is asked about.
 #[tokio::test(start_paused = true)]
 async fn a_wall_clock_that_jumps_costs_one_poll() {
     let mut stage = Stage::new();

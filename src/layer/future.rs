@@ -202,8 +202,8 @@ impl<A> RunGuard<A> {
 
     /// Runs the handler until its answer may leave, or must not: then gives the reason.
     ///
-    /// Whoever has to be woken registers first and looks after; a handler that is done at once
-    /// needs nobody to be woken.
+    /// A task that has to be woken registers first and looks after; a handler that is done at once
+    /// needs none to be woken.
     fn poll<F, E>(
         &mut self,
         mut future: Pin<&mut F>,

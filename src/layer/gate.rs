@@ -85,7 +85,7 @@ impl Gate {
         Credentials::read(method, uri, headers, self.settings(), &self.ac.engine().key_ring)
     }
 
-    /// Decides in login use: whoever the session is of.
+    /// Decides in login use: the session names the user.
     pub(crate) fn decide(
         &self,
         method: &Method,
@@ -177,7 +177,7 @@ impl Gate {
             let (word, verdict) = watch.get().look(&policy);
             match watch.get().phase() {
                 Phase::Running => judge(watch, word, verdict, policy, requirement, is_use),
-                // Nobody has said in time that it is still what it was.
+                // No poll has said in time that it is still what it was.
                 Phase::Parked | Phase::Waking if verdict == Verdict::Ended => {
                     Decision::Deny(Denial::Ended)
                 }

@@ -1,4 +1,4 @@
-//! A gate that turns away requests for its own login: nobody can log in, and a redirect to the login
+//! A gate that turns away requests for its own login: no user can log in, and a redirect to the login
 //! would go round in a circle. The developer is told what is wrong instead.
 
 use http::uri::PathAndQuery;

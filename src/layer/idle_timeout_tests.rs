@@ -1,4 +1,4 @@
-//! Sessions that nobody uses, in paused time: what counts as a use, and when and where they end.
+//! Sessions that are not used, in paused time: what counts as a use, and when and where they end.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

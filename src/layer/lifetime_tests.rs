@@ -92,7 +92,7 @@ async fn ends_that_begin_here_have_their_reasons() {
     assert_eq!(stage.ask(&bob).await, "ended");
 }
 
-/// What nobody took has not started, and so does not end; a refusal is told.
+/// A session that was not claimed has not started, and so does not end; a refusal is told.
 #[tokio::test(start_paused = true)]
 async fn what_nobody_took_is_not_told_of() {
     let mut stage = Stage::new();
@@ -221,7 +221,7 @@ async fn a_shutdown_leaves_nothing_behind() {
     agree(logout);
     shutdown.await.unwrap();
     assert_eq!(stage.now(), begun);
-    assert!(!say(poll, Active), "nobody waits any more");
+    assert!(!say(poll, Active), "the caller has gone");
     assert_eq!(stage.ask(&alice).await, "ended");
     let refused = stage.logging_in("carol").await.unwrap().unwrap_err();
     assert!(matches!(*refused, LogInError::Interrupted));
@@ -354,7 +354,7 @@ async fn engines_of_one_process_share_nothing() {
     assert_eq!(other.ask(&also_alice).await, "allowed");
 }
 
-/// An engine whose runtime is dropped under it panics nowhere, and lets nobody in for longer than
+/// An engine whose runtime is dropped under it panics nowhere, and lets no request in for longer than
 /// what it knows is fresh.
 #[test]
 fn a_runtime_that_is_dropped_takes_the_engine_with_it() {

@@ -172,7 +172,7 @@ async fn strangers_do_not_keep_the_application_out() {
     assert!(engine.claim(&named, Some(&"alice".into())).is_some());
 }
 
-/// A name that leads to a user, of whom some have several, or to none.
+/// A name that leads to a user, who may have several, or to none.
 #[cfg(feature = "axum")]
 async fn resolve(name: String) -> Result<Option<UserId>, std::io::Error> {
     let user = match name.as_str() {
@@ -262,10 +262,10 @@ async fn browsers_see_the_same_for_all_names() {
     let mut told = Vec::new();
     for (names, is_superseded, rings) in [
         (["alice", "a.smith"], false, 2),
-        (["nobody", "no.body"], false, 0),
+        (["unknown", "un.known"], false, 0),
         (["bob", "carol"], false, 5),
-        (["alice.smith", "nobody"], false, 3),
-        (["alice", "nobody"], true, 3),
+        (["alice.smith", "unknown"], false, 3),
+        (["alice", "unknown"], true, 3),
         (["alice", "a.smith"], true, 3),
     ] {
         let mut stage = Stage::set_up(|builder| builder.resolve_username(resolve));

@@ -38,7 +38,7 @@ enum Step {
     Pass(u64),
     WallJumps(i64),
     LogIn(usize),
-    /// Somebody acts on the newest, second newest … remote session.
+    /// The phone acts on the newest, second newest … remote session.
     Remote(usize, SessionStatus),
     /// A request whose handler takes so long.
     Request(usize, u64),
@@ -128,9 +128,9 @@ struct Remote {
     seen_ended: bool,
     /// The engine could not know of it, or could not end it.
     unsure: bool,
-    /// Somebody logged in with it.
+    /// A login was claimed with it.
     taken: bool,
-    /// When somebody came to the session, and how many hold it open now.
+    /// When the session was used, and how many hold it open now.
     used: u64,
     open: usize,
 }
@@ -189,7 +189,7 @@ impl World {
         }
     }
 
-    /// Takes a later millisecond that is nobody's yet.
+    /// Takes a later millisecond that is not taken yet.
     fn moment(&mut self, after: u64) -> u64 {
         let mut at = self.now().mono + after.max(1);
         while self.taken.contains(&at) {
@@ -356,7 +356,7 @@ async fn other(world: Shared, mut call: Heard) {
     }
 }
 
-/// What somebody holds: a credential and the remote session that it stands for.
+/// What a client holds: a credential and the remote session that it stands for.
 #[derive(Clone)]
 struct Held {
     credential: SessionCredential,
@@ -596,12 +596,12 @@ async fn play(trace: Trace) {
                     finish(caller).await;
                 }
                 drop(ac);
-                service.await.expect("the engine that is gone calls nobody");
+                service.await.expect("the engine that is gone makes no call");
                 for held in held.lock().unwrap().iter_mut() {
                     held.orphaned = true;
                 }
                 {
-                    // Nobody knows of what was begun: it ends by itself.
+                    // What was begun is known nowhere: it ends by itself.
                     let mut world = lock(&world);
                     world.others_answered = None;
                     for remote in &mut world.remotes {
@@ -639,7 +639,7 @@ async fn play(trace: Trace) {
         |world: &Shared| lock(world).remotes.iter().map(|remote| remote.sends.len()).sum::<usize>();
     let before = sends(&world);
     sleep(Duration::from_secs(30)).await;
-    assert_eq!(sends(&world), before, "polled though nobody uses it");
+    assert_eq!(sends(&world), before, "polled though it is not used");
     drop(ac);
     // It hears that the last client is gone, so no task holds the engine any more.
     service.await.unwrap();

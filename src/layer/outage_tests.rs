@@ -92,7 +92,7 @@ async fn a_pause_is_kept_by_all_and_ends_nobody() {
         for (asked, says) in asked.collect::<Vec<_>>().into_iter().zip(says) {
             assert_eq!(asked.await.unwrap(), says, "at {at}");
         }
-        assert_eq!(stage.now(), at, "nobody is kept waiting for what will not come");
+        assert_eq!(stage.now(), at, "no request waits for what will not come");
     }
     assert!(stage.ac.health().breaker_open);
     let times: Vec<_> = log.lock().unwrap().iter().map(|(at, _)| *at).collect();
@@ -362,8 +362,8 @@ async fn a_service_that_is_gone_is_left_alone() {
     }
 }
 
-/// T060, T061: an outage ends nobody, and nobody is sent to the login. When the service is back,
-/// those who wait and those with streams come first, slowly; whom nobody used meanwhile, not at
+/// T060, T061: an outage ends no session, and sends no user to the login. When the service is back,
+/// those who wait and those with streams come first, slowly; those not used meanwhile, not at
 /// all.
 #[tokio::test(start_paused = true)]
 async fn a_service_that_comes_back_is_not_run_over() {
@@ -412,7 +412,7 @@ async fn a_service_that_comes_back_is_not_run_over() {
         let mut before: Vec<_> = log[..last_stream].iter().map(|(_, which)| *which).collect();
         before.retain(|which| *which >= STREAMS);
         assert!(before.is_empty(), "{before:?} before those with streams");
-        assert!((USED..300).all(|which| place(which).is_none()), "nobody uses these");
+        assert!((USED..300).all(|which| place(which).is_none()), "these are not used");
         let mut told = Vec::new();
         while told.last() != Some(&EventKind::BreakerClosed) {
             told.push(events.next().await.unwrap().kind);
@@ -665,7 +665,7 @@ async fn a_hundred_thousand_at_once_stay_under_the_ceiling() {
     assert!(first.iter().all(|which| *which >= ALL - STREAMS), "those with streams come first");
 }
 
-/// Somebody who comes to a session that waits its turn among many does not wait for all of them.
+/// A request for a session that waits its turn among many does not wait for all of them.
 #[tokio::test(start_paused = true)]
 async fn whoever_waits_overtakes_those_whom_nobody_waits_for() {
     let mut stage = Stage::set_up(|builder| builder.max_polls_per_second(10));
@@ -681,7 +681,7 @@ async fn whoever_waits_overtakes_those_whom_nobody_waits_for() {
     assert!(most_in_a_second(&log.lock().unwrap()) <= 11);
 }
 
-/// T107: nobody is asked about whom nobody used while the poll waited its turn.
+/// T107: no poll is sent for a session that was not used while the poll waited its turn.
 #[tokio::test(start_paused = true)]
 async fn one_that_waited_for_a_minute_unused_is_parked() {
     let mut stage = Stage::set_up(|builder| builder.max_polls_per_second(1));
@@ -693,7 +693,7 @@ async fn one_that_waited_for_a_minute_unused_is_parked() {
     assert_eq!(stage.ask(&credentials[499]).await, "allowed");
 }
 
-/// T043, T060: a certificate, a page, an error: whatever is no word of the service ends nobody.
+/// T043, T060: a certificate, a page, an error: an answer that is not the service's ends no session.
 #[tokio::test(start_paused = true)]
 async fn what_is_no_word_of_the_service_ends_nobody_in_an_hour() {
     for (status, body) in [(200, "<html>"), (502, ""), (404, "<html>"), (302, ""), (429, "")] {

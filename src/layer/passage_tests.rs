@@ -127,7 +127,7 @@ async fn no_frame_follows_an_end() {
     assert_eq!(frames(&mut stream, 100), 0);
 }
 
-/// A body that has given all it has is neither cut nor held back, whoever asks it once more.
+/// A body that has given all it has is neither cut nor held back when it is asked once more.
 #[tokio::test(start_paused = true)]
 async fn what_was_given_whole_is_not_cut() {
     for ended in [true, false] {

@@ -72,7 +72,7 @@ const SHORTEST_AGE: Duration = Duration::from_secs(1);
 ///     .route("/", get(async || "gated")) // gated: above the layer
 ///     .layer(ac.layer())
 ///     .merge(public)                     // open: below it
-///     .nest("/auth", ac.routes())        // open, or nobody could log in
+///     .nest("/auth", ac.routes())        // open, or no user could log in
 /// # }
 /// ```
 ///
@@ -224,7 +224,7 @@ impl ActiveconnectLayer {
     /// With [`CacheControl::NoStore`], Back after a logout asks the gate again. Yet a browser may
     /// restore a page as it was left, with its scripts, from memory ("back/forward cache"): Chromium
     /// does so with `no-store` pages, too, and though the logout has removed a cookie. No header
-    /// keeps it from that. A page that nobody may see after the logout has to load itself anew:
+    /// keeps it from that. A page that must not be seen after the logout has to load itself anew:
     ///
     /// ```js
     /// addEventListener("pageshow", (event) => event.persisted && location.reload());
@@ -252,8 +252,8 @@ impl ActiveconnectLayer {
     /// asked with others, with more, or with what the service chose is turned away by
     /// [`Denial::StepUp`]. Empty, the default, requires nothing.
     ///
-    /// Judged at the start of a request only: a stream that has begun goes on. Whoever is turned
-    /// away confirms: a page load is sent to a page where the user has their phone ring again, for
+    /// Judged at the start of a request only: a stream that has begun goes on. A client that is
+    /// turned away confirms: a page load is sent to a page where the user has their phone ring again, for
     /// these methods, and comes back with a new credential; a program posts to the `confirm` that
     /// the problem details, or the metadata of gRPC's `ErrorInfo`, name.
     ///
@@ -306,8 +306,8 @@ impl ActiveconnectLayer {
     /// Beside another login, for callers without cookies (services that log in with a client
     /// certificate): lets a request in when *any* session of the resolved user is active.
     ///
-    /// That gives the binding between browser and phone away: whoever passes the other login as
-    /// this user is let in while the user's phone keeps any session alive, whoever began it. The
+    /// That gives the binding between browser and phone away: a caller that passes the other
+    /// login as this user is let in while the user's phone keeps any session alive, also another's. The
     /// request is guarded by the session that let it in. Without
     /// [`resolve_user`](Activeconnect::resolve_user) this changes nothing.
     ///
@@ -407,7 +407,7 @@ where
     }
 }
 
-/// Tells the handler who asks, or why nobody does. What another layer outside has told is replaced.
+/// Tells the handler who asks, or why that is not known. What another layer outside has told is replaced.
 pub(super) fn admit<ReqBody, A>(
     gate: &Arc<Gate>,
     decision: Decision,

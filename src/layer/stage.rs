@@ -32,7 +32,7 @@ use crate::{
 /// After so long in vain a test fails.
 const PATIENCE: Duration = Duration::from_secs(3_600);
 
-/// What an event says, and of whom.
+/// What an event says, and of which user.
 pub(super) type Told = (EventKind, Option<UserId>);
 
 /// The next event, once it is there; `None` when the engine is over.
@@ -186,7 +186,7 @@ pub(super) fn started(call: Heard, which: usize) {
     );
 }
 
-/// Answers a poll; false if nobody waits any more.
+/// Answers a poll; false if the caller has gone.
 pub(super) fn say(call: Heard, status: SessionStatus) -> bool {
     call.answer(200, format!(r#"{{"authentication_status":{{"session_status":"{status}"}}}}"#))
 }
@@ -238,7 +238,7 @@ pub(super) async fn text(response: Response<GateBody<Ticks>>) -> String {
     String::from_utf8(text).unwrap()
 }
 
-/// A stream that somebody reads.
+/// A stream that is read.
 pub(super) struct Stream {
     frames: Arc<Mutex<Vec<u64>>>,
     /// When it was cut, and why.

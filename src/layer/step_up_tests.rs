@@ -52,7 +52,7 @@ async fn a_login_is_too_old_past_max_age() {
     assert_eq!(stage.session(&credential).verdict(), crate::Verdict::Allow);
 }
 
-/// The same on the wall clock, which goes on while a machine sleeps; set back it makes nobody young.
+/// The same on the wall clock, which goes on while a machine sleeps; set back it makes no login young.
 #[tokio::test(start_paused = true)]
 async fn a_login_is_too_old_by_the_wall_clock() {
     for (jump, after, expected) in [

@@ -197,7 +197,7 @@ async fn the_body_of_an_answer_to_head_is_not_asked() {
     assert_eq!((read(&mut body).as_str(), held_open), ("whole.", 1));
 }
 
-/// Whoever looks for the cause of an error finds it where it was.
+/// The cause of an error is found where it was.
 #[tokio::test(start_paused = true)]
 async fn errors_are_those_of_the_body() {
     let mut stage = Stage::new();

@@ -116,7 +116,7 @@ fn mac(secret: &Secret, nonce: &str, signed_part: &str, timestamp: &str) -> [u8;
     short
 }
 
-/// The parts of a received `Authentication` header, for whoever plays the service.
+/// The parts of a received `Authentication` header, for code that plays the service.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Presented<'a> {
     /// The application id, or the session token on session calls.

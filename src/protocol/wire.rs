@@ -106,7 +106,7 @@ pub struct RegistrationLinkReply {
     /// Why not, with `status: false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The link: whoever opens it on a phone becomes the user.
+    /// The link: the phone that opens it becomes the user's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub register_url: Option<String>,
 }

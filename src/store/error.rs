@@ -78,7 +78,7 @@ impl fmt::Display for StoreError {
         match &self.source {
             Some(source) => {
                 f.write_str(": ")?;
-                // A source may quote what somebody typed, and this text goes into logs: one line.
+                // A source may quote typed text, and this text goes into logs: one line.
                 for character in source.to_string().chars().take(SHOWN) {
                     if character.is_control() {
                         write!(f, "{}", character.escape_default())?;

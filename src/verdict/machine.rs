@@ -156,7 +156,7 @@ impl Machine {
         }
     }
 
-    /// The second refusal ends the session if somebody else was answered since the first.
+    /// The second refusal ends the session if another session was answered since the first.
     fn refuse(&mut self, sent: Stamp, others: Others) {
         match (self.refused_since, others.answered) {
             (Some(first), Some(answered)) if answered.mono >= first.mono => self.lose(),
@@ -211,7 +211,7 @@ mod tests {
         Others { answered: Some(at(seconds)), lately: true }
     }
 
-    /// Nobody is answered any more.
+    /// No session is answered any more.
     const SILENT: Others = Others { answered: Some(Stamp { mono: 1_000, wall: 1 }), lately: false };
 
     fn says(status: SessionStatus) -> Said {

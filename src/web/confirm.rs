@@ -81,9 +81,9 @@ pub(super) async fn start(
     answer(begun.map_err(Refusal::from), wants_json, &paths, &next, &engine.settings, language)
 }
 
-/// Why nobody's phone rings.
+/// Why no phone rings.
 #[derive(Clone, Copy)]
-enum Nobody {
+enum NoRing {
     NoSession,
     /// No layer requires these methods.
     NotRequired,
@@ -106,13 +106,13 @@ impl Confirmation {
     }
 
     /// Whose phone is to ring, and for what.
-    fn check(&self) -> Result<(Arc<Session>, Methods), Nobody> {
+    fn check(&self) -> Result<(Arc<Session>, Methods), NoRing> {
         // A phone that walked away is asked too: a layer may let its session in.
         let is_live = |session: &&Arc<Session>| {
             matches!(session.verdict(), Verdict::Allow | Verdict::Suspended)
         };
         let Some(session) = self.visitor.session.as_ref().filter(is_live) else {
-            return Err(Nobody::NoSession);
+            return Err(NoRing::NoSession);
         };
         let required = &self.visitor.engine().required;
         let is_asked_for =
@@ -121,13 +121,13 @@ impl Confirmation {
             None => Some(session.methods),
             Some(named) => named.parse().ok().filter(is_asked_for),
         };
-        methods.map(|methods| (session.clone(), methods)).ok_or(Nobody::NotRequired)
+        methods.map(|methods| (session.clone(), methods)).ok_or(NoRing::NotRequired)
     }
 
-    fn refuse(&self, why: Nobody, parts: &Parts) -> Response {
+    fn refuse(&self, why: NoRing, parts: &Parts) -> Response {
         match why {
-            Nobody::NoSession => self.no_session(),
-            Nobody::NotRequired => self.not_required(parts),
+            NoRing::NoSession => self.no_session(),
+            NoRing::NotRequired => self.not_required(parts),
         }
     }
 

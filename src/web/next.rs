@@ -20,7 +20,7 @@ fn parse(wanted: &str, paths: &SitePaths) -> Option<String> {
     if !plain {
         return None;
     }
-    // `.invalid` is nobody's (RFC 2606).
+    // `.invalid` belongs to no site (RFC 2606).
     let site = Url::parse("https://site.invalid/").ok()?;
     let url = site.join(wanted).ok()?;
     if url.origin() != site.origin() || !url.username().is_empty() || url.password().is_some() {
@@ -43,7 +43,7 @@ fn parse(wanted: &str, paths: &SitePaths) -> Option<String> {
     (kept.len() <= NEXT_LIMIT).then_some(kept)
 }
 
-/// Whether anybody on the way, a proxy for one, may take `path` for an authentication route: with
+/// Whether a program on the way, such as a proxy, may take `path` for an authentication route: with
 /// escapes undone, double slashes for one, and dots resolved.
 fn is_inside(path: &str, auth_path: &str) -> bool {
     let decoded: Vec<u8> = percent_decode_str(path).collect();

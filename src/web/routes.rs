@@ -217,7 +217,7 @@ fn wanted(query: Result<Query<Next>, QueryRejection>, paths: &SitePaths) -> Stri
 /// What a browser bears, looked up.
 pub(super) struct Visitor {
     ac: Activeconnect,
-    /// Beside another login, the user whom it names.
+    /// Beside another login, the user that it names.
     pub(super) user: Option<UserId>,
     attempt: Option<NamedAttempt>,
     /// The request is a browser's, as its page sends it.
@@ -226,7 +226,7 @@ pub(super) struct Visitor {
     sends_form: bool,
     /// The browser loads this before its user asks for it, and may throw it away.
     is_prefetch: bool,
-    /// The session that the credential names, whoever's it is. To end it, having it is enough.
+    /// The session that the credential names, of any user. To end it, having the credential is enough.
     named: Option<Arc<Session>>,
     /// The same, if it is the user's.
     pub(super) session: Option<Arc<Session>>,

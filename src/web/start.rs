@@ -85,7 +85,7 @@ pub(super) async fn start(ac: &Activeconnect, user: Option<UserId>, request: Req
     answer(begun, wants_json, &paths, &next, &engine.settings, language)
 }
 
-/// What whoever begins an attempt is told: wait, with this secret, or why not. A page goes on to
+/// What the client that begins an attempt is told: wait, with this secret, or why not. A page goes on to
 /// `next` from there.
 pub(super) fn answer(
     begun: Result<(Handover, AttemptCredential), Refusal>,

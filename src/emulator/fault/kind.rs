@@ -5,7 +5,7 @@ use crate::emulator::Call;
 /// How a call goes wrong.
 ///
 /// "Another origin" is the emulator's port on 127.0.0.2 (on 127.0.0.3 for who calls the emulator
-/// by 127.0.0.2): still the loopback, where a test can listen to see that nobody comes.
+/// by 127.0.0.2): still the loopback, where a test can listen to see that no connection comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FaultKind {

@@ -43,7 +43,7 @@ pub struct Fault {
     delay: Duration,
     /// `None`: until cleared.
     times: Option<u32>,
-    /// `None`: whoever it is about.
+    /// `None`: all users.
     user_id: Option<String>,
 }
 

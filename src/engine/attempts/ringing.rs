@@ -1,4 +1,4 @@
-//! What goes on behind an attempt: whom it is for, when the phone may ring, what it says, and
+//! What goes on behind an attempt: which user it is for, when the phone may ring, what it says, and
 //! whether a browser claims the result and gets it.
 
 use std::sync::Arc;
@@ -27,8 +27,8 @@ const REMEMBER: Duration = Duration::from_secs(60);
 /// How long the token store may take.
 const STORE: Duration = Duration::from_secs(5);
 
-/// Frees the name at the deadline, tells whoever watches, and forgets the attempt when nobody asks
-/// for it any more.
+/// Frees the name at the deadline, tells those who watch, and forgets the attempt when it is no
+/// longer asked for.
 pub(super) async fn forget(engine: Arc<Engine>, attempt: Arc<Attempt>) {
     let mut forgotten = Watch::new(attempt.clone());
     let is_forgotten =
@@ -87,7 +87,7 @@ async fn ring(
     attempt: &Arc<Attempt>,
     who: Who,
 ) -> Result<(Arc<Session>, DeviceLock), LogInError> {
-    // Before anything is looked up: a name that nobody has costs the same.
+    // Before anything is looked up: a name that does not exist costs the same.
     if attempt.began_as.is_anonymous() && !engine.spend_push() {
         return Err(LogInError::PushBudgetSpent);
     }
@@ -203,7 +203,7 @@ async fn wait(
             }
             session.tell(EventKind::LoginRefused { status });
             // The name stays taken until the deadline: others than this browser do not learn that
-            // somebody has said no.
+            // the user has said no.
             attempt.end(LogInError::Refused(status));
             return;
         }

@@ -69,7 +69,7 @@ sessions-over = That session is over already.
 registration-heading = Register your phone
 registration-lead = Scan this with your phone, or open the link there. The phone will then log in:
 registration-qr-code = The link below as a QR code
-registration-secret = The link is shown this once. Whoever opens it on their phone can log in as you, so keep it to yourself.
+registration-secret = The link is shown this once. A person who opens it on their phone can log in as you, so keep it to yourself.
 registration-copy = Copy link
 registration-copied = Copied
 registration-pending = This page goes on by itself once the phone has registered.
@@ -108,7 +108,7 @@ refused-sessions = Where you are logged in is not known right now. Try again in 
 refused-methods-heading = This cannot be confirmed
 refused-methods = Nothing here requires these methods.
 refused-setup-heading = The login cannot be reached
-refused-setup = This application is not set up right. Whoever runs it has to mend this:
+refused-setup = This application is not set up right. Its operator has to mend this:
 
 denied-no-session-heading = You are not logged in
 denied-no-session = This page is for people who are logged in.
