@@ -141,7 +141,7 @@ async fn a_thousand_starts_ring_within_the_budget() {
     assert_eq!(known.page("/").await.status(), 200);
     let mut hit = false;
     while let Ok(Some(event)) = tokio::time::timeout(Duration::ZERO, events.next()).await {
-        hit |= event.kind == EventKind::LimitHit(Limit::Logins);
+        hit |= event.kind == EventKind::LimitReached(Limit::Logins);
     }
     assert!(hit, "the application is told");
 }

@@ -119,7 +119,7 @@ impl Database {
              VALUES (strftime('%Y-%m-%dT%H:%M:%fZ', ?, 'unixepoch'), ?, ?, ?, ?, ?, ?)",
         )
         .bind(seconds)
-        .bind(event.kind.name())
+        .bind(event.kind.as_str())
         .bind(event.kind.detail())
         .bind(event.user.as_ref().map(ToString::to_string))
         .bind(event.session.map(|session| session.to_string()))

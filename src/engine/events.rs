@@ -49,7 +49,7 @@ pub struct Event {
 #[non_exhaustive]
 pub enum EventKind {
     /// A browser or caller has claimed the result of a login: a session has started. If its
-    /// credential is then never presented, the session ends as [`EndReason::NotTaken`].
+    /// credential is then never presented, the session ends as [`EndReason::Unclaimed`].
     Started,
     /// The session that has just started was begun by a browser in which the user had not logged in
     /// before, or by a program. Their other sessions are warned: see `docs/push-fatigue.md`.
@@ -71,7 +71,7 @@ pub enum EventKind {
     /// A poll came to nothing, the first after one that was answered. Sessions keep what is known
     /// of them until `max_staleness`. Polls of a session that fail while the service answers
     /// others do not count.
-    PollFailing,
+    PollFailed,
     /// Too many calls in a row came to nothing, or the service asked for a pause: it is left alone
     /// for a while.
     BreakerOpened,
@@ -86,15 +86,15 @@ pub enum EventKind {
     /// Told once, until it is reset or the month is over.
     PushBudgetSpent,
     /// A login was refused because a limit of the builder is reached.
-    LimitHit(Limit),
+    LimitReached(Limit),
     /// The reader was too slow: so many events are lost to it.
-    Missed(u64),
+    Lagged(u64),
 }
 
 impl EventKind {
     /// A name for logs and tables, which stays the same: `started`, `login_refused`.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Started => "started",
             Self::UnknownBrowser => "unknown_browser",
@@ -102,14 +102,14 @@ impl EventKind {
             Self::Suspended => "suspended",
             Self::Resumed => "resumed",
             Self::Ended { .. } => "ended",
-            Self::PollFailing => "poll_failing",
+            Self::PollFailed => "poll_failed",
             Self::BreakerOpened => "breaker_opened",
             Self::BreakerClosed => "breaker_closed",
             Self::Fault(_) => "fault",
             Self::PushBudgetLow => "push_budget_low",
             Self::PushBudgetSpent => "push_budget_spent",
-            Self::LimitHit(_) => "limit_hit",
-            Self::Missed(_) => "missed",
+            Self::LimitReached(_) => "limit_reached",
+            Self::Lagged(_) => "lagged",
         }
     }
 
@@ -121,13 +121,13 @@ impl EventKind {
             Self::LoginRefused { status } => status.to_string(),
             Self::Ended { reason } => reason.to_string(),
             Self::Fault(fault) => fault.to_string(),
-            Self::LimitHit(limit) => limit.to_string(),
-            Self::Missed(events) => events.to_string(),
+            Self::LimitReached(limit) => limit.to_string(),
+            Self::Lagged(events) => events.to_string(),
             Self::Started
             | Self::UnknownBrowser
             | Self::Suspended
             | Self::Resumed
-            | Self::PollFailing
+            | Self::PollFailed
             | Self::BreakerOpened
             | Self::BreakerClosed
             | Self::PushBudgetLow
@@ -138,7 +138,7 @@ impl EventKind {
 
 impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(self.as_str())
     }
 }
 
@@ -147,7 +147,7 @@ impl fmt::Display for EventKind {
 #[non_exhaustive]
 pub enum EndReason {
     /// The service stated this status: ended remotely, or by its own expiry.
-    Service(SessionStatus),
+    Upstream(SessionStatus),
     /// Logged out here.
     LoggedOut,
     /// It lived as long as a session may, here.
@@ -155,14 +155,14 @@ pub enum EndReason {
     /// No request used it for [`Builder::idle_timeout`](crate::Builder::idle_timeout).
     Idle,
     /// The phone walked away, and a layer ends sessions then.
-    WalkedAway,
+    Walkaway,
     /// The lookup table no longer names the token that the session was made with.
     TokenChanged,
     /// No browser claimed the result of the login within 60 s, or no request carried its credential
     /// within 60 s of the claim, or the login was given up.
-    NotTaken,
+    Unclaimed,
     /// The service no longer knows the session, or made no sense about it for five minutes.
-    Lost,
+    UnknownUpstream,
     /// The engine was shut down.
     Shutdown,
 }
@@ -172,14 +172,14 @@ impl EndReason {
     #[must_use]
     pub const fn status(self) -> SessionStatus {
         match self {
-            Self::Service(status) => status,
-            Self::NotTaken => SessionStatus::Timeout,
+            Self::Upstream(status) => status,
+            Self::Unclaimed => SessionStatus::Timeout,
             Self::LoggedOut
-            | Self::WalkedAway
+            | Self::Walkaway
             | Self::Expired
             | Self::Idle
             | Self::TokenChanged
-            | Self::Lost
+            | Self::UnknownUpstream
             | Self::Shutdown => SessionStatus::Closed,
         }
     }
@@ -190,14 +190,14 @@ impl fmt::Display for EndReason {
     /// stated.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Service(status) => status.fmt(f),
+            Self::Upstream(status) => status.fmt(f),
             Self::LoggedOut => f.write_str("logged_out"),
             Self::Expired => f.write_str("expired"),
             Self::Idle => f.write_str("idle"),
-            Self::WalkedAway => f.write_str("walked_away"),
+            Self::Walkaway => f.write_str("walkaway"),
             Self::TokenChanged => f.write_str("token_changed"),
-            Self::NotTaken => f.write_str("not_taken"),
-            Self::Lost => f.write_str("lost"),
+            Self::Unclaimed => f.write_str("unclaimed"),
+            Self::UnknownUpstream => f.write_str("unknown_upstream"),
             Self::Shutdown => f.write_str("shutdown"),
         }
     }
@@ -249,7 +249,7 @@ pub struct Events {
 
 impl Activeconnect {
     /// What happens from now on. The engine never waits for a reader: one that is more than 1,024
-    /// events behind is told by [`EventKind::Missed`] how many are lost.
+    /// events behind is told by [`EventKind::Lagged`] how many are lost.
     ///
     /// ```
     /// use tower_activeconnect::{Activeconnect, EventKind};
@@ -290,7 +290,7 @@ impl Stream for Events {
         let next = ready!(Pin::new(&mut self.stream).poll_next(cx));
         Poll::Ready(next.map(|event| {
             event.unwrap_or_else(|BroadcastStreamRecvError::Lagged(missed)| {
-                Event::new(EventKind::Missed(missed), self.clock.now())
+                Event::new(EventKind::Lagged(missed), self.clock.now())
             })
         }))
     }

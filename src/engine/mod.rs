@@ -676,7 +676,7 @@ impl Engine {
         let limiter = &self.limits_told[limit as usize];
         if let Some(suppressed) = limiter.admit(self.now().mono, Duration::from_secs(1)) {
             tracing::warn!(%limit, suppressed, "a login was refused: a limit is reached");
-            self.tell(EventKind::LimitHit(limit));
+            self.tell(EventKind::LimitReached(limit));
         }
     }
 
@@ -746,7 +746,7 @@ impl Engine {
             None => return,
             Some(Transition::Failing) => {
                 tracing::warn!(error, "a poll of the service failed, the first after a good one");
-                EventKind::PollFailing
+                EventKind::PollFailed
             }
             Some(Transition::Opened) => {
                 tracing::warn!(

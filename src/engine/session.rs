@@ -328,8 +328,8 @@ impl Session {
     #[cold]
     fn walk_away(self: &Arc<Self>) {
         match self.engine() {
-            Some(engine) => engine.end_session(self, EndReason::WalkedAway),
-            None => _ = self.end(EndReason::WalkedAway),
+            Some(engine) => engine.end_session(self, EndReason::Walkaway),
+            None => _ = self.end(EndReason::Walkaway),
         }
     }
 
@@ -761,7 +761,7 @@ impl Session {
     /// session was over already.
     pub(crate) fn end_unpresented(&self) -> bool {
         let ended = self.with_polling(|polling| {
-            !self.activity.is_presented() && polling.end(EndReason::NotTaken)
+            !self.activity.is_presented() && polling.end(EndReason::Unclaimed)
         });
         self.watchers.wake();
         ended
@@ -855,8 +855,8 @@ impl Polling {
             (Standing::Suspended, Standing::Active) => Some(EventKind::Resumed),
             (Standing::Active, Standing::Suspended) => Some(EventKind::Suspended),
             (_, Standing::Ended) => {
-                let lost = self.machine.is_lost().then_some(EndReason::Lost);
-                let stated = EndReason::Service(self.machine.status());
+                let lost = self.machine.is_lost().then_some(EndReason::UnknownUpstream);
+                let stated = EndReason::Upstream(self.machine.status());
                 Some(EventKind::Ended { reason: self.ended.or(lost).unwrap_or(stated) })
             }
             _ => None,

@@ -59,7 +59,7 @@ async fn claimed_session_has_a_minute_to_be_presented() {
         assert_eq!(*logouts.lock().unwrap(), usize::from(!is_in_time));
         assert_eq!(next_event(&mut events).await, Some(of(user.as_str(), EventKind::Started)));
         if !is_in_time {
-            let ended = EventKind::Ended { reason: EndReason::NotTaken };
+            let ended = EventKind::Ended { reason: EndReason::Unclaimed };
             assert_eq!(next_event(&mut events).await, Some(of(user.as_str(), ended)));
         }
     }

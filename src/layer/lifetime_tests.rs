@@ -48,7 +48,7 @@ async fn each_event_is_told_once() {
     stage.at(26_000).await;
     let [suspended, resumed] =
         [EventKind::Suspended, EventKind::Resumed].map(|kind| of("alice", kind));
-    let closed = ended("alice", EndReason::Service(Closed));
+    let closed = ended("alice", EndReason::Upstream(Closed));
     assert_eq!(told(&mut events).await, [suspended, resumed, closed]);
     assert_eq!(stage.ask(&alice).await, "ended");
     stage.session(&alice).end(EndReason::LoggedOut);
@@ -67,7 +67,7 @@ async fn each_event_is_told_once() {
         }
     });
     stage.at(100_000).await;
-    let lost = ended("bob", EndReason::Lost);
+    let lost = ended("bob", EndReason::UnknownUpstream);
     assert_eq!(told(&mut events).await, [lost, ended("carol", EndReason::TokenChanged)]);
 }
 
@@ -113,12 +113,12 @@ async fn a_slow_reader_is_told_how_many_it_missed() {
     let mut slow = stage.ac.events();
     let mut fast = stage.ac.events();
     let engine = stage.ac.engine();
-    let full = (EventKind::LimitHit(Limit::Attempts), None);
+    let full = (EventKind::LimitReached(Limit::Attempts), None);
     for _ in 0..3_000 {
         engine.upkeep.news.tell(|| Event::new(full.0, stage.clock.now()));
         assert_eq!(next_event(&mut fast).await, Some(full.clone()));
     }
-    let Some((EventKind::Missed(missed), None)) = next_event(&mut slow).await else {
+    let Some((EventKind::Lagged(missed), None)) = next_event(&mut slow).await else {
         panic!("it missed some")
     };
     let mut read = 0;
@@ -154,7 +154,7 @@ async fn one_login_more_than_may_wait_is_refused() {
     assert_eq!(refused.status(), http::StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(refused.headers()["retry-after"], "10");
     assert!(refused.headers().get("set-cookie").is_none());
-    assert_eq!(told(&mut events).await, [(EventKind::LimitHit(Limit::Attempts), None)]);
+    assert_eq!(told(&mut events).await, [(EventKind::LimitReached(Limit::Attempts), None)]);
     let waiting: Vec<_> = stage.ac.engine().attempts.all();
     assert_eq!(waiting.len(), 3);
     let now = stage.clock.now();
@@ -169,7 +169,7 @@ async fn one_login_more_than_may_wait_is_refused() {
         assert_eq!(login("dave").await.status(), http::StatusCode::TOO_MANY_REQUESTS);
     }
     let unknown = EventKind::Fault(Fault::Service(ClientErrorKind::UnknownApplication));
-    let mut expected = vec![(EventKind::LimitHit(Limit::Attempts), None); 5];
+    let mut expected = vec![(EventKind::LimitReached(Limit::Attempts), None); 5];
     expected[0].0 = unknown;
     assert_eq!(told(&mut events).await, expected);
     stage.at(119_999).await;
@@ -193,7 +193,7 @@ async fn one_session_more_than_may_be_is_refused_before_the_phone_rings() {
     assert_eq!(stage.ask(&first).await, "allowed");
     assert_eq!(stage.ask(&bob).await, "allowed");
     let limits: Vec<_> = told(&mut events).await;
-    let hit = |limit| (EventKind::LimitHit(limit), None);
+    let hit = |limit| (EventKind::LimitReached(limit), None);
     let started = of("bob", EventKind::Started);
     assert_eq!(limits, [hit(Limit::SessionsPerUser), started, hit(Limit::Sessions)]);
     // An end makes room for that user.

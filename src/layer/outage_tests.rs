@@ -355,7 +355,7 @@ async fn a_service_that_is_gone_is_left_alone() {
     let later: Vec<_> = log.iter().filter(|(at, _)| *at > 7_000).collect();
     assert!((296..900).contains(&later.len()), "{}", later.len());
     assert!(later.windows(2).all(|two| two[1].0 - two[0].0 <= 2_100));
-    assert_eq!(events.next().await.map(|event| event.kind), Some(EventKind::PollFailing));
+    assert_eq!(events.next().await.map(|event| event.kind), Some(EventKind::PollFailed));
     assert_eq!(events.next().await.map(|event| event.kind), Some(EventKind::BreakerOpened));
     for credential in &credentials {
         assert_eq!(stage.session(credential).verdict(), crate::Verdict::Unavailable);
@@ -417,7 +417,7 @@ async fn a_service_that_comes_back_is_not_run_over() {
         while told.last() != Some(&EventKind::BreakerClosed) {
             told.push(events.next().await.unwrap().kind);
         }
-        let [failing, opened] = [EventKind::PollFailing, EventKind::BreakerOpened];
+        let [failing, opened] = [EventKind::PollFailed, EventKind::BreakerOpened];
         assert_eq!(told, [failing, opened, EventKind::BreakerClosed]);
         drop(live);
     }

@@ -248,7 +248,7 @@ async fn end_unpresented(engine: &Arc<Engine>, attempt: &Arc<Attempt>, session: 
 /// Ends a session that no browser will claim, here at once. Waits for the first try at the service; the
 /// others go on behind it.
 async fn withdraw(engine: &Arc<Engine>, session: &Arc<Session>) {
-    if session.end(EndReason::NotTaken) {
+    if session.end(EndReason::Unclaimed) {
         engine.end_remotely(session, LogoutPriority::Prompt).await.ok();
     }
 }

@@ -190,7 +190,7 @@ async fn unpresented_session_ends_at_the_service() {
     copy.set_cookie(SESSION, &credential);
     assert_eq!(copy.api("/").await.status(), 401);
 
-    let ended = EventKind::Ended { reason: EndReason::NotTaken };
+    let ended = EventKind::Ended { reason: EndReason::Unclaimed };
     for kind in [EventKind::Started, EventKind::UnknownBrowser, ended] {
         let event = events.next().await.unwrap();
         assert_eq!((event.kind, event.user), (kind, Some("alice".into())));

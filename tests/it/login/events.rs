@@ -68,7 +68,7 @@ async fn events_of_a_session_say_who_where_and_when() {
     assert_eq!(started.kind, EventKind::Started);
     assert_eq!(unknown_browser.kind, EventKind::UnknownBrowser);
     assert_eq!(ended.kind, EventKind::Ended { reason: EndReason::LoggedOut });
-    assert_eq!((ended.kind.name(), ended.kind.detail()), ("ended", "logged_out".to_owned()));
+    assert_eq!((ended.kind.as_str(), ended.kind.detail()), ("ended", "logged_out".to_owned()));
     for event in [&started, &unknown_browser, &ended] {
         assert_eq!(event.user, Some("alice".into()));
         assert_eq!(event.address, Some([127, 0, 0, 1].into()));
@@ -106,7 +106,10 @@ async fn refused_login_says_where_it_came_from() {
     site.emulator.act_on_session(&session.session_token, Action::Cancel).unwrap();
     let refused = events.next().await.unwrap();
     assert_eq!(refused.kind, EventKind::LoginRefused { status: SessionStatus::Cancelled });
-    assert_eq!((refused.kind.name(), refused.kind.detail()), ("login_refused", "cancelled".into()));
+    assert_eq!(
+        (refused.kind.as_str(), refused.kind.detail()),
+        ("login_refused", "cancelled".into())
+    );
     assert_eq!(refused.user, Some("alice".into()));
     assert_eq!(refused.address, Some([127, 0, 0, 1].into()));
     assert_eq!(refused.user_agent.as_deref(), Some("Firefox on Windows"));
