@@ -73,7 +73,8 @@
       lock(news.status === "walkaway" ? "locked" : set[news.status] ? news.status : "ended");
     } else if (news.owner !== (owner ||= news.owner)) {
       lock("pending");
-      clearTimeout(timer);
+      // No answer counts any more.
+      asked = NaN;
       // Not by a reload: a page that answered a form would send it again. A cached page is renewed.
       fetch(location, { cache: "reload" }).finally(() =>
         location.replace(location.href.split("#")[0]),
