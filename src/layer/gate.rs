@@ -233,7 +233,9 @@ impl Gate {
         }))
     }
 
-    /// Whether a request that is turned away asks for the login itself.
+    /// Whether a denied request asks for the login itself, which is behind the gate by mistake. Once
+    /// a request has reached the login routes, there is no such mistake: a path that only looks like
+    /// the login's, as `//auth/login`, must not let clients write errors into the log.
     #[cold]
     pub(super) fn is_login_route(
         &self,
@@ -241,7 +243,9 @@ impl Gate {
         extensions: &Extensions,
         client: &ClientContext,
     ) -> bool {
-        !client.is_grpc() && is_login_route(uri, extensions, &client.paths(self.settings()))
+        !self.ac.engine().route_placement.is_settled()
+            && !client.is_grpc()
+            && is_login_route(uri, extensions, &client.paths(self.settings()))
     }
 
     /// Answers a request for the login itself, which is behind the gate by mistake.

@@ -169,6 +169,19 @@ async fn mistake_is_logged_once_a_minute() {
     assert!(lines.len() == 2 && lines[1].contains("suppressed=3"), "{lines:?}");
 }
 
+/// T021: no client can write errors about a setup that is right.
+#[tokio::test]
+async fn lookalike_path_is_no_mistake() {
+    let log = Log::hear();
+    let browser = site(plain, |ac| page().layer(ac.layer()).nest("/auth", ac.routes())).await;
+    assert_eq!(browser.page("/auth/login").await.status(), 200);
+    let answer = browser.page("//auth/login").await;
+    assert_eq!(answer.status(), 303);
+    assert_eq!(location(&answer).split('?').next(), Some("/auth/login"));
+    assert_eq!(browser.json("//auth/login", &json!({})).await.status(), 401);
+    assert_eq!(log.with(ERROR), [""; 0]);
+}
+
 /// T021: an own page may be behind a layer that sends nobody there.
 #[tokio::test]
 async fn gated_confirm_page_is_no_mistake() {
