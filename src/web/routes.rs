@@ -389,7 +389,7 @@ pub(super) fn is_browser(sends_form: bool, format: &ResponseFormat) -> bool {
 }
 
 /// Whether a browser prefetches or prerenders this.
-fn is_prefetch(headers: &HeaderMap) -> bool {
+pub(super) fn is_prefetch(headers: &HeaderMap) -> bool {
     let purposes = headers.get_all("sec-purpose").iter().chain(headers.get_all("purpose"));
     purposes
         .filter_map(|purpose| purpose.to_str().ok())

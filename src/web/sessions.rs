@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::next;
 use super::pages::{language_of, show};
-use super::routes::{is_browser, problem, status_json};
+use super::routes::{is_browser, is_prefetch, problem, status_json};
 use super::start::{is_form, is_json, read};
 use crate::clock::millis;
 use crate::engine::{
@@ -82,6 +82,8 @@ struct Visit {
     notice: Option<SessionNotice>,
     /// A person looks at the answer.
     is_browser: bool,
+    /// The answer has a body, and no browser asks for it ahead of time.
+    is_shown: bool,
 }
 
 /// `GET sessions`.
@@ -168,6 +170,7 @@ impl Visit {
             language: language_of(parts, settings),
             notice: done.and_then(|word| SessionNotice::from_word(&word)),
             is_browser: is_browser(is_form(headers), &client.format),
+            is_shown: !client.is_head && !is_prefetch(headers),
             ac,
         })
     }
@@ -187,7 +190,9 @@ impl Visit {
             Ok(sessions) => sessions,
             Err(error) => return self.unavailable(&error),
         };
-        self.engine().mark_warnings_seen(&self.session, asked);
+        if self.is_shown {
+            self.engine().mark_warnings_seen(&self.session, asked);
+        }
         let current = self.engine().session_id(&self.session);
         // This one first, then those that were used last.
         sessions.sort_by_key(SessionInfo::last_used_at);

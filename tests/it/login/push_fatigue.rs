@@ -242,6 +242,28 @@ async fn other_sessions_are_warned_of_an_unknown_browser() {
     assert_eq!(site.told(&own, "/auth/status").await.get("warning"), None);
 }
 
+/// T189: an answer that no person sees takes no warning away.
+#[tokio::test]
+async fn warning_stays_until_the_page_is_shown() {
+    let site = Site::new(|builder| builder).await;
+    let own = site.browser();
+    site.log_in(&own, "alice").await;
+    // A credential that is never presented ends its session.
+    own.page("/").await;
+    site.next_login_may_begin().await;
+    site.log_in(&site.browser(), "alice").await;
+    // The moment of a login is known to some milliseconds.
+    pass(Duration::from_secs(1), Duration::from_secs(1)).await;
+    own.send(own.head("/auth/sessions")).await;
+    let prefetch = own.get("/auth/sessions");
+    own.send(prefetch.header("sec-purpose", "prefetch;prerender")).await;
+    let status: Value = own.api("/auth/status").await.json().await.unwrap();
+    assert_eq!(status["warning"], "unknown-browser");
+    own.page("/auth/sessions").await;
+    let status: Value = own.api("/auth/status").await.json().await.unwrap();
+    assert_eq!(status.get("warning"), None);
+}
+
 #[tokio::test]
 async fn sessions_page_names_new_browsers() {
     let site = Site::new(|builder| builder).await;
