@@ -67,7 +67,7 @@ pub use ipnet::IpNet;
 #[cfg(feature = "layer")]
 pub use layer::{
     ActiveconnectLayer, ActiveconnectService, BoxError, CacheControl, GateBody, GateFuture,
-    SessionEnded, UploadBody, UploadGuard, UploadGuardLayer,
+    SessionRevoked, UploadBody, UploadGuard, UploadGuardLayer,
 };
 #[cfg(feature = "axum")]
 pub use pages::{Logo, Theme};

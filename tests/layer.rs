@@ -144,7 +144,7 @@ impl Realm {
 
     /// Lets in whom `x-test-user` names while any session of theirs is active.
     fn any_session(&self) -> ActiveconnectLayer {
-        beside_another_login(&self.ac).layer().any_session_of_user()
+        beside_another_login(&self.ac).layer().allow_any_user_session()
     }
 }
 

@@ -145,7 +145,7 @@ async fn any_session_of_the_user_will_do_where_the_layer_says_so() {
     });
     let app = Router::new()
         .route("/any", get(|s: ActiveSession| async move { s.user().to_string() }))
-        .layer(ac.layer().any_session_of_user())
+        .layer(ac.layer().allow_any_user_session())
         .merge(Router::new().route("/own", get(async || "own")).layer(ac.layer()));
     let url = serve(app).await;
     let session = site.browser.log_in(&site.emulator, "alice").await;

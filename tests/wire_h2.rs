@@ -77,7 +77,7 @@ async fn unprocessed(mut stream: TlsStream<TcpStream>, log: Log) {
         let mut payload = vec![0; length as usize];
         stream.read_exact(&mut payload).await.unwrap();
         if head[3] == 1 {
-            // HEADERS, kept as they are.
+            // SECURITY_HEADERS, kept as they are.
             let mut raw = HeaderMap::new();
             raw.insert("x-raw", HeaderValue::from_bytes(hex(&payload).as_bytes()).unwrap());
             log.lock().unwrap().push(raw);

@@ -39,21 +39,21 @@ struct RefusedPage<'a> {
     message: &'a str,
 }
 
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
                       connect-src 'self'; form-action 'self'; frame-ancestors 'none'; \
                       base-uri 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
 /// Everything here is one user's business: not told to the next site. That no cache keeps it, not
 /// even the browser's, is for the gate to say.
-const HEADERS: [(HeaderName, &str); 3] = [
-    (CONTENT_SECURITY_POLICY, POLICY),
+const SECURITY_HEADERS: [(HeaderName, &str); 3] = [
+    (CONTENT_SECURITY_POLICY, CSP),
     (REFERRER_POLICY, "no-referrer"),
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
 ];
 
 pub(crate) fn show(status: StatusCode, page: &impl Template) -> Response {
     match page.render() {
-        Ok(html) => (status, HEADERS, Html(html)).into_response(),
+        Ok(html) => (status, SECURITY_HEADERS, Html(html)).into_response(),
         Err(error) => {
             eprintln!("microblog: a page could not be rendered: {error}");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()

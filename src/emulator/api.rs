@@ -26,7 +26,7 @@ use crate::protocol::wire::{
 };
 use crate::{Methods, Secret, SessionStatus};
 
-const ROUTES: [(Call, MethodFilter, &str); 9] = [
+const LOGIN_ROUTES: [(Call, MethodFilter, &str); 9] = [
     (Call::AddUsers, MethodFilter::POST, "/management/add_users/{app}"),
     (Call::DeleteUsers, MethodFilter::POST, "/management/delete_users/{app}"),
     (
@@ -55,7 +55,7 @@ const ROUTES: [(Call, MethodFilter, &str); 9] = [
 ];
 
 pub(super) fn routes() -> Router<Arc<Server>> {
-    ROUTES.into_iter().fold(Router::new(), |router, (call, method, path)| {
+    LOGIN_ROUTES.into_iter().fold(Router::new(), |router, (call, method, path)| {
         let handler = move |Extract(server): Extract<Arc<Server>>, request: Request| async move {
             let received = Received::read(request).await?;
             let (answer, fault) = answer(&server, call, &received)?;

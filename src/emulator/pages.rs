@@ -94,7 +94,7 @@ fn link_page(step: Step, name: String) -> Result<Response, Problem> {
 }
 
 /// Not to be framed, so that no other site can borrow a click; never cached.
-const HEADERS: [(HeaderName, &str); 5] = [
+const SECURITY_HEADERS: [(HeaderName, &str); 5] = [
     (CACHE_CONTROL, "no-store"),
     (
         CONTENT_SECURITY_POLICY,
@@ -110,5 +110,5 @@ fn page(status: StatusCode, template: &impl Template) -> Result<Response, Proble
     let html = template
         .render()
         .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-    Ok((status, HEADERS, Html(html)).into_response())
+    Ok((status, SECURITY_HEADERS, Html(html)).into_response())
 }

@@ -26,7 +26,7 @@ pin_project! {
     /// While the session is active it forwards the inner body. When the session's status is not
     /// known it holds frames back; when the session ends it is cut, in the way of its content:
     /// server-sent events end cleanly after a last event `session-ended`, gRPC ends between two
-    /// messages with a status, anything else ends in [`SessionEnded`] so that no half file looks
+    /// messages with a status, anything else ends in [`SessionRevoked`] so that no half file looks
     /// whole. An `axum::body::Body` of at most 64 KiB that is all there with its head needs no
     /// session any more.
     pub struct GateBody<B> {
@@ -38,26 +38,26 @@ pin_project! {
 
 enum State {
     /// Whatever it is, it needs no session.
-    Open,
+    Passthrough,
     Guarded(Guarded),
     /// It was cut in the middle of a gRPC message, which may end, for a second.
-    Finishing(Finishing),
+    DrainingMessage(DrainingMessage),
     /// Our own answer, one that was whole at once, or what is left of a body that was cut.
-    Last(Last),
+    FinalFrame(FinalFrame),
 }
 
 /// The last frame, in less room than one that may be any takes.
-enum Last {
+enum FinalFrame {
     Data(Bytes),
     Trailers(Box<HeaderMap>),
     Both(Box<(Bytes, HeaderMap)>),
     /// It was given, or there is none.
-    Given,
+    Done,
 }
 
-impl Last {
+impl FinalFrame {
     fn take(&mut self) -> Option<Frame<Bytes>> {
-        match std::mem::replace(self, Self::Given) {
+        match std::mem::replace(self, Self::Done) {
             Self::Data(data) => Some(Frame::data(data)),
             Self::Trailers(trailers) => Some(Frame::trailers(*trailers)),
             Self::Both(both) => {
@@ -65,7 +65,7 @@ impl Last {
                 *self = Self::Trailers(Box::new(trailers));
                 Some(Frame::data(data))
             }
-            Self::Given => None,
+            Self::Done => None,
         }
     }
 
@@ -73,7 +73,7 @@ impl Last {
         match self {
             Self::Data(data) => data.len(),
             Self::Both(both) => both.0.len(),
-            Self::Trailers(_) | Self::Given => 0,
+            Self::Trailers(_) | Self::Done => 0,
         }
     }
 }
@@ -83,7 +83,7 @@ struct Guarded {
     framing: Framing,
 }
 
-struct Finishing {
+struct DrainingMessage {
     grpc: GrpcFraming,
     web: bool,
     session: Arc<Session>,
@@ -92,27 +92,27 @@ struct Finishing {
 }
 
 /// How long a message that is half sent may take to end.
-const FINISH: Duration = Duration::from_secs(1);
+const MESSAGE_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl<B> GateBody<B> {
     /// These bytes, which need no session.
-    pub(super) fn whole(bytes: Bytes) -> Self {
-        let last = if bytes.is_empty() { Last::Given } else { Last::Data(bytes) };
-        Self { inner: None, state: State::Last(last) }
+    pub(super) fn buffered(bytes: Bytes) -> Self {
+        let last = if bytes.is_empty() { FinalFrame::Done } else { FinalFrame::Data(bytes) };
+        Self { inner: None, state: State::FinalFrame(last) }
     }
 
     /// These bytes and what comes after them, which need no session.
-    pub(super) fn collected(data: Bytes, trailers: Option<HeaderMap>) -> Self {
+    pub(super) fn buffered_with_trailers(data: Bytes, trailers: Option<HeaderMap>) -> Self {
         let last = match trailers {
-            None => return Self::whole(data),
-            Some(trailers) if data.is_empty() => Last::Trailers(Box::new(trailers)),
-            Some(trailers) => Last::Both(Box::new((data, trailers))),
+            None => return Self::buffered(data),
+            Some(trailers) if data.is_empty() => FinalFrame::Trailers(Box::new(trailers)),
+            Some(trailers) => FinalFrame::Both(Box::new((data, trailers))),
         };
-        Self { inner: None, state: State::Last(last) }
+        Self { inner: None, state: State::FinalFrame(last) }
     }
 
-    pub(super) fn open(inner: B) -> Self {
-        Self { inner: Some(inner), state: State::Open }
+    pub(super) fn passthrough(inner: B) -> Self {
+        Self { inner: Some(inner), state: State::Passthrough }
     }
 
     /// Framed as the answer's content type says, if it has one.
@@ -121,7 +121,7 @@ impl<B> GateBody<B> {
         B: Body,
     {
         if inner.is_end_stream() {
-            return Self::open(inner);
+            return Self::passthrough(inner);
         }
         Self { inner: Some(inner), state: State::Guarded(Guarded { passage, framing }) }
     }
@@ -131,7 +131,7 @@ impl<B> GateBody<B> {
 /// time limit or CORS.
 impl<B> Default for GateBody<B> {
     fn default() -> Self {
-        Self::whole(Bytes::new())
+        Self::buffered(Bytes::new())
     }
 }
 
@@ -150,8 +150,8 @@ where
         let mut this = self.project();
         loop {
             let denial = match this.state {
-                State::Last(last) => return Poll::Ready(last.take().map(Ok)),
-                State::Open => {
+                State::FinalFrame(last) => return Poll::Ready(last.take().map(Ok)),
+                State::Passthrough => {
                     let Some(inner) = this.inner.as_pin_mut() else { return Poll::Ready(None) };
                     return inner.poll_frame(cx).map_err(Into::into);
                 }
@@ -168,11 +168,11 @@ where
                             Reaction::Forward if inner_waits => return Poll::Pending,
                             Reaction::Forward => match inner.as_mut().poll_frame(cx) {
                                 Poll::Ready(Some(Ok(frame))) => {
-                                    framing.passes(&frame);
+                                    framing.observe(&frame);
                                     return Poll::Ready(Some(Ok(frame)));
                                 }
                                 Poll::Ready(end) => {
-                                    *this.state = State::Last(Last::Given);
+                                    *this.state = State::FinalFrame(FinalFrame::Done);
                                     return Poll::Ready(end.map(|end| end.map_err(Into::into)));
                                 }
                                 Poll::Pending if registered => return Poll::Pending,
@@ -180,7 +180,7 @@ where
                             },
                             // What was given whole is neither held back nor cut.
                             Reaction::Hold(..) | Reaction::Cut(_) if inner.is_end_stream() => {
-                                *this.state = State::Last(Last::Given);
+                                *this.state = State::FinalFrame(FinalFrame::Done);
                                 return Poll::Ready(None);
                             }
                             Reaction::Hold(limit, denial) => {
@@ -198,12 +198,14 @@ where
                         registered = true;
                     }
                 }
-                State::Finishing(finishing) => match finishing.poll(this.inner.as_mut(), cx) {
-                    Finish::Give(given) => return given,
-                    Finish::Cut(denial) => denial,
-                },
+                State::DrainingMessage(finishing) => {
+                    match finishing.poll(this.inner.as_mut(), cx) {
+                        DrainStep::Frame(given) => return given,
+                        DrainStep::Terminate(denial) => denial,
+                    }
+                }
             };
-            if let Some(error) = cut(this.inner.as_mut(), this.state, denial) {
+            if let Some(error) = terminate(this.inner.as_mut(), this.state, denial) {
                 return Poll::Ready(Some(Err(error)));
             }
         }
@@ -211,15 +213,17 @@ where
 
     fn is_end_stream(&self) -> bool {
         match &self.state {
-            State::Last(last) => matches!(last, Last::Given),
-            State::Finishing(_) => false,
-            State::Open | State::Guarded(_) => self.inner.as_ref().is_none_or(Body::is_end_stream),
+            State::FinalFrame(last) => matches!(last, FinalFrame::Done),
+            State::DrainingMessage(_) => false,
+            State::Passthrough | State::Guarded(_) => {
+                self.inner.as_ref().is_none_or(Body::is_end_stream)
+            }
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match (&self.state, &self.inner) {
-            (State::Last(last), _) => SizeHint::with_exact(last.length() as u64),
+            (State::FinalFrame(last), _) => SizeHint::with_exact(last.length() as u64),
             (_, Some(inner)) => inner.size_hint(),
             (_, None) => SizeHint::with_exact(0),
         }
@@ -228,37 +232,42 @@ where
 
 /// Ends a body in the way of its content: by what is left in `state`, or in an error.
 #[cold]
-fn cut<B>(mut inner: Pin<&mut Option<B>>, state: &mut State, denial: Denial) -> Option<BoxError> {
+fn terminate<B>(
+    mut inner: Pin<&mut Option<B>>,
+    state: &mut State,
+    denial: Denial,
+) -> Option<BoxError> {
     tracing::debug!(%denial, "cut what was in flight");
-    let before = std::mem::replace(state, State::Last(Last::Given));
+    let before = std::mem::replace(state, State::FinalFrame(FinalFrame::Done));
     let (ending, session) = match before {
         State::Guarded(Guarded { framing, passage }) => {
-            (framing.ending(), passage.session().clone())
+            (framing.termination(), passage.session().clone())
         }
-        State::Finishing(Finishing { grpc, web, session, .. }) => {
+        State::DrainingMessage(DrainingMessage { grpc, web, session, .. }) => {
             // Else it took too long, or it ended in the middle by itself.
             let between = grpc.is_between_messages();
-            (if between { Ending::Status { web } } else { Ending::Error }, session)
+            (if between { Termination::GrpcStatus { web } } else { Termination::Error }, session)
         }
-        State::Open | State::Last(_) => unreachable!("nothing cuts them"),
+        State::Passthrough | State::FinalFrame(_) => unreachable!("nothing cuts them"),
     };
     let mut error = None;
     match ending {
-        Ending::Finish { grpc, web } => {
-            let limit = Box::pin(sleep(FINISH));
-            *state = State::Finishing(Finishing { grpc, web, session, denial, limit });
+        Termination::DrainMessage { grpc, web } => {
+            let limit = Box::pin(sleep(MESSAGE_DRAIN_TIMEOUT));
+            *state = State::DrainingMessage(DrainingMessage { grpc, web, session, denial, limit });
             // It still gives the rest of a message.
             return None;
         }
-        Ending::Event => {
-            *state = State::Last(Last::Data(event(denial, session.status())));
+        Termination::SseEvent => {
+            *state =
+                State::FinalFrame(FinalFrame::Data(session_ended_event(denial, session.status())));
         }
-        Ending::Status { web } => {
-            let status = last_status(denial, session.retry_after(), web);
-            *state = State::Last(status);
+        Termination::GrpcStatus { web } => {
+            let status = grpc_trailers(denial, session.retry_after(), web);
+            *state = State::FinalFrame(status);
         }
-        Ending::Silence => {}
-        Ending::Error => error = Some(SessionEnded::boxed(denial)),
+        Termination::Clean => {}
+        Termination::Error => error = Some(SessionRevoked::boxed(denial)),
     }
     // Dropped at once, so that who produces it sees it.
     inner.set(None);
@@ -266,71 +275,75 @@ fn cut<B>(mut inner: Pin<&mut Option<B>>, state: &mut State, denial: Denial) -> 
 }
 
 /// What comes of a message that may end.
-enum Finish {
-    Give(Poll<Option<Result<Frame<Bytes>, BoxError>>>),
-    Cut(Denial),
+enum DrainStep {
+    Frame(Poll<Option<Result<Frame<Bytes>, BoxError>>>),
+    Terminate(Denial),
 }
 
-impl Finishing {
+impl DrainingMessage {
     /// Gives the rest of the message, and nothing of the next; then it is over.
-    fn poll<B>(&mut self, inner: Pin<&mut Option<B>>, cx: &mut Context<'_>) -> Finish
+    fn poll<B>(&mut self, inner: Pin<&mut Option<B>>, cx: &mut Context<'_>) -> DrainStep
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
         if self.grpc.is_between_messages() {
-            return Finish::Cut(self.denial);
+            return DrainStep::Terminate(self.denial);
         }
         // First, for what always has more to give would never be asked for the time.
         if self.limit.as_mut().poll(cx).is_ready() {
-            return Finish::Cut(self.denial);
+            return DrainStep::Terminate(self.denial);
         }
-        let Some(inner) = inner.as_pin_mut() else { return Finish::Cut(self.denial) };
+        let Some(inner) = inner.as_pin_mut() else { return DrainStep::Terminate(self.denial) };
         let given = match inner.poll_frame(cx).map_err(Into::into) {
             Poll::Ready(Some(Ok(frame))) => frame.into_data(),
-            Poll::Ready(_) => return Finish::Cut(self.denial),
-            Poll::Pending => return Finish::Give(Poll::Pending),
+            Poll::Ready(_) => return DrainStep::Terminate(self.denial),
+            Poll::Pending => return DrainStep::Frame(Poll::Pending),
         };
-        let Ok(mut data) = given else { return Finish::Cut(self.denial) };
-        data.truncate(self.grpc.rest_of_message(&data));
-        self.grpc.passes(&data);
-        Finish::Give(Poll::Ready(Some(Ok(Frame::data(data)))))
+        let Ok(mut data) = given else { return DrainStep::Terminate(self.denial) };
+        data.truncate(self.grpc.bytes_left_in_message(&data));
+        self.grpc.observe(&data);
+        DrainStep::Frame(Poll::Ready(Some(Ok(Frame::data(data)))))
     }
 }
 
 /// How a body ends that is cut.
-enum Ending {
+enum Termination {
     /// With a last event.
-    Event,
+    SseEvent,
     /// With a status, as trailers or as browsers read them.
-    Status { web: bool },
+    GrpcStatus { web: bool },
     /// After the message that is half sent.
-    Finish { grpc: GrpcFraming, web: bool },
+    DrainMessage { grpc: GrpcFraming, web: bool },
     /// As if it were whole.
-    Silence,
+    Clean,
     /// In an error, so that no reader takes it for whole.
     Error,
 }
 
 impl Framing {
-    fn ending(self) -> Ending {
+    fn termination(self) -> Termination {
         match self {
-            Self::Sse(sse) if sse.is_between_events() => Ending::Event,
-            Self::Sse(_) | Self::EncodedSse => Ending::Silence,
-            Self::Grpc(grpc) if grpc.is_between_messages() => Ending::Status { web: false },
-            Self::GrpcWeb(grpc) if grpc.is_between_messages() => Ending::Status { web: true },
-            Self::Grpc(grpc) => Ending::Finish { grpc, web: false },
-            Self::GrpcWeb(grpc) => Ending::Finish { grpc, web: true },
-            Self::Other => Ending::Error,
+            Self::Sse(sse) if sse.is_between_events() => Termination::SseEvent,
+            Self::Sse(_) | Self::EncodedSse => Termination::Clean,
+            Self::Grpc(grpc) if grpc.is_between_messages() => {
+                Termination::GrpcStatus { web: false }
+            }
+            Self::GrpcWeb(grpc) if grpc.is_between_messages() => {
+                Termination::GrpcStatus { web: true }
+            }
+            Self::Grpc(grpc) => Termination::DrainMessage { grpc, web: false },
+            Self::GrpcWeb(grpc) => Termination::DrainMessage { grpc, web: true },
+            Self::Other => Termination::Error,
         }
     }
 }
 
 /// The status that a cut gRPC stream ends with.
-fn last_status(denial: Denial, retry_after: Duration, web: bool) -> Last {
+fn grpc_trailers(denial: Denial, retry_after: Duration, web: bool) -> FinalFrame {
     let status = grpc::status(denial, retry_after, &[]);
     if !web {
-        return Last::Trailers(Box::new(status.into_iter().collect()));
+        return FinalFrame::Trailers(Box::new(status.into_iter().collect()));
     }
     let mut text = Vec::new();
     for (name, value) in status {
@@ -343,11 +356,11 @@ fn last_status(denial: Denial, retry_after: Duration, web: bool) -> Last {
     let mut frame = vec![0x80];
     frame.extend_from_slice(&(text.len() as u32).to_be_bytes());
     frame.extend_from_slice(&text);
-    Last::Data(frame.into())
+    FinalFrame::Data(frame.into())
 }
 
 /// The last event of a stream that is cut.
-fn event(denial: Denial, status: SessionStatus) -> Bytes {
+fn session_ended_event(denial: Denial, status: SessionStatus) -> Bytes {
     let (event, status) = match denial {
         Denial::Suspended => ("suspended", "walkaway"),
         Denial::Unavailable => ("unavailable", "unavailable"),
@@ -364,11 +377,11 @@ impl<B> fmt::Debug for GateBody<B> {
 
 /// A response, an upload or a socket was cut because its session no longer allows.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct SessionEnded {
+pub struct SessionRevoked {
     denial: Denial,
 }
 
-impl SessionEnded {
+impl SessionRevoked {
     pub(crate) fn boxed(denial: Denial) -> BoxError {
         Box::new(Self { denial })
     }
@@ -380,12 +393,12 @@ impl SessionEnded {
     }
 }
 
-crate::error_debug::debug_as_message!(SessionEnded);
+crate::error_debug::debug_as_message!(SessionRevoked);
 
-impl fmt::Display for SessionEnded {
+impl fmt::Display for SessionRevoked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cut with the session: {}", self.denial)
     }
 }
 
-impl Error for SessionEnded {}
+impl Error for SessionRevoked {}

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::stage::{Stage, agree, by_the_application, next_event, of, say};
+use super::harness::{Harness, app_login, next_event, of, reply_ok, reply_status};
 use crate::engine::Start;
 use crate::protocol::SessionStatus::{Active, Pending};
 use crate::{EndReason, EventKind, UserId};
@@ -20,19 +20,19 @@ async fn settle() {
 #[tokio::test(start_paused = true)]
 async fn claimed_session_has_a_minute_to_be_presented() {
     for presented_at in [Some(0), Some(59_999), Some(60_001), None] {
-        let mut stage = Stage::new();
+        let mut stage = Harness::new();
         let engine = stage.ac.engine().clone();
         let mut events = stage.ac.events();
         let user = UserId::from("alice");
-        let named = engine.begin_attempt(by_the_application(user.clone())).unwrap();
+        let named = engine.begin_attempt(app_login(user.clone())).unwrap();
         stage.start().await;
-        say(stage.call("/s/").await, Active);
+        reply_status(stage.call("/s/").await, Active);
         settle().await;
         let logouts = Arc::new(Mutex::new(0));
         let counted = logouts.clone();
-        stage.play(move |_, call| {
+        stage.respond_with(move |_, call| {
             *counted.lock().unwrap() += usize::from(call.path.starts_with("/l/"));
-            agree(call);
+            reply_ok(call);
         });
         // Late, but in time: the minute to present it in begins with the claim.
         stage.at(50_000).await;
@@ -50,7 +50,7 @@ async fn claimed_session_has_a_minute_to_be_presented() {
             stage.at(begun + at).await;
             settle().await;
             let expected = if is_in_time { "allowed" } else { "ended" };
-            assert_eq!(stage.ask(&first.credential).await, expected, "after {at} ms");
+            assert_eq!(stage.send_request(&first.credential).await, expected, "after {at} ms");
         }
         stage.at(begun + 61_000).await;
         assert_eq!(repeat(), None, "presented or ended: {presented_at:?}");
@@ -69,24 +69,24 @@ async fn claimed_session_has_a_minute_to_be_presented() {
 #[tokio::test(start_paused = true)]
 async fn second_start_ends_a_session_that_was_not_presented() {
     for is_presented in [false, true] {
-        let mut stage = Stage::new();
+        let mut stage = Harness::new();
         let engine = stage.ac.engine().clone();
         let user = UserId::from("alice");
-        let named = engine.begin_attempt(by_the_application(user.clone())).unwrap();
+        let named = engine.begin_attempt(app_login(user.clone())).unwrap();
         stage.start().await;
-        say(stage.call("/s/0").await, Active);
+        reply_status(stage.call("/s/0").await, Active);
         settle().await;
         let first = engine.claim(&named, Some(&user)).unwrap();
         if is_presented {
-            assert_eq!(stage.ask(&first.credential).await, "allowed");
+            assert_eq!(stage.send_request(&first.credential).await, "allowed");
         }
-        let start = by_the_application(user.clone());
+        let start = app_login(user.clone());
         engine.begin_attempt(Start { mine: Some(&named.credential), ..start }).unwrap();
         let left = usize::from(is_presented);
         assert_eq!(stage.ac.sessions(&user).await.unwrap().len(), left, "at once");
         assert!(engine.claim(&named, Some(&user)).is_none());
         if !is_presented {
-            agree(stage.call("/l/0").await);
+            reply_ok(stage.call("/l/0").await);
         }
         stage.start().await;
         assert_eq!(stage.ac.sessions(&user).await.unwrap().len(), left);
@@ -98,16 +98,16 @@ async fn second_start_ends_a_session_that_was_not_presented() {
 /// over.
 #[tokio::test(start_paused = true)]
 async fn late_claim_is_found_until_it_is_over() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let engine = stage.ac.engine().clone();
     let user = UserId::from("alice");
-    let named = engine.begin_attempt(by_the_application(user.clone())).unwrap();
+    let named = engine.begin_attempt(app_login(user.clone())).unwrap();
     stage.start().await;
-    stage.play(|now, call| {
+    stage.respond_with(|now, call| {
         if call.path.starts_with("/s/") && now < 59_000 {
-            say(call, Pending);
+            reply_status(call, Pending);
         } else {
-            agree(call);
+            reply_ok(call);
         }
     });
     let claim = || {
@@ -128,10 +128,10 @@ async fn late_claim_is_found_until_it_is_over() {
 /// T150: who is given the credential by `log_in` needs no request to keep its session.
 #[tokio::test(start_paused = true)]
 async fn log_in_presents_its_credential() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
-    stage.play(|_, call| agree(call));
+    stage.respond_with(|_, call| reply_ok(call));
     stage.at(61_000).await;
     assert_eq!(stage.ac.sessions(&"alice".into()).await.unwrap().len(), 1);
-    assert_eq!(stage.ask(&alice).await, "allowed");
+    assert_eq!(stage.send_request(&alice).await, "allowed");
 }

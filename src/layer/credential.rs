@@ -91,14 +91,14 @@ impl<'a> Candidate<'a> {
 
 /// What a request bears to say which session and which attempt it is of.
 #[derive(Debug)]
-pub(crate) struct Credentials<'a> {
+pub(crate) struct RequestCredentials<'a> {
     session: Candidate<'a>,
     attempt: Candidate<'a>,
     has_unread_cookies: bool,
 }
 
-impl<'a> Credentials<'a> {
-    pub(crate) fn read(
+impl<'a> RequestCredentials<'a> {
+    pub(crate) fn from_request(
         method: &Method,
         uri: &Uri,
         headers: &'a HeaderMap,
@@ -107,7 +107,7 @@ impl<'a> Credentials<'a> {
     ) -> Self {
         let is_session = |value: &[u8]| keys.verifies(CredentialKind::Session, value);
         let is_attempt = |value: &[u8]| keys.verifies(CredentialKind::Attempt, value);
-        let mut cookies = Cookies::new(&settings.cookie_names);
+        let mut cookies = CookieScanner::new(&settings.cookie_names);
         let (mut session, mut attempt) = (Candidate::Absent, Candidate::Absent);
         let (mut bearer, mut upgrades) = (Candidate::Absent, false);
         // One pass, as a look-up of each name costs more, and is paid for absent headers too.
@@ -158,7 +158,7 @@ impl<'a> Credentials<'a> {
 /// What the browser bears as proofs that a user has logged in with it, if anything.
 #[cfg(feature = "axum")]
 pub(crate) fn known_browser<'a>(headers: &'a HeaderMap, names: &CookieNames) -> Option<&'a [u8]> {
-    let (mut cookies, mut known) = (Cookies::new(names), Candidate::Absent);
+    let (mut cookies, mut known) = (CookieScanner::new(names), Candidate::Absent);
     for value in headers.get_all(COOKIE) {
         // Which of several is ours depends on the name that is logged in with: none is read then.
         cookies.scan(value, [(&mut known, KNOWN, &|_: &[u8]| true)]);
@@ -174,7 +174,7 @@ pub(crate) fn registration_page(
     keys: &KeyRing,
 ) -> Option<SessionKey> {
     let is_ours = |value: &[u8]| keys.verifies(CredentialKind::Registration, value);
-    let (mut cookies, mut page) = (Cookies::new(names), Candidate::Absent);
+    let (mut cookies, mut page) = (CookieScanner::new(names), Candidate::Absent);
     for value in headers.get_all(COOKIE) {
         cookies.scan(value, [(&mut page, REGISTRATION, &is_ours)]);
     }
@@ -184,7 +184,10 @@ pub(crate) fn registration_page(
 
 /// The attempt that is named as a bearer's, if any is.
 #[cfg(feature = "axum")]
-pub(crate) fn bearer_attempt(headers: &HeaderMap, keys: &KeyRing) -> Option<AttemptCredential> {
+pub(crate) fn attempt_from_bearer(
+    headers: &HeaderMap,
+    keys: &KeyRing,
+) -> Option<AttemptCredential> {
     let mut attempt = Candidate::Absent;
     for value in headers.get_all(AUTHORIZATION) {
         attempt.add_bearer(value, |value| keys.verifies(CredentialKind::Attempt, value));
@@ -206,13 +209,13 @@ pub(crate) fn has_bearer_session(headers: &HeaderMap, keys: &KeyRing) -> bool {
 type WantedCookie<'c, 'a> = (&'c mut Candidate<'a>, &'c str, &'c dyn Fn(&[u8]) -> bool);
 
 /// Those of a request's cookies that are called like the session's, with something after it.
-struct Cookies<'n> {
+struct CookieScanner<'n> {
     names: &'n CookieNames,
     cookies: usize,
     bytes: usize,
 }
 
-impl<'n> Cookies<'n> {
+impl<'n> CookieScanner<'n> {
     fn new(names: &'n CookieNames) -> Self {
         Self { names, cookies: 0, bytes: 0 }
     }
@@ -283,7 +286,7 @@ mod tests {
     const A: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     const B: &str = "BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA";
 
-    fn read<R>(headers: &[(&str, String)], look: impl FnOnce(Credentials<'_>) -> R) -> R {
+    fn read<R>(headers: &[(&str, String)], look: impl FnOnce(RequestCredentials<'_>) -> R) -> R {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             let name: http::HeaderName = name.parse().unwrap();
@@ -291,7 +294,13 @@ mod tests {
         }
         let mut settings = Settings::default();
         settings.origins.allowed.push("https://www.example".into());
-        look(Credentials::read(&Method::GET, &Uri::from_static("/"), &map, &settings, &KEYS))
+        look(RequestCredentials::from_request(
+            &Method::GET,
+            &Uri::from_static("/"),
+            &map,
+            &settings,
+            &KEYS,
+        ))
     }
 
     fn session(headers: &[(&str, String)]) -> Option<String> {

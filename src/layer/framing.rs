@@ -21,7 +21,7 @@ pub(super) enum Framing {
 impl Framing {
     /// Messages are told apart in answers to gRPC calls only: whatever else bears their content
     /// type must not end as if it were whole.
-    pub(super) fn of(
+    pub(super) fn from_content_type(
         content_type: Option<&HeaderValue>,
         is_encoded: bool,
         is_grpc_call: bool,
@@ -52,10 +52,10 @@ impl Framing {
         }
     }
 
-    pub(super) fn passes(&mut self, frame: &Frame<Bytes>) {
+    pub(super) fn observe(&mut self, frame: &Frame<Bytes>) {
         match (self, frame.data_ref()) {
-            (Self::Sse(sse), Some(data)) => sse.passes(data),
-            (Self::Grpc(grpc) | Self::GrpcWeb(grpc), Some(data)) => grpc.passes(data),
+            (Self::Sse(sse), Some(data)) => sse.observe(data),
+            (Self::Grpc(grpc) | Self::GrpcWeb(grpc), Some(data)) => grpc.observe(data),
             (Self::EncodedSse | Self::Other, _) | (_, None) => {}
         }
     }
@@ -66,32 +66,32 @@ impl Framing {
 pub(super) struct SseFraming {
     line_is_empty: bool,
     after_cr: bool,
-    between: bool,
+    at_boundary: bool,
 }
 
 impl Default for SseFraming {
     fn default() -> Self {
-        Self { line_is_empty: true, after_cr: false, between: true }
+        Self { line_is_empty: true, after_cr: false, at_boundary: true }
     }
 }
 
 impl SseFraming {
-    fn passes(&mut self, data: &[u8]) {
+    fn observe(&mut self, data: &[u8]) {
         for byte in data {
             let ends_line = *byte == b'\r' || (*byte == b'\n' && !self.after_cr);
             if ends_line {
-                self.between = self.line_is_empty;
+                self.at_boundary = self.line_is_empty;
                 self.line_is_empty = true;
             } else if *byte != b'\n' {
                 self.line_is_empty = false;
-                self.between = false;
+                self.at_boundary = false;
             }
             self.after_cr = *byte == b'\r';
         }
     }
 
     pub(super) fn is_between_events(&self) -> bool {
-        self.between
+        self.at_boundary
     }
 }
 
@@ -101,28 +101,28 @@ impl SseFraming {
 pub(super) struct GrpcFraming {
     prefix: [u8; 4],
     prefix_bytes: u8,
-    left: u32,
+    remaining: u32,
 }
 
 impl GrpcFraming {
     /// How many of these bytes belong to the message that is half sent; all of them, or up to
     /// where it ends.
-    pub(super) fn rest_of_message(&self, data: &[u8]) -> usize {
+    pub(super) fn bytes_left_in_message(&self, data: &[u8]) -> usize {
         let mut ahead = self.clone();
         for (i, byte) in data.iter().enumerate() {
             if ahead.is_between_messages() {
                 return i;
             }
-            ahead.passes(std::slice::from_ref(byte));
+            ahead.observe(std::slice::from_ref(byte));
         }
         data.len()
     }
 
-    pub(super) fn passes(&mut self, mut data: &[u8]) {
+    pub(super) fn observe(&mut self, mut data: &[u8]) {
         while !data.is_empty() {
-            if self.left > 0 {
-                let taken = data.len().min(self.left as usize);
-                self.left -= taken as u32;
+            if self.remaining > 0 {
+                let taken = data.len().min(self.remaining as usize);
+                self.remaining -= taken as u32;
                 data = &data[taken..];
             } else {
                 if self.prefix_bytes > 0 {
@@ -132,14 +132,14 @@ impl GrpcFraming {
                 data = &data[1..];
                 if self.prefix_bytes == 5 {
                     self.prefix_bytes = 0;
-                    self.left = u32::from_be_bytes(self.prefix);
+                    self.remaining = u32::from_be_bytes(self.prefix);
                 }
             }
         }
     }
 
     pub(super) fn is_between_messages(&self) -> bool {
-        self.prefix_bytes == 0 && self.left == 0
+        self.prefix_bytes == 0 && self.remaining == 0
     }
 }
 
@@ -165,8 +165,8 @@ mod tests {
             // However the bytes are cut into frames.
             for cut in 0..=text.len() {
                 let mut sse = SseFraming::default();
-                sse.passes(&text.as_bytes()[..cut]);
-                sse.passes(&text.as_bytes()[cut..]);
+                sse.observe(&text.as_bytes()[..cut]);
+                sse.observe(&text.as_bytes()[cut..]);
                 assert_eq!(sse.is_between_events(), between, "{text:?} cut at {cut}");
             }
         }
@@ -177,7 +177,7 @@ mod tests {
         let wire = [0, 0, 0, 0, 3, 7, 7, 7, 0, 0, 0, 0, 1, 7];
         for sent in 0..=wire.len() {
             let mut grpc = GrpcFraming::default();
-            grpc.passes(&wire[..sent]);
+            grpc.observe(&wire[..sent]);
             let ends = if sent == 0 {
                 0
             } else if sent <= 8 {
@@ -185,7 +185,7 @@ mod tests {
             } else {
                 14
             };
-            assert_eq!(grpc.rest_of_message(&wire[sent..]), ends - sent, "{sent}");
+            assert_eq!(grpc.bytes_left_in_message(&wire[sent..]), ends - sent, "{sent}");
         }
     }
 
@@ -203,7 +203,7 @@ mod tests {
             let mut grpc = GrpcFraming::default();
             let mut passed = 0;
             for frame in wire.chunks(step) {
-                grpc.passes(frame);
+                grpc.observe(frame);
                 passed += frame.len();
                 assert_eq!(grpc.is_between_messages(), ends.contains(&passed), "{passed}");
             }

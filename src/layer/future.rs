@@ -11,14 +11,14 @@ use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
 use tower_service::Service;
 
+use super::authorize::{Authorizer, Decision};
 use super::body::{BoxError, GateBody};
-use super::farewell::Farewell;
+use super::buffered_body;
+use super::final_response::FinalResponse;
 use super::framing::Framing;
-use super::gate::{Decision, Gate};
-use super::lookup;
+use super::header_scan;
 use super::response_format::ClientContext;
-use super::service::admit;
-use super::whole;
+use super::service::attach_session;
 use crate::engine::{Passage, Reaction, RequestNumber, Upgrade};
 use crate::verdict::Denial;
 
@@ -30,7 +30,7 @@ pin_project! {
         S: Service<Request<ReqBody>>,
     {
         // Also so that the engine runs as long as the handler, whatever becomes of the service.
-        gate: Arc<Gate>,
+        gate: Arc<Authorizer>,
         client: ClientContext,
         #[pin]
         state: State<S, Request<ReqBody>, S::Future, S::Response, ResBody>,
@@ -47,20 +47,20 @@ pin_project! {
             is_login: bool,
         },
         /// Something has to be asked first; the service that is ready waits here, permit and all.
-        Asking {
+        Deciding {
             answer: Pin<Box<dyn Future<Output = Decision> + Send>>,
             // Boxed, as most requests never wait, and all of them are moved.
             waiting: Option<Box<(S, R)>>,
         },
         /// The handler runs.
-        Running { #[pin] future: F, guard: Option<RunGuard<A>> },
+        Running { #[pin] future: F, guard: Option<HandlerGuard<A>> },
         /// The handler has ended the session itself, and its answer is collected.
-        Parting { farewell: Pin<Box<Farewell<B>>> },
+        Collecting { farewell: Pin<Box<FinalResponse<B>>> },
     }
 }
 
 /// What watches over a running handler.
-pub(super) struct RunGuard<A> {
+pub(super) struct HandlerGuard<A> {
     passage: Passage,
     /// The handler's session has it, too.
     request: RequestNumber,
@@ -80,7 +80,7 @@ where
     S: Service<Request<ReqBody>>,
 {
     pub(super) fn denied(
-        gate: Arc<Gate>,
+        gate: Arc<Authorizer>,
         client: ClientContext,
         denial: Denial,
         is_login: bool,
@@ -88,22 +88,22 @@ where
         Self { gate, client, state: State::Denied { denial, is_login } }
     }
 
-    pub(super) fn asking(
-        gate: Arc<Gate>,
+    pub(super) fn deciding(
+        gate: Arc<Authorizer>,
         client: ClientContext,
         answer: Pin<Box<dyn Future<Output = Decision> + Send>>,
         service: S,
         request: Request<ReqBody>,
     ) -> Self {
-        let state = State::Asking { answer, waiting: Some(Box::new((service, request))) };
+        let state = State::Deciding { answer, waiting: Some(Box::new((service, request))) };
         Self { gate, client, state }
     }
 
     pub(super) fn running(
-        gate: Arc<Gate>,
+        gate: Arc<Authorizer>,
         client: ClientContext,
         future: S::Future,
-        guard: Option<RunGuard<S::Response>>,
+        guard: Option<HandlerGuard<S::Response>>,
     ) -> Self {
         Self { gate, client, state: State::Running { future, guard } }
     }
@@ -122,13 +122,13 @@ where
         loop {
             match this.state.as_mut().project() {
                 StateProjection::Denied { denial, is_login: true } => {
-                    let response = this.gate.answer_gated_login(*denial, this.client);
-                    return Poll::Ready(Ok(response.map(GateBody::whole)));
+                    let response = this.gate.deny_gated_login(*denial, this.client);
+                    return Poll::Ready(Ok(response.map(GateBody::buffered)));
                 }
                 StateProjection::Denied { denial, is_login: false } => {
                     return Poll::Ready(Ok(turn_away(this.gate, this.client, *denial)));
                 }
-                StateProjection::Asking { answer, waiting } => {
+                StateProjection::Deciding { answer, waiting } => {
                     let decision = ready!(answer.as_mut().poll(cx));
                     let Some(waiting) = waiting.take() else {
                         unreachable!("polled after the answer");
@@ -141,7 +141,8 @@ where
                             State::Denied { denial, is_login }
                         }
                         decision => {
-                            let guard = admit(this.gate, decision, this.client, &mut request);
+                            let guard =
+                                attach_session(this.gate, decision, this.client, &mut request);
                             State::Running { future: service.call(request), guard }
                         }
                     };
@@ -149,7 +150,7 @@ where
                 }
                 StateProjection::Running { future, guard: None } => {
                     let response = ready!(future.poll(cx))?;
-                    return Poll::Ready(Ok(response.map(GateBody::open)));
+                    return Poll::Ready(Ok(response.map(GateBody::passthrough)));
                 }
                 StateProjection::Running { future, guard: guard @ Some(_) } => {
                     let Some(running) = guard else { unreachable!("matched above") };
@@ -157,7 +158,7 @@ where
                         Ok(response) => match running.cut.take() {
                             None => {
                                 let (gate, client) = (this.gate, this.client);
-                                return Poll::Ready(Ok(let_through(
+                                return Poll::Ready(Ok(guard_response(
                                     response, guard, gate, client, cx,
                                 )));
                             }
@@ -166,8 +167,8 @@ where
                                 State::Denied { denial: Denial::Ended, is_login: false }
                             }
                             Some((_, grace)) => {
-                                let farewell = Box::pin(Farewell::new(response, grace));
-                                State::Parting { farewell }
+                                let farewell = Box::pin(FinalResponse::new(response, grace));
+                                State::Collecting { farewell }
                             }
                         },
                         // Dropped now, not when the answer has been read.
@@ -175,23 +176,28 @@ where
                     };
                     this.state.set(next);
                 }
-                StateProjection::Parting { farewell } => match ready!(farewell.as_mut().poll(cx)) {
-                    Some(mut response) => {
-                        let cache_control = || this.gate.cache_control.header_value();
-                        response.headers_mut().entry(CACHE_CONTROL).or_insert_with(cache_control);
-                        return Poll::Ready(Ok(response));
+                StateProjection::Collecting { farewell } => {
+                    match ready!(farewell.as_mut().poll(cx)) {
+                        Some(mut response) => {
+                            let cache_control = || this.gate.cache_control.header_value();
+                            response
+                                .headers_mut()
+                                .entry(CACHE_CONTROL)
+                                .or_insert_with(cache_control);
+                            return Poll::Ready(Ok(response));
+                        }
+                        None => {
+                            let denial = Denial::Ended;
+                            this.state.set(State::Denied { denial, is_login: false });
+                        }
                     }
-                    None => {
-                        let denial = Denial::Ended;
-                        this.state.set(State::Denied { denial, is_login: false });
-                    }
-                },
+                }
             }
         }
     }
 }
 
-impl<A> RunGuard<A> {
+impl<A> HandlerGuard<A> {
     pub(super) fn new(
         passage: Passage,
         request: RequestNumber,
@@ -242,7 +248,7 @@ impl<A> RunGuard<A> {
                         // The session may have changed again while the handler finished its work:
                         // one that was suspended may have ended.
                         let denial = self.passage.denial().unwrap_or(denial);
-                        let answer = answer.filter(|_| !is_late && self.says_goodbye());
+                        let answer = answer.filter(|_| !is_late && self.ended_own_session());
                         return Poll::Ready(Ok(answer.ok_or(denial)));
                     }
                 }
@@ -276,15 +282,19 @@ impl<A> RunGuard<A> {
     }
 }
 
-impl<A> RunGuard<A> {
+impl<A> HandlerGuard<A> {
     /// Whether the handler itself ended the session.
-    fn says_goodbye(&self) -> bool {
+    fn ended_own_session(&self) -> bool {
         self.passage.session().was_ended_by(self.request)
     }
 }
 
-fn turn_away<B>(gate: &Gate, client: &ClientContext, denial: Denial) -> Response<GateBody<B>> {
-    gate.turn_away(denial, client).map(GateBody::whole)
+fn turn_away<B>(
+    gate: &Authorizer,
+    client: &ClientContext,
+    denial: Denial,
+) -> Response<GateBody<B>> {
+    gate.deny(denial, client).map(GateBody::buffered)
 }
 
 impl<S, ReqBody, ResBody> fmt::Debug for GateFuture<S, ReqBody, ResBody>
@@ -296,10 +306,10 @@ where
     }
 }
 
-fn let_through<A, B: Body + 'static>(
+fn guard_response<A, B: Body + 'static>(
     mut response: Response<B>,
-    guard: &mut Option<RunGuard<A>>,
-    gate: &Gate,
+    guard: &mut Option<HandlerGuard<A>>,
+    gate: &Authorizer,
     client: &ClientContext,
     cx: &mut Context<'_>,
 ) -> Response<GateBody<B>> {
@@ -307,12 +317,12 @@ fn let_through<A, B: Body + 'static>(
         upgrade.answered(response.status());
     }
     let names = [&CACHE_CONTROL, &CONTENT_TYPE, &CONTENT_ENCODING];
-    let [cached, content_type, encoding] = lookup::first(response.headers(), names);
+    let [cached, content_type, encoding] = header_scan::first_values(response.headers(), names);
     // What has a length is no stream of events or messages: nothing can be added to it.
     let length = response.body().size_hint().exact();
     let framing = match length {
         Some(_) => Framing::Other,
-        None => Framing::of(content_type, encoding.is_some(), client.is_grpc()),
+        None => Framing::from_content_type(content_type, encoding.is_some(), client.is_grpc()),
     };
     if cached.is_none() {
         // RFC 9111 keeps shared caches off answers to `Authorization`, not off those to a cookie.
@@ -320,13 +330,13 @@ fn let_through<A, B: Body + 'static>(
     }
     // An answer to HEAD is not read.
     if let Some(length) = length.filter(|_| !client.is_head)
-        && let Some(bytes) = whole::take(response.body_mut(), length, cx)
+        && let Some(bytes) = buffered_body::try_take_buffered(response.body_mut(), length, cx)
     {
         *guard = None;
-        return response.map(|_| GateBody::whole(bytes));
+        return response.map(|_| GateBody::buffered(bytes));
     }
     response.map(|body| {
-        let Some(RunGuard { passage, .. }) = guard.take() else {
+        let Some(HandlerGuard { passage, .. }) = guard.take() else {
             unreachable!("it watched over the handler")
         };
         GateBody::guarded(body, framing, passage)

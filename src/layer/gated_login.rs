@@ -9,7 +9,7 @@ use super::site_paths::SitePaths;
 use crate::engine::{Engine, SeenRoutes};
 
 /// The routes of `Activeconnect::routes`, without the assets.
-const ROUTES: [&str; 12] = [
+const LOGIN_ROUTES: [&str; 12] = [
     "login",
     "waiting",
     "confirm",
@@ -33,7 +33,7 @@ pub(super) fn is_login_route(uri: &Uri, extensions: &Extensions, paths: &SitePat
     let is_route = |path: &str| {
         let route = path.strip_prefix(paths.auth.as_str());
         let route = route.and_then(|route| route.strip_prefix('/'));
-        route.is_some_and(|route| ROUTES.contains(&route) || route.starts_with("assets/"))
+        route.is_some_and(|route| LOGIN_ROUTES.contains(&route) || route.starts_with("assets/"))
     };
     is_route(&path) || is_route(&paths.requested(&path))
 }
@@ -51,7 +51,7 @@ pub(super) fn path_of(location: &str) -> &str {
 }
 
 /// What the developer has to mend so that users reach `page`. Logs it, too.
-pub(super) fn report(page: &str, paths: &SitePaths, engine: &Engine) -> String {
+pub(super) fn report_gated_login(page: &str, paths: &SitePaths, engine: &Engine) -> String {
     let auth_path = &engine.settings.auth_path;
     let is_own_page =
         page.strip_prefix(paths.auth.as_str()).is_none_or(|route| !route.starts_with('/'));

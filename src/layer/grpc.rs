@@ -13,12 +13,12 @@ use super::step_up::StepUp;
 use crate::verdict::Denial;
 
 /// What does not stand for itself in a `grpc-message` (gRPC over HTTP/2, "Responses").
-const MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
+const GRPC_MESSAGE_ESCAPE: &AsciiSet = &CONTROLS.add(b'%');
 /// Who gives the reason, for programs that know several.
-const DOMAIN: &str = "tower-activeconnect";
+const ERROR_INFO_DOMAIN: &str = "tower-activeconnect";
 
 /// Trailers-only: HTTP 200, the status in the headers, no body. The content type is the request's.
-pub(super) fn answer(
+pub(super) fn denial_response(
     denial: Denial,
     content_type: &HeaderValue,
     retry_after: Duration,
@@ -46,7 +46,7 @@ pub(super) fn status(
 ) -> [(HeaderName, HeaderValue); 3] {
     let message = denial.to_string();
     let details = STANDARD_NO_PAD.encode(details(denial, &message, retry_after, metadata));
-    let message = utf8_percent_encode(&message, MESSAGE).to_string();
+    let message = utf8_percent_encode(&message, GRPC_MESSAGE_ESCAPE).to_string();
     let value = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
     [
         (HeaderName::from_static("grpc-status"), value(code(denial).to_string())),
@@ -77,40 +77,44 @@ fn details(
     metadata: &[(&str, String)],
 ) -> Vec<u8> {
     let reason = denial.name().to_ascii_uppercase().replace('-', "_");
-    let mut info = [text(1, &reason), text(2, DOMAIN)].concat();
+    let mut info = [encode_string(1, &reason), encode_string(2, ERROR_INFO_DOMAIN)].concat();
     let metadata = metadata.iter().map(|(name, value)| (*name, value.as_str()));
     for (name, value) in std::iter::once(("denial", denial.name())).chain(metadata) {
-        info.extend(field(3, &[text(1, name), text(2, value)].concat()));
+        info.extend(encode_bytes(3, &[encode_string(1, name), encode_string(2, value)].concat()));
     }
-    let mut status =
-        [number(1, code(denial).into()), text(2, message), any("ErrorInfo", &info)].concat();
+    let mut status = [
+        encode_varint_field(1, code(denial).into()),
+        encode_string(2, message),
+        encode_any("ErrorInfo", &info),
+    ]
+    .concat();
     if denial == Denial::Unavailable {
-        let delay = field(1, &number(1, retry_after.as_secs()));
-        status.extend(any("RetryInfo", &delay));
+        let delay = encode_bytes(1, &encode_varint_field(1, retry_after.as_secs()));
+        status.extend(encode_any("RetryInfo", &delay));
     }
     status
 }
 
 /// One of a `Status`'s details.
-fn any(name: &str, message: &[u8]) -> Vec<u8> {
+fn encode_any(name: &str, message: &[u8]) -> Vec<u8> {
     let url = format!("type.googleapis.com/google.rpc.{name}");
-    field(3, &[text(1, &url), field(2, message)].concat())
+    encode_bytes(3, &[encode_string(1, &url), encode_bytes(2, message)].concat())
 }
 
-fn text(number: u8, text: &str) -> Vec<u8> {
-    field(number, text.as_bytes())
+fn encode_string(number: u8, text: &str) -> Vec<u8> {
+    encode_bytes(number, text.as_bytes())
 }
 
 /// A field of bytes: tag, length, bytes (Protocol Buffers, "Encoding").
-fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
-    [vec![number << 3 | 2], varint(bytes.len() as u64), bytes.to_vec()].concat()
+fn encode_bytes(number: u8, bytes: &[u8]) -> Vec<u8> {
+    [vec![number << 3 | 2], encode_varint(bytes.len() as u64), bytes.to_vec()].concat()
 }
 
-fn number(number: u8, value: u64) -> Vec<u8> {
-    [vec![number << 3], varint(value)].concat()
+fn encode_varint_field(number: u8, value: u64) -> Vec<u8> {
+    [vec![number << 3], encode_varint(value)].concat()
 }
 
-fn varint(mut value: u64) -> Vec<u8> {
+fn encode_varint(mut value: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     while value >= 0x80 {
         bytes.push((value & 0x7f) as u8 | 0x80);
@@ -149,7 +153,7 @@ mod tests {
             let details = read.get_error_details();
             let info = details.error_info().unwrap();
             assert_eq!(info.reason, denial.name().to_ascii_uppercase().replace('-', "_"));
-            assert_eq!(info.domain, DOMAIN);
+            assert_eq!(info.domain, ERROR_INFO_DOMAIN);
             assert_eq!(info.metadata["denial"], denial.name());
             let delay = details.retry_info().and_then(|retry| retry.retry_delay);
             assert_eq!(delay, (denial == Denial::Unavailable).then_some(retry_after));
@@ -183,7 +187,7 @@ mod tests {
             ("application/grpc-web-text", true),
         ] {
             let content_type = HeaderValue::from_static(content_type);
-            let response = answer(Denial::Ended, &content_type, Duration::ZERO, None);
+            let response = denial_response(Denial::Ended, &content_type, Duration::ZERO, None);
             assert_eq!(response.status(), 200);
             assert_eq!(response.headers()[CONTENT_TYPE], content_type);
             assert_eq!(response.headers().contains_key(ACCESS_CONTROL_EXPOSE_HEADERS), exposed);
@@ -193,8 +197,8 @@ mod tests {
 
     #[test]
     fn long_fields_have_long_lengths() {
-        assert_eq!(varint(0), [0]);
-        assert_eq!(varint(127), [127]);
-        assert_eq!(varint(300), [0xac, 0x02]);
+        assert_eq!(encode_varint(0), [0]);
+        assert_eq!(encode_varint(127), [127]);
+        assert_eq!(encode_varint(300), [0xac, 0x02]);
     }
 }

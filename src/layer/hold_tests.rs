@@ -7,8 +7,8 @@ use http::Request;
 use tower_layer::Layer as _;
 use tower_service::Service as _;
 
-use super::SessionEnded;
-use super::stage::{App, Stage, agree, say};
+use super::SessionRevoked;
+use super::harness::{App, Harness, reply_ok, reply_status};
 use crate::protocol::SessionStatus::{Active, Walkaway};
 use crate::verdict::Denial;
 
@@ -20,18 +20,18 @@ const HALF_A_MINUTE: Duration = Duration::from_secs(30);
 
 /// When a stream is cut, in seconds, and why, under these limits and this story.
 async fn cut(away: Duration, unknown: Duration, story: Story) -> (u64, Denial) {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let layer = stage.ac.layer().walkaway(crate::Walkaway::Hold(away)).hold_limit(unknown);
     let bearer = format!("Bearer {}", alice.expose());
     let request = Request::get("/stream").header("authorization", bearer).body(()).unwrap();
     let response = layer.layer(App).call(request).await.unwrap();
     assert_eq!(response.status(), 200);
-    stage.play(move |now, call| {
+    stage.respond_with(move |now, call| {
         if !call.path.starts_with("/s/") {
-            agree(call);
+            reply_ok(call);
         } else if let Some(status) = story(now / 1_000) {
-            say(call, status);
+            reply_status(call, status);
         } else {
             let odd = r#"{"authentication_status":{"session_status":"resting"}}"#;
             call.answer(200, odd);
@@ -41,7 +41,7 @@ async fn cut(away: Duration, unknown: Duration, story: Story) -> (u64, Denial) {
     loop {
         let frame = std::future::poll_fn(|cx| http_body::Body::poll_frame(body.as_mut(), cx)).await;
         if let Err(error) = frame.unwrap() {
-            let denial = error.downcast::<SessionEnded>().unwrap().denial();
+            let denial = error.downcast::<SessionRevoked>().unwrap().denial();
             return (stage.now() / 1_000, denial);
         }
     }

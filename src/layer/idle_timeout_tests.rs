@@ -8,7 +8,7 @@ use tower_layer::Layer as _;
 use tower_service::Service as _;
 
 use super::ActiveconnectLayer;
-use super::stage::{App, Stage, agree, next_event, of, word};
+use super::harness::{App, Harness, denial_name, next_event, of, reply_ok};
 use crate::identity::SessionCredential;
 use crate::verdict::Denial;
 use crate::{EndReason, EventKind};
@@ -16,16 +16,16 @@ use crate::{EndReason, EventKind};
 const TIMEOUT: Duration = Duration::from_secs(40);
 
 /// Alice has just logged in; the service goes on saying yes, and is logged out at when it is told.
-async fn logged_in(timeout: Duration) -> (Stage, SessionCredential, Arc<Mutex<Vec<u64>>>) {
-    let mut stage = Stage::set_up(|builder| builder.idle_timeout(timeout));
+async fn logged_in(timeout: Duration) -> (Harness, SessionCredential, Arc<Mutex<Vec<u64>>>) {
+    let mut stage = Harness::with_builder(|builder| builder.idle_timeout(timeout));
     let alice = stage.log_in("alice").await;
     let logouts = Arc::new(Mutex::new(Vec::new()));
     let told = logouts.clone();
-    stage.play(move |now, call| {
+    stage.respond_with(move |now, call| {
         if call.path.starts_with("/l/") {
             told.lock().unwrap().push(now);
         }
-        agree(call);
+        reply_ok(call);
     });
     (stage, alice, logouts)
 }
@@ -35,7 +35,7 @@ async fn ask(layer: ActiveconnectLayer, credential: &SessionCredential) -> Strin
         .header("authorization", format!("Bearer {}", credential.expose()))
         .body(())
         .unwrap();
-    word(layer.layer(App).call(request).await.unwrap()).await
+    denial_name(layer.layer(App).call(request).await.unwrap()).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -44,12 +44,12 @@ async fn requests_keep_a_session_until_the_timeout_after_the_last() {
     let mut events = stage.ac.events();
     for at in [39_999, 60_000, 99_999] {
         stage.at(at).await;
-        assert_eq!(stage.ask(&alice).await, "allowed", "after {at} ms");
+        assert_eq!(stage.send_request(&alice).await, "allowed", "after {at} ms");
     }
     stage.at(139_998).await;
     assert_eq!(stage.session(&alice).verdict(), crate::Verdict::Allow);
     stage.at(139_999).await;
-    assert_eq!(stage.ask(&alice).await, "ended");
+    assert_eq!(stage.send_request(&alice).await, "ended");
     stage.at(140_100).await;
     let idle = EventKind::Ended { reason: EndReason::Idle };
     assert_eq!(next_event(&mut events).await, Some(of("alice", idle)));
@@ -82,7 +82,7 @@ async fn passive_layers_and_refusals_are_no_use() {
     }
     stage.at(40_000).await;
     assert_eq!(ask(passive(), &alice).await, "ended");
-    assert_eq!(stage.ask(&alice).await, "ended");
+    assert_eq!(stage.send_request(&alice).await, "ended");
 }
 
 /// It lets nothing in from that moment on; the next sweep logs it out at the service.
@@ -91,10 +91,10 @@ async fn parked_session_ends_at_its_use_and_by_the_sweep() {
     let (stage, alice, logouts) = logged_in(Duration::from_secs(600)).await;
     stage.at(599_999).await;
     assert_eq!(stage.session(&alice).phase(), crate::engine::Phase::Parked);
-    assert_eq!(stage.ask(&alice).await, "allowed");
+    assert_eq!(stage.send_request(&alice).await, "allowed");
     stage.at(1_199_999).await;
-    assert_eq!(stage.ask(&alice).await, "ended");
-    assert_eq!(stage.ask(&alice).await, "ended");
+    assert_eq!(stage.send_request(&alice).await, "ended");
+    assert_eq!(stage.send_request(&alice).await, "ended");
     stage.at(1_260_000).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     let logouts = logouts.lock().unwrap().clone();
@@ -107,36 +107,36 @@ async fn timeout_counts_on_the_clock_that_says_longer() {
     for (jump, expected) in [(29_999, "allowed"), (30_000, "ended"), (-3_600_000, "allowed")] {
         let (stage, alice, _) = logged_in(TIMEOUT).await;
         stage.at(9_000).await;
-        assert_eq!(stage.ask(&alice).await, "allowed");
+        assert_eq!(stage.send_request(&alice).await, "allowed");
         stage.at(19_000).await;
         stage.clock.jump(jump);
-        assert_eq!(stage.ask(&alice).await, expected, "{jump}");
+        assert_eq!(stage.send_request(&alice).await, expected, "{jump}");
     }
 }
 
 /// A slow login is not idle: it counts from the claim.
 #[tokio::test(start_paused = true)]
 async fn timeout_counts_from_the_claim() {
-    let mut stage = Stage::set_up(|builder| builder.idle_timeout(Duration::from_secs(1)));
-    let login = stage.logging_in("alice");
+    let mut stage = Harness::with_builder(|builder| builder.idle_timeout(Duration::from_secs(1)));
+    let login = stage.spawn_login("alice");
     stage.start().await;
     stage.at(20_000).await;
-    stage.play(|_, call| agree(call));
+    stage.respond_with(|_, call| reply_ok(call));
     let alice = login.await.unwrap().unwrap();
     let claimed = stage.now();
     stage.at(claimed + 999).await;
-    assert_eq!(stage.ask(&alice).await, "allowed");
+    assert_eq!(stage.send_request(&alice).await, "allowed");
     stage.at(claimed + 1_999).await;
-    assert_eq!(stage.ask(&alice).await, "ended");
+    assert_eq!(stage.send_request(&alice).await, "ended");
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_a_timeout_no_session_is_idle() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
-    stage.play(|_, call| agree(call));
+    stage.respond_with(|_, call| reply_ok(call));
     stage.at(11 * 3_600_000).await;
-    assert_eq!(stage.ask(&alice).await, "allowed");
+    assert_eq!(stage.send_request(&alice).await, "allowed");
 }
 
 #[cfg(feature = "axum")]

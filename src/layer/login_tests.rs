@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::stage::{Stage, agree, by_the_application, say, started};
+use super::harness::{Harness, app_login, reply_ok, reply_status, started};
 use crate::UserId;
 use crate::engine::{
     BrowserId, BrowserProof, ClientDetails, Initiator, Start, UsernameNormalizer, Who,
@@ -36,7 +36,7 @@ async fn settle() {
 /// decline; a login that succeeds ends the row.
 #[tokio::test(start_paused = true)]
 async fn each_decline_keeps_the_phone_quiet_for_longer() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let engine = stage.ac.engine().clone();
     let (mut mine, mut waited) = (None, Vec::new());
     for round in 0..5 {
@@ -46,7 +46,7 @@ async fn each_decline_keeps_the_phone_quiet_for_longer() {
         waited.push(stage.now() - begun);
         started(call, round);
         let answer = if round == 3 { Active } else { Cancelled };
-        say(stage.call("/s/").await, answer);
+        reply_status(stage.call("/s/").await, answer);
         settle().await;
         if answer == Active {
             engine.claim(&named, None).unwrap().session.mark_presented();
@@ -59,7 +59,7 @@ async fn each_decline_keeps_the_phone_quiet_for_longer() {
 /// T027: a name that may be spelled in many ways rings no more often than one that may not.
 #[tokio::test(start_paused = true)]
 async fn spellings_without_end_do_not_ring_without_end() {
-    let mut stage = Stage::set_up(|builder| {
+    let mut stage = Harness::with_builder(|builder| {
         builder.resolve_username(|typed| async move {
             Ok::<_, std::io::Error>(Some(UserId::from(typed.to_lowercase())))
         })
@@ -67,15 +67,15 @@ async fn spellings_without_end_do_not_ring_without_end() {
     let engine = stage.ac.engine().clone();
     let rings = Arc::new(Mutex::new(Vec::new()));
     let heard = rings.clone();
-    stage.play(move |now, call| {
+    stage.respond_with(move |now, call| {
         if call.path.starts_with("/authentication/authenticate_user") {
             let mut rings = heard.lock().unwrap();
             started(call, rings.len());
             rings.push(now);
         } else if call.path.starts_with("/s/") {
-            say(call, Timeout);
+            reply_status(call, Timeout);
         } else {
-            agree(call);
+            reply_ok(call);
         }
     });
     for number in 0..360_u64 {
@@ -93,7 +93,7 @@ async fn spellings_without_end_do_not_ring_without_end() {
 }
 
 /// One in which alice has logged in.
-async fn known_browser(stage: &Stage, number: u8) -> Initiator {
+async fn known_browser(stage: &Harness, number: u8) -> Initiator {
     let engine = stage.ac.engine();
     let token = engine.store.token(&"alice".into()).await.unwrap().unwrap();
     let user = engine.known_browsers.user_mark(&token);
@@ -103,17 +103,17 @@ async fn known_browser(stage: &Stage, number: u8) -> Initiator {
 /// T174: browsers that are forgotten ring as often as one stranger does, all of them together.
 #[tokio::test(start_paused = true)]
 async fn revoked_proofs_share_the_strangers_budget() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let engine = stage.ac.engine().clone();
     let rings = Arc::new(AtomicUsize::new(0));
     let heard = rings.clone();
-    stage.play(move |_, call| {
+    stage.respond_with(move |_, call| {
         if call.path.starts_with("/authentication/authenticate_user") {
             started(call, heard.fetch_add(1, Ordering::Relaxed));
         } else if call.path.starts_with("/s/") {
-            say(call, Pending);
+            reply_status(call, Pending);
         } else {
-            agree(call);
+            reply_ok(call);
         }
     });
     for (is_revoked, expected) in [(false, 8), (true, 8 + 5)] {
@@ -137,14 +137,14 @@ async fn revoked_proofs_share_the_strangers_budget() {
 #[tokio::test(start_paused = true)]
 async fn revoked_proof_rings_by_no_reserved_name() {
     for is_revoked in [false, true] {
-        let mut stage = Stage::new();
+        let mut stage = Harness::new();
         let engine = stage.ac.engine().clone();
         if is_revoked {
             stage.ac.forget_browsers(&"alice".into()).await.unwrap();
         }
         engine.begin_attempt(anonymous("alice", None)).unwrap();
         stage.start().await;
-        say(stage.call("/s/0").await, Timeout);
+        reply_status(stage.call("/s/0").await, Timeout);
         settle().await;
         let initiator = known_browser(&stage, 7).await;
         engine.begin_attempt(Start { initiator, ..anonymous("alice", None) }).unwrap();
@@ -155,7 +155,7 @@ async fn revoked_proof_rings_by_no_reserved_name() {
 /// The application's own logins have their own budget, and go before those of strangers.
 #[tokio::test(start_paused = true)]
 async fn strangers_do_not_keep_the_application_out() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let engine = stage.ac.engine().clone();
     let mut mine = None;
     for _ in 0..5 {
@@ -163,11 +163,11 @@ async fn strangers_do_not_keep_the_application_out() {
     }
     assert!(engine.begin_attempt(anonymous("alice", mine.as_ref())).is_err());
     stage.start().await;
-    say(stage.call("/s/0").await, Pending);
-    let named = engine.begin_attempt(by_the_application("alice".into())).unwrap();
-    agree(stage.call("/l/0").await);
+    reply_status(stage.call("/s/0").await, Pending);
+    let named = engine.begin_attempt(app_login("alice".into())).unwrap();
+    reply_ok(stage.call("/l/0").await);
     stage.start().await;
-    say(stage.call("/s/1").await, Active);
+    reply_status(stage.call("/s/1").await, Active);
     settle().await;
     assert!(engine.claim(&named, Some(&"alice".into())).is_some());
 }
@@ -268,18 +268,18 @@ async fn browsers_see_the_same_for_all_names() {
         (["alice", "unknown"], true, 3),
         (["alice", "a.smith"], true, 3),
     ] {
-        let mut stage = Stage::set_up(|builder| builder.resolve_username(resolve));
+        let mut stage = Harness::with_builder(|builder| builder.resolve_username(resolve));
         let heard = Arc::new(Mutex::new(0));
         let count = heard.clone();
-        stage.play(move |_, call| {
+        stage.respond_with(move |_, call| {
             if call.path.starts_with("/authentication/authenticate_user") {
                 let mut count = count.lock().unwrap();
                 started(call, *count);
                 *count += 1;
             } else if call.path.starts_with("/s/") {
-                say(call, Pending);
+                reply_status(call, Pending);
             } else {
-                agree(call);
+                reply_ok(call);
             }
         });
         let app = axum::Router::new().nest("/auth", stage.ac.routes());

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::stage::{Mood, Stage, agree, say, started};
+use super::harness::{Harness, StoreBehavior, reply_ok, reply_status, started};
 use crate::client::script::Heard;
 use crate::identity::SessionCredential;
 use crate::protocol::SessionStatus::Active;
@@ -26,11 +26,11 @@ struct Calls {
 }
 
 impl Service {
-    fn of(stage: &mut Stage) -> Self {
+    fn of(stage: &mut Harness) -> Self {
         let service = Self::default();
         let calls = service.0.clone();
         let mut begun = 100_000;
-        stage.play(move |now, call| {
+        stage.respond_with(move |now, call| {
             let mut calls = calls.lock().unwrap();
             if call.path.starts_with("/authentication/authenticate_user") {
                 begun += 1;
@@ -38,13 +38,13 @@ impl Service {
             } else if call.path.starts_with("/l/") {
                 calls.logouts.entry(call.path.clone()).or_default().push(now);
                 match calls.answer {
-                    Some(200) => agree(call),
+                    Some(200) => reply_ok(call),
                     Some(status) => _ = call.answer(status, ""),
                     None => calls.waiting.push(call),
                 }
             } else {
                 calls.polls += 1;
-                agree(call);
+                reply_ok(call);
             }
         });
         service
@@ -64,7 +64,7 @@ impl Service {
     /// Confirms those that wait.
     fn confirm(&self) {
         let waiting = std::mem::take(&mut self.0.lock().unwrap().waiting);
-        waiting.into_iter().for_each(agree);
+        waiting.into_iter().for_each(reply_ok);
     }
 
     fn tries_of(&self, path: &str) -> Vec<u64> {
@@ -87,8 +87,8 @@ fn short_lived(ac: &Activeconnect, sessions: usize) -> Vec<SessionCredential> {
         .collect()
 }
 
-fn stage() -> Stage {
-    Stage::set_up(|builder| builder.session_duration(Duration::from_secs(900)))
+fn stage() -> Harness {
+    Harness::with_builder(|builder| builder.session_duration(Duration::from_secs(900)))
 }
 
 /// T175: the places for background logouts are never exceeded, and each is logged out once.
@@ -116,7 +116,7 @@ async fn expiries_are_logged_out_a_few_at_a_time() {
 /// logouts, no more than these are in flight.
 #[tokio::test(start_paused = true)]
 async fn clock_jump_logs_out_a_few_at_a_time() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let service = Service::of(&mut stage);
     let _credentials = short_lived(&stage.ac, 800);
     stage.at(1_000).await;
@@ -146,7 +146,7 @@ async fn prompt_logouts_go_before_background_ones() {
     let session = stage.ac.sessions(&user).await.unwrap()[0].id();
     assert_eq!(stage.ac.end_session(&user, &session).await.unwrap(), LoggedOut::Everywhere);
     assert_eq!((stage.now(), service.in_flight()), (961_000, 48));
-    assert_eq!(stage.ask(&bob).await, "ended");
+    assert_eq!(stage.send_request(&bob).await, "ended");
 }
 
 /// The outcome of a logout is waited for 5 s, its turn included.
@@ -170,15 +170,18 @@ async fn full_logouts_are_waited_for_five_seconds() {
 /// T183: a token store that hangs delays no end, nor the logout at the service.
 #[tokio::test(start_paused = true)]
 async fn hanging_token_store_delays_no_end() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let service = Service::of(&mut stage);
     service.answers(Some(200));
     let alice = stage.ac.engine().put_session(&"alice".into(), 1);
-    stage.directory.is(Mood::Hangs);
+    stage.token_store.set_behavior(StoreBehavior::Hangs);
     let ac = stage.ac.clone();
     let ending = tokio::spawn(async move { ac.end_all_sessions(&"alice".into()).await });
     stage.at(1).await;
-    assert_eq!((stage.ask(&alice).await.as_str(), service.tries_of("/l/1").len()), ("ended", 1));
+    assert_eq!(
+        (stage.send_request(&alice).await.as_str(), service.tries_of("/l/1").len()),
+        ("ended", 1)
+    );
     let error = ending.await.unwrap().unwrap_err();
     assert_eq!((stage.now() / 10, error.kind()), (500, StoreErrorKind::Unavailable));
 }
@@ -186,7 +189,7 @@ async fn hanging_token_store_delays_no_end() {
 /// Each is tried again, later ones too, until the service confirms it.
 #[tokio::test(start_paused = true)]
 async fn logout_is_retried_until_confirmed() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let service = Service::of(&mut stage);
     service.answers(Some(503));
     stage.ac.engine().put_session(&"alice".into(), 1);
@@ -203,7 +206,7 @@ async fn logout_is_retried_until_confirmed() {
 
 #[tokio::test(start_paused = true)]
 async fn logout_is_given_up_after_a_quarter_of_an_hour() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let service = Service::of(&mut stage);
     service.answers(Some(503));
     stage.ac.engine().put_session(&"alice".into(), 1);
@@ -218,7 +221,7 @@ async fn logout_is_given_up_after_a_quarter_of_an_hour() {
 /// slowly all the same.
 #[tokio::test(start_paused = true)]
 async fn polls_go_before_background_logouts() {
-    let mut stage = Stage::set_up(|builder| {
+    let mut stage = Harness::with_builder(|builder| {
         let builder = builder.session_duration(Duration::from_secs(20));
         builder.poll_interval(Duration::from_millis(100)).max_polls_per_second(500)
     });
@@ -262,7 +265,7 @@ async fn shutdown_does_not_wait_for_all_logouts() {
 /// What waits for a later try is tried at once, once more: the shutdown waits for that alone.
 #[tokio::test(start_paused = true)]
 async fn shutdown_cuts_long_pauses_short() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let service = Service::of(&mut stage);
     service.answers(Some(503));
     stage.ac.engine().put_session(&"alice".into(), 1);
@@ -283,28 +286,28 @@ async fn superseded_login_is_withdrawn_in_time() {
     let mut unanswered = Vec::new();
     let (rang, mut rings) = tokio::sync::mpsc::unbounded_channel();
     let mut begun = 100_000;
-    stage.play(move |now, call| {
+    stage.respond_with(move |now, call| {
         if call.path.starts_with("/authentication/authenticate_user") {
             begun += 1;
             rang.send(("rings", now)).unwrap();
             started(call, begun);
         } else if call.path.starts_with("/l/1000") {
             rang.send(("withdrawn", now)).unwrap();
-            agree(call);
+            reply_ok(call);
         } else if call.path.starts_with("/l/") {
             unanswered.push(call);
         } else if call.path.starts_with("/s/1000") {
-            say(call, crate::SessionStatus::Pending);
+            reply_status(call, crate::SessionStatus::Pending);
         } else {
-            say(call, Active);
+            reply_status(call, Active);
         }
     });
     stage.at(961_000).await;
-    let first = stage.logging_in("bob");
+    let first = stage.spawn_login("bob");
     assert_eq!(rings.recv().await.unwrap(), ("rings", 961_000));
     first.abort();
     first.await.unwrap_err();
-    let second = stage.logging_in("bob");
+    let second = stage.spawn_login("bob");
     assert_eq!(rings.recv().await.unwrap(), ("withdrawn", 961_000));
     assert_eq!(rings.recv().await.unwrap(), ("rings", 961_000));
     second.abort();

@@ -16,7 +16,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use super::stage;
+use super::harness;
 use crate::client::script::{Heard, Script};
 use crate::clock::{Clock, Stamp};
 use crate::engine::model_tests::{History, Polled, Reply};
@@ -34,7 +34,7 @@ const WAKE: u64 = 3_500;
 const HOLD: u64 = 30_000;
 
 #[derive(Clone, Debug)]
-enum Step {
+enum Op {
     Pass(u64),
     WallJumps(i64),
     LogIn(usize),
@@ -53,7 +53,7 @@ enum Step {
 
 /// How a call is answered.
 #[derive(Clone, Copy, Debug)]
-enum How {
+enum ReplyKind {
     Well,
     Odd,
     Refused,
@@ -64,8 +64,8 @@ enum How {
 
 #[derive(Clone, Debug)]
 struct Trace {
-    steps: Vec<Step>,
-    answers: Vec<(How, u64)>,
+    steps: Vec<Op>,
+    answers: Vec<(ReplyKind, u64)>,
     interval: u64,
     unrest: u64,
 }
@@ -83,29 +83,29 @@ fn trace() -> impl Strategy<Value = Trace> {
         1 => 0..320_000_u64,
     ];
     let step = prop_oneof![
-        12 => pass.prop_map(Step::Pass),
-        1 => (-40_000..40_000_i64).prop_map(Step::WallJumps),
-        5 => (0..USERS.len()).prop_map(Step::LogIn),
-        8 => (0..4_usize, act).prop_map(|(which, status)| Step::Remote(which, status)),
+        12 => pass.prop_map(Op::Pass),
+        1 => (-40_000..40_000_i64).prop_map(Op::WallJumps),
+        5 => (0..USERS.len()).prop_map(Op::LogIn),
+        8 => (0..4_usize, act).prop_map(|(which, status)| Op::Remote(which, status)),
         10 => (0..8_usize, prop_oneof![3 => Just(0), 1 => 1..8_000_u64])
-            .prop_map(|(which, takes)| Step::Request(which, takes)),
-        5 => (0..8_usize).prop_map(Step::Stream),
-        4 => any::<usize>().prop_map(Step::Leave),
-        3 => (0..8_usize).prop_map(Step::LogOut),
+            .prop_map(|(which, takes)| Op::Request(which, takes)),
+        5 => (0..8_usize).prop_map(Op::Stream),
+        4 => any::<usize>().prop_map(Op::Leave),
+        3 => (0..8_usize).prop_map(Op::LogOut),
         1 => prop::bool::weighted(0.3).prop_flat_map(|all| (0..USERS.len()).prop_map(move |user| {
-            if all { Step::EndAll(user) } else { Step::LogIn(user) }
+            if all { Op::EndAll(user) } else { Op::LogIn(user) }
         })),
         1 => prop::bool::weighted(0.2).prop_map(|all| {
-            if all { Step::Restart } else { Step::Pass(1) }
+            if all { Op::Restart } else { Op::Pass(1) }
         }),
     ];
     let how = prop_oneof![
-        14 => Just(How::Well),
-        1 => Just(How::Odd),
-        1 => Just(How::Refused),
-        2 => Just(How::Unwell),
-        1 => Just(How::Reset),
-        1 => Just(How::Never),
+        14 => Just(ReplyKind::Well),
+        1 => Just(ReplyKind::Odd),
+        1 => Just(ReplyKind::Refused),
+        2 => Just(ReplyKind::Unwell),
+        1 => Just(ReplyKind::Reset),
+        1 => Just(ReplyKind::Never),
     ];
     let late = prop_oneof![6 => 0..200_u64, 1 => 0..4_000_u64, 1 => Just(POLL)];
     let answers = prop::collection::vec((how, late), 30);
@@ -152,12 +152,12 @@ impl Remote {
 
 /// What is true, kept by the service that is played and by those who use the engine.
 #[derive(Debug)]
-struct World {
+struct Model {
     clock: Clock,
     /// Of the engine's polls.
     interval: u64,
     remotes: Vec<Remote>,
-    answers: Vec<(How, u64)>,
+    answers: Vec<(ReplyKind, u64)>,
     next_answer: usize,
     others_answered: Option<Stamp>,
     /// The last call of any came to nothing.
@@ -166,18 +166,18 @@ struct World {
     taken: Vec<u64>,
 }
 
-type Shared = Arc<Mutex<World>>;
+type Shared = Arc<Mutex<Model>>;
 
-fn lock(world: &Shared) -> MutexGuard<'_, World> {
+fn lock(world: &Shared) -> MutexGuard<'_, Model> {
     world.lock().unwrap()
 }
 
-impl World {
+impl Model {
     fn now(&self) -> Stamp {
         self.clock.now()
     }
 
-    fn how(&mut self) -> (How, u64) {
+    fn how(&mut self) -> (ReplyKind, u64) {
         self.next_answer += 1;
         self.answers[self.next_answer % self.answers.len()]
     }
@@ -247,7 +247,7 @@ async fn authenticate(world: Shared, call: Heard) {
             polls: Vec::new(),
             ended_here: None,
             seen_ended: false,
-            unsure: !matches!(how, How::Well | How::Odd | How::Refused),
+            unsure: !matches!(how, ReplyKind::Well | ReplyKind::Odd | ReplyKind::Refused),
             taken: false,
             used: asked.mono,
             open: 0,
@@ -256,8 +256,8 @@ async fn authenticate(world: Shared, call: Heard) {
     };
     until(&world, at).await;
     match how {
-        How::Well | How::Odd | How::Refused => stage::started(call, which),
-        How::Unwell | How::Never | How::Reset => {
+        ReplyKind::Well | ReplyKind::Odd | ReplyKind::Refused => harness::started(call, which),
+        ReplyKind::Unwell | ReplyKind::Never | ReplyKind::Reset => {
             call.reset();
         }
     }
@@ -269,7 +269,7 @@ async fn poll(world: Shared, which: usize, mut call: Heard) {
         let sent = world.now();
         let (how, late) = world.how();
         let deadline = sent.mono + POLL;
-        let at = if matches!(how, How::Never) { u64::MAX } else { world.moment(late) };
+        let at = if matches!(how, ReplyKind::Never) { u64::MAX } else { world.moment(late) };
         world.taken.push(deadline);
         let remote = &mut world.remotes[which];
         assert!(!remote.in_flight, "two polls of one session at once");
@@ -293,14 +293,14 @@ async fn poll(world: Shared, which: usize, mut call: Heard) {
         (Reply::Nothing, false)
     } else {
         match how {
-            How::Well => {
+            ReplyKind::Well => {
                 let body = format!(r#"{{"authentication_status":{{"session_status":"{text}"}}}}"#);
                 (Reply::Status(status), call.answer(200, body))
             }
-            How::Odd => (Reply::Odd, call.answer(200, r#"{"session_status":"dancing"}"#)),
-            How::Refused => (Reply::Refused, call.answer(404, r#"{"status":false}"#)),
-            How::Unwell => (Reply::Nothing, call.answer(503, "<html>")),
-            How::Reset | How::Never => (Reply::Nothing, call.reset()),
+            ReplyKind::Odd => (Reply::Odd, call.answer(200, r#"{"session_status":"dancing"}"#)),
+            ReplyKind::Refused => (Reply::Refused, call.answer(404, r#"{"status":false}"#)),
+            ReplyKind::Unwell => (Reply::Nothing, call.answer(503, "<html>")),
+            ReplyKind::Reset | ReplyKind::Never => (Reply::Nothing, call.reset()),
         }
     };
     // Who gave up in this very millisecond heard nothing.
@@ -336,7 +336,7 @@ async fn other(world: Shared, mut call: Heard) {
     let mut world = lock(&world);
     let which = call.path.strip_prefix("/l/").map(|name| name.parse::<usize>().unwrap());
     match how {
-        How::Well | How::Odd | How::Refused => {
+        ReplyKind::Well | ReplyKind::Odd | ReplyKind::Refused => {
             if let Some(which) = which {
                 let status = &mut world.remotes[which].status;
                 if !status.is_terminal() {
@@ -347,7 +347,7 @@ async fn other(world: Shared, mut call: Heard) {
                 world.record_answer(sent);
             }
         }
-        How::Unwell | How::Reset | How::Never => {
+        ReplyKind::Unwell | ReplyKind::Reset | ReplyKind::Never => {
             if let Some(which) = which {
                 world.remotes[which].unsure = true;
             }
@@ -358,7 +358,7 @@ async fn other(world: Shared, mut call: Heard) {
 
 /// What a client holds: a credential and the remote session that it stands for.
 #[derive(Clone)]
-struct Held {
+struct PendingRequest {
     credential: SessionCredential,
     which: usize,
     /// The engine that gave it is gone.
@@ -370,7 +370,12 @@ fn verdicts(world: &Shared, which: usize) -> [Verdict; 2] {
     world.remotes[which].verdicts(world.now())
 }
 
-async fn log_in(world: Shared, ac: Activeconnect, user: UserId, held: Arc<Mutex<Vec<Held>>>) {
+async fn log_in(
+    world: Shared,
+    ac: Activeconnect,
+    user: UserId,
+    held: Arc<Mutex<Vec<PendingRequest>>>,
+) {
     let Ok(credential) = ac.log_in(&user).await else { return };
     let session = ac.engine().sessions.present(&credential.key()).unwrap();
     let remote = session.record.remote(&ac.engine().client).unwrap();
@@ -383,13 +388,13 @@ async fn log_in(world: Shared, ac: Activeconnect, user: UserId, held: Arc<Mutex<
         world.remotes[which].used = world.now().mono;
         world.remotes[which].taken = true;
     }
-    held.lock().unwrap().push(Held { credential, which, orphaned: false });
+    held.lock().unwrap().push(PendingRequest { credential, which, orphaned: false });
 }
 
 /// Counts who holds a session open, also if they go away.
-struct Open(Shared, usize);
+struct OpenStream(Shared, usize);
 
-impl Open {
+impl OpenStream {
     fn new(world: &Shared, which: usize) -> Self {
         let mut held = lock(world);
         let now = held.now().mono;
@@ -399,7 +404,7 @@ impl Open {
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenStream {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             let mut world = lock(&self.0);
@@ -411,16 +416,16 @@ impl Drop for Open {
 }
 
 /// A request, and all that comes of it.
-async fn request(world: Shared, ac: Activeconnect, held: Held, takes: Option<u64>) {
+async fn request(world: Shared, ac: Activeconnect, held: PendingRequest, takes: Option<u64>) {
     let (begun, was_parked) = {
         let world = lock(&world);
         let (now, remote) = (world.now().mono, &world.remotes[held.which]);
         // When the poller last saw it in use is up to a poll ago.
         (now, remote.open == 0 && now >= remote.used + KEEP - world.interval - POLL)
     };
-    let _open = Open::new(&world, held.which);
+    let _open = OpenStream::new(&world, held.which);
     let path = takes.map_or("/stream".to_owned(), |takes| format!("/{takes}"));
-    let response = stage::request(&ac, &path, &held.credential).await;
+    let response = harness::request(&ac, &path, &held.credential).await;
     let status = response.status();
     let now = lock(&world).now();
     let said = verdicts(&world, held.which);
@@ -432,7 +437,7 @@ async fn request(world: Shared, ac: Activeconnect, held: Held, takes: Option<u64
         return;
     }
     if status != StatusCode::OK {
-        let body = stage::text(response).await;
+        let body = harness::text(response).await;
         let is = |word: &str| body.contains(&format!(r#""denial":"{word}""#));
         let mut world = lock(&world);
         let remote = &mut world.remotes[held.which];
@@ -488,7 +493,7 @@ async fn engine(world: &Shared, tokens: &[UserToken]) -> (Activeconnect, JoinHan
         let world = lock(world);
         (world.clock.clone(), Duration::from_millis(world.interval))
     };
-    let ac = stage::builder()
+    let ac = harness::builder()
         .token_store(store)
         .poll_interval(interval)
         .session_duration(Duration::from_millis(LIFETIME))
@@ -500,7 +505,7 @@ async fn engine(world: &Shared, tokens: &[UserToken]) -> (Activeconnect, JoinHan
 
 async fn play(trace: Trace) {
     stir(trace.unrest);
-    let world = Arc::new(Mutex::new(World {
+    let world = Arc::new(Mutex::new(Model {
         clock: Clock::driven(),
         interval: trace.interval,
         remotes: Vec::new(),
@@ -512,14 +517,14 @@ async fn play(trace: Trace) {
     }));
     let tokens: Vec<_> = USERS.iter().map(|user| UserToken::new(user).unwrap()).collect();
     let (mut ac, mut service) = engine(&world, &tokens).await;
-    let held = Arc::new(Mutex::new(Vec::<Held>::new()));
+    let held = Arc::new(Mutex::new(Vec::<PendingRequest>::new()));
     let mut callers: Vec<JoinHandle<()>> = Vec::new();
     for step in trace.steps {
         // The newest first: traces are full of old ones.
         let find = |which: usize| held.lock().unwrap().iter().rev().nth(which).cloned();
         match step {
-            Step::Pass(ms) => sleep(Duration::from_millis(ms)).await,
-            Step::WallJumps(by) => {
+            Op::Pass(ms) => sleep(Duration::from_millis(ms)).await,
+            Op::WallJumps(by) => {
                 let mut world = lock(&world);
                 let now = world.now();
                 for remote in &mut world.remotes {
@@ -530,12 +535,12 @@ async fn play(trace: Trace) {
                 }
                 world.clock.jump(by);
             }
-            Step::LogIn(user) => {
+            Op::LogIn(user) => {
                 let user = USERS[user].into();
                 let task = log_in(world.clone(), ac.clone(), user, held.clone());
                 callers.push(tokio::spawn(unrest(task)));
             }
-            Step::Remote(which, status) => {
+            Op::Remote(which, status) => {
                 if let Some(remote) = lock(&world).remotes.iter_mut().rev().nth(which) {
                     // Not even the service takes an end back.
                     if !remote.status.is_terminal() {
@@ -543,22 +548,22 @@ async fn play(trace: Trace) {
                     }
                 }
             }
-            Step::Request(which, takes) => {
+            Op::Request(which, takes) => {
                 let ask = |held| request(world.clone(), ac.clone(), held, Some(takes));
                 callers.extend(find(which).map(|held| tokio::spawn(unrest(ask(held)))));
             }
-            Step::Stream(which) => {
+            Op::Stream(which) => {
                 let ask = |held| request(world.clone(), ac.clone(), held, None);
                 callers.extend(find(which).map(|held| tokio::spawn(unrest(ask(held)))));
             }
-            Step::Leave(which) => {
+            Op::Leave(which) => {
                 if !callers.is_empty() {
                     let caller = callers.swap_remove(which % callers.len());
                     caller.abort();
                     finish(caller).await;
                 }
             }
-            Step::LogOut(which) => {
+            Op::LogOut(which) => {
                 let held = find(which).filter(|held| !held.orphaned);
                 let key = held.as_ref().map(|held| held.credential.key());
                 if let Some(session) = key.and_then(|key| ac.engine().sessions.present(&key)) {
@@ -572,7 +577,7 @@ async fn play(trace: Trace) {
                     })));
                 }
             }
-            Step::EndAll(user) => {
+            Op::EndAll(user) => {
                 let mut now_ended = lock(&world);
                 let now = now_ended.now().mono;
                 for held in held.lock().unwrap().iter().filter(|held| !held.orphaned) {
@@ -586,7 +591,7 @@ async fn play(trace: Trace) {
                     ac.end_all_sessions(&user).await.unwrap();
                 }));
             }
-            Step::Restart => {
+            Op::Restart => {
                 let mut cut = Vec::new();
                 for caller in callers.drain(..) {
                     caller.abort();

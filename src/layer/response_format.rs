@@ -8,7 +8,7 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, U
 use url::Url;
 
 use super::cross_origin::is_own_origin;
-use super::lookup;
+use super::header_scan;
 use super::original_uri::original_uri;
 use super::site_paths::{ForwardedPrefix, SitePaths, forwarded_prefix};
 use crate::accept::parse_qvalue;
@@ -102,7 +102,7 @@ impl ClientContext {
             &X_REQUESTED_WITH,
         ];
         let [content_type, mode, accept, upgrade, htmx, inertia, turbo, unpoly, requested_with] =
-            lookup::first(headers, names);
+            header_scan::first_values(headers, names);
         let page = || original_uri(uri, extensions).path_and_query().cloned();
         let grpc = content_type.filter(|value| is_grpc(method, value));
         let navigates = || {
@@ -249,7 +249,7 @@ fn lacks_fetch_metadata(headers: &HeaderMap) -> bool {
 
 fn prefers_html(headers: &HeaderMap) -> bool {
     let (mut html, mut json) = (0, 0);
-    for value in lookup::all(headers, &ACCEPT) {
+    for value in header_scan::values(headers, &ACCEPT) {
         for range in value.to_str().unwrap_or_default().split(',') {
             let mut parts = range.split(';').map(str::trim);
             let media_type = parts.next().unwrap_or_default();

@@ -8,17 +8,17 @@ use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::authorize::{Authorizer, Decision};
 use super::body::{BoxError, GateBody};
 use super::cache_control::CacheControl;
-use super::future::{GateFuture, RunGuard};
-use super::gate::{Decision, Gate};
+use super::future::{GateFuture, HandlerGuard};
 use super::response_format::ClientContext;
 use crate::engine::{ActiveSession, Activeconnect, RequestNumber, Upgrade, Walkaway};
 use crate::protocol::Methods;
 use crate::verdict::Denial;
 
 /// Any sooner, a login would be too old before the page that asked for it is back.
-const SHORTEST_AGE: Duration = Duration::from_secs(1);
+const MIN_MAX_AGE: Duration = Duration::from_secs(1);
 
 /// Gates every request of the service it wraps; made by [`Activeconnect::layer`].
 ///
@@ -141,7 +141,7 @@ const SHORTEST_AGE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ActiveconnectLayer {
-    gate: Arc<Gate>,
+    gate: Arc<Authorizer>,
 }
 
 impl Activeconnect {
@@ -165,7 +165,7 @@ impl Activeconnect {
     /// ```
     pub fn layer(&self) -> ActiveconnectLayer {
         self.engine().route_placement.note_layer();
-        ActiveconnectLayer { gate: Arc::new(Gate::new(self.clone())) }
+        ActiveconnectLayer { gate: Arc::new(Authorizer::new(self.clone())) }
     }
 }
 
@@ -173,25 +173,25 @@ impl ActiveconnectLayer {
     /// Lets everything through: a handler finds an [`ActiveSession`] in the extensions only for
     /// an allowed session, the [`Denial`] otherwise.
     pub fn optional(self) -> Self {
-        self.with(|gate| gate.optional = true)
+        self.map_authorizer(|gate| gate.optional = true)
     }
 
     /// What happens when the phone walks away; [`Walkaway::Suspend`] by default.
     pub fn walkaway(self, walkaway: Walkaway) -> Self {
-        self.with(|gate| gate.policy.walkaway = walkaway.into())
+        self.map_authorizer(|gate| gate.policy.walkaway = walkaway.into())
     }
 
     /// How long a handler that still runs when its session ends may go on, so that its work is
     /// whole; its answer does not leave all the same. Default 5 s, at most 49 days; zero drops it at
     /// once.
     pub fn grace(self, grace: Duration) -> Self {
-        self.with(|gate| gate.policy.grace = grace.into())
+        self.map_authorizer(|gate| gate.policy.grace = grace.into())
     }
 
     /// How long what is in flight is held back while the session's status is not known, before it
     /// is cut; counted from when it was not known any more, whatever the phone did before. Default 30 s, at most 49 days; zero cuts at once.
     pub fn hold_limit(self, limit: Duration) -> Self {
-        self.with(|gate| gate.policy.hold_limit = limit.into())
+        self.map_authorizer(|gate| gate.policy.hold_limit = limit.into())
     }
 
     /// Lets requests in as any layer does, and takes none of them for a use of its session: for what
@@ -216,7 +216,7 @@ impl ActiveconnectLayer {
     /// }
     /// ```
     pub fn passive(self) -> Self {
-        self.with(|gate| gate.is_use = false)
+        self.map_authorizer(|gate| gate.is_use = false)
     }
 
     /// What responses that have no `Cache-Control` get; [`CacheControl::Private`] by default.
@@ -245,7 +245,7 @@ impl ActiveconnectLayer {
     /// }
     /// ```
     pub fn cache_control(self, cache_control: CacheControl) -> Self {
-        self.with(|gate| gate.cache_control = cache_control)
+        self.map_authorizer(|gate| gate.cache_control = cache_control)
     }
 
     /// Requires that the user was asked to log in with exactly these methods; a session that was
@@ -279,7 +279,7 @@ impl ActiveconnectLayer {
     /// ```
     pub fn require_methods(self, methods: impl IntoIterator<Item = crate::Method>) -> Self {
         let methods: Methods = methods.into_iter().collect();
-        self.with(|gate| gate.require_methods(methods))
+        self.map_authorizer(|gate| gate.require_methods(methods))
     }
 
     /// Requires that the login is no older than this, at the start of a request: since its result
@@ -287,7 +287,7 @@ impl ActiveconnectLayer {
     /// its session. Answered as what [`ActiveconnectLayer::require_methods`] turns away; the user
     /// confirms by the same methods as before unless that says others.
     pub fn max_age(self, age: Duration) -> Self {
-        self.with(|gate| gate.requirement.max_age = Some(age.max(SHORTEST_AGE)))
+        self.map_authorizer(|gate| gate.requirement.max_age = Some(age.max(MIN_MAX_AGE)))
     }
 
     /// How many connections were upgraded (to WebSockets, as a rule) by handlers that took no
@@ -298,7 +298,7 @@ impl ActiveconnectLayer {
         self.gate.upgrades.unguarded()
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Gate)) -> Self {
+    fn map_authorizer(mut self, change: impl FnOnce(&mut Authorizer)) -> Self {
         change(Arc::make_mut(&mut self.gate));
         self
     }
@@ -329,8 +329,8 @@ impl ActiveconnectLayer {
     ///     ac.layer().any_session_of_user()
     /// }
     /// ```
-    pub fn any_session_of_user(self) -> Self {
-        self.with(|gate| gate.any_session = true)
+    pub fn allow_any_user_session(self) -> Self {
+        self.map_authorizer(|gate| gate.allows_any_session = true)
     }
 }
 
@@ -347,7 +347,7 @@ impl<S> Layer<S> for ActiveconnectLayer {
 #[must_use]
 pub struct ActiveconnectService<S> {
     inner: S,
-    gate: Arc<Gate>,
+    gate: Arc<Authorizer>,
 }
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for ActiveconnectService<S>
@@ -377,18 +377,18 @@ where
             request.extensions_mut().remove::<ActiveSession>();
             request.extensions_mut().remove::<Denial>();
             let (parts, body) = request.into_parts();
-            let decision = self.gate.decide_presence(&parts, &mut client);
+            let decision = self.gate.authorize_resolved_user(&parts, &mut client);
             request = Request::from_parts(parts, body);
             decision
         } else {
-            self.gate.decide(request.method(), request.uri(), request.headers(), &mut client)
+            self.gate.authorize(request.method(), request.uri(), request.headers(), &mut client)
         };
         match decision {
-            Decision::Ask(answer) => {
+            Decision::Deferred(answer) => {
                 // The service that is ready is this one; its clone need not be.
                 let clone = self.inner.clone();
                 let ready = std::mem::replace(&mut self.inner, clone);
-                GateFuture::asking(self.gate.clone(), client, answer, ready, request)
+                GateFuture::deciding(self.gate.clone(), client, answer, ready, request)
             }
             Decision::Deny(denial) if !self.gate.optional => {
                 // What the inner service reserved for this request, others may have.
@@ -399,7 +399,7 @@ where
                 GateFuture::denied(self.gate.clone(), client, denial, is_login)
             }
             decision => {
-                let guard = admit(&self.gate, decision, &client, &mut request);
+                let guard = attach_session(&self.gate, decision, &client, &mut request);
                 let future = self.inner.call(request);
                 GateFuture::running(self.gate.clone(), client, future, guard)
             }
@@ -408,12 +408,12 @@ where
 }
 
 /// Tells the handler who asks, or why that is not known. What another layer outside has told is replaced.
-pub(super) fn admit<ReqBody, A>(
-    gate: &Arc<Gate>,
+pub(super) fn attach_session<ReqBody, A>(
+    gate: &Arc<Authorizer>,
     decision: Decision,
     client: &ClientContext,
     request: &mut Request<ReqBody>,
-) -> Option<RunGuard<A>> {
+) -> Option<HandlerGuard<A>> {
     match decision {
         Decision::Allow(passage) => {
             let upgrade =
@@ -423,7 +423,7 @@ pub(super) fn admit<ReqBody, A>(
                 ActiveSession::new(passage.session().clone(), number, gate.policy, upgrade.clone());
             request.extensions_mut().remove::<Denial>();
             request.extensions_mut().insert(session);
-            Some(RunGuard::new(passage, number, upgrade))
+            Some(HandlerGuard::new(passage, number, upgrade))
         }
         Decision::Deny(denial) => {
             request.extensions_mut().remove::<ActiveSession>();
@@ -433,6 +433,6 @@ pub(super) fn admit<ReqBody, A>(
             None
         }
         // Answered before this is asked.
-        Decision::Ask(_) => None,
+        Decision::Deferred(_) => None,
     }
 }

@@ -4,8 +4,8 @@
 use http::{Extensions, HeaderMap, HeaderName};
 use percent_encoding::utf8_percent_encode;
 
-use super::denial::QUERY_VALUE;
 use super::peer::Peer;
+use super::respond::QUERY_VALUE_ESCAPES;
 use crate::engine::{Settings, is_plain_path};
 #[cfg(feature = "axum")]
 use crate::pages::SiteAddresses;
@@ -125,7 +125,7 @@ impl SitePaths {
         if next == self.home() {
             return page;
         }
-        format!("{page}?next={}", utf8_percent_encode(next, QUERY_VALUE))
+        format!("{page}?next={}", utf8_percent_encode(next, QUERY_VALUE_ESCAPES))
     }
 
     /// The login page with its form, for a user who is logged in, too.

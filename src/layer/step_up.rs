@@ -3,7 +3,7 @@
 use percent_encoding::utf8_percent_encode;
 use serde::Serialize;
 
-use super::denial::QUERY_VALUE;
+use super::respond::QUERY_VALUE_ESCAPES;
 use crate::protocol::{Method, Methods};
 use crate::verdict::Requirement;
 
@@ -24,7 +24,7 @@ impl StepUp {
         Self {
             methods: requirement.methods.iter().map(Method::as_str).collect(),
             max_age: requirement.max_age.map(|age| age.as_secs()),
-            confirm: confirm_path(&format!("{auth_path}/confirm"), requirement.methods, None),
+            confirm: confirm_url(&format!("{auth_path}/confirm"), requirement.methods, None),
         }
     }
 
@@ -38,13 +38,13 @@ impl StepUp {
 
 /// Where a session's user is asked anew, by this route or page: for these methods, or for those of
 /// before.
-pub(crate) fn confirm_path(path: &str, methods: Methods, next: Option<&str>) -> String {
+pub(crate) fn confirm_url(path: &str, methods: Methods, next: Option<&str>) -> String {
     let methods = (!methods.is_empty()).then(|| ("methods", methods.to_string()));
     let next = next.map(|next| ("next", next.to_owned()));
     let query: Vec<String> = [methods, next]
         .into_iter()
         .flatten()
-        .map(|(name, value)| format!("{name}={}", utf8_percent_encode(&value, QUERY_VALUE)))
+        .map(|(name, value)| format!("{name}={}", utf8_percent_encode(&value, QUERY_VALUE_ESCAPES)))
         .collect();
     let separator = if query.is_empty() { "" } else { "?" };
     format!("{path}{separator}{}", query.join("&"))

@@ -9,7 +9,7 @@ use tower_layer::Layer as _;
 use tower_service::Service as _;
 
 use super::ActiveconnectLayer;
-use super::stage::{App, Stage, agree, word};
+use super::harness::{App, Harness, denial_name, reply_ok};
 use crate::engine::Session;
 use crate::identity::{SessionCredential, UserId};
 
@@ -19,10 +19,10 @@ const MS: Duration = Duration::from_millis(1);
 const TICK: Duration = Duration::from_millis(16);
 
 /// A service that goes on saying yes, a user who is logged in, and their session.
-async fn logged_in() -> (Stage, SessionCredential) {
-    let mut stage = Stage::new();
+async fn logged_in() -> (Harness, SessionCredential) {
+    let mut stage = Harness::new();
     let credential = stage.log_in("alice").await;
-    stage.play(|_, call| agree(call));
+    stage.respond_with(|_, call| reply_ok(call));
     (stage, credential)
 }
 
@@ -31,7 +31,7 @@ async fn ask(layer: ActiveconnectLayer, credential: &SessionCredential) -> Strin
         .header("authorization", format!("Bearer {}", credential.expose()))
         .body(())
         .unwrap();
-    word(layer.layer(App).call(request).await.unwrap()).await
+    denial_name(layer.layer(App).call(request).await.unwrap()).await
 }
 
 /// Both sides of the limit, with requests in between so that the session stays in use.
@@ -103,7 +103,7 @@ async fn a_stream_that_began_in_time_goes_on() {
 /// don't.
 #[tokio::test(start_paused = true)]
 async fn any_session_means_any_that_satisfies() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     for _ in 0..8 {
         stage.log_in("alice").await;
     }
@@ -113,18 +113,18 @@ async fn any_session_means_any_that_satisfies() {
     let guards: Vec<_> = sessions.iter().map(Session::watch).collect();
     let (wants_more, heard) = tokio::sync::oneshot::channel();
     let (mut started, mut wants_more) = (guards.len(), Some(wants_more));
-    stage.play(move |_, call| {
+    stage.respond_with(move |_, call| {
         if call.path.starts_with("/authentication/authenticate_user") {
-            super::stage::started(call, started);
+            super::harness::started(call, started);
             started += 1;
             wants_more.take().map(|told| told.send(()));
         } else {
-            agree(call);
+            reply_ok(call);
         }
     });
     tokio::time::sleep(2 * MINUTE).await;
     let ac = stage.ac.resolve_user(|_: &Parts| Some("alice".into()));
-    let layer = || ac.layer().any_session_of_user().max_age(MINUTE);
+    let layer = || ac.layer().allow_any_user_session().max_age(MINUTE);
     let nobodys = SessionCredential::parse(&[b'g'; 43]).unwrap();
     assert_eq!(ask(layer(), &nobodys).await, "step-up");
     stage.ac.log_in(&alice).await.unwrap();

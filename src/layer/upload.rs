@@ -8,14 +8,14 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::body::{BoxError, SessionEnded};
+use super::body::{BoxError, SessionRevoked};
 use crate::engine::{ActiveSession, GuardReading, SessionGuard};
 
 /// Ends uploads with their session: what a client still sends reaches the handler no more.
 ///
 /// Goes inside an [`ActiveconnectLayer`](super::ActiveconnectLayer), around the handlers that read
 /// long bodies. While the session's status is not known, the upload waits; when the session ends,
-/// the handler's next read fails with [`SessionEnded`]. Requests that no session let in pass as
+/// the handler's next read fails with [`SessionRevoked`]. Requests that no session let in pass as
 /// they are.
 ///
 /// The request body changes its type, so it has to be boxed again; the framework's own
@@ -36,13 +36,13 @@ use crate::engine::{ActiveSession, GuardReading, SessionGuard};
 #[derive(Clone)]
 #[must_use]
 pub struct UploadGuardLayer<F> {
-    boxing: F,
+    box_body: F,
 }
 
 impl<F> UploadGuardLayer<F> {
     /// A layer that boxes request bodies anew by this function.
-    pub fn new(boxing: F) -> Self {
-        Self { boxing }
+    pub fn new(box_body: F) -> Self {
+        Self { box_body }
     }
 }
 
@@ -56,7 +56,7 @@ impl<S, F: Clone> Layer<S> for UploadGuardLayer<F> {
     type Service = UploadGuard<S, F>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        UploadGuard { inner, boxing: self.boxing.clone() }
+        UploadGuard { inner, box_body: self.box_body.clone() }
     }
 }
 
@@ -65,7 +65,7 @@ impl<S, F: Clone> Layer<S> for UploadGuardLayer<F> {
 #[must_use]
 pub struct UploadGuard<S, F> {
     inner: S,
-    boxing: F,
+    box_body: F,
 }
 
 impl<S, F> fmt::Debug for UploadGuard<S, F> {
@@ -91,7 +91,7 @@ where
         let (parts, inner) = request.into_parts();
         let session = parts.extensions.get::<ActiveSession>();
         let body = UploadBody { inner, guard: session.map(ActiveSession::guard) };
-        self.inner.call(Request::from_parts(parts, (self.boxing)(body)))
+        self.inner.call(Request::from_parts(parts, (self.box_body)(body)))
     }
 }
 
@@ -122,7 +122,7 @@ where
                 GuardReading::Forward => {}
                 GuardReading::Hold => return Poll::Pending,
                 GuardReading::Cut(denial) => {
-                    return Poll::Ready(Some(Err(SessionEnded::boxed(denial))));
+                    return Poll::Ready(Some(Err(SessionRevoked::boxed(denial))));
                 }
             }
         }

@@ -18,7 +18,7 @@ use super::pages::show;
 use super::routes::{Visitor, problem};
 use super::start::{Handover, Refusal, answer, client_details, is_from_a_page};
 use crate::engine::{Activeconnect, Initiator, Session, Start, Who};
-use crate::layer::{RequestCredentials, SitePaths, bearer_attempt, has_bearer_session};
+use crate::layer::{RequestCredentials, SitePaths, attempt_from_bearer, has_bearer_session};
 use crate::pages;
 use crate::protocol::Methods;
 use crate::verdict::Verdict;
@@ -59,8 +59,8 @@ pub(super) async fn start(
     let (parts, _) = request.into_parts();
     let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
     let (settings, keys) = (&ac.engine().settings, &ac.engine().key_ring);
-    let mine = RequestCredentials::read(method, uri, headers, settings, keys).attempt();
-    let mine = mine.or_else(|| bearer_attempt(headers, keys));
+    let mine = RequestCredentials::from_request(method, uri, headers, settings, keys).attempt();
+    let mine = mine.or_else(|| attempt_from_bearer(headers, keys));
     // Who bears a credential in a header gets the next one to bear.
     let bearer = has_bearer_session(headers, keys) && !is_from_a_page(headers);
     let confirmation = Confirmation::read(ac, wish, &parts).await;

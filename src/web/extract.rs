@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 
 use crate::engine::ActiveSession;
-use crate::layer::{ClientContext, Gate};
+use crate::layer::{Authorizer, ClientContext};
 use crate::verdict::Denial;
 
 /// Why a handler got no [`ActiveSession`], and the answer to that.
@@ -64,8 +64,12 @@ impl<S: Sync> FromRequestParts<S> for ActiveSession {
                     gate.settings(),
                 );
                 let credentials = gate.credentials(method, uri, headers);
-                gate.note_misread(&credentials, gate.resolve(parts).as_ref(), &mut client);
-                let answer = gate.turn_away(denial, &client).map(Body::from);
+                gate.note_misread_credentials(
+                    &credentials,
+                    gate.resolve(parts).as_ref(),
+                    &mut client,
+                );
+                let answer = gate.deny(denial, &client).map(Body::from);
                 Err(ActiveSessionRejection { denial: Some(denial), answer: Box::new(answer) })
             }
         }
@@ -86,7 +90,7 @@ impl<S: Sync> OptionalFromRequestParts<S> for ActiveSession {
 
 enum Found {
     Session(ActiveSession),
-    Denied(Denial, Arc<Gate>),
+    Denied(Denial, Arc<Authorizer>),
 }
 
 fn find(parts: &Parts) -> Result<Found, ActiveSessionRejection> {
@@ -94,7 +98,7 @@ fn find(parts: &Parts) -> Result<Found, ActiveSessionRejection> {
     if let Some(session) = ActiveSession::from_extensions(extensions) {
         return Ok(Found::Session(session));
     }
-    match (extensions.get::<Denial>(), extensions.get::<Arc<Gate>>()) {
+    match (extensions.get::<Denial>(), extensions.get::<Arc<Authorizer>>()) {
         (Some(denial), Some(gate)) => Ok(Found::Denied(*denial, gate.clone())),
         _ => {
             tracing::error!("{NO_LAYER}");

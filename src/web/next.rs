@@ -1,7 +1,7 @@
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use crate::layer::{NEXT_LIMIT, SitePaths};
+use crate::layer::{MAX_NEXT_LEN, SitePaths};
 
 /// Where to go after a login: `wanted` if it is a path of this very site outside the
 /// authentication routes, or the page of the user's sessions, `/` otherwise.
@@ -13,7 +13,7 @@ pub(super) fn checked(wanted: Option<&str>, paths: &SitePaths) -> String {
 }
 
 fn parse(wanted: &str, paths: &SitePaths) -> Option<String> {
-    let plain = wanted.len() <= NEXT_LIMIT
+    let plain = wanted.len() <= MAX_NEXT_LEN
         && wanted.starts_with('/')
         && !wanted.contains('\\')
         && !wanted.chars().any(char::is_control);
@@ -40,7 +40,7 @@ fn parse(wanted: &str, paths: &SitePaths) -> Option<String> {
         None => path,
     };
     // Written anew it may have grown.
-    (kept.len() <= NEXT_LIMIT).then_some(kept)
+    (kept.len() <= MAX_NEXT_LEN).then_some(kept)
 }
 
 /// Whether a program on the way, such as a proxy, may take `path` for an authentication route: with
@@ -227,7 +227,7 @@ mod tests {
             let decoded = percent_decode_str(there.path()).decode_utf8_lossy().into_owned();
             let is_a_login = format!("{decoded}/").starts_with(&format!("{auth_path}/"));
             prop_assert!(!is_a_login, "{}", decoded);
-            prop_assert!(kept.len() <= NEXT_LIMIT && kept.bytes().all(|byte| byte.is_ascii_graphic()));
+            prop_assert!(kept.len() <= MAX_NEXT_LEN && kept.bytes().all(|byte| byte.is_ascii_graphic()));
             prop_assert_eq!(&checked(Some(&kept), &paths(auth_path)), &kept, "it is kept as it is");
         }
     }

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 
 use crate::engine::{Activeconnect, Settings};
-use crate::layer::protect;
+use crate::layer::set_security_headers;
 use crate::pages::{LanguageChoice, PAGE_POLICY, PageResult};
 
 /// A file whose name has the hash of its content never changes.
@@ -31,7 +31,7 @@ pub(super) fn show(status: StatusCode, page: PageResult) -> Response {
         Ok(html) => {
             let policy = [(CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY))];
             let mut response = (status, policy, Html(html)).into_response();
-            protect(response.headers_mut());
+            set_security_headers(response.headers_mut());
             response
         }
         Err(error) => {

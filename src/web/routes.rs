@@ -28,8 +28,9 @@ use crate::engine::{
 };
 use crate::identity::{AttemptCredential, UserId};
 use crate::layer::{
-    ClientContext, RequestCredentials, ResponseFormat, SitePaths, UNREAD_COOKIES, bearer_attempt,
-    confirm_path, is_cross_origin, known_browser, protect, unread_cookies_detail,
+    ClientContext, RequestCredentials, ResponseFormat, SitePaths, UNREAD_COOKIES,
+    attempt_from_bearer, confirm_url, is_cross_origin, known_browser, set_security_headers,
+    unread_cookies_detail,
 };
 use crate::pages::{LanguageChoice, LoginFacts, Refusal, UnreadCookies, View};
 use crate::verdict::Verdict;
@@ -174,7 +175,8 @@ async fn present_session(
 ) -> Response {
     let engine = ac.engine();
     let (method, uri, headers) = (request.method(), request.uri(), request.headers());
-    let borne = RequestCredentials::read(method, uri, headers, &engine.settings, &engine.key_ring);
+    let borne =
+        RequestCredentials::from_request(method, uri, headers, &engine.settings, &engine.key_ring);
     if let Some(key) = borne.session() {
         engine.sessions.present(&key);
     }
@@ -197,7 +199,7 @@ fn note_placement(engine: &Engine, request: &Request) {
 }
 
 async fn protected(mut response: Response) -> Response {
-    protect(response.headers_mut());
+    set_security_headers(response.headers_mut());
     response
 }
 
@@ -237,8 +239,13 @@ impl Visitor {
     fn of(ac: Activeconnect, parts: &Parts) -> Self {
         let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
         let engine = ac.engine();
-        let borne =
-            RequestCredentials::read(method, uri, headers, &engine.settings, &engine.key_ring);
+        let borne = RequestCredentials::from_request(
+            method,
+            uri,
+            headers,
+            &engine.settings,
+            &engine.key_ring,
+        );
         let user = ac.resolve(parts);
         // A secret that came in a body is none for a cookie, and the other way round.
         let find = |credential: Option<AttemptCredential>, bearer| {
@@ -247,7 +254,8 @@ impl Visitor {
             (attempt.is_bearer() == bearer && attempt.is_for(user.as_ref())).then_some(named)
         };
         let attempt = find(borne.attempt(), false);
-        let attempt = attempt.or_else(|| find(bearer_attempt(headers, &engine.key_ring), true));
+        let attempt =
+            attempt.or_else(|| find(attempt_from_bearer(headers, &engine.key_ring), true));
         let named = borne.session().and_then(|named| engine.sessions.present(&named));
         let resolved = user.as_ref().map(UserId::as_str);
         let is_theirs =
@@ -441,7 +449,7 @@ async fn waiting(
     }
     let again = |attempt: &Attempt| match attempt.confirms() {
         // The session is what it was; the page that needs more still does.
-        Some(methods) => confirm_path(&paths.page("confirm"), methods, Some(&next)),
+        Some(methods) => confirm_url(&paths.page("confirm"), methods, Some(&next)),
         None if visitor.is_logged_in() => paths.login_form(&next),
         None => paths.with_next("login", &next),
     };

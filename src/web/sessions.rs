@@ -25,7 +25,7 @@ use crate::engine::{
     Activeconnect, EndSessionError, Engine, LoggedOut, Session, SessionId, SessionInfo,
 };
 use crate::identity::UserId;
-use crate::layer::{ClientContext, Decision, Gate, SitePaths};
+use crate::layer::{Authorizer, ClientContext, Decision, SitePaths};
 use crate::pages::{
     LanguageChoice, Refusal, SessionFacts, SessionNotice, SessionsAddresses, rfc3339,
 };
@@ -150,17 +150,17 @@ impl Visit {
     async fn begin(ac: Activeconnect, wish: Wish, parts: &Parts) -> Result<Self, Box<Response>> {
         let Wanted { next, done } = wish.map(|Query(wanted)| wanted).unwrap_or_default();
         let settings = &ac.engine().settings;
-        let gate = Gate::new(ac.clone());
+        let gate = Authorizer::new(ac.clone());
         let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
         let mut client =
             ClientContext::from_request(method, uri, headers, &parts.extensions, settings);
-        let session = match gate.decide_now(parts, &mut client).await {
+        let session = match gate.authorize_and_wait(parts, &mut client).await {
             // The request itself, which is what holds the session open here, is not to be listed.
             Decision::Allow(passage) => passage.session().clone(),
             Decision::Deny(denial) => {
-                return Err(Box::new(gate.turn_away(denial, &client).map(Body::from)));
+                return Err(Box::new(gate.deny(denial, &client).map(Body::from)));
             }
-            Decision::Ask(_) => unreachable!("decide_now has asked"),
+            Decision::Deferred(_) => unreachable!("decide_now has asked"),
         };
         let paths = SitePaths::from_parts(parts, settings);
         Ok(Self {

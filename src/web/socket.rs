@@ -11,7 +11,7 @@ use futures_util::{Sink, SinkExt, Stream, StreamExt as _};
 use tokio::time::{Sleep, sleep};
 
 use crate::engine::{ActiveSession, GuardReading, SessionGuard};
-use crate::layer::SessionEnded;
+use crate::layer::SessionRevoked;
 use crate::verdict::Denial;
 
 /// How long a client may take to accept that the socket closes.
@@ -113,7 +113,7 @@ impl GuardedSocket {
     ///
     /// # Errors
     ///
-    /// When the connection is gone, or the session is over; the source is then [`SessionEnded`].
+    /// When the connection is gone, or the session is over; the source is then [`SessionRevoked`].
     pub async fn send(&mut self, message: Message) -> Result<(), Error> {
         SinkExt::send(self, message).await
     }
@@ -238,7 +238,7 @@ impl Sink<Message> for GuardedSocket {
 }
 
 fn session_ended(denial: Denial) -> Error {
-    Error::new(SessionEnded::boxed(denial))
+    Error::new(SessionRevoked::boxed(denial))
 }
 
 impl fmt::Debug for GuardedSocket {

@@ -22,7 +22,7 @@ use crate::engine::{
     Activeconnect, BeginError, ClientDetails, Initiator, Settings, Start, Who, trim_username,
 };
 use crate::identity::{AttemptCredential, UserId};
-use crate::layer::{RequestCredentials, SitePaths, bearer_attempt, known_browser};
+use crate::layer::{RequestCredentials, SitePaths, attempt_from_bearer, known_browser};
 use crate::pages::{self, LanguageChoice};
 
 /// The longest name that can be typed, in bytes, without white space around it.
@@ -158,9 +158,10 @@ fn begin(
     let engine = ac.engine();
     let names = &engine.settings.cookie_names;
     let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
-    let mine = RequestCredentials::read(method, uri, headers, &engine.settings, &engine.key_ring)
-        .attempt();
-    let mine = mine.or_else(|| bearer_attempt(headers, &engine.key_ring));
+    let mine =
+        RequestCredentials::from_request(method, uri, headers, &engine.settings, &engine.key_ring)
+            .attempt();
+    let mine = mine.or_else(|| attempt_from_bearer(headers, &engine.key_ring));
     let bearer = login.credential == Handover::Bearer;
     if bearer && is_from_a_page(&parts.headers) {
         return Err(Refusal::Browser);

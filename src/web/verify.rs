@@ -15,7 +15,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::routes::problem;
 use crate::engine::Activeconnect;
-use crate::layer::{ClientContext, Decision, Gate, is_cross_origin};
+use crate::layer::{Authorizer, ClientContext, Decision, is_cross_origin};
 
 /// All but what RFC 3986 calls unreserved.
 const USER_HEADER_ESCAPES: &AsciiSet =
@@ -34,15 +34,15 @@ pub(super) async fn verify(State(ac): State<Activeconnect>, request: Request) ->
         let detail = "This socket can be opened by pages of this site only.";
         return problem(StatusCode::FORBIDDEN, detail);
     }
-    let gate = Gate::new(ac.clone());
+    let gate = Authorizer::new(ac.clone());
     let mut client = ClientContext::for_program(&parts.method);
-    match gate.decide_now(&parts, &mut client).await {
-        Decision::Deny(denial) => gate.turn_away(denial, &client).map(Body::from),
+    match gate.authorize_and_wait(&parts, &mut client).await {
+        Decision::Deny(denial) => gate.deny(denial, &client).map(Body::from),
         Decision::Allow(passage) => match &settings.verify_user_header {
             None => StatusCode::OK.into_response(),
             Some(name) => with_user(name, passage.session().user()),
         },
-        Decision::Ask(_) => unreachable!("decide_now has asked"),
+        Decision::Deferred(_) => unreachable!("decide_now has asked"),
     }
 }
 

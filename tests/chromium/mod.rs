@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 const CHROMIUM: &str = "/usr/bin/chromium";
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The browser; it is killed when this is dropped.
 pub(crate) struct Chromium {
@@ -316,7 +316,7 @@ impl Tools {
         let (answer, comes) = oneshot::channel();
         self.waiting.lock().unwrap().insert(id, answer);
         self.calls.send(Message::text(call.to_string())).unwrap();
-        let answer = tokio::time::timeout(PATIENCE, comes).await.expect("Chromium is silent");
+        let answer = tokio::time::timeout(TEST_TIMEOUT, comes).await.expect("Chromium is silent");
         let mut answer = answer.expect("Chromium is gone");
         match answer.get("error") {
             Some(error) => Err(error.to_string()),
@@ -334,5 +334,5 @@ async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("never: {what}"))
+    tokio::time::timeout(TEST_TIMEOUT, looking).await.unwrap_or_else(|_| panic!("never: {what}"))
 }

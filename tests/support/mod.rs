@@ -18,7 +18,7 @@ use tower_activeconnect::emulator::{Action, Emulator, SessionReport};
 use tower_activeconnect::{ActiveSession, Activeconnect, Builder, Credentials, MemoryTokenStore};
 
 /// How long anything that is not itself a bound under test may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The credentials of the emulator's application.
 pub(crate) fn credentials(emulator: &Emulator) -> Credentials {
@@ -81,7 +81,7 @@ pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("never: {what}"))
+    tokio::time::timeout(TEST_TIMEOUT, looking).await.unwrap_or_else(|_| panic!("never: {what}"))
 }
 
 /// The newest session that the emulator has, once it is another than `before`.

@@ -26,7 +26,7 @@ use crate::chromium::{Chromium, Profile, Tab};
 use crate::support::{Browser, approve, builder, pass, serve, until, with_phones};
 
 /// What `docs/pages.md` says that pages need, and Trusted Types.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; require-trusted-types-for 'script'; \
                       trusted-types 'none'";
 
@@ -118,7 +118,7 @@ impl Site {
                 data-ended=Ende data-login=/signin data-next=/elsewhere";
             page(session.user(), words)
         };
-        let strict: [(HeaderName, &str); 1] = [(CONTENT_SECURITY_POLICY, POLICY)];
+        let strict: [(HeaderName, &str); 1] = [(CONTENT_SECURITY_POLICY, CSP)];
         let app = Router::new()
             .route("/page", get(async move |s: ActiveSession| (strict, page(s.user(), ""))))
             .route("/plain", get(async |session: ActiveSession| page(session.user(), "")))

@@ -22,7 +22,7 @@ use crate::support::{approve, builder, serve, with_phones};
 /// So long may an answer take; what is no goodbye is refused after it.
 const GRACE: Duration = Duration::from_millis(300);
 /// The longest answer that leaves.
-const MAX_LENGTH: usize = 64 * 1024;
+const MAX_FINAL_RESPONSE_LEN: usize = 64 * 1024;
 
 struct Site {
     emulator: Emulator,
@@ -171,12 +171,12 @@ async fn goodbye_cuts_whatever_else_is_open() {
 
 #[tokio::test]
 async fn goodbye_is_no_stream_and_no_upgrade() {
-    for length in [0, 1, MAX_LENGTH] {
+    for length in [0, 1, MAX_FINAL_RESPONSE_LEN] {
         let answer = Site::new().await.post(&format!("/length/{length}")).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
         assert_eq!(answer.bytes().await.unwrap().len(), length);
     }
-    let longer = format!("/length/{}", MAX_LENGTH + 1);
+    let longer = format!("/length/{}", MAX_FINAL_RESPONSE_LEN + 1);
     assert_eq!(Site::new().await.status(&longer).await, StatusCode::UNAUTHORIZED);
     assert_eq!(Site::new().await.status("/stream").await, StatusCode::UNAUTHORIZED);
     let site = Site::new().await;

@@ -20,7 +20,7 @@ const OTHERS: [&str; 5] = [
     "https://www.example.com.evil.example",
     "https://WWW.example.com",
 ];
-const ROUTES: [(Method, &str); 5] = [
+const LOGIN_ROUTES: [(Method, &str); 5] = [
     (Method::GET, "/status"),
     (Method::GET, "/events"),
     (Method::POST, "/login"),
@@ -60,7 +60,7 @@ fn varies(headers: &HeaderMap, by: &str) -> bool {
 #[tokio::test]
 async fn allowed_origins_alone_may_read() {
     let url = site(|builder| builder.allow_origin(ALLOWED)).await;
-    for (method, path) in &ROUTES {
+    for (method, path) in &LOGIN_ROUTES {
         let url = format!("{url}{path}");
         let (status, headers) = ask(method, &url, ALLOWED).await;
         assert_ne!(status, StatusCode::FORBIDDEN, "{path}");
@@ -96,7 +96,7 @@ async fn preflights_pass_no_proxy() {
 #[tokio::test]
 async fn nobody_else_may_read_by_default() {
     let url = site(|builder| builder).await;
-    for (method, path) in &ROUTES {
+    for (method, path) in &LOGIN_ROUTES {
         let url = format!("{url}{path}");
         assert_eq!(ask(method, &url, ALLOWED).await.0, StatusCode::FORBIDDEN, "{path}");
         let (status, headers) = preflight(method, &url, ALLOWED).await;

@@ -269,7 +269,7 @@ async fn phone_of_another_session_is_no_circle() {
     with_phones(&emulator, &ac, &["alice"]).await;
     let app = Router::new()
         .fallback(async || "page")
-        .layer(ac.layer().any_session_of_user())
+        .layer(ac.layer().allow_any_user_session())
         .nest("/auth", ac.routes());
     let browser = Browser::new(&serve(app).await);
     let alice = "alice".into();

@@ -11,7 +11,7 @@ use super::fixture::{Site, attributes, files, header};
 use crate::support::{approve, builder, pass, until};
 
 const HTML: &str = "text/html,application/xhtml+xml";
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
                       connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 fn acme() -> Theme {
@@ -64,7 +64,7 @@ async fn theme_is_on_every_page() {
     let statuses: Vec<u16> = answers.iter().map(|answer| answer.status().as_u16()).collect();
     assert_eq!(statuses, [200, 400, 401, 422, 200, 401, 200, 400, 200, 403]);
     for answer in answers {
-        assert_eq!(header(&answer, "content-security-policy"), POLICY);
+        assert_eq!(header(&answer, "content-security-policy"), CSP);
         assert_eq!(header(&answer, "cache-control"), "no-store");
         assert_themed(&answer.text().await.unwrap());
     }
@@ -82,7 +82,7 @@ async fn unavailable_page_has_the_theme_and_language() {
     let answer = browser.send(request).await;
     assert_eq!(answer.status(), 503);
     assert!(answer.headers().contains_key("retry-after"));
-    assert_eq!(header(&answer, "content-security-policy"), POLICY);
+    assert_eq!(header(&answer, "content-security-policy"), CSP);
     let page = answer.text().await.unwrap();
     assert_themed(&page);
     assert!(page.contains("lang=\"es\""), "{page}");

@@ -13,10 +13,10 @@ use super::servers::Proxy;
 
 const WITHIN: Duration = Duration::from_secs(1);
 /// A test that waits longer for anything fails.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 async fn next_chunk(events: &mut Response) -> Bytes {
-    timeout(PATIENCE, events.chunk()).await.expect("an event").unwrap().unwrap()
+    timeout(TEST_TIMEOUT, events.chunk()).await.expect("an event").unwrap().unwrap()
 }
 
 /// A session's status and its end, as a page behind this proxy hears of them.
@@ -24,7 +24,7 @@ async fn events_arrive(site: &Site, proxy: &Proxy) {
     let (browser, session) = site.log_in(proxy).await;
     let asked = Instant::now();
     let request = browser.get("/auth/events").header(ACCEPT, "text/event-stream");
-    let mut events = timeout(PATIENCE, browser.send(request)).await.expect("a head");
+    let mut events = timeout(TEST_TIMEOUT, browser.send(request)).await.expect("a head");
     assert_eq!(events.status(), 200);
     let first = next_chunk(&mut events).await;
     assert!(asked.elapsed() < WITHIN, "{:?}", asked.elapsed());

@@ -7,14 +7,13 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// No script, no style, nothing of others; forms go to this site.
-const POLICY: &str =
-    "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+const CSP: &str = "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
-const HEADERS: [(HeaderName, &str); 7] = [
+const SECURITY_HEADERS: [(HeaderName, &str); 7] = [
     // One browser's business: for no cache, and where one keeps it all the same, for that browser.
     (CACHE_CONTROL, "no-store"),
     (VARY, "cookie"),
-    (CONTENT_SECURITY_POLICY, POLICY),
+    (CONTENT_SECURITY_POLICY, CSP),
     (X_FRAME_OPTIONS, "DENY"),
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     // Not `no-referrer`: under that a form names no origin, and is refused as a stranger's where
@@ -25,8 +24,8 @@ const HEADERS: [(HeaderName, &str); 7] = [
 
 /// Keeps an answer from caches, frames, other origins and what it may be mistaken for. A page's own
 /// content security policy stays.
-pub(crate) fn protect(headers: &mut HeaderMap) {
-    for (name, value) in HEADERS {
+pub(crate) fn set_security_headers(headers: &mut HeaderMap) {
+    for (name, value) in SECURITY_HEADERS {
         if name != CONTENT_SECURITY_POLICY || !headers.contains_key(&name) {
             headers.insert(name, HeaderValue::from_static(value));
         }

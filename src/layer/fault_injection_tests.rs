@@ -9,23 +9,23 @@ use proptest::prelude::*;
 use tower_layer::Layer as _;
 use tower_service::Service as _;
 
-use super::stage::{self, App, Mood, Stage, agree, next_event, of, say};
+use super::harness::{self, App, Harness, StoreBehavior, next_event, of, reply_ok, reply_status};
 use crate::protocol::SessionStatus::{Active, Closed};
 use crate::{BuildError, EndReason, LogInError, SessionStatus, UserId};
 
 /// T084: a handler that panics takes nothing with it.
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_panics_holds_nothing() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     for _ in 0..100 {
         let request = tokio::spawn(stage.request("/panic", &alice));
         assert!(request.await.unwrap_err().is_panic());
     }
     assert_eq!(stage.session(&alice).held_open(), 0);
-    assert_eq!(stage.ask(&alice).await, "allowed");
+    assert_eq!(stage.send_request(&alice).await, "allowed");
     for second in 1..12 {
-        say(stage.poll_at(second * 5_000).await, Active);
+        reply_status(stage.poll_at(second * 5_000).await, Active);
     }
     stage.at(600_000).await;
     assert!(stage.is_quiet().await, "it is parked");
@@ -35,17 +35,17 @@ async fn a_handler_that_panics_holds_nothing() {
 /// hear what the shared poll says.
 #[tokio::test(start_paused = true)]
 async fn a_lookup_table_that_panics_under_a_shared_poll_is_as_one_that_fails() {
-    for mood in [Mood::Panics, Mood::Fails, Mood::Hangs] {
-        let mut stage = Stage::new();
+    for mood in [StoreBehavior::Panics, StoreBehavior::Fails, StoreBehavior::Hangs] {
+        let mut stage = Harness::new();
         let alice = stage.log_in("alice").await;
-        stage.play(|_, call| agree(call));
+        stage.respond_with(|_, call| reply_ok(call));
         stage.at(600_000).await;
-        stage.directory.is(mood);
-        let first = tokio::spawn(stage.ask(&alice));
-        let others: Vec<_> = (0..100).map(|_| tokio::spawn(stage.ask(&alice))).collect();
+        stage.token_store.set_behavior(mood);
+        let first = tokio::spawn(stage.send_request(&alice));
+        let others: Vec<_> = (0..100).map(|_| tokio::spawn(stage.send_request(&alice))).collect();
         stage.at(600_100).await;
         first.abort();
-        stage.directory.is(Mood::Names);
+        stage.token_store.set_behavior(StoreBehavior::Names);
         for other in others {
             // The next poll, one second later, asks it again; it may take 3 s.
             let says = other.await.unwrap();
@@ -60,24 +60,28 @@ async fn a_lookup_table_that_panics_under_a_shared_poll_is_as_one_that_fails() {
 /// unasked.
 #[tokio::test(start_paused = true)]
 async fn a_lookup_table_that_is_out_costs_no_session() {
-    for mood in [Mood::Panics, Mood::Fails, Mood::Hangs] {
-        let mut stage = Stage::new();
+    for mood in [StoreBehavior::Panics, StoreBehavior::Fails, StoreBehavior::Hangs] {
+        let mut stage = Harness::new();
         let alice = stage.log_in("alice").await;
         let bob = stage.log_in("bob").await;
         let _live = stage.session(&alice).watch();
-        stage.play(|_, call| agree(call));
+        stage.respond_with(|_, call| reply_ok(call));
         stage.at(200_000).await;
-        stage.directory.is(mood);
+        stage.token_store.set_behavior(mood);
         for second in 200..400 {
             stage.at(second * 1_000).await;
-            assert_eq!(stage.ask(&alice).await, "allowed", "{second}");
+            assert_eq!(stage.send_request(&alice).await, "allowed", "{second}");
         }
-        assert_eq!(stage.ask(&bob).await, "unavailable", "parked: nothing vouches for him");
-        let carol = stage.logging_in("carol").await.unwrap().unwrap_err();
+        assert_eq!(
+            stage.send_request(&bob).await,
+            "unavailable",
+            "parked: nothing vouches for him"
+        );
+        let carol = stage.spawn_login("carol").await.unwrap().unwrap_err();
         assert!(matches!(*carol, LogInError::Store(_)), "{carol}");
-        stage.directory.is(Mood::Names);
+        stage.token_store.set_behavior(StoreBehavior::Names);
         stage.at(500_000).await;
-        assert_eq!(stage.ask(&bob).await, "allowed");
+        assert_eq!(stage.send_request(&bob).await, "allowed");
     }
 }
 
@@ -86,19 +90,19 @@ async fn a_lookup_table_that_is_out_costs_no_session() {
 async fn a_gate_whose_lookup_table_is_out_cannot_tell() {
     use tower_layer::Layer as _;
     use tower_service::Service as _;
-    let stage = Stage::new();
+    let stage = Harness::new();
     let ac = stage.ac.resolve_user(|_| Some(UserId::from("alice")));
     for (mood, says, after) in [
-        (Mood::Names, "no-session", 0),
-        (Mood::Forgets, "no-token", 0),
-        (Mood::Fails, "unavailable", 0),
-        (Mood::Panics, "unavailable", 0),
-        (Mood::Hangs, "unavailable", 3_500),
+        (StoreBehavior::Names, "no-session", 0),
+        (StoreBehavior::Forgets, "no-token", 0),
+        (StoreBehavior::Fails, "unavailable", 0),
+        (StoreBehavior::Panics, "unavailable", 0),
+        (StoreBehavior::Hangs, "unavailable", 3_500),
     ] {
-        stage.directory.is(mood);
+        stage.token_store.set_behavior(mood);
         let begun = stage.now();
         let response = ac.layer().layer(App).call(http::Request::new(())).await.unwrap();
-        assert_eq!(stage::word(response).await, says);
+        assert_eq!(harness::denial_name(response).await, says);
         assert_eq!(stage.now() - begun, after);
     }
 }
@@ -106,17 +110,17 @@ async fn a_gate_whose_lookup_table_is_out_cannot_tell() {
 /// T083: what comes back after an end revives nothing.
 #[tokio::test(start_paused = true)]
 async fn a_late_answer_revives_nothing() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let mut events = stage.ac.events();
     let poll = stage.poll_at(5_000).await;
     stage.session(&alice).end(EndReason::LoggedOut);
-    assert!(say(poll, Active));
+    assert!(reply_status(poll, Active));
     stage.at(5_001).await;
-    assert_eq!(stage.ask(&alice).await, "ended");
+    assert_eq!(stage.send_request(&alice).await, "ended");
     stage.at(250_000).await;
     assert!(stage.is_quiet().await, "what is over is not polled");
-    assert_eq!(stage.ask(&alice).await, "ended");
+    assert_eq!(stage.send_request(&alice).await, "ended");
     let ended = crate::EventKind::Ended { reason: EndReason::LoggedOut };
     assert_eq!(next_event(&mut events).await, Some(of("alice", ended)));
 }
@@ -124,59 +128,60 @@ async fn a_late_answer_revives_nothing() {
 /// T082: an end of all that races the end of a login: the session is out, or never in.
 #[tokio::test(start_paused = true)]
 async fn a_login_that_is_answered_after_the_end_of_all_is_given_up() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let before = stage.log_in("alice").await;
-    let login = stage.logging_in("alice");
+    let login = stage.spawn_login("alice");
     stage.start().await;
     let poll = stage.call("/s/1").await;
     let ac = stage.ac.clone();
     let ending =
         tokio::spawn(async move { ac.end_all_sessions(&UserId::from("alice")).await.unwrap() });
-    agree(stage.call("/l/").await);
-    agree(stage.call("/l/").await);
+    reply_ok(stage.call("/l/").await);
+    reply_ok(stage.call("/l/").await);
     ending.await.unwrap();
-    say(poll, Active);
+    reply_status(poll, Active);
     assert!(login.await.unwrap().is_err());
-    assert_eq!(stage.ask(&before).await, "ended");
+    assert_eq!(stage.send_request(&before).await, "ended");
     assert!(stage.ac.sessions(&UserId::from("alice")).await.unwrap().is_empty());
 }
 
 /// T053: no poll begins while another of the same session is on its way.
 #[tokio::test(start_paused = true)]
 async fn the_polls_of_a_session_do_not_overlap() {
-    let mut stage = Stage::set_up(|builder| builder.poll_interval(Duration::from_millis(100)));
+    let mut stage =
+        Harness::with_builder(|builder| builder.poll_interval(Duration::from_millis(100)));
     let alice = stage.log_in("alice").await;
     let poll = stage.poll_at(100).await;
-    let request = tokio::spawn(stage.ask(&alice));
+    let request = tokio::spawn(stage.send_request(&alice));
     stage.at(3_000).await;
     assert!(stage.is_quiet().await);
-    say(poll, Active);
+    reply_status(poll, Active);
     assert_eq!(request.await.unwrap(), "allowed");
-    say(stage.call("/s/").await, Closed);
+    reply_status(stage.call("/s/").await, Closed);
     stage.at(3_010).await;
-    assert_eq!(stage.ask(&alice).await, "ended");
+    assert_eq!(stage.send_request(&alice).await, "ended");
 }
 
 /// T111: a wall clock that jumps ahead by less than a lifetime ends no session; each is asked about.
 #[tokio::test(start_paused = true)]
 async fn a_wall_clock_that_jumps_costs_one_poll() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let stream = stage.stream(&alice).await;
     stage.at(1_000).await;
     stage.clock.jump(3_600_000);
-    let request = tokio::spawn(stage.ask(&alice));
+    let request = tokio::spawn(stage.send_request(&alice));
     let poll = stage.poll_at(1_000).await;
     stage.at(2_000).await;
     assert!(!request.is_finished());
-    say(poll, Active);
+    reply_status(poll, Active);
     assert_eq!(request.await.unwrap(), "allowed");
     stage.at(3_000).await;
     assert!(!stream.end.is_finished() && stream.last() > 2_000);
     assert!(stage.is_quiet().await);
     // And back again: nothing is older than it was.
     stage.clock.jump(-7_200_000);
-    assert_eq!(stage.ask(&alice).await, "allowed");
+    assert_eq!(stage.send_request(&alice).await, "allowed");
     assert!(stage.is_quiet().await);
 }
 
@@ -187,19 +192,22 @@ async fn a_wall_clock_set_back_costs_one_poll_at_most() {
     const DAY: i64 = 86_400_000;
     // To the epoch and before is as far as a clock goes.
     for back in [DAY, 98 * DAY, 100 * DAY, 200 * DAY, 10_000 * DAY, 100_000 * DAY] {
-        let mut stage = Stage::new();
+        let mut stage = Harness::new();
         let alice = stage.log_in("alice").await;
         let stream = stage.stream(&alice).await;
         stage.at(1_000).await;
         stage.clock.jump(-back);
-        assert_eq!(stage.ask(&alice).await, "allowed");
+        assert_eq!(stage.send_request(&alice).await, "allowed");
         assert!(stage.is_quiet().await);
         // What is known from here on was stated by polls after the jump.
         for seconds in [5, 10, 15, 20] {
-            say(stage.poll_at(1_000 * seconds).await, Active);
+            reply_status(stage.poll_at(1_000 * seconds).await, Active);
             stage.at(1_000 * seconds + 500).await;
             let begun = stage.now();
-            assert_eq!((stage.ask(&alice).await.as_str(), stage.now()), ("allowed", begun));
+            assert_eq!(
+                (stage.send_request(&alice).await.as_str(), stage.now()),
+                ("allowed", begun)
+            );
             assert!(stage.is_quiet().await);
         }
         // Forward by an hour from there is an hour that nothing is known of; a clock that stands at
@@ -207,16 +215,16 @@ async fn a_wall_clock_set_back_costs_one_poll_at_most() {
         let at = stage.now();
         stage.clock.jump(3_600_000);
         if stage.clock.now().wall > 3_600_000 {
-            let request = tokio::spawn(stage.ask(&alice));
-            say(stage.poll_at(at).await, Active);
+            let request = tokio::spawn(stage.send_request(&alice));
+            reply_status(stage.poll_at(at).await, Active);
             assert_eq!((request.await.unwrap().as_str(), stage.now()), ("allowed", at));
         }
         // And where it was before.
         stage.clock.jump(back - 3_600_000);
-        let request = tokio::spawn(stage.ask(&alice));
+        let request = tokio::spawn(stage.send_request(&alice));
         let poll = stage.call("/s/").await;
         assert_eq!(stage.now(), at);
-        say(poll, Active);
+        reply_status(poll, Active);
         assert_eq!(request.await.unwrap(), "allowed");
         assert!(stage.is_quiet().await);
         assert!(!stream.end.is_finished());
@@ -226,20 +234,20 @@ async fn a_wall_clock_set_back_costs_one_poll_at_most() {
 /// T179: a session that was parked while the wall clock stood far back is let in after one poll.
 #[tokio::test(start_paused = true)]
 async fn a_parked_session_outlasts_a_clock_set_back() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     stage.at(1_000).await;
     stage.clock.jump(-200 * 86_400_000);
     let polls = Arc::new(AtomicUsize::new(0));
     let counted = polls.clone();
-    stage.play(move |_, call| {
+    stage.respond_with(move |_, call| {
         counted.fetch_add(1, Ordering::Relaxed);
-        agree(call);
+        reply_ok(call);
     });
     for (at, costs) in [(600_000, 1), (600_500, 0), (1_200_000, 1)] {
         stage.at(at).await;
         let before = polls.load(Ordering::Relaxed);
-        assert_eq!((stage.ask(&alice).await.as_str(), stage.now()), ("allowed", at));
+        assert_eq!((stage.send_request(&alice).await.as_str(), stage.now()), ("allowed", at));
         assert_eq!(polls.load(Ordering::Relaxed) - before, costs);
     }
 }
@@ -247,27 +255,27 @@ async fn a_parked_session_outlasts_a_clock_set_back() {
 /// T111: ahead by more than a lifetime is the end of it.
 #[tokio::test(start_paused = true)]
 async fn a_wall_clock_past_the_lifetime_ends_the_session() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     stage.clock.jump(12 * 3_600_000);
-    assert_eq!(stage.ask(&alice).await, "ended");
-    agree(stage.call("/l/").await);
+    assert_eq!(stage.send_request(&alice).await, "ended");
+    reply_ok(stage.call("/l/").await);
 }
 
 /// T112: a machine that slept: the wall clock went on, the monotonic one did not.
 #[tokio::test(start_paused = true)]
 async fn a_machine_that_slept_asks_before_it_allows() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let bob = stage.log_in("bob").await;
     stage.at(1_000).await;
     stage.clock.jump(8 * 3_600_000);
-    let requests = [&alice, &bob].map(|credential| tokio::spawn(stage.ask(credential)));
+    let requests = [&alice, &bob].map(|credential| tokio::spawn(stage.send_request(credential)));
     let polls = [stage.poll_at(1_000).await, stage.poll_at(1_000).await];
     let [one, other] = polls;
     let (alices, bobs) = if one.path == "/s/0" { (one, other) } else { (other, one) };
-    say(alices, Active);
-    say(bobs, Closed);
+    reply_status(alices, Active);
+    reply_status(bobs, Closed);
     let [alice, bob] = requests;
     assert_eq!(alice.await.unwrap(), "allowed");
     assert_eq!(bob.await.unwrap(), "ended");
@@ -276,42 +284,42 @@ async fn a_machine_that_slept_asks_before_it_allows() {
 /// T112: a process that was stopped for a minute; both clocks went on.
 #[tokio::test(start_paused = true)]
 async fn a_process_that_was_stopped_asks_before_it_allows() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     stage.at(1_000).await;
     tokio::time::advance(Duration::from_secs(50)).await;
-    let request = tokio::spawn(stage.ask(&alice));
+    let request = tokio::spawn(stage.send_request(&alice));
     let poll = stage.poll_at(51_000).await;
     assert!(!request.is_finished());
-    say(poll, Active);
+    reply_status(poll, Active);
     assert_eq!(request.await.unwrap(), "allowed");
 }
 
 /// T112: the same if a poll was on its way, which is over then.
 #[tokio::test(start_paused = true)]
 async fn a_process_that_was_stopped_under_a_poll_allows_nothing_unasked() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let poll = stage.poll_at(5_000).await;
     tokio::time::advance(Duration::from_secs(50)).await;
-    let says = tokio::spawn(stage.ask(&alice)).await.unwrap();
+    let says = tokio::spawn(stage.send_request(&alice)).await.unwrap();
     assert_eq!(says, "unavailable");
-    assert!(!say(poll, Active));
-    stage.play(|_, call| agree(call));
+    assert!(!reply_status(poll, Active));
+    stage.respond_with(|_, call| reply_ok(call));
     stage.at(56_000).await;
-    assert_eq!(stage.ask(&alice).await, "allowed");
+    assert_eq!(stage.send_request(&alice).await, "allowed");
 }
 
 /// A connection that breaks says nothing, and is not waited for.
 #[tokio::test(start_paused = true)]
 async fn a_poll_that_is_dropped_has_said_nothing() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     drop(stage.poll_at(5_000).await);
     stage.at(5_001).await;
-    assert_eq!(stage.ask(&alice).await, "allowed");
-    agree(stage.call("/management/").await);
-    say(stage.poll_at(5_200).await, SessionStatus::Active);
+    assert_eq!(stage.send_request(&alice).await, "allowed");
+    reply_ok(stage.call("/management/").await);
+    reply_status(stage.poll_at(5_200).await, SessionStatus::Active);
 }
 
 /// Durations of every size, those at the edges of their ranges above all.
@@ -344,8 +352,8 @@ proptest! {
             .build()
             .unwrap();
         let built = runtime.block_on(async {
-            let mut builder = stage::builder()
-                .token_store(stage::Directory::default())
+            let mut builder = harness::builder()
+                .token_store(harness::FaultyTokenStore::default())
                 .test_clock()
                 .poll_interval(interval)
                 .max_staleness(staleness)
@@ -375,7 +383,7 @@ proptest! {
 /// What another layer outside says of the caller is no word of the other login's.
 #[tokio::test(start_paused = true)]
 async fn an_outer_layers_session_is_hidden_from_the_resolver() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let presence = stage.ac.clone().resolve_user(|parts: &http::request::Parts| {
         let session = parts.extensions.get::<crate::ActiveSession>()?;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::stage::{Mood, Stage, agree, say, started};
+use super::harness::{Harness, StoreBehavior, reply_ok, reply_status, started};
 use crate::client::script::Heard;
 use crate::engine::SessionWatch;
 use crate::engine::unrest::stir;
@@ -23,10 +23,10 @@ fn which(call: &Heard) -> Option<usize> {
 }
 
 /// Writes down the polls and has `answer` answer all.
-fn logged(stage: &mut Stage, mut answer: impl FnMut(u64, Heard) + Send + 'static) -> Log {
+fn logged(stage: &mut Harness, mut answer: impl FnMut(u64, Heard) + Send + 'static) -> Log {
     let log = Log::default();
     let writing = log.clone();
-    stage.play(move |now, call| {
+    stage.respond_with(move |now, call| {
         writing.lock().unwrap().extend(which(&call).map(|which| (now, which)));
         answer(now, call);
     });
@@ -34,13 +34,13 @@ fn logged(stage: &mut Stage, mut answer: impl FnMut(u64, Heard) + Send + 'static
 }
 
 /// So many sessions, active as of now.
-fn sessions(stage: &Stage, count: usize) -> Vec<SessionCredential> {
+fn sessions(stage: &Harness, count: usize) -> Vec<SessionCredential> {
     let put =
         |which: usize| stage.ac.engine().put_session(&UserId::from(format!("user{which}")), which);
     (0..count).map(put).collect()
 }
 
-fn live(stage: &Stage, credentials: &[SessionCredential]) -> Vec<SessionWatch> {
+fn live(stage: &Harness, credentials: &[SessionCredential]) -> Vec<SessionWatch> {
     credentials.iter().map(|credential| stage.session(credential).watch()).collect()
 }
 
@@ -60,7 +60,7 @@ fn most_in_a_second(log: &[(u64, usize)]) -> usize {
 /// ends no session, and lengthens none.
 #[tokio::test(start_paused = true)]
 async fn a_pause_is_kept_by_all_and_ends_nobody() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let credentials = sessions(&stage, 3);
     let _live = live(&stage, &credentials);
     let mut heard = Vec::new();
@@ -71,13 +71,13 @@ async fn a_pause_is_kept_by_all_and_ends_nobody() {
     let mut heard = heard.into_iter();
     assert!(heard.next().unwrap().answer_later(429, Duration::from_secs(60)));
     // Those that were on their way count, and do not end the pause.
-    say(heard.next().unwrap(), Active);
+    reply_status(heard.next().unwrap(), Active);
     assert!(heard.next().unwrap().answer_later(503, Duration::from_secs(10)));
     let log = logged(&mut stage, |now, call| {
         if now < 62_000 {
             call.answer_later(429, Duration::from_secs(60));
         } else {
-            agree(call);
+            reply_ok(call);
         }
     });
     for (at, says) in [
@@ -88,7 +88,8 @@ async fn a_pause_is_kept_by_all_and_ends_nobody() {
         (61_000, ["unavailable"; 3]),
     ] {
         stage.at(at).await;
-        let asked = credentials.iter().map(|credential| tokio::spawn(stage.ask(credential)));
+        let asked =
+            credentials.iter().map(|credential| tokio::spawn(stage.send_request(credential)));
         for (asked, says) in asked.collect::<Vec<_>>().into_iter().zip(says) {
             assert_eq!(asked.await.unwrap(), says, "at {at}");
         }
@@ -102,19 +103,19 @@ async fn a_pause_is_kept_by_all_and_ends_nobody() {
     // One finds out; then the others.
     stage.at(63_000).await;
     for credential in &credentials {
-        assert_eq!(stage.ask(credential).await, "allowed");
+        assert_eq!(stage.send_request(credential).await, "allowed");
     }
     assert!(!stage.ac.health().breaker_open);
 }
 
 /// Asks for all sessions each quarter of a second, each second if there are many; all have to be
 /// let in at once.
-async fn all_stay_in(stage: &Stage, credentials: &[SessionCredential], until: u64) {
+async fn all_stay_in(stage: &Harness, credentials: &[SessionCredential], until: u64) {
     let pause = if credentials.len() < 100 { 250 } else { 1_000 };
     while stage.now() < until {
         let now = stage.now();
         for one in credentials {
-            assert_eq!(stage.ask(one).await, "allowed", "at {now}");
+            assert_eq!(stage.send_request(one).await, "allowed", "at {now}");
         }
         assert_eq!(stage.now(), now, "one had to wait");
         stage.at(now + pause).await;
@@ -144,7 +145,7 @@ fn longest_pauses(log: &Log, from: u64) -> HashMap<usize, u64> {
 async fn asked_pause_of_one_session_is_its_own() {
     for count in [1, 2, 40] {
         stir(13);
-        let mut stage = Stage::new();
+        let mut stage = Harness::new();
         let credentials = sessions(&stage, count);
         let mut strikes = 1;
         let log = logged(&mut stage, move |now, call| {
@@ -152,7 +153,7 @@ async fn asked_pause_of_one_session_is_its_own() {
                 strikes -= 1;
                 call.answer_later(503, Duration::from_secs(300));
             } else {
-                agree(call);
+                reply_ok(call);
             }
         });
         all_stay_in(&stage, &credentials, 60_000).await;
@@ -170,14 +171,14 @@ async fn asked_pause_of_one_session_is_its_own() {
 async fn session_that_always_asks_for_pauses_costs_no_other() {
     for status in [503, 429] {
         stir(17);
-        let mut stage = Stage::new();
+        let mut stage = Harness::new();
         let credentials = sessions(&stage, 30);
         let _live = live(&stage, &credentials);
         let log = logged(&mut stage, move |now, call| {
             if which(&call) == Some(0) && (20_000..100_000).contains(&now) {
                 call.answer_later(status, Duration::from_secs(300));
             } else {
-                agree(call);
+                reply_ok(call);
             }
         });
         all_stay_in(&stage, &credentials[1..], 103_000).await;
@@ -195,7 +196,7 @@ async fn session_that_always_asks_for_pauses_costs_no_other() {
 async fn one_rate_limit_costs_three_seconds() {
     for count in [1, 50, 3_000] {
         stir(19);
-        let mut stage = Stage::new();
+        let mut stage = Harness::new();
         let credentials = sessions(&stage, count);
         let mut struck = None;
         let log = logged(&mut stage, move |now, call| {
@@ -203,7 +204,7 @@ async fn one_rate_limit_costs_three_seconds() {
                 struck = Some(now);
                 call.answer_later(429, Duration::from_secs(300));
             } else {
-                agree(call);
+                reply_ok(call);
             }
         });
         all_stay_in(&stage, &credentials, 40_000).await;
@@ -219,23 +220,23 @@ async fn one_rate_limit_costs_three_seconds() {
 /// does, too.
 #[tokio::test(start_paused = true)]
 async fn pause_delays_requests_and_logins_by_one_probe() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let bob = stage.log_in("bob").await;
     let _live = stage.session(&bob).watch();
-    stage.play(|now, call| {
+    stage.respond_with(|now, call| {
         if call.path.starts_with("/authentication/") {
             started(call, 2);
         } else if (200_000..203_000).contains(&now) {
             call.answer_later(429, Duration::from_secs(300));
         } else {
-            agree(call);
+            reply_ok(call);
         }
     });
     stage.at(201_000).await;
     assert!(stage.ac.health().breaker_open);
-    let login = stage.logging_in("carol");
-    assert_eq!(stage.ask(&alice).await, "allowed");
+    let login = stage.spawn_login("carol");
+    assert_eq!(stage.send_request(&alice).await, "allowed");
     assert!((203_000..203_010).contains(&stage.now()), "{}", stage.now());
     login.await.unwrap().unwrap();
     assert!(stage.now() < 203_500, "{}", stage.now());
@@ -247,11 +248,11 @@ async fn pause_delays_requests_and_logins_by_one_probe() {
 async fn requests_do_not_wait_while_the_service_is_out() {
     for hangs in [true, false] {
         stir(71);
-        let mut stage = Stage::new();
+        let mut stage = Harness::new();
         let credentials = sessions(&stage, 400);
         logged(&mut stage, move |now, mut call| {
             if !(10_000..=50_000).contains(&now) {
-                agree(call);
+                reply_ok(call);
             } else if hangs {
                 tokio::spawn(async move { call.given_up().await });
             } else {
@@ -260,7 +261,7 @@ async fn requests_do_not_wait_while_the_service_is_out() {
         });
         for at in [30_000, 40_000, 49_000] {
             stage.at(at).await;
-            let asked = credentials.iter().map(|one| tokio::spawn(stage.ask(one)));
+            let asked = credentials.iter().map(|one| tokio::spawn(stage.send_request(one)));
             for asked in asked.collect::<Vec<_>>() {
                 assert_eq!(asked.await.unwrap(), "unavailable");
             }
@@ -268,7 +269,7 @@ async fn requests_do_not_wait_while_the_service_is_out() {
         }
         stage.at(60_000).await;
         for one in &credentials {
-            assert_eq!(stage.ask(one).await, "allowed");
+            assert_eq!(stage.send_request(one).await, "allowed");
         }
         stir(0);
     }
@@ -290,12 +291,12 @@ impl Failing {
     async fn play(&self, seed: u64) -> (u64, u64) {
         let Self { bad, good, hangs, streams } = *self;
         stir(seed);
-        let mut stage = Stage::new();
+        let mut stage = Harness::new();
         let credentials = sessions(&stage, bad + good);
         let _live = live(&stage, if streams { &credentials[..bad] } else { &[] });
         let log = logged(&mut stage, move |now, mut call| {
             if now < 20_000 || which(&call).is_none_or(|which| which >= bad) {
-                agree(call);
+                reply_ok(call);
             } else if hangs {
                 tokio::spawn(async move { call.given_up().await });
             } else {
@@ -341,7 +342,7 @@ async fn few_good_sessions_are_found_among_many_that_fail() {
 #[tokio::test(start_paused = true)]
 async fn a_service_that_is_gone_is_left_alone() {
     stir(11);
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let credentials = sessions(&stage, 50);
     let _live = live(&stage, &credentials);
     let mut events = stage.ac.events();
@@ -371,7 +372,7 @@ async fn a_service_that_comes_back_is_not_run_over() {
     const USED: usize = 90;
     for outage in [600_000, 3_600_000] {
         stir(5);
-        let mut stage = Stage::set_up(|builder| builder.max_polls_per_second(100));
+        let mut stage = Harness::with_builder(|builder| builder.max_polls_per_second(100));
         let credentials = sessions(&stage, 300);
         let live = live(&stage, &credentials[..STREAMS]);
         let mut events = stage.ac.events();
@@ -379,14 +380,14 @@ async fn a_service_that_comes_back_is_not_run_over() {
             if now < outage {
                 call.reset();
             } else {
-                agree(call);
+                reply_ok(call);
             }
         });
         stage.at(14_900).await;
-        assert_eq!(stage.ask(&credentials[0]).await, "allowed");
+        assert_eq!(stage.send_request(&credentials[0]).await, "allowed");
         for minute in 1..outage / 60_000 {
             stage.at(minute * 60_000).await;
-            let asked = credentials[..USED].iter().map(|one| tokio::spawn(stage.ask(one)));
+            let asked = credentials[..USED].iter().map(|one| tokio::spawn(stage.send_request(one)));
             for asked in asked.collect::<Vec<_>>() {
                 assert_eq!(asked.await.unwrap(), "unavailable");
             }
@@ -394,12 +395,12 @@ async fn a_service_that_comes_back_is_not_run_over() {
         // Some come in the last moment before, and go on coming.
         stage.at(outage - 10_000).await;
         for one in &credentials[..USED] {
-            drop(tokio::spawn(stage.ask(one)));
+            drop(tokio::spawn(stage.send_request(one)));
         }
         stage.at(outage + 60_000).await;
         stir(0);
         for one in &credentials[..USED] {
-            assert_eq!(stage.ask(one).await, "allowed");
+            assert_eq!(stage.send_request(one).await, "allowed");
         }
         let log: Vec<_> =
             log.lock().unwrap().iter().filter(|(at, _)| *at >= outage).copied().collect();
@@ -427,10 +428,10 @@ async fn a_service_that_comes_back_is_not_run_over() {
 type InFlight = Arc<Mutex<(u32, u32)>>;
 
 /// Answers each poll with `active` after `latency`, unless it is given up before.
-fn answered_slowly(stage: &mut Stage, latency: Duration) -> InFlight {
+fn answered_slowly(stage: &mut Harness, latency: Duration) -> InFlight {
     let counts = InFlight::default();
     let counted = counts.clone();
-    stage.play(move |_, mut call| {
+    stage.respond_with(move |_, mut call| {
         let counted = counted.clone();
         {
             let mut counts = counted.lock().unwrap();
@@ -443,7 +444,7 @@ fn answered_slowly(stage: &mut Stage, latency: Duration) -> InFlight {
                 () = call.given_up() => {}
             }
             counted.lock().unwrap().0 -= 1;
-            say(call, Active);
+            reply_status(call, Active);
         });
     });
     counts
@@ -452,21 +453,21 @@ fn answered_slowly(stage: &mut Stage, latency: Duration) -> InFlight {
 /// T169: a token store that hangs costs no session in use anything.
 #[tokio::test(start_paused = true)]
 async fn store_that_hangs_slows_no_poll_down() {
-    for (mood, count) in [(Mood::Hangs, 1_000), (Mood::Fails, 50)] {
+    for (mood, count) in [(StoreBehavior::Hangs, 1_000), (StoreBehavior::Fails, 50)] {
         stir(37);
-        let mut stage = Stage::new();
+        let mut stage = Harness::new();
         let credentials = sessions(&stage, count);
-        let log = logged(&mut stage, |_, call| agree(call));
+        let log = logged(&mut stage, |_, call| reply_ok(call));
         all_stay_in(&stage, &credentials, 30_000).await;
-        stage.directory.is(mood);
+        stage.token_store.set_behavior(mood);
         // Each session is to be checked at a minute of age.
         all_stay_in(&stage, &credentials, 120_000).await;
         let pauses = longest_pauses(&log, 0);
         assert!((0..count).all(|session| pauses[&session] <= 5_000), "{pauses:?}");
-        stage.directory.is(Mood::Names);
-        let asked = stage.directory.asked();
+        stage.token_store.set_behavior(StoreBehavior::Names);
+        let asked = stage.token_store.lookups();
         all_stay_in(&stage, &credentials, 140_000).await;
-        let checks = stage.directory.asked() - asked;
+        let checks = stage.token_store.lookups() - asked;
         assert!((count..count + 50).contains(&checks), "{checks}: each is checked, once");
         stir(0);
     }
@@ -476,20 +477,20 @@ async fn store_that_hangs_slows_no_poll_down() {
 #[tokio::test(start_paused = true)]
 async fn sessions_of_a_user_share_a_token_check() {
     stir(41);
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let alice = UserId::from("alice");
     let credentials: Vec<_> =
         (0..50).map(|which| stage.ac.engine().put_session(&alice, which)).collect();
     let _live = live(&stage, &credentials);
-    logged(&mut stage, |_, call| agree(call));
+    logged(&mut stage, |_, call| reply_ok(call));
     stage.at(600_000).await;
-    let asked = stage.directory.asked();
+    let asked = stage.token_store.lookups();
     // Jitter only shortens the minute, and the check goes with a poll.
     assert!((9..=12).contains(&asked), "{asked} in ten minutes");
-    stage.directory.is(Mood::Changes);
+    stage.token_store.set_behavior(StoreBehavior::Changes);
     stage.at(660_000).await;
     for one in &credentials {
-        assert_eq!(stage.ask(one).await, "ended");
+        assert_eq!(stage.send_request(one).await, "ended");
     }
     stir(0);
 }
@@ -498,7 +499,7 @@ async fn sessions_of_a_user_share_a_token_check() {
 /// at a moment of its own.
 async fn streams_end_in_time(count: usize, latency: u64, seed: u64) {
     stir(seed);
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let credentials = sessions(&stage, count);
     let ended = Arc::new(Mutex::new(vec![u64::MAX; count]));
     let told = ended.clone();
@@ -508,7 +509,7 @@ async fn streams_end_in_time(count: usize, latency: u64, seed: u64) {
         let latency = if now < 10_000 { 0 } else { latency };
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(latency)).await;
-            if ended { say(call, Closed) } else { say(call, Active) }
+            if ended { reply_status(call, Closed) } else { reply_status(call, Active) }
         });
     });
     let mut streams = Vec::new();
@@ -528,7 +529,7 @@ async fn streams_end_in_time(count: usize, latency: u64, seed: u64) {
         for (which, one) in credentials.iter().enumerate().skip(now as usize / 125 % 10).step_by(10)
         {
             if ended.lock().unwrap()[which] == u64::MAX {
-                assert_eq!(stage.ask(one).await, "allowed", "{which} of {count} at {now}");
+                assert_eq!(stage.send_request(one).await, "allowed", "{which} of {count} at {now}");
             }
         }
         assert_eq!(stage.now(), now, "one had to wait");
@@ -580,11 +581,11 @@ async fn streams_of_a_very_slow_service_end_in_time() {
 async fn effective_interval_is_true_of_streams_too() {
     for (count, interval) in [(1_100, 11_000), (2_000, 20_000)] {
         stir(53);
-        let mut stage = Stage::set_up(|builder| builder.max_polls_per_second(100));
+        let mut stage = Harness::with_builder(|builder| builder.max_polls_per_second(100));
         assert_eq!(stage.ac.health().capacity, 1_200);
         let credentials = sessions(&stage, count);
         let _live = live(&stage, &credentials);
-        let log = logged(&mut stage, |_, call| agree(call));
+        let log = logged(&mut stage, |_, call| reply_ok(call));
         stage.at(100_000).await;
         let health = stage.ac.health();
         let told = u64::try_from(health.effective_interval.as_millis()).unwrap();
@@ -602,7 +603,7 @@ async fn effective_interval_is_true_of_streams_too() {
 /// T110: a service that hangs is sent no more polls than a first few, however many are due.
 #[tokio::test(start_paused = true)]
 async fn service_that_hangs_is_not_flooded() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let credentials = sessions(&stage, 5_000);
     let _live = live(&stage, &credentials);
     let in_flight = answered_slowly(&mut stage, Duration::from_secs(60));
@@ -617,7 +618,7 @@ async fn service_that_hangs_is_not_flooded() {
 /// T110: nor do more polls fly than may be sent in the time that one may take.
 #[tokio::test(start_paused = true)]
 async fn polls_in_flight_are_bounded_by_the_rate() {
-    let mut stage = Stage::set_up(|builder| builder.max_polls_per_second(50));
+    let mut stage = Harness::with_builder(|builder| builder.max_polls_per_second(50));
     let credentials = sessions(&stage, 500);
     let _live = live(&stage, &credentials);
     let in_flight = answered_slowly(&mut stage, Duration::from_millis(2_900));
@@ -631,11 +632,11 @@ async fn polls_in_flight_are_bounded_by_the_rate() {
 async fn a_hundred_thousand_at_once_stay_under_the_ceiling() {
     const STREAMS: usize = 5_000;
     const ALL: usize = 100_000;
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let credentials = sessions(&stage, ALL);
     // The last to be due are those with streams.
     let _live = live(&stage, &credentials[ALL - STREAMS..]);
-    let log = logged(&mut stage, |_, call| agree(call));
+    let log = logged(&mut stage, |_, call| reply_ok(call));
     let held: Vec<_> = credentials.iter().map(|one| stage.session(one)).collect();
     let (mut good, mut read, mut slowest) = (vec![0; ALL], 0, Duration::ZERO);
     for moment in 1..9 {
@@ -668,12 +669,12 @@ async fn a_hundred_thousand_at_once_stay_under_the_ceiling() {
 /// A request for a session that waits its turn among many does not wait for all of them.
 #[tokio::test(start_paused = true)]
 async fn whoever_waits_overtakes_those_whom_nobody_waits_for() {
-    let mut stage = Stage::set_up(|builder| builder.max_polls_per_second(10));
+    let mut stage = Harness::with_builder(|builder| builder.max_polls_per_second(10));
     let credentials = sessions(&stage, 1_000);
-    let log = logged(&mut stage, |_, call| agree(call));
+    let log = logged(&mut stage, |_, call| reply_ok(call));
     stage.at(30_000).await;
     let last = credentials.iter().rev().take(20).collect::<Vec<_>>();
-    let asked: Vec<_> = last.iter().map(|one| tokio::spawn(stage.ask(one))).collect();
+    let asked: Vec<_> = last.iter().map(|one| tokio::spawn(stage.send_request(one))).collect();
     for asked in asked {
         assert_eq!(asked.await.unwrap(), "allowed");
     }
@@ -684,20 +685,20 @@ async fn whoever_waits_overtakes_those_whom_nobody_waits_for() {
 /// T107: no poll is sent for a session that was not used while the poll waited its turn.
 #[tokio::test(start_paused = true)]
 async fn one_that_waited_for_a_minute_unused_is_parked() {
-    let mut stage = Stage::set_up(|builder| builder.max_polls_per_second(1));
+    let mut stage = Harness::with_builder(|builder| builder.max_polls_per_second(1));
     let credentials = sessions(&stage, 500);
-    let log = logged(&mut stage, |_, call| agree(call));
+    let log = logged(&mut stage, |_, call| reply_ok(call));
     stage.at(600_000).await;
     let polls = log.lock().unwrap().len();
     assert!((50..=60).contains(&polls), "{polls}");
-    assert_eq!(stage.ask(&credentials[499]).await, "allowed");
+    assert_eq!(stage.send_request(&credentials[499]).await, "allowed");
 }
 
 /// T043, T060: a certificate, a page, an error: an answer that is not the service's ends no session.
 #[tokio::test(start_paused = true)]
 async fn what_is_no_word_of_the_service_ends_nobody_in_an_hour() {
     for (status, body) in [(200, "<html>"), (502, ""), (404, "<html>"), (302, ""), (429, "")] {
-        let mut stage = Stage::new();
+        let mut stage = Harness::new();
         let credentials = sessions(&stage, 2);
         let _live = live(&stage, &credentials);
         logged(&mut stage, move |_, call| {
@@ -705,7 +706,7 @@ async fn what_is_no_word_of_the_service_ends_nobody_in_an_hour() {
         });
         stage.at(3_600_000).await;
         for one in &credentials {
-            assert_eq!(stage.ask(one).await, "unavailable", "{status}");
+            assert_eq!(stage.send_request(one).await, "unavailable", "{status}");
         }
     }
 }
@@ -713,16 +714,16 @@ async fn what_is_no_word_of_the_service_ends_nobody_in_an_hour() {
 /// A good word of one is none about another.
 #[tokio::test(start_paused = true)]
 async fn each_session_hears_its_own_end() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let credentials = sessions(&stage, 3);
     logged(&mut stage, |_, call| {
         let status = if which(&call) == Some(1) { Closed } else { Active };
-        say(call, status);
+        reply_status(call, status);
     });
     stage.at(6_000).await;
     let mut said = Vec::new();
     for one in &credentials {
-        said.push(stage.ask(one).await);
+        said.push(stage.send_request(one).await);
     }
     assert_eq!(said, ["allowed", "ended", "allowed"]);
 }

@@ -13,11 +13,11 @@ use tokio::time::Sleep;
 use super::body::GateBody;
 
 /// In bytes; a goodbye needs no more.
-const MAX_LENGTH: usize = 64 * 1024;
+const MAX_FINAL_RESPONSE_LEN: usize = 64 * 1024;
 
 pin_project! {
     /// An answer that is collected.
-    pub(super) struct Farewell<B> {
+    pub(super) struct FinalResponse<B> {
         // Until it is given.
         head: Option<Parts>,
         #[pin]
@@ -29,7 +29,7 @@ pin_project! {
     }
 }
 
-impl<B> Farewell<B> {
+impl<B> FinalResponse<B> {
     pub(super) fn new(answer: Response<B>, deadline: Pin<Box<Sleep>>) -> Self {
         let (head, body) = answer.into_parts();
         Self { head: Some(head), body, collected: BytesMut::new(), trailers: None, deadline }
@@ -51,7 +51,7 @@ impl<B> Farewell<B> {
             }
             match ready!(this.body.as_mut().poll_frame(cx)).transpose() {
                 Ok(Some(frame)) => match frame.into_data() {
-                    Ok(data) if this.collected.len() + data.len() <= MAX_LENGTH => {
+                    Ok(data) if this.collected.len() + data.len() <= MAX_FINAL_RESPONSE_LEN => {
                         this.collected.extend_from_slice(&data);
                     }
                     Ok(_) => return Poll::Ready(None),
@@ -62,10 +62,8 @@ impl<B> Farewell<B> {
             }
         }
         let (data, trailers) = (this.collected.split().freeze(), this.trailers.take());
-        Poll::Ready(
-            this.head
-                .take()
-                .map(|head| Response::from_parts(head, GateBody::collected(data, trailers))),
-        )
+        Poll::Ready(this.head.take().map(|head| {
+            Response::from_parts(head, GateBody::buffered_with_trailers(data, trailers))
+        }))
     }
 }

@@ -15,20 +15,20 @@ use super::credential::UNREAD_COOKIES;
 use super::credential::unread_cookies_detail;
 use super::gated_login::{self, is_same_page, path_of};
 use super::grpc;
-use super::headers::protect;
 use super::response_format::{ClientContext, ResponseFormat};
+use super::security_headers::set_security_headers;
 use super::site_paths::SitePaths;
-use super::step_up::{StepUp, confirm_path};
+use super::step_up::{StepUp, confirm_url};
 use crate::engine::{Engine, Settings};
 #[cfg(feature = "axum")]
 use crate::pages::{PAGE_POLICY, PageResult, Refusal};
 use crate::verdict::{Denial, Requirement};
 
 /// What stands for itself in the value of a query parameter; `/` for readability.
-pub(super) const QUERY_VALUE: &AsciiSet =
+pub(super) const QUERY_VALUE_ESCAPES: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 /// `next` longer than this is not worth keeping.
-pub(crate) const NEXT_LIMIT: usize = 2 * 1024;
+pub(crate) const MAX_NEXT_LEN: usize = 2 * 1024;
 
 const HX_REDIRECT: HeaderName = HeaderName::from_static("hx-redirect");
 const HX_RESWAP: HeaderName = HeaderName::from_static("hx-reswap");
@@ -43,7 +43,7 @@ struct Extension {
 }
 
 /// The answer to a request that is turned away.
-pub(crate) fn answer(
+pub(crate) fn denial_response(
     denial: Denial,
     client: &ClientContext,
     engine: &Engine,
@@ -63,18 +63,19 @@ pub(crate) fn answer(
         |page: &Option<PathAndQuery>| page.as_ref().map(|page| paths.requested(page.as_str()));
     let mut response = match &client.format {
         ResponseFormat::Grpc(content_type) => {
-            grpc::answer(denial, content_type, settings.retry_after(), step_up)
+            grpc::denial_response(denial, content_type, settings.retry_after(), step_up)
         }
         ResponseFormat::HtmlRedirect(page) => match redirect(requested(page)) {
             Some(location) if is_same_page(&location, page.as_ref(), &paths) => {
-                gated_login_answer(denial, client, path_of(&location), &paths, engine)
+                setup_mistake_response(denial, client, path_of(&location), &paths, engine)
             }
             Some(location) => see_other(&location),
             None => html(denial, client, &paths, requirement, settings),
         },
         ResponseFormat::HtmlForm => html(denial, client, &paths, requirement, settings),
         ResponseFormat::Htmx(page) => {
-            let mut response = problem(status(denial), denial, step_up, unread.as_deref());
+            let mut response =
+                problem_response(status_of(denial), denial, step_up, unread.as_deref());
             match redirect(page.path_and_query(&settings.origins, &paths)) {
                 Some(location) => insert(&mut response, HX_REDIRECT, &location),
                 // Some versions of htmx put into the page what comes with any status.
@@ -85,18 +86,20 @@ pub(crate) fn answer(
         ResponseFormat::Inertia(page) => match redirect(requested(page)) {
             Some(location) => {
                 let mut response =
-                    problem(StatusCode::CONFLICT, denial, step_up, unread.as_deref());
+                    problem_response(StatusCode::CONFLICT, denial, step_up, unread.as_deref());
                 insert(&mut response, X_INERTIA_LOCATION, &location);
                 response
             }
-            None => problem(status(denial), denial, step_up, unread.as_deref()),
+            None => problem_response(status_of(denial), denial, step_up, unread.as_deref()),
         },
-        ResponseFormat::ProblemJson => problem(status(denial), denial, step_up, unread.as_deref()),
+        ResponseFormat::ProblemJson => {
+            problem_response(status_of(denial), denial, step_up, unread.as_deref())
+        }
     };
     if client.is_grpc() {
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     } else {
-        protect(response.headers_mut());
+        set_security_headers(response.headers_mut());
     }
     if response.status() == StatusCode::UNAUTHORIZED {
         let challenge = format!("Activeconnect login=\"{}/login\"", paths.auth);
@@ -106,23 +109,23 @@ pub(crate) fn answer(
         let seconds = settings.retry_after().as_secs().to_string();
         insert(&mut response, RETRY_AFTER, &seconds);
     }
-    finish(response, denial, client)
+    finish_response(response, denial, client)
 }
 
 /// The answer to a request that asks for the login itself, which is behind the gate by mistake.
-pub(crate) fn answer_gated_login(
+pub(crate) fn gated_login_response(
     denial: Denial,
     client: &ClientContext,
     engine: &Engine,
 ) -> Response<Bytes> {
     let paths = client.paths(&engine.settings);
     let login = format!("{}/login", paths.auth);
-    let mut response = gated_login_answer(denial, client, &login, &paths, engine);
-    protect(response.headers_mut());
-    finish(response, denial, client)
+    let mut response = setup_mistake_response(denial, client, &login, &paths, engine);
+    set_security_headers(response.headers_mut());
+    finish_response(response, denial, client)
 }
 
-fn finish(
+fn finish_response(
     mut response: Response<Bytes>,
     denial: Denial,
     client: &ClientContext,
@@ -136,23 +139,23 @@ fn finish(
 }
 
 /// 500, with the mistake in words: neither the user nor the login can do anything about it.
-fn gated_login_answer(
+fn setup_mistake_response(
     denial: Denial,
     client: &ClientContext,
     page: &str,
     paths: &SitePaths,
     engine: &Engine,
 ) -> Response<Bytes> {
-    let mistake = gated_login::report(page, paths, engine);
+    let mistake = gated_login::report_gated_login(page, paths, engine);
     match client.format {
         ResponseFormat::HtmlRedirect(_) | ResponseFormat::HtmlForm => {
             mistake_page(&mistake, client, paths, &engine.settings)
         }
-        _ => problem(StatusCode::INTERNAL_SERVER_ERROR, denial, None, Some(&mistake)),
+        _ => problem_response(StatusCode::INTERNAL_SERVER_ERROR, denial, None, Some(&mistake)),
     }
 }
 
-const fn status(denial: Denial) -> StatusCode {
+const fn status_of(denial: Denial) -> StatusCode {
     match denial {
         Denial::NoIdentity | Denial::NoSession | Denial::Ended | Denial::Pending => {
             StatusCode::UNAUTHORIZED
@@ -171,7 +174,7 @@ fn redirect_for(
     settings: &Settings,
     requirement: &Requirement,
 ) -> Option<String> {
-    let wanted = wanted.filter(|wanted| wanted.len() <= NEXT_LIMIT);
+    let wanted = wanted.filter(|wanted| wanted.len() <= MAX_NEXT_LEN);
     let next = wanted.unwrap_or_else(|| paths.home());
     match denial {
         Denial::NoSession if needs_login_form => Some(paths.login_form(&next)),
@@ -181,7 +184,7 @@ fn redirect_for(
         Denial::NoToken => settings.enrollment_page.as_deref().map(|page| paths.public(page)),
         Denial::StepUp => {
             let next = (next != paths.home()).then_some(next.as_str());
-            Some(confirm_path(&paths.page("confirm"), requirement.methods, next))
+            Some(confirm_url(&paths.page("confirm"), requirement.methods, next))
         }
         // Who the user is, is the other login's business.
         Denial::NoIdentity | Denial::Unavailable => None,
@@ -199,7 +202,7 @@ fn see_other(location: &str) -> Response<Bytes> {
 fn remedy(denial: Denial, paths: &SitePaths, requirement: &Requirement) -> Option<String> {
     match denial {
         Denial::NoSession | Denial::Ended | Denial::Pending => Some(paths.page("login")),
-        Denial::StepUp => Some(confirm_path(&paths.page("confirm"), requirement.methods, None)),
+        Denial::StepUp => Some(confirm_url(&paths.page("confirm"), requirement.methods, None)),
         _ => None,
     }
 }
@@ -218,7 +221,7 @@ fn html(
     let unread = client.has_unread_cookies && denial == Denial::NoSession;
     let refusal = Refusal::Denied { denial, unread: unread.then_some(UNREAD_COOKIES) };
     let remedy = remedy(denial, paths, requirement);
-    let status = status(denial);
+    let status = status_of(denial);
     let page = settings.pages.view(paths, language).refused(status.as_u16(), refusal, remedy);
     page_response(status, page)
 }
@@ -260,7 +263,7 @@ fn html(
     requirement: &Requirement,
     _: &Settings,
 ) -> Response<Bytes> {
-    let status = status(denial);
+    let status = status_of(denial);
     let text = if denial == Denial::StepUp { "Confirm with your phone" } else { "Log in" };
     let remedy = remedy(denial, paths, requirement);
     let remedy = remedy.map(|address| format!("<p><a href=\"{address}\">{text}</a></p>"));
@@ -273,7 +276,7 @@ fn html(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{status}</title>\
          <h1>{status}</h1><p>This page cannot be shown: {denial}.</p>{unread}{remedy}</html>"
     );
-    html_response(status, page)
+    html_response(status_of, page)
 }
 
 #[cfg(not(feature = "axum"))]
@@ -284,7 +287,7 @@ fn mistake_page(mistake: &str, _: &ClientContext, _: &SitePaths, _: &Settings) -
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{status}</title>\
          <h1>{status}</h1><p>{mistake}</p></html>"
     );
-    html_response(status, page)
+    html_response(status_of, page)
 }
 
 fn html_response(status: StatusCode, page: String) -> Response<Bytes> {
@@ -296,7 +299,7 @@ fn html_response(status: StatusCode, page: String) -> Response<Bytes> {
 }
 
 /// RFC 9457.
-fn problem(
+fn problem_response(
     status: StatusCode,
     denial: Denial,
     step_up: Option<StepUp>,

@@ -1,11 +1,11 @@
 //! Answers that are there at once, all of them: nothing is left of them that an end could cut.
 
 #[cfg(feature = "axum")]
-pub(super) use of_axum::take;
+pub(super) use of_axum::try_take_buffered;
 
 /// Only axum's body is known to stay whole when it is moved after a poll.
 #[cfg(not(feature = "axum"))]
-pub(super) fn take<B: 'static>(
+pub(super) fn try_take_buffered<B: 'static>(
     _: &mut B,
     _: u64,
     _: &mut std::task::Context<'_>,
@@ -26,7 +26,7 @@ mod of_axum {
     use crate::layer::BoxError;
 
     /// So many bytes may leave though their session ends just then.
-    const MOST: u64 = 64 * 1024;
+    const MAX_BUFFERED_LEN: u64 = 64 * 1024;
 
     /// Takes all of a body whose first poll gives all of this, its exact size (64 KiB at most), and
     /// nothing after it. Of any other it takes nothing: what that poll gave comes first when it is
@@ -34,36 +34,36 @@ mod of_axum {
     ///
     /// This is for `axum::body::Body` alone. A body has to stay where it was polled unless it is
     /// `Unpin`, which a layer for any body can't ask.
-    pub(in crate::layer) fn take<B: 'static>(
+    pub(in crate::layer) fn try_take_buffered<B: 'static>(
         body: &mut B,
         length: u64,
         cx: &mut Context<'_>,
     ) -> Option<Bytes> {
         let body = (body as &mut dyn Any).downcast_mut::<Body>()?;
-        if length > MOST || body.is_end_stream() {
+        if length > MAX_BUFFERED_LEN || body.is_end_stream() {
             return None;
         }
         let Poll::Ready(first) = Pin::new(&mut *body).poll_frame(cx) else { return None };
         match first {
-            Some(Ok(frame)) if is_all(&frame, length) && body.is_end_stream() => {
+            Some(Ok(frame)) if is_complete(&frame, length) && body.is_end_stream() => {
                 frame.into_data().ok()
             }
             first => {
                 // As it was before axum made an error of its own of it, which it will again.
                 let first = first.map(|first| first.map_err(axum::Error::into_inner));
                 let rest = std::mem::take(body);
-                *body = Body::new(Begun { first: Some(first), length, rest });
+                *body = Body::new(PrefetchedBody { first: Some(first), length, rest });
                 None
             }
         }
     }
 
-    fn is_all(frame: &Frame<Bytes>, length: u64) -> bool {
+    fn is_complete(frame: &Frame<Bytes>, length: u64) -> bool {
         frame.data_ref().is_some_and(|data| data.len() as u64 == length)
     }
 
     /// A body that was polled once.
-    struct Begun {
+    struct PrefetchedBody {
         /// What that gave, its end perhaps, until it is given on.
         first: Option<Option<Result<Frame<Bytes>, BoxError>>>,
         /// Of all.
@@ -71,7 +71,7 @@ mod of_axum {
         rest: Body,
     }
 
-    impl http_body::Body for Begun {
+    impl http_body::Body for PrefetchedBody {
         type Data = Bytes;
         type Error = BoxError;
 

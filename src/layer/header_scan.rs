@@ -5,7 +5,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// All values of this header, in their order.
-pub(super) fn all<'a>(
+pub(super) fn values<'a>(
     headers: &'a HeaderMap,
     name: &'a HeaderName,
 ) -> impl Iterator<Item = &'a HeaderValue> {
@@ -14,7 +14,7 @@ pub(super) fn all<'a>(
 
 /// The first value of each of these headers, in one pass.
 #[inline(always)] // so that the comparisons are with constants
-pub(super) fn first<'a, const N: usize>(
+pub(super) fn first_values<'a, const N: usize>(
     headers: &'a HeaderMap,
     names: [&HeaderName; N],
 ) -> [Option<&'a HeaderValue>; N] {

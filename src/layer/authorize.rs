@@ -10,9 +10,9 @@ use http::request::Parts;
 use http::{Extensions, HeaderMap, Method, Response, Uri};
 
 use super::cache_control::CacheControl;
-use super::credential::{Credentials, unread_cookies_detail};
-use super::denial;
+use super::credential::{RequestCredentials, unread_cookies_detail};
 use super::gated_login::is_login_route;
+use super::respond;
 use super::response_format::ClientContext;
 use crate::engine::{
     Activeconnect, Arrival, Passage, Phase, Policy, Session, SessionWatch, Settings, Upgrades, Word,
@@ -22,15 +22,15 @@ use crate::protocol::Methods;
 use crate::verdict::{Denial, Requirement, Verdict};
 
 /// How long the token store may take to say whether a user is enrolled.
-const STORE: Duration = Duration::from_millis(3_500);
+const TOKEN_LOOKUP_TIMEOUT: Duration = Duration::from_millis(3_500);
 
 /// What a layer and all its services share.
 #[derive(Clone)]
-pub(crate) struct Gate {
-    ac: Activeconnect,
+pub(crate) struct Authorizer {
+    handle: Activeconnect,
     pub(crate) optional: bool,
     /// Any session of the resolved user will do, not only this caller's.
-    pub(crate) any_session: bool,
+    pub(crate) allows_any_session: bool,
     /// Requests that are let in are a use of their session, which keeps it from being idle.
     pub(crate) is_use: bool,
     pub(crate) policy: Policy,
@@ -44,36 +44,45 @@ pub(crate) enum Decision {
     Allow(Passage),
     Deny(Denial),
     /// Something has to be asked first.
-    Ask(Pin<Box<dyn Future<Output = Decision> + Send>>),
+    Deferred(Pin<Box<dyn Future<Output = Decision> + Send>>),
 }
 
-impl Gate {
-    pub(crate) fn new(ac: Activeconnect) -> Self {
+impl Authorizer {
+    pub(crate) fn new(handle: Activeconnect) -> Self {
         let (policy, upgrades) = (Policy::default(), Arc::default());
         let (cache_control, requirement) = (CacheControl::default(), Requirement::NONE);
-        let (optional, any_session) = (false, false);
+        let (optional, allows_any_session) = (false, false);
         // Without an idle timeout nothing is kept of it.
-        let is_use = ac.engine().settings.idle_timeout.is_some();
-        Self { ac, optional, any_session, is_use, policy, cache_control, requirement, upgrades }
+        let is_use = handle.engine().settings.idle_timeout.is_some();
+        Self {
+            handle,
+            optional,
+            allows_any_session,
+            is_use,
+            policy,
+            cache_control,
+            requirement,
+            upgrades,
+        }
     }
 
     pub(crate) fn require_methods(&mut self, methods: Methods) {
         self.requirement.methods = methods;
-        self.ac.engine().required.add(methods);
+        self.handle.engine().required.add(methods);
     }
 
     pub(crate) fn has_resolver(&self) -> bool {
-        self.ac.has_resolver()
+        self.handle.has_resolver()
     }
 
     /// The user that another login names.
     #[cfg(feature = "axum")]
     pub(crate) fn resolve(&self, parts: &Parts) -> Option<UserId> {
-        self.ac.resolve(parts)
+        self.handle.resolve(parts)
     }
 
     pub(crate) fn settings(&self) -> &Settings {
-        &self.ac.engine().settings
+        &self.handle.engine().settings
     }
 
     pub(crate) fn credentials<'a>(
@@ -81,12 +90,18 @@ impl Gate {
         method: &Method,
         uri: &Uri,
         headers: &'a HeaderMap,
-    ) -> Credentials<'a> {
-        Credentials::read(method, uri, headers, self.settings(), &self.ac.engine().key_ring)
+    ) -> RequestCredentials<'a> {
+        RequestCredentials::from_request(
+            method,
+            uri,
+            headers,
+            self.settings(),
+            &self.handle.engine().key_ring,
+        )
     }
 
     /// Decides in login use: the session names the user.
-    pub(crate) fn decide(
+    pub(crate) fn authorize(
         &self,
         method: &Method,
         uri: &Uri,
@@ -94,23 +109,27 @@ impl Gate {
         client: &mut ClientContext,
     ) -> Decision {
         let credentials = self.credentials(method, uri, headers);
-        let decision = self.admit(&credentials, None);
+        let decision = self.authorize_session(&credentials, None);
         if !matches!(decision, Decision::Allow(_)) {
-            self.note_misread(&credentials, None, client);
+            self.note_misread_credentials(&credentials, None, client);
         }
         decision
     }
 
     /// Decides beside another login.
-    pub(crate) fn decide_presence(&self, parts: &Parts, client: &mut ClientContext) -> Decision {
-        match self.ac.resolve(parts) {
+    pub(crate) fn authorize_resolved_user(
+        &self,
+        parts: &Parts,
+        client: &mut ClientContext,
+    ) -> Decision {
+        match self.handle.resolve(parts) {
             None => Decision::Deny(Denial::NoIdentity),
             Some(user) => {
                 let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
                 let credentials = self.credentials(method, uri, headers);
-                let decision = self.admit(&credentials, Some(&user));
+                let decision = self.authorize_session(&credentials, Some(&user));
                 if !matches!(decision, Decision::Allow(_)) {
-                    self.note_misread(&credentials, Some(&user), client);
+                    self.note_misread_credentials(&credentials, Some(&user), client);
                 }
                 decision
             }
@@ -119,16 +138,16 @@ impl Gate {
 
     /// Notes for the answer to a denied request whether its cookies were too many to be read, or its
     /// credentials name two sessions, or the session of another user than the resolved one.
-    pub(crate) fn note_misread(
+    pub(crate) fn note_misread_credentials(
         &self,
-        credentials: &Credentials<'_>,
+        credentials: &RequestCredentials<'_>,
         user: Option<&UserId>,
         client: &mut ClientContext,
     ) {
         client.has_unread_cookies = credentials.has_unread_cookies();
         let is_other_users = |user: &UserId| {
             let named = credentials.session();
-            let session = named.and_then(|named| self.ac.engine().sessions.present(&named));
+            let session = named.and_then(|named| self.handle.engine().sessions.present(&named));
             session.is_some_and(|session| session.user() != user.as_str())
         };
         client.needs_login_form = client.has_unread_cookies
@@ -138,27 +157,35 @@ impl Gate {
 
     /// Decides, and asks what has to be asked first.
     #[cfg(feature = "axum")]
-    pub(crate) async fn decide_now(&self, parts: &Parts, client: &mut ClientContext) -> Decision {
+    pub(crate) async fn authorize_and_wait(
+        &self,
+        parts: &Parts,
+        client: &mut ClientContext,
+    ) -> Decision {
         let mut decision = if self.has_resolver() {
-            self.decide_presence(parts, client)
+            self.authorize_resolved_user(parts, client)
         } else {
-            self.decide(&parts.method, &parts.uri, &parts.headers, client)
+            self.authorize(&parts.method, &parts.uri, &parts.headers, client)
         };
-        while let Decision::Ask(asking) = decision {
+        while let Decision::Deferred(asking) = decision {
             decision = asking.await;
         }
         decision
     }
 
     /// The user is the other login's.
-    fn admit(&self, credentials: &Credentials<'_>, user: Option<&UserId>) -> Decision {
-        let sessions = &self.ac.engine().sessions;
+    fn authorize_session(
+        &self,
+        credentials: &RequestCredentials<'_>,
+        user: Option<&UserId>,
+    ) -> Decision {
+        let sessions = &self.handle.engine().sessions;
         let mut session = credentials.session().and_then(|named| sessions.present(&named));
         if let Some(user) = user {
             session = session.filter(|session| session.user() == user.as_str());
-            session = session.or_else(|| self.any_session(user));
+            session = session.or_else(|| self.likeliest_session(user));
         }
-        let Some(session) = session else { return self.without_session(credentials, user) };
+        let Some(session) = session else { return self.deny_missing_session(credentials, user) };
         let Self { policy, requirement, is_use, .. } = *self;
         // The watch is there before the verdict is read: an end in between is seen by one of both.
         let (mut watch, arrival) = session.come();
@@ -169,14 +196,14 @@ impl Gate {
                 let pending = self.is_pending(credentials, user);
                 return Decision::Deny(if pending { Denial::Pending } else { Denial::Ended });
             }
-            return judge(watch, word, verdict, policy, requirement, is_use);
+            return decide(watch, word, verdict, policy, requirement, is_use);
         }
-        let engine = self.ac.engine().clone();
-        Decision::Ask(Box::pin(async move {
+        let engine = self.handle.engine().clone();
+        Decision::Deferred(Box::pin(async move {
             engine.wait_until_fresh(&mut watch).await;
             let (word, verdict) = watch.get().look(&policy);
             match watch.get().phase() {
-                Phase::Running => judge(watch, word, verdict, policy, requirement, is_use),
+                Phase::Running => decide(watch, word, verdict, policy, requirement, is_use),
                 // No poll has said in time that it is still what it was.
                 Phase::Parked | Phase::Waking if verdict == Verdict::Ended => {
                     Decision::Deny(Denial::Ended)
@@ -187,11 +214,11 @@ impl Gate {
     }
 
     /// The session of the user that is most likely to be let in, if any will do.
-    fn any_session(&self, user: &UserId) -> Option<Arc<Session>> {
-        if !self.any_session {
+    fn likeliest_session(&self, user: &UserId) -> Option<Arc<Session>> {
+        if !self.allows_any_session {
             return None;
         }
-        let sessions = self.ac.engine().sessions.of_user(user).into_iter();
+        let sessions = self.handle.engine().sessions.of_user(user).into_iter();
         sessions.min_by_key(|session| match session.verdict() {
             Verdict::Ended => 5,
             _ if !session.satisfies(&self.requirement) => 4,
@@ -203,33 +230,39 @@ impl Gate {
         })
     }
 
-    fn is_pending(&self, credentials: &Credentials<'_>, user: Option<&UserId>) -> bool {
-        let engine = self.ac.engine();
+    fn is_pending(&self, credentials: &RequestCredentials<'_>, user: Option<&UserId>) -> bool {
+        let engine = self.handle.engine();
         let Some(named) = credentials.attempt() else { return false };
         let attempt = engine.attempts.find(&named).filter(|attempt| attempt.is_for(user));
         attempt.is_some_and(|attempt| attempt.is_pending(engine.now()))
     }
 
-    fn without_session(&self, credentials: &Credentials<'_>, user: Option<&UserId>) -> Decision {
+    fn deny_missing_session(
+        &self,
+        credentials: &RequestCredentials<'_>,
+        user: Option<&UserId>,
+    ) -> Decision {
         if self.is_pending(credentials, user) {
             return Decision::Deny(Denial::Pending);
         }
         let Some(user) = user.cloned() else { return Decision::Deny(Denial::NoSession) };
         // The other login vouches for the user, so they may be told that they are not enrolled.
-        let engine = self.ac.engine().clone();
-        Decision::Ask(Box::pin(async move {
-            Decision::Deny(match tokio::time::timeout(STORE, engine.store.token(&user)).await {
-                Ok(Ok(Some(_))) => Denial::NoSession,
-                Ok(Ok(None)) => Denial::NoToken,
-                Ok(Err(error)) => {
-                    engine.report_store_fault(Some(&error));
-                    Denial::Unavailable
-                }
-                Err(_) => {
-                    engine.report_store_fault(None);
-                    Denial::Unavailable
-                }
-            })
+        let engine = self.handle.engine().clone();
+        Decision::Deferred(Box::pin(async move {
+            Decision::Deny(
+                match tokio::time::timeout(TOKEN_LOOKUP_TIMEOUT, engine.store.token(&user)).await {
+                    Ok(Ok(Some(_))) => Denial::NoSession,
+                    Ok(Ok(None)) => Denial::NoToken,
+                    Ok(Err(error)) => {
+                        engine.report_store_fault(Some(&error));
+                        Denial::Unavailable
+                    }
+                    Err(_) => {
+                        engine.report_store_fault(None);
+                        Denial::Unavailable
+                    }
+                },
+            )
         }))
     }
 
@@ -243,31 +276,31 @@ impl Gate {
         extensions: &Extensions,
         client: &ClientContext,
     ) -> bool {
-        !self.ac.engine().route_placement.is_settled()
+        !self.handle.engine().route_placement.is_settled()
             && !client.is_grpc()
             && is_login_route(uri, extensions, &client.paths(self.settings()))
     }
 
     /// Answers a request for the login itself, which is behind the gate by mistake.
-    pub(super) fn answer_gated_login(
+    pub(super) fn deny_gated_login(
         &self,
         denial: Denial,
         client: &ClientContext,
     ) -> Response<Bytes> {
-        denial::answer_gated_login(denial, client, self.ac.engine())
+        respond::gated_login_response(denial, client, self.handle.engine())
     }
 
-    pub(crate) fn turn_away(&self, denial: Denial, client: &ClientContext) -> Response<Bytes> {
+    pub(crate) fn deny(&self, denial: Denial, client: &ClientContext) -> Response<Bytes> {
         if client.has_unread_cookies && denial == Denial::NoSession {
-            self.ac.engine().warn_unread_cookies(&unread_cookies_detail());
+            self.handle.engine().warn_unread_cookies(&unread_cookies_detail());
         }
-        denial::answer(denial, client, self.ac.engine(), &self.requirement)
+        respond::denial_response(denial, client, self.handle.engine(), &self.requirement)
     }
 }
 
 /// What a login must have been is asked here alone, at the start of a request: what has begun goes
 /// on as long as its session is allowed.
-fn judge(
+fn decide(
     watch: SessionWatch,
     word: Word,
     verdict: Verdict,
@@ -287,7 +320,7 @@ fn judge(
     }
 }
 
-impl fmt::Debug for Gate {
+impl fmt::Debug for Authorizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gate").field("optional", &self.optional).finish_non_exhaustive()
     }

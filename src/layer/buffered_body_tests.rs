@@ -19,7 +19,7 @@ use tower_layer::Layer as _;
 use tower_service::Service as _;
 
 use super::GateBody;
-use super::stage::{Stage, say};
+use super::harness::{Harness, reply_status};
 use crate::identity::SessionCredential;
 use crate::protocol::SessionStatus::Closed;
 
@@ -76,7 +76,7 @@ impl http_body::Body for Steps {
 /// The answer to this request of alice's, and how many held her session open once it was there.
 async fn answer_to(
     method: Method,
-    stage: &Stage,
+    stage: &Harness,
     alice: &SessionCredential,
     body: Body,
 ) -> (Pin<Box<GateBody<Body>>>, u64) {
@@ -94,7 +94,7 @@ async fn answer_to(
 }
 
 async fn answer(
-    stage: &Stage,
+    stage: &Harness,
     alice: &SessionCredential,
     body: Body,
 ) -> (Pin<Box<GateBody<Body>>>, u64) {
@@ -125,8 +125,8 @@ fn read(body: &mut Pin<Box<GateBody<Body>>>) -> String {
     }
 }
 
-async fn end(stage: &mut Stage) {
-    say(stage.poll_at(5_000).await, Closed);
+async fn end(stage: &mut Harness) {
+    reply_status(stage.poll_at(5_000).await, Closed);
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
 
@@ -135,7 +135,7 @@ async fn end(stage: &mut Stage) {
 async fn a_small_answer_that_is_there_at_once_passes_unguarded() {
     let most = vec![b'a'; 64 * 1024];
     for bytes in [Bytes::from_static(b"whole"), most.into()] {
-        let mut stage = Stage::new();
+        let mut stage = Harness::new();
         let alice = stage.log_in("alice").await;
         let (mut body, held_open) = answer(&stage, &alice, Body::from(bytes.clone())).await;
         assert_eq!(held_open, 0);
@@ -163,7 +163,7 @@ fn others() -> [(Body, &'static str); 8] {
 /// What the look at it has taken comes first.
 #[tokio::test(start_paused = true)]
 async fn any_other_answer_is_what_it_was() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     for (body, text) in others() {
         let length = body.size_hint().exact();
@@ -178,7 +178,7 @@ async fn any_other_answer_is_what_it_was() {
 /// As an answer's to HEAD that says how long the other would be; and what is empty.
 #[tokio::test(start_paused = true)]
 async fn an_answer_at_its_end_is_left_alone() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     for length in [0, 5] {
         let (body, held_open) = answer(&stage, &alice, Steps::body(length, [])).await;
@@ -190,7 +190,7 @@ async fn an_answer_at_its_end_is_left_alone() {
 /// A server throws it away: what is read once must not be read for that.
 #[tokio::test(start_paused = true)]
 async fn the_body_of_an_answer_to_head_is_not_asked() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let (mut body, held_open) =
         answer_to(Method::HEAD, &stage, &alice, Steps::body(5, [Gives(b"whole")])).await;
@@ -200,7 +200,7 @@ async fn the_body_of_an_answer_to_head_is_not_asked() {
 /// The cause of an error is found where it was.
 #[tokio::test(start_paused = true)]
 async fn errors_are_those_of_the_body() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     for steps in [vec![Fails], vec![Gives(b"wh"), Fails]] {
         let (mut body, _) = answer(&stage, &alice, Steps::body(5, steps)).await;
@@ -218,7 +218,7 @@ async fn errors_are_those_of_the_body() {
 /// An answer that was held back until the status was known again leaves as any other.
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_was_held_passes_unguarded() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let clock = stage.clock.clone();
     let app = service_fn(move |_: Request<()>| {
@@ -240,7 +240,7 @@ async fn an_answer_that_was_held_passes_unguarded() {
 /// The outer layer finds whole what the inner one has let out whole.
 #[tokio::test(start_paused = true)]
 async fn a_layer_inside_a_layer_changes_nothing() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let app = axum::Router::<()>::new()
         .route("/", axum::routing::get(async || "whole"))
@@ -258,7 +258,7 @@ async fn a_layer_inside_a_layer_changes_nothing() {
 async fn nothing_of_any_other_answer_leaves_after_an_end() {
     let large = Bytes::from(vec![b'a'; 64 * 1024 + 1]);
     for (body, text) in others().into_iter().chain([(Body::from(large), "large")]) {
-        let mut stage = Stage::new();
+        let mut stage = Harness::new();
         let alice = stage.log_in("alice").await;
         let (mut body, _) = answer(&stage, &alice, body).await;
         end(&mut stage).await;

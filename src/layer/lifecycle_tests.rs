@@ -7,7 +7,10 @@ use http::{Request, Response};
 use tower::ServiceExt as _;
 use tower_layer::Layer as _;
 
-use super::stage::{Mood, Stage, Told, agree, next_event, of, refuse, say, started, word};
+use super::harness::{
+    Harness, StoreBehavior, Told, denial_name, next_event, of, reply_not_found, reply_ok,
+    reply_status, started,
+};
 use crate::protocol::SessionStatus::{Active, Cancelled, Closed, Walkaway};
 use crate::verdict::Denial;
 use crate::{
@@ -35,35 +38,36 @@ async fn told(events: &mut Events) -> Vec<Told> {
 /// Each thing that happens to a session is told once, with its reason.
 #[tokio::test(start_paused = true)]
 async fn each_event_is_told_once() {
-    let mut stage = Stage::set_up(|builder| builder.session_duration(Duration::from_secs(900)));
+    let mut stage =
+        Harness::with_builder(|builder| builder.session_duration(Duration::from_secs(900)));
     let mut events = stage.ac.events();
     let alice = stage.log_in("alice").await;
     let started = |name| of(name, EventKind::Started);
     assert_eq!(told(&mut events).await, [started("alice")]);
-    say(stage.poll_at(5_000).await, Walkaway);
-    say(stage.poll_at(10_000).await, Walkaway);
-    say(stage.poll_at(15_000).await, Active);
-    say(stage.poll_at(20_000).await, Active);
-    say(stage.poll_at(25_000).await, Closed);
+    reply_status(stage.poll_at(5_000).await, Walkaway);
+    reply_status(stage.poll_at(10_000).await, Walkaway);
+    reply_status(stage.poll_at(15_000).await, Active);
+    reply_status(stage.poll_at(20_000).await, Active);
+    reply_status(stage.poll_at(25_000).await, Closed);
     stage.at(26_000).await;
     let [suspended, resumed] =
         [EventKind::Suspended, EventKind::Resumed].map(|kind| of("alice", kind));
     let closed = ended("alice", EndReason::Upstream(Closed));
     assert_eq!(told(&mut events).await, [suspended, resumed, closed]);
-    assert_eq!(stage.ask(&alice).await, "ended");
+    assert_eq!(stage.send_request(&alice).await, "ended");
     stage.session(&alice).end(EndReason::LoggedOut);
     assert_eq!(told(&mut events).await, [], "an end is told once");
 
     let bob = stage.log_in("bob").await;
     let carol = stage.log_in("carol").await;
     told(&mut events).await;
-    stage.directory.is(Mood::Changes);
+    stage.token_store.set_behavior(StoreBehavior::Changes);
     let _live = [&bob, &carol].map(|credential| stage.session(credential).watch());
-    stage.play(|_, call| {
+    stage.respond_with(|_, call| {
         if call.path == "/s/1" {
-            refuse(call);
+            reply_not_found(call);
         } else {
-            agree(call);
+            reply_ok(call);
         }
     });
     stage.at(100_000).await;
@@ -74,14 +78,15 @@ async fn each_event_is_told_once() {
 /// An end by age, by a logout, and by the engine's own end.
 #[tokio::test(start_paused = true)]
 async fn ends_that_begin_here_have_their_reasons() {
-    let mut stage = Stage::set_up(|builder| builder.session_duration(Duration::from_secs(20)));
+    let mut stage =
+        Harness::with_builder(|builder| builder.session_duration(Duration::from_secs(20)));
     let mut events = stage.ac.events();
     stage.log_in("alice").await;
     stage.at(1_000).await;
     let bob = stage.log_in("bob").await;
     stage.log_in("carol").await;
     told(&mut events).await;
-    stage.play(|_, call| agree(call));
+    stage.respond_with(|_, call| reply_ok(call));
     stage.ac.end_all_sessions(&user("bob")).await.unwrap();
     assert_eq!(told(&mut events).await, [ended("bob", EndReason::LoggedOut)]);
     stage.at(20_500).await;
@@ -89,17 +94,17 @@ async fn ends_that_begin_here_have_their_reasons() {
     stage.ac.shutdown().await;
     assert_eq!(told(&mut events).await, [ended("carol", EndReason::Shutdown)]);
     assert_eq!(events.next().await, None);
-    assert_eq!(stage.ask(&bob).await, "ended");
+    assert_eq!(stage.send_request(&bob).await, "ended");
 }
 
 /// A session that was not claimed has not started, and so does not end; a refusal is told.
 #[tokio::test(start_paused = true)]
 async fn what_nobody_took_is_not_told_of() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let mut events = stage.ac.events();
-    let login = stage.logging_in("alice");
+    let login = stage.spawn_login("alice");
     stage.start().await;
-    say(stage.call("/s/").await, Cancelled);
+    reply_status(stage.call("/s/").await, Cancelled);
     let refused = login.await.unwrap().unwrap_err();
     assert!(matches!(*refused, LogInError::Refused(Cancelled)));
     let refused = of("alice", EventKind::LoginRefused { status: Cancelled });
@@ -109,7 +114,7 @@ async fn what_nobody_took_is_not_told_of() {
 /// A reader that is too slow is told how much it missed; the engine goes on meanwhile.
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_is_told_how_many_it_missed() {
-    let stage = Stage::new();
+    let stage = Harness::new();
     let mut slow = stage.ac.events();
     let mut fast = stage.ac.events();
     let engine = stage.ac.engine();
@@ -137,7 +142,7 @@ async fn one_login_more_than_may_wait_is_refused() {
     use tower_service::Service as _;
 
     // One place is not for anonymous browsers.
-    let mut stage = Stage::set_up(|builder| builder.max_attempts(4));
+    let mut stage = Harness::with_builder(|builder| builder.max_attempts(4));
     let mut events = stage.ac.events();
     let mut routes = stage.ac.routes::<()>();
     let mut login = async |name: &str| {
@@ -160,7 +165,7 @@ async fn one_login_more_than_may_wait_is_refused() {
     let now = stage.clock.now();
     assert!(waiting.iter().all(|attempt| attempt.is_pending(now)));
     // They are told of for a minute more than they wait; then there is room again.
-    stage.play(|_, call| {
+    stage.respond_with(|_, call| {
         call.answer(404, "");
     });
     // A client that never stops is told of once a second.
@@ -180,37 +185,38 @@ async fn one_login_more_than_may_wait_is_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn one_session_more_than_may_be_is_refused_before_the_phone_rings() {
-    let mut stage = Stage::set_up(|builder| builder.max_sessions(3).max_sessions_per_user(2));
+    let mut stage =
+        Harness::with_builder(|builder| builder.max_sessions(3).max_sessions_per_user(2));
     let mut events = stage.ac.events();
     let first = stage.log_in("alice").await;
     stage.log_in("alice").await;
     told(&mut events).await;
-    let refused = stage.logging_in("alice").await.unwrap().unwrap_err();
+    let refused = stage.spawn_login("alice").await.unwrap().unwrap_err();
     assert!(matches!(*refused, LogInError::Full(Limit::SessionsPerUser)), "{refused}");
     let bob = stage.log_in("bob").await;
-    let refused = stage.logging_in("carol").await.unwrap().unwrap_err();
+    let refused = stage.spawn_login("carol").await.unwrap().unwrap_err();
     assert!(matches!(*refused, LogInError::Full(Limit::Sessions)), "{refused}");
-    assert_eq!(stage.ask(&first).await, "allowed");
-    assert_eq!(stage.ask(&bob).await, "allowed");
+    assert_eq!(stage.send_request(&first).await, "allowed");
+    assert_eq!(stage.send_request(&bob).await, "allowed");
     let limits: Vec<_> = told(&mut events).await;
     let hit = |limit| (EventKind::LimitReached(limit), None);
     let started = of("bob", EventKind::Started);
     assert_eq!(limits, [hit(Limit::SessionsPerUser), started, hit(Limit::Sessions)]);
     // An end makes room for that user.
     stage.session(&first).end(EndReason::LoggedOut);
-    let refused = stage.logging_in("alice").await.unwrap().unwrap_err();
+    let refused = stage.spawn_login("alice").await.unwrap().unwrap_err();
     assert!(matches!(*refused, LogInError::Full(Limit::Sessions)), "{refused}");
 }
 
 /// T129: a shutdown cuts what is open, withdraws what rings, and leaves no task.
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_leaves_nothing_behind() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let stream = stage.stream(&alice).await;
-    let login = stage.logging_in("bob");
+    let login = stage.spawn_login("bob");
     stage.start().await;
-    say(stage.call("/s/1").await, SessionStatus::Pending);
+    reply_status(stage.call("/s/1").await, SessionStatus::Pending);
     let poll = stage.call("/s/1").await;
     let (begun, ac) = (stage.now(), stage.ac.clone());
     let shutdown = tokio::spawn(async move { ac.shutdown().await });
@@ -218,18 +224,18 @@ async fn a_shutdown_leaves_nothing_behind() {
     assert_eq!(stream.end.await.unwrap(), (begun, Denial::Ended));
     assert!(login.await.unwrap().is_err());
     assert!(!shutdown.is_finished());
-    agree(logout);
+    reply_ok(logout);
     shutdown.await.unwrap();
     assert_eq!(stage.now(), begun);
-    assert!(!say(poll, Active), "the caller has gone");
-    assert_eq!(stage.ask(&alice).await, "ended");
-    let refused = stage.logging_in("carol").await.unwrap().unwrap_err();
+    assert!(!reply_status(poll, Active), "the caller has gone");
+    assert_eq!(stage.send_request(&alice).await, "ended");
+    let refused = stage.spawn_login("carol").await.unwrap().unwrap_err();
     assert!(matches!(*refused, LogInError::Interrupted));
     stage.ac.shutdown().await;
     stage.at(3_600_000).await;
     assert!(stage.is_quiet().await);
     assert_eq!(stage.ac.engine().watches(), 0);
-    let service = stage.play(|_, _| {});
+    let service = stage.respond_with(|_, _| {});
     drop(stage);
     service.await.unwrap();
 }
@@ -237,12 +243,12 @@ async fn a_shutdown_leaves_nothing_behind() {
 /// A service that does not answer holds no shutdown up for longer than 5 s.
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_waits_for_five_seconds_at_most() {
-    for mood in [Mood::Names, Mood::Hangs] {
-        let mut stage = Stage::new();
-        stage.directory.is(mood);
-        let login = stage.logging_in("bob");
+    for mood in [StoreBehavior::Names, StoreBehavior::Hangs] {
+        let mut stage = Harness::new();
+        stage.token_store.set_behavior(mood);
+        let login = stage.spawn_login("bob");
         let mut heard = Vec::new();
-        stage.play(move |_, call| {
+        stage.respond_with(move |_, call| {
             if call.path.starts_with("/authentication/") {
                 started(call, 0);
             } else {
@@ -264,18 +270,18 @@ async fn a_shutdown_waits_for_five_seconds_at_most() {
 /// A request that waits for the poll of a parked session is answered when the engine shuts down.
 #[tokio::test(start_paused = true)]
 async fn a_waiting_request_ends_with_the_engine() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let mut unanswered = Vec::new();
-    stage.play(move |now, call| {
+    stage.respond_with(move |now, call| {
         if now < 70_000 {
-            agree(call);
+            reply_ok(call);
         } else {
             unanswered.push(call);
         }
     });
     stage.at(200_000).await;
-    let request = tokio::spawn(stage.ask(&alice));
+    let request = tokio::spawn(stage.send_request(&alice));
     stage.at(201_000).await;
     assert!(!request.is_finished());
     stage.ac.shutdown().await;
@@ -285,13 +291,13 @@ async fn a_waiting_request_ends_with_the_engine() {
 /// The caller of a shutdown may give up: then nothing is waited for.
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_that_is_given_up_aborts() {
-    let mut stage = Stage::new();
-    let login = stage.logging_in("alice");
+    let mut stage = Harness::new();
+    let login = stage.spawn_login("alice");
     let _start = stage.call("/authentication/authenticate_user").await;
     let within = Duration::from_secs(1);
     tokio::time::timeout(within, stage.ac.shutdown()).await.unwrap_err();
     assert!(login.await.unwrap().is_err());
-    let service = stage.play(|_, call| {
+    let service = stage.respond_with(|_, call| {
         call.reset();
     });
     drop(stage);
@@ -301,16 +307,16 @@ async fn a_shutdown_that_is_given_up_aborts() {
 /// T131: the last handle that is dropped ends everything, also while polls are on their way.
 #[tokio::test(start_paused = true)]
 async fn the_last_handle_leaves_nothing_behind() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let stream = stage.stream(&alice).await;
     let waits = stage.session(&alice);
     let poll = stage.poll_at(5_000).await;
-    let service = stage.play(|_, _| {});
+    let service = stage.respond_with(|_, _| {});
     let mut events = stage.ac.events();
     drop(stage);
     service.await.unwrap();
-    assert!(!say(poll, Active));
+    assert!(!reply_status(poll, Active));
     assert_eq!(stream.end.await.unwrap().1, Denial::Ended);
     assert_eq!(waits.verdict(), crate::Verdict::Ended);
     assert_eq!(waits.held_open(), 0);
@@ -321,7 +327,7 @@ async fn the_last_handle_leaves_nothing_behind() {
 /// A service may be dropped as soon as it was called, as by `oneshot`, and the last handle with it.
 #[tokio::test(start_paused = true)]
 async fn the_engine_runs_as_long_as_a_handler() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let waits = stage.session(&alice);
     let app = tower::service_fn(async |_: Request<()>| {
@@ -339,19 +345,19 @@ async fn the_engine_runs_as_long_as_a_handler() {
 /// T130: engines of one process know nothing of each other.
 #[tokio::test(start_paused = true)]
 async fn engines_of_one_process_share_nothing() {
-    let (mut one, mut other) = (Stage::new(), Stage::new());
+    let (mut one, mut other) = (Harness::new(), Harness::new());
     let alice = one.log_in("alice").await;
     let also_alice = other.log_in("alice").await;
-    assert_eq!(other.ask(&alice).await, "no-session");
-    assert_eq!(one.ask(&also_alice).await, "no-session");
+    assert_eq!(other.send_request(&alice).await, "no-session");
+    assert_eq!(one.send_request(&also_alice).await, "no-session");
     one.ac.shutdown().await;
-    assert_eq!(one.ask(&alice).await, "ended");
-    assert_eq!(other.ask(&also_alice).await, "allowed");
-    say(other.poll_at(5_000).await, Active);
+    assert_eq!(one.send_request(&alice).await, "ended");
+    assert_eq!(other.send_request(&also_alice).await, "allowed");
+    reply_status(other.poll_at(5_000).await, Active);
     assert_eq!(other.ac.health().sessions, 1);
     drop(one);
-    say(other.poll_at(10_000).await, Active);
-    assert_eq!(other.ask(&also_alice).await, "allowed");
+    reply_status(other.poll_at(10_000).await, Active);
+    assert_eq!(other.send_request(&also_alice).await, "allowed");
 }
 
 /// An engine whose runtime is dropped under it panics nowhere, and lets no request in for longer than
@@ -367,9 +373,9 @@ fn a_runtime_that_is_dropped_takes_the_engine_with_it() {
     };
     let first = runtime();
     let (stage, alice) = first.block_on(async {
-        let mut stage = Stage::new();
+        let mut stage = Harness::new();
         let alice = stage.log_in("alice").await;
-        let _ringing = stage.logging_in("bob");
+        let _ringing = stage.spawn_login("bob");
         stage.start().await;
         let _flying = stage.call("/s/1").await;
         (stage, alice)
@@ -380,10 +386,10 @@ fn a_runtime_that_is_dropped_takes_the_engine_with_it() {
         assert!(matches!(*refused.unwrap_err(), LogInError::Interrupted));
         // No clock goes on but the wall's; by that the session is over in the end.
         stage.clock.jump(20_000);
-        assert_eq!(word(stage.request("/0", &alice).await).await, "unavailable");
+        assert_eq!(denial_name(stage.request("/0", &alice).await).await, "unavailable");
         let session = stage.ac.sessions(&user("alice")).await.unwrap()[0].id();
         stage.ac.end_session(&user("alice"), &session).await.unwrap();
-        assert_eq!(word(stage.request("/0", &alice).await).await, "ended");
+        assert_eq!(denial_name(stage.request("/0", &alice).await).await, "ended");
         stage.ac.shutdown().await;
     });
     drop(stage);

@@ -14,7 +14,7 @@ use tower::service_fn;
 use tower_layer::Layer as _;
 use tower_service::Service as _;
 
-use super::stage::{Stage, agree, say};
+use super::harness::{Harness, reply_ok, reply_status};
 use crate::identity::SessionCredential;
 use crate::protocol::SessionStatus::Closed;
 
@@ -51,7 +51,7 @@ fn ask(credential: &SessionCredential) -> Request<()> {
 
 /// A stream, let through.
 async fn open(
-    stage: &Stage,
+    stage: &Harness,
     credential: &SessionCredential,
     waits_after: Option<usize>,
 ) -> Pin<Box<dyn Body<Data = Bytes, Error = super::BoxError>>> {
@@ -72,7 +72,7 @@ fn frames<B: Body + ?Sized>(body: &mut Pin<Box<B>>, most: usize) -> usize {
 /// after a few frames.
 #[tokio::test(start_paused = true)]
 async fn seven_frames_at_most_follow_on_one_look_at_the_clocks() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     for before in 0..20 {
         let mut stream = open(&stage, &alice, None).await;
@@ -88,7 +88,7 @@ async fn seven_frames_at_most_follow_on_one_look_at_the_clocks() {
 /// What waits may wait for long: the clocks are asked before it goes on.
 #[tokio::test(start_paused = true)]
 async fn no_frame_follows_a_wait_without_a_look_at_the_clocks() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     for before in 0..20 {
         let mut stream = open(&stage, &alice, Some(before)).await;
@@ -102,7 +102,7 @@ async fn no_frame_follows_a_wait_without_a_look_at_the_clocks() {
 /// The poller says when what is known has grown too old, for those who do not look themselves.
 #[tokio::test(start_paused = true)]
 async fn no_frame_follows_when_the_poller_has_seen_knowledge_grow_old() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let _poll = stage.poll_at(5_000).await;
     let mut stream = open(&stage, &alice, None).await;
@@ -118,11 +118,11 @@ async fn no_frame_follows_when_the_poller_has_seen_knowledge_grow_old() {
 /// Nor when the session ended.
 #[tokio::test(start_paused = true)]
 async fn no_frame_follows_an_end() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let mut stream = open(&stage, &alice, None).await;
     assert_eq!(frames(&mut stream, 1), 1);
-    say(stage.poll_at(5_000).await, Closed);
+    reply_status(stage.poll_at(5_000).await, Closed);
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(frames(&mut stream, 100), 0);
 }
@@ -131,7 +131,7 @@ async fn no_frame_follows_an_end() {
 #[tokio::test(start_paused = true)]
 async fn what_was_given_whole_is_not_cut() {
     for ended in [true, false] {
-        let mut stage = Stage::new();
+        let mut stage = Harness::new();
         let alice = stage.log_in("alice").await;
         let app = service_fn(|_| {
             let body = Full::new(Bytes::from_static(b"whole"));
@@ -141,7 +141,7 @@ async fn what_was_given_whole_is_not_cut() {
         let mut body = Box::pin(answer.into_body());
         assert_eq!(frames(&mut body, 1), 1);
         if ended {
-            say(stage.poll_at(5_000).await, Closed);
+            reply_status(stage.poll_at(5_000).await, Closed);
             tokio::time::sleep(Duration::from_millis(1)).await;
         } else {
             stage.clock.jump(AGES);
@@ -154,7 +154,7 @@ async fn what_was_given_whole_is_not_cut() {
 /// A handler may take its time without ever waiting; its answer is held against the clocks.
 #[tokio::test(start_paused = true)]
 async fn an_answer_is_as_old_as_its_handler_was_slow() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let clock = stage.clock.clone();
     let app = service_fn(move |_| {
@@ -174,7 +174,7 @@ async fn an_answer_is_as_old_as_its_handler_was_slow() {
 #[tokio::test(start_paused = true)]
 async fn no_handler_begins_for_a_session_that_is_over() {
     for closed in [true, false] {
-        let mut stage = Stage::new();
+        let mut stage = Harness::new();
         let alice = stage.log_in("alice").await;
         let app = service_fn(|_| async {
             let began = true;
@@ -185,7 +185,7 @@ async fn no_handler_begins_for_a_session_that_is_over() {
         let mut answer = pin!(answer);
         let poll = stage.poll_at(5_000).await;
         if closed {
-            say(poll, Closed);
+            reply_status(poll, Closed);
         } else {
             stage.at(15_000).await;
             drop(poll);
@@ -199,10 +199,10 @@ async fn no_handler_begins_for_a_session_that_is_over() {
 /// What is known afresh lets what was held go on.
 #[tokio::test(start_paused = true)]
 async fn a_good_poll_lets_what_grew_old_go_on() {
-    let mut stage = Stage::new();
+    let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let mut stream = open(&stage, &alice, None).await;
-    stage.play(|now, call| if now > 15_000 { agree(call) } else { _ = call.reset() });
+    stage.respond_with(|now, call| if now > 15_000 { reply_ok(call) } else { _ = call.reset() });
     stage.at(15_001).await;
     assert_eq!(frames(&mut stream, 1), 0);
     stage.at(25_000).await;

@@ -18,7 +18,7 @@ use tokio::time::{Sleep, sleep, sleep_until, timeout};
 use tower_layer::Layer as _;
 use tower_service::Service;
 
-use super::{GateBody, SessionEnded};
+use super::{GateBody, SessionRevoked};
 use crate::client::script::{Heard, Script};
 use crate::clock::Clock;
 use crate::engine::{ClientDetails, Initiator, Session, Start, Who};
@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// After so long in vain a test fails.
-const PATIENCE: Duration = Duration::from_secs(3_600);
+const TEST_TIMEOUT: Duration = Duration::from_secs(3_600);
 
 /// What an event says, and of which user.
 pub(super) type Told = (EventKind, Option<UserId>);
@@ -45,25 +45,25 @@ pub(super) fn of(user: &str, kind: EventKind) -> Told {
     (kind, Some(user.into()))
 }
 
-pub(super) struct Stage {
+pub(super) struct Harness {
     pub(super) ac: Activeconnect,
     pub(super) clock: Clock,
-    pub(super) directory: Directory,
+    pub(super) token_store: FaultyTokenStore,
     heard: UnboundedReceiver<Heard>,
     started: usize,
 }
 
-impl Stage {
+impl Harness {
     pub(super) fn new() -> Self {
-        Self::set_up(|builder| builder)
+        Self::with_builder(|builder| builder)
     }
 
-    pub(super) fn set_up(configure: impl FnOnce(Builder) -> Builder) -> Self {
+    pub(super) fn with_builder(configure: impl FnOnce(Builder) -> Builder) -> Self {
         let (script, heard) = Script::new();
-        let (clock, directory) = (Clock::driven(), Directory::default());
-        let builder = builder().token_store(directory.clone()).script(script, clock.clone());
+        let (clock, token_store) = (Clock::driven(), FaultyTokenStore::default());
+        let builder = builder().token_store(token_store.clone()).script(script, clock.clone());
         let ac = configure(builder).build().unwrap();
-        Self { ac, clock, directory, heard, started: 0 }
+        Self { ac, clock, token_store, heard, started: 0 }
     }
 
     pub(super) fn now(&self) -> u64 {
@@ -77,7 +77,7 @@ impl Stage {
 
     /// The next call, which must be to this path.
     pub(super) async fn call(&mut self, path: &str) -> Heard {
-        let heard = timeout(PATIENCE, self.heard.recv()).await;
+        let heard = timeout(TEST_TIMEOUT, self.heard.recv()).await;
         let call = heard.expect("a call within the hour").unwrap();
         assert!(call.path.starts_with(path), "{} at {}", call.path, self.now());
         call
@@ -106,19 +106,19 @@ impl Stage {
 
     /// A user logs in, and answers the phone at once.
     pub(super) async fn log_in(&mut self, user: &str) -> SessionCredential {
-        let login = self.logging_in(user);
+        let login = self.spawn_login(user);
         self.start().await;
-        say(self.call("/s/").await, SessionStatus::Active);
+        reply_status(self.call("/s/").await, SessionStatus::Active);
         login.await.unwrap().unwrap()
     }
 
     /// A login that goes on by itself.
-    pub(super) fn logging_in(
+    pub(super) fn spawn_login(
         &self,
         user: &str,
     ) -> JoinHandle<Result<SessionCredential, Arc<crate::LogInError>>> {
         let (ac, user) = (self.ac.clone(), UserId::from(user));
-        let login = async move { timeout(PATIENCE, ac.log_in(&user)).await };
+        let login = async move { timeout(TEST_TIMEOUT, ac.log_in(&user)).await };
         tokio::spawn(async { login.await.expect("a login ends") })
     }
 
@@ -127,12 +127,12 @@ impl Stage {
     }
 
     /// A request: `allowed`, or the name of its denial.
-    pub(super) fn ask(
+    pub(super) fn send_request(
         &self,
         credential: &SessionCredential,
     ) -> impl Future<Output = String> + Send + use<> {
         let response = self.request("/0", credential);
-        async { word(response.await).await }
+        async { denial_name(response.await).await }
     }
 
     /// A request to `/ms`, answered after so long; to `/panic`; or to anything else, a stream.
@@ -140,7 +140,7 @@ impl Stage {
         &self,
         path: &str,
         credential: &SessionCredential,
-    ) -> impl Future<Output = Response<GateBody<Ticks>>> + Send + use<> {
+    ) -> impl Future<Output = Response<GateBody<TickBody>>> + Send + use<> {
         request(&self.ac, path, credential)
     }
 
@@ -155,7 +155,7 @@ impl Stage {
 
     /// From now on each call goes to `answer`, with its moment. The task is over when the last
     /// client is gone, and so every task of the engine.
-    pub(super) fn play(
+    pub(super) fn respond_with(
         &mut self,
         mut answer: impl FnMut(u64, Heard) + Send + 'static,
     ) -> JoinHandle<()> {
@@ -187,19 +187,19 @@ pub(super) fn started(call: Heard, which: usize) {
 }
 
 /// Answers a poll; false if the caller has gone.
-pub(super) fn say(call: Heard, status: SessionStatus) -> bool {
+pub(super) fn reply_status(call: Heard, status: SessionStatus) -> bool {
     call.answer(200, format!(r#"{{"authentication_status":{{"session_status":"{status}"}}}}"#))
 }
 
 /// Refuses a session as the service itself does.
-pub(super) fn refuse(call: Heard) -> bool {
+pub(super) fn reply_not_found(call: Heard) -> bool {
     call.answer(404, r#"{"status":false}"#)
 }
 
 /// Answers well whatever it is.
-pub(super) fn agree(call: Heard) {
+pub(super) fn reply_ok(call: Heard) {
     if call.path.starts_with("/s/") {
-        say(call, SessionStatus::Active);
+        reply_status(call, SessionStatus::Active);
     } else {
         call.answer(200, r#"{"status":true,"users":{}}"#);
     }
@@ -209,7 +209,7 @@ pub(super) fn request(
     ac: &Activeconnect,
     path: &str,
     credential: &SessionCredential,
-) -> impl Future<Output = Response<GateBody<Ticks>>> + Send + use<> {
+) -> impl Future<Output = Response<GateBody<TickBody>>> + Send + use<> {
     let request = Request::get(path)
         .header("authorization", format!("Bearer {}", credential.expose()))
         .body(())
@@ -219,7 +219,7 @@ pub(super) fn request(
 }
 
 /// What an answer says: `allowed`, or the name of its denial.
-pub(super) async fn word(response: Response<GateBody<Ticks>>) -> String {
+pub(super) async fn denial_name(response: Response<GateBody<TickBody>>) -> String {
     if response.status() == StatusCode::OK {
         return "allowed".to_owned();
     }
@@ -229,7 +229,7 @@ pub(super) async fn word(response: Response<GateBody<Ticks>>) -> String {
     rest.split('"').next().unwrap().to_owned()
 }
 
-pub(super) async fn text(response: Response<GateBody<Ticks>>) -> String {
+pub(super) async fn text(response: Response<GateBody<TickBody>>) -> String {
     let mut body = std::pin::pin!(response.into_body());
     let mut text = Vec::new();
     while let Some(frame) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
@@ -252,13 +252,17 @@ impl Stream {
     }
 }
 
-async fn read(body: GateBody<Ticks>, clock: Clock, frames: Arc<Mutex<Vec<u64>>>) -> (u64, Denial) {
+async fn read(
+    body: GateBody<TickBody>,
+    clock: Clock,
+    frames: Arc<Mutex<Vec<u64>>>,
+) -> (u64, Denial) {
     let mut body = std::pin::pin!(body);
     loop {
         match std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await.unwrap() {
             Ok(_) => frames.lock().unwrap().push(clock.now().mono),
             Err(error) => {
-                let cut: Box<SessionEnded> = error.downcast().unwrap();
+                let cut: Box<SessionRevoked> = error.downcast().unwrap();
                 return (clock.now().mono, cut.denial());
             }
         }
@@ -267,13 +271,13 @@ async fn read(body: GateBody<Ticks>, clock: Clock, frames: Arc<Mutex<Vec<u64>>>)
 
 /// The lookup table: each user's token is their name, as long as it is in the mood.
 #[derive(Clone, Default)]
-pub(super) struct Directory {
-    mood: Arc<Mutex<Mood>>,
+pub(super) struct FaultyTokenStore {
+    mood: Arc<Mutex<StoreBehavior>>,
     asked: Arc<AtomicUsize>,
 }
 
 #[derive(Clone, Copy, Default)]
-pub(super) enum Mood {
+pub(super) enum StoreBehavior {
     #[default]
     Names,
     /// It has another token.
@@ -285,28 +289,28 @@ pub(super) enum Mood {
     Panics,
 }
 
-impl Directory {
-    pub(super) fn is(&self, mood: Mood) {
+impl FaultyTokenStore {
+    pub(super) fn set_behavior(&self, mood: StoreBehavior) {
         *self.mood.lock().unwrap() = mood;
     }
 
     /// How often it was asked.
-    pub(super) fn asked(&self) -> usize {
+    pub(super) fn lookups(&self) -> usize {
         self.asked.load(Ordering::Relaxed)
     }
 }
 
-impl TokenStore for Directory {
+impl TokenStore for FaultyTokenStore {
     async fn token(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let mood = *self.mood.lock().unwrap();
         match mood {
-            Mood::Names => Ok(Some(UserToken::new(user.as_str()).unwrap())),
-            Mood::Changes => Ok(Some(UserToken::new("another").unwrap())),
-            Mood::Forgets => Ok(None),
-            Mood::Fails => Err(StoreError::of_kind(StoreErrorKind::Unavailable)),
-            Mood::Hangs => pending().await,
-            Mood::Panics => panic!("the lookup table panics"),
+            StoreBehavior::Names => Ok(Some(UserToken::new(user.as_str()).unwrap())),
+            StoreBehavior::Changes => Ok(Some(UserToken::new("another").unwrap())),
+            StoreBehavior::Forgets => Ok(None),
+            StoreBehavior::Fails => Err(StoreError::of_kind(StoreErrorKind::Unavailable)),
+            StoreBehavior::Hangs => pending().await,
+            StoreBehavior::Panics => panic!("the lookup table panics"),
         }
     }
 }
@@ -316,7 +320,7 @@ impl TokenStore for Directory {
 pub(super) struct App;
 
 impl Service<Request<()>> for App {
-    type Response = Response<Ticks>;
+    type Response = Response<TickBody>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
@@ -333,17 +337,17 @@ impl Service<Request<()>> for App {
                 sleep(Duration::from_millis(takes)).await;
             }
             let next = takes.is_none().then(|| Box::pin(sleep(Duration::ZERO)));
-            Ok(Response::new(Ticks { next }))
+            Ok(Response::new(TickBody { next }))
         })
     }
 }
 
 /// A frame each quarter of a second, or no frame at all.
-pub(super) struct Ticks {
+pub(super) struct TickBody {
     next: Option<Pin<Box<Sleep>>>,
 }
 
-impl Body for Ticks {
+impl Body for TickBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -363,7 +367,7 @@ impl Body for Ticks {
 }
 
 /// A login that the application begins for a user.
-pub(crate) fn by_the_application(user: UserId) -> Start<'static> {
+pub(crate) fn app_login(user: UserId) -> Start<'static> {
     Start {
         who: Who::Known(user),
         initiator: Initiator::Application,
