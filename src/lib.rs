@@ -53,12 +53,12 @@ pub use client::{
 };
 #[cfg(feature = "layer")]
 pub use engine::{
-    ActiveSession, Activeconnect, BuildError, Builder, ClockFinding, EndAllSessions, EndReason,
-    EndSessionError, EnrollNewError, EnrollmentError, EnrollmentGrant, Event, EventKind, Events,
-    Fault, ForwardedHeader, Health, InvalidSessionId, Limit, LogInError, LoggedOut, LoginLimits,
-    MakeRegistrationLink, OwnerId, Rate, RegistrationLink, RoutesFinding, SendRegistrationSms,
-    ServiceFinding, SessionGuard, SessionId, SessionInfo, SetupReport, TokenStoreFinding,
-    VouchedBy, Walkaway,
+    ActiveSession, Activeconnect, ActiveconnectBuilder, Authorization, BuildError, ClockFinding,
+    EndAllSessions, EndReason, EndSessionError, EnrollNewError, EnrollmentError, EnrollmentGrant,
+    Event, EventKind, Events, Fault, ForwardedHeader, Health, InvalidSessionId, Limit, LoginError,
+    LoginLimits, LogoutOutcome, MakeRegistrationLink, OwnerId, RateLimit, RegistrationLink,
+    RoutesFinding, SendRegistrationSms, ServiceFinding, SessionGuard, SessionId, SessionInfo,
+    SetupReport, TokenStoreFinding, Walkaway,
 };
 pub use identity::{InvalidToken, SessionCredential, SessionKey, UserId, UserToken};
 /// A network, for [`Builder::trusted_proxies`].

@@ -120,7 +120,7 @@ fn gated(ac: &Activeconnect) -> Router {
 }
 
 fn beside_another_login(ac: &Activeconnect) -> Activeconnect {
-    ac.resolve_user(|parts: &Parts| {
+    ac.with_user_resolver(|parts: &Parts| {
         parts.headers.get("x-test-user").map(|user| UserId::from(user.to_str().unwrap()))
     })
 }
@@ -128,8 +128,8 @@ fn beside_another_login(ac: &Activeconnect) -> Activeconnect {
 /// Everybody who can be turned away, of this engine's users.
 async fn everybody(emulator: &Emulator) -> Vec<Denied> {
     // The one who waits does so until every way of asking is through.
-    let patient = builder(emulator).attempt_deadline(Duration::from_secs(600));
-    let ac = patient.enrollment_page("/enroll").build().unwrap();
+    let patient = builder(emulator).login_timeout(Duration::from_secs(600));
+    let ac = patient.enrollment_path("/enroll").build().unwrap();
     with_phones(emulator, &ac, &["canary-1", "canary-2", "canary-3"]).await;
     let url = serve(gated(&ac)).await;
     let beside = serve(gated(&beside_another_login(&ac))).await;

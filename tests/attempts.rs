@@ -17,12 +17,12 @@ use support::{Browser, approve, builder, ringing, serve, until, with_phones};
 use tokio::sync::Notify;
 use tower_activeconnect::emulator::{Action, Call, Emulator, Fault, FaultKind, SessionReport};
 use tower_activeconnect::{
-    ActiveSession, Activeconnect, LogInError, MemoryTokenStore, SessionStatus, StoreError,
+    ActiveSession, Activeconnect, LoginError, MemoryTokenStore, SessionStatus, StoreError,
     TokenStore, UserId, UserToken,
 };
 
 const SESSION: &str = "__Host-activeconnect";
-const ATTEMPT: &str = "__Host-activeconnect-attempt";
+const ATTEMPT_SUFFIX: &str = "__Host-activeconnect-attempt";
 
 /// The shortest deadline there is, for those who wait for it.
 const SOON: Duration = Duration::from_secs(5);
@@ -42,7 +42,7 @@ impl Site {
 
     async fn on(store: impl TokenStore, deadline: Duration) -> Self {
         let emulator = Emulator::start().await.unwrap();
-        let ac = builder(&emulator).token_store(store).attempt_deadline(deadline).build().unwrap();
+        let ac = builder(&emulator).token_store(store).login_timeout(deadline).build().unwrap();
         with_phones(&emulator, &ac, &["alice"]).await;
         let app = Router::new()
             .route("/", get(|s: ActiveSession| async move { s.user().to_string() }))
@@ -209,7 +209,7 @@ async fn a_start_of_unknown_outcome_is_not_repeated() {
         site.emulator.fault(Fault::new(Call::AuthenticateUser, kind).times(1));
         let failed = site.ac.log_in(&"alice".into()).await.unwrap_err();
         assert_eq!(site.starts(), count, "{kind:?}");
-        assert!(matches!(*failed, LogInError::Service(_)), "{kind:?}: {failed}");
+        assert!(matches!(*failed, LoginError::Service(_)), "{kind:?}: {failed}");
     }
     site.emulator.fault(Fault::new(Call::AuthenticateUser, FaultKind::Hang).times(1));
     let browser = site.browser();
@@ -294,7 +294,7 @@ async fn one_whose_deadline_passes_while_it_waits_rings_nobody() {
     site.emulator.fault(slow(Call::Logout, Duration::from_secs(4)));
     site.log_in_and_drop("alice").await;
     let late = site.ac.log_in(&"alice".into()).await.unwrap_err();
-    assert!(matches!(*late, LogInError::TimedOut), "{late}");
+    assert!(matches!(*late, LoginError::TimedOut), "{late}");
     assert_eq!(site.starts(), 1);
     let browser = site.browser();
     begin(&browser, "alice").await;
@@ -419,7 +419,7 @@ async fn a_logout_wins_over_a_login_that_races_it() {
     let logins = approved(&site, &RACERS).await;
     for (round, (browser, session)) in logins.into_iter().enumerate() {
         let other = site.browser();
-        other.set_cookie(ATTEMPT, &browser.cookie(ATTEMPT).unwrap());
+        other.set_cookie(ATTEMPT_SUFFIX, &browser.cookie(ATTEMPT_SUFFIX).unwrap());
         let logging_out = a_little_later(round * 8, async move {
             other.json("/auth/logout", &json!({})).await.status()
         });

@@ -24,8 +24,8 @@ use tower::{Layer as _, Service as _};
 use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::protocol::{Nonce, Presented, sign};
 use tower_activeconnect::{
-    ActiveSession, Activeconnect, Authentication, Client, Credentials, Dialect, MemoryTokenStore,
-    RemoteSession, Secret, SecretText, SessionCredential, UserToken, VouchedBy,
+    ActiveSession, Activeconnect, Authentication, Authorization, Client, Credentials, Dialect,
+    MemoryTokenStore, RemoteSession, Secret, SecretText, SessionCredential, UserToken,
 };
 use trace::Trace;
 use tracing::Level;
@@ -328,7 +328,7 @@ async fn a_login_tells_no_secret() {
     ac.enroll(&"alice".into()).await.unwrap();
     let grant = ac.enrollment_grant(&"alice".into()).unwrap();
     shown(&grant);
-    shown(&VouchedBy::from(&grant));
+    shown(&Authorization::from(&grant));
     let link = ac.registration_link(&grant).await.unwrap();
     shown(&(&link, link.qr_svg()));
     outcome(&ac.registration_link(&grant).await);

@@ -47,7 +47,7 @@ async fn a_panicking_store_does_not_hang_a_login() {
     let emulator = Emulator::start().await.unwrap();
     let ac = Activeconnect::builder(credentials(&emulator))
         .token_store(Panics)
-        .attempt_deadline(Duration::from_secs(5))
+        .login_timeout(Duration::from_secs(5))
         .build()
         .unwrap();
     let ended = tokio::time::timeout(Duration::from_secs(7), ac.log_in(&"alice".into())).await;
@@ -117,7 +117,7 @@ async fn a_logout_ends_the_session_whose_taking_is_on_its_way() {
 #[tokio::test]
 async fn events_of_a_taken_attempt_do_not_say_timeout() {
     let emulator = Emulator::start().await.unwrap();
-    let ac = builder(&emulator).attempt_deadline(Duration::from_secs(5)).build().unwrap();
+    let ac = builder(&emulator).login_timeout(Duration::from_secs(5)).build().unwrap();
     with_phones(&emulator, &ac, &["alice"]).await;
     let url = serve(app(&ac, Kept::default())).await;
     let browser = Browser::new(&url);

@@ -56,7 +56,7 @@ async fn the_extractor_under_an_optional_layer_answers_like_the_layer() {
 }
 
 fn beside_another_login(ac: &Activeconnect) -> Activeconnect {
-    ac.resolve_user(|parts: &Parts| {
+    ac.with_user_resolver(|parts: &Parts| {
         parts.headers.get("x-test-user").map(|user| UserId::from(user.to_str().unwrap()))
     })
 }

@@ -47,7 +47,7 @@ async fn a_name_or_status_writes_no_line_of_its_own() {
     // A user's name, quoted by the store's error, at the gate and in a login.
     let emulator = Emulator::start().await.unwrap();
     let ac = Activeconnect::builder(credentials(&emulator)).token_store(Quoting).build().unwrap();
-    let ac = ac.resolve_user(|_: &Parts| Some(UserId::from(NAME)));
+    let ac = ac.with_user_resolver(|_: &Parts| Some(UserId::from(NAME)));
     let app = Router::new()
         .route("/", get(async |_: ActiveSession| "in"))
         .layer(ac.layer())

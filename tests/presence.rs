@@ -34,9 +34,9 @@ struct Site {
 
 async fn site() -> Site {
     let emulator = Emulator::start().await.unwrap();
-    let ac = builder(&emulator).enrollment_page("/enroll").build().unwrap();
+    let ac = builder(&emulator).enrollment_path("/enroll").build().unwrap();
     with_phones(&emulator, &ac, &["alice", "bob"]).await;
-    let ac = ac.resolve_user(|parts: &Parts| {
+    let ac = ac.with_user_resolver(|parts: &Parts| {
         parts.extensions.get::<AppUser>().map(|user| UserId::from(&user.0))
     });
     let app = Router::new()

@@ -37,7 +37,7 @@ async fn another_phone(State(ac): State<Activeconnect>, session: ActiveSession) 
 
 async fn redeem(State(ac): State<Activeconnect>, Path(grant): Path<String>) -> Response {
     let Some(grant) = EnrollmentGrant::parse(grant.as_bytes()) else {
-        return answer(Err(EnrollmentError::GrantNotValid));
+        return answer(Err(EnrollmentError::InvalidGrant));
     };
     answer(ac.registration_link(&grant).await)
 }
@@ -183,7 +183,7 @@ async fn what_ends_an_enrollment_withdraws_its_grant() {
 
 fn denial<T>(result: &Result<T, EnrollmentError>) -> Option<Denial> {
     match result {
-        Err(EnrollmentError::NotAllowed(denial)) => Some(*denial),
+        Err(EnrollmentError::SessionDenied(denial)) => Some(*denial),
         _ => None,
     }
 }
@@ -243,7 +243,7 @@ async fn a_session_of_another_engine_vouches_for_nobody() {
     assert_eq!(denial(&other.ac.registration_link(&session).await), Some(Denial::NoSession));
     let given = one.grant("alice");
     let redeemed = other.ac.registration_link(&given).await;
-    assert!(matches!(redeemed, Err(EnrollmentError::GrantNotValid)));
+    assert!(matches!(redeemed, Err(EnrollmentError::InvalidGrant)));
 }
 
 static RECORDED: Mutex<String> = Mutex::new(String::new());

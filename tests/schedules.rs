@@ -8,20 +8,20 @@ mod sync {
     pub(crate) use std::sync::PoisonError;
 }
 
-#[path = "../src/engine/activity.rs"]
-mod activity;
-#[path = "../src/engine/outcome.rs"]
-mod outcome;
-#[path = "../src/engine/watchers.rs"]
-mod watchers;
+#[path = "../src/engine/attempt_state.rs"]
+mod attempt_state;
+#[path = "../src/engine/idle_state.rs"]
+mod idle_state;
+#[path = "../src/engine/notify.rs"]
+mod notify;
 
-use activity::{Activity, Phase};
+use attempt_state::{AttemptState, State};
+use idle_state::{IdleState, Phase};
 use loom::sync::Arc;
 use loom::sync::atomic::AtomicUsize;
 use loom::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use loom::thread;
-use outcome::{Outcome, Stage};
-use watchers::{Watch, Watched, Watchers};
+use notify::{Notifies, WakerList, Watcher};
 
 /// Every schedule with at most three switches that no primitive asked for: without a bound the
 /// larger models would take hours, and no known fault of this kind needs more.
@@ -34,18 +34,18 @@ fn model(body: impl Fn() + Sync + Send + 'static) {
 #[derive(Default)]
 struct Watchable {
     state: AtomicUsize,
-    watchers: Watchers,
+    watchers: WakerList,
 }
 
-impl Watched for Arc<Watchable> {
-    fn watchers(&self) -> &Watchers {
+impl Notifies for Arc<Watchable> {
+    fn watchers(&self) -> &WakerList {
         &self.watchers
     }
 }
 
 fn wait_for(watched: &Arc<Watchable>, state: usize) {
-    let mut watch = Watch::new(watched.clone());
-    let seen = watch.until(|watched| (watched.state.load(Acquire) == state).then_some(()));
+    let mut watch = Watcher::new(watched.clone());
+    let seen = watch.wait_for(|watched| (watched.state.load(Acquire) == state).then_some(()));
     loom::future::block_on(seen);
 }
 
@@ -76,7 +76,7 @@ fn one_that_leaves_takes_no_others_waking() {
             ender.watchers.wake();
         });
         let leaving = thread::spawn(move || {
-            let mut watch = Watch::new(leaver);
+            let mut watch = Watcher::new(leaver);
             watch.register(&std::task::Context::from_waker(std::task::Waker::noop()));
         });
         wait_for(&watched, 1);
@@ -91,18 +91,18 @@ fn one_that_leaves_takes_no_others_waking() {
 #[test]
 fn nobody_is_left_on_a_parked_session() {
     model(|| {
-        let activity = Arc::new(Activity::new(0));
+        let activity = Arc::new(IdleState::new(0));
         let users: Vec<_> = (0..2)
             .map(|_| {
                 let activity = activity.clone();
-                thread::spawn(move || activity.enter(100_000))
+                thread::spawn(move || activity.acquire(100_000))
             })
             .collect();
         let parked = activity.park(100_000, 60_000);
         let woken = users.into_iter().map(|user| user.join().unwrap());
         let woken = woken.filter(|woken| *woken).count();
         assert_eq!(woken, usize::from(parked), "one wakes what was parked");
-        let expected = if parked { Phase::Waking } else { Phase::Running };
+        let expected = if parked { Phase::Resuming } else { Phase::Running };
         assert_eq!((activity.phase(), activity.count()), (expected, 2));
         assert!(!activity.park(999_000, 60_000), "two are on it");
     });
@@ -112,15 +112,15 @@ fn nobody_is_left_on_a_parked_session() {
 #[test]
 fn nobody_is_left_on_one_that_did_not_wake() {
     model(|| {
-        let activity = Arc::new(Activity::new(0));
+        let activity = Arc::new(IdleState::new(0));
         assert!(activity.park(100_000, 60_000));
-        assert!(activity.enter(100_000));
-        activity.leave();
+        assert!(activity.acquire(100_000));
+        activity.release();
         let user = activity.clone();
         let coming = thread::spawn(move || user.enter(200_000));
         let parked = activity.park(200_000, 60_000);
         assert_eq!(coming.join().unwrap(), parked, "whoever comes after the parking wakes it");
-        assert_eq!((activity.phase(), activity.count()), (Phase::Waking, 1));
+        assert_eq!((activity.phase(), activity.count()), (Phase::Resuming, 1));
     });
 }
 
@@ -129,12 +129,12 @@ fn nobody_is_left_on_one_that_did_not_wake() {
 #[test]
 fn a_session_that_was_used_just_now_is_not_parked() {
     model(|| {
-        let activity = Activity::new(0);
-        activity.enter(100_012);
-        activity.leave();
+        let activity = IdleState::new(0);
+        activity.acquire(100_012);
+        activity.release();
         assert!(!activity.park(100_000, 60_000));
-        activity.enter(100_000);
-        activity.leave();
+        activity.acquire(100_000);
+        activity.release();
         assert!(!activity.park(160_011, 60_000), "the later use counts");
         assert!(activity.park(160_012, 60_000));
     });
@@ -144,8 +144,8 @@ fn a_session_that_was_used_just_now_is_not_parked() {
 #[test]
 fn presentation_is_kept() {
     model(|| {
-        let activity = Arc::new(Activity::new(0));
-        activity.enter(100_000);
+        let activity = Arc::new(IdleState::new(0));
+        activity.acquire(100_000);
         let (user, poller) = (activity.clone(), activity.clone());
         let using = thread::spawn(move || {
             user.enter(200_000);
@@ -154,10 +154,10 @@ fn presentation_is_kept() {
         let parking = thread::spawn(move || poller.park(200_000, 60_000));
         assert!(!activity.is_presented());
         activity.mark_presented();
-        activity.leave();
+        activity.release();
         using.join().unwrap();
         parking.join().unwrap();
-        activity.woke();
+        activity.mark_resumed();
         assert!(activity.is_presented());
         assert_eq!(activity.count(), 0);
     });
@@ -167,19 +167,19 @@ fn presentation_is_kept() {
 #[test]
 fn a_session_in_use_wakes() {
     model(|| {
-        let activity = Arc::new(Activity::new(0));
+        let activity = Arc::new(IdleState::new(0));
         assert!(activity.park(100_000, 60_000));
-        assert!(activity.enter(100_000));
+        assert!(activity.acquire(100_000));
         let user = activity.clone();
         let using = thread::spawn(move || {
             let woke = user.enter(200_000);
             user.leave();
             woke
         });
-        activity.woke();
-        activity.leave();
+        activity.mark_resumed();
+        activity.release();
         assert!(!using.join().unwrap());
-        activity.woke();
+        activity.mark_resumed();
         assert_eq!((activity.phase(), activity.count()), (Phase::Running, 0));
         assert!(!activity.park(250_000, 60_000), "used 50 s ago");
         assert!(activity.park(260_000, 60_000));
@@ -190,10 +190,10 @@ fn a_session_in_use_wakes() {
 #[test]
 fn racing_claims_make_one_session() {
     model(|| {
-        let outcome = Arc::new(Outcome::<u8, ()>::new());
+        let outcome = Arc::new(AttemptState::<u8, ()>::new());
         assert!(outcome.approve(7));
         let made = Arc::new(AtomicUsize::new(0));
-        let claim = |outcome: &Outcome<u8, ()>, made: &AtomicUsize| {
+        let claim = |outcome: &AttemptState<u8, ()>, made: &AtomicUsize| {
             outcome.claim(
                 |result| {
                     made.fetch_add(1, AcqRel);
@@ -214,14 +214,14 @@ fn racing_claims_make_one_session() {
 #[test]
 fn refused_claim_leaves_the_result() {
     model(|| {
-        let outcome = Arc::new(Outcome::<u8, ()>::new());
+        let outcome = Arc::new(AttemptState::<u8, ()>::new());
         assert!(outcome.approve(7));
         let other = outcome.clone();
         let refusing = thread::spawn(move || other.claim(|_| None::<u8>, |result| Some(*result)));
         let mine = outcome.claim(|result| Some(*result), |_| None);
         assert_eq!(mine, Some(7));
         refusing.join().unwrap();
-        assert!(matches!(outcome.stage(), Stage::Claimed(7)));
+        assert!(matches!(outcome.stage(), State::Claimed(7)));
     });
 }
 
@@ -229,7 +229,7 @@ fn refused_claim_leaves_the_result() {
 #[test]
 fn a_cancel_wins_over_a_claim() {
     model(|| {
-        let outcome = Arc::new(Outcome::<u8, ()>::new());
+        let outcome = Arc::new(AttemptState::<u8, ()>::new());
         let (approver, claimer) = (outcome.clone(), outcome.clone());
         let approving = thread::spawn(move || approver.approve(7));
         let claiming = thread::spawn(move || claimer.claim(|result| Some(*result), |_| None));
@@ -237,8 +237,8 @@ fn a_cancel_wins_over_a_claim() {
         let approved = approving.join().unwrap();
         let claimed = claiming.join().unwrap();
         match outcome.stage() {
-            Stage::Claimed(_) => assert_eq!((claimed, to_end), (Some(7), Some(7))),
-            Stage::Cancelled => assert_eq!((claimed, to_end), (None, None)),
+            State::Claimed(_) => assert_eq!((claimed, to_end), (Some(7), Some(7))),
+            State::Cancelled => assert_eq!((claimed, to_end), (None, None)),
             other => panic!("{other:?}, approved: {approved}"),
         }
     });
@@ -248,10 +248,11 @@ fn a_cancel_wins_over_a_claim() {
 #[test]
 fn a_deadline_and_a_claim_exclude_each_other() {
     model(|| {
-        let outcome = Arc::new(Outcome::<u8, &str>::new());
+        let outcome = Arc::new(AttemptState::<u8, &str>::new());
         assert!(outcome.approve(7));
         let claimer = outcome.clone();
-        let claim = |outcome: &Outcome<u8, &str>| outcome.claim(|it| Some(*it), |it| Some(*it));
+        let claim =
+            |outcome: &AttemptState<u8, &str>| outcome.claim(|it| Some(*it), |it| Some(*it));
         let claiming = thread::spawn(move || claim(&claimer));
         let ended = outcome.end("late");
         assert_ne!(claiming.join().unwrap().is_some(), ended);

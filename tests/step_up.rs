@@ -21,7 +21,9 @@ use support::{Browser, approve, builder, location, pass, ringing, serve, until, 
 use tokio::process::Command;
 use tonic_types::StatusExt as _;
 use tower_activeconnect::emulator::{Action, Emulator, SessionReport};
-use tower_activeconnect::{ActiveSession, Activeconnect, Builder, Denial, Method, UserId};
+use tower_activeconnect::{
+    ActiveSession, Activeconnect, ActiveconnectBuilder, Denial, Method, UserId,
+};
 
 const SESSION: &str = "__Host-activeconnect";
 const CHROMIUM: &str = "/usr/bin/chromium";
@@ -57,7 +59,7 @@ async fn site() -> Site {
     site_of(|builder| builder).await
 }
 
-async fn site_of(configure: impl FnOnce(Builder) -> Builder) -> Site {
+async fn site_of(configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder) -> Site {
     let emulator = Emulator::start().await.unwrap();
     let ac = configure(builder(&emulator)).build().unwrap();
     with_phones(&emulator, &ac, &["alice", "bob"]).await;
@@ -288,7 +290,7 @@ async fn who_is_only_to_be_fresh_keeps_their_methods() {
 /// Declined, or not answered: told at once, the session as it was, and to be tried again.
 #[tokio::test]
 async fn a_confirmation_that_fails_leaves_the_session_as_it_was() {
-    let site = site_of(|builder| builder.attempt_deadline(Duration::from_secs(10))).await;
+    let site = site_of(|builder| builder.login_timeout(Duration::from_secs(10))).await;
     let (browser, before) = site.logged_in().await;
     let old = browser.cookie(SESSION).unwrap();
     let confirm = "/auth/confirm?methods=device%2Cfacial&next=/secret";
@@ -356,7 +358,7 @@ async fn a_confirmation_is_for_what_a_layer_requires_of_the_sessions_user() {
 #[tokio::test]
 async fn a_stranger_with_the_name_does_not_keep_the_user_from_confirming() {
     let deadline = Duration::from_secs(5);
-    let site = site_of(|builder| builder.max_sessions_per_user(1).attempt_deadline(deadline)).await;
+    let site = site_of(|builder| builder.max_sessions_per_user(1).login_timeout(deadline)).await;
     let (browser, _) = site.logged_in().await;
     let stranger = Browser::new(&site.url);
     until("the name is free again", async || {
@@ -418,7 +420,7 @@ async fn beside_another_login_the_resolved_user_confirms() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
     with_phones(&emulator, &ac, &["alice", "bob"]).await;
-    let ac = ac.resolve_user(|parts: &Parts| {
+    let ac = ac.with_user_resolver(|parts: &Parts| {
         parts.extensions.get::<AppUser>().map(|user| UserId::from(&user.0))
     });
     let browser = Browser::new(&serve(app(&ac).layer(from_fn(other_login))).await);

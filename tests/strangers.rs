@@ -21,11 +21,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tower::ServiceExt as _;
 use tower_activeconnect::emulator::{Action, Call, Emulator, Fault, FaultKind};
 use tower_activeconnect::{
-    ActiveSession, Activeconnect, Builder, EventKind, Limit, LoginLimits, MemoryTokenStore, Rate,
-    SessionStatus, StoreError, TokenStore, UserId, UserToken,
+    ActiveSession, Activeconnect, ActiveconnectBuilder, EventKind, Limit, LoginLimits,
+    MemoryTokenStore, RateLimit, SessionStatus, StoreError, TokenStore, UserId, UserToken,
 };
 
-const ATTEMPT: &str = "__Host-activeconnect-attempt";
+const ATTEMPT_SUFFIX: &str = "__Host-activeconnect-attempt";
 const KNOWN: &str = "__Host-activeconnect-known";
 
 struct Site {
@@ -48,7 +48,7 @@ impl Site {
     }
 
     /// A site whose users are alice and bob, behind a proxy on the loopback that it trusts.
-    async fn with(configure: impl FnOnce(Builder) -> Builder) -> Self {
+    async fn with(configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder) -> Self {
         let emulator = Emulator::start().await.unwrap();
         let table = Arc::new(MemoryTokenStore::new());
         let builder = builder(&emulator).token_store(table.clone());
@@ -104,7 +104,7 @@ fn retry_after(response: &Response) -> u64 {
 /// user gets in from a browser that is known.
 #[tokio::test]
 async fn a_thousand_starts_ring_within_the_budget() {
-    let overall = Rate::new(10_000, Duration::from_secs(1));
+    let overall = RateLimit::new(10_000, Duration::from_secs(1));
     let site = Site::with(|b| b.login_limits(LoginLimits::default().overall(overall))).await;
     let known = site.known("alice").await;
     let before = site.rings();
@@ -149,7 +149,7 @@ async fn a_thousand_starts_ring_within_the_budget() {
 /// T028: one address has its budget, whatever names it tries and whatever it says of itself.
 #[tokio::test]
 async fn an_address_is_counted_whatever_it_says() {
-    let overall = Rate::new(1_000, Duration::from_secs(1));
+    let overall = RateLimit::new(1_000, Duration::from_secs(1));
     let limits = LoginLimits::default().overall(overall);
     let site = Site::with(|b| b.trusted_proxies([]).login_limits(limits)).await;
     for number in 0..30 {
@@ -186,7 +186,7 @@ async fn all_strangers_together_are_counted() {
 /// of none.
 #[tokio::test]
 async fn a_flood_of_names_costs_nothing() {
-    let most = Rate::new(1_000_000, Duration::from_secs(1));
+    let most = RateLimit::new(1_000_000, Duration::from_secs(1));
     let limits = LoginLimits::default().overall(most).per_address(most);
     let site = Site::with(|b| b.login_limits(limits)).await;
     let calls = site.emulator.state().calls;
@@ -248,10 +248,10 @@ async fn answer_to_a_start(site: &Site, content_type: &str, body: &str) -> Strin
     let mut answer = String::new();
     socket.read_to_string(&mut answer).await.unwrap();
     let lines = answer.split("\r\n").map(|line| {
-        if let Some(rest) = line.strip_prefix(&format!("set-cookie: {ATTEMPT}=")) {
+        if let Some(rest) = line.strip_prefix(&format!("set-cookie: {ATTEMPT_SUFFIX}=")) {
             let (value, attributes) = rest.split_once(';').unwrap();
             assert_eq!(value.len(), 43);
-            format!("set-cookie: {ATTEMPT}=…;{attributes}")
+            format!("set-cookie: {ATTEMPT_SUFFIX}=…;{attributes}")
         } else if line.starts_with("date: ") {
             "date: …".to_owned()
         } else {
@@ -266,7 +266,7 @@ async fn answer_to_a_start(site: &Site, content_type: &str, body: &str) -> Strin
 #[tokio::test]
 async fn a_start_tells_nothing() {
     let site = Site::with(|b| {
-        b.token_store(Hanging(MemoryTokenStore::new())).attempt_deadline(Duration::from_secs(5))
+        b.token_store(Hanging(MemoryTokenStore::new())).login_timeout(Duration::from_secs(5))
     })
     .await;
     site.ac.enroll(&"phoneless".into()).await.unwrap();
@@ -436,7 +436,7 @@ async fn a_client_without_cookies_gets_its_credential_in_the_body() {
     drop(events);
     // Nobody else's way: neither a cookie nor a page takes it.
     let thief = site.browser();
-    thief.set_cookie(ATTEMPT, secret);
+    thief.set_cookie(ATTEMPT_SUFFIX, secret);
     assert_eq!(thief.status().await, "none");
     for (name, value) in [("origin", site.url.as_str()), ("sec-fetch-site", "same-origin")] {
         assert_eq!(status().header(name, value).send().await.unwrap().status(), 403);
@@ -517,7 +517,7 @@ async fn a_browsers_attempt_is_no_bearers() {
     let site = Site::new().await;
     let browser = site.browser();
     assert_eq!(start(&browser, "alice", "203.0.113.7").await.status(), 202);
-    let secret = browser.cookie(ATTEMPT).unwrap();
+    let secret = browser.cookie(ATTEMPT_SUFFIX).unwrap();
     approve(&site.emulator).await;
     let thief = site.browser();
     let status = thief.send(thief.get("/auth/status").bearer_auth(secret)).await;

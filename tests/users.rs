@@ -14,7 +14,7 @@ use axum::routing::get;
 use support::{Browser, builder, pass, serve, session_of, until, with_phones};
 use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{
-    ActiveSession, Activeconnect, LoggedOut, MemoryTokenStore, StoreError, TokenStore, UserId,
+    ActiveSession, Activeconnect, LogoutOutcome, MemoryTokenStore, StoreError, TokenStore, UserId,
     UserToken,
 };
 
@@ -124,7 +124,7 @@ async fn all_sessions_of_a_user_end_at_once_and_nobody_elses() {
         ),
         (2, 1)
     );
-    assert_eq!(site.ac.end_all_sessions(&alice).await.unwrap(), LoggedOut::Everywhere);
+    assert_eq!(site.ac.end_all_sessions(&alice).await.unwrap(), LogoutOutcome::Confirmed);
     assert_eq!(
         (
             site.ac.sessions(&alice).await.unwrap().len(),
@@ -140,7 +140,7 @@ async fn all_sessions_of_a_user_end_at_once_and_nobody_elses() {
 #[tokio::test]
 async fn any_session_of_the_user_will_do_where_the_layer_says_so() {
     let site = site().await;
-    let ac = site.ac.resolve_user(|parts: &Parts| {
+    let ac = site.ac.with_user_resolver(|parts: &Parts| {
         parts.headers.get("x-peer").map(|peer| UserId::from(peer.to_str().unwrap()))
     });
     let app = Router::new()

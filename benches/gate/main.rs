@@ -133,7 +133,7 @@ fn asking(
 
 fn cases(ac: &Activeconnect, sessions: &[SessionCredential]) -> Vec<Case> {
     let presence =
-        ac.resolve_user(|parts| parts.extensions.get::<AppUser>().map(|AppUser(i)| user(*i)));
+        ac.with_user_resolver(|parts| parts.extensions.get::<AppUser>().map(|AppUser(i)| user(*i)));
     // `with_state`, or each request would apply the layers anew.
     let bare = router().with_state(());
     let noop = router().layer(NoOpLayer).with_state(());

@@ -1,7 +1,7 @@
 //! One try to log in: it belongs to the browser that started it, and makes one session at most.
 
+mod attempt_task;
 mod device;
-mod ringing;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,18 +11,18 @@ use std::time::Duration;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
+use self::attempt_task::{AttemptTask, evict_after_deadline};
 use self::device::Device;
-use self::ringing::{Ringing, forget};
 use super::Engine;
+use super::attempt_state::{AttemptState, State};
+use super::browser_proofs::{BrowserId, BrowserProof, UserMark};
 use super::client_details::ClientDetails;
 use super::events::{EndReason, EventKind, Limit};
-use super::known_browser::{BrowserId, BrowserProof, UserMark};
 use super::login_limits::Initiator;
-use super::outcome::{Outcome, Stage};
-use super::record::Record;
+use super::notify::{Notifies, WakerList, Watcher};
+use super::record::PackedRecord;
 use super::session::Session;
 use super::username::{LoginKey, Username};
-use super::watchers::{Watch, Watched, Watchers};
 use crate::client::ClientError;
 use crate::clock::Stamp;
 use crate::identity::{AttemptCredential, AttemptKey, SessionCredential, UserId, UserToken};
@@ -31,7 +31,7 @@ use crate::store::StoreError;
 use crate::verdict::Verdict;
 
 /// When to come again while there are as many attempts as there may be.
-const FULL: Duration = Duration::from_secs(10);
+const CAPACITY_RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// Every attempt, by what its browser holds and by the name it was begun with.
 #[derive(Debug)]
@@ -59,21 +59,21 @@ pub(crate) struct Attempt {
     /// is revoked.
     began_as: Initiator,
     /// The result is handed over in an answer's body, never in a cookie.
-    bearer: bool,
+    deliver_in_body: bool,
     /// The session whose user is asked anew, and for what; the result takes its place.
-    confirms: Option<(Arc<Session>, Methods)>,
+    step_up_of: Option<(Arc<Session>, Methods)>,
     /// What is to be recorded of the client that began it.
     client: ClientDetails,
-    pub(crate) begun: Stamp,
+    pub(crate) started_at: Stamp,
     pub(crate) deadline: Stamp,
     /// Whose phone it rings, once that is known.
-    rings: OnceLock<AttemptUser>,
-    outcome: Outcome<Arc<Session>, Arc<LogInError>>,
+    target: OnceLock<AttemptUser>,
+    state: AttemptState<Arc<Session>, Arc<LoginError>>,
     /// Its task is over: its start has come back, the service was asked to log out what no browser
     /// claimed, and the credential of what one did was presented.
-    settled: AtomicBool,
-    forgotten: AtomicBool,
-    watchers: Watchers,
+    finished: AtomicBool,
+    evicted: AtomicBool,
+    watchers: WakerList,
 }
 
 /// The user of an attempt, as the token store knows them.
@@ -89,7 +89,7 @@ struct AttemptUser {
 
 /// By what a browser is known from now on.
 #[derive(Debug)]
-pub(crate) struct KnownAs {
+pub(crate) struct BrowserToRemember {
     pub(crate) name: LoginKey,
     pub(crate) proof: BrowserProof,
 }
@@ -100,7 +100,7 @@ pub(crate) struct ClaimedSession {
     pub(crate) credential: SessionCredential,
     pub(crate) session: Arc<Session>,
     /// None if the login had no name, as one that confirms.
-    pub(crate) known_as: Option<KnownAs>,
+    pub(crate) remember_as: Option<BrowserToRemember>,
     /// It is to be handed over in a body.
     pub(crate) bearer: bool,
 }
@@ -114,11 +114,11 @@ pub(crate) struct NamedAttempt {
 
 /// What a client asks for that begins an attempt.
 #[derive(Debug)]
-pub(crate) struct Start<'a> {
-    pub(crate) who: Who,
+pub(crate) struct StartAttempt<'a> {
+    pub(crate) target: AttemptTarget,
     pub(crate) initiator: Initiator,
     /// The attempt that the same browser began before.
-    pub(crate) mine: Option<&'a AttemptCredential>,
+    pub(crate) previous_attempt: Option<&'a AttemptCredential>,
     /// The result is to be handed over in an answer's body, not in a cookie.
     pub(crate) bearer: bool,
     pub(crate) client: ClientDetails,
@@ -126,13 +126,13 @@ pub(crate) struct Start<'a> {
 
 /// Who an attempt is for.
 #[derive(Debug)]
-pub(crate) enum Who {
+pub(crate) enum AttemptTarget {
     /// A typed name.
-    Typed(Username),
+    Username(Username),
     /// A user that another login, or the application itself, vouches for.
-    Known(UserId),
+    User(UserId),
     /// The user of a session, to be asked for these methods; and the user that another login names.
-    Confirms(Arc<Session>, Methods, Option<UserId>),
+    StepUp(Arc<Session>, Methods, Option<UserId>),
 }
 
 /// Why a login came to nothing. The browser is not told; [`Activeconnect::log_in`] tells its
@@ -140,7 +140,7 @@ pub(crate) enum Who {
 ///
 /// [`Activeconnect::log_in`]: crate::Activeconnect::log_in
 #[non_exhaustive]
-pub enum LogInError {
+pub enum LoginError {
     /// The token store has no token for this user.
     NotEnrolled,
     /// The token store failed, or did not answer in time.
@@ -148,49 +148,51 @@ pub enum LogInError {
     /// The service did not start the login.
     Service(ClientError),
     /// The phone answered no, or failed to authenticate the user; the status says which.
-    Refused(SessionStatus),
+    Rejected(SessionStatus),
     /// The phone did not answer in time.
     TimedOut,
     /// Another attempt for the same user waits, or took this one's place.
-    Busy,
+    AlreadyPending,
     /// Too many logins of this user since the last that succeeded; try again after this time.
-    TooMany(Duration),
+    RateLimited(Duration),
     /// There are as many sessions, or logins, as the builder allows.
-    Full(Limit),
+    LimitReached(Limit),
     /// The engine was dropped or shut down, or the runtime that it was built on was.
-    Interrupted,
+    Aborted,
     /// A stranger began it, and what their pushes may cost this month is spent
     /// ([`Builder::push_budget`](crate::Builder::push_budget)). Never of
     /// [`Activeconnect::log_in`](crate::Activeconnect::log_in).
     PushBudgetSpent,
     /// The operating system has no randomness to give.
-    NoRandomness,
+    Rng,
 }
 
-crate::error_debug::debug_as_message!(LogInError);
+crate::error_debug::debug_as_message!(LoginError);
 
-impl fmt::Display for LogInError {
+impl fmt::Display for LoginError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotEnrolled => f.write_str("the user is not enrolled; call enroll first"),
             Self::Store(Some(error)) => error.fmt(f),
             Self::Store(None) => f.write_str("the token store did not answer in time"),
             Self::Service(error) => error.fmt(f),
-            Self::Refused(status) => write!(f, "the phone did not let the user in: {status}"),
+            Self::Rejected(status) => write!(f, "the phone did not let the user in: {status}"),
             Self::TimedOut => f.write_str("the phone did not answer in time"),
-            Self::Busy => f.write_str("another login of the same user is waiting for the phone"),
-            Self::TooMany(after) => {
+            Self::AlreadyPending => {
+                f.write_str("another login of the same user is waiting for the phone")
+            }
+            Self::RateLimited(after) => {
                 write!(f, "too many logins; try again in {} s", after.as_secs().max(1))
             }
-            Self::Full(limit) => write!(f, "as many as {limit} allows; wait, or raise it"),
-            Self::Interrupted => f.write_str("the login was interrupted; try again"),
+            Self::LimitReached(limit) => write!(f, "as many as {limit} allows; wait, or raise it"),
+            Self::Aborted => f.write_str("the login was interrupted; try again"),
             Self::PushBudgetSpent => f.write_str("this month's push budget is spent; reset it"),
-            Self::NoRandomness => f.write_str("the operating system has no randomness to give"),
+            Self::Rng => f.write_str("the operating system has no randomness to give"),
         }
     }
 }
 
-impl std::error::Error for LogInError {
+impl std::error::Error for LoginError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Store(Some(error)) => Some(error),
@@ -200,29 +202,29 @@ impl std::error::Error for LogInError {
     }
 }
 
-impl Who {
+impl AttemptTarget {
     /// What the attempt is reserved, counted and proven by.
     pub(crate) fn key(&self) -> LoginKey {
         match self {
-            Self::Typed(name) => LoginKey::Username(name.normalized.clone()),
-            Self::Known(user) => LoginKey::User(user.clone()),
-            Self::Confirms(session, ..) => LoginKey::User(session.user().into()),
+            Self::Username(name) => LoginKey::Username(name.normalized.clone()),
+            Self::User(user) => LoginKey::User(user.clone()),
+            Self::StepUp(session, ..) => LoginKey::User(session.user().into()),
         }
     }
 
     fn shown_name(&self) -> &str {
         match self {
-            Self::Typed(name) => &name.text,
-            Self::Known(user) => user.as_str(),
-            Self::Confirms(session, ..) => session.user(),
+            Self::Username(name) => &name.text,
+            Self::User(user) => user.as_str(),
+            Self::StepUp(session, ..) => session.user(),
         }
     }
 }
 
-impl LogInError {
+impl LoginError {
     /// Whether an anonymous browser is told: the time is over, be it the deadline's, or that for
     /// the claim of what was approved. Anything else looks as if the phone did not answer.
-    fn is_told(&self) -> bool {
+    fn is_reported(&self) -> bool {
         matches!(self, Self::TimedOut)
     }
 }
@@ -257,20 +259,20 @@ impl Attempts {
     }
 
     /// No browser asks for this attempt any more.
-    fn forget(&self, attempt: &Arc<Attempt>) {
+    fn evict(&self, attempt: &Arc<Attempt>) {
         self.by_key.remove(&attempt.key);
-        attempt.forgotten.store(true, Ordering::Release);
+        attempt.evicted.store(true, Ordering::Release);
         attempt.watchers.wake();
     }
 
     /// Whether the attempt is the one that reserves its name.
-    fn reserves_name(&self, attempt: &Arc<Attempt>) -> bool {
+    fn reserves_username(&self, attempt: &Arc<Attempt>) -> bool {
         let holder = self.reservations.get(&attempt.name);
         holder.is_some_and(|holder| Arc::ptr_eq(&holder, attempt))
     }
 
     /// The next attempt for this name may begin.
-    fn release_name(&self, attempt: &Arc<Attempt>) {
+    fn release_username(&self, attempt: &Arc<Attempt>) {
         self.reservations.remove_if(&attempt.name, |_, holder| Arc::ptr_eq(holder, attempt));
     }
 
@@ -284,34 +286,34 @@ impl Engine {
     /// Begins an attempt; never waits.
     pub(crate) fn begin_attempt(
         self: &Arc<Self>,
-        start: Start<'_>,
-    ) -> Result<NamedAttempt, BeginError> {
-        let Start { who, initiator, mine, bearer, client } = start;
+        start: StartAttempt<'_>,
+    ) -> Result<NamedAttempt, StartError> {
+        let StartAttempt { target: who, initiator, previous_attempt: mine, bearer, client } = start;
         let now = self.now();
         let issued = self.key_ring.issue_attempt(now.wall);
-        let credential = issued.map_err(|_| BeginError::NoRandomness)?;
-        if self.is_stopped() {
-            return Err(BeginError::Stopped);
+        let credential = issued.map_err(|_| StartError::Rng)?;
+        if self.is_shutting_down() {
+            return Err(StartError::ShuttingDown);
         }
         if self.tasks.is_runtime_gone() {
-            self.without_runtime();
-            return Err(BeginError::NoRuntime);
+            self.warn_missing_runtime();
+            return Err(StartError::NoRuntime);
         }
         let places = match initiator {
-            Initiator::Anonymous(_) => self.settings.anonymous_attempts(),
-            Initiator::Application => self.settings.max_attempts,
+            Initiator::Anonymous(_) => self.config.anonymous_attempts(),
+            Initiator::Application => self.config.max_attempts,
             // Who is known has budgets that are small, and is not kept out by a flood of others.
             Initiator::KnownBrowser(_) | Initiator::Session => usize::MAX,
         };
         if self.attempts.len() >= places {
-            self.limit_hit(Limit::Attempts);
-            return Err(BeginError::Full { retry_after: FULL });
+            self.report_limit(Limit::Attempts);
+            return Err(StartError::LimitReached { retry_after: CAPACITY_RETRY_AFTER });
         }
         let name = who.key();
         let previous = mine.and_then(|mine| self.attempts.find(mine));
         let confirms = match &who {
-            Who::Confirms(session, methods, _) => Some((session.clone(), *methods)),
-            Who::Typed(_) | Who::Known(_) => None,
+            AttemptTarget::StepUp(session, methods, _) => Some((session.clone(), *methods)),
+            AttemptTarget::Username(_) | AttemptTarget::User(_) => None,
         };
         let attempt = Arc::new(Attempt {
             key: credential.key(),
@@ -319,52 +321,52 @@ impl Engine {
             name,
             shown_name: who.shown_name().into(),
             user: match &who {
-                Who::Known(user) => Some(user.clone()),
-                Who::Confirms(_, _, user) => user.clone(),
-                Who::Typed(_) => None,
+                AttemptTarget::User(user) => Some(user.clone()),
+                AttemptTarget::StepUp(_, _, user) => user.clone(),
+                AttemptTarget::Username(_) => None,
             },
             began_as: initiator,
-            bearer,
-            confirms,
+            deliver_in_body: bearer,
+            step_up_of: confirms,
             client,
-            begun: now,
-            rings: OnceLock::new(),
-            deadline: now.after(self.settings.attempt_deadline),
-            outcome: Outcome::new(),
-            settled: AtomicBool::new(false),
-            forgotten: AtomicBool::new(false),
-            watchers: Watchers::default(),
+            started_at: now,
+            target: OnceLock::new(),
+            deadline: now.after(self.config.login_timeout),
+            state: AttemptState::new(),
+            finished: AtomicBool::new(false),
+            evicted: AtomicBool::new(false),
+            watchers: WakerList::default(),
         });
-        self.reserve_name(&attempt, previous.as_ref(), now)?;
+        self.reserve_username(&attempt, previous.as_ref(), now)?;
         // The same browser may also have waited for another name.
         if let Some(previous) = &previous {
             if let Some(claimed) = self.cancel_attempt(previous) {
                 // The browser would have presented the credential if it had got it.
                 self.end_unpresented(&claimed);
             }
-            self.attempts.forget(previous);
+            self.attempts.evict(previous);
         }
         self.attempts.by_key.insert(attempt.key, attempt.clone());
-        if self.is_stopped() {
+        if self.is_shutting_down() {
             // The shutdown may have listed the attempts before this one was among them.
             self.cancel_attempt(&attempt);
         }
-        self.tasks.spawn(forget(self.clone(), attempt.clone()));
-        let ringing = Ringing { engine: self.clone(), attempt: attempt.clone() };
-        self.tasks.spawn_farewell(ringing.run(who));
+        self.tasks.spawn(evict_after_deadline(self.clone(), attempt.clone()));
+        let ringing = AttemptTask { engine: self.clone(), attempt: attempt.clone() };
+        self.tasks.spawn_awaited(ringing.run(who));
         Ok(NamedAttempt { credential, attempt })
     }
 
     /// Has an attempt reserve its name, and charges it to the limits. One that goes before others
     /// begins also when the name is reserved; the reservation then stays as it is.
-    fn reserve_name(
+    fn reserve_username(
         &self,
         attempt: &Arc<Attempt>,
         previous: Option<&Arc<Attempt>>,
         now: Stamp,
-    ) -> Result<(), BeginError> {
+    ) -> Result<(), StartError> {
         let initiator = attempt.began_as;
-        let spend = || self.spend(&attempt.name, initiator, now);
+        let spend = || self.check_rate_limits(&attempt.name, initiator, now);
         match self.attempts.reservations.entry(attempt.name.clone()) {
             Entry::Vacant(place) => {
                 spend()?;
@@ -383,9 +385,9 @@ impl Engine {
                     let left = Duration::from_millis(left).max(Duration::from_secs(1));
                     let refused = self.logins().record_refusal(&attempt.name, initiator, now.mono);
                     if refused.is_some() {
-                        self.limit_hit(Limit::Logins);
+                        self.report_limit(Limit::Logins);
                     }
-                    return Err(BeginError::Busy {
+                    return Err(StartError::AlreadyPending {
                         retry_after: refused.map_or(left, |r| r.max(left)),
                     });
                 } else {
@@ -396,10 +398,15 @@ impl Engine {
         Ok(())
     }
 
-    fn spend(&self, name: &LoginKey, initiator: Initiator, now: Stamp) -> Result<(), BeginError> {
+    fn check_rate_limits(
+        &self,
+        name: &LoginKey,
+        initiator: Initiator,
+        now: Stamp,
+    ) -> Result<(), StartError> {
         self.logins().check_start(name, initiator, now.mono).map_err(|retry_after| {
-            self.limit_hit(Limit::Logins);
-            BeginError::TooMany { retry_after }
+            self.report_limit(Limit::Logins);
+            StartError::RateLimited { retry_after }
         })
     }
 
@@ -413,13 +420,13 @@ impl Engine {
         user: Option<&UserId>,
     ) -> Option<ClaimedSession> {
         let NamedAttempt { credential, attempt } = named;
-        if !attempt.is_for(user) {
+        if !attempt.is_allowed_for(user) {
             return None;
         }
         let mut is_first = false;
-        let session = attempt.outcome.claim(
+        let session = attempt.state.claim(
             |session| {
-                let is_over = session.verdict() == Verdict::Ended || attempt.is_pointless();
+                let is_over = session.verdict() == Verdict::Ended || attempt.is_obsolete();
                 // In the map before any caller can learn that it was claimed.
                 (!is_over).then(|| {
                     session.start();
@@ -434,14 +441,14 @@ impl Engine {
         if is_first {
             attempt.watchers.wake();
             if attempt.initiator().is_anonymous() {
-                session.tell(EventKind::UnknownBrowser);
+                session.send_event(EventKind::UnknownBrowser);
             }
             // From now on it can be idle.
-            self.upkeep.schedule.reset(&session, self.now());
-            if let Some((before, _)) = &attempt.confirms {
-                self.end_session(before, EndReason::LoggedOut);
+            self.shared.schedule.reschedule(&session, self.now());
+            if let Some((before, _)) = &attempt.step_up_of {
+                self.end_session(before, EndReason::LogoutOutcome);
             }
-            if let Some(user) = attempt.rings.get() {
+            if let Some(user) = attempt.target.get() {
                 let initiator = attempt.initiator();
                 self.logins().record_success(&attempt.name, &user.token, initiator);
             }
@@ -449,8 +456,8 @@ impl Engine {
         Some(ClaimedSession {
             credential: self.key_ring.derive_session(credential),
             session,
-            known_as: attempt.known_as(),
-            bearer: attempt.bearer,
+            remember_as: attempt.known_as(),
+            bearer: attempt.deliver_in_body,
         })
     }
 
@@ -476,7 +483,7 @@ impl Engine {
         is_meant: impl Fn(&Attempt) -> bool,
     ) {
         for attempt in self.attempts.all() {
-            if attempt.concerns(user, token) && is_meant(&attempt) {
+            if attempt.belongs_to(user, token) && is_meant(&attempt) {
                 attempt.cancel();
             }
         }
@@ -486,76 +493,76 @@ impl Engine {
     /// ended at the service. A result that was claimed already is returned.
     pub(crate) fn cancel_attempt(&self, attempt: &Arc<Attempt>) -> Option<Arc<Session>> {
         let claimed = attempt.cancel();
-        self.attempts.release_name(attempt);
+        self.attempts.release_username(attempt);
         claimed
     }
 }
 
 /// Why an attempt was not begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BeginError {
+pub(crate) enum StartError {
     /// Another browser's attempt for the same name still waits.
-    Busy {
+    AlreadyPending {
         retry_after: Duration,
     },
     /// Too many were begun, for this name, from this address, or in all.
-    TooMany {
+    RateLimited {
         retry_after: Duration,
     },
     /// There are as many attempts as there may be.
-    Full {
+    LimitReached {
         retry_after: Duration,
     },
     /// The engine is shut down.
-    Stopped,
+    ShuttingDown,
     /// The runtime that the engine was built on is shut down: no task would ring the phone.
     NoRuntime,
-    NoRandomness,
+    Rng,
 }
 
 impl Attempt {
     /// Whether its browser is told that it is over: it came to nothing, as far as that browser may
     /// know, or its result was claimed and can't be claimed again.
     pub(crate) fn is_over(&self, now: Stamp) -> bool {
-        match self.outcome.stage() {
-            Stage::Approved(_) => false,
-            Stage::Claimed(session) => !session.is_claimable_again(),
+        match self.state.stage() {
+            State::Approved(_) => false,
+            State::Claimed(session) => !session.is_claimable_again(),
             // Who is known may know at once.
-            Stage::Over(_) if self.initiator().is_known() => true,
-            Stage::Over(why) if why.is_told() => true,
+            State::Failed(_) if self.initiator().is_known() => true,
+            State::Failed(why) if why.is_reported() => true,
             _ => self.deadline.is_reached(now),
         }
     }
 
     /// Whether it runs, or its result waits to be claimed.
     pub(crate) fn is_pending(&self, now: Stamp) -> bool {
-        match self.outcome.stage() {
-            Stage::Approved(_) => true,
-            Stage::Claimed(session) => session.is_claimable_again(),
+        match self.state.stage() {
+            State::Approved(_) => true,
+            State::Claimed(session) => session.is_claimable_again(),
             // Its user is known: they may be told at once that it came to nothing.
-            Stage::Over(_) if self.confirms.is_some() => false,
-            Stage::Over(why) if why.is_told() => false,
+            State::Failed(_) if self.step_up_of.is_some() => false,
+            State::Failed(why) if why.is_reported() => false,
             _ => !self.deadline.is_reached(now),
         }
     }
 
     /// The session that an approval made.
     pub(crate) fn session(&self) -> Option<Arc<Session>> {
-        match self.outcome.stage() {
-            Stage::Approved(session) | Stage::Claimed(session) => Some(session),
+        match self.state.stage() {
+            State::Approved(session) | State::Claimed(session) => Some(session),
             _ => None,
         }
     }
 
     /// What the user of a session is asked for, if it is that.
-    pub(crate) fn confirms(&self) -> Option<Methods> {
-        self.confirms.as_ref().map(|(_, methods)| *methods)
+    pub(crate) fn step_up_of(&self) -> Option<Methods> {
+        self.step_up_of.as_ref().map(|(_, methods)| *methods)
     }
 
     /// Why it came to nothing, once it did.
-    pub(crate) fn failure(&self) -> Option<Arc<LogInError>> {
-        match self.outcome.stage() {
-            Stage::Over(why) => Some(why),
+    pub(crate) fn failure(&self) -> Option<Arc<LoginError>> {
+        match self.state.stage() {
+            State::Failed(why) => Some(why),
             _ => None,
         }
     }
@@ -567,18 +574,18 @@ impl Attempt {
 
     /// Whether its result goes into an answer's body.
     pub(crate) fn is_bearer(&self) -> bool {
-        self.bearer
+        self.deliver_in_body
     }
 
     /// Whether it is this user's, as far as another login says.
-    pub(crate) fn is_for(&self, user: Option<&UserId>) -> bool {
+    pub(crate) fn is_allowed_for(&self, user: Option<&UserId>) -> bool {
         self.user.is_none() || self.user.as_ref() == user
     }
 
     /// Who began it, as far as that is proven: a browser counts as any other until its proof is
     /// found valid, and for good if the proof is revoked.
     fn initiator(&self) -> Initiator {
-        let user = self.rings.get();
+        let user = self.target.get();
         match self.began_as {
             Initiator::KnownBrowser(proof) if user.is_none_or(|user| user.has_revoked(&proof)) => {
                 Initiator::Anonymous(None)
@@ -590,88 +597,88 @@ impl Attempt {
     /// Whether its session is one of a browser that was not known, or of a program. That of one which
     /// confirms stays so.
     fn is_of_unknown_browser(&self) -> bool {
-        let before = self.confirms.as_ref().map(|(session, _)| &session.record);
-        self.initiator().is_anonymous() || before.is_some_and(Record::is_of_unknown_browser)
+        let before = self.step_up_of.as_ref().map(|(session, _)| &session.record);
+        self.initiator().is_anonymous() || before.is_some_and(PackedRecord::is_of_unknown_browser)
     }
 
     /// By what its browser is known once it claims the result. The proof is of the epoch that was
     /// read before the phone rang: browsers that are forgotten meanwhile include this one.
-    fn known_as(&self) -> Option<KnownAs> {
-        let user = self.rings.get()?;
+    fn known_as(&self) -> Option<BrowserToRemember> {
+        let user = self.target.get()?;
         let epoch = user.browser_epoch.load(Ordering::Acquire);
         let browser = match self.initiator() {
             Initiator::KnownBrowser(proof) => proof.browser,
             _ => BrowserId::of_attempt(self.browser),
         };
         let proof = BrowserProof { browser, user: user.mark, epoch };
-        self.confirms.is_none().then(|| KnownAs { name: self.name.clone(), proof })
+        self.step_up_of.is_none().then(|| BrowserToRemember { name: self.name.clone(), proof })
     }
 
     fn cancel(&self) -> Option<Arc<Session>> {
-        let claimed = self.outcome.cancel();
+        let claimed = self.state.cancel();
         self.watchers.wake();
         claimed
     }
 
     /// It confirms a session that is over.
-    fn is_pointless(&self) -> bool {
-        let confirms = self.confirms.as_ref();
+    fn is_obsolete(&self) -> bool {
+        let confirms = self.step_up_of.as_ref();
         confirms.is_some_and(|(session, _)| session.verdict() == Verdict::Ended)
     }
 
     /// Waits until it is.
-    async fn becomes_pointless(&self) {
-        let Some((session, _)) = &self.confirms else { return std::future::pending().await };
+    async fn wait_obsolete(&self) {
+        let Some((session, _)) = &self.step_up_of else { return std::future::pending().await };
         let mut session = session.watch();
-        session.until(|session| (session.verdict() == Verdict::Ended).then_some(())).await;
+        session.wait_for(|session| (session.verdict() == Verdict::Ended).then_some(())).await;
     }
 
     /// Whether it is of this user, or of this token, which is the user's, as far as that is known
     /// yet.
-    fn concerns(&self, user: &UserId, token: Option<&UserToken>) -> bool {
-        let confirms = self.confirms.as_ref().map(|(session, _)| session.user());
-        let rings = self.rings.get().map(|user| user.id.as_str());
+    fn belongs_to(&self, user: &UserId, token: Option<&UserToken>) -> bool {
+        let confirms = self.step_up_of.as_ref().map(|(session, _)| session.user());
+        let rings = self.target.get().map(|user| user.id.as_str());
         self.user.as_ref() == Some(user)
             || [confirms, rings].contains(&Some(user.as_str()))
-            || self.rings.get().is_some_and(|user| Some(&user.token) == token)
+            || self.target.get().is_some_and(|user| Some(&user.token) == token)
     }
 
     /// Why its phone need not ring any more, if so.
-    fn given_up(&self, now: Stamp) -> Option<LogInError> {
-        if matches!(self.outcome.stage(), Stage::Cancelled) || self.is_pointless() {
-            return Some(LogInError::Busy);
+    fn abort_reason(&self, now: Stamp) -> Option<LoginError> {
+        if matches!(self.state.stage(), State::Cancelled) || self.is_obsolete() {
+            return Some(LoginError::AlreadyPending);
         }
-        self.deadline.is_reached(now).then_some(LogInError::TimedOut)
+        self.deadline.is_reached(now).then_some(LoginError::TimedOut)
     }
 
     /// Waits for `what`, unless it is given up before.
-    async fn while_wanted(
+    async fn run_unless_aborted(
         self: &Arc<Self>,
         engine: &Engine,
         what: impl Future<Output = ()>,
-    ) -> Result<(), LogInError> {
-        let mut browser = Watch::new(self.clone());
+    ) -> Result<(), LoginError> {
+        let mut browser = Watcher::new(self.clone());
         tokio::select! {
             biased;
-            why = browser.until(|attempt| attempt.given_up(engine.now())) => Err(why),
+            why = browser.wait_for(|attempt| attempt.abort_reason(engine.now())) => Err(why),
             () = what => Ok(()),
         }
     }
 
     /// Whether it runs, and its result is open.
     fn is_waiting(&self, now: Stamp) -> bool {
-        matches!(self.outcome.stage(), Stage::Waiting) && !self.deadline.is_reached(now)
+        matches!(self.state.stage(), State::Pending) && !self.deadline.is_reached(now)
     }
 
     /// Whether no phone waits for it, nor will.
-    fn is_quiet(&self) -> bool {
-        let answered = matches!(self.outcome.stage(), Stage::Approved(_) | Stage::Claimed(_));
-        answered || self.settled.load(Ordering::Acquire)
+    fn is_device_idle(&self) -> bool {
+        let answered = matches!(self.state.stage(), State::Approved(_) | State::Claimed(_));
+        answered || self.finished.load(Ordering::Acquire)
     }
 
     /// Ends it unless it is settled already; says whether it did.
-    fn end(&self, why: LogInError) -> bool {
-        let ended = self.outcome.end(Arc::new(why));
+    fn end(&self, why: LoginError) -> bool {
+        let ended = self.state.end(Arc::new(why));
         self.watchers.wake();
         ended
     }
@@ -683,8 +690,8 @@ impl fmt::Debug for Attempt {
     }
 }
 
-impl Watched for Arc<Attempt> {
-    fn watchers(&self) -> &Watchers {
+impl Notifies for Arc<Attempt> {
+    fn watchers(&self) -> &WakerList {
         &self.watchers
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::verdict::Standing;
+use crate::verdict::KnownState;
 
 /// How often a login that waits for the phone is polled.
 const PENDING_INTERVAL: Duration = Duration::from_secs(1);
@@ -18,7 +18,7 @@ pub(super) const MAX_ASKED_PAUSE: Duration = Duration::from_secs(3);
 /// failed. `jitter` is between 0 and 1: sessions that begin together drift apart, as jitter makes
 /// the pause shorter, by up to a fifth, never longer.
 pub(crate) fn next_poll_delay(
-    standing: Standing,
+    standing: KnownState,
     interval: Duration,
     failures: u32,
     jitter: f64,
@@ -28,10 +28,11 @@ pub(crate) fn next_poll_delay(
         return backoff(failures, jitter).min(interval);
     }
     match standing {
-        Standing::Pending => PENDING_INTERVAL,
-        Standing::Active | Standing::Suspended | Standing::Odd | Standing::Ended => {
-            shortened(interval, jitter)
-        }
+        KnownState::Pending => PENDING_INTERVAL,
+        KnownState::Active
+        | KnownState::Suspended
+        | KnownState::Inconsistent
+        | KnownState::Ended => shortened(interval, jitter),
     }
 }
 
@@ -55,7 +56,7 @@ pub(crate) fn jitter() -> f64 {
 /// In tests it comes from the seed that also decides which task runs first.
 #[cfg(test)]
 pub(crate) fn jitter() -> f64 {
-    f64::from(super::unrest::next() as u32) / f64::from(u32::MAX)
+    f64::from(super::yield_injection::next() as u32) / f64::from(u32::MAX)
 }
 
 #[cfg(test)]
@@ -65,13 +66,13 @@ mod tests {
     #[test]
     fn jitter_only_shortens() {
         let interval = Duration::from_secs(5);
-        for standing in [Standing::Active, Standing::Suspended, Standing::Odd] {
+        for standing in [KnownState::Active, KnownState::Suspended, KnownState::Inconsistent] {
             assert_eq!(next_poll_delay(standing, interval, 0, 0.0), interval);
             assert_eq!(next_poll_delay(standing, interval, 0, 0.5), Duration::from_millis(4_500));
             assert_eq!(next_poll_delay(standing, interval, 0, 1.0), Duration::from_secs(4));
         }
         for jitter in [0.0, 0.5, 1.0] {
-            let pending = next_poll_delay(Standing::Pending, interval, 0, jitter);
+            let pending = next_poll_delay(KnownState::Pending, interval, 0, jitter);
             assert_eq!(pending, Duration::from_secs(1));
         }
         for _ in 0..1_000 {
@@ -82,9 +83,9 @@ mod tests {
     #[test]
     fn failed_session_is_polled_again_soon() {
         let interval = Duration::from_secs(5);
-        assert_eq!(next_poll_delay(Standing::Active, interval, 1, 1.0), Duration::from_secs(1));
-        assert_eq!(next_poll_delay(Standing::Active, interval, 9, 1.0), interval);
-        assert_eq!(next_poll_delay(Standing::Pending, interval, 1, 0.0), MIN_BACKOFF);
+        assert_eq!(next_poll_delay(KnownState::Active, interval, 1, 1.0), Duration::from_secs(1));
+        assert_eq!(next_poll_delay(KnownState::Active, interval, 9, 1.0), interval);
+        assert_eq!(next_poll_delay(KnownState::Pending, interval, 1, 0.0), MIN_BACKOFF);
     }
 
     #[test]

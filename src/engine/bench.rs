@@ -5,11 +5,11 @@ use std::time::Duration;
 use super::Activeconnect;
 use super::client_details::ClientDetails;
 use super::poller::IDLE_TIMEOUT;
-use super::record::Record;
+use super::record::PackedRecord;
 use super::session::Session;
 use crate::identity::{SessionCredential, UserId, UserToken};
 use crate::protocol::{Methods, Reading, SessionStatus};
-use crate::verdict::{Others, Said};
+use crate::verdict::{PollOutcome, UpstreamSnapshot};
 
 impl Activeconnect {
     /// A session that the service has called active and that is polled an interval from now, or
@@ -29,19 +29,19 @@ impl Activeconnect {
         let path = |call| format!("/authentication/{call}/{name}");
         let (status, logout) = (path("session_status"), path("logout"));
         let remote = engine.client.restore(name, secret.as_str(), &status, &logout).unwrap();
-        let record = Record::new(user, &token, &remote, &ClientDetails::default(), false);
+        let record = PackedRecord::new(user, &token, &remote, &ClientDetails::default(), false);
         let now = engine.now();
-        let session = Session::new(engine.upkeep.clone(), record, Methods::default(), now);
-        let others = Others { answered: None, lately: false };
+        let session = Session::new(engine.shared.clone(), record, Methods::default(), now);
+        let others = UpstreamSnapshot { last_success: None, is_recent: false };
         session.queue_poll(now, 0);
         let poll = session.begin_poll(now).unwrap();
-        let active = Said::Answer(Reading::Status(SessionStatus::Active));
-        session.learn(poll.sequence, now, active, others);
-        session.end_poll(now, engine.settings.poll_interval, None);
+        let active = PollOutcome::Status(Reading::Status(SessionStatus::Active));
+        session.apply_poll(poll.sequence, now, active, others);
+        session.end_poll(now, engine.config.poll_interval, None);
         if parked {
             assert!(session.park(now.after(IDLE_TIMEOUT), IDLE_TIMEOUT));
         } else {
-            engine.upkeep.schedule.reset(&session, now);
+            engine.shared.schedule.reschedule(&session, now);
         }
         let attempt = engine.key_ring.issue_attempt(now.wall).unwrap();
         let credential = engine.key_ring.derive_session(&attempt);
@@ -65,18 +65,23 @@ impl Activeconnect {
         let begun = std::time::Instant::now();
         for _ in 0..how_many {
             let session = loop {
-                match engine.upkeep.schedule.pop(now) {
+                match engine.shared.schedule.pop(now) {
                     Ok(session) => break session,
                     Err(next) => now = now.after_millis(next.unwrap() - now.mono),
                 }
             };
             session.queue_poll(now, 0);
             if let Some(poll) = session.begin_poll(now) {
-                let active = Said::Answer(Reading::Status(SessionStatus::Active));
-                session.learn(poll.sequence, now, active, Others { answered: None, lately: false });
+                let active = PollOutcome::Status(Reading::Status(SessionStatus::Active));
+                session.apply_poll(
+                    poll.sequence,
+                    now,
+                    active,
+                    UpstreamSnapshot { last_success: None, is_recent: false },
+                );
             }
-            session.end_poll(now, engine.settings.poll_interval, None);
-            engine.upkeep.schedule.reset(&session, now);
+            session.end_poll(now, engine.config.poll_interval, None);
+            engine.shared.schedule.reschedule(&session, now);
         }
         begun.elapsed()
     }

@@ -102,7 +102,7 @@ impl Engine {
                 engine.store.set_browser_epoch(&id, epoch).await.map(|()| epoch)
             }
         };
-        let kept = self.ask_store(keep).await;
+        let kept = self.call_store(keep).await;
         // Also where the store keeps it: a login may have asked the store before, and be answered
         // after this.
         let epoch = kept.as_ref().copied().unwrap_or_else(|_| self.browser_epoch_after(known));

@@ -6,9 +6,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tokio::runtime::Handle;
 
+use super::config::Config;
 use super::cookie_names::CookieNames;
 use super::login_limits::LoginLimits;
-use super::settings::Settings;
 use super::trusted_proxies::ForwardedHeader;
 use super::username::{UsernameNormalizer, UsernameResolver};
 use super::{Activeconnect, Engine};
@@ -24,27 +24,27 @@ use crate::runtime::missing_driver;
 use crate::store::{DynTokenStore, TokenStore};
 
 /// What handling an answer may take on top.
-const MARGIN: Duration = Duration::from_secs(1);
+const PROCESSING_MARGIN: Duration = Duration::from_secs(1);
 
 /// Configures an [`Activeconnect`]; made by [`Activeconnect::builder`].
 #[derive(Debug)]
 #[must_use]
-pub struct Builder {
+pub struct ActiveconnectBuilder {
     credentials: Credentials,
     store: Option<DynTokenStore>,
-    settings: Settings,
+    settings: Config,
     #[cfg(feature = "axum")]
     pages: PageSetup,
     #[cfg(test)]
     script: Option<Script>,
 }
 
-impl Builder {
+impl ActiveconnectBuilder {
     pub(super) fn new(credentials: Credentials) -> Self {
         Self {
             credentials,
             store: None,
-            settings: Settings::default(),
+            settings: Config::default(),
             #[cfg(feature = "axum")]
             pages: PageSetup::default(),
             #[cfg(test)]
@@ -104,7 +104,7 @@ impl Builder {
     }
 
     /// How many sessions there may be, those that ended within the last five minutes too: default
-    /// 1,000,000. One more login is refused by [`LogInError::Full`](crate::LogInError::Full); a
+    /// 1,000,000. One more login is refused by [`LoginError::LimitReached`](crate::LoginError::LimitReached); a
     /// browser sees one that the phone does not answer.
     pub fn max_sessions(mut self, limit: usize) -> Self {
         self.settings.max_sessions = limit;
@@ -128,8 +128,8 @@ impl Builder {
     }
 
     /// How long the phone may take to answer: 5 s to 10 min, default 60 s.
-    pub fn attempt_deadline(mut self, deadline: Duration) -> Self {
-        self.settings.attempt_deadline = deadline;
+    pub fn login_timeout(mut self, deadline: Duration) -> Self {
+        self.settings.login_timeout = deadline;
         self
     }
 
@@ -189,7 +189,7 @@ impl Builder {
     /// builder.unknown_browsers_require([Method::Facial])
     /// # }
     /// ```
-    pub fn unknown_browsers_require(
+    pub fn require_methods_of_unknown_browsers(
         mut self,
         methods: impl IntoIterator<Item = crate::Method>,
     ) -> Self {
@@ -234,8 +234,8 @@ impl Builder {
 
     /// The application's page for users who are known but have no token. Without it they get a
     /// plain 403.
-    pub fn enrollment_page(mut self, path: impl Into<String>) -> Self {
-        self.settings.enrollment_page = Some(path.into());
+    pub fn enrollment_path(mut self, path: impl Into<String>) -> Self {
+        self.settings.enrollment_path = Some(path.into());
         self
     }
 
@@ -545,7 +545,7 @@ impl Builder {
     pub fn build(self) -> Result<Activeconnect, BuildError> {
         self.settings.check()?;
         #[cfg(feature = "axum")]
-        let settings = Settings { pages: self.pages.renderer()?, ..self.settings };
+        let settings = Config { pages: self.pages.renderer()?, ..self.settings };
         #[cfg(not(feature = "axum"))]
         let settings = self.settings;
         let store = self.store.ok_or(BuildError::NoTokenStore)?;
@@ -556,7 +556,7 @@ impl Builder {
             return Ok(Activeconnect::start(Engine::new(client, store, settings, runtime)));
         }
         if let Some(missing) = missing_driver() {
-            return Err(BuildError::RuntimeWithout { missing });
+            return Err(BuildError::IncompleteRuntime { missing });
         }
         let client = Client::new(self.credentials)
             .map_err(|error| BuildError::Client(Arc::new(error)))?
@@ -565,7 +565,7 @@ impl Builder {
     }
 }
 
-impl Settings {
+impl Config {
     fn check(&self) -> Result<(), BuildError> {
         let within = |name, value: Duration, least: Duration, most: Duration| {
             if value < least || value > most {
@@ -581,7 +581,7 @@ impl Settings {
         };
         let (ms, s) = (Duration::from_millis, Duration::from_secs);
         within("poll_interval", self.poll_interval, ms(100), s(3600))?;
-        within("attempt_deadline", self.attempt_deadline, s(5), s(600))?;
+        within("attempt_deadline", self.login_timeout, s(5), s(600))?;
         if let Some(duration) = self.session_duration {
             within("session_duration", duration, s(1), s(12 * 3600))?;
         }
@@ -589,7 +589,7 @@ impl Settings {
             within("idle_timeout", timeout, s(1), s(12 * 3600))?;
         }
         // What is known must outlive one poll that fails to come back.
-        let least = self.poll_interval + POLL_TIMEOUT + MARGIN;
+        let least = self.poll_interval + POLL_TIMEOUT + PROCESSING_MARGIN;
         within("max_staleness", self.max_staleness, least, s(24 * 3600))?;
         count("max_polls_per_second", self.max_polls_per_second.into(), 1_000_000)?;
         count("max_sessions", self.max_sessions as u64, u64::MAX)?;
@@ -600,11 +600,11 @@ impl Settings {
         }
         count("per_user", self.login_limits.per_user.len() as u64, 100)?;
         for (name, rate) in self.login_limits.rates() {
-            count(name, rate.times.into(), 1_000_000)?;
-            within(name, rate.within, s(1), s(24 * 3600))?;
+            count(name, rate.count.into(), 1_000_000)?;
+            within(name, rate.per, s(1), s(24 * 3600))?;
         }
-        if !self.cookie_names.is_plain() {
-            return Err(BuildError::CookieName { name: self.cookie_names.session.clone() });
+        if !self.cookie_names.is_valid() {
+            return Err(BuildError::InvalidCookieName { name: self.cookie_names.session.clone() });
         }
         if !self.cookie_names.secure {
             tracing::warn!(
@@ -616,16 +616,16 @@ impl Settings {
         let prefixes = [Some(&self.auth_path), self.mount_prefix.as_ref()].into_iter().flatten();
         let ends_with_slash = prefixes.clone().find(|path| path.ends_with('/'));
         let own_pages = self.own_pages.iter().map(|(_, path)| path);
-        let pages = self.enrollment_page.iter().chain(own_pages);
+        let pages = self.enrollment_path.iter().chain(own_pages);
         let not_plain = prefixes.chain(pages).find(|path| !is_plain_path(path));
         if let Some(path) = ends_with_slash.or(not_plain) {
-            return Err(BuildError::Path { path: path.clone() });
+            return Err(BuildError::InvalidPath { path: path.clone() });
         }
         if let Some(name) = self.verify_user_header.as_ref().filter(|name| !is_free_header(name)) {
-            return Err(BuildError::HeaderName { name: name.clone() });
+            return Err(BuildError::InvalidHeaderName { name: name.clone() });
         }
         if let Some(origin) = self.origins.malformed() {
-            return Err(BuildError::Origin { origin: origin.clone() });
+            return Err(BuildError::InvalidOrigin { origin: origin.clone() });
         }
         Ok(())
     }
@@ -675,7 +675,7 @@ pub enum BuildError {
     /// There is no tokio runtime here.
     NoRuntime,
     /// The tokio runtime cannot wait or cannot use sockets.
-    RuntimeWithout {
+    IncompleteRuntime {
         /// What it lacks: `time` or `io`.
         missing: &'static str,
     },
@@ -702,27 +702,27 @@ pub enum BuildError {
         most: u64,
     },
     /// A path is no plain absolute path.
-    Path {
+    InvalidPath {
         /// What was given.
         path: String,
     },
     /// A header of ours can't be called so.
-    HeaderName {
+    InvalidHeaderName {
         /// What was given.
         name: String,
     },
     /// The cookies can't be called so.
-    CookieName {
+    InvalidCookieName {
         /// What was given, with its prefix.
         name: String,
     },
     /// An origin is not written as browsers write it.
-    Origin {
+    InvalidOrigin {
         /// What was given.
         origin: String,
     },
     /// The theme cannot be used.
-    Theme {
+    InvalidTheme {
         /// The theme's method.
         setting: &'static str,
         /// What was given.
@@ -731,7 +731,7 @@ pub enum BuildError {
         expected: &'static str,
     },
     /// Texts of the pages cannot be used.
-    Texts {
+    InvalidTexts {
         /// Their language.
         language: String,
         /// What is the matter with them.
@@ -750,7 +750,7 @@ impl fmt::Display for BuildError {
                 "there is no tokio runtime here; call build() in async code or under \
                  Runtime::enter",
             ),
-            Self::RuntimeWithout { missing } => write!(
+            Self::IncompleteRuntime { missing } => write!(
                 f,
                 "the tokio runtime has no {missing}, which the engine needs; make it with \
                  Builder::enable_all()"
@@ -766,32 +766,32 @@ impl fmt::Display for BuildError {
             Self::CountOutOfRange { name, value, most } => {
                 write!(f, "{name} is {value}; choose 1 to {most}")
             }
-            Self::Path { path } => write!(
+            Self::InvalidPath { path } => write!(
                 f,
                 "{path:?} is no plain path; begin with one / and use letters, digits and -._~, \
                  without . and .. as segments; auth_path and mount_prefix end without /, and where nothing is stripped, \
                  mount_prefix is not set"
             ),
-            Self::HeaderName { name } => write!(
+            Self::InvalidHeaderName { name } => write!(
                 f,
                 "{name:?} is no name for a header that says who the user is; use letters, digits \
                  and -, as in x-auth-user, and no header that means something else"
             ),
-            Self::CookieName { name } => write!(
+            Self::InvalidCookieName { name } => write!(
                 f,
                 "no cookie can be called {name:?}; use letters, digits and -._, and leave the \
                  prefixes __Host- and __Secure- and the endings -attempt, -known and -registration \
                  away"
             ),
-            Self::Origin { origin } => write!(
+            Self::InvalidOrigin { origin } => write!(
                 f,
                 "{origin:?} is no origin as browsers write it; use https://host or https://host:port, \
                  in lower case, without the scheme's own port and without a path"
             ),
-            Self::Theme { setting, value, expected } => {
+            Self::InvalidTheme { setting, value, expected } => {
                 write!(f, "the theme's {setting} is {value:?}; give {expected}")
             }
-            Self::Texts { language, problem } => {
+            Self::InvalidTexts { language, problem } => {
                 write!(f, "the texts for {language:?} cannot be used: {problem}")
             }
             Self::Client(error) => write!(f, "the HTTP client cannot be set up: {error}"),
@@ -804,9 +804,9 @@ impl From<SetupError> for BuildError {
     fn from(error: SetupError) -> Self {
         match error {
             SetupError::Theme { setting, value, expected } => {
-                Self::Theme { setting, value, expected }
+                Self::InvalidTheme { setting, value, expected }
             }
-            SetupError::Texts { language, problem } => Self::Texts { language, problem },
+            SetupError::Texts { language, problem } => Self::InvalidTexts { language, problem },
         }
     }
 }
@@ -824,7 +824,7 @@ impl Error for BuildError {
 mod tests {
     use super::*;
 
-    fn error(settings: &Settings) -> Option<String> {
+    fn error(settings: &Config) -> Option<String> {
         settings.check().err().map(|error| error.to_string())
     }
 
@@ -839,8 +839,8 @@ mod tests {
             ("https://www.example/app", "begin with one /"),
         ] {
             let mount_prefix = Some(prefix.to_owned());
-            let mounted = error(&Settings { mount_prefix, ..Settings::default() }).unwrap();
-            let nested = error(&Settings { auth_path: prefix.to_owned(), ..Settings::default() });
+            let mounted = error(&Config { mount_prefix, ..Config::default() }).unwrap();
+            let nested = error(&Config { auth_path: prefix.to_owned(), ..Config::default() });
             assert_eq!(nested.as_ref(), Some(&mounted));
             assert!(
                 mounted.contains(&format!("{prefix:?}")) && mounted.contains(advice),
@@ -848,6 +848,6 @@ mod tests {
             );
         }
         let mount_prefix = Some("/app/v1".to_owned());
-        assert_eq!(error(&Settings { mount_prefix, ..Settings::default() }), None);
+        assert_eq!(error(&Config { mount_prefix, ..Config::default() }), None);
     }
 }

@@ -151,7 +151,7 @@ impl Activeconnect {
                 Ok(_) => TokenStoreFinding::Answers,
                 Err(error) => TokenStoreFinding::Fails(error),
             },
-            auth_path: engine.settings.auth_path.clone(),
+            auth_path: engine.config.auth_path.clone(),
             routes: match engine.route_placement.seen() {
                 SeenRoutes::AtAuthPath => RoutesFinding::AtAuthPath,
                 SeenRoutes::NotSeen => RoutesFinding::NotSeen,
@@ -202,7 +202,7 @@ impl SetupReport {
 
 const OK: &str = "ok     ";
 const FAULT: &str = "FAULT  ";
-const UNKNOWN: &str = "unknown";
+const UNKNOWN_BROWSER: &str = "unknown";
 
 impl fmt::Display for SetupReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -227,7 +227,9 @@ impl fmt::Display for SetupReport {
                 "{FAULT}  clock: the service is {ahead_secs} s ahead of this machine; set this \
                  machine's clock"
             )?,
-            ClockFinding::Unknown => writeln!(f, "{UNKNOWN}  clock: no answer says the time")?,
+            ClockFinding::Unknown => {
+                writeln!(f, "{UNKNOWN_BROWSER}  clock: no answer says the time")?
+            }
         }
         match token_store {
             TokenStoreFinding::Answers => writeln!(f, "{OK}  token store: it answers")?,
@@ -239,7 +241,7 @@ impl fmt::Display for SetupReport {
             RoutesFinding::AtAuthPath => write!(f, "{OK}  routes: they are at {auth_path}"),
             RoutesFinding::NotSeen => write!(
                 f,
-                "{UNKNOWN}  routes: no request has reached them yet; they should be nested at \
+                "{UNKNOWN_BROWSER}  routes: no request has reached them yet; they should be nested at \
                  {auth_path}"
             ),
             RoutesFinding::Elsewhere { nested_at } => write!(
@@ -254,7 +256,7 @@ impl fmt::Display for SetupReport {
             ),
             RoutesFinding::NotMade => write!(
                 f,
-                "{UNKNOWN}  routes: there are none yet; check again when the router is made"
+                "{UNKNOWN_BROWSER}  routes: there are none yet; check again when the router is made"
             ),
         }
     }

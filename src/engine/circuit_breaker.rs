@@ -93,7 +93,7 @@ pub(crate) struct FailedCall {
     pub(crate) retry_after: Option<Duration>,
     /// The service has answered others since the session began to fail: it is that session's own
     /// trouble.
-    pub(crate) is_own_trouble: bool,
+    pub(crate) is_session_specific: bool,
 }
 
 /// What a call's end did to the breaker.
@@ -191,7 +191,7 @@ impl CircuitBreaker {
 
     /// Records that a call failed.
     pub(crate) fn record_failure(&self, call: FailedCall, jitter: f64) -> Option<Transition> {
-        let FailedCall { sent, failed_at: now, is_own_trouble, .. } = call;
+        let FailedCall { sent, failed_at: now, is_session_specific: is_own_trouble, .. } = call;
         let asked = call.retry_after.map(|pause| pause.min(backoff::MAX_ASKED_PAUSE));
         let mut state = self.state();
         match &mut state.circuit {
@@ -266,7 +266,7 @@ mod tests {
             failed_at: now,
             is_rate_limited: false,
             retry_after: None,
-            is_own_trouble: false,
+            is_session_specific: false,
         }
     }
 
@@ -318,7 +318,7 @@ mod tests {
         assert_eq!(breaker.record_failure(failed(1_000), 1.0), Some(Transition::Opened));
         let breaker = CircuitBreaker::new();
         for now in 0..1_000 {
-            let own = FailedCall { is_own_trouble: true, ..rate_limited(now, 300) };
+            let own = FailedCall { is_session_specific: true, ..rate_limited(now, 300) };
             assert_eq!(breaker.record_failure(own, 1.0), None);
         }
         assert_eq!(breaker.admission(1_000), Admission::All);

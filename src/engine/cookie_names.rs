@@ -8,11 +8,11 @@ pub(crate) struct CookieNames {
 }
 
 /// What a browser's attempt is called after the session.
-pub(crate) const ATTEMPT: &str = "-attempt";
+pub(crate) const ATTEMPT_SUFFIX: &str = "-attempt";
 /// What the proof that a browser is known is called after the session.
-pub(crate) const KNOWN: &str = "-known";
+pub(crate) const KNOWN_BROWSER_SUFFIX: &str = "-known";
 /// What names a page that waits for a phone to register is called after the session.
-pub(crate) const REGISTRATION: &str = "-registration";
+pub(crate) const REGISTRATION_SUFFIX: &str = "-registration";
 
 impl CookieNames {
     pub(crate) fn secure(name: &str) -> Self {
@@ -25,25 +25,27 @@ impl CookieNames {
 
     /// Whether it is a token (RFC 6265) that claims no prefix of its own, and is not what another engine
     /// of the same host may call one of its other cookies.
-    pub(crate) fn is_plain(&self) -> bool {
+    pub(crate) fn is_valid(&self) -> bool {
         let name = self.session.strip_prefix("__Host-").filter(|_| self.secure);
         let name = name.unwrap_or(&self.session);
         !name.is_empty()
             && !name.starts_with("__")
-            && ![ATTEMPT, KNOWN, REGISTRATION].iter().any(|suffix| name.ends_with(suffix))
+            && ![ATTEMPT_SUFFIX, KNOWN_BROWSER_SUFFIX, REGISTRATION_SUFFIX]
+                .iter()
+                .any(|suffix| name.ends_with(suffix))
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
     }
 
     pub(crate) fn attempt(&self) -> String {
-        format!("{}{ATTEMPT}", self.session)
+        format!("{}{ATTEMPT_SUFFIX}", self.session)
     }
 
     pub(crate) fn known(&self) -> String {
-        format!("{}{KNOWN}", self.session)
+        format!("{}{KNOWN_BROWSER_SUFFIX}", self.session)
     }
 
     pub(crate) fn registration(&self) -> String {
-        format!("{}{REGISTRATION}", self.session)
+        format!("{}{REGISTRATION_SUFFIX}", self.session)
     }
 }
 
@@ -64,8 +66,8 @@ mod tests {
             ("-known", false),
             ("x-known-attempt", false),
         ] {
-            assert_eq!(CookieNames::secure(name).is_plain(), is_plain, "{name}");
-            assert_eq!(CookieNames::insecure(name.to_owned()).is_plain(), is_plain, "{name}");
+            assert_eq!(CookieNames::secure(name).is_valid(), is_plain, "{name}");
+            assert_eq!(CookieNames::insecure(name.to_owned()).is_valid(), is_plain, "{name}");
         }
     }
 }

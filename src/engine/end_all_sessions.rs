@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::events::EndReason;
 use super::logouts::LogoutPriority;
 use super::session::Session;
-use super::{ActiveSession, Engine, LOGOUT_TIMEOUT, LoggedOut};
+use super::{ActiveSession, Engine, LOGOUT_TIMEOUT, LogoutOutcome};
 use crate::identity::{UserId, UserToken};
 use crate::runtime;
 use crate::store::StoreError;
@@ -70,12 +70,12 @@ impl<'a> EndAllSessions<'a> {
         self
     }
 
-    async fn end(self) -> Result<LoggedOut, StoreError> {
+    async fn end(self) -> Result<LogoutOutcome, StoreError> {
         let Self { engine, user, own, spared, forgets_browsers } = self;
-        let Some(engine) = engine else { return Ok(LoggedOut::HereOnly) };
+        let Some(engine) = engine else { return Ok(LogoutOutcome::LocalOnly) };
         let spared = spared.as_ref();
         let own = own.filter(|own| !is_spared(own.session(), spared));
-        let own = own.and_then(|own| own.end_own(&engine));
+        let own = own.and_then(|own| own.end_by_handler(&engine));
         let (outcome, token) = engine.end_sessions_of(user, own, spared).await;
         if forgets_browsers {
             engine.forget_browsers(user).await?;
@@ -91,7 +91,7 @@ impl fmt::Debug for EndAllSessions<'_> {
 }
 
 impl<'a> IntoFuture for EndAllSessions<'a> {
-    type Output = Result<LoggedOut, StoreError>;
+    type Output = Result<LogoutOutcome, StoreError>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
 
     fn into_future(self) -> Self::IntoFuture {
@@ -107,7 +107,7 @@ impl Engine {
         user: &UserId,
         own: Option<oneshot::Receiver<bool>>,
         spared: Option<&Arc<Session>>,
-    ) -> (LoggedOut, Result<Option<UserToken>, StoreError>) {
+    ) -> (LogoutOutcome, Result<Option<UserToken>, StoreError>) {
         let mut logouts = self.end_sessions_here(user, None, spared);
         logouts.extend(own);
         let token = self.find_token(user).await;
@@ -129,24 +129,24 @@ impl Engine {
         let sessions = self.sessions.of_user_and_token(user, token);
         // All are over here before the first is asked about there.
         let ended = sessions.iter().filter(|session| !is_spared(session, spared));
-        let ended: Vec<_> = ended.filter(|session| session.end(EndReason::LoggedOut)).collect();
+        let ended: Vec<_> = ended.filter(|session| session.end(EndReason::LogoutOutcome)).collect();
         let logouts = ended.into_iter();
-        logouts.map(|session| self.end_remotely(session, LogoutPriority::Prompt)).collect()
+        logouts.map(|session| self.spawn_remote_logout(session, LogoutPriority::Prompt)).collect()
     }
 
     /// Waits for the first try of each logout at the service.
-    pub(super) async fn first_tries(&self, logouts: Vec<oneshot::Receiver<bool>>) -> LoggedOut {
+    pub(super) async fn first_tries(&self, logouts: Vec<oneshot::Receiver<bool>>) -> LogoutOutcome {
         let all = async {
-            let mut everywhere = LoggedOut::Everywhere;
+            let mut everywhere = LogoutOutcome::Confirmed;
             for confirmed in logouts {
                 if confirmed.await != Ok(true) {
-                    everywhere = LoggedOut::HereOnly;
+                    everywhere = LogoutOutcome::LocalOnly;
                 }
             }
             everywhere
         };
         let everywhere = runtime::within(self.tasks.runtime(), LOGOUT_TIMEOUT, all).await;
-        everywhere.unwrap_or(LoggedOut::HereOnly)
+        everywhere.unwrap_or(LogoutOutcome::LocalOnly)
     }
 }
 

@@ -5,7 +5,7 @@ use super::events::EndReason;
 use super::logouts::LogoutPriority;
 use super::session::Session;
 use super::session_id::SessionId;
-use super::{Activeconnect, LoggedOut};
+use super::{Activeconnect, LogoutOutcome};
 use crate::identity::UserId;
 use crate::store::StoreError;
 
@@ -67,7 +67,7 @@ impl Activeconnect {
         &self,
         user: &UserId,
         id: &SessionId,
-    ) -> Result<LoggedOut, EndSessionError> {
+    ) -> Result<LogoutOutcome, EndSessionError> {
         let engine = self.engine();
         let find = |sessions: Vec<Arc<Session>>| {
             sessions.into_iter().find(|session| engine.session_id(session) == *id)
@@ -79,9 +79,9 @@ impl Activeconnect {
             found = find(engine.sessions.of_user_and_token(user, token.as_ref()));
         }
         // Of two that end it at once, one finds it over.
-        let ended = found.filter(|session| session.end(EndReason::LoggedOut));
+        let ended = found.filter(|session| session.end(EndReason::LogoutOutcome));
         let ended = ended.ok_or(EndSessionError::Unknown)?;
-        let first_try = engine.end_remotely(&ended, LogoutPriority::Prompt);
+        let first_try = engine.spawn_remote_logout(&ended, LogoutPriority::Prompt);
         Ok(engine.first_tries(vec![first_try]).await)
     }
 }

@@ -11,7 +11,7 @@ use crate::store::StoreError;
 use crate::verdict::Denial;
 
 /// How many users are enrolled by one call.
-const BATCH: usize = 100;
+const BATCH_SIZE: usize = 100;
 
 /// Why an enrollment call failed.
 #[non_exhaustive]
@@ -23,15 +23,15 @@ pub enum EnrollmentError {
     /// The service did not do its part.
     Service(ClientError),
     /// The session that was to vouch for the user does not let them in now, or is another engine's.
-    NotAllowed(Denial),
+    SessionDenied(Denial),
     /// The grant is unknown, used, withdrawn or older than ten minutes.
-    GrantNotValid,
+    InvalidGrant,
     /// As many users as there may be have a grant; try again in some minutes.
     TooManyGrants,
     /// Too many text messages: to this user, to this number, or in all. Try again after this time.
     TooManyMessages(Duration),
     /// The operating system has no randomness to give.
-    NoRandomness,
+    Rng,
 }
 
 crate::error_debug::debug_as_message!(EnrollmentError);
@@ -42,10 +42,10 @@ impl fmt::Display for EnrollmentError {
             Self::NotEnrolled => f.write_str("the user is not enrolled; call enroll first"),
             Self::Store(error) => error.fmt(f),
             Self::Service(error) => error.fmt(f),
-            Self::NotAllowed(denial) => {
+            Self::SessionDenied(denial) => {
                 write!(f, "the session does not vouch for the user: {denial}")
             }
-            Self::GrantNotValid => {
+            Self::InvalidGrant => {
                 f.write_str("the enrollment grant is not valid, or no longer; make a new one")
             }
             Self::TooManyGrants => {
@@ -54,7 +54,7 @@ impl fmt::Display for EnrollmentError {
             Self::TooManyMessages(after) => {
                 write!(f, "too many text messages; try again in {} s", after.as_secs().max(1))
             }
-            Self::NoRandomness => f.write_str("the operating system has no randomness to give"),
+            Self::Rng => f.write_str("the operating system has no randomness to give"),
         }
     }
 }
@@ -65,11 +65,11 @@ impl Error for EnrollmentError {
             Self::Store(error) => Some(error),
             Self::Service(error) => Some(error),
             Self::NotEnrolled
-            | Self::NotAllowed(_)
-            | Self::GrantNotValid
+            | Self::SessionDenied(_)
+            | Self::InvalidGrant
             | Self::TooManyGrants
             | Self::TooManyMessages(_)
-            | Self::NoRandomness => None,
+            | Self::Rng => None,
         }
     }
 }
@@ -234,16 +234,16 @@ impl Activeconnect {
     ) -> Result<(), EnrollmentError> {
         let mut users = users.into_iter();
         loop {
-            let batch: Vec<UserId> = users.by_ref().take(BATCH).collect();
+            let batch: Vec<UserId> = users.by_ref().take(BATCH_SIZE).collect();
             if batch.is_empty() {
                 return Ok(());
             }
             let mut rows = Vec::new();
-            let mut unused = Unused::new(self.engine());
+            let mut unused = PendingTokens::new(self.engine());
             for user in batch {
                 let row = match self.engine().store.token(&user).await {
-                    Ok(Some(token)) => Ok(Row::Assigned(token)),
-                    Ok(None) => unused.make().map(Row::Missing),
+                    Ok(Some(token)) => Ok(UserRow::Existing(token)),
+                    Ok(None) => unused.generate().map(UserRow::New),
                     Err(error) => Err(error.into()),
                 };
                 rows.push((user, row));
@@ -252,7 +252,7 @@ impl Activeconnect {
             let tokens: Vec<UserToken> = rows
                 .iter()
                 .filter_map(|(_, row)| row.as_ref().ok())
-                .map(|(Row::Assigned(token) | Row::Missing(token))| token.clone())
+                .map(|(UserRow::Existing(token) | UserRow::New(token))| token.clone())
                 .collect();
             if !tokens.is_empty()
                 && let Err(error) = self.engine().client.add_users(&tokens).await
@@ -263,8 +263,8 @@ impl Activeconnect {
             }
             for (user, row) in rows {
                 let enrolled = match row {
-                    Ok(Row::Assigned(_)) => Ok(()),
-                    Ok(Row::Missing(token)) => self.assign(&user, &token, &mut unused).await,
+                    Ok(UserRow::Existing(_)) => Ok(()),
+                    Ok(UserRow::New(token)) => self.assign(&user, &token, &mut unused).await,
                     Err(error) => Err(error),
                 };
                 progress(&user, enrolled.as_ref().copied());
@@ -277,9 +277,9 @@ impl Activeconnect {
     }
 
     /// Registers a new token at the service; it is `unused` until it is assigned.
-    async fn register_token(&self) -> Result<(UserToken, Unused), EnrollmentError> {
-        let mut unused = Unused::new(self.engine());
-        let token = unused.make()?;
+    async fn register_token(&self) -> Result<(UserToken, PendingTokens), EnrollmentError> {
+        let mut unused = PendingTokens::new(self.engine());
+        let token = unused.generate()?;
         if let Err(error) = self.engine().client.add_users(std::slice::from_ref(&token)).await {
             unused.delete().await;
             return Err(error.into());
@@ -292,7 +292,7 @@ impl Activeconnect {
         &self,
         user: &UserId,
         token: &UserToken,
-        unused: &mut Unused,
+        unused: &mut PendingTokens,
     ) -> Result<(), EnrollmentError> {
         let assigned = self.engine().store.assign(user, token).await;
         if !assigned.as_ref().is_ok_and(|winner| winner == token) {
@@ -306,25 +306,25 @@ impl Activeconnect {
 }
 
 /// A user as `enroll_many` finds them: with the token they have, or one that is new.
-enum Row {
-    Assigned(UserToken),
-    Missing(UserToken),
+enum UserRow {
+    Existing(UserToken),
+    New(UserToken),
 }
 
 /// New tokens that the service may know and no user has. Those that are left when the call that was
 /// to assign them is dropped are deleted there.
-struct Unused {
+struct PendingTokens {
     engine: Arc<Engine>,
     tokens: Vec<UserToken>,
 }
 
-impl Unused {
+impl PendingTokens {
     fn new(engine: &Arc<Engine>) -> Self {
         Self { engine: engine.clone(), tokens: Vec::new() }
     }
 
-    fn make(&mut self) -> Result<UserToken, EnrollmentError> {
-        let token = UserToken::random().map_err(|_| EnrollmentError::NoRandomness)?;
+    fn generate(&mut self) -> Result<UserToken, EnrollmentError> {
+        let token = UserToken::random().map_err(|_| EnrollmentError::Rng)?;
         self.tokens.push(token.clone());
         Ok(token)
     }
@@ -335,13 +335,13 @@ impl Unused {
     }
 }
 
-impl Drop for Unused {
+impl Drop for PendingTokens {
     fn drop(&mut self) {
         let tokens = std::mem::take(&mut self.tokens);
         if !tokens.is_empty() {
             let engine = self.engine.clone();
             let delete = async move { engine.delete_tokens(&tokens).await };
-            self.engine.tasks.spawn_farewell(delete);
+            self.engine.tasks.spawn_awaited(delete);
         }
     }
 }
@@ -367,18 +367,18 @@ impl Engine {
         token: Option<&UserToken>,
     ) -> Result<(), EnrollmentError> {
         if let Some(token) = token {
-            self.delete_there(token).await?;
+            self.delete_remote_user(token).await?;
             let remove = || {
                 let (store, user) = (self.store.clone(), user.clone());
                 async move { store.remove(&user).await }
             };
-            self.ask_store(remove).await?;
+            self.call_store(remove).await?;
         }
         Ok(())
     }
 
     /// Deletes a user at the service, who may be gone there already.
-    async fn delete_there(&self, token: &UserToken) -> Result<(), ClientError> {
+    async fn delete_remote_user(&self, token: &UserToken) -> Result<(), ClientError> {
         let deleted = self.client.delete_users(std::slice::from_ref(token)).await;
         if !deleted.as_ref().is_err_and(|error| error.kind() == ClientErrorKind::Declined) {
             return deleted;

@@ -19,7 +19,7 @@ use crate::identity::UserId;
 use crate::protocol::SessionStatus;
 
 /// As many events wait for a reader; an older one is then missed.
-const WAITING: usize = 1_024;
+const CHANNEL_CAPACITY: usize = 1_024;
 
 /// Something that happened in the engine; [`Activeconnect::events`] tells. Fit for an audit log:
 /// `docs/audit-log.md` writes one by SQL.
@@ -149,7 +149,7 @@ pub enum EndReason {
     /// The service stated this status: ended remotely, or by its own expiry.
     Upstream(SessionStatus),
     /// Logged out here.
-    LoggedOut,
+    LogoutOutcome,
     /// It lived as long as a session may, here.
     Expired,
     /// No request used it for [`Builder::idle_timeout`](crate::Builder::idle_timeout).
@@ -174,7 +174,7 @@ impl EndReason {
         match self {
             Self::Upstream(status) => status,
             Self::Unclaimed => SessionStatus::Timeout,
-            Self::LoggedOut
+            Self::LogoutOutcome
             | Self::Walkaway
             | Self::Expired
             | Self::Idle
@@ -191,7 +191,7 @@ impl fmt::Display for EndReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Upstream(status) => status.fmt(f),
-            Self::LoggedOut => f.write_str("logged_out"),
+            Self::LogoutOutcome => f.write_str("logged_out"),
             Self::Expired => f.write_str("expired"),
             Self::Idle => f.write_str("idle"),
             Self::Walkaway => f.write_str("walkaway"),
@@ -266,9 +266,9 @@ impl Activeconnect {
     /// ```
     #[must_use]
     pub fn events(&self) -> Events {
-        let upkeep = &self.engine().upkeep;
+        let upkeep = &self.engine().shared;
         Events {
-            stream: BroadcastStream::new(upkeep.news.subscribe()),
+            stream: BroadcastStream::new(upkeep.events.subscribe()),
             clock: upkeep.clock.clone(),
         }
     }
@@ -306,15 +306,15 @@ impl Event {
 
 /// Where events come from, until the engine is over.
 #[derive(Debug)]
-pub(crate) struct News(Mutex<Option<broadcast::Sender<Event>>>);
+pub(crate) struct EventSender(Mutex<Option<broadcast::Sender<Event>>>);
 
-impl News {
+impl EventSender {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(Some(broadcast::Sender::new(WAITING))))
+        Self(Mutex::new(Some(broadcast::Sender::new(CHANNEL_CAPACITY))))
     }
 
     /// Tells the listeners, and waits for none of them. Where there is none, nothing is made.
-    pub(crate) fn tell(&self, make: impl FnOnce() -> Event) {
+    pub(crate) fn send(&self, make: impl FnOnce() -> Event) {
         let sender = self.sender().clone();
         if let Some(sender) = sender.filter(|sender| sender.receiver_count() > 0) {
             sender.send(make()).ok();

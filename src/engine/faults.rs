@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Engine;
-use super::attempts::LogInError;
+use super::attempts::LoginError;
 use super::events::EventKind;
 use super::warning_limiter::WarningLimiter;
 use crate::client::ClientErrorKind;
@@ -74,10 +74,10 @@ impl Fault {
 impl Engine {
     /// A login came to nothing. What only its user has to do with, such as a phone that is not
     /// registered, is no fault.
-    pub(super) fn report_failed_login(&self, error: &LogInError) {
+    pub(super) fn report_failed_login(&self, error: &LoginError) {
         match error {
-            LogInError::Service(error) if error.kind() != ClientErrorKind::NoMobileDevice => {
-                if let Some(suppressed) = self.tell_fault(Fault::Service(error.kind())) {
+            LoginError::Service(error) if error.kind() != ClientErrorKind::NoMobileDevice => {
+                if let Some(suppressed) = self.report_fault(Fault::Service(error.kind())) {
                     tracing::warn!(
                         %error,
                         suppressed,
@@ -85,7 +85,7 @@ impl Engine {
                     );
                 }
             }
-            LogInError::Store(error) => self.report_store_fault(error.as_ref()),
+            LoginError::Store(error) => self.report_store_fault(error.as_ref()),
             _ => {}
         }
     }
@@ -93,7 +93,7 @@ impl Engine {
     /// The token store failed, or without an error did not answer in time.
     pub(crate) fn report_store_fault(&self, error: Option<&StoreError>) {
         let kind = error.map_or(StoreErrorKind::Unavailable, StoreError::kind);
-        if let Some(suppressed) = self.tell_fault(Fault::TokenStore(kind)) {
+        if let Some(suppressed) = self.report_fault(Fault::TokenStore(kind)) {
             let in_time = "it did not answer in time";
             let error = error.map_or_else(|| in_time.to_owned(), StoreError::to_string);
             tracing::warn!(
@@ -106,13 +106,13 @@ impl Engine {
     }
 
     /// Tells of the fault if it is time; then also how many of its kind were suppressed.
-    fn tell_fault(&self, fault: Fault) -> Option<u64> {
+    fn report_fault(&self, fault: Fault) -> Option<u64> {
         let suppressed = {
             // What a poisoned one holds is whole: an entry is there or not.
             let mut faults = self.faults.0.lock().unwrap_or_else(PoisonError::into_inner);
             faults.entry(fault.kind()).or_default().admit(self.now().mono, FAULT_INTERVAL)?
         };
-        self.tell(EventKind::Fault(fault));
+        self.send_event(EventKind::Fault(fault));
         Some(suppressed)
     }
 }

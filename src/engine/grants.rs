@@ -9,9 +9,9 @@ use crate::clock::Stamp;
 use crate::identity::{SessionCredential, SessionKey, UserId};
 
 /// How long a grant is good for.
-const GOOD_FOR: Duration = Duration::from_secs(600);
+const GRANT_TTL: Duration = Duration::from_secs(600);
 /// How many there may be at once.
-const MOST: usize = 10_000;
+const MAX_GRANTS: usize = 10_000;
 
 /// The application's word that the bearer of this is the user it was made for: 128 random bits,
 /// good once, for ten minutes. Made by [`Activeconnect::enrollment_grant`]; whatever leads to a phone
@@ -33,7 +33,7 @@ const MOST: usize = 10_000;
 ///
 /// /// `POST /phone/{grant}`
 /// async fn redeem(ac: &Activeconnect, grant: &str) -> Result<RegistrationLink, EnrollmentError> {
-///     let grant = EnrollmentGrant::parse(grant.as_bytes()).ok_or(EnrollmentError::GrantNotValid)?;
+///     let grant = EnrollmentGrant::parse(grant.as_bytes()).ok_or(EnrollmentError::InvalidGrant)?;
 ///     ac.registration_link(&grant).await
 /// }
 /// ```
@@ -77,7 +77,7 @@ impl Activeconnect {
         let engine = self.engine();
         let now = engine.now();
         let issued = engine.key_ring.issue_grant(now.wall);
-        let bits = issued.map_err(|_| EnrollmentError::NoRandomness)?;
+        let bits = issued.map_err(|_| EnrollmentError::Rng)?;
         if engine.grants.insert(bits.key(), user, now) {
             Ok(EnrollmentGrant(bits))
         } else {
@@ -89,10 +89,10 @@ impl Activeconnect {
 /// The grants that were not redeemed yet. One lock, so that of those who redeem one at the same
 /// time one gets it.
 #[derive(Debug, Default)]
-pub(super) struct Grants(Mutex<Held>);
+pub(super) struct Grants(Mutex<GrantMap>);
 
 #[derive(Debug, Default)]
-struct Held {
+struct GrantMap {
     by_key: HashMap<SessionKey, Grant>,
     by_user: HashMap<UserId, SessionKey>,
 }
@@ -108,12 +108,12 @@ impl Grants {
     fn insert(&self, key: SessionKey, user: &UserId, now: Stamp) -> bool {
         let mut held = self.lock();
         held.withdraw(user);
-        if held.by_key.len() >= MOST {
+        if held.by_key.len() >= MAX_GRANTS {
             held.sweep(now);
         }
-        let fits = held.by_key.len() < MOST;
+        let fits = held.by_key.len() < MAX_GRANTS;
         if fits {
-            let expires = now.after(GOOD_FOR);
+            let expires = now.after(GRANT_TTL);
             held.by_user.insert(user.clone(), key);
             held.by_key.insert(key, Grant { user: user.clone(), expires });
         }
@@ -138,13 +138,13 @@ impl Grants {
         self.lock().sweep(now);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Held> {
+    fn lock(&self) -> MutexGuard<'_, GrantMap> {
         // Nothing that can panic runs under the lock, so what a poisoned one holds is whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Held {
+impl GrantMap {
     fn withdraw(&mut self, user: &UserId) {
         if let Some(key) = self.by_user.remove(user) {
             self.by_key.remove(&key);
@@ -232,15 +232,15 @@ mod tests {
     #[test]
     fn there_are_so_many_at_most_and_old_ones_make_room() {
         let grants = Grants::default();
-        for i in 0..MOST {
+        for i in 0..MAX_GRANTS {
             assert!(grant(&grants, &i.to_string(), NOW).is_some());
         }
         assert!(grant(&grants, "one more", NOW).is_none());
         assert!(grant(&grants, "7", NOW).is_some(), "who has one gets another for it");
-        let later = NOW.after(GOOD_FOR);
+        let later = NOW.after(GRANT_TTL);
         assert!(grant(&grants, "one more", later).is_some());
         assert_eq!(sizes(&grants), (1, 1));
-        grants.sweep(later.after(GOOD_FOR));
+        grants.sweep(later.after(GRANT_TTL));
         assert_eq!(sizes(&grants), (0, 0));
     }
 

@@ -5,22 +5,22 @@ use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use super::budget::{Budget, Rate};
-use super::known_browser::{BrowserId, BrowserProof};
+use super::browser_proofs::{BrowserId, BrowserProof};
+use super::rate_window::{RateLimit, SlidingWindowLimiter};
 use super::username::LoginKey;
 use crate::clock::millis;
 use crate::identity::UserToken;
 
 /// As many names, addresses and pairs of both are counted at a time; for one more, the oldest are
 /// forgotten.
-const KEYS: usize = 100_000;
+const MAX_KEYS: usize = 100_000;
 /// How long the phone stays quiet after the second decline in a row; each further one doubles it.
 /// The first costs nothing: a slip of the finger.
-const QUIET: Duration = Duration::from_secs(5);
+const DECLINE_BACKOFF: Duration = Duration::from_secs(5);
 /// And no longer than this.
-const LONGEST_QUIET: Duration = Duration::from_secs(900);
+const MAX_DECLINE_BACKOFF: Duration = Duration::from_secs(900);
 /// After so long without a decline they are no longer in a row.
-const ROW: Duration = Duration::from_secs(3_600);
+const DECLINE_RESET: Duration = Duration::from_secs(3_600);
 
 /// How often logins may be begun; [`Builder::login_limits`](crate::Builder::login_limits) takes
 /// them. A start that is refused rings nothing and is not charged to the name, the address or the
@@ -37,18 +37,18 @@ const ROW: Duration = Duration::from_secs(3_600);
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct LoginLimits {
-    pub(crate) per_user: Vec<Rate>,
-    pub(crate) per_address: Rate,
-    pub(crate) overall: Rate,
+    pub(crate) per_user: Vec<RateLimit>,
+    pub(crate) per_address: RateLimit,
+    pub(crate) overall: RateLimit,
 }
 
 impl Default for LoginLimits {
     fn default() -> Self {
         let (minutes, hour) = (Duration::from_secs(300), Duration::from_secs(3_600));
         Self {
-            per_user: vec![Rate::new(5, minutes), Rate::new(12, hour)],
-            per_address: Rate::new(30, minutes),
-            overall: Rate::new(20, Duration::from_secs(1)),
+            per_user: vec![RateLimit::new(5, minutes), RateLimit::new(12, hour)],
+            per_address: RateLimit::new(30, minutes),
+            overall: RateLimit::new(20, Duration::from_secs(1)),
         }
     }
 }
@@ -60,26 +60,26 @@ impl LoginLimits {
     /// sessions together, for confirmations: strangers can't use it up. A success restores the
     /// budget that it was spent from. After a success the name stays reserved to the deadline of
     /// that attempt for browsers that have not logged in before, as it does after a failure.
-    pub fn per_user(mut self, rates: impl IntoIterator<Item = Rate>) -> Self {
+    pub fn per_user(mut self, rates: impl IntoIterator<Item = RateLimit>) -> Self {
         self.per_user = rates.into_iter().collect();
         self
     }
 
     /// For one client address (for IPv6, one /64 network): by default 30 in 5 minutes. The address
     /// is that of axum's `ConnectInfo<SocketAddr>`; without it nothing is counted by address.
-    pub fn per_address(mut self, rate: Rate) -> Self {
+    pub fn per_address(mut self, rate: RateLimit) -> Self {
         self.per_address = rate;
         self
     }
 
     /// For all browsers that have not logged in before: by default 20 a second.
-    pub fn overall(mut self, rate: Rate) -> Self {
+    pub fn overall(mut self, rate: RateLimit) -> Self {
         self.overall = rate;
         self
     }
 
     /// All rates, with the names of what sets them.
-    pub(crate) fn rates(&self) -> impl Iterator<Item = (&'static str, Rate)> {
+    pub(crate) fn rates(&self) -> impl Iterator<Item = (&'static str, RateLimit)> {
         let per_user = self.per_user.iter().map(|rate| ("per_user", *rate));
         per_user.chain([("per_address", self.per_address), ("overall", self.overall)])
     }
@@ -157,27 +157,30 @@ enum Bucket {
 pub(crate) struct LoginRateLimiter {
     by_name: PartitionedLimiter<LoginKey>,
     by_token: PartitionedLimiter<UserToken>,
-    by_address: Budget<IpAddr>,
-    overall: Budget<()>,
+    by_address: SlidingWindowLimiter<IpAddr>,
+    overall: SlidingWindowLimiter<()>,
     /// Refused starts of anonymous clients. By the name alone, one client could keep all others
     /// out; so clients whose address is not known are not counted.
-    refused: Budget<(IpAddr, LoginKey)>,
+    refused: SlidingWindowLimiter<(IpAddr, LoginKey)>,
     declines: HashMap<LimiterKey<UserToken>, Declines>,
 }
 
 /// The budgets of anonymous clients, and those of all others, which no flood of the former fills.
 #[derive(Debug)]
 struct PartitionedLimiter<N> {
-    anonymous: Budget<LimiterKey<N>>,
-    others: Budget<LimiterKey<N>>,
+    anonymous: SlidingWindowLimiter<LimiterKey<N>>,
+    others: SlidingWindowLimiter<LimiterKey<N>>,
 }
 
 impl<N: Eq + Hash> PartitionedLimiter<N> {
-    fn new(rates: &[Rate]) -> Self {
-        Self { anonymous: Budget::new(rates, KEYS), others: Budget::new(rates, KEYS) }
+    fn new(rates: &[RateLimit]) -> Self {
+        Self {
+            anonymous: SlidingWindowLimiter::new(rates, MAX_KEYS),
+            others: SlidingWindowLimiter::new(rates, MAX_KEYS),
+        }
     }
 
-    fn of(&mut self, key: &LimiterKey<N>) -> &mut Budget<LimiterKey<N>> {
+    fn of(&mut self, key: &LimiterKey<N>) -> &mut SlidingWindowLimiter<LimiterKey<N>> {
         match key.bucket {
             Bucket::Anonymous => &mut self.anonymous,
             Bucket::Browser(_) | Bucket::Sessions | Bucket::Application => &mut self.others,
@@ -185,14 +188,14 @@ impl<N: Eq + Hash> PartitionedLimiter<N> {
     }
 
     fn sweep(&mut self, now: u64) {
-        self.anonymous.sweep(now);
-        self.others.sweep(now);
+        self.anonymous.purge(now);
+        self.others.purge(now);
     }
 }
 
 #[derive(Debug)]
 struct Declines {
-    in_a_row: u32,
+    consecutive: u32,
     last: u64,
 }
 
@@ -200,13 +203,13 @@ impl LoginRateLimiter {
     pub(crate) fn new(limits: &LoginLimits) -> Self {
         // Clients that are refused while another browser waits may try for hours.
         let shortest: Vec<_> =
-            limits.per_user.iter().copied().min_by_key(|rate| rate.within).into_iter().collect();
+            limits.per_user.iter().copied().min_by_key(|rate| rate.per).into_iter().collect();
         Self {
             by_name: PartitionedLimiter::new(&limits.per_user),
             by_token: PartitionedLimiter::new(&limits.per_user),
-            by_address: Budget::new([limits.per_address], KEYS),
-            overall: Budget::new([limits.overall], 1),
-            refused: Budget::new(shortest.as_slice(), KEYS),
+            by_address: SlidingWindowLimiter::new([limits.per_address], MAX_KEYS),
+            overall: SlidingWindowLimiter::new([limits.overall], 1),
+            refused: SlidingWindowLimiter::new(shortest.as_slice(), MAX_KEYS),
             declines: HashMap::new(),
         }
     }
@@ -223,20 +226,20 @@ impl LoginRateLimiter {
         now: u64,
     ) -> Result<(), Duration> {
         let key = LimiterKey { name: name.clone(), bucket: initiator.bucket() };
-        let mut wait = self.by_name.of(&key).wait(&key, now);
+        let mut wait = self.by_name.of(&key).retry_after(&key, now);
         let anonymous = match initiator {
             Initiator::Anonymous(address) => Some(address.map(network)),
             Initiator::KnownBrowser(_) | Initiator::Session | Initiator::Application => None,
         };
         if let Some(network) = anonymous {
             let pair = network.map(|network| (network, name.clone()));
-            wait = wait.max(pair.and_then(|pair| self.refused.wait(&pair, now)));
+            wait = wait.max(pair.and_then(|pair| self.refused.retry_after(&pair, now)));
             if wait.is_some() {
                 wait = wait.max(self.record_refusal(name, initiator, now));
             }
             // What others use up is not counted against this client and name.
-            let by_address = network.and_then(|network| self.by_address.wait(&network, now));
-            wait = wait.max(by_address).max(self.overall.wait(&(), now));
+            let by_address = network.and_then(|network| self.by_address.retry_after(&network, now));
+            wait = wait.max(by_address).max(self.overall.retry_after(&(), now));
         }
         if let Some(wait) = wait {
             return Err(wait);
@@ -263,7 +266,7 @@ impl LoginRateLimiter {
         let Initiator::Anonymous(Some(address)) = initiator else { return None };
         let pair = (network(address), name.clone());
         self.refused.spend(pair.clone(), now);
-        self.refused.wait(&pair, now)
+        self.refused.retry_after(&pair, now)
     }
 
     /// Spends what ringing a phone costs, for a login begun at `begun`.
@@ -279,7 +282,7 @@ impl LoginRateLimiter {
     ) -> Result<(), Duration> {
         let key = LimiterKey { name: token.clone(), bucket: initiator.bucket() };
         let budget = self.by_token.of(&key);
-        match budget.wait(&key, begun) {
+        match budget.retry_after(&key, begun) {
             Some(wait) => Err(wait),
             None => {
                 budget.spend(key, begun);
@@ -292,28 +295,28 @@ impl LoginRateLimiter {
     pub(crate) fn push_blocked_until(&self, token: &UserToken, initiator: Initiator) -> u64 {
         let key = LimiterKey { name: token.clone(), bucket: initiator.bucket() };
         let Some(declines) = self.declines.get(&key) else { return 0 };
-        let Some(doublings) = declines.in_a_row.checked_sub(2) else { return 0 };
-        let quiet = millis(QUIET) << doublings.min(16);
-        declines.last + quiet.min(millis(LONGEST_QUIET))
+        let Some(doublings) = declines.consecutive.checked_sub(2) else { return 0 };
+        let quiet = millis(DECLINE_BACKOFF) << doublings.min(16);
+        declines.last + quiet.min(millis(MAX_DECLINE_BACKOFF))
     }
 
     /// The user has declined.
     pub(crate) fn record_decline(&mut self, token: &UserToken, initiator: Initiator, now: u64) {
         let key = LimiterKey { name: token.clone(), bucket: initiator.bucket() };
-        if self.declines.len() >= KEYS && !self.declines.contains_key(&key) {
+        if self.declines.len() >= MAX_KEYS && !self.declines.contains_key(&key) {
             self.sweep_declines(now);
         }
-        if self.declines.len() >= KEYS {
+        if self.declines.len() >= MAX_KEYS {
             let oldest = self.declines.iter().min_by_key(|(_, declines)| declines.last);
             if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
                 self.declines.remove(&oldest);
             }
         }
-        let declines = self.declines.entry(key).or_insert(Declines { in_a_row: 0, last: now });
-        if now >= declines.last + millis(ROW) {
-            declines.in_a_row = 0;
+        let declines = self.declines.entry(key).or_insert(Declines { consecutive: 0, last: now });
+        if now >= declines.last + millis(DECLINE_RESET) {
+            declines.consecutive = 0;
         }
-        declines.in_a_row += 1;
+        declines.consecutive += 1;
         declines.last = now;
     }
 
@@ -325,22 +328,22 @@ impl LoginRateLimiter {
         initiator: Initiator,
     ) {
         let key = LimiterKey { name: name.clone(), bucket: initiator.bucket() };
-        self.by_name.of(&key).restore(&key);
+        self.by_name.of(&key).reset(&key);
         let key = LimiterKey { name: token.clone(), bucket: initiator.bucket() };
-        self.by_token.of(&key).restore(&key);
+        self.by_token.of(&key).reset(&key);
         self.declines.remove(&key);
     }
 
     pub(crate) fn sweep(&mut self, now: u64) {
         self.by_name.sweep(now);
         self.by_token.sweep(now);
-        self.by_address.sweep(now);
-        self.refused.sweep(now);
+        self.by_address.purge(now);
+        self.refused.purge(now);
         self.sweep_declines(now);
     }
 
     fn sweep_declines(&mut self, now: u64) {
-        self.declines.retain(|_, declines| now < declines.last + millis(ROW));
+        self.declines.retain(|_, declines| now < declines.last + millis(DECLINE_RESET));
     }
 }
 
@@ -358,7 +361,7 @@ fn network(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::known_browser::UserMark;
+    use crate::engine::browser_proofs::UserMark;
 
     const USER: UserMark = UserMark([3; 16]);
     const BROWSER: BrowserProof =
@@ -505,7 +508,7 @@ mod tests {
         }
         assert_eq!(quiet, [0, 5, 10, 20, 40, 80, 160, 320, 640, 900]);
         assert_eq!(budgets.push_blocked_until(&token, Initiator::KnownBrowser(BROWSER)), 0);
-        let later = SECOND + millis(ROW);
+        let later = SECOND + millis(DECLINE_RESET);
         budgets.record_decline(&token, stranger(1), later);
         assert_eq!(budgets.push_blocked_until(&token, stranger(1)), 0, "no longer in a row");
         budgets.record_decline(&token, stranger(1), later);
@@ -515,18 +518,18 @@ mod tests {
 
     #[test]
     fn flood_of_names_keeps_no_name_out() {
-        let overall = Rate::new(1_000_000, Duration::from_secs(1));
+        let overall = RateLimit::new(1_000_000, Duration::from_secs(1));
         let mut budgets = LoginRateLimiter::new(&LoginLimits::default().overall(overall));
         let token = UserToken::new("t").unwrap();
         for _ in 0..5 {
             assert_eq!(budgets.check_start(&name("alice"), stranger(1), 0), Ok(()));
             assert_eq!(budgets.check_push(&token, stranger(1), 0), Ok(()));
         }
-        for at in 0..2 * KEYS as u64 {
+        for at in 0..2 * MAX_KEYS as u64 {
             let name = name(&at.to_string());
             budgets.check_start(&name, Initiator::Anonymous(None), 1 + at / 1_000).unwrap();
         }
-        assert!(budgets.by_name.anonymous.len() <= KEYS);
+        assert!(budgets.by_name.anonymous.len() <= MAX_KEYS);
         assert_eq!(budgets.check_start(&name("bob"), stranger(1), SECOND), Ok(()));
         // Names that a flood has pushed out: the phone is counted apart.
         assert_eq!(budgets.check_push(&token, stranger(1), SECOND), seconds(299));

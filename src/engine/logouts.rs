@@ -11,7 +11,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 
 use super::rate_limiter::PollRateLimiter;
 use super::session::Session;
-use super::{Engine, FAREWELL};
+use super::{Engine, SHUTDOWN_TIMEOUT};
 use crate::client::ClientErrorKind;
 
 /// How many logouts are in flight at most.
@@ -21,12 +21,12 @@ const MAX_BACKGROUND_IN_FLIGHT: usize = 48;
 /// The share of the ceiling of polls a second at which background logouts begin, beside the polls.
 const POLLS_PER_BACKGROUND_LOGOUT: u32 = 4;
 /// How long the next background logout lets polls that wait for their turn go first.
-const POLLS_FIRST_TIMEOUT: Duration = Duration::from_millis(100);
+const POLL_PRIORITY_TIMEOUT: Duration = Duration::from_millis(100);
 /// How long the outcome of the first try is waited for, its turn included.
-const FIRST_TRY_TIMEOUT: Duration = Duration::from_secs(5);
+const FIRST_LOGOUT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pauses before the tries that follow the first. A shutdown waits for the short ones and cuts
 /// the others short.
-const RETRY_PAUSES: [Duration; 5] = [
+const LOGOUT_RETRY_DELAYS: [Duration; 5] = [
     Duration::from_secs(1),
     Duration::from_secs(4),
     Duration::from_secs(30),
@@ -81,14 +81,14 @@ impl Logouts {
 impl Engine {
     /// Logs out at the service in a task of the engine. The receiver hears within 5 s whether the
     /// first try was confirmed; the others go on behind it.
-    pub(super) fn end_remotely(
+    pub(super) fn spawn_remote_logout(
         self: &Arc<Self>,
         session: &Arc<Session>,
         priority: LogoutPriority,
     ) -> oneshot::Receiver<bool> {
         let (first, receiver) = oneshot::channel();
         let logout = Logout::new(self.clone(), session.clone());
-        self.tasks.spawn_farewell(logout.run(priority, first));
+        self.tasks.spawn_awaited(logout.run(priority, first));
         receiver
     }
 }
@@ -108,7 +108,7 @@ impl Logout {
     async fn run(self, priority: LogoutPriority, first: oneshot::Sender<bool>) {
         let confirmed = {
             let mut first_try = pin!(self.is_confirmed_now(priority));
-            let in_time = timeout(FIRST_TRY_TIMEOUT, first_try.as_mut()).await;
+            let in_time = timeout(FIRST_LOGOUT_TIMEOUT, first_try.as_mut()).await;
             first.send(in_time == Ok(true)).ok();
             match in_time {
                 Ok(confirmed) => confirmed,
@@ -122,16 +122,16 @@ impl Logout {
 
     /// Tries again after each pause.
     async fn is_confirmed_later(&self) -> bool {
-        for pause in RETRY_PAUSES {
-            let is_long = pause > FAREWELL;
+        for pause in LOGOUT_RETRY_DELAYS {
+            let is_long = pause > SHUTDOWN_TIMEOUT;
             tokio::select! {
                 () = sleep(pause) => {}
-                () = self.engine.stops(), if is_long => {}
+                () = self.engine.wait_shutdown(), if is_long => {}
             }
             if self.is_confirmed_now(LogoutPriority::Background).await {
                 return true;
             }
-            if is_long && self.engine.is_stopped() {
+            if is_long && self.engine.is_shutting_down() {
                 break;
             }
         }
@@ -169,9 +169,9 @@ impl Logout {
         let mut pace = logouts.background_pace.lock().await;
         let mut polls_wait = logouts.polls_wait.subscribe();
         // A timeout is no error: the logout then goes beside the polls.
-        timeout(POLLS_FIRST_TIMEOUT, polls_wait.wait_for(|waits| !waits)).await.ok();
+        timeout(POLL_PRIORITY_TIMEOUT, polls_wait.wait_for(|waits| !waits)).await.ok();
         while let Err(at) = pace.try_acquire(self.engine.now().mono) {
-            sleep_until(self.engine.upkeep.clock.instant(at)).await;
+            sleep_until(self.engine.shared.clock.instant(at)).await;
         }
     }
 }

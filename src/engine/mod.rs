@@ -1,18 +1,21 @@
 //! The engine: sessions and what is known of them, the poller, login attempts, enrollment.
 
-mod active;
-mod activity;
+mod active_session;
+mod attempt_state;
+#[cfg(test)]
+mod attempt_state_tests;
 mod attempts;
 mod backoff;
 #[cfg(feature = "emulator")]
 mod bench;
 mod browser_epochs;
-mod budget;
+mod browser_proofs;
 mod builder;
 mod check;
 mod circuit_breaker;
 mod client_details;
 mod concurrency_limiter;
+mod config;
 mod cookie_names;
 mod end_all_sessions;
 mod end_session;
@@ -20,52 +23,49 @@ mod enrollment;
 mod events;
 mod faults;
 mod grants;
-mod hold;
+mod guard;
+mod hold_timer;
+mod idle_state;
 mod key_ring;
-mod known_browser;
 mod login_limits;
 mod logouts;
+mod method_sets;
 #[cfg(test)]
 pub(crate) mod model_tests;
-mod outcome;
+mod notify;
 #[cfg(test)]
-mod outcome_tests;
+mod notify_tests;
 mod owner_id;
-mod passage;
 #[cfg(feature = "axum")]
 mod pending_registrations;
 mod policy;
 mod poll_queue;
 mod poll_stats;
 mod poller;
-mod published;
 mod push_budget;
 mod rate_limiter;
+mod rate_window;
 mod record;
 mod registration;
+mod registry;
 mod request_number;
-mod required;
 mod route_placement;
 mod schedule;
 mod session;
 mod session_id;
 mod session_info;
-mod sessions;
-mod settings;
 mod site_origins;
+mod snapshot;
 mod tasks;
 mod token_checks;
 mod trusted_proxies;
 mod unknown_browsers;
-#[cfg(test)]
-pub(crate) mod unrest;
-mod upgrade;
+mod upgrade_stats;
 mod upstream_health;
 mod username;
 mod warning_limiter;
-mod watchers;
 #[cfg(test)]
-mod watchers_tests;
+pub(crate) mod yield_injection;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -78,24 +78,24 @@ use tokio::sync::Notify;
 
 use self::attempts::Attempts;
 use self::browser_epochs::BrowserEpochs;
+use self::browser_proofs::BrowserProofs;
 use self::circuit_breaker::{CircuitBreaker, Transition};
 use self::concurrency_limiter::ConcurrencyLimiter;
-use self::events::News;
+use self::events::EventSender;
 use self::faults::Faults;
 use self::grants::Grants;
-use self::known_browser::KnownBrowsers;
 use self::login_limits::LoginRateLimiter;
 use self::logouts::{LogoutPriority, Logouts};
+use self::method_sets::RequiredMethodSets;
 #[cfg(feature = "axum")]
 use self::pending_registrations::PendingRegistrations;
 use self::poll_stats::PollStats;
 use self::push_budget::PushBudget;
-use self::registration::MessageBudgets;
-use self::required::Required;
+use self::registration::SmsRateLimiter;
+use self::registry::SessionRegistry;
 use self::route_placement::RoutePlacement;
 use self::schedule::Schedule;
-use self::session::Upkeep;
-use self::sessions::Sessions;
+use self::session::SessionContext;
 use self::tasks::Tasks;
 use self::token_checks::TokenChecks;
 use self::unknown_browsers::SeenWarnings;
@@ -106,63 +106,68 @@ use crate::clock::{Clock, Stamp, millis};
 use crate::identity::{SessionCredential, UserId, UserToken};
 use crate::runtime::{self, NoResult};
 use crate::store::{DynTokenStore, StoreError, StoreErrorKind};
-use crate::verdict::{Limits, Verdict};
+use crate::verdict::{Verdict, VerdictLimits};
 
-pub(crate) use active::GuardReading;
-pub use active::{ActiveSession, SessionGuard};
-pub(crate) use activity::Phase;
-pub use attempts::LogInError;
-pub(crate) use attempts::{Attempt, BeginError, ClaimedSession, KnownAs, NamedAttempt, Start, Who};
-pub use budget::Rate;
+pub(crate) use active_session::GuardState;
+pub use active_session::{ActiveSession, SessionGuard};
+pub use attempts::LoginError;
+pub(crate) use attempts::{
+    Attempt, AttemptTarget, BrowserToRemember, ClaimedSession, NamedAttempt, StartAttempt,
+    StartError,
+};
+pub(crate) use browser_proofs::PROOF_TTL;
+#[cfg(test)]
+pub(crate) use browser_proofs::{BrowserId, BrowserProof};
 pub(crate) use builder::is_plain_path;
-pub use builder::{BuildError, Builder};
+pub use builder::{ActiveconnectBuilder, BuildError};
 pub use check::{ClockFinding, RoutesFinding, ServiceFinding, SetupReport, TokenStoreFinding};
 pub(crate) use client_details::ClientDetails;
+pub(crate) use config::Config;
 #[cfg(feature = "axum")]
-pub(crate) use cookie_names::REGISTRATION;
-pub(crate) use cookie_names::{ATTEMPT, CookieNames, KNOWN};
+pub(crate) use cookie_names::REGISTRATION_SUFFIX;
+pub(crate) use cookie_names::{ATTEMPT_SUFFIX, CookieNames, KNOWN_BROWSER_SUFFIX};
 pub use end_all_sessions::EndAllSessions;
 pub use end_session::EndSessionError;
 pub use enrollment::{EnrollNewError, EnrollmentError};
 pub use events::{EndReason, Event, EventKind, Events, Health, Limit};
 pub use faults::Fault;
 pub use grants::EnrollmentGrant;
+pub(crate) use guard::StreamGuard;
+pub(crate) use idle_state::Phase;
 pub(crate) use key_ring::{CredentialKind, KeyRing};
-pub(crate) use known_browser::KNOWN_FOR;
-#[cfg(test)]
-pub(crate) use known_browser::{BrowserId, BrowserProof};
 pub(crate) use login_limits::Initiator;
 pub use login_limits::LoginLimits;
+pub(crate) use notify::Watcher;
+use notify::{Notifies, WakerList};
 pub use owner_id::OwnerId;
-pub(crate) use passage::Passage;
 #[cfg(feature = "axum")]
 pub(crate) use pending_registrations::{PAGE_WAITS_FOR, RegistrationProgress};
 pub use policy::Walkaway;
-pub(crate) use policy::{Policy, Reaction};
-pub(crate) use published::Word;
-pub use registration::{MakeRegistrationLink, RegistrationLink, SendRegistrationSms, VouchedBy};
+pub(crate) use policy::{Action, Policy};
+pub use rate_window::RateLimit;
+pub use registration::{
+    Authorization, MakeRegistrationLink, RegistrationLink, SendRegistrationSms,
+};
 pub(crate) use request_number::RequestNumber;
 pub(crate) use route_placement::SeenRoutes;
-pub(crate) use session::{Arrival, Session, SessionWatch};
+pub(crate) use session::{Arrival, Session, SessionWatcher};
 pub use session_id::{InvalidSessionId, SessionId};
 pub use session_info::SessionInfo;
-pub(crate) use settings::Settings;
 pub(crate) use site_origins::SiteOrigins;
+pub(crate) use snapshot::Snapshot;
 pub use trusted_proxies::ForwardedHeader;
 pub(crate) use trusted_proxies::TrustedProxies;
-pub(crate) use upgrade::{Upgrade, Upgrades};
+pub(crate) use upgrade_stats::{Upgrade, UpgradeStats};
 #[cfg(test)]
 pub(crate) use username::UsernameNormalizer;
 pub(crate) use username::trim_username;
-pub(crate) use watchers::Watch;
-use watchers::{Watched, Watchers};
 
 /// How long a logout that was asked for waits for the service's answer.
 const LOGOUT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the token store may take to name the token of a user whose sessions are asked for.
-const TOKEN_TIMEOUT: Duration = Duration::from_secs(5);
+const TOKEN_LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a shutdown waits for the service.
-const FAREWELL: Duration = Duration::from_secs(5);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the tasks that a shutdown aborts may take to end.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the first request after a pause waits for the shared poll.
@@ -191,21 +196,21 @@ const WAKE_TIMEOUT: Duration = Duration::from_millis(3_500);
 /// ```
 #[derive(Clone)]
 pub struct Activeconnect {
-    inner: Arc<Inner>,
+    inner: Arc<Shared>,
 }
 
-struct Inner {
-    running: Arc<Running>,
-    resolver: Option<Box<Resolver>>,
+struct Shared {
+    engine: Arc<StopOnDrop>,
+    resolver: Option<Box<UserResolver>>,
 }
 
 /// Names the user of a request, beside another login.
-type Resolver = dyn Fn(&Parts) -> Option<UserId> + Send + Sync;
+type UserResolver = dyn Fn(&Parts) -> Option<UserId> + Send + Sync;
 
 /// Ends the engine's tasks with the last handle. The tasks hold the engine, never this.
-struct Running(Arc<Engine>);
+struct StopOnDrop(Arc<Engine>);
 
-impl Drop for Running {
+impl Drop for StopOnDrop {
     fn drop(&mut self) {
         self.0.stop();
     }
@@ -215,33 +220,33 @@ impl Drop for Running {
 pub(crate) struct Engine {
     pub(crate) client: Client,
     pub(crate) store: DynTokenStore,
-    pub(crate) settings: Settings,
-    pub(crate) upkeep: Arc<Upkeep>,
-    pub(crate) sessions: Sessions,
+    pub(crate) config: Config,
+    pub(crate) shared: Arc<SessionContext>,
+    pub(crate) sessions: SessionRegistry,
     pub(crate) attempts: Attempts,
     upstream_health: UpstreamHealth,
     breaker: CircuitBreaker,
     poll_limiter: Arc<ConcurrencyLimiter>,
     poll_stats: Mutex<PollStats>,
     /// When the poll became due that waits first in line; `u64::MAX` if none waits.
-    oldest_due: AtomicU64,
+    oldest_queued_poll_ms: AtomicU64,
     logouts: Logouts,
     /// A poll has ended: it may be another's turn.
     poll_slot_freed: Notify,
     token_checks: TokenChecks,
-    messages: Mutex<MessageBudgets>,
-    logins: Mutex<LoginRateLimiter>,
-    pub(crate) known_browsers: KnownBrowsers,
+    sms_limiter: Mutex<SmsRateLimiter>,
+    login_limiter: Mutex<LoginRateLimiter>,
+    pub(crate) browser_proofs: BrowserProofs,
     browser_epochs: BrowserEpochs,
     push_budget: PushBudget,
     seen_warnings: SeenWarnings,
-    warned_of_addresses: AtomicBool,
-    warned_of_lost_cookie: AtomicBool,
+    warned_missing_client_ip: AtomicBool,
+    warned_lost_cookie: AtomicBool,
     /// Errors about login pages that the gate itself turns away.
-    gated_login: WarningLimiter,
-    unread_cookies: WarningLimiter,
-    warned_of_runtime: AtomicBool,
-    limits_told: [WarningLimiter; Limit::ALL],
+    gated_login_warnings: WarningLimiter,
+    unread_cookie_warnings: WarningLimiter,
+    warned_missing_runtime: AtomicBool,
+    limit_warnings: [WarningLimiter; Limit::ALL],
     faults: Faults,
     pub(crate) route_placement: RoutePlacement,
     grants: Grants,
@@ -250,37 +255,37 @@ pub(crate) struct Engine {
     pub(crate) registrations: PendingRegistrations,
     pub(crate) key_ring: Arc<KeyRing>,
     /// What its layers require.
-    pub(crate) required: Required,
+    pub(crate) required_method_sets: RequiredMethodSets,
     /// No login begins any more.
-    stopped: AtomicBool,
+    shutting_down: AtomicBool,
     /// Those who wait for the engine to be stopped.
-    stop_watchers: Watchers,
+    stop_watchers: WakerList,
     tasks: Tasks,
 }
 
 /// Where a logout took effect. It always does here, at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum LoggedOut {
+pub enum LogoutOutcome {
     /// Here and at the service.
-    Everywhere,
+    Confirmed,
     /// Here; the service has not confirmed yet. It is asked five times more, in a quarter of an
     /// hour as a rule, while [`Health::logouts_pending`] counts it; the session ends there by its own expiry
     /// at the latest.
-    HereOnly,
+    LocalOnly,
 }
 
 impl Activeconnect {
     /// Begins to configure an engine for these credentials.
-    pub fn builder(credentials: Credentials) -> Builder {
-        Builder::new(credentials)
+    pub fn builder(credentials: Credentials) -> ActiveconnectBuilder {
+        ActiveconnectBuilder::new(credentials)
     }
 
     fn start(engine: Engine) -> Self {
         let engine = Arc::new(engine);
-        engine.upkeep.engine.get_or_init(|| Arc::downgrade(&engine));
+        engine.shared.engine.get_or_init(|| Arc::downgrade(&engine));
         engine.tasks.spawn(poller::run(engine.clone()));
-        Self { inner: Arc::new(Inner { running: Arc::new(Running(engine)), resolver: None }) }
+        Self { inner: Arc::new(Shared { engine: Arc::new(StopOnDrop(engine)), resolver: None }) }
     }
 
     /// A handle of the same engine for use beside another login, whose user `resolve` finds in
@@ -298,12 +303,12 @@ impl Activeconnect {
     /// # }
     /// ```
     #[must_use]
-    pub fn resolve_user(
+    pub fn with_user_resolver(
         &self,
         resolve: impl Fn(&Parts) -> Option<UserId> + Send + Sync + 'static,
     ) -> Self {
-        let running = self.inner.running.clone();
-        Self { inner: Arc::new(Inner { running, resolver: Some(Box::new(resolve)) }) }
+        let running = self.inner.engine.clone();
+        Self { inner: Arc::new(Shared { engine: running, resolver: Some(Box::new(resolve)) }) }
     }
 
     /// Rings the user's phone, waits for the answer, and gives the credential of the session. For
@@ -315,26 +320,26 @@ impl Activeconnect {
     ///
     /// When the user is not enrolled or has no phone, declines, or does not answer in time; when
     /// another login of that user is waiting, or there were too many since the last that succeeded.
-    pub async fn log_in(&self, user: &UserId) -> Result<SessionCredential, Arc<LogInError>> {
+    pub async fn log_in(&self, user: &UserId) -> Result<SessionCredential, Arc<LoginError>> {
         let engine = self.engine();
-        let begun = engine.begin_attempt(Start {
-            who: Who::Known(user.clone()),
+        let begun = engine.begin_attempt(StartAttempt {
+            target: AttemptTarget::User(user.clone()),
             initiator: Initiator::Application,
-            mine: None,
+            previous_attempt: None,
             bearer: false,
             client: ClientDetails::default(),
         });
         let named = begun.map_err(|error| match error {
-            BeginError::Busy { .. } => LogInError::Busy,
-            BeginError::TooMany { retry_after } => LogInError::TooMany(retry_after),
-            BeginError::Full { .. } => LogInError::Full(Limit::Attempts),
-            BeginError::Stopped | BeginError::NoRuntime => LogInError::Interrupted,
-            BeginError::NoRandomness => LogInError::NoRandomness,
+            StartError::AlreadyPending { .. } => LoginError::AlreadyPending,
+            StartError::RateLimited { retry_after } => LoginError::RateLimited(retry_after),
+            StartError::LimitReached { .. } => LoginError::LimitReached(Limit::Attempts),
+            StartError::ShuttingDown | StartError::NoRuntime => LoginError::Aborted,
+            StartError::Rng => LoginError::Rng,
         })?;
         let attempt = named.attempt.clone();
-        let mut watch = Watch::new(attempt.clone());
+        let mut watch = Watcher::new(attempt.clone());
         let _cancel = CancelOnDrop { engine, attempt };
-        let outcome = watch.until(|attempt| match engine.claim(&named, Some(user)) {
+        let outcome = watch.wait_for(|attempt| match engine.claim(&named, Some(user)) {
             Some(claimed) => {
                 // Its caller has it: no answer is lost on the way.
                 claimed.session.mark_presented();
@@ -342,9 +347,9 @@ impl Activeconnect {
             }
             None => attempt.failure().map(Err),
         });
-        runtime::within(engine.tasks.runtime(), engine.settings.attempt_deadline, outcome)
+        runtime::within(engine.tasks.runtime(), engine.config.login_timeout, outcome)
             .await
-            .unwrap_or_else(|| Err(Arc::new(LogInError::TimedOut)))
+            .unwrap_or_else(|| Err(Arc::new(LoginError::TimedOut)))
     }
 
     /// Ends a session: here at once, then at the service. Waits for the first try there (5 s at
@@ -353,7 +358,7 @@ impl Activeconnect {
     /// A handler behind the gate that ends the session which let its request in is cut by that, and
     /// its client is told that the session ended. One that has something to say after that calls
     /// [`ActiveSession::log_out`].
-    pub async fn log_out(&self, session: &ActiveSession) -> LoggedOut {
+    pub async fn log_out(&self, session: &ActiveSession) -> LogoutOutcome {
         self.engine().log_out(session.session()).await
     }
 
@@ -422,18 +427,20 @@ impl Activeconnect {
     /// Dropping the future goes on without waiting: the tasks are aborted.
     pub async fn shutdown(&self) {
         let engine = self.engine();
-        let _aborts = Aborts(engine);
+        let _aborts = AbortOnDrop(engine);
         engine.refuse_logins();
         // The attempts first: no result is claimed after, so that all sessions are among those that
         // end here.
         for attempt in engine.attempts.all() {
             engine.cancel_attempt(&attempt);
         }
-        engine.end_here();
+        engine.end_all_locally();
         let finishing = engine.clone();
-        let finish = async move { finishing.tasks.finish(FAREWELL).await };
+        let finish = async move { finishing.tasks.join_awaited(SHUTDOWN_TIMEOUT).await };
         // What is left when its runtime is not driven is aborted below.
-        runtime::run_on(engine.tasks.runtime(), FAREWELL + ABORT_TIMEOUT, finish).await.ok();
+        runtime::run_on(engine.tasks.runtime(), SHUTDOWN_TIMEOUT + ABORT_TIMEOUT, finish)
+            .await
+            .ok();
     }
 
     /// How the engine is at this moment.
@@ -445,20 +452,20 @@ impl Activeconnect {
             let mut stats = engine.poll_stats();
             (stats.mean_latency(now), stats.longest_wait(now))
         };
-        let waiting = now.saturating_sub(engine.oldest_due.load(Ordering::Relaxed));
+        let waiting = now.saturating_sub(engine.oldest_queued_poll_ms.load(Ordering::Relaxed));
         let wait = longest_wait.max(Duration::from_millis(waiting));
         let polls = engine.poll_limiter.snapshot();
         Health {
             sessions: engine.sessions.len(),
             attempts: engine.attempts.len(),
-            effective_interval: engine.settings.poll_interval + wait,
+            effective_interval: engine.config.poll_interval + wait,
             logouts_pending: engine.logouts.pending(),
             pushes_left: engine.push_budget.left(engine.now()),
             breaker_open: engine.breaker.is_open(),
             poll_latency,
             polls_in_flight: polls.in_flight,
             max_polls_in_flight: polls.limit,
-            capacity: engine.settings.capacity(polls.reachable, poll_latency),
+            capacity: engine.config.capacity(polls.reachable, poll_latency),
         }
     }
 
@@ -468,7 +475,7 @@ impl Activeconnect {
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
-        &self.inner.running.0
+        &self.inner.engine.0
     }
 
     pub(crate) fn has_resolver(&self) -> bool {
@@ -488,12 +495,12 @@ impl fmt::Debug for Activeconnect {
 }
 
 /// Aborts what is left of the tasks.
-struct Aborts<'a>(&'a Engine);
+struct AbortOnDrop<'a>(&'a Engine);
 
-impl Drop for Aborts<'_> {
+impl Drop for AbortOnDrop<'_> {
     fn drop(&mut self) {
         self.0.tasks.stop();
-        self.0.upkeep.news.close();
+        self.0.shared.events.close();
     }
 }
 
@@ -508,115 +515,115 @@ impl Drop for CancelOnDrop<'_> {
     }
 }
 
-impl Watched for Arc<Engine> {
-    fn watchers(&self) -> &Watchers {
+impl Notifies for Arc<Engine> {
+    fn watchers(&self) -> &WakerList {
         &self.stop_watchers
     }
 }
 
 impl Engine {
-    fn new(client: Client, store: DynTokenStore, settings: Settings, runtime: Handle) -> Self {
+    fn new(client: Client, store: DynTokenStore, config: Config, runtime: Handle) -> Self {
         let key_ring = Arc::new(KeyRing::from_application_secret(client.application_secret()));
-        let upkeep = Upkeep {
-            clock: settings.clock.clone().unwrap_or_else(Clock::system),
-            limits: Limits {
-                max_staleness: millis(settings.max_staleness),
-                lifetime: millis(settings.session_lifetime()),
+        let upkeep = SessionContext {
+            clock: config.clock.clone().unwrap_or_else(Clock::system),
+            limits: VerdictLimits {
+                max_staleness: millis(config.max_staleness),
+                lifetime: millis(config.session_lifetime()),
             },
-            idle_timeout: settings.idle_timeout.map_or(u64::MAX, millis),
-            retry_after: settings.retry_after(),
+            idle_timeout: config.idle_timeout.map_or(u64::MAX, millis),
+            retry_after: config.retry_after(),
             schedule: Schedule::default(),
-            news: News::new(),
+            events: EventSender::new(),
             key_ring: key_ring.clone(),
             engine: OnceLock::new(),
         };
-        let known_browsers = KnownBrowsers::new(client.application_secret());
-        let max_polls_in_flight = settings.max_polls_in_flight(client.max_calls());
+        let browser_proofs = BrowserProofs::new(client.application_secret());
+        let max_polls_in_flight = config.max_polls_in_flight(client.max_calls());
         Self {
             client,
             store,
-            upkeep: Arc::new(upkeep),
-            sessions: Sessions::new(),
+            shared: Arc::new(upkeep),
+            sessions: SessionRegistry::new(),
             attempts: Attempts::new(),
-            upstream_health: UpstreamHealth::new(settings.poll_interval),
+            upstream_health: UpstreamHealth::new(config.poll_interval),
             breaker: CircuitBreaker::new(),
             poll_limiter: Arc::new(ConcurrencyLimiter::new(max_polls_in_flight)),
-            poll_stats: Mutex::new(PollStats::new(settings.poll_interval)),
-            oldest_due: AtomicU64::new(u64::MAX),
-            logouts: Logouts::new(settings.max_polls_per_second),
+            poll_stats: Mutex::new(PollStats::new(config.poll_interval)),
+            oldest_queued_poll_ms: AtomicU64::new(u64::MAX),
+            logouts: Logouts::new(config.max_polls_per_second),
             poll_slot_freed: Notify::new(),
             token_checks: TokenChecks::new(),
-            messages: Mutex::new(MessageBudgets::new()),
-            logins: Mutex::new(LoginRateLimiter::new(&settings.login_limits)),
-            known_browsers,
+            sms_limiter: Mutex::new(SmsRateLimiter::new()),
+            login_limiter: Mutex::new(LoginRateLimiter::new(&config.login_limits)),
+            browser_proofs,
             browser_epochs: BrowserEpochs::default(),
-            push_budget: PushBudget::new(settings.push_budget),
+            push_budget: PushBudget::new(config.push_budget),
             seen_warnings: SeenWarnings::default(),
-            warned_of_addresses: AtomicBool::new(false),
-            warned_of_lost_cookie: AtomicBool::new(false),
-            gated_login: WarningLimiter::default(),
-            unread_cookies: WarningLimiter::default(),
-            warned_of_runtime: AtomicBool::new(false),
-            limits_told: Default::default(),
+            warned_missing_client_ip: AtomicBool::new(false),
+            warned_lost_cookie: AtomicBool::new(false),
+            gated_login_warnings: WarningLimiter::default(),
+            unread_cookie_warnings: WarningLimiter::default(),
+            warned_missing_runtime: AtomicBool::new(false),
+            limit_warnings: Default::default(),
             faults: Faults::default(),
             route_placement: RoutePlacement::default(),
             grants: Grants::default(),
             #[cfg(feature = "axum")]
             registrations: PendingRegistrations::new(),
             key_ring,
-            required: Required::default(),
-            stopped: AtomicBool::new(false),
-            stop_watchers: Watchers::default(),
-            settings,
+            required_method_sets: RequiredMethodSets::default(),
+            shutting_down: AtomicBool::new(false),
+            stop_watchers: WakerList::default(),
+            config,
             tasks: Tasks::new(runtime),
         }
     }
 
     fn logins(&self) -> MutexGuard<'_, LoginRateLimiter> {
-        self.logins.lock().unwrap_or_else(PoisonError::into_inner)
+        self.login_limiter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many polls may be in flight: as many as may be sent in the time that one may take, and
     /// as the client can carry.
     fn max_polls_in_flight(&self) -> usize {
-        self.settings.max_polls_in_flight(self.client.max_calls())
+        self.config.max_polls_in_flight(self.client.max_calls())
     }
 
     fn poll_stats(&self) -> MutexGuard<'_, PollStats> {
         self.poll_stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn messages(&self) -> MutexGuard<'_, MessageBudgets> {
-        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
+    fn messages(&self) -> MutexGuard<'_, SmsRateLimiter> {
+        self.sms_limiter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends all tasks, and here every session, so that no task waits for news that will not come.
     fn stop(&self) {
         self.refuse_logins();
         self.tasks.stop();
-        self.end_here();
-        self.upkeep.news.close();
+        self.end_all_locally();
+        self.shared.events.close();
     }
 
     /// Begins no login from now on, and tells those who wait for the engine to be stopped.
     fn refuse_logins(&self) {
-        self.stopped.store(true, Ordering::Release);
+        self.shutting_down.store(true, Ordering::Release);
         self.stop_watchers.wake();
     }
 
     /// Whether the engine is stopped or shuts down: no attempt or session goes on.
-    pub(crate) fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Acquire)
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        self.shutting_down.load(Ordering::Acquire)
     }
 
     /// Waits until the engine is stopped.
     ///
     /// Cancel safe: nothing is consumed.
-    pub(crate) async fn stops(self: &Arc<Self>) {
-        Watch::new(self.clone()).until(|engine| engine.is_stopped().then_some(())).await;
+    pub(crate) async fn wait_shutdown(self: &Arc<Self>) {
+        Watcher::new(self.clone()).wait_for(|engine| engine.is_shutting_down().then_some(())).await;
     }
 
-    fn end_here(&self) {
+    fn end_all_locally(&self) {
         for session in self.sessions.all() {
             session.end(EndReason::Shutdown);
         }
@@ -624,7 +631,7 @@ impl Engine {
 
     /// Asks the token store for the user's token, for no longer than 5 s.
     async fn find_token(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
-        self.ask_store(|| {
+        self.call_store(|| {
             let (store, user) = (self.store.clone(), user.clone());
             async move { store.token(&user).await }
         })
@@ -632,11 +639,11 @@ impl Engine {
     }
 
     /// Waits for what the token store is asked, for no longer than 5 s.
-    async fn ask_store<T: Send + 'static, F>(&self, ask: impl Fn() -> F) -> Result<T, StoreError>
+    async fn call_store<T: Send + 'static, F>(&self, ask: impl Fn() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
-        let (runtime, limit) = (self.tasks.runtime(), TOKEN_TIMEOUT);
+        let (runtime, limit) = (self.tasks.runtime(), TOKEN_LOOKUP_TIMEOUT);
         let asking = ask();
         // Its timer is the engine's: the caller's runtime may have none.
         let asking = async move { tokio::time::timeout(limit, asking).await.ok() };
@@ -654,7 +661,7 @@ impl Engine {
 
     /// The limit that keeps this user from one more session.
     /// `instead` is the one that would end for it.
-    fn full_for(
+    fn session_limit_for(
         &self,
         user: &UserId,
         token: &UserToken,
@@ -664,25 +671,25 @@ impl Engine {
         let is_live =
             |session: &&Arc<Session>| session.verdict() != Verdict::Ended && stays(session);
         let sessions = self.sessions.of_user_and_token(user, Some(token));
-        if sessions.iter().filter(is_live).count() >= self.settings.max_sessions_per_user {
+        if sessions.iter().filter(is_live).count() >= self.config.max_sessions_per_user {
             return Some(Limit::SessionsPerUser);
         }
-        (self.sessions.len() >= self.settings.max_sessions).then_some(Limit::Sessions)
+        (self.sessions.len() >= self.config.max_sessions).then_some(Limit::Sessions)
     }
 
     /// A login is refused. Told once a second: refused clients begin again, and would have other
     /// events missed.
-    fn limit_hit(&self, limit: Limit) {
-        let limiter = &self.limits_told[limit as usize];
+    fn report_limit(&self, limit: Limit) {
+        let limiter = &self.limit_warnings[limit as usize];
         if let Some(suppressed) = limiter.admit(self.now().mono, Duration::from_secs(1)) {
             tracing::warn!(%limit, suppressed, "a login was refused: a limit is reached");
-            self.tell(EventKind::LimitReached(limit));
+            self.send_event(EventKind::LimitReached(limit));
         }
     }
 
     /// A login begins, and the application does not say from which address. Warned of once.
-    pub(crate) fn without_address(&self) {
-        if !self.warned_of_addresses.swap(true, Ordering::Relaxed) {
+    pub(crate) fn warn_missing_client_ip(&self) {
+        if !self.warned_missing_client_ip.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 "logins are not counted by address; serve the application by \
                  into_make_service_with_connect_info::<SocketAddr>(), or, on a unix socket, by \
@@ -694,7 +701,7 @@ impl Engine {
     /// A browser on plain http has lost the cookie of its login. Warned of once.
     #[cfg(feature = "axum")]
     pub(crate) fn warn_of_lost_cookie(&self) {
-        if !self.warned_of_lost_cookie.swap(true, Ordering::Relaxed) {
+        if !self.warned_lost_cookie.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 "a browser that seems to be on plain http did not bring back the cookie of its \
                  login: browsers take no secure cookie from an http address that is not their own \
@@ -707,15 +714,15 @@ impl Engine {
     /// Logged once a minute.
     pub(crate) fn report_gated_login(&self, page: &str, mistake: &str) {
         let interval = Duration::from_secs(60);
-        if let Some(suppressed) = self.gated_login.admit(self.now().mono, interval) {
+        if let Some(suppressed) = self.gated_login_warnings.admit(self.now().mono, interval) {
             let reason = mistake;
             tracing::error!(page, reason, suppressed, "the layer turns its own login page away");
         }
     }
 
     /// Logs once that the engine has lost its runtime, and what to do.
-    fn without_runtime(&self) {
-        if !self.warned_of_runtime.swap(true, Ordering::Relaxed) {
+    fn warn_missing_runtime(&self) {
+        if !self.warned_missing_runtime.swap(true, Ordering::Relaxed) {
             tracing::error!(
                 "the tokio runtime that this engine was built on is shut down: no login starts and \
                  no session is polled; call build() on a runtime that lives as long as the server"
@@ -726,7 +733,7 @@ impl Engine {
     /// A request has more cookies than are read. Warned of once an hour, as any client can send it.
     pub(crate) fn warn_unread_cookies(&self, reason: &str) {
         let interval = Duration::from_secs(60 * 60);
-        if let Some(suppressed) = self.unread_cookies.admit(self.now().mono, interval) {
+        if let Some(suppressed) = self.unread_cookie_warnings.admit(self.now().mono, interval) {
             tracing::warn!(
                 reason,
                 suppressed,
@@ -760,22 +767,22 @@ impl Engine {
                 EventKind::BreakerClosed
             }
         };
-        self.tell(event);
+        self.send_event(event);
     }
 
     /// Tells those who listen to events what happened to the engine.
-    fn tell(&self, kind: EventKind) {
-        self.upkeep.news.tell(|| Event::new(kind, self.now()));
+    fn send_event(&self, kind: EventKind) {
+        self.shared.events.send(|| Event::new(kind, self.now()));
     }
 
     /// How many watches there are of sessions whose credential a client holds.
     #[cfg(test)]
-    pub(crate) fn watches(&self) -> u64 {
+    pub(crate) fn owns_session(&self) -> u64 {
         self.sessions.all().iter().map(|session| session.held_open()).sum()
     }
 
     pub(crate) fn now(&self) -> Stamp {
-        self.upkeep.clock.now()
+        self.shared.clock.now()
     }
 
     /// Waits until a session that was not used for a while is known afresh: for one poll that all
@@ -783,9 +790,9 @@ impl Engine {
     /// it does not wait.
     ///
     /// Cancel safe: the poll goes on.
-    pub(crate) async fn wait_until_fresh(self: &Arc<Self>, watch: &mut SessionWatch) {
+    pub(crate) async fn wait_until_fresh(self: &Arc<Self>, watch: &mut SessionWatcher) {
         let is_fresh = |session: &Arc<Session>| {
-            let awake = session.phase() == Phase::Running && !session.is_neglected();
+            let awake = session.phase() == Phase::Running && !session.is_stale_unpolled();
             (awake || session.verdict() == Verdict::Ended).then_some(())
         };
         if is_fresh(watch.get()).is_some() || self.breaker.is_failing(self.now().mono) {
@@ -794,24 +801,24 @@ impl Engine {
         // The poll may be back already, and only the token store have failed.
         self.check_token(watch.get());
         // Too late is not an error here: the verdict is then what it is without news.
-        tokio::time::timeout(WAKE_TIMEOUT, watch.until(is_fresh)).await.ok();
+        tokio::time::timeout(WAKE_TIMEOUT, watch.wait_for(is_fresh)).await.ok();
     }
 
     /// Ends a session here, and sees to it that it ends at the service.
     pub(crate) fn end_session(self: &Arc<Self>, session: &Arc<Session>, reason: EndReason) {
         if session.end(reason) {
             let priority = match reason {
-                EndReason::LoggedOut => LogoutPriority::Prompt,
+                EndReason::LogoutOutcome => LogoutPriority::Prompt,
                 _ => LogoutPriority::Background,
             };
-            self.end_remotely(session, priority);
+            self.spawn_remote_logout(session, priority);
         }
     }
 
     /// Ends a session whose credential no request has carried, as no client seems to have it.
     pub(crate) fn end_unpresented(self: &Arc<Self>, session: &Arc<Session>) {
         if session.end_unpresented() {
-            self.end_remotely(session, LogoutPriority::Prompt);
+            self.spawn_remote_logout(session, LogoutPriority::Prompt);
         }
     }
 
@@ -820,14 +827,14 @@ impl Engine {
         self.key_ring.session_id(session.record.token())
     }
 
-    pub(crate) async fn log_out(self: &Arc<Self>, session: &Arc<Session>) -> LoggedOut {
-        if !session.end(EndReason::LoggedOut) {
-            return LoggedOut::Everywhere;
+    pub(crate) async fn log_out(self: &Arc<Self>, session: &Arc<Session>) -> LogoutOutcome {
+        if !session.end(EndReason::LogoutOutcome) {
+            return LogoutOutcome::Confirmed;
         }
-        let first_try = self.end_remotely(session, LogoutPriority::Prompt);
+        let first_try = self.spawn_remote_logout(session, LogoutPriority::Prompt);
         match runtime::within(self.tasks.runtime(), LOGOUT_TIMEOUT, first_try).await {
-            Some(Ok(true)) => LoggedOut::Everywhere,
-            Some(Ok(false) | Err(_)) | None => LoggedOut::HereOnly,
+            Some(Ok(true)) => LogoutOutcome::Confirmed,
+            Some(Ok(false) | Err(_)) | None => LogoutOutcome::LocalOnly,
         }
     }
 }

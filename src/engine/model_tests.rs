@@ -8,11 +8,11 @@ use proptest::prelude::*;
 
 use super::events::EndReason;
 use super::session::Session;
-use super::session::tests::session_of;
+use super::session::tests::test_session;
 use crate::clock::Stamp;
 use crate::identity::UserToken;
 use crate::protocol::{Reading, SessionStatus};
-use crate::verdict::{Others, Said, Verdict};
+use crate::verdict::{PollOutcome, UpstreamSnapshot, Verdict};
 
 const STALE: u64 = 15_000;
 const LIFETIME: u64 = 3_600_000;
@@ -156,15 +156,15 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn reply(session: &Arc<Session>, sequence: u64, sent: Stamp, said: Reply, others: bool) {
     let said = match said {
-        Reply::Status(status) => Said::Answer(Reading::Status(status)),
-        Reply::Odd => Said::Answer(Reading::Odd),
-        Reply::Refused => Said::Refused,
-        Reply::Nothing => Said::Nothing,
+        Reply::Status(status) => PollOutcome::Status(Reading::Status(status)),
+        Reply::Odd => PollOutcome::Status(Reading::Odd),
+        Reply::Refused => PollOutcome::Rejected,
+        Reply::Nothing => PollOutcome::NoResponse,
     };
     // Others were answered just now, or never.
     let answered = others.then_some(Stamp { mono: u64::MAX, wall: u64::MAX });
-    let others = Others { answered, lately: others };
-    session.learn(sequence, sent, said, others);
+    let others = UpstreamSnapshot { last_success: answered, is_recent: others };
+    session.apply_poll(sequence, sent, said, others);
     session.end_poll(sent, Duration::ZERO, None);
 }
 
@@ -173,8 +173,8 @@ proptest! {
 
     #[test]
     fn a_session_says_what_the_model_says(steps in prop::collection::vec(step(), 50)) {
-        let session = session_of(&"alice".into(), &UserToken::random().unwrap());
-        let begun = session.begun();
+        let session = test_session(&"alice".into(), &UserToken::random().unwrap());
+        let begun = session.created_at();
         let (mut now, mut history, mut on_their_way) = (begun, History::default(), Vec::new());
         let mut sequence = 0;
         let mut was_over = false;
@@ -205,7 +205,7 @@ proptest! {
                 Step::Reply { .. } => {}
                 Step::End => {
                     history.ended_here = true;
-                    session.end(EndReason::LoggedOut);
+                    session.end(EndReason::LogoutOutcome);
                 }
             }
             let (said, expected) = (session.verdict_at(now), history.verdict(begun, LIFETIME, now));

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Engine;
+use super::notify::{Notifies, WakerList, Watcher};
 use super::rate_limiter::PollRateLimiter;
-use super::watchers::{Watch, Watched, Watchers};
 use crate::client::{ClientError, ClientErrorKind};
 use crate::clock::{Stamp, millis};
 use crate::identity::{SessionCredential, SessionKey, UserToken};
@@ -35,7 +35,7 @@ pub(crate) struct PendingRegistration {
     pub(crate) next: Option<String>,
     pub(crate) expires: Stamp,
     state: Mutex<PageState>,
-    watchers: Watchers,
+    watchers: WakerList,
 }
 
 #[derive(Debug, Default)]
@@ -177,8 +177,8 @@ impl PendingRegistration {
     }
 }
 
-impl Watched for Arc<PendingRegistration> {
-    fn watchers(&self) -> &Watchers {
+impl Notifies for Arc<PendingRegistration> {
+    fn watchers(&self) -> &WakerList {
         &self.watchers
     }
 }
@@ -213,8 +213,8 @@ impl Engine {
         page: &Arc<PendingRegistration>,
     ) -> RegistrationProgress {
         self.ask_for_registration(page);
-        let mut watch = Watch::new(page.clone());
-        let answered = watch.until(|page| {
+        let mut watch = Watcher::new(page.clone());
+        let answered = watch.wait_for(|page| {
             let state = page.state();
             (!state.is_asking).then_some(state.outcome)
         });
@@ -225,7 +225,7 @@ impl Engine {
     /// Has the service asked in a task of the engine, if it is time and the pace allows.
     fn ask_for_registration(self: &Arc<Self>, page: &Arc<PendingRegistration>) {
         let now = self.now().mono;
-        if self.is_stopped() || self.breaker.is_failing(now) || !page.begin_call(now) {
+        if self.is_shutting_down() || self.breaker.is_failing(now) || !page.begin_call(now) {
             return;
         }
         if !self.registrations.pace().begin(now) {

@@ -21,14 +21,14 @@ pub enum Walkaway {
 
 /// A [`Walkaway`] that takes little room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum AtWalkaway {
+pub(crate) enum CompactWalkaway {
     Suspend,
-    Hold(Millis),
+    Hold(MillisU32),
     End,
     Allow,
 }
 
-impl From<Walkaway> for AtWalkaway {
+impl From<Walkaway> for CompactWalkaway {
     fn from(walkaway: Walkaway) -> Self {
         match walkaway {
             Walkaway::Suspend => Self::Suspend,
@@ -43,25 +43,25 @@ impl From<Walkaway> for AtWalkaway {
 /// little room.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Policy {
-    pub(crate) walkaway: AtWalkaway,
+    pub(crate) walkaway: CompactWalkaway,
     /// How long a handler that still runs when its session ends may go on, so that its work is
     /// whole.
-    pub(crate) grace: Millis,
+    pub(crate) grace: MillisU32,
     /// How long what is held back waits for the next good poll.
-    pub(crate) hold_limit: Millis,
+    pub(crate) hold_limit: MillisU32,
 }
 
 /// A time in milliseconds, 49 days at most: more than any session lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Millis(u32);
+pub(crate) struct MillisU32(u32);
 
-impl Millis {
+impl MillisU32 {
     pub(crate) fn duration(self) -> Duration {
         Duration::from_millis(self.0.into())
     }
 }
 
-impl From<Duration> for Millis {
+impl From<Duration> for MillisU32 {
     fn from(limit: Duration) -> Self {
         Self(limit.as_millis().try_into().unwrap_or(u32::MAX))
     }
@@ -70,7 +70,7 @@ impl From<Duration> for Millis {
 impl Default for Policy {
     fn default() -> Self {
         Self {
-            walkaway: AtWalkaway::Suspend,
+            walkaway: CompactWalkaway::Suspend,
             grace: Duration::from_secs(5).into(),
             hold_limit: Duration::from_secs(30).into(),
         }
@@ -79,7 +79,7 @@ impl Default for Policy {
 
 /// What a guard does at a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reaction {
+pub(crate) enum Action {
     /// Let it through.
     Forward,
     /// Let nothing through, and wait; no longer than this in all.
@@ -89,18 +89,18 @@ pub(crate) enum Reaction {
 }
 
 impl Policy {
-    pub(crate) fn react(&self, verdict: Verdict) -> Reaction {
+    pub(crate) fn action_for(&self, verdict: Verdict) -> Action {
         match (verdict, self.walkaway) {
-            (Verdict::Allow, _) | (Verdict::Suspended, AtWalkaway::Allow) => Reaction::Forward,
+            (Verdict::Allow, _) | (Verdict::Suspended, CompactWalkaway::Allow) => Action::Forward,
             (Verdict::Unavailable, _) => {
-                Reaction::Hold(self.hold_limit.duration(), Denial::Unavailable)
+                Action::Hold(self.hold_limit.duration(), Denial::Unavailable)
             }
-            (Verdict::Suspended, AtWalkaway::Hold(limit)) => {
-                Reaction::Hold(limit.duration(), Denial::Suspended)
+            (Verdict::Suspended, CompactWalkaway::Hold(limit)) => {
+                Action::Hold(limit.duration(), Denial::Suspended)
             }
-            (Verdict::Suspended, AtWalkaway::Suspend) => Reaction::Cut(Denial::Suspended),
-            (Verdict::Suspended, AtWalkaway::End) | (Verdict::Ended | Verdict::Pending, _) => {
-                Reaction::Cut(Denial::Ended)
+            (Verdict::Suspended, CompactWalkaway::Suspend) => Action::Cut(Denial::Suspended),
+            (Verdict::Suspended, CompactWalkaway::End) | (Verdict::Ended | Verdict::Pending, _) => {
+                Action::Cut(Denial::Ended)
             }
         }
     }
@@ -108,9 +108,9 @@ impl Policy {
     /// Why a request is turned away.
     pub(crate) fn denial(&self, verdict: Verdict) -> Option<Denial> {
         match (verdict, self.walkaway) {
-            (Verdict::Suspended, AtWalkaway::Allow) => None,
-            (Verdict::Suspended, AtWalkaway::End) => Some(Denial::Ended),
-            (verdict, _) => Denial::of(verdict),
+            (Verdict::Suspended, CompactWalkaway::Allow) => None,
+            (Verdict::Suspended, CompactWalkaway::End) => Some(Denial::Ended),
+            (verdict, _) => Denial::from_verdict(verdict),
         }
     }
 }
@@ -123,25 +123,25 @@ mod tests {
     fn each_walkaway_does_what_it_says() {
         let limit = Duration::from_secs(7);
         for (walkaway, reaction, denial) in [
-            (Walkaway::Suspend, Reaction::Cut(Denial::Suspended), Some(Denial::Suspended)),
+            (Walkaway::Suspend, Action::Cut(Denial::Suspended), Some(Denial::Suspended)),
             (
                 Walkaway::Hold(limit),
-                Reaction::Hold(limit, Denial::Suspended),
+                Action::Hold(limit, Denial::Suspended),
                 Some(Denial::Suspended),
             ),
-            (Walkaway::End, Reaction::Cut(Denial::Ended), Some(Denial::Ended)),
-            (Walkaway::Allow, Reaction::Forward, None),
+            (Walkaway::End, Action::Cut(Denial::Ended), Some(Denial::Ended)),
+            (Walkaway::Allow, Action::Forward, None),
         ] {
             let policy = Policy { walkaway: walkaway.into(), ..Policy::default() };
-            assert_eq!(policy.react(Verdict::Suspended), reaction);
+            assert_eq!(policy.action_for(Verdict::Suspended), reaction);
             assert_eq!(policy.denial(Verdict::Suspended), denial);
             // Nothing else depends on it.
-            assert_eq!(policy.react(Verdict::Allow), Reaction::Forward);
-            assert_eq!(policy.react(Verdict::Ended), Reaction::Cut(Denial::Ended));
-            let unknown = Reaction::Hold(Duration::from_secs(30), Denial::Unavailable);
-            assert_eq!(policy.react(Verdict::Unavailable), unknown);
+            assert_eq!(policy.action_for(Verdict::Allow), Action::Forward);
+            assert_eq!(policy.action_for(Verdict::Ended), Action::Cut(Denial::Ended));
+            let unknown = Action::Hold(Duration::from_secs(30), Denial::Unavailable);
+            assert_eq!(policy.action_for(Verdict::Unavailable), unknown);
             for verdict in [Verdict::Ended, Verdict::Pending, Verdict::Unavailable] {
-                assert_eq!(policy.denial(verdict), Denial::of(verdict));
+                assert_eq!(policy.denial(verdict), Denial::from_verdict(verdict));
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::clock::Stamp;
 use crate::verdict::Verdict;
 
 /// A heap with more places than this is rid of void ones when it has doubled.
-const MIN_SWEEP_LEN: usize = 1_024;
+const MIN_PURGE_LEN: usize = 1_024;
 /// How many places are searched for a session that is known well.
 const MAX_SEARCHED: usize = 256;
 
@@ -162,7 +162,7 @@ impl Heap {
     fn push(&mut self, place: Place) {
         if self.places.len() >= self.sweep_at {
             self.places.retain(|Reverse(place)| place.session().is_some());
-            self.sweep_at = (self.places.len() * 2).max(MIN_SWEEP_LEN);
+            self.sweep_at = (self.places.len() * 2).max(MIN_PURGE_LEN);
         }
         self.places.push(Reverse(place));
     }
@@ -189,7 +189,7 @@ impl Heap {
 
 impl Default for Heap {
     fn default() -> Self {
-        Self { places: BinaryHeap::new(), sweep_at: MIN_SWEEP_LEN }
+        Self { places: BinaryHeap::new(), sweep_at: MIN_PURGE_LEN }
     }
 }
 
@@ -229,11 +229,11 @@ impl Eq for Place {}
 mod tests {
     use super::*;
     use crate::engine::poller::IDLE_TIMEOUT;
-    use crate::engine::session::tests::session_of;
+    use crate::engine::session::tests::test_session;
     use crate::identity::UserToken;
 
     fn session() -> Arc<Session> {
-        session_of(&"alice".into(), &UserToken::random().unwrap())
+        test_session(&"alice".into(), &UserToken::random().unwrap())
     }
 
     /// How many places there are, void ones too.
@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn session_with_several_places_is_polled_once() {
         let (mut queue, session) = (PollQueue::default(), session());
-        let now = session.changed();
+        let now = session.status_changed_at();
         let later = now.after(2 * IDLE_TIMEOUT);
         queue.push(&session, now);
         queue.push(&session, now);
@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn void_places_do_not_pile_up() {
         let (mut queue, sessions) = (PollQueue::default(), [(); 10].map(|()| session()));
-        let now = sessions[0].changed().after_millis(1);
+        let now = sessions[0].status_changed_at().after_millis(1);
         for session in &sessions {
             queue.push(session, now);
         }
@@ -286,7 +286,7 @@ mod tests {
             assert!(queue.next(true).is_some_and(|next| Arc::ptr_eq(&next.session, &sessions[0])));
             most = most.max(places(&queue));
         }
-        assert!(most <= 3 * MIN_SWEEP_LEN, "{most}");
+        assert!(most <= 3 * MIN_PURGE_LEN, "{most}");
         let mut polls = 0;
         while let Some(next) = queue.next(true) {
             polls += u32::from(next.session.begin_poll(now).is_some());

@@ -16,7 +16,7 @@ use super::session::{BegunPoll, Session};
 use crate::client::{ClientError, ClientErrorKind};
 use crate::clock::Stamp;
 use crate::protocol::Reading;
-use crate::verdict::{Said, Verdict};
+use crate::verdict::{PollOutcome, Verdict};
 
 /// How long after its last use a session is still polled.
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -26,7 +26,7 @@ const TOMBSTONE_TTL: Duration = Duration::from_secs(300);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 pub(super) async fn run(engine: Arc<Engine>) {
-    let rate_limiter = PollRateLimiter::new(engine.settings.max_polls_per_second);
+    let rate_limiter = PollRateLimiter::new(engine.config.max_polls_per_second);
     Poller { engine, rate_limiter, queue: PollQueue::default() }.run().await;
 }
 
@@ -43,7 +43,7 @@ impl Poller {
         loop {
             let now = engine.now();
             let due = loop {
-                match engine.upkeep.schedule.pop(now) {
+                match engine.shared.schedule.pop(now) {
                     Ok(session) => self.process_due(&session, now),
                     Err(next) => break next,
                 }
@@ -52,14 +52,14 @@ impl Poller {
             let at = due.into_iter().chain(resume_at).min();
             let wait = async {
                 match at {
-                    Some(at) => tokio::time::sleep_until(engine.upkeep.clock.instant(at)).await,
+                    Some(at) => tokio::time::sleep_until(engine.shared.clock.instant(at)).await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
                 biased;
                 _ = sweep.tick() => purge_expired(&engine),
-                () = engine.upkeep.schedule.earlier() => {}
+                () = engine.shared.schedule.wait_head_changed() => {}
                 () = engine.poll_slot_freed.notified() => {}
                 () = wait => {}
             }
@@ -75,13 +75,13 @@ impl Poller {
         }
         if verdict == Verdict::Unavailable {
             // Nothing was stated, but time went by: guards must hold.
-            session.outlive(now);
+            session.publish_stale(now);
         }
         if session.park(now, IDLE_TIMEOUT) {
             return;
         }
         self.queue.push(session, now);
-        self.engine.upkeep.schedule.reset(session, now);
+        self.engine.shared.schedule.reschedule(session, now);
     }
 
     /// Sends as many polls as may be sent. If more wait, says when to go on; the end of one that
@@ -129,7 +129,7 @@ impl Poller {
             PollTask::spawn(&engine, next.session, poll, permit);
         }
         let oldest_due = self.queue.oldest_due();
-        engine.oldest_due.store(oldest_due.unwrap_or(u64::MAX), Ordering::Relaxed);
+        engine.oldest_queued_poll_ms.store(oldest_due.unwrap_or(u64::MAX), Ordering::Relaxed);
         engine.logouts.set_polls_wait(oldest_due.is_some());
         resume_at
     }
@@ -140,7 +140,7 @@ fn expire(engine: &Arc<Engine>, session: &Arc<Session>, now: Stamp) {
     let reason = session.expiry_reason(now);
     if session.end(reason) {
         tracing::debug!(%reason, "session expired");
-        engine.end_remotely(session, LogoutPriority::Background);
+        engine.spawn_remote_logout(session, LogoutPriority::Background);
     }
 }
 
@@ -151,7 +151,7 @@ fn purge_expired(engine: &Arc<Engine>) {
         if session.verdict_at(now) == Verdict::Ended {
             expired.push(session.clone());
         }
-        !session.is_over_for(now, TOMBSTONE_TTL)
+        !session.is_tombstone_expired(now, TOMBSTONE_TTL)
     });
     engine.messages().sweep(now.mono);
     engine.logins().sweep(now.mono);
@@ -217,7 +217,7 @@ impl PollTask {
         if end.is_some() {
             engine.poll_stats().record_latency(now, latency);
         }
-        let is_own_trouble = self.is_own_trouble();
+        let is_own_trouble = self.is_session_specific();
         if let Some(permit) = self.permit.take() {
             match end {
                 Some(PollEnd::TimedOut) if is_own_trouble => {}
@@ -230,22 +230,22 @@ impl PollTask {
                 engine.upstream_health.record_success(self.sent);
                 let transition = engine.breaker.record_success(self.sent.mono, now);
                 engine.report_breaker_transition(transition, None);
-                Said::Answer(reading)
+                PollOutcome::Status(reading)
             }
             Err(error) if error.refuses_session() => {
                 probe_upstream(&engine, self.sent);
                 // The service answers, if only that.
                 let transition = engine.breaker.record_success(self.sent.mono, now);
                 engine.report_breaker_transition(transition, None);
-                Said::Refused
+                PollOutcome::Rejected
             }
             Err(error) => {
                 tracing::debug!(%error, "a poll said nothing");
                 self.record_failure(&error, now, is_own_trouble);
-                Said::Nothing
+                PollOutcome::NoResponse
             }
         };
-        self.learn(said);
+        self.apply_result(said);
     }
 
     fn record_failure(&mut self, error: &ClientError, now: u64, is_own_trouble: bool) {
@@ -255,7 +255,7 @@ impl PollTask {
             failed_at: now,
             is_rate_limited: matches!(error.kind(), ClientErrorKind::RateLimited(_)),
             retry_after: error.retry_after(),
-            is_own_trouble,
+            is_session_specific: is_own_trouble,
         };
         let transition = engine.breaker.record_failure(call, backoff::jitter());
         engine.report_breaker_transition(transition, Some(error));
@@ -271,17 +271,17 @@ impl PollTask {
 
     /// Whether a failure of this poll says nothing about the service: it has answered a call that
     /// was sent later than this poll, or than the first of those of the session that failed in a row.
-    fn is_own_trouble(&self) -> bool {
+    fn is_session_specific(&self) -> bool {
         let failing_since = self.poll.failing_since.unwrap_or(self.sent.mono);
         self.engine.upstream_health.has_answered_after(failing_since)
     }
 
-    fn learn(&mut self, said: Said) {
+    fn apply_result(&mut self, said: PollOutcome) {
         self.is_completed = true;
         let others = self.engine.upstream_health.snapshot(self.engine.now());
-        if self.session.learn(self.poll.sequence, self.sent, said, others) {
+        if self.session.apply_poll(self.poll.sequence, self.sent, said, others) {
             tracing::warn!("the service no longer knows a session, or makes no sense about it");
-            self.engine.end_remotely(&self.session, LogoutPriority::Background);
+            self.engine.spawn_remote_logout(&self.session, LogoutPriority::Background);
         }
     }
 }
@@ -289,16 +289,16 @@ impl PollTask {
 impl Drop for PollTask {
     fn drop(&mut self) {
         if !self.is_completed {
-            self.learn(Said::Nothing);
+            self.apply_result(PollOutcome::NoResponse);
         }
-        let interval = self.engine.settings.poll_interval;
+        let interval = self.engine.config.poll_interval;
         self.session.end_poll(self.sent, interval, self.asked_pause);
         if self.engine.breaker.is_open() && self.asked_pause.is_none() {
             // When the service is asked again is the breaker's business now; who is asked about
             // first, that of the queue, and for that one has to be in it.
             self.session.queue_after_failure();
         }
-        self.engine.upkeep.schedule.reset(&self.session, self.engine.now());
+        self.engine.shared.schedule.reschedule(&self.session, self.engine.now());
         // Before it is the next one's turn.
         drop(self.permit.take());
         self.engine.poll_slot_freed.notify_one();

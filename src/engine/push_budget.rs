@@ -91,7 +91,7 @@ impl Engine {
             Spending::Allowed => return true,
             Spending::Low => {
                 tracing::warn!("four fifths of this month's push budget are spent");
-                self.tell(EventKind::PushBudgetLow);
+                self.send_event(EventKind::PushBudgetLow);
                 return true;
             }
             Spending::Refused { is_first: false } => {}
@@ -100,7 +100,7 @@ impl Engine {
                     "this month's push budget is spent: logins of browsers that are not known ring \
                      no phone; raise Builder::push_budget, or call reset_push_budget()"
                 );
-                self.tell(EventKind::PushBudgetSpent);
+                self.send_event(EventKind::PushBudgetSpent);
             }
         }
         false

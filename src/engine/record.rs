@@ -12,15 +12,15 @@ use crate::identity::{UserId, UserToken};
 use crate::protocol::Reading;
 
 /// As much of a user token's hash as tells two tokens apart.
-const MARK: usize = 16;
+const TOKEN_DIGEST_LEN: usize = 16;
 /// Between two texts. No byte of UTF-8 has this value.
-const BETWEEN: u8 = 0xff;
+const SEPARATOR: u8 = 0xff;
 /// A browser that was not known, or a program, began the login.
-const UNKNOWN: u8 = b'u';
+const UNKNOWN_BROWSER: u8 = b'u';
 /// A browser that was known began the login, or the application.
-const KNOWN: u8 = b'k';
+const KNOWN_BROWSER: u8 = b'k';
 /// In place of the session token at the end of a path. No byte of UTF-8 has this value either.
-const TOKEN: u8 = 0xfe;
+const TOKEN_PLACEHOLDER: u8 = 0xfe;
 
 /// Whose session it is and how the service knows it, in one piece of memory that is zeroised with
 /// the session, for the session's secret is in it.
@@ -28,14 +28,14 @@ const TOKEN: u8 = 0xfe;
 /// The user's token itself is not needed again: the lookup table is only asked whether it still
 /// names the same. Of the two URLs the origin is the client's own, and an end that is the session's
 /// own token, as it usually is, is written as one byte.
-pub(crate) struct Record {
-    /// Mark of the user's token; [`UNKNOWN`] or [`KNOWN`]; then the user, the session token, its
+pub(crate) struct PackedRecord {
+    /// Mark of the user's token; [`UNKNOWN_BROWSER`] or [`KNOWN_BROWSER_SUFFIX`]; then the user, the session token, its
     /// secret, and the paths of the status and the logout URL. If anything was recorded of the client
     /// that began the login: browser, system and address.
     texts: Zeroizing<Box<[u8]>>,
 }
 
-impl Record {
+impl PackedRecord {
     pub(crate) fn new(
         user: &UserId,
         token: &UserToken,
@@ -45,7 +45,7 @@ impl Record {
     ) -> Self {
         let name = remote.token();
         let [status, logout] = remote.paths().map(|path| match path.strip_suffix(name) {
-            Some(rest) => (rest, &[TOKEN][..]),
+            Some(rest) => (rest, &[TOKEN_PLACEHOLDER][..]),
             None => (path, &[][..]),
         });
         let texts = [user.as_str(), name, remote.secret().expose()].map(|text| (text, &[][..]));
@@ -54,12 +54,12 @@ impl Record {
         let texts = || texts.into_iter().chain([status, logout]).chain(client.clone());
         // All at once: text that moves as it grows would leave secrets behind.
         let length = texts().map(|(text, end)| text.len() + end.len() + 1).sum::<usize>() - 1;
-        let mut record = Vec::with_capacity(MARK + 1 + length);
-        record.extend_from_slice(&mark(token));
-        record.push(if is_of_unknown_browser { UNKNOWN } else { KNOWN });
+        let mut record = Vec::with_capacity(TOKEN_DIGEST_LEN + 1 + length);
+        record.extend_from_slice(&hash_token(token));
+        record.push(if is_of_unknown_browser { UNKNOWN_BROWSER } else { KNOWN_BROWSER });
         for (i, (text, end)) in texts().enumerate() {
             if i > 0 {
-                record.push(BETWEEN);
+                record.push(SEPARATOR);
             }
             record.extend_from_slice(text.as_bytes());
             record.extend_from_slice(end);
@@ -84,22 +84,22 @@ impl Record {
 
     /// Whether a browser that was not known, or a program, began the login.
     pub(crate) fn is_of_unknown_browser(&self) -> bool {
-        self.texts[MARK] == UNKNOWN
+        self.texts[TOKEN_DIGEST_LEN] == UNKNOWN_BROWSER
     }
 
     /// The mark of the token that the user had when the session was made.
-    pub(crate) fn token_mark(&self) -> &[u8] {
-        &self.texts[..MARK]
+    pub(crate) fn token_digest(&self) -> &[u8] {
+        &self.texts[..TOKEN_DIGEST_LEN]
     }
 
     /// The mark of a token, by which its sessions are found.
-    pub(crate) fn mark_of(token: &UserToken) -> [u8; MARK] {
-        mark(token)
+    pub(crate) fn digest_of(token: &UserToken) -> [u8; TOKEN_DIGEST_LEN] {
+        hash_token(token)
     }
 
     /// Whether this is the token that the user had when the session was made.
-    pub(crate) fn is_of(&self, token: &UserToken) -> bool {
-        self.texts.starts_with(&mark(token))
+    pub(crate) fn matches_token(&self, token: &UserToken) -> bool {
+        self.texts.starts_with(&hash_token(token))
     }
 
     /// The session for calls to the service.
@@ -123,13 +123,13 @@ impl Record {
     }
 
     fn texts(&self) -> impl Iterator<Item = &[u8]> {
-        self.texts[MARK + 1..].split(|byte| *byte == BETWEEN)
+        self.texts[TOKEN_DIGEST_LEN + 1..].split(|byte| *byte == SEPARATOR)
     }
 }
 
 /// A path as the service named it.
 fn path(kept: &[u8], token: &[u8]) -> String {
-    match kept.strip_suffix(&[TOKEN]) {
+    match kept.strip_suffix(&[TOKEN_PLACEHOLDER]) {
         Some(rest) => [text(rest), text(token)].concat(),
         None => text(kept).to_owned(),
     }
@@ -140,13 +140,13 @@ fn text(bytes: &[u8]) -> &str {
     str::from_utf8(bytes).unwrap_or_default()
 }
 
-impl fmt::Debug for Record {
+impl fmt::Debug for PackedRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Record").field("user", &self.user()).finish_non_exhaustive()
     }
 }
 
-fn mark(token: &UserToken) -> [u8; MARK] {
+fn hash_token(token: &UserToken) -> [u8; TOKEN_DIGEST_LEN] {
     let hash: [u8; 32] = Sha256::digest(token.as_str()).into();
     std::array::from_fn(|i| hash[i])
 }
@@ -180,11 +180,12 @@ mod tests {
                     let remote = client.restore("TOKEN", "SECRET", &status, &logout).unwrap();
                     let is_unknown = user.as_str().is_empty();
                     let client_details = ClientDetails::default();
-                    let record = Record::new(&user, &token, &remote, &client_details, is_unknown);
+                    let record =
+                        PackedRecord::new(&user, &token, &remote, &client_details, is_unknown);
                     assert_eq!(record.user(), user.as_str());
                     assert_eq!(record.is_of_unknown_browser(), is_unknown);
-                    assert!(record.is_of(&token));
-                    assert!(!record.is_of(&UserToken::random().unwrap()));
+                    assert!(record.matches_token(&token));
+                    assert!(!record.matches_token(&UserToken::random().unwrap()));
                     let again = record.remote(&client).unwrap();
                     assert_eq!((again.token(), again.secret().expose()), ("TOKEN", "SECRET"));
                     assert_eq!(again.paths(), [&status, &logout]);
@@ -199,8 +200,13 @@ mod tests {
         let client = client("https://iam-api.com");
         let remote = client.restore("TOKEN", "SECRET", "/s/TOKEN", "/l/TOKEN").unwrap();
         let user_token = UserToken::random().unwrap();
-        let record =
-            Record::new(&"alice".into(), &user_token, &remote, &ClientDetails::default(), true);
+        let record = PackedRecord::new(
+            &"alice".into(),
+            &user_token,
+            &remote,
+            &ClientDetails::default(),
+            true,
+        );
         let shown = format!("{record:?}");
         assert!(shown.contains("alice"));
         assert!(!shown.contains("SECRET") && !shown.contains("TOKEN"));

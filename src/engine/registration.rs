@@ -7,10 +7,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::active::ActiveSession;
-use super::budget::{Budget, Rate};
+use super::active_session::ActiveSession;
 use super::enrollment::EnrollmentError;
 use super::grants::EnrollmentGrant;
+use super::rate_window::{RateLimit, SlidingWindowLimiter};
 use super::{Activeconnect, Engine};
 use crate::Secret;
 use crate::identity::{UserId, UserToken};
@@ -20,20 +20,20 @@ use crate::verdict::Denial;
 ///
 /// There is no way to name a user: a browser that merely knows a name gets nothing.
 #[derive(Clone, Copy, Debug)]
-pub enum VouchedBy<'a> {
+pub enum Authorization<'a> {
     /// Their own session, which must be allowed at that moment: the one that let the request in.
     Session(&'a ActiveSession),
     /// The application, by a grant; it is used up even if what it was used for fails.
     Grant(&'a EnrollmentGrant),
 }
 
-impl<'a> From<&'a ActiveSession> for VouchedBy<'a> {
+impl<'a> From<&'a ActiveSession> for Authorization<'a> {
     fn from(session: &'a ActiveSession) -> Self {
         Self::Session(session)
     }
 }
 
-impl<'a> From<&'a EnrollmentGrant> for VouchedBy<'a> {
+impl<'a> From<&'a EnrollmentGrant> for Authorization<'a> {
     fn from(grant: &'a EnrollmentGrant) -> Self {
         Self::Grant(grant)
     }
@@ -111,7 +111,7 @@ impl fmt::Debug for RegistrationLink {
 #[must_use = "no link is made before it is awaited"]
 pub struct MakeRegistrationLink<'a> {
     ac: &'a Activeconnect,
-    by: VouchedBy<'a>,
+    by: Authorization<'a>,
     is_phone_lost: bool,
     display_name: Option<String>,
 }
@@ -151,7 +151,7 @@ impl fmt::Debug for MakeRegistrationLink<'_> {
 #[must_use = "nothing is sent before it is awaited"]
 pub struct SendRegistrationSms<'a> {
     ac: &'a Activeconnect,
-    by: VouchedBy<'a>,
+    by: Authorization<'a>,
     phone_number: &'a str,
     message: Option<&'a str>,
     display_name: Option<String>,
@@ -188,8 +188,8 @@ impl Activeconnect {
     ///
     /// # Errors
     ///
-    /// [`EnrollmentError::NotAllowed`] unless the session is allowed now, and still when the
-    /// service has answered; [`EnrollmentError::GrantNotValid`]; when the user is not enrolled, or
+    /// [`EnrollmentError::SessionDenied`] unless the session is allowed now, and still when the
+    /// service has answered; [`EnrollmentError::InvalidGrant`]; when the user is not enrolled, or
     /// the store or the service fails. A grant is then used up all the same.
     ///
     /// Dropping the future may leave a link at the service that no caller got.
@@ -204,17 +204,17 @@ impl Activeconnect {
     /// ```
     pub fn registration_link<'a>(
         &'a self,
-        by: impl Into<VouchedBy<'a>>,
+        by: impl Into<Authorization<'a>>,
     ) -> MakeRegistrationLink<'a> {
         MakeRegistrationLink { ac: self, by: by.into(), is_phone_lost: false, display_name: None }
     }
 
     async fn make_registration_link(
         &self,
-        by: VouchedBy<'_>,
+        by: Authorization<'_>,
         display_name: Option<String>,
     ) -> Result<RegistrationLink, EnrollmentError> {
-        let user = self.vouched(by)?;
+        let user = self.authorize(by)?;
         let token = self.token(&user).await?;
         let client = &self.engine().client;
         let shown_name = display_name.as_deref().unwrap_or(user.as_str());
@@ -225,9 +225,9 @@ impl Activeconnect {
         let link = link?;
         // Where the service does not say, the page does not wait.
         let is_first_phone = has_phone.is_ok_and(|has_phone| !has_phone);
-        if let VouchedBy::Session(session) = by {
+        if let Authorization::Session(session) = by {
             // It may have ended while the service was asked.
-            self.allowed(session)?;
+            self.check_session(session)?;
         }
         Ok(RegistrationLink {
             user,
@@ -247,21 +247,21 @@ impl Activeconnect {
     ///
     /// # Errors
     ///
-    /// [`EnrollmentError::NotAllowed`] or [`EnrollmentError::GrantNotValid`], and nothing has
+    /// [`EnrollmentError::SessionDenied`] or [`EnrollmentError::InvalidGrant`], and nothing has
     /// happened; when the user is not enrolled, or the store or the service fails. The sessions are
     /// over here all the same then, for the finder of the phone may have them.
     ///
     /// Dropping the future may leave the phone disabled and its user without a link: call it again.
-    pub fn lost_device<'a>(&'a self, by: impl Into<VouchedBy<'a>>) -> MakeRegistrationLink<'a> {
+    pub fn lost_device<'a>(&'a self, by: impl Into<Authorization<'a>>) -> MakeRegistrationLink<'a> {
         MakeRegistrationLink { ac: self, by: by.into(), is_phone_lost: true, display_name: None }
     }
 
     async fn replace_lost_device(
         &self,
-        by: VouchedBy<'_>,
+        by: Authorization<'_>,
         display_name: Option<String>,
     ) -> Result<RegistrationLink, EnrollmentError> {
-        let user = self.vouched(by)?;
+        let user = self.authorize(by)?;
         self.engine().grants.withdraw(&user);
         let (_, token) = self.engine().end_sessions_of(&user, None, None).await;
         let forgotten = self.forget_browsers(&user).await;
@@ -292,13 +292,13 @@ impl Activeconnect {
     ///
     /// # Errors
     ///
-    /// [`EnrollmentError::NotAllowed`] or [`EnrollmentError::GrantNotValid`]; when there were too
+    /// [`EnrollmentError::SessionDenied`] or [`EnrollmentError::InvalidGrant`]; when there were too
     /// many, the user is not enrolled, or the store or the service fails.
     ///
     /// Dropping the future leaves open whether a message is sent; it is counted once it is tried.
     pub fn send_registration_sms<'a>(
         &'a self,
-        by: impl Into<VouchedBy<'a>>,
+        by: impl Into<Authorization<'a>>,
         phone_number: &'a str,
         message: Option<&'a str>,
     ) -> SendRegistrationSms<'a> {
@@ -308,12 +308,12 @@ impl Activeconnect {
 
     async fn send_sms(
         &self,
-        by: VouchedBy<'_>,
+        by: Authorization<'_>,
         phone_number: &str,
         message: Option<&str>,
         display_name: Option<&str>,
     ) -> Result<(), EnrollmentError> {
-        let user = self.vouched(by)?;
+        let user = self.authorize(by)?;
         let token = self.token(&user).await?;
         let engine = self.engine();
         let spent = engine.messages().spend(&user, phone_number, engine.now().mono);
@@ -323,50 +323,50 @@ impl Activeconnect {
     }
 
     /// The user who is vouched for.
-    fn vouched(&self, by: VouchedBy<'_>) -> Result<UserId, EnrollmentError> {
+    fn authorize(&self, by: Authorization<'_>) -> Result<UserId, EnrollmentError> {
         match by {
-            VouchedBy::Session(session) => {
-                self.allowed(session)?;
+            Authorization::Session(session) => {
+                self.check_session(session)?;
                 Ok(session.user().clone())
             }
-            VouchedBy::Grant(grant) => {
+            Authorization::Grant(grant) => {
                 let engine = self.engine();
-                engine.grants.redeem(grant, engine.now()).ok_or(EnrollmentError::GrantNotValid)
+                engine.grants.redeem(grant, engine.now()).ok_or(EnrollmentError::InvalidGrant)
             }
         }
     }
 
     /// Whether the session is of this engine, and would let a request in at this moment, whatever a
     /// layer does about phones that walk away.
-    fn allowed(&self, active: &ActiveSession) -> Result<(), EnrollmentError> {
+    fn check_session(&self, active: &ActiveSession) -> Result<(), EnrollmentError> {
         let session = active.session();
         // Another engine's user of that name is another user.
-        if !session.is_kept_by(&self.engine().upkeep) {
-            return Err(EnrollmentError::NotAllowed(Denial::NoSession));
+        if !session.belongs_to(&self.engine().shared) {
+            return Err(EnrollmentError::SessionDenied(Denial::NoSession));
         }
-        Denial::of(session.verdict())
-            .map_or(Ok(()), |denial| Err(EnrollmentError::NotAllowed(denial)))
+        Denial::from_verdict(session.verdict())
+            .map_or(Ok(()), |denial| Err(EnrollmentError::SessionDenied(denial)))
     }
 }
 
 /// What was spent on text messages.
 #[derive(Debug)]
-pub(super) struct MessageBudgets {
-    to_user: Budget<UserId>,
-    to_number: Budget<String>,
-    all: Budget<()>,
+pub(super) struct SmsRateLimiter {
+    to_user: SlidingWindowLimiter<UserId>,
+    to_number: SlidingWindowLimiter<String>,
+    all: SlidingWindowLimiter<()>,
 }
 
-impl MessageBudgets {
+impl SmsRateLimiter {
     /// As many users, and as many numbers, are counted at a time.
-    const KEYS: usize = 100_000;
+    const MAX_KEYS: usize = 100_000;
 
     pub(super) fn new() -> Self {
-        let an_hour = |times| [Rate::new(times, Duration::from_secs(3_600))];
+        let an_hour = |times| [RateLimit::new(times, Duration::from_secs(3_600))];
         Self {
-            to_user: Budget::new(an_hour(3), Self::KEYS),
-            to_number: Budget::new(an_hour(3), Self::KEYS),
-            all: Budget::new(an_hour(100), 1),
+            to_user: SlidingWindowLimiter::new(an_hour(3), Self::MAX_KEYS),
+            to_number: SlidingWindowLimiter::new(an_hour(3), Self::MAX_KEYS),
+            all: SlidingWindowLimiter::new(an_hour(100), 1),
         }
     }
 
@@ -374,9 +374,9 @@ impl MessageBudgets {
     fn spend(&mut self, user: &UserId, number: &str, now: u64) -> Result<(), Duration> {
         let number = number.to_owned();
         let waits = [
-            self.to_user.wait(user, now),
-            self.to_number.wait(&number, now),
-            self.all.wait(&(), now),
+            self.to_user.retry_after(user, now),
+            self.to_number.retry_after(&number, now),
+            self.all.retry_after(&(), now),
         ];
         if let Some(wait) = waits.into_iter().flatten().max() {
             return Err(wait);
@@ -388,7 +388,7 @@ impl MessageBudgets {
     }
 
     pub(super) fn sweep(&mut self, now: u64) {
-        self.to_user.sweep(now);
-        self.to_number.sweep(now);
+        self.to_user.purge(now);
+        self.to_number.purge(now);
     }
 }

@@ -8,13 +8,13 @@ use super::session::Session;
 use crate::clock::Stamp;
 
 /// The `due` of a session that the poller need not look at.
-pub(crate) const NEVER: u64 = u64::MAX;
+pub(crate) const UNSCHEDULED: u64 = u64::MAX;
 
 /// Which session the poller looks at when. Parked sessions are not in it.
 #[derive(Debug, Default)]
 pub(crate) struct Schedule {
     heap: Mutex<BinaryHeap<Entry>>,
-    earlier: Notify,
+    head_changed: Notify,
 }
 
 #[derive(Debug)]
@@ -27,14 +27,14 @@ impl Schedule {
     /// Looks at the session when it next needs it, and at no other time.
     ///
     /// When that is, is asked under the lock: of two callers the one that knows more is the last.
-    pub(crate) fn reset(&self, session: &Arc<Session>, now: Stamp) {
+    pub(crate) fn reschedule(&self, session: &Arc<Session>, now: Stamp) {
         let mut heap = self.heap();
-        let Some(at) = session.plan(now) else { return };
+        let Some(at) = session.schedule_next(now) else { return };
         let is_first = heap.peek().is_none_or(|first| at < first.at);
         heap.push(Entry { at, session: Arc::downgrade(session) });
         drop(heap);
         if is_first {
-            self.earlier.notify_one();
+            self.head_changed.notify_one();
         }
     }
 
@@ -67,8 +67,8 @@ impl Schedule {
     }
 
     /// Waits until something is due earlier than what was first before.
-    pub(crate) async fn earlier(&self) {
-        self.earlier.notified().await;
+    pub(crate) async fn wait_head_changed(&self) {
+        self.head_changed.notified().await;
     }
 }
 

@@ -4,35 +4,36 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use super::Engine;
-use super::activity::{Activity, Phase};
 use super::backoff;
-use super::events::{EndReason, Event, EventKind, News};
+use super::events::{EndReason, Event, EventKind, EventSender};
+use super::idle_state::{IdleState, Phase};
 use super::key_ring::KeyRing;
+use super::notify::{Notifies, WakerList, Watcher};
 use super::owner_id::OwnerId;
-use super::policy::{AtWalkaway, Policy};
-use super::published::{Published, Word};
-use super::record::Record;
+use super::policy::{CompactWalkaway, Policy};
+use super::record::PackedRecord;
 use super::request_number::RequestNumber;
-use super::schedule::{NEVER, Schedule};
-use super::watchers::{Watch, Watched, Watchers};
+use super::schedule::{Schedule, UNSCHEDULED};
+use super::snapshot::{AtomicSnapshot, Snapshot};
 use crate::clock::{Clock, Stamp, millis};
 use crate::protocol::{Methods, SessionStatus};
 use crate::verdict::{
-    Knowledge, Limits, Machine, Others, Requirement, Said, Standing, Verdict, verdict,
+    KnownState, PollOutcome, Requirement, SessionStateMachine, UpstreamSnapshot, Verdict,
+    VerdictInput, VerdictLimits, verdict,
 };
 
 /// What judging a session and keeping it fresh takes beside the session itself; one for all of an
 /// engine's sessions.
 #[derive(Debug)]
-pub(crate) struct Upkeep {
+pub(crate) struct SessionContext {
     pub(crate) clock: Clock,
-    pub(crate) limits: Limits,
+    pub(crate) limits: VerdictLimits,
     /// How long a session may go unused, in milliseconds; `u64::MAX` for its whole life.
     pub(crate) idle_timeout: u64,
     /// When those who are told that nothing is known may try again.
     pub(crate) retry_after: Duration,
     pub(crate) schedule: Schedule,
-    pub(crate) news: News,
+    pub(crate) events: EventSender,
     /// Names sessions and their owners to those who may know of them.
     pub(crate) key_ring: Arc<KeyRing>,
     /// Whose sessions they are: it logs out at the service.
@@ -44,7 +45,7 @@ const TOKEN_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What the moment of a login is kept in, in milliseconds: a quarter of an hour is what fits, more
 /// than any login takes.
-pub(super) const TICK: u64 = 16;
+pub(super) const CLAIM_TICK_MS: u64 = 16;
 
 /// One remote session and what is known of it.
 ///
@@ -52,45 +53,45 @@ pub(super) const TICK: u64 = 16;
 /// gate takes no lock here. A session that is parked or over is this and its texts, 288 bytes for
 /// typical ones; what polling needs beside is allocated while it is polled.
 pub(crate) struct Session {
-    pub(crate) record: Record,
+    pub(crate) record: PackedRecord,
     pub(crate) methods: Methods,
     /// When it was asked for.
-    asked: Stamp,
-    upkeep: Arc<Upkeep>,
-    published: Published,
-    activity: Activity,
+    created_at: Stamp,
+    shared: Arc<SessionContext>,
+    snapshot: AtomicSnapshot,
+    idle_state: IdleState,
     /// The last status that was stated, whatever its age.
     status: AtomicU8,
     /// When the status last changed: milliseconds after `asked`.
-    changed: AtomicU32,
+    status_changed_at: AtomicU32,
     /// When its client claimed it: ticks after `asked`, and one; zero before. What becomes of it is told
     /// from then on.
-    taken: AtomicU16,
+    claimed_at: AtomicU16,
     /// When a request last used it: milliseconds after `asked` by the monotonic clock, and above
     /// these 32 bits by the wall clock. Nothing is written where there is no idle timeout.
-    used: AtomicU64,
-    polling: Mutex<Option<Box<Polling>>>,
-    watchers: Watchers,
+    last_use: AtomicU64,
+    poll_state: Mutex<Option<Box<PollState>>>,
+    watchers: WakerList,
 }
 
-struct Polling {
-    machine: Machine,
+struct PollState {
+    machine: SessionStateMachine,
     sequence: u64,
-    stage: Stage,
-    next: u64,
+    stage: PollStage,
+    next_poll_at: u64,
     /// Polls in a row that came to nothing.
     failures: u32,
     /// When the first of these was sent.
     failing_since: u64,
     /// What was told last: it stands active or suspended.
-    told: Standing,
+    last_reported: KnownState,
     /// Why it ended here.
-    ended: Option<EndReason>,
+    end_reason: Option<EndReason>,
     /// The request whose own handler ended it.
     ended_by: Option<RequestNumber>,
     /// When the poller looks at the session next. An entry of the schedule for any other time is
     /// void.
-    due: u64,
+    scheduled_at: u64,
     /// When the token store was asked that last named the session's token; zero if it has not
     /// been.
     token_checked_at: u64,
@@ -99,19 +100,19 @@ struct Polling {
     /// The session was parked and is in use again.
     resumption: Option<Resumption>,
     /// The poll whose word has grown too old since, by when it was sent.
-    outlived: Option<Stamp>,
+    stale_reported_for: Option<Stamp>,
 }
 
 /// Where the next poll, or this one, is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum PollStage {
     /// Not yet due.
-    Resting,
+    Idle,
     /// Due; the poller sends it as soon as it may, those that are urgent first. `ticket` is the
     /// place in the queue that counts.
     Queued { urgent: bool, ticket: u64 },
     /// On its way.
-    Flying,
+    InFlight,
 }
 
 /// What a parked session needs before it lets anything through: a poll and a look into the token
@@ -126,7 +127,7 @@ struct Resumption {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Arrival {
     /// It is in use, or over: what was published, and the verdict on it.
-    Known(Word, Verdict),
+    Known(Snapshot, Verdict),
     /// It was parked, or the service was not asked in time: a poll has to tell first.
     Asleep,
 }
@@ -162,28 +163,28 @@ pub(crate) enum TokenCheck {
 
 impl Session {
     pub(crate) fn new(
-        upkeep: Arc<Upkeep>,
-        record: Record,
+        upkeep: Arc<SessionContext>,
+        record: PackedRecord,
         methods: Methods,
         asked: Stamp,
     ) -> Arc<Self> {
         Arc::new(Self {
             record,
             methods,
-            asked,
-            upkeep,
-            published: Published::new(Standing::Pending as u8),
-            activity: Activity::new(asked.mono),
+            created_at: asked,
+            shared: upkeep,
+            snapshot: AtomicSnapshot::new(KnownState::Pending as u8),
+            idle_state: IdleState::new(asked.mono),
             status: AtomicU8::new(SessionStatus::Pending as u8),
-            changed: AtomicU32::new(0),
-            taken: AtomicU16::new(0),
-            used: AtomicU64::new(0),
-            polling: Mutex::new(Some(Box::new(Polling {
+            status_changed_at: AtomicU32::new(0),
+            claimed_at: AtomicU16::new(0),
+            last_use: AtomicU64::new(0),
+            poll_state: Mutex::new(Some(Box::new(PollState {
                 token_checked_at: asked.mono,
                 next_token_check: token_check_after(asked.mono),
-                ..Polling::of(Machine::new(asked))
+                ..PollState::new(SessionStateMachine::new(asked))
             }))),
-            watchers: Watchers::default(),
+            watchers: WakerList::default(),
         })
     }
 
@@ -192,102 +193,118 @@ impl Session {
     }
 
     /// Tells those who listen to events what happened to it.
-    pub(super) fn tell(&self, kind: EventKind) {
-        self.upkeep.news.tell(|| {
+    pub(super) fn send_event(&self, kind: EventKind) {
+        self.shared.events.send(|| {
             let client = self.record.client();
             Event {
                 user: Some(self.user().into()),
-                session: Some(self.upkeep.key_ring.session_id(self.record.token())),
+                session: Some(self.shared.key_ring.session_id(self.record.token())),
                 user_agent: client.description(),
                 address: client.address,
-                ..Event::new(kind, self.upkeep.clock.now())
+                ..Event::new(kind, self.shared.clock.now())
             }
         });
     }
 
     /// What pages tell its user from others by.
     pub(crate) fn owner_id(&self) -> OwnerId {
-        self.upkeep.key_ring.owner_id(self.user())
+        self.shared.key_ring.owner_id(self.user())
     }
 
     pub(crate) fn retry_after(&self) -> Duration {
-        self.upkeep.retry_after
+        self.shared.retry_after
     }
 
     /// Whose session it is, as long as that runs.
     pub(crate) fn engine(&self) -> Option<Arc<Engine>> {
-        self.upkeep.engine.get().and_then(Weak::upgrade)
+        self.shared.engine.get().and_then(Weak::upgrade)
     }
 
     /// Whether it is of the engine whose upkeep this is.
-    pub(crate) fn is_kept_by(&self, upkeep: &Arc<Upkeep>) -> bool {
-        Arc::ptr_eq(&self.upkeep, upkeep)
+    pub(crate) fn belongs_to(&self, upkeep: &Arc<SessionContext>) -> bool {
+        Arc::ptr_eq(&self.shared, upkeep)
     }
 
     /// What is known at this moment, as a request asks: the clock may be read as a few
     /// milliseconds later than it is.
     pub(crate) fn verdict(&self) -> Verdict {
-        self.verdict_at(self.upkeep.clock.coarse())
+        self.verdict_at(self.shared.clock.coarse())
     }
 
     pub(crate) fn verdict_at(&self, now: Stamp) -> Verdict {
-        self.judge(self.word(), now)
+        self.verdict_of(self.snapshot(), now)
     }
 
     /// What is published at this moment.
-    pub(crate) fn word(&self) -> Word {
-        self.published.load()
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.snapshot.load()
     }
 
     /// What is known at this moment, met by something under this policy; and the word it is of.
-    pub(crate) fn look(self: &Arc<Self>, policy: &Policy) -> (Word, Verdict) {
-        let word = self.word();
-        let verdict = self.judge(word, self.upkeep.clock.coarse());
-        (word, self.met_as(verdict, policy))
+    pub(crate) fn evaluate(self: &Arc<Self>, policy: &Policy) -> (Snapshot, Verdict) {
+        let word = self.snapshot();
+        let verdict = self.verdict_of(word, self.shared.clock.coarse());
+        (word, self.apply_walkaway_policy(verdict, policy))
     }
 
-    fn judge(&self, word: Word, now: Stamp) -> Verdict {
-        let verdict = self.judge_age(word, now);
+    fn verdict_of(&self, word: Snapshot, now: Stamp) -> Verdict {
+        let verdict = self.verdict_by_age(word, now);
         // The request path: most applications have no idle timeout.
-        if self.upkeep.idle_timeout == u64::MAX { verdict } else { self.judge_use(verdict, now) }
+        if self.shared.idle_timeout == u64::MAX {
+            verdict
+        } else {
+            self.verdict_by_last_use(verdict, now)
+        }
     }
 
-    fn judge_age(&self, word: Word, now: Stamp) -> Verdict {
+    fn verdict_by_age(&self, word: Snapshot, now: Stamp) -> Verdict {
         // Since it was asked for, as what was published is told.
-        let mono = now.mono.saturating_sub(self.asked.mono);
-        let wall = millis_between(self.asked.wall, now.wall);
+        let mono = now.mono.saturating_sub(self.created_at.mono);
+        let wall = millis_between(self.created_at.wall, now.wall);
         let (standing, good_mono, Some(good_wall)) = word.read() else {
-            return self.judge_unpublished(now);
+            return self.verdict_by_poll_state(now);
         };
         let since_good = wall.saturating_sub(good_wall).max(0).cast_unsigned();
         let age = mono.saturating_sub(good_mono).max(since_good);
         let lived = mono.max(wall.max(0).cast_unsigned());
-        verdict(Knowledge { standing: Standing::from_u8(standing), age, lived }, self.upkeep.limits)
+        verdict(
+            VerdictInput {
+                state: KnownState::from_u8(standing),
+                staleness: age,
+                session_age: lived,
+            },
+            self.shared.limits,
+        )
     }
 
     /// The same where the wall clock was set so far that the published word does not tell when the
     /// last good poll was sent: the poller's own record does. A session without one is over, or is
     /// parked and polled before it allows anything.
     #[cold]
-    fn judge_unpublished(&self, now: Stamp) -> Verdict {
-        let polling = self.polling.lock().unwrap_or_else(PoisonError::into_inner);
+    fn verdict_by_poll_state(&self, now: Stamp) -> Verdict {
+        let polling = self.poll_state.lock().unwrap_or_else(PoisonError::into_inner);
         let (standing, age) = match polling.as_ref() {
-            Some(polling) => (polling.machine.standing(), polling.machine.good().age(now)),
-            None => (Standing::from_u8(self.word().read().0), u64::MAX),
+            Some(polling) => {
+                (polling.machine.known_state(), polling.machine.last_good_at().age(now))
+            }
+            None => (KnownState::from_u8(self.snapshot().read().0), u64::MAX),
         };
         drop(polling);
-        let lived = self.asked.age(now);
-        verdict(Knowledge { standing, age, lived }, self.upkeep.limits)
+        let lived = self.created_at.age(now);
+        verdict(
+            VerdictInput { state: standing, staleness: age, session_age: lived },
+            self.shared.limits,
+        )
     }
 
     /// The verdict where there is an idle timeout: over, if no request has used it for so long. It
     /// counts from the claim.
     #[cold]
-    fn judge_use(&self, verdict: Verdict, now: Stamp) -> Verdict {
-        let (mono, wall) = self.since_asked(now);
+    fn verdict_by_last_use(&self, verdict: Verdict, now: Stamp) -> Verdict {
+        let (mono, wall) = self.since_created(now);
         let (used_mono, used_wall) = self.used();
         let unused = mono.saturating_sub(used_mono).max(wall.saturating_sub(used_wall));
-        let is_idle = self.is_claimed() && unused >= self.upkeep.idle_timeout;
+        let is_idle = self.is_claimed() && unused >= self.shared.idle_timeout;
         if is_idle { Verdict::Ended } else { verdict }
     }
 
@@ -295,127 +312,134 @@ impl Session {
     #[cold]
     pub(crate) fn mark_used(&self) {
         // 32 bits are 49 days, and no session lives that long.
-        let (mono, wall) = self.since_asked(self.upkeep.clock.coarse());
+        let (mono, wall) = self.since_created(self.shared.clock.coarse());
         let [mono, wall] = [mono, wall].map(|ms| u64::from(u32::try_from(ms).unwrap_or(0)));
-        self.used.store(mono | wall << 32, Ordering::Release);
+        self.last_use.store(mono | wall << 32, Ordering::Release);
     }
 
     /// When it was last used, as [`Session::since_asked`] tells moments.
     fn used(&self) -> (u64, u64) {
-        let used = self.used.load(Ordering::Acquire);
+        let used = self.last_use.load(Ordering::Acquire);
         (used & u64::from(u32::MAX), used >> 32)
     }
 
     /// How long after it was asked for that is, by the monotonic and the wall clock, in milliseconds.
-    fn since_asked(&self, now: Stamp) -> (u64, u64) {
-        (now.mono.saturating_sub(self.asked.mono), now.wall.saturating_sub(self.asked.wall))
+    fn since_created(&self, now: Stamp) -> (u64, u64) {
+        (
+            now.mono.saturating_sub(self.created_at.mono),
+            now.wall.saturating_sub(self.created_at.wall),
+        )
     }
 
     fn is_claimed(&self) -> bool {
-        self.taken.load(Ordering::Acquire) != 0
+        self.claimed_at.load(Ordering::Acquire) != 0
     }
 
     /// What is known, met by a request or by something in flight under this policy: where it is to
     /// end a session that is suspended, it ends.
-    pub(crate) fn met_as(self: &Arc<Self>, verdict: Verdict, policy: &Policy) -> Verdict {
-        if verdict == Verdict::Suspended && policy.walkaway == AtWalkaway::End {
-            self.walk_away();
+    pub(crate) fn apply_walkaway_policy(
+        self: &Arc<Self>,
+        verdict: Verdict,
+        policy: &Policy,
+    ) -> Verdict {
+        if verdict == Verdict::Suspended && policy.walkaway == CompactWalkaway::End {
+            self.end_on_walkaway();
             return Verdict::Ended;
         }
         verdict
     }
 
     #[cold]
-    fn walk_away(self: &Arc<Self>) {
+    fn end_on_walkaway(self: &Arc<Self>) {
         match self.engine() {
             Some(engine) => engine.end_session(self, EndReason::Walkaway),
             None => _ = self.end(EndReason::Walkaway),
         }
     }
 
-    fn known(&self) -> (Standing, Stamp) {
-        let (standing, mono, wall) = self.word().read();
-        let wall = wall.map_or(0, |wall| self.asked.wall.saturating_add_signed(wall));
-        (Standing::from_u8(standing), Stamp { mono: self.asked.mono + mono, wall })
+    fn last_known(&self) -> (KnownState, Stamp) {
+        let (standing, mono, wall) = self.snapshot().read();
+        let wall = wall.map_or(0, |wall| self.created_at.wall.saturating_add_signed(wall));
+        (KnownState::from_u8(standing), Stamp { mono: self.created_at.mono + mono, wall })
     }
 
     /// When it has to end by itself, by the monotonic clock: at the end of its life, or when it is
     /// idle for too long, if no request uses it before.
     fn expires(&self) -> u64 {
-        let lifetime = self.upkeep.limits.lifetime;
-        let idle = self.used().0.saturating_add(self.upkeep.idle_timeout);
+        let lifetime = self.shared.limits.lifetime;
+        let idle = self.used().0.saturating_add(self.shared.idle_timeout);
         let life = if self.is_claimed() { lifetime.min(idle) } else { lifetime };
-        self.asked.mono.saturating_add(life)
+        self.created_at.mono.saturating_add(life)
     }
 
     /// How much of its life is left at most.
     #[cfg(feature = "axum")]
     pub(crate) fn life_left(&self, now: Stamp) -> Duration {
-        let lifetime = self.upkeep.limits.lifetime;
-        Duration::from_millis(lifetime.saturating_sub(self.asked.age(now)))
+        let lifetime = self.shared.limits.lifetime;
+        Duration::from_millis(lifetime.saturating_sub(self.created_at.age(now)))
     }
 
     /// Why it is over by itself at this moment.
     pub(crate) fn expiry_reason(&self, now: Stamp) -> EndReason {
-        let is_old = self.asked.age(now) >= self.upkeep.limits.lifetime;
+        let is_old = self.created_at.age(now) >= self.shared.limits.lifetime;
         if is_old { EndReason::Expired } else { EndReason::Idle }
     }
 
     /// A watch that keeps the session live from now on, awake if it was parked. Everything that
     /// waits for a session or lets something through takes one, and looks at the verdict after.
-    pub(crate) fn watch(self: &Arc<Self>) -> SessionWatch {
-        self.clone().come().0
+    pub(crate) fn watch(self: &Arc<Self>) -> SessionWatcher {
+        self.clone().acquire_watch().0
     }
 
     /// Such a watch, and what is known of the session once the watch is there.
-    pub(crate) fn come(self: Arc<Self>) -> (SessionWatch, Arrival) {
-        let now = self.upkeep.clock.coarse();
-        let wakes = self.activity.enter(now.mono);
-        let watch = Watch::new(self);
+    pub(crate) fn acquire_watch(self: Arc<Self>) -> (SessionWatcher, Arrival) {
+        let now = self.shared.clock.coarse();
+        let wakes = self.idle_state.acquire(now.mono);
+        let watch = Watcher::new(self);
         let session = watch.get();
         // Read before the verdict: a poll that lands after the verdict was read may wake the
         // session, and would make an old verdict look like that of a session in use.
         let is_running = session.phase() == Phase::Running;
-        let word = session.word();
-        let verdict = session.judge(word, now);
-        let is_neglected = session.is_neglected_at(verdict);
+        let word = session.snapshot();
+        let verdict = session.verdict_of(word, now);
+        let is_neglected = session.is_unpolled_at(verdict);
         if is_neglected || (wakes && verdict != Verdict::Ended) {
-            session.with_polling(|polling| polling.next = 0);
+            session.with_poll_state(|polling| polling.next_poll_at = 0);
         }
         // An end is never taken back.
         let is_known = verdict == Verdict::Ended || (is_running && !is_neglected);
         if !is_running || is_neglected {
-            session.upkeep.schedule.reset(session, session.upkeep.clock.now());
+            session.shared.schedule.reschedule(session, session.shared.clock.now());
         }
         (watch, if is_known { Arrival::Known(word, verdict) } else { Arrival::Asleep })
     }
 
     /// Whether what is known is too old though no poll came to nothing: none was sent, because the
     /// process or the machine slept, or the poller has more to do than it may. One poll will tell.
-    pub(crate) fn is_neglected(&self) -> bool {
-        self.is_neglected_at(self.verdict())
+    pub(crate) fn is_stale_unpolled(&self) -> bool {
+        self.is_unpolled_at(self.verdict())
     }
 
     /// The same at this verdict. If a poll has landed since the verdict was read, a request that
     /// waits for the next one finds that the wait is over.
-    fn is_neglected_at(&self, verdict: Verdict) -> bool {
+    fn is_unpolled_at(&self, verdict: Verdict) -> bool {
         verdict == Verdict::Unavailable
-            && self.known().0 != Standing::Odd
-            && self.with_polling(|polling| polling.failures == 0)
+            && self.last_known().0 != KnownState::Inconsistent
+            && self.with_poll_state(|polling| polling.failures == 0)
     }
 
     /// Its client has claimed it.
     pub(crate) fn start(&self) {
-        self.with_polling(|polling| {
+        self.with_poll_state(|polling| {
             // Under the lock, so that no end is told before it.
-            if polling.machine.standing() != Standing::Ended {
-                let after = self.upkeep.clock.now().mono.saturating_sub(self.asked.mono);
+            if polling.machine.known_state() != KnownState::Ended {
+                let after = self.shared.clock.now().mono.saturating_sub(self.created_at.mono);
                 // More than there are ticks is told as earlier: the login seems older than it is.
-                let ticks = u16::try_from(after / TICK).unwrap_or(u16::MAX - 1);
+                let ticks = u16::try_from(after / CLAIM_TICK_MS).unwrap_or(u16::MAX - 1);
                 // Before it is claimed: an idle timeout counts from the claim on.
                 self.mark_used();
-                self.taken.store(ticks.min(u16::MAX - 1) + 1, Ordering::Release);
-                self.tell(EventKind::Started);
+                self.claimed_at.store(ticks.min(u16::MAX - 1) + 1, Ordering::Release);
+                self.send_event(EventKind::Started);
             }
         });
     }
@@ -423,7 +447,7 @@ impl Session {
     /// A request carries the credential: its client has got it, so the answer that issued it is not
     /// repeated any more, nor the session ended as one that no client holds.
     pub(crate) fn mark_presented(&self) {
-        if !self.activity.is_presented() {
+        if !self.idle_state.is_presented() {
             self.mark_first_presented();
         }
     }
@@ -431,15 +455,15 @@ impl Session {
     #[cold]
     fn mark_first_presented(&self) {
         // Under the lock: a session that is ended as not presented never was.
-        let polling = self.polling.lock().unwrap_or_else(PoisonError::into_inner);
-        self.activity.mark_presented();
+        let polling = self.poll_state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.idle_state.mark_presented();
         drop(polling);
         self.watchers.wake();
     }
 
     /// Whether a request has carried the credential.
     pub(crate) fn is_presented(&self) -> bool {
-        self.activity.is_presented()
+        self.idle_state.is_presented()
     }
 
     /// Whether the answer that issued the credential can be repeated: the session lives, and its
@@ -451,19 +475,19 @@ impl Session {
     /// Whether the login that made it was what a layer requires.
     pub(crate) fn satisfies(&self, requirement: &Requirement) -> bool {
         requirement.is_none() || {
-            requirement.is_met(self.methods, self.login(), self.upkeep.clock.coarse())
+            requirement.is_satisfied(self.methods, self.login(), self.shared.clock.coarse())
         }
     }
 
     /// When its client claimed it.
     pub(crate) fn login(&self) -> Stamp {
-        let ticks = self.taken.load(Ordering::Acquire).saturating_sub(1);
-        self.asked.after(Duration::from_millis(u64::from(ticks) * TICK))
+        let ticks = self.claimed_at.load(Ordering::Acquire).saturating_sub(1);
+        self.created_at.after(Duration::from_millis(u64::from(ticks) * CLAIM_TICK_MS))
     }
 
     /// When it was last come to, in Unix milliseconds: now, if something is held open by it.
     pub(crate) fn last_used(&self, now: Stamp) -> u64 {
-        let unused = now.mono.saturating_sub(self.activity.last_used(now.mono));
+        let unused = now.mono.saturating_sub(self.idle_state.last_used(now.mono));
         if self.held_open() > 0 { now.wall } else { now.wall.saturating_sub(unused) }
     }
 
@@ -473,31 +497,32 @@ impl Session {
     }
 
     /// When the status last changed.
-    pub(crate) fn changed(&self) -> Stamp {
-        self.asked.after(Duration::from_millis(self.changed.load(Ordering::Acquire).into()))
+    pub(crate) fn status_changed_at(&self) -> Stamp {
+        self.created_at
+            .after(Duration::from_millis(self.status_changed_at.load(Ordering::Acquire).into()))
     }
 
     pub(crate) fn phase(&self) -> Phase {
-        self.activity.phase()
+        self.idle_state.phase()
     }
 
     /// How many wait for the session or are held open by it.
     pub(crate) fn held_open(&self) -> u64 {
-        self.activity.count()
+        self.idle_state.count()
     }
 
     /// Parks unless the session is live, was used within `keep`, or is being asked about.
     pub(crate) fn park(&self, now: Stamp, keep: Duration) -> bool {
-        let mut polling = self.polling.lock().unwrap_or_else(PoisonError::into_inner);
-        let flies = polling.as_ref().is_some_and(|polling| polling.stage == Stage::Flying);
-        if flies || !self.activity.park(now.mono, millis(keep)) {
+        let mut polling = self.poll_state.lock().unwrap_or_else(PoisonError::into_inner);
+        let flies = polling.as_ref().is_some_and(|polling| polling.stage == PollStage::InFlight);
+        if flies || !self.idle_state.park(now.mono, millis(keep)) {
             return false;
         }
         // What was said so far is published; only doubts are worth more memory than that.
         match polling.as_mut() {
-            Some(polling) if !polling.machine.is_plain() => {
-                polling.due = NEVER;
-                polling.stage = Stage::Resting;
+            Some(polling) if !polling.machine.has_no_history() => {
+                polling.scheduled_at = UNSCHEDULED;
+                polling.stage = PollStage::Idle;
                 polling.resumption = None;
             }
             _ => *polling = None,
@@ -509,17 +534,17 @@ impl Session {
     /// urgent: the place before is void then.
     pub(crate) fn queue_poll(&self, now: Stamp, ticket: u64) -> Option<QueuedPoll> {
         let is_urgent = self.is_urgent();
-        self.with_polling(|polling| {
+        self.with_poll_state(|polling| {
             let queues = match polling.stage {
-                Stage::Resting => now.mono >= polling.next,
-                Stage::Queued { urgent: already, .. } => is_urgent && !already,
-                Stage::Flying => false,
+                PollStage::Idle => now.mono >= polling.next_poll_at,
+                PollStage::Queued { urgent: already, .. } => is_urgent && !already,
+                PollStage::InFlight => false,
             };
-            if !queues || polling.machine.standing() == Standing::Ended {
+            if !queues || polling.machine.known_state() == KnownState::Ended {
                 return None;
             }
-            if polling.next == 0 {
-                polling.next = now.mono;
+            if polling.next_poll_at == 0 {
+                polling.next_poll_at = now.mono;
             }
             Some(self.enter_queue(polling, is_urgent, ticket))
         })
@@ -528,43 +553,45 @@ impl Session {
     /// Gives the poll that is queued as urgent another place, under this ticket, if nothing waits
     /// for it any more.
     pub(crate) fn demote(&self, ticket: u64) -> Option<QueuedPoll> {
-        self.with_polling(|polling| match polling.stage {
-            Stage::Queued { urgent: true, .. } => Some(self.enter_queue(polling, false, ticket)),
+        self.with_poll_state(|polling| match polling.stage {
+            PollStage::Queued { urgent: true, .. } => {
+                Some(self.enter_queue(polling, false, ticket))
+            }
             _ => None,
         })
     }
 
     /// First come, first served, but for knowledge that grows too old sooner than that. The age of
     /// what is known of a session that fails counts for nothing: it would always go first.
-    fn enter_queue(&self, polling: &mut Polling, is_urgent: bool, ticket: u64) -> QueuedPoll {
-        polling.stage = Stage::Queued { urgent: is_urgent, ticket };
-        let max_staleness = self.upkeep.limits.max_staleness;
-        let in_line = polling.next.saturating_add(max_staleness / 2);
-        let stale = polling.machine.good().mono.saturating_add(max_staleness);
+    fn enter_queue(&self, polling: &mut PollState, is_urgent: bool, ticket: u64) -> QueuedPoll {
+        polling.stage = PollStage::Queued { urgent: is_urgent, ticket };
+        let max_staleness = self.shared.limits.max_staleness;
+        let in_line = polling.next_poll_at.saturating_add(max_staleness / 2);
+        let stale = polling.machine.last_good_at().mono.saturating_add(max_staleness);
         let is_retry = polling.failures > 0;
         let order = if is_retry { in_line } else { in_line.min(stale) };
-        QueuedPoll { order, due_at: polling.next, is_urgent, is_retry }
+        QueuedPoll { order, due_at: polling.next_poll_at, is_urgent, is_retry }
     }
 
     /// Whether a poll waits for its turn at the place of this ticket.
     pub(crate) fn is_queued(&self, ticket: u64) -> bool {
-        let polling = self.polling.lock().unwrap_or_else(PoisonError::into_inner);
+        let polling = self.poll_state.lock().unwrap_or_else(PoisonError::into_inner);
         polling.as_ref().is_some_and(
-            |polling| matches!(polling.stage, Stage::Queued { ticket: mine, .. } if mine == ticket),
+            |polling| matches!(polling.stage, PollStage::Queued { ticket: mine, .. } if mine == ticket),
         )
     }
 
     /// Begins the poll that waits for its turn, if it still does. Its number is given to one
     /// caller only.
     pub(crate) fn begin_poll(&self, now: Stamp) -> Option<BegunPoll> {
-        self.with_polling(|polling| {
-            let is_queued = matches!(polling.stage, Stage::Queued { .. });
-            if !is_queued || polling.machine.standing() == Standing::Ended {
+        self.with_poll_state(|polling| {
+            let is_queued = matches!(polling.stage, PollStage::Queued { .. });
+            if !is_queued || polling.machine.known_state() == KnownState::Ended {
                 return None;
             }
-            polling.stage = Stage::Flying;
+            polling.stage = PollStage::InFlight;
             polling.sequence += 1;
-            if self.phase() == Phase::Waking {
+            if self.phase() == Phase::Resuming {
                 let resumption = Resumption { since: now.mono, is_polled: false };
                 polling.resumption.get_or_insert(resumption);
             }
@@ -580,20 +607,20 @@ impl Session {
 
     /// Whether its login was asked for at this moment or before.
     pub(crate) fn is_begun_before(&self, now: Stamp) -> bool {
-        self.asked.mono <= now.mono
+        self.created_at.mono <= now.mono
     }
 
     /// Why the token store is to be asked, if it is: a session that has not been claimed lets
     /// nothing through, and a parked one is asked about when it is used again.
-    pub(crate) fn needed_token_check(&self, now: Stamp) -> Option<TokenCheck> {
+    pub(crate) fn needs_token_check(&self, now: Stamp) -> Option<TokenCheck> {
         match self.phase() {
             Phase::Parked => None,
-            Phase::Waking => self.with_polling(|polling| {
+            Phase::Resuming => self.with_poll_state(|polling| {
                 let since = polling.resumption?.since;
                 (polling.token_checked_at < since).then_some(TokenCheck::Resuming)
             }),
             Phase::Running if !self.is_claimed() => None,
-            Phase::Running => self.with_polling(|polling| {
+            Phase::Running => self.with_poll_state(|polling| {
                 (now.mono >= polling.next_token_check).then_some(TokenCheck::Routine)
             }),
         }
@@ -602,7 +629,7 @@ impl Session {
     /// The token store, asked at this moment (milliseconds on the monotonic clock), has named the
     /// session's token.
     pub(crate) fn mark_token_checked(&self, asked: u64) {
-        self.with_polling(|polling| {
+        self.with_poll_state(|polling| {
             polling.token_checked_at = polling.token_checked_at.max(asked);
             polling.next_token_check = token_check_after(polling.token_checked_at);
             self.finish_resumption(polling);
@@ -611,26 +638,32 @@ impl Session {
     }
 
     /// A parked session is in use again once it was polled and the token store was asked.
-    fn finish_resumption(&self, polling: &mut Polling) {
+    fn finish_resumption(&self, polling: &mut PollState) {
         let is_over = |resumption: Resumption| {
             resumption.is_polled && polling.token_checked_at >= resumption.since
         };
         if polling.resumption.is_some_and(is_over) {
             polling.resumption = None;
-            self.activity.woke();
+            self.idle_state.mark_resumed();
         }
     }
 
     /// Applies what poll `sequence`, sent at `sent`, said. True if the session is given up now,
     /// because the service no longer knows it, or makes no sense.
-    pub(crate) fn learn(&self, sequence: u64, sent: Stamp, said: Said, others: Others) -> bool {
-        let lost = self.with_polling(|polling| {
+    pub(crate) fn apply_poll(
+        &self,
+        sequence: u64,
+        sent: Stamp,
+        said: PollOutcome,
+        others: UpstreamSnapshot,
+    ) -> bool {
+        let lost = self.with_poll_state(|polling| {
             match said {
-                Said::Nothing if polling.failures == 0 => {
+                PollOutcome::NoResponse if polling.failures == 0 => {
                     (polling.failures, polling.failing_since) = (1, sent.mono);
                 }
-                Said::Nothing => polling.failures = polling.failures.saturating_add(1),
-                Said::Answer(_) | Said::Refused => polling.failures = 0,
+                PollOutcome::NoResponse => polling.failures = polling.failures.saturating_add(1),
+                PollOutcome::Status(_) | PollOutcome::Rejected => polling.failures = 0,
             }
             polling.machine.apply(sequence, sent, said, others);
             polling.machine.is_lost()
@@ -642,16 +675,16 @@ impl Session {
     /// Ends the poll that was sent at `sent`, and sets when the next is due: no sooner than the
     /// service asked for, `asked_pause`, but for its longest.
     pub(crate) fn end_poll(&self, sent: Stamp, interval: Duration, asked_pause: Option<Duration>) {
-        self.with_polling(|polling| {
-            polling.stage = Stage::Resting;
-            let standing = polling.machine.standing();
+        self.with_poll_state(|polling| {
+            polling.stage = PollStage::Idle;
+            let standing = polling.machine.known_state();
             let jitter = backoff::jitter();
             let delay = backoff::next_poll_delay(standing, interval, polling.failures, jitter);
             let delay = match asked_pause {
                 Some(asked) => delay.max(asked).min(backoff::MAX_ASKED_PAUSE),
                 None => delay,
             };
-            polling.next = sent.mono.saturating_add(millis(delay));
+            polling.next_poll_at = sent.mono.saturating_add(millis(delay));
             if let Some(resumption) = &mut polling.resumption {
                 resumption.is_polled = true;
             }
@@ -662,9 +695,9 @@ impl Session {
 
     /// Has the next poll due at once, if the last came to nothing.
     pub(crate) fn queue_after_failure(&self) {
-        self.with_polling(|polling| {
+        self.with_poll_state(|polling| {
             if polling.failures > 0 {
-                polling.next = 0;
+                polling.next_poll_at = 0;
             }
         });
     }
@@ -672,31 +705,32 @@ impl Session {
     /// When the poller has to look again: at the next poll, the moment the knowledge grows too
     /// old, or the end of the session's life, whichever comes first; `None` if nothing will happen
     /// by itself. A poll that waits or is on its way looks again when it ends.
-    fn next_look(&self, polling: &Polling, now: Stamp) -> Option<u64> {
-        if polling.machine.standing() == Standing::Ended || self.phase() == Phase::Parked {
+    fn next_wakeup(&self, polling: &PollState, now: Stamp) -> Option<u64> {
+        if polling.machine.known_state() == KnownState::Ended || self.phase() == Phase::Parked {
             return None;
         }
-        let good = polling.machine.good();
-        let stale = good.mono.saturating_add(self.upkeep.limits.max_staleness);
+        let good = polling.machine.last_good_at();
+        let stale = good.mono.saturating_add(self.shared.limits.max_staleness);
         // Planned until it is published, however late it is planned.
-        let stale = Some(stale).filter(|stale| *stale > now.mono || polling.outlived != Some(good));
+        let stale = Some(stale)
+            .filter(|stale| *stale > now.mono || polling.stale_reported_for != Some(good));
         let next = match polling.stage {
-            Stage::Resting => Some(polling.next),
+            PollStage::Idle => Some(polling.next_poll_at),
             // A session that waits among the idle ones is in use now.
-            Stage::Queued { urgent: false, .. } if self.is_urgent() => Some(now.mono),
-            Stage::Queued { .. } | Stage::Flying => None,
+            PollStage::Queued { urgent: false, .. } if self.is_urgent() => Some(now.mono),
+            PollStage::Queued { .. } | PollStage::InFlight => None,
         };
         let expires = Some(self.expires()).filter(|at| next.is_some() || *at > now.mono);
         [next, stale, expires].into_iter().flatten().min()
     }
 
     /// What is known has grown too old: publishes that, for those who look at no clock.
-    pub(crate) fn outlive(&self, now: Stamp) {
-        self.with_polling(|polling| {
-            let good = polling.machine.good();
+    pub(crate) fn publish_stale(&self, now: Stamp) {
+        self.with_poll_state(|polling| {
+            let good = polling.machine.last_good_at();
             // Unless a poll came in since that was seen.
-            if good.age(now) >= self.upkeep.limits.max_staleness {
-                polling.outlived = Some(good);
+            if good.age(now) >= self.shared.limits.max_staleness {
+                polling.stale_reported_for = Some(good);
             }
         });
         self.watchers.wake();
@@ -704,25 +738,25 @@ impl Session {
 
     /// Sets when the poller looks next; says when, if that is news. For the schedule, under its
     /// lock.
-    pub(crate) fn plan(&self, now: Stamp) -> Option<u64> {
-        if self.known().0 == Standing::Ended || self.phase() == Phase::Parked {
+    pub(crate) fn schedule_next(&self, now: Stamp) -> Option<u64> {
+        if self.last_known().0 == KnownState::Ended || self.phase() == Phase::Parked {
             // An entry that is left in the schedule finds nothing to do.
             return None;
         }
-        self.with_polling(|polling| {
-            let at = self.next_look(polling, now).unwrap_or(NEVER);
-            let is_news = std::mem::replace(&mut polling.due, at) != at;
-            (is_news && at != NEVER).then_some(at)
+        self.with_poll_state(|polling| {
+            let at = self.next_wakeup(polling, now).unwrap_or(UNSCHEDULED);
+            let is_news = std::mem::replace(&mut polling.scheduled_at, at) != at;
+            (is_news && at != UNSCHEDULED).then_some(at)
         })
     }
 
     /// Whether this is the time that was planned; it is then no longer. For the schedule, under
     /// its lock.
     pub(crate) fn is_due(&self, at: u64) -> bool {
-        let mut polling = self.polling.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut polling = self.poll_state.lock().unwrap_or_else(PoisonError::into_inner);
         match polling.as_mut() {
-            Some(polling) if polling.due == at => {
-                polling.due = NEVER;
+            Some(polling) if polling.scheduled_at == at => {
+                polling.scheduled_at = UNSCHEDULED;
                 true
             }
             _ => false,
@@ -736,11 +770,11 @@ impl Session {
 
     /// Ends the session here, as the handler of this request asks; false if it was over already.
     pub(crate) fn end_by(&self, request: RequestNumber) -> bool {
-        self.end_for(EndReason::LoggedOut, Some(request))
+        self.end_for(EndReason::LogoutOutcome, Some(request))
     }
 
     fn end_for(&self, reason: EndReason, request: Option<RequestNumber>) -> bool {
-        let ended = self.with_polling(|polling| {
+        let ended = self.with_poll_state(|polling| {
             let ended = polling.end(reason);
             if ended {
                 polling.ended_by = request;
@@ -753,59 +787,60 @@ impl Session {
 
     /// Whether the handler of this request ended the session.
     pub(crate) fn was_ended_by(&self, request: RequestNumber) -> bool {
-        let polling = self.polling.lock().unwrap_or_else(PoisonError::into_inner);
+        let polling = self.poll_state.lock().unwrap_or_else(PoisonError::into_inner);
         polling.as_ref().is_some_and(|polling| polling.ended_by == Some(request))
     }
 
     /// Ends the session here if no request has carried the credential; false if one has, or the
     /// session was over already.
     pub(crate) fn end_unpresented(&self) -> bool {
-        let ended = self.with_polling(|polling| {
-            !self.activity.is_presented() && polling.end(EndReason::Unclaimed)
+        let ended = self.with_poll_state(|polling| {
+            !self.idle_state.is_presented() && polling.end(EndReason::Unclaimed)
         });
         self.watchers.wake();
         ended
     }
 
     /// Changes what is known, publishes it, and tells what is news.
-    fn with_polling<R>(&self, change: impl FnOnce(&mut Polling) -> R) -> R {
+    fn with_poll_state<R>(&self, change: impl FnOnce(&mut PollState) -> R) -> R {
         // Nothing that can panic runs under the lock, so what a poisoned one holds is whole.
-        let mut held = self.polling.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.poll_state.lock().unwrap_or_else(PoisonError::into_inner);
         let polling = held.get_or_insert_with(|| {
-            let (standing, good) = self.known();
-            Box::new(Polling::of(Machine::resume(standing, self.status(), good)))
+            let (standing, good) = self.last_known();
+            Box::new(PollState::new(SessionStateMachine::resume(standing, self.status(), good)))
         });
-        let before = (polling.machine.standing(), polling.machine.status());
+        let before = (polling.machine.known_state(), polling.machine.status());
         let result = change(polling);
-        let (standing, status) = (polling.machine.standing(), polling.machine.status());
+        let (standing, status) = (polling.machine.known_state(), polling.machine.status());
         let mut news = None;
         if before != (standing, status) {
-            let after = self.upkeep.clock.now().mono.saturating_sub(self.asked.mono);
-            self.changed.store(u32::try_from(after).unwrap_or(u32::MAX), Ordering::Release);
+            let after = self.shared.clock.now().mono.saturating_sub(self.created_at.mono);
+            self.status_changed_at
+                .store(u32::try_from(after).unwrap_or(u32::MAX), Ordering::Release);
             self.status.store(status as u8, Ordering::Release);
             tracing::debug!(%status, ?standing, "session changed");
-            news = polling.news();
+            news = polling.take_event();
         }
-        let good = polling.machine.good();
-        let mono = good.mono.saturating_sub(self.asked.mono);
-        let wall = millis_between(self.asked.wall, good.wall);
-        self.published.store(standing as u8, polling.outlived == Some(good), mono, wall);
+        let good = polling.machine.last_good_at();
+        let mono = good.mono.saturating_sub(self.created_at.mono);
+        let wall = millis_between(self.created_at.wall, good.wall);
+        self.snapshot.store(standing as u8, polling.stale_reported_for == Some(good), mono, wall);
         // Once it is over, nothing in it counts but the request whose handler ended it: the gate
         // asks for that when the handler has answered.
-        if standing == Standing::Ended && polling.ended_by.is_none() {
+        if standing == KnownState::Ended && polling.ended_by.is_none() {
             *held = None;
         }
         drop(held);
         if let Some(news) = news.filter(|_| self.is_claimed()) {
-            self.tell(news);
+            self.send_event(news);
         }
         result
     }
 
     /// Whether nothing decided on this session can change any more for `keep`.
-    pub(crate) fn is_over_for(&self, now: Stamp, keep: Duration) -> bool {
-        self.known().0 == Standing::Ended
-            && now.mono.saturating_sub(self.changed().mono) >= millis(keep)
+    pub(crate) fn is_tombstone_expired(&self, now: Stamp, keep: Duration) -> bool {
+        self.last_known().0 == KnownState::Ended
+            && now.mono.saturating_sub(self.status_changed_at().mono) >= millis(keep)
     }
 }
 
@@ -815,49 +850,49 @@ fn millis_between(from: u64, to: u64) -> i64 {
     if to >= from { signed(to - from) } else { -signed(from - to) }
 }
 
-impl Polling {
-    fn of(machine: Machine) -> Self {
-        let told = machine.standing();
+impl PollState {
+    fn new(machine: SessionStateMachine) -> Self {
+        let last_reported = machine.known_state();
         Self {
             machine,
             sequence: 0,
-            stage: Stage::Resting,
-            next: 0,
+            stage: PollStage::Idle,
+            next_poll_at: 0,
             failures: 0,
             failing_since: 0,
-            told,
-            ended: None,
+            last_reported,
+            end_reason: None,
             ended_by: None,
-            due: NEVER,
+            scheduled_at: UNSCHEDULED,
             token_checked_at: 0,
             next_token_check: 0,
             resumption: None,
-            outlived: None,
+            stale_reported_for: None,
         }
     }
 
     /// Ends the session; false if it was over already.
     fn end(&mut self, reason: EndReason) -> bool {
-        let was_over = self.machine.standing() == Standing::Ended;
+        let was_over = self.machine.known_state() == KnownState::Ended;
         self.machine.end(reason.status());
-        self.ended = Some(reason);
+        self.end_reason = Some(reason);
         !was_over
     }
 
     /// What there is to tell of a change.
-    fn news(&mut self) -> Option<EventKind> {
-        let standing = self.machine.standing();
-        let before = self.told;
-        if matches!(standing, Standing::Active | Standing::Suspended | Standing::Ended) {
-            self.told = standing;
+    fn take_event(&mut self) -> Option<EventKind> {
+        let standing = self.machine.known_state();
+        let before = self.last_reported;
+        if matches!(standing, KnownState::Active | KnownState::Suspended | KnownState::Ended) {
+            self.last_reported = standing;
         }
         match (before, standing) {
-            (Standing::Suspended, Standing::Active) => Some(EventKind::Resumed),
-            (Standing::Active, Standing::Suspended) => Some(EventKind::Suspended),
-            (_, Standing::Ended) => {
+            (KnownState::Suspended, KnownState::Active) => Some(EventKind::Resumed),
+            (KnownState::Active, KnownState::Suspended) => Some(EventKind::Suspended),
+            (_, KnownState::Ended) => {
                 let lost = self.machine.is_lost().then_some(EndReason::UnknownUpstream);
                 let stated = EndReason::Upstream(self.machine.status());
-                Some(EventKind::Ended { reason: self.ended.or(lost).unwrap_or(stated) })
+                Some(EventKind::Ended { reason: self.end_reason.or(lost).unwrap_or(stated) })
             }
             _ => None,
         }
@@ -870,13 +905,13 @@ impl fmt::Debug for Session {
     }
 }
 
-impl Watched for Arc<Session> {
-    fn watchers(&self) -> &Watchers {
+impl Notifies for Arc<Session> {
+    fn watchers(&self) -> &WakerList {
         &self.watchers
     }
 
-    fn left(&self) {
-        self.activity.leave();
+    fn on_watcher_dropped(&self) {
+        self.idle_state.release();
     }
 }
 
@@ -886,7 +921,7 @@ fn token_check_after(asked: u64) -> u64 {
 }
 
 /// Keeps a session live and learns of its changes.
-pub(crate) type SessionWatch = Watch<Arc<Session>>;
+pub(crate) type SessionWatcher = Watcher<Arc<Session>>;
 
 #[cfg(test)]
 pub(crate) mod tests {
@@ -906,69 +941,69 @@ pub(crate) mod tests {
     });
 
     impl Session {
-        pub(crate) fn begun(&self) -> Stamp {
-            self.asked
+        pub(crate) fn created_at(&self) -> Stamp {
+            self.created_at
         }
     }
 
     impl Engine {
         /// A session of this user, active as of now, without a login: number `which` at the
         /// service, and with the user's name for a token.
-        pub(crate) fn put_session(&self, user: &UserId, which: usize) -> SessionCredential {
+        pub(crate) fn insert_test_session(&self, user: &UserId, which: usize) -> SessionCredential {
             let path = |to: &str| format!("/{to}/{which}");
             let remote = self.client.restore("TOKEN", "SECRET", &path("s"), &path("l")).unwrap();
             let token = UserToken::new(user.as_str()).unwrap();
-            let record = Record::new(user, &token, &remote, &ClientDetails::default(), false);
+            let record = PackedRecord::new(user, &token, &remote, &ClientDetails::default(), false);
             let now = self.now();
-            let session = Session::new(self.upkeep.clone(), record, Methods::default(), now);
+            let session = Session::new(self.shared.clone(), record, Methods::default(), now);
             session.queue_poll(now, 0);
             let poll = session.begin_poll(now).unwrap();
-            let active = Said::Answer(Reading::Status(SessionStatus::Active));
-            session.learn(poll.sequence, now, active, self.upstream_health.snapshot(now));
-            session.end_poll(now, self.settings.poll_interval, None);
+            let active = PollOutcome::Status(Reading::Status(SessionStatus::Active));
+            session.apply_poll(poll.sequence, now, active, self.upstream_health.snapshot(now));
+            session.end_poll(now, self.config.poll_interval, None);
             session.start();
             let attempt = self.key_ring.issue_attempt(now.wall).unwrap();
             let credential = self.key_ring.derive_session(&attempt);
             self.sessions.insert(credential.key(), session.clone());
-            self.upkeep.schedule.reset(&session, now);
+            self.shared.schedule.reschedule(&session, now);
             credential
         }
     }
 
     /// A session of this user and token, just begun, of an engine that does not poll.
-    pub(crate) fn session_of(user: &UserId, token: &UserToken) -> Arc<Session> {
+    pub(crate) fn test_session(user: &UserId, token: &UserToken) -> Arc<Session> {
         let clock = Clock::system();
         let asked = clock.now();
-        let upkeep = Upkeep {
+        let upkeep = SessionContext {
             clock,
-            limits: Limits { max_staleness: 15_000, lifetime: 3_600_000 },
+            limits: VerdictLimits { max_staleness: 15_000, lifetime: 3_600_000 },
             idle_timeout: u64::MAX,
             retry_after: Duration::from_secs(5),
             schedule: Schedule::default(),
-            news: News::new(),
+            events: EventSender::new(),
             key_ring: Arc::new(KeyRing::from_application_secret(CLIENT.application_secret())),
             engine: OnceLock::new(),
         };
         let remote = CLIENT.restore("TOKEN", "SECRET", "/s/TOKEN", "/l/TOKEN").unwrap();
-        let record = Record::new(user, token, &remote, &ClientDetails::default(), false);
+        let record = PackedRecord::new(user, token, &remote, &ClientDetails::default(), false);
         Session::new(Arc::new(upkeep), record, Methods::default(), asked)
     }
 
     /// Also if a poll that came to nothing lands just then, and plans the next one.
     #[test]
     fn the_moment_that_knowledge_grows_old_is_looked_at_until_it_is_published() {
-        let session = session_of(&"alice".into(), &UserToken::random().unwrap());
+        let session = test_session(&"alice".into(), &UserToken::random().unwrap());
         let interval = Duration::from_secs(5);
-        let stale = session.asked.after_millis(15_000);
-        session.queue_poll(session.asked, 0);
-        let poll = session.begin_poll(session.asked).unwrap();
-        let others = Others { answered: None, lately: false };
-        session.learn(poll.sequence, stale, Said::Nothing, others);
+        let stale = session.created_at.after_millis(15_000);
+        session.queue_poll(session.created_at, 0);
+        let poll = session.begin_poll(session.created_at).unwrap();
+        let others = UpstreamSnapshot { last_success: None, is_recent: false };
+        session.apply_poll(poll.sequence, stale, PollOutcome::NoResponse, others);
         session.end_poll(stale, interval, None);
-        assert_eq!(session.plan(stale), Some(stale.mono));
+        assert_eq!(session.schedule_next(stale), Some(stale.mono));
         assert!(session.is_due(stale.mono));
-        session.outlive(stale);
-        assert!(session.plan(stale).is_some_and(|next| next > stale.mono));
+        session.publish_stale(stale);
+        assert!(session.schedule_next(stale).is_some_and(|next| next > stale.mono));
     }
 
     /// T093: a poll may land between any two looks at a session that wakes. What was known before
@@ -977,20 +1012,20 @@ pub(crate) mod tests {
     fn arrival_judges_no_session_by_what_was_known_before_it_woke() {
         let (user, token) = ("alice".into(), UserToken::random().unwrap());
         for _ in 0..200 {
-            let session = session_of(&user, &token);
+            let session = test_session(&user, &token);
             // As far as is known, the phone is not answered yet.
-            assert!(session.park(session.asked, Duration::ZERO));
+            assert!(session.park(session.created_at, Duration::ZERO));
             let arrival = std::thread::scope(|scope| {
-                let held = session.polling.lock().unwrap_or_else(PoisonError::into_inner);
-                let coming = scope.spawn(|| session.clone().come().1);
+                let held = session.poll_state.lock().unwrap_or_else(PoisonError::into_inner);
+                let coming = scope.spawn(|| session.clone().acquire_watch().1);
                 // It has to wait for the lock, as a rule after it has looked at what is known.
-                while session.phase() != Phase::Waking {
+                while session.phase() != Phase::Resuming {
                     std::hint::spin_loop();
                 }
                 (0..5_000).for_each(|_| std::hint::spin_loop());
                 // What the end of a poll does.
-                session.published.store(Standing::Active as u8, false, 0, 0);
-                session.activity.woke();
+                session.snapshot.store(KnownState::Active as u8, false, 0, 0);
+                session.idle_state.mark_resumed();
                 drop(held);
                 coming.join().unwrap()
             });

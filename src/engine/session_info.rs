@@ -60,7 +60,7 @@ impl SessionInfo {
             id,
             user: session.user().into(),
             status: session.status(),
-            since: time(session.changed().wall),
+            since: time(session.status_changed_at().wall),
             started_at: time(started),
             // The use may be known a little less exactly than the login.
             last_used_at: time(session.last_used(now).max(started)),

@@ -12,19 +12,19 @@ pub(crate) struct Tasks {
     /// A task that ends with the runtime or with the engine, never by itself.
     sentinel: AbortHandle,
     /// `None` once stopped: nothing begins after the end.
-    running: Mutex<Option<Running>>,
+    running: Mutex<Option<RunningTasks>>,
 }
 
 #[derive(Debug, Default)]
-struct Running {
+struct RunningTasks {
     tasks: JoinSet<()>,
     /// Those that the service waits for: a shutdown gives them a while.
-    farewells: JoinSet<()>,
+    shutdown_tasks: JoinSet<()>,
 }
 
 impl Tasks {
     pub(crate) fn new(runtime: Handle) -> Self {
-        let mut running = Running::default();
+        let mut running = RunningTasks::default();
         let sentinel = running.tasks.spawn_on(std::future::pending(), &runtime);
         Self { runtime, sentinel, running: Mutex::new(Some(running)) }
     }
@@ -45,13 +45,13 @@ impl Tasks {
     }
 
     /// Spawns what ends something at the service.
-    pub(crate) fn spawn_farewell(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.spawn_in(|running| &mut running.farewells, task);
+    pub(crate) fn spawn_awaited(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawn_in(|running| &mut running.shutdown_tasks, task);
     }
 
     fn spawn_in(
         &self,
-        set: impl FnOnce(&mut Running) -> &mut JoinSet<()>,
+        set: impl FnOnce(&mut RunningTasks) -> &mut JoinSet<()>,
         task: impl Future<Output = ()> + Send + 'static,
     ) {
         let mut running = self.running();
@@ -71,7 +71,7 @@ impl Tasks {
             }
         }
         #[cfg(test)]
-        let task = super::unrest::unrest(task);
+        let task = super::yield_injection::with_random_yields(task);
         tasks.spawn_on(task, &self.runtime);
     }
 
@@ -83,27 +83,27 @@ impl Tasks {
 
     /// Waits for the farewells, those that they cause too, at most so long; then aborts all, and
     /// waits until they are gone.
-    pub(crate) async fn finish(&self, within: Duration) {
+    pub(crate) async fn join_awaited(&self, within: Duration) {
         let farewells = async {
-            while let Some(mut set) = self.take_farewells() {
+            while let Some(mut set) = self.take_shutdown_tasks() {
                 while set.join_next().await.is_some() {}
             }
         };
         tokio::time::timeout(within, farewells).await.ok();
         let running = self.running().take();
-        if let Some(Running { mut tasks, mut farewells }) = running {
+        if let Some(RunningTasks { mut tasks, shutdown_tasks: mut farewells }) = running {
             tasks.shutdown().await;
             farewells.shutdown().await;
         }
     }
 
     /// Those that there are; `None` if there are none.
-    fn take_farewells(&self) -> Option<JoinSet<()>> {
-        let farewells = std::mem::take(&mut self.running().as_mut()?.farewells);
+    fn take_shutdown_tasks(&self) -> Option<JoinSet<()>> {
+        let farewells = std::mem::take(&mut self.running().as_mut()?.shutdown_tasks);
         (!farewells.is_empty()).then_some(farewells)
     }
 
-    fn running(&self) -> MutexGuard<'_, Option<Running>> {
+    fn running(&self) -> MutexGuard<'_, Option<RunningTasks>> {
         // What a poisoned one holds is whole: sets of tasks.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }

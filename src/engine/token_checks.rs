@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use super::Engine;
-use super::activity::Phase;
 use super::events::EndReason;
+use super::idle_state::Phase;
 use super::session::{Session, TokenCheck};
 use crate::clock::Stamp;
 use crate::identity::UserId;
@@ -39,7 +39,7 @@ pub(crate) struct TokenChecks {
 #[derive(Debug)]
 struct UserCheck {
     /// What was asked for since the last look began.
-    wanted: Option<TokenCheck>,
+    is_requested: Option<TokenCheck>,
     /// A parked session asks while the task waits among the routine ones.
     upgraded: Arc<Notify>,
 }
@@ -54,19 +54,19 @@ impl TokenChecks {
     }
 
     /// Asks for a check; if no task does it yet, gives what the task needs.
-    fn want(&self, user: &UserId, check: TokenCheck) -> Option<Arc<Notify>> {
+    fn request(&self, user: &UserId, check: TokenCheck) -> Option<Arc<Notify>> {
         match self.by_user().entry(user.clone()) {
             Entry::Vacant(entry) => {
                 let upgraded = Arc::<Notify>::default();
-                entry.insert(UserCheck { wanted: Some(check), upgraded: upgraded.clone() });
+                entry.insert(UserCheck { is_requested: Some(check), upgraded: upgraded.clone() });
                 Some(upgraded)
             }
             Entry::Occupied(mut entry) => {
                 let user_check = entry.get_mut();
                 // A look that runs will do for a session in use. One for a parked session has to
                 // begin after the session was used again.
-                if check == TokenCheck::Resuming && user_check.wanted != Some(check) {
-                    user_check.wanted = Some(check);
+                if check == TokenCheck::Resuming && user_check.is_requested != Some(check) {
+                    user_check.is_requested = Some(check);
                     user_check.upgraded.notify_one();
                 }
                 None
@@ -74,21 +74,21 @@ impl TokenChecks {
         }
     }
 
-    fn wanted(&self, user: &UserId) -> Option<TokenCheck> {
-        self.by_user().get(user).and_then(|check| check.wanted)
+    fn is_requested(&self, user: &UserId) -> Option<TokenCheck> {
+        self.by_user().get(user).and_then(|check| check.is_requested)
     }
 
     /// A look begins: what is asked for from now on is another.
-    fn begin_look(&self, user: &UserId) {
+    fn begin_lookup(&self, user: &UserId) {
         if let Some(check) = self.by_user().get_mut(user) {
-            check.wanted = None;
+            check.is_requested = None;
         }
     }
 
     /// Ends the task of this user unless another look is wanted; whether it has ended.
     fn finish(&self, user: &UserId) -> bool {
         match self.by_user().entry(user.clone()) {
-            Entry::Occupied(entry) if entry.get().wanted.is_some() => false,
+            Entry::Occupied(entry) if entry.get().is_requested.is_some() => false,
             Entry::Occupied(entry) => {
                 entry.remove();
                 true
@@ -99,7 +99,7 @@ impl TokenChecks {
 
     /// Waits for the place of a look.
     async fn place(&self, user: &UserId, upgraded: &Notify) -> Option<SemaphorePermit<'_>> {
-        if self.wanted(user) == Some(TokenCheck::Routine) {
+        if self.is_requested(user) == Some(TokenCheck::Routine) {
             tokio::select! {
                 biased;
                 permit = self.routine.acquire() => return permit.ok(),
@@ -118,9 +118,9 @@ impl TokenChecks {
 impl Engine {
     /// Checks the session's token in a task of the engine, if that is due.
     pub(crate) fn check_token(self: &Arc<Self>, session: &Session) {
-        let Some(check) = session.needed_token_check(self.now()) else { return };
+        let Some(check) = session.needs_token_check(self.now()) else { return };
         let user = UserId::from(session.user());
-        if let Some(upgraded) = self.token_checks.want(&user, check) {
+        if let Some(upgraded) = self.token_checks.request(&user, check) {
             let task = CheckTask { engine: self.clone(), user, upgraded };
             self.tasks.spawn(task.run());
         }
@@ -139,14 +139,14 @@ impl CheckTask {
         let checks = &self.engine.token_checks;
         loop {
             let place = checks.place(&self.user, &self.upgraded).await;
-            checks.begin_look(&self.user);
+            checks.begin_lookup(&self.user);
             let began = self.engine.now();
-            let is_answered = !self.is_needed(began) || self.look(began).await;
+            let is_answered = !self.is_needed(began) || self.look_up(began).await;
             drop(place);
             if !is_answered && self.is_waited_for() {
-                checks.want(&self.user, TokenCheck::Resuming);
+                checks.request(&self.user, TokenCheck::Resuming);
                 let again = began.after(RESUME_RETRY);
-                tokio::time::sleep_until(self.engine.upkeep.clock.instant(again.mono)).await;
+                tokio::time::sleep_until(self.engine.shared.clock.instant(again.mono)).await;
             }
             if checks.finish(&self.user) {
                 return;
@@ -157,7 +157,7 @@ impl CheckTask {
     /// Whether a look still serves a session: the wait for its place may have been long.
     fn is_needed(&self, now: Stamp) -> bool {
         self.engine.sessions.of_user(&self.user).iter().any(|session| {
-            match session.needed_token_check(now) {
+            match session.needs_token_check(now) {
                 Some(TokenCheck::Routine) => true,
                 Some(TokenCheck::Resuming) => session.is_urgent(),
                 None => false,
@@ -168,11 +168,11 @@ impl CheckTask {
     /// Whether a request waits until a parked session of the user may be used again.
     fn is_waited_for(&self) -> bool {
         let sessions = self.engine.sessions.of_user(&self.user);
-        sessions.iter().any(|session| session.phase() == Phase::Waking && session.is_urgent())
+        sessions.iter().any(|session| session.phase() == Phase::Resuming && session.is_urgent())
     }
 
     /// Looks once, and applies what the token store says; whether it said anything.
-    async fn look(&self, began: Stamp) -> bool {
+    async fn look_up(&self, began: Stamp) -> bool {
         let lookup = self.engine.store.token(&self.user);
         let token = match tokio::time::timeout(TOKEN_LOOKUP_TIMEOUT, lookup).await {
             Ok(Ok(token)) => token,
@@ -190,7 +190,7 @@ impl CheckTask {
             if !session.is_begun_before(began) {
                 continue;
             }
-            if !token.as_ref().is_some_and(|token| session.record.is_of(token)) {
+            if !token.as_ref().is_some_and(|token| session.record.matches_token(token)) {
                 tracing::info!("a user's token was removed or changed; the session ends");
                 self.engine.end_session(&session, EndReason::TokenChanged);
             } else if session.phase() != Phase::Parked {

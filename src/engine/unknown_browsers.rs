@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::Engine;
-use super::session::{Session, TICK};
+use super::session::{CLAIM_TICK_MS, Session};
 use super::session_id::SessionId;
 use crate::clock::{Stamp, millis};
 use crate::verdict::Verdict;
@@ -53,13 +53,13 @@ impl Engine {
     pub(crate) fn mark_warnings_seen(&self, session: &Session, shown: Stamp) {
         if self.warns_of_unknown_browser(session) {
             // A login is known to a tick, and may have been a tick later than it says.
-            let shown = Stamp { mono: shown.mono.saturating_sub(TICK), ..shown };
+            let shown = Stamp { mono: shown.mono.saturating_sub(CLAIM_TICK_MS), ..shown };
             let id = self.session_id(session);
             self.seen_warnings.with(|seen| seen.insert(id, shown));
         }
     }
 
     pub(super) fn sweep_seen_warnings(&self, now: Stamp) {
-        self.seen_warnings.sweep(now, millis(self.settings.session_lifetime()));
+        self.seen_warnings.sweep(now, millis(self.config.session_lifetime()));
     }
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::circuit_breaker;
 use crate::clock::{Stamp, millis};
-use crate::verdict::Others;
+use crate::verdict::UpstreamSnapshot;
 
 /// How often the service is asked whether it answers at all.
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
@@ -40,10 +40,10 @@ impl UpstreamHealth {
         }
     }
 
-    pub(crate) fn snapshot(&self, now: Stamp) -> Others {
+    pub(crate) fn snapshot(&self, now: Stamp) -> UpstreamSnapshot {
         let answered = self.state().last_success;
         let lately = answered.is_some_and(|sent| sent.age(now) < millis(self.freshness));
-        Others { answered, lately }
+        UpstreamSnapshot { last_success: answered, is_recent: lately }
     }
 
     /// Whether a call was answered well that was sent later than at this moment (milliseconds on
@@ -84,8 +84,8 @@ mod tests {
         for (interval, freshness) in [(5_000, 16_000), (1_000, 8_000), (100, 8_000)] {
             let health = UpstreamHealth::new(Duration::from_millis(interval));
             health.record_success(at(0));
-            assert!(health.snapshot(at(freshness - 1)).lately, "{interval}");
-            assert!(!health.snapshot(at(freshness)).lately, "{interval}");
+            assert!(health.snapshot(at(freshness - 1)).is_recent, "{interval}");
+            assert!(!health.snapshot(at(freshness)).is_recent, "{interval}");
         }
     }
 
@@ -94,7 +94,7 @@ mod tests {
         let health = UpstreamHealth::new(Duration::from_secs(5));
         health.record_success(at(2_000));
         health.record_success(at(1_000));
-        assert_eq!(health.snapshot(at(3_000)).answered, Some(at(2_000)));
+        assert_eq!(health.snapshot(at(3_000)).last_success, Some(at(2_000)));
         assert!(health.has_answered_after(1_999) && !health.has_answered_after(2_000));
     }
 }

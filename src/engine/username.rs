@@ -36,11 +36,11 @@ pub(crate) fn trim_username(typed: &str) -> String {
     typed.trim().nfc().collect()
 }
 
-type Normalize = dyn Fn(&str) -> String + Send + Sync;
+type NormalizeFn = dyn Fn(&str) -> String + Send + Sync;
 
 /// Makes one name of the spellings of a name; by default by its lower case.
 #[derive(Clone, Default)]
-pub(crate) struct UsernameNormalizer(Option<Arc<Normalize>>);
+pub(crate) struct UsernameNormalizer(Option<Arc<NormalizeFn>>);
 
 impl UsernameNormalizer {
     pub(crate) fn new(normalize: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {

@@ -15,7 +15,8 @@ use super::gated_login::is_login_route;
 use super::respond;
 use super::response_format::ClientContext;
 use crate::engine::{
-    Activeconnect, Arrival, Passage, Phase, Policy, Session, SessionWatch, Settings, Upgrades, Word,
+    Activeconnect, Arrival, Config, Phase, Policy, Session, SessionWatcher, Snapshot, StreamGuard,
+    UpgradeStats,
 };
 use crate::identity::UserId;
 use crate::protocol::Methods;
@@ -36,12 +37,12 @@ pub(crate) struct Authorizer {
     pub(crate) policy: Policy,
     pub(crate) cache_control: CacheControl,
     pub(crate) requirement: Requirement,
-    pub(crate) upgrades: Arc<Upgrades>,
+    pub(crate) upgrades: Arc<UpgradeStats>,
 }
 
 pub(crate) enum Decision {
     /// May pass; the watch was there before the verdict was read.
-    Allow(Passage),
+    Allow(StreamGuard),
     Deny(Denial),
     /// Something has to be asked first.
     Deferred(Pin<Box<dyn Future<Output = Decision> + Send>>),
@@ -53,7 +54,7 @@ impl Authorizer {
         let (cache_control, requirement) = (CacheControl::default(), Requirement::NONE);
         let (optional, allows_any_session) = (false, false);
         // Without an idle timeout nothing is kept of it.
-        let is_use = handle.engine().settings.idle_timeout.is_some();
+        let is_use = handle.engine().config.idle_timeout.is_some();
         Self {
             handle,
             optional,
@@ -68,7 +69,7 @@ impl Authorizer {
 
     pub(crate) fn require_methods(&mut self, methods: Methods) {
         self.requirement.methods = methods;
-        self.handle.engine().required.add(methods);
+        self.handle.engine().required_method_sets.add(methods);
     }
 
     pub(crate) fn has_resolver(&self) -> bool {
@@ -81,8 +82,8 @@ impl Authorizer {
         self.handle.resolve(parts)
     }
 
-    pub(crate) fn settings(&self) -> &Settings {
-        &self.handle.engine().settings
+    pub(crate) fn settings(&self) -> &Config {
+        &self.handle.engine().config
     }
 
     pub(crate) fn credentials<'a>(
@@ -188,10 +189,10 @@ impl Authorizer {
         let Some(session) = session else { return self.deny_missing_session(credentials, user) };
         let Self { policy, requirement, is_use, .. } = *self;
         // The watch is there before the verdict is read: an end in between is seen by one of both.
-        let (mut watch, arrival) = session.come();
+        let (mut watch, arrival) = session.acquire_watch();
         // Most requests find a session that is in use and known: nothing else is asked then.
         if let Arrival::Known(word, verdict) = arrival {
-            let verdict = watch.get().met_as(verdict, &policy);
+            let verdict = watch.get().apply_walkaway_policy(verdict, &policy);
             if verdict == Verdict::Ended {
                 let pending = self.is_pending(credentials, user);
                 return Decision::Deny(if pending { Denial::Pending } else { Denial::Ended });
@@ -201,14 +202,14 @@ impl Authorizer {
         let engine = self.handle.engine().clone();
         Decision::Deferred(Box::pin(async move {
             engine.wait_until_fresh(&mut watch).await;
-            let (word, verdict) = watch.get().look(&policy);
+            let (word, verdict) = watch.get().evaluate(&policy);
             match watch.get().phase() {
                 Phase::Running => decide(watch, word, verdict, policy, requirement, is_use),
                 // No poll has said in time that it is still what it was.
-                Phase::Parked | Phase::Waking if verdict == Verdict::Ended => {
+                Phase::Parked | Phase::Resuming if verdict == Verdict::Ended => {
                     Decision::Deny(Denial::Ended)
                 }
-                Phase::Parked | Phase::Waking => Decision::Deny(Denial::Unavailable),
+                Phase::Parked | Phase::Resuming => Decision::Deny(Denial::Unavailable),
             }
         }))
     }
@@ -233,7 +234,7 @@ impl Authorizer {
     fn is_pending(&self, credentials: &RequestCredentials<'_>, user: Option<&UserId>) -> bool {
         let engine = self.handle.engine();
         let Some(named) = credentials.attempt() else { return false };
-        let attempt = engine.attempts.find(&named).filter(|attempt| attempt.is_for(user));
+        let attempt = engine.attempts.find(&named).filter(|attempt| attempt.is_allowed_for(user));
         attempt.is_some_and(|attempt| attempt.is_pending(engine.now()))
     }
 
@@ -301,8 +302,8 @@ impl Authorizer {
 /// What a login must have been is asked here alone, at the start of a request: what has begun goes
 /// on as long as its session is allowed.
 fn decide(
-    watch: SessionWatch,
-    word: Word,
+    watch: SessionWatcher,
+    word: Snapshot,
     verdict: Verdict,
     policy: Policy,
     requirement: Requirement,
@@ -313,7 +314,7 @@ fn decide(
             if is_use {
                 watch.get().mark_used();
             }
-            Decision::Allow(Passage::new(watch, policy, word))
+            Decision::Allow(StreamGuard::new(watch, policy, word))
         }
         None => Decision::Deny(Denial::StepUp),
         Some(denial) => Decision::Deny(denial),

@@ -13,7 +13,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::framing::{Framing, GrpcFraming};
 use super::grpc;
-use crate::engine::{Passage, Reaction, Session};
+use crate::engine::{Action, Session, StreamGuard};
 use crate::protocol::SessionStatus;
 use crate::verdict::Denial;
 
@@ -79,7 +79,7 @@ impl FinalFrame {
 }
 
 struct Guarded {
-    passage: Passage,
+    passage: StreamGuard,
     framing: Framing,
 }
 
@@ -116,7 +116,7 @@ impl<B> GateBody<B> {
     }
 
     /// Framed as the answer's content type says, if it has one.
-    pub(super) fn guarded(inner: B, framing: Framing, passage: Passage) -> Self
+    pub(super) fn guarded(inner: B, framing: Framing, passage: StreamGuard) -> Self
     where
         B: Body,
     {
@@ -165,8 +165,8 @@ where
                     loop {
                         match reaction {
                             // It has our waker already; asking it twice would tell nothing new.
-                            Reaction::Forward if inner_waits => return Poll::Pending,
-                            Reaction::Forward => match inner.as_mut().poll_frame(cx) {
+                            Action::Forward if inner_waits => return Poll::Pending,
+                            Action::Forward => match inner.as_mut().poll_frame(cx) {
                                 Poll::Ready(Some(Ok(frame))) => {
                                     framing.observe(&frame);
                                     return Poll::Ready(Some(Ok(frame)));
@@ -179,11 +179,11 @@ where
                                 Poll::Pending => inner_waits = true,
                             },
                             // What was given whole is neither held back nor cut.
-                            Reaction::Hold(..) | Reaction::Cut(_) if inner.is_end_stream() => {
+                            Action::Hold(..) | Action::Cut(_) if inner.is_end_stream() => {
                                 *this.state = State::FinalFrame(FinalFrame::Done);
                                 return Poll::Ready(None);
                             }
-                            Reaction::Hold(limit, denial) => {
+                            Action::Hold(limit, denial) => {
                                 if passage.hold(limit, denial, cx).is_ready() {
                                     break denial;
                                 }
@@ -191,10 +191,10 @@ where
                                     return Poll::Pending;
                                 }
                             }
-                            Reaction::Cut(denial) => break denial,
+                            Action::Cut(denial) => break denial,
                         }
                         // Now that there is something to wait for; then look once more.
-                        reaction = passage.wait(cx);
+                        reaction = passage.register_and_check(cx);
                         registered = true;
                     }
                 }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::harness::{Harness, StoreBehavior, app_login, reply_not_found, reply_ok, reply_status};
-use crate::engine::unrest::stir;
+use crate::engine::yield_injection::seed_yields;
 use crate::protocol::SessionStatus::{Active, Closed, Walkaway};
 use crate::verdict::Denial;
-use crate::{LogInError, UserId};
+use crate::{LoginError, UserId};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -96,7 +96,7 @@ async fn polls_are_four_to_five_seconds_apart() {
     let alice = stage.log_in("alice").await;
     let _guard = stage.session(&alice).watch();
     reply_status(stage.poll_at(5_000).await, Active);
-    stir(7);
+    seed_yields(7);
     let mut pauses = Vec::new();
     let mut before = 5_000;
     for _ in 0..200 {
@@ -104,7 +104,7 @@ async fn polls_are_four_to_five_seconds_apart() {
         pauses.push(stage.now() - before);
         before = stage.now();
     }
-    stir(0);
+    seed_yields(0);
     // The first was planned before.
     let (least, most) = (pauses[1..].iter().min().unwrap(), pauses[1..].iter().max().unwrap());
     assert!((4_000..4_100).contains(least) && (4_900..=5_000).contains(most), "{least} {most}");
@@ -294,10 +294,10 @@ async fn an_approval_counts_until_the_deadline() {
         if approved_at < 60_000 {
             let alice = outcome.unwrap();
             assert_eq!(stage.send_request(&alice).await, "allowed");
-            stage.session(&alice).end(crate::EndReason::LoggedOut);
+            stage.session(&alice).end(crate::EndReason::LogoutOutcome);
             stage.at(begun + 70_000).await;
         } else {
-            assert!(matches!(*outcome.unwrap_err(), LogInError::TimedOut));
+            assert!(matches!(*outcome.unwrap_err(), LoginError::TimedOut));
             reply_ok(stage.call("/l/").await);
         }
     }
@@ -463,7 +463,7 @@ async fn a_lone_session_of_which_nothing_is_heard_is_lost_too() {
     let alice = stage.log_in("alice").await;
     let _live = stage.session(&alice).watch();
     // So that the breaker's pauses are what they are.
-    stir(3);
+    seed_yields(3);
     stage.respond_with(|_, call| {
         if call.path == "/s/0" {
             call.answer(502, "<html>");
@@ -475,7 +475,7 @@ async fn a_lone_session_of_which_nothing_is_heard_is_lost_too() {
     assert_eq!(stage.send_request(&alice).await, "unavailable");
     stage.at(400_000).await;
     assert_eq!(stage.send_request(&alice).await, "ended");
-    stir(0);
+    seed_yields(0);
 }
 
 /// T056, T057: twice, one interval apart, while others are answered.

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::harness::{Harness, app_login, next_event, of, reply_ok, reply_status};
-use crate::engine::Start;
+use crate::engine::StartAttempt;
 use crate::protocol::SessionStatus::{Active, Pending};
 use crate::{EndReason, EventKind, UserId};
 
@@ -81,7 +81,9 @@ async fn second_start_ends_a_session_that_was_not_presented() {
             assert_eq!(stage.send_request(&first.credential).await, "allowed");
         }
         let start = app_login(user.clone());
-        engine.begin_attempt(Start { mine: Some(&named.credential), ..start }).unwrap();
+        engine
+            .begin_attempt(StartAttempt { previous_attempt: Some(&named.credential), ..start })
+            .unwrap();
         let left = usize::from(is_presented);
         assert_eq!(stage.ac.sessions(&user).await.unwrap().len(), left, "at once");
         assert!(engine.claim(&named, Some(&user)).is_none());

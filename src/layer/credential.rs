@@ -5,9 +5,9 @@ use http::{HeaderMap, HeaderValue, Method, Uri};
 use memchr::memchr;
 
 use super::cross_origin::is_cross_origin;
-use crate::engine::{ATTEMPT, CookieNames, CredentialKind, KeyRing, Settings};
+use crate::engine::{ATTEMPT_SUFFIX, Config, CookieNames, CredentialKind, KeyRing};
 #[cfg(feature = "axum")]
-use crate::engine::{KNOWN, REGISTRATION};
+use crate::engine::{KNOWN_BROWSER_SUFFIX, REGISTRATION_SUFFIX};
 use crate::identity::{AttemptCredential, SessionCredential, SessionKey};
 #[cfg(feature = "axum")]
 use crate::pages::UnreadCookies;
@@ -102,7 +102,7 @@ impl<'a> RequestCredentials<'a> {
         method: &Method,
         uri: &Uri,
         headers: &'a HeaderMap,
-        settings: &Settings,
+        settings: &Config,
         keys: &KeyRing,
     ) -> Self {
         let is_session = |value: &[u8]| keys.verifies(CredentialKind::Session, value);
@@ -115,7 +115,7 @@ impl<'a> RequestCredentials<'a> {
             if name == COOKIE {
                 cookies.scan(
                     value,
-                    [(&mut session, "", &is_session), (&mut attempt, ATTEMPT, &is_attempt)],
+                    [(&mut session, "", &is_session), (&mut attempt, ATTEMPT_SUFFIX, &is_attempt)],
                 );
             } else if name == AUTHORIZATION {
                 bearer.add_bearer(value, is_session);
@@ -157,18 +157,21 @@ impl<'a> RequestCredentials<'a> {
 
 /// What the browser bears as proofs that a user has logged in with it, if anything.
 #[cfg(feature = "axum")]
-pub(crate) fn known_browser<'a>(headers: &'a HeaderMap, names: &CookieNames) -> Option<&'a [u8]> {
+pub(crate) fn known_browser_cookie<'a>(
+    headers: &'a HeaderMap,
+    names: &CookieNames,
+) -> Option<&'a [u8]> {
     let (mut cookies, mut known) = (CookieScanner::new(names), Candidate::Absent);
     for value in headers.get_all(COOKIE) {
         // Which of several is ours depends on the name that is logged in with: none is read then.
-        cookies.scan(value, [(&mut known, KNOWN, &|_: &[u8]| true)]);
+        cookies.scan(value, [(&mut known, KNOWN_BROWSER_SUFFIX, &|_: &[u8]| true)]);
     }
     known.unique()
 }
 
 /// The page that waits in this browser for a phone to register, unambiguously or not at all.
 #[cfg(feature = "axum")]
-pub(crate) fn registration_page(
+pub(crate) fn registration_cookie(
     headers: &HeaderMap,
     names: &CookieNames,
     keys: &KeyRing,
@@ -176,7 +179,7 @@ pub(crate) fn registration_page(
     let is_ours = |value: &[u8]| keys.verifies(CredentialKind::Registration, value);
     let (mut cookies, mut page) = (CookieScanner::new(names), Candidate::Absent);
     for value in headers.get_all(COOKIE) {
-        cookies.scan(value, [(&mut page, REGISTRATION, &is_ours)]);
+        cookies.scan(value, [(&mut page, REGISTRATION_SUFFIX, &is_ours)]);
     }
     // One that was made up costs no look into the map.
     page.unique().filter(|value| is_ours(value)).and_then(SessionKey::named_by)
@@ -292,7 +295,7 @@ mod tests {
             let name: http::HeaderName = name.parse().unwrap();
             map.append(name, http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        let mut settings = Settings::default();
+        let mut settings = Config::default();
         settings.origins.allowed.push("https://www.example".into());
         look(RequestCredentials::from_request(
             &Method::GET,
@@ -415,7 +418,7 @@ mod tests {
                 let cookie = format!("{}={value}", names.registration());
                 headers.append(COOKIE, cookie.parse().unwrap());
             }
-            registration_page(&headers, &names, &KEYS)
+            registration_cookie(&headers, &names, &KEYS)
         };
         let text = page.expose();
         assert_eq!(named(&[&text]), Some(page.key()));

@@ -11,7 +11,7 @@ use tower_service::Service as _;
 
 use super::harness::{self, App, Harness, StoreBehavior, next_event, of, reply_ok, reply_status};
 use crate::protocol::SessionStatus::{Active, Closed};
-use crate::{BuildError, EndReason, LogInError, SessionStatus, UserId};
+use crate::{BuildError, EndReason, LoginError, SessionStatus, UserId};
 
 /// T084: a handler that panics takes nothing with it.
 #[tokio::test(start_paused = true)]
@@ -78,7 +78,7 @@ async fn a_lookup_table_that_is_out_costs_no_session() {
             "parked: nothing vouches for him"
         );
         let carol = stage.spawn_login("carol").await.unwrap().unwrap_err();
-        assert!(matches!(*carol, LogInError::Store(_)), "{carol}");
+        assert!(matches!(*carol, LoginError::Store(_)), "{carol}");
         stage.token_store.set_behavior(StoreBehavior::Names);
         stage.at(500_000).await;
         assert_eq!(stage.send_request(&bob).await, "allowed");
@@ -91,7 +91,7 @@ async fn a_gate_whose_lookup_table_is_out_cannot_tell() {
     use tower_layer::Layer as _;
     use tower_service::Service as _;
     let stage = Harness::new();
-    let ac = stage.ac.resolve_user(|_| Some(UserId::from("alice")));
+    let ac = stage.ac.with_user_resolver(|_| Some(UserId::from("alice")));
     for (mood, says, after) in [
         (StoreBehavior::Names, "no-session", 0),
         (StoreBehavior::Forgets, "no-token", 0),
@@ -114,14 +114,14 @@ async fn a_late_answer_revives_nothing() {
     let alice = stage.log_in("alice").await;
     let mut events = stage.ac.events();
     let poll = stage.poll_at(5_000).await;
-    stage.session(&alice).end(EndReason::LoggedOut);
+    stage.session(&alice).end(EndReason::LogoutOutcome);
     assert!(reply_status(poll, Active));
     stage.at(5_001).await;
     assert_eq!(stage.send_request(&alice).await, "ended");
     stage.at(250_000).await;
     assert!(stage.is_quiet().await, "what is over is not polled");
     assert_eq!(stage.send_request(&alice).await, "ended");
-    let ended = crate::EventKind::Ended { reason: EndReason::LoggedOut };
+    let ended = crate::EventKind::Ended { reason: EndReason::LogoutOutcome };
     assert_eq!(next_event(&mut events).await, Some(of("alice", ended)));
 }
 
@@ -357,7 +357,7 @@ proptest! {
                 .test_clock()
                 .poll_interval(interval)
                 .max_staleness(staleness)
-                .attempt_deadline(deadline)
+                .login_timeout(deadline)
                 .max_polls_per_second(polls)
                 .max_sessions(counts[0] as usize)
                 .max_sessions_per_user(counts[1] as usize)
@@ -385,7 +385,7 @@ proptest! {
 async fn an_outer_layers_session_is_hidden_from_the_resolver() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
-    let presence = stage.ac.clone().resolve_user(|parts: &http::request::Parts| {
+    let presence = stage.ac.clone().with_user_resolver(|parts: &http::request::Parts| {
         let session = parts.extensions.get::<crate::ActiveSession>()?;
         Some(session.user().clone())
     });

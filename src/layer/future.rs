@@ -19,7 +19,7 @@ use super::framing::Framing;
 use super::header_scan;
 use super::response_format::ClientContext;
 use super::service::attach_session;
-use crate::engine::{Passage, Reaction, RequestNumber, Upgrade};
+use crate::engine::{Action, RequestNumber, StreamGuard, Upgrade};
 use crate::verdict::Denial;
 
 pin_project! {
@@ -61,7 +61,7 @@ pin_project! {
 
 /// What watches over a running handler.
 pub(super) struct HandlerGuard<A> {
-    passage: Passage,
+    passage: StreamGuard,
     /// The handler's session has it, too.
     request: RequestNumber,
     upgrade: Option<Arc<Upgrade>>,
@@ -126,7 +126,7 @@ where
                     return Poll::Ready(Ok(response.map(GateBody::buffered)));
                 }
                 StateProjection::Denied { denial, is_login: false } => {
-                    return Poll::Ready(Ok(turn_away(this.gate, this.client, *denial)));
+                    return Poll::Ready(Ok(denied_response(this.gate, this.client, *denial)));
                 }
                 StateProjection::Deciding { answer, waiting } => {
                     let decision = ready!(answer.as_mut().poll(cx));
@@ -199,7 +199,7 @@ where
 
 impl<A> HandlerGuard<A> {
     pub(super) fn new(
-        passage: Passage,
+        passage: StreamGuard,
         request: RequestNumber,
         upgrade: Option<Arc<Upgrade>>,
     ) -> Self {
@@ -219,27 +219,27 @@ impl<A> HandlerGuard<A> {
         F: Future<Output = Result<A, E>>,
     {
         let mut reaction = match &self.cut {
-            Some((denial, _)) => Reaction::Cut(*denial),
+            Some((denial, _)) => Action::Cut(*denial),
             None => self.passage.next(),
         };
         let mut answer = self.answer.take().map(|answer| *answer);
         let mut waits = false;
         loop {
             match reaction {
-                Reaction::Forward => {
+                Action::Forward => {
                     if let Some(answer) = answer {
                         return Poll::Ready(Ok(Ok(answer)));
                     }
                 }
-                Reaction::Hold(_, denial) | Reaction::Cut(denial) if !self.started => {
+                Action::Hold(_, denial) | Action::Cut(denial) if !self.started => {
                     return Poll::Ready(Ok(Err(denial)));
                 }
-                Reaction::Hold(limit, denial) => {
+                Action::Hold(limit, denial) => {
                     if answer.is_some() && self.passage.hold(limit, denial, cx).is_ready() {
                         return Poll::Ready(Ok(Err(denial)));
                     }
                 }
-                Reaction::Cut(denial) => {
+                Action::Cut(denial) => {
                     let grace =
                         || (denial, Box::pin(sleep(self.passage.policy().grace.duration())));
                     let (_, grace) = self.cut.get_or_insert_with(grace);
@@ -266,8 +266,8 @@ impl<A> HandlerGuard<A> {
                 let given = given?;
                 if !is_cut {
                     // By the clocks, however long the handler took.
-                    reaction = self.passage.look();
-                    if reaction == Reaction::Forward {
+                    reaction = self.passage.check();
+                    if reaction == Action::Forward {
                         return Poll::Ready(Ok(Ok(given)));
                     }
                 }
@@ -275,7 +275,7 @@ impl<A> HandlerGuard<A> {
             } else {
                 waits = true;
                 if !is_cut {
-                    reaction = self.passage.wait(cx);
+                    reaction = self.passage.register_and_check(cx);
                 }
             }
         }
@@ -289,7 +289,7 @@ impl<A> HandlerGuard<A> {
     }
 }
 
-fn turn_away<B>(
+fn denied_response<B>(
     gate: &Authorizer,
     client: &ClientContext,
     denial: Denial,
@@ -314,7 +314,7 @@ fn guard_response<A, B: Body + 'static>(
     cx: &mut Context<'_>,
 ) -> Response<GateBody<B>> {
     if let Some(upgrade) = guard.as_ref().and_then(|guard| guard.upgrade.as_ref()) {
-        upgrade.answered(response.status());
+        upgrade.record_response(response.status());
     }
     let names = [&CACHE_CONTROL, &CONTENT_TYPE, &CONTENT_ENCODING];
     let [cached, content_type, encoding] = header_scan::first_values(response.headers(), names);

@@ -52,7 +52,7 @@ pub(super) fn path_of(location: &str) -> &str {
 
 /// What the developer has to mend so that users reach `page`. Logs it, too.
 pub(super) fn report_gated_login(page: &str, paths: &SitePaths, engine: &Engine) -> String {
-    let auth_path = &engine.settings.auth_path;
+    let auth_path = &engine.config.auth_path;
     let is_own_page =
         page.strip_prefix(paths.auth.as_str()).is_none_or(|route| !route.starts_with('/'));
     let mistake = if is_own_page {

@@ -21,12 +21,13 @@ use tower_service::Service;
 use super::{GateBody, SessionRevoked};
 use crate::client::script::{Heard, Script};
 use crate::clock::Clock;
-use crate::engine::{ClientDetails, Initiator, Session, Start, Who};
+use crate::engine::{AttemptTarget, ClientDetails, Initiator, Session, StartAttempt};
 use crate::identity::{SessionCredential, UserId, UserToken};
 use crate::protocol::SessionStatus;
 use crate::verdict::Denial;
 use crate::{
-    Activeconnect, Builder, Credentials, EventKind, Events, StoreError, StoreErrorKind, TokenStore,
+    Activeconnect, ActiveconnectBuilder, Credentials, EventKind, Events, StoreError,
+    StoreErrorKind, TokenStore,
 };
 
 /// After so long in vain a test fails.
@@ -58,7 +59,9 @@ impl Harness {
         Self::with_builder(|builder| builder)
     }
 
-    pub(super) fn with_builder(configure: impl FnOnce(Builder) -> Builder) -> Self {
+    pub(super) fn with_builder(
+        configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder,
+    ) -> Self {
         let (script, heard) = Script::new();
         let (clock, token_store) = (Clock::driven(), FaultyTokenStore::default());
         let builder = builder().token_store(token_store.clone()).script(script, clock.clone());
@@ -116,7 +119,7 @@ impl Harness {
     pub(super) fn spawn_login(
         &self,
         user: &str,
-    ) -> JoinHandle<Result<SessionCredential, Arc<crate::LogInError>>> {
+    ) -> JoinHandle<Result<SessionCredential, Arc<crate::LoginError>>> {
         let (ac, user) = (self.ac.clone(), UserId::from(user));
         let login = async move { timeout(TEST_TIMEOUT, ac.log_in(&user)).await };
         tokio::spawn(async { login.await.expect("a login ends") })
@@ -169,7 +172,7 @@ impl Harness {
     }
 }
 
-pub(super) fn builder() -> Builder {
+pub(super) fn builder() -> ActiveconnectBuilder {
     let credentials = Credentials::new("APPLICATION", "MXG9EDN581U33XTPLPFT75V2").unwrap();
     Activeconnect::builder(credentials.server("http://127.0.0.1:9").unwrap())
 }
@@ -367,11 +370,11 @@ impl Body for TickBody {
 }
 
 /// A login that the application begins for a user.
-pub(crate) fn app_login(user: UserId) -> Start<'static> {
-    Start {
-        who: Who::Known(user),
+pub(crate) fn app_login(user: UserId) -> StartAttempt<'static> {
+    StartAttempt {
+        target: AttemptTarget::User(user),
         initiator: Initiator::Application,
-        mine: None,
+        previous_attempt: None,
         bearer: false,
         client: ClientDetails::default(),
     }

@@ -14,7 +14,7 @@ use super::harness::{
 use crate::protocol::SessionStatus::{Active, Cancelled, Closed, Walkaway};
 use crate::verdict::Denial;
 use crate::{
-    ClientErrorKind, EndReason, Event, EventKind, Events, Fault, Limit, LogInError, SessionStatus,
+    ClientErrorKind, EndReason, Event, EventKind, Events, Fault, Limit, LoginError, SessionStatus,
     UserId,
 };
 
@@ -55,7 +55,7 @@ async fn each_event_is_told_once() {
     let closed = ended("alice", EndReason::Upstream(Closed));
     assert_eq!(told(&mut events).await, [suspended, resumed, closed]);
     assert_eq!(stage.send_request(&alice).await, "ended");
-    stage.session(&alice).end(EndReason::LoggedOut);
+    stage.session(&alice).end(EndReason::LogoutOutcome);
     assert_eq!(told(&mut events).await, [], "an end is told once");
 
     let bob = stage.log_in("bob").await;
@@ -88,7 +88,7 @@ async fn ends_that_begin_here_have_their_reasons() {
     told(&mut events).await;
     stage.respond_with(|_, call| reply_ok(call));
     stage.ac.end_all_sessions(&user("bob")).await.unwrap();
-    assert_eq!(told(&mut events).await, [ended("bob", EndReason::LoggedOut)]);
+    assert_eq!(told(&mut events).await, [ended("bob", EndReason::LogoutOutcome)]);
     stage.at(20_500).await;
     assert_eq!(told(&mut events).await, [ended("alice", EndReason::Expired)]);
     stage.ac.shutdown().await;
@@ -106,7 +106,7 @@ async fn what_nobody_took_is_not_told_of() {
     stage.start().await;
     reply_status(stage.call("/s/").await, Cancelled);
     let refused = login.await.unwrap().unwrap_err();
-    assert!(matches!(*refused, LogInError::Refused(Cancelled)));
+    assert!(matches!(*refused, LoginError::Rejected(Cancelled)));
     let refused = of("alice", EventKind::LoginRefused { status: Cancelled });
     assert_eq!(told(&mut events).await, [refused]);
 }
@@ -120,7 +120,7 @@ async fn a_slow_reader_is_told_how_many_it_missed() {
     let engine = stage.ac.engine();
     let full = (EventKind::LimitReached(Limit::Attempts), None);
     for _ in 0..3_000 {
-        engine.upkeep.news.tell(|| Event::new(full.0, stage.clock.now()));
+        engine.shared.events.send(|| Event::new(full.0, stage.clock.now()));
         assert_eq!(next_event(&mut fast).await, Some(full.clone()));
     }
     let Some((EventKind::Lagged(missed), None)) = next_event(&mut slow).await else {
@@ -192,10 +192,10 @@ async fn one_session_more_than_may_be_is_refused_before_the_phone_rings() {
     stage.log_in("alice").await;
     told(&mut events).await;
     let refused = stage.spawn_login("alice").await.unwrap().unwrap_err();
-    assert!(matches!(*refused, LogInError::Full(Limit::SessionsPerUser)), "{refused}");
+    assert!(matches!(*refused, LoginError::LimitReached(Limit::SessionsPerUser)), "{refused}");
     let bob = stage.log_in("bob").await;
     let refused = stage.spawn_login("carol").await.unwrap().unwrap_err();
-    assert!(matches!(*refused, LogInError::Full(Limit::Sessions)), "{refused}");
+    assert!(matches!(*refused, LoginError::LimitReached(Limit::Sessions)), "{refused}");
     assert_eq!(stage.send_request(&first).await, "allowed");
     assert_eq!(stage.send_request(&bob).await, "allowed");
     let limits: Vec<_> = told(&mut events).await;
@@ -203,9 +203,9 @@ async fn one_session_more_than_may_be_is_refused_before_the_phone_rings() {
     let started = of("bob", EventKind::Started);
     assert_eq!(limits, [hit(Limit::SessionsPerUser), started, hit(Limit::Sessions)]);
     // An end makes room for that user.
-    stage.session(&first).end(EndReason::LoggedOut);
+    stage.session(&first).end(EndReason::LogoutOutcome);
     let refused = stage.spawn_login("alice").await.unwrap().unwrap_err();
-    assert!(matches!(*refused, LogInError::Full(Limit::Sessions)), "{refused}");
+    assert!(matches!(*refused, LoginError::LimitReached(Limit::Sessions)), "{refused}");
 }
 
 /// T129: a shutdown cuts what is open, withdraws what rings, and leaves no task.
@@ -230,11 +230,11 @@ async fn a_shutdown_leaves_nothing_behind() {
     assert!(!reply_status(poll, Active), "the caller has gone");
     assert_eq!(stage.send_request(&alice).await, "ended");
     let refused = stage.spawn_login("carol").await.unwrap().unwrap_err();
-    assert!(matches!(*refused, LogInError::Interrupted));
+    assert!(matches!(*refused, LoginError::Aborted));
     stage.ac.shutdown().await;
     stage.at(3_600_000).await;
     assert!(stage.is_quiet().await);
-    assert_eq!(stage.ac.engine().watches(), 0);
+    assert_eq!(stage.ac.engine().owns_session(), 0);
     let service = stage.respond_with(|_, _| {});
     drop(stage);
     service.await.unwrap();
@@ -383,7 +383,7 @@ fn a_runtime_that_is_dropped_takes_the_engine_with_it() {
     drop(first);
     runtime().block_on(async {
         let refused = stage.ac.log_in(&user("carol")).await;
-        assert!(matches!(*refused.unwrap_err(), LogInError::Interrupted));
+        assert!(matches!(*refused.unwrap_err(), LoginError::Aborted));
         // No clock goes on but the wall's; by that the session is over in the end.
         stage.clock.jump(20_000);
         assert_eq!(denial_name(stage.request("/0", &alice).await).await, "unavailable");

@@ -10,16 +10,17 @@ use tokio::time::sleep;
 use super::harness::{Harness, app_login, reply_ok, reply_status, started};
 use crate::UserId;
 use crate::engine::{
-    BrowserId, BrowserProof, ClientDetails, Initiator, Start, UsernameNormalizer, Who,
+    AttemptTarget, BrowserId, BrowserProof, ClientDetails, Initiator, StartAttempt,
+    UsernameNormalizer,
 };
 use crate::identity::AttemptCredential;
 use crate::protocol::SessionStatus::{Active, Cancelled, Pending, Timeout};
 
-fn anonymous<'a>(typed: &str, mine: Option<&'a AttemptCredential>) -> Start<'a> {
-    Start {
-        who: Who::Typed(UsernameNormalizer::new(str::to_owned).username(typed)),
+fn anonymous<'a>(typed: &str, mine: Option<&'a AttemptCredential>) -> StartAttempt<'a> {
+    StartAttempt {
+        target: AttemptTarget::Username(UsernameNormalizer::new(str::to_owned).username(typed)),
         initiator: Initiator::Anonymous(None),
-        mine,
+        previous_attempt: mine,
         bearer: false,
         client: ClientDetails::default(),
     }
@@ -96,7 +97,7 @@ async fn spellings_without_end_do_not_ring_without_end() {
 async fn known_browser(stage: &Harness, number: u8) -> Initiator {
     let engine = stage.ac.engine();
     let token = engine.store.token(&"alice".into()).await.unwrap().unwrap();
-    let user = engine.known_browsers.user_mark(&token);
+    let user = engine.browser_proofs.user_mark(&token);
     Initiator::KnownBrowser(BrowserProof { browser: BrowserId([number; 16]), user, epoch: 0 })
 }
 
@@ -122,7 +123,7 @@ async fn revoked_proofs_share_the_strangers_budget() {
         }
         for number in 0..8 {
             let initiator = known_browser(&stage, number).await;
-            let start = Start { initiator, ..anonymous("alice", None) };
+            let start = StartAttempt { initiator, ..anonymous("alice", None) };
             let named = engine.begin_attempt(start).unwrap();
             sleep(Duration::from_secs(2)).await;
             engine.cancel_attempt(&named.attempt);
@@ -147,7 +148,7 @@ async fn revoked_proof_rings_by_no_reserved_name() {
         reply_status(stage.call("/s/0").await, Timeout);
         settle().await;
         let initiator = known_browser(&stage, 7).await;
-        engine.begin_attempt(Start { initiator, ..anonymous("alice", None) }).unwrap();
+        engine.begin_attempt(StartAttempt { initiator, ..anonymous("alice", None) }).unwrap();
         assert_eq!(stage.is_quiet().await, is_revoked);
     }
 }
@@ -295,7 +296,7 @@ async fn browsers_see_the_same_for_all_names() {
             }
             if is_superseded && second == 0 {
                 let initiator = known_browser(&stage, 7).await;
-                let start = Start { initiator, ..anonymous("alice", None) };
+                let start = StartAttempt { initiator, ..anonymous("alice", None) };
                 stage.at(5_000).await;
                 stage.ac.engine().begin_attempt(start).unwrap();
             }

@@ -9,7 +9,7 @@ use super::harness::{Harness, StoreBehavior, reply_ok, reply_status, started};
 use crate::client::script::Heard;
 use crate::identity::SessionCredential;
 use crate::protocol::SessionStatus::Active;
-use crate::{Activeconnect, LoggedOut, StoreErrorKind, UserId};
+use crate::{Activeconnect, LogoutOutcome, StoreErrorKind, UserId};
 
 /// A service that leaves logouts unanswered while it is told to.
 #[derive(Clone, Default)]
@@ -83,7 +83,7 @@ impl Service {
 /// Sessions that are all over after a quarter of an hour.
 fn short_lived(ac: &Activeconnect, sessions: usize) -> Vec<SessionCredential> {
     (0..sessions)
-        .map(|n| ac.engine().put_session(&UserId::from(format!("user{n}").as_str()), n))
+        .map(|n| ac.engine().insert_test_session(&UserId::from(format!("user{n}").as_str()), n))
         .collect()
 }
 
@@ -138,13 +138,13 @@ async fn prompt_logouts_go_before_background_ones() {
     let service = Service::of(&mut stage);
     let _credentials = short_lived(&stage.ac, 800);
     stage.at(300_000).await;
-    let bob = stage.ac.engine().put_session(&"bob".into(), 9_000);
+    let bob = stage.ac.engine().insert_test_session(&"bob".into(), 9_000);
     stage.at(961_000).await;
     assert_eq!(service.in_flight(), 48, "all that may are stuck");
     service.answers(Some(200));
     let user = UserId::from("bob");
     let session = stage.ac.sessions(&user).await.unwrap()[0].id();
-    assert_eq!(stage.ac.end_session(&user, &session).await.unwrap(), LoggedOut::Everywhere);
+    assert_eq!(stage.ac.end_session(&user, &session).await.unwrap(), LogoutOutcome::Confirmed);
     assert_eq!((stage.now(), service.in_flight()), (961_000, 48));
     assert_eq!(stage.send_request(&bob).await, "ended");
 }
@@ -155,7 +155,7 @@ async fn full_logouts_are_waited_for_five_seconds() {
     let mut stage = stage();
     let service = Service::of(&mut stage);
     for n in 0..100 {
-        stage.ac.engine().put_session(&"alice".into(), n);
+        stage.ac.engine().insert_test_session(&"alice".into(), n);
     }
     let ac = stage.ac.clone();
     let ending = tokio::spawn(async move { ac.end_all_sessions(&"alice".into()).await.unwrap() });
@@ -163,7 +163,7 @@ async fn full_logouts_are_waited_for_five_seconds() {
     assert_eq!((service.in_flight(), ending.is_finished()), (64, false));
     stage.at(5_002).await;
     assert!(ending.is_finished());
-    assert_eq!(ending.await.unwrap(), LoggedOut::HereOnly);
+    assert_eq!(ending.await.unwrap(), LogoutOutcome::LocalOnly);
     assert_eq!(stage.ac.health().logouts_pending, 100);
 }
 
@@ -173,7 +173,7 @@ async fn hanging_token_store_delays_no_end() {
     let mut stage = Harness::new();
     let service = Service::of(&mut stage);
     service.answers(Some(200));
-    let alice = stage.ac.engine().put_session(&"alice".into(), 1);
+    let alice = stage.ac.engine().insert_test_session(&"alice".into(), 1);
     stage.token_store.set_behavior(StoreBehavior::Hangs);
     let ac = stage.ac.clone();
     let ending = tokio::spawn(async move { ac.end_all_sessions(&"alice".into()).await });
@@ -192,10 +192,10 @@ async fn logout_is_retried_until_confirmed() {
     let mut stage = Harness::new();
     let service = Service::of(&mut stage);
     service.answers(Some(503));
-    stage.ac.engine().put_session(&"alice".into(), 1);
+    stage.ac.engine().insert_test_session(&"alice".into(), 1);
     let user = UserId::from("alice");
     let session = stage.ac.sessions(&user).await.unwrap()[0].id();
-    assert_eq!(stage.ac.end_session(&user, &session).await.unwrap(), LoggedOut::HereOnly);
+    assert_eq!(stage.ac.end_session(&user, &session).await.unwrap(), LogoutOutcome::LocalOnly);
     let tries = || service.tries_of("/l/1").iter().map(|ms| ms / 1_000).collect::<Vec<_>>();
     stage.at(60_000).await;
     assert_eq!((tries(), stage.ac.health().logouts_pending), (vec![0, 1, 5, 35], 1));
@@ -209,7 +209,7 @@ async fn logout_is_given_up_after_a_quarter_of_an_hour() {
     let mut stage = Harness::new();
     let service = Service::of(&mut stage);
     service.answers(Some(503));
-    stage.ac.engine().put_session(&"alice".into(), 1);
+    stage.ac.engine().insert_test_session(&"alice".into(), 1);
     stage.ac.end_all_sessions(&"alice".into()).await.unwrap();
     stage.at(900_000).await;
     assert_eq!((service.tries_of("/l/1").len(), stage.ac.health().logouts_pending), (6, 0));
@@ -233,7 +233,7 @@ async fn polls_go_before_background_logouts() {
     let mut streams = Vec::new();
     for n in 0..100 {
         let user = UserId::from(format!("busy{n}").as_str());
-        let credential = stage.ac.engine().put_session(&user, 1_000 + n);
+        let credential = stage.ac.engine().insert_test_session(&user, 1_000 + n);
         streams.push(stage.session(&credential).watch());
     }
     stage.at(21_000).await;
@@ -268,7 +268,7 @@ async fn shutdown_cuts_long_pauses_short() {
     let mut stage = Harness::new();
     let service = Service::of(&mut stage);
     service.answers(Some(503));
-    stage.ac.engine().put_session(&"alice".into(), 1);
+    stage.ac.engine().insert_test_session(&"alice".into(), 1);
     stage.ac.end_all_sessions(&"alice".into()).await.unwrap();
     stage.at(10_000).await;
     stage.ac.shutdown().await;

@@ -58,8 +58,8 @@ pub use body::{BoxError, GateBody, SessionRevoked};
 pub use cache_control::CacheControl;
 #[cfg(feature = "axum")]
 pub(crate) use credential::{
-    RequestCredentials, UNREAD_COOKIES, attempt_from_bearer, has_bearer_session, known_browser,
-    registration_page, unread_cookies_detail,
+    RequestCredentials, UNREAD_COOKIES, attempt_from_bearer, has_bearer_session,
+    known_browser_cookie, registration_cookie, unread_cookies_detail,
 };
 #[cfg(feature = "axum")]
 pub(crate) use cross_origin::is_cross_origin;

@@ -20,7 +20,7 @@ use super::harness;
 use crate::client::script::{Heard, Script};
 use crate::clock::{Clock, Stamp};
 use crate::engine::model_tests::{History, Polled, Reply};
-use crate::engine::unrest::{stir, unrest};
+use crate::engine::yield_injection::{seed_yields, with_random_yields};
 use crate::identity::{SessionCredential, UserId, UserToken};
 use crate::protocol::SessionStatus;
 use crate::verdict::Verdict;
@@ -504,7 +504,7 @@ async fn engine(world: &Shared, tokens: &[UserToken]) -> (Activeconnect, JoinHan
 }
 
 async fn play(trace: Trace) {
-    stir(trace.unrest);
+    seed_yields(trace.unrest);
     let world = Arc::new(Mutex::new(Model {
         clock: Clock::driven(),
         interval: trace.interval,
@@ -538,7 +538,7 @@ async fn play(trace: Trace) {
             Op::LogIn(user) => {
                 let user = USERS[user].into();
                 let task = log_in(world.clone(), ac.clone(), user, held.clone());
-                callers.push(tokio::spawn(unrest(task)));
+                callers.push(tokio::spawn(with_random_yields(task)));
             }
             Op::Remote(which, status) => {
                 if let Some(remote) = lock(&world).remotes.iter_mut().rev().nth(which) {
@@ -550,11 +550,11 @@ async fn play(trace: Trace) {
             }
             Op::Request(which, takes) => {
                 let ask = |held| request(world.clone(), ac.clone(), held, Some(takes));
-                callers.extend(find(which).map(|held| tokio::spawn(unrest(ask(held)))));
+                callers.extend(find(which).map(|held| tokio::spawn(with_random_yields(ask(held)))));
             }
             Op::Stream(which) => {
                 let ask = |held| request(world.clone(), ac.clone(), held, None);
-                callers.extend(find(which).map(|held| tokio::spawn(unrest(ask(held)))));
+                callers.extend(find(which).map(|held| tokio::spawn(with_random_yields(ask(held)))));
             }
             Op::Leave(which) => {
                 if !callers.is_empty() {
@@ -572,7 +572,7 @@ async fn play(trace: Trace) {
                     world.remotes[held.unwrap().which].ended_here.get_or_insert(now);
                     drop(world);
                     let engine = ac.engine().clone();
-                    callers.push(tokio::spawn(unrest(async move {
+                    callers.push(tokio::spawn(with_random_yields(async move {
                         engine.log_out(&session).await;
                     })));
                 }
@@ -637,7 +637,7 @@ async fn play(trace: Trace) {
         finish(caller).await;
     }
     // Those who were on a session are off it: soon nothing is asked about any more.
-    assert_eq!(ac.engine().watches(), 0, "a watch was leaked");
+    assert_eq!(ac.engine().owns_session(), 0, "a watch was leaked");
     let attempts = Duration::from_secs(60 + 60 + 30);
     sleep(attempts + Duration::from_millis(KEEP + trace.interval)).await;
     let sends =
@@ -648,7 +648,7 @@ async fn play(trace: Trace) {
     drop(ac);
     // It hears that the last client is gone, so no task holds the engine any more.
     service.await.unwrap();
-    stir(0);
+    seed_yields(0);
 }
 
 async fn finish(caller: JoinHandle<()>) {

@@ -19,7 +19,7 @@ use super::response_format::{ClientContext, ResponseFormat};
 use super::security_headers::set_security_headers;
 use super::site_paths::SitePaths;
 use super::step_up::{StepUp, confirm_url};
-use crate::engine::{Engine, Settings};
+use crate::engine::{Config, Engine};
 #[cfg(feature = "axum")]
 use crate::pages::{PAGE_POLICY, PageResult, Refusal};
 use crate::verdict::{Denial, Requirement};
@@ -50,7 +50,7 @@ pub(crate) fn denial_response(
     requirement: &Requirement,
 ) -> Response<Bytes> {
     tracing::debug!(%denial, "turned away");
-    let settings = &engine.settings;
+    let settings = &engine.config;
     let unread = client.has_unread_cookies && denial == Denial::NoSession;
     let unread = unread.then(unread_cookies_detail);
     let paths = client.paths(settings);
@@ -118,7 +118,7 @@ pub(crate) fn gated_login_response(
     client: &ClientContext,
     engine: &Engine,
 ) -> Response<Bytes> {
-    let paths = client.paths(&engine.settings);
+    let paths = client.paths(&engine.config);
     let login = format!("{}/login", paths.auth);
     let mut response = setup_mistake_response(denial, client, &login, &paths, engine);
     set_security_headers(response.headers_mut());
@@ -149,7 +149,7 @@ fn setup_mistake_response(
     let mistake = gated_login::report_gated_login(page, paths, engine);
     match client.format {
         ResponseFormat::HtmlRedirect(_) | ResponseFormat::HtmlForm => {
-            mistake_page(&mistake, client, paths, &engine.settings)
+            mistake_page(&mistake, client, paths, &engine.config)
         }
         _ => problem_response(StatusCode::INTERNAL_SERVER_ERROR, denial, None, Some(&mistake)),
     }
@@ -171,7 +171,7 @@ fn redirect_for(
     wanted: Option<String>,
     needs_login_form: bool,
     paths: &SitePaths,
-    settings: &Settings,
+    settings: &Config,
     requirement: &Requirement,
 ) -> Option<String> {
     let wanted = wanted.filter(|wanted| wanted.len() <= MAX_NEXT_LEN);
@@ -181,7 +181,7 @@ fn redirect_for(
         Denial::NoSession | Denial::Ended => Some(paths.with_next("login", &next)),
         Denial::Pending => Some(paths.with_next("waiting", &next)),
         Denial::Suspended => Some(paths.with_next("locked", &next)),
-        Denial::NoToken => settings.enrollment_page.as_deref().map(|page| paths.public(page)),
+        Denial::NoToken => settings.enrollment_path.as_deref().map(|page| paths.public(page)),
         Denial::StepUp => {
             let next = (next != paths.home()).then_some(next.as_str());
             Some(confirm_url(&paths.page("confirm"), requirement.methods, next))
@@ -213,7 +213,7 @@ fn html(
     client: &ClientContext,
     paths: &SitePaths,
     requirement: &Requirement,
-    settings: &Settings,
+    settings: &Config,
 ) -> Response<Bytes> {
     let accept_language = client.accept_language.as_ref();
     let language = accept_language.and_then(|value| value.to_str().ok());
@@ -231,7 +231,7 @@ fn mistake_page(
     mistake: &str,
     client: &ClientContext,
     paths: &SitePaths,
-    settings: &Settings,
+    settings: &Config,
 ) -> Response<Bytes> {
     let accept_language = client.accept_language.as_ref();
     let language = accept_language.and_then(|value| value.to_str().ok());
@@ -261,7 +261,7 @@ fn html(
     client: &ClientContext,
     paths: &SitePaths,
     requirement: &Requirement,
-    _: &Settings,
+    _: &Config,
 ) -> Response<Bytes> {
     let status = status_of(denial);
     let text = if denial == Denial::StepUp { "Confirm with your phone" } else { "Log in" };
@@ -280,7 +280,7 @@ fn html(
 }
 
 #[cfg(not(feature = "axum"))]
-fn mistake_page(mistake: &str, _: &ClientContext, _: &SitePaths, _: &Settings) -> Response<Bytes> {
+fn mistake_page(mistake: &str, _: &ClientContext, _: &SitePaths, _: &Config) -> Response<Bytes> {
     let status = StatusCode::INTERNAL_SERVER_ERROR;
     // Of the request there is nothing in here but a path that the application has named.
     let page = format!(

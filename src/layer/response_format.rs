@@ -12,7 +12,7 @@ use super::header_scan;
 use super::original_uri::original_uri;
 use super::site_paths::{ForwardedPrefix, SitePaths, forwarded_prefix};
 use crate::accept::parse_qvalue;
-use crate::engine::{Settings, SiteOrigins};
+use crate::engine::{Config, SiteOrigins};
 
 /// What is needed of a request to answer its client when the request itself is gone.
 #[derive(Clone, Debug)]
@@ -86,7 +86,7 @@ impl ClientContext {
         uri: &Uri,
         headers: &HeaderMap,
         extensions: &Extensions,
-        settings: &Settings,
+        settings: &Config,
     ) -> Self {
         let is_head = method == Method::HEAD;
         let is_safe_read = is_head || method == Method::GET;
@@ -163,7 +163,7 @@ impl ClientContext {
     }
 
     /// The paths of this site as this client sees them.
-    pub(crate) fn paths(&self, settings: &Settings) -> SitePaths {
+    pub(crate) fn paths(&self, settings: &Config) -> SitePaths {
         SitePaths::new(self.forwarded_prefix.as_deref(), settings)
     }
 
@@ -277,7 +277,7 @@ mod tests {
             map.append(*name, HeaderValue::from_static(value));
         }
         let uri = Uri::from_static("/page?a=b");
-        ClientContext::from_request(method, &uri, &map, &Extensions::new(), &Settings::default())
+        ClientContext::from_request(method, &uri, &map, &Extensions::new(), &Config::default())
             .format
     }
 
@@ -374,7 +374,7 @@ mod tests {
     }
 
     fn paths() -> SitePaths {
-        SitePaths::new(None, &Settings::default())
+        SitePaths::new(None, &Config::default())
     }
 
     #[test]

@@ -309,7 +309,7 @@ impl ActiveconnectLayer {
     /// That gives the binding between browser and phone away: a caller that passes the other
     /// login as this user is let in while the user's phone keeps any session alive, also another's. The
     /// request is guarded by the session that let it in. Without
-    /// [`resolve_user`](Activeconnect::resolve_user) this changes nothing.
+    /// [`resolve_user`](Activeconnect::with_user_resolver) this changes nothing.
     ///
     /// A tonic server whose callers log in with a certificate, and which serves them while its
     /// owner's phone keeps a session:

@@ -6,7 +6,7 @@ use percent_encoding::utf8_percent_encode;
 
 use super::peer::Peer;
 use super::respond::QUERY_VALUE_ESCAPES;
-use crate::engine::{Settings, is_plain_path};
+use crate::engine::{Config, is_plain_path};
 #[cfg(feature = "axum")]
 use crate::pages::SiteAddresses;
 
@@ -22,7 +22,7 @@ pub(crate) struct ForwardedPrefix(Box<str>);
 pub(super) fn forwarded_prefix(
     headers: &HeaderMap,
     extensions: &Extensions,
-    settings: &Settings,
+    settings: &Config,
 ) -> Option<Box<ForwardedPrefix>> {
     // The request path: most applications have no proxy that they trust.
     if settings.trusted_proxies.is_empty() || settings.mount_prefix.is_some() {
@@ -35,7 +35,7 @@ pub(super) fn forwarded_prefix(
 fn read(
     headers: &HeaderMap,
     extensions: &Extensions,
-    settings: &Settings,
+    settings: &Config,
 ) -> Option<Box<ForwardedPrefix>> {
     let mut values = headers.get_all(&X_FORWARDED_PREFIX).iter();
     // Of several values the first may be the client's own.
@@ -59,7 +59,7 @@ pub(crate) struct SitePaths {
 }
 
 impl SitePaths {
-    pub(crate) fn new(forwarded: Option<&ForwardedPrefix>, settings: &Settings) -> Self {
+    pub(crate) fn new(forwarded: Option<&ForwardedPrefix>, settings: &Config) -> Self {
         let forwarded = forwarded.map(|ForwardedPrefix(prefix)| &**prefix);
         let prefix = settings.mount_prefix.as_deref().or(forwarded).unwrap_or_default();
         let own_pages = settings.own_pages.clone();
@@ -73,7 +73,7 @@ impl SitePaths {
     }
 
     #[cfg(feature = "axum")]
-    pub(crate) fn from_parts(parts: &http::request::Parts, settings: &Settings) -> Self {
+    pub(crate) fn from_parts(parts: &http::request::Parts, settings: &Config) -> Self {
         Self::from_request(&parts.headers, &parts.extensions, settings)
     }
 
@@ -81,7 +81,7 @@ impl SitePaths {
     pub(crate) fn from_request(
         headers: &HeaderMap,
         extensions: &Extensions,
-        settings: &Settings,
+        settings: &Config,
     ) -> Self {
         let prefix = forwarded_prefix(headers, extensions, settings);
         Self::new(prefix.as_deref(), settings)
@@ -167,10 +167,10 @@ mod tests {
     use super::*;
 
     fn paths(prefix: Option<&str>, auth_path: &str) -> SitePaths {
-        let settings = Settings {
+        let settings = Config {
             mount_prefix: prefix.map(str::to_owned),
             auth_path: auth_path.to_owned(),
-            ..Settings::default()
+            ..Config::default()
         };
         SitePaths::new(None, &settings)
     }
@@ -214,8 +214,7 @@ mod tests {
         use axum::extract::ConnectInfo;
 
         let found = |peer: &str, values: &[&str], set: Option<&str>| {
-            let mut settings =
-                Settings { mount_prefix: set.map(str::to_owned), ..Settings::default() };
+            let mut settings = Config { mount_prefix: set.map(str::to_owned), ..Config::default() };
             settings.trusted_proxies.set_networks(["10.0.0.0/8".parse().unwrap()]);
             let mut request = http::Request::new(());
             for value in values {

@@ -123,7 +123,7 @@ async fn any_session_means_any_that_satisfies() {
         }
     });
     tokio::time::sleep(2 * MINUTE).await;
-    let ac = stage.ac.resolve_user(|_: &Parts| Some("alice".into()));
+    let ac = stage.ac.with_user_resolver(|_: &Parts| Some("alice".into()));
     let layer = || ac.layer().allow_any_user_session().max_age(MINUTE);
     let nobodys = SessionCredential::parse(&[b'g'; 43]).unwrap();
     assert_eq!(ask(layer(), &nobodys).await, "step-up");

@@ -9,7 +9,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::body::{BoxError, SessionRevoked};
-use crate::engine::{ActiveSession, GuardReading, SessionGuard};
+use crate::engine::{ActiveSession, GuardState, SessionGuard};
 
 /// Ends uploads with their session: what a client still sends reaches the handler no more.
 ///
@@ -118,10 +118,10 @@ where
     ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
         let this = self.project();
         if let Some(guard) = this.guard {
-            match guard.poll_passing(cx) {
-                GuardReading::Forward => {}
-                GuardReading::Hold => return Poll::Pending,
-                GuardReading::Cut(denial) => {
+            match guard.poll_guard(cx) {
+                GuardState::Forward => {}
+                GuardState::Hold => return Poll::Pending,
+                GuardState::Cut(denial) => {
                     return Poll::Ready(Some(Err(SessionRevoked::boxed(denial))));
                 }
             }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::harness::{Harness, StoreBehavior, reply_ok, reply_status, started};
 use crate::client::script::Heard;
-use crate::engine::SessionWatch;
-use crate::engine::unrest::stir;
+use crate::engine::SessionWatcher;
+use crate::engine::yield_injection::seed_yields;
 use crate::identity::SessionCredential;
 use crate::protocol::SessionStatus::{Active, Closed};
 use crate::verdict::Denial;
@@ -35,12 +35,13 @@ fn logged(stage: &mut Harness, mut answer: impl FnMut(u64, Heard) + Send + 'stat
 
 /// So many sessions, active as of now.
 fn sessions(stage: &Harness, count: usize) -> Vec<SessionCredential> {
-    let put =
-        |which: usize| stage.ac.engine().put_session(&UserId::from(format!("user{which}")), which);
+    let put = |which: usize| {
+        stage.ac.engine().insert_test_session(&UserId::from(format!("user{which}")), which)
+    };
     (0..count).map(put).collect()
 }
 
-fn live(stage: &Harness, credentials: &[SessionCredential]) -> Vec<SessionWatch> {
+fn live(stage: &Harness, credentials: &[SessionCredential]) -> Vec<SessionWatcher> {
     credentials.iter().map(|credential| stage.session(credential).watch()).collect()
 }
 
@@ -144,7 +145,7 @@ fn longest_pauses(log: &Log, from: u64) -> HashMap<usize, u64> {
 #[tokio::test(start_paused = true)]
 async fn asked_pause_of_one_session_is_its_own() {
     for count in [1, 2, 40] {
-        stir(13);
+        seed_yields(13);
         let mut stage = Harness::new();
         let credentials = sessions(&stage, count);
         let mut strikes = 1;
@@ -162,7 +163,7 @@ async fn asked_pause_of_one_session_is_its_own() {
         let pauses = longest_pauses(&log, 0);
         assert!((0..count).all(|session| pauses[&session] <= 5_000), "{pauses:?}");
         assert!(!stage.ac.health().breaker_open);
-        stir(0);
+        seed_yields(0);
     }
 }
 
@@ -170,7 +171,7 @@ async fn asked_pause_of_one_session_is_its_own() {
 #[tokio::test(start_paused = true)]
 async fn session_that_always_asks_for_pauses_costs_no_other() {
     for status in [503, 429] {
-        stir(17);
+        seed_yields(17);
         let mut stage = Harness::new();
         let credentials = sessions(&stage, 30);
         let _live = live(&stage, &credentials);
@@ -187,7 +188,7 @@ async fn session_that_always_asks_for_pauses_costs_no_other() {
         let pauses: Vec<_> = polls.windows(2).map(|two| two[1] - two[0]).collect();
         assert!(pauses[..20].iter().all(|pause| *pause == 3_000), "{status}: {pauses:?}");
         all_stay_in(&stage, &credentials, 120_000).await;
-        stir(0);
+        seed_yields(0);
     }
 }
 
@@ -195,7 +196,7 @@ async fn session_that_always_asks_for_pauses_costs_no_other() {
 #[tokio::test(start_paused = true)]
 async fn one_rate_limit_costs_three_seconds() {
     for count in [1, 50, 3_000] {
-        stir(19);
+        seed_yields(19);
         let mut stage = Harness::new();
         let credentials = sessions(&stage, count);
         let mut struck = None;
@@ -212,7 +213,7 @@ async fn one_rate_limit_costs_three_seconds() {
         let first = log.iter().position(|(at, _)| *at > 20_000).unwrap();
         let pause = log[first + 1..].iter().find(|(at, _)| *at > log[first].0).unwrap().0;
         assert_eq!(pause - log[first].0, 3_000, "{count}");
-        stir(0);
+        seed_yields(0);
     }
 }
 
@@ -247,7 +248,7 @@ async fn pause_delays_requests_and_logins_by_one_probe() {
 #[tokio::test(start_paused = true)]
 async fn requests_do_not_wait_while_the_service_is_out() {
     for hangs in [true, false] {
-        stir(71);
+        seed_yields(71);
         let mut stage = Harness::new();
         let credentials = sessions(&stage, 400);
         logged(&mut stage, move |now, mut call| {
@@ -271,7 +272,7 @@ async fn requests_do_not_wait_while_the_service_is_out() {
         for one in &credentials {
             assert_eq!(stage.send_request(one).await, "allowed");
         }
-        stir(0);
+        seed_yields(0);
     }
 }
 
@@ -290,7 +291,7 @@ impl Failing {
     /// of a good one, in all and once the bad ones have failed.
     async fn play(&self, seed: u64) -> (u64, u64) {
         let Self { bad, good, hangs, streams } = *self;
-        stir(seed);
+        seed_yields(seed);
         let mut stage = Harness::new();
         let credentials = sessions(&stage, bad + good);
         let _live = live(&stage, if streams { &credentials[..bad] } else { &[] });
@@ -304,7 +305,7 @@ impl Failing {
             }
         });
         all_stay_in(&stage, &credentials[bad..], 120_000).await;
-        stir(0);
+        seed_yields(0);
         let of_good = |from| {
             let pauses = longest_pauses(&log, from);
             (bad..bad + good).map(|which| pauses[&which]).max().unwrap()
@@ -341,7 +342,7 @@ async fn few_good_sessions_are_found_among_many_that_fail() {
 /// now and then.
 #[tokio::test(start_paused = true)]
 async fn a_service_that_is_gone_is_left_alone() {
-    stir(11);
+    seed_yields(11);
     let mut stage = Harness::new();
     let credentials = sessions(&stage, 50);
     let _live = live(&stage, &credentials);
@@ -350,7 +351,7 @@ async fn a_service_that_is_gone_is_left_alone() {
         call.reset();
     });
     stage.at(600_000).await;
-    stir(0);
+    seed_yields(0);
     let log = log.lock().unwrap().clone();
     // All are due at about the same moment, and on their way before the first has come back.
     let later: Vec<_> = log.iter().filter(|(at, _)| *at > 7_000).collect();
@@ -371,7 +372,7 @@ async fn a_service_that_comes_back_is_not_run_over() {
     const STREAMS: usize = 30;
     const USED: usize = 90;
     for outage in [600_000, 3_600_000] {
-        stir(5);
+        seed_yields(5);
         let mut stage = Harness::with_builder(|builder| builder.max_polls_per_second(100));
         let credentials = sessions(&stage, 300);
         let live = live(&stage, &credentials[..STREAMS]);
@@ -398,7 +399,7 @@ async fn a_service_that_comes_back_is_not_run_over() {
             drop(tokio::spawn(stage.send_request(one)));
         }
         stage.at(outage + 60_000).await;
-        stir(0);
+        seed_yields(0);
         for one in &credentials[..USED] {
             assert_eq!(stage.send_request(one).await, "allowed");
         }
@@ -454,7 +455,7 @@ fn answered_slowly(stage: &mut Harness, latency: Duration) -> InFlight {
 #[tokio::test(start_paused = true)]
 async fn store_that_hangs_slows_no_poll_down() {
     for (mood, count) in [(StoreBehavior::Hangs, 1_000), (StoreBehavior::Fails, 50)] {
-        stir(37);
+        seed_yields(37);
         let mut stage = Harness::new();
         let credentials = sessions(&stage, count);
         let log = logged(&mut stage, |_, call| reply_ok(call));
@@ -469,18 +470,18 @@ async fn store_that_hangs_slows_no_poll_down() {
         all_stay_in(&stage, &credentials, 140_000).await;
         let checks = stage.token_store.lookups() - asked;
         assert!((count..count + 50).contains(&checks), "{checks}: each is checked, once");
-        stir(0);
+        seed_yields(0);
     }
 }
 
 /// T169: one look into the token store counts for all sessions of a user.
 #[tokio::test(start_paused = true)]
 async fn sessions_of_a_user_share_a_token_check() {
-    stir(41);
+    seed_yields(41);
     let mut stage = Harness::new();
     let alice = UserId::from("alice");
     let credentials: Vec<_> =
-        (0..50).map(|which| stage.ac.engine().put_session(&alice, which)).collect();
+        (0..50).map(|which| stage.ac.engine().insert_test_session(&alice, which)).collect();
     let _live = live(&stage, &credentials);
     logged(&mut stage, |_, call| reply_ok(call));
     stage.at(600_000).await;
@@ -492,13 +493,13 @@ async fn sessions_of_a_user_share_a_token_check() {
     for one in &credentials {
         assert_eq!(stage.send_request(one).await, "ended");
     }
-    stir(0);
+    seed_yields(0);
 }
 
 /// Streams of so many sessions, and a service that takes so long for each poll. Some end there, each
 /// at a moment of its own.
 async fn streams_end_in_time(count: usize, latency: u64, seed: u64) {
-    stir(seed);
+    seed_yields(seed);
     let mut stage = Harness::new();
     let credentials = sessions(&stage, count);
     let ended = Arc::new(Mutex::new(vec![u64::MAX; count]));
@@ -555,7 +556,7 @@ async fn streams_end_in_time(count: usize, latency: u64, seed: u64) {
         cut += 1;
     }
     assert_eq!(cut, ends);
-    stir(0);
+    seed_yields(0);
 }
 
 /// T167: 800 streams, and a service that takes a second for each poll.
@@ -580,7 +581,7 @@ async fn streams_of_a_very_slow_service_end_in_time() {
 #[tokio::test(start_paused = true)]
 async fn effective_interval_is_true_of_streams_too() {
     for (count, interval) in [(1_100, 11_000), (2_000, 20_000)] {
-        stir(53);
+        seed_yields(53);
         let mut stage = Harness::with_builder(|builder| builder.max_polls_per_second(100));
         assert_eq!(stage.ac.health().capacity, 1_200);
         let credentials = sessions(&stage, count);
@@ -596,7 +597,7 @@ async fn effective_interval_is_true_of_streams_too() {
             let is_allowed = stage.session(one).verdict() == crate::Verdict::Allow;
             assert!(is_allowed || count > 1_200, "within the capacity");
         }
-        stir(0);
+        seed_yields(0);
     }
 }
 
@@ -655,7 +656,7 @@ async fn a_hundred_thousand_at_once_stay_under_the_ceiling() {
                 assert!(which < ALL - STREAMS, "one with a stream had to wait");
             }
         }
-        let entries = stage.ac.engine().upkeep.schedule.len();
+        let entries = stage.ac.engine().shared.schedule.len();
         assert!(entries <= 3 * ALL, "{entries} in the schedule");
     }
     let log = log.lock().unwrap();

@@ -3,13 +3,13 @@
 //! HTTP, gRPC, server-sent events, guards and the poller all ask [`verdict`]; nothing else
 //! decides.
 
-mod machine;
 mod requirement;
+mod state_machine;
 
 use std::fmt;
 
-pub(crate) use machine::{Machine, Others, Said};
 pub(crate) use requirement::Requirement;
+pub(crate) use state_machine::{PollOutcome, SessionStateMachine, UpstreamSnapshot};
 
 /// What the present knowledge of a session allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,7 +52,7 @@ pub enum Denial {
 impl Denial {
     /// The denial for a verdict, `None` for [`Verdict::Allow`].
     #[must_use]
-    pub const fn of(verdict: Verdict) -> Option<Self> {
+    pub const fn from_verdict(verdict: Verdict) -> Option<Self> {
         match verdict {
             Verdict::Allow => None,
             Verdict::Pending => Some(Self::Pending),
@@ -96,23 +96,23 @@ impl fmt::Display for Denial {
 /// What the last statement leaves a session at, before its age is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Standing {
+pub(crate) enum KnownState {
     Pending,
     Active,
     Suspended,
     /// The last well-formed answer made no sense.
-    Odd,
+    Inconsistent,
     Ended,
 }
 
-impl Standing {
+impl KnownState {
     /// Reads what was stored as `self as u8`.
     pub(crate) const fn from_u8(number: u8) -> Self {
         match number {
             0 => Self::Pending,
             1 => Self::Active,
             2 => Self::Suspended,
-            3 => Self::Odd,
+            3 => Self::Inconsistent,
             _ => Self::Ended,
         }
     }
@@ -120,35 +120,35 @@ impl Standing {
 
 /// Everything a verdict is made of; times in milliseconds, by the clock that says older.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Knowledge {
-    pub(crate) standing: Standing,
+pub(crate) struct VerdictInput {
+    pub(crate) state: KnownState,
     /// Since the last good poll was sent; since the session was asked for until there is one.
-    pub(crate) age: u64,
+    pub(crate) staleness: u64,
     /// Since the session was asked for.
-    pub(crate) lived: u64,
+    pub(crate) session_age: u64,
 }
 
 /// How long knowledge and sessions last, in milliseconds.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct VerdictLimits {
     pub(crate) max_staleness: u64,
     /// Of a session, whatever the service says.
     pub(crate) lifetime: u64,
 }
 
 /// The one rule: from what is known, how old it is and how long the session has lived.
-pub(crate) fn verdict(known: Knowledge, limits: Limits) -> Verdict {
-    if known.standing == Standing::Ended || known.lived >= limits.lifetime {
+pub(crate) fn verdict(known: VerdictInput, limits: VerdictLimits) -> Verdict {
+    if known.state == KnownState::Ended || known.session_age >= limits.lifetime {
         return Verdict::Ended;
     }
-    if known.standing == Standing::Odd || known.age >= limits.max_staleness {
+    if known.state == KnownState::Inconsistent || known.staleness >= limits.max_staleness {
         return Verdict::Unavailable;
     }
-    match known.standing {
-        Standing::Active => Verdict::Allow,
-        Standing::Suspended => Verdict::Suspended,
-        Standing::Pending => Verdict::Pending,
-        Standing::Odd => Verdict::Unavailable,
-        Standing::Ended => Verdict::Ended,
+    match known.state {
+        KnownState::Active => Verdict::Allow,
+        KnownState::Suspended => Verdict::Suspended,
+        KnownState::Pending => Verdict::Pending,
+        KnownState::Inconsistent => Verdict::Unavailable,
+        KnownState::Ended => Verdict::Ended,
     }
 }

@@ -20,7 +20,7 @@ impl Requirement {
     }
 
     /// Whether a login does that was asked with these methods, and whose result was taken then.
-    pub(crate) fn is_met(&self, asked: Methods, login: Stamp, now: Stamp) -> bool {
+    pub(crate) fn is_satisfied(&self, asked: Methods, login: Stamp, now: Stamp) -> bool {
         let by_methods = self.methods.is_empty() || self.methods == asked;
         by_methods && self.max_age.is_none_or(|most| login.age(now) <= millis(most))
     }
@@ -48,8 +48,8 @@ mod tests {
             (vec![Device], false),
             (vec![Acceptance, Device, Facial], false),
         ] {
-            assert_eq!(required.is_met(methods(&asked), LOGIN, LOGIN), met, "{asked:?}");
-            assert!(Requirement::NONE.is_met(methods(&asked), LOGIN, LOGIN));
+            assert_eq!(required.is_satisfied(methods(&asked), LOGIN, LOGIN), met, "{asked:?}");
+            assert!(Requirement::NONE.is_satisfied(methods(&asked), LOGIN, LOGIN));
         }
     }
 
@@ -67,7 +67,7 @@ mod tests {
             (Stamp { wall: 0, ..edge }, true),
             (Stamp { wall: 0, ..over }, false),
         ] {
-            assert_eq!(required.is_met(Methods::NONE, LOGIN, now), met, "{now:?}");
+            assert_eq!(required.is_satisfied(Methods::NONE, LOGIN, now), met, "{now:?}");
         }
     }
 }

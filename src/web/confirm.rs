@@ -17,7 +17,7 @@ use super::next;
 use super::pages::show;
 use super::routes::{Visitor, problem};
 use super::start::{Handover, Refusal, answer, client_details, is_from_a_page};
-use crate::engine::{Activeconnect, Initiator, Session, Start, Who};
+use crate::engine::{Activeconnect, AttemptTarget, Initiator, Session, StartAttempt};
 use crate::layer::{RequestCredentials, SitePaths, attempt_from_bearer, has_bearer_session};
 use crate::pages;
 use crate::protocol::Methods;
@@ -58,7 +58,7 @@ pub(super) async fn start(
 ) -> Response {
     let (parts, _) = request.into_parts();
     let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
-    let (settings, keys) = (&ac.engine().settings, &ac.engine().key_ring);
+    let (settings, keys) = (&ac.engine().config, &ac.engine().key_ring);
     let mine = RequestCredentials::from_request(method, uri, headers, settings, keys).attempt();
     let mine = mine.or_else(|| attempt_from_bearer(headers, keys));
     // Who bears a credential in a header gets the next one to bear.
@@ -69,16 +69,17 @@ pub(super) async fn start(
         Err(why) => return confirmation.refuse(why, &parts),
     };
     let Confirmation { visitor, paths, next, .. } = confirmation;
-    let who = Who::Confirms(session, methods, visitor.user.clone());
+    let who = AttemptTarget::StepUp(session, methods, visitor.user.clone());
     // Who has a session of that user is no stranger to the name.
     let initiator = Initiator::Session;
     let handover = if bearer { Handover::Bearer } else { Handover::Cookie };
     let engine = visitor.engine();
-    let client = client_details(&parts, &engine.settings);
-    let start = Start { who, initiator, mine: mine.as_ref(), bearer, client };
+    let client = client_details(&parts, &engine.config);
+    let start =
+        StartAttempt { target: who, initiator, previous_attempt: mine.as_ref(), bearer, client };
     let begun = engine.begin_attempt(start).map(|begun| (handover, begun.credential));
     let (wants_json, language) = (!visitor.is_browser(), visitor.language(&parts));
-    answer(begun.map_err(Refusal::from), wants_json, &paths, &next, &engine.settings, language)
+    answer(begun.map_err(Refusal::from), wants_json, &paths, &next, &engine.config, language)
 }
 
 /// Why no phone rings.
@@ -99,7 +100,7 @@ struct Confirmation {
 impl Confirmation {
     async fn read(ac: Activeconnect, wish: Wish, parts: &Parts) -> Self {
         let Wanted { methods, next } = wish.map(|Query(wanted)| wanted).unwrap_or_default();
-        let paths = SitePaths::from_parts(parts, &ac.engine().settings);
+        let paths = SitePaths::from_parts(parts, &ac.engine().config);
         let next = next::checked(next.as_deref(), &paths);
         let visitor = Visitor::informed(ac, parts).await;
         Self { visitor, methods, paths, next }
@@ -114,7 +115,7 @@ impl Confirmation {
         let Some(session) = self.visitor.session.as_ref().filter(is_live) else {
             return Err(NoRing::NoSession);
         };
-        let required = &self.visitor.engine().required;
+        let required = &self.visitor.engine().required_method_sets;
         let is_asked_for =
             |methods: &Methods| *methods == session.methods || required.contains(*methods);
         let methods = match &self.methods {

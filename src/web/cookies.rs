@@ -3,7 +3,7 @@
 use axum::http::HeaderValue;
 use cookie::{Cookie, SameSite, time::Duration};
 
-use crate::engine::{CookieNames, KNOWN_FOR, PAGE_WAITS_FOR};
+use crate::engine::{CookieNames, PAGE_WAITS_FOR, PROOF_TTL};
 use crate::identity::{AttemptCredential, SessionCredential};
 
 /// With an age, the cookie outlives the browser.
@@ -37,7 +37,7 @@ pub(super) fn set_registration(names: &CookieNames, page: &SessionCredential) ->
 
 /// It outlives the browser's session. It opens no session.
 pub(super) fn set_known(names: &CookieNames, proofs: String) -> HeaderValue {
-    let age = Duration::try_from(KNOWN_FOR).unwrap_or(Duration::MAX);
+    let age = Duration::try_from(PROOF_TTL).unwrap_or(Duration::MAX);
     header(names, &names.known(), Some(proofs), Some(age))
 }
 

@@ -66,17 +66,17 @@ mod tests {
     use proptest::sample::select;
 
     use super::*;
-    use crate::engine::Settings;
+    use crate::engine::Config;
 
     fn paths(auth_path: &str) -> SitePaths {
-        let settings = Settings { auth_path: auth_path.to_owned(), ..Settings::default() };
+        let settings = Config { auth_path: auth_path.to_owned(), ..Config::default() };
         SitePaths::new(None, &settings)
     }
 
     /// T147: behind a proxy that strips `/app`.
     #[test]
     fn prefix_is_kept_and_its_routes_are_refused() {
-        let settings = Settings { mount_prefix: Some("/app".to_owned()), ..Settings::default() };
+        let settings = Config { mount_prefix: Some("/app".to_owned()), ..Config::default() };
         let paths = SitePaths::new(None, &settings);
         for (wanted, kept) in [
             ("/app/reports?q=1", "/app/reports?q=1"),

@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 
-use crate::engine::{Activeconnect, Settings};
+use crate::engine::{Activeconnect, Config};
 use crate::layer::set_security_headers;
 use crate::pages::{LanguageChoice, PAGE_POLICY, PageResult};
 
@@ -21,7 +21,7 @@ const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
     HeaderName::from_static("cross-origin-resource-policy");
 
 /// The language of the person who sent a request.
-pub(super) fn language_of(parts: &Parts, settings: &Settings) -> LanguageChoice {
+pub(super) fn language_of(parts: &Parts, settings: &Config) -> LanguageChoice {
     let accepted = parts.headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
     settings.pages.choose_language(parts.uri.query(), accepted)
 }
@@ -48,7 +48,7 @@ pub(super) async fn asset(
     Path(file): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let Some((asset, is_current)) = ac.engine().settings.pages.asset(&file) else {
+    let Some((asset, is_current)) = ac.engine().config.pages.asset(&file) else {
         return StatusCode::NOT_FOUND.into_response();
     };
     let etag = asset.etag();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::response::sse::Event;
 use futures_util::stream::{self, Stream};
 
-use crate::engine::{Attempt, Engine, Session, SessionWatch, Watch};
+use crate::engine::{Attempt, Engine, Session, SessionWatcher, Watcher};
 use crate::protocol::SessionStatus;
 use crate::verdict::Verdict;
 
@@ -35,7 +35,7 @@ pub(super) fn follow(
     subject: Subject,
 ) -> impl Stream<Item = Result<Event, Infallible>> + Send {
     let source = match subject {
-        Subject::Attempt(attempt) => Source::Attempt(Watch::new(attempt)),
+        Subject::Attempt(attempt) => Source::Attempt(Watcher::new(attempt)),
         Subject::Session(session) => Source::Session(session.watch()),
         Subject::Nothing => Source::Nothing,
     };
@@ -56,8 +56,8 @@ struct Follower {
 }
 
 enum Source {
-    Attempt(Watch<Arc<Attempt>>),
-    Session(SessionWatch),
+    Attempt(Watcher<Arc<Attempt>>),
+    Session(SessionWatcher),
     Nothing,
 }
 
@@ -69,7 +69,7 @@ impl Follower {
         tokio::select! {
             biased;
             word = self.change() => word,
-            () = engine.stops() => Some(match self.source {
+            () = engine.wait_shutdown() => Some(match self.source {
                 Source::Nothing => "none",
                 Source::Session(_) => SessionStatus::Closed.as_str(),
                 Source::Attempt(_) => "timeout",
@@ -82,14 +82,14 @@ impl Follower {
         match &mut self.source {
             Source::Nothing => (told.is_empty()).then_some("none"),
             Source::Session(_) if is_final(told) => None,
-            Source::Session(watch) => {
-                Some(watch.until(|session| Some(word(session)).filter(|word| *word != told)).await)
-            }
+            Source::Session(watch) => Some(
+                watch.wait_for(|session| Some(word(session)).filter(|word| *word != told)).await,
+            ),
             Source::Attempt(_) if told == "timeout" => None,
             Source::Attempt(watch) => {
                 let engine = &self.engine;
                 let (word, session) = watch
-                    .until(|attempt| {
+                    .wait_for(|attempt| {
                         let is_over = attempt.is_over(engine.now());
                         // One that was over before is not followed to its session. What was told of
                         // as pending is, though another tab has claimed it and gone on meanwhile.

@@ -14,7 +14,7 @@ use super::routes::status_json;
 use super::{cookies, next};
 use crate::Secret;
 use crate::engine::{Activeconnect, RegistrationLink, RegistrationProgress};
-use crate::layer::{ClientContext, ResponseFormat, SitePaths, registration_page};
+use crate::layer::{ClientContext, ResponseFormat, SitePaths, registration_cookie};
 use crate::pages::{LanguageChoice, PageWait, Refusal, RegistrationFacts};
 
 impl RegistrationLink {
@@ -43,7 +43,7 @@ impl RegistrationLink {
     /// trusted proxy says it has stripped.
     ///
     /// It shows the link, its QR code and a button that copies the link. For ten minutes it waits for
-    /// the phone, and then goes on to [`next`](RegistrationLink::next). It waits only if the user had
+    /// the phone, and then goes on to [`next_poll_at`](RegistrationLink::next). It waits only if the user had
     /// no phone when the link was made, or has lost it: the service says whether a user has a phone,
     /// not how many. The page of another phone has a button that goes on instead.
     ///
@@ -70,14 +70,14 @@ impl RegistrationLink {
     /// ```
     #[must_use]
     pub fn response_to(self, request: &Parts) -> Response {
-        let settings = &self.engine.settings;
+        let settings = &self.engine.config;
         let paths = SitePaths::from_parts(request, settings);
         self.page(&paths, language_of(request, settings))
     }
 
     fn page(&self, paths: &SitePaths, language: LanguageChoice) -> Response {
         let engine = &self.engine;
-        let names = &engine.settings.cookie_names;
+        let names = &engine.config.cookie_names;
         // Without randomness the page does not wait, and is there all the same.
         let awaited = self
             .is_first_phone
@@ -94,7 +94,7 @@ impl RegistrationLink {
                 left_ms: until.mono.saturating_sub(now.mono),
             }),
         };
-        let view = engine.settings.pages.view(paths, language);
+        let view = engine.config.pages.view(paths, language);
         let mut response = show(StatusCode::OK, view.registration(facts));
         let headers = response.headers_mut();
         headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
@@ -111,7 +111,7 @@ impl RegistrationLink {
 /// [`response_to`](RegistrationLink::response_to) goes by the request.
 impl IntoResponse for RegistrationLink {
     fn into_response(self) -> Response {
-        let settings = &self.engine.settings;
+        let settings = &self.engine.config;
         let paths = SitePaths::new(None, settings);
         self.page(&paths, settings.pages.default_language())
     }
@@ -122,8 +122,8 @@ impl IntoResponse for RegistrationLink {
 pub(super) async fn progress(State(ac): State<Activeconnect>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let engine = ac.engine();
-    let settings = &engine.settings;
-    let key = registration_page(&parts.headers, &settings.cookie_names, &engine.key_ring);
+    let settings = &engine.config;
+    let key = registration_cookie(&parts.headers, &settings.cookie_names, &engine.key_ring);
     let page = key.and_then(|key| engine.registrations.find(&key, engine.now()));
     let progress = match &page {
         Some(page) => engine.registration_progress(page).await,

@@ -23,13 +23,13 @@ use super::progress::{Subject, follow, is_final, word};
 use super::verify::verify;
 use super::{confirm, cookies, cors, registration, sessions, start};
 use crate::engine::{
-    Activeconnect, Attempt, ClaimedSession, EndReason, Engine, KnownAs, LoggedOut, NamedAttempt,
-    Session,
+    Activeconnect, Attempt, BrowserToRemember, ClaimedSession, EndReason, Engine, LogoutOutcome,
+    NamedAttempt, Session,
 };
 use crate::identity::{AttemptCredential, UserId};
 use crate::layer::{
     ClientContext, RequestCredentials, ResponseFormat, SitePaths, UNREAD_COOKIES,
-    attempt_from_bearer, confirm_url, is_cross_origin, known_browser, set_security_headers,
+    attempt_from_bearer, confirm_url, is_cross_origin, known_browser_cookie, set_security_headers,
     unread_cookies_detail,
 };
 use crate::pages::{LanguageChoice, LoginFacts, Refusal, UnreadCookies, View};
@@ -109,7 +109,7 @@ impl Activeconnect {
             .layer(from_fn_with_state(self.clone(), reject_cross_origin_writes))
             .layer(from_fn_with_state(self.clone(), reject_cross_origin_parts))
             .layer(map_response(protected));
-        if let Some(cors) = cors::cors(&self.engine().settings.origins) {
+        if let Some(cors) = cors::cors(&self.engine().config.origins) {
             routes = routes.layer(cors);
         }
         routes
@@ -163,7 +163,7 @@ async fn reject_cross_origin(
 }
 
 fn is_cross_origin_request(ac: &Activeconnect, request: &Request) -> bool {
-    is_cross_origin(request.uri(), request.headers(), &ac.engine().settings.origins)
+    is_cross_origin(request.uri(), request.headers(), &ac.engine().config.origins)
 }
 
 /// A request that carries a session's credential shows that its client has got that, whichever
@@ -176,7 +176,7 @@ async fn present_session(
     let engine = ac.engine();
     let (method, uri, headers) = (request.method(), request.uri(), request.headers());
     let borne =
-        RequestCredentials::from_request(method, uri, headers, &engine.settings, &engine.key_ring);
+        RequestCredentials::from_request(method, uri, headers, &engine.config, &engine.key_ring);
     if let Some(key) = borne.session() {
         engine.sessions.present(&key);
     }
@@ -189,7 +189,7 @@ async fn present_session(
 /// Notes under which path the application has nested the routes.
 fn note_placement(engine: &Engine, request: &Request) {
     let (headers, extensions) = (request.headers(), request.extensions());
-    let paths = SitePaths::from_request(headers, extensions, &engine.settings);
+    let paths = SitePaths::from_request(headers, extensions, &engine.config);
     let asked = extensions.get::<OriginalUri>().map_or(request.uri(), |original| &original.0);
     let nested_at = asked.path().strip_suffix(request.uri().path());
     if let Some(nested_at) = nested_at.filter(|path| path.len() <= MAX_NOTED_PATH_LEN) {
@@ -243,7 +243,7 @@ impl Visitor {
             method,
             uri,
             headers,
-            &engine.settings,
+            &engine.config,
             &engine.key_ring,
         );
         let user = ac.resolve(parts);
@@ -251,7 +251,8 @@ impl Visitor {
         let find = |credential: Option<AttemptCredential>, bearer| {
             let named = engine.attempts.find_named(credential?)?;
             let attempt = &named.attempt;
-            (attempt.is_bearer() == bearer && attempt.is_for(user.as_ref())).then_some(named)
+            (attempt.is_bearer() == bearer && attempt.is_allowed_for(user.as_ref()))
+                .then_some(named)
         };
         let attempt = find(borne.attempt(), false);
         let attempt =
@@ -262,7 +263,7 @@ impl Visitor {
             |session: &Arc<Session>| !ac.has_resolver() || resolved == Some(session.user());
         let session = named.clone().filter(is_theirs);
         let mut client =
-            ClientContext::from_request(method, uri, headers, &parts.extensions, &engine.settings);
+            ClientContext::from_request(method, uri, headers, &parts.extensions, &engine.config);
         client.has_unread_cookies = borne.has_unread_cookies();
         let from_a_page = start::is_from_a_page(headers);
         let sends_form = start::is_form(headers);
@@ -291,11 +292,11 @@ impl Visitor {
 
     /// The language of a page for this request, which is the visitor's.
     pub(super) fn language(&self, parts: &Parts) -> LanguageChoice {
-        language_of(parts, &self.engine().settings)
+        language_of(parts, &self.engine().config)
     }
 
     pub(super) fn view<'a>(&'a self, paths: &'a SitePaths, language: LanguageChoice) -> View<'a> {
-        self.engine().settings.pages.view(paths, language)
+        self.engine().config.pages.view(paths, language)
     }
 
     /// The address of a route's page, which goes on to `next` and stays in the language.
@@ -307,11 +308,11 @@ impl Visitor {
         language: LanguageChoice,
     ) -> String {
         let address = paths.with_next(route, next);
-        self.engine().settings.pages.with_language(address, language)
+        self.engine().config.pages.with_language(address, language)
     }
 
     fn paths(&self) -> SitePaths {
-        self.client.paths(&self.engine().settings)
+        self.client.paths(&self.engine().config)
     }
 
     pub(super) fn engine(&self) -> &Arc<Engine> {
@@ -357,7 +358,7 @@ impl Visitor {
         }
         let claimed = self.engine().claim(self.attempt.as_ref()?, self.user.as_ref())?;
         if let Some(before) = &self.named {
-            self.engine().end_session(before, EndReason::LoggedOut);
+            self.engine().end_session(before, EndReason::LogoutOutcome);
         }
         Some(claimed)
     }
@@ -370,15 +371,15 @@ impl Visitor {
         claimed: &ClaimedSession,
     ) -> Response {
         let engine = self.engine();
-        let (settings, now) = (&engine.settings, engine.now());
+        let (settings, now) = (&engine.config, engine.now());
         let names = &settings.cookie_names;
         let age = settings.has_persistent_cookie.then(|| claimed.session.life_left(now));
         let headers = response.headers_mut();
         headers.append(SET_COOKIE, cookies::set_session(names, &claimed.credential, age));
         headers.append(SET_COOKIE, cookies::remove_attempt(names));
-        let known = known_browser(&asked.headers, names).unwrap_or_default();
-        if let Some(KnownAs { name, proof }) = &claimed.known_as {
-            let proofs = engine.known_browsers.remember(known, name, *proof, now.wall);
+        let known = known_browser_cookie(&asked.headers, names).unwrap_or_default();
+        if let Some(BrowserToRemember { name, proof }) = &claimed.remember_as {
+            let proofs = engine.browser_proofs.issue(known, name, *proof, now.wall);
             headers.append(SET_COOKIE, cookies::set_known(names, proofs));
         }
         response
@@ -435,7 +436,7 @@ async fn waiting(
 ) -> Response {
     let (parts, _) = request.into_parts();
     let visitor = Visitor::informed(ac, &parts).await;
-    let settings = &visitor.engine().settings;
+    let settings = &visitor.engine().config;
     let paths = visitor.paths();
     let next = wanted(query, &paths);
     let here = paths.route_with_next("waiting", &next);
@@ -447,7 +448,7 @@ async fn waiting(
         let here = settings.pages.with_language(here, language);
         return visitor.with_session(&parts, Redirect::to(&here).into_response(), &claimed);
     }
-    let again = |attempt: &Attempt| match attempt.confirms() {
+    let again = |attempt: &Attempt| match attempt.step_up_of() {
         // The session is what it was; the page that needs more still does.
         Some(methods) => confirm_url(&paths.page("confirm"), methods, Some(&next)),
         None if visitor.is_logged_in() => paths.login_form(&next),
@@ -457,7 +458,7 @@ async fn waiting(
     let page =
         |attempt: &Attempt, login| show(StatusCode::OK, view.waiting(here, again(attempt), login));
     if let Some(attempt) = visitor.attempt()
-        && attempt.confirms().is_some()
+        && attempt.step_up_of().is_some()
         && attempt.failure().is_some()
     {
         return page(attempt, None);
@@ -473,7 +474,7 @@ async fn waiting(
             let login = LoginFacts {
                 name: attempt.shown_name(),
                 site: settings.origins.display_host(request_host(&parts)),
-                begun_unix_ms: attempt.begun.wall,
+                begun_unix_ms: attempt.started_at.wall,
                 left_ms: attempt.deadline.mono.saturating_sub(now.mono),
             };
             page(&attempt, (!over).then_some(login))
@@ -616,7 +617,7 @@ async fn logout(State(ac): State<Activeconnect>, request: Request) -> Response {
     let mut logged_out = None;
     for session in claimed.iter().chain(&visitor.named) {
         let here = visitor.engine().log_out(session).await;
-        if logged_out != Some(LoggedOut::HereOnly) {
+        if logged_out != Some(LogoutOutcome::LocalOnly) {
             logged_out = Some(here);
         }
     }
@@ -627,15 +628,15 @@ async fn logout(State(ac): State<Activeconnect>, request: Request) -> Response {
         Redirect::to(&login).into_response()
     } else {
         match logged_out {
-            Some(LoggedOut::Everywhere) => status_json("closed"),
+            Some(LogoutOutcome::Confirmed) => status_json("closed"),
             // Over here; the service has not said yes, and is asked again.
-            Some(LoggedOut::HereOnly) => {
+            Some(LogoutOutcome::LocalOnly) => {
                 (StatusCode::ACCEPTED, status_json("closed")).into_response()
             }
             None => status_json("none"),
         }
     };
-    let names = &visitor.engine().settings.cookie_names;
+    let names = &visitor.engine().config.cookie_names;
     response.headers_mut().append(SET_COOKIE, cookies::remove_session(names));
     response.headers_mut().append(SET_COOKIE, cookies::remove_attempt(names));
     response

@@ -22,7 +22,7 @@ use super::routes::{is_browser, is_prefetch, problem, status_json};
 use super::start::{is_form, is_json, read};
 use crate::clock::millis;
 use crate::engine::{
-    Activeconnect, EndSessionError, Engine, LoggedOut, Session, SessionId, SessionInfo,
+    Activeconnect, EndSessionError, Engine, LogoutOutcome, Session, SessionId, SessionInfo,
 };
 use crate::identity::UserId;
 use crate::layer::{Authorizer, ClientContext, Decision, SitePaths};
@@ -112,7 +112,7 @@ pub(super) async fn end(State(ac): State<Activeconnect>, wish: Wish, request: Re
         biased;
         named = read::<Named>(request, wants_json) => named.ok(),
         // A client that sends its body slowly, or never, holds no shutdown up.
-        () = visit.engine().stops() => None,
+        () = visit.engine().wait_shutdown() => None,
     };
     // What names no session is the id of none.
     let id = named.and_then(|named| named.id.parse::<SessionId>().ok());
@@ -149,7 +149,7 @@ pub(super) async fn end_others(
 impl Visit {
     async fn begin(ac: Activeconnect, wish: Wish, parts: &Parts) -> Result<Self, Box<Response>> {
         let Wanted { next, done } = wish.map(|Query(wanted)| wanted).unwrap_or_default();
-        let settings = &ac.engine().settings;
+        let settings = &ac.engine().config;
         let gate = Authorizer::new(ac.clone());
         let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
         let mut client =
@@ -210,18 +210,20 @@ impl Visit {
             back: self.next.clone(),
         };
         let facts = sessions.iter().map(|session| facts(session, current)).collect();
-        let view = self.engine().settings.pages.view(&self.paths, self.language);
+        let view = self.engine().config.pages.view(&self.paths, self.language);
         show(StatusCode::OK, view.sessions(self.session.user(), facts, addresses, self.notice))
     }
 
-    fn tell(&self, logged_out: LoggedOut, notice: SessionNotice) -> Response {
+    fn tell(&self, logged_out: LogoutOutcome, notice: SessionNotice) -> Response {
         if self.is_browser {
             return self.lead_back(notice);
         }
         match logged_out {
-            LoggedOut::Everywhere => status_json("closed"),
+            LogoutOutcome::Confirmed => status_json("closed"),
             // Over here; the service has not said yes, and is asked again.
-            LoggedOut::HereOnly => (StatusCode::ACCEPTED, status_json("closed")).into_response(),
+            LogoutOutcome::LocalOnly => {
+                (StatusCode::ACCEPTED, status_json("closed")).into_response()
+            }
         }
     }
 
@@ -230,7 +232,7 @@ impl Visit {
         let page = self.paths.route_with_next("sessions", &self.next);
         let separator = if page.contains('?') { '&' } else { '?' };
         let page = format!("{page}{separator}done={}", notice.word());
-        let page = self.engine().settings.pages.with_language(page, self.language);
+        let page = self.engine().config.pages.with_language(page, self.language);
         Redirect::to(&page).into_response()
     }
 
@@ -240,7 +242,7 @@ impl Visit {
         if !self.is_browser {
             return problem(status, "The sessions cannot be found at the moment; try again.");
         }
-        let view = self.engine().settings.pages.view(&self.paths, self.language);
+        let view = self.engine().config.pages.view(&self.paths, self.language);
         show(status, view.refused(status.as_u16(), Refusal::SessionsUnavailable, None))
     }
 }

@@ -10,7 +10,7 @@ use futures_util::stream::FusedStream;
 use futures_util::{Sink, SinkExt, Stream, StreamExt as _};
 use tokio::time::{Sleep, sleep};
 
-use crate::engine::{ActiveSession, GuardReading, SessionGuard};
+use crate::engine::{ActiveSession, GuardState, SessionGuard};
 use crate::layer::SessionRevoked;
 use crate::verdict::Denial;
 
@@ -129,13 +129,13 @@ impl GuardedSocket {
         if let Some(denial) = self.closed {
             return Poll::Ready(Err(session_ended(denial)));
         }
-        match self.sender.guard.poll_passing(cx) {
-            GuardReading::Cut(denial) => {
+        match self.sender.guard.poll_guard(cx) {
+            GuardState::Cut(denial) => {
                 ready!(self.poll_end(denial, |socket| &mut socket.sender, cx));
                 return Poll::Ready(Err(session_ended(denial)));
             }
-            GuardReading::Hold if self.queued.is_some() => return Poll::Pending,
-            GuardReading::Hold | GuardReading::Forward => {}
+            GuardState::Hold if self.queued.is_some() => return Poll::Pending,
+            GuardState::Hold | GuardState::Forward => {}
         }
         if self.queued.is_some() {
             ready!(self.socket.poll_ready_unpin(cx))?;
@@ -196,10 +196,10 @@ impl Stream for GuardedSocket {
         if self.closed.is_some() {
             return Poll::Ready(None);
         }
-        match self.receiver.guard.poll_passing(cx) {
-            GuardReading::Forward => self.socket.poll_next_unpin(cx),
-            GuardReading::Hold => Poll::Pending,
-            GuardReading::Cut(denial) => {
+        match self.receiver.guard.poll_guard(cx) {
+            GuardState::Forward => self.socket.poll_next_unpin(cx),
+            GuardState::Hold => Poll::Pending,
+            GuardState::Cut(denial) => {
                 self.poll_end(denial, |socket| &mut socket.receiver, cx).map(|()| None)
             }
         }

@@ -19,10 +19,11 @@ use super::pages::{language_of, show};
 use super::routes::{json, status_json};
 use super::{cookies, next};
 use crate::engine::{
-    Activeconnect, BeginError, ClientDetails, Initiator, Settings, Start, Who, trim_username,
+    Activeconnect, AttemptTarget, ClientDetails, Config, Initiator, StartAttempt, StartError,
+    trim_username,
 };
 use crate::identity::{AttemptCredential, UserId};
-use crate::layer::{RequestCredentials, SitePaths, attempt_from_bearer, known_browser};
+use crate::layer::{RequestCredentials, SitePaths, attempt_from_bearer, known_browser_cookie};
 use crate::pages::{self, LanguageChoice};
 
 /// The longest name that can be typed, in bytes, without white space around it.
@@ -75,14 +76,14 @@ pub(super) async fn start(ac: &Activeconnect, user: Option<UserId>, request: Req
         biased;
         login = read::<Login>(Request::from_parts(parts.clone(), body), wants_json) => login,
         // A client that sends its body slowly, or never, holds no shutdown up.
-        () = engine.stops() => Err(Refusal::NotNow),
+        () = engine.wait_shutdown() => Err(Refusal::NotNow),
     };
     let wanted = login.as_ref().ok().and_then(|login| login.next.as_deref());
-    let paths = SitePaths::from_parts(&parts, &engine.settings);
+    let paths = SitePaths::from_parts(&parts, &engine.config);
     let next = next::checked(wanted, &paths);
     let begun = login.and_then(|login| begin(ac, user, &parts, login));
-    let language = language_of(&parts, &engine.settings);
-    answer(begun, wants_json, &paths, &next, &engine.settings, language)
+    let language = language_of(&parts, &engine.config);
+    answer(begun, wants_json, &paths, &next, &engine.config, language)
 }
 
 /// What the client that begins an attempt is told: wait, with this secret, or why not. A page goes on to
@@ -92,7 +93,7 @@ pub(super) fn answer(
     wants_json: bool,
     paths: &SitePaths,
     next: &str,
-    settings: &Settings,
+    settings: &Config,
     language: LanguageChoice,
 ) -> Response {
     match begun {
@@ -126,7 +127,7 @@ pub(super) fn is_from_a_page(headers: &HeaderMap) -> bool {
 }
 
 /// What is to be recorded of the client, if the application wants that.
-pub(super) fn client_details(parts: &Parts, settings: &Settings) -> ClientDetails {
+pub(super) fn client_details(parts: &Parts, settings: &Config) -> ClientDetails {
     if !settings.records_client_details {
         return ClientDetails::default();
     }
@@ -156,10 +157,10 @@ fn begin(
     login: Login,
 ) -> Result<(Handover, AttemptCredential), Refusal> {
     let engine = ac.engine();
-    let names = &engine.settings.cookie_names;
+    let names = &engine.config.cookie_names;
     let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
     let mine =
-        RequestCredentials::from_request(method, uri, headers, &engine.settings, &engine.key_ring)
+        RequestCredentials::from_request(method, uri, headers, &engine.config, &engine.key_ring)
             .attempt();
     let mine = mine.or_else(|| attempt_from_bearer(headers, &engine.key_ring));
     let bearer = login.credential == Handover::Bearer;
@@ -167,33 +168,34 @@ fn begin(
         return Err(Refusal::Browser);
     }
     let who = if ac.has_resolver() {
-        Who::Known(user.ok_or(Refusal::NoUser)?)
+        AttemptTarget::User(user.ok_or(Refusal::NoUser)?)
     } else {
         let typed = typed_name(login.username)?;
-        Who::Typed(engine.settings.username_normalizer.username(&typed))
+        AttemptTarget::Username(engine.config.username_normalizer.username(&typed))
     };
-    let known = known_browser(&parts.headers, names)
-        .and_then(|proofs| engine.known_browsers.recognize(proofs, &who.key(), engine.now().wall));
+    let known = known_browser_cookie(&parts.headers, names)
+        .and_then(|proofs| engine.browser_proofs.verify(proofs, &who.key(), engine.now().wall));
     let initiator = match known {
         Some(proof) => Initiator::KnownBrowser(proof),
-        None => Initiator::Anonymous(client_ip(parts, &engine.settings.trusted_proxies)),
+        None => Initiator::Anonymous(client_ip(parts, &engine.config.trusted_proxies)),
     };
     if matches!(initiator, Initiator::Anonymous(None)) {
-        engine.without_address();
+        engine.warn_missing_client_ip();
     }
-    let client = client_details(parts, &engine.settings);
-    let start = Start { who, initiator, mine: mine.as_ref(), bearer, client };
+    let client = client_details(parts, &engine.config);
+    let start =
+        StartAttempt { target: who, initiator, previous_attempt: mine.as_ref(), bearer, client };
     let begun = engine.begin_attempt(start)?;
     Ok((login.credential, begun.credential))
 }
 
-impl From<BeginError> for Refusal {
-    fn from(error: BeginError) -> Self {
+impl From<StartError> for Refusal {
+    fn from(error: StartError) -> Self {
         match error {
-            BeginError::Busy { retry_after }
-            | BeginError::TooMany { retry_after }
-            | BeginError::Full { retry_after } => Self::Later(retry_after),
-            BeginError::NoRandomness | BeginError::Stopped | BeginError::NoRuntime => Self::NotNow,
+            StartError::AlreadyPending { retry_after }
+            | StartError::RateLimited { retry_after }
+            | StartError::LimitReached { retry_after } => Self::Later(retry_after),
+            StartError::Rng | StartError::ShuttingDown | StartError::NoRuntime => Self::NotNow,
         }
     }
 }

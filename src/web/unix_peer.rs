@@ -4,7 +4,7 @@ use axum::http::Extensions;
 use axum::serve::IncomingStream;
 use tokio::net::UnixListener;
 
-use crate::engine::Builder;
+use crate::engine::ActiveconnectBuilder;
 
 /// The peer of a connection to a unix socket, for
 /// `into_make_service_with_connect_info::<UnixPeer>()` and [`Builder::trust_unix_peer`].
@@ -18,7 +18,7 @@ impl Connected<IncomingStream<'_, UnixListener>> for UnixPeer {
     }
 }
 
-impl Builder {
+impl ActiveconnectBuilder {
     /// Trusts the peers of a unix socket as [trusted proxies](Builder::trusted_proxies): the client
     /// is the last address in the [forwarded header](Builder::forwarded_header) that no trusted
     /// proxy has. Only processes that the socket's permissions let in can connect; whatever these

@@ -26,7 +26,7 @@ const MAX_USER_HEADER_LEN: usize = 2 * 1024;
 
 pub(super) async fn verify(State(ac): State<Activeconnect>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    let settings = &ac.engine().settings;
+    let settings = &ac.engine().config;
     if is_forwarded_upgrade(&parts)
         && is_cross_origin(&parts.uri, &parts.headers, &settings.origins)
     {

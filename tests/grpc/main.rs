@@ -34,7 +34,8 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::StatusExt as _;
 use tower_activeconnect::emulator::{Action, Call, Emulator, Fault, FaultKind, SessionReport};
 use tower_activeconnect::{
-    ActiveSession, Activeconnect, ActiveconnectLayer, Builder, SessionCredential, SessionInfo,
+    ActiveSession, Activeconnect, ActiveconnectBuilder, ActiveconnectLayer, SessionCredential,
+    SessionInfo,
 };
 
 struct Stage {
@@ -49,7 +50,7 @@ impl Stage {
         Self::of(|engine| engine).await
     }
 
-    async fn of(engine: impl FnOnce(Builder) -> Builder) -> Self {
+    async fn of(engine: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder) -> Self {
         let emulator = Emulator::start().await.unwrap();
         let ac = engine(builder(&emulator)).build().unwrap();
         with_phones(&emulator, &ac, &["alice"]).await;

@@ -28,7 +28,7 @@ use tonic::{Code, Status};
 use tower::{BoxError, Service, service_fn};
 use tower_activeconnect::emulator::{Action, Emulator, SessionReport};
 use tower_activeconnect::{
-    ActiveSession, Activeconnect, ActiveconnectLayer, Builder, UploadGuardLayer,
+    ActiveSession, Activeconnect, ActiveconnectBuilder, ActiveconnectLayer, UploadGuardLayer,
 };
 
 use crate::plain::Plain;
@@ -325,7 +325,7 @@ pub(crate) struct Caller {
 
 impl Stage {
     pub(crate) async fn of(
-        engine: impl FnOnce(Builder) -> Builder,
+        engine: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder,
         layer: impl FnOnce(ActiveconnectLayer) -> ActiveconnectLayer,
     ) -> Self {
         Self::ticking(TICK, engine, layer).await
@@ -333,7 +333,7 @@ impl Stage {
 
     pub(crate) async fn ticking(
         tick: Duration,
-        engine: impl FnOnce(Builder) -> Builder,
+        engine: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder,
         layer: impl FnOnce(ActiveconnectLayer) -> ActiveconnectLayer,
     ) -> Self {
         let emulator = Emulator::start().await.unwrap();

@@ -18,7 +18,7 @@ use reqwest::Response;
 use serde_json::json;
 use support::{Browser, approve, builder, location, serve, until, with_phones};
 use tower_activeconnect::emulator::{Action, Emulator};
-use tower_activeconnect::{ActiveSession, Activeconnect, LoginLimits, Rate};
+use tower_activeconnect::{ActiveSession, Activeconnect, LoginLimits, RateLimit};
 use url::form_urlencoded;
 
 /// One a line: what is asked for, and where that leads; the routes are at `/auth`.
@@ -34,7 +34,7 @@ fn corpus() -> Vec<(String, String)> {
 async fn site() -> (Emulator, Activeconnect, String) {
     let emulator = Emulator::start().await.unwrap();
     // Hundreds of logins within a minute.
-    let often = Rate::new(10_000, Duration::from_secs(1));
+    let often = RateLimit::new(10_000, Duration::from_secs(1));
     let limits = LoginLimits::default().per_user([often]).per_address(often).overall(often);
     let ac = builder(&emulator).login_limits(limits).build().unwrap();
     with_phones(&emulator, &ac, &["alice"]).await;

@@ -1,7 +1,8 @@
 //! Which answers were wrong, by what the design promises and the story says was true.
 
 use super::story::{
-    Answer, CUT, DWELL, INTERVAL, KEEP, Life, MARGIN, MAX_STALENESS, RECOVERY, Span, Story, TIMEOUT,
+    Answer, CUT, DWELL, INTERVAL, KEEP, Life, MAX_STALENESS, PROCESSING_MARGIN, RECOVERY, Span,
+    Story, TIMEOUT,
 };
 
 /// One line for each answer that was wrong.
@@ -64,8 +65,8 @@ impl Judge<'_> {
             let disturbed = self.story.is_disturbed(life.user, Span { from: since, until: left });
             let overloaded = self.story.is_overloaded(Span { from: since, until: left });
             let too_long = late > MAX_STALENESS
-                || (!overloaded && after_told > MARGIN)
-                || (!disturbed && late > INTERVAL + TIMEOUT + MARGIN);
+                || (!overloaded && after_told > PROCESSING_MARGIN)
+                || (!disturbed && late > INTERVAL + TIMEOUT + PROCESSING_MARGIN);
             too_long.then(|| {
                 format!("let in {late} ms after the end, {after_told} ms after it was told")
             })

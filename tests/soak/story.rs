@@ -15,13 +15,13 @@ pub(crate) const KEEP: u64 = 60_000;
 /// How long after the last `walkaway` an `active` says nothing.
 pub(crate) const DWELL: u64 = 3_000;
 /// What the design allows for handling on top.
-pub(crate) const MARGIN: u64 = 1_000;
+pub(crate) const PROCESSING_MARGIN: u64 = 1_000;
 
 /// What the engine needs for a good poll once nothing hinders it.
-pub(crate) const RECOVERY: u64 = INTERVAL + MARGIN;
+pub(crate) const RECOVERY: u64 = INTERVAL + PROCESSING_MARGIN;
 /// How long after a fault a 503 may still be its doing: the engine spares a service that failed,
 /// and comes back to it slowly.
-pub(crate) const AFTERMATH: u64 = MAX_STALENESS + TIMEOUT + MARGIN;
+pub(crate) const AFTERMATH: u64 = MAX_STALENESS + TIMEOUT + PROCESSING_MARGIN;
 
 /// The outage of a machine that is too slow for anything.
 pub(crate) const OVERLOAD: &str = "overload";

@@ -15,7 +15,9 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, COOKIE, SET_COOKIE};
 use reqwest::{RequestBuilder, Response};
 use tower::ServiceExt as _;
 use tower_activeconnect::emulator::{Action, Emulator, SessionReport};
-use tower_activeconnect::{ActiveSession, Activeconnect, Builder, Credentials, MemoryTokenStore};
+use tower_activeconnect::{
+    ActiveSession, Activeconnect, ActiveconnectBuilder, Credentials, MemoryTokenStore,
+};
 
 /// How long anything that is not itself a bound under test may take.
 const TEST_TIMEOUT: Duration = Duration::from_secs(20);
@@ -29,7 +31,7 @@ pub(crate) fn credentials(emulator: &Emulator) -> Credentials {
 }
 
 /// An engine that polls fast, before the emulator.
-pub(crate) fn builder(emulator: &Emulator) -> Builder {
+pub(crate) fn builder(emulator: &Emulator) -> ActiveconnectBuilder {
     Activeconnect::builder(credentials(emulator))
         .token_store(MemoryTokenStore::new())
         .poll_interval(Duration::from_millis(500))

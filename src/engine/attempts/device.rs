@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use super::{Attempt, LogInError};
+use super::{Attempt, LoginError};
 use crate::clock::Stamp;
 use crate::engine::Engine;
+use crate::engine::notify::Watcher;
 use crate::engine::session::Session;
-use crate::engine::watchers::Watch;
 use crate::identity::{AttemptKey, UserToken};
 
 /// What attempts know of a phone.
@@ -62,30 +62,30 @@ impl DeviceLock {
         engine: &Arc<Engine>,
         attempt: &Arc<Attempt>,
         token: &UserToken,
-    ) -> Result<Self, LogInError> {
+    ) -> Result<Self, LoginError> {
         loop {
             let (holder, goes_before) = {
                 let now = engine.now();
-                if let Some(why) = attempt.given_up(now) {
+                if let Some(why) = attempt.abort_reason(now) {
                     return Err(why);
                 }
                 let mut device = engine.attempts.devices.entry(token.clone()).or_default();
                 if device.is_silent_for(attempt, now) {
-                    return Err(LogInError::Busy);
+                    return Err(LoginError::AlreadyPending);
                 }
                 let Some(holder) = device.holder.clone() else {
                     device.holder = Some(attempt.clone());
                     let (engine, attempt) = (engine.clone(), attempt.clone());
                     return Ok(Self { engine, attempt, token: token.clone() });
                 };
-                let is_left = holder.failure().is_some() || holder.given_up(now).is_some();
+                let is_left = holder.failure().is_some() || holder.abort_reason(now).is_some();
                 let goes_before = is_left || attempt.initiator().may_supersede(holder.initiator());
                 if !goes_before {
                     let meet = attempt.initiator().is_anonymous()
                         && holder.initiator().is_anonymous()
                         && attempt.name != holder.name;
                     if !meet {
-                        return Err(LogInError::Busy);
+                        return Err(LoginError::AlreadyPending);
                     }
                     let until = attempt.deadline.later(holder.deadline);
                     let until = device.silent_until.map_or(until, |other| other.later(until));
@@ -96,11 +96,11 @@ impl DeviceLock {
             // Its name stays reserved: that it is given up tells its browser and others nothing.
             holder.cancel();
             if !goes_before {
-                return Err(LogInError::Busy);
+                return Err(LoginError::AlreadyPending);
             }
-            let mut holder = Watch::new(holder);
-            let quiet = holder.until(|holder| holder.is_quiet().then_some(()));
-            attempt.while_wanted(engine, quiet).await?;
+            let mut holder = Watcher::new(holder);
+            let quiet = holder.wait_for(|holder| holder.is_device_idle().then_some(()));
+            attempt.run_unless_aborted(engine, quiet).await?;
         }
     }
 
@@ -112,7 +112,7 @@ impl DeviceLock {
     pub(super) fn approve(self, session: &Arc<Session>) {
         // Under the lock, so that an attempt that meets this one is before that or after.
         if let Some(mut device) = self.engine.attempts.devices.get_mut(&self.token)
-            && self.attempt.outcome.approve(session.clone())
+            && self.attempt.state.approve(session.clone())
         {
             device.approved = Some((self.attempt.browser, self.attempt.deadline));
             device.holder = None;

@@ -5,7 +5,7 @@ use axum::response::Html;
 use axum::routing::get;
 use serde_json::Value;
 use tower_activeconnect::emulator::{Action, Emulator};
-use tower_activeconnect::{ActiveSession, Builder, UserId};
+use tower_activeconnect::{ActiveSession, ActiveconnectBuilder, UserId};
 
 use crate::chromium::{Chromium, Tab};
 use crate::support::{approve, builder, ringing, serve, until, with_phones};
@@ -66,7 +66,10 @@ async fn home(session: ActiveSession) -> Html<String> {
 }
 
 /// Login, waiting, the phone walks away and comes back, another session ends, logout.
-async fn go_through(window: &Window, configure: impl FnOnce(Builder) -> Builder) {
+async fn go_through(
+    window: &Window,
+    configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder,
+) {
     let emulator = Emulator::start().await.unwrap();
     let ac = configure(builder(&emulator)).build().unwrap();
     with_phones(&emulator, &ac, &["alice"]).await;

@@ -3,14 +3,17 @@
 use axum::Router;
 use axum::routing::get;
 use tower_activeconnect::emulator::Emulator;
-use tower_activeconnect::{ActiveSession, Builder};
+use tower_activeconnect::{ActiveSession, ActiveconnectBuilder};
 
 use crate::blog::Blog;
 use crate::support::{approve, builder, serve, with_phones};
 use crate::webdriver::WebDriver;
 
 /// The service of a site in WebKit at which alice has begun to log in and has approved.
-async fn log_in(webkit: &WebDriver, configure: impl FnOnce(Builder) -> Builder) -> Emulator {
+async fn log_in(
+    webkit: &WebDriver,
+    configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder,
+) -> Emulator {
     let emulator = Emulator::start().await.unwrap();
     let ac = configure(builder(&emulator)).build().unwrap();
     with_phones(&emulator, &ac, &["alice"]).await;

@@ -13,8 +13,8 @@ use axum::routing::{get, post};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::{
-    ActiveSession, Activeconnect, BearerLogin, BearerLoginErrorKind, Builder, LoginProgress,
-    SessionStatus,
+    ActiveSession, Activeconnect, ActiveconnectBuilder, BearerLogin, BearerLoginErrorKind,
+    LoginProgress, SessionStatus,
 };
 
 use crate::secure::{Authority, Secure};
@@ -32,7 +32,7 @@ impl Site {
     }
 
     async fn with(
-        configure: impl FnOnce(Builder) -> Builder,
+        configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder,
         wrap: impl FnOnce(Router) -> Router,
     ) -> Self {
         let emulator = Emulator::start().await.unwrap();
@@ -75,7 +75,7 @@ async fn approved_login_gives_a_credential() {
 #[tokio::test]
 async fn unanswered_login_is_not_approved() {
     let deadline = Duration::from_secs(5);
-    let site = Site::with(|builder| builder.attempt_deadline(deadline), |app| app).await;
+    let site = Site::with(|builder| builder.login_timeout(deadline), |app| app).await;
     let mut attempt = site.login().start("nobody").await.unwrap();
     let error = attempt.wait().await.unwrap_err();
     assert_eq!(error.kind(), BearerLoginErrorKind::NotApproved);

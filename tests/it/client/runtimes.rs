@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::{
-    Activeconnect, BuildError, Client, Credentials, LogInError, MemoryTokenStore,
+    Activeconnect, BuildError, Client, Credentials, LoginError, MemoryTokenStore,
 };
 
 use super::service::Service;
@@ -98,7 +98,7 @@ fn build_refuses_incomplete_runtimes() {
         ] {
             let error = build_in(&runtime).unwrap_err();
             let expected =
-                matches!(error, BuildError::RuntimeWithout { missing: m } if m == missing);
+                matches!(error, BuildError::IncompleteRuntime { missing: m } if m == missing);
             assert!(expected, "{missing}: {error:?}");
             assert!(error.to_string().contains("enable_all"), "{error}");
         }
@@ -115,14 +115,14 @@ async fn deadlines_hold_on_an_undriven_runtime() {
     let ac = {
         let _context = undriven.enter();
         let builder = Activeconnect::builder(support::credentials(&emulator));
-        let builder = builder.token_store(MemoryTokenStore::new()).attempt_deadline(deadline);
+        let builder = builder.token_store(MemoryTokenStore::new()).login_timeout(deadline);
         builder.build().unwrap()
     };
     let slack = Duration::from_secs(1);
     let begun = Instant::now();
     let user = "alice".into();
     let (logged_in, enrolled) = tokio::join!(ac.log_in(&user), ac.enroll(&user));
-    assert!(matches!(*logged_in.unwrap_err(), LogInError::TimedOut));
+    assert!(matches!(*logged_in.unwrap_err(), LoginError::TimedOut));
     let error = enrolled.unwrap_err().to_string();
     assert!(error.contains("did not answer in time"), "{error}");
     // The call, and the one that takes back what it may have done.

@@ -32,7 +32,7 @@ fn app(ac: &Activeconnect) -> Router {
 }
 
 fn second_factor(ac: &Activeconnect) -> Activeconnect {
-    ac.resolve_user(|parts: &Parts| {
+    ac.with_user_resolver(|parts: &Parts| {
         parts.headers.get("x-test-user").map(|user| UserId::from(user.to_str().unwrap()))
     })
 }
@@ -50,8 +50,8 @@ struct Denied {
 }
 
 async fn all_denied(emulator: &Emulator) -> Vec<Denied> {
-    let patient = builder(emulator).attempt_deadline(Duration::from_secs(600));
-    let ac = patient.enrollment_page("/enroll").build().unwrap();
+    let patient = builder(emulator).login_timeout(Duration::from_secs(600));
+    let ac = patient.enrollment_path("/enroll").build().unwrap();
     with_phones(emulator, &ac, &["alice", "bob", "carol"]).await;
     let site = serve(app(&ac)).await;
     let beside = serve(app(&second_factor(&ac))).await;

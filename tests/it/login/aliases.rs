@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
-use tower_activeconnect::{Builder, SessionStatus, UserId};
+use tower_activeconnect::{ActiveconnectBuilder, SessionStatus, UserId};
 
 use super::fixture::{Fixture, start};
 use crate::support::{Browser, approve, ringing, until};
@@ -12,7 +12,7 @@ use crate::support::{Browser, approve, ringing, until};
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// All of these names are alice's.
-fn with_aliases(builder: Builder) -> Builder {
+fn with_aliases(builder: ActiveconnectBuilder) -> ActiveconnectBuilder {
     let resolve = |name: String| async move {
         let user = match name.as_str() {
             "alice" | "a.smith" | "alice@example.com" | "alice.smith" => Some("alice"),
@@ -20,7 +20,7 @@ fn with_aliases(builder: Builder) -> Builder {
         };
         Ok::<_, std::io::Error>(user.map(UserId::from))
     };
-    builder.resolve_username(resolve).attempt_deadline(DEADLINE)
+    builder.resolve_username(resolve).login_timeout(DEADLINE)
 }
 
 async fn fixture() -> Fixture {

@@ -7,7 +7,7 @@ use http::header::{
     CONTENT_TYPE, ORIGIN, VARY,
 };
 use http::{HeaderMap, Method, StatusCode};
-use tower_activeconnect::Builder;
+use tower_activeconnect::ActiveconnectBuilder;
 use tower_activeconnect::emulator::Emulator;
 
 use crate::support::{builder, serve};
@@ -28,7 +28,7 @@ const LOGIN_ROUTES: [(Method, &str); 5] = [
     (Method::POST, "/logout"),
 ];
 
-async fn site(configure: impl FnOnce(Builder) -> Builder) -> String {
+async fn site(configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder) -> String {
     let emulator = Emulator::start().await.unwrap();
     let ac = configure(builder(&emulator)).build().unwrap();
     let url = serve(Router::new().nest("/auth", ac.routes())).await;

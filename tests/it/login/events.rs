@@ -10,7 +10,7 @@ use http::header::USER_AGENT;
 use tokio::net::TcpListener;
 use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{
-    ActiveSession, Activeconnect, Builder, EndReason, Event, EventKind, SessionStatus,
+    ActiveSession, Activeconnect, ActiveconnectBuilder, EndReason, Event, EventKind, SessionStatus,
 };
 
 use crate::support::{Browser, approve, builder, ringing, until, with_phones};
@@ -24,7 +24,7 @@ struct Site {
 }
 
 impl Site {
-    async fn new(configure: impl FnOnce(Builder) -> Builder) -> Self {
+    async fn new(configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder) -> Self {
         let emulator = Emulator::start().await.unwrap();
         let ac = configure(builder(&emulator)).build().unwrap();
         with_phones(&emulator, &ac, &["alice"]).await;
@@ -67,7 +67,7 @@ async fn events_of_a_session_say_who_where_and_when() {
     let [started, unknown_browser, ended] = site.login_and_logout().await;
     assert_eq!(started.kind, EventKind::Started);
     assert_eq!(unknown_browser.kind, EventKind::UnknownBrowser);
-    assert_eq!(ended.kind, EventKind::Ended { reason: EndReason::LoggedOut });
+    assert_eq!(ended.kind, EventKind::Ended { reason: EndReason::LogoutOutcome });
     assert_eq!((ended.kind.as_str(), ended.kind.detail()), ("ended", "logged_out".to_owned()));
     for event in [&started, &unknown_browser, &ended] {
         assert_eq!(event.user, Some("alice".into()));

@@ -8,7 +8,9 @@ use axum::routing::get;
 use reqwest::Response;
 use serde_json::json;
 use tower_activeconnect::emulator::Emulator;
-use tower_activeconnect::{ActiveSession, Activeconnect, Builder, MemoryTokenStore, SessionStatus};
+use tower_activeconnect::{
+    ActiveSession, Activeconnect, ActiveconnectBuilder, MemoryTokenStore, SessionStatus,
+};
 
 use crate::support::{Browser, builder, with_phones};
 
@@ -24,7 +26,10 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     /// An application whose users `users` have a phone each.
-    pub(crate) async fn new(users: &[&str], configure: impl FnOnce(Builder) -> Builder) -> Self {
+    pub(crate) async fn new(
+        users: &[&str],
+        configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder,
+    ) -> Self {
         let emulator = Emulator::start().await.unwrap();
         let table = Arc::new(MemoryTokenStore::new());
         let builder = builder(&emulator).token_store(table.clone());

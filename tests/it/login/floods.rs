@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tower_activeconnect::{LoginLimits, Rate};
+use tower_activeconnect::{LoginLimits, RateLimit};
 
 use super::fixture::{Fixture, start};
 use crate::support::approve;
@@ -11,7 +11,7 @@ use crate::support::approve;
 /// kept out.
 #[tokio::test]
 async fn flood_of_starts_keeps_log_in_going() {
-    let often = Rate::new(1_000, Duration::from_secs(1));
+    let often = RateLimit::new(1_000, Duration::from_secs(1));
     let limits = LoginLimits::default().overall(often).per_address(often);
     let users = ["alice", "bob", "carol"];
     let site = Fixture::new(&users, |builder| builder.max_attempts(20).login_limits(limits)).await;

@@ -9,14 +9,14 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tower_activeconnect::emulator::{Action, SessionReport};
 use tower_activeconnect::{
-    Builder, EnrollmentError, MemoryTokenStore, SessionStatus, StoreError, StoreErrorKind,
-    TokenStore, UserId, UserToken,
+    ActiveconnectBuilder, EnrollmentError, MemoryTokenStore, SessionStatus, StoreError,
+    StoreErrorKind, TokenStore, UserId, UserToken,
 };
 
 use super::fixture::{Fixture, KNOWN, start};
 use crate::support::{Browser, approve, pass, ringing, until};
 
-const ATTEMPT: &str = "__Host-activeconnect-attempt";
+const ATTEMPT_SUFFIX: &str = "__Host-activeconnect-attempt";
 const OWNER: &str = "203.0.113.7";
 const STRANGER: &str = "198.51.100.9";
 
@@ -159,7 +159,7 @@ async fn repeated_claim_makes_one_browser() {
     let browser = site.browser();
     assert_eq!(start(&browser, "alice", OWNER).await.status(), 202);
     let again = site.browser();
-    again.set_cookie(ATTEMPT, &browser.cookie(ATTEMPT).unwrap());
+    again.set_cookie(ATTEMPT_SUFFIX, &browser.cookie(ATTEMPT_SUFFIX).unwrap());
     approve(&site.emulator).await;
     until("claimed", async || (browser.status().await == "active").then_some(())).await;
     assert_eq!(again.status().await, "active");
@@ -207,7 +207,8 @@ async fn ended_sessions_leave_browsers_known() {
 /// F37: a lookup table that keeps no epochs leaves them to the process.
 #[tokio::test]
 async fn process_keeps_epochs_for_a_plain_store() {
-    let keep_no_epochs = |builder: Builder| builder.token_store(Plain(MemoryTokenStore::new()));
+    let keep_no_epochs =
+        |builder: ActiveconnectBuilder| builder.token_store(Plain(MemoryTokenStore::new()));
     let site = Fixture::new(&["alice"], keep_no_epochs).await;
     let browser = site.browser();
     browser.log_in(&site.emulator, "alice").await;
@@ -387,7 +388,7 @@ async fn hanging_table_keeps_no_browser_known() {
 /// go before the new owner, who would approve that login for their own.
 #[tokio::test]
 async fn name_of_another_user_is_not_known() {
-    let renamed = |builder: Builder| {
+    let renamed = |builder: ActiveconnectBuilder| {
         builder.resolve_username(|_| async { Ok::<_, StoreError>(Some(UserId::from("bob"))) })
     };
     let site = Fixture::new(&["alice", "bob"], renamed).await;

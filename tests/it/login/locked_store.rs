@@ -7,7 +7,7 @@ use sqlx::{Connection as _, Executor as _, SqliteConnection};
 use tempfile::TempDir;
 use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::{
-    Activeconnect, LogInError, SqliteTokenStore, StoreError, StoreErrorKind, TokenStore, UserToken,
+    Activeconnect, LoginError, SqliteTokenStore, StoreError, StoreErrorKind, TokenStore, UserToken,
 };
 
 use crate::support;
@@ -81,7 +81,7 @@ async fn a_login_meets_a_locked_store() {
     let deadline = Duration::from_secs(5);
     let ac = Activeconnect::builder(support::credentials(&emulator))
         .token_store(store)
-        .attempt_deadline(deadline)
+        .login_timeout(deadline)
         .build()
         .unwrap();
     let alice = "alice".into();
@@ -89,7 +89,7 @@ async fn a_login_meets_a_locked_store() {
     let locked = database.lock().await;
     let begun = Instant::now();
     let error = ac.log_in(&alice).await.unwrap_err();
-    let LogInError::Store(Some(store_error)) = &*error else { panic!("{error:?}") };
+    let LoginError::Store(Some(store_error)) = &*error else { panic!("{error:?}") };
     assert_eq!(store_error.kind(), StoreErrorKind::Unavailable);
     assert!(begun.elapsed() < deadline, "{:?}", begun.elapsed());
     locked.close().await.unwrap();

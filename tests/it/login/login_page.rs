@@ -12,7 +12,7 @@ use reqwest::Response;
 use serde_json::json;
 use tower::Layer as _;
 use tower_activeconnect::emulator::{Action, Call, Emulator, Fault, FaultKind, SessionReport};
-use tower_activeconnect::{ActiveSession, Activeconnect, Builder, Method, UserId};
+use tower_activeconnect::{ActiveSession, Activeconnect, ActiveconnectBuilder, Method, UserId};
 use tracing::Level;
 
 use crate::support::{Browser, approve, builder, location, pass, serve, until, with_phones};
@@ -202,7 +202,9 @@ fn header_user(parts: &Parts) -> Option<UserId> {
 /// T158: beside another login, for its user alone.
 #[tokio::test]
 async fn session_of_another_user_gets_the_form() {
-    let both = |ac: &Activeconnect| (ac.resolve_user(header_user), ac.resolve_user(header_user));
+    let both = |ac: &Activeconnect| {
+        (ac.with_user_resolver(header_user), ac.with_user_resolver(header_user))
+    };
     let site = Site::with_routes_of(both).await;
     let browser = Browser::new(&site.url);
     let begin = browser.post("/auth/login").header("x-user", "alice").json(&json!({}));
@@ -232,7 +234,7 @@ async fn session_of_another_user_gets_the_form() {
 /// T158, T021: the gate goes by another login, the routes do not.
 #[tokio::test]
 async fn gate_of_another_handle_is_no_circle() {
-    let site = Site::with_routes_of(|ac| (ac.resolve_user(header_user), ac.clone())).await;
+    let site = Site::with_routes_of(|ac| (ac.with_user_resolver(header_user), ac.clone())).await;
     let (browser, _) = site.logged_in().await;
     for path in ["/page", "/optional"] {
         let (page, _) = follow(&browser, path, "alice", "").await;
@@ -265,7 +267,7 @@ async fn page_with_misread_cookies_is_no_circle() {
 #[tokio::test]
 async fn phone_of_another_session_is_no_circle() {
     let emulator = Emulator::start().await.unwrap();
-    let ac = builder(&emulator).build().unwrap().resolve_user(header_user);
+    let ac = builder(&emulator).build().unwrap().with_user_resolver(header_user);
     with_phones(&emulator, &ac, &["alice"]).await;
     let app = Router::new()
         .fallback(async || "page")
@@ -306,14 +308,14 @@ async fn page_behind_the_gate_is_no_circle() {
         Router::new().nest("/auth", ac.routes()).fallback_service(ac.layer().layer(page()))
     };
     let gated_enrollment = |ac: &Activeconnect| {
-        let ac = ac.resolve_user(header_user);
+        let ac = ac.with_user_resolver(header_user);
         page().layer(ac.layer()).nest("/auth", ac.routes())
     };
-    type Configure = fn(Builder) -> Builder;
+    type Configure = fn(ActiveconnectBuilder) -> ActiveconnectBuilder;
     type Application = fn(&Activeconnect) -> Router;
     let plain: Configure = |builder| builder;
     let prefixed: Configure = |builder| builder.mount_prefix("/app");
-    let with_page: Configure = |builder| builder.enrollment_page("/enroll");
+    let with_page: Configure = |builder| builder.enrollment_path("/enroll");
     for (configure, application, gated) in [
         (plain, nested_too_soon as Application, "/auth/login"),
         (plain, nested_elsewhere, "/auth/login"),

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use axum::Router;
 use http::header::SET_COOKIE;
-use tower_activeconnect::Builder;
+use tower_activeconnect::ActiveconnectBuilder;
 use tower_activeconnect::emulator::Emulator;
 
 use crate::support::{Browser, approve, builder, serve, until, with_phones};
 
 /// What sets the session's cookie at a login, and what removes it at the logout.
-async fn cookies(configure: impl FnOnce(Builder) -> Builder) -> (String, String) {
+async fn cookies(
+    configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder,
+) -> (String, String) {
     let emulator = Emulator::start().await.unwrap();
     let ac = configure(builder(&emulator)).build().unwrap();
     with_phones(&emulator, &ac, &["alice"]).await;

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tower_activeconnect::emulator::{Action, Emulator, SessionReport};
 use tower_activeconnect::{
-    ActiveSession, Activeconnect, Builder, EventKind, Events, LogInError, Method, SessionStatus,
+    ActiveSession, Activeconnect, ActiveconnectBuilder, EventKind, Events, LoginError, Method,
+    SessionStatus,
 };
 
 use crate::support::{Browser, approve, builder, pass, ringing, until, with_phones};
@@ -24,7 +25,7 @@ struct Site {
 }
 
 impl Site {
-    async fn new(configure: impl FnOnce(Builder) -> Builder) -> Self {
+    async fn new(configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder) -> Self {
         let emulator = Emulator::start().await.unwrap();
         let ac = configure(builder(&emulator)).build().unwrap();
         with_phones(&emulator, &ac, &["alice", "bob", "carol", "dave", "erin"]).await;
@@ -89,7 +90,7 @@ async fn next_news(events: &mut Events) -> EventKind {
 #[tokio::test]
 async fn unknown_browsers_are_asked_for_more() {
     let site = Site::new(|builder| {
-        builder.methods([Method::Acceptance]).unknown_browsers_require([Method::Facial])
+        builder.methods([Method::Acceptance]).require_methods_of_unknown_browsers([Method::Facial])
     })
     .await;
     let browser = site.browser();
@@ -113,7 +114,7 @@ async fn unknown_browsers_are_asked_for_more() {
 #[tokio::test]
 async fn phone_that_accepts_by_itself_lets_no_stranger_in() {
     let site = Site::new(|builder| {
-        builder.methods([Method::Acceptance]).unknown_browsers_require([Method::Facial])
+        builder.methods([Method::Acceptance]).require_methods_of_unknown_browsers([Method::Facial])
     })
     .await;
     let known = site.browser();
@@ -193,7 +194,7 @@ async fn budget_is_not_for_the_application() {
     }
     assert_eq!(site.ac.health().pushes_left, Some(1));
     let nobody = site.ac.log_in(&"nobody".into()).await.unwrap_err();
-    assert!(matches!(*nobody, LogInError::NotEnrolled));
+    assert!(matches!(*nobody, LoginError::NotEnrolled));
 }
 
 /// T189: the user's other sessions are told, until the user looks or the session is over.

@@ -66,7 +66,7 @@ fn without_number(piece: &str) -> String {
 /// not exist.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refused_starts_learn_nothing_and_ring_nobody() {
-    let site = Fixture::new(&["alice"], |builder| builder.attempt_deadline(DEADLINE)).await;
+    let site = Fixture::new(&["alice"], |builder| builder.login_timeout(DEADLINE)).await;
     let (owner, decoy) = (site.browser(), site.browser());
     let began = Instant::now();
     for (browser, name) in [(&owner, "alice"), (&decoy, "nobody")] {
@@ -97,7 +97,7 @@ async fn refused_starts_learn_nothing_and_ring_nobody() {
 /// wherever they come; a browser in which the owner logged in may go on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn approved_name_stays_reserved_to_its_deadline() {
-    let site = Fixture::new(&["alice"], |builder| builder.attempt_deadline(DEADLINE)).await;
+    let site = Fixture::new(&["alice"], |builder| builder.login_timeout(DEADLINE)).await;
     let owner = site.browser();
     let began = Instant::now();
     assert_eq!(start(&owner, "alice", "203.0.113.7").await.status(), 202);
@@ -125,7 +125,7 @@ async fn approved_name_stays_reserved_to_its_deadline() {
 /// nor is the name to others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refused_starts_count_by_address_and_name() {
-    let site = Fixture::new(&["alice"], |builder| builder.attempt_deadline(DEADLINE)).await;
+    let site = Fixture::new(&["alice"], |builder| builder.login_timeout(DEADLINE)).await;
     let first = site.browser();
     let began = Instant::now();
     assert_eq!(start(&first, "alice", "203.0.113.7").await.status(), 202);

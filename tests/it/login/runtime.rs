@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use serde_json::json;
 use tokio::runtime::{Builder as RuntimeBuilder, Runtime};
 use tower_activeconnect::emulator::Emulator;
-use tower_activeconnect::{Activeconnect, LogInError, MemoryTokenStore};
+use tower_activeconnect::{Activeconnect, LoginError, MemoryTokenStore};
 use tracing::Level;
 
 use crate::support::{Browser, credentials, serve};
@@ -67,5 +67,5 @@ async fn log_in_without_runtime_is_interrupted() {
     let ac =
         orphan(&emulator, || RuntimeBuilder::new_current_thread().enable_all().build().unwrap());
     let ended = tokio::time::timeout(Duration::from_secs(5), ac.log_in(&"alice".into())).await;
-    assert!(matches!(*ended.unwrap().unwrap_err(), LogInError::Interrupted));
+    assert!(matches!(*ended.unwrap().unwrap_err(), LoginError::Aborted));
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tower_activeconnect::emulator::SessionReport;
 use tower_activeconnect::{
-    Builder, EnrollmentError, Limit, LogInError, LoggedOut, MemoryTokenStore, SessionStatus,
-    StoreError, StoreErrorKind, TokenStore, UserId, UserToken,
+    ActiveconnectBuilder, EnrollmentError, Limit, LoginError, LogoutOutcome, MemoryTokenStore,
+    SessionStatus, StoreError, StoreErrorKind, TokenStore, UserId, UserToken,
 };
 
 use super::fixture::{Fixture, KNOWN, start};
@@ -42,10 +42,12 @@ impl TokenStore for CaseBlind {
     }
 }
 
-async fn fixture(configure: impl FnOnce(Builder) -> Builder) -> (Fixture, CaseBlind) {
+async fn fixture(
+    configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder,
+) -> (Fixture, CaseBlind) {
     let store = CaseBlind::default();
     let kept = store.clone();
-    let with_store = |builder: Builder| configure(builder.token_store(kept));
+    let with_store = |builder: ActiveconnectBuilder| configure(builder.token_store(kept));
     (Fixture::new(&["alice"], with_store).await, store)
 }
 
@@ -71,7 +73,7 @@ async fn all_spellings_of_a_user_end() {
         match how {
             "end_all_sessions" => {
                 let outcome = site.ac.end_all_sessions(&lower).await.unwrap();
-                assert_eq!(outcome, LoggedOut::Everywhere);
+                assert_eq!(outcome, LogoutOutcome::Confirmed);
             }
             "lost_device" => {
                 let grant = site.ac.enrollment_grant(&lower).unwrap();
@@ -102,7 +104,7 @@ async fn spellings_share_the_limit_of_sessions() {
     let (site, _) = fixture(|builder| builder.max_sessions_per_user(1)).await;
     site.browser().log_in(&site.emulator, "ALICE").await;
     let error = site.ac.log_in(&"alice".into()).await.unwrap_err();
-    assert!(matches!(&*error, LogInError::Full(Limit::SessionsPerUser)), "{error}");
+    assert!(matches!(&*error, LoginError::LimitReached(Limit::SessionsPerUser)), "{error}");
     assert_eq!(site.rings(), 1);
 }
 

@@ -4,7 +4,7 @@ use axum::Router;
 use axum::routing::{any, get};
 use reqwest::Response;
 use tower_activeconnect::emulator::Emulator;
-use tower_activeconnect::{ActiveSession, Builder, Method};
+use tower_activeconnect::{ActiveSession, ActiveconnectBuilder, Method};
 
 use crate::support::{Browser, builder, serve, with_phones};
 
@@ -14,7 +14,9 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    pub(crate) async fn new(configure: impl FnOnce(Builder) -> Builder) -> Self {
+    pub(crate) async fn new(
+        configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder,
+    ) -> Self {
         let emulator = Emulator::start().await.unwrap();
         let ac = configure(builder(&emulator)).build().unwrap();
         with_phones(&emulator, &ac, &["alice", "bob", "carol"]).await;

@@ -11,7 +11,9 @@ use axum::routing::get;
 use serde_json::json;
 use tokio::sync::watch;
 use tower_activeconnect::emulator::{Action, Emulator, SessionReport};
-use tower_activeconnect::{ActiveSession, Activeconnect, Builder, Logo, Method, Theme};
+use tower_activeconnect::{
+    ActiveSession, Activeconnect, ActiveconnectBuilder, Logo, Method, Theme,
+};
 
 use crate::axe;
 use crate::chromium::{Chromium, Tab};
@@ -43,12 +45,14 @@ pub(super) struct Fixture {
 }
 
 impl Fixture {
-    pub(super) async fn start(configure: impl FnOnce(Builder) -> Builder) -> Option<Self> {
+    pub(super) async fn start(
+        configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder,
+    ) -> Option<Self> {
         Self::start_with(configure, |ac| ac, |app| app).await
     }
 
     pub(super) async fn start_with(
-        configure: impl FnOnce(Builder) -> Builder,
+        configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder,
         adapt: impl FnOnce(Activeconnect) -> Activeconnect,
         wrap: impl FnOnce(Router) -> Router,
     ) -> Option<Self> {
@@ -255,7 +259,7 @@ async fn waiting_page_goes_on_without_scripts() {
 #[tokio::test]
 async fn waiting_page_tells_that_it_is_over() {
     let deadline = Duration::from_secs(5);
-    let Some(site) = Fixture::start(|builder| builder.attempt_deadline(deadline)).await else {
+    let Some(site) = Fixture::start(|builder| builder.login_timeout(deadline)).await else {
         return;
     };
     site.begin_login("nobody").await;

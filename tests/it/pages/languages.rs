@@ -103,8 +103,8 @@ async fn build_refuses_unusable_texts() {
         [("en", "login-headline = Sign in"), ("en", "login-heading"), ("?", "login-heading = x")]
     {
         let error = builder(&emulator).texts(language, texts).build().unwrap_err();
-        assert!(matches!(error, BuildError::Texts { .. }), "{error}");
+        assert!(matches!(error, BuildError::InvalidTexts { .. }), "{error}");
     }
     let error = builder(&emulator).language("nl").build().unwrap_err();
-    assert!(matches!(error, BuildError::Texts { .. }), "{error}");
+    assert!(matches!(error, BuildError::InvalidTexts { .. }), "{error}");
 }

@@ -143,6 +143,6 @@ async fn build_refuses_unusable_themes() {
     ] {
         let error = builder(&emulator).theme(theme).build().unwrap_err();
         assert!(error.to_string().contains(setting), "{error}");
-        assert!(matches!(error, BuildError::Theme { .. }), "{error}");
+        assert!(matches!(error, BuildError::InvalidTheme { .. }), "{error}");
     }
 }

@@ -86,5 +86,5 @@ async fn people_are_sent_to_own_addresses() {
     assert_eq!(location(&browser.page("/form").await), "/app/away?next=/app/form");
     assert_eq!(location(&browser.form("/auth/logout", &[]).await), "/app/signin");
     let refused = builder(&site.emulator).login_page("https://elsewhere.example/").build();
-    assert!(matches!(refused, Err(BuildError::Path { .. })));
+    assert!(matches!(refused, Err(BuildError::InvalidPath { .. })));
 }

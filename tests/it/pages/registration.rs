@@ -12,7 +12,7 @@ use axum::routing::get;
 use futures_util::future::join_all;
 use serde::Deserialize;
 use tower_activeconnect::emulator::{Call, Emulator, Fault, FaultKind};
-use tower_activeconnect::{Activeconnect, Builder};
+use tower_activeconnect::{Activeconnect, ActiveconnectBuilder};
 
 use super::fixture::{attributes, files, header};
 use crate::chromium::{Chromium, Tab};
@@ -66,7 +66,7 @@ struct Site {
 }
 
 impl Site {
-    async fn new(configure: impl FnOnce(Builder) -> Builder) -> Self {
+    async fn new(configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder) -> Self {
         let emulator = Emulator::start().await.unwrap();
         let ac = configure(builder(&emulator)).build().unwrap();
         let app = Router::new()

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tower_activeconnect::emulator::{Action, Emulator, SessionReport};
 use tower_activeconnect::{
-    ActiveSession, Activeconnect, Builder, EndSessionError, SessionId, UserId,
+    ActiveSession, Activeconnect, ActiveconnectBuilder, EndSessionError, SessionId, UserId,
 };
 
 use super::in_chromium::Fixture;
@@ -32,7 +32,7 @@ struct Site {
 }
 
 impl Site {
-    async fn new(configure: impl FnOnce(Builder) -> Builder) -> Self {
+    async fn new(configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder) -> Self {
         let emulator = Emulator::start().await.unwrap();
         let ac = configure(builder(&emulator)).build().unwrap();
         with_phones(&emulator, &ac, &["alice", "bob"]).await;

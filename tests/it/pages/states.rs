@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::request::Parts;
 use serde_json::json;
 use tower_activeconnect::emulator::{Action, Call, Fault, FaultKind};
-use tower_activeconnect::{Activeconnect, Builder, Theme, UserId};
+use tower_activeconnect::{Activeconnect, ActiveconnectBuilder, Theme, UserId};
 
 use super::in_chromium::Fixture;
 use crate::axe;
@@ -38,10 +38,10 @@ struct Viewer {
 impl Viewer {
     async fn site(
         &self,
-        configure: impl FnOnce(Builder) -> Builder,
+        configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder,
         adapt: impl FnOnce(Activeconnect) -> Activeconnect,
     ) -> Option<Fixture> {
-        let themed = |builder: Builder| configure(builder.theme(theme()));
+        let themed = |builder: ActiveconnectBuilder| configure(builder.theme(theme()));
         let site = Fixture::start_with(themed, adapt, |app| app).await?;
         if !self.has_scripts {
             site.tab.disable_scripts().await;
@@ -211,8 +211,8 @@ impl Viewer {
 
         let deadline = Duration::from_secs(5);
         let alice = |_: &Parts| Some(UserId::from("alice"));
-        let beside = |ac: Activeconnect| ac.resolve_user(alice);
-        let site = self.site(|builder| builder.attempt_deadline(deadline), beside).await?;
+        let beside = |ac: Activeconnect| ac.with_user_resolver(alice);
+        let site = self.site(|builder| builder.login_timeout(deadline), beside).await?;
         // So long a cookie may be the one that hides the login's.
         site.go("/auth/login").await;
         site.tab.eval("document.cookie = `long=${'x'.repeat(3900)}`").await;

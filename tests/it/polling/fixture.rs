@@ -16,8 +16,8 @@ use tokio::task::JoinHandle;
 use tower::ServiceExt as _;
 use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{
-    Activeconnect, Builder, Client, MemoryTokenStore, SessionCredential, TokenStore, UserId,
-    UserToken,
+    Activeconnect, ActiveconnectBuilder, Client, MemoryTokenStore, SessionCredential, TokenStore,
+    UserId, UserToken,
 };
 
 use crate::support::credentials;
@@ -37,7 +37,10 @@ pub(super) struct LoggedIn {
 
 impl Fixture {
     /// So many users, logged in.
-    pub(super) async fn new(count: usize, configure: impl FnOnce(Builder) -> Builder) -> Self {
+    pub(super) async fn new(
+        count: usize,
+        configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder,
+    ) -> Self {
         Self::over(MemoryTokenStore::new(), count, configure).await
     }
 
@@ -45,7 +48,7 @@ impl Fixture {
     pub(super) async fn over(
         store: impl TokenStore,
         count: usize,
-        configure: impl FnOnce(Builder) -> Builder,
+        configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder,
     ) -> Self {
         let emulator = Arc::new(Emulator::start().await.unwrap());
         let tokens: Vec<_> = (0..count).map(|_| UserToken::random().unwrap()).collect();

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use tower_activeconnect::emulator::{Action, Call, Emulator, Fault, FaultKind};
-use tower_activeconnect::{LoggedOut, UserId};
+use tower_activeconnect::{LogoutOutcome, UserId};
 
 use crate::support::{approve, builder, until, with_phones};
 
@@ -61,7 +61,7 @@ async fn expiring_sessions_open_few_connections() {
     credential.unwrap();
     let asked = Instant::now();
     let session = ac.sessions(&alice).await.unwrap()[0].id();
-    assert_eq!(ac.end_session(&alice, &session).await.unwrap(), LoggedOut::Everywhere);
+    assert_eq!(ac.end_session(&alice, &session).await.unwrap(), LogoutOutcome::Confirmed);
     assert!(asked.elapsed() < LOGOUT + Duration::from_secs(1), "{:?}", asked.elapsed());
     assert!(ac.health().logouts_pending > 0, "all others are logged out already");
     let mut most = 0;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use tower_activeconnect::{Builder, LogInError, SqliteTokenStore};
+use tower_activeconnect::{ActiveconnectBuilder, LoginError, SqliteTokenStore};
 
 use super::fixture::{Fixture, user};
 use crate::support::pass;
@@ -21,7 +21,7 @@ async fn locked_sqlite_file_keeps_no_session_out() {
         let insert = sqlx::query("INSERT INTO users VALUES (?)").bind(user(which).to_string());
         insert.execute(store.pool()).await.unwrap();
     }
-    let site = Fixture::over(store, SESSIONS, Builder::test_clock).await;
+    let site = Fixture::over(store, SESSIONS, ActiveconnectBuilder::test_clock).await;
     let other = SqliteTokenStore::open(&url).await.unwrap();
     let mut lock = other.pool().acquire().await.unwrap();
     sqlx::raw_sql("BEGIN EXCLUSIVE").execute(&mut *lock).await.unwrap();
@@ -35,7 +35,7 @@ async fn locked_sqlite_file_keeps_no_session_out() {
         assert!(polls >= SESSIONS as u64 * 9 / 10, "{polls} polls in an interval");
     }
     let refused = site.ac.log_in(&user(0)).await.unwrap_err();
-    assert!(matches!(*refused, LogInError::Store(_)), "{refused}");
+    assert!(matches!(*refused, LoginError::Store(_)), "{refused}");
     sqlx::raw_sql("ROLLBACK").execute(&mut *lock).await.unwrap();
 
     // The checks go on: a token that is removed ends the session.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde_json::json;
-use tower_activeconnect::{Builder, ForwardedHeader, LoginLimits, Rate};
+use tower_activeconnect::{ActiveconnectBuilder, ForwardedHeader, LoginLimits, RateLimit};
 
 use super::Site;
 use super::servers::Proxy;
@@ -15,9 +15,9 @@ const LOOPBACK: [&str; 1] = ["127.0.0.1/32"];
 /// Trusts these networks and lets each address begin one login.
 fn one_login_each<'a>(
     trusted: impl IntoIterator<Item = &'a str>,
-) -> impl FnOnce(Builder) -> Builder {
+) -> impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder {
     let trusted: Vec<_> = trusted.into_iter().map(|network| network.parse().unwrap()).collect();
-    let limits = LoginLimits::default().per_address(Rate::new(1, Duration::from_secs(300)));
+    let limits = LoginLimits::default().per_address(RateLimit::new(1, Duration::from_secs(300)));
     move |builder| builder.trusted_proxies(trusted).login_limits(limits)
 }
 

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tower_activeconnect::Builder;
+use tower_activeconnect::ActiveconnectBuilder;
 use tower_activeconnect::emulator::{Action, Call, Fault, FaultKind};
 
 use super::Site;
@@ -172,7 +172,9 @@ async fn forged_names_stay_out(site: &Site, service: &Service, proxy: &Proxy) {
     assert!(seen.users.is_empty(), "{seen:?}");
 }
 
-async fn start(configure: impl FnOnce(Builder) -> Builder) -> (Site, Service, String) {
+async fn start(
+    configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder,
+) -> (Site, Service, String) {
     let site = Site::start(configure).await;
     let service = Service::default();
     let app = Router::new().fallback(any(Service::answer)).with_state(service.clone());

@@ -20,7 +20,7 @@ use axum::http::Uri;
 use axum::routing::get;
 use servers::Proxy;
 use tower_activeconnect::emulator::{Emulator, SessionReport};
-use tower_activeconnect::{ActiveSession, Activeconnect, Builder};
+use tower_activeconnect::{ActiveSession, Activeconnect, ActiveconnectBuilder};
 
 use crate::support::{Browser, builder, with_phones};
 
@@ -38,7 +38,7 @@ struct Site {
 }
 
 impl Site {
-    async fn start(configure: impl FnOnce(Builder) -> Builder) -> Self {
+    async fn start(configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder) -> Self {
         let emulator = Emulator::start().await.unwrap();
         let ac = configure(builder(&emulator)).build().unwrap();
         with_phones(&emulator, &ac, &["alice", "bob"]).await;

@@ -1,7 +1,7 @@
 //! A proxy that strips a prefix: browsers ask for `/app/…`, and the application sees `/…`.
 
 use reqwest::header::WWW_AUTHENTICATE;
-use tower_activeconnect::Builder;
+use tower_activeconnect::ActiveconnectBuilder;
 use tower_activeconnect::emulator::Action;
 
 use super::Site;
@@ -10,7 +10,7 @@ use crate::support::{Browser, approve, location, until};
 
 const HEADER: &str = "proxy_set_header X-Forwarded-Prefix /app;";
 
-fn trust_loopback(builder: Builder) -> Builder {
+fn trust_loopback(builder: ActiveconnectBuilder) -> ActiveconnectBuilder {
     builder.trusted_proxies(["127.0.0.0/8".parse().unwrap()])
 }
 
@@ -49,8 +49,9 @@ async fn login_leads_to(site: &Site, proxy: &Proxy, user: &str, wanted: &str) ->
 /// T147: every page of a login is under the prefix, and so is where it leads.
 #[tokio::test]
 async fn login_stays_under_the_prefix() {
-    let set: fn(Builder) -> Builder = |builder| builder.mount_prefix("/app");
-    let set_twice: fn(Builder) -> Builder =
+    let set: fn(ActiveconnectBuilder) -> ActiveconnectBuilder =
+        |builder| builder.mount_prefix("/app");
+    let set_twice: fn(ActiveconnectBuilder) -> ActiveconnectBuilder =
         |builder| builder.mount_prefix("/app").auth_path("/app/auth");
     for (configure, directives) in [(set, ""), (set_twice, ""), (trust_loopback, HEADER)] {
         let site = Site::start(configure).await;

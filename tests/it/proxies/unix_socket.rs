@@ -13,7 +13,7 @@ use reqwest::StatusCode;
 use serde_json::json;
 use tokio::net::{TcpListener, UnixListener};
 use tower_activeconnect::emulator::Emulator;
-use tower_activeconnect::{Activeconnect, Builder, LoginLimits, Rate, UnixPeer};
+use tower_activeconnect::{Activeconnect, ActiveconnectBuilder, LoginLimits, RateLimit, UnixPeer};
 
 use super::app;
 use super::servers::Proxy;
@@ -42,12 +42,12 @@ struct Site {
 
 /// Serves an application whose clients may begin one login each, on a unix socket behind nginx, and
 /// on a port.
-async fn serve<C>(configure: impl FnOnce(Builder) -> Builder) -> Site
+async fn serve<C>(configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder) -> Site
 where
     C: for<'a> Connected<IncomingStream<'a, UnixListener>>,
 {
     let emulator = Emulator::start().await.unwrap();
-    let limits = LoginLimits::default().per_address(Rate::new(1, Duration::from_secs(300)));
+    let limits = LoginLimits::default().per_address(RateLimit::new(1, Duration::from_secs(300)));
     let ac: Activeconnect = configure(builder(&emulator)).login_limits(limits).build().unwrap();
     with_phones(&emulator, &ac, &["alice"]).await;
     let peer = async |ConnectInfo(info): ConnectInfo<UdsConnectInfo>| format!("{:?}", info.peer);
@@ -101,20 +101,24 @@ async fn each_client_has_its_limit(site: &Site) {
 
 #[tokio::test]
 async fn unix_peer_is_trusted() {
-    let site = serve::<UnixPeer>(Builder::trust_unix_peer::<UnixPeer>).await;
+    let site = serve::<UnixPeer>(ActiveconnectBuilder::trust_unix_peer::<UnixPeer>).await;
     each_client_has_its_limit(&site).await;
 }
 
 #[tokio::test]
 async fn connect_info_of_the_application_is_trusted() {
-    let site = serve::<UdsConnectInfo>(Builder::trust_unix_peer::<UdsConnectInfo>).await;
+    let site =
+        serve::<UdsConnectInfo>(ActiveconnectBuilder::trust_unix_peer::<UdsConnectInfo>).await;
     each_client_has_its_limit(&site).await;
 }
 
 #[tokio::test]
 async fn unix_peer_is_not_trusted_by_default() {
     // A type that was not named is not trusted either.
-    for configure in [|b: Builder| b, |b: Builder| b.trust_unix_peer::<UdsConnectInfo>()] {
+    for configure in [
+        |b: ActiveconnectBuilder| b,
+        |b: ActiveconnectBuilder| b.trust_unix_peer::<UdsConnectInfo>(),
+    ] {
         let site = serve::<UnixPeer>(configure).await;
         let nginx = site.nginx.url();
         for _ in 0..3 {

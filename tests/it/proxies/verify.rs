@@ -219,7 +219,7 @@ async fn foreign_sockets_get_403() {
 #[tokio::test]
 async fn verify_obeys_another_login() {
     let site = Site::start(|builder| builder.verify_user_header("x-auth-user")).await;
-    let ac = site.ac.resolve_user(|parts: &axum::http::request::Parts| {
+    let ac = site.ac.with_user_resolver(|parts: &axum::http::request::Parts| {
         let user = parts.headers.get("x-test-user")?;
         Some(UserId::from(user.to_str().unwrap()))
     });

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tower_activeconnect::emulator::{Call, Emulator, Fault as Strike, FaultKind};
 use tower_activeconnect::{
-    Activeconnect, ClientErrorKind, EventKind, Events, Fault, LogInError, StoreErrorKind,
+    Activeconnect, ClientErrorKind, EventKind, Events, Fault, LoginError, StoreErrorKind,
     TokenStore,
 };
 
@@ -16,7 +16,7 @@ const NO_LOGIN: &str = "the service began no login";
 const FAILED_POLL: &str = "a poll of the service failed";
 const NO_TOKEN: &str = "the token store failed";
 
-async fn refused(ac: &Activeconnect) -> Arc<LogInError> {
+async fn refused(ac: &Activeconnect) -> Arc<LoginError> {
     ac.log_in(&"alice".into()).await.unwrap_err()
 }
 
@@ -102,7 +102,7 @@ async fn store_fault(store: impl TokenStore, kind: StoreErrorKind, said: &str) {
     let mut events = ac.events();
     tokio::time::pause();
     for _ in 0..2 {
-        assert!(matches!(*refused(&ac).await, LogInError::Store(_)));
+        assert!(matches!(*refused(&ac).await, LoginError::Store(_)));
     }
     tokio::time::resume();
     let line = log.only(NO_TOKEN, &["alice"]);
@@ -128,9 +128,9 @@ async fn users_without_a_phone_are_no_fault() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
     let mut events = ac.events();
-    assert!(matches!(*refused(&ac).await, LogInError::NotEnrolled));
+    assert!(matches!(*refused(&ac).await, LoginError::NotEnrolled));
     ac.enroll(&"alice".into()).await.unwrap();
-    assert!(matches!(*refused(&ac).await, LogInError::Service(_)));
+    assert!(matches!(*refused(&ac).await, LoginError::Service(_)));
     drop(ac);
     while let Some(event) = events.next().await {
         assert!(!matches!(event.kind, EventKind::Fault(_)), "{event:?}");

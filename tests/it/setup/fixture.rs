@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::{
-    Activeconnect, Builder, Credentials, MemoryTokenStore, StoreError, StoreErrorKind, TokenStore,
-    UserId, UserToken,
+    Activeconnect, ActiveconnectBuilder, Credentials, MemoryTokenStore, StoreError, StoreErrorKind,
+    TokenStore, UserId, UserToken,
 };
 use tracing::dispatcher::DefaultGuard;
 use tracing::{Dispatch, Level};
@@ -58,7 +58,7 @@ pub(super) async fn without_service() -> (Activeconnect, String) {
     (with_alice(Activeconnect::builder(credentials)).await, url)
 }
 
-async fn with_alice(builder: Builder) -> Activeconnect {
+async fn with_alice(builder: ActiveconnectBuilder) -> Activeconnect {
     let store = MemoryTokenStore::new();
     store.assign(&"alice".into(), &UserToken::new("alice-token").unwrap()).await.unwrap();
     builder.token_store(store).test_clock().build().unwrap()

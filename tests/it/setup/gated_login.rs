@@ -8,7 +8,7 @@ use reqwest::Response;
 use serde_json::{Value, json};
 use tower::Layer as _;
 use tower_activeconnect::emulator::Emulator;
-use tower_activeconnect::{Activeconnect, Builder, Method};
+use tower_activeconnect::{Activeconnect, ActiveconnectBuilder, Method};
 
 use super::fixture::{Log, skip};
 use crate::support::{Browser, builder, location, serve};
@@ -16,14 +16,14 @@ use crate::support::{Browser, builder, location, serve};
 const HTML: &str = "text/html";
 const ERROR: &str = "the layer turns its own login page away";
 
-type Configure = fn(Builder) -> Builder;
+type Configure = fn(ActiveconnectBuilder) -> ActiveconnectBuilder;
 type Application = fn(&Activeconnect) -> Router;
 
 fn page() -> Router {
     Router::new().fallback(async || "page")
 }
 
-fn plain(builder: Builder) -> Builder {
+fn plain(builder: ActiveconnectBuilder) -> ActiveconnectBuilder {
     builder
 }
 

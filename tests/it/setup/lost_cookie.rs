@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::http::header::{ACCEPT, HOST};
 use reqwest::Response;
-use tower_activeconnect::Builder;
+use tower_activeconnect::ActiveconnectBuilder;
 use tower_activeconnect::emulator::Emulator;
 
 use super::fixture::Log;
@@ -12,7 +12,7 @@ use crate::support::{Browser, builder, serve};
 const WARNING: &str = "did not bring back the cookie of its login";
 const LAN: &str = "192.168.1.7:3000";
 
-async fn site(configure: impl FnOnce(Builder) -> Builder) -> Browser {
+async fn site(configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder) -> Browser {
     let emulator = Emulator::start().await.unwrap();
     let ac = configure(builder(&emulator)).build().unwrap();
     Browser::new(&serve(Router::new().nest("/auth", ac.routes())).await)

@@ -42,7 +42,7 @@ impl Site {
     async fn start_with(configure: impl FnOnce(Activeconnect) -> Activeconnect) -> Self {
         let emulator = Arc::new(Emulator::start().await.unwrap());
         let deadline = Duration::from_secs(600);
-        let ac = configure(builder(&emulator).attempt_deadline(deadline).build().unwrap());
+        let ac = configure(builder(&emulator).login_timeout(deadline).build().unwrap());
         with_phones(&emulator, &ac, &["alice", "bob"]).await;
         let silent = || async { Sse::new(stream::pending::<Result<Event, Infallible>>()) };
         let app = Router::new()
@@ -203,7 +203,7 @@ async fn sessions_and_confirmations_hold_up_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn second_factor_attempt_holds_up_nothing() {
     let named = |parts: &Parts| parts.headers.get("x-user")?.to_str().ok().map(UserId::from);
-    let site = Site::start_with(|ac| ac.resolve_user(named)).await;
+    let site = Site::start_with(|ac| ac.with_user_resolver(named)).await;
     let browser = site.browser();
     let begin = browser.post("/auth/login").header("x-user", "alice").json(&serde_json::json!({}));
     assert_eq!(browser.send(begin).await.status(), 202);

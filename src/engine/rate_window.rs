@@ -6,47 +6,47 @@ use crate::clock::millis;
 
 /// So many times in any stretch of time that is so long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
-    pub(crate) times: u32,
-    pub(crate) within: Duration,
+pub struct RateLimit {
+    pub(crate) count: u32,
+    pub(crate) per: Duration,
 }
 
-impl Rate {
+impl RateLimit {
     /// `times` within `within`: 1 to 1,000,000 times, 1 s to 24 h; the builder checks.
     #[must_use]
-    pub const fn new(times: u32, within: Duration) -> Self {
-        Self { times, within }
+    pub const fn new(count: u32, per: Duration) -> Self {
+        Self { count, per }
     }
 
     /// Room for as many moments as it counts.
-    fn times(self) -> usize {
-        usize::try_from(self.times.max(1)).unwrap_or(usize::MAX)
+    fn count(self) -> usize {
+        usize::try_from(self.count.max(1)).unwrap_or(usize::MAX)
     }
 }
 
 /// What each key may spend. The moments themselves are kept, so that no stretch of time has more
 /// than its rate says, wherever it begins.
 #[derive(Debug)]
-pub(crate) struct Budget<K> {
-    rates: Vec<Rate>,
-    spent: HashMap<K, VecDeque<u64>>,
+pub(crate) struct SlidingWindowLimiter<K> {
+    rates: Vec<RateLimit>,
+    recorded: HashMap<K, VecDeque<u64>>,
     /// As many keys are kept. For one more, those that spent nothing for the longest time are
     /// forgotten: a flood of keys keeps no other key out.
-    keys: usize,
+    max_keys: usize,
 }
 
-impl<K: Eq + Hash> Budget<K> {
-    pub(crate) fn new(rates: impl Into<Vec<Rate>>, keys: usize) -> Self {
-        Self { rates: rates.into(), spent: HashMap::new(), keys }
+impl<K: Eq + Hash> SlidingWindowLimiter<K> {
+    pub(crate) fn new(rates: impl Into<Vec<RateLimit>>, max_keys: usize) -> Self {
+        Self { rates: rates.into(), recorded: HashMap::new(), max_keys }
     }
 
     /// How long to wait before one more may be spent, if at all.
-    pub(crate) fn wait(&self, key: &K, now: u64) -> Option<Duration> {
-        let spent = self.spent.get(key)?;
+    pub(crate) fn retry_after(&self, key: &K, now: u64) -> Option<Duration> {
+        let spent = self.recorded.get(key)?;
         let free_at = self.rates.iter().filter_map(|rate| {
             let oldest =
-                spent.len().checked_sub(rate.times()).and_then(|index| spent.get(index))?;
-            Some(oldest + millis(rate.within))
+                spent.len().checked_sub(rate.count()).and_then(|index| spent.get(index))?;
+            Some(oldest + millis(rate.per))
         });
         let wait = free_at.max()?.saturating_sub(now);
         (wait > 0).then(|| Duration::from_millis(wait))
@@ -54,11 +54,11 @@ impl<K: Eq + Hash> Budget<K> {
 
     /// Spends one, whether it may or not.
     pub(crate) fn spend(&mut self, key: K, now: u64) {
-        if self.spent.len() >= self.keys && !self.spent.contains_key(&key) {
+        if self.recorded.len() >= self.max_keys && !self.recorded.contains_key(&key) {
             self.make_room(now);
         }
-        let most = self.rates.iter().map(|rate| rate.times()).max().unwrap_or(1);
-        let spent = self.spent.entry(key).or_default();
+        let most = self.rates.iter().map(|rate| rate.count()).max().unwrap_or(1);
+        let spent = self.recorded.entry(key).or_default();
         if spent.len() >= most {
             spent.pop_front();
         }
@@ -68,16 +68,16 @@ impl<K: Eq + Hash> Budget<K> {
     /// Forgets keys that have their whole budget; if there are none, the tenth of all keys that
     /// spent nothing for the longest time, so that the search is paid for by many keys.
     fn make_room(&mut self, now: u64) {
-        self.sweep(now);
-        if self.spent.len() < self.keys {
+        self.purge(now);
+        if self.recorded.len() < self.max_keys {
             return;
         }
         let mut last: Vec<u64> =
-            self.spent.values().filter_map(|spent| spent.back().copied()).collect();
+            self.recorded.values().filter_map(|spent| spent.back().copied()).collect();
         let mut surplus = last.len() / 10 + 1;
         let Some(index) = last.len().checked_sub(1).map(|end| end.min(surplus - 1)) else { return };
         let (_, &mut oldest, _) = last.select_nth_unstable(index);
-        self.spent.retain(|_, spent| {
+        self.recorded.retain(|_, spent| {
             let goes = surplus > 0 && spent.back().is_none_or(|last| *last <= oldest);
             surplus -= usize::from(goes);
             !goes
@@ -85,19 +85,19 @@ impl<K: Eq + Hash> Budget<K> {
     }
 
     /// Gives a key its whole budget back.
-    pub(crate) fn restore(&mut self, key: &K) {
-        self.spent.remove(key);
+    pub(crate) fn reset(&mut self, key: &K) {
+        self.recorded.remove(key);
     }
 
     /// Forgets those who have their whole budget.
-    pub(crate) fn sweep(&mut self, now: u64) {
-        let longest = self.rates.iter().map(|rate| millis(rate.within)).max().unwrap_or(0);
-        self.spent.retain(|_, spent| spent.back().is_some_and(|last| last + longest > now));
+    pub(crate) fn purge(&mut self, now: u64) {
+        let longest = self.rates.iter().map(|rate| millis(rate.per)).max().unwrap_or(0);
+        self.recorded.retain(|_, spent| spent.back().is_some_and(|last| last + longest > now));
     }
 
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.spent.len()
+        self.recorded.len()
     }
 }
 
@@ -113,11 +113,11 @@ mod tests {
 
     /// Spends if it may.
     fn spend(
-        budget: &mut Budget<&'static str>,
+        budget: &mut SlidingWindowLimiter<&'static str>,
         key: &'static str,
         now: u64,
     ) -> Result<(), Duration> {
-        match budget.wait(&key, now) {
+        match budget.retry_after(&key, now) {
             Some(wait) => Err(wait),
             None => {
                 budget.spend(key, now);
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn no_stretch_of_time_has_more_than_the_rate() {
-        let mut budget = Budget::new([Rate::new(3, minutes(60))], 2);
+        let mut budget = SlidingWindowLimiter::new([RateLimit::new(3, minutes(60))], 2);
         for at in [0, 10, 50] {
             assert_eq!(spend(&mut budget, "alice", at * MINUTES), Ok(()));
         }
@@ -137,33 +137,36 @@ mod tests {
         assert_eq!(spend(&mut budget, "alice", 60 * MINUTES - 1), Err(Duration::from_millis(1)));
         assert_eq!(spend(&mut budget, "alice", 60 * MINUTES), Ok(()));
         assert_eq!(spend(&mut budget, "alice", 60 * MINUTES), Err(minutes(10)));
-        budget.restore(&"alice");
+        budget.reset(&"alice");
         assert_eq!(spend(&mut budget, "alice", 60 * MINUTES), Ok(()));
-        budget.sweep(115 * MINUTES);
+        budget.purge(115 * MINUTES);
         assert_eq!(budget.len(), 1, "bob has his whole budget again");
     }
 
     #[test]
     fn new_key_replaces_the_oldest() {
-        let mut budget = Budget::new([Rate::new(1, minutes(60))], 3);
+        let mut budget = SlidingWindowLimiter::new([RateLimit::new(1, minutes(60))], 3);
         for (at, key) in (0..).zip(["alice", "bob", "carol"]) {
             assert_eq!(spend(&mut budget, key, at * MINUTES), Ok(()));
         }
         assert_eq!(spend(&mut budget, "dave", 3 * MINUTES), Ok(()));
         assert_eq!(budget.len(), 3);
         for (key, wait) in [("bob", 58), ("carol", 59), ("dave", 60)] {
-            assert_eq!(budget.wait(&key, 3 * MINUTES), Some(minutes(wait)), "{key}");
+            assert_eq!(budget.retry_after(&key, 3 * MINUTES), Some(minutes(wait)), "{key}");
         }
-        assert_eq!(budget.wait(&"alice", 3 * MINUTES), None);
+        assert_eq!(budget.retry_after(&"alice", 3 * MINUTES), None);
         // Keys that have their whole budget go first.
         assert_eq!(spend(&mut budget, "erin", 62 * MINUTES), Ok(()));
         assert_eq!(budget.len(), 2);
-        assert_eq!(budget.wait(&"dave", 62 * MINUTES), Some(minutes(1)));
+        assert_eq!(budget.retry_after(&"dave", 62 * MINUTES), Some(minutes(1)));
     }
 
     #[test]
     fn the_rate_that_is_free_last_decides() {
-        let mut budget = Budget::new([Rate::new(2, minutes(5)), Rate::new(4, minutes(60))], 9);
+        let mut budget = SlidingWindowLimiter::new(
+            [RateLimit::new(2, minutes(5)), RateLimit::new(4, minutes(60))],
+            9,
+        );
         for at in [0, 1, 5, 6] {
             assert_eq!(spend(&mut budget, "alice", at * MINUTES), Ok(()));
         }

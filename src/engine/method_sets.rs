@@ -5,9 +5,9 @@ use crate::protocol::Methods;
 /// The sets of methods that the layers of an engine require. A confirmation asks for one of these
 /// and no other, whatever the request for it names.
 #[derive(Debug, Default)]
-pub(crate) struct Required(Mutex<Vec<Methods>>);
+pub(crate) struct RequiredMethodSets(Mutex<Vec<Methods>>);
 
-impl Required {
+impl RequiredMethodSets {
     /// A layer requires this set.
     pub(crate) fn add(&self, methods: Methods) {
         let mut sets = self.0.lock().unwrap_or_else(PoisonError::into_inner);

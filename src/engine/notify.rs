@@ -8,25 +8,25 @@ use crate::sync::{Mutex, MutexGuard, PoisonError};
 ///
 /// Without waiters, there is no more than an empty pointer.
 #[derive(Debug, Default)]
-pub(crate) struct Watchers {
-    slots: Mutex<Option<Box<Slots>>>,
+pub(crate) struct WakerList {
+    slots: Mutex<Option<Box<WakerSlots>>>,
 }
 
 #[derive(Debug, Default)]
-struct Slots {
+struct WakerSlots {
     wakers: Vec<Option<Waker>>,
     free: Vec<NonZeroU32>,
 }
 
 /// Something that can be watched.
-pub(crate) trait Watched {
-    fn watchers(&self) -> &Watchers;
+pub(crate) trait Notifies {
+    fn watchers(&self) -> &WakerList;
 
     /// A watch is dropped.
-    fn left(&self) {}
+    fn on_watcher_dropped(&self) {}
 }
 
-impl Watchers {
+impl WakerList {
     /// Wakes everyone who waits.
     pub(crate) fn wake(&self) {
         let woken: Vec<Waker> = match self.slots().as_mut() {
@@ -49,7 +49,7 @@ impl Watchers {
         self.slots().as_ref().map_or(0, |slots| slots.wakers.len())
     }
 
-    fn slots(&self) -> MutexGuard<'_, Option<Box<Slots>>> {
+    fn slots(&self) -> MutexGuard<'_, Option<Box<WakerSlots>>> {
         // Nothing that can panic runs under the lock, so what a poisoned one holds is whole.
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -58,13 +58,13 @@ impl Watchers {
 /// A place among the watchers, taken from its making to its drop; waits for nothing until
 /// [`Watch::register`].
 #[derive(Debug)]
-pub(crate) struct Watch<T: Watched> {
+pub(crate) struct Watcher<T: Notifies> {
     watched: T,
     /// Its number in the list, counted from one.
     slot: Option<NonZeroU32>,
 }
 
-impl<T: Watched> Watch<T> {
+impl<T: Notifies> Watcher<T> {
     pub(crate) fn new(watched: T) -> Self {
         Self { watched, slot: None }
     }
@@ -94,7 +94,7 @@ impl<T: Watched> Watch<T> {
     /// Waits until `look` finds what it looks for; it is asked again after each change.
     ///
     /// Cancel safe: nothing is consumed.
-    pub(crate) async fn until<R>(&mut self, mut look: impl FnMut(&T) -> Option<R>) -> R {
+    pub(crate) async fn wait_for<R>(&mut self, mut look: impl FnMut(&T) -> Option<R>) -> R {
         std::future::poll_fn(|cx| {
             if let Some(found) = look(&self.watched) {
                 return Poll::Ready(found);
@@ -111,7 +111,7 @@ fn place(slot: NonZeroU32) -> usize {
     slot.get() as usize - 1
 }
 
-impl<T: Watched> Drop for Watch<T> {
+impl<T: Notifies> Drop for Watcher<T> {
     fn drop(&mut self) {
         if let Some(slot) = self.slot {
             let mut held = self.watched.watchers().slots();
@@ -126,8 +126,8 @@ impl<T: Watched> Drop for Watch<T> {
             drop(held);
             drop(waker);
         }
-        self.watched.left();
+        self.watched.on_watcher_dropped();
     }
 }
 
-impl<T: Watched> Unpin for Watch<T> {}
+impl<T: Notifies> Unpin for Watcher<T> {}

@@ -14,14 +14,14 @@ use crate::pages::PageRenderer;
 use crate::protocol::Methods;
 
 /// The longest a session may live here, whatever the service says.
-const LONGEST: Duration = Duration::from_secs(12 * 3600);
+const MAX_SESSION_LIFETIME: Duration = Duration::from_secs(12 * 3600);
 
 /// What the builder was told, or the defaults of the design.
 #[derive(Debug)]
-pub(crate) struct Settings {
+pub(crate) struct Config {
     pub(crate) poll_interval: Duration,
     pub(crate) max_staleness: Duration,
-    pub(crate) attempt_deadline: Duration,
+    pub(crate) login_timeout: Duration,
     pub(crate) max_polls_per_second: u32,
     pub(crate) max_sessions: usize,
     pub(crate) max_sessions_per_user: usize,
@@ -39,7 +39,7 @@ pub(crate) struct Settings {
     pub(crate) auth_path: String,
     /// What a proxy strips from the paths that browsers ask for.
     pub(crate) mount_prefix: Option<String>,
-    pub(crate) enrollment_page: Option<String>,
+    pub(crate) enrollment_path: Option<String>,
     /// The application's own pages in place of routes, by the names of these.
     pub(crate) own_pages: Vec<(&'static str, String)>,
     pub(crate) cookie_names: CookieNames,
@@ -59,12 +59,12 @@ pub(crate) struct Settings {
     pub(crate) clock: Option<Clock>,
 }
 
-impl Default for Settings {
+impl Default for Config {
     fn default() -> Self {
         Self {
             poll_interval: Duration::from_secs(5),
             max_staleness: Duration::from_secs(15),
-            attempt_deadline: Duration::from_secs(60),
+            login_timeout: Duration::from_secs(60),
             max_polls_per_second: 2_000,
             max_sessions: 1_000_000,
             max_sessions_per_user: 100,
@@ -77,7 +77,7 @@ impl Default for Settings {
             push_budget: None,
             auth_path: "/auth".to_owned(),
             mount_prefix: None,
-            enrollment_page: None,
+            enrollment_path: None,
             own_pages: Vec::new(),
             cookie_names: CookieNames::secure("activeconnect"),
             login_limits: LoginLimits::default(),
@@ -94,9 +94,9 @@ impl Default for Settings {
     }
 }
 
-impl Settings {
+impl Config {
     pub(crate) fn session_lifetime(&self) -> Duration {
-        self.session_duration.unwrap_or(LONGEST)
+        self.session_duration.unwrap_or(MAX_SESSION_LIFETIME)
     }
 
     /// How the user shall prove that it is them, by who begins the login.

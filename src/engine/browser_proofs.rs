@@ -15,11 +15,11 @@ use crate::Secret;
 use crate::identity::{AttemptKey, UserToken};
 
 /// After so long without a login a browser is a stranger again.
-pub(crate) const KNOWN_FOR: Duration = Duration::from_secs(180 * 24 * 3_600);
+pub(crate) const PROOF_TTL: Duration = Duration::from_secs(180 * 24 * 3_600);
 /// As many users of one browser are remembered, the last ones.
-const USERS: usize = 4;
+const MAX_PROOFS: usize = 4;
 /// What the key is derived for: no other use of the application's secret makes one of these proofs.
-const LABEL: &[u8] = b"tower-activeconnect known browser";
+const PROOF_LABEL: &[u8] = b"tower-activeconnect known browser";
 /// What comes before a token in its mark.
 const USER_LABEL: &[u8] = b"user ";
 
@@ -61,47 +61,44 @@ impl BrowserProof {
 /// A proof is the id of the browser (16 bytes), a mark of the user's token (16 bytes), the user's epoch
 /// (eight bytes), the second it was made in (four bytes), and an HMAC-SHA-256 of these and the name, in
 /// base64url. It does not tell the name or the token; it is of no use but for that name and token.
-pub(crate) struct KnownBrowsers {
+pub(crate) struct BrowserProofs {
     key: Zeroizing<[u8; 32]>,
 }
 
-impl KnownBrowsers {
+impl BrowserProofs {
     pub(crate) fn new(secret: &Secret) -> Self {
-        let key = keyed(secret.expose().as_bytes()).chain_update(LABEL).finalize().into_bytes();
+        let key =
+            hmac_key(secret.expose().as_bytes()).chain_update(PROOF_LABEL).finalize().into_bytes();
         Self { key: Zeroizing::new(key.into()) }
     }
 
     pub(crate) fn user_mark(&self, token: &UserToken) -> UserMark {
-        let mark = keyed(self.key.as_ref()).chain_update(USER_LABEL).chain_update(token.as_str());
+        let mark =
+            hmac_key(self.key.as_ref()).chain_update(USER_LABEL).chain_update(token.as_str());
         let mark = mark.finalize().into_bytes();
         UserMark(std::array::from_fn(|at| mark[at]))
     }
 
-    fn signing(&self, signed: &[u8], name: &LoginKey) -> Hmac<Sha256> {
+    fn proof_mac(&self, signed: &[u8], name: &LoginKey) -> Hmac<Sha256> {
         let (kind, name) = match name {
             LoginKey::Username(name) => (0, &**name),
             LoginKey::User(user) => (1, user.as_str()),
         };
-        keyed(self.key.as_ref()).chain_update(signed).chain_update([kind]).chain_update(name)
+        hmac_key(self.key.as_ref()).chain_update(signed).chain_update([kind]).chain_update(name)
     }
 
     /// What the first of a browser's proofs that is of this name says.
-    pub(crate) fn recognize(
-        &self,
-        proofs: &[u8],
-        name: &LoginKey,
-        wall: u64,
-    ) -> Option<BrowserProof> {
+    pub(crate) fn verify(&self, proofs: &[u8], name: &LoginKey, wall: u64) -> Option<BrowserProof> {
         let now = wall / 1_000;
-        proofs.split(|byte| *byte == b'.').take(USERS).find_map(|proof| {
+        proofs.split(|byte| *byte == b'.').take(MAX_PROOFS).find_map(|proof| {
             let bytes: [u8; 76] = URL_SAFE_NO_PAD.decode(proof).ok()?.try_into().ok()?;
             let (signed, tag) = bytes.split_at(44);
             let (id, rest) = signed.split_at(16);
             let (user, rest) = rest.split_at(16);
             let (epoch, made) = rest.split_at(8);
             let made = u64::from(u32::from_be_bytes(made.try_into().ok()?));
-            let recent = now < made + KNOWN_FOR.as_secs();
-            let is_genuine = self.signing(signed, name).verify_slice(tag).is_ok();
+            let recent = now < made + PROOF_TTL.as_secs();
+            let is_genuine = self.proof_mac(signed, name).verify_slice(tag).is_ok();
             let (browser, user) = (BrowserId(id.try_into().ok()?), UserMark(user.try_into().ok()?));
             let epoch = u64::from_be_bytes(epoch.try_into().ok()?);
             (recent && is_genuine).then_some(BrowserProof { browser, user, epoch })
@@ -110,7 +107,7 @@ impl KnownBrowsers {
 
     /// What the browser shall bear from now on: this proof, of this name, and those of other names
     /// that it bore.
-    pub(crate) fn remember(
+    pub(crate) fn issue(
         &self,
         proofs: &[u8],
         name: &LoginKey,
@@ -123,13 +120,13 @@ impl KnownBrowsers {
         signed[16..32].copy_from_slice(&proof.user.0);
         signed[32..40].copy_from_slice(&proof.epoch.to_be_bytes());
         signed[40..].copy_from_slice(&now.to_be_bytes());
-        let tag = self.signing(&signed, name).finalize().into_bytes();
+        let tag = self.proof_mac(&signed, name).finalize().into_bytes();
         let mut text = URL_SAFE_NO_PAD.encode([&signed[..], &tag].concat());
         let others = proofs.split(|byte| *byte == b'.').filter(|proof| {
             let is_plain = proof.iter().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(b));
-            proof.len() == text.len() && is_plain && self.recognize(proof, name, wall).is_none()
+            proof.len() == text.len() && is_plain && self.verify(proof, name, wall).is_none()
         });
-        let others: Vec<_> = others.take(USERS - 1).map(String::from_utf8_lossy).collect();
+        let others: Vec<_> = others.take(MAX_PROOFS - 1).map(String::from_utf8_lossy).collect();
         for other in others {
             text = text + "." + &other;
         }
@@ -137,13 +134,13 @@ impl KnownBrowsers {
     }
 }
 
-impl fmt::Debug for KnownBrowsers {
+impl fmt::Debug for BrowserProofs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KnownBrowsers").finish_non_exhaustive()
+        f.debug_struct("BrowserProofs").finish_non_exhaustive()
     }
 }
 
-fn keyed(key: &[u8]) -> Hmac<Sha256> {
+fn hmac_key(key: &[u8]) -> Hmac<Sha256> {
     // HMAC takes keys of any length.
     Hmac::new_from_slice(key).unwrap_or_else(|_| unreachable!())
 }
@@ -160,24 +157,24 @@ mod tests {
         LoginKey::Username(name.into())
     }
 
-    fn known() -> KnownBrowsers {
-        KnownBrowsers::new(&Secret::new("MXG9EDN581U33XTPLPFT75V2"))
+    fn known() -> BrowserProofs {
+        BrowserProofs::new(&Secret::new("MXG9EDN581U33XTPLPFT75V2"))
     }
 
     #[test]
     fn a_browser_is_known_by_the_name_it_logged_in_with_alone() {
         let known = known();
-        let proof = known.remember(b"", &name("alice"), PROOF, NOW);
-        assert_eq!(known.recognize(proof.as_bytes(), &name("alice"), NOW), Some(PROOF));
-        assert_eq!(known.recognize(proof.as_bytes(), &name("alic"), NOW), None);
-        assert_eq!(known.recognize(proof.as_bytes(), &name("bob"), NOW), None);
-        assert_eq!(known.recognize(b"", &name("alice"), NOW), None);
-        let other = KnownBrowsers::new(&Secret::new("another"));
-        assert_eq!(other.recognize(proof.as_bytes(), &name("alice"), NOW), None);
+        let proof = known.issue(b"", &name("alice"), PROOF, NOW);
+        assert_eq!(known.verify(proof.as_bytes(), &name("alice"), NOW), Some(PROOF));
+        assert_eq!(known.verify(proof.as_bytes(), &name("alic"), NOW), None);
+        assert_eq!(known.verify(proof.as_bytes(), &name("bob"), NOW), None);
+        assert_eq!(known.verify(b"", &name("alice"), NOW), None);
+        let other = BrowserProofs::new(&Secret::new("another"));
+        assert_eq!(other.verify(proof.as_bytes(), &name("alice"), NOW), None);
         for at in 0..proof.len() {
             let mut forged = proof.clone().into_bytes();
             forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
-            assert_eq!(known.recognize(&forged, &name("alice"), NOW), None, "{at}");
+            assert_eq!(known.verify(&forged, &name("alice"), NOW), None, "{at}");
         }
     }
 
@@ -193,25 +190,25 @@ mod tests {
     #[test]
     fn it_is_known_for_half_a_year() {
         let known = known();
-        let proof = known.remember(b"", &name("alice"), PROOF, NOW);
-        let over = NOW + u64::try_from(KNOWN_FOR.as_millis()).unwrap();
-        assert!(known.recognize(proof.as_bytes(), &name("alice"), over - 1).is_some());
-        assert_eq!(known.recognize(proof.as_bytes(), &name("alice"), over), None);
+        let proof = known.issue(b"", &name("alice"), PROOF, NOW);
+        let over = NOW + u64::try_from(PROOF_TTL.as_millis()).unwrap();
+        assert!(known.verify(proof.as_bytes(), &name("alice"), over - 1).is_some());
+        assert_eq!(known.verify(proof.as_bytes(), &name("alice"), over), None);
     }
 
     #[test]
     fn the_last_four_users_are_remembered() {
         let (known, mut proofs) = (known(), String::new());
         for user in ["alice", "bob", "carol", "dave", "erin", "bob"] {
-            proofs = known.remember(proofs.as_bytes(), &name(user), PROOF, NOW);
+            proofs = known.issue(proofs.as_bytes(), &name(user), PROOF, NOW);
         }
-        let is_known = |user: &&str| known.recognize(proofs.as_bytes(), &name(user), NOW).is_some();
+        let is_known = |user: &&str| known.verify(proofs.as_bytes(), &name(user), NOW).is_some();
         let names: Vec<_> =
             ["alice", "bob", "carol", "dave", "erin"].into_iter().filter(is_known).collect();
         assert_eq!(names, ["bob", "carol", "dave", "erin"]);
         assert_eq!(proofs.split('.').count(), 4);
         // What others put there does not stay.
-        let cleaned = known.remember(b"a=b; c.\xff.<script>", &name("alice"), PROOF, NOW);
+        let cleaned = known.issue(b"a=b; c.\xff.<script>", &name("alice"), PROOF, NOW);
         assert_eq!(cleaned.split('.').count(), 1);
     }
 }

@@ -5,12 +5,12 @@ use http::StatusCode;
 
 /// How many connections of a layer were upgraded though no guard watches over the session.
 #[derive(Debug, Default)]
-pub(crate) struct Upgrades {
+pub(crate) struct UpgradeStats {
     unguarded: AtomicU64,
     warned: AtomicBool,
 }
 
-impl Upgrades {
+impl UpgradeStats {
     pub(crate) fn unguarded(&self) -> u64 {
         self.unguarded.load(Ordering::Relaxed)
     }
@@ -20,27 +20,32 @@ impl Upgrades {
 /// handler has let go of the session without ever taking a guard.
 #[derive(Debug)]
 pub(crate) struct Upgrade {
-    upgrades: Arc<Upgrades>,
-    granted_by: StatusCode,
+    upgrades: Arc<UpgradeStats>,
+    upgrade_status: StatusCode,
     granted: AtomicBool,
     guarded: AtomicBool,
 }
 
 impl Upgrade {
     /// The status says which answer grants it.
-    pub(crate) fn new(upgrades: Arc<Upgrades>, granted_by: StatusCode) -> Arc<Self> {
-        Arc::new(Self { upgrades, granted_by, granted: false.into(), guarded: false.into() })
+    pub(crate) fn new(upgrades: Arc<UpgradeStats>, granted_by: StatusCode) -> Arc<Self> {
+        Arc::new(Self {
+            upgrades,
+            upgrade_status: granted_by,
+            granted: false.into(),
+            guarded: false.into(),
+        })
     }
 
     /// The handler answered.
-    pub(crate) fn answered(&self, status: StatusCode) {
-        if status == self.granted_by {
+    pub(crate) fn record_response(&self, status: StatusCode) {
+        if status == self.upgrade_status {
             self.granted.store(true, Ordering::Release);
         }
     }
 
     /// The handler watches over the session.
-    pub(crate) fn guard(&self) {
+    pub(crate) fn mark_guarded(&self) {
         self.guarded.store(true, Ordering::Release);
     }
 }

@@ -10,7 +10,7 @@ use crate::verdict::Denial;
 /// Since when something has been held back, and until when it may be. Each reason counts its own
 /// time: how long the phone is away has nothing to do with how long the status is not known.
 #[derive(Debug)]
-pub(crate) struct Hold {
+pub(crate) struct HoldTimer {
     /// Since when the phone has been away, as far as is known: what is not known in between does
     /// not bring it back.
     suspended_since: Option<Instant>,
@@ -19,7 +19,7 @@ pub(crate) struct Hold {
     sleep: Pin<Box<Sleep>>,
 }
 
-impl Hold {
+impl HoldTimer {
     /// Held for this reason from now on, or since that began; ready when that is longer than
     /// `limit`.
     pub(crate) fn poll(

@@ -2,12 +2,12 @@ use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The outcome of an attempt: a result that becomes one session, or none. The first end stays.
 #[derive(Debug)]
-pub(crate) struct Outcome<T, E>(Mutex<Stage<T, E>>);
+pub(crate) struct AttemptState<T, E>(Mutex<State<T, E>>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Stage<T, E> {
+pub(crate) enum State<T, E> {
     /// Being started; then ringing.
-    Waiting,
+    Pending,
     /// Superseded or given up: to be ended at the service as soon as there is something to end.
     Cancelled,
     /// The user said yes.
@@ -15,24 +15,24 @@ pub(crate) enum Stage<T, E> {
     /// The browser has its session, or an answer that carries it is on its way.
     Claimed(T),
     /// Came to nothing.
-    Over(E),
+    Failed(E),
 }
 
-impl<T: Clone, E: Clone> Outcome<T, E> {
+impl<T: Clone, E: Clone> AttemptState<T, E> {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(Stage::Waiting))
+        Self(Mutex::new(State::Pending))
     }
 
-    pub(crate) fn stage(&self) -> Stage<T, E> {
+    pub(crate) fn stage(&self) -> State<T, E> {
         self.lock().clone()
     }
 
     /// There is a result to take; false if no client waits for one any more.
     pub(crate) fn approve(&self, result: T) -> bool {
         let mut stage = self.lock();
-        let waits = matches!(*stage, Stage::Waiting);
+        let waits = matches!(*stage, State::Pending);
         if waits {
-            *stage = Stage::Approved(result);
+            *stage = State::Approved(result);
         }
         waits
     }
@@ -46,14 +46,14 @@ impl<T: Clone, E: Clone> Outcome<T, E> {
     ) -> Option<R> {
         let mut stage = self.lock();
         match &*stage {
-            Stage::Approved(result) => {
+            State::Approved(result) => {
                 let result = result.clone();
                 let claimed = first(&result)?;
-                *stage = Stage::Claimed(result);
+                *stage = State::Claimed(result);
                 Some(claimed)
             }
-            Stage::Claimed(result) => again(result),
-            Stage::Waiting | Stage::Cancelled | Stage::Over(_) => None,
+            State::Claimed(result) => again(result),
+            State::Pending | State::Cancelled | State::Failed(_) => None,
         }
     }
 
@@ -61,9 +61,9 @@ impl<T: Clone, E: Clone> Outcome<T, E> {
     pub(crate) fn cancel(&self) -> Option<T> {
         let mut stage = self.lock();
         match &*stage {
-            Stage::Claimed(result) => return Some(result.clone()),
-            Stage::Over(_) => {}
-            Stage::Waiting | Stage::Approved(_) | Stage::Cancelled => *stage = Stage::Cancelled,
+            State::Claimed(result) => return Some(result.clone()),
+            State::Failed(_) => {}
+            State::Pending | State::Approved(_) | State::Cancelled => *stage = State::Cancelled,
         }
         None
     }
@@ -72,14 +72,14 @@ impl<T: Clone, E: Clone> Outcome<T, E> {
     /// did.
     pub(crate) fn end(&self, why: E) -> bool {
         let mut stage = self.lock();
-        let open = !matches!(*stage, Stage::Claimed(_) | Stage::Over(_));
+        let open = !matches!(*stage, State::Claimed(_) | State::Failed(_));
         if open {
-            *stage = Stage::Over(why);
+            *stage = State::Failed(why);
         }
         open
     }
 
-    fn lock(&self) -> MutexGuard<'_, Stage<T, E>> {
+    fn lock(&self) -> MutexGuard<'_, State<T, E>> {
         // Nothing that can panic runs under the lock, so what a poisoned one holds is whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

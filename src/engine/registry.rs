@@ -5,22 +5,22 @@ use std::sync::{Arc, PoisonError, RwLock};
 use dashmap::DashMap;
 use hashbrown::HashTable;
 
-use super::record::Record;
+use super::record::PackedRecord;
 use super::session::Session;
 use crate::identity::{SessionKey, UserId, UserToken};
 
 /// The sessions whose credential a browser or caller holds, ended ones too until they are swept
 /// out. No lock of one map is held while the other's is taken.
 #[derive(Debug)]
-pub(crate) struct Sessions {
-    by_key: DashMap<SessionKey, Arc<Session>, AsItIs>,
+pub(crate) struct SessionRegistry {
+    by_key: DashMap<SessionKey, Arc<Session>, PassthroughHasher>,
     by_user: SessionIndex,
     /// A lookup table that ignores case names one token for several spellings of a user.
     by_token: SessionIndex,
 }
 
 /// Hashes nothing: a session's key is a hash already.
-type AsItIs = BuildHasherDefault<KeyHasher>;
+type PassthroughHasher = BuildHasherDefault<KeyHasher>;
 
 #[derive(Default)]
 struct KeyHasher(u64);
@@ -39,13 +39,13 @@ impl Hasher for KeyHasher {
     }
 }
 
-impl Sessions {
+impl SessionRegistry {
     pub(crate) fn new() -> Self {
         // Many shards: two requests then seldom want the same lock.
         Self {
-            by_key: DashMap::with_hasher_and_shard_amount(AsItIs::default(), 1024),
+            by_key: DashMap::with_hasher_and_shard_amount(PassthroughHasher::default(), 1024),
             by_user: SessionIndex::new(|record| record.user().as_bytes()),
-            by_token: SessionIndex::new(Record::token_mark),
+            by_token: SessionIndex::new(PackedRecord::token_digest),
         }
     }
 
@@ -73,7 +73,7 @@ impl Sessions {
     ) -> Vec<Arc<Session>> {
         let mut sessions = self.of_user(user);
         if let Some(token) = token {
-            let of_token = self.by_token.find(&Record::mark_of(token));
+            let of_token = self.by_token.find(&PackedRecord::digest_of(token));
             sessions.extend(of_token.into_iter().filter(|other| other.user() != user.as_str()));
         }
         sessions
@@ -81,7 +81,7 @@ impl Sessions {
 
     /// The sessions of the token that this one was made with, itself too.
     pub(crate) fn of_token_of(&self, session: &Session) -> Vec<Arc<Session>> {
-        self.by_token.find(session.record.token_mark())
+        self.by_token.find(session.record.token_digest())
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Session>> {
@@ -112,17 +112,17 @@ impl Sessions {
 
 /// So many that each table is nearly full, and none grows once more, when there are as many sessions as
 /// there may be by default, 1,000,000.
-const SHARDS: usize = 36;
+const SHARD_COUNT: usize = 36;
 
 /// The sessions by a key that is in their records: one pointer for each session.
 struct SessionIndex {
-    key: for<'a> fn(&'a Record) -> &'a [u8],
+    key: for<'a> fn(&'a PackedRecord) -> &'a [u8],
     hasher: RandomState,
-    shards: [RwLock<HashTable<Arc<Session>>>; SHARDS],
+    shards: [RwLock<HashTable<Arc<Session>>>; SHARD_COUNT],
 }
 
 impl SessionIndex {
-    fn new(key: for<'a> fn(&'a Record) -> &'a [u8]) -> Self {
+    fn new(key: for<'a> fn(&'a PackedRecord) -> &'a [u8]) -> Self {
         Self {
             key,
             hasher: RandomState::new(),
@@ -132,20 +132,20 @@ impl SessionIndex {
 
     fn find(&self, key: &[u8]) -> Vec<Arc<Session>> {
         let hash = self.hasher.hash_one(key);
-        let sessions = self.shard(hash).read().unwrap_or_else(PoisonError::into_inner);
+        let sessions = self.shard_for(hash).read().unwrap_or_else(PoisonError::into_inner);
         let found = sessions.iter_hash(hash).filter(|session| (self.key)(&session.record) == key);
         found.cloned().collect()
     }
 
     fn insert(&self, session: Arc<Session>) {
         let hash = self.hash(&session);
-        let mut sessions = self.shard(hash).write().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = self.shard_for(hash).write().unwrap_or_else(PoisonError::into_inner);
         sessions.insert_unique(hash, session, |session| self.hash(session));
     }
 
     fn remove(&self, session: &Arc<Session>) {
         let hash = self.hash(session);
-        let mut sessions = self.shard(hash).write().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = self.shard_for(hash).write().unwrap_or_else(PoisonError::into_inner);
         if let Ok(entry) = sessions.find_entry(hash, |other| Arc::ptr_eq(other, session)) {
             entry.remove();
         }
@@ -155,9 +155,9 @@ impl SessionIndex {
         self.hasher.hash_one((self.key)(&session.record))
     }
 
-    fn shard(&self, hash: u64) -> &RwLock<HashTable<Arc<Session>>> {
+    fn shard_for(&self, hash: u64) -> &RwLock<HashTable<Arc<Session>>> {
         // The table uses the other bits.
-        &self.shards[(hash >> 20) as usize % SHARDS]
+        &self.shards[(hash >> 20) as usize % SHARD_COUNT]
     }
 
     #[cfg(test)]
@@ -175,7 +175,7 @@ impl fmt::Debug for SessionIndex {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::session::tests::session_of;
+    use crate::engine::session::tests::test_session;
     use crate::identity::SessionCredential;
 
     fn key(letter: u8) -> SessionKey {
@@ -184,10 +184,10 @@ mod tests {
 
     #[test]
     fn the_users_of_swept_sessions_are_forgotten() {
-        let sessions = Sessions::new();
+        let sessions = SessionRegistry::new();
         let (alice, bob) = (UserId::from("alice"), UserId::from("bob"));
         for (user, letter) in [(&alice, b'A'), (&alice, b'Q'), (&bob, b'g')] {
-            sessions.insert(key(letter), session_of(user, &UserToken::random().unwrap()));
+            sessions.insert(key(letter), test_session(user, &UserToken::random().unwrap()));
         }
         assert_eq!((sessions.of_user(&alice).len(), sessions.of_user(&bob).len()), (2, 1));
         sessions.retain(|session| session.user() == bob.as_str());
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn sessions_of_a_token_are_of_one_user() {
-        let sessions = Sessions::new();
+        let sessions = SessionRegistry::new();
         let [one, other] = [UserToken::random().unwrap(), UserToken::random().unwrap()];
         let [lower, upper, bob] = ["alice", "ALICE", "bob"].map(UserId::from);
         for (user, token, letter) in [
@@ -207,7 +207,7 @@ mod tests {
             (&lower, &other, b'g'),
             (&bob, &other, b'w'),
         ] {
-            sessions.insert(key(letter), session_of(user, token));
+            sessions.insert(key(letter), test_session(user, token));
         }
         let count = |user, token| sessions.of_user_and_token(user, token).len();
         assert_eq!((count(&lower, None), count(&upper, None)), (2, 1));

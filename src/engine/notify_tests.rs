@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 
-use super::watchers::{Watch, Watched, Watchers};
+use super::notify::{Notifies, WakerList, Watcher};
 
 #[derive(Default)]
 struct Flag {
     set: AtomicUsize,
-    watchers: Watchers,
+    watchers: WakerList,
 }
 
-impl Watched for Arc<Flag> {
-    fn watchers(&self) -> &Watchers {
+impl Notifies for Arc<Flag> {
+    fn watchers(&self) -> &WakerList {
         &self.watchers
     }
 }
@@ -21,8 +21,8 @@ impl Watched for Arc<Flag> {
 /// T081: the change falls between the look that found nothing and the registration.
 #[test]
 fn a_change_while_registering_is_seen() {
-    let mut watch = Watch::new(Arc::new(Flag::default()));
-    let mut seen = std::pin::pin!(watch.until(|flag| {
+    let mut watch = Watcher::new(Arc::new(Flag::default()));
+    let mut seen = std::pin::pin!(watch.wait_for(|flag| {
         let was_set = flag.set.swap(1, Ordering::SeqCst) == 1;
         flag.watchers.wake();
         was_set.then_some(())
@@ -36,9 +36,9 @@ async fn all_are_woken_and_leave_nothing_behind() {
     let flag = Arc::new(Flag::default());
     let waiters: Vec<_> = (0..100)
         .map(|_| {
-            let mut watch = Watch::new(flag.clone());
+            let mut watch = Watcher::new(flag.clone());
             tokio::spawn(async move {
-                watch.until(|flag| (flag.set.load(Ordering::SeqCst) == 1).then_some(())).await;
+                watch.wait_for(|flag| (flag.set.load(Ordering::SeqCst) == 1).then_some(())).await;
             })
         })
         .collect();
@@ -53,12 +53,12 @@ async fn all_are_woken_and_leave_nothing_behind() {
     }
     assert_eq!(flag.watchers.places(), 0);
     // Places are used again while there are waiters.
-    let mut watches: Vec<_> = (0..3).map(|_| Watch::new(flag.clone())).collect();
+    let mut watches: Vec<_> = (0..3).map(|_| Watcher::new(flag.clone())).collect();
     for watch in &mut watches {
         watch.register(&Context::from_waker(Waker::noop()));
     }
     watches.pop();
-    let mut again = Watch::new(flag.clone());
+    let mut again = Watcher::new(flag.clone());
     again.register(&Context::from_waker(Waker::noop()));
     assert_eq!((flag.watchers.waiting(), flag.watchers.places()), (3, 3));
 }

@@ -2,14 +2,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::hold::Hold;
-use super::policy::{Policy, Reaction};
-use super::published::Word;
-use super::session::{Session, SessionWatch};
+use super::hold_timer::HoldTimer;
+use super::policy::{Action, Policy};
+use super::session::{Session, SessionWatcher};
+use super::snapshot::Snapshot;
 use crate::verdict::Denial;
 
 /// How many steps in a row may follow one look at the clocks.
-const IN_A_ROW: u8 = 7;
+const STEPS_PER_CLOCK_CHECK: u8 = 7;
 
 /// Lets what a session let in go on, step by step: a handler, the frames of a body; and uploads and
 /// holders of a guard, which look at the clocks each time.
@@ -19,26 +19,26 @@ const IN_A_ROW: u8 = 7;
 /// publishes it when what is known grows too old. Clocks are asked all the same now and then, for
 /// a process that was stopped goes on before its poller does.
 #[derive(Debug)]
-pub(crate) struct Passage {
-    watch: SessionWatch,
+pub(crate) struct StreamGuard {
+    watch: SessionWatcher,
     policy: Policy,
     /// What was published when it was last to go on.
-    word: Word,
+    last_seen: Snapshot,
     /// How many more steps may follow on that.
-    steps: u8,
-    held: Option<Box<Hold>>,
+    steps_left: u8,
+    held: Option<Box<HoldTimer>>,
 }
 
-impl Passage {
+impl StreamGuard {
     /// It was to go on at this word.
-    pub(crate) fn new(watch: SessionWatch, policy: Policy, word: Word) -> Self {
-        Self { watch, policy, word, steps: IN_A_ROW, held: None }
+    pub(crate) fn new(watch: SessionWatcher, policy: Policy, last_seen: Snapshot) -> Self {
+        Self { watch, policy, last_seen, steps_left: STEPS_PER_CLOCK_CHECK, held: None }
     }
 
     /// It is not known whether it may go on.
-    pub(crate) fn unknown(watch: SessionWatch, policy: Policy) -> Self {
-        let word = watch.get().word();
-        Self { steps: 0, ..Self::new(watch, policy, word) }
+    pub(crate) fn unchecked(watch: SessionWatcher, policy: Policy) -> Self {
+        let word = watch.get().snapshot();
+        Self { steps_left: 0, ..Self::new(watch, policy, word) }
     }
 
     pub(crate) fn session(&self) -> &Arc<Session> {
@@ -50,35 +50,35 @@ impl Passage {
     }
 
     /// What to do about the next step.
-    pub(crate) fn next(&mut self) -> Reaction {
-        if self.steps > 0 && self.watch.get().word() == self.word {
-            self.steps -= 1;
-            return Reaction::Forward;
+    pub(crate) fn next(&mut self) -> Action {
+        if self.steps_left > 0 && self.watch.get().snapshot() == self.last_seen {
+            self.steps_left -= 1;
+            return Action::Forward;
         }
-        self.look()
+        self.check()
     }
 
     /// What to do about the next step, by the clocks.
-    pub(crate) fn look(&mut self) -> Reaction {
-        let (word, verdict) = self.watch.get().look(&self.policy);
-        let reaction = self.policy.react(verdict);
-        if reaction == Reaction::Forward {
-            (self.word, self.steps, self.held) = (word, IN_A_ROW, None);
+    pub(crate) fn check(&mut self) -> Action {
+        let (word, verdict) = self.watch.get().evaluate(&self.policy);
+        let reaction = self.policy.action_for(verdict);
+        if reaction == Action::Forward {
+            (self.last_seen, self.steps_left, self.held) = (word, STEPS_PER_CLOCK_CHECK, None);
         }
         reaction
     }
 
     /// Why a request of the session would be denied at this moment, if it would.
     pub(crate) fn denial(&self) -> Option<Denial> {
-        self.policy.denial(self.watch.get().look(&self.policy).1)
+        self.policy.denial(self.watch.get().evaluate(&self.policy).1)
     }
 
     /// Has this task woken at the next change, and looks once more. Time may go by until then, so
     /// the next step is taken by the clocks.
-    pub(crate) fn wait(&mut self, cx: &mut Context<'_>) -> Reaction {
+    pub(crate) fn register_and_check(&mut self, cx: &mut Context<'_>) -> Action {
         self.watch.register(cx);
-        let reaction = self.look();
-        self.steps = 0;
+        let reaction = self.check();
+        self.steps_left = 0;
         reaction
     }
 
@@ -89,7 +89,7 @@ impl Passage {
         reason: Denial,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
-        Hold::poll(&mut self.held, limit, reason, cx)
+        HoldTimer::poll(&mut self.held, limit, reason, cx)
     }
 
     /// Waits until it is no longer allowed.
@@ -97,13 +97,13 @@ impl Passage {
     /// Cancel safe: nothing is consumed.
     pub(crate) async fn revoked(&mut self) -> Denial {
         let policy = self.policy;
-        self.watch.until(|session| policy.denial(session.look(&policy).1)).await
+        self.watch.wait_for(|session| policy.denial(session.evaluate(&policy).1)).await
     }
 }
 
-impl Clone for Passage {
+impl Clone for StreamGuard {
     /// Its own place among those who wait; held back by nothing so far.
     fn clone(&self) -> Self {
-        Self::unknown(self.watch.get().watch(), self.policy)
+        Self::unchecked(self.watch.get().watch(), self.policy)
     }
 }

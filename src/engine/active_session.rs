@@ -8,14 +8,14 @@ use tokio::sync::oneshot;
 
 use super::end_all_sessions::EndAllSessions;
 use super::enrollment::EnrollmentError;
+use super::guard::StreamGuard;
 use super::logouts::LogoutPriority;
 use super::owner_id::OwnerId;
-use super::passage::Passage;
-use super::policy::{Policy, Reaction};
+use super::policy::{Action, Policy};
 use super::request_number::RequestNumber;
 use super::session::Session;
-use super::upgrade::Upgrade;
-use super::{Engine, LoggedOut};
+use super::upgrade_stats::Upgrade;
+use super::{Engine, LogoutOutcome};
 use crate::identity::UserId;
 use crate::protocol::{Methods, SessionStatus};
 use crate::verdict::Denial;
@@ -99,8 +99,8 @@ impl ActiveSession {
 
     /// When the status last changed, to the accuracy of the poll interval.
     #[must_use]
-    pub fn since(&self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_millis(self.session.changed().wall)
+    pub fn status_since(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(self.session.status_changed_at().wall)
     }
 
     /// The methods that the user was asked to use; empty when the service chose.
@@ -111,7 +111,7 @@ impl ActiveSession {
 
     /// How many requests, streams, guards and waiters hold the session open at this moment.
     #[must_use]
-    pub fn held_open(&self) -> u64 {
+    pub fn open_holds(&self) -> u64 {
         self.session.held_open()
     }
 
@@ -120,9 +120,9 @@ impl ActiveSession {
     #[must_use]
     pub fn guard(&self) -> SessionGuard {
         if let Some(upgrade) = &self.upgrade {
-            upgrade.guard();
+            upgrade.mark_guarded();
         }
-        SessionGuard { passage: Passage::unknown(self.session.watch(), self.policy) }
+        SessionGuard { passage: StreamGuard::unchecked(self.session.watch(), self.policy) }
     }
 
     /// Ends the session, as [`Activeconnect::log_out`](super::Activeconnect::log_out) does, and lets
@@ -151,10 +151,10 @@ impl ActiveSession {
     ///
     /// The session is over here as soon as this is polled; the tries at the service go on if this
     /// future is dropped.
-    pub async fn log_out(&self) -> LoggedOut {
+    pub async fn log_out(&self) -> LogoutOutcome {
         // Without an engine the session is over, and there is no client to ask the service with.
-        let Some(engine) = self.session.engine() else { return LoggedOut::HereOnly };
-        let first_try = self.end_own(&engine);
+        let Some(engine) = self.session.engine() else { return LogoutOutcome::LocalOnly };
+        let first_try = self.end_by_handler(&engine);
         engine.first_tries(first_try.into_iter().collect()).await
     }
 
@@ -175,15 +175,15 @@ impl ActiveSession {
     /// same.
     pub async fn unenroll(&self) -> Result<(), EnrollmentError> {
         let Some(engine) = self.session.engine() else { return Ok(()) };
-        self.end_own(&engine);
+        self.end_by_handler(&engine);
         engine.unenroll(self.user()).await
     }
 
     /// Ends this session as the handler of its request asks; gives the first try of the logout at
     /// the service, unless the session was over already.
-    pub(super) fn end_own(&self, engine: &Arc<Engine>) -> Option<oneshot::Receiver<bool>> {
+    pub(super) fn end_by_handler(&self, engine: &Arc<Engine>) -> Option<oneshot::Receiver<bool>> {
         let ended = self.session.end_by(self.request);
-        ended.then(|| engine.end_remotely(&self.session, LogoutPriority::Prompt))
+        ended.then(|| engine.spawn_remote_logout(&self.session, LogoutPriority::Prompt))
     }
 
     /// Waits until the session no longer allows, and says why: it ended, the phone walked away
@@ -204,12 +204,12 @@ impl fmt::Debug for ActiveSession {
 /// Keeps a session live; made by [`ActiveSession::guard`].
 #[derive(Clone, Debug)]
 pub struct SessionGuard {
-    passage: Passage,
+    passage: StreamGuard,
 }
 
 /// What a guard says at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum GuardReading {
+pub(crate) enum GuardState {
     /// Go on.
     Forward,
     /// Wait; the task that asked is woken.
@@ -226,13 +226,13 @@ impl SessionGuard {
 
     /// Whether to go on, as the layer that let the request in has it. The task that asks is woken
     /// at the next change.
-    pub(crate) fn poll_passing(&mut self, cx: &mut Context<'_>) -> GuardReading {
-        match self.passage.wait(cx) {
-            Reaction::Forward => GuardReading::Forward,
-            Reaction::Cut(denial) => GuardReading::Cut(denial),
-            Reaction::Hold(limit, denial) => match self.passage.hold(limit, denial, cx) {
-                Poll::Ready(()) => GuardReading::Cut(denial),
-                Poll::Pending => GuardReading::Hold,
+    pub(crate) fn poll_guard(&mut self, cx: &mut Context<'_>) -> GuardState {
+        match self.passage.register_and_check(cx) {
+            Action::Forward => GuardState::Forward,
+            Action::Cut(denial) => GuardState::Cut(denial),
+            Action::Hold(limit, denial) => match self.passage.hold(limit, denial, cx) {
+                Poll::Ready(()) => GuardState::Cut(denial),
+                Poll::Pending => GuardState::Hold,
             },
         }
     }

@@ -8,7 +8,7 @@ use crate::sync::atomic::Ordering::{AcqRel, Acquire};
 /// Two bits of phase, one of presentation, 27 of a count, 34 of milliseconds, which turn over after
 /// 198 days; no session lives for one.
 #[derive(Debug)]
-pub(crate) struct Activity(AtomicU64);
+pub(crate) struct IdleState(AtomicU64);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -17,46 +17,46 @@ pub(crate) enum Phase {
     /// It is not: the session was not used for a while.
     Parked,
     /// It will be; the first poll is not back yet.
-    Waking,
+    Resuming,
 }
 
-const PARKED: u64 = 1 << 63;
-const WAKING: u64 = 1 << 62;
-const PHASE: u64 = PARKED | WAKING;
-const PRESENTED: u64 = 1 << 61;
-const TIME: u64 = (1 << 34) - 1;
-const ONE: u64 = TIME + 1;
-const COUNT: u64 = !(PHASE | PRESENTED | TIME);
+const PARKED_BIT: u64 = 1 << 63;
+const RESUMING_BIT: u64 = 1 << 62;
+const PHASE_MASK: u64 = PARKED_BIT | RESUMING_BIT;
+const PRESENTED_BIT: u64 = 1 << 61;
+const TIME_MASK: u64 = (1 << 34) - 1;
+const COUNT_UNIT: u64 = TIME_MASK + 1;
+const COUNT_MASK: u64 = !(PHASE_MASK | PRESENTED_BIT | TIME_MASK);
 
-impl Activity {
+impl IdleState {
     /// Running, and used at this moment (milliseconds on the monotonic clock, as all times here).
     pub(crate) fn new(now: u64) -> Self {
-        Self(AtomicU64::new(now & TIME))
+        Self(AtomicU64::new(now & TIME_MASK))
     }
 
     pub(crate) fn phase(&self) -> Phase {
-        match self.0.load(Acquire) & PHASE {
+        match self.0.load(Acquire) & PHASE_MASK {
             0 => Phase::Running,
-            PARKED => Phase::Parked,
-            _ => Phase::Waking,
+            PARKED_BIT => Phase::Parked,
+            _ => Phase::Resuming,
         }
     }
 
     /// How many hold the session open.
     pub(crate) fn count(&self) -> u64 {
-        (self.0.load(Acquire) & COUNT) / ONE
+        (self.0.load(Acquire) & COUNT_MASK) / COUNT_UNIT
     }
 
     /// Comes to the session, and holds it open until [`Activity::leave`]. True for exactly one of
     /// those who come to a parked one: it is waking now, and that one sees to it.
-    pub(crate) fn enter(&self, now: u64) -> bool {
+    pub(crate) fn acquire(&self, now: u64) -> bool {
         let mut word = self.0.load(Acquire);
         loop {
-            let time = word.wrapping_add(since(word, now)) & TIME;
-            let phase = if word & PHASE == 0 { 0 } else { WAKING };
-            let entered = (phase | word & (PRESENTED | COUNT) | time) + ONE;
+            let time = word.wrapping_add(since(word, now)) & TIME_MASK;
+            let phase = if word & PHASE_MASK == 0 { 0 } else { RESUMING_BIT };
+            let entered = (phase | word & (PRESENTED_BIT | COUNT_MASK) | time) + COUNT_UNIT;
             match self.0.compare_exchange_weak(word, entered, AcqRel, Acquire) {
-                Ok(_) => return word & PARKED != 0,
+                Ok(_) => return word & PARKED_BIT != 0,
                 Err(newer) => word = newer,
             }
         }
@@ -67,8 +67,8 @@ impl Activity {
         now.saturating_sub(since(self.0.load(Acquire), now))
     }
 
-    pub(crate) fn leave(&self) {
-        self.0.fetch_sub(ONE, AcqRel);
+    pub(crate) fn release(&self) {
+        self.0.fetch_sub(COUNT_UNIT, AcqRel);
     }
 
     /// Parks a session that is not held open, and was not used for `keep` milliseconds, also one that
@@ -76,14 +76,14 @@ impl Activity {
     /// used.
     pub(crate) fn park(&self, now: u64, keep: u64) -> bool {
         let word = self.0.load(Acquire);
-        if word & PARKED != 0 {
+        if word & PARKED_BIT != 0 {
             return false;
         }
         let unused = since(word, now);
-        let (parks, then) = match word & COUNT {
-            0 if unused >= keep => (true, PARKED | word & !PHASE),
+        let (parks, then) = match word & COUNT_MASK {
+            0 if unused >= keep => (true, PARKED_BIT | word & !PHASE_MASK),
             0 => return false,
-            count => (false, word & (PHASE | PRESENTED) | count | now & TIME),
+            count => (false, word & (PHASE_MASK | PRESENTED_BIT) | count | now & TIME_MASK),
         };
         // A use in between makes it fail.
         self.0.compare_exchange(word, then, AcqRel, Acquire).is_ok() && parks
@@ -91,23 +91,23 @@ impl Activity {
 
     /// Whether a request has carried the session's credential.
     pub(crate) fn is_presented(&self) -> bool {
-        self.0.load(Acquire) & PRESENTED != 0
+        self.0.load(Acquire) & PRESENTED_BIT != 0
     }
 
     /// A request has carried the session's credential.
     pub(crate) fn mark_presented(&self) {
-        self.0.fetch_or(PRESENTED, AcqRel);
+        self.0.fetch_or(PRESENTED_BIT, AcqRel);
     }
 
     /// The poll that a waking session waited for is back.
-    pub(crate) fn woke(&self) {
-        self.0.fetch_and(!WAKING, AcqRel);
+    pub(crate) fn mark_resumed(&self) {
+        self.0.fetch_and(!RESUMING_BIT, AcqRel);
     }
 }
 
 /// Milliseconds from the last use to this moment; none if the clock that was read then is ahead of
 /// the one that is read now, as the requests' is of the poller's.
 fn since(word: u64, now: u64) -> u64 {
-    let passed = now.wrapping_sub(word) & TIME;
-    if passed > TIME / 2 { 0 } else { passed }
+    let passed = now.wrapping_sub(word) & TIME_MASK;
+    if passed > TIME_MASK / 2 { 0 } else { passed }
 }

@@ -1,80 +1,85 @@
-use super::Standing;
+use super::KnownState;
 use crate::clock::Stamp;
 use crate::protocol::{Reading, SessionStatus};
 
 /// What one poll said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Said {
+pub(crate) enum PollOutcome {
     /// A well-formed answer.
-    Answer(Reading),
+    Status(Reading),
     /// The service itself, in JSON, refused the session's signature or did not know the session.
     /// Nothing is learned by that, unless it says so again.
-    Refused,
+    Rejected,
     /// Network, timeout, an error status, something unparsable: nothing is learned.
-    Nothing,
+    NoResponse,
 }
 
 /// What the service lately said to others: to other sessions, or to a signed management call. Only
 /// in the midst of that can refusals and silence mean this session.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Others {
+pub(crate) struct UpstreamSnapshot {
     /// When the last call that was answered well was sent.
-    pub(crate) answered: Option<Stamp>,
+    pub(crate) last_success: Option<Stamp>,
     /// Whether that is recent enough to say that the service answers at all.
-    pub(crate) lately: bool,
+    pub(crate) is_recent: bool,
 }
 
 /// How long after the last `walkaway` an `active` must have been sent to resume, in milliseconds:
 /// a phone at the edge of its range must not flicker.
-const DWELL: u64 = 3_000;
+const WALKAWAY_DEBOUNCE_MS: u64 = 3_000;
 
 /// How long a session may go on saying odd things, or nothing while the service answers others,
 /// in milliseconds. Then it is lost.
-const LOST: u64 = 300_000;
+const LOST_AFTER_MS: u64 = 300_000;
 
 /// The state of one session, moved by what polls say, in the order they were sent.
 #[derive(Debug)]
-pub(crate) struct Machine {
-    standing: Standing,
+pub(crate) struct SessionStateMachine {
+    known_state: KnownState,
     status: SessionStatus,
-    good: Stamp,
+    last_good_at: Stamp,
     applied: u64,
     walked_away: Option<Stamp>,
-    odd_since: Option<Stamp>,
-    silent_since: Option<Stamp>,
-    refused_since: Option<Stamp>,
+    inconsistent_since: Option<Stamp>,
+    no_response_since: Option<Stamp>,
+    rejected_since: Option<Stamp>,
     lost: bool,
 }
 
-impl Machine {
+impl SessionStateMachine {
     /// A session that the service has just made, at the time it was asked for.
     pub(crate) fn new(asked: Stamp) -> Self {
         Self {
-            standing: Standing::Pending,
+            known_state: KnownState::Pending,
             status: SessionStatus::Pending,
-            good: asked,
+            last_good_at: asked,
             applied: 0,
             walked_away: None,
-            odd_since: None,
-            silent_since: None,
-            refused_since: None,
+            inconsistent_since: None,
+            no_response_since: None,
+            rejected_since: None,
             lost: false,
         }
     }
 
     /// A session of which no more is known than this.
-    pub(crate) fn resume(standing: Standing, status: SessionStatus, good: Stamp) -> Self {
-        Self { standing, status, ..Self::new(good) }
+    pub(crate) fn resume(known_state: KnownState, status: SessionStatus, good: Stamp) -> Self {
+        Self { known_state, status, ..Self::new(good) }
     }
 
     /// Whether [`Machine::resume`] would make the same again.
-    pub(crate) fn is_plain(&self) -> bool {
-        let doubts = [self.walked_away, self.odd_since, self.silent_since, self.refused_since];
+    pub(crate) fn has_no_history(&self) -> bool {
+        let doubts = [
+            self.walked_away,
+            self.inconsistent_since,
+            self.no_response_since,
+            self.rejected_since,
+        ];
         doubts.iter().all(Option::is_none)
     }
 
-    pub(crate) fn standing(&self) -> Standing {
-        self.standing
+    pub(crate) fn known_state(&self) -> KnownState {
+        self.known_state
     }
 
     /// The last status that was stated, whatever its age.
@@ -88,95 +93,103 @@ impl Machine {
     }
 
     /// When the last good poll was sent.
-    pub(crate) fn good(&self) -> Stamp {
-        self.good
+    pub(crate) fn last_good_at(&self) -> Stamp {
+        self.last_good_at
     }
 
     /// Ends the session from here. The first end stays.
     pub(crate) fn end(&mut self, status: SessionStatus) {
-        if self.standing != Standing::Ended {
-            self.standing = Standing::Ended;
+        if self.known_state != KnownState::Ended {
+            self.known_state = KnownState::Ended;
             self.status = status;
         }
     }
 
     /// Applies what poll number `sequence` (1, 2, …), sent at `sent`, said. A reply that comes
     /// after a later one says nothing any more, and nothing revives an ended session.
-    pub(crate) fn apply(&mut self, sequence: u64, sent: Stamp, said: Said, others: Others) {
-        if self.standing == Standing::Ended || sequence <= self.applied {
+    pub(crate) fn apply(
+        &mut self,
+        sequence: u64,
+        sent: Stamp,
+        said: PollOutcome,
+        others: UpstreamSnapshot,
+    ) {
+        if self.known_state == KnownState::Ended || sequence <= self.applied {
             return;
         }
         self.applied = sequence;
         match said {
-            Said::Answer(Reading::Status(status)) if !self.goes_back(status) => {
-                self.state(status, sent);
+            PollOutcome::Status(Reading::Status(status)) if !self.is_regression(status) => {
+                self.apply_status(status, sent);
             }
-            Said::Answer(_) => self.doubt(sent),
-            Said::Refused => self.refuse(sent, others),
-            Said::Nothing => self.miss(sent, others),
+            PollOutcome::Status(_) => self.apply_inconsistent(sent),
+            PollOutcome::Rejected => self.apply_rejection(sent, others),
+            PollOutcome::NoResponse => self.apply_no_response(sent, others),
         }
     }
 
-    fn goes_back(&self, status: SessionStatus) -> bool {
+    fn is_regression(&self, status: SessionStatus) -> bool {
         rank(status) < rank(self.status)
     }
 
-    fn state(&mut self, status: SessionStatus, sent: Stamp) {
-        self.good = sent;
-        self.odd_since = None;
-        self.silent_since = None;
-        self.refused_since = None;
+    fn apply_status(&mut self, status: SessionStatus, sent: Stamp) {
+        self.last_good_at = sent;
+        self.inconsistent_since = None;
+        self.no_response_since = None;
+        self.rejected_since = None;
         if status == SessionStatus::Walkaway {
             self.walked_away = Some(sent);
         }
         let flickers = status == SessionStatus::Active
-            && self.walked_away.is_some_and(|away| sent.mono.saturating_sub(away.mono) < DWELL);
+            && self
+                .walked_away
+                .is_some_and(|away| sent.mono.saturating_sub(away.mono) < WALKAWAY_DEBOUNCE_MS);
         if flickers {
-            self.standing = Standing::Suspended;
+            self.known_state = KnownState::Suspended;
             return;
         }
         if status != SessionStatus::Walkaway {
             self.walked_away = None;
         }
         self.status = status;
-        self.standing = match status {
-            SessionStatus::Active => Standing::Active,
-            SessionStatus::Walkaway => Standing::Suspended,
-            status if status.is_terminal() => Standing::Ended,
-            _ => Standing::Pending,
+        self.known_state = match status {
+            SessionStatus::Active => KnownState::Active,
+            SessionStatus::Walkaway => KnownState::Suspended,
+            status if status.is_terminal() => KnownState::Ended,
+            _ => KnownState::Pending,
         };
     }
 
-    fn doubt(&mut self, sent: Stamp) {
-        self.silent_since = None;
-        self.refused_since = None;
-        self.standing = Standing::Odd;
-        if self.odd_since.get_or_insert(sent).age(sent) >= LOST {
-            self.lose();
+    fn apply_inconsistent(&mut self, sent: Stamp) {
+        self.no_response_since = None;
+        self.rejected_since = None;
+        self.known_state = KnownState::Inconsistent;
+        if self.inconsistent_since.get_or_insert(sent).age(sent) >= LOST_AFTER_MS {
+            self.mark_lost();
         }
     }
 
     /// The second refusal ends the session if another session was answered since the first.
-    fn refuse(&mut self, sent: Stamp, others: Others) {
-        match (self.refused_since, others.answered) {
-            (Some(first), Some(answered)) if answered.mono >= first.mono => self.lose(),
+    fn apply_rejection(&mut self, sent: Stamp, others: UpstreamSnapshot) {
+        match (self.rejected_since, others.last_success) {
+            (Some(first), Some(answered)) if answered.mono >= first.mono => self.mark_lost(),
             _ => {
-                self.refused_since.get_or_insert(sent);
-                self.miss(sent, others);
+                self.rejected_since.get_or_insert(sent);
+                self.apply_no_response(sent, others);
             }
         }
     }
 
     /// No statement. Only silence in the midst of answers to others adds up.
-    fn miss(&mut self, sent: Stamp, others: Others) {
-        if !others.lately {
-            self.silent_since = None;
-        } else if self.silent_since.get_or_insert(sent).age(sent) >= LOST {
-            self.lose();
+    fn apply_no_response(&mut self, sent: Stamp, others: UpstreamSnapshot) {
+        if !others.is_recent {
+            self.no_response_since = None;
+        } else if self.no_response_since.get_or_insert(sent).age(sent) >= LOST_AFTER_MS {
+            self.mark_lost();
         }
     }
 
-    fn lose(&mut self) {
+    fn mark_lost(&mut self) {
         self.end(SessionStatus::Closed);
         self.lost = true;
     }
@@ -197,35 +210,39 @@ const fn rank(status: SessionStatus) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Knowledge, Limits, Verdict, verdict};
+    use super::super::{Verdict, VerdictInput, VerdictLimits, verdict};
     use super::*;
 
-    const LIMITS: Limits = Limits { max_staleness: 15_000, lifetime: 40_000_000 };
+    const LIMITS: VerdictLimits = VerdictLimits { max_staleness: 15_000, lifetime: 40_000_000 };
 
     fn at(seconds: u64) -> Stamp {
         Stamp { mono: seconds * 1000, wall: 1_700_000_000_000 + seconds * 1000 }
     }
 
     /// Others are answered, as of this second.
-    fn answered(seconds: u64) -> Others {
-        Others { answered: Some(at(seconds)), lately: true }
+    fn answered(seconds: u64) -> UpstreamSnapshot {
+        UpstreamSnapshot { last_success: Some(at(seconds)), is_recent: true }
     }
 
     /// No session is answered any more.
-    const SILENT: Others = Others { answered: Some(Stamp { mono: 1_000, wall: 1 }), lately: false };
+    const SILENT: UpstreamSnapshot =
+        UpstreamSnapshot { last_success: Some(Stamp { mono: 1_000, wall: 1 }), is_recent: false };
 
-    fn says(status: SessionStatus) -> Said {
-        Said::Answer(Reading::Status(status))
+    fn says(status: SessionStatus) -> PollOutcome {
+        PollOutcome::Status(Reading::Status(status))
     }
 
-    fn judge(machine: &Machine, now: Stamp) -> Verdict {
-        let (age, lived) = (machine.good().age(now), at(0).age(now));
-        verdict(Knowledge { standing: machine.standing(), age, lived }, LIMITS)
+    fn judge(machine: &SessionStateMachine, now: Stamp) -> Verdict {
+        let (age, lived) = (machine.last_good_at().age(now), at(0).age(now));
+        verdict(
+            VerdictInput { state: machine.known_state(), staleness: age, session_age: lived },
+            LIMITS,
+        )
     }
 
     /// A session whose polls, sent at these seconds, said these things.
-    fn after(polls: &[(u64, Said)]) -> Machine {
-        let mut machine = Machine::new(at(0));
+    fn after(polls: &[(u64, PollOutcome)]) -> SessionStateMachine {
+        let mut machine = SessionStateMachine::new(at(0));
         for (i, (sent, said)) in polls.iter().enumerate() {
             machine.apply(i as u64 + 1, at(*sent), *said, answered(*sent));
         }
@@ -276,7 +293,11 @@ mod tests {
         machine.apply(9, at(2), says(SessionStatus::Active), answered(2));
         assert_eq!(judge(&machine, at(2)), Verdict::Ended);
         let machine = after(&[(1, says(SessionStatus::Active))]);
-        let expired = Knowledge { standing: machine.standing(), age: 1, lived: LIMITS.lifetime };
+        let expired = VerdictInput {
+            state: machine.known_state(),
+            staleness: 1,
+            session_age: LIMITS.lifetime,
+        };
         assert_eq!(verdict(expired, LIMITS), Verdict::Ended);
     }
 
@@ -288,14 +309,14 @@ mod tests {
         machine.apply(1, at(1), says(SessionStatus::Active), answered(1));
         assert_eq!(judge(&machine, at(2)), Verdict::Suspended);
         // The doubt of a later poll stays, and so does the time of the last good one.
-        let mut machine = Machine::new(at(0));
+        let mut machine = SessionStateMachine::new(at(0));
         machine.apply(1, at(1), says(SessionStatus::Active), answered(1));
-        machine.apply(3, at(5), Said::Answer(Reading::Odd), answered(5));
+        machine.apply(3, at(5), PollOutcome::Status(Reading::Odd), answered(5));
         machine.apply(2, at(4), says(SessionStatus::Active), answered(4));
         assert_eq!(judge(&machine, at(5)), Verdict::Unavailable);
         machine.apply(5, at(9), says(SessionStatus::Active), answered(9));
         machine.apply(4, at(8), says(SessionStatus::Active), answered(8));
-        assert_eq!(machine.good(), at(9));
+        assert_eq!(machine.last_good_at(), at(9));
     }
 
     #[test]
@@ -319,7 +340,7 @@ mod tests {
     fn an_odd_statement_doubts_until_the_next_good_poll() {
         let active = (1, says(SessionStatus::Active));
         for odd in [
-            Said::Answer(Reading::Odd),
+            PollOutcome::Status(Reading::Odd),
             says(SessionStatus::Pending),
             says(SessionStatus::Identifying),
         ] {
@@ -332,32 +353,38 @@ mod tests {
             assert_eq!(judge(&machine, at(302)), Verdict::Ended);
         }
         // No statement leaves the last good one standing until it is stale.
-        let machine = after(&[active, (2, Said::Nothing)]);
+        let machine = after(&[active, (2, PollOutcome::NoResponse)]);
         assert_eq!(judge(&machine, at(2)), Verdict::Allow);
         assert_eq!(judge(&machine, at(16)), Verdict::Unavailable);
     }
     #[test]
     fn a_refusal_ends_a_session_only_when_said_twice_while_others_are_answered() {
         let active = (1, says(SessionStatus::Active));
-        assert_eq!(judge(&after(&[active, (6, Said::Refused)]), at(6)), Verdict::Allow);
-        let twice = after(&[active, (6, Said::Refused), (11, Said::Refused)]);
+        assert_eq!(judge(&after(&[active, (6, PollOutcome::Rejected)]), at(6)), Verdict::Allow);
+        let twice = after(&[active, (6, PollOutcome::Rejected), (11, PollOutcome::Rejected)]);
         assert_eq!(judge(&twice, at(11)), Verdict::Ended);
         // Silence between them changes nothing, a statement does.
-        let between = after(&[active, (6, Said::Refused), (8, Said::Nothing), (11, Said::Refused)]);
+        let between = after(&[
+            active,
+            (6, PollOutcome::Rejected),
+            (8, PollOutcome::NoResponse),
+            (11, PollOutcome::Rejected),
+        ]);
         assert_eq!(judge(&between, at(11)), Verdict::Ended);
         let again = (8, says(SessionStatus::Active));
-        let stated = after(&[active, (6, Said::Refused), again, (11, Said::Refused)]);
+        let stated =
+            after(&[active, (6, PollOutcome::Rejected), again, (11, PollOutcome::Rejected)]);
         assert_eq!(judge(&stated, at(11)), Verdict::Allow);
         // What others were told before the first refusal says nothing about the second.
         let mut machine = after(&[active]);
         for n in 2..10 {
-            machine.apply(n, at(n * 5), Said::Refused, answered(9));
+            machine.apply(n, at(n * 5), PollOutcome::Rejected, answered(9));
             assert_ne!(judge(&machine, at(n * 5)), Verdict::Ended);
         }
         // A service that refuses everybody says nothing of this session.
         let mut machine = after(&[active]);
         for n in 2..1_000 {
-            machine.apply(n, at(n * 5), Said::Refused, SILENT);
+            machine.apply(n, at(n * 5), PollOutcome::Rejected, SILENT);
             assert_ne!(judge(&machine, at(n * 5)), Verdict::Ended);
         }
     }
@@ -367,12 +394,12 @@ mod tests {
         let mut machine = after(&[(1, says(SessionStatus::Active))]);
         // An outage of an hour adds nothing up.
         for n in 2..720 {
-            machine.apply(n, at(n * 5), Said::Nothing, SILENT);
+            machine.apply(n, at(n * 5), PollOutcome::NoResponse, SILENT);
         }
-        machine.apply(720, at(3_600), Said::Nothing, answered(3_600));
-        machine.apply(721, at(3_899), Said::Nothing, answered(3_899));
+        machine.apply(720, at(3_600), PollOutcome::NoResponse, answered(3_600));
+        machine.apply(721, at(3_899), PollOutcome::NoResponse, answered(3_899));
         assert_eq!(judge(&machine, at(3_899)), Verdict::Unavailable);
-        machine.apply(722, at(3_900), Said::Nothing, answered(3_900));
+        machine.apply(722, at(3_900), PollOutcome::NoResponse, answered(3_900));
         assert_eq!(judge(&machine, at(3_900)), Verdict::Ended);
     }
 }

@@ -11,7 +11,7 @@ thread_local! {
 }
 
 /// From now on, tasks of this thread yield as this seed says; not at all if it is zero.
-pub(crate) fn stir(seed: u64) {
+pub(crate) fn seed_yields(seed: u64) {
     STATE.set(seed);
 }
 
@@ -26,7 +26,7 @@ pub(crate) fn next() -> u64 {
 }
 
 /// Runs `task`, and yields each time before it goes on, as often as chance has it.
-pub(crate) async fn unrest<T>(task: impl Future<Output = T>) -> T {
+pub(crate) async fn with_random_yields<T>(task: impl Future<Output = T>) -> T {
     let mut task = pin!(task);
     std::future::poll_fn(|cx| {
         if next() & 7 > 4 {

@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::device::DeviceLock;
-use super::{Attempt, AttemptUser, LogInError, Who};
+use super::{Attempt, AttemptTarget, AttemptUser, LoginError};
 use crate::client::{Authentication, ClientErrorKind};
 use crate::engine::Engine;
+use crate::engine::attempt_state::State;
 use crate::engine::events::{EndReason, EventKind};
 use crate::engine::logouts::LogoutPriority;
-use crate::engine::outcome::Stage;
-use crate::engine::record::Record;
+use crate::engine::notify::Watcher;
+use crate::engine::record::PackedRecord;
 use crate::engine::session::Session;
-use crate::engine::watchers::Watch;
 use crate::protocol::SessionStatus;
 use crate::store::StoreError;
 use crate::verdict::Verdict;
@@ -23,26 +23,26 @@ use crate::verdict::Verdict;
 /// long the claimed one waits for a request that carries its credential.
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the browser is told how its attempt ended.
-const REMEMBER: Duration = Duration::from_secs(60);
+const OUTCOME_RETENTION: Duration = Duration::from_secs(60);
 /// How long the token store may take.
-const STORE: Duration = Duration::from_secs(5);
+const TOKEN_LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Frees the name at the deadline, tells those who watch, and forgets the attempt when it is no
 /// longer asked for.
-pub(super) async fn forget(engine: Arc<Engine>, attempt: Arc<Attempt>) {
-    let mut forgotten = Watch::new(attempt.clone());
+pub(super) async fn evict_after_deadline(engine: Arc<Engine>, attempt: Arc<Attempt>) {
+    let mut forgotten = Watcher::new(attempt.clone());
     let is_forgotten =
-        forgotten.until(|attempt| attempt.forgotten.load(Ordering::Acquire).then_some(()));
-    let clock = &engine.upkeep.clock;
+        forgotten.wait_for(|attempt| attempt.evicted.load(Ordering::Acquire).then_some(()));
+    let clock = &engine.shared.clock;
     let times_out = async {
         tokio::time::sleep_until(clock.instant(attempt.deadline.mono)).await;
-        engine.attempts.release_name(&attempt);
+        engine.attempts.release_username(&attempt);
         attempt.watchers.wake();
         // What is approved late is over late.
-        let is_settled = |attempt: &Arc<Attempt>| attempt.settled.load(Ordering::Acquire);
-        let mut task = Watch::new(attempt.clone());
-        task.until(|attempt| is_settled(attempt).then_some(())).await;
-        tokio::time::sleep(REMEMBER).await;
+        let is_settled = |attempt: &Arc<Attempt>| attempt.finished.load(Ordering::Acquire);
+        let mut task = Watcher::new(attempt.clone());
+        task.wait_for(|attempt| is_settled(attempt).then_some(())).await;
+        tokio::time::sleep(OUTCOME_RETENTION).await;
         engine.attempts.by_key.remove(&attempt.key);
     };
     tokio::select! {
@@ -52,16 +52,16 @@ pub(super) async fn forget(engine: Arc<Engine>, attempt: Arc<Attempt>) {
 }
 
 /// The attempt's own task. However it ends, the attempt is settled then.
-pub(super) struct Ringing {
+pub(super) struct AttemptTask {
     pub(super) engine: Arc<Engine>,
     pub(super) attempt: Arc<Attempt>,
 }
 
-impl Ringing {
-    pub(super) async fn run(self, who: Who) {
+impl AttemptTask {
+    pub(super) async fn run(self, who: AttemptTarget) {
         let (engine, attempt) = (&self.engine, &self.attempt);
-        match ring(engine, attempt, who).await {
-            Ok((session, phone)) => wait(engine, attempt, &session, phone).await,
+        match start_authentication(engine, attempt, who).await {
+            Ok((session, phone)) => await_result(engine, attempt, &session, phone).await,
             Err(error) => {
                 tracing::debug!(%error, "a login did not start");
                 engine.report_failed_login(&error);
@@ -72,74 +72,76 @@ impl Ringing {
     }
 }
 
-impl Drop for Ringing {
+impl Drop for AttemptTask {
     fn drop(&mut self) {
-        self.attempt.end(LogInError::Interrupted);
-        self.attempt.settled.store(true, Ordering::Release);
+        self.attempt.end(LoginError::Aborted);
+        self.attempt.finished.store(true, Ordering::Release);
         self.attempt.watchers.wake();
     }
 }
 
 /// Has the service ring the phone. The outcome of a failed call is unknown, so it is not repeated,
 /// except after a 404, which says that nothing rang.
-async fn ring(
+async fn start_authentication(
     engine: &Arc<Engine>,
     attempt: &Arc<Attempt>,
-    who: Who,
-) -> Result<(Arc<Session>, DeviceLock), LogInError> {
+    who: AttemptTarget,
+) -> Result<(Arc<Session>, DeviceLock), LoginError> {
     // Before anything is looked up: a name that does not exist costs the same.
     if attempt.began_as.is_anonymous() && !engine.spend_push() {
-        return Err(LogInError::PushBudgetSpent);
+        return Err(LoginError::PushBudgetSpent);
     }
     let (instead, methods) =
-        attempt.confirms.as_ref().map(|(old, methods)| (old, *methods)).unzip();
+        attempt.step_up_of.as_ref().map(|(old, methods)| (old, *methods)).unzip();
     let find = async {
         let user = match who {
-            Who::Known(user) => Some(user),
-            Who::Typed(name) => engine.settings.username_resolver.user(name.text).await?,
-            Who::Confirms(session, ..) => Some(session.user().into()),
+            AttemptTarget::User(user) => Some(user),
+            AttemptTarget::Username(name) => {
+                engine.config.username_resolver.user(name.text).await?
+            }
+            AttemptTarget::StepUp(session, ..) => Some(session.user().into()),
         };
         let Some(id) = user else { return Ok(None) };
         let Some(token) = engine.store.token(&id).await? else { return Ok(None) };
         let browser_epoch = AtomicU64::new(engine.browser_epoch(&id, &token).await?);
-        let mark = engine.known_browsers.user_mark(&token);
+        let mark = engine.browser_proofs.user_mark(&token);
         Ok(Some(AttemptUser { id, token, mark, browser_epoch }))
     };
-    let found = answered(find).await?.ok_or(LogInError::NotEnrolled)?;
-    let AttemptUser { id: user, token, browser_epoch, .. } = attempt.rings.get_or_init(|| found);
-    if attempt.initiator().is_anonymous() && !engine.attempts.reserves_name(attempt) {
+    let found = record_answer(find).await?.ok_or(LoginError::NotEnrolled)?;
+    let AttemptUser { id: user, token, browser_epoch, .. } = attempt.target.get_or_init(|| found);
+    if attempt.initiator().is_anonymous() && !engine.attempts.reserves_username(attempt) {
         // Its proof is revoked, and another attempt has the name.
-        return Err(LogInError::Busy);
+        return Err(LoginError::AlreadyPending);
     }
     let is_revoked = attempt.began_as.is_known_browser() && attempt.initiator().is_anonymous();
     if is_revoked && !engine.spend_push() {
-        return Err(LogInError::PushBudgetSpent);
+        return Err(LoginError::PushBudgetSpent);
     }
     let phone = DeviceLock::acquire(engine, attempt, token).await?;
     let quiet_until = engine.logins().push_blocked_until(token, attempt.initiator());
-    let quiet = tokio::time::sleep_until(engine.upkeep.clock.instant(quiet_until));
-    attempt.while_wanted(engine, quiet).await?;
-    if let Some(limit) = engine.full_for(user, token, instead) {
-        engine.limit_hit(limit);
-        return Err(LogInError::Full(limit));
+    let quiet = tokio::time::sleep_until(engine.shared.clock.instant(quiet_until));
+    attempt.run_unless_aborted(engine, quiet).await?;
+    if let Some(limit) = engine.session_limit_for(user, token, instead) {
+        engine.report_limit(limit);
+        return Err(LoginError::LimitReached(limit));
     }
-    let spent = engine.logins().check_push(token, attempt.initiator(), attempt.begun.mono);
-    spent.map_err(LogInError::TooMany)?;
+    let spent = engine.logins().check_push(token, attempt.initiator(), attempt.started_at.mono);
+    spent.map_err(LoginError::RateLimited)?;
     let asked = Authentication {
-        methods: methods.unwrap_or_else(|| engine.settings.methods_for(attempt.initiator())),
-        duration: engine.settings.session_duration,
+        methods: methods.unwrap_or_else(|| engine.config.methods_for(attempt.initiator())),
+        duration: engine.config.session_duration,
     };
     let start = async || {
         if attempt.initiator().is_known_browser() {
             // It may have waited, and been forgotten meanwhile.
-            let epoch = answered(engine.browser_epoch(user, token)).await?;
+            let epoch = record_answer(engine.browser_epoch(user, token)).await?;
             browser_epoch.fetch_max(epoch, Ordering::AcqRel);
             if attempt.initiator().is_anonymous() {
-                return Err(LogInError::Busy);
+                return Err(LoginError::AlreadyPending);
             }
         }
         let sent = engine.now();
-        match attempt.given_up(sent) {
+        match attempt.abort_reason(sent) {
             Some(why) => Err(why),
             None => Ok((sent, engine.client.authenticate_user(token, &asked).await)),
         }
@@ -148,32 +150,34 @@ async fn ring(
     if answer.as_ref().is_err_and(|error| error.kind() == ClientErrorKind::UnknownUser) {
         // The service lost the user, or never had them. The lookup table is right, unless they left
         // meanwhile.
-        let still = tokio::time::timeout(STORE, engine.store.token(user)).await;
+        let still = tokio::time::timeout(TOKEN_LOOKUP_TIMEOUT, engine.store.token(user)).await;
         if !still.is_ok_and(|still| still.is_ok_and(|still| still.as_ref() == Some(token))) {
-            return Err(LogInError::NotEnrolled);
+            return Err(LoginError::NotEnrolled);
         }
-        engine.client.add_users(std::slice::from_ref(token)).await.map_err(LogInError::Service)?;
+        engine.client.add_users(std::slice::from_ref(token)).await.map_err(LoginError::Service)?;
         (sent, answer) = start().await?;
     }
-    let remote = answer.map_err(LogInError::Service)?;
+    let remote = answer.map_err(LoginError::Service)?;
     let is_unknown = attempt.is_of_unknown_browser();
-    let record = Record::new(user, token, &remote, &attempt.client, is_unknown);
-    let session = Session::new(engine.upkeep.clone(), record, asked.methods, sent);
-    engine.upkeep.schedule.reset(&session, engine.now());
+    let record = PackedRecord::new(user, token, &remote, &attempt.client, is_unknown);
+    let session = Session::new(engine.shared.clone(), record, asked.methods, sent);
+    engine.shared.schedule.reschedule(&session, engine.now());
     Ok((session, phone))
 }
 
 /// What the token store answers, if it does in time.
-async fn answered<T>(asking: impl Future<Output = Result<T, StoreError>>) -> Result<T, LogInError> {
-    tokio::time::timeout(STORE, asking)
+async fn record_answer<T>(
+    asking: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, LoginError> {
+    tokio::time::timeout(TOKEN_LOOKUP_TIMEOUT, asking)
         .await
-        .map_err(|_| LogInError::Store(None))?
-        .map_err(|error| LogInError::Store(Some(error)))
+        .map_err(|_| LoginError::Store(None))?
+        .map_err(|error| LoginError::Store(Some(error)))
 }
 
 /// Waits for the phone, then for the browser to claim the result, then for a request that carries
 /// the credential. Ends what does not get so far, here and at the service.
-async fn wait(
+async fn await_result(
     engine: &Arc<Engine>,
     attempt: &Arc<Attempt>,
     session: &Arc<Session>,
@@ -181,8 +185,8 @@ async fn wait(
 ) {
     let token = phone.token();
     let mut news = session.watch();
-    let mut browser = Watch::new(attempt.clone());
-    let answered = news.until(|session| match session.verdict() {
+    let mut browser = Watcher::new(attempt.clone());
+    let answered = news.wait_for(|session| match session.verdict() {
         Verdict::Allow => Some(true),
         Verdict::Ended => Some(false),
         Verdict::Pending | Verdict::Suspended | Verdict::Unavailable => None,
@@ -190,8 +194,8 @@ async fn wait(
     let approved = tokio::select! {
         biased;
         // At the deadline it is too late for an approval.
-        why = browser.until(|attempt| attempt.given_up(engine.now())) => Err(why),
-        () = attempt.becomes_pointless() => Err(LogInError::Busy),
+        why = browser.wait_for(|attempt| attempt.abort_reason(engine.now())) => Err(why),
+        () = attempt.wait_obsolete() => Err(LoginError::AlreadyPending),
         answered = answered => Ok(answered),
     };
     match approved {
@@ -201,37 +205,37 @@ async fn wait(
             if status == SessionStatus::Cancelled {
                 engine.logins().record_decline(token, attempt.initiator(), engine.now().mono);
             }
-            session.tell(EventKind::LoginRefused { status });
+            session.send_event(EventKind::LoginRefused { status });
             // The name stays taken until the deadline: others than this browser do not learn that
             // the user has said no.
-            attempt.end(LogInError::Refused(status));
+            attempt.end(LoginError::Rejected(status));
             return;
         }
         Err(why) => {
             attempt.end(why);
-            withdraw(engine, session).await;
+            cancel_remote(engine, session).await;
             return;
         }
     }
     phone.approve(session);
-    let settled = browser.until(|attempt| match attempt.outcome.stage() {
-        Stage::Claimed(_) => Some(true),
-        Stage::Cancelled => Some(false),
+    let settled = browser.wait_for(|attempt| match attempt.state.stage() {
+        State::Claimed(_) => Some(true),
+        State::Cancelled => Some(false),
         _ => None,
     });
-    let over = news.until(|session| (session.verdict() == Verdict::Ended).then_some(()));
+    let over = news.wait_for(|session| (session.verdict() == Verdict::Ended).then_some(()));
     let claimed = tokio::select! {
         claimed = settled => claimed,
         () = over => false,
-        () = attempt.becomes_pointless() => false,
+        () = attempt.wait_obsolete() => false,
         () = tokio::time::sleep(CLAIM_TIMEOUT) => false,
     };
     // A browser that claims it at this very moment wins.
-    if !claimed && attempt.end(LogInError::TimedOut) {
-        withdraw(engine, session).await;
+    if !claimed && attempt.end(LoginError::TimedOut) {
+        cancel_remote(engine, session).await;
         return;
     }
-    let presented = news.until(|session| (!session.is_claimable_again()).then_some(()));
+    let presented = news.wait_for(|session| (!session.is_claimable_again()).then_some(()));
     if tokio::time::timeout(CLAIM_TIMEOUT, presented).await.is_err() {
         end_unpresented(engine, attempt, session).await;
     }
@@ -241,14 +245,14 @@ async fn wait(
 async fn end_unpresented(engine: &Arc<Engine>, attempt: &Arc<Attempt>, session: &Arc<Session>) {
     if session.end_unpresented() {
         attempt.watchers.wake();
-        engine.end_remotely(session, LogoutPriority::Background).await.ok();
+        engine.spawn_remote_logout(session, LogoutPriority::Background).await.ok();
     }
 }
 
 /// Ends a session that no browser will claim, here at once. Waits for the first try at the service; the
 /// others go on behind it.
-async fn withdraw(engine: &Arc<Engine>, session: &Arc<Session>) {
+async fn cancel_remote(engine: &Arc<Engine>, session: &Arc<Session>) {
     if session.end(EndReason::Unclaimed) {
-        engine.end_remotely(session, LogoutPriority::Prompt).await.ok();
+        engine.spawn_remote_logout(session, LogoutPriority::Prompt).await.ok();
     }
 }

@@ -2,16 +2,16 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::outcome::{Outcome, Stage};
+use super::attempt_state::{AttemptState, State};
 
 /// T078: other people's code panics under a lock, and the next caller finds what is whole.
 #[test]
 fn a_poisoned_lock_is_recovered() {
-    let outcome = Outcome::<u8, ()>::new();
+    let outcome = AttemptState::<u8, ()>::new();
     assert!(outcome.approve(7));
     let again = |result: &u8| Some(*result);
     let panics = AssertUnwindSafe(|| outcome.claim(|_| panic!("in the middle"), again));
     assert!(catch_unwind(panics).is_err());
-    assert_eq!(outcome.stage(), Stage::Approved(7), "it is not claimed");
+    assert_eq!(outcome.stage(), State::Approved(7), "it is not claimed");
     assert_eq!(outcome.claim(|result| Some(*result), |_| None), Some(7));
 }
