@@ -117,7 +117,7 @@ fn nobody_is_left_on_one_that_did_not_wake() {
         assert!(activity.acquire(100_000));
         activity.release();
         let user = activity.clone();
-        let coming = thread::spawn(move || user.enter(200_000));
+        let coming = thread::spawn(move || user.acquire(200_000));
         let parked = activity.park(200_000, 60_000);
         assert_eq!(coming.join().unwrap(), parked, "whoever comes after the parking wakes it");
         assert_eq!((activity.phase(), activity.count()), (Phase::Resuming, 1));
@@ -148,8 +148,8 @@ fn presentation_is_kept() {
         activity.acquire(100_000);
         let (user, poller) = (activity.clone(), activity.clone());
         let using = thread::spawn(move || {
-            user.enter(200_000);
-            user.leave();
+            user.acquire(200_000);
+            user.release();
         });
         let parking = thread::spawn(move || poller.park(200_000, 60_000));
         assert!(!activity.is_presented());
@@ -172,8 +172,8 @@ fn a_session_in_use_wakes() {
         assert!(activity.acquire(100_000));
         let user = activity.clone();
         let using = thread::spawn(move || {
-            let woke = user.enter(200_000);
-            user.leave();
+            let woke = user.acquire(200_000);
+            user.release();
             woke
         });
         activity.mark_resumed();
