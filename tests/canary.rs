@@ -3,9 +3,8 @@
 #![cfg(all(feature = "axum", feature = "emulator"))]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
-mod raw;
+#[path = "it/support/mod.rs"]
 mod support;
-mod trace;
 
 use std::error::Error;
 use std::fmt::{Debug, Display};
@@ -17,8 +16,9 @@ use axum::Router;
 use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use raw::{Raw, Received, STATUS_ACTIVE, Step, answer, head, session_at};
 use serde_json::json;
+use support::raw::{self, Raw, Received, STATUS_ACTIVE, Step, answer, head, session_at};
+use support::trace::Trace;
 use support::{Browser, serve, until};
 use tower::{Layer as _, Service as _};
 use tower_activeconnect::emulator::Emulator;
@@ -27,7 +27,6 @@ use tower_activeconnect::{
     ActiveSession, Activeconnect, Authentication, Client, Credentials, Dialect, MemoryTokenStore,
     RemoteSession, Secret, SecretText, SessionCredential, UserToken, VouchedBy,
 };
-use trace::Trace;
 use tracing::Level;
 
 // Each begins alike, so that a part of one is found too; and has characters that URLs encode. The

@@ -6,7 +6,7 @@
 #[path = "grpc/echo.rs"]
 #[allow(dead_code, reason = "another test uses all of it")]
 mod echo;
-mod plain;
+#[path = "it/support/mod.rs"]
 mod support;
 
 use std::net::SocketAddr;

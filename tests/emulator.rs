@@ -1,13 +1,14 @@
 //! The emulator over real sockets: the remote service, the control interface, the phone's pages.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
-mod caller;
+#[path = "it/support/mod.rs"]
+mod support;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use caller::{Caller, plain};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use support::caller::{self, Caller, plain};
 use tower_activeconnect::emulator::{
     AcceptedDialects, Action, ControlError, Emulator, SessionReport, StartError, StateReport,
 };

@@ -2,13 +2,14 @@
 //! the service did all the same.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
-mod caller;
+#[path = "it/support/mod.rs"]
+mod support;
 
 use std::time::{Duration, Instant};
 
-use caller::{Caller, Session};
 use reqwest::{Method, StatusCode, Url};
 use serde_json::{Value, json};
+use support::caller::{Caller, Session};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tower_activeconnect::emulator::{

@@ -1,6 +1,7 @@
 //! Enrollment around the life of a user: lost phones, text messages, leaving, a whole user base.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
+#[path = "it/support/mod.rs"]
 mod support;
 
 use std::sync::Arc;

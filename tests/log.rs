@@ -2,24 +2,23 @@
 #![cfg(all(feature = "axum", feature = "emulator"))]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
-mod raw;
+#[path = "it/support/mod.rs"]
 mod support;
-mod trace;
 
 use std::sync::Mutex;
 
 use axum::Router;
 use axum::http::request::Parts;
 use axum::routing::get;
-use raw::{Raw, Step, answer};
 use serde_json::json;
+use support::raw::{self, Raw, Step, answer};
+use support::trace::Trace;
 use support::{Browser, credentials, serve, until};
 use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::{
     ActiveSession, Activeconnect, Dialect, MemoryTokenStore, StoreError, TokenStore, UserId,
     UserToken,
 };
-use trace::Trace;
 use tracing::Level;
 
 static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());

@@ -2,7 +2,7 @@
 #![cfg(feature = "demo")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
-mod blog;
+#[path = "it/support/mod.rs"]
 mod support;
 
 use std::net::TcpListener;
@@ -12,8 +12,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::http::{StatusCode, Uri};
-use blog::{Blog, link, program, register};
 use serde_json::{Value, json};
+use support::blog::{Blog, link, program, register};
 use support::{Browser, approve, location, ringing, serve, until};
 use tempfile::TempDir;
 use tower_activeconnect::emulator::{AcceptedDialects, Action, Emulator, SessionReport};

@@ -3,13 +3,13 @@
 #![cfg(feature = "demo")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
-mod blog;
+#[path = "it/support/mod.rs"]
 mod support;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use blog::{Blog, before};
+use support::blog::{Blog, before};
 use support::{Browser, until};
 use tempfile::TempDir;
 use tower_activeconnect::SessionStatus;

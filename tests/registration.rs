@@ -3,8 +3,8 @@
 #![cfg(all(feature = "axum", feature = "emulator"))]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
+#[path = "it/support/mod.rs"]
 mod support;
-mod trace;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,13 +15,13 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use reqwest::header::LOCATION;
+use support::trace::Trace;
 use support::{Browser, builder, pass, serve, until, with_phones};
 use tower_activeconnect::emulator::{Action, Call, Emulator, Fault, FaultKind};
 use tower_activeconnect::{
     ActiveSession, Activeconnect, Denial, EnrollmentError, EnrollmentGrant, RegistrationLink,
     SessionStatus, Walkaway,
 };
-use trace::Trace;
 use tracing::Level;
 
 fn answer(link: Result<RegistrationLink, EnrollmentError>) -> Response {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
 #[cfg(feature = "emulator")]
+#[path = "it/support/trace.rs"]
 mod trace;
 
 use std::collections::BTreeSet;

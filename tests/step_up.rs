@@ -3,6 +3,7 @@
 #![cfg(all(feature = "axum", feature = "emulator"))]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
+#[path = "it/support/mod.rs"]
 mod support;
 
 use std::process::Stdio;

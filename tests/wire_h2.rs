@@ -3,17 +3,16 @@
 #![cfg(feature = "client")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
-mod raw;
-mod secure;
-mod trace;
+#[path = "it/support/mod.rs"]
+mod support;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use h2::Reason;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use raw::session;
-use secure::{Authority, Secure, be_the_child, call_in_child};
+use support::raw::session;
+use support::secure::{Authority, Secure, be_the_child, call_in_child};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tower_activeconnect::protocol::{AUTHENTICATION, Presented};

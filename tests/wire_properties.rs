@@ -2,7 +2,8 @@
 #![cfg(feature = "client")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
-mod raw;
+#[path = "it/support/mod.rs"]
+mod support;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -10,10 +11,10 @@ use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
-use raw::{
-    APPLICATION_SECRET, Raw, SESSION_SECRET, STATUS_ACTIVE, Step, answer, client, session_at,
-};
 use serde_json::Value;
+use support::raw::{
+    self, APPLICATION_SECRET, Raw, SESSION_SECRET, STATUS_ACTIVE, Step, answer, client, session_at,
+};
 use tower_activeconnect::protocol::wire::{StatusAnswer, from_json};
 use tower_activeconnect::protocol::{AUTHENTICATION, Nonce, Presented, Reading, sign};
 use tower_activeconnect::{

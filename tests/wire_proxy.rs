@@ -2,14 +2,13 @@
 #![cfg(feature = "client")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
-mod raw;
-mod secure;
-mod trace;
+#[path = "it/support/mod.rs"]
+mod support;
 
 use std::ffi::OsString;
 
-use raw::{Raw, Received};
-use secure::{Authority, Secure, be_the_child, call_in_child};
+use support::raw::{self, Raw, Received};
+use support::secure::{Authority, Secure, be_the_child, call_in_child};
 use tokio::io::AsyncWriteExt as _;
 
 #[test]

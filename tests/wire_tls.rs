@@ -2,15 +2,14 @@
 #![cfg(feature = "client")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
-mod raw;
-mod secure;
-mod trace;
+#[path = "it/support/mod.rs"]
+mod support;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use raw::{APPLICATION, Raw, Received, answer, session};
-use secure::{Authority, Identity, Secure, be_the_child, call_in_child};
+use support::raw::{APPLICATION, Raw, Received, answer, session};
+use support::secure::{Authority, Identity, Secure, be_the_child, call_in_child};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 

@@ -11,7 +11,7 @@ use tonic_web::GrpcWebLayer;
 use tower_http::cors::CorsLayer;
 
 use super::*;
-use crate::chromium::Chromium;
+use crate::support::chromium::Chromium;
 
 /// Calls without and with a credential, and reports each status as it finds it.
 const PAGE: &str = r#"<!doctype html><title>page</title><script type="module">

@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tower::{Service, service_fn};
 use tower_activeconnect::ActiveSession;
 
-use crate::plain::Plain;
+use crate::support::plain::Plain;
 
 /// `echo.Echo`: `Unary`, `Watch`, `Collect` and `Chat`.
 #[derive(Clone)]

@@ -2,13 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
 mod browser;
-#[path = "../chromium/mod.rs"]
-mod chromium;
 mod echo;
-#[path = "../plain/mod.rs"]
-mod plain;
 mod soak;
-#[path = "../support/mod.rs"]
+#[path = "../it/support/mod.rs"]
 mod support;
 mod web;
 
@@ -20,7 +16,7 @@ use axum::Router;
 use axum::routing::get;
 use bytes::Bytes;
 use echo::{Echo, once};
-use plain::Plain;
+use support::plain::Plain;
 use support::{approve, builder, serve, until, with_phones};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpListener;

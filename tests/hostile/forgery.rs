@@ -3,9 +3,9 @@
 use serde_json::json;
 use tower_activeconnect::SessionStatus;
 
-use crate::chromium::Tab;
 use crate::stage::Stage;
 use crate::support::approve;
+use crate::support::chromium::Tab;
 
 /// A form of this page's own making, sent as a navigation.
 async fn send_form(tab: &Tab, action: &str, fields: &[(&str, &str)]) {

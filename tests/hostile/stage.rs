@@ -11,7 +11,7 @@ use futures_util::stream;
 use tower_activeconnect::emulator::{Emulator, SessionReport};
 use tower_activeconnect::{ActiveSession, Activeconnect};
 
-use crate::chromium::{Chromium, Tab};
+use crate::support::chromium::{Chromium, Tab};
 use crate::support::{approve, builder, serve, with_phones};
 
 pub(crate) struct Stage {

@@ -17,8 +17,8 @@ use tokio::sync::mpsc;
 use tower_activeconnect::ActiveSession;
 use tower_activeconnect::emulator::Action;
 
-use crate::chromium::Chromium;
 use crate::stage::Stage;
+use crate::support::chromium::Chromium;
 use crate::support::{approve, serve, with_phones};
 
 /// Logs in, opens both, and reports what becomes of them.

@@ -2,14 +2,8 @@
 #![cfg(all(feature = "axum", feature = "emulator", feature = "ws"))]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
-#[path = "../chromium/mod.rs"]
-mod chromium;
-#[path = "../plain/mod.rs"]
-mod plain;
-#[path = "../support/mod.rs"]
+#[path = "../it/support/mod.rs"]
 mod support;
-#[path = "../trace/mod.rs"]
-mod trace;
 
 mod browser;
 mod cut;

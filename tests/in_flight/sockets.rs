@@ -18,8 +18,8 @@ use tracing::Level;
 
 use crate::cut::{connect, rest};
 use crate::stage::{Caller, Over, Stage};
+use crate::support::trace::{Trace, hear};
 use crate::support::{serve, session_of, until};
-use crate::trace::{Trace, hear};
 
 async fn listen(mut socket: WebSocket) {
     while socket.recv().await.is_some() {}

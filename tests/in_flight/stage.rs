@@ -31,7 +31,7 @@ use tower_activeconnect::{
     ActiveSession, Activeconnect, ActiveconnectLayer, Builder, UploadGuardLayer,
 };
 
-use crate::plain::Plain;
+use crate::support::plain::Plain;
 use crate::support::{approve, builder, serve, until, with_phones};
 
 pub(crate) const INTERVAL: Duration = Duration::from_millis(500);

@@ -13,25 +13,7 @@ mod polling;
 mod proxies;
 mod setup;
 mod streams;
+mod support;
 
-#[path = "../axe/mod.rs"]
-mod axe;
-#[cfg(feature = "demo")]
-#[path = "../blog/mod.rs"]
-mod blog;
-#[path = "../chromium/mod.rs"]
-mod chromium;
 #[path = "../grpc/echo.rs"]
 mod echo;
-#[path = "../plain/mod.rs"]
-mod plain;
-#[path = "../raw/mod.rs"]
-mod raw;
-#[path = "../secure/mod.rs"]
-mod secure;
-#[path = "../support/mod.rs"]
-mod support;
-#[path = "../trace/mod.rs"]
-mod trace;
-#[path = "../webdriver/mod.rs"]
-mod webdriver;

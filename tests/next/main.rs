@@ -2,9 +2,7 @@
 #![cfg(all(feature = "axum", feature = "emulator"))]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
-#[path = "../chromium/mod.rs"]
-mod chromium;
-#[path = "../support/mod.rs"]
+#[path = "../it/support/mod.rs"]
 mod support;
 
 use std::time::Duration;
@@ -12,10 +10,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use axum::routing::get;
-use chromium::Chromium;
 use futures_util::{StreamExt as _, stream};
 use reqwest::Response;
 use serde_json::json;
+use support::chromium::Chromium;
 use support::{Browser, approve, builder, location, serve, until, with_phones};
 use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{ActiveSession, Activeconnect, LoginLimits, Rate};

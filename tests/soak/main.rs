@@ -4,7 +4,7 @@
 #![cfg(all(feature = "axum", feature = "emulator"))]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
-#[path = "../support/mod.rs"]
+#[path = "../it/support/mod.rs"]
 mod support;
 
 mod chance;

@@ -3,7 +3,7 @@
 use tower_activeconnect::protocol::Reading;
 use tower_activeconnect::{ClientErrorKind, SessionStatus};
 
-use crate::raw::{Raw, STATUS_ACTIVE, Step, answer, authenticate, head, status_of};
+use crate::support::raw::{Raw, STATUS_ACTIVE, Step, answer, authenticate, head, status_of};
 
 async fn kind(bytes: Vec<u8>) -> ClientErrorKind {
     status_of(vec![Step::Send(bytes)]).await.0.unwrap_err().kind()

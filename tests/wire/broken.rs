@@ -3,7 +3,7 @@
 use tower_activeconnect::protocol::Reading;
 use tower_activeconnect::{ClientErrorKind, SessionStatus};
 
-use crate::raw::{STATUS_ACTIVE, Step, answer, chunk, head, status_of};
+use crate::support::raw::{STATUS_ACTIVE, Step, answer, chunk, head, status_of};
 
 const CHUNKED: &[(&str, &str)] =
     &[("content-type", "application/json"), ("transfer-encoding", "chunked")];

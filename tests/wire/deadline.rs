@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tower_activeconnect::ClientErrorKind;
 
-use crate::raw::{Raw, STATUS_ACTIVE, Step, alice, answer, authenticate, head, status_of};
+use crate::support::raw::{Raw, STATUS_ACTIVE, Step, alice, answer, authenticate, head, status_of};
 
 const SLACK: Duration = Duration::from_secs(1);
 const SECOND: Duration = Duration::from_secs(1);

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use tower_activeconnect::{ClientErrorKind, Credentials, CredentialsError};
 use tracing::Level;
 
-use crate::raw::{APPLICATION, Raw, SESSION_SECRET, Step, answer, authenticate};
-use crate::trace::Trace;
+use crate::support::raw::{APPLICATION, Raw, SESSION_SECRET, Step, answer, authenticate};
+use crate::support::trace::Trace;
 
 const SPLITTERS: [&str; 12] = [
     ":",

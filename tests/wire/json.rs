@@ -3,7 +3,7 @@
 use tower_activeconnect::protocol::Reading;
 use tower_activeconnect::{ClientErrorKind, SessionStatus};
 
-use crate::raw::{Raw, Step, answer, authenticate};
+use crate::support::raw::{Raw, Step, answer, authenticate};
 
 const ACTIVE: Option<Reading> = Some(Reading::Status(SessionStatus::Active));
 const ODD: Option<Reading> = Some(Reading::Odd);
@@ -15,7 +15,7 @@ async fn read(bodies: Vec<(Vec<u8>, Option<Reading>)>) {
     let raw = Raw::start(move |request| {
         let url = format!("http://{}", request.header("host").unwrap());
         if request.asks_for_a_session() {
-            return vec![Step::Send(crate::raw::session(&url))];
+            return vec![Step::Send(crate::support::raw::session(&url))];
         }
         let number = next.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         vec![Step::Send(answer("200 OK", &[("content-type", "application/json")], &script[number]))]

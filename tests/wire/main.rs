@@ -2,10 +2,8 @@
 #![cfg(feature = "client")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
-#[path = "../raw/mod.rs"]
-mod raw;
-#[path = "../trace/mod.rs"]
-mod trace;
+#[path = "../it/support/mod.rs"]
+mod support;
 
 mod answers;
 mod broken;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tower_activeconnect::ClientErrorKind;
 
-use crate::raw::{Raw, Received, Step, answer, authenticate, head, session};
+use crate::support::raw::{Raw, Received, Step, answer, authenticate, head, session};
 
 async fn fails_once(steps: Vec<Step>) -> ClientErrorKind {
     let raw = Raw::start(move |_| steps.clone()).await;

@@ -2,7 +2,7 @@
 
 use tower_activeconnect::{ClientErrorKind, Dialect};
 
-use crate::raw::{
+use crate::support::raw::{
     LOGOUT_PATH, Raw, Received, SESSION_SECRET, SESSION_TOKEN, STATUS_ACTIVE, STATUS_PATH, Step,
     answer, authenticate, session_at,
 };

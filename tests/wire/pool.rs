@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use crate::raw::{Raw, STATUS_ACTIVE, Step, answer, authenticate};
+use crate::support::raw::{Raw, STATUS_ACTIVE, Step, answer, authenticate};
 
 #[tokio::test]
 async fn sixty_four_connections_are_kept_at_most() {

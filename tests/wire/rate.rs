@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use tower_activeconnect::ClientErrorKind;
 
-use crate::raw::{Raw, Step, answer, authenticate};
+use crate::support::raw::{Raw, Step, answer, authenticate};
 
 async fn told(retry_after: &str) -> Option<u64> {
     let headers = [("retry-after", retry_after), ("content-type", "application/json")];

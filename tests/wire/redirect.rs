@@ -2,7 +2,7 @@
 
 use tower_activeconnect::ClientErrorKind;
 
-use crate::raw::{Raw, Step, answer, authenticate};
+use crate::support::raw::{Raw, Step, answer, authenticate};
 
 const REDIRECTS: [&str; 5] = [
     "301 Moved Permanently",

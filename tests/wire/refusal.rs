@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tower_activeconnect::{ClientErrorKind, Dialect};
 
-use crate::raw::{
+use crate::support::raw::{
     APPLICATION_SECRET, Raw, Received, STATUS_ACTIVE, Step, answer, authenticate, session,
 };
 

@@ -2,7 +2,7 @@
 
 use tower_activeconnect::ClientErrorKind;
 
-use crate::raw::{Raw, STATUS_ACTIVE, Step, answer, chunk, head, status_of};
+use crate::support::raw::{Raw, STATUS_ACTIVE, Step, answer, chunk, head, status_of};
 
 const LIMIT: usize = 64 * 1024;
 

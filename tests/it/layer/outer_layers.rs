@@ -21,7 +21,7 @@ use tower_http::timeout::TimeoutLayer;
 use tower_http::validate_request::ValidateRequestHeaderLayer;
 
 use crate::echo::Echo;
-use crate::plain::Plain;
+use crate::support::plain::Plain;
 use crate::support::{approve, builder, with_phones};
 
 const ORIGIN: &str = "https://partner.example";

@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use tower_activeconnect::emulator::{Action, Emulator, SessionReport};
 use tower_activeconnect::{ActiveSession, Activeconnect, Builder, Logo, Method, Theme};
 
-use crate::axe;
-use crate::chromium::{Chromium, Tab};
+use crate::support::axe;
+use crate::support::chromium::{Chromium, Tab};
 use crate::support::{approve, builder, ringing, serve, until, with_phones};
 
 /// Records what the content security policy blocks, and the text with which a page is done.

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use crate::chromium::Tab;
+use super::chromium::Tab;
 
 /// What `scripts/test` has npm install, as tests/it/browser/libraries.txt lists it.
 const AXE: &str = "target/browser-libraries/node_modules/axe-core/axe.min.js";

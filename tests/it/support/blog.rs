@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tower_activeconnect::emulator::{Emulator, SessionReport};
 
-use crate::support::{Browser, example};
+use super::{Browser, example};
 
 const VARIABLES: [&str; 3] = ["SERVER", "APPLICATION_ID", "APPLICATION_SECRET"];
 

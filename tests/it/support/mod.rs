@@ -2,6 +2,17 @@
 #![allow(dead_code, reason = "each test file uses some of it")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
+pub(crate) mod axe;
+#[cfg(feature = "demo")]
+pub(crate) mod blog;
+pub(crate) mod caller;
+pub(crate) mod chromium;
+pub(crate) mod plain;
+pub(crate) mod raw;
+pub(crate) mod secure;
+pub(crate) mod trace;
+pub(crate) mod webdriver;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::support::until;
+use super::until;
 
 /// Debian's package of WebKitGTK has this browser, in a folder named after the machine.
 const WEBKIT: [&str; 2] = [

@@ -20,8 +20,8 @@ use tokio_rustls::server::TlsStream;
 use tower_activeconnect::Dialect;
 use tracing::Level;
 
-use crate::raw::{self, APPLICATION_SECRET, SESSION_SECRET, SESSION_TOKEN};
-use crate::trace::Trace;
+use super::raw::{self, APPLICATION_SECRET, SESSION_SECRET, SESSION_TOKEN};
+use super::trace::Trace;
 
 /// A certificate authority.
 pub(crate) struct Authority {
