@@ -133,12 +133,14 @@ impl Secure {
 
 const SERVER: &str = "WIRE_TEST_SERVER";
 const OUTCOME: &str = "outcome: ";
+/// The ignored test that is the child process.
+const CHILD: &str = "client::transport::child_process";
 
 /// Rings a phone at this server, twice, in a process of its own with these variables; gives what
 /// came of it, `ok` or the error's kind. All that the process traces is held against the secrets.
 pub(crate) async fn call_in_child(url: &str, variables: &[(&str, OsString)]) -> [String; 2] {
     let output = tokio::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child_process", "--ignored", "--nocapture"])
+        .args(["--exact", CHILD, "--ignored", "--nocapture"])
         .env(SERVER, url)
         .envs(variables.iter().cloned())
         .stdin(Stdio::null())
@@ -158,7 +160,7 @@ pub(crate) async fn call_in_child(url: &str, variables: &[(&str, OsString)]) -> 
     }
 }
 
-/// What the ignored test `child_process` of each file does.
+/// What the test [`CHILD`] does.
 pub(crate) fn be_the_child() {
     let Ok(url) = std::env::var(SERVER) else { return };
     let trace = Trace(Level::TRACE, |line: &str| println!("{line}"));

@@ -1,9 +1,4 @@
 //! What holds for any path, query, token and answer.
-#![cfg(feature = "client")]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
-
-#[path = "it/support/mod.rs"]
-mod support;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -12,13 +7,14 @@ use std::sync::{Arc, Mutex};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use serde_json::Value;
-use support::raw::{
-    self, APPLICATION_SECRET, Raw, SESSION_SECRET, STATUS_ACTIVE, Step, answer, client, session_at,
-};
 use tower_activeconnect::protocol::wire::{StatusAnswer, from_json};
 use tower_activeconnect::protocol::{AUTHENTICATION, Nonce, Presented, Reading, sign};
 use tower_activeconnect::{
     Authentication, ClientErrorKind, Dialect, Method, Methods, Secret, SessionStatus, UserToken,
+};
+
+use crate::support::raw::{
+    self, APPLICATION_SECRET, Raw, SESSION_SECRET, STATUS_ACTIVE, Step, answer, client, session_at,
 };
 
 fn check<S: Strategy>(

@@ -1,21 +1,11 @@
 //! Variables that name a proxy are not heeded: signed calls go to the service alone.
-#![cfg(feature = "client")]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
-
-#[path = "it/support/mod.rs"]
-mod support;
 
 use std::ffi::OsString;
 
-use support::raw::{self, Raw, Received};
-use support::secure::{Authority, Secure, be_the_child, call_in_child};
 use tokio::io::AsyncWriteExt as _;
 
-#[test]
-#[ignore = "run by the others, with variables set"]
-fn child_process() {
-    be_the_child();
-}
+use crate::support::raw::{self, Raw, Received};
+use crate::support::secure::{Authority, Secure, call_in_child};
 
 /// Every variable that some client heeds, each naming the proxy, and none that exempts a host.
 fn variables(proxy: &Raw) -> Vec<(&'static str, OsString)> {

@@ -1,27 +1,17 @@
 //! HTTP/2 has ways to say "I did not process this, send it again". What is signed is not sent
 //! again: its nonce is used up.
-#![cfg(feature = "client")]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
-
-#[path = "it/support/mod.rs"]
-mod support;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use h2::Reason;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use support::raw::session;
-use support::secure::{Authority, Secure, be_the_child, call_in_child};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tower_activeconnect::protocol::{AUTHENTICATION, Presented};
 
-#[test]
-#[ignore = "run by the others, with variables set"]
-fn child_process() {
-    be_the_child();
-}
+use crate::support::raw::session;
+use crate::support::secure::{Authority, Secure, call_in_child};
 
 #[derive(Clone, Copy)]
 enum Behaviour {

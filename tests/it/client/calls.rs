@@ -1,6 +1,4 @@
 //! The client against the emulator: every call, in all dialects and both shapes of the status.
-#![cfg(all(feature = "client", feature = "emulator"))]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
 use std::time::Duration;
 

@@ -1,23 +1,13 @@
 //! A server that can't prove who it is gets nothing.
-#![cfg(feature = "client")]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
-
-#[path = "it/support/mod.rs"]
-mod support;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use support::raw::{APPLICATION, Raw, Received, answer, session};
-use support::secure::{Authority, Identity, Secure, be_the_child, call_in_child};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-#[test]
-#[ignore = "run by the others, with variables set"]
-fn child_process() {
-    be_the_child();
-}
+use crate::support::raw::{APPLICATION, Raw, Received, answer, session};
+use crate::support::secure::{Authority, Identity, Secure, call_in_child};
 
 /// What a server with this identity received from a child that trusts the authority, and what the
 /// child made of it.
