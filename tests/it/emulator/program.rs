@@ -1,5 +1,4 @@
 //! The emulator as a program: its first line, and what it says when it cannot start.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Output, Stdio};

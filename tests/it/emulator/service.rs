@@ -1,19 +1,16 @@
 //! The emulator over real sockets: the remote service, the control interface, the phone's pages.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
-
-#[path = "it/support/mod.rs"]
-mod support;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use support::caller::{self, Caller, plain};
 use tower_activeconnect::emulator::{
     AcceptedDialects, Action, ControlError, Emulator, SessionReport, StartError, StateReport,
 };
 use tower_activeconnect::protocol::{Nonce, sign};
 use tower_activeconnect::{Dialect, Secret, SessionStatus};
+
+use crate::support::caller::{self, Caller, plain};
 
 const ODD_USER_IDS: [&str; 9] =
     ["a/b", "a b", "a+b", "a%b", "é", "%2F", "x?y#z", "a&b=c", "<b>\"x\""];

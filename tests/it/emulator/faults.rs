@@ -1,21 +1,18 @@
 //! The emulator's faults and its clock, over real sockets: what arrives, byte for byte, and what
 //! the service did all the same.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
-
-#[path = "it/support/mod.rs"]
-mod support;
 
 use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode, Url};
 use serde_json::{Value, json};
-use support::caller::{Caller, Session};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tower_activeconnect::emulator::{
     Action, Call, Emulator, Fault, FaultKind, FaultRoute, StateReport,
 };
 use tower_activeconnect::{Dialect, SessionStatus};
+
+use crate::support::caller::{Caller, Session};
 
 const DIALECT: Dialect = Dialect::Activeconnect;
 /// How long nothing must come for the connection to count as silent.
