@@ -6,12 +6,14 @@
 mod browser;
 mod client;
 mod emulator;
+mod enrollment;
 mod layer;
 mod login;
 mod pages;
 mod polling;
 mod proxies;
 mod setup;
+mod stores;
 mod streams;
 mod support;
 

@@ -1,19 +1,16 @@
 //! Enrollment around the life of a user: lost phones, text messages, leaving, a whole user base.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
-
-#[path = "it/support/mod.rs"]
-mod support;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use support::{approve, builder, until, with_phones};
 use tokio::sync::Notify;
 use tower_activeconnect::emulator::{Call, Emulator, Fault, FaultKind};
 use tower_activeconnect::{
     Activeconnect, EnrollNewError, EnrollmentError, EnrollmentGrant, MemoryTokenStore,
     SqliteTokenStore, TokenStore as _, UserId, UserToken,
 };
+
+use crate::support::{self, approve, builder, until, with_phones};
 
 /// An engine on a store that the test can look into.
 async fn engine(emulator: &Emulator) -> (Activeconnect, Arc<MemoryTokenStore>) {

@@ -1,10 +1,5 @@
 //! Who gets a registration link: the user it is for, in a browser of theirs, or whoever bears the
 //! application's grant, once. Nobody for a name.
-#![cfg(all(feature = "axum", feature = "emulator"))]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
-
-#[path = "it/support/mod.rs"]
-mod support;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,14 +10,15 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use reqwest::header::LOCATION;
-use support::trace::Trace;
-use support::{Browser, builder, pass, serve, until, with_phones};
 use tower_activeconnect::emulator::{Action, Call, Emulator, Fault, FaultKind};
 use tower_activeconnect::{
     ActiveSession, Activeconnect, Denial, EnrollmentError, EnrollmentGrant, RegistrationLink,
     SessionStatus, Walkaway,
 };
 use tracing::Level;
+
+use crate::support::trace::{Trace, hear};
+use crate::support::{Browser, builder, pass, serve, until, with_phones};
 
 fn answer(link: Result<RegistrationLink, EnrollmentError>) -> Response {
     match link {
@@ -256,7 +252,7 @@ async fn a_link_is_in_no_log() {
         recorded.push_str(line);
         recorded.push('\n');
     };
-    tracing::subscriber::set_global_default(Trace(Level::TRACE, record)).unwrap();
+    let _hearing = hear(Trace(Level::TRACE, record));
     let site = site().await;
     let browser = Browser::new(&site.url);
     let given = site.grant("alice");

@@ -1,6 +1,4 @@
 //! The lookup table: in memory and on SQLite, judged by the same questions.
-#![cfg(feature = "sqlite")]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
 use tower_activeconnect::{
     MemoryTokenStore, SqliteTokenStore, StoreErrorKind, TokenStore, UserId, UserToken,
