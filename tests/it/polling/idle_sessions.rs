@@ -1,9 +1,4 @@
 //! The first requests after a pause: all wait for one poll, and none depends on another.
-#![cfg(all(feature = "axum", feature = "emulator"))]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
-
-#[path = "it/support/mod.rs"]
-mod support;
 
 use std::time::Duration;
 
@@ -11,9 +6,10 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use axum::routing::get;
-use support::{Browser, builder, pass, serve, with_phones};
 use tower::ServiceExt as _;
 use tower_activeconnect::emulator::{Call, Emulator, Fault, FaultKind};
+
+use crate::support::{Browser, builder, pass, serve, with_phones};
 
 struct Site {
     emulator: Emulator,

@@ -1,17 +1,13 @@
 //! What a poll can say, and what follows for requests: a statement, an odd statement, no statement.
-#![cfg(all(feature = "axum", feature = "emulator"))]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
-
-#[path = "it/support/mod.rs"]
-mod support;
 
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::routing::get;
 use reqwest::StatusCode;
-use support::{Browser, builder, serve, until, with_phones};
 use tower_activeconnect::emulator::{Call, Emulator, Fault, FaultKind, FaultRoute, SessionReport};
+
+use crate::support::{Browser, builder, serve, until, with_phones};
 
 struct Site {
     emulator: Emulator,

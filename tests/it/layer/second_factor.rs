@@ -1,10 +1,5 @@
 //! Beside another login: the phone of the user whom that login names must be there, in this very
 //! browser.
-#![cfg(all(feature = "axum", feature = "emulator"))]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
-
-#[path = "it/support/mod.rs"]
-mod support;
 
 use axum::Router;
 use axum::extract::Request;
@@ -12,9 +7,10 @@ use axum::http::request::Parts;
 use axum::middleware::{Next, from_fn};
 use axum::routing::get;
 use serde_json::json;
-use support::{Browser, approve, builder, location, serve, until, with_phones};
 use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::{ActiveSession, Denial, UserId};
+
+use crate::support::{Browser, approve, builder, location, serve, until, with_phones};
 
 /// The other login: whoever says so in a header. Only a test may be so trusting.
 #[derive(Clone)]

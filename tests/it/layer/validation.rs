@@ -1,18 +1,14 @@
 //! Bad input gets a clear answer, and nothing is lost by it.
-#![cfg(all(feature = "axum", feature = "emulator"))]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
-
-#[path = "it/support/mod.rs"]
-mod support;
 
 use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
 use serde_json::{Value, json};
-use support::{Browser, builder, credentials, serve, with_phones};
 use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::{ActiveSession, Activeconnect, BuildError, MemoryTokenStore};
+
+use crate::support::{Browser, builder, credentials, serve, with_phones};
 
 async fn site() -> (Emulator, Activeconnect, String) {
     let emulator = Emulator::start().await.unwrap();

@@ -1,9 +1,4 @@
 //! T127: nobody writes lines of their own into the log, whatever they call themselves.
-#![cfg(all(feature = "axum", feature = "emulator"))]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
-
-#[path = "it/support/mod.rs"]
-mod support;
 
 use std::sync::Mutex;
 
@@ -11,15 +6,16 @@ use axum::Router;
 use axum::http::request::Parts;
 use axum::routing::get;
 use serde_json::json;
-use support::raw::{self, Raw, Step, answer};
-use support::trace::Trace;
-use support::{Browser, credentials, serve, until};
 use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::{
     ActiveSession, Activeconnect, Dialect, MemoryTokenStore, StoreError, TokenStore, UserId,
     UserToken,
 };
 use tracing::Level;
+
+use crate::support::raw::{self, Raw, Step, answer};
+use crate::support::trace::{Trace, hear};
+use crate::support::{Browser, credentials, serve, until};
 
 static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
@@ -41,7 +37,7 @@ impl TokenStore for Quoting {
 #[tokio::test]
 async fn a_name_or_status_writes_no_line_of_its_own() {
     let record = |line: &str| LINES.lock().unwrap().push(line.to_owned());
-    tracing::subscriber::set_global_default(Trace(Level::TRACE, record)).unwrap();
+    let _hearing = hear(Trace(Level::TRACE, record));
 
     // A user's name, quoted by the store's error, at the gate and in a login.
     let emulator = Emulator::start().await.unwrap();

@@ -1,18 +1,14 @@
 //! A phone logs a user in, the layer lets them through, and a remote logout puts them out.
-#![cfg(all(feature = "axum", feature = "emulator"))]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
-
-#[path = "it/support/mod.rs"]
-mod support;
 
 use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
 use serde_json::json;
-use support::{Browser, approve, builder, location, ringing, serve, until, with_phones};
 use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{ActiveSession, Activeconnect};
+
+use crate::support::{Browser, approve, builder, location, ringing, serve, until, with_phones};
 
 fn app(ac: &Activeconnect) -> Router {
     Router::new()

@@ -1,10 +1,5 @@
 //! What some pages need beside a session: that the user was asked with certain methods, or not long
 //! ago. And how a user gets there: by confirming on the phone, which brings them back.
-#![cfg(all(feature = "axum", feature = "emulator"))]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
-
-#[path = "it/support/mod.rs"]
-mod support;
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -18,11 +13,14 @@ use axum::response::IntoResponse as _;
 use axum::routing::get;
 use reqwest::Response;
 use serde_json::{Value, json};
-use support::{Browser, approve, builder, location, pass, ringing, serve, until, with_phones};
 use tokio::process::Command;
 use tonic_types::StatusExt as _;
 use tower_activeconnect::emulator::{Action, Emulator, SessionReport};
 use tower_activeconnect::{ActiveSession, Activeconnect, Builder, Denial, Method, UserId};
+
+use crate::support::{
+    Browser, approve, builder, location, pass, ringing, serve, until, with_phones,
+};
 
 const SESSION: &str = "__Host-activeconnect";
 const CHROMIUM: &str = "/usr/bin/chromium";

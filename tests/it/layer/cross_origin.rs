@@ -1,19 +1,15 @@
 //! Who asks, as browsers tell it: this origin, another one, or no browser at all.
-#![cfg(all(feature = "axum", feature = "emulator", feature = "ws"))]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
-
-#[path = "it/support/mod.rs"]
-mod support;
 
 use axum::Router;
 use axum::extract::ws::{Message, WebSocketUpgrade};
 use axum::routing::any;
 use futures_util::StreamExt as _;
 use reqwest::Method;
-use support::{Browser, builder, serve, with_phones};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::{ActiveSession, Activeconnect};
+
+use crate::support::{Browser, builder, serve, with_phones};
 
 async fn site() -> (Emulator, Activeconnect, String) {
     let emulator = Emulator::start().await.unwrap();

@@ -1,10 +1,5 @@
 //! Logging in with strangers about: budgets, known browsers, answers that tell nothing, clients
 //! without cookies.
-#![cfg(all(feature = "axum", feature = "emulator"))]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
-
-#[path = "it/support/mod.rs"]
-mod support;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -17,7 +12,6 @@ use axum::http::Request;
 use axum::routing::get;
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
-use support::{Browser, approve, builder, ringing, until, with_phones};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tower::ServiceExt as _;
 use tower_activeconnect::emulator::{Action, Call, Emulator, Fault, FaultKind};
@@ -25,6 +19,8 @@ use tower_activeconnect::{
     ActiveSession, Activeconnect, Builder, EventKind, Limit, LoginLimits, MemoryTokenStore, Rate,
     SessionStatus, StoreError, TokenStore, UserId, UserToken,
 };
+
+use crate::support::{Browser, approve, builder, ringing, until, with_phones};
 
 const ATTEMPT: &str = "__Host-activeconnect-attempt";
 const KNOWN: &str = "__Host-activeconnect-known";

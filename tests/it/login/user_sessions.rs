@@ -1,9 +1,4 @@
 //! What concerns a user as a whole: the token in the lookup table, all their sessions at once.
-#![cfg(all(feature = "axum", feature = "emulator"))]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
-
-#[path = "it/support/mod.rs"]
-mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,12 +7,13 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::request::Parts;
 use axum::routing::get;
-use support::{Browser, builder, pass, serve, session_of, until, with_phones};
 use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{
     ActiveSession, Activeconnect, LoggedOut, MemoryTokenStore, StoreError, TokenStore, UserId,
     UserToken,
 };
+
+use crate::support::{Browser, builder, pass, serve, session_of, until, with_phones};
 
 fn app(ac: &Activeconnect) -> Router {
     Router::new()

@@ -1,9 +1,4 @@
 //! The engine under odd circumstances: panics, dropped callers, parked sessions, late answers.
-#![cfg(all(feature = "axum", feature = "emulator"))]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
-
-#[path = "it/support/mod.rs"]
-mod support;
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -12,11 +7,12 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 use serde_json::json;
-use support::{Browser, approve, builder, credentials, ringing, serve, until, with_phones};
 use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{
     ActiveSession, Activeconnect, Denial, StoreError, TokenStore, UserId, UserToken,
 };
+
+use crate::support::{Browser, approve, builder, credentials, ringing, serve, until, with_phones};
 
 type Kept = Arc<Mutex<Option<ActiveSession>>>;
 

@@ -1,9 +1,4 @@
 //! The table of answers of the design, over sockets: every denial, asked for in every way.
-#![cfg(all(feature = "axum", feature = "emulator"))]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
-
-#[path = "it/support/mod.rs"]
-mod support;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,11 +9,12 @@ use axum::routing::{any, get};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
-use support::{Browser, builder, location, serve, until, with_phones};
 use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{
     ActiveSession, Activeconnect, StoreError, TokenStore, UserId, UserToken,
 };
+
+use crate::support::{Browser, builder, location, serve, until, with_phones};
 
 const HTML: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 /// What nobody is to be told: it is in the address, in the user's name and in the store's error.

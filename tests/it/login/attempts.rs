@@ -1,9 +1,4 @@
 //! Login attempts: deadline, cancel, superseding, answers that come too late, one result taken once.
-#![cfg(all(feature = "axum", feature = "emulator"))]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
-
-#[path = "it/support/mod.rs"]
-mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,13 +9,14 @@ use axum::routing::get;
 use futures_util::future::join_all;
 use reqwest::StatusCode;
 use serde_json::json;
-use support::{Browser, approve, builder, ringing, serve, until, with_phones};
 use tokio::sync::Notify;
 use tower_activeconnect::emulator::{Action, Call, Emulator, Fault, FaultKind, SessionReport};
 use tower_activeconnect::{
     ActiveSession, Activeconnect, LogInError, MemoryTokenStore, SessionStatus, StoreError,
     TokenStore, UserId, UserToken,
 };
+
+use crate::support::{Browser, approve, builder, ringing, serve, until, with_phones};
 
 const SESSION: &str = "__Host-activeconnect";
 const ATTEMPT: &str = "__Host-activeconnect-attempt";

@@ -1,9 +1,4 @@
 //! Tower's contract, and the answers of the layer and its routes beside another login.
-#![cfg(all(feature = "axum", feature = "emulator"))]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
-
-#[path = "it/support/mod.rs"]
-mod support;
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -15,13 +10,14 @@ use futures_util::{StreamExt as _, stream};
 use http::request::Parts;
 use http::{Request, Response};
 use serde_json::json;
-use support::{Browser, approve, builder, serve, session_of, until, with_phones};
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::{Layer as _, Service as _, ServiceExt as _, service_fn};
 use tower_activeconnect::emulator::{Action, Emulator, SessionReport};
 use tower_activeconnect::{
     ActiveSession, Activeconnect, ActiveconnectLayer, Denial, SessionCredential, UserId,
 };
+
+use crate::support::{Browser, approve, builder, serve, session_of, until, with_phones};
 
 /// T118: a denial drops the ready service, permit and all.
 #[tokio::test]

@@ -1,9 +1,4 @@
 //! Where a login leads: a path of this site, as it was asked for, or `/`.
-#![cfg(all(feature = "axum", feature = "emulator"))]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
-
-#[path = "../it/support/mod.rs"]
-mod support;
 
 use std::time::Duration;
 
@@ -13,14 +8,15 @@ use axum::routing::get;
 use futures_util::{StreamExt as _, stream};
 use reqwest::Response;
 use serde_json::json;
-use support::chromium::Chromium;
-use support::{Browser, approve, builder, location, serve, until, with_phones};
 use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{ActiveSession, Activeconnect, LoginLimits, Rate};
 use url::form_urlencoded;
 
+use crate::support::chromium::Chromium;
+use crate::support::{Browser, approve, builder, location, serve, until, with_phones};
+
 /// One a line: what is asked for, and where that leads; the routes are at `/auth`.
-const CORPUS: &str = include_str!("corpus.jsonl");
+const CORPUS: &str = include_str!("redirect_target.jsonl");
 
 fn corpus() -> Vec<(String, String)> {
     let corpus: Vec<_> = CORPUS.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

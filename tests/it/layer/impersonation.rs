@@ -1,10 +1,5 @@
 //! Requests that claim to be somebody: by headers, by cookies of their own making, by addresses that
 //! are spelled in odd ways. A handler runs for an allowed session only, and for its user.
-#![cfg(all(feature = "axum", feature = "emulator"))]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
-
-#[path = "it/support/mod.rs"]
-mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,11 +13,12 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::TestRunner;
 use serde_json::json;
-use support::{Browser, builder, serve, with_phones};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tower::ServiceExt as _;
 use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::{ActiveSession, Activeconnect};
+
+use crate::support::{self, Browser, builder, serve, with_phones};
 
 async fn engine() -> (Emulator, Activeconnect) {
     let emulator = Emulator::start().await.unwrap();
