@@ -3,7 +3,7 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
-#[path = "grpc/echo.rs"]
+#[path = "it/grpc/echo.rs"]
 #[allow(dead_code, reason = "another test uses all of it")]
 mod echo;
 #[path = "it/support/mod.rs"]

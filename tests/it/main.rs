@@ -7,6 +7,7 @@ mod browser;
 mod client;
 mod emulator;
 mod enrollment;
+mod grpc;
 mod layer;
 mod login;
 mod pages;
@@ -16,6 +17,3 @@ mod setup;
 mod stores;
 mod streams;
 mod support;
-
-#[path = "../grpc/echo.rs"]
-mod echo;

@@ -2,6 +2,8 @@
 
 mod allowed_origin;
 mod back_button;
+#[cfg(feature = "ws")]
+mod cross_site;
 mod emulated_phone;
 #[cfg(feature = "demo")]
 mod example_blog;

@@ -18,7 +18,7 @@ use tower_http::classify::{GrpcCode, GrpcErrorsAsFailures, SharedClassifier};
 use tower_http::trace::TraceLayer;
 use tracing::Level;
 
-use crate::echo::{Echo, once};
+use crate::grpc::echo::{Echo, once};
 use crate::support::plain::Plain;
 use crate::support::trace::{Trace, hear};
 use crate::support::{approve, builder, until, with_phones};

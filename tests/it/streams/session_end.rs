@@ -1,9 +1,4 @@
 //! What a session holds open ends with it, within the promised bound.
-#![cfg(all(feature = "axum", feature = "emulator"))]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
-
-#[path = "it/support/mod.rs"]
-mod support;
 
 use std::convert::Infallible;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,9 +8,10 @@ use axum::body::Body;
 use axum::response::sse::{Event, Sse};
 use axum::routing::get;
 use futures_util::stream::{self, Stream, StreamExt as _};
-use support::{Browser, builder, serve, until, with_phones};
 use tower_activeconnect::emulator::{Action, Emulator, SessionReport};
 use tower_activeconnect::{ActiveSession, Denial};
+
+use crate::support::{self, Browser, builder, serve, until, with_phones};
 
 const INTERVAL: Duration = Duration::from_millis(500);
 /// Interval, the longest a poll may take, and a second.

@@ -3,7 +3,7 @@
 use serde_json::json;
 use tower_activeconnect::{SessionStatus, UserId};
 
-use crate::stage::Stage;
+use super::stage::Stage;
 use crate::support::approve;
 
 const SESSION: &str = "__Host-activeconnect";

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tower_activeconnect::ActiveSession;
 use tower_activeconnect::emulator::Action;
 
-use crate::stage::{BOUND, Caller, Over, Stage, unix_ms};
+use super::stage::{BOUND, Caller, Over, Stage, unix_ms};
 use crate::support::{pass, serve, until};
 
 /// What a handler tells of itself.

@@ -3,7 +3,7 @@
 use serde_json::json;
 use tower_activeconnect::SessionStatus;
 
-use crate::stage::Stage;
+use super::stage::Stage;
 use crate::support::approve;
 use crate::support::chromium::Tab;
 

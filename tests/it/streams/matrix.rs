@@ -9,7 +9,7 @@ use tonic::Code;
 use tower_activeconnect::emulator::{Action, Call, Fault, FaultKind};
 use tower_activeconnect::{ActiveconnectLayer, Walkaway};
 
-use crate::stage::{BOUND, Caller, Held, Kind, Outcome, Seen, Stage};
+use super::stage::{BOUND, Caller, Held, Kind, Outcome, Seen, Stage};
 use crate::support::until;
 
 /// The reason for a cut.

@@ -16,8 +16,8 @@ use tower_activeconnect::emulator::Action;
 use tower_activeconnect::{ActiveSession, Denial};
 use tracing::Level;
 
-use crate::cut::{connect, rest};
-use crate::stage::{Caller, Over, Stage};
+use super::cut::{connect, rest};
+use super::stage::{Caller, Over, Stage};
 use crate::support::trace::{Trace, hear};
 use crate::support::{serve, session_of, until};
 

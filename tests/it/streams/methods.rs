@@ -4,7 +4,7 @@ use http::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::stage::Stage;
+use super::stage::Stage;
 
 /// What a raw HTTP/1.1 request is answered, until the connection closes.
 async fn raw(stage: &Stage, request: &str) -> String {

@@ -14,8 +14,8 @@ use futures_util::future::join_all;
 use futures_util::stream::{self, Stream, StreamExt as _};
 use tower_activeconnect::emulator::{Action, Emulator};
 
-use crate::matrix::{Why, cut};
-use crate::stage::{Caller, Held, Kind, Outcome, Over, Seen, Stage, outcome};
+use super::matrix::{Why, cut};
+use super::stage::{Caller, Held, Kind, Outcome, Over, Seen, Stage, outcome};
 use crate::support::{pass, serve, until};
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -1,11 +1,8 @@
 //! The layer in tonic servers: calls of each kind, as tonic's client and as grpcio see them.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
 mod browser;
-mod echo;
+pub(crate) mod echo;
 mod soak;
-#[path = "../it/support/mod.rs"]
-mod support;
 mod web;
 
 use std::path::Path;
@@ -16,8 +13,6 @@ use axum::Router;
 use axum::routing::get;
 use bytes::Bytes;
 use echo::{Echo, once};
-use support::plain::Plain;
-use support::{approve, builder, serve, until, with_phones};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::Command;
@@ -32,6 +27,9 @@ use tower_activeconnect::emulator::{Action, Call, Emulator, Fault, FaultKind, Se
 use tower_activeconnect::{
     ActiveSession, Activeconnect, ActiveconnectLayer, Builder, SessionCredential, SessionInfo,
 };
+
+use crate::support::plain::Plain;
+use crate::support::{approve, builder, serve, until, with_phones};
 
 struct Stage {
     emulator: Emulator,
@@ -223,7 +221,7 @@ async fn grpcio_sees_codes_reasons_and_ends() {
     }
     let stage = Stage::new().await;
     let mut judge = Command::new(python)
-        .arg(root.join("tests/grpc/judge.py"))
+        .arg(root.join("tests/it/grpc/judge.py"))
         .args([stage.serve().await, stage.credential.expose()])
         .stdout(Stdio::piped())
         .kill_on_drop(true)

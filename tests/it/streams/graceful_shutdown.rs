@@ -1,9 +1,4 @@
 //! How a process ends: its streams with it, over real sockets.
-#![cfg(all(feature = "axum", feature = "emulator"))]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
-
-#[path = "it/support/mod.rs"]
-mod support;
 
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
@@ -12,10 +7,11 @@ use axum::Router;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::routing::get;
 use futures_util::stream::{self, StreamExt as _};
-use support::{approve, builder, with_phones};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tower_activeconnect::emulator::Emulator;
+
+use crate::support::{approve, builder, with_phones};
 
 /// T129: a server that waits for its connections ends when the engine is shut down, though a
 /// stream without end is open: the stream is told, and cut.

@@ -21,7 +21,7 @@ use tower_activeconnect::BoxError as AnyError;
 use tower_activeconnect::emulator::{Action, Call, Fault, FaultKind};
 use tower_http::compression::CompressionLayer;
 
-use crate::stage::{Caller, Over, Stage};
+use super::stage::{Caller, Over, Stage};
 use crate::support::{pass, serve};
 
 type Boxed = BoxCloneService<Request<Body>, Response<Body>, BoxError>;

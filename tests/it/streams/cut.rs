@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tower_activeconnect::emulator::{Action, Call, Fault, FaultKind};
 
-use crate::stage::{BOUND, Caller, Stage, unix_ms};
+use super::stage::{BOUND, Caller, Stage, unix_ms};
 use crate::support::serve;
 
 pub(crate) async fn connect(url: &str) -> SendRequest<Bytes> {

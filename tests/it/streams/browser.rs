@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tower_activeconnect::ActiveSession;
 use tower_activeconnect::emulator::Action;
 
-use crate::stage::Stage;
+use super::stage::Stage;
 use crate::support::chromium::Chromium;
 use crate::support::{approve, serve, with_phones};
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::stage::Stage;
+use super::stage::Stage;
 use crate::support::approve;
 
 /// T019: who is logged in can't be read, nor a login's result taken, from another origin.

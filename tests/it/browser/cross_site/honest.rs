@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::stage::Stage;
+use super::stage::Stage;
 
 /// `__Host-` cookies are kept on the loopback without TLS, and scripts don't see them.
 #[tokio::test]
