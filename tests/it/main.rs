@@ -7,11 +7,18 @@ mod browser;
 mod client;
 mod emulator;
 mod enrollment;
+#[cfg(feature = "demo")]
+mod example_microblog;
+#[cfg(feature = "sqlite")]
+mod examples;
+mod feature_isolation;
 mod grpc;
 mod layer;
 mod login;
 mod pages;
 mod polling;
+#[cfg(feature = "demo")]
+mod process_faults;
 mod proxies;
 mod setup;
 mod stores;

@@ -1,19 +1,15 @@
 //! What can happen to a process: stopped for a while, another time on the clock, killed. The
 //! example blog is the process.
-#![cfg(feature = "demo")]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
-
-#[path = "it/support/mod.rs"]
-mod support;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::blog::{Blog, before};
-use support::{Browser, until};
 use tempfile::TempDir;
 use tower_activeconnect::SessionStatus;
 use tower_activeconnect::emulator::{Action, Call, Emulator, Fault, FaultKind};
+
+use crate::support::blog::{Blog, before};
+use crate::support::{self, Browser, until};
 
 /// Interval, the longest a poll may take, and a second.
 const BOUND: Duration = Duration::from_secs(5 + 3 + 1);

@@ -1,14 +1,12 @@
 //! T137: what plays the service and the phone is in no program that did not ask for it.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
-
-#[cfg(feature = "emulator")]
-#[path = "it/support/trace.rs"]
-mod trace;
 
 use std::collections::BTreeSet;
 use std::process::Command;
 
 use serde_json::Value;
+use tracing::Level;
+
+use crate::support::trace::{Trace, hear};
 
 fn package() -> Value {
     let metadata = Command::new(env!("CARGO"))
@@ -55,13 +53,12 @@ fn the_emulator_is_in_no_feature_but_its_own_and_the_demos() {
     }
 }
 
-#[cfg(feature = "emulator")]
 #[tokio::test]
 async fn the_emulator_says_loudly_that_it_runs() {
     use std::sync::Mutex;
     static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
     let record = |line: &str| LINES.lock().unwrap().push(line.to_owned());
-    tracing::subscriber::set_global_default(trace::Trace(tracing::Level::WARN, record)).unwrap();
+    let _hearing = hear(Trace(Level::WARN, record));
     let _emulator = tower_activeconnect::emulator::Emulator::start().await.unwrap();
     let lines = LINES.lock().unwrap();
     assert!(lines.iter().any(|line| line.contains("never in production")), "{lines:?}");

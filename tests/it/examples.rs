@@ -1,16 +1,12 @@
 //! The examples do what their first lines say, as programs.
-#![cfg(all(feature = "axum", feature = "emulator", feature = "sqlite"))]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
-
-#[path = "it/support/mod.rs"]
-mod support;
 
 use std::process::Stdio;
 
-use support::{Browser, example};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 use tower_activeconnect::emulator::Emulator;
+
+use crate::support::{self, Browser, example};
 
 const SECRET: &str = "ACTIVE_CONNECT_APPLICATION_SECRET";
 
@@ -111,7 +107,7 @@ async fn quickstart_names_the_taken_address() {
 #[tokio::test]
 async fn sign_prints_what_the_sdks_send() {
     let vectors: serde_json::Value =
-        serde_json::from_str(include_str!("vectors/signing.json")).unwrap();
+        serde_json::from_str(include_str!("../vectors/signing.json")).unwrap();
     let program = example("sign");
     for vector in vectors["vectors"].as_array().unwrap() {
         let text = |key: &str| vector[key].as_str().unwrap();

@@ -1,9 +1,4 @@
 //! The example blog as a program over real sockets: what its users meet, and who starts it.
-#![cfg(feature = "demo")]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
-
-#[path = "it/support/mod.rs"]
-mod support;
 
 use std::net::TcpListener;
 use std::process::Output;
@@ -13,11 +8,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::Router;
 use axum::http::{StatusCode, Uri};
 use serde_json::{Value, json};
-use support::blog::{Blog, link, program, register};
-use support::{Browser, approve, location, ringing, serve, until};
 use tempfile::TempDir;
 use tower_activeconnect::emulator::{AcceptedDialects, Action, Emulator, SessionReport};
 use tower_activeconnect::{SessionStatus, SqliteTokenStore};
+
+use crate::support::blog::{Blog, link, program, register};
+use crate::support::{Browser, approve, location, ringing, serve, until};
 
 /// Interval, the longest a poll may take, and a second.
 const BOUND: Duration = Duration::from_secs(5 + 3 + 1);
