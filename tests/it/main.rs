@@ -1,5 +1,6 @@
 //! The integration tests: one program, one folder for each part of the crate. A test of its own
-//! program stays beside this folder only where the process itself is the subject.
+//! program stays beside this folder only where the process itself is the subject. `threats` does,
+//! too: it builds all programs, which tests that measure time must not run beside.
 #![cfg(all(feature = "axum", feature = "emulator"))]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
