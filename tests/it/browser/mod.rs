@@ -1,5 +1,6 @@
 //! Real browsers: pages, cookies, navigation.
 
+#[cfg(feature = "ws")]
 mod allowed_origin;
 mod back_button;
 #[cfg(feature = "ws")]

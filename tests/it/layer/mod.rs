@@ -3,6 +3,7 @@
 #[cfg(feature = "ws")]
 mod cross_origin;
 mod denial_matrix;
+#[cfg(feature = "ws")]
 mod farewell;
 mod foreign_credentials;
 mod grpc_calls;
