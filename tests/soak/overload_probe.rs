@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::story::{OVERLOAD, Outage, Span, now};
+use super::event_log::{OVERLOAD, Outage, Span, now};
 
 const EVERY: u64 = 100;
 /// A machine on which one call takes so long has no time for the polls of 500 sessions each second.

@@ -1,6 +1,6 @@
 //! Which answers were wrong, by what the design promises and the story says was true.
 
-use super::story::{
+use super::event_log::{
     Answer, CUT, DWELL, INTERVAL, KEEP, Life, MARGIN, MAX_STALENESS, RECOVERY, Span, Story, TIMEOUT,
 };
 
@@ -136,7 +136,7 @@ fn is_live(life: &Life, span: Span) -> bool {
 
 /// The judge sees what is wrong: without that, its silence is worth nothing.
 mod tests {
-    use super::super::story::{OVERLOAD, Outage, Walk};
+    use super::super::event_log::{OVERLOAD, Outage, Walk};
     use super::*;
 
     /// Well into a life that nothing has happened to.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::story::{Answer, CUT, KEEP, Life, Span, Story};
+use super::event_log::{Answer, CUT, KEEP, Life, Span, Story};
 
 /// Upper ends of the histogram's rows, in milliseconds.
 const ROWS: [u64; 12] =

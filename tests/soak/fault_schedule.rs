@@ -6,8 +6,8 @@ use axum::http::StatusCode;
 use tower_activeconnect::UserToken;
 use tower_activeconnect::emulator::{Call, Emulator, Fault, FaultKind};
 
-use super::chance::Chance;
-use super::story::{Outage, Span, now};
+use super::event_log::{Outage, Span, now};
+use super::rng::Chance;
 
 /// As many users a fault strikes that does not strike all.
 const SOME: usize = 20;
