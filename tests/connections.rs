@@ -3,10 +3,10 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
-#[path = "grpc/echo.rs"]
+#[path = "it/grpc/echo.rs"]
 #[allow(dead_code, reason = "another test uses all of it")]
 mod echo;
-mod plain;
+#[path = "it/support/mod.rs"]
 mod support;
 
 use std::net::SocketAddr;

@@ -202,7 +202,7 @@ impl SetupReport {
 
 const OK: &str = "ok     ";
 const FAULT: &str = "FAULT  ";
-const UNKNOWN_BROWSER: &str = "unknown";
+const UNKNOWN: &str = "unknown";
 
 impl fmt::Display for SetupReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -228,7 +228,7 @@ impl fmt::Display for SetupReport {
                  machine's clock"
             )?,
             ClockFinding::Unknown => {
-                writeln!(f, "{UNKNOWN_BROWSER}  clock: no answer says the time")?
+                writeln!(f, "{UNKNOWN}  clock: no answer says the time")?
             }
         }
         match token_store {
@@ -241,7 +241,7 @@ impl fmt::Display for SetupReport {
             RoutesFinding::AtAuthPath => write!(f, "{OK}  routes: they are at {auth_path}"),
             RoutesFinding::NotSeen => write!(
                 f,
-                "{UNKNOWN_BROWSER}  routes: no request has reached them yet; they should be nested at \
+                "{UNKNOWN}  routes: no request has reached them yet; they should be nested at \
                  {auth_path}"
             ),
             RoutesFinding::Elsewhere { nested_at } => write!(
@@ -256,7 +256,7 @@ impl fmt::Display for SetupReport {
             ),
             RoutesFinding::NotMade => write!(
                 f,
-                "{UNKNOWN_BROWSER}  routes: there are none yet; check again when the router is made"
+                "{UNKNOWN}  routes: there are none yet; check again when the router is made"
             ),
         }
     }

@@ -29,7 +29,7 @@ const TOKEN_PLACEHOLDER: u8 = 0xfe;
 /// names the same. Of the two URLs the origin is the client's own, and an end that is the session's
 /// own token, as it usually is, is written as one byte.
 pub(crate) struct PackedRecord {
-    /// Mark of the user's token; [`UNKNOWN_BROWSER`] or [`KNOWN_BROWSER_SUFFIX`]; then the user, the session token, its
+    /// Mark of the user's token; [`UNKNOWN_BROWSER`] or [`KNOWN_BROWSER`]; then the user, the session token, its
     /// secret, and the paths of the status and the logout URL. If anything was recorded of the client
     /// that began the login: browser, system and address.
     texts: Zeroizing<Box<[u8]>>,

@@ -13,11 +13,11 @@ use tokio::task::JoinSet;
 use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{Activeconnect, Client, MemoryTokenStore, TokenStore as _, UserToken};
 
-use super::chance::Chance;
-use super::pulse::Pulse;
-use super::story::{Answer, CUT, INTERVAL, KEEP, Life, MAX_STALENESS, Span, Story, Walk, now};
+use super::event_log::{Answer, CUT, INTERVAL, KEEP, Life, MAX_STALENESS, Span, Story, Walk, now};
+use super::fault_schedule::Weather;
+use super::overload_probe::Pulse;
+use super::rng::Chance;
 use super::support::{builder, credentials, serve};
-use super::weather::Weather;
 
 /// A header.
 const LEFT: &str = "x-left-at";

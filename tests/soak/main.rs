@@ -4,23 +4,23 @@
 #![cfg(all(feature = "axum", feature = "emulator"))]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
-#[path = "../support/mod.rs"]
+#[path = "../it/support/mod.rs"]
 mod support;
 
-mod chance;
+mod checker;
 mod driver;
-mod figures;
-mod judge;
-mod pulse;
-mod story;
-mod weather;
+mod event_log;
+mod fault_schedule;
+mod overload_probe;
+mod rng;
+mod stats;
 
 use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
 use driver::Driver;
-use figures::Figures;
+use stats::Figures;
 
 /// A number from the environment.
 fn from_env<T: FromStr<Err: Display>>(name: &str) -> Option<T> {
@@ -30,16 +30,16 @@ fn from_env<T: FromStr<Err: Display>>(name: &str) -> Option<T> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_is_let_in_too_long_or_turned_away_without_cause() {
-    let length = Duration::from_secs(from_env("SOAK_SECONDS").unwrap_or(120));
-    let seed = from_env("SOAK_SEED").unwrap_or_else(story::now);
+    let length = Duration::from_secs(from_env("SOAK_SECONDS").unwrap_or(20));
+    let seed = from_env("SOAK_SEED").unwrap_or_else(event_log::now);
     println!("SOAK_SEED={seed} SOAK_SECONDS={}", length.as_secs());
     let story = Driver::start(seed).await.run(length).await;
     let figures = Figures::of(&story);
     println!("{figures}");
-    let wrongs = judge::wrongs(&story);
+    let wrongs = checker::wrongs(&story);
     let some: Vec<_> = wrongs.iter().take(20).map(String::as_str).collect();
     assert!(some.is_empty(), "{} wrong answers, seed {seed}:\n{}", wrongs.len(), some.join("\n"));
-    // Less than this and the run has shown nothing; a shorter one is for trying things out.
+    // Less than this and there is too little of each to count; no answer may be wrong all the same.
     if length >= Duration::from_secs(120) {
         figures.assert_enough_happened();
     }

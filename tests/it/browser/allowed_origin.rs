@@ -8,7 +8,7 @@ use serde_json::json;
 use tower_activeconnect::ActiveSession;
 use tower_activeconnect::emulator::Emulator;
 
-use crate::chromium::Chromium;
+use crate::support::chromium::Chromium;
 use crate::support::{approve, builder, serve, with_phones};
 
 /// As a single-page application would, with the address of the routes in `auth`.

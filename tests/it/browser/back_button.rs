@@ -7,7 +7,7 @@ use serde_json::Value;
 use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{ActiveSession, Activeconnect, CacheControl, Method};
 
-use crate::chromium::{Chromium, Tab};
+use crate::support::chromium::{Chromium, Tab};
 use crate::support::{approve, builder, serve, until, with_phones};
 
 /// What the documentation of `cache_control` says.

@@ -4,8 +4,8 @@ use serde_json::json;
 use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{Authentication, Client, SessionStatus, UserToken};
 
-use crate::axe;
-use crate::chromium::{Chromium, Tab};
+use crate::support::axe;
+use crate::support::chromium::{Chromium, Tab};
 use crate::support::{credentials, until};
 
 struct Fixture {

@@ -2,9 +2,9 @@
 
 use tower_activeconnect::emulator::{Action, Emulator};
 
-use crate::blog::Blog;
-use crate::chromium::{Chromium, Tab};
 use crate::support::approve;
+use crate::support::blog::Blog;
+use crate::support::chromium::{Chromium, Tab};
 
 async fn log_in(emulator: &Emulator, blog: &Blog, tab: &Tab, user: &str) {
     // A timeline that is not looked at is hidden.

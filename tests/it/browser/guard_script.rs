@@ -21,8 +21,8 @@ use tokio::sync::watch;
 use tower_activeconnect::emulator::{Action, Call, Emulator, Fault, FaultKind, SessionReport};
 use tower_activeconnect::{ActiveSession, Activeconnect};
 
-use crate::axe;
-use crate::chromium::{Chromium, Profile, Tab};
+use crate::support::axe;
+use crate::support::chromium::{Chromium, Profile, Tab};
 use crate::support::{Browser, approve, builder, pass, serve, until, with_phones};
 
 /// What `docs/pages.md` says that pages need, and Trusted Types.

@@ -7,9 +7,9 @@ use serde_json::Value;
 use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{ActiveSession, ActiveconnectBuilder, UserId};
 
-use crate::chromium::{Chromium, Tab};
+use crate::support::chromium::{Chromium, Tab};
+use crate::support::webdriver::WebDriver;
 use crate::support::{approve, builder, ringing, serve, until, with_phones};
-use crate::webdriver::WebDriver;
 
 /// A window of any of the browsers.
 enum Window {

@@ -1,7 +1,10 @@
 //! Real browsers: pages, cookies, navigation.
 
+#[cfg(feature = "ws")]
 mod allowed_origin;
 mod back_button;
+#[cfg(feature = "ws")]
+mod cross_site;
 mod emulated_phone;
 #[cfg(feature = "demo")]
 mod example_blog;

@@ -13,7 +13,7 @@ use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::{any, get};
 use tower_activeconnect::emulator::Emulator;
 
-use crate::chromium::{Chromium, Tab};
+use crate::support::chromium::{Chromium, Tab};
 use crate::support::{builder, serve};
 
 /// What `scripts/test` has npm install, as tests/it/browser/libraries.txt lists it.

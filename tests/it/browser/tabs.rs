@@ -12,7 +12,7 @@ use axum::{Router, middleware};
 use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::{ActiveSession, Activeconnect};
 
-use crate::chromium::{Chromium, Tab};
+use crate::support::chromium::{Chromium, Tab};
 use crate::support::{approve, builder, serve, until, with_phones};
 
 /// A page that anyone may see, whose script asks for the status all the time.

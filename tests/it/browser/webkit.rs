@@ -5,9 +5,9 @@ use axum::routing::get;
 use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::{ActiveSession, ActiveconnectBuilder};
 
-use crate::blog::Blog;
+use crate::support::blog::Blog;
+use crate::support::webdriver::WebDriver;
 use crate::support::{approve, builder, serve, with_phones};
-use crate::webdriver::WebDriver;
 
 /// The service of a site in WebKit at which alice has begun to log in and has approved.
 async fn log_in(

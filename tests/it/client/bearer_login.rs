@@ -17,7 +17,7 @@ use tower_activeconnect::{
     LoginProgress, SessionStatus,
 };
 
-use crate::secure::{Authority, Secure};
+use crate::support::secure::{Authority, Secure};
 use crate::support::{Browser, approve, builder, ringing, serve, until, with_phones};
 
 struct Site {

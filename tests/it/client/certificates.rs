@@ -12,7 +12,7 @@ use tower_activeconnect::{
 };
 
 use super::service::Service;
-use crate::raw::authenticate;
+use crate::support::raw::authenticate;
 
 const SERVER: &str = "CERTIFICATES_TEST_SERVER";
 const SECRET: &str = "CERTIFICATES_TEST_SECRET";

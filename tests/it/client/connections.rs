@@ -17,7 +17,7 @@ use tower_activeconnect::{
 
 use super::relay::{Relay, Treatment};
 use super::service::Service;
-use crate::raw::{self, Raw, STATUS_ACTIVE, Step, alice, answer, authenticate};
+use crate::support::raw::{self, Raw, STATUS_ACTIVE, Step, alice, answer, authenticate};
 use crate::support::until;
 
 const POLL_TIMEOUT: Duration = Duration::from_secs(3);

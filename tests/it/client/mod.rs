@@ -1,9 +1,13 @@
-//! Calls to the remote service: connections, certificates, runtimes.
+//! Calls to the remote service: each call, its transport, certificates, runtimes.
 
 mod bearer_login;
+mod calls;
 mod certificates;
 mod connections;
+mod faults;
 mod relay;
 mod runtimes;
 mod service;
 mod session_urls;
+mod signing;
+mod transport;

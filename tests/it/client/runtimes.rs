@@ -10,8 +10,8 @@ use tower_activeconnect::{
 };
 
 use super::service::Service;
-use crate::raw::{alice, authenticate};
 use crate::support;
+use crate::support::raw::{alice, authenticate};
 
 /// Awaits on a current-thread runtime of another thread, which then stands still, but lives on
 /// until the sender is dropped.

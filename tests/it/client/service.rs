@@ -13,8 +13,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tower_activeconnect::{Credentials, Dialect};
 
-use crate::raw::{self, STATUS_ACTIVE};
-use crate::secure::{Authority, Secure};
+use crate::support::raw::{self, STATUS_ACTIVE};
+use crate::support::secure::{Authority, Secure};
 
 /// What servers allow as a rule.
 const MAX_STREAMS: u32 = 100;

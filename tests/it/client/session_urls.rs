@@ -2,7 +2,7 @@
 
 use tower_activeconnect::{Authentication, ClientErrorKind, Dialect};
 
-use crate::raw::{Raw, STATUS_ACTIVE, Step, alice, answer, client, session_at};
+use crate::support::raw::{Raw, STATUS_ACTIVE, Step, alice, answer, client, session_at};
 
 /// A service that names these paths of its own origin for a session.
 async fn service(status: &'static str, logout: &'static str) -> Raw {

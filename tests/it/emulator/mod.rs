@@ -1,3 +1,6 @@
-//! The emulator's control interface.
+//! The emulator: the service, its faults, its control interface, the program.
 
+mod faults;
 mod labels;
+mod program;
+mod service;

@@ -18,10 +18,10 @@ use tower_http::classify::{GrpcCode, GrpcErrorsAsFailures, SharedClassifier};
 use tower_http::trace::TraceLayer;
 use tracing::Level;
 
-use crate::echo::{Echo, once};
-use crate::plain::Plain;
+use crate::grpc::echo::{Echo, once};
+use crate::support::plain::Plain;
+use crate::support::trace::{Trace, hear};
 use crate::support::{approve, builder, until, with_phones};
-use crate::trace::{Trace, hear};
 
 async fn logged_in() -> (Emulator, Activeconnect, SessionCredential) {
     let emulator = Emulator::start().await.unwrap();

@@ -20,8 +20,8 @@ use tower_http::cors::{Any, CorsLayer};
 use tower_http::timeout::TimeoutLayer;
 use tower_http::validate_request::ValidateRequestHeaderLayer;
 
-use crate::echo::Echo;
-use crate::plain::Plain;
+use crate::grpc::echo::Echo;
+use crate::support::plain::Plain;
 use crate::support::{approve, builder, with_phones};
 
 const ORIGIN: &str = "https://partner.example";

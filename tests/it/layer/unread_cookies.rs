@@ -11,8 +11,8 @@ use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::{ActiveSession, Activeconnect};
 use tracing::Level;
 
+use crate::support::trace::{Trace, hear};
 use crate::support::{Browser, builder, location, serve, with_phones};
-use crate::trace::{Trace, hear};
 
 const HTML: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 const LIMIT: &str = "64 cookies and 8192 bytes";

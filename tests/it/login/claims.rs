@@ -13,7 +13,7 @@ use tower_activeconnect::{ActiveSession, Activeconnect, EndReason, EventKind, Se
 use crate::support::{Browser, approve, builder, location, pass, serve, until, with_phones};
 
 const SESSION: &str = "__Host-activeconnect";
-const ATTEMPT_SUFFIX: &str = "__Host-activeconnect-attempt";
+const ATTEMPT_COOKIE: &str = "__Host-activeconnect-attempt";
 
 struct Site {
     emulator: Emulator,
@@ -83,7 +83,7 @@ impl Site {
 /// A copy of a browser as it was before it got an answer.
 fn copy_of(site: &Site, browser: &Browser) -> Browser {
     let copy = Browser::new(&site.url);
-    copy.set_cookie(ATTEMPT_SUFFIX, &browser.cookie(ATTEMPT_SUFFIX).unwrap());
+    copy.set_cookie(ATTEMPT_COOKIE, &browser.cookie(ATTEMPT_COOKIE).unwrap());
     copy
 }
 
@@ -104,7 +104,7 @@ async fn lost_answer_is_repeated() {
         // The other way of asking, by the same browser: it has not presented the credential yet.
         assert_eq!(copy.status().await, "active");
         assert_eq!(copy.cookie(SESSION).unwrap(), first, "{path}");
-        assert_eq!(copy.cookie(ATTEMPT_SUFFIX), None);
+        assert_eq!(copy.cookie(ATTEMPT_COOKIE), None);
         assert_eq!(site.sessions().await, 1);
 
         assert_eq!(browser.api("/").await.text().await.unwrap(), "alice");

@@ -16,7 +16,7 @@ use tower_activeconnect::{
 use super::fixture::{Fixture, KNOWN, start};
 use crate::support::{Browser, approve, pass, ringing, until};
 
-const ATTEMPT_SUFFIX: &str = "__Host-activeconnect-attempt";
+const ATTEMPT_COOKIE: &str = "__Host-activeconnect-attempt";
 const OWNER: &str = "203.0.113.7";
 const STRANGER: &str = "198.51.100.9";
 
@@ -159,7 +159,7 @@ async fn repeated_claim_makes_one_browser() {
     let browser = site.browser();
     assert_eq!(start(&browser, "alice", OWNER).await.status(), 202);
     let again = site.browser();
-    again.set_cookie(ATTEMPT_SUFFIX, &browser.cookie(ATTEMPT_SUFFIX).unwrap());
+    again.set_cookie(ATTEMPT_COOKIE, &browser.cookie(ATTEMPT_COOKIE).unwrap());
     approve(&site.emulator).await;
     until("claimed", async || (browser.status().await == "active").then_some(())).await;
     assert_eq!(again.status().await, "active");

@@ -15,8 +15,8 @@ use tower_activeconnect::emulator::{Action, Call, Emulator, Fault, FaultKind, Se
 use tower_activeconnect::{ActiveSession, Activeconnect, ActiveconnectBuilder, Method, UserId};
 use tracing::Level;
 
+use crate::support::trace::{Trace, hear};
 use crate::support::{Browser, approve, builder, location, pass, serve, until, with_phones};
-use crate::trace::{Trace, hear};
 
 /// A site whose every page but the login's is gated; `/secret` asks for the face, too.
 struct Site {

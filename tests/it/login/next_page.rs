@@ -9,7 +9,7 @@ use tower_activeconnect::{ActiveSession, Activeconnect};
 use crate::support::{Browser, approve, builder, location, serve, until, with_phones};
 
 const SESSION: &str = "__Host-activeconnect";
-const ATTEMPT_SUFFIX: &str = "__Host-activeconnect-attempt";
+const ATTEMPT_COOKIE: &str = "__Host-activeconnect-attempt";
 
 /// A site whose every page but the login's is gated.
 struct Site {
@@ -118,7 +118,7 @@ async fn late_tab_waits_for_the_session_cookie() {
     let browser = site.browser();
     let waiting = begin(&browser, "alice", "/first").await;
     let late = site.browser();
-    late.set_cookie(ATTEMPT_SUFFIX, &browser.cookie(ATTEMPT_SUFFIX).unwrap());
+    late.set_cookie(ATTEMPT_COOKIE, &browser.cookie(ATTEMPT_COOKIE).unwrap());
     approve(&site.emulator).await;
     assert_eq!(destination(&browser, &waiting).await, "/first");
     assert_eq!(browser.page("/first").await.status(), 200);

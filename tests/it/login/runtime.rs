@@ -11,8 +11,8 @@ use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::{Activeconnect, LoginError, MemoryTokenStore};
 use tracing::Level;
 
+use crate::support::trace::{Trace, hear};
 use crate::support::{Browser, credentials, serve};
-use crate::trace::{Trace, hear};
 
 /// An engine that was built on a runtime which is shut down since.
 fn orphan(

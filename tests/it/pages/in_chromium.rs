@@ -15,8 +15,8 @@ use tower_activeconnect::{
     ActiveSession, Activeconnect, ActiveconnectBuilder, Logo, Method, Theme,
 };
 
-use crate::axe;
-use crate::chromium::{Chromium, Tab};
+use crate::support::axe;
+use crate::support::chromium::{Chromium, Tab};
 use crate::support::{approve, builder, ringing, serve, until, with_phones};
 
 /// Records what the content security policy blocks, and the text with which a page is done.

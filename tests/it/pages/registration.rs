@@ -15,7 +15,7 @@ use tower_activeconnect::emulator::{Call, Emulator, Fault, FaultKind};
 use tower_activeconnect::{Activeconnect, ActiveconnectBuilder};
 
 use super::fixture::{attributes, files, header};
-use crate::chromium::{Chromium, Tab};
+use crate::support::chromium::{Chromium, Tab};
 use crate::support::{Browser, builder, location, pass, serve, until};
 
 const COOKIE: &str = "__Host-activeconnect-registration";

@@ -11,8 +11,8 @@ use tower_activeconnect::emulator::{Action, Call, Fault, FaultKind};
 use tower_activeconnect::{Activeconnect, ActiveconnectBuilder, Theme, UserId};
 
 use super::in_chromium::Fixture;
-use crate::axe;
 use crate::support::approve;
+use crate::support::axe;
 
 /// Screens, in CSS pixels.
 const WIDTHS: [(&str, u32); 3] = [("small", 320), ("phone", 390), ("desktop", 1280)];

@@ -2,7 +2,9 @@
 
 mod asked_pauses;
 mod fixture;
+mod idle_sessions;
 mod logouts;
+mod poll_outcomes;
 mod slow_service;
 #[cfg(feature = "sqlite")]
 mod token_store;

@@ -10,8 +10,8 @@ use tracing::Level;
 
 use super::Site;
 use super::servers::Proxy;
+use crate::support::trace::{Trace, hear};
 use crate::support::{Browser, approve};
-use crate::trace::{Trace, hear};
 
 const SOCKET: &str = "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; \
                       proxy_set_header Connection upgrade;";

@@ -11,7 +11,7 @@ use tower_activeconnect::{
 use tracing::dispatcher::DefaultGuard;
 use tracing::{Dispatch, Level};
 
-use crate::trace::{Trace, hear};
+use crate::support::trace::{Trace, hear};
 
 /// What this thread logs, down to warnings.
 pub(super) struct Log {

@@ -14,7 +14,7 @@ use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 use tower_activeconnect::emulator::{Action, Emulator, SessionReport};
 
-use crate::chromium::{Chromium, Tab};
+use crate::support::chromium::{Chromium, Tab};
 use crate::support::{Browser, approve, builder, serve, until, with_phones};
 
 /// Listens to `events`, and writes down what it is told.

@@ -1,0 +1,194 @@
+//! Every way the service can go wrong, in every call: a typed error within the call's deadline, and
+//! nobody else is ever contacted.
+
+use std::time::{Duration, Instant};
+
+use reqwest::StatusCode;
+use tokio::net::TcpListener;
+use tower_activeconnect::emulator::{Call, Emulator, Fault, FaultKind, FaultRoute};
+use tower_activeconnect::protocol::Reading;
+use tower_activeconnect::{
+    Authentication, Client, ClientError, ClientErrorKind, Credentials, RemoteSession,
+    SessionStatus, UserToken,
+};
+
+const CALLS: [Call; 9] = [
+    Call::AddUsers,
+    Call::DeleteUsers,
+    Call::DeviceRegistrationLink,
+    Call::HasRegisteredMobileDevice,
+    Call::LostUserMobileDevice,
+    Call::SendRegistrationSms,
+    Call::AuthenticateUser,
+    Call::Status,
+    Call::Logout,
+];
+
+struct Site {
+    emulator: Emulator,
+    client: Client,
+    token: UserToken,
+    session: RemoteSession,
+    /// The other origin that a fault may name: nobody may come.
+    elsewhere: TcpListener,
+}
+
+impl Site {
+    async fn new() -> Self {
+        let emulator = Emulator::start().await.unwrap();
+        let (id, secret) = (emulator.application_id(), emulator.application_secret().clone());
+        let credentials = Credentials::new(id, secret).unwrap().server(emulator.url()).unwrap();
+        let client = Client::new(credentials).unwrap();
+        let token = UserToken::random().unwrap();
+        client.add_users(std::slice::from_ref(&token)).await.unwrap();
+        emulator.register_device(token.as_str()).unwrap();
+        let session = client.authenticate_user(&token, &Authentication::default()).await.unwrap();
+        let port = emulator.url().rsplit(':').next().unwrap();
+        let elsewhere = TcpListener::bind(format!("127.0.0.2:{port}")).await.unwrap();
+        Self { emulator, client, token, session, elsewhere }
+    }
+
+    async fn call(&self, call: Call) -> Result<(), ClientError> {
+        let Self { client, token, session, .. } = self;
+        match call {
+            Call::AddUsers => client.add_users(std::slice::from_ref(token)).await.map(drop),
+            // Somebody else, so that the user stays.
+            Call::DeleteUsers => client.delete_users(&[UserToken::new("nobody").unwrap()]).await,
+            Call::DeviceRegistrationLink => {
+                client.device_registration_link(token, Some("Alice")).await.map(drop)
+            }
+            Call::HasRegisteredMobileDevice => {
+                client.has_registered_mobile_device(token).await.map(drop)
+            }
+            Call::LostUserMobileDevice => client.lost_user_mobile_device(token).await.map(drop),
+            Call::SendRegistrationSms => {
+                client.send_registration_sms(token, "+15551234567", None, None).await
+            }
+            Call::AuthenticateUser => {
+                client.authenticate_user(token, &Authentication::default()).await.map(drop)
+            }
+            Call::Status => client.status(session).await.map(drop),
+            Call::Logout => client.logout(session).await,
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    /// The kind of error that the fault makes of the call, within its deadline.
+    async fn struck(&self, call: Call, kind: FaultKind) -> ClientErrorKind {
+        self.emulator.clear_faults();
+        self.emulator.fault(Fault::new(call, kind));
+        let deadline = Duration::from_secs(if call == Call::Status { 3 } else { 5 });
+        let begun = Instant::now();
+        let error = self.call(call).await.unwrap_err();
+        assert!(begun.elapsed() < deadline + Duration::from_secs(1), "{call:?} {kind:?}");
+        error.kind()
+    }
+}
+
+#[tokio::test]
+async fn each_fault_of_each_call_is_a_typed_error() {
+    let site = Site::new().await;
+    for call in CALLS {
+        for (kind, expected) in [
+            (FaultKind::Reset, ClientErrorKind::Unreachable),
+            (FaultKind::Truncate, ClientErrorKind::Unreachable),
+            (FaultKind::Garbage, ClientErrorKind::NotUnderstood),
+            (FaultKind::Oversize, ClientErrorKind::NotUnderstood),
+            (FaultKind::Redirect, ClientErrorKind::NotUnderstood),
+        ] {
+            assert_eq!(site.struck(call, kind).await, expected, "{call:?} {kind:?}");
+        }
+        let of_404 = match call {
+            Call::AddUsers | Call::DeleteUsers => ClientErrorKind::UnknownApplication,
+            Call::Status | Call::Logout => ClientErrorKind::UnknownSession,
+            _ => ClientErrorKind::UnknownUser,
+        };
+        let pause = Some(Duration::from_secs(7));
+        for (status, retry_after_s, expected) in [
+            (400, None, ClientErrorKind::NotUnderstood),
+            (401, None, ClientErrorKind::SignatureRefused),
+            (403, None, ClientErrorKind::SignatureRefused),
+            (404, None, of_404),
+            (410, None, of_404),
+            (429, Some(7), ClientErrorKind::RateLimited(pause)),
+            (429, None, ClientErrorKind::RateLimited(None)),
+            (500, None, ClientErrorKind::ServerError(500)),
+            (503, Some(1), ClientErrorKind::ServerError(503)),
+            (204, None, ClientErrorKind::NotUnderstood),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let kind = FaultKind::Http { status, retry_after_s };
+            assert_eq!(site.struck(call, kind).await, expected, "{call:?} {status}");
+        }
+    }
+    let nobody = tokio::time::timeout(Duration::ZERO, site.elsewhere.accept()).await;
+    assert!(nobody.is_err(), "a redirect was followed");
+}
+
+#[tokio::test]
+async fn a_service_that_hangs_is_given_up_at_the_deadline() {
+    let site = Site::new().await;
+    site.emulator.fault(Fault::new(FaultRoute::All, FaultKind::Hang));
+    let struck = CALLS.map(|call| {
+        let site = &site;
+        async move {
+            let begun = Instant::now();
+            let error = site.call(call).await.unwrap_err();
+            assert_eq!(error.kind(), ClientErrorKind::TimedOut, "{call:?}");
+            let deadline = if call == Call::Status { 3.0 } else { 5.0 };
+            let took = begun.elapsed().as_secs_f64();
+            assert!((deadline..deadline + 1.0).contains(&took), "{call:?} took {took} s");
+        }
+    });
+    futures_util::future::join_all(struck).await;
+}
+
+#[tokio::test]
+async fn urls_of_another_origin_are_never_called() {
+    let site = Site::new().await;
+    let refused = site.struck(Call::AuthenticateUser, FaultKind::ForeignUrls).await;
+    assert_eq!(refused, ClientErrorKind::WrongOrigin);
+    let nobody = tokio::time::timeout(Duration::ZERO, site.elsewhere.accept()).await;
+    assert!(nobody.is_err());
+}
+
+#[tokio::test]
+async fn an_unknown_status_is_odd_and_a_late_answer_is_an_answer() {
+    let site = Site::new().await;
+    site.emulator.fault(Fault::new(Call::Status, FaultKind::UnknownStatus));
+    assert_eq!(site.client.status(&site.session).await.unwrap(), Reading::Odd);
+    site.emulator.clear_faults();
+    let late = Fault::new(Call::Status, FaultKind::Delay).delayed_by(Duration::from_millis(300));
+    site.emulator.fault(late);
+    let reading = site.client.status(&site.session).await.unwrap();
+    assert_eq!(reading, Reading::Status(SessionStatus::Pending));
+}
+
+#[tokio::test]
+async fn a_clock_that_is_off_is_followed_or_named() {
+    let site = Site::new().await;
+    let rejected = || site.emulator.state().rejected.timestamp;
+    for offset in [250, -250] {
+        // The service tolerates nothing like that from others.
+        let strict = Emulator::builder().clock_tolerance(Duration::from_secs(5));
+        let emulator = strict.start().await.unwrap();
+        emulator.set_clock_offset(offset);
+        let (id, secret) = (emulator.application_id(), emulator.application_secret().clone());
+        let credentials = Credentials::new(id, secret).unwrap().server(emulator.url()).unwrap();
+        let client = Client::new(credentials).unwrap();
+        let token = UserToken::random().unwrap();
+        client.add_users(std::slice::from_ref(&token)).await.unwrap();
+        assert_eq!(emulator.state().rejected.timestamp, 1);
+        // What was learned is kept.
+        client.has_registered_mobile_device(&token).await.unwrap();
+        assert_eq!(emulator.state().rejected.timestamp, 1);
+    }
+    for offset in [3_600, -3_600] {
+        site.emulator.set_clock_offset(offset);
+        let before = rejected();
+        let error = site.call(Call::AddUsers).await.unwrap_err();
+        let ClientErrorKind::ClockOff(ahead) = error.kind() else { panic!("{error}") };
+        assert!((ahead - offset).abs() <= 1, "{ahead} s for {offset} s");
+        assert_eq!(rejected(), before + 1, "no second try with a clock that is not believed");
+    }
+}

@@ -1,0 +1,109 @@
+//! The signatures that both SDKs and the documentation make of the same requests.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use tower_activeconnect::Secret;
+use tower_activeconnect::protocol::{AUTHENTICATION, Dialect, Nonce, Presented, sign};
+
+#[derive(Deserialize)]
+struct Vectors {
+    vectors: Vec<Vector>,
+}
+
+#[derive(Deserialize)]
+struct Vector {
+    client_id: String,
+    shared_secret: String,
+    request_uri: String,
+    nonce: String,
+    timestamp: u64,
+    activeconnect_sdk_headers: BTreeMap<String, String>,
+    iampass_sdk_headers: BTreeMap<String, String>,
+    documented_authentication: String,
+}
+
+impl Vector {
+    fn secret(&self) -> Secret {
+        Secret::new(self.shared_secret.as_str())
+    }
+
+    fn signed(&self, dialect: Dialect) -> BTreeMap<String, String> {
+        let nonce = Nonce::from_u64(self.nonce.parse().expect("a decimal nonce"));
+        sign(dialect, &self.client_id, &self.secret(), &self.request_uri, nonce, self.timestamp)
+            .headers()
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    }
+
+    /// Whether the header, signed by somebody else, is taken for this URL, time and secret.
+    fn is_taken(&self, dialect: Dialect, header: &str) -> bool {
+        let presented = Presented::parse(header).expect("a well-formed header");
+        assert_eq!(presented.client_id, self.client_id);
+        assert_eq!(presented.nonce, self.nonce);
+        let timestamp = self.timestamp.to_string();
+        let taken = |secret: &str, url: &str, timestamp: &str| {
+            presented.is_signed_by(&Secret::new(secret), dialect, url, timestamp)
+        };
+        let url = self.request_uri.as_str();
+        assert!(!taken(&format!("{}x", self.shared_secret), url, &timestamp));
+        assert!(!taken(&self.shared_secret, &format!("{url}x"), &timestamp));
+        assert!(!taken(&self.shared_secret, url, &format!("{timestamp}0")));
+        taken(&self.shared_secret, url, &timestamp)
+    }
+}
+
+fn vectors() -> Vec<Vector> {
+    let Vectors { vectors } =
+        serde_json::from_str(include_str!("../../vectors/signing.json")).expect("the vectors");
+    assert!(!vectors.is_empty());
+    vectors
+}
+
+#[test]
+fn the_sdk_dialects_sign_like_the_sdks() {
+    for vector in vectors() {
+        for (dialect, headers) in [
+            (Dialect::Activeconnect, &vector.activeconnect_sdk_headers),
+            (Dialect::Iampass, &vector.iampass_sdk_headers),
+        ] {
+            assert_eq!(vector.signed(dialect), *headers, "{dialect} {}", vector.request_uri);
+            assert!(vector.is_taken(dialect, &headers[AUTHENTICATION]));
+        }
+    }
+}
+
+#[test]
+fn the_documented_dialects_sign_the_scheme_as_well() {
+    for vector in vectors() {
+        let documented = &vector.documented_authentication;
+        for dialect in [Dialect::ActiveconnectDocumented, Dialect::IampassDocumented] {
+            assert_eq!(
+                vector.signed(dialect)[AUTHENTICATION],
+                *documented,
+                "{}",
+                vector.request_uri
+            );
+            assert!(vector.is_taken(dialect, documented));
+        }
+    }
+}
+
+#[test]
+fn the_sdk_and_documented_forms_do_not_take_each_other() {
+    for vector in vectors() {
+        let sdk = &vector.activeconnect_sdk_headers[AUTHENTICATION];
+        let has_scheme = vector.request_uri.contains("://");
+        for (dialect, header) in [
+            (Dialect::ActiveconnectDocumented, sdk),
+            (Dialect::Activeconnect, &vector.documented_authentication),
+        ] {
+            let presented = Presented::parse(header).expect("a well-formed header");
+            let timestamp = vector.timestamp.to_string();
+            let taken =
+                presented.is_signed_by(&vector.secret(), dialect, &vector.request_uri, &timestamp);
+            assert_eq!(taken, !has_scheme);
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Answers that are well-formed HTTP but no statement.
+
+use tower_activeconnect::protocol::Reading;
+use tower_activeconnect::{ClientErrorKind, SessionStatus};
+
+use crate::support::raw::{Raw, STATUS_ACTIVE, Step, answer, authenticate, head, status_of};
+
+async fn kind(bytes: Vec<u8>) -> ClientErrorKind {
+    status_of(vec![Step::Send(bytes)]).await.0.unwrap_err().kind()
+}
+
+#[tokio::test]
+async fn a_captive_portal_is_not_understood() {
+    let page = "<!DOCTYPE html><html><body>Please log in to the Wi-Fi. active</body></html>";
+    let html = answer("200 OK", &[("content-type", "text/html")], page);
+    assert_eq!(kind(html.clone()).await, ClientErrorKind::NotUnderstood);
+    let raw = Raw::start(move |_| vec![Step::Send(html.clone())]).await;
+    let error = authenticate(&raw.client()).await.unwrap_err();
+    assert_eq!(error.kind(), ClientErrorKind::NotUnderstood);
+}
+
+#[tokio::test]
+async fn an_answer_without_a_body_is_not_understood() {
+    for bytes in [
+        head("204 No Content", &[]),
+        head("205 Reset Content", &[("content-length", "0")]),
+        answer("200 OK", &[], ""),
+        answer("200 OK", &[], "null"),
+        answer("200 OK", &[], "{}"),
+    ] {
+        assert_eq!(kind(bytes).await, ClientErrorKind::NotUnderstood);
+    }
+}
+
+/// No range was asked for, so a part of something is a part of something else.
+#[tokio::test]
+async fn a_part_is_not_the_whole() {
+    let range = [("content-range", "bytes 0-76/99")];
+    let part = answer("206 Partial Content", &range, STATUS_ACTIVE);
+    assert_eq!(kind(part).await, ClientErrorKind::NotUnderstood);
+}
+
+#[tokio::test]
+async fn a_statement_under_an_error_status_is_no_statement() {
+    use ClientErrorKind::*;
+    for (status, expected) in [
+        ("300 Multiple Choices", NotUnderstood),
+        ("304 Not Modified", NotUnderstood),
+        ("400 Bad Request", NotUnderstood),
+        ("402 Payment Required", NotUnderstood),
+        ("403 Forbidden", SignatureRefused),
+        ("404 Not Found", UnknownSession),
+        ("407 Proxy Authentication Required", NotUnderstood),
+        ("410 Gone", UnknownSession),
+        ("418 Teapot", NotUnderstood),
+        ("429 Too Many Requests", RateLimited(None)),
+        ("500 Internal Server Error", ServerError(500)),
+        ("502 Bad Gateway", ServerError(502)),
+        ("503 Service Unavailable", ServerError(503)),
+        ("599 Mystery", ServerError(599)),
+        ("999 Mystery", NotUnderstood),
+    ] {
+        assert_eq!(kind(answer(status, &[], STATUS_ACTIVE)).await, expected, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn an_upgrade_that_nobody_asked_for_is_not_understood() {
+    let upgrade = [("connection", "upgrade"), ("upgrade", "websocket")];
+    let kind = kind(head("101 Switching Protocols", &upgrade)).await;
+    assert_eq!(kind, ClientErrorKind::NotUnderstood);
+}
+
+#[tokio::test]
+async fn the_content_type_does_not_decide() {
+    for content_type in ["application/json", "text/plain", "text/html; charset=iso-8859-1", ""] {
+        let bytes = answer("200 OK", &[("content-type", content_type)], STATUS_ACTIVE);
+        let read = status_of(vec![Step::Send(bytes)]).await.0;
+        assert_eq!(read.unwrap(), Reading::Status(SessionStatus::Active), "{content_type}");
+    }
+}

@@ -1,0 +1,158 @@
+//! HTTP/2 has ways to say "I did not process this, send it again". What is signed is not sent
+//! again: its nonce is used up.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
+use h2::Reason;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+use tower_activeconnect::protocol::{AUTHENTICATION, Presented};
+
+use crate::support::raw::session;
+use crate::support::secure::{Authority, Secure, call_in_child};
+
+#[derive(Clone, Copy)]
+enum Behaviour {
+    Answer,
+    /// Answers, and asks for no more requests on this connection.
+    AnswerAndLeave,
+    /// `RST_STREAM` with this reason.
+    Reset(Reason),
+    /// `GOAWAY` with this reason, and the end.
+    GoAway(Reason),
+    /// `GOAWAY` that says that no request was processed, and the end: even a careful client might
+    /// send again.
+    GoAwayUnprocessed,
+}
+
+type Log = Arc<Mutex<Vec<HeaderMap>>>;
+
+async fn serve(stream: TlsStream<TcpStream>, behaviour: Behaviour, log: Log) {
+    if matches!(behaviour, Behaviour::GoAwayUnprocessed) {
+        return unprocessed(stream, log).await;
+    }
+    let mut connection = h2::server::handshake(stream).await.unwrap();
+    while let Some(Ok((request, mut respond))) = connection.accept().await {
+        let host = request.uri().authority().unwrap().to_string();
+        log.lock().unwrap().push(request.headers().clone());
+        match behaviour {
+            Behaviour::Reset(reason) => respond.send_reset(reason),
+            Behaviour::GoAway(reason) => connection.abrupt_shutdown(reason),
+            _ => {
+                let whole = session(&format!("https://{host}"));
+                let body = whole.split(|byte| *byte == b'\n').next_back().unwrap().to_vec();
+                let head = Response::builder().status(StatusCode::ACCEPTED).body(()).unwrap();
+                respond.send_response(head, false).unwrap().send_data(body.into(), true).unwrap();
+                if matches!(behaviour, Behaviour::AnswerAndLeave) {
+                    connection.graceful_shutdown();
+                }
+            }
+        }
+    }
+}
+
+/// Frames by hand: settings, and once a request is there, `GOAWAY` with last stream 0.
+async fn unprocessed(mut stream: TlsStream<TcpStream>, log: Log) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut preface = [0; 24];
+    stream.read_exact(&mut preface).await.unwrap();
+    stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.unwrap();
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; length as usize];
+        stream.read_exact(&mut payload).await.unwrap();
+        if head[3] == 1 {
+            // HEADERS, kept as they are.
+            let mut raw = HeaderMap::new();
+            raw.insert("x-raw", HeaderValue::from_bytes(hex(&payload).as_bytes()).unwrap());
+            log.lock().unwrap().push(raw);
+            let goaway = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            stream.write_all(&goaway).await.unwrap();
+            stream.shutdown().await.unwrap();
+            return;
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+async fn call(behaviour: Behaviour) -> ([String; 2], Vec<HeaderMap>, usize) {
+    let authority = Authority::new();
+    let log = Log::default();
+    let requests = Arc::clone(&log);
+    let server = Secure::start(authority.vouches_for("localhost"), "h2", move |stream, _| {
+        serve(stream, behaviour, Arc::clone(&requests))
+    })
+    .await;
+    let trusted = authority.file();
+    let variables = [("SSL_CERT_FILE", trusted.path().into())];
+    let outcome = call_in_child(&server.url(), &variables).await;
+    let requests = log.lock().unwrap().clone();
+    (outcome, requests, server.connections())
+}
+
+fn nonces(requests: &[HeaderMap]) -> HashSet<String> {
+    let read = |headers: &HeaderMap| {
+        let header = headers[AUTHENTICATION.to_ascii_lowercase().as_str()].to_str().unwrap();
+        Presented::parse(header).unwrap().nonce.to_owned()
+    };
+    requests.iter().map(read).collect()
+}
+
+#[tokio::test]
+async fn two_calls_share_a_connection() {
+    let (outcome, requests, connections) = call(Behaviour::Answer).await;
+    assert_eq!(outcome, ["ok", "ok"]);
+    assert_eq!((nonces(&requests).len(), requests.len(), connections), (2, 2, 1));
+}
+
+#[tokio::test]
+async fn a_connection_that_is_left_in_good_order_is_replaced() {
+    let (outcome, requests, connections) = call(Behaviour::AnswerAndLeave).await;
+    assert_eq!(outcome, ["ok", "ok"]);
+    assert_eq!((nonces(&requests).len(), requests.len(), connections), (2, 2, 2));
+}
+
+#[tokio::test]
+async fn a_refused_stream_is_not_sent_again() {
+    for reason in [Reason::REFUSED_STREAM, Reason::CANCEL, Reason::ENHANCE_YOUR_CALM] {
+        let (outcome, requests, _) = call(Behaviour::Reset(reason)).await;
+        assert_eq!(outcome, ["Unreachable", "Unreachable"], "{reason:?}");
+        // Two calls, two requests, each signed anew.
+        assert_eq!((nonces(&requests).len(), requests.len()), (2, 2), "{reason:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_on_a_connection_that_goes_away_is_not_sent_again() {
+    for reason in [Reason::NO_ERROR, Reason::PROTOCOL_ERROR, Reason::INTERNAL_ERROR] {
+        let (outcome, requests, _) = call(Behaviour::GoAway(reason)).await;
+        assert_eq!(outcome, ["Unreachable", "Unreachable"], "{reason:?}");
+        assert_eq!((nonces(&requests).len(), requests.len()), (2, 2), "{reason:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_was_not_processed_is_not_sent_again_either() {
+    let (outcome, requests, connections) = call(Behaviour::GoAwayUnprocessed).await;
+    assert_eq!(outcome, ["Unreachable", "Unreachable"]);
+    assert_eq!((requests.len(), connections), (2, 2));
+}
+
+/// RFC 7541, 6.2.3: nothing on the way may keep the signature in a table of compressed headers.
+#[tokio::test]
+async fn the_signature_is_never_indexed() {
+    /// `authentication` in HPACK's Huffman code, after its length.
+    const NAME: [u8; 11] = [0x8a, 0x1d, 0xa9, 0x9c, 0xb5, 0x24, 0xc4, 0x1a, 0x4c, 0x7a, 0xbf];
+    let (_, requests, _) = call(Behaviour::GoAwayUnprocessed).await;
+    for request in requests {
+        let headers = request["x-raw"].to_str().unwrap().to_owned();
+        assert!(headers.contains(&format!("10{}", hex(&NAME))), "{headers}");
+    }
+}

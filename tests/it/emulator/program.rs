@@ -1,0 +1,64 @@
+//! The emulator as a program: its first line, and what it says when it cannot start.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Output, Stdio};
+
+const APPLICATION: [&str; 4] = ["--application-id", "a4c1", "--application-secret", "MXG9"];
+
+fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_activeconnect-emulator"))
+}
+
+fn refused(arguments: &[&str]) -> String {
+    let Output { status, stdout, stderr } =
+        program().args(APPLICATION).args(arguments).output().expect("it runs");
+    assert!(!status.success(), "{arguments:?}");
+    assert!(stdout.is_empty(), "{arguments:?}");
+    String::from_utf8(stderr).expect("a text")
+}
+
+/// A running program, ended with the test.
+struct Running {
+    child: Child,
+    address: String,
+}
+
+impl Running {
+    fn start() -> Self {
+        let mut command = program();
+        command.args(APPLICATION).args(["--listen", "127.0.0.1:0", "--dialect", "any"]);
+        command.args(["--clock-tolerance", "0"]);
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("it runs");
+        let mut line = String::new();
+        let stdout = child.stdout.as_mut().expect("a pipe");
+        BufReader::new(stdout).read_line(&mut line).expect("a first line");
+        let address = line.strip_prefix("listening on http://").and_then(|l| l.strip_suffix('\n'));
+        Self { address: address.expect("where it listens").to_owned(), child }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn it_says_where_it_listens_and_answers_there() {
+    let running = Running::start();
+    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let state = http.get(format!("http://{}/emulator/state", running.address)).send().await;
+    assert_eq!(state.expect("an answer").status(), 200);
+}
+
+#[test]
+fn what_cannot_start_says_what_to_do() {
+    let running = Running::start();
+    assert!(refused(&["--listen", &running.address]).contains("choose another port"));
+    assert!(refused(&["--listen", "0.0.0.0:0"]).contains("give a loopback address"));
+    assert!(refused(&["--listen", "nowhere"]).contains("give one like 127.0.0.1:8099"));
+    assert!(refused(&["--dialect", "klingon"]).contains("activeconnect, iampass, documented"));
+    assert!(refused(&["--clock-tolerance", "x"]).contains("--clock-tolerance"));
+    assert!(refused(&["--pending-timeout", "0"]).contains("--pending-timeout"));
+}

@@ -1,0 +1,276 @@
+//! Enrollment around the life of a user: lost phones, text messages, leaving, a whole user base.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tower_activeconnect::emulator::{Call, Emulator, Fault, FaultKind};
+use tower_activeconnect::{
+    Activeconnect, EnrollNewError, EnrollmentError, EnrollmentGrant, MemoryTokenStore,
+    SqliteTokenStore, TokenStore as _, UserId, UserToken,
+};
+
+use crate::support::{self, approve, builder, until, with_phones};
+
+/// An engine on a store that the test can look into.
+async fn engine(emulator: &Emulator) -> (Activeconnect, Arc<MemoryTokenStore>) {
+    let store = Arc::new(MemoryTokenStore::new());
+    let ac = builder(emulator).token_store(store.clone()).build().unwrap();
+    with_phones(emulator, &ac, &["alice"]).await;
+    (ac, store)
+}
+
+/// A grant for a user whom this test has verified.
+fn grant(ac: &Activeconnect, user: &str) -> EnrollmentGrant {
+    ac.enrollment_grant(&user.into()).unwrap()
+}
+
+async fn log_in(emulator: &Emulator, ac: &Activeconnect) {
+    let alice = "alice".into();
+    let (credential, _) = tokio::join!(ac.log_in(&alice), approve(emulator));
+    credential.unwrap();
+}
+
+#[tokio::test]
+async fn a_lost_phone_ends_every_session_and_is_disabled() {
+    let emulator = Emulator::start().await.unwrap();
+    let (ac, _) = engine(&emulator).await;
+    let alice = UserId::from("alice");
+    for _ in 0..2 {
+        log_in(&emulator, &ac).await;
+    }
+    assert_eq!(ac.sessions(&alice).await.unwrap().len(), 2);
+    let link = ac.lost_device(&grant(&ac, "alice")).await.unwrap();
+    assert_eq!(link.user(), &alice);
+    assert!(link.expose().starts_with(emulator.url()));
+    assert!(ac.sessions(&alice).await.unwrap().is_empty());
+    assert!(!ac.has_device(&alice).await.unwrap());
+    let sessions = emulator.state().sessions;
+    assert!(sessions.iter().all(|session| session.status.to_string() == "closed"));
+    let stranger = ac.lost_device(&grant(&ac, "nobody")).await;
+    assert!(matches!(stranger, Err(EnrollmentError::NotEnrolled)));
+}
+
+/// Whoever has the phone may have approved a login that nobody has taken yet.
+#[tokio::test]
+async fn a_lost_phone_ends_what_it_approved_and_nobody_took() {
+    let emulator = Emulator::start().await.unwrap();
+    let (ac, _) = engine(&emulator).await;
+    let app = axum::Router::new().nest("/auth", ac.routes());
+    let thief = support::Browser::new(&support::serve(app).await);
+    let begin = serde_json::json!({ "username": "alice" });
+    assert_eq!(thief.json("/auth/login", &begin).await.status(), 202);
+    let session = approve(&emulator).await;
+    let mut events = thief.api("/auth/events").await;
+    let mut text = String::new();
+    while !text.contains("active") {
+        text.push_str(&String::from_utf8_lossy(&events.chunk().await.unwrap().unwrap()));
+    }
+    let alice = UserId::from("alice");
+    ac.lost_device(&ac.enrollment_grant(&alice).unwrap()).await.unwrap();
+    assert_ne!(thief.status().await, "active");
+    assert!(ac.sessions(&alice).await.unwrap().is_empty());
+    until("logged out there", async || {
+        let sessions = emulator.state().sessions;
+        let now = sessions.iter().find(|now| now.session_token == session.session_token)?;
+        (now.status.to_string() == "closed").then_some(())
+    })
+    .await;
+}
+
+/// Whoever has the phone may have the sessions: they end whatever the service does.
+#[tokio::test]
+async fn a_lost_phone_ends_the_sessions_though_the_service_fails() {
+    let emulator = Emulator::start().await.unwrap();
+    let (ac, _) = engine(&emulator).await;
+    log_in(&emulator, &ac).await;
+    emulator.fault(Fault::new(Call::LostUserMobileDevice, FaultKind::Reset));
+    let lost = ac.lost_device(&grant(&ac, "alice")).await;
+    assert!(matches!(lost, Err(EnrollmentError::Service(_))));
+    assert!(ac.sessions(&"alice".into()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn who_leaves_is_gone_there_and_here_and_a_second_call_finishes_a_first() {
+    let emulator = Emulator::start().await.unwrap();
+    let (ac, store) = engine(&emulator).await;
+    let alice = UserId::from("alice");
+    log_in(&emulator, &ac).await;
+    emulator.fault(Fault::new(Call::DeleteUsers, FaultKind::Reset).times(1));
+    assert!(matches!(ac.unenroll(&alice).await, Err(EnrollmentError::Service(_))));
+    assert!(store.token(&alice).await.unwrap().is_some(), "not forgotten before it is deleted");
+    ac.unenroll(&alice).await.unwrap();
+    assert!(store.token(&alice).await.unwrap().is_none());
+    assert!(emulator.state().users.is_empty());
+    assert!(ac.sessions(&alice).await.unwrap().is_empty());
+    ac.unenroll(&alice).await.unwrap();
+    // And may come back, under another token.
+    ac.enroll(&alice).await.unwrap();
+    assert_eq!(emulator.state().users.len(), 1);
+}
+
+/// T134: three an hour to a user, three to a number, and the engine's clock refills.
+#[tokio::test]
+async fn text_messages_are_counted() {
+    let emulator = Emulator::start().await.unwrap();
+    let (ac, _) = engine(&emulator).await;
+    ac.enroll(&"bob".into()).await.unwrap();
+    let send = async |user: &str, number: &str| {
+        ac.send_registration_sms(&grant(&ac, user), number, Some("Your link:")).await
+    };
+    for _ in 0..3 {
+        send("alice", "+15550001").await.unwrap();
+    }
+    let refused = send("alice", "+15550002").await.unwrap_err();
+    let EnrollmentError::TooManyMessages(after) = refused else { panic!("{refused}") };
+    assert!(after.as_secs() > 3_590 && after.as_secs() <= 3_600, "{after:?}");
+    assert!(refused.to_string().contains("try again in"));
+    let refused = send("bob", "+15550001").await.unwrap_err();
+    assert!(matches!(refused, EnrollmentError::TooManyMessages(_)), "another's number");
+    send("bob", "+15550003").await.unwrap();
+    assert_eq!(emulator.state().calls.send_registration_sms, 4);
+}
+
+#[tokio::test]
+async fn a_user_base_is_enrolled_in_batches_and_resumed() {
+    let emulator = Emulator::start().await.unwrap();
+    let (ac, store) = engine(&emulator).await;
+    let users = || (0..250).map(|i| UserId::from(format!("user-{i}")));
+    // The second call to the service fails.
+    let mut told = Vec::new();
+    emulator.fault(Fault::new(Call::AddUsers, FaultKind::Delay).times(1));
+    emulator.fault(Fault::new(Call::AddUsers, FaultKind::Reset).times(1));
+    let broken = ac
+        .enroll_many(users(), |user, result| {
+            result.unwrap();
+            told.push(user.clone());
+        })
+        .await;
+    assert!(matches!(broken, Err(EnrollmentError::Service(_))));
+    assert_eq!(told, users().take(100).collect::<Vec<_>>(), "in order");
+    let first = store.token(&told[0]).await.unwrap();
+
+    told.clear();
+    ac.enroll_many(users(), |user, result| {
+        result.unwrap();
+        told.push(user.clone());
+    })
+    .await
+    .unwrap();
+    assert_eq!(told.len(), 250);
+    assert_eq!(store.token(&told[0]).await.unwrap(), first, "who has a token keeps it");
+    until("all are known there", async || (emulator.state().users.len() == 251).then_some(()))
+        .await;
+}
+
+/// Users without a row of their own are told, and hold nobody else up.
+#[tokio::test]
+async fn who_cannot_be_enrolled_is_told() {
+    let emulator = Emulator::start().await.unwrap();
+    let store = SqliteTokenStore::open("sqlite::memory:").await.unwrap();
+    let ac = builder(&emulator).token_store(store).build().unwrap();
+    let mut refused = Vec::new();
+    ac.enroll_many(["nobody".into()], |user, result| {
+        assert!(matches!(result, Err(EnrollmentError::Store(_))));
+        refused.push(user.clone());
+    })
+    .await
+    .unwrap();
+    assert_eq!(refused, ["nobody".into()]);
+    // The token that nobody got is deleted again.
+    assert!(emulator.state().users.is_empty());
+}
+
+/// Rows that an interruption left half done: who is known here alone is made known there again,
+/// under the same token; who is known there alone gets another, and the old one is nobody's.
+#[tokio::test]
+async fn half_done_rows_are_repaired() {
+    let emulator = Emulator::start().await.unwrap();
+    let (ac, store) = engine(&emulator).await;
+    let here_alone = UserToken::random().unwrap();
+    store.assign(&"bob".into(), &here_alone).await.unwrap();
+    let mut told = Vec::new();
+    let users = ["alice", "bob", "carol"].map(UserId::from);
+    ac.enroll_many(users.clone(), |user, result| {
+        result.unwrap();
+        told.push(user.clone());
+    })
+    .await
+    .unwrap();
+    assert_eq!(told, users, "in order, whatever each needed");
+    assert_eq!(store.token(&"bob".into()).await.unwrap().as_ref(), Some(&here_alone));
+    let known = emulator.state().users;
+    assert_eq!(known.len(), 3);
+    assert!(known.iter().any(|user| user.user_id == here_alone.as_str()));
+    assert!(known.iter().any(|user| user.devices == 1), "alice keeps her phone");
+}
+
+/// Interrupted in the middle of a call, or of handing tokens out: what is at the service and
+/// nobody's is deleted there, and the next run finishes.
+#[tokio::test]
+async fn a_user_base_is_resumed_after_an_interruption_in_the_middle() {
+    let emulator = Emulator::start().await.unwrap();
+    let (ac, store) = engine(&emulator).await;
+    let users = || (0..150).map(|i| UserId::from(format!("user-{i}")));
+    let late = Duration::from_secs(60);
+    emulator.fault(Fault::new(Call::AddUsers, FaultKind::Delay).times(1));
+    emulator.fault(Fault::new(Call::AddUsers, FaultKind::Delay).delayed_by(late).times(1));
+    let mut told = 0;
+    let enrolling = ac.enroll_many(users(), |_, result| {
+        result.unwrap();
+        told += 1;
+    });
+    tokio::select! {
+        _ = enrolling => panic!("the service takes a minute"),
+        () = until("the second call is there", async || {
+            (emulator.state().users.len() == 151).then_some(())
+        }) => {}
+    }
+    assert_eq!(told, 100);
+    until("the tokens of nobody are gone", async || {
+        (emulator.state().users.len() == 101).then_some(())
+    })
+    .await;
+    let mut told = 0;
+    ac.enroll_many(users(), |_, result| {
+        result.unwrap();
+        told += 1;
+    })
+    .await
+    .unwrap();
+    assert_eq!((told, emulator.state().users.len()), (150, 151));
+    for user in users() {
+        let token = store.token(&user).await.unwrap().unwrap();
+        assert!(emulator.state().users.iter().any(|known| known.user_id == token.as_str()));
+    }
+}
+
+/// A browser that leaves while it is registered leaves no token behind that is nobody's.
+#[tokio::test]
+async fn who_leaves_while_being_enrolled_leaves_nothing_at_the_service() {
+    let emulator = Emulator::start().await.unwrap();
+    let (ac, _) = engine(&emulator).await;
+    let registered = Notify::new();
+    let insert = async || {
+        registered.notify_one();
+        std::future::pending::<Result<UserId, std::io::Error>>().await
+    };
+    tokio::select! {
+        _ = ac.enroll_new(insert) => panic!("it never ends"),
+        () = registered.notified() => {}
+    }
+    until("the token is gone", async || (emulator.state().users.len() == 1).then_some(())).await;
+}
+
+#[tokio::test]
+async fn failed_insert_gives_its_own_error_back() {
+    #[derive(Debug, PartialEq)]
+    struct NameTaken(&'static str);
+
+    let emulator = Emulator::start().await.unwrap();
+    let (ac, _) = engine(&emulator).await;
+    let before = emulator.state().users.len();
+    let failed = ac.enroll_new(async || Err(NameTaken("alice"))).await.unwrap_err();
+    assert!(matches!(failed, EnrollNewError::Application(NameTaken("alice"))), "{failed:?}");
+    assert_eq!(emulator.state().users.len(), before, "its token is deleted again");
+}

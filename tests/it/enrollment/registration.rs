@@ -1,0 +1,278 @@
+//! Who gets a registration link: the user it is for, in a browser of theirs, or whoever bears the
+//! application's grant, once. Nobody for a name.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use reqwest::header::LOCATION;
+use tower_activeconnect::emulator::{Action, Call, Emulator, Fault, FaultKind};
+use tower_activeconnect::{
+    ActiveSession, Activeconnect, Denial, EnrollmentError, EnrollmentGrant, RegistrationLink,
+    SessionStatus, Walkaway,
+};
+use tracing::Level;
+
+use crate::support::trace::{Trace, hear};
+use crate::support::{Browser, builder, pass, serve, until, with_phones};
+
+fn answer(link: Result<RegistrationLink, EnrollmentError>) -> Response {
+    match link {
+        Ok(link) => link.into_response(),
+        Err(error) => (StatusCode::FORBIDDEN, error.to_string()).into_response(),
+    }
+}
+
+async fn another_phone(State(ac): State<Activeconnect>, session: ActiveSession) -> Response {
+    answer(ac.registration_link(&session).await)
+}
+
+async fn redeem(State(ac): State<Activeconnect>, Path(grant): Path<String>) -> Response {
+    let Some(grant) = EnrollmentGrant::parse(grant.as_bytes()) else {
+        return answer(Err(EnrollmentError::InvalidGrant));
+    };
+    answer(ac.registration_link(&grant).await)
+}
+
+struct Site {
+    emulator: Emulator,
+    ac: Activeconnect,
+    url: String,
+    /// What a handler was given last.
+    given: Arc<Mutex<Option<ActiveSession>>>,
+}
+
+async fn site() -> Site {
+    let emulator = Emulator::start().await.unwrap();
+    let ac = builder(&emulator).build().unwrap();
+    with_phones(&emulator, &ac, &["alice", "bob"]).await;
+    let given = Arc::new(Mutex::new(None));
+    let keeps = given.clone();
+    let keep = async move |session: ActiveSession| _ = keeps.lock().unwrap().insert(session);
+    let app = Router::new()
+        .route("/phone", post(another_phone))
+        .route("/keep", get(keep))
+        .layer(ac.layer().walkaway(Walkaway::Allow))
+        .route("/grants/{grant}", post(redeem))
+        .nest("/auth", ac.routes())
+        .with_state(ac.clone());
+    let url = serve(app).await;
+    Site { emulator, ac, url, given }
+}
+
+impl Site {
+    fn grant(&self, user: &str) -> EnrollmentGrant {
+        self.ac.enrollment_grant(&user.into()).unwrap()
+    }
+
+    /// The session as a handler gets it, of a browser that is logged in.
+    async fn session(&self, browser: &Browser) -> ActiveSession {
+        assert_eq!(browser.api("/keep").await.status(), 200);
+        self.given.lock().unwrap().take().unwrap()
+    }
+
+    /// Who bears this, and what a link then says whose phone it makes.
+    async fn redeem(&self, browser: &Browser, grant: &EnrollmentGrant) -> Option<String> {
+        whose(browser.form(&format!("/grants/{}", grant.expose()), &[]).await).await
+    }
+
+    /// The links that the service was asked for.
+    fn links(&self) -> u64 {
+        self.emulator.state().calls.device_registration_link
+    }
+}
+
+/// Whose link is on the page; the headers keep it there.
+async fn whose(response: reqwest::Response) -> Option<String> {
+    assert!(response.headers().get(LOCATION).is_none(), "never in a redirect");
+    if response.status() != 200 {
+        return None;
+    }
+    for (name, value) in [
+        ("cache-control", "no-store"),
+        ("referrer-policy", "no-referrer"),
+        ("x-content-type-options", "nosniff"),
+    ] {
+        assert_eq!(response.headers()[name], value);
+    }
+    let policy = response.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    assert!(policy.starts_with("default-src 'none'"), "{policy}");
+    let page = response.text().await.unwrap();
+    assert!(page.contains("<svg") && page.contains("rel=\"noopener noreferrer\""), "{page}");
+    let (_, rest) = page.split_once("<bdi>").unwrap();
+    Some(rest.split('<').next().unwrap().to_owned())
+}
+
+/// T133: a browser that merely knows a name, and one with another user's cookie.
+#[tokio::test]
+async fn a_link_is_for_the_user_of_the_session_alone() {
+    let site = site().await;
+    let (alice, bob) = (Browser::new(&site.url), Browser::new(&site.url));
+    let naming = [("username", "alice"), ("user", "alice")];
+    assert_eq!(alice.form("/phone?user=alice", &naming).await.status(), 401, "knows a name");
+    bob.log_in(&site.emulator, "bob").await;
+    let got = whose(bob.form("/phone?user=alice", &naming).await).await;
+    assert_eq!(got.as_deref(), Some("bob"), "another user's cookie");
+    alice.log_in(&site.emulator, "alice").await;
+    let got = whose(alice.form("/phone", &naming).await).await;
+    assert_eq!(got.as_deref(), Some("alice"));
+    assert_eq!(site.links(), 2);
+    alice.form("/auth/logout", &[]).await;
+    assert_eq!(alice.form("/phone", &naming).await.status(), 401);
+    assert_eq!(site.links(), 2);
+}
+
+/// T133: once, not after another for the same user, not after ten minutes, and no other text.
+#[tokio::test]
+async fn a_grant_is_good_once_for_ten_minutes() {
+    let site = site().await;
+    let browser = Browser::new(&site.url);
+    let given = site.grant("alice");
+    assert_eq!(site.redeem(&browser, &given).await.as_deref(), Some("alice"));
+    assert_eq!(site.redeem(&browser, &given).await, None, "used");
+
+    let (before, after) = (site.grant("alice"), site.grant("alice"));
+    assert_eq!(site.redeem(&browser, &before).await, None, "withdrawn");
+    assert_eq!(site.redeem(&browser, &after).await.as_deref(), Some("alice"));
+    let nobodys = EnrollmentGrant::parse("A".repeat(43).as_bytes()).unwrap();
+    assert_eq!(site.redeem(&browser, &nobodys).await, None);
+    assert_eq!(whose(browser.form("/grants/alice", &[]).await).await, None);
+
+    let (alices, bobs) = (site.grant("alice"), site.grant("bob"));
+    pass(Duration::from_secs(595), Duration::from_secs(595)).await;
+    assert_eq!(site.redeem(&browser, &alices).await.as_deref(), Some("alice"), "almost");
+    pass(Duration::from_secs(5), Duration::from_secs(5)).await;
+    assert_eq!(site.redeem(&browser, &bobs).await, None, "expired");
+    assert_eq!(site.links(), 3);
+}
+
+#[tokio::test]
+async fn of_two_who_redeem_a_grant_one_gets_the_link() {
+    let site = site().await;
+    let given = site.grant("alice");
+    let (one, two) = (Browser::new(&site.url), Browser::new(&site.url));
+    let both = tokio::join!(site.redeem(&one, &given), site.redeem(&two, &given));
+    assert!(matches!(both, (Some(_), None) | (None, Some(_))), "{both:?}");
+    assert_eq!(site.links(), 1);
+}
+
+/// A lost phone and a user who leaves take the grant with them.
+#[tokio::test]
+async fn what_ends_an_enrollment_withdraws_its_grant() {
+    let site = site().await;
+    let browser = Browser::new(&site.url);
+    browser.log_in(&site.emulator, "alice").await;
+    let given = site.grant("alice");
+    let session = site.session(&browser).await;
+    site.ac.lost_device(&session).await.unwrap();
+    assert_eq!(site.redeem(&browser, &given).await, None);
+    let given = site.grant("bob");
+    site.ac.unenroll(&"bob".into()).await.unwrap();
+    site.ac.enroll(&"bob".into()).await.unwrap();
+    assert_eq!(site.redeem(&browser, &given).await, None);
+    assert_eq!(site.links(), 0);
+}
+
+fn denial<T>(result: &Result<T, EnrollmentError>) -> Option<Denial> {
+    match result {
+        Err(EnrollmentError::SessionDenied(denial)) => Some(*denial),
+        _ => None,
+    }
+}
+
+/// T133: the session must be allowed at that very moment, whatever the layer lets through.
+#[tokio::test]
+async fn a_session_that_is_not_allowed_vouches_for_nobody() {
+    let site = site().await;
+    let browser = Browser::new(&site.url);
+    let remote = browser.log_in(&site.emulator, "alice").await;
+    let session = site.session(&browser).await;
+    site.emulator.act_on_session(&remote.session_token, Action::WalkAway).unwrap();
+    let _guard = session.guard();
+    until("the phone is away", async || {
+        (session.status() == SessionStatus::Walkaway).then_some(())
+    })
+    .await;
+    assert_eq!(denial(&site.ac.registration_link(&session).await), Some(Denial::Suspended));
+    assert_eq!(denial(&site.ac.lost_device(&session).await), Some(Denial::Suspended));
+    let sent = site.ac.send_registration_sms(&session, "+15550001", None).await;
+    assert_eq!(denial(&sent), Some(Denial::Suspended));
+    let through = browser.form("/phone", &[]).await;
+    assert_eq!(through.status(), 403, "the layer lets it through, the link is not given");
+
+    site.ac.log_out(&session).await;
+    assert_eq!(denial(&site.ac.registration_link(&session).await), Some(Denial::Ended));
+    let calls = site.emulator.state().calls;
+    assert_eq!((calls.device_registration_link, calls.lost_user_mobile_device), (0, 0));
+    assert_eq!(calls.send_registration_sms, 0);
+}
+
+/// A session that ends while the service makes the link does not get it.
+#[tokio::test]
+async fn a_session_that_ends_meanwhile_gets_no_link() {
+    let site = site().await;
+    let browser = Browser::new(&site.url);
+    browser.log_in(&site.emulator, "alice").await;
+    let session = site.session(&browser).await;
+    let late = Duration::from_millis(500);
+    site.emulator
+        .fault(Fault::new(Call::DeviceRegistrationLink, FaultKind::Delay).delayed_by(late));
+    let ending = async {
+        until("the service is asked", async || (site.links() == 1).then_some(())).await;
+        site.ac.log_out(&session).await;
+    };
+    let (link, ()) = tokio::join!(site.ac.registration_link(&session), ending);
+    assert_eq!(denial(&link), Some(Denial::Ended));
+}
+
+/// Two applications in one process may have users of one name.
+#[tokio::test]
+async fn a_session_of_another_engine_vouches_for_nobody() {
+    let (one, other) = (site().await, site().await);
+    let browser = Browser::new(&one.url);
+    browser.log_in(&one.emulator, "alice").await;
+    let session = one.session(&browser).await;
+    assert_eq!(denial(&other.ac.registration_link(&session).await), Some(Denial::NoSession));
+    let given = one.grant("alice");
+    let redeemed = other.ac.registration_link(&given).await;
+    assert!(matches!(redeemed, Err(EnrollmentError::InvalidGrant)));
+}
+
+static RECORDED: Mutex<String> = Mutex::new(String::new());
+
+/// T135: what a browser is shown is in no log, at any level.
+#[tokio::test]
+async fn a_link_is_in_no_log() {
+    let record = |line: &str| {
+        let mut recorded = RECORDED.lock().unwrap();
+        recorded.push_str(line);
+        recorded.push('\n');
+    };
+    let _hearing = hear(Trace(Level::TRACE, record));
+    let site = site().await;
+    let browser = Browser::new(&site.url);
+    let given = site.grant("alice");
+    let page = browser.form(&format!("/grants/{}", given.expose()), &[]).await;
+    let page = page.text().await.unwrap();
+    let (_, rest) = page.split_once("<a href=\"").unwrap();
+    let link = rest.split('"').next().unwrap();
+    assert!(link.starts_with(site.emulator.url()), "{link}");
+    let (_, secret) = link.rsplit_once('/').unwrap();
+    browser.log_in(&site.emulator, "alice").await;
+    let session = site.session(&browser).await;
+    let link = site.ac.registration_link(&session).await.unwrap();
+    tracing::info!(?link, ?given, code = ?link.qr_svg(), "shown");
+    let (_, another) = link.expose().rsplit_once('/').unwrap();
+    let recorded = RECORDED.lock().unwrap();
+    assert!(recorded.contains("shown") && recorded.contains("RegistrationLink"), "it listens");
+    for secret in [secret, another, &given.expose()] {
+        // A query has only a part of it.
+        let secret = secret.split('?').next().unwrap();
+        assert!(secret.len() >= 8, "{secret}");
+        assert!(!recorded.contains(secret), "{secret}");
+    }
+}

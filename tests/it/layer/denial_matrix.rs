@@ -1,0 +1,424 @@
+//! The table of answers of the design, over sockets: every denial, asked for in every way.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::request::Parts;
+use axum::routing::{any, get};
+use reqwest::header::HeaderMap;
+use reqwest::{Method, Response};
+use serde_json::{Value, json};
+use tower_activeconnect::emulator::{Action, Emulator};
+use tower_activeconnect::{
+    ActiveSession, Activeconnect, StoreError, TokenStore, UserId, UserToken,
+};
+
+use crate::support::{Browser, builder, location, serve, until, with_phones};
+
+const HTML: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+/// What nobody is to be told: it is in the address, in the user's name and in the store's error.
+const CANARY: &str = "canary";
+const ASKED: &str = "/posts/canary?page=2";
+const ASKED_IN_QUERY: &str = "/posts/canary%3Fpage%3D2";
+
+/// What a page load gets.
+#[derive(Clone, Copy, Debug)]
+enum Page {
+    /// 303 to this page of the login, perhaps with where to go on to.
+    To(&'static str, bool),
+    /// HTML with this status.
+    Html(u16),
+}
+
+/// A row of the design's table.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    denial: &'static str,
+    page: Page,
+    /// Status of the HTML that answers a form.
+    form: u16,
+    api: u16,
+    grpc: u8,
+}
+
+const TABLE: [Row; 8] = [
+    Row {
+        denial: "no-session",
+        page: Page::To("/auth/login", true),
+        form: 401,
+        api: 401,
+        grpc: 16,
+    },
+    Row { denial: "ended", page: Page::To("/auth/login", true), form: 401, api: 401, grpc: 16 },
+    // Beside another login, which is to say who the user is.
+    Row { denial: "no-identity", page: Page::Html(401), form: 401, api: 401, grpc: 16 },
+    Row { denial: "no-token", page: Page::To("/enroll", false), form: 403, api: 403, grpc: 7 },
+    // The application has no enrollment page.
+    Row { denial: "no-token/403", page: Page::Html(403), form: 403, api: 403, grpc: 7 },
+    Row { denial: "pending", page: Page::To("/auth/waiting", true), form: 401, api: 401, grpc: 16 },
+    Row {
+        denial: "suspended",
+        page: Page::To("/auth/locked", true),
+        form: 403,
+        api: 403,
+        grpc: 16,
+    },
+    Row { denial: "unavailable", page: Page::Html(503), form: 503, api: 503, grpc: 14 },
+];
+
+/// How a client asks, beside its method.
+const ACCEPTS: [(Option<&str>, bool); 6] = [
+    // Whether HTML is preferred.
+    (None, false),
+    (Some("*/*"), false),
+    (Some(HTML), true),
+    (Some("text/html"), true),
+    (Some("application/json"), false),
+    (Some("application/json, text/html;q=0.9"), false),
+];
+const FETCHES: [&[(&str, &str)]; 7] = [
+    &[],
+    &[("sec-fetch-mode", "navigate"), ("sec-fetch-site", "cross-site")],
+    &[("sec-fetch-mode", "cors"), ("sec-fetch-site", "same-origin")],
+    &[("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "image")],
+    &[("sec-fetch-mode", "same-origin")],
+    &[("sec-fetch-mode", "websocket")],
+    &[("sec-fetch-site", "none")],
+];
+const CONTENT_TYPES: [Option<&str>; 7] = [
+    None,
+    Some("application/x-www-form-urlencoded"),
+    Some("application/json"),
+    Some("application/grpc"),
+    Some("application/grpc+proto"),
+    Some("application/grpc-web+proto"),
+    Some("application/grpc-web-text"),
+];
+
+/// One who is turned away, and how to be that one.
+struct Denied {
+    row: Row,
+    url: String,
+    headers: HeaderMap,
+}
+
+struct FailingStore;
+
+impl TokenStore for FailingStore {
+    async fn token(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
+        Err(StoreError::new(format!("no luck with {user} of {CANARY}")))
+    }
+}
+
+fn gated(ac: &Activeconnect) -> Router {
+    let handler = async |session: ActiveSession| session.user().to_string();
+    Router::new().route("/posts/{*rest}", any(handler)).layer(ac.layer()).nest("/auth", ac.routes())
+}
+
+fn beside_another_login(ac: &Activeconnect) -> Activeconnect {
+    ac.with_user_resolver(|parts: &Parts| {
+        parts.headers.get("x-test-user").map(|user| UserId::from(user.to_str().unwrap()))
+    })
+}
+
+/// Everybody who can be turned away, of this engine's users.
+async fn everybody(emulator: &Emulator) -> Vec<Denied> {
+    // The one who waits does so until every way of asking is through.
+    let patient = builder(emulator).login_timeout(Duration::from_secs(600));
+    let ac = patient.enrollment_path("/enroll").build().unwrap();
+    with_phones(emulator, &ac, &["canary-1", "canary-2", "canary-3"]).await;
+    let url = serve(gated(&ac)).await;
+    let beside = serve(gated(&beside_another_login(&ac))).await;
+    let without_page = builder(emulator).build().unwrap();
+    let without_page = serve(gated(&beside_another_login(&without_page))).await;
+    let failing = builder(emulator).token_store(FailingStore).build().unwrap();
+    let failing = serve(gated(&beside_another_login(&failing))).await;
+
+    let cookies = |browser: &Browser| vec![("cookie", browser.cookie_header())];
+    let pending = Browser::new(&url);
+    pending.json("/auth/login", &json!({ "username": "nobody" })).await;
+    let (suspended, ended) = (Browser::new(&url), Browser::new(&url));
+    for (browser, user, action, status) in
+        [(&suspended, "canary-1", Action::WalkAway, 403), (&ended, "canary-2", Action::Close, 401)]
+    {
+        let session = browser.log_in(emulator, user).await;
+        emulator.act_on_session(&session.session_token, action).unwrap();
+        until("turned away", async || (browser.api(ASKED).await.status() == status).then_some(()))
+            .await;
+    }
+    let user = vec![("x-test-user", "canary-4".to_owned())];
+    let all = [
+        ("no-session", &url, vec![]),
+        ("ended", &url, cookies(&ended)),
+        ("no-identity", &beside, vec![]),
+        ("no-token", &beside, user.clone()),
+        ("no-token/403", &without_page, user.clone()),
+        ("pending", &url, cookies(&pending)),
+        ("suspended", &url, cookies(&suspended)),
+        ("unavailable", &failing, user),
+    ];
+    let all = all.into_iter().map(|(denial, url, headers)| {
+        let row = TABLE.into_iter().find(|row| row.denial == denial).unwrap();
+        let header =
+            |(name, value): (&'static str, String)| (name.parse().unwrap(), value.parse().unwrap());
+        let headers = headers.into_iter().map(header).collect();
+        Denied { row, url: url.clone(), headers }
+    });
+    let all: Vec<_> = all.collect();
+    assert_eq!(all.len(), TABLE.len());
+    all
+}
+
+/// It follows nothing by itself.
+fn client() -> reqwest::Client {
+    let redirects = reqwest::redirect::Policy::none();
+    reqwest::Client::builder().no_proxy().redirect(redirects).build().unwrap()
+}
+
+fn header<'a>(answer: &'a Response, name: &str) -> Option<&'a str> {
+    answer.headers().get(name).map(|value| value.to_str().unwrap())
+}
+
+/// What every answer of ours to browsers and programs bears.
+fn assert_protected(answer: &Response, what: &str) {
+    assert_eq!(header(answer, "cache-control"), Some("no-store"), "{what}");
+    assert!(header(answer, "vary").is_some_and(|vary| vary.contains("cookie")), "{what}");
+    assert_eq!(header(answer, "x-content-type-options"), Some("nosniff"), "{what}");
+    assert_eq!(header(answer, "x-frame-options"), Some("DENY"), "{what}");
+    assert_eq!(header(answer, "referrer-policy"), Some("same-origin"), "{what}");
+    assert_eq!(header(answer, "cross-origin-resource-policy"), Some("same-origin"), "{what}");
+    let policy = header(answer, "content-security-policy").unwrap_or_else(|| panic!("{what}"));
+    for directive in ["default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'"] {
+        assert!(policy.contains(directive), "{what}: {policy}");
+    }
+    // No script but the files of this site.
+    let mut scripts = policy.split("; ").filter_map(|part| part.strip_prefix("script-src "));
+    assert!(scripts.all(|sources| sources == "'self'"), "{what}: {policy}");
+    assert!(!policy.contains("unsafe"), "{policy}");
+}
+
+/// The table itself, T014, T022, T023 and T126.
+#[tokio::test]
+async fn each_is_turned_away_as_the_table_says() {
+    let emulator = Emulator::start().await.unwrap();
+    let http = client();
+    let methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    for Denied { row, url, headers } in everybody(&emulator).await {
+        let denial = row.denial.split('/').next().unwrap();
+        let mut bodies: BTreeMap<String, u32> = BTreeMap::new();
+        for method in methods {
+            let reads = method == "GET" || method == "HEAD";
+            for (accept, prefers_html) in ACCEPTS {
+                for (fetch, content_type) in
+                    FETCHES.iter().flat_map(|f| CONTENT_TYPES.map(|c| (*f, c)))
+                {
+                    let mut request = http
+                        .request(method.parse::<Method>().unwrap(), format!("{url}{ASKED}"))
+                        .headers(headers.clone());
+                    let own = [("accept", accept), ("content-type", content_type)];
+                    let own = own.iter().filter_map(|(name, value)| Some((*name, (*value)?)));
+                    for (name, value) in own.chain(fetch.iter().copied()) {
+                        request = request.header(name, value);
+                    }
+                    let answer = request.send().await.unwrap();
+                    let what = format!("{row:?} {method} {accept:?} {fetch:?} {content_type:?}");
+                    assert!(!answer.headers().contains_key("set-cookie"), "{what}");
+                    let status = answer.status().as_u16();
+                    assert_eq!(status == 401, answer.headers().contains_key("www-authenticate"));
+                    assert_eq!(status == 503, answer.headers().contains_key("retry-after"));
+
+                    if let Some(grpc) =
+                        content_type.filter(|name| method == "POST" && name.contains("grpc"))
+                    {
+                        assert_eq!(status, 200, "{what}");
+                        assert_eq!(header(&answer, "grpc-status"), Some(&*row.grpc.to_string()));
+                        assert_eq!(header(&answer, "content-type"), Some(grpc));
+                        assert_eq!(header(&answer, "cache-control"), Some("no-store"));
+                        assert_eq!(answer.text().await.unwrap(), "", "{what}");
+                        continue;
+                    }
+                    assert_protected(&answer, &what);
+                    let is_form = method == "POST"
+                        && content_type == Some("application/x-www-form-urlencoded");
+                    let navigates = if fetch.is_empty() {
+                        (reads || is_form) && prefers_html
+                    } else {
+                        fetch.contains(&("sec-fetch-mode", "navigate"))
+                    };
+                    let expected = match (navigates, reads, row.page) {
+                        (true, true, Page::To(..)) => 303,
+                        (true, true, Page::Html(status)) => status,
+                        (true, false, _) => row.form,
+                        (false, _, _) => row.api,
+                    };
+                    assert_eq!(status, expected, "{what}");
+                    if status == 303 {
+                        let Page::To(place, with_next) = row.page else { unreachable!() };
+                        let next = if with_next { ASKED_IN_QUERY } else { "" };
+                        let query = if with_next { "?next=" } else { "" };
+                        assert_eq!(location(&answer), format!("{place}{query}{next}"), "{what}");
+                        assert_eq!(answer.text().await.unwrap(), "", "{what}");
+                        continue;
+                    }
+                    assert!(!answer.headers().contains_key("location"), "{what}");
+                    let kind = if navigates {
+                        "text/html; charset=utf-8"
+                    } else {
+                        "application/problem+json"
+                    };
+                    assert_eq!(header(&answer, "content-type"), Some(kind), "{what}");
+                    if status == 401 {
+                        let challenge = header(&answer, "www-authenticate");
+                        assert_eq!(challenge, Some("Activeconnect login=\"/auth/login\""));
+                    }
+                    let body = answer.text().await.unwrap();
+                    assert_eq!(body.is_empty(), method == "HEAD", "{what}");
+                    assert!(!body.contains(CANARY) && !body.contains("<script>"), "{what}: {body}");
+                    if !navigates && method != "HEAD" {
+                        *bodies.entry(body).or_default() += 1;
+                    }
+                }
+            }
+        }
+        // One problem, word for word, whoever asks for whatever.
+        let (body, _) = bodies.pop_first().unwrap();
+        assert!(bodies.is_empty(), "{bodies:?}");
+        let problem: Value = serde_json::from_str(&body).unwrap();
+        let keys: Vec<_> = problem.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(keys, ["denial", "detail", "status", "title"], "{body}");
+        assert_eq!((&problem["denial"], &problem["status"]), (&json!(denial), &json!(row.api)));
+        let title = reqwest::StatusCode::from_u16(row.api).unwrap();
+        assert_eq!(problem["title"], title.canonical_reason().unwrap());
+    }
+}
+
+/// HEAD's answer ends with its head: what follows on the connection is the next answer.
+#[tokio::test]
+async fn a_head_request_gets_no_body() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let emulator = Emulator::start().await.unwrap();
+    for Denied { row, url, headers } in everybody(&emulator).await {
+        for mode in ["navigate", "cors"] {
+            let host = url.strip_prefix("http://").unwrap();
+            let mut socket = tokio::net::TcpStream::connect(host).await.unwrap();
+            let mut request = format!("HEAD {ASKED} HTTP/1.1\r\nhost: {host}\r\n");
+            request += &format!("sec-fetch-mode: {mode}\r\nconnection: close\r\n");
+            for (name, value) in &headers {
+                request += &format!("{name}: {}\r\n", value.to_str().unwrap());
+            }
+            socket.write_all(format!("{request}\r\n").as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            socket.read_to_string(&mut answer).await.unwrap();
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with("HTTP/1.1 "), "{head}");
+            assert_eq!(body, "", "{row:?} {mode}");
+        }
+    }
+}
+
+/// T014: whatever the routes answer, to whomever.
+#[tokio::test]
+async fn every_answer_of_the_routes_is_protected() {
+    let emulator = Emulator::start().await.unwrap();
+    let ac = builder(&emulator).build().unwrap();
+    with_phones(&emulator, &ac, &["alice"]).await;
+    let url = serve(gated(&ac)).await;
+    let http = client();
+    let (nobody, alice) = (Browser::new(&url), Browser::new(&url));
+    alice.log_in(&emulator, "alice").await;
+    let mut seen = std::collections::BTreeSet::new();
+    for browser in [&nobody, &alice] {
+        for path in ["login", "waiting", "locked", "status", "events", "logout"] {
+            let place = format!("/auth/{path}");
+            for (method, headers) in [
+                ("GET", vec![]),
+                ("GET", vec![("accept", HTML)]),
+                ("GET", vec![("sec-fetch-site", "cross-site")]),
+                ("HEAD", vec![]),
+                ("PUT", vec![]),
+                ("POST", vec![("sec-fetch-site", "cross-site")]),
+                ("POST", vec![("content-type", "application/json")]),
+                ("POST", vec![("content-type", "application/x-www-form-urlencoded")]),
+                ("POST", vec![("content-type", "text/plain")]),
+            ] {
+                let mut request = http.request(method.parse().unwrap(), format!("{url}{place}"));
+                for (name, value) in headers {
+                    request = request.header(name, value);
+                }
+                let answer = browser.send(request).await;
+                assert_protected(&answer, &format!("{method} {path}"));
+                seen.insert(answer.status().as_u16());
+            }
+        }
+    }
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), [200, 303, 400, 403, 405, 415, 422]);
+}
+
+/// T014: a cache that many share, which heeds `Cache-Control` and `Vary` and nothing else.
+async fn behind_a_shared_cache(origin: String) -> String {
+    use std::sync::{Arc, Mutex};
+    type Kept = Arc<Mutex<BTreeMap<String, (u16, String)>>>;
+    let kept = Kept::default();
+    let http = client();
+    let proxy = async move |request: axum::extract::Request| {
+        let (parts, _) = request.into_parts();
+        let path = parts.uri.to_string();
+        let found = kept.lock().unwrap().get(&path).cloned();
+        let (status, text) = match found {
+            Some(found) => found,
+            None => {
+                let asked = http.get(format!("{origin}{path}")).headers(parts.headers);
+                let answer = asked.send().await.unwrap();
+                let status = answer.status().as_u16();
+                let control = header(&answer, "cache-control").unwrap_or_default().to_owned();
+                let varies = answer.headers().contains_key("vary");
+                let text = answer.text().await.unwrap();
+                if !control.contains("no-store") && !control.contains("private") && !varies {
+                    kept.lock().unwrap().insert(path, (status, text.clone()));
+                }
+                (status, text)
+            }
+        };
+        (axum::http::StatusCode::from_u16(status).unwrap(), text)
+    };
+    serve(Router::new().fallback(proxy)).await
+}
+
+#[tokio::test]
+async fn a_shared_cache_gives_nobody_anothers_page() {
+    let emulator = Emulator::start().await.unwrap();
+    let ac = builder(&emulator).build().unwrap();
+    with_phones(&emulator, &ac, &["alice", "bob"]).await;
+    let public = async || ([("cache-control", "max-age=60")], "for all");
+    let origin = serve(gated(&ac).route("/public", get(public))).await;
+    let cached = behind_a_shared_cache(origin.clone()).await;
+    // It does keep what it may: the second answer comes without the origin.
+    let anybody = Browser::new(&cached);
+    for _ in 0..2 {
+        assert_eq!(anybody.api("/public").await.text().await.unwrap(), "for all");
+    }
+    let read = async |browser: &Browser| {
+        let asked = Browser::new(&cached);
+        if let Some(value) = browser.cookie("__Host-activeconnect") {
+            asked.set_cookie("__Host-activeconnect", &value);
+        }
+        let page = asked.api("/posts/1").await;
+        let status = asked.api("/auth/status").await.text().await.unwrap();
+        (page.status().as_u16(), page.text().await.unwrap(), status)
+    };
+    let (alice, bob, nobody) =
+        (Browser::new(&origin), Browser::new(&origin), Browser::new(&origin));
+    assert_eq!(read(&nobody).await.0, 401);
+    alice.log_in(&emulator, "alice").await;
+    bob.log_in(&emulator, "bob").await;
+    assert_ne!(read(&alice).await.2, read(&bob).await.2, "each names its owner");
+    for _ in 0..2 {
+        for (browser, user) in [(&alice, "alice"), (&bob, "bob")] {
+            let own = browser.api("/auth/status").await.text().await.unwrap();
+            assert_eq!(read(browser).await, (200, user.to_owned(), own));
+        }
+        assert_eq!(read(&nobody).await.0, 401);
+        assert_eq!(read(&nobody).await.2, r#"{"status":"none"}"#);
+    }
+}

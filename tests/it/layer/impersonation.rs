@@ -1,0 +1,353 @@
+//! Requests that claim to be somebody: by headers, by cookies of their own making, by addresses that
+//! are spelled in odd ways. A handler runs for an allowed session only, and for its user.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::Uri;
+use axum::routing::{any, get};
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::test_runner::TestRunner;
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tower::ServiceExt as _;
+use tower_activeconnect::emulator::Emulator;
+use tower_activeconnect::{ActiveSession, Activeconnect};
+
+use crate::support::{self, Browser, builder, serve, with_phones};
+
+async fn engine() -> (Emulator, Activeconnect) {
+    let emulator = Emulator::start().await.unwrap();
+    let ac = builder(&emulator).build().unwrap();
+    with_phones(&emulator, &ac, &["alice"]).await;
+    (emulator, ac)
+}
+
+/// `/` is gated, `/open` tells who is there if anybody is.
+async fn site() -> (Emulator, Activeconnect, String) {
+    let (emulator, ac) = engine().await;
+    let whoever = async |session: Option<ActiveSession>| {
+        session.map_or("nobody".to_owned(), |session| session.user().to_string())
+    };
+    let app = Router::new()
+        .route("/", any(async |session: ActiveSession| session.user().to_string()))
+        .layer(ac.layer())
+        .merge(Router::new().route("/open", get(whoever)).layer(ac.layer().optional()))
+        .nest("/auth", ac.routes());
+    let url = serve(app).await;
+    (emulator, ac, url)
+}
+
+/// Sends what no client library would: status and body of the answer.
+async fn send_raw(url: &str, head: &[u8]) -> (u16, String) {
+    let host = url.strip_prefix("http://").unwrap();
+    let mut socket = tokio::net::TcpStream::connect(host).await.unwrap();
+    // A server that has heard enough may close before all is written.
+    let _ = socket.write_all(head).await;
+    let mut answer = Vec::new();
+    let _ = socket.read_to_end(&mut answer).await;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    (status.unwrap_or(0), body.to_owned())
+}
+
+/// T001, T002: no header says who somebody is, however it is spelled.
+#[tokio::test]
+async fn no_header_names_a_user() {
+    let (emulator, _ac, url) = site().await;
+    let browser = Browser::new(&url);
+    browser.log_in(&emulator, "alice").await;
+    let names = [
+        "X-User",
+        "X_User",
+        "x-user",
+        "X-USER",
+        "X-User ",
+        "Remote-User",
+        "REMOTE_USER",
+        "Remote_User",
+        "X-Remote-User",
+        "X-Forwarded-User",
+        "X-Auth-Request-User",
+        "X-WEBAUTH-USER",
+        "User",
+        "X-Activeconnect-User",
+        "activeconnect-user",
+        "X-Authenticated-User",
+        "Authorization",
+    ];
+    for name in names {
+        for times in 1..=2 {
+            let claim = format!("{name}: mallory\r\n").repeat(times);
+            let request = |path: &str, cookies: &str| {
+                format!(
+                    "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{claim}{cookies}\r\n"
+                )
+            };
+            let (status, body) = send_raw(&url, request("/", "").as_bytes()).await;
+            // What is no header at all, the HTTP library refuses.
+            assert!(status == 401 || status == 400, "{name:?} {status} {body}");
+            let (status, body) = send_raw(&url, request("/open", "").as_bytes()).await;
+            assert!(body.ends_with("nobody") || status == 400, "{name:?} {status} {body}");
+            let own = format!("cookie: {}\r\n", browser.cookie_header());
+            let (status, body) = send_raw(&url, request("/", &own).as_bytes()).await;
+            assert!(
+                (status, &*body) == (200, "alice") || status == 400,
+                "{name:?} {status} {body}"
+            );
+        }
+    }
+}
+
+/// T006: what was the session's cookie opens nothing once it is logged out.
+#[tokio::test]
+async fn a_stolen_cookie_is_worth_nothing_after_the_logout() {
+    let (emulator, _ac, url) = site().await;
+    let browser = Browser::new(&url);
+    browser.log_in(&emulator, "alice").await;
+    let thief = Browser::new(&url);
+    thief.set_cookie("__Host-activeconnect", &browser.cookie("__Host-activeconnect").unwrap());
+    assert_eq!(thief.api("/").await.status(), 200);
+    assert_eq!(browser.json("/auth/logout", &json!({})).await.status(), 200);
+    for _ in 0..3 {
+        assert_eq!(thief.api("/").await.status(), 401);
+    }
+    assert_eq!(thief.status().await, "closed");
+    // Nor does the next login of the same user bring it back.
+    browser.log_in(&emulator, "alice").await;
+    assert_eq!(thief.api("/").await.status(), 401);
+    assert_eq!(browser.api("/").await.status(), 200);
+}
+
+/// T009: the honest cookie among very many, very long or malformed others.
+#[tokio::test]
+async fn cookies_of_any_number_and_shape_cost_little_and_name_nobody() {
+    let (emulator, _ac, url) = site().await;
+    let browser = Browser::new(&url);
+    browser.log_in(&emulator, "alice").await;
+    let session = browser.cookie("__Host-activeconnect").unwrap();
+    let good = format!("__Host-activeconnect={session}");
+    let cases: Vec<Vec<u8>> = vec![
+        format!("cookie: {}{good}", "a=b; ".repeat(10_000)).into_bytes(),
+        format!("{}cookie: {good}", "cookie: a=b\r\n".repeat(90)).into_bytes(),
+        format!("cookie: {good}; a={}", "b".repeat(100_000)).into_bytes(),
+        format!("cookie: __Host-activeconnect={}", "A".repeat(100_000)).into_bytes(),
+        format!("cookie: {good}\0").into_bytes(),
+        b"cookie: __Host-activeconnect=\xff\xfe\x80".to_vec(),
+        [b"cookie: \xff=\xff; ".as_slice(), good.as_bytes(), b"\xff"].concat(),
+        b"cookie: ;;;;=;=;;__Host-activeconnect".to_vec(),
+        b"cookie: __Host-activeconnect==".to_vec(),
+    ];
+    for cookies in cases {
+        let request = [
+            b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n".as_slice(),
+            &cookies,
+            b"\r\n\r\n",
+        ];
+        let begun = std::time::Instant::now();
+        let (status, _) = send_raw(&url, &request.concat()).await;
+        let shown = String::from_utf8_lossy(&cookies[..cookies.len().min(60)]).into_owned();
+        // 400 and 431 are the HTTP library's; 0 is its closing the connection at once.
+        assert!(matches!(status, 401 | 400 | 431 | 0), "{shown}: {status}");
+        assert!(begun.elapsed().as_secs() < 5, "{shown}");
+        assert_eq!(browser.api("/").await.status(), 200, "{shown}");
+    }
+}
+
+/// T010: one bit, one character or the length changed: answered as no cookie at all is.
+#[tokio::test]
+async fn a_cookie_that_was_tampered_with_is_none() {
+    let (emulator, _ac, url) = site().await;
+    let browser = Browser::new(&url);
+    browser.log_in(&emulator, "alice").await;
+    let good = browser.cookie("__Host-activeconnect").unwrap();
+    let anybody = Browser::new(&url).api("/").await;
+    let expected = (anybody.status(), anybody.text().await.unwrap());
+    let flipped = (0..good.len() * 7).map(|bit| {
+        let mut bytes = good.clone().into_bytes();
+        bytes[bit / 7] ^= 1 << (bit % 7);
+        bytes
+    });
+    let cut = (0..good.len()).map(|length| good.as_bytes()[..length].to_vec());
+    let longer = ["A", "=", "==", " A", "\""].map(|end| format!("{good}{end}").into_bytes());
+    for bytes in flipped.chain(cut).chain(longer) {
+        let Ok(text) = String::from_utf8(bytes) else { continue };
+        if text.contains(|c: char| c.is_control() || c == ';') {
+            continue;
+        }
+        let forged = Browser::new(&url);
+        forged.set_cookie("__Host-activeconnect", &text);
+        let answer = forged.api("/").await;
+        assert_eq!((answer.status(), answer.text().await.unwrap()), expected, "{text:?}");
+    }
+    assert_eq!(browser.api("/").await.status(), 200);
+}
+
+/// T016: a credential in the address, or anywhere else but its two places, is none.
+#[tokio::test]
+async fn a_credential_in_the_address_names_nobody() {
+    let (emulator, ac, url) = site().await;
+    let browser = Browser::new(&url);
+    browser.log_in(&emulator, "alice").await;
+    let good = browser.cookie("__Host-activeconnect").unwrap();
+    let stranger = Browser::new(&url);
+    for path in [
+        format!("/?__Host-activeconnect={good}"),
+        format!("/?access_token={good}"),
+        format!("/?session={good}#{good}"),
+        format!("/;__Host-activeconnect={good}"),
+        format!("/{good}"),
+    ] {
+        let status = stranger.api(&path).await.status();
+        assert!(status == 401 || status == 404, "{path}: {status}");
+    }
+    let with_password = url.replace("http://", &format!("http://alice:{good}@"));
+    assert_eq!(reqwest::get(with_password).await.unwrap().status(), 401);
+    for (name, value) in [
+        ("x-session", good.clone()),
+        ("cookie2", format!("__Host-activeconnect={good}")),
+        ("referer", format!("{url}/?__Host-activeconnect={good}")),
+        ("authorization", format!("Basic {good}")),
+        ("proxy-authorization", format!("Bearer {good}")),
+    ] {
+        let asked = stranger.send(stranger.get("/").header(name, value)).await;
+        assert_eq!(asked.status(), 401, "{name}");
+    }
+    let body = stranger.post("/").form(&[("__Host-activeconnect", &good)]);
+    assert_eq!(stranger.send(body).await.status(), 401);
+    assert_eq!(ac.sessions(&"alice".into()).await.unwrap().len(), 1);
+}
+
+/// What paths are put together of, so that they nearly name a gated one.
+const PIECES: &[&str] = &[
+    "/",
+    "//",
+    "admin",
+    "ADMIN",
+    "Admin",
+    "users",
+    "nested",
+    "deep",
+    "public",
+    "auth",
+    "login",
+    ".",
+    "..",
+    "%2e",
+    "%2E%2e",
+    "%2f",
+    "%2F",
+    "%5c",
+    "\\",
+    ";x",
+    ";",
+    "?",
+    "?a=/admin",
+    "#",
+    "%23",
+    "%3f",
+    "%00",
+    "%20",
+    "+",
+    "%61dmin",
+    "adm%69n",
+    "*",
+    "{id}",
+    ":id",
+    "1",
+    "a",
+    "%",
+    "%zz",
+    "é",
+    "%c3%a9",
+    "%u002e",
+    "~",
+    "&",
+    "=",
+    "http:",
+    "@",
+];
+
+/// T004: whichever way an address is spelled, the handler of a gated route runs for an allowed
+/// session or not at all. Nothing here looks at paths but the router itself.
+#[test]
+fn no_spelling_of_a_path_goes_round_the_gate() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let guard = runtime.enter();
+    let (emulator, ac) = runtime.block_on(engine());
+    let credential = runtime.block_on(async {
+        let alice = "alice".into();
+        let (credential, _) = tokio::join!(ac.log_in(&alice), support::approve(&emulator));
+        credential.unwrap().expose()
+    });
+    let (hits, open) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let gated = {
+        let hits = hits.clone();
+        move |request: Request| {
+            hits.fetch_add(1, Ordering::Relaxed);
+            let session = ActiveSession::from_extensions(request.extensions());
+            std::future::ready(session.map_or("NOBODY", |_| "somebody"))
+        }
+    };
+    let public = {
+        let open = open.clone();
+        move || {
+            open.fetch_add(1, Ordering::Relaxed);
+            std::future::ready("public")
+        }
+    };
+    let admin = Router::new()
+        .route("/admin", any(gated.clone()))
+        .route("/admin/{*rest}", any(gated.clone()))
+        .route("/users/{id}", any(gated.clone()))
+        .nest("/nested", Router::new().route("/deep", any(gated.clone())).fallback(public.clone()));
+    // By `route_layer` around the routes, whose fallbacks stay open, and by `layer` around a router with its fallback.
+    let app = Router::new()
+        .merge(admin.route_layer(ac.layer()))
+        .nest("/a", Router::new().fallback(gated).layer(ac.layer()))
+        .route("/public/{*rest}", any(public.clone()))
+        .fallback(public)
+        .nest("/auth", ac.routes());
+    let ask = |uri: &Uri, bearer: Option<&str>, agent: &str| {
+        let mut request = Request::builder().uri(uri.clone()).header("user-agent", agent);
+        for name in ["x-original-url", "x-rewrite-url", "x-forwarded-uri", "x-forwarded-prefix"] {
+            request = request.header(name, "/public/x");
+        }
+        if let Some(bearer) = bearer {
+            request = request.header("authorization", format!("Bearer {bearer}"));
+        }
+        let request = request.body(Body::empty()).unwrap();
+        let before = hits.load(Ordering::Relaxed);
+        let answer = runtime.block_on(app.clone().oneshot(request)).unwrap();
+        let body = runtime.block_on(axum::body::to_bytes(answer.into_body(), 1 << 16)).unwrap();
+        (hits.load(Ordering::Relaxed) - before, String::from_utf8_lossy(&body).into_owned())
+    };
+    let pieces = prop::collection::vec(select(PIECES), 0..8).prop_map(|pieces| pieces.concat());
+    let paths = ("(http://x|)/(admin|users/|nested|a|)", pieces, "[a-z/%.]{0,4}");
+    let paths = paths.prop_map(|(start, middle, end)| format!("{start}{middle}{end}"));
+    let agents =
+        select(&["", "curl/8", "ELB-HealthChecker/2.0", "kube-probe/1.31", "Googlebot"][..]);
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: 3_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    let run = runner.run(&(paths, agents), |(path, agent)| {
+        let Ok(uri) = path.parse::<Uri>() else { return Ok(()) };
+        let (reached, body) = ask(&uri, None, agent);
+        prop_assert_eq!(reached, 0, "{} reached a handler: {}", uri, body);
+        let (reached, body) = ask(&uri, Some(&credential), agent);
+        prop_assert!(reached == 0 || body == "somebody", "{} {}", uri, body);
+        Ok(())
+    });
+    run.unwrap();
+    // It was no idle run: both sorts of handlers were reached, the gated ones by the session.
+    assert!(hits.load(Ordering::Relaxed) > 100, "{hits:?}");
+    assert!(open.load(Ordering::Relaxed) > 100, "{open:?}");
+    drop(guard);
+}

@@ -1,0 +1,238 @@
+//! The engine under odd circumstances: panics, dropped callers, parked sessions, late answers.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use serde_json::json;
+use tower_activeconnect::emulator::{Action, Emulator};
+use tower_activeconnect::{
+    ActiveSession, Activeconnect, Denial, StoreError, TokenStore, UserId, UserToken,
+};
+
+use crate::support::{Browser, approve, builder, credentials, ringing, serve, until, with_phones};
+
+type Kept = Arc<Mutex<Option<ActiveSession>>>;
+
+fn app(ac: &Activeconnect, kept: Kept) -> Router {
+    Router::new()
+        .route(
+            "/",
+            get(|State(kept): State<Kept>, session: ActiveSession| async move {
+                *kept.lock().unwrap() = Some(session);
+                "hello"
+            }),
+        )
+        .with_state(kept)
+        .layer(ac.layer())
+        .nest("/auth", ac.routes())
+}
+
+struct Panics;
+
+impl TokenStore for Panics {
+    async fn token(&self, _: &UserId) -> Result<Option<UserToken>, StoreError> {
+        panic!("a store with a bug")
+    }
+}
+
+/// Invariant 8: a panicking store wedges nothing.
+#[tokio::test]
+async fn a_panicking_store_does_not_hang_a_login() {
+    let emulator = Emulator::start().await.unwrap();
+    let ac = Activeconnect::builder(credentials(&emulator))
+        .token_store(Panics)
+        .login_timeout(Duration::from_secs(5))
+        .build()
+        .unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(7), ac.log_in(&"alice".into())).await;
+    assert!(ended.is_ok(), "log_in hangs past the attempt's deadline");
+}
+
+/// Dropping `log_in` cancels: the next login of that user may begin.
+#[tokio::test]
+async fn a_dropped_log_in_frees_the_name() {
+    let emulator = Emulator::start().await.unwrap();
+    let ac = builder(&emulator).build().unwrap();
+    with_phones(&emulator, &ac, &["alice"]).await;
+    let dropped = tokio::spawn({
+        let ac = ac.clone();
+        async move { ac.log_in(&"alice".into()).await }
+    });
+    let first = ringing(&emulator).await;
+    dropped.abort();
+    until("the first is cancelled at the service", async || {
+        let sessions = emulator.state().sessions;
+        let old = sessions.iter().find(|s| s.session_token == first.session_token).unwrap();
+        (old.status.to_string() != "pending").then_some(())
+    })
+    .await;
+    let again = tokio::spawn({
+        let ac = ac.clone();
+        async move { ac.log_in(&"alice".into()).await.map(|_| ()) }
+    });
+    approve(&emulator).await;
+    again.await.unwrap().unwrap();
+}
+
+/// A browser that gives up by logging out can begin again.
+#[tokio::test]
+async fn a_logout_while_waiting_frees_the_name() {
+    let emulator = Emulator::start().await.unwrap();
+    let ac = builder(&emulator).build().unwrap();
+    with_phones(&emulator, &ac, &["alice"]).await;
+    let browser = Browser::new(&serve(app(&ac, Kept::default())).await);
+    browser.json("/auth/login", &json!({"username": "alice"})).await;
+    ringing(&emulator).await;
+    browser.json("/auth/logout", &json!({})).await;
+    let again = browser.json("/auth/login", &json!({"username": "alice"})).await;
+    assert_eq!(again.status(), 202);
+}
+
+/// Delete wins: the answer that carries the new cookie is on its way when the browser logs out.
+#[tokio::test]
+async fn a_logout_ends_the_session_whose_taking_is_on_its_way() {
+    let emulator = Emulator::start().await.unwrap();
+    let ac = builder(&emulator).build().unwrap();
+    with_phones(&emulator, &ac, &["alice"]).await;
+    let url = serve(app(&ac, Kept::default())).await;
+    let browser = Browser::new(&url);
+    browser.json("/auth/login", &json!({"username": "alice"})).await;
+    let attempt = browser.cookie("__Host-activeconnect-attempt").unwrap();
+    let other = Browser::new(&url);
+    other.set_cookie("__Host-activeconnect-attempt", &attempt);
+    approve(&emulator).await;
+    until("taken", async || (browser.status().await == "active").then_some(())).await;
+    // `other` is the same browser before the answer arrived.
+    other.json("/auth/logout", &json!({})).await;
+    assert_eq!(browser.api("/").await.status(), 401, "the late cookie lives on");
+}
+
+/// The event stream of a browser whose other request takes the result says active, not timeout.
+#[tokio::test]
+async fn events_of_a_taken_attempt_do_not_say_timeout() {
+    let emulator = Emulator::start().await.unwrap();
+    let ac = builder(&emulator).login_timeout(Duration::from_secs(5)).build().unwrap();
+    with_phones(&emulator, &ac, &["alice"]).await;
+    let url = serve(app(&ac, Kept::default())).await;
+    let browser = Browser::new(&url);
+    browser.json("/auth/login", &json!({"username": "alice"})).await;
+    let attempt = browser.cookie("__Host-activeconnect-attempt").unwrap();
+    let other = Browser::new(&url);
+    other.set_cookie("__Host-activeconnect-attempt", &attempt);
+    approve(&emulator).await;
+    until("taken", async || (browser.status().await == "active").then_some(())).await;
+    let mut events = other.api("/auth/events").await;
+    let mut text = String::new();
+    let read = async {
+        while let Some(chunk) = events.chunk().await.unwrap() {
+            text.push_str(&String::from_utf8_lossy(&chunk));
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(7), read).await.ok();
+    assert!(!text.contains("timeout"), "{text}");
+}
+
+/// A session that ended while it was parked is refused at once.
+#[tokio::test]
+async fn an_expired_parked_session_is_refused_at_once() {
+    let emulator = Emulator::start().await.unwrap();
+    let ac = builder(&emulator).session_duration(Duration::from_secs(100)).build().unwrap();
+    with_phones(&emulator, &ac, &["alice"]).await;
+    let browser = Browser::new(&serve(app(&ac, Kept::default())).await);
+    browser.log_in(&emulator, "alice").await;
+    assert_eq!(browser.api("/").await.status(), 200);
+    for _ in 0..2 {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(62)).await;
+        tokio::time::resume();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for _ in 0..2 {
+        let begun = Instant::now();
+        assert_eq!(browser.api("/").await.status(), 401);
+        assert!(begun.elapsed() < Duration::from_secs(1), "waited {:?}", begun.elapsed());
+    }
+}
+
+/// A guard made late is live all the same.
+#[tokio::test]
+async fn a_guard_of_a_parked_session_is_live() {
+    let emulator = Emulator::start().await.unwrap();
+    let ac = builder(&emulator).poll_interval(Duration::from_secs(2)).build().unwrap();
+    with_phones(&emulator, &ac, &["alice"]).await;
+    let kept = Kept::default();
+    let browser = Browser::new(&serve(app(&ac, kept.clone())).await);
+    let remote = browser.log_in(&emulator, "alice").await;
+    assert_eq!(browser.api("/").await.status(), 200);
+    let session = kept.lock().unwrap().take().unwrap();
+    // 63 s of a task's own work, while the poller goes on and then parks.
+    for _ in 0..21 {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(3)).await;
+        tokio::time::resume();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let calls = emulator.state().calls.status;
+    let waiting = tokio::spawn(async move { session.revoked().await });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    emulator.act_on_session(&remote.session_token, Action::Close).unwrap();
+    for _ in 0..8 {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(5)).await;
+        tokio::time::resume();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(
+        waiting.is_finished(),
+        "nobody tells the guard, {} polls since",
+        emulator.state().calls.status - calls
+    );
+}
+
+/// The last handle gone, what waits is told.
+#[tokio::test]
+async fn the_last_handle_dropped_revokes() {
+    let emulator = Emulator::start().await.unwrap();
+    let ac = builder(&emulator).build().unwrap();
+    with_phones(&emulator, &ac, &["alice"]).await;
+    let logging_in = tokio::spawn({
+        let ac = ac.clone();
+        async move { ac.log_in(&"alice".into()).await.unwrap() }
+    });
+    approve(&emulator).await;
+    let credential = logging_in.await.unwrap();
+    let kept = Kept::default();
+    let request = http::Request::get("/")
+        .header("authorization", format!("Bearer {}", credential.expose()))
+        .body(axum::body::Body::empty())
+        .unwrap();
+    let response = tower::ServiceExt::oneshot(app(&ac, kept.clone()), request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    drop(response);
+    let session = kept.lock().unwrap().take().unwrap();
+    let waiting = tokio::spawn(async move { session.revoked().await });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    drop(ac);
+    // At once: not only when what was known is too old.
+    let told = tokio::time::timeout(Duration::from_secs(2), waiting).await;
+    let told = told.expect("a guard of a dead engine waits for ever").unwrap();
+    assert_eq!(told, Denial::Ended);
+}
+
+/// A logout answers soon though the service is gone; the tries go on behind it.
+#[tokio::test]
+async fn a_logout_does_not_wait_for_every_try() {
+    let emulator = Emulator::start().await.unwrap();
+    let ac = builder(&emulator).build().unwrap();
+    with_phones(&emulator, &ac, &["alice"]).await;
+    let browser = Browser::new(&serve(app(&ac, Kept::default())).await);
+    browser.log_in(&emulator, "alice").await;
+    drop(emulator);
+    let begun = Instant::now();
+    let out = browser.json("/auth/logout", &json!({})).await;
+    assert_eq!(out.status(), 202);
+    assert!(begun.elapsed() < Duration::from_secs(4), "waited {:?}", begun.elapsed());
+}

@@ -1,0 +1,162 @@
+//! What concerns a user as a whole: the token in the lookup table, all their sessions at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::request::Parts;
+use axum::routing::get;
+use tower_activeconnect::emulator::{Action, Emulator};
+use tower_activeconnect::{
+    ActiveSession, Activeconnect, LogoutOutcome, MemoryTokenStore, StoreError, TokenStore, UserId,
+    UserToken,
+};
+
+use crate::support::{Browser, builder, pass, serve, session_of, until, with_phones};
+
+fn app(ac: &Activeconnect) -> Router {
+    Router::new()
+        .route("/", get(|s: ActiveSession| async move { s.user().to_string() }))
+        .layer(ac.layer())
+        .nest("/auth", ac.routes())
+}
+
+/// A lookup table that can stop answering.
+struct Sulky {
+    table: Arc<MemoryTokenStore>,
+    sulks: Arc<AtomicBool>,
+}
+
+impl TokenStore for Sulky {
+    async fn token(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
+        if self.sulks.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        self.table.token(user).await
+    }
+
+    async fn assign(&self, user: &UserId, token: &UserToken) -> Result<UserToken, StoreError> {
+        self.table.assign(user, token).await
+    }
+}
+
+struct Site {
+    emulator: Emulator,
+    table: Arc<MemoryTokenStore>,
+    sulks: Arc<AtomicBool>,
+    ac: Activeconnect,
+    browser: Browser,
+}
+
+async fn site() -> Site {
+    let emulator = Emulator::start().await.unwrap();
+    let (table, sulks) = (Arc::new(MemoryTokenStore::new()), Arc::new(AtomicBool::new(false)));
+    let store = Sulky { table: table.clone(), sulks: sulks.clone() };
+    let ac = builder(&emulator).poll_interval(Duration::from_secs(5)).token_store(store);
+    let ac = ac.build().unwrap();
+    with_phones(&emulator, &ac, &["alice", "bob"]).await;
+    let browser = Browser::new(&serve(app(&ac)).await);
+    Site { emulator, table, sulks, ac, browser }
+}
+
+#[tokio::test]
+async fn a_removed_token_ends_the_sessions_within_a_minute() {
+    let site = site().await;
+    site.browser.log_in(&site.emulator, "alice").await;
+    let credential = site.browser.cookie("__Host-activeconnect").unwrap();
+    let session = session_of(&site.ac, &credential).await;
+    // Live, so that it is polled all the while.
+    let revoked = tokio::spawn(async move { session.revoked().await });
+    site.table.remove(&"alice".into()).await.unwrap();
+    pass(Duration::from_secs(70), Duration::from_secs(5)).await;
+    assert!(revoked.is_finished());
+    assert_eq!(site.browser.api("/").await.status(), 401);
+    until("ended there", async || {
+        let sessions = site.emulator.state().sessions;
+        sessions.iter().all(|s| s.status.to_string() == "closed").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_changed_token_lets_nobody_in_after_a_pause() {
+    let site = site().await;
+    site.browser.log_in(&site.emulator, "alice").await;
+    pass(Duration::from_secs(130), Duration::from_secs(5)).await;
+    site.table.remove(&"alice".into()).await.unwrap();
+    site.table.assign(&"alice".into(), &UserToken::random().unwrap()).await.unwrap();
+    assert_eq!(site.browser.api("/").await.status(), 401);
+}
+
+#[tokio::test]
+async fn a_lookup_table_that_hangs_costs_availability_only() {
+    let site = site().await;
+    site.browser.log_in(&site.emulator, "alice").await;
+    pass(Duration::from_secs(130), Duration::from_secs(5)).await;
+    site.sulks.store(true, Ordering::SeqCst);
+    assert_eq!(site.browser.api("/").await.status(), 503);
+    assert!(site.browser.cookie("__Host-activeconnect").is_some());
+    site.sulks.store(false, Ordering::SeqCst);
+    until("it answers again", async || (site.browser.api("/").await.status() == 200).then_some(()))
+        .await;
+}
+
+#[tokio::test]
+async fn all_sessions_of_a_user_end_at_once_and_nobody_elses() {
+    let site = site().await;
+    let (alice, bob) = (UserId::from("alice"), UserId::from("bob"));
+    let other = Browser::new(&serve(app(&site.ac)).await);
+    site.browser.log_in(&site.emulator, "alice").await;
+    // Another browser of hers, known from an earlier login.
+    let known = "__Host-activeconnect-known";
+    other.set_cookie(known, &site.browser.cookie(known).unwrap());
+    other.log_in(&site.emulator, "alice").await;
+    let third = Browser::new(&serve(app(&site.ac)).await);
+    third.log_in(&site.emulator, "bob").await;
+    assert_eq!(
+        (
+            site.ac.sessions(&alice).await.unwrap().len(),
+            site.ac.sessions(&bob).await.unwrap().len()
+        ),
+        (2, 1)
+    );
+    assert_eq!(site.ac.end_all_sessions(&alice).await.unwrap(), LogoutOutcome::Confirmed);
+    assert_eq!(
+        (
+            site.ac.sessions(&alice).await.unwrap().len(),
+            site.ac.sessions(&bob).await.unwrap().len()
+        ),
+        (0, 1)
+    );
+    assert_eq!(site.browser.api("/").await.status(), 401);
+    assert_eq!(other.api("/").await.status(), 401);
+    assert_eq!(third.api("/").await.status(), 200);
+}
+
+#[tokio::test]
+async fn any_session_of_the_user_will_do_where_the_layer_says_so() {
+    let site = site().await;
+    let ac = site.ac.with_user_resolver(|parts: &Parts| {
+        parts.headers.get("x-peer").map(|peer| UserId::from(peer.to_str().unwrap()))
+    });
+    let app = Router::new()
+        .route("/any", get(|s: ActiveSession| async move { s.user().to_string() }))
+        .layer(ac.layer().allow_any_user_session())
+        .merge(Router::new().route("/own", get(async || "own")).layer(ac.layer()));
+    let url = serve(app).await;
+    let session = site.browser.log_in(&site.emulator, "alice").await;
+    let service = Browser::new(&url);
+    let ask = async |path: &str, peer: &str| {
+        service.send(service.get(path).header("x-peer", peer)).await.status().as_u16()
+    };
+    assert_eq!(ask("/any", "alice").await, 200);
+    assert_eq!(ask("/any", "bob").await, 401);
+    assert_eq!(ask("/own", "alice").await, 401);
+    site.emulator.act_on_session(&session.session_token, Action::Close).unwrap();
+    until("ended", async || {
+        pass(Duration::from_secs(1), Duration::from_secs(1)).await;
+        (ask("/any", "alice").await == 401).then_some(())
+    })
+    .await;
+}

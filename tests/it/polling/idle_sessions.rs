@@ -1,0 +1,69 @@
+//! The first requests after a pause: all wait for one poll, and none depends on another.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use axum::routing::get;
+use tower::ServiceExt as _;
+use tower_activeconnect::emulator::{Call, Emulator, Fault, FaultKind};
+
+use crate::support::{Browser, builder, pass, serve, with_phones};
+
+struct Site {
+    emulator: Emulator,
+    app: Router,
+    cookie: String,
+}
+
+impl Site {
+    /// A site with one session, parked.
+    async fn parked() -> Self {
+        let emulator = Emulator::start().await.unwrap();
+        let ac = builder(&emulator).poll_interval(Duration::from_secs(5)).build().unwrap();
+        with_phones(&emulator, &ac, &["alice"]).await;
+        let app = Router::new().route("/", get(async || "in")).layer(ac.layer());
+        let app = app.nest("/auth", ac.routes()).with_state(());
+        let browser = Browser::new(&serve(app.clone()).await);
+        browser.log_in(&emulator, "alice").await;
+        pass(Duration::from_secs(130), Duration::from_secs(5)).await;
+        let calls = emulator.state().calls.status;
+        pass(Duration::from_secs(60), Duration::from_secs(5)).await;
+        assert_eq!(emulator.state().calls.status, calls, "parked sessions are not polled");
+        let cookie = browser.cookie_header();
+        Self { emulator, app, cookie }
+    }
+
+    async fn ask(&self) -> StatusCode {
+        let request = Request::get("/").header("cookie", &self.cookie).body(Body::empty());
+        self.app.clone().oneshot(request.unwrap()).await.unwrap().status()
+    }
+}
+
+#[tokio::test]
+async fn ten_thousand_requests_at_once_share_one_poll() {
+    let site = Site::parked().await;
+    let before = site.emulator.state().calls.status;
+    let asked = (0..10_000).map(|_| site.ask());
+    let answers = futures_util::future::join_all(asked).await;
+    assert!(answers.iter().all(|status| *status == 200));
+    assert_eq!(site.emulator.state().calls.status - before, 1);
+}
+
+#[tokio::test]
+async fn a_thousand_leaders_that_hang_up_leave_the_followers_their_poll() {
+    let site = Site::parked().await;
+    let before = site.emulator.state().calls.status;
+    let slow = Fault::new(Call::Status, FaultKind::Delay).delayed_by(Duration::from_millis(500));
+    site.emulator.fault(slow.times(1));
+    for _ in 0..1_000 {
+        let mut leader = std::pin::pin!(site.ask());
+        // Polled once, so that it waits; then gone.
+        let waits = futures_util::poll!(leader.as_mut());
+        assert!(waits.is_pending());
+    }
+    let followers = futures_util::future::join_all((0..10).map(|_| site.ask())).await;
+    assert!(followers.iter().all(|status| *status == 200));
+    assert_eq!(site.emulator.state().calls.status - before, 1);
+}

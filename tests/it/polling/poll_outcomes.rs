@@ -1,0 +1,139 @@
+//! What a poll can say, and what follows for requests: a statement, an odd statement, no statement.
+
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::routing::get;
+use reqwest::StatusCode;
+use tower_activeconnect::emulator::{Call, Emulator, Fault, FaultKind, FaultRoute, SessionReport};
+
+use crate::support::{Browser, builder, serve, until, with_phones};
+
+struct Site {
+    emulator: Emulator,
+    alice: Browser,
+    session: SessionReport,
+    bob: Browser,
+}
+
+impl Site {
+    async fn new() -> Self {
+        Self::stale_after(Duration::from_secs(15)).await
+    }
+
+    async fn stale_after(limit: Duration) -> Self {
+        let emulator = Emulator::start().await.unwrap();
+        let ac = builder(&emulator).max_staleness(limit).build().unwrap();
+        with_phones(&emulator, &ac, &["alice", "bob"]).await;
+        let app = Router::new()
+            .route("/", get(async || "in"))
+            .layer(ac.layer())
+            .nest("/auth", ac.routes());
+        let url = serve(app).await;
+        let (alice, bob) = (Browser::new(&url), Browser::new(&url));
+        let session = alice.log_in(&emulator, "alice").await;
+        bob.log_in(&emulator, "bob").await;
+        Self { emulator, alice, session, bob }
+    }
+
+    fn strike(&self, status: u16) {
+        let kind =
+            FaultKind::Http { status: StatusCode::from_u16(status).unwrap(), retry_after_s: None };
+        self.emulator.fault(Fault::new(Call::Status, kind).about(&self.session.user_id));
+    }
+
+    /// Waits until this many more status calls were made.
+    async fn polls(&self, more: u64) {
+        let before = self.emulator.state().calls.status;
+        until("polls", async || {
+            self.bob.api("/").await;
+            (self.emulator.state().calls.status >= before + more).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_the_service_refuses_twice_is_lost() {
+    for status in [401, 403, 404, 410] {
+        let site = Site::new().await;
+        assert_eq!(site.alice.api("/").await.status(), 200);
+        site.strike(status);
+        until("lost", async || (site.alice.api("/").await.status() == 401).then_some(())).await;
+        assert_eq!(site.alice.status().await, "closed", "{status}");
+        // It was said at least twice, and the other session goes on.
+        assert_eq!(site.bob.api("/").await.status(), 200);
+        // What the service may still know of it is ended there.
+        until("ended there", async || {
+            let sessions = site.emulator.state().sessions;
+            let lost = sessions.iter().find(|s| s.session_token == site.session.session_token);
+            (lost.unwrap().status.to_string() == "closed").then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_said_once_changes_nothing() {
+    let site = Site::new().await;
+    let kind = FaultKind::Http { status: StatusCode::NOT_FOUND, retry_after_s: None };
+    let fault = Fault::new(Call::Status, kind).about(&site.session.user_id).times(1);
+    site.emulator.fault(fault);
+    site.polls(8).await;
+    assert_eq!(site.alice.api("/").await.status(), 200);
+}
+
+#[tokio::test]
+async fn what_is_no_word_of_the_service_ends_nothing() {
+    let site = Site::new().await;
+    for kind in [FaultKind::Garbage, FaultKind::Reset, FaultKind::Redirect, FaultKind::Truncate] {
+        site.emulator.clear_faults();
+        site.emulator.fault(Fault::new(Call::Status, kind).about(&site.session.user_id));
+        site.polls(8).await;
+        // The last good verdict stands.
+        assert_eq!(site.alice.api("/").await.status(), 200, "{kind:?}");
+    }
+    site.strike(503);
+    site.polls(8).await;
+    assert_eq!(site.alice.api("/").await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_service_that_refuses_everybody_ends_nobody() {
+    let site = Site::new().await;
+    let kind = FaultKind::Http { status: StatusCode::NOT_FOUND, retry_after_s: None };
+    site.emulator.fault(Fault::new(FaultRoute::All, kind));
+    site.polls(12).await;
+    site.emulator.clear_faults();
+    site.polls(4).await;
+    assert_eq!(site.alice.api("/").await.status(), 200);
+    assert_eq!(site.bob.api("/").await.status(), 200);
+}
+
+#[tokio::test]
+async fn an_odd_statement_is_unavailable_until_the_next_good_one() {
+    let site = Site::new().await;
+    site.emulator
+        .fault(Fault::new(Call::Status, FaultKind::UnknownStatus).about(&site.session.user_id));
+    until("odd", async || (site.alice.api("/").await.status() == 503).then_some(())).await;
+    let refused = site.alice.api("/").await;
+    assert!(refused.headers().contains_key("retry-after"));
+    assert_eq!(site.alice.status().await, "unavailable");
+    site.emulator.clear_faults();
+    until("good", async || (site.alice.api("/").await.status() == 200).then_some(())).await;
+}
+
+/// Invariant 2: what a poll says is as old as its sending, not as its answer.
+#[tokio::test]
+async fn knowledge_is_as_old_as_the_poll_that_brought_it() {
+    let site = Site::stale_after(Duration::from_millis(4_500)).await;
+    assert_eq!(site.alice.api("/").await.status(), 200);
+    let of_alice = |kind| Fault::new(Call::Status, kind).about(&site.session.user_id);
+    let late = Duration::from_millis(2_500);
+    site.emulator.fault(of_alice(FaultKind::Delay).delayed_by(late).times(1));
+    site.emulator.fault(of_alice(FaultKind::Hang));
+    let begun = Instant::now();
+    until("stale", async || (site.alice.api("/").await.status() == 503).then_some(())).await;
+    // The last good poll was sent within an interval. Counted from its answer it would be 7 s.
+    assert!(begun.elapsed() < Duration::from_secs(6), "allowed for {:?}", begun.elapsed());
+}

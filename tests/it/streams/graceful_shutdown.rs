@@ -1,0 +1,56 @@
+//! How a process ends: its streams with it, over real sockets.
+
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::routing::get;
+use futures_util::stream::{self, StreamExt as _};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tower_activeconnect::emulator::Emulator;
+
+use crate::support::{approve, builder, with_phones};
+
+/// T129: a server that waits for its connections ends when the engine is shut down, though a
+/// stream without end is open: the stream is told, and cut.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_graceful_shutdown_is_not_held_up_by_a_stream() {
+    let emulator = Emulator::start().await.unwrap();
+    let ac = builder(&emulator).build().unwrap();
+    with_phones(&emulator, &ac, &["alice"]).await;
+    let (credential, _) =
+        tokio::join!(async { ac.log_in(&"alice".into()).await.unwrap() }, approve(&emulator));
+    let silent = || async {
+        let hello = stream::once(async { Ok::<_, Infallible>(Event::default().data("hello")) });
+        Sse::new(hello.chain(stream::pending())).keep_alive(KeepAlive::default())
+    };
+    let app = Router::new().route("/events", get(silent)).layer(ac.layer());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/events", listener.local_addr().unwrap());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = tokio::spawn({
+        let ac = ac.clone();
+        let graceful = axum::serve(listener, app).with_graceful_shutdown(async move {
+            stopped.await.unwrap();
+            ac.shutdown().await;
+        });
+        async move { graceful.await }
+    });
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let response = client.get(url).bearer_auth(credential.expose()).send().await.unwrap();
+    let mut body = response.bytes_stream();
+    assert_eq!(body.next().await.unwrap().unwrap(), "data: hello\n\n");
+    let begun = Instant::now();
+    stop.send(()).unwrap();
+    let mut rest = Vec::new();
+    while let Some(chunk) = body.next().await {
+        rest.extend_from_slice(&chunk.unwrap());
+    }
+    assert!(String::from_utf8(rest).unwrap().contains("event: session-ended"));
+    drop(body);
+    drop(client);
+    tokio::time::timeout(Duration::from_secs(5), server).await.unwrap().unwrap().unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}

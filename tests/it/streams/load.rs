@@ -1,0 +1,192 @@
+//! Many streams at once: they end when they are to, and none before.
+
+use std::collections::BTreeMap;
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Path;
+use axum::response::sse::{Event, Sse};
+use axum::routing::get;
+use futures_util::future::join_all;
+use futures_util::stream::{self, Stream, StreamExt as _};
+use tower_activeconnect::emulator::{Action, Emulator};
+
+use super::matrix::{Why, cut};
+use super::stage::{Caller, Held, Kind, Outcome, Over, Seen, Stage, outcome};
+use crate::support::{pass, serve, until};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// As many as the variable says.
+fn count(variable: &str, default: usize) -> usize {
+    std::env::var(variable).map_or(default, |count| count.parse().unwrap())
+}
+
+/// Logs this many users in.
+async fn log_in_all(stage: &Stage, count: usize) -> Vec<Caller> {
+    let mut users = Vec::new();
+    let mut phones = HashSet::new();
+    for n in 0..count {
+        let user = format!("user-{n}").into();
+        stage.ac.enroll(&user).await.unwrap();
+        let known = stage.emulator.state().users.into_iter().map(|user| user.user_id);
+        let phone = known.into_iter().find(|phone| !phones.contains(phone)).unwrap();
+        stage.emulator.register_device(&phone).unwrap();
+        phones.insert(phone.clone());
+        users.push((user, phone));
+    }
+    let log_in = async |(user, phone)| (stage.ac.log_in(&user).await.unwrap().expose(), phone);
+    let log_in_all = async {
+        let logins = stream::iter(users).map(log_in);
+        logins.buffer_unordered(50).collect::<Vec<_>>().await
+    };
+    let logged_in = tokio::select! {
+        logged_in = log_in_all => logged_in,
+        () = approve_all(&stage.emulator) => unreachable!("it goes on for ever"),
+    };
+    let mut sessions: BTreeMap<_, _> = (stage.emulator.state().sessions.into_iter())
+        .map(|session| (session.user_id.clone(), session))
+        .collect();
+    let mut caller =
+        |credential: String, phone| stage.caller(&credential, sessions.remove(&phone).unwrap());
+    logged_in.into_iter().map(|(credential, phone)| caller(credential, phone)).collect()
+}
+
+async fn approve_all(emulator: &Emulator) {
+    loop {
+        for session in emulator.state().sessions {
+            if session.status.to_string() == "pending" {
+                emulator.act_on_session(&session.session_token, Action::Approve).unwrap();
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Prints how many took how long; gives the 99th of a hundred, and the longest.
+fn histogram(what: &str, mut took: Vec<u64>, step: u64) -> (Duration, Duration) {
+    took.sort_unstable();
+    let mut bars = BTreeMap::<u64, usize>::new();
+    took.iter().for_each(|ms| *bars.entry(ms / step * step).or_default() += 1);
+    println!("{what}");
+    for (from, count) in bars {
+        println!("{from:>6} ms and on {count:>5}");
+    }
+    let at = |part: usize| Duration::from_millis(took[(took.len() * part).div_ceil(100) - 1]);
+    println!("half {:?}, p99 {:?}, all {:?}", at(50), at(99), at(100));
+    (at(99), at(100))
+}
+
+/// How many streams are open at a time: each one's session is polled every second, and by a build
+/// that is not optimised.
+const AT_A_TIME: usize = 100;
+
+/// The promise, measured: `LOGOUTS` remote logouts, 100 by default, under load.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn remote_logouts_end_streams_in_time() {
+    let (mut from_end, mut from_told) = (Vec::new(), Vec::new());
+    let mut left = count("LOGOUTS", 100);
+    while left > 0 {
+        let logouts = left.min(AT_A_TIME);
+        left -= logouts;
+        let (ends, told) = log_out_remotely(logouts).await;
+        from_end.extend(ends);
+        from_told.extend(told);
+    }
+    let (p99, all) = histogram("last byte after the end", from_end, 100);
+    assert!(p99 <= SECOND + Duration::from_secs(3) + SECOND, "{p99:?}");
+    assert!(all <= Duration::from_secs(15), "{all:?}");
+    let (p99, _) = histogram("last byte after the end was told", from_told, 10);
+    assert!(p99 <= SECOND, "{p99:?}");
+}
+
+/// Opens so many streams, ends their sessions, and tells how many milliseconds after the end, and
+/// after the service first said so, the last byte of each arrived.
+async fn log_out_remotely(logouts: usize) -> (Vec<u64>, Vec<u64>) {
+    let tick = Duration::from_millis(100);
+    let stage = Stage::ticking(tick, |engine| engine.poll_interval(SECOND), |layer| layer).await;
+    let callers = log_in_all(&stage, logouts).await;
+    let kinds = [Kind::Sse, Kind::Chunked, Kind::Socket, Kind::Server];
+    let opened = callers.iter().zip(kinds.iter().cycle());
+    let held: Vec<Held> = (opened.enumerate())
+        .map(|(n, (caller, kind))| {
+            let both = matches!(kind, Kind::Sse | Kind::Chunked) && n % 8 >= 4;
+            let over = if both || *kind == Kind::Server { Over::Http2 } else { Over::Http1 };
+            stage.open(caller, *kind, over)
+        })
+        .collect();
+    until("all run", async || held.iter().all(|held| held.seen.frames() > 1).then_some(())).await;
+    for caller in &callers {
+        stage.act(caller, Action::Close);
+        // Spread over the polls.
+        tokio::time::sleep(Duration::from_millis(7)).await;
+    }
+    let mut ends = BTreeMap::new();
+    for (caller, held) in callers.iter().zip(held) {
+        assert_eq!(held.outcome.await.unwrap(), cut(held.kind, Why::Ended), "{:?}", held.over);
+        ends.insert(caller.session.session_token.clone(), held.seen.at());
+    }
+    let (mut from_end, mut from_told) = (Vec::new(), Vec::new());
+    for session in stage.emulator.state().sessions {
+        let last = ends[&session.session_token];
+        from_end.push(last.saturating_sub(session.ended_at.unwrap()));
+        from_told.push(last.saturating_sub(session.first_told_at.unwrap()));
+    }
+    (from_end, from_told)
+}
+
+/// So many pieces a few milliseconds apart, and a last one.
+fn pieces(count: u64) -> impl Stream<Item = &'static str> + Send {
+    let pieces = stream::iter(0..count).then(async |n| {
+        tokio::time::sleep(Duration::from_millis(n % 4)).await;
+        "piece"
+    });
+    pieces.chain(stream::once(async { "whole" }))
+}
+
+/// `SOAK` requests, 10,000 by default, with short streams: none is cut, and nothing is left.
+#[tokio::test]
+async fn short_streams_are_never_cut_and_leave_nothing() {
+    let requests = count("SOAK", 10_000);
+    let stage = Stage::of(|engine| engine.poll_interval(SECOND), |layer| layer).await;
+    let callers = log_in_all(&stage, 4).await;
+    let app = Router::new()
+        .route(
+            "/chunked/{count}",
+            get(async |Path(count)| Body::from_stream(pieces(count).map(Ok::<_, Infallible>))),
+        )
+        .route(
+            "/sse/{count}",
+            get(async |Path(count)| {
+                Sse::new(
+                    pieces(count).map(|piece| Ok::<_, Infallible>(Event::default().data(piece))),
+                )
+            }),
+        )
+        .route("/small/{count}", get(async |Path(count)| format!("{}whole", "x".repeat(count))));
+    let url = serve(app.layer(stage.layer.clone())).await;
+    let callers: Vec<Caller> = callers.iter().map(|caller| caller.at(url.clone())).collect();
+    let callers = &callers;
+    let worker = async |worker: usize| {
+        for n in (worker..requests).step_by(WORKERS) {
+            // No pattern that the four users, three kinds and two protocols share.
+            let mixed = n.wrapping_mul(0x9E37_79B9) >> 7;
+            let kind = ["chunked", "sse", "small"][mixed % 3];
+            let over = if mixed % 5 < 2 { Over::Http2 } else { Over::Http1 };
+            let path = format!("/{kind}/{}", mixed % 17);
+            let answer = callers[mixed % 4].get(over, &path).send().await;
+            assert_eq!(outcome(answer, &Seen::default()).await, Outcome::Whole, "{n}: {path}");
+        }
+    };
+    join_all((0..WORKERS).map(worker)).await;
+    let parks_after = Duration::from_secs(130);
+    pass(parks_after, Duration::from_secs(5)).await;
+    let polls = stage.emulator.state().calls.status;
+    pass(Duration::from_secs(60), Duration::from_secs(5)).await;
+    assert_eq!(stage.emulator.state().calls.status, polls, "something keeps a session live");
+}
+
+const WORKERS: usize = 40;

@@ -1,0 +1,250 @@
+//! The layer among other layers: readiness, permits, time limits, compression.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::sse::{Event, Sse};
+use axum::routing::get;
+use futures_util::stream::{self, StreamExt as _};
+use http::{Request, Response};
+use tower::buffer::Buffer;
+use tower::limit::GlobalConcurrencyLimitLayer;
+use tower::load_shed::LoadShed;
+use tower::timeout::Timeout;
+use tower::util::BoxCloneService;
+use tower::{BoxError, Layer as _, Service, ServiceExt as _, service_fn};
+use tower_activeconnect::BoxError as AnyError;
+use tower_activeconnect::emulator::{Action, Call, Fault, FaultKind};
+use tower_http::compression::CompressionLayer;
+
+use super::stage::{Caller, Over, Stage};
+use crate::support::{pass, serve};
+
+type Boxed = BoxCloneService<Request<Body>, Response<Body>, BoxError>;
+
+fn boxed<S, B>(service: S) -> Boxed
+where
+    S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
+    S::Error: Into<AnyError>,
+    S::Future: Send + 'static,
+    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    B::Error: Into<AnyError>,
+{
+    BoxCloneService::new(service.map_response(|answer| answer.map(Body::new)).map_err(Into::into))
+}
+
+/// A service that holds callers to the contract: it is called only where it was found ready.
+#[derive(Default)]
+struct Strict {
+    ready: bool,
+}
+
+impl Clone for Strict {
+    fn clone(&self) -> Self {
+        Self { ready: false }
+    }
+}
+
+impl Service<Request<Body>> for Strict {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.ready = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Body>) -> Self::Future {
+        assert!(std::mem::take(&mut self.ready), "called though it is not ready");
+        ready(Ok(Response::new(Body::from("in"))))
+    }
+}
+
+fn request(caller: &Caller) -> Request<Body> {
+    Request::get("/").header("authorization", &caller.bearer).body(Body::empty()).unwrap()
+}
+
+async fn status(service: &mut Boxed, request: Request<Body>) -> u16 {
+    let answer = service.ready().await.unwrap().call(request).await.unwrap();
+    answer.status().as_u16()
+}
+
+const FIVE: Duration = Duration::from_secs(5);
+
+/// Polls each five seconds; nobody asks for long enough that all sessions are parked.
+async fn stage() -> Stage {
+    Stage::of(|engine| engine.poll_interval(FIVE), |layer| layer).await
+}
+
+async fn park(stage: &Stage) {
+    pass(Duration::from_secs(130), FIVE).await;
+    let polls = stage.emulator.state().calls.status;
+    pass(Duration::from_secs(20), FIVE).await;
+    assert_eq!(stage.emulator.state().calls.status, polls, "not parked");
+}
+
+/// T116, T118: whatever stands around it, parked sessions and known ones are let in, others not.
+#[tokio::test]
+async fn each_stack_serves_parked_known_and_nobody() {
+    let stage = stage().await;
+    let alice = stage.log_in("alice").await;
+    let layer = || stage.layer.clone();
+    let limit = || GlobalConcurrencyLimitLayer::new(1);
+    for (name, mut service) in [
+        ("nothing", boxed(layer().layer(Strict::default()))),
+        ("buffer outside", boxed(Buffer::new(layer().layer(Strict::default()), 1))),
+        ("buffer inside", boxed(layer().layer(Buffer::new(Strict::default(), 1)))),
+        ("load shed outside", boxed(LoadShed::new(layer().layer(Strict::default())))),
+        ("load shed inside", boxed(layer().layer(LoadShed::new(Strict::default())))),
+        ("limit outside", boxed(limit().layer(layer().layer(Strict::default())))),
+        ("limit inside", boxed(layer().layer(limit().layer(Strict::default())))),
+    ] {
+        park(&stage).await;
+        assert_eq!(status(&mut service, request(&alice)).await, 200, "parked, {name}");
+        assert_eq!(status(&mut service, request(&alice)).await, 200, "known, {name}");
+        assert_eq!(status(&mut service, Request::new(Body::empty())).await, 401, "{name}");
+        assert_eq!(status(&mut service, request(&alice)).await, 200, "after a denial, {name}");
+    }
+}
+
+/// T117.
+#[tokio::test]
+async fn readiness_and_its_errors_are_the_inner_ones() {
+    #[derive(Clone)]
+    struct Never;
+    impl Service<Request<Body>> for Never {
+        type Response = Response<Body>;
+        type Error = &'static str;
+        type Future = Ready<Result<Response<Body>, &'static str>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), &'static str>> {
+            Poll::Ready(Err("never ready"))
+        }
+
+        fn call(&mut self, _: Request<Body>) -> Self::Future {
+            unreachable!("it is not ready")
+        }
+    }
+    let stage = stage().await;
+    assert_eq!(stage.layer.layer(Never).ready().await.err(), Some("never ready"));
+    // What is busy is busy through the layer too.
+    let limit = GlobalConcurrencyLimitLayer::new(1);
+    let (mut one, mut two) = {
+        let service = stage.layer.layer(limit.layer(Strict::default()));
+        (service.clone(), service)
+    };
+    one.ready().await.unwrap();
+    assert!(futures_util::poll!(std::pin::pin!(two.ready())).is_pending());
+    drop(one);
+    two.ready().await.unwrap();
+}
+
+/// T118: a first request that waits for the service in vain keeps the only permit for no longer
+/// than that.
+#[tokio::test]
+async fn a_parked_request_keeps_others_waiting_no_longer_than_its_poll() {
+    let stage = stage().await;
+    let (alice, bob) = (stage.log_in("alice").await, stage.log_in("bob").await);
+    park(&stage).await;
+    let hangs = Fault::new(Call::Status, FaultKind::Hang);
+    stage.emulator.fault(hangs.about(&alice.session.user_id));
+    let limit = GlobalConcurrencyLimitLayer::new(1);
+    let mut one = boxed(stage.layer.layer(limit.layer(Strict::default())));
+    let mut two = one.clone();
+    let alices = one.ready().await.unwrap().call(request(&alice));
+    let begun = tokio::time::Instant::now();
+    let (alices, bobs) = tokio::join!(alices, status(&mut two, request(&bob)));
+    assert_eq!((alices.unwrap().status().as_u16(), bobs), (503, 200));
+    let took = begun.elapsed();
+    assert!(took <= Duration::from_millis(3_500 + 1_000), "{took:?}");
+}
+
+/// T119: the poll goes on when nobody waits for it any more.
+#[tokio::test]
+async fn a_timeout_outside_does_not_end_the_poll() {
+    let stage = stage().await;
+    let alice = stage.log_in("alice").await;
+    park(&stage).await;
+    let before = stage.emulator.state().calls.status;
+    let slow = Fault::new(Call::Status, FaultKind::Delay).delayed_by(Duration::from_millis(700));
+    stage.emulator.fault(slow.times(1));
+    let gated = stage.layer.layer(Strict::default());
+    let mut service = boxed(Timeout::new(gated.clone(), Duration::from_millis(100)));
+    let late = service.ready().await.unwrap().call(request(&alice)).await;
+    assert!(late.unwrap_err().is::<tower::timeout::error::Elapsed>());
+    assert_eq!(status(&mut boxed(gated), request(&alice)).await, 200);
+    assert_eq!(stage.emulator.state().calls.status - before, 1);
+}
+
+/// A timeout inside is the handler's own error.
+#[tokio::test]
+async fn a_timeout_inside_is_passed_on() {
+    let stage = stage().await;
+    let alice = stage.log_in("alice").await;
+    let slow =
+        service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, BoxError>>());
+    let mut service = boxed(stage.layer.layer(Timeout::new(slow, Duration::from_millis(50))));
+    let late = service.ready().await.unwrap().call(request(&alice)).await;
+    assert!(late.unwrap_err().is::<tower::timeout::error::Elapsed>());
+}
+
+/// Compressed or not: no half file looks whole, and nothing is written into an encoding.
+#[tokio::test]
+async fn compressed_streams_are_cut_as_what_they_are() {
+    let compression = || {
+        CompressionLayer::new().compress_when(
+            |_: http::StatusCode, _: http::Version, _: &http::HeaderMap, _: &http::Extensions| true,
+        )
+    };
+    let pieces = || {
+        stream::repeat(()).then(async |()| {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            "piece of it "
+        })
+    };
+    let routes = || {
+        Router::new()
+            .route("/file", get(async move || Body::from_stream(pieces().map(Ok::<_, Infallible>))))
+            .route(
+                "/sse",
+                get(async move || {
+                    Sse::new(
+                        pieces().map(|piece| Ok::<_, Infallible>(Event::default().data(piece))),
+                    )
+                }),
+            )
+    };
+    let stage = Stage::of(|engine| engine, |layer| layer).await;
+    let alice = stage.log_in("alice").await;
+    let inside = serve(routes().layer(compression()).layer(stage.layer.clone())).await;
+    let outside = serve(routes().layer(stage.layer.clone()).layer(compression())).await;
+    // Where nothing was sent yet, a last event would stand alone.
+    let quiet = async || {
+        let headers = [("content-type", "text/event-stream"), ("content-encoding", "gzip")];
+        (headers, Body::from_stream(stream::pending::<Result<&str, Infallible>>()))
+    };
+    let quiet = Router::new().route("/quiet", get(quiet)).layer(stage.layer.clone());
+    let quiet = alice.at(serve(quiet).await).get(Over::Http1, "/quiet").send().await.unwrap();
+    let mut asked = Vec::new();
+    for (site, url) in [("inside", inside), ("outside", outside)] {
+        for path in ["/file", "/sse"] {
+            for over in [Over::Http1, Over::Http2] {
+                let request =
+                    alice.at(url.clone()).get(over, path).header("accept-encoding", "gzip");
+                let answer = request.send().await.unwrap();
+                assert_eq!(answer.headers()["content-encoding"], "gzip");
+                asked.push((site, path, over, tokio::spawn(answer.bytes())));
+            }
+        }
+    }
+    stage.act(&alice, Action::Close);
+    for (site, path, over, rest) in asked {
+        assert_eq!(rest.await.unwrap().is_ok(), path == "/sse", "{site} {path} {over:?}");
+    }
+    assert_eq!(quiet.bytes().await.unwrap(), "");
+}
