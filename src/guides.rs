@@ -21,5 +21,5 @@ guides! {
     #[cfg(feature = "axum")] single_page_application: "single-page-application.md";
     #[cfg(feature = "ws")] in_flight: "in-flight.md";
     grpc: "grpc.md";
-    #[cfg(feature = "sqlite")] audit_log: "audit-log.md";
+    audit_log: "audit-log.md";
 }

@@ -1,9 +1,9 @@
 // What docs/rustdoc defines comes first, so that it takes the place of the relative links.
-#![cfg_attr(all(doc, feature = "axum", feature = "sqlite"), doc = include_str!("../docs/rustdoc/links.md"))]
-#![cfg_attr(all(doc, feature = "axum", feature = "sqlite"), doc = include_str!("../docs/rustdoc/images.md"))]
-#![cfg_attr(all(feature = "axum", feature = "sqlite"), doc = include_str!("../README.md"))]
+#![cfg_attr(all(doc, feature = "axum"), doc = include_str!("../docs/rustdoc/links.md"))]
+#![cfg_attr(all(doc, feature = "axum"), doc = include_str!("../docs/rustdoc/images.md"))]
+#![cfg_attr(feature = "axum", doc = include_str!("../README.md"))]
 #![cfg_attr(
-    not(all(feature = "axum", feature = "sqlite")),
+    not(feature = "axum"),
     doc = "Session gating for Tower services whose users log in with their phone."
 )]
 #![forbid(unsafe_code)]
@@ -16,10 +16,8 @@
 mod accept;
 #[cfg(feature = "client")]
 mod client;
-#[cfg(any(feature = "client", feature = "emulator"))]
+#[cfg(feature = "client")]
 mod clock;
-#[cfg(feature = "emulator")]
-pub mod emulator;
 #[cfg(feature = "layer")]
 mod engine;
 mod error_debug;
@@ -75,8 +73,6 @@ pub use protocol::{Dialect, Method, Methods, SessionStatus};
 pub use secret::Secret;
 #[cfg(feature = "layer")]
 pub use store::{MemoryTokenStore, StoreError, StoreErrorKind, TokenStore};
-#[cfg(feature = "sqlite")]
-pub use store::{SqliteTokenStore, SqliteTokenStoreOptions};
 #[cfg(feature = "layer")]
 pub use verdict::{Denial, Verdict};
 #[cfg(feature = "axum")]

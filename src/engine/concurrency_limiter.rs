@@ -40,7 +40,7 @@ struct State {
     retries_in_flight: usize,
     halved_at: Option<u64>,
     /// Benches set the limit themselves.
-    #[cfg(feature = "emulator")]
+    #[cfg(feature = "__bench")]
     is_fixed: bool,
 }
 
@@ -83,7 +83,7 @@ impl ConcurrencyLimiter {
             in_flight: 0,
             retries_in_flight: 0,
             halved_at: None,
-            #[cfg(feature = "emulator")]
+            #[cfg(feature = "__bench")]
             is_fixed: false,
         }))
     }
@@ -91,7 +91,7 @@ impl ConcurrencyLimiter {
     /// Sets what the limit never exceeds.
     pub(crate) fn set_max(&self, max: usize) {
         let mut state = self.state();
-        #[cfg(feature = "emulator")]
+        #[cfg(feature = "__bench")]
         if state.is_fixed {
             return;
         }
@@ -134,7 +134,7 @@ impl ConcurrencyLimiter {
     }
 
     /// For benches: exactly so many may be in flight.
-    #[cfg(feature = "emulator")]
+    #[cfg(feature = "__bench")]
     pub(crate) fn fix_limit(&self, limit: usize) {
         let mut state = self.state();
         let limit = limit as f64;

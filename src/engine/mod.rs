@@ -6,7 +6,7 @@ mod attempt_state;
 mod attempt_state_tests;
 mod attempts;
 mod backoff;
-#[cfg(feature = "emulator")]
+#[cfg(feature = "__bench")]
 mod bench;
 mod browser_epochs;
 mod browser_proofs;

@@ -1,6 +1,6 @@
 use axum::http::StatusCode;
 
-use crate::emulator::Call;
+use crate::Call;
 
 /// How a call goes wrong.
 ///

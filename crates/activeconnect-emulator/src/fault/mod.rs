@@ -18,7 +18,7 @@ pub use route::FaultRoute;
 /// Calls that are to go wrong, and how. Its serde form is the body of `POST /emulator/faults`:
 ///
 /// ```
-/// use tower_activeconnect::emulator::{Call, Fault, FaultKind};
+/// use activeconnect_emulator::{Call, Fault, FaultKind};
 ///
 /// let fault: Fault = serde_json::from_str(r#"{"route":"status","kind":"hang","times":3}"#)?;
 /// assert_eq!(fault, Fault::new(Call::Status, FaultKind::Hang).times(3));

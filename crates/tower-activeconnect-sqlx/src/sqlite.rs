@@ -11,8 +11,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{AssertSqlSafe, Row as _, SqlSafeStr as _};
 
-use super::{StoreError, StoreErrorKind, TokenStore};
-use crate::identity::{UserId, UserToken};
+use tower_activeconnect::{StoreError, StoreErrorKind, TokenStore, UserId, UserToken};
 
 /// How long a statement waits for another connection's lock, here or in another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -39,7 +38,8 @@ type UserQuery = Query<'static, Sqlite, SqliteArguments>;
 /// or written at the moment. Dropping the future of a call leaves open whether it took effect.
 ///
 /// ```
-/// use tower_activeconnect::{SqliteTokenStore, TokenStore, UserToken};
+/// use tower_activeconnect::{TokenStore, UserToken};
+/// use tower_activeconnect_sqlx::SqliteTokenStore;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -62,7 +62,7 @@ pub struct SqliteTokenStore {
 /// Names and types of the tables, for applications whose users table is not `users(id TEXT)`.
 ///
 /// ```
-/// use tower_activeconnect::SqliteTokenStore;
+/// use tower_activeconnect_sqlx::SqliteTokenStore;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {

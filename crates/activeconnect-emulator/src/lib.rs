@@ -5,7 +5,7 @@
 //!
 //! ```
 //! use tower_activeconnect::SessionStatus;
-//! use tower_activeconnect::emulator::{Action, ControlError, Emulator};
+//! use activeconnect_emulator::{Action, ControlError, Emulator};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -26,7 +26,7 @@
 //! Calls can be made to go wrong with a [`Fault`], and the service's clock can be moved:
 //!
 //! ```
-//! use tower_activeconnect::emulator::{Call, Emulator, Fault, FaultKind};
+//! use activeconnect_emulator::{Call, Emulator, Fault, FaultKind};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -48,8 +48,10 @@ mod action;
 mod api;
 mod builder;
 mod call;
+mod clock;
 mod control;
 mod dialects;
+mod error_debug;
 mod fault;
 mod nonces;
 mod own_runtime;
@@ -66,9 +68,9 @@ mod state;
 use std::io;
 use std::sync::Arc;
 
-use crate::{Secret, SessionStatus};
 use own_runtime::OwnRuntime;
 use server::Server;
+use tower_activeconnect::{Secret, SessionStatus};
 
 pub use action::{Action, UnknownAction};
 pub use builder::{EmulatorBuilder, StartError};
@@ -103,7 +105,7 @@ impl Emulator {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use tower_activeconnect::emulator::{AcceptedDialects, Emulator};
+    /// use activeconnect_emulator::{AcceptedDialects, Emulator};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -2,7 +2,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
-use crate::protocol::wire::StatusReply;
+use tower_activeconnect::protocol::wire::StatusReply;
 
 /// An answer other than success: a status code and, as JSON, the reason.
 #[derive(Debug)]

@@ -7,8 +7,8 @@ use super::report::{Calls, Rejected, StateReport, UserReport};
 use super::session::{Asked, Session};
 use super::signature::Verified;
 use super::{Action, ControlError};
-use crate::protocol::wire::AddedUsers;
-use crate::{Secret, SessionStatus};
+use tower_activeconnect::protocol::wire::AddedUsers;
+use tower_activeconnect::{Secret, SessionStatus};
 
 /// Everything the service knows. Pure: moments and randomness are handed in. Moments are Unix
 /// milliseconds, those of signing Unix seconds.
@@ -261,7 +261,7 @@ fn act(session: &mut Session, action: Action, now: u64) -> Result<SessionStatus,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Methods;
+    use tower_activeconnect::Methods;
 
     const NOW: u64 = 1_700_000_000_000;
     const NOW_S: u64 = NOW / 1000;

@@ -12,8 +12,8 @@ use axum::response::Response;
 use super::problem::Problem;
 use super::state::State;
 use super::{AcceptedDialects, api, control, pages};
-use crate::Secret;
 use crate::clock::unix_millis;
+use tower_activeconnect::Secret;
 
 /// What the emulator was started with.
 pub(super) struct Settings {

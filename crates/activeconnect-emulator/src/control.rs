@@ -19,8 +19,8 @@ use super::received::{Received, host, segment};
 use super::report::StateReport;
 use super::server::Server;
 use super::{Action, pages};
-use crate::SessionStatus;
-use crate::protocol::wire::from_json;
+use tower_activeconnect::SessionStatus;
+use tower_activeconnect::protocol::wire::from_json;
 
 /// Why the phone could not do what was asked.
 #[derive(Clone, Copy, PartialEq, Eq)]

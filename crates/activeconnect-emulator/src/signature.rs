@@ -1,8 +1,8 @@
 use axum::http::HeaderMap;
 
 use super::AcceptedDialects;
-use crate::protocol::{AUTHENTICATION, Presented, VERSION};
-use crate::{Dialect, Secret};
+use tower_activeconnect::protocol::{AUTHENTICATION, Presented, VERSION};
+use tower_activeconnect::{Dialect, Secret};
 
 /// A signature that fits. Time and nonce are still to be judged.
 pub(super) struct Verified {

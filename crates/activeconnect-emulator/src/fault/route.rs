@@ -1,7 +1,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::emulator::Call;
+use crate::Call;
 
 /// Which calls a fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,23 +1,23 @@
 use super::Fault;
-use crate::emulator::Call;
+use crate::Call;
 
 /// The faults that are still to strike, in the order they were added.
 #[derive(Default)]
-pub(in crate::emulator) struct Faults(Vec<Fault>);
+pub(crate) struct Faults(Vec<Fault>);
 
 impl Faults {
-    pub(in crate::emulator) fn add(&mut self, fault: Fault) {
+    pub(crate) fn add(&mut self, fault: Fault) {
         if fault.times != Some(0) {
             self.0.push(fault);
         }
     }
 
-    pub(in crate::emulator) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.0.clear();
     }
 
     /// The fault that strikes a call about these users.
-    pub(in crate::emulator) fn strike(&mut self, call: Call, user_ids: &[String]) -> Option<Fault> {
+    pub(crate) fn strike(&mut self, call: Call, user_ids: &[String]) -> Option<Fault> {
         let index = self.0.iter().position(|fault| fault.fits(call, user_ids))?;
         let fault = self.0.get_mut(index)?;
         fault.times = fault.times.map(|left| left - 1);
@@ -28,7 +28,7 @@ impl Faults {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::emulator::{FaultKind, FaultRoute};
+    use crate::{FaultKind, FaultRoute};
 
     fn faults(all: impl IntoIterator<Item = Fault>) -> Faults {
         let mut faults = Faults::default();

@@ -1,7 +1,7 @@
 use serde::Serialize;
 
 use super::call::Call;
-use crate::SessionStatus;
+use tower_activeconnect::SessionStatus;
 
 /// What `GET /emulator/state` answers: everything but secrets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -13,15 +13,15 @@ use futures_util::stream;
 use serde_json::Value;
 
 use super::{Fault, FaultKind};
-use crate::emulator::problem::Problem;
-use crate::emulator::received::Received;
+use crate::problem::Problem;
+use crate::received::Received;
 
 /// None of the eight, now or ever.
 const UNKNOWN_STATUS: &str = "levitating";
 
 impl Fault {
     /// The answer of a fault that keeps the call from the service.
-    pub(in crate::emulator) fn instead(&self, received: &Received) -> Option<Response> {
+    pub(crate) fn instead(&self, received: &Received) -> Option<Response> {
         let problem =
             |status| Problem::new(status, "the emulator was told to fail").into_response();
         match self.kind {
@@ -41,11 +41,7 @@ impl Fault {
     }
 
     /// Turns the answer into what arrives of it, and when.
-    pub(in crate::emulator) async fn spoil(
-        self,
-        answer: Response,
-        received: &Received,
-    ) -> Response {
+    pub(crate) async fn spoil(self, answer: Response, received: &Received) -> Response {
         tokio::time::sleep(self.delay).await;
         match self.kind {
             FaultKind::Http { .. } | FaultKind::Redirect | FaultKind::Delay => answer,

@@ -1,6 +1,6 @@
 use super::Action;
 use super::report::SessionReport;
-use crate::{Method, Methods, Secret, SessionStatus};
+use tower_activeconnect::{Method, Methods, Secret, SessionStatus};
 
 /// What a session is to be.
 pub(super) struct Asked {

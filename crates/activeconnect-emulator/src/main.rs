@@ -6,8 +6,8 @@ use std::num::NonZeroU32;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use activeconnect_emulator::{AcceptedDialects, Emulator};
 use clap::Parser;
-use tower_activeconnect::emulator::{AcceptedDialects, Emulator};
 
 /// Plays the Activeconnect service and the phone on the loopback. Never for production.
 #[derive(Parser)]

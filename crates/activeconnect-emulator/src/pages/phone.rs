@@ -14,12 +14,12 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream::{self, Stream};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::SessionStatus;
-use crate::emulator::Action;
-use crate::emulator::problem::Problem;
-use crate::emulator::report::{SessionReport, StateReport, UserReport};
-use crate::emulator::server::Server;
-use crate::emulator::state::Message;
+use crate::Action;
+use crate::problem::Problem;
+use crate::report::{SessionReport, StateReport, UserReport};
+use crate::server::Server;
+use crate::state::Message;
+use tower_activeconnect::SessionStatus;
 
 /// How many of the sessions that have ended are shown.
 const HISTORY: usize = 20;
@@ -150,16 +150,14 @@ fn utc(at: &u64) -> String {
     format!("{hours:02}:{minutes:02}:{seconds:02} UTC")
 }
 
-pub(in crate::emulator) async fn phone(
-    Extract(server): Extract<Arc<Server>>,
-) -> Result<Response, Problem> {
+pub(crate) async fn phone(Extract(server): Extract<Arc<Server>>) -> Result<Response, Problem> {
     let page = Page { phone: Phone::of(&server), now: server.now() / 1000 };
     super::page(StatusCode::OK, &page)
 }
 
 /// Tells the page, at once and at each change, that there is something new to load. A stream,
 /// because browsers slow the timers of hidden tabs down, and a request waits a minute only.
-pub(in crate::emulator) async fn changes(
+pub(crate) async fn changes(
     Extract(server): Extract<Arc<Server>>,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let mut looks = interval(LOOK_EVERY);

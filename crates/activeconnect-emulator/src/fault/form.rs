@@ -86,7 +86,7 @@ impl From<Fault> for Form {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::emulator::{Call, FaultRoute};
+    use crate::{Call, FaultRoute};
 
     fn read(json: &str) -> Result<Fault, String> {
         serde_json::from_str(json).map_err(|error| error.to_string())

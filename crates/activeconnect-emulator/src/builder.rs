@@ -10,8 +10,8 @@ use tokio::net::TcpListener;
 use super::own_runtime::OwnRuntime;
 use super::server::{Server, Settings, router};
 use super::{AcceptedDialects, Emulator, random};
-use crate::Secret;
 use crate::clock::millis;
+use tower_activeconnect::Secret;
 
 /// The settings of an [`Emulator`].
 #[derive(Clone, Debug)]

@@ -20,11 +20,11 @@ use super::session::Asked;
 use super::signature::verify;
 use super::state::{Message, Refusal, State, UnknownUser};
 use super::{Action, random};
-use crate::protocol::wire::{
+use tower_activeconnect::protocol::wire::{
     AddUsersReply, AuthenticateReply, AuthenticationStatus, HasDeviceReply, RegistrationLinkReply,
     RegistrationSms, StatusAnswer, StatusReply, StatusShape, Users, from_json,
 };
-use crate::{Methods, Secret, SessionStatus};
+use tower_activeconnect::{Methods, Secret, SessionStatus};
 
 const LOGIN_ROUTES: [(Call, MethodFilter, &str); 9] = [
     (Call::AddUsers, MethodFilter::POST, "/management/add_users/{app}"),
