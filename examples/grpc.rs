@@ -4,7 +4,7 @@
 //! probes is in `docs/grpc.md`.
 //!
 //! ```text
-//! cargo run --example grpc
+//! cargo run --example grpc --features tonic
 //! ```
 
 use tokio::net::TcpListener;

@@ -3,8 +3,8 @@
 //! uses, beside 10,000 sessions.
 //!
 //! ```text
-//! cargo bench --bench gate                      # table, and target/bench/gate.json
-//! cargo bench --bench gate -- --instructions    # only those; needs valgrind
+//! cargo bench --features __bench,tonic --bench gate                      # table, and target/bench/gate.json
+//! cargo bench --features __bench,tonic --bench gate -- --instructions    # only those; needs valgrind
 //! ```
 #![allow(
     clippy::unwrap_used,

@@ -5,7 +5,7 @@
 //! another argument. Times move with whatever else runs, so that only ratios mean something.
 //!
 //! ```text
-//! cargo bench --bench polls    # tables, and target/bench/polls.json
+//! cargo bench --features __bench,tonic --bench polls    # tables, and target/bench/polls.json
 //! ```
 #![allow(
     clippy::unwrap_used,

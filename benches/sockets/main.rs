@@ -3,7 +3,7 @@
 //! behind the gate. Each is a process with one thread, and wrk asks all in turns.
 //!
 //! ```text
-//! cargo bench --bench sockets    # table, and target/bench/sockets.json; needs wrk
+//! cargo bench --features __bench,tonic --bench sockets    # table, and target/bench/sockets.json; needs wrk
 //! ```
 #![allow(
     clippy::unwrap_used,

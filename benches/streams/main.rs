@@ -4,8 +4,8 @@
 //! ten thousand streams that are cut, all of one session and one each of ten thousand.
 //!
 //! ```text
-//! cargo bench --bench streams                      # table, and target/bench/streams.json
-//! cargo bench --bench streams -- --instructions    # only those; needs valgrind
+//! cargo bench --features __bench,tonic --bench streams                      # table, and target/bench/streams.json
+//! cargo bench --features __bench,tonic --bench streams -- --instructions    # only those; needs valgrind
 //! ```
 #![allow(
     clippy::unwrap_used,

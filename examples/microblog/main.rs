@@ -1,5 +1,5 @@
 //! A microblog whose users log in with their phone:
-//! `cargo run --example microblog --features demo`.
+//! `cargo run --example microblog`.
 //!
 //! It starts the emulator, so that it can be tried without an account at the service and without
 //! a phone. With `ACTIVE_CONNECT_SERVER` (or `IAMPASS_SERVER`) set it uses that service instead.
