@@ -7,6 +7,7 @@
 //! cargo run --example grpc --features tonic
 //! ```
 
+use activeconnect_emulator::{Action, Emulator};
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
@@ -16,7 +17,6 @@ use tonic_health::ServingStatus;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt as _;
-use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{
     Activeconnect, BearerInterceptor, BearerLogin, Credentials, MemoryTokenStore, SessionCredential,
 };

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use axum::{Router, routing::get};
 use tokio::net::TcpListener;
-use tower_activeconnect::{ActiveSession, Activeconnect, Credentials, SqliteTokenStore};
+use tower_activeconnect::{ActiveSession, Activeconnect, Credentials};
+use tower_activeconnect_sqlx::SqliteTokenStore;
 
 #[tokio::main]
 async fn main() {

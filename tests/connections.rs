@@ -12,6 +12,7 @@ mod support;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use activeconnect_emulator::Emulator;
 use bytes::Bytes;
 use echo::Echo;
 use futures_util::future::join_all;
@@ -21,7 +22,6 @@ use support::{approve, builder, until, with_phones};
 use tokio::net::{TcpListener, TcpStream};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
-use tower_activeconnect::emulator::Emulator;
 
 const CONNECTIONS: usize = 10_000;
 const AT_A_TIME: usize = 40;

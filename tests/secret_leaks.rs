@@ -1,6 +1,6 @@
 //! A canary in every place a secret can be: nothing that is logged, shown or panicked with, at any
 //! level, may hold it, however encoded.
-#![cfg(all(feature = "axum", feature = "emulator"))]
+#![cfg(feature = "axum")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
 #[path = "it/support/mod.rs"]
@@ -12,6 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use activeconnect_emulator::Emulator;
 use axum::Router;
 use axum::routing::get;
 use base64::Engine as _;
@@ -21,7 +22,6 @@ use support::raw::{self, Raw, Received, STATUS_ACTIVE, Step, answer, head, sessi
 use support::trace::Trace;
 use support::{Browser, serve, until};
 use tower::{Layer as _, Service as _};
-use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::protocol::{Nonce, Presented, sign};
 use tower_activeconnect::{
     ActiveSession, Activeconnect, Authentication, Authorization, Client, Credentials, Dialect,

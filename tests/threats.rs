@@ -90,7 +90,16 @@ fn misnumbered(rows: &[Row<'_>], count: usize) -> Vec<String> {
 fn listed() -> BTreeMap<String, BTreeSet<String>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let built = Command::new(env!("CARGO"))
-        .args(["test", "--quiet", "--locked", "--all-features", "--lib", "--bins", "--tests"])
+        .args([
+            "test",
+            "--quiet",
+            "--locked",
+            "--workspace",
+            "--all-features",
+            "--lib",
+            "--bins",
+            "--tests",
+        ])
         .args(["--no-run", "--message-format=json"])
         .current_dir(root)
         .stderr(Stdio::inherit())
@@ -119,11 +128,13 @@ fn exists(listed: &BTreeMap<String, BTreeSet<String>>, path: &str, name: &str) -
     if let Some(names) = listed.get(path) {
         return names.contains(name);
     }
-    // A module of the library: its tests stand under the module's name.
-    let module = path.strip_prefix("src/").and_then(|path| path.strip_suffix(".rs"));
-    let Some(module) = module else { return false };
+    // A module of a library: its tests stand under the module's name.
+    let Some((package, module)) = path.split_once("src/") else { return false };
+    let Some(module) = module.strip_suffix(".rs") else { return false };
     let module = module.strip_suffix("/mod").unwrap_or(module).replace('/', "::");
-    listed.get("src/lib.rs").is_some_and(|names| names.contains(&format!("{module}::{name}")))
+    listed
+        .get(&format!("{package}src/lib.rs"))
+        .is_some_and(|names| names.contains(&format!("{module}::{name}")))
 }
 
 #[test]
@@ -229,7 +240,11 @@ fn no_lock_is_held_over_an_await_or_left_poisoned() {
     let manifest = std::fs::read_to_string(root.join("Cargo.toml")).unwrap();
     assert!(manifest.contains("\nawait_holding_lock = \"deny\"\n"));
     let ci = std::fs::read_to_string(root.join(".ci/run")).unwrap();
-    assert!(ci.contains("cargo clippy --locked --all-targets --all-features -- -D warnings"));
+    assert!(
+        ci.contains(
+            "cargo clippy --locked --workspace --all-targets --all-features -- -D warnings"
+        )
+    );
     // T078: each lock of the engine is taken whoever panicked under it.
     for path in sources(root.join("src/engine")) {
         let text = std::fs::read_to_string(&path).unwrap();

@@ -3,7 +3,8 @@
 use std::time::UNIX_EPOCH;
 
 use sqlx::sqlite::SqlitePool;
-use tower_activeconnect::{Event, SqliteTokenStore};
+use tower_activeconnect::Event;
+use tower_activeconnect_sqlx::SqliteTokenStore;
 
 const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS users (

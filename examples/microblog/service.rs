@@ -2,7 +2,7 @@
 
 use std::env;
 
-use tower_activeconnect::emulator::{Emulator, StartError};
+use activeconnect_emulator::{Emulator, StartError};
 use tower_activeconnect::{Activeconnect, Credentials, UserId};
 
 use crate::database::Database;

@@ -227,9 +227,7 @@ impl fmt::Display for SetupReport {
                 "{FAULT}  clock: the service is {ahead_secs} s ahead of this machine; set this \
                  machine's clock"
             )?,
-            ClockFinding::Unknown => {
-                writeln!(f, "{UNKNOWN}  clock: no answer says the time")?
-            }
+            ClockFinding::Unknown => writeln!(f, "{UNKNOWN}  clock: no answer says the time")?,
         }
         match token_store {
             TokenStoreFinding::Answers => writeln!(f, "{OK}  token store: it answers")?,

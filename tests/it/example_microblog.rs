@@ -5,12 +5,13 @@ use std::process::Output;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use activeconnect_emulator::{AcceptedDialects, Action, Emulator, SessionReport};
 use axum::Router;
 use axum::http::{StatusCode, Uri};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tower_activeconnect::emulator::{AcceptedDialects, Action, Emulator, SessionReport};
-use tower_activeconnect::{SessionStatus, SqliteTokenStore};
+use tower_activeconnect::SessionStatus;
+use tower_activeconnect_sqlx::SqliteTokenStore;
 
 use crate::support::blog::{Blog, link, program, register};
 use crate::support::{Browser, approve, location, ringing, serve, until};

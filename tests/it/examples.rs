@@ -2,9 +2,9 @@
 
 use std::process::Stdio;
 
+use activeconnect_emulator::Emulator;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
-use tower_activeconnect::emulator::Emulator;
 
 use crate::support::{self, Browser, example};
 

@@ -59,7 +59,7 @@ async fn the_emulator_says_loudly_that_it_runs() {
     static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
     let record = |line: &str| LINES.lock().unwrap().push(line.to_owned());
     let _hearing = hear(Trace(Level::WARN, record));
-    let _emulator = tower_activeconnect::emulator::Emulator::start().await.unwrap();
+    let _emulator = activeconnect_emulator::Emulator::start().await.unwrap();
     let lines = LINES.lock().unwrap();
     assert!(lines.iter().any(|line| line.contains("never in production")), "{lines:?}");
 }

@@ -1,16 +1,14 @@
 //! The integration tests: one program, one folder for each part of the crate. A test of its own
 //! program stays beside this folder only where the process itself is the subject. `threats` does,
 //! too: it builds all programs, which tests that measure time must not run beside.
-#![cfg(all(feature = "axum", feature = "emulator"))]
+#![cfg(feature = "axum")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
 mod browser;
 mod client;
 mod emulator;
 mod enrollment;
-#[cfg(feature = "demo")]
 mod example_microblog;
-#[cfg(feature = "sqlite")]
 mod examples;
 mod feature_isolation;
 mod grpc;
@@ -18,7 +16,6 @@ mod layer;
 mod login;
 mod pages;
 mod polling;
-#[cfg(feature = "demo")]
 mod process_faults;
 mod proxies;
 mod setup;

@@ -4,9 +4,9 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use activeconnect_emulator::{Action, Emulator, Endpoint, Fault, FaultKind};
 use tempfile::TempDir;
 use tower_activeconnect::SessionStatus;
-use tower_activeconnect::emulator::{Action, Call, Emulator, Fault, FaultKind};
 
 use crate::support::blog::{Blog, before};
 use crate::support::{self, Browser, until};
@@ -78,8 +78,8 @@ async fn an_answer_that_arrived_while_stopped_is_old() {
     let (alice, session) = blog.log_in(&emulator, "alice").await;
     assert_eq!(ask(&alice).await, 200);
 
-    let late = Fault::new(Call::Status, FaultKind::Delay).delayed_by(Duration::from_secs(1));
-    emulator.fault(late.times(1));
+    let late = Fault::new(Endpoint::Status, FaultKind::Delay).with_delay(Duration::from_secs(1));
+    emulator.inject_fault(late.times(1));
     let calls = emulator.state().calls.status;
     until("a poll is on its way", async || (emulator.state().calls.status > calls).then_some(()))
         .await;

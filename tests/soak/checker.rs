@@ -1,7 +1,8 @@
 //! Which answers were wrong, by what the design promises and the story says was true.
 
 use super::event_log::{
-    Answer, CUT, DWELL, INTERVAL, KEEP, Life, MAX_STALENESS, PROCESSING_MARGIN, RECOVERY, Span, Story, TIMEOUT,
+    Answer, CUT, DWELL, INTERVAL, KEEP, Life, MAX_STALENESS, PROCESSING_MARGIN, RECOVERY, Span,
+    Story, TIMEOUT,
 };
 
 /// One line for each answer that was wrong.

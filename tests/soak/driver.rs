@@ -4,13 +4,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use activeconnect_emulator::{Action, Emulator};
 use axum::Router;
 use axum::middleware::map_response;
 use axum::response::Response;
 use axum::routing::get;
 use reqwest::header::{AUTHORIZATION, COOKIE, HeaderName};
 use tokio::task::JoinSet;
-use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{Activeconnect, Client, MemoryTokenStore, TokenStore as _, UserToken};
 
 use super::event_log::{Answer, CUT, INTERVAL, KEEP, Life, MAX_STALENESS, Span, Story, Walk, now};

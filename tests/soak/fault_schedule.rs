@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use activeconnect_emulator::{Emulator, Endpoint, Fault, FaultKind};
 use axum::http::StatusCode;
 use tower_activeconnect::UserToken;
-use tower_activeconnect::emulator::{Call, Emulator, Fault, FaultKind};
 
 use super::event_log::{Outage, Span, now};
 use super::rng::Chance;
@@ -43,10 +43,10 @@ impl Weather {
         let struck = (chance.per_mille(400))
             .then(|| (0..SOME).map(|_| chance.index(users.len())).collect::<Vec<_>>());
         match &struck {
-            None => emulator.fault(fault.clone()),
+            None => emulator.inject_fault(fault.clone()),
             Some(some) => {
                 for user in some {
-                    emulator.fault(fault.clone().about(users[*user].as_str()));
+                    emulator.inject_fault(fault.clone().for_user(users[*user].as_str()));
                 }
             }
         }
@@ -81,10 +81,10 @@ fn any(chance: &mut Chance) -> Fault {
         8 => FaultKind::Truncate,
         _ => FaultKind::Redirect,
     };
-    let fault = Fault::new(Call::Status, kind);
+    let fault = Fault::new(Endpoint::Status, kind);
     if kind == FaultKind::Delay {
         // Less than a poll may take: what the emulator says it told, arrives.
-        fault.delayed_by(Duration::from_millis(chance.between(200, 2_000)))
+        fault.with_delay(Duration::from_millis(chance.between(200, 2_000)))
     } else {
         fault
     }

@@ -1,7 +1,7 @@
 //! Hundreds of sessions, remote ends, walks, logouts and faults at random, by somebody who knows
 //! the truth: nobody is let in past the bound, and nobody turned away without cause.
 //! docs/quality.md says how to run it and what it measured.
-#![cfg(all(feature = "axum", feature = "emulator"))]
+#![cfg(feature = "axum")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
 #[path = "../it/support/mod.rs"]

@@ -27,7 +27,7 @@ use jwt_authorizer::{AuthError, IntoLayer as _, JwtAuthorizer, RegisteredClaims}
 use support::service::{NoOpLayer, requests};
 use support::{Case, Prepare};
 use tower::{ServiceBuilder, ServiceExt as _};
-use tower_activeconnect::emulator::{Action, Emulator};
+use activeconnect_emulator::{Action, Emulator};
 use tower_activeconnect::{
     Activeconnect, Authentication, Client, Credentials, MemoryTokenStore, RemoteSession, UserToken,
 };

@@ -11,14 +11,14 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::call::Call;
+use super::endpoint::Endpoint;
+use super::error_response::ErrorResponse;
 use super::fault::Fault;
-use super::problem::Problem;
-use super::received::Received;
-use super::server::{Server, Settings};
-use super::session::Asked;
+use super::request::CapturedRequest;
+use super::server::{AppState, Settings};
+use super::session::SessionParams;
 use super::signature::verify;
-use super::state::{Message, Refusal, State, UnknownUser};
+use super::state::{CallRejection, Message, State, UnknownUser};
 use super::{Action, random};
 use tower_activeconnect::protocol::wire::{
     AddUsersReply, AuthenticateReply, AuthenticationStatus, HasDeviceReply, RegistrationLinkReply,
@@ -26,41 +26,45 @@ use tower_activeconnect::protocol::wire::{
 };
 use tower_activeconnect::{Methods, Secret, SessionStatus};
 
-const LOGIN_ROUTES: [(Call, MethodFilter, &str); 9] = [
-    (Call::AddUsers, MethodFilter::POST, "/management/add_users/{app}"),
-    (Call::DeleteUsers, MethodFilter::POST, "/management/delete_users/{app}"),
+const LOGIN_ROUTES: [(Endpoint, MethodFilter, &str); 9] = [
+    (Endpoint::AddUsers, MethodFilter::POST, "/management/add_users/{app}"),
+    (Endpoint::DeleteUsers, MethodFilter::POST, "/management/delete_users/{app}"),
     (
-        Call::DeviceRegistrationLink,
+        Endpoint::DeviceRegistrationLink,
         MethodFilter::GET,
         "/management/device_registration_link/{app}/{user}",
     ),
     (
-        Call::HasRegisteredMobileDevice,
+        Endpoint::HasRegisteredMobileDevice,
         MethodFilter::GET,
         "/management/has_registered_mobile_device/{app}/{user}",
     ),
     (
-        Call::LostUserMobileDevice,
+        Endpoint::LostUserMobileDevice,
         MethodFilter::GET,
         "/management/lost_user_mobile_device/{app}/{user}",
     ),
     (
-        Call::SendRegistrationSms,
+        Endpoint::SendRegistrationSms,
         MethodFilter::POST,
         "/management/send_registration_sms/{app}/{user}",
     ),
-    (Call::AuthenticateUser, MethodFilter::POST, "/authentication/authenticate_user/{app}/{user}"),
-    (Call::Status, MethodFilter::GET, "/authentication/session_status/{session}"),
-    (Call::Logout, MethodFilter::POST, "/authentication/logout/{session}"),
+    (
+        Endpoint::AuthenticateUser,
+        MethodFilter::POST,
+        "/authentication/authenticate_user/{app}/{user}",
+    ),
+    (Endpoint::Status, MethodFilter::GET, "/authentication/session_status/{session}"),
+    (Endpoint::Logout, MethodFilter::POST, "/authentication/logout/{session}"),
 ];
 
-pub(super) fn routes() -> Router<Arc<Server>> {
+pub(super) fn routes() -> Router<Arc<AppState>> {
     LOGIN_ROUTES.into_iter().fold(Router::new(), |router, (call, method, path)| {
-        let handler = move |Extract(server): Extract<Arc<Server>>, request: Request| async move {
-            let received = Received::read(request).await?;
-            let (answer, fault) = answer(&server, call, &received)?;
-            Ok::<_, Problem>(match fault {
-                Some(fault) => fault.spoil(answer, &received).await,
+        let handler = move |Extract(server): Extract<Arc<AppState>>, request: Request| async move {
+            let received = CapturedRequest::read(request).await?;
+            let (answer, fault) = handle_call(&server, call, &received)?;
+            Ok::<_, ErrorResponse>(match fault {
+                Some(fault) => fault.apply(answer, &received).await,
                 None => answer,
             })
         };
@@ -71,47 +75,60 @@ pub(super) fn routes() -> Router<Arc<Server>> {
 /// One call from beginning to end. An application or session that does not exist is told first:
 /// without it there is no secret to hold the signature against. Everything else, the user
 /// included, is told only to those who signed; only their calls are struck by a fault.
-fn answer(
-    server: &Server,
-    call: Call,
-    received: &Received,
-) -> Result<(Response, Option<Fault>), Problem> {
+fn handle_call(
+    server: &AppState,
+    call: Endpoint,
+    received: &CapturedRequest,
+) -> Result<(Response, Option<Fault>), ErrorResponse> {
     let mut state = server.state();
     let client_id = received.segment(2).unwrap_or_default();
-    let secret = if matches!(call, Call::Status | Call::Logout) {
-        let session = state.session(&client_id).ok_or(Problem::not_found("unknown session"))?;
+    let secret = if matches!(call, Endpoint::Status | Endpoint::Logout) {
+        let session =
+            state.session(&client_id).ok_or(ErrorResponse::not_found("unknown session"))?;
         session.secret.clone()
     } else if client_id == server.settings.application_id {
         server.settings.application_secret.clone()
     } else {
-        return Err(Problem::not_found("unknown application"));
+        return Err(ErrorResponse::not_found("unknown application"));
     };
 
     let accepted = server.settings.dialects;
     let verified = verify(&received.headers, accepted, &client_id, &secret, &received.url());
-    state.admit(call, &client_id, verified, server.now_s(), server.settings.clock_tolerance_s)?;
+    state.authorize_call(
+        call,
+        &client_id,
+        verified,
+        server.now_s(),
+        server.settings.clock_tolerance_s,
+    )?;
 
     let user_ids = users(&mut state, call, &client_id, received);
-    let fault = state.faults.strike(call, &user_ids);
-    let answer = match fault.as_ref().and_then(|fault| fault.instead(received)) {
+    let fault = state.faults.take_matching(call, &user_ids);
+    let answer = match fault.as_ref().and_then(|fault| fault.early_response(received)) {
         Some(instead) => instead,
         None => {
             let now = server.now();
             let arrives_at = fault.as_ref().map_or(Some(now), |fault| fault.arrives_at(now));
-            let moment = Moment { now, arrives_at };
-            obey(&mut state, &server.settings, call, &client_id, received, moment).into_response()
+            let moment = CallTiming { now, arrives_at };
+            dispatch(&mut state, &server.settings, call, &client_id, received, moment)
+                .into_response()
         }
     };
     Ok((answer, fault))
 }
 
 /// The user that the call is about.
-fn users(state: &mut State, call: Call, client_id: &str, received: &Received) -> Vec<String> {
+fn users(
+    state: &mut State,
+    call: Endpoint,
+    client_id: &str,
+    received: &CapturedRequest,
+) -> Vec<String> {
     match call {
-        Call::AddUsers | Call::DeleteUsers => {
+        Endpoint::AddUsers | Endpoint::DeleteUsers => {
             body(received).map_or_else(|_| Vec::new(), |Users { users }| users)
         }
-        Call::Status | Call::Logout => {
+        Endpoint::Status | Endpoint::Logout => {
             state.session(client_id).map(|session| session.user_id.clone()).into_iter().collect()
         }
         _ => user(received).into_iter().collect(),
@@ -120,59 +137,60 @@ fn users(state: &mut State, call: Call, client_id: &str, received: &Received) ->
 
 /// When a call came, and when its answer arrives, if it does. In Unix milliseconds.
 #[derive(Clone, Copy)]
-struct Moment {
+struct CallTiming {
     now: u64,
     arrives_at: Option<u64>,
 }
 
 /// Does what the call asks for.
-fn obey(
+fn dispatch(
     state: &mut State,
     settings: &Settings,
-    call: Call,
+    call: Endpoint,
     client_id: &str,
-    received: &Received,
-    moment: Moment,
-) -> Result<Response, Problem> {
+    received: &CapturedRequest,
+    moment: CallTiming,
+) -> Result<Response, ErrorResponse> {
     let now = moment.now;
     match call {
-        Call::AddUsers => add_users(state, received),
-        Call::DeleteUsers => delete_users(state, received, now),
-        Call::Status => status(state, client_id, settings.flat_status, moment),
-        Call::Logout => logout(state, client_id, now),
-        Call::DeviceRegistrationLink => {
-            let Asks { display_name } = query(received)?;
+        Endpoint::AddUsers => add_users(state, received),
+        Endpoint::DeleteUsers => delete_users(state, received, now),
+        Endpoint::Status => status(state, client_id, settings.flat_status, moment),
+        Endpoint::Logout => logout(state, client_id, now),
+        Endpoint::DeviceRegistrationLink => {
+            let LinkQuery { display_name } = query(received)?;
             registration_link(state, received, display_name)
         }
-        Call::LostUserMobileDevice => {
-            state.lose_devices(&user(received)?)?;
+        Endpoint::LostUserMobileDevice => {
+            state.remove_devices(&user(received)?)?;
             registration_link(state, received, None)
         }
-        Call::HasRegisteredMobileDevice => {
+        Endpoint::HasRegisteredMobileDevice => {
             let registered = state.has_device(&user(received)?)?;
             let reply =
                 HasDeviceReply { status: true, reason: None, device_registered: Some(registered) };
             Ok(Json(reply).into_response())
         }
-        Call::SendRegistrationSms => send_registration_sms(state, received),
-        Call::AuthenticateUser => {
+        Endpoint::SendRegistrationSms => send_registration_sms(state, received),
+        Endpoint::AuthenticateUser => {
             authenticate_user(state, received, settings.pending_timeout_ms, now)
         }
     }
 }
 
-fn user(received: &Received) -> Result<String, UnknownUser> {
+fn user(received: &CapturedRequest) -> Result<String, UnknownUser> {
     received.segment(3).ok_or(UnknownUser)
 }
 
-fn body<T: DeserializeOwned>(received: &Received) -> Result<T, Problem> {
+fn body<T: DeserializeOwned>(received: &CapturedRequest) -> Result<T, ErrorResponse> {
     from_json(&received.body)
-        .map_err(|error| Problem::not_done(format!("the body cannot be read: {error}")))
+        .map_err(|error| ErrorResponse::unsuccessful(format!("the body cannot be read: {error}")))
 }
 
-fn query<T: DeserializeOwned>(received: &Received) -> Result<T, Problem> {
-    let Query(query) = Query::try_from_uri(&received.uri)
-        .map_err(|error| Problem::not_done(format!("the query cannot be read: {error}")))?;
+fn query<T: DeserializeOwned>(received: &CapturedRequest) -> Result<T, ErrorResponse> {
+    let Query(query) = Query::try_from_uri(&received.uri).map_err(|error| {
+        ErrorResponse::unsuccessful(format!("the query cannot be read: {error}"))
+    })?;
     Ok(query)
 }
 
@@ -180,32 +198,36 @@ fn done() -> Response {
     Json(StatusReply { status: true, reason: None }).into_response()
 }
 
-fn add_users(state: &mut State, received: &Received) -> Result<Response, Problem> {
+fn add_users(state: &mut State, received: &CapturedRequest) -> Result<Response, ErrorResponse> {
     let Users { users } = body(received)?;
-    let users = state.add_users(users).map_err(Problem::not_done)?;
+    let users = state.add_users(users).map_err(ErrorResponse::unsuccessful)?;
     let reply = AddUsersReply { status: true, reason: None, users: Some(users) };
     Ok((StatusCode::CREATED, Json(reply)).into_response())
 }
 
-fn delete_users(state: &mut State, received: &Received, now: u64) -> Result<Response, Problem> {
+fn delete_users(
+    state: &mut State,
+    received: &CapturedRequest,
+    now: u64,
+) -> Result<Response, ErrorResponse> {
     let Users { users } = body(received)?;
     if state.delete_users(&users, now) {
         Ok(done())
     } else {
-        Err(Problem::not_done("none of these users exists"))
+        Err(ErrorResponse::unsuccessful("none of these users exists"))
     }
 }
 
 #[derive(Deserialize)]
-struct Asks {
+struct LinkQuery {
     display_name: Option<String>,
 }
 
 fn new_link(
     state: &mut State,
-    received: &Received,
+    received: &CapturedRequest,
     display_name: Option<String>,
-) -> Result<String, Problem> {
+) -> Result<String, ErrorResponse> {
     let token = random::text(random::UPPER, 32)?;
     let register_url = received.own_url(&format!("/register/{token}"));
     state.add_link(&user(received)?, token, display_name)?;
@@ -214,19 +236,22 @@ fn new_link(
 
 fn registration_link(
     state: &mut State,
-    received: &Received,
+    received: &CapturedRequest,
     display_name: Option<String>,
-) -> Result<Response, Problem> {
+) -> Result<Response, ErrorResponse> {
     let register_url = Some(new_link(state, received, display_name)?);
     Ok(Json(RegistrationLinkReply { status: true, reason: None, register_url }).into_response())
 }
 
-fn send_registration_sms(state: &mut State, received: &Received) -> Result<Response, Problem> {
+fn send_registration_sms(
+    state: &mut State,
+    received: &CapturedRequest,
+) -> Result<Response, ErrorResponse> {
     let user_id = user(received)?;
     state.has_device(&user_id)?;
     let sms: RegistrationSms = body(received)?;
     if !is_phone_number(&sms.phone_number) {
-        return Err(Problem::not_done("the phone number must be + and 6 to 15 digits"));
+        return Err(ErrorResponse::unsuccessful("the phone number must be + and 6 to 15 digits"));
     }
     let register_url = new_link(state, received, sms.display_name)?;
     let (phone_number, text) = (sms.phone_number, sms.message.unwrap_or_default());
@@ -250,28 +275,28 @@ struct AuthenticateQuery {
 
 fn authenticate_user(
     state: &mut State,
-    received: &Received,
+    received: &CapturedRequest,
     pending_ms: u64,
     now: u64,
-) -> Result<Response, Problem> {
+) -> Result<Response, ErrorResponse> {
     let user_id = user(received)?;
     if !state.has_device(&user_id)? {
-        return Ok(not_started("NO_MOBILE_DEVICE"));
+        return Ok(auth_failure("NO_MOBILE_DEVICE"));
     }
     let asked: AuthenticateQuery = match Query::try_from_uri(&received.uri) {
         Ok(Query(asked)) => asked,
-        Err(error) => return Ok(not_started(format!("the query cannot be read: {error}"))),
+        Err(error) => return Ok(auth_failure(format!("the query cannot be read: {error}"))),
     };
     let methods: Methods = match asked.methods.parse() {
         Ok(methods) => methods,
-        Err(error) => return Ok(not_started(format!("{error}"))),
+        Err(error) => return Ok(auth_failure(format!("{error}"))),
     };
     let duration_ms =
         asked.duration_seconds.map_or(3600, |seconds| u64::from(seconds.get())) * 1000;
 
     let token = random::text(random::UPPER, 32)?;
     let secret = random::text(random::UPPER, 32)?;
-    let asked = Asked { methods, duration_ms, pending_ms };
+    let asked = SessionParams { methods, duration_ms, pending_ms };
     state.authenticate(&user_id, &asked, token.clone(), Secret::new(secret.as_str()), now)?;
     let url = |call| received.own_url(&format!("/authentication/{call}/{token}"));
     let authentication_status = AuthenticationStatus {
@@ -286,7 +311,7 @@ fn authenticate_user(
     Ok((StatusCode::ACCEPTED, Json(AuthenticateReply { authentication_status })).into_response())
 }
 
-fn not_started(reason: impl Into<String>) -> Response {
+fn auth_failure(reason: impl Into<String>) -> Response {
     let authentication_status =
         AuthenticationStatus { reason: Some(reason.into()), ..AuthenticationStatus::default() };
     Json(AuthenticateReply { authentication_status }).into_response()
@@ -296,10 +321,10 @@ fn status(
     state: &mut State,
     token: &str,
     flat: bool,
-    Moment { now, arrives_at }: Moment,
-) -> Result<Response, Problem> {
-    let session = state.session(token).ok_or(Problem::not_found("unknown session"))?;
-    let status = session.tell(now, arrives_at);
+    CallTiming { now, arrives_at }: CallTiming,
+) -> Result<Response, ErrorResponse> {
+    let session = state.session(token).ok_or(ErrorResponse::not_found("unknown session"))?;
+    let status = session.report_status(now, arrives_at);
     let shape = StatusShape {
         // Readers take `false` beside `active` for a contradiction.
         authenticated: Some(status == SessionStatus::Active),
@@ -317,25 +342,27 @@ fn status(
     Ok(Json(answer).into_response())
 }
 
-fn logout(state: &mut State, token: &str, now: u64) -> Result<Response, Problem> {
+fn logout(state: &mut State, token: &str, now: u64) -> Result<Response, ErrorResponse> {
     state
         .act_on_session(token, Action::Close, now)
         .map(|_| done())
-        .map_err(|error| Problem::not_done(error.to_string()))
+        .map_err(|error| ErrorResponse::unsuccessful(error.to_string()))
 }
 
-impl From<UnknownUser> for Problem {
+impl From<UnknownUser> for ErrorResponse {
     fn from(UnknownUser: UnknownUser) -> Self {
         Self::not_found("unknown user")
     }
 }
 
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
+impl From<CallRejection> for ErrorResponse {
+    fn from(refusal: CallRejection) -> Self {
         let reason = match refusal {
-            Refusal::Signature(reason) => format!("bad signature: {reason}"),
-            Refusal::Timestamp => "bad timestamp: too far from the service's clock".to_owned(),
-            Refusal::Nonce => "replayed nonce".to_owned(),
+            CallRejection::Signature(reason) => format!("bad signature: {reason}"),
+            CallRejection::Timestamp => {
+                "bad timestamp: too far from the service's clock".to_owned()
+            }
+            CallRejection::Nonce => "replayed nonce".to_owned(),
         };
         Self::new(StatusCode::UNAUTHORIZED, reason)
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 
-use super::own_runtime::OwnRuntime;
-use super::server::{Server, Settings, router};
+use super::background_runtime::BackgroundRuntime;
+use super::server::{AppState, Settings, router};
 use super::{AcceptedDialects, Emulator, random};
 use crate::clock::millis;
 use tower_activeconnect::Secret;
@@ -91,7 +91,7 @@ impl EmulatorBuilder {
             Some(_) => return Err(StartError::Application),
             None => random_application().map_err(|error| StartError::System(error.into()))?,
         };
-        let server = Arc::new(Server::new(Settings {
+        let server = Arc::new(AppState::new(Settings {
             application_id,
             application_secret,
             dialects: self.dialects,
@@ -100,7 +100,7 @@ impl EmulatorBuilder {
             flat_status: self.flat_status,
         }));
 
-        let runtime = OwnRuntime::new().map_err(StartError::System)?;
+        let runtime = BackgroundRuntime::new().map_err(StartError::System)?;
         let bind_error = |source| StartError::Bind { address, source };
         let listener = std::net::TcpListener::bind(address).map_err(bind_error)?;
         listener.set_nonblocking(true).map_err(bind_error)?;

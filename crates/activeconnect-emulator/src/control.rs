@@ -14,10 +14,10 @@ use axum::{Json, Router};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::problem::Problem;
-use super::received::{Received, host, segment};
+use super::error_response::ErrorResponse;
 use super::report::StateReport;
-use super::server::Server;
+use super::request::{CapturedRequest, host, segment};
+use super::server::AppState;
 use super::{Action, pages};
 use tower_activeconnect::SessionStatus;
 use tower_activeconnect::protocol::wire::from_json;
@@ -77,15 +77,17 @@ impl IntoResponse for ControlError {
             Self::NotAllowed { status, .. } => {
                 (StatusCode::CONFLICT, Json(NotAllowed { status, reason })).into_response()
             }
-            Self::InvalidLabel => Problem::new(StatusCode::BAD_REQUEST, reason).into_response(),
+            Self::InvalidLabel => {
+                ErrorResponse::new(StatusCode::BAD_REQUEST, reason).into_response()
+            }
             Self::UnknownUser | Self::NoSession | Self::UnknownSession => {
-                Problem::not_found(&reason).into_response()
+                ErrorResponse::not_found(&reason).into_response()
             }
         }
     }
 }
 
-pub(super) fn routes() -> Router<Arc<Server>> {
+pub(super) fn routes() -> Router<Arc<AppState>> {
     Router::new()
         .route("/emulator", get(pages::phone))
         .route("/emulator/changes", get(pages::changes))
@@ -104,15 +106,14 @@ pub(super) fn routes() -> Router<Arc<Server>> {
 async fn local_only(request: Request, next: Next) -> Response {
     let headers = request.headers();
     let refused = match host(headers) {
-        Some(host) if is_loopback(host) => {
-            (!request.method().is_safe() && !is_own(headers, host)).then_some("of another origin")
-        }
+        Some(host) if is_loopback(host) => (!request.method().is_safe()
+            && !is_same_origin(headers, host))
+        .then_some("of another origin"),
         _ => Some("through a Host that is not loopback; use http://127.0.0.1:PORT"),
     };
     match refused {
-        Some(why) => {
-            Problem::new(StatusCode::FORBIDDEN, format!("control request {why}")).into_response()
-        }
+        Some(why) => ErrorResponse::new(StatusCode::FORBIDDEN, format!("control request {why}"))
+            .into_response(),
         None => next.run(request).await,
     }
 }
@@ -127,7 +128,7 @@ fn is_loopback(host: &str) -> bool {
 
 /// Scripts send neither header; browsers send at least one with everything that is not a plain
 /// load.
-fn is_own(headers: &HeaderMap, host: &str) -> bool {
+fn is_same_origin(headers: &HeaderMap, host: &str) -> bool {
     let all = |name: &str, good: &dyn Fn(&[u8]) -> bool| {
         headers.get_all(name).iter().all(|value| good(value.as_bytes()))
     };
@@ -136,104 +137,105 @@ fn is_own(headers: &HeaderMap, host: &str) -> bool {
         && all("sec-fetch-site", &|site| site == b"same-origin" || site == b"none")
 }
 
-async fn state(Extract(server): Extract<Arc<Server>>) -> Json<StateReport> {
+async fn state(Extract(server): Extract<Arc<AppState>>) -> Json<StateReport> {
     Json(server.state().report(server.now()))
 }
 
-async fn add_fault(Extract(server): Extract<Arc<Server>>, request: Request) -> Answer {
+async fn add_fault(Extract(server): Extract<Arc<AppState>>, request: Request) -> Answer {
     let fault = body(request).await?;
     server.state().faults.add(fault);
-    Ok(Json(Done { status: true }))
+    Ok(Json(Ack { status: true }))
 }
 
-async fn clear_faults(Extract(server): Extract<Arc<Server>>) -> Json<Done> {
+async fn clear_faults(Extract(server): Extract<Arc<AppState>>) -> Json<Ack> {
     server.state().faults.clear();
-    Json(Done { status: true })
+    Json(Ack { status: true })
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Clock {
+struct ClockUpdate {
     offset_s: i64,
 }
 
-async fn set_clock(Extract(server): Extract<Arc<Server>>, request: Request) -> Answer {
-    let Clock { offset_s } = body(request).await?;
+async fn set_clock(Extract(server): Extract<Arc<AppState>>, request: Request) -> Answer {
+    let ClockUpdate { offset_s } = body(request).await?;
     server.set_clock_offset(offset_s);
-    Ok(Json(Done { status: true }))
+    Ok(Json(Ack { status: true }))
 }
 
-type Answer = Result<Json<Done>, Problem>;
+type Answer = Result<Json<Ack>, ErrorResponse>;
 
 /// What a script sent; the 400 says what is wrong with it.
-async fn body<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {
-    let received = Received::read(request).await?;
+async fn body<T: DeserializeOwned>(request: Request) -> Result<T, ErrorResponse> {
+    let received = CapturedRequest::read(request).await?;
     from_json(&received.body)
-        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))
+        .map_err(|error| ErrorResponse::new(StatusCode::BAD_REQUEST, error.to_string()))
 }
 
 #[derive(Serialize)]
-struct Done {
+struct Ack {
     status: bool,
 }
 
 #[derive(Serialize)]
-struct Moved {
+struct StatusUpdate {
     status: SessionStatus,
 }
 
 async fn register_device(
-    Extract(server): Extract<Arc<Server>>,
+    Extract(server): Extract<Arc<AppState>>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Response {
     let user_id = segment(&uri, 2).ok_or(ControlError::UnknownUser);
     let registered = user_id.and_then(|user_id| server.state().register_device(&user_id));
-    done(&headers, registered.map(|()| Done { status: true }))
+    done(&headers, registered.map(|()| Ack { status: true }))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Label {
+struct LabelUpdate {
     label: String,
 }
 
 async fn set_label(
-    Extract(server): Extract<Arc<Server>>,
+    Extract(server): Extract<Arc<AppState>>,
     request: Request,
-) -> Result<Response, Problem> {
+) -> Result<Response, ErrorResponse> {
     let user_id = segment(request.uri(), 2).ok_or(ControlError::UnknownUser);
-    let Label { label } = body(request).await?;
+    let LabelUpdate { label } = body(request).await?;
     let labelled = user_id.and_then(|user_id| server.state().set_label(&user_id, label));
-    Ok(labelled.map(|()| Json(Done { status: true })).into_response())
+    Ok(labelled.map(|()| Json(Ack { status: true })).into_response())
 }
 
 async fn act_on_user(
-    Extract(server): Extract<Arc<Server>>,
+    Extract(server): Extract<Arc<AppState>>,
     headers: HeaderMap,
     uri: Uri,
-) -> Result<Response, Problem> {
+) -> Result<Response, ErrorResponse> {
     let action = action(&uri)?;
     let user_id = segment(&uri, 2).ok_or(ControlError::UnknownUser);
     let moved =
         user_id.and_then(|user_id| server.state().act_on_user(&user_id, action, server.now()));
-    Ok(done(&headers, moved.map(|status| Moved { status })))
+    Ok(done(&headers, moved.map(|status| StatusUpdate { status })))
 }
 
 async fn act_on_session(
-    Extract(server): Extract<Arc<Server>>,
+    Extract(server): Extract<Arc<AppState>>,
     headers: HeaderMap,
     uri: Uri,
-) -> Result<Response, Problem> {
+) -> Result<Response, ErrorResponse> {
     let action = action(&uri)?;
     let token = segment(&uri, 2).ok_or(ControlError::UnknownSession);
     let moved = token.and_then(|token| server.state().act_on_session(&token, action, server.now()));
-    Ok(done(&headers, moved.map(|status| Moved { status })))
+    Ok(done(&headers, moved.map(|status| StatusUpdate { status })))
 }
 
-fn action(uri: &Uri) -> Result<Action, Problem> {
+fn action(uri: &Uri) -> Result<Action, ErrorResponse> {
     let name = segment(uri, 3).unwrap_or_default();
-    name.parse().map_err(|unknown: super::UnknownAction| Problem::not_found(&unknown.to_string()))
+    name.parse()
+        .map_err(|unknown: super::UnknownAction| ErrorResponse::not_found(&unknown.to_string()))
 }
 
 /// A browser goes back to the phone, which shows what came of it; a script gets it as JSON.

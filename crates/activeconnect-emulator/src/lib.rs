@@ -44,22 +44,22 @@
 //! /emulator/users/{user_id}/label` with `{"label":"Alice"}`, or [`Emulator::set_label`], lets it
 //! show a name.
 
+mod accepted_dialects;
 mod action;
 mod api;
+mod background_runtime;
 mod builder;
-mod call;
 mod clock;
 mod control;
-mod dialects;
+mod endpoint;
 mod error_debug;
+mod error_response;
 mod fault;
 mod nonces;
-mod own_runtime;
 mod pages;
-mod problem;
 mod random;
-mod received;
 mod report;
+mod request;
 mod server;
 mod session;
 mod signature;
@@ -68,26 +68,26 @@ mod state;
 use std::io;
 use std::sync::Arc;
 
-use own_runtime::OwnRuntime;
-use server::Server;
+use background_runtime::BackgroundRuntime;
+use server::AppState;
 use tower_activeconnect::{Secret, SessionStatus};
 
+pub use accepted_dialects::{AcceptedDialects, UnknownDialects};
 pub use action::{Action, UnknownAction};
 pub use builder::{EmulatorBuilder, StartError};
-pub use call::Call;
 pub use control::ControlError;
-pub use dialects::{AcceptedDialects, UnknownDialects};
+pub use endpoint::Endpoint;
 pub use fault::{Fault, FaultKind, FaultRoute};
-pub use report::{Calls, Rejected, SessionReport, StateReport, UserReport};
+pub use report::{CallCounts, RejectionCounts, SessionReport, StateReport, UserReport};
 
 /// A running emulator. Dropping it stops the server and cuts every connection.
 #[must_use = "dropping it stops the server"]
 pub struct Emulator {
     url: String,
-    server: Arc<Server>,
+    server: Arc<AppState>,
     /// Its own, because ending a task of another runtime would leave its connections open, and so
     /// that a test's paused clock or busy thread does not stop the service too.
-    _runtime: OwnRuntime,
+    _runtime: BackgroundRuntime,
 }
 
 impl Emulator {
@@ -193,7 +193,7 @@ impl Emulator {
     }
 
     /// Makes calls go wrong from now on, after the faults that are there already.
-    pub fn fault(&self, fault: Fault) {
+    pub fn inject_fault(&self, fault: Fault) {
         self.server.state().faults.add(fault);
     }
 

@@ -15,19 +15,19 @@ use axum::http::{StatusCode, Uri};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 
-use super::problem::Problem;
-use super::received::segment;
-use super::server::Server;
+use super::error_response::ErrorResponse;
+use super::request::segment;
+use super::server::AppState;
 
 pub(super) use phone::{changes, phone};
 
-pub(super) fn register_routes() -> Router<Arc<Server>> {
+pub(super) fn register_routes() -> Router<Arc<AppState>> {
     Router::new().route("/register/{link}", get(show_link).post(open_link))
 }
 
 /// Apart from the control interface: a registration page, which needs the style too, may be opened
 /// under a name of this machine that is not its loopback's.
-pub(super) fn asset_routes() -> Router<Arc<Server>> {
+pub(super) fn asset_routes() -> Router<Arc<AppState>> {
     let style = async || asset("text/css", include_str!("pages/phone.css"));
     let script = async || asset("text/javascript", include_str!("pages/phone.js"));
     Router::new().route("/emulator/phone.css", get(style)).route("/emulator/phone.js", get(script))
@@ -57,21 +57,27 @@ enum Step {
     Unknown,
 }
 
-async fn show_link(Extract(server): Extract<Arc<Server>>, uri: Uri) -> Result<Response, Problem> {
+async fn show_link(
+    Extract(server): Extract<Arc<AppState>>,
+    uri: Uri,
+) -> Result<Response, ErrorResponse> {
     let (step, name) = look(&server, &uri);
     link_page(step, name)
 }
 
-async fn open_link(Extract(server): Extract<Arc<Server>>, uri: Uri) -> Result<Response, Problem> {
+async fn open_link(
+    Extract(server): Extract<Arc<AppState>>,
+    uri: Uri,
+) -> Result<Response, ErrorResponse> {
     let (mut step, name) = look(&server, &uri);
-    if step == Step::Offered && server.state().use_link(&segment(&uri, 1).unwrap_or_default()) {
+    if step == Step::Offered && server.state().redeem_link(&segment(&uri, 1).unwrap_or_default()) {
         step = Step::Done;
     }
     link_page(step, name)
 }
 
 /// What the link is good for, and whose phone it registers.
-fn look(server: &Server, uri: &Uri) -> (Step, String) {
+fn look(server: &AppState, uri: &Uri) -> (Step, String) {
     let token = segment(uri, 1).unwrap_or_default();
     let state = server.state();
     match state.link(&token) {
@@ -84,7 +90,7 @@ fn look(server: &Server, uri: &Uri) -> (Step, String) {
     }
 }
 
-fn link_page(step: Step, name: String) -> Result<Response, Problem> {
+fn link_page(step: Step, name: String) -> Result<Response, ErrorResponse> {
     let status = match step {
         Step::Offered | Step::Done => StatusCode::OK,
         Step::Used => StatusCode::GONE,
@@ -106,9 +112,9 @@ const SECURITY_HEADERS: [(HeaderName, &str); 5] = [
     (X_FRAME_OPTIONS, "DENY"),
 ];
 
-fn page(status: StatusCode, template: &impl Template) -> Result<Response, Problem> {
-    let html = template
-        .render()
-        .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+fn page(status: StatusCode, template: &impl Template) -> Result<Response, ErrorResponse> {
+    let html = template.render().map_err(|error| {
+        ErrorResponse::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+    })?;
     Ok((status, SECURITY_HEADERS, Html(html)).into_response())
 }

@@ -1,6 +1,6 @@
 use serde::Serialize;
 
-use super::call::Call;
+use super::endpoint::Endpoint;
 use tower_activeconnect::SessionStatus;
 
 /// What `GET /emulator/state` answers: everything but secrets.
@@ -12,9 +12,9 @@ pub struct StateReport {
     /// All sessions there ever were, the oldest first.
     pub sessions: Vec<SessionReport>,
     /// How many calls were let in, by name.
-    pub calls: Calls,
+    pub calls: CallCounts,
     /// How many calls were refused, by reason.
-    pub rejected: Rejected,
+    pub rejected: RejectionCounts,
 }
 
 /// One user.
@@ -67,7 +67,7 @@ pub struct SessionReport {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[expect(missing_docs, reason = "each field is named like the call that it counts")]
 #[non_exhaustive]
-pub struct Calls {
+pub struct CallCounts {
     pub add_users: u64,
     pub delete_users: u64,
     pub device_registration_link: u64,
@@ -79,18 +79,18 @@ pub struct Calls {
     pub logout: u64,
 }
 
-impl Calls {
-    pub(super) fn count(&mut self, call: Call) {
+impl CallCounts {
+    pub(super) fn count(&mut self, call: Endpoint) {
         let counter = match call {
-            Call::AddUsers => &mut self.add_users,
-            Call::DeleteUsers => &mut self.delete_users,
-            Call::DeviceRegistrationLink => &mut self.device_registration_link,
-            Call::HasRegisteredMobileDevice => &mut self.has_registered_mobile_device,
-            Call::LostUserMobileDevice => &mut self.lost_user_mobile_device,
-            Call::SendRegistrationSms => &mut self.send_registration_sms,
-            Call::AuthenticateUser => &mut self.authenticate_user,
-            Call::Status => &mut self.status,
-            Call::Logout => &mut self.logout,
+            Endpoint::AddUsers => &mut self.add_users,
+            Endpoint::DeleteUsers => &mut self.delete_users,
+            Endpoint::DeviceRegistrationLink => &mut self.device_registration_link,
+            Endpoint::HasRegisteredMobileDevice => &mut self.has_registered_mobile_device,
+            Endpoint::LostUserMobileDevice => &mut self.lost_user_mobile_device,
+            Endpoint::SendRegistrationSms => &mut self.send_registration_sms,
+            Endpoint::AuthenticateUser => &mut self.authenticate_user,
+            Endpoint::Status => &mut self.status,
+            Endpoint::Logout => &mut self.logout,
         };
         *counter += 1;
     }
@@ -100,7 +100,7 @@ impl Calls {
 /// time, then the nonce.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct Rejected {
+pub struct RejectionCounts {
     /// Headers missing or malformed, another client id, or a signature that does not fit.
     pub signature: u64,
     /// Signed too long ago or too far ahead.

@@ -9,7 +9,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::map_response_with_state;
 use axum::response::Response;
 
-use super::problem::Problem;
+use super::error_response::ErrorResponse;
 use super::state::State;
 use super::{AcceptedDialects, api, control, pages};
 use crate::clock::unix_millis;
@@ -26,7 +26,7 @@ pub(super) struct Settings {
 }
 
 /// What all requests share.
-pub(super) struct Server {
+pub(super) struct AppState {
     pub(super) settings: Settings,
     state: Mutex<State>,
     clock_offset_s: AtomicI64,
@@ -35,7 +35,7 @@ pub(super) struct Server {
 /// The last moment that a `Date` can name: the end of the year 9999.
 const LAST_DATE_S: u64 = 253_402_300_799;
 
-impl Server {
+impl AppState {
     pub(super) fn new(settings: Settings) -> Self {
         Self { settings, state: Mutex::default(), clock_offset_s: AtomicI64::new(0) }
     }
@@ -63,22 +63,25 @@ impl Server {
     }
 }
 
-pub(super) fn router(server: Arc<Server>) -> Router {
+pub(super) fn router(server: Arc<AppState>) -> Router {
     Router::new()
         .merge(api::routes())
         .merge(control::routes())
         .merge(pages::register_routes())
         .merge(pages::asset_routes())
-        .fallback(|| async { Problem::not_found("no such route") })
+        .fallback(|| async { ErrorResponse::not_found("no such route") })
         .method_not_allowed_fallback(|| async {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this route wants another method")
+            ErrorResponse::new(StatusCode::METHOD_NOT_ALLOWED, "this route wants another method")
         })
-        .layer(map_response_with_state(Arc::clone(&server), dated))
+        .layer(map_response_with_state(Arc::clone(&server), set_date_header))
         .with_state(server)
 }
 
 /// Says what the service's own clock shows; hyper adds the real time only where no `Date` is.
-async fn dated(Extract(server): Extract<Arc<Server>>, mut answer: Response) -> Response {
+async fn set_date_header(
+    Extract(server): Extract<Arc<AppState>>,
+    mut answer: Response,
+) -> Response {
     let now = UNIX_EPOCH + Duration::from_secs(server.now_s());
     if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(now)) {
         answer.headers_mut().insert(DATE, date);

@@ -3,7 +3,7 @@ use super::report::SessionReport;
 use tower_activeconnect::{Method, Methods, Secret, SessionStatus};
 
 /// What a session is to be.
-pub(super) struct Asked {
+pub(super) struct SessionParams {
     pub(super) methods: Methods,
     /// How long it waits for the phone.
     pub(super) pending_ms: u64,
@@ -33,7 +33,7 @@ impl Session {
         token: String,
         secret: Secret,
         user_id: String,
-        asked: &Asked,
+        asked: &SessionParams,
         created_at: u64,
     ) -> Self {
         Self {
@@ -54,13 +54,13 @@ impl Session {
 
     /// The status at `now`.
     pub(super) fn status(&mut self, now: u64) -> SessionStatus {
-        self.settle(now);
+        self.advance(now);
         self.status
     }
 
     /// The status at `now`, noted as told to the application when the answer arrives there.
-    pub(super) fn tell(&mut self, now: u64, arrives_at: Option<u64>) -> SessionStatus {
-        self.settle(now);
+    pub(super) fn report_status(&mut self, now: u64, arrives_at: Option<u64>) -> SessionStatus {
+        self.advance(now);
         if let Some(at) = arrives_at {
             // A later answer can overtake one that was held up.
             let earlier = |told: Option<u64>| Some(told.map_or(at, |told| told.min(at)));
@@ -76,7 +76,7 @@ impl Session {
 
     /// Moves the session; where its status does not allow that, the error is that status.
     pub(super) fn act(&mut self, action: Action, now: u64) -> Result<SessionStatus, SessionStatus> {
-        self.settle(now);
+        self.advance(now);
         let next = action.apply(self.status).ok_or(self.status)?;
         self.change(next, now);
         Ok(next)
@@ -84,7 +84,7 @@ impl Session {
 
     /// Catches up with what was due by itself. It counts from the moment it was due, not from the
     /// moment it was asked for.
-    fn settle(&mut self, now: u64) {
+    fn advance(&mut self, now: u64) {
         let (due, end) = match self.status {
             SessionStatus::Pending if self.pending_until <= self.expires_at => {
                 (self.pending_until, SessionStatus::Timeout)
@@ -129,7 +129,7 @@ mod tests {
     const T0: u64 = 1_700_000_000_123;
 
     fn session(pending_ms: u64, duration_ms: u64) -> Session {
-        let asked = Asked { methods: Methods::default(), pending_ms, duration_ms };
+        let asked = SessionParams { methods: Methods::default(), pending_ms, duration_ms };
         Session::new("T".into(), Secret::new("S"), "u".into(), &asked, T0)
     }
 
@@ -171,13 +171,13 @@ mod tests {
     #[test]
     fn telling_is_noted_once_for_each_change() {
         let mut told = session(60_000, 3_600_000);
-        told.tell(T0 + 1, Some(T0 + 1));
+        told.report_status(T0 + 1, Some(T0 + 1));
         assert_eq!((told.changed_at, told.told_at), (None, None));
 
         assert!(told.act(Action::Approve, T0 + 2).is_ok());
         assert_eq!((told.changed_at, told.told_at), (Some(T0 + 2), None));
-        told.tell(T0 + 3, Some(T0 + 3));
-        told.tell(T0 + 4, Some(T0 + 4));
+        told.report_status(T0 + 3, Some(T0 + 3));
+        told.report_status(T0 + 4, Some(T0 + 4));
         assert_eq!((told.told_at, told.first_told_at), (Some(T0 + 3), None));
 
         assert!(told.act(Action::Close, T0 + 5).is_ok());
@@ -185,8 +185,8 @@ mod tests {
             (told.changed_at, told.told_at, told.ended_at),
             (Some(T0 + 5), None, Some(T0 + 5))
         );
-        told.tell(T0 + 6, Some(T0 + 6));
-        told.tell(T0 + 7, Some(T0 + 7));
+        told.report_status(T0 + 6, Some(T0 + 6));
+        told.report_status(T0 + 7, Some(T0 + 7));
         assert_eq!((told.told_at, told.first_told_at), (Some(T0 + 6), Some(T0 + 6)));
         assert_eq!(told.ended_at, Some(T0 + 5));
     }
@@ -195,11 +195,11 @@ mod tests {
     fn an_answer_tells_when_it_arrives_and_only_if_it_does() {
         let mut told = session(60_000, 3_600_000);
         assert!(told.act(Action::Close, T0 + 1).is_ok());
-        assert_eq!(told.tell(T0 + 2, None), SessionStatus::Closed);
+        assert_eq!(told.report_status(T0 + 2, None), SessionStatus::Closed);
         assert_eq!((told.told_at, told.first_told_at), (None, None));
-        told.tell(T0 + 3, Some(T0 + 500));
+        told.report_status(T0 + 3, Some(T0 + 500));
         assert_eq!((told.told_at, told.first_told_at), (Some(T0 + 500), Some(T0 + 500)));
-        told.tell(T0 + 4, Some(T0 + 4));
+        told.report_status(T0 + 4, Some(T0 + 4));
         assert_eq!((told.told_at, told.first_told_at), (Some(T0 + 4), Some(T0 + 4)));
     }
 }

@@ -18,10 +18,10 @@ pub(super) fn verify(
     secret: &Secret,
     url: &str,
 ) -> Result<Verified, &'static str> {
-    let presented = only(headers, AUTHENTICATION)
+    let presented = single_header(headers, AUTHENTICATION)
         .and_then(Presented::parse)
         .ok_or("the Authentication header is missing or malformed")?;
-    let (dialect, timestamp) = spoken(headers, accepted)?;
+    let (dialect, timestamp) = detect_dialect(headers, accepted)?;
     let signed_at = decimal(timestamp).ok_or("the timestamp is not a decimal number of seconds")?;
     if presented.client_id != client_id {
         return Err("the client id is not the one of this call");
@@ -34,13 +34,13 @@ pub(super) fn verify(
 }
 
 /// The one dialect whose two headers the request bears, and its timestamp.
-fn spoken(
+fn detect_dialect(
     headers: &HeaderMap,
     accepted: AcceptedDialects,
 ) -> Result<(Dialect, &str), &'static str> {
     let mut spoken = accepted.dialects().iter().filter_map(|dialect| {
-        let version = only(headers, dialect.version_header())?;
-        let timestamp = only(headers, dialect.timestamp_header())?;
+        let version = single_header(headers, dialect.version_header())?;
+        let timestamp = single_header(headers, dialect.timestamp_header())?;
         (version == VERSION).then_some((*dialect, timestamp))
     });
     let one = spoken.next().ok_or("no timestamp and version headers of an accepted dialect")?;
@@ -48,7 +48,7 @@ fn spoken(
 }
 
 /// The header's value if it stands there exactly once.
-fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+fn single_header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
     if values.next().is_some() { None } else { value.to_str().ok() }

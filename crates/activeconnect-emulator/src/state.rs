@@ -1,10 +1,10 @@
 use std::collections::{BTreeMap, HashMap};
 
-use super::call::Call;
-use super::fault::Faults;
+use super::endpoint::Endpoint;
+use super::fault::FaultRegistry;
 use super::nonces::Nonces;
-use super::report::{Calls, Rejected, StateReport, UserReport};
-use super::session::{Asked, Session};
+use super::report::{CallCounts, RejectionCounts, StateReport, UserReport};
+use super::session::{Session, SessionParams};
 use super::signature::Verified;
 use super::{Action, ControlError};
 use tower_activeconnect::protocol::wire::AddedUsers;
@@ -21,9 +21,9 @@ pub(super) struct State {
     links: HashMap<String, Link>,
     messages: Vec<Message>,
     nonces: Nonces,
-    calls: Calls,
-    rejected: Rejected,
-    pub(super) faults: Faults,
+    calls: CallCounts,
+    rejected: RejectionCounts,
+    pub(super) faults: FaultRegistry,
 }
 
 #[derive(Default)]
@@ -34,7 +34,7 @@ struct User {
 }
 
 /// The most characters of a label.
-const LABEL_LIMIT: usize = 64;
+const MAX_LABEL_CHARS: usize = 64;
 
 /// A registration link: the phone that opens it becomes the user's.
 pub(super) struct Link {
@@ -58,7 +58,7 @@ pub(super) struct UnknownUser;
 
 /// Why a call with a known application or session is refused with 401.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum CallRejection {
     Signature(&'static str),
     Timestamp,
     Nonce,
@@ -67,26 +67,26 @@ pub(super) enum Refusal {
 impl State {
     /// Lets a call in or refuses it, and counts it either way. A nonce is remembered for as long as
     /// its timestamp would be accepted.
-    pub(super) fn admit(
+    pub(super) fn authorize_call(
         &mut self,
-        call: Call,
+        call: Endpoint,
         client_id: &str,
         verified: Result<Verified, &'static str>,
         now_s: u64,
         tolerance_s: u64,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), CallRejection> {
         let verified = verified.map_err(|reason| {
             self.rejected.signature += 1;
-            Refusal::Signature(reason)
+            CallRejection::Signature(reason)
         })?;
         if verified.signed_at.abs_diff(now_s) > tolerance_s {
             self.rejected.timestamp += 1;
-            return Err(Refusal::Timestamp);
+            return Err(CallRejection::Timestamp);
         }
         self.nonces.forget_before(now_s.saturating_sub(tolerance_s));
         if !self.nonces.take(client_id, verified.nonce, verified.signed_at) {
             self.rejected.nonce += 1;
-            return Err(Refusal::Nonce);
+            return Err(CallRejection::Nonce);
         }
         self.calls.count(call);
         Ok(())
@@ -148,7 +148,7 @@ impl State {
     }
 
     /// Disables all devices of the user.
-    pub(super) fn lose_devices(&mut self, user_id: &str) -> Result<(), UnknownUser> {
+    pub(super) fn remove_devices(&mut self, user_id: &str) -> Result<(), UnknownUser> {
         self.users.get_mut(user_id).ok_or(UnknownUser)?.devices = 0;
         Ok(())
     }
@@ -165,7 +165,7 @@ impl State {
     pub(super) fn authenticate(
         &mut self,
         user_id: &str,
-        asked: &Asked,
+        asked: &SessionParams,
         token: String,
         secret: Secret,
         now: u64,
@@ -192,7 +192,7 @@ impl State {
     }
 
     /// Opens a link on the phone: the first time, it registers a device.
-    pub(super) fn use_link(&mut self, token: &str) -> bool {
+    pub(super) fn redeem_link(&mut self, token: &str) -> bool {
         let Some(link) = self.links.get_mut(token).filter(|link| !link.used) else { return false };
         link.used = true;
         let user_id = link.user_id.clone();
@@ -208,7 +208,7 @@ impl State {
     pub(super) fn set_label(&mut self, user_id: &str, label: String) -> Result<(), ControlError> {
         let user = self.users.get_mut(user_id).ok_or(ControlError::UnknownUser)?;
         if label.trim().is_empty()
-            || label.chars().count() > LABEL_LIMIT
+            || label.chars().count() > MAX_LABEL_CHARS
             || label.chars().any(char::is_control)
         {
             return Err(ControlError::InvalidLabel);
@@ -274,14 +274,22 @@ mod tests {
     }
 
     fn begin(state: &mut State, user_id: &str, token: &str) {
-        let asked =
-            Asked { methods: Methods::default(), duration_ms: 3_600_000, pending_ms: 60_000 };
+        let asked = SessionParams {
+            methods: Methods::default(),
+            duration_ms: 3_600_000,
+            pending_ms: 60_000,
+        };
         let begun = state.authenticate(user_id, &asked, token.into(), Secret::new("S"), NOW);
         assert_eq!(begun, Ok(()));
     }
 
-    fn admit(state: &mut State, nonce: u64, signed_at: u64, now_s: u64) -> Result<(), Refusal> {
-        state.admit(Call::Status, "c", Ok(Verified { nonce, signed_at }), now_s, 300)
+    fn admit(
+        state: &mut State,
+        nonce: u64,
+        signed_at: u64,
+        now_s: u64,
+    ) -> Result<(), CallRejection> {
+        state.authorize_call(Endpoint::Status, "c", Ok(Verified { nonce, signed_at }), now_s, 300)
     }
 
     #[test]
@@ -336,7 +344,7 @@ mod tests {
         let mut state = with_users(&["a"]);
         let label_of_a = |state: &mut State| state.report(NOW).users[0].label.clone();
         assert_eq!(label_of_a(&mut state), None);
-        let longest = "é".repeat(LABEL_LIMIT);
+        let longest = "é".repeat(MAX_LABEL_CHARS);
         assert_eq!(state.set_label("unknown", "Alice".into()), Err(ControlError::UnknownUser));
         assert_eq!(state.set_label("a", "Alice".into()), Ok(()));
         assert_eq!(state.set_label("a", longest.clone()), Ok(()));
@@ -360,19 +368,19 @@ mod tests {
         let mut state = with_users(&["a"]);
         assert_eq!(state.add_link("unknown", "L".into(), None), Err(UnknownUser));
         assert_eq!(state.add_link("a", "L".into(), None), Ok(()));
-        assert!(state.use_link("L"));
-        assert!(!state.use_link("L"));
+        assert!(state.redeem_link("L"));
+        assert!(!state.redeem_link("L"));
         assert_eq!(state.report(NOW).users[0].devices, 1);
         assert!(state.link("L").expect("kept").used);
-        assert_eq!(state.lose_devices("a"), Ok(()));
+        assert_eq!(state.remove_devices("a"), Ok(()));
         assert_eq!(state.has_device("a"), Ok(false));
     }
 
     #[test]
     fn timestamps_are_taken_within_the_tolerance_either_way() {
         let mut state = State::default();
-        assert_eq!(admit(&mut state, 1, NOW_S - 301, NOW_S), Err(Refusal::Timestamp));
-        assert_eq!(admit(&mut state, 2, NOW_S + 301, NOW_S), Err(Refusal::Timestamp));
+        assert_eq!(admit(&mut state, 1, NOW_S - 301, NOW_S), Err(CallRejection::Timestamp));
+        assert_eq!(admit(&mut state, 2, NOW_S + 301, NOW_S), Err(CallRejection::Timestamp));
         assert_eq!(admit(&mut state, 3, NOW_S - 300, NOW_S), Ok(()));
         assert_eq!(admit(&mut state, 4, NOW_S + 300, NOW_S), Ok(()));
     }
@@ -383,20 +391,20 @@ mod tests {
         // Signed ahead, so that it stays good for twice the tolerance.
         let signed_at = NOW_S + 300;
         assert_eq!(admit(&mut state, 1, signed_at, NOW_S), Ok(()));
-        assert_eq!(admit(&mut state, 1, signed_at, NOW_S + 600), Err(Refusal::Nonce));
-        assert_eq!(admit(&mut state, 1, signed_at, NOW_S + 601), Err(Refusal::Timestamp));
+        assert_eq!(admit(&mut state, 1, signed_at, NOW_S + 600), Err(CallRejection::Nonce));
+        assert_eq!(admit(&mut state, 1, signed_at, NOW_S + 601), Err(CallRejection::Timestamp));
     }
 
     #[test]
     fn each_refusal_is_counted_once_and_burns_no_nonce() {
         let mut state = State::default();
-        let refused = state.admit(Call::Logout, "c", Err("wrong"), NOW_S, 300);
-        assert_eq!(refused, Err(Refusal::Signature("wrong")));
-        assert_eq!(admit(&mut state, 1, 0, NOW_S), Err(Refusal::Timestamp));
+        let refused = state.authorize_call(Endpoint::Logout, "c", Err("wrong"), NOW_S, 300);
+        assert_eq!(refused, Err(CallRejection::Signature("wrong")));
+        assert_eq!(admit(&mut state, 1, 0, NOW_S), Err(CallRejection::Timestamp));
         assert_eq!(admit(&mut state, 1, NOW_S, NOW_S), Ok(()));
-        assert_eq!(admit(&mut state, 1, NOW_S, NOW_S), Err(Refusal::Nonce));
+        assert_eq!(admit(&mut state, 1, NOW_S, NOW_S), Err(CallRejection::Nonce));
         let report = state.report(NOW);
-        assert_eq!(report.rejected, Rejected { signature: 1, timestamp: 1, nonce: 1 });
-        assert_eq!(report.calls, Calls { status: 1, ..Calls::default() });
+        assert_eq!(report.rejected, RejectionCounts { signature: 1, timestamp: 1, nonce: 1 });
+        assert_eq!(report.calls, CallCounts { status: 1, ..CallCounts::default() });
     }
 }

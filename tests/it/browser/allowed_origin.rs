@@ -1,12 +1,12 @@
 //! A page of another origin that may use the site, in a real browser, and others that may not.
 
+use activeconnect_emulator::Emulator;
 use axum::Router;
 use axum::extract::ws::{Message, WebSocketUpgrade};
 use axum::response::Html;
 use axum::routing::any;
 use serde_json::json;
 use tower_activeconnect::ActiveSession;
-use tower_activeconnect::emulator::Emulator;
 
 use crate::support::chromium::Chromium;
 use crate::support::{approve, builder, serve, with_phones};

@@ -1,10 +1,10 @@
 //! The Back button after a session's end, in Chromium: what comes out of its caches.
 
+use activeconnect_emulator::{Action, Emulator};
 use axum::Router;
 use axum::response::Html;
 use axum::routing::get;
 use serde_json::Value;
-use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{ActiveSession, Activeconnect, CacheControl, Method};
 
 use crate::support::chromium::{Chromium, Tab};

@@ -1,7 +1,7 @@
 //! The emulated phone in Chromium: what it shows, its buttons, and that everybody can use it.
 
+use activeconnect_emulator::{Action, Emulator};
 use serde_json::json;
-use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{Authentication, Client, SessionStatus, UserToken};
 
 use crate::support::axe;

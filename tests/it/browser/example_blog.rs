@@ -1,6 +1,6 @@
 //! The example blog in a real browser.
 
-use tower_activeconnect::emulator::{Action, Emulator};
+use activeconnect_emulator::{Action, Emulator};
 
 use crate::support::approve;
 use crate::support::blog::Blog;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use activeconnect_emulator::{Action, Emulator, Endpoint, Fault, FaultKind, SessionReport};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -18,7 +19,6 @@ use axum::routing::get;
 use futures_util::StreamExt as _;
 use serde_json::json;
 use tokio::sync::watch;
-use tower_activeconnect::emulator::{Action, Call, Emulator, Fault, FaultKind, SessionReport};
 use tower_activeconnect::{ActiveSession, Activeconnect};
 
 use crate::support::axe;
@@ -444,7 +444,7 @@ async fn unknown_status_hides_the_page() {
     let site = Site::new().await;
     let tab = site.tab(&chromium.profile().await).await;
     site.log_in(&tab, "alice", "/page").await;
-    site.emulator.fault(Fault::new(Call::Status, FaultKind::UnknownStatus));
+    site.emulator.inject_fault(Fault::new(Endpoint::Status, FaultKind::UnknownStatus));
     is_locked(&tab, "Your login cannot be checked now.").await;
     site.emulator.clear_faults();
     tab.until("isShown()").await;

@@ -1,10 +1,10 @@
 //! The way of a person through the pages, in the engines of all three browser makers.
 
+use activeconnect_emulator::{Action, Emulator};
 use axum::Router;
 use axum::response::Html;
 use axum::routing::get;
 use serde_json::Value;
-use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{ActiveSession, ActiveconnectBuilder, UserId};
 
 use crate::support::chromium::{Chromium, Tab};

@@ -6,11 +6,9 @@ mod back_button;
 #[cfg(feature = "ws")]
 mod cross_site;
 mod emulated_phone;
-#[cfg(feature = "demo")]
 mod example_blog;
 mod guard_script;
 mod journeys;
 mod partial_pages;
 mod tabs;
-#[cfg(feature = "demo")]
 mod webkit;

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use activeconnect_emulator::Emulator;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::header::CONTENT_TYPE;
@@ -11,7 +12,6 @@ use axum::http::{StatusCode, Uri};
 use axum::middleware::{Next, from_fn};
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::{any, get};
-use tower_activeconnect::emulator::Emulator;
 
 use crate::support::chromium::{Chromium, Tab};
 use crate::support::{builder, serve};

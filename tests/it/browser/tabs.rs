@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use activeconnect_emulator::Emulator;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::http::header::CONTENT_LENGTH;
@@ -9,7 +10,6 @@ use axum::middleware::{from_fn, map_response};
 use axum::response::{Html, Response};
 use axum::routing::get;
 use axum::{Router, middleware};
-use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::{ActiveSession, Activeconnect};
 
 use crate::support::chromium::{Chromium, Tab};

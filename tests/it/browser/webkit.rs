@@ -1,8 +1,8 @@
 //! WebKit takes no `Secure` cookie on plain http, not on the loopback either.
 
+use activeconnect_emulator::Emulator;
 use axum::Router;
 use axum::routing::get;
-use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::{ActiveSession, ActiveconnectBuilder};
 
 use crate::support::blog::Blog;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use activeconnect_emulator::Emulator;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::StatusCode;
@@ -11,7 +12,6 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::{
     ActiveSession, Activeconnect, ActiveconnectBuilder, BearerLogin, BearerLoginErrorKind,
     LoginProgress, SessionStatus,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tower_activeconnect::emulator::{AcceptedDialects, Action, Emulator};
+use activeconnect_emulator::{AcceptedDialects, Action, Emulator};
 use tower_activeconnect::protocol::Reading;
 use tower_activeconnect::{
     Authentication, Client, ClientErrorKind, Credentials, Dialect, Method, Secret, SessionStatus,

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Stdio;
 
-use tower_activeconnect::emulator::Emulator;
+use activeconnect_emulator::Emulator;
 use tower_activeconnect::{
     Activeconnect, BuildError, Client, ClientErrorKind, Credentials, CredentialsError,
     MemoryTokenStore,

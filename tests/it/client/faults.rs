@@ -3,25 +3,25 @@
 
 use std::time::{Duration, Instant};
 
+use activeconnect_emulator::{Emulator, Endpoint, Fault, FaultKind, FaultRoute};
 use reqwest::StatusCode;
 use tokio::net::TcpListener;
-use tower_activeconnect::emulator::{Call, Emulator, Fault, FaultKind, FaultRoute};
 use tower_activeconnect::protocol::Reading;
 use tower_activeconnect::{
     Authentication, Client, ClientError, ClientErrorKind, Credentials, RemoteSession,
     SessionStatus, UserToken,
 };
 
-const CALLS: [Call; 9] = [
-    Call::AddUsers,
-    Call::DeleteUsers,
-    Call::DeviceRegistrationLink,
-    Call::HasRegisteredMobileDevice,
-    Call::LostUserMobileDevice,
-    Call::SendRegistrationSms,
-    Call::AuthenticateUser,
-    Call::Status,
-    Call::Logout,
+const CALLS: [Endpoint; 9] = [
+    Endpoint::AddUsers,
+    Endpoint::DeleteUsers,
+    Endpoint::DeviceRegistrationLink,
+    Endpoint::HasRegisteredMobileDevice,
+    Endpoint::LostUserMobileDevice,
+    Endpoint::SendRegistrationSms,
+    Endpoint::AuthenticateUser,
+    Endpoint::Status,
+    Endpoint::Logout,
 ];
 
 struct Site {
@@ -48,36 +48,38 @@ impl Site {
         Self { emulator, client, token, session, elsewhere }
     }
 
-    async fn call(&self, call: Call) -> Result<(), ClientError> {
+    async fn call(&self, call: Endpoint) -> Result<(), ClientError> {
         let Self { client, token, session, .. } = self;
         match call {
-            Call::AddUsers => client.add_users(std::slice::from_ref(token)).await.map(drop),
+            Endpoint::AddUsers => client.add_users(std::slice::from_ref(token)).await.map(drop),
             // Somebody else, so that the user stays.
-            Call::DeleteUsers => client.delete_users(&[UserToken::new("nobody").unwrap()]).await,
-            Call::DeviceRegistrationLink => {
+            Endpoint::DeleteUsers => {
+                client.delete_users(&[UserToken::new("nobody").unwrap()]).await
+            }
+            Endpoint::DeviceRegistrationLink => {
                 client.device_registration_link(token, Some("Alice")).await.map(drop)
             }
-            Call::HasRegisteredMobileDevice => {
+            Endpoint::HasRegisteredMobileDevice => {
                 client.has_registered_mobile_device(token).await.map(drop)
             }
-            Call::LostUserMobileDevice => client.lost_user_mobile_device(token).await.map(drop),
-            Call::SendRegistrationSms => {
+            Endpoint::LostUserMobileDevice => client.lost_user_mobile_device(token).await.map(drop),
+            Endpoint::SendRegistrationSms => {
                 client.send_registration_sms(token, "+15551234567", None, None).await
             }
-            Call::AuthenticateUser => {
+            Endpoint::AuthenticateUser => {
                 client.authenticate_user(token, &Authentication::default()).await.map(drop)
             }
-            Call::Status => client.status(session).await.map(drop),
-            Call::Logout => client.logout(session).await,
+            Endpoint::Status => client.status(session).await.map(drop),
+            Endpoint::Logout => client.logout(session).await,
             other => unreachable!("{other:?}"),
         }
     }
 
     /// The kind of error that the fault makes of the call, within its deadline.
-    async fn struck(&self, call: Call, kind: FaultKind) -> ClientErrorKind {
+    async fn struck(&self, call: Endpoint, kind: FaultKind) -> ClientErrorKind {
         self.emulator.clear_faults();
-        self.emulator.fault(Fault::new(call, kind));
-        let deadline = Duration::from_secs(if call == Call::Status { 3 } else { 5 });
+        self.emulator.inject_fault(Fault::new(call, kind));
+        let deadline = Duration::from_secs(if call == Endpoint::Status { 3 } else { 5 });
         let begun = Instant::now();
         let error = self.call(call).await.unwrap_err();
         assert!(begun.elapsed() < deadline + Duration::from_secs(1), "{call:?} {kind:?}");
@@ -99,8 +101,8 @@ async fn each_fault_of_each_call_is_a_typed_error() {
             assert_eq!(site.struck(call, kind).await, expected, "{call:?} {kind:?}");
         }
         let of_404 = match call {
-            Call::AddUsers | Call::DeleteUsers => ClientErrorKind::UnknownApplication,
-            Call::Status | Call::Logout => ClientErrorKind::UnknownSession,
+            Endpoint::AddUsers | Endpoint::DeleteUsers => ClientErrorKind::UnknownApplication,
+            Endpoint::Status | Endpoint::Logout => ClientErrorKind::UnknownSession,
             _ => ClientErrorKind::UnknownUser,
         };
         let pause = Some(Duration::from_secs(7));
@@ -128,14 +130,14 @@ async fn each_fault_of_each_call_is_a_typed_error() {
 #[tokio::test]
 async fn a_service_that_hangs_is_given_up_at_the_deadline() {
     let site = Site::new().await;
-    site.emulator.fault(Fault::new(FaultRoute::All, FaultKind::Hang));
+    site.emulator.inject_fault(Fault::new(FaultRoute::All, FaultKind::Hang));
     let struck = CALLS.map(|call| {
         let site = &site;
         async move {
             let begun = Instant::now();
             let error = site.call(call).await.unwrap_err();
             assert_eq!(error.kind(), ClientErrorKind::TimedOut, "{call:?}");
-            let deadline = if call == Call::Status { 3.0 } else { 5.0 };
+            let deadline = if call == Endpoint::Status { 3.0 } else { 5.0 };
             let took = begun.elapsed().as_secs_f64();
             assert!((deadline..deadline + 1.0).contains(&took), "{call:?} took {took} s");
         }
@@ -146,7 +148,7 @@ async fn a_service_that_hangs_is_given_up_at_the_deadline() {
 #[tokio::test]
 async fn urls_of_another_origin_are_never_called() {
     let site = Site::new().await;
-    let refused = site.struck(Call::AuthenticateUser, FaultKind::ForeignUrls).await;
+    let refused = site.struck(Endpoint::AuthenticateUser, FaultKind::ForeignUrls).await;
     assert_eq!(refused, ClientErrorKind::WrongOrigin);
     let nobody = tokio::time::timeout(Duration::ZERO, site.elsewhere.accept()).await;
     assert!(nobody.is_err());
@@ -155,11 +157,12 @@ async fn urls_of_another_origin_are_never_called() {
 #[tokio::test]
 async fn an_unknown_status_is_odd_and_a_late_answer_is_an_answer() {
     let site = Site::new().await;
-    site.emulator.fault(Fault::new(Call::Status, FaultKind::UnknownStatus));
+    site.emulator.inject_fault(Fault::new(Endpoint::Status, FaultKind::UnknownStatus));
     assert_eq!(site.client.status(&site.session).await.unwrap(), Reading::Odd);
     site.emulator.clear_faults();
-    let late = Fault::new(Call::Status, FaultKind::Delay).delayed_by(Duration::from_millis(300));
-    site.emulator.fault(late);
+    let late =
+        Fault::new(Endpoint::Status, FaultKind::Delay).with_delay(Duration::from_millis(300));
+    site.emulator.inject_fault(late);
     let reading = site.client.status(&site.session).await.unwrap();
     assert_eq!(reading, Reading::Status(SessionStatus::Pending));
 }
@@ -186,7 +189,7 @@ async fn a_clock_that_is_off_is_followed_or_named() {
     for offset in [3_600, -3_600] {
         site.emulator.set_clock_offset(offset);
         let before = rejected();
-        let error = site.call(Call::AddUsers).await.unwrap_err();
+        let error = site.call(Endpoint::AddUsers).await.unwrap_err();
         let ClientErrorKind::ClockOff(ahead) = error.kind() else { panic!("{error}") };
         assert!((ahead - offset).abs() <= 1, "{ahead} s for {offset} s");
         assert_eq!(rejected(), before + 1, "no second try with a clock that is not believed");

@@ -1,10 +1,10 @@
-//! Calls run on the engine's runtime, and no future hangs because another runtime stands still.
+//! CallCounts run on the engine's runtime, and no future hangs because another runtime stands still.
 
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use activeconnect_emulator::Emulator;
 use tokio::runtime::{Builder, Runtime};
-use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::{
     Activeconnect, BuildError, Client, Credentials, LoginError, MemoryTokenStore,
 };

@@ -3,13 +3,13 @@
 
 use std::time::{Duration, Instant};
 
+use activeconnect_emulator::{
+    Action, Emulator, Endpoint, Fault, FaultKind, FaultRoute, StateReport,
+};
 use reqwest::{Method, StatusCode, Url};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tower_activeconnect::emulator::{
-    Action, Call, Emulator, Fault, FaultKind, FaultRoute, StateReport,
-};
 use tower_activeconnect::{Dialect, SessionStatus};
 
 use crate::support::caller::{Caller, Session};
@@ -38,7 +38,7 @@ impl World {
     }
 
     /// Who signs this call, and what is sent: it succeeds when nothing goes wrong.
-    fn request(&self, call: Call) -> (Caller, Method, Url, Value) {
+    fn request(&self, call: Endpoint) -> (Caller, Method, Url, Value) {
         let of_application = || self.caller.url(&self.caller.of_application(call.as_str()));
         let of_user = || self.caller.url(&self.caller.of_user(call.as_str(), "alice"));
         let authenticate = || {
@@ -46,25 +46,25 @@ impl World {
             self.caller.url(&path)
         };
         let (method, url, body) = match call {
-            Call::AddUsers => (Method::POST, of_application(), json!({"users": ["bob"]})),
-            Call::DeleteUsers => (Method::POST, of_application(), json!({"users": ["alice"]})),
-            Call::SendRegistrationSms => {
+            Endpoint::AddUsers => (Method::POST, of_application(), json!({"users": ["bob"]})),
+            Endpoint::DeleteUsers => (Method::POST, of_application(), json!({"users": ["alice"]})),
+            Endpoint::SendRegistrationSms => {
                 (Method::POST, of_user(), json!({"phone_number": "+15551234567"}))
             }
-            Call::AuthenticateUser => (Method::POST, authenticate(), json!({})),
-            Call::Status => (Method::GET, self.session.status_url.clone(), Value::Null),
-            Call::Logout => (Method::POST, self.session.logout_url.clone(), json!({})),
+            Endpoint::AuthenticateUser => (Method::POST, authenticate(), json!({})),
+            Endpoint::Status => (Method::GET, self.session.status_url.clone(), Value::Null),
+            Endpoint::Logout => (Method::POST, self.session.logout_url.clone(), json!({})),
             _ => (Method::GET, of_user(), Value::Null),
         };
         let signer = match call {
-            Call::Status | Call::Logout => self.session.caller(DIALECT),
+            Endpoint::Status | Endpoint::Logout => self.session.caller(DIALECT),
             _ => self.caller.clone(),
         };
         (signer, method, url, body)
     }
 
     /// Makes the call on a connection of its own and listens until it ends or falls silent.
-    async fn make(&self, call: Call) -> Heard {
+    async fn make(&self, call: Endpoint) -> Heard {
         let (signer, method, url, body) = self.request(call);
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let address = format!("127.0.0.1:{}", url.port().expect("a port"));
@@ -132,18 +132,18 @@ impl Heard {
     }
 
     /// A whole answer of success, with no trace of a fault.
-    fn assert_right(&self, call: Call, context: &str) {
+    fn assert_right(&self, call: Endpoint, context: &str) {
         let json = self.json();
         let wanted = match call {
-            Call::AddUsers => 201,
-            Call::AuthenticateUser => 202,
+            Endpoint::AddUsers => 201,
+            Endpoint::AuthenticateUser => 202,
             _ => 200,
         };
         assert_eq!(self.status(), wanted, "{context}");
         assert!(self.closed, "{context}");
         match call {
-            Call::AuthenticateUser => assert_eq!(said(&json, "session_status"), "pending"),
-            Call::Status => assert_eq!(said(&json, "session_status"), "active", "{context}"),
+            Endpoint::AuthenticateUser => assert_eq!(said(&json, "session_status"), "pending"),
+            Endpoint::Status => assert_eq!(said(&json, "session_status"), "active", "{context}"),
             _ => assert_eq!(json["status"], true, "{context}"),
         }
     }
@@ -153,19 +153,19 @@ fn said<'a>(json: &'a Value, name: &str) -> &'a str {
     json["authentication_status"][name].as_str().expect("a text")
 }
 
-fn count(state: &StateReport, call: Call) -> u64 {
+fn count(state: &StateReport, call: Endpoint) -> u64 {
     serde_json::to_value(state.calls).expect("JSON")[call.as_str()].as_u64().expect("a number")
 }
 
 /// What the call changes, as the state shows it; `None` for calls that change nothing there.
-fn was_done(call: Call, state: &StateReport) -> Option<bool> {
+fn was_done(call: Endpoint, state: &StateReport) -> Option<bool> {
     let has = |user_id: &str| state.users.iter().any(|user| user.user_id == user_id);
     match call {
-        Call::AddUsers => Some(has("bob")),
-        Call::DeleteUsers => Some(!has("alice")),
-        Call::LostUserMobileDevice => Some(state.users[0].devices == 0),
-        Call::AuthenticateUser => Some(state.sessions.len() == 2),
-        Call::Logout => Some(state.sessions[0].status == SessionStatus::Closed),
+        Endpoint::AddUsers => Some(has("bob")),
+        Endpoint::DeleteUsers => Some(!has("alice")),
+        Endpoint::LostUserMobileDevice => Some(state.users[0].devices == 0),
+        Endpoint::AuthenticateUser => Some(state.sessions.len() == 2),
+        Endpoint::Logout => Some(state.sessions[0].status == SessionStatus::Closed),
         _ => None,
     }
 }
@@ -185,7 +185,7 @@ fn kinds() -> [FaultKind; 10] {
     ]
 }
 
-fn assert_struck(kind: FaultKind, call: Call, heard: &Heard, port: u16) {
+fn assert_struck(kind: FaultKind, call: Endpoint, heard: &Heard, port: u16) {
     let context = format!("{kind:?} {call}");
     let elsewhere = format!("http://127.0.0.2:{port}/");
     match kind {
@@ -240,16 +240,18 @@ fn assert_struck(kind: FaultKind, call: Call, heard: &Heard, port: u16) {
 }
 
 async fn every_call_is_struck_by(kind: FaultKind) {
-    for call in Call::ALL {
+    for call in Endpoint::ALL {
         let world = World::new().await;
         let port = world.caller.url("/").port().expect("a port");
         let before = count(&world.emulator.state(), call);
-        world.emulator.fault(Fault::new(call, kind).times(1));
+        world.emulator.inject_fault(Fault::new(call, kind).times(1));
         let heard = world.make(call).await;
 
         let can_strike = match kind {
-            FaultKind::UnknownStatus => matches!(call, Call::AuthenticateUser | Call::Status),
-            FaultKind::ForeignUrls => call == Call::AuthenticateUser,
+            FaultKind::UnknownStatus => {
+                matches!(call, Endpoint::AuthenticateUser | Endpoint::Status)
+            }
+            FaultKind::ForeignUrls => call == Endpoint::AuthenticateUser,
             _ => true,
         };
         if can_strike {
@@ -287,8 +289,8 @@ async fn any_kind_can_be_late() {
         FaultKind::Garbage,
         FaultKind::Http { status: StatusCode::TOO_MANY_REQUESTS, retry_after_s: None },
     ] {
-        world.emulator.fault(Fault::new(Call::Status, kind).times(1).delayed_by(delay));
-        let heard = world.make(Call::Status).await;
+        world.emulator.inject_fault(Fault::new(Endpoint::Status, kind).times(1).with_delay(delay));
+        let heard = world.make(Endpoint::Status).await;
         assert!(heard.first_byte_after >= delay, "{kind:?}");
         assert!(heard.closed, "{kind:?}");
     }
@@ -297,8 +299,9 @@ async fn any_kind_can_be_late() {
 #[tokio::test]
 async fn a_late_answer_says_what_was_when_the_call_came() {
     let World { emulator, caller: _, session } = World::new().await;
-    let fault = Fault::new(Call::Status, FaultKind::Delay).delayed_by(Duration::from_millis(400));
-    emulator.fault(fault.times(1));
+    let fault =
+        Fault::new(Endpoint::Status, FaultKind::Delay).with_delay(Duration::from_millis(400));
+    emulator.inject_fault(fault.times(1));
     let asking = tokio::spawn({
         let session = session.clone();
         async move { session.status(DIALECT).await }
@@ -317,11 +320,11 @@ async fn an_end_counts_as_told_only_when_it_arrives() {
     let world = World::new().await;
     world.emulator.act("alice", Action::Close).expect("it is active");
     for kind in [FaultKind::Reset, FaultKind::Garbage, FaultKind::UnknownStatus] {
-        world.emulator.fault(Fault::new(Call::Status, kind).times(1));
-        world.make(Call::Status).await;
+        world.emulator.inject_fault(Fault::new(Endpoint::Status, kind).times(1));
+        world.make(Endpoint::Status).await;
         assert_eq!(world.emulator.state().sessions[0].first_told_at, None, "{kind:?}");
     }
-    world.make(Call::Status).await;
+    world.make(Endpoint::Status).await;
     assert!(world.emulator.state().sessions[0].first_told_at.is_some());
 }
 
@@ -332,7 +335,7 @@ async fn a_user_s_fault_strikes_that_user_s_calls_alone() {
     emulator.register_device("b/ob").expect("bob exists");
     let of_bob = caller.begin("b/ob", "").await;
     let kind = FaultKind::Http { status: StatusCode::GONE, retry_after_s: None };
-    emulator.fault(Fault::new(FaultRoute::All, kind).about("b/ob"));
+    emulator.inject_fault(Fault::new(FaultRoute::All, kind).for_user("b/ob"));
 
     assert_eq!(of_alice.get_status(DIALECT).await.status, StatusCode::OK);
     assert_eq!(of_bob.get_status(DIALECT).await.status, StatusCode::GONE);
@@ -350,7 +353,7 @@ async fn a_user_s_fault_strikes_that_user_s_calls_alone() {
 async fn only_calls_that_are_let_in_are_struck() {
     let World { emulator, caller, session } = World::new().await;
     let kind = FaultKind::Http { status: StatusCode::BAD_GATEWAY, retry_after_s: None };
-    emulator.fault(Fault::new(FaultRoute::All, kind).times(1));
+    emulator.inject_fault(Fault::new(FaultRoute::All, kind).times(1));
     let mut stranger = caller.clone();
     stranger.secret = session.secret.clone();
     assert_eq!(stranger.add_users(&["bob"]).await.status, StatusCode::UNAUTHORIZED);
@@ -491,7 +494,7 @@ async fn the_tolerance_can_be_set() {
 #[tokio::test]
 async fn dropping_the_emulator_ends_what_hangs() {
     let World { emulator, caller, session } = World::new().await;
-    emulator.fault(Fault::new(Call::Status, FaultKind::Hang));
+    emulator.inject_fault(Fault::new(Endpoint::Status, FaultKind::Hang));
     let signer = session.caller(DIALECT);
     let mut request = caller.http.get(session.status_url.clone());
     for (name, value) in signer.signed(&session.status_url) {

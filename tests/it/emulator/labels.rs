@@ -1,8 +1,8 @@
 //! What the phone calls a user, who is only a token at the service.
 
+use activeconnect_emulator::{ControlError, Emulator};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use tower_activeconnect::emulator::{ControlError, Emulator};
 use tower_activeconnect::{Client, UserToken};
 
 use crate::support::credentials;

@@ -3,10 +3,12 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Output, Stdio};
 
+use crate::support::emulator_program::emulator_program;
+
 const APPLICATION: [&str; 4] = ["--application-id", "a4c1", "--application-secret", "MXG9"];
 
 fn program() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_activeconnect-emulator"))
+    Command::new(emulator_program())
 }
 
 fn refused(arguments: &[&str]) -> String {

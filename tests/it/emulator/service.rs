@@ -2,11 +2,11 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use reqwest::StatusCode;
-use serde_json::{Value, json};
-use tower_activeconnect::emulator::{
+use activeconnect_emulator::{
     AcceptedDialects, Action, ControlError, Emulator, SessionReport, StartError, StateReport,
 };
+use reqwest::StatusCode;
+use serde_json::{Value, json};
 use tower_activeconnect::protocol::{Nonce, sign};
 use tower_activeconnect::{Dialect, Secret, SessionStatus};
 

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use activeconnect_emulator::{Emulator, Endpoint, Fault, FaultKind};
 use tokio::sync::Notify;
-use tower_activeconnect::emulator::{Call, Emulator, Fault, FaultKind};
 use tower_activeconnect::{
     Activeconnect, EnrollNewError, EnrollmentError, EnrollmentGrant, MemoryTokenStore,
-    SqliteTokenStore, TokenStore as _, UserId, UserToken,
+    TokenStore as _, UserId, UserToken,
 };
+use tower_activeconnect_sqlx::SqliteTokenStore;
 
 use crate::support::{self, approve, builder, until, with_phones};
 
@@ -84,7 +85,7 @@ async fn a_lost_phone_ends_the_sessions_though_the_service_fails() {
     let emulator = Emulator::start().await.unwrap();
     let (ac, _) = engine(&emulator).await;
     log_in(&emulator, &ac).await;
-    emulator.fault(Fault::new(Call::LostUserMobileDevice, FaultKind::Reset));
+    emulator.inject_fault(Fault::new(Endpoint::LostUserMobileDevice, FaultKind::Reset));
     let lost = ac.lost_device(&grant(&ac, "alice")).await;
     assert!(matches!(lost, Err(EnrollmentError::Service(_))));
     assert!(ac.sessions(&"alice".into()).await.unwrap().is_empty());
@@ -96,7 +97,7 @@ async fn who_leaves_is_gone_there_and_here_and_a_second_call_finishes_a_first() 
     let (ac, store) = engine(&emulator).await;
     let alice = UserId::from("alice");
     log_in(&emulator, &ac).await;
-    emulator.fault(Fault::new(Call::DeleteUsers, FaultKind::Reset).times(1));
+    emulator.inject_fault(Fault::new(Endpoint::DeleteUsers, FaultKind::Reset).times(1));
     assert!(matches!(ac.unenroll(&alice).await, Err(EnrollmentError::Service(_))));
     assert!(store.token(&alice).await.unwrap().is_some(), "not forgotten before it is deleted");
     ac.unenroll(&alice).await.unwrap();
@@ -138,8 +139,8 @@ async fn a_user_base_is_enrolled_in_batches_and_resumed() {
     let users = || (0..250).map(|i| UserId::from(format!("user-{i}")));
     // The second call to the service fails.
     let mut told = Vec::new();
-    emulator.fault(Fault::new(Call::AddUsers, FaultKind::Delay).times(1));
-    emulator.fault(Fault::new(Call::AddUsers, FaultKind::Reset).times(1));
+    emulator.inject_fault(Fault::new(Endpoint::AddUsers, FaultKind::Delay).times(1));
+    emulator.inject_fault(Fault::new(Endpoint::AddUsers, FaultKind::Reset).times(1));
     let broken = ac
         .enroll_many(users(), |user, result| {
             result.unwrap();
@@ -213,8 +214,9 @@ async fn a_user_base_is_resumed_after_an_interruption_in_the_middle() {
     let (ac, store) = engine(&emulator).await;
     let users = || (0..150).map(|i| UserId::from(format!("user-{i}")));
     let late = Duration::from_secs(60);
-    emulator.fault(Fault::new(Call::AddUsers, FaultKind::Delay).times(1));
-    emulator.fault(Fault::new(Call::AddUsers, FaultKind::Delay).delayed_by(late).times(1));
+    emulator.inject_fault(Fault::new(Endpoint::AddUsers, FaultKind::Delay).times(1));
+    emulator
+        .inject_fault(Fault::new(Endpoint::AddUsers, FaultKind::Delay).with_delay(late).times(1));
     let mut told = 0;
     let enrolling = ac.enroll_many(users(), |_, result| {
         result.unwrap();

@@ -4,13 +4,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use activeconnect_emulator::{Action, Emulator, Endpoint, Fault, FaultKind};
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use reqwest::header::LOCATION;
-use tower_activeconnect::emulator::{Action, Call, Emulator, Fault, FaultKind};
 use tower_activeconnect::{
     ActiveSession, Activeconnect, Denial, EnrollmentError, EnrollmentGrant, RegistrationLink,
     SessionStatus, Walkaway,
@@ -219,8 +219,9 @@ async fn a_session_that_ends_meanwhile_gets_no_link() {
     browser.log_in(&site.emulator, "alice").await;
     let session = site.session(&browser).await;
     let late = Duration::from_millis(500);
-    site.emulator
-        .fault(Fault::new(Call::DeviceRegistrationLink, FaultKind::Delay).delayed_by(late));
+    site.emulator.inject_fault(
+        Fault::new(Endpoint::DeviceRegistrationLink, FaultKind::Delay).with_delay(late),
+    );
     let ending = async {
         until("the service is asked", async || (site.links() == 1).then_some(())).await;
         site.ac.log_out(&session).await;

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use activeconnect_emulator::{Action, Emulator, Endpoint, Fault, FaultKind, SessionReport};
 use axum::Router;
 use axum::routing::get;
 use bytes::Bytes;
@@ -23,7 +24,6 @@ use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Server};
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::StatusExt as _;
-use tower_activeconnect::emulator::{Action, Call, Emulator, Fault, FaultKind, SessionReport};
 use tower_activeconnect::{
     ActiveSession, Activeconnect, ActiveconnectBuilder, ActiveconnectLayer, SessionCredential,
     SessionInfo,
@@ -155,7 +155,7 @@ async fn what_is_not_known_is_unavailable_and_says_when_to_retry() {
     let address = stage.serve_behind(stage.ac.layer().hold_limit(Duration::ZERO)).await;
     let mut client = Client::connect(&address).await;
     let mut watch = client.watch(stage.request(Bytes::new())).await.unwrap().into_inner();
-    stage.emulator.fault(Fault::new(Call::Status, FaultKind::UnknownStatus));
+    stage.emulator.inject_fault(Fault::new(Endpoint::Status, FaultKind::UnknownStatus));
     let refused =
         until("odd", async || client.unary(stage.request(Bytes::from("hello"))).await.err()).await;
     assert_eq!(said(&refused), refusal(Code::Unavailable, "UNAVAILABLE"));

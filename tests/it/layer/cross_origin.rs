@@ -1,12 +1,12 @@
 //! Who asks, as browsers tell it: this origin, another one, or no browser at all.
 
+use activeconnect_emulator::Emulator;
 use axum::Router;
 use axum::extract::ws::{Message, WebSocketUpgrade};
 use axum::routing::any;
 use futures_util::StreamExt as _;
 use reqwest::Method;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::{ActiveSession, Activeconnect};
 
 use crate::support::{Browser, builder, serve, with_phones};

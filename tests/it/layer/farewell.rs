@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use activeconnect_emulator::Emulator;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State, WebSocketUpgrade};
@@ -14,7 +15,6 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use tower::ServiceExt as _;
-use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::{ActiveSession, Activeconnect, SessionStatus};
 
 use crate::support::{approve, builder, serve, with_phones};

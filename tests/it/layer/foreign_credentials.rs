@@ -1,10 +1,10 @@
 //! Credentials of other systems beside ours: another layer's bearer tokens, cookies of our name.
 
+use activeconnect_emulator::Emulator;
 use axum::Router;
 use axum::routing::get;
 use reqwest::header::{AUTHORIZATION, COOKIE};
 use serde_json::{Value, json};
-use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::{ActiveSession, Activeconnect};
 
 use crate::support::{Browser, approve, builder, serve, until, with_phones};

@@ -2,13 +2,13 @@
 
 use std::convert::Infallible;
 
+use activeconnect_emulator::{Action, Emulator};
 use axum::Router;
 use axum::body::Body;
 use axum::routing::{any, get};
 use futures_util::stream::{self, StreamExt as _};
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Client, Method, StatusCode, redirect};
-use tower_activeconnect::emulator::{Action, Emulator};
 
 use crate::support::{Browser, builder, serve, with_phones};
 

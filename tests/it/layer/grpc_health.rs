@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use activeconnect_emulator::{Action, Emulator};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use tokio::net::TcpListener;
@@ -12,7 +13,6 @@ use tonic::{Code, Request, Status, Streaming};
 use tonic_health::ServingStatus;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
-use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{Activeconnect, SessionCredential};
 use tower_http::classify::{GrpcCode, GrpcErrorsAsFailures, SharedClassifier};
 use tower_http::trace::TraceLayer;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use activeconnect_emulator::Emulator;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -15,7 +16,6 @@ use proptest::test_runner::TestRunner;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tower::ServiceExt as _;
-use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::{ActiveSession, Activeconnect};
 
 use crate::support::{self, Browser, builder, serve, with_phones};

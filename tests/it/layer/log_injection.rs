@@ -2,11 +2,11 @@
 
 use std::sync::Mutex;
 
+use activeconnect_emulator::Emulator;
 use axum::Router;
 use axum::http::request::Parts;
 use axum::routing::get;
 use serde_json::json;
-use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::{
     ActiveSession, Activeconnect, Dialect, MemoryTokenStore, StoreError, TokenStore, UserId,
     UserToken,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use activeconnect_emulator::{Action, Emulator};
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
@@ -14,7 +15,6 @@ use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Server};
 use tonic::{Code, Request as GrpcRequest};
 use tower::{Layer as _, ServiceBuilder};
-use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{ActiveSession, Activeconnect, GateBody, SessionCredential};
 use tower_http::cors::{Any, CorsLayer};
 use tower_http::timeout::TimeoutLayer;

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use activeconnect_emulator::{Action, Emulator};
 use axum::Router;
 use axum::http::request::Parts;
 use axum::routing::any;
 use reqwest::Response;
 use serde_json::{Value, json};
-use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{Activeconnect, Method, StoreError, TokenStore, UserId, UserToken};
 
 use crate::support::{Browser, builder, serve, until, with_phones};

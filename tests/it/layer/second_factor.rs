@@ -1,13 +1,13 @@
 //! Beside another login: the phone of the user whom that login names must be there, in this very
 //! browser.
 
+use activeconnect_emulator::Emulator;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::request::Parts;
 use axum::middleware::{Next, from_fn};
 use axum::routing::get;
 use serde_json::json;
-use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::{ActiveSession, Denial, UserId};
 
 use crate::support::{Browser, approve, builder, location, serve, until, with_phones};

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use activeconnect_emulator::{Action, Emulator, SessionReport};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::routing::get;
@@ -12,7 +13,6 @@ use http::{Request, Response};
 use serde_json::json;
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::{Layer as _, Service as _, ServiceExt as _, service_fn};
-use tower_activeconnect::emulator::{Action, Emulator, SessionReport};
 use tower_activeconnect::{
     ActiveSession, Activeconnect, ActiveconnectLayer, Denial, SessionCredential, UserId,
 };

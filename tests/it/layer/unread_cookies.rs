@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use activeconnect_emulator::Emulator;
 use axum::Router;
 use axum::routing::{any, get};
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
-use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::{ActiveSession, Activeconnect};
 use tracing::Level;
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use activeconnect_emulator::Emulator;
 use axum::Router;
 use axum::routing::get;
 use serde_json::{Value, json};
-use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::{ActiveSession, Activeconnect, BuildError, MemoryTokenStore};
 
 use crate::support::{Browser, builder, credentials, serve, with_phones};

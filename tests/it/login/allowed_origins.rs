@@ -1,5 +1,6 @@
 //! What the routes tell browsers about pages of other origins.
 
+use activeconnect_emulator::Emulator;
 use axum::Router;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -8,7 +9,6 @@ use http::header::{
 };
 use http::{HeaderMap, Method, StatusCode};
 use tower_activeconnect::ActiveconnectBuilder;
-use tower_activeconnect::emulator::Emulator;
 
 use crate::support::{builder, serve};
 

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use activeconnect_emulator::{Action, Emulator, Endpoint, Fault, FaultKind, SessionReport};
 use axum::Router;
 use axum::routing::get;
 use futures_util::future::join_all;
 use reqwest::StatusCode;
 use serde_json::json;
 use tokio::sync::Notify;
-use tower_activeconnect::emulator::{Action, Call, Emulator, Fault, FaultKind, SessionReport};
 use tower_activeconnect::{
     ActiveSession, Activeconnect, LoginError, MemoryTokenStore, SessionStatus, StoreError,
     TokenStore, UserId, UserToken,
@@ -98,12 +98,12 @@ fn waits(session: &SessionReport) -> bool {
 }
 
 /// The next call of this kind is obeyed at once and answered this much later.
-fn slow(call: Call, delay: Duration) -> Fault {
-    Fault::new(call, FaultKind::Delay).delayed_by(delay).times(1)
+fn slow(call: Endpoint, delay: Duration) -> Fault {
+    Fault::new(call, FaultKind::Delay).with_delay(delay).times(1)
 }
 
 /// The next calls of this kind are not obeyed.
-fn refused(call: Call, times: u32) -> Fault {
+fn refused(call: Endpoint, times: u32) -> Fault {
     let kind = FaultKind::Http { status: StatusCode::SERVICE_UNAVAILABLE, retry_after_s: None };
     Fault::new(call, kind).times(times)
 }
@@ -148,7 +148,7 @@ async fn a_little_later<T>(turns: usize, task: impl Future<Output = T>) -> T {
 async fn an_approval_after_the_deadline_lets_nobody_in() {
     let site = Site::new(SOON).await;
     // The phone goes on ringing for a while: the service refuses the first logouts.
-    site.emulator.fault(refused(Call::Logout, 2));
+    site.emulator.inject_fault(refused(Endpoint::Logout, 2));
     let browser = site.browser();
     begin(&browser, "alice").await;
     let session = ringing(&site.emulator).await;
@@ -186,7 +186,7 @@ async fn what_a_closed_browser_began_is_withdrawn_at_the_deadline() {
 async fn a_start_that_comes_back_after_the_cancel_is_logged_out() {
     let site = Site::new(NEVER).await;
     for phone in [None, Some(Action::Approve)] {
-        site.emulator.fault(slow(Call::AuthenticateUser, Duration::from_secs(1)));
+        site.emulator.inject_fault(slow(Endpoint::AuthenticateUser, Duration::from_secs(1)));
         site.log_in_and_drop("alice").await;
         let session = ringing(&site.emulator).await;
         if let Some(action) = phone {
@@ -203,12 +203,12 @@ async fn a_start_that_comes_back_after_the_cancel_is_logged_out() {
 async fn a_start_of_unknown_outcome_is_not_repeated() {
     let site = Site::new(Duration::from_secs(7)).await;
     for (count, kind) in (1..).zip([FaultKind::Reset, FaultKind::Truncate, FaultKind::Garbage]) {
-        site.emulator.fault(Fault::new(Call::AuthenticateUser, kind).times(1));
+        site.emulator.inject_fault(Fault::new(Endpoint::AuthenticateUser, kind).times(1));
         let failed = site.ac.log_in(&"alice".into()).await.unwrap_err();
         assert_eq!(site.starts(), count, "{kind:?}");
         assert!(matches!(*failed, LoginError::Service(_)), "{kind:?}: {failed}");
     }
-    site.emulator.fault(Fault::new(Call::AuthenticateUser, FaultKind::Hang).times(1));
+    site.emulator.inject_fault(Fault::new(Endpoint::AuthenticateUser, FaultKind::Hang).times(1));
     let browser = site.browser();
     begin(&browser, "alice").await;
     until("the start", async || (site.starts() == 4).then_some(())).await;
@@ -228,8 +228,8 @@ async fn a_start_of_unknown_outcome_is_not_repeated() {
 #[tokio::test]
 async fn the_phone_rings_again_when_the_last_request_is_withdrawn() {
     let site = Site::new(NEVER).await;
-    site.emulator.fault(slow(Call::AuthenticateUser, Duration::from_secs(2)));
-    site.emulator.fault(slow(Call::Logout, Duration::from_secs(2)));
+    site.emulator.inject_fault(slow(Endpoint::AuthenticateUser, Duration::from_secs(2)));
+    site.emulator.inject_fault(slow(Endpoint::Logout, Duration::from_secs(2)));
     let browser = site.browser();
     begin(&browser, "alice").await;
     until("the start", async || (site.starts() == 1).then_some(())).await;
@@ -251,7 +251,7 @@ async fn the_phone_rings_again_when_the_last_request_is_withdrawn() {
 #[tokio::test]
 async fn the_last_of_a_chain_rings_alone() {
     let site = Site::new(NEVER).await;
-    site.emulator.fault(slow(Call::AuthenticateUser, Duration::from_secs(2)));
+    site.emulator.inject_fault(slow(Endpoint::AuthenticateUser, Duration::from_secs(2)));
     let browser = site.browser();
     begin(&browser, "alice").await;
     until("the start", async || (site.starts() == 1).then_some(())).await;
@@ -269,7 +269,7 @@ async fn the_last_of_a_chain_rings_alone() {
 async fn one_that_is_cancelled_while_it_waits_rings_nobody() {
     let site = Site::new(NEVER).await;
     let (second, third) = (site.browser(), site.browser());
-    site.emulator.fault(slow(Call::AuthenticateUser, Duration::from_secs(3)));
+    site.emulator.inject_fault(slow(Endpoint::AuthenticateUser, Duration::from_secs(3)));
     site.log_in_and_drop("alice").await;
     begin(&second, "alice").await;
     second.json("/auth/logout", &json!({})).await;
@@ -287,8 +287,8 @@ async fn one_that_is_cancelled_while_it_waits_rings_nobody() {
 #[tokio::test]
 async fn one_whose_deadline_passes_while_it_waits_rings_nobody() {
     let site = Site::new(SOON).await;
-    site.emulator.fault(slow(Call::AuthenticateUser, Duration::from_secs(4)));
-    site.emulator.fault(slow(Call::Logout, Duration::from_secs(4)));
+    site.emulator.inject_fault(slow(Endpoint::AuthenticateUser, Duration::from_secs(4)));
+    site.emulator.inject_fault(slow(Endpoint::Logout, Duration::from_secs(4)));
     site.log_in_and_drop("alice").await;
     let late = site.ac.log_in(&"alice".into()).await.unwrap_err();
     assert!(matches!(*late, LoginError::TimedOut), "{late}");
@@ -440,8 +440,8 @@ async fn a_late_poll_revives_nothing() {
     let kept = alice.cookie(SESSION).unwrap();
     let polls = || site.emulator.state().calls.status;
     let before = polls();
-    let late = slow(Call::Status, Duration::from_millis(1_500)).about(&session.user_id);
-    site.emulator.fault(late);
+    let late = slow(Endpoint::Status, Duration::from_millis(1_500)).for_user(&session.user_id);
+    site.emulator.inject_fault(late);
     // Of three at least one is about alice.
     until("the late poll is on its way", async || (polls() >= before + 3).then_some(())).await;
     alice.json("/auth/logout", &json!({})).await;

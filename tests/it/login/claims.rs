@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use activeconnect_emulator::{Emulator, SessionReport};
 use axum::Router;
 use axum::routing::get;
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
-use tower_activeconnect::emulator::{Emulator, SessionReport};
 use tower_activeconnect::{ActiveSession, Activeconnect, EndReason, EventKind, SessionStatus};
 
 use crate::support::{Browser, approve, builder, location, pass, serve, until, with_phones};

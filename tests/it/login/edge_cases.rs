@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use activeconnect_emulator::{Action, Emulator};
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 use serde_json::json;
-use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{
     ActiveSession, Activeconnect, Denial, StoreError, TokenStore, UserId, UserToken,
 };

@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
+use activeconnect_emulator::{Action, Emulator};
 use axum::Router;
 use axum::routing::get;
 use futures_util::StreamExt as _;
 use http::header::USER_AGENT;
 use tokio::net::TcpListener;
-use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{
     ActiveSession, Activeconnect, ActiveconnectBuilder, EndReason, Event, EventKind, SessionStatus,
 };

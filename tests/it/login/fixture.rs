@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use activeconnect_emulator::Emulator;
 use axum::Router;
 use axum::routing::get;
 use reqwest::Response;
 use serde_json::json;
-use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::{
     ActiveSession, Activeconnect, ActiveconnectBuilder, MemoryTokenStore, SessionStatus,
 };

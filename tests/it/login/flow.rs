@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use activeconnect_emulator::{Action, Emulator};
 use axum::Router;
 use axum::routing::get;
 use serde_json::json;
-use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{ActiveSession, Activeconnect};
 
 use crate::support::{Browser, approve, builder, location, ringing, serve, until, with_phones};

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use activeconnect_emulator::{Action, SessionReport};
 use reqwest::Response;
 use serde_json::json;
 use tokio::sync::Notify;
-use tower_activeconnect::emulator::{Action, SessionReport};
 use tower_activeconnect::{
     ActiveconnectBuilder, EnrollmentError, MemoryTokenStore, SessionStatus, StoreError,
     StoreErrorKind, TokenStore, UserId, UserToken,

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use activeconnect_emulator::Emulator;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{Connection as _, Executor as _, SqliteConnection};
 use tempfile::TempDir;
-use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::{
-    Activeconnect, LoginError, SqliteTokenStore, StoreError, StoreErrorKind, TokenStore, UserToken,
+    Activeconnect, LoginError, StoreError, StoreErrorKind, TokenStore, UserToken,
 };
+use tower_activeconnect_sqlx::SqliteTokenStore;
 
 use crate::support;
 

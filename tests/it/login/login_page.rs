@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use activeconnect_emulator::{Action, Emulator, Endpoint, Fault, FaultKind, SessionReport};
 use axum::Router;
 use axum::extract::Request;
 use axum::http::StatusCode;
@@ -11,7 +12,6 @@ use axum::routing::get;
 use reqwest::Response;
 use serde_json::json;
 use tower::Layer as _;
-use tower_activeconnect::emulator::{Action, Call, Emulator, Fault, FaultKind, SessionReport};
 use tower_activeconnect::{ActiveSession, Activeconnect, ActiveconnectBuilder, Method, UserId};
 use tracing::Level;
 
@@ -145,7 +145,7 @@ async fn session_that_is_not_allowed_gets_the_form() {
     act(Action::Return);
     becomes("active").await;
     assert_eq!(location(&browser.page(login).await), "/page");
-    site.emulator.fault(Fault::new(Call::Status, FaultKind::Reset));
+    site.emulator.inject_fault(Fault::new(Endpoint::Status, FaultKind::Reset));
     pass(Duration::from_secs(20), Duration::from_secs(1)).await;
     becomes("unavailable").await;
     assert!(shows_form(browser.page(login).await).await);

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use activeconnect_emulator::{Action, Emulator, Endpoint, Fault, FaultKind};
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
@@ -14,7 +15,6 @@ use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tower::ServiceExt as _;
-use tower_activeconnect::emulator::{Action, Call, Emulator, Fault, FaultKind};
 use tower_activeconnect::{
     ActiveSession, Activeconnect, ActiveconnectBuilder, EventKind, Limit, LoginLimits,
     MemoryTokenStore, RateLimit, SessionStatus, StoreError, TokenStore, UserId, UserToken,
@@ -271,7 +271,7 @@ async fn a_start_tells_nothing() {
     let mut told = Vec::new();
     for user in users {
         if user == "bob" {
-            site.emulator.fault(Fault::new(Call::AuthenticateUser, FaultKind::Hang));
+            site.emulator.inject_fault(Fault::new(Endpoint::AuthenticateUser, FaultKind::Hang));
         }
         let form = format!("username={user}&next=/a");
         told.push(answer_to_a_start(&site, "application/x-www-form-urlencoded", &form).await);

@@ -10,7 +10,6 @@ mod fixture;
 mod floods;
 mod flow;
 mod known_browsers;
-#[cfg(feature = "sqlite")]
 mod locked_store;
 mod login_page;
 mod login_rate_limits;

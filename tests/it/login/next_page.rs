@@ -1,9 +1,9 @@
 //! Where each tab goes on to after a login: the page that it wanted, whichever tab claims the result.
 
+use activeconnect_emulator::{Action, Emulator};
 use axum::Router;
 use axum::extract::Request;
 use serde_json::json;
-use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{ActiveSession, Activeconnect};
 
 use crate::support::{Browser, approve, builder, location, serve, until, with_phones};

@@ -1,10 +1,10 @@
 //! What pages tell users apart by: `owner` in the answers of `status`.
 
+use activeconnect_emulator::{Action, Emulator};
 use axum::Router;
 use axum::routing::get;
 use serde_json::{Value, json};
 use tower_activeconnect::ActiveSession;
-use tower_activeconnect::emulator::{Action, Emulator};
 
 use crate::support::{Browser, approve, builder, serve, until, with_phones};
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use activeconnect_emulator::Emulator;
 use axum::Router;
 use http::header::SET_COOKIE;
 use tower_activeconnect::ActiveconnectBuilder;
-use tower_activeconnect::emulator::Emulator;
 
 use crate::support::{Browser, approve, builder, serve, until, with_phones};
 

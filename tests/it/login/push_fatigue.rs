@@ -4,13 +4,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use activeconnect_emulator::{Action, Emulator, SessionReport};
 use axum::Router;
 use axum::routing::get;
 use http::header::AUTHORIZATION;
 use http::{Method as HttpMethod, StatusCode};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tower_activeconnect::emulator::{Action, Emulator, SessionReport};
 use tower_activeconnect::{
     ActiveSession, Activeconnect, ActiveconnectBuilder, EventKind, Events, LoginError, Method,
     SessionStatus,

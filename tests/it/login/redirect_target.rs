@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use activeconnect_emulator::{Action, Emulator};
 use axum::Router;
 use axum::extract::Request;
 use axum::routing::get;
 use futures_util::{StreamExt as _, stream};
 use reqwest::Response;
 use serde_json::json;
-use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{ActiveSession, Activeconnect, LoginLimits, RateLimit};
 use url::form_urlencoded;
 

@@ -1,8 +1,8 @@
 //! One browser that logs in and out, over and over.
 
+use activeconnect_emulator::Emulator;
 use axum::Router;
 use axum::routing::get;
-use tower_activeconnect::emulator::Emulator;
 
 use crate::support::{Browser, builder, serve, with_phones};
 

@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use activeconnect_emulator::Emulator;
 use axum::Router;
 use reqwest::StatusCode;
 use serde_json::json;
 use tokio::runtime::{Builder as RuntimeBuilder, Runtime};
-use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::{Activeconnect, LoginError, MemoryTokenStore};
 use tracing::Level;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tower_activeconnect::emulator::SessionReport;
+use activeconnect_emulator::SessionReport;
 use tower_activeconnect::{
     ActiveconnectBuilder, EnrollmentError, Limit, LoginError, LogoutOutcome, MemoryTokenStore,
     SessionStatus, StoreError, StoreErrorKind, TokenStore, UserId, UserToken,

@@ -4,6 +4,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use activeconnect_emulator::{Action, Emulator, SessionReport};
 use axum::Router;
 use axum::extract::Request;
 use axum::http::Uri;
@@ -15,7 +16,6 @@ use reqwest::Response;
 use serde_json::{Value, json};
 use tokio::process::Command;
 use tonic_types::StatusExt as _;
-use tower_activeconnect::emulator::{Action, Emulator, SessionReport};
 use tower_activeconnect::{
     ActiveSession, Activeconnect, ActiveconnectBuilder, Denial, Method, UserId,
 };

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use activeconnect_emulator::{Action, Emulator};
 use axum::Router;
 use axum::http::request::Parts;
 use axum::routing::get;
-use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{
     ActiveSession, Activeconnect, LogoutOutcome, MemoryTokenStore, StoreError, TokenStore, UserId,
     UserToken,

@@ -1,9 +1,9 @@
 //! An application whose pages are configured, and what stands on them.
 
+use activeconnect_emulator::Emulator;
 use axum::Router;
 use axum::routing::{any, get};
 use reqwest::Response;
-use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::{ActiveSession, ActiveconnectBuilder, Method};
 
 use crate::support::{Browser, builder, serve, with_phones};

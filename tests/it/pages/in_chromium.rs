@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use activeconnect_emulator::{Action, Emulator, SessionReport};
 use axum::Router;
 use axum::extract::Request;
 use axum::http::StatusCode;
@@ -10,7 +11,6 @@ use axum::middleware::{Next, from_fn};
 use axum::routing::get;
 use serde_json::json;
 use tokio::sync::watch;
-use tower_activeconnect::emulator::{Action, Emulator, SessionReport};
 use tower_activeconnect::{
     ActiveSession, Activeconnect, ActiveconnectBuilder, Logo, Method, Theme,
 };

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use activeconnect_emulator::{Action, Emulator};
 use reqwest::header::ACCEPT;
 use serde_json::json;
-use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{BuildError, Logo, Theme};
 
 use super::fixture::{Site, attributes, files, header};

@@ -1,7 +1,7 @@
 //! Pages of the application's own.
 
+use activeconnect_emulator::Action;
 use tower_activeconnect::BuildError;
-use tower_activeconnect::emulator::Action;
 use tower_activeconnect::pages::{LoginPage, PageResult, Pages, RefusedPage, WaitingPage};
 
 use super::fixture::{Site, header};

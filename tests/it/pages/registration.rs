@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use activeconnect_emulator::{Emulator, Endpoint, Fault, FaultKind};
 use axum::Router;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -11,7 +12,6 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use futures_util::future::join_all;
 use serde::Deserialize;
-use tower_activeconnect::emulator::{Call, Emulator, Fault, FaultKind};
 use tower_activeconnect::{Activeconnect, ActiveconnectBuilder};
 
 use super::fixture::{attributes, files, header};
@@ -229,8 +229,8 @@ async fn twenty_askers_share_one_call() {
     let browser = site.browser();
     link_page(&browser, "/link/alice").await;
     let before = site.calls();
-    let slow = Fault::new(Call::HasRegisteredMobileDevice, FaultKind::Delay);
-    site.emulator.fault(slow.times(1));
+    let slow = Fault::new(Endpoint::HasRegisteredMobileDevice, FaultKind::Delay);
+    site.emulator.inject_fault(slow.times(1));
     for round in ["while one call runs", "just after it"] {
         let answers = join_all((0..20).map(|_| status(&browser))).await;
         assert_eq!(answers, ["pending"; 20], "{round}");
@@ -248,7 +248,7 @@ async fn outage_keeps_the_page_waiting() {
     link_page(&browser, "/link/alice").await;
     link_page(&bobs, "/link/bob").await;
     let before = site.calls();
-    site.emulator.fault(Fault::new(Call::HasRegisteredMobileDevice, FAILS));
+    site.emulator.inject_fault(Fault::new(Endpoint::HasRegisteredMobileDevice, FAILS));
     site.register_phone("alice");
     for _ in 0..8 {
         assert_eq!(status(&browser).await, "pending");
@@ -341,7 +341,7 @@ async fn page_of_another_phone_does_not_wait() {
 async fn link_is_shown_though_the_service_fails() {
     let site = Site::new(|builder| builder).await;
     site.enroll("alice").await;
-    site.emulator.fault(Fault::new(Call::HasRegisteredMobileDevice, FAILS));
+    site.emulator.inject_fault(Fault::new(Endpoint::HasRegisteredMobileDevice, FAILS));
     let page = link_page(&site.browser(), "/link/alice").await;
     assert!(page.contains(">Done</a>") && !page.contains("data-follow"), "{page}");
 }

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 
+use activeconnect_emulator::{Action, Emulator, SessionReport};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::routing::get;
@@ -12,7 +13,6 @@ use http::header::{ACCEPT, AUTHORIZATION, ORIGIN, USER_AGENT};
 use reqwest::Response;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tower_activeconnect::emulator::{Action, Emulator, SessionReport};
 use tower_activeconnect::{
     ActiveSession, Activeconnect, ActiveconnectBuilder, EndSessionError, SessionId, UserId,
 };

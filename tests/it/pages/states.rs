@@ -5,9 +5,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use activeconnect_emulator::{Action, Endpoint, Fault, FaultKind};
 use http::request::Parts;
 use serde_json::json;
-use tower_activeconnect::emulator::{Action, Call, Fault, FaultKind};
 use tower_activeconnect::{Activeconnect, ActiveconnectBuilder, Theme, UserId};
 
 use super::in_chromium::Fixture;
@@ -191,8 +191,8 @@ impl Viewer {
         assert_eq!(ended, 2);
         site.walk_away(&session).await;
         self.look(&site, "locked", "Locked").await;
-        let odd = Fault::new(Call::Status, FaultKind::UnknownStatus);
-        site.emulator.fault(odd);
+        let odd = Fault::new(Endpoint::Status, FaultKind::UnknownStatus);
+        site.emulator.inject_fault(odd);
         if !self.has_scripts {
             tab.eval("location.reload()").await;
         }

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use activeconnect_emulator::{Endpoint, Fault, FaultKind};
 use axum::http::StatusCode;
 use tokio::time::sleep;
-use tower_activeconnect::emulator::{Call, Fault, FaultKind};
 
 use super::fixture::Fixture;
 
@@ -19,7 +19,7 @@ async fn one_asked_pause_keeps_nobody_out() {
         })
         .await;
         let kind = FaultKind::Http { status, retry_after_s: Some(300) };
-        site.emulator.fault(Fault::new(Call::Status, kind).times(1));
+        site.emulator.inject_fault(Fault::new(Endpoint::Status, kind).times(1));
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(9) {
             assert_eq!(site.count(StatusCode::OK).await, SESSIONS, "{status}");

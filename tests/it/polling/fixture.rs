@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use activeconnect_emulator::{Action, Emulator};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{Request, StatusCode};
@@ -14,7 +15,6 @@ use futures_util::stream::unfold;
 use http_body_util::BodyExt as _;
 use tokio::task::JoinHandle;
 use tower::ServiceExt as _;
-use tower_activeconnect::emulator::{Action, Emulator};
 use tower_activeconnect::{
     Activeconnect, ActiveconnectBuilder, Client, MemoryTokenStore, SessionCredential, TokenStore,
     UserId, UserToken,

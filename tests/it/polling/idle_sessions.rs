@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use activeconnect_emulator::{Emulator, Endpoint, Fault, FaultKind};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use axum::routing::get;
 use tower::ServiceExt as _;
-use tower_activeconnect::emulator::{Call, Emulator, Fault, FaultKind};
 
 use crate::support::{Browser, builder, pass, serve, with_phones};
 
@@ -55,8 +55,9 @@ async fn ten_thousand_requests_at_once_share_one_poll() {
 async fn a_thousand_leaders_that_hang_up_leave_the_followers_their_poll() {
     let site = Site::parked().await;
     let before = site.emulator.state().calls.status;
-    let slow = Fault::new(Call::Status, FaultKind::Delay).delayed_by(Duration::from_millis(500));
-    site.emulator.fault(slow.times(1));
+    let slow =
+        Fault::new(Endpoint::Status, FaultKind::Delay).with_delay(Duration::from_millis(500));
+    site.emulator.inject_fault(slow.times(1));
     for _ in 0..1_000 {
         let mut leader = std::pin::pin!(site.ask());
         // Polled once, so that it waits; then gone.

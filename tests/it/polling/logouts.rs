@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use activeconnect_emulator::{Action, Emulator, Endpoint, Fault, FaultKind};
 use tokio::task::JoinSet;
-use tower_activeconnect::emulator::{Action, Call, Emulator, Fault, FaultKind};
 use tower_activeconnect::{LogoutOutcome, UserId};
 
 use crate::support::{approve, builder, until, with_phones};
@@ -48,7 +48,7 @@ async fn expiring_sessions_open_few_connections() {
     })
     .await;
     with_phones(&emulator, &ac, &["alice"]).await;
-    emulator.fault(Fault::new(Call::Logout, FaultKind::Delay).delayed_by(LOGOUT));
+    emulator.inject_fault(Fault::new(Endpoint::Logout, FaultKind::Delay).with_delay(LOGOUT));
     let before = open_files();
     // Half a day goes by.
     tokio::time::pause();

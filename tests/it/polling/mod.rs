@@ -6,5 +6,4 @@ mod idle_sessions;
 mod logouts;
 mod poll_outcomes;
 mod slow_service;
-#[cfg(feature = "sqlite")]
 mod token_store;

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use activeconnect_emulator::{Emulator, Endpoint, Fault, FaultKind, FaultRoute, SessionReport};
 use axum::Router;
 use axum::routing::get;
 use reqwest::StatusCode;
-use tower_activeconnect::emulator::{Call, Emulator, Fault, FaultKind, FaultRoute, SessionReport};
 
 use crate::support::{Browser, builder, serve, until, with_phones};
 
@@ -39,7 +39,8 @@ impl Site {
     fn strike(&self, status: u16) {
         let kind =
             FaultKind::Http { status: StatusCode::from_u16(status).unwrap(), retry_after_s: None };
-        self.emulator.fault(Fault::new(Call::Status, kind).about(&self.session.user_id));
+        self.emulator
+            .inject_fault(Fault::new(Endpoint::Status, kind).for_user(&self.session.user_id));
     }
 
     /// Waits until this many more status calls were made.
@@ -77,8 +78,8 @@ async fn a_session_that_the_service_refuses_twice_is_lost() {
 async fn a_refusal_said_once_changes_nothing() {
     let site = Site::new().await;
     let kind = FaultKind::Http { status: StatusCode::NOT_FOUND, retry_after_s: None };
-    let fault = Fault::new(Call::Status, kind).about(&site.session.user_id).times(1);
-    site.emulator.fault(fault);
+    let fault = Fault::new(Endpoint::Status, kind).for_user(&site.session.user_id).times(1);
+    site.emulator.inject_fault(fault);
     site.polls(8).await;
     assert_eq!(site.alice.api("/").await.status(), 200);
 }
@@ -88,7 +89,8 @@ async fn what_is_no_word_of_the_service_ends_nothing() {
     let site = Site::new().await;
     for kind in [FaultKind::Garbage, FaultKind::Reset, FaultKind::Redirect, FaultKind::Truncate] {
         site.emulator.clear_faults();
-        site.emulator.fault(Fault::new(Call::Status, kind).about(&site.session.user_id));
+        site.emulator
+            .inject_fault(Fault::new(Endpoint::Status, kind).for_user(&site.session.user_id));
         site.polls(8).await;
         // The last good verdict stands.
         assert_eq!(site.alice.api("/").await.status(), 200, "{kind:?}");
@@ -102,7 +104,7 @@ async fn what_is_no_word_of_the_service_ends_nothing() {
 async fn a_service_that_refuses_everybody_ends_nobody() {
     let site = Site::new().await;
     let kind = FaultKind::Http { status: StatusCode::NOT_FOUND, retry_after_s: None };
-    site.emulator.fault(Fault::new(FaultRoute::All, kind));
+    site.emulator.inject_fault(Fault::new(FaultRoute::All, kind));
     site.polls(12).await;
     site.emulator.clear_faults();
     site.polls(4).await;
@@ -113,8 +115,9 @@ async fn a_service_that_refuses_everybody_ends_nobody() {
 #[tokio::test]
 async fn an_odd_statement_is_unavailable_until_the_next_good_one() {
     let site = Site::new().await;
-    site.emulator
-        .fault(Fault::new(Call::Status, FaultKind::UnknownStatus).about(&site.session.user_id));
+    site.emulator.inject_fault(
+        Fault::new(Endpoint::Status, FaultKind::UnknownStatus).for_user(&site.session.user_id),
+    );
     until("odd", async || (site.alice.api("/").await.status() == 503).then_some(())).await;
     let refused = site.alice.api("/").await;
     assert!(refused.headers().contains_key("retry-after"));
@@ -128,10 +131,10 @@ async fn an_odd_statement_is_unavailable_until_the_next_good_one() {
 async fn knowledge_is_as_old_as_the_poll_that_brought_it() {
     let site = Site::stale_after(Duration::from_millis(4_500)).await;
     assert_eq!(site.alice.api("/").await.status(), 200);
-    let of_alice = |kind| Fault::new(Call::Status, kind).about(&site.session.user_id);
+    let of_alice = |kind| Fault::new(Endpoint::Status, kind).for_user(&site.session.user_id);
     let late = Duration::from_millis(2_500);
-    site.emulator.fault(of_alice(FaultKind::Delay).delayed_by(late).times(1));
-    site.emulator.fault(of_alice(FaultKind::Hang));
+    site.emulator.inject_fault(of_alice(FaultKind::Delay).with_delay(late).times(1));
+    site.emulator.inject_fault(of_alice(FaultKind::Hang));
     let begun = Instant::now();
     until("stale", async || (site.alice.api("/").await.status() == 503).then_some(())).await;
     // The last good poll was sent within an interval. Counted from its answer it would be 7 s.

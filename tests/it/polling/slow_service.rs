@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use activeconnect_emulator::{Action, Endpoint, Fault, FaultKind};
 use axum::http::StatusCode;
 use futures_util::future::join_all;
 use tokio::time::sleep;
-use tower_activeconnect::emulator::{Action, Call, Fault, FaultKind};
 
 use super::fixture::Fixture;
 
@@ -21,7 +21,7 @@ const BOUND: u64 = 9_000;
 async fn eight_hundred_streams_end_in_time() {
     let site = Fixture::new(SESSIONS, |builder| builder).await;
     let streams = join_all(site.sessions.iter().map(|session| site.stream(session))).await;
-    site.emulator.fault(Fault::new(Call::Status, FaultKind::Delay).delayed_by(SECOND));
+    site.emulator.inject_fault(Fault::new(Endpoint::Status, FaultKind::Delay).with_delay(SECOND));
     let (ended, live) = site.sessions.split_at(ENDED);
     // In each phase of the polls.
     let begun = Instant::now();

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use activeconnect_emulator::Action;
 use axum::body::Bytes;
 use reqwest::Response;
 use reqwest::header::ACCEPT;
 use tokio::time::timeout;
-use tower_activeconnect::emulator::Action;
 
 use super::Site;
 use super::servers::Proxy;

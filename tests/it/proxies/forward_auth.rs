@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use activeconnect_emulator::{Action, Endpoint, Fault, FaultKind};
 use axum::Router;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Request, State, WebSocketUpgrade, ws};
@@ -10,7 +11,6 @@ use axum::routing::any;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tower_activeconnect::ActiveconnectBuilder;
-use tower_activeconnect::emulator::{Action, Call, Fault, FaultKind};
 
 use super::Site;
 use super::servers::Proxy;
@@ -154,8 +154,8 @@ async fn recipe_holds(site: &Site, service: &Service, proxy: &Proxy) {
     becomes(403).await;
     site.emulator.act_on_session(&session.session_token, Action::Return).unwrap();
     becomes(200).await;
-    let odd = Fault::new(Call::Status, FaultKind::UnknownStatus);
-    site.emulator.fault(odd.about(&session.user_id));
+    let odd = Fault::new(Endpoint::Status, FaultKind::UnknownStatus);
+    site.emulator.inject_fault(odd.for_user(&session.user_id));
     becomes(503).await;
     site.emulator.clear_faults();
     becomes(200).await;

@@ -15,11 +15,11 @@ mod verify;
 use std::net::SocketAddr;
 use std::sync::Mutex;
 
+use activeconnect_emulator::{Emulator, SessionReport};
 use axum::Router;
 use axum::http::Uri;
 use axum::routing::get;
 use servers::Proxy;
-use tower_activeconnect::emulator::{Emulator, SessionReport};
 use tower_activeconnect::{ActiveSession, Activeconnect, ActiveconnectBuilder};
 
 use crate::support::{Browser, builder, with_phones};

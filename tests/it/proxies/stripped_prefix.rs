@@ -1,8 +1,8 @@
 //! A proxy that strips a prefix: browsers ask for `/app/…`, and the application sees `/…`.
 
+use activeconnect_emulator::Action;
 use reqwest::header::WWW_AUTHENTICATE;
 use tower_activeconnect::ActiveconnectBuilder;
-use tower_activeconnect::emulator::Action;
 
 use super::Site;
 use super::servers::Proxy;

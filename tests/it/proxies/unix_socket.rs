@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use activeconnect_emulator::Emulator;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::extract::connect_info::Connected;
@@ -12,7 +13,6 @@ use axum::serve::IncomingStream;
 use reqwest::StatusCode;
 use serde_json::json;
 use tokio::net::{TcpListener, UnixListener};
-use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::{Activeconnect, ActiveconnectBuilder, LoginLimits, RateLimit, UnixPeer};
 
 use super::app;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use activeconnect_emulator::{Action, Endpoint, Fault, FaultKind};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::json;
-use tower_activeconnect::emulator::{Action, Call, Fault, FaultKind};
 use tower_activeconnect::{Activeconnect, Credentials, MemoryTokenStore, UserId};
 
 use super::Site;
@@ -94,8 +94,8 @@ async fn verify_answers_four_statuses() {
     becomes(403).await;
     act(Action::Return);
     becomes(200).await;
-    let odd = Fault::new(Call::Status, FaultKind::UnknownStatus);
-    site.emulator.fault(odd.about(&session.user_id));
+    let odd = Fault::new(Endpoint::Status, FaultKind::UnknownStatus);
+    site.emulator.inject_fault(odd.for_user(&session.user_id));
     becomes(503).await;
     site.emulator.clear_faults();
     becomes(200).await;
@@ -247,7 +247,7 @@ async fn verify_obeys_another_login() {
 /// A session that was not used for a while is asked for once, by all who wait.
 #[tokio::test]
 async fn parked_session_wakes_with_one_poll() {
-    let emulator = tower_activeconnect::emulator::Emulator::start().await.unwrap();
+    let emulator = activeconnect_emulator::Emulator::start().await.unwrap();
     let ac = builder(&emulator).poll_interval(Duration::from_secs(5)).build().unwrap();
     with_phones(&emulator, &ac, &["alice"]).await;
     let url = serve(axum::Router::new().nest("/auth", ac.routes())).await;

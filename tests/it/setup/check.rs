@@ -1,8 +1,8 @@
 //! `Activeconnect::check`: what it says of a setup with each mistake.
 
+use activeconnect_emulator::Emulator;
 use axum::Router;
 use axum::routing::get;
-use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::{
     Activeconnect, ClientErrorKind, ClockFinding, RoutesFinding, ServiceFinding, StoreErrorKind,
     TokenStoreFinding,

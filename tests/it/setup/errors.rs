@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use tower_activeconnect::emulator::{Action, Emulator};
+use activeconnect_emulator::{Action, Emulator};
 use tower_activeconnect::{
     Activeconnect, BearerLogin, Credentials, Dialect, Methods, SessionId, StoreError, UserToken,
 };
@@ -52,13 +52,11 @@ async fn debug_of_errors_has_the_message() {
     let error = format!("{:?}", unreachable.log_in(&alice).await.unwrap_err());
     assert!(error.contains(&url) && error.contains("refused"), "{error}");
 }
-
-#[cfg(feature = "sqlite")]
 #[tokio::test]
 async fn database_that_cannot_be_opened_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}/missing/app.db", folder.path().display());
-    let error = tower_activeconnect::SqliteTokenStore::open(&url).await.unwrap_err();
+    let error = tower_activeconnect_sqlx::SqliteTokenStore::open(&url).await.unwrap_err();
     assert_eq!(error.kind(), tower_activeconnect::StoreErrorKind::Unavailable);
     assert!(error.to_string().contains(&format!("{url:?} cannot be opened: ")), "{error}");
     assert_says(&error);

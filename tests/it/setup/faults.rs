@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tower_activeconnect::emulator::{Call, Emulator, Fault as Strike, FaultKind};
+use activeconnect_emulator::{Emulator, Endpoint, Fault as Strike, FaultKind};
 use tower_activeconnect::{
     Activeconnect, ClientErrorKind, EventKind, Events, Fault, LoginError, StoreErrorKind,
     TokenStore,
@@ -83,7 +83,7 @@ async fn failing_polls_name_no_secret_path() {
     let app = axum::Router::new().nest("/auth", ac.routes());
     let browser = Browser::new(&serve(app).await);
     let session = browser.log_in(&emulator, "alice").await;
-    emulator.fault(Strike::new(Call::Status, FaultKind::Reset));
+    emulator.inject_fault(Strike::new(Endpoint::Status, FaultKind::Reset));
     let _watch = browser.api("/auth/events").await;
     let failing = async || (!log.with(FAILED_POLL).is_empty()).then_some(());
     until("a poll fails", failing).await;

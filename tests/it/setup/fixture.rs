@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tower_activeconnect::emulator::Emulator;
+use activeconnect_emulator::Emulator;
 use tower_activeconnect::{
     Activeconnect, ActiveconnectBuilder, Credentials, MemoryTokenStore, StoreError, StoreErrorKind,
     TokenStore, UserId, UserToken,

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use activeconnect_emulator::Emulator;
 use axum::Router;
 use axum::http::header::ACCEPT;
 use reqwest::Response;
 use serde_json::{Value, json};
 use tower::Layer as _;
-use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::{Activeconnect, ActiveconnectBuilder, Method};
 
 use super::fixture::{Log, skip};

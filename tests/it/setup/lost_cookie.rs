@@ -1,10 +1,10 @@
 //! A login by plain http from another machine, whose browser takes no secure cookie.
 
+use activeconnect_emulator::Emulator;
 use axum::Router;
 use axum::http::header::{ACCEPT, HOST};
 use reqwest::Response;
 use tower_activeconnect::ActiveconnectBuilder;
-use tower_activeconnect::emulator::Emulator;
 
 use super::fixture::Log;
 use crate::support::{Browser, builder, serve};

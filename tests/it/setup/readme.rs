@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
 use crate::support::Browser;
+use crate::support::emulator_program::emulator_program;
 
 const README: &str = include_str!("../../../README.md");
 const LINKS: &str = include_str!("../../../docs/rustdoc/links.md");
@@ -56,8 +57,8 @@ async fn own_application_is_running_by_the_readme() {
     fs::copy(root().join("Cargo.lock"), folder.join("hello/Cargo.lock")).unwrap();
     run(folder, copy).await;
 
-    let (_, arguments) = emulator.split_once("--bin activeconnect-emulator -- ").unwrap();
-    let program = env!("CARGO_BIN_EXE_activeconnect-emulator");
+    let (_, arguments) = emulator.split_once("--package activeconnect-emulator -- ").unwrap();
+    let program = emulator_program();
     let mut emulator = Command::new(program)
         .args(arguments.split(' '))
         .args(["--listen", "127.0.0.1:0"])
@@ -70,7 +71,7 @@ async fn own_application_is_running_by_the_readme() {
     let service = line.strip_prefix("listening on ").unwrap();
 
     // Its own target directory would have all dependencies built once more.
-    let target = PathBuf::from(program).ancestors().nth(2).unwrap().to_owned();
+    let target = program.ancestors().nth(2).unwrap().to_owned();
     assert!(start.ends_with("cargo run"), "{start}");
     let start =
         start.replace("http://127.0.0.1:8099", service) + " --quiet --offline -- 127.0.0.1:0";

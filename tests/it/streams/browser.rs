@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use activeconnect_emulator::Action;
 use axum::Router;
 use axum::extract::Request;
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};
@@ -15,7 +16,6 @@ use axum::routing::{any, get, post};
 use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::mpsc;
 use tower_activeconnect::ActiveSession;
-use tower_activeconnect::emulator::Action;
 
 use super::stage::Stage;
 use crate::support::chromium::Chromium;

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use activeconnect_emulator::{Action, Endpoint, Fault, FaultKind};
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
@@ -16,7 +17,6 @@ use http::{Request, request};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tower_activeconnect::emulator::{Action, Call, Fault, FaultKind};
 
 use super::stage::{BOUND, Caller, Stage, unix_ms};
 use crate::support::serve;
@@ -186,7 +186,9 @@ async fn a_grpc_message_is_finished_and_no_other_begun() {
         let hold_limit = if why == "14" { Duration::ZERO } else { LONG };
         let mut half = Half::of(content_type, hold_limit, whole[..9].to_vec()).await;
         if why == "14" {
-            half.stage.emulator.fault(Fault::new(Call::Status, FaultKind::UnknownStatus));
+            half.stage
+                .emulator
+                .inject_fault(Fault::new(Endpoint::Status, FaultKind::UnknownStatus));
             half.stage.answers(&half.caller, 503).await;
         } else {
             half.stage.act(&half.caller, Action::Close);

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use activeconnect_emulator::{Action, Emulator, SessionReport};
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
@@ -12,7 +13,6 @@ use axum::response::sse::{Event, Sse};
 use axum::routing::get;
 use futures_util::{StreamExt as _, stream};
 use serde_json::json;
-use tower_activeconnect::emulator::{Action, Emulator, SessionReport};
 
 use crate::support::chromium::{Chromium, Tab};
 use crate::support::{Browser, approve, builder, serve, until, with_phones};

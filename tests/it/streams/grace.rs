@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use activeconnect_emulator::Action;
 use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
 use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::{mpsc, watch};
 use tower_activeconnect::ActiveSession;
-use tower_activeconnect::emulator::Action;
 
 use super::stage::{BOUND, Caller, Over, Stage, unix_ms};
 use crate::support::{pass, serve, until};

@@ -3,13 +3,13 @@
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
+use activeconnect_emulator::Emulator;
 use axum::Router;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::routing::get;
 use futures_util::stream::{self, StreamExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use tower_activeconnect::emulator::Emulator;
 
 use crate::support::{approve, builder, with_phones};
 

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::convert::Infallible;
 use std::time::Duration;
 
+use activeconnect_emulator::{Action, Emulator};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Path;
@@ -12,7 +13,6 @@ use axum::response::sse::{Event, Sse};
 use axum::routing::get;
 use futures_util::future::join_all;
 use futures_util::stream::{self, Stream, StreamExt as _};
-use tower_activeconnect::emulator::{Action, Emulator};
 
 use super::matrix::{Why, cut};
 use super::stage::{Caller, Held, Kind, Outcome, Over, Seen, Stage, outcome};

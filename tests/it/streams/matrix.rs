@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use activeconnect_emulator::{Action, Endpoint, Fault, FaultKind};
 use tonic::Code;
-use tower_activeconnect::emulator::{Action, Call, Fault, FaultKind};
 use tower_activeconnect::{ActiveconnectLayer, Walkaway};
 
 use super::stage::{BOUND, Caller, Held, Kind, Outcome, Seen, Stage};
@@ -171,7 +171,7 @@ async fn a_walk_away_that_is_allowed() {
 #[tokio::test]
 async fn unavailable_then_back() {
     let (stage, alice, held) = stage_of(Walkaway::Suspend, LONG).await;
-    stage.emulator.fault(Fault::new(Call::Status, FaultKind::UnknownStatus));
+    stage.emulator.inject_fault(Fault::new(Endpoint::Status, FaultKind::UnknownStatus));
     stage.answers(&alice, 503).await;
     // An answer that is there is held back too.
     stage.answer();
@@ -186,7 +186,7 @@ async fn unavailable_then_back() {
 #[tokio::test]
 async fn unavailable_for_too_long() {
     let (stage, alice, held) = stage_of(Walkaway::Suspend, Duration::from_secs(1)).await;
-    stage.emulator.fault(Fault::new(Call::Status, FaultKind::UnknownStatus));
+    stage.emulator.inject_fault(Fault::new(Endpoint::Status, FaultKind::UnknownStatus));
     stage.answers(&alice, 503).await;
     stage.answer();
     all_are(held, |kind| cut(kind, Why::Unavailable)).await;

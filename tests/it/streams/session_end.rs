@@ -3,12 +3,12 @@
 use std::convert::Infallible;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use activeconnect_emulator::{Action, Emulator, SessionReport};
 use axum::Router;
 use axum::body::Body;
 use axum::response::sse::{Event, Sse};
 use axum::routing::get;
 use futures_util::stream::{self, Stream, StreamExt as _};
-use tower_activeconnect::emulator::{Action, Emulator, SessionReport};
 use tower_activeconnect::{ActiveSession, Denial};
 
 use crate::support::{self, Browser, builder, serve, until, with_phones};

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use activeconnect_emulator::{Emulator, Endpoint, Fault, FaultKind};
 use axum::Router;
 use axum::http::request::Parts;
 use axum::response::sse::{Event, Sse};
@@ -15,7 +16,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tower_activeconnect::emulator::{Call, Emulator, Fault, FaultKind};
 use tower_activeconnect::{Activeconnect, UserId};
 
 use crate::support::{Browser, approve, builder, ringing, until, with_phones};
@@ -150,7 +150,7 @@ async fn pending_attempts_and_decoys_hold_up_nothing() {
 async fn superseded_attempt_holds_up_nothing() {
     let site = Site::start().await;
     let (alice, browser) = (site.browser(), site.browser());
-    site.emulator.fault(Fault::new(Call::Logout, FaultKind::Hang));
+    site.emulator.inject_fault(Fault::new(Endpoint::Logout, FaultKind::Hang));
     begin(&alice, "alice").await;
     ringing(&site.emulator).await;
     begin(&browser, "nobody").await;
@@ -243,8 +243,8 @@ async fn hanging_service_costs_the_farewell_at_most() {
     let site = Site::start().await;
     let (alice, bob, nobody) = (site.browser(), site.browser(), site.browser());
     alice.log_in(&site.emulator, "alice").await;
-    for call in [Call::Status, Call::Logout] {
-        site.emulator.fault(Fault::new(call, FaultKind::Hang));
+    for call in [Endpoint::Status, Endpoint::Logout] {
+        site.emulator.inject_fault(Fault::new(call, FaultKind::Hang));
     }
     begin(&bob, "bob").await;
     ringing(&site.emulator).await;

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use activeconnect_emulator::Action;
 use axum::Router;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::routing::any;
@@ -12,7 +13,6 @@ use h2::ext::Protocol;
 use h2::{RecvStream, SendStream};
 use http::{Method, Request, Response, StatusCode};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tower_activeconnect::emulator::Action;
 use tower_activeconnect::{ActiveSession, Denial};
 use tracing::Level;
 

@@ -1,5 +1,6 @@
 //! A guarded WebSocket as a stream and a sink, split between two tasks.
 
+use activeconnect_emulator::{Action, Emulator, Endpoint, Fault, FaultKind, SessionReport};
 use axum::Router;
 use axum::extract::ws::{Message, WebSocketUpgrade};
 use axum::response::Response;
@@ -11,7 +12,6 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message as ClientMessage;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
-use tower_activeconnect::emulator::{Action, Call, Emulator, Fault, FaultKind, SessionReport};
 use tower_activeconnect::{ActiveSession, GuardedSocket, SessionCredential};
 
 use crate::support::{approve, builder, serve, until, with_phones};
@@ -177,7 +177,7 @@ async fn queued_message_is_held_while_status_is_unknown() {
     let mut client = site.connect().await;
     send.send("before").unwrap();
     assert_eq!(client.next().await.unwrap().unwrap(), text("before"));
-    site.emulator.fault(Fault::new(Call::Status, FaultKind::UnknownStatus));
+    site.emulator.inject_fault(Fault::new(Endpoint::Status, FaultKind::UnknownStatus));
     until("the status is not known", async || {
         let request = reqwest::Client::new().get(site.url.replace("ws", "http"));
         let bearer = format!("Bearer {}", site.credential.expose());

@@ -5,6 +5,7 @@ use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use activeconnect_emulator::{Action, Endpoint, Fault, FaultKind};
 use axum::Router;
 use axum::body::Body;
 use axum::response::sse::{Event, Sse};
@@ -18,7 +19,6 @@ use tower::timeout::Timeout;
 use tower::util::BoxCloneService;
 use tower::{BoxError, Layer as _, Service, ServiceExt as _, service_fn};
 use tower_activeconnect::BoxError as AnyError;
-use tower_activeconnect::emulator::{Action, Call, Fault, FaultKind};
 use tower_http::compression::CompressionLayer;
 
 use super::stage::{Caller, Over, Stage};
@@ -151,8 +151,8 @@ async fn a_parked_request_keeps_others_waiting_no_longer_than_its_poll() {
     let stage = stage().await;
     let (alice, bob) = (stage.log_in("alice").await, stage.log_in("bob").await);
     park(&stage).await;
-    let hangs = Fault::new(Call::Status, FaultKind::Hang);
-    stage.emulator.fault(hangs.about(&alice.session.user_id));
+    let hangs = Fault::new(Endpoint::Status, FaultKind::Hang);
+    stage.emulator.inject_fault(hangs.for_user(&alice.session.user_id));
     let limit = GlobalConcurrencyLimitLayer::new(1);
     let mut one = boxed(stage.layer.layer(limit.layer(Strict::default())));
     let mut two = one.clone();
@@ -171,8 +171,9 @@ async fn a_timeout_outside_does_not_end_the_poll() {
     let alice = stage.log_in("alice").await;
     park(&stage).await;
     let before = stage.emulator.state().calls.status;
-    let slow = Fault::new(Call::Status, FaultKind::Delay).delayed_by(Duration::from_millis(700));
-    stage.emulator.fault(slow.times(1));
+    let slow =
+        Fault::new(Endpoint::Status, FaultKind::Delay).with_delay(Duration::from_millis(700));
+    stage.emulator.inject_fault(slow.times(1));
     let gated = stage.layer.layer(Strict::default());
     let mut service = boxed(Timeout::new(gated.clone(), Duration::from_millis(100)));
     let late = service.ready().await.unwrap().call(request(&alice)).await;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use activeconnect_emulator::{Action, Emulator, SessionReport};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ws::{Message, WebSocketUpgrade};
@@ -26,7 +27,6 @@ use tonic::transport::Channel;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Status};
 use tower::{BoxError, Service, service_fn};
-use tower_activeconnect::emulator::{Action, Emulator, SessionReport};
 use tower_activeconnect::{
     ActiveSession, Activeconnect, ActiveconnectBuilder, ActiveconnectLayer, UploadGuardLayer,
 };

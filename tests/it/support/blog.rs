@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::OnceLock;
 
+use activeconnect_emulator::{Emulator, SessionReport};
 use reqwest::Response;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
-use tower_activeconnect::emulator::{Emulator, SessionReport};
 
 use super::{Browser, example};
 

@@ -3,9 +3,9 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use activeconnect_emulator::Emulator;
 use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use serde_json::{Value, json};
-use tower_activeconnect::emulator::Emulator;
 use tower_activeconnect::protocol::{Nonce, sign};
 use tower_activeconnect::{Dialect, Secret};
 

@@ -3,10 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
 pub(crate) mod axe;
-#[cfg(feature = "demo")]
 pub(crate) mod blog;
 pub(crate) mod caller;
 pub(crate) mod chromium;
+pub(crate) mod emulator_program;
 pub(crate) mod plain;
 pub(crate) mod raw;
 pub(crate) mod secure;
@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use activeconnect_emulator::{Action, Emulator, SessionReport};
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
@@ -25,7 +26,6 @@ use axum::routing::get;
 use reqwest::header::{ACCEPT, AUTHORIZATION, COOKIE, SET_COOKIE};
 use reqwest::{RequestBuilder, Response};
 use tower::ServiceExt as _;
-use tower_activeconnect::emulator::{Action, Emulator, SessionReport};
 use tower_activeconnect::{
     ActiveSession, Activeconnect, ActiveconnectBuilder, Credentials, MemoryTokenStore,
 };

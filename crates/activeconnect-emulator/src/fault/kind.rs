@@ -1,6 +1,6 @@
 use axum::http::StatusCode;
 
-use crate::Call;
+use crate::Endpoint;
 
 /// How a call goes wrong.
 ///
@@ -57,10 +57,10 @@ impl FaultKind {
     }
 
     /// Whether there is something in the call's answer that this kind changes.
-    pub(super) const fn can_change(self, call: Call) -> bool {
+    pub(super) const fn can_change(self, call: Endpoint) -> bool {
         match self {
-            Self::UnknownStatus => matches!(call, Call::AuthenticateUser | Call::Status),
-            Self::ForeignUrls => matches!(call, Call::AuthenticateUser),
+            Self::UnknownStatus => matches!(call, Endpoint::AuthenticateUser | Endpoint::Status),
+            Self::ForeignUrls => matches!(call, Endpoint::AuthenticateUser),
             _ => true,
         }
     }

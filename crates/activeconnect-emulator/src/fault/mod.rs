@@ -1,18 +1,18 @@
-mod active;
-mod form;
+mod apply;
+mod json;
 mod kind;
+mod registry;
 mod route;
-mod spoil;
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::call::Call;
-use form::Form;
+use super::endpoint::Endpoint;
+use json::FaultJson;
 
-pub(super) use active::Faults;
 pub use kind::FaultKind;
+pub(super) use registry::FaultRegistry;
 pub use route::FaultRoute;
 
 /// Calls that are to go wrong, and how. Its serde form is the body of `POST /emulator/faults`:
@@ -26,7 +26,7 @@ pub use route::FaultRoute;
 /// ```
 ///
 /// It strikes calls that are let in: their signature, time and nonce were good, and they count in
-/// [`Calls`](super::Calls) as any other. When several faults fit a call, the one that was added
+/// [`CallCounts`](super::Calls) as any other. When several faults fit a call, the one that was added
 /// first strikes, alone. A fault that cannot change a call's answer (see [`FaultKind`]) does not
 /// fit it.
 ///
@@ -35,7 +35,7 @@ pub use route::FaultRoute;
 /// of it: the user is added, the phone rings. A status counts as told only when the answer arrives
 /// right, and then at the moment it arrives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Form", into = "Form")]
+#[serde(try_from = "FaultJson", into = "FaultJson")]
 #[must_use = "a fault strikes only once the emulator is given it"]
 pub struct Fault {
     route: FaultRoute,
@@ -55,7 +55,7 @@ impl Fault {
 
     /// Answers later by this, whatever the kind. What the answer says is decided when the call
     /// comes, so that it can be out of date when it arrives.
-    pub fn delayed_by(mut self, delay: Duration) -> Self {
+    pub fn with_delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
     }
@@ -67,12 +67,12 @@ impl Fault {
     }
 
     /// Strikes only calls about this user, or about a session of this user.
-    pub fn about(mut self, user_id: impl Into<String>) -> Self {
+    pub fn for_user(mut self, user_id: impl Into<String>) -> Self {
         self.user_id = Some(user_id.into());
         self
     }
 
-    fn fits(&self, call: Call, user_ids: &[String]) -> bool {
+    fn matches(&self, call: Endpoint, user_ids: &[String]) -> bool {
         self.route.includes(call)
             && self.kind.can_change(call)
             && self.user_id.as_ref().is_none_or(|user_id| user_ids.contains(user_id))

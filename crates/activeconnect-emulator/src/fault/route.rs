@@ -1,7 +1,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::Call;
+use crate::Endpoint;
 
 /// Which calls a fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,11 +12,11 @@ pub enum FaultRoute {
     /// Those of the management API, `management`.
     Management,
     /// This one, by its name.
-    Call(Call),
+    Call(Endpoint),
 }
 
 impl FaultRoute {
-    pub(super) fn includes(self, call: Call) -> bool {
+    pub(super) fn includes(self, call: Endpoint) -> bool {
         match self {
             Self::All => true,
             Self::Management => call.is_management(),
@@ -25,8 +25,8 @@ impl FaultRoute {
     }
 }
 
-impl From<Call> for FaultRoute {
-    fn from(call: Call) -> Self {
+impl From<Endpoint> for FaultRoute {
+    fn from(call: Endpoint) -> Self {
         Self::Call(call)
     }
 }
@@ -48,14 +48,14 @@ impl FromStr for FaultRoute {
         match name {
             "*" => Ok(Self::All),
             "management" => Ok(Self::Management),
-            _ => {
-                Call::ALL.into_iter().find(|call| call.as_str() == name).map(Self::Call).ok_or_else(
-                    || {
-                        let calls = Call::ALL.map(Call::as_str).join(", ");
-                        format!("unknown route {name:?}; choose one of *, management, {calls}")
-                    },
-                )
-            }
+            _ => Endpoint::ALL
+                .into_iter()
+                .find(|call| call.as_str() == name)
+                .map(Self::Call)
+                .ok_or_else(|| {
+                    let calls = Endpoint::ALL.map(Endpoint::as_str).join(", ");
+                    format!("unknown route {name:?}; choose one of *, management, {calls}")
+                }),
         }
     }
 }

@@ -15,16 +15,16 @@ use futures_util::stream::{self, Stream};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::Action;
-use crate::problem::Problem;
+use crate::error_response::ErrorResponse;
 use crate::report::{SessionReport, StateReport, UserReport};
-use crate::server::Server;
+use crate::server::AppState;
 use crate::state::Message;
 use tower_activeconnect::SessionStatus;
 
 /// How many of the sessions that have ended are shown.
-const HISTORY: usize = 20;
+const MAX_HISTORY_LEN: usize = 20;
 /// How often an open page's connection looks for something new. Some changes come by time alone.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+const CHANGE_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
 #[derive(Template)]
 #[template(path = "phone.html")]
@@ -70,7 +70,7 @@ impl Shown {
 }
 
 impl Phone {
-    fn of(server: &Server) -> Self {
+    fn of(server: &AppState) -> Self {
         let mut state = server.state();
         let messages = state.messages().to_vec();
         let StateReport { users, sessions, .. } = state.report(server.now());
@@ -94,7 +94,7 @@ impl Phone {
                 message,
             })
             .collect();
-        let history = ended.into_iter().take(HISTORY).map(shown).collect();
+        let history = ended.into_iter().take(MAX_HISTORY_LEN).map(shown).collect();
         Self { waiting, live, history, messages, users }
     }
 }
@@ -150,7 +150,9 @@ fn utc(at: &u64) -> String {
     format!("{hours:02}:{minutes:02}:{seconds:02} UTC")
 }
 
-pub(crate) async fn phone(Extract(server): Extract<Arc<Server>>) -> Result<Response, Problem> {
+pub(crate) async fn phone(
+    Extract(server): Extract<Arc<AppState>>,
+) -> Result<Response, ErrorResponse> {
     let page = Page { phone: Phone::of(&server), now: server.now() / 1000 };
     super::page(StatusCode::OK, &page)
 }
@@ -158,9 +160,9 @@ pub(crate) async fn phone(Extract(server): Extract<Arc<Server>>) -> Result<Respo
 /// Tells the page, at once and at each change, that there is something new to load. A stream,
 /// because browsers slow the timers of hidden tabs down, and a request waits a minute only.
 pub(crate) async fn changes(
-    Extract(server): Extract<Arc<Server>>,
+    Extract(server): Extract<Arc<AppState>>,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let mut looks = interval(LOOK_EVERY);
+    let mut looks = interval(CHANGE_CHECK_INTERVAL);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let told = stream::unfold((server, looks, None), |(server, mut looks, mut shown)| async move {
         loop {

@@ -2,13 +2,13 @@
 
 use std::convert::Infallible;
 
+use activeconnect_emulator::{Emulator, SessionReport};
 use axum::Router;
 use axum::extract::ws::{Message, WebSocketUpgrade};
 use axum::response::Html;
 use axum::response::sse::{Event, Sse};
 use axum::routing::{any, get};
 use futures_util::stream;
-use tower_activeconnect::emulator::{Emulator, SessionReport};
 use tower_activeconnect::{ActiveSession, Activeconnect};
 
 use crate::support::chromium::{Chromium, Tab};

@@ -6,12 +6,12 @@ use tower_activeconnect::protocol::wire::StatusReply;
 
 /// An answer other than success: a status code and, as JSON, the reason.
 #[derive(Debug)]
-pub(super) struct Problem {
+pub(super) struct ErrorResponse {
     status: StatusCode,
     reason: String,
 }
 
-impl Problem {
+impl ErrorResponse {
     pub(super) fn new(status: StatusCode, reason: impl Into<String>) -> Self {
         Self { status, reason: reason.into() }
     }
@@ -21,19 +21,19 @@ impl Problem {
     }
 
     /// The service understood the call but did not do it: 200 with `status: false`.
-    pub(super) fn not_done(reason: impl Into<String>) -> Self {
+    pub(super) fn unsuccessful(reason: impl Into<String>) -> Self {
         Self::new(StatusCode::OK, reason)
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
         let body = StatusReply { status: false, reason: Some(self.reason) };
         (self.status, Json(body)).into_response()
     }
 }
 
-impl From<getrandom::Error> for Problem {
+impl From<getrandom::Error> for ErrorResponse {
     fn from(error: getrandom::Error) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, format!("no randomness: {error}"))
     }

@@ -12,7 +12,7 @@ use crate::clock::millis;
 /// known but not used by the kind is ignored, so that a script can send them all.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Form {
+pub(super) struct FaultJson {
     route: String,
     kind: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,10 +35,10 @@ fn kinds(http: FaultKind) -> [FaultKind; 10] {
     [http, Delay, Hang, Reset, Truncate, Garbage, Oversize, UnknownStatus, Redirect, ForeignUrls]
 }
 
-impl TryFrom<Form> for Fault {
+impl TryFrom<FaultJson> for Fault {
     type Error = String;
 
-    fn try_from(form: Form) -> Result<Self, Self::Error> {
+    fn try_from(form: FaultJson) -> Result<Self, Self::Error> {
         let wanted = form.status.filter(|status| (200..600).contains(status));
         let status = wanted.and_then(|status| StatusCode::from_u16(status).ok());
         if form.kind == "http" && status.is_none() {
@@ -65,7 +65,7 @@ impl TryFrom<Form> for Fault {
     }
 }
 
-impl From<Fault> for Form {
+impl From<Fault> for FaultJson {
     fn from(fault: Fault) -> Self {
         let (status, retry_after_s) = match fault.kind {
             FaultKind::Http { status, retry_after_s } => (Some(status.as_u16()), retry_after_s),
@@ -86,7 +86,7 @@ impl From<Fault> for Form {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Call, FaultRoute};
+    use crate::{Endpoint, FaultRoute};
 
     fn read(json: &str) -> Result<Fault, String> {
         serde_json::from_str(json).map_err(|error| error.to_string())
@@ -97,8 +97,10 @@ mod tests {
         let json = r#"{"route":"status","kind":"http","status":503,"retry_after_s":2,"delay_ms":7,"times":3,"user_id":"u"}"#;
         let kind =
             FaultKind::Http { status: StatusCode::SERVICE_UNAVAILABLE, retry_after_s: Some(2) };
-        let fault =
-            Fault::new(Call::Status, kind).delayed_by(Duration::from_millis(7)).times(3).about("u");
+        let fault = Fault::new(Endpoint::Status, kind)
+            .with_delay(Duration::from_millis(7))
+            .times(3)
+            .for_user("u");
         assert_eq!(read(json), Ok(fault.clone()));
         assert_eq!(serde_json::to_string(&fault).expect("JSON"), json);
     }
@@ -106,7 +108,7 @@ mod tests {
     #[test]
     fn every_kind_and_route_has_a_name_that_is_read_back() {
         let http = FaultKind::Http { status: StatusCode::GONE, retry_after_s: None };
-        let routes = Call::ALL.map(FaultRoute::Call);
+        let routes = Endpoint::ALL.map(FaultRoute::Call);
         for route in routes.into_iter().chain([FaultRoute::All, FaultRoute::Management]) {
             for kind in kinds(http) {
                 let fault = Fault::new(route, kind);

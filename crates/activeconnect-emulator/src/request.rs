@@ -4,26 +4,28 @@ use axum::http::header::HOST;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use percent_encoding::percent_decode_str;
 
-use super::problem::Problem;
+use super::error_response::ErrorResponse;
 
-const BODY_LIMIT: usize = 64 * 1024;
+const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// A whole request, its address as it was received: that is what is signed.
-pub(super) struct Received {
+pub(super) struct CapturedRequest {
     pub(super) headers: HeaderMap,
     pub(super) uri: Uri,
     pub(super) host: String,
     pub(super) body: Bytes,
 }
 
-impl Received {
-    pub(super) async fn read(request: Request) -> Result<Self, Problem> {
+impl CapturedRequest {
+    pub(super) async fn read(request: Request) -> Result<Self, ErrorResponse> {
         let (parts, body) = request.into_parts();
         let host = host(&parts.headers)
-            .ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "exactly one Host is needed"))?
+            .ok_or_else(|| {
+                ErrorResponse::new(StatusCode::BAD_REQUEST, "exactly one Host is needed")
+            })?
             .to_owned();
-        let body = to_bytes(body, BODY_LIMIT).await.map_err(|_| {
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "a body can have 64 KiB at most")
+        let body = to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| {
+            ErrorResponse::new(StatusCode::PAYLOAD_TOO_LARGE, "a body can have 64 KiB at most")
         })?;
         Ok(Self { headers: parts.headers, uri: parts.uri, host, body })
     }
@@ -104,7 +106,7 @@ mod tests {
             ("[::1]", "http://127.0.0.2:80/a?b"),
             ("localhost", "http://127.0.0.2:80/a?b"),
         ] {
-            let received = Received {
+            let received = CapturedRequest {
                 headers: HeaderMap::new(),
                 uri: Uri::default(),
                 host: host.to_owned(),

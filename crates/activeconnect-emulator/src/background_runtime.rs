@@ -5,9 +5,9 @@ use tokio::runtime::{Builder, Runtime};
 
 /// A runtime that can be dropped anywhere. Dropping it ends its tasks and cuts their connections;
 /// tokio's own drop waits for them and panics in asynchronous code.
-pub(super) struct OwnRuntime(Option<Runtime>);
+pub(super) struct BackgroundRuntime(Option<Runtime>);
 
-impl OwnRuntime {
+impl BackgroundRuntime {
     /// With one thread: the emulator's answers are computed under one lock anyway.
     pub(super) fn new() -> io::Result<Self> {
         let mut builder = Builder::new_multi_thread();
@@ -16,7 +16,7 @@ impl OwnRuntime {
     }
 }
 
-impl Deref for OwnRuntime {
+impl Deref for BackgroundRuntime {
     type Target = Runtime;
 
     fn deref(&self) -> &Runtime {
@@ -25,7 +25,7 @@ impl Deref for OwnRuntime {
     }
 }
 
-impl Drop for OwnRuntime {
+impl Drop for BackgroundRuntime {
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();

@@ -13,17 +13,17 @@ use futures_util::stream;
 use serde_json::Value;
 
 use super::{Fault, FaultKind};
-use crate::problem::Problem;
-use crate::received::Received;
+use crate::error_response::ErrorResponse;
+use crate::request::CapturedRequest;
 
 /// None of the eight, now or ever.
 const UNKNOWN_STATUS: &str = "levitating";
 
 impl Fault {
     /// The answer of a fault that keeps the call from the service.
-    pub(crate) fn instead(&self, received: &Received) -> Option<Response> {
+    pub(crate) fn early_response(&self, received: &CapturedRequest) -> Option<Response> {
         let problem =
-            |status| Problem::new(status, "the emulator was told to fail").into_response();
+            |status| ErrorResponse::new(status, "the emulator was told to fail").into_response();
         match self.kind {
             FaultKind::Http { status, retry_after_s } => {
                 let mut answer = problem(status);
@@ -41,7 +41,7 @@ impl Fault {
     }
 
     /// Turns the answer into what arrives of it, and when.
-    pub(crate) async fn spoil(self, answer: Response, received: &Received) -> Response {
+    pub(crate) async fn apply(self, answer: Response, received: &CapturedRequest) -> Response {
         tokio::time::sleep(self.delay).await;
         match self.kind {
             FaultKind::Http { .. } | FaultKind::Redirect | FaultKind::Delay => answer,
@@ -68,24 +68,24 @@ impl Fault {
     }
 }
 
-fn lost() -> io::Error {
+fn connection_lost() -> io::Error {
     io::ErrorKind::ConnectionReset.into()
 }
 
 /// A body that fails before its first byte ends the connection before the head was sent: hyper
 /// sends the head along with what the body has at once.
 fn reset() -> Response {
-    Body::from_stream(stream::once(ready(Err::<Bytes, _>(lost())))).into_response()
+    Body::from_stream(stream::once(ready(Err::<Bytes, _>(connection_lost())))).into_response()
 }
 
 async fn truncate(answer: Response) -> Response {
-    let (mut parts, body) = whole(answer).await;
+    let (mut parts, body) = collect(answer).await;
     parts.headers.insert(CONTENT_LENGTH, body.len().into());
     let half = body.slice(..body.len() / 2);
     let end = async {
         // What was buffered is sent whenever the body has to be waited for; an error throws it away.
         tokio::task::yield_now().await;
-        Err(lost())
+        Err(connection_lost())
     };
     let body = stream::once(ready(Ok(half))).chain(stream::once(end));
     Response::from_parts(parts, Body::from_stream(body))
@@ -99,7 +99,7 @@ fn endless(answer: Response) -> Response {
 
 /// Changes a text of a JSON answer, in whichever of the two shapes it stands.
 async fn rewrite(answer: Response, name: &str, new: impl Fn(&str) -> String) -> Response {
-    let (parts, body) = whole(answer).await;
+    let (parts, body) = collect(answer).await;
     let Ok(mut json) = serde_json::from_slice::<Value>(&body) else {
         return Response::from_parts(parts, body.into());
     };
@@ -112,7 +112,7 @@ async fn rewrite(answer: Response, name: &str, new: impl Fn(&str) -> String) -> 
 }
 
 /// The answers of the service are made of one piece: reading them cannot fail.
-async fn whole(answer: Response) -> (axum::http::response::Parts, Bytes) {
+async fn collect(answer: Response) -> (axum::http::response::Parts, Bytes) {
     let (parts, body) = answer.into_parts();
     (parts, to_bytes(body, usize::MAX).await.unwrap_or_default())
 }

@@ -4,7 +4,7 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "each is named like its route")]
 #[non_exhaustive]
-pub enum Call {
+pub enum Endpoint {
     AddUsers,
     DeleteUsers,
     DeviceRegistrationLink,
@@ -16,7 +16,7 @@ pub enum Call {
     Logout,
 }
 
-impl Call {
+impl Endpoint {
     /// Every call.
     pub const ALL: [Self; 9] = [
         Self::AddUsers,
@@ -52,7 +52,7 @@ impl Call {
     }
 }
 
-impl fmt::Display for Call {
+impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }

@@ -1,11 +1,11 @@
 use super::Fault;
-use crate::Call;
+use crate::Endpoint;
 
 /// The faults that are still to strike, in the order they were added.
 #[derive(Default)]
-pub(crate) struct Faults(Vec<Fault>);
+pub(crate) struct FaultRegistry(Vec<Fault>);
 
-impl Faults {
+impl FaultRegistry {
     pub(crate) fn add(&mut self, fault: Fault) {
         if fault.times != Some(0) {
             self.0.push(fault);
@@ -17,8 +17,8 @@ impl Faults {
     }
 
     /// The fault that strikes a call about these users.
-    pub(crate) fn strike(&mut self, call: Call, user_ids: &[String]) -> Option<Fault> {
-        let index = self.0.iter().position(|fault| fault.fits(call, user_ids))?;
+    pub(crate) fn take_matching(&mut self, call: Endpoint, user_ids: &[String]) -> Option<Fault> {
+        let index = self.0.iter().position(|fault| fault.matches(call, user_ids))?;
         let fault = self.0.get_mut(index)?;
         fault.times = fault.times.map(|left| left - 1);
         if fault.times == Some(0) { Some(self.0.remove(index)) } else { Some(fault.clone()) }
@@ -30,50 +30,50 @@ mod tests {
     use super::*;
     use crate::{FaultKind, FaultRoute};
 
-    fn faults(all: impl IntoIterator<Item = Fault>) -> Faults {
-        let mut faults = Faults::default();
+    fn faults(all: impl IntoIterator<Item = Fault>) -> FaultRegistry {
+        let mut faults = FaultRegistry::default();
         all.into_iter().for_each(|fault| faults.add(fault));
         faults
     }
 
-    fn kind(faults: &mut Faults, call: Call, user_ids: &[&str]) -> Option<FaultKind> {
+    fn kind(faults: &mut FaultRegistry, call: Endpoint, user_ids: &[&str]) -> Option<FaultKind> {
         let user_ids: Vec<_> = user_ids.iter().map(|user_id| (*user_id).to_owned()).collect();
-        faults.strike(call, &user_ids).map(|fault| fault.kind)
+        faults.take_matching(call, &user_ids).map(|fault| fault.kind)
     }
 
     #[test]
     fn the_first_that_fits_strikes_until_it_is_used_up() {
         let mut faults = faults([
-            Fault::new(Call::Logout, FaultKind::Garbage),
-            Fault::new(Call::Status, FaultKind::Hang).times(2),
+            Fault::new(Endpoint::Logout, FaultKind::Garbage),
+            Fault::new(Endpoint::Status, FaultKind::Hang).times(2),
             Fault::new(FaultRoute::All, FaultKind::Reset).times(1),
-            Fault::new(Call::Status, FaultKind::Truncate).times(0),
+            Fault::new(Endpoint::Status, FaultKind::Truncate).times(0),
         ]);
-        let mut next = || kind(&mut faults, Call::Status, &["u"]);
+        let mut next = || kind(&mut faults, Endpoint::Status, &["u"]);
         assert_eq!(next(), Some(FaultKind::Hang));
         assert_eq!(next(), Some(FaultKind::Hang));
         assert_eq!(next(), Some(FaultKind::Reset));
         assert_eq!(next(), None);
         for _ in 0..3 {
-            assert_eq!(kind(&mut faults, Call::Logout, &["u"]), Some(FaultKind::Garbage));
+            assert_eq!(kind(&mut faults, Endpoint::Logout, &["u"]), Some(FaultKind::Garbage));
         }
         faults.clear();
-        assert_eq!(kind(&mut faults, Call::Logout, &["u"]), None);
+        assert_eq!(kind(&mut faults, Endpoint::Logout, &["u"]), None);
     }
 
     #[test]
     fn management_is_six_of_nine_calls() {
         let mut faults = faults([Fault::new(FaultRoute::Management, FaultKind::Hang)]);
-        let struck = Call::ALL.map(|call| kind(&mut faults, call, &[]).is_some());
+        let struck = Endpoint::ALL.map(|call| kind(&mut faults, call, &[]).is_some());
         assert_eq!(struck, [true, true, true, true, true, true, false, false, false]);
     }
 
     #[test]
     fn a_fault_about_a_user_strikes_nobody_else() {
-        let mut faults = faults([Fault::new(FaultRoute::All, FaultKind::Hang).about("a")]);
-        assert_eq!(kind(&mut faults, Call::Status, &["b"]), None);
-        assert_eq!(kind(&mut faults, Call::AddUsers, &[]), None);
-        assert_eq!(kind(&mut faults, Call::AddUsers, &["b", "a"]), Some(FaultKind::Hang));
+        let mut faults = faults([Fault::new(FaultRoute::All, FaultKind::Hang).for_user("a")]);
+        assert_eq!(kind(&mut faults, Endpoint::Status, &["b"]), None);
+        assert_eq!(kind(&mut faults, Endpoint::AddUsers, &[]), None);
+        assert_eq!(kind(&mut faults, Endpoint::AddUsers, &["b", "a"]), Some(FaultKind::Hang));
     }
 
     #[test]
@@ -82,8 +82,11 @@ mod tests {
             Fault::new(FaultRoute::All, FaultKind::ForeignUrls).times(1),
             Fault::new(FaultRoute::All, FaultKind::UnknownStatus).times(1),
         ]);
-        assert_eq!(kind(&mut faults, Call::Logout, &[]), None);
-        assert_eq!(kind(&mut faults, Call::Status, &[]), Some(FaultKind::UnknownStatus));
-        assert_eq!(kind(&mut faults, Call::AuthenticateUser, &[]), Some(FaultKind::ForeignUrls));
+        assert_eq!(kind(&mut faults, Endpoint::Logout, &[]), None);
+        assert_eq!(kind(&mut faults, Endpoint::Status, &[]), Some(FaultKind::UnknownStatus));
+        assert_eq!(
+            kind(&mut faults, Endpoint::AuthenticateUser, &[]),
+            Some(FaultKind::ForeignUrls)
+        );
     }
 }
