@@ -1,4 +1,4 @@
-//! The URI that the client asked for: with `peer.rs` and `whole.rs` all of
+//! The URI that the client asked for: with `peer.rs` and `buffered_body.rs` all of
 //! this floor that knows of axum.
 
 use http::{Extensions, Uri};
