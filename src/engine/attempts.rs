@@ -446,7 +446,7 @@ impl Engine {
             // From now on it can be idle.
             self.shared.schedule.reschedule(&session, self.now());
             if let Some((before, _)) = &attempt.step_up_of {
-                self.end_session(before, EndReason::LogoutOutcome);
+                self.end_session(before, EndReason::LoggedOut);
             }
             if let Some(user) = attempt.target.get() {
                 let initiator = attempt.initiator();

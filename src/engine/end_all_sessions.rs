@@ -129,7 +129,7 @@ impl Engine {
         let sessions = self.sessions.of_user_and_token(user, token);
         // All are over here before the first is asked about there.
         let ended = sessions.iter().filter(|session| !is_spared(session, spared));
-        let ended: Vec<_> = ended.filter(|session| session.end(EndReason::LogoutOutcome)).collect();
+        let ended: Vec<_> = ended.filter(|session| session.end(EndReason::LoggedOut)).collect();
         let logouts = ended.into_iter();
         logouts.map(|session| self.spawn_remote_logout(session, LogoutPriority::Prompt)).collect()
     }

@@ -79,7 +79,7 @@ impl Activeconnect {
             found = find(engine.sessions.of_user_and_token(user, token.as_ref()));
         }
         // Of two that end it at once, one finds it over.
-        let ended = found.filter(|session| session.end(EndReason::LogoutOutcome));
+        let ended = found.filter(|session| session.end(EndReason::LoggedOut));
         let ended = ended.ok_or(EndSessionError::Unknown)?;
         let first_try = engine.spawn_remote_logout(&ended, LogoutPriority::Prompt);
         Ok(engine.first_tries(vec![first_try]).await)

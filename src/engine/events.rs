@@ -149,7 +149,7 @@ pub enum EndReason {
     /// The service stated this status: ended remotely, or by its own expiry.
     Upstream(SessionStatus),
     /// Logged out here.
-    LogoutOutcome,
+    LoggedOut,
     /// It lived as long as a session may, here.
     Expired,
     /// No request used it for [`Builder::idle_timeout`](crate::Builder::idle_timeout).
@@ -174,7 +174,7 @@ impl EndReason {
         match self {
             Self::Upstream(status) => status,
             Self::Unclaimed => SessionStatus::Timeout,
-            Self::LogoutOutcome
+            Self::LoggedOut
             | Self::Walkaway
             | Self::Expired
             | Self::Idle
@@ -191,7 +191,7 @@ impl fmt::Display for EndReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Upstream(status) => status.fmt(f),
-            Self::LogoutOutcome => f.write_str("logged_out"),
+            Self::LoggedOut => f.write_str("logged_out"),
             Self::Expired => f.write_str("expired"),
             Self::Idle => f.write_str("idle"),
             Self::Walkaway => f.write_str("walkaway"),

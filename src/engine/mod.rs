@@ -808,7 +808,7 @@ impl Engine {
     pub(crate) fn end_session(self: &Arc<Self>, session: &Arc<Session>, reason: EndReason) {
         if session.end(reason) {
             let priority = match reason {
-                EndReason::LogoutOutcome => LogoutPriority::Prompt,
+                EndReason::LoggedOut => LogoutPriority::Prompt,
                 _ => LogoutPriority::Background,
             };
             self.spawn_remote_logout(session, priority);
@@ -828,7 +828,7 @@ impl Engine {
     }
 
     pub(crate) async fn log_out(self: &Arc<Self>, session: &Arc<Session>) -> LogoutOutcome {
-        if !session.end(EndReason::LogoutOutcome) {
+        if !session.end(EndReason::LoggedOut) {
             return LogoutOutcome::Confirmed;
         }
         let first_try = self.spawn_remote_logout(session, LogoutPriority::Prompt);

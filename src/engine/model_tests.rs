@@ -205,7 +205,7 @@ proptest! {
                 Step::Reply { .. } => {}
                 Step::End => {
                     history.ended_here = true;
-                    session.end(EndReason::LogoutOutcome);
+                    session.end(EndReason::LoggedOut);
                 }
             }
             let (said, expected) = (session.verdict_at(now), history.verdict(begun, LIFETIME, now));

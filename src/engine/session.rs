@@ -770,7 +770,7 @@ impl Session {
 
     /// Ends the session here, as the handler of this request asks; false if it was over already.
     pub(crate) fn end_by(&self, request: RequestNumber) -> bool {
-        self.end_for(EndReason::LogoutOutcome, Some(request))
+        self.end_for(EndReason::LoggedOut, Some(request))
     }
 
     fn end_for(&self, reason: EndReason, request: Option<RequestNumber>) -> bool {

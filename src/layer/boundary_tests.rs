@@ -294,7 +294,7 @@ async fn an_approval_counts_until_the_deadline() {
         if approved_at < 60_000 {
             let alice = outcome.unwrap();
             assert_eq!(stage.send_request(&alice).await, "allowed");
-            stage.session(&alice).end(crate::EndReason::LogoutOutcome);
+            stage.session(&alice).end(crate::EndReason::LoggedOut);
             stage.at(begun + 70_000).await;
         } else {
             assert!(matches!(*outcome.unwrap_err(), LoginError::TimedOut));

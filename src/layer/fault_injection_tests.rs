@@ -114,14 +114,14 @@ async fn a_late_answer_revives_nothing() {
     let alice = stage.log_in("alice").await;
     let mut events = stage.ac.events();
     let poll = stage.poll_at(5_000).await;
-    stage.session(&alice).end(EndReason::LogoutOutcome);
+    stage.session(&alice).end(EndReason::LoggedOut);
     assert!(reply_status(poll, Active));
     stage.at(5_001).await;
     assert_eq!(stage.send_request(&alice).await, "ended");
     stage.at(250_000).await;
     assert!(stage.is_quiet().await, "what is over is not polled");
     assert_eq!(stage.send_request(&alice).await, "ended");
-    let ended = crate::EventKind::Ended { reason: EndReason::LogoutOutcome };
+    let ended = crate::EventKind::Ended { reason: EndReason::LoggedOut };
     assert_eq!(next_event(&mut events).await, Some(of("alice", ended)));
 }
 

@@ -55,7 +55,7 @@ async fn each_event_is_told_once() {
     let closed = ended("alice", EndReason::Upstream(Closed));
     assert_eq!(told(&mut events).await, [suspended, resumed, closed]);
     assert_eq!(stage.send_request(&alice).await, "ended");
-    stage.session(&alice).end(EndReason::LogoutOutcome);
+    stage.session(&alice).end(EndReason::LoggedOut);
     assert_eq!(told(&mut events).await, [], "an end is told once");
 
     let bob = stage.log_in("bob").await;
@@ -88,7 +88,7 @@ async fn ends_that_begin_here_have_their_reasons() {
     told(&mut events).await;
     stage.respond_with(|_, call| reply_ok(call));
     stage.ac.end_all_sessions(&user("bob")).await.unwrap();
-    assert_eq!(told(&mut events).await, [ended("bob", EndReason::LogoutOutcome)]);
+    assert_eq!(told(&mut events).await, [ended("bob", EndReason::LoggedOut)]);
     stage.at(20_500).await;
     assert_eq!(told(&mut events).await, [ended("alice", EndReason::Expired)]);
     stage.ac.shutdown().await;
@@ -203,7 +203,7 @@ async fn one_session_more_than_may_be_is_refused_before_the_phone_rings() {
     let started = of("bob", EventKind::Started);
     assert_eq!(limits, [hit(Limit::SessionsPerUser), started, hit(Limit::Sessions)]);
     // An end makes room for that user.
-    stage.session(&first).end(EndReason::LogoutOutcome);
+    stage.session(&first).end(EndReason::LoggedOut);
     let refused = stage.spawn_login("alice").await.unwrap().unwrap_err();
     assert!(matches!(*refused, LoginError::LimitReached(Limit::Sessions)), "{refused}");
 }

@@ -358,7 +358,7 @@ impl Visitor {
         }
         let claimed = self.engine().claim(self.attempt.as_ref()?, self.user.as_ref())?;
         if let Some(before) = &self.named {
-            self.engine().end_session(before, EndReason::LogoutOutcome);
+            self.engine().end_session(before, EndReason::LoggedOut);
         }
         Some(claimed)
     }

@@ -58,7 +58,7 @@ type Credential = (HeaderName, Arc<str>);
 enum Done {
     LoggedIn { seat: usize, credential: String },
     Answered(Answer),
-    LogoutOutcome { life: usize, span: Span, then: Answer },
+    LoggedOut { life: usize, span: Span, then: Answer },
     Watched(Vec<Answer>),
 }
 
@@ -152,7 +152,7 @@ impl Driver {
                 self.seats[seat] = Seat { session: Some((life, credential)), ..Seat::default() };
             }
             Done::Answered(answer) => self.answered(answer),
-            Done::LogoutOutcome { life, span, then } => {
+            Done::LoggedOut { life, span, then } => {
                 self.story.lives[life].logout = Some(span);
                 self.answered(then);
             }
@@ -274,7 +274,7 @@ impl Driver {
         let ask = self.ask(seat);
         self.going_on.spawn(async move {
             let span = ask.log_out().await;
-            Done::LogoutOutcome { life, span, then: ask.send().await }
+            Done::LoggedOut { life, span, then: ask.send().await }
         });
     }
 

@@ -67,7 +67,7 @@ async fn events_of_a_session_say_who_where_and_when() {
     let [started, unknown_browser, ended] = site.login_and_logout().await;
     assert_eq!(started.kind, EventKind::Started);
     assert_eq!(unknown_browser.kind, EventKind::UnknownBrowser);
-    assert_eq!(ended.kind, EventKind::Ended { reason: EndReason::LogoutOutcome });
+    assert_eq!(ended.kind, EventKind::Ended { reason: EndReason::LoggedOut });
     assert_eq!((ended.kind.as_str(), ended.kind.detail()), ("ended", "logged_out".to_owned()));
     for event in [&started, &unknown_browser, &ended] {
         assert_eq!(event.user, Some("alice".into()));
