@@ -22,10 +22,10 @@ use serde_json::json;
 use support::{Browser, serve, until};
 use tower::{Layer as _, Service as _};
 use tower_activeconnect::emulator::Emulator;
-use tower_activeconnect::protocol::{Nonce, Presented, sign};
+use tower_activeconnect::protocol::{AuthenticationHeader, Nonce, sign};
 use tower_activeconnect::{
-    ActiveSession, Activeconnect, Authentication, Authorization, Client, Credentials, Dialect,
-    MemoryTokenStore, RemoteSession, Secret, SecretText, SessionCredential, UserToken,
+    ActiveSession, Activeconnect, AuthenticationRequest, Authorization, Client, Credentials,
+    Dialect, MemoryTokenStore, RemoteSession, Secret, SecretText, SessionCredential, UserToken,
 };
 use trace::Trace;
 use tracing::Level;
@@ -202,7 +202,7 @@ async fn every_call(client: &Client, session: &RemoteSession) {
     outcome(&client.has_registered_mobile_device(&token).await);
     outcome(&client.lost_user_mobile_device(&token).await.inspect(shown));
     outcome(&client.send_registration_sms(&token, "+1555", None, None).await);
-    let asked = Authentication::default();
+    let asked = AuthenticationRequest::default();
     outcome(&client.authenticate_user(&token, &asked).await.inspect(shown));
     outcome(&client.status(session).await.inspect(shown));
     outcome(&client.logout(session).await);
@@ -227,7 +227,8 @@ async fn calls_and_their_errors_tell_no_secret() {
     let (raw, fault) = service().await;
     let client = Client::new(credentials(&raw.url())).unwrap();
     let token = UserToken::new(SESSION_TOKEN).unwrap();
-    let session = client.authenticate_user(&token, &Authentication::default()).await.unwrap();
+    let session =
+        client.authenticate_user(&token, &AuthenticationRequest::default()).await.unwrap();
     every_call(&client, &session).await;
     for steps in bad() {
         *fault.lock().unwrap() = Some(steps);
@@ -248,7 +249,8 @@ async fn what_holds_a_secret_shows_none() {
     let given = credentials(&raw.url());
     let client = Client::new(given.clone()).unwrap();
     let token = UserToken::new(SESSION_TOKEN).unwrap();
-    let session = client.authenticate_user(&token, &Authentication::default()).await.unwrap();
+    let session =
+        client.authenticate_user(&token, &AuthenticationRequest::default()).await.unwrap();
     let secret = Secret::new(APPLICATION_SECRET);
     let signed =
         sign(Dialect::default(), SESSION_TOKEN, &secret, &raw.url(), Nonce::from_u64(7), 1);
@@ -266,7 +268,7 @@ async fn what_holds_a_secret_shows_none() {
     shown(&client);
     shown(&session);
     shown(&signed);
-    shown(&Presented::parse(&header));
+    shown(&AuthenticationHeader::parse(&header));
     shown(&token);
     shown(&(&credential, credential.key()));
     shown(&ac);
@@ -295,7 +297,7 @@ async fn a_panic_tells_no_secret() {
     let (raw, fault) = service().await;
     let client = Client::new(credentials(&raw.url())).unwrap();
     let token = UserToken::new(SESSION_TOKEN).unwrap();
-    let asked = Authentication::default();
+    let asked = AuthenticationRequest::default();
     let session = client.authenticate_user(&token, &asked).await;
     let link = client.device_registration_link(&token, None).await;
     *fault.lock().unwrap() = Some(bad().remove(0));

@@ -16,7 +16,7 @@ use raw::session;
 use secure::{Authority, Secure, be_the_child, call_in_child};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
-use tower_activeconnect::protocol::{AUTHENTICATION, Presented};
+use tower_activeconnect::protocol::{AUTHENTICATION_HEADER, AuthenticationHeader};
 
 #[test]
 #[ignore = "run by the others, with variables set"]
@@ -110,8 +110,8 @@ async fn call(behaviour: Behaviour) -> ([String; 2], Vec<HeaderMap>, usize) {
 
 fn nonces(requests: &[HeaderMap]) -> HashSet<String> {
     let read = |headers: &HeaderMap| {
-        let header = headers[AUTHENTICATION.to_ascii_lowercase().as_str()].to_str().unwrap();
-        Presented::parse(header).unwrap().nonce.to_owned()
+        let header = headers[AUTHENTICATION_HEADER.to_ascii_lowercase().as_str()].to_str().unwrap();
+        AuthenticationHeader::parse(header).unwrap().nonce.to_owned()
     };
     requests.iter().map(read).collect()
 }

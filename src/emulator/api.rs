@@ -20,11 +20,12 @@ use super::session::Asked;
 use super::signature::verify;
 use super::state::{Message, Refusal, State, UnknownUser};
 use super::{Action, random};
-use crate::protocol::wire::{
-    AddUsersReply, AuthenticateReply, AuthenticationStatus, HasDeviceReply, RegistrationLinkReply,
-    RegistrationSms, StatusAnswer, StatusReply, StatusShape, Users, from_json,
+use crate::protocol::messages::{
+    AddUsersResponse, AuthenticateResponse, AuthenticationStatus, HasDeviceResponse,
+    OutcomeResponse, RegistrationLinkResponse, RegistrationSms, StatusFields, StatusResponse,
+    Users, from_json,
 };
-use crate::{Methods, Secret, SessionStatus};
+use crate::{AuthMethods, Secret, SessionStatus};
 
 const LOGIN_ROUTES: [(Call, MethodFilter, &str); 9] = [
     (Call::AddUsers, MethodFilter::POST, "/management/add_users/{app}"),
@@ -150,8 +151,11 @@ fn obey(
         }
         Call::HasRegisteredMobileDevice => {
             let registered = state.has_device(&user(received)?)?;
-            let reply =
-                HasDeviceReply { status: true, reason: None, device_registered: Some(registered) };
+            let reply = HasDeviceResponse {
+                status: true,
+                reason: None,
+                device_registered: Some(registered),
+            };
             Ok(Json(reply).into_response())
         }
         Call::SendRegistrationSms => send_registration_sms(state, received),
@@ -177,13 +181,13 @@ fn query<T: DeserializeOwned>(received: &Received) -> Result<T, Problem> {
 }
 
 fn done() -> Response {
-    Json(StatusReply { status: true, reason: None }).into_response()
+    Json(OutcomeResponse { status: true, reason: None }).into_response()
 }
 
 fn add_users(state: &mut State, received: &Received) -> Result<Response, Problem> {
     let Users { users } = body(received)?;
     let users = state.add_users(users).map_err(Problem::not_done)?;
-    let reply = AddUsersReply { status: true, reason: None, users: Some(users) };
+    let reply = AddUsersResponse { status: true, reason: None, users: Some(users) };
     Ok((StatusCode::CREATED, Json(reply)).into_response())
 }
 
@@ -218,7 +222,7 @@ fn registration_link(
     display_name: Option<String>,
 ) -> Result<Response, Problem> {
     let register_url = Some(new_link(state, received, display_name)?);
-    Ok(Json(RegistrationLinkReply { status: true, reason: None, register_url }).into_response())
+    Ok(Json(RegistrationLinkResponse { status: true, reason: None, register_url }).into_response())
 }
 
 fn send_registration_sms(state: &mut State, received: &Received) -> Result<Response, Problem> {
@@ -262,7 +266,7 @@ fn authenticate_user(
         Ok(Query(asked)) => asked,
         Err(error) => return Ok(not_started(format!("the query cannot be read: {error}"))),
     };
-    let methods: Methods = match asked.methods.parse() {
+    let methods: AuthMethods = match asked.methods.parse() {
         Ok(methods) => methods,
         Err(error) => return Ok(not_started(format!("{error}"))),
     };
@@ -283,13 +287,13 @@ fn authenticate_user(
         session_token: Some(token),
         session_secret: Some(secret),
     };
-    Ok((StatusCode::ACCEPTED, Json(AuthenticateReply { authentication_status })).into_response())
+    Ok((StatusCode::ACCEPTED, Json(AuthenticateResponse { authentication_status })).into_response())
 }
 
 fn not_started(reason: impl Into<String>) -> Response {
     let authentication_status =
         AuthenticationStatus { reason: Some(reason.into()), ..AuthenticationStatus::default() };
-    Json(AuthenticateReply { authentication_status }).into_response()
+    Json(AuthenticateResponse { authentication_status }).into_response()
 }
 
 fn status(
@@ -300,19 +304,19 @@ fn status(
 ) -> Result<Response, Problem> {
     let session = state.session(token).ok_or(Problem::not_found("unknown session"))?;
     let status = session.tell(now, arrives_at);
-    let shape = StatusShape {
+    let shape = StatusFields {
         // Readers take `false` beside `active` for a contradiction.
         authenticated: Some(status == SessionStatus::Active),
         session_status: Some(status.as_str().to_owned()),
     };
     let answer = if flat {
-        StatusAnswer {
+        StatusResponse {
             authenticated: shape.authenticated,
             session_status: shape.session_status,
             authentication_status: None,
         }
     } else {
-        StatusAnswer { authentication_status: Some(shape), ..StatusAnswer::default() }
+        StatusResponse { authentication_status: Some(shape), ..StatusResponse::default() }
     };
     Ok(Json(answer).into_response())
 }

@@ -20,7 +20,7 @@ use super::report::StateReport;
 use super::server::Server;
 use super::{Action, pages};
 use crate::SessionStatus;
-use crate::protocol::wire::from_json;
+use crate::protocol::messages::from_json;
 
 /// Why the phone could not do what was asked.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
-use crate::protocol::wire::StatusReply;
+use crate::protocol::messages::OutcomeResponse;
 
 /// An answer other than success: a status code and, as JSON, the reason.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = StatusReply { status: false, reason: Some(self.reason) };
+        let body = OutcomeResponse { status: false, reason: Some(self.reason) };
         (self.status, Json(body)).into_response()
     }
 }

@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 
 use super::problem::Problem;
 
-const BODY_LIMIT: usize = 64 * 1024;
+const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// A whole request, its address as it was received: that is what is signed.
 pub(super) struct Received {
@@ -22,7 +22,7 @@ impl Received {
         let host = host(&parts.headers)
             .ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "exactly one Host is needed"))?
             .to_owned();
-        let body = to_bytes(body, BODY_LIMIT).await.map_err(|_| {
+        let body = to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| {
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "a body can have 64 KiB at most")
         })?;
         Ok(Self { headers: parts.headers, uri: parts.uri, host, body })

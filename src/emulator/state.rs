@@ -7,7 +7,7 @@ use super::report::{Calls, Rejected, StateReport, UserReport};
 use super::session::{Asked, Session};
 use super::signature::Verified;
 use super::{Action, ControlError};
-use crate::protocol::wire::AddedUsers;
+use crate::protocol::messages::AddedUsers;
 use crate::{Secret, SessionStatus};
 
 /// Everything the service knows. Pure: moments and randomness are handed in. Moments are Unix
@@ -261,7 +261,7 @@ fn act(session: &mut Session, action: Action, now: u64) -> Result<SessionStatus,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Methods;
+    use crate::AuthMethods;
 
     const NOW: u64 = 1_700_000_000_000;
     const NOW_S: u64 = NOW / 1000;
@@ -275,7 +275,7 @@ mod tests {
 
     fn begin(state: &mut State, user_id: &str, token: &str) {
         let asked =
-            Asked { methods: Methods::default(), duration_ms: 3_600_000, pending_ms: 60_000 };
+            Asked { methods: AuthMethods::default(), duration_ms: 3_600_000, pending_ms: 60_000 };
         let begun = state.authenticate(user_id, &asked, token.into(), Secret::new("S"), NOW);
         assert_eq!(begun, Ok(()));
     }
