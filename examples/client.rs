@@ -10,9 +10,9 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use tokio::time::sleep;
-use tower_activeconnect::protocol::Reading;
+use tower_activeconnect::protocol::StatusReading;
 use tower_activeconnect::{
-    Authentication, Client, Credentials, RemoteSession, SessionStatus, UserToken,
+    AuthenticationRequest, Client, Credentials, RemoteSession, SessionStatus, UserToken,
 };
 
 type Failure = Box<dyn std::error::Error>;
@@ -44,7 +44,7 @@ async fn run() -> Result<(), Failure> {
         _ = tokio::signal::ctrl_c() => return delete(&client, &token).await,
     }
 
-    let session = client.authenticate_user(&token, &Authentication::default()).await?;
+    let session = client.authenticate_user(&token, &AuthenticationRequest::default()).await?;
     println!("\nthe phone rings");
     let status = tokio::select! {
         status = answered(&client, &session) => Some(status?),
@@ -65,10 +65,12 @@ async fn run() -> Result<(), Failure> {
 async fn answered(client: &Client, session: &RemoteSession) -> Result<SessionStatus, Failure> {
     loop {
         match client.status(session).await {
-            Ok(Reading::Status(SessionStatus::Pending | SessionStatus::Identifying)) => progress(),
-            Ok(Reading::Status(status)) => return Ok(status),
+            Ok(StatusReading::Status(SessionStatus::Pending | SessionStatus::Identifying)) => {
+                progress()
+            }
+            Ok(StatusReading::Status(status)) => return Ok(status),
             // Nothing to act on; the next answer may make more sense.
-            Ok(Reading::Odd) => progress(),
+            Ok(StatusReading::Inconsistent) => progress(),
             Err(error) => eprintln!("\n{error}"),
         }
         sleep(Duration::from_secs(1)).await;

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 #[cfg(feature = "layer")]
-pub(crate) use both::{Clock, Stamp};
+pub(crate) use dual::{Clock, Timestamp};
 
 /// Whole milliseconds of a duration; centuries too many are as good as for ever.
 pub(crate) fn millis(duration: Duration) -> u64 {
@@ -25,7 +25,7 @@ pub(crate) fn monotonic_now() -> tokio::time::Instant {
 
 /// Both clocks together, for whatever grows old.
 #[cfg(feature = "layer")]
-mod both {
+mod dual {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicI64, Ordering};
     use std::time::Duration;
@@ -39,14 +39,14 @@ mod both {
     /// Both are kept because each fails alone: the monotonic clock stops while a machine sleeps, the
     /// wall clock jumps.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub(crate) struct Stamp {
+    pub(crate) struct Timestamp {
         /// Milliseconds since the clock was made.
         pub(crate) mono: u64,
         /// Milliseconds since the Unix epoch.
         pub(crate) wall: u64,
     }
 
-    impl Stamp {
+    impl Timestamp {
         /// How old this moment is at `now`, in milliseconds: whichever clock says older.
         pub(crate) fn age(self, now: Self) -> u64 {
             now.mono.saturating_sub(self.mono).max(now.wall.saturating_sub(self.wall))
@@ -68,7 +68,7 @@ mod both {
         }
 
         /// Whether this moment has come at `now`, on either clock.
-        pub(crate) fn is_reached(self, now: Self) -> bool {
+        pub(crate) fn is_elapsed(self, now: Self) -> bool {
             now.mono >= self.mono || now.wall >= self.wall
         }
     }
@@ -77,11 +77,11 @@ mod both {
     #[derive(Clone, Debug)]
     pub(crate) struct Clock {
         origin: Instant,
-        hands: Hands,
+        source: ClockSource,
     }
 
     #[derive(Clone, Debug)]
-    enum Hands {
+    enum ClockSource {
         /// The machine's own.
         System(Option<coarse::Clock>),
         /// Tests': the monotonic clock is tokio's, which can be paused; the wall clock goes along
@@ -93,35 +93,35 @@ mod both {
         /// The machine's clocks.
         pub(crate) fn system() -> Self {
             let coarse = coarse::Clock::new();
-            Self { origin: monotonic_now(), hands: Hands::System(coarse) }
+            Self { origin: monotonic_now(), source: ClockSource::System(coarse) }
         }
 
         /// Clocks that go with tokio's.
-        pub(crate) fn driven() -> Self {
+        pub(crate) fn tokio() -> Self {
             let (begun, jumped) = (unix_millis(), Arc::default());
-            Self { origin: monotonic_now(), hands: Hands::Driven { begun, jumped } }
+            Self { origin: monotonic_now(), source: ClockSource::Driven { begun, jumped } }
         }
 
         /// Both clocks, to the millisecond.
         #[cold] // beside the coarse ones
-        pub(crate) fn now(&self) -> Stamp {
+        pub(crate) fn now(&self) -> Timestamp {
             let mono = millis(self.origin.elapsed());
-            let wall = match &self.hands {
-                Hands::System(_) => unix_millis(),
-                Hands::Driven { begun, jumped } => {
+            let wall = match &self.source {
+                ClockSource::System(_) => unix_millis(),
+                ClockSource::Driven { begun, jumped } => {
                     (begun + mono).saturating_add_signed(jumped.load(Ordering::Relaxed))
                 }
             };
-            Stamp { mono, wall }
+            Timestamp { mono, wall }
         }
 
         /// Both clocks for the request path: cheap, and set ahead by a few ticks of the system
         /// (some 10 ms), so that what is judged by them is judged as older, if anything. They are
         /// behind only while the system itself is so held up that its ticks come late.
-        pub(crate) fn coarse(&self) -> Stamp {
-            match &self.hands {
-                Hands::System(Some(coarse)) => coarse.read().unwrap_or_else(|| self.now()),
-                Hands::System(None) | Hands::Driven { .. } => self.now(),
+        pub(crate) fn coarse(&self) -> Timestamp {
+            match &self.source {
+                ClockSource::System(Some(coarse)) => coarse.read().unwrap_or_else(|| self.now()),
+                ClockSource::System(None) | ClockSource::Driven { .. } => self.now(),
             }
         }
 
@@ -132,10 +132,10 @@ mod both {
 
         /// Sets the wall clock forward or back.
         #[cfg(test)]
-        pub(crate) fn jump(&self, by_ms: i64) {
-            match &self.hands {
-                Hands::Driven { jumped, .. } => jumped.fetch_add(by_ms, Ordering::Relaxed),
-                Hands::System(_) => panic!("only a driven clock jumps"),
+        pub(crate) fn shift_wall_clock(&self, by_ms: i64) {
+            match &self.source {
+                ClockSource::Driven { jumped, .. } => jumped.fetch_add(by_ms, Ordering::Relaxed),
+                ClockSource::System(_) => panic!("only a driven clock jumps"),
             };
         }
     }
@@ -148,7 +148,7 @@ mod both {
 
         use nix::time::{ClockId, clock_getres, clock_gettime};
 
-        use super::{Stamp, millis};
+        use super::{Timestamp, millis};
 
         const MONO: ClockId = ClockId::CLOCK_MONOTONIC_COARSE;
         const WALL: ClockId = ClockId::CLOCK_REALTIME_COARSE;
@@ -170,9 +170,9 @@ mod both {
                 Some(Self { origin: read(ClockId::CLOCK_MONOTONIC)?, ahead })
             }
 
-            pub(super) fn read(&self) -> Option<Stamp> {
+            pub(super) fn read(&self) -> Option<Timestamp> {
                 let mono = read(MONO)?.saturating_sub(self.origin) + self.ahead;
-                Some(Stamp { mono, wall: read(WALL)? + self.ahead })
+                Some(Timestamp { mono, wall: read(WALL)? + self.ahead })
             }
         }
 
@@ -187,7 +187,7 @@ mod both {
     /// Elsewhere the precise clocks are the only ones.
     #[cfg(not(target_os = "linux"))]
     mod coarse {
-        use super::Stamp;
+        use super::Timestamp;
 
         #[derive(Clone, Debug)]
         pub(super) enum Clock {}
@@ -197,7 +197,7 @@ mod both {
                 None
             }
 
-            pub(super) fn read(&self) -> Option<Stamp> {
+            pub(super) fn read(&self) -> Option<Timestamp> {
                 match *self {}
             }
         }
@@ -217,11 +217,11 @@ mod both {
 
         #[tokio::test(start_paused = true)]
         async fn a_driven_clock_goes_with_tokios() {
-            let clock = Clock::driven();
+            let clock = Clock::tokio();
             let begun = clock.now();
             tokio::time::advance(Duration::from_secs(5)).await;
             assert_eq!(clock.now(), begun.after(Duration::from_secs(5)));
-            clock.jump(-1_000);
+            clock.shift_wall_clock(-1_000);
             assert_eq!((clock.coarse().mono, clock.coarse().wall), (5_000, begun.wall + 4_000));
         }
     }

@@ -67,7 +67,7 @@ impl fmt::Display for UserId {
 pub struct UserToken(Arc<str>);
 
 impl UserToken {
-    const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    const TOKEN_ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 
     /// Makes a new one from the operating system's generator.
     ///
@@ -78,8 +78,10 @@ impl UserToken {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes)?;
         // 32 letters: five bits of each byte choose one without bias.
-        let text: String =
-            bytes.iter().map(|byte| char::from(Self::ALPHABET[usize::from(byte & 31)])).collect();
+        let text: String = bytes
+            .iter()
+            .map(|byte| char::from(Self::TOKEN_ALPHABET[usize::from(byte & 31)]))
+            .collect();
         Ok(Self(text.into()))
     }
 
@@ -89,12 +91,12 @@ impl UserToken {
     ///
     /// When it is empty, longer than 256 bytes, `.` or `..` (which no URL can carry as a path
     /// segment), or has control characters.
-    pub fn new(token: &str) -> Result<Self, InvalidToken> {
+    pub fn new(token: &str) -> Result<Self, InvalidUserTokenError> {
         let refused = token.is_empty()
             || token.len() > 256
             || matches!(token, "." | "..")
             || token.chars().any(char::is_control);
-        if refused { Err(InvalidToken) } else { Ok(Self(token.into())) }
+        if refused { Err(InvalidUserTokenError) } else { Ok(Self(token.into())) }
     }
 
     /// The text.
@@ -112,11 +114,11 @@ impl fmt::Debug for UserToken {
 
 /// The text can't be a user token.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct InvalidToken;
+pub struct InvalidUserTokenError;
 
-crate::error_debug::debug_as_message!(InvalidToken);
+crate::error_debug::debug_as_message!(InvalidUserTokenError);
 
-impl fmt::Display for InvalidToken {
+impl fmt::Display for InvalidUserTokenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
             "a user token is 1 to 256 bytes without control characters, and neither \".\" nor \
@@ -125,7 +127,7 @@ impl fmt::Display for InvalidToken {
     }
 }
 
-impl std::error::Error for InvalidToken {}
+impl std::error::Error for InvalidUserTokenError {}
 
 /// Names a session: in the cookie or in a bearer header, nowhere else. A secret; zeroised on drop.
 ///
@@ -137,7 +139,7 @@ pub struct SessionCredential(Zeroizing<[u8; 32]>);
 
 impl SessionCredential {
     /// Characters of its text.
-    pub(crate) const TEXT_LENGTH: usize = 43;
+    pub(crate) const ENCODED_LEN: usize = 43;
 
     #[cfg(feature = "layer")]
     pub(crate) fn from_bytes(bytes: Zeroizing<[u8; 32]>) -> Self {
@@ -159,7 +161,7 @@ impl SessionCredential {
     }
 
     fn decode(text: &[u8], bits: &mut [u8; 32]) -> Option<()> {
-        if text.len() != Self::TEXT_LENGTH {
+        if text.len() != Self::ENCODED_LEN {
             return None;
         }
         let written = URL_SAFE_NO_PAD.decode_slice(text, bits).ok()?;
@@ -194,7 +196,7 @@ impl SessionKey {
     /// The key of the credential that is spelled so, if one is: what is secret stays where it is
     /// decoded, and is zeroised there.
     #[cfg(feature = "layer")]
-    pub(crate) fn named_by(text: &[u8]) -> Option<Self> {
+    pub(crate) fn from_encoded(text: &[u8]) -> Option<Self> {
         let mut bits = Zeroizing::new([0; 32]);
         SessionCredential::decode(text, &mut bits)?;
         Some(Self(Sha256::digest(bits.as_ref()).into()))
@@ -270,7 +272,7 @@ mod tests {
     fn a_credential_has_one_spelling() {
         let credential = SessionCredential(Zeroizing::new([0x5a; 32]));
         let text = credential.expose();
-        assert_eq!(text.len(), SessionCredential::TEXT_LENGTH);
+        assert_eq!(text.len(), SessionCredential::ENCODED_LEN);
         assert_eq!(SessionCredential::parse(text.as_bytes()).unwrap().key(), credential.key());
         // The last character carries four bits; a neighbor with the same four is refused.
         let zeros = "A".repeat(43);
@@ -300,7 +302,7 @@ mod tests {
     #[test]
     fn tokens_that_no_url_can_carry_are_refused() {
         for wrong in ["", ".", "..", "a\nb", "\u{85}", &"x".repeat(257)] {
-            assert_eq!(UserToken::new(wrong), Err(InvalidToken));
+            assert_eq!(UserToken::new(wrong), Err(InvalidUserTokenError));
         }
         for odd in ["a/b", "a b", "a+b", "%2F", "é", "..."] {
             assert_eq!(UserToken::new(odd).unwrap().as_str(), odd);

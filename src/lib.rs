@@ -45,20 +45,20 @@ mod web;
 pub use client::BearerInterceptor;
 #[cfg(feature = "client")]
 pub use client::{
-    AddedUsers, Authentication, BearerAttempt, BearerLogin, BearerLoginError, BearerLoginErrorKind,
-    Client, ClientError, ClientErrorKind, Credentials, CredentialsError, LoginProgress,
-    RemoteSession, SecretText,
+    AddedUsers, AuthenticationRequest, BearerAttempt, BearerLogin, BearerLoginError,
+    BearerLoginErrorKind, Client, ClientError, ClientErrorKind, Credentials, CredentialsError,
+    LoginProgress, RemoteSession, SecretText,
 };
 #[cfg(feature = "layer")]
 pub use engine::{
     ActiveSession, Activeconnect, ActiveconnectBuilder, Authorization, BuildError, ClockFinding,
     EndAllSessions, EndReason, EndSessionError, EnrollNewError, EnrollmentError, EnrollmentGrant,
-    Event, EventKind, Events, Fault, ForwardedHeader, Health, InvalidSessionId, Limit, LoginError,
-    LoginLimits, LogoutOutcome, MakeRegistrationLink, OwnerId, RateLimit, RegistrationLink,
-    RoutesFinding, SendRegistrationSms, ServiceFinding, SessionGuard, SessionId, SessionInfo,
-    SetupReport, TokenStoreFinding, Walkaway,
+    Event, EventKind, Events, Fault, ForwardedHeader, Health, InvalidSessionIdError, Limit,
+    LoginError, LoginLimits, LogoutOutcome, MakeRegistrationLink, OwnerId, RateLimit,
+    RegistrationLink, RoutesFinding, SendRegistrationSms, ServiceFinding, SessionGuard, SessionId,
+    SessionInfo, SetupReport, TokenStoreFinding, Walkaway,
 };
-pub use identity::{InvalidToken, SessionCredential, SessionKey, UserId, UserToken};
+pub use identity::{InvalidUserTokenError, SessionCredential, SessionKey, UserId, UserToken};
 /// A network, for [`Builder::trusted_proxies`].
 #[cfg(feature = "layer")]
 pub use ipnet::IpNet;
@@ -69,7 +69,7 @@ pub use layer::{
 };
 #[cfg(feature = "axum")]
 pub use pages::{Logo, Theme};
-pub use protocol::{Dialect, Method, Methods, SessionStatus};
+pub use protocol::{AuthMethod, AuthMethods, Dialect, SessionStatus};
 pub use secret::Secret;
 #[cfg(feature = "layer")]
 pub use store::{MemoryTokenStore, StoreError, StoreErrorKind, TokenStore};

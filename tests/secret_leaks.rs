@@ -22,10 +22,10 @@ use support::raw::{self, Raw, Received, STATUS_ACTIVE, Step, answer, head, sessi
 use support::trace::Trace;
 use support::{Browser, serve, until};
 use tower::{Layer as _, Service as _};
-use tower_activeconnect::protocol::{Nonce, Presented, sign};
+use tower_activeconnect::protocol::{AuthenticationHeader, Nonce, sign};
 use tower_activeconnect::{
-    ActiveSession, Activeconnect, Authentication, Authorization, Client, Credentials, Dialect,
-    MemoryTokenStore, RemoteSession, Secret, SecretText, SessionCredential, UserToken,
+    ActiveSession, Activeconnect, AuthenticationRequest, Authorization, Client, Credentials,
+    Dialect, MemoryTokenStore, RemoteSession, Secret, SecretText, SessionCredential, UserToken,
 };
 use tracing::Level;
 
@@ -201,7 +201,7 @@ async fn every_call(client: &Client, session: &RemoteSession) {
     outcome(&client.has_registered_mobile_device(&token).await);
     outcome(&client.lost_user_mobile_device(&token).await.inspect(shown));
     outcome(&client.send_registration_sms(&token, "+1555", None, None).await);
-    let asked = Authentication::default();
+    let asked = AuthenticationRequest::default();
     outcome(&client.authenticate_user(&token, &asked).await.inspect(shown));
     outcome(&client.status(session).await.inspect(shown));
     outcome(&client.logout(session).await);
@@ -226,7 +226,8 @@ async fn calls_and_their_errors_tell_no_secret() {
     let (raw, fault) = service().await;
     let client = Client::new(credentials(&raw.url())).unwrap();
     let token = UserToken::new(SESSION_TOKEN).unwrap();
-    let session = client.authenticate_user(&token, &Authentication::default()).await.unwrap();
+    let session =
+        client.authenticate_user(&token, &AuthenticationRequest::default()).await.unwrap();
     every_call(&client, &session).await;
     for steps in bad() {
         *fault.lock().unwrap() = Some(steps);
@@ -247,7 +248,8 @@ async fn what_holds_a_secret_shows_none() {
     let given = credentials(&raw.url());
     let client = Client::new(given.clone()).unwrap();
     let token = UserToken::new(SESSION_TOKEN).unwrap();
-    let session = client.authenticate_user(&token, &Authentication::default()).await.unwrap();
+    let session =
+        client.authenticate_user(&token, &AuthenticationRequest::default()).await.unwrap();
     let secret = Secret::new(APPLICATION_SECRET);
     let signed =
         sign(Dialect::default(), SESSION_TOKEN, &secret, &raw.url(), Nonce::from_u64(7), 1);
@@ -265,7 +267,7 @@ async fn what_holds_a_secret_shows_none() {
     shown(&client);
     shown(&session);
     shown(&signed);
-    shown(&Presented::parse(&header));
+    shown(&AuthenticationHeader::parse(&header));
     shown(&token);
     shown(&(&credential, credential.key()));
     shown(&ac);
@@ -294,7 +296,7 @@ async fn a_panic_tells_no_secret() {
     let (raw, fault) = service().await;
     let client = Client::new(credentials(&raw.url())).unwrap();
     let token = UserToken::new(SESSION_TOKEN).unwrap();
-    let asked = Authentication::default();
+    let asked = AuthenticationRequest::default();
     let session = client.authenticate_user(&token, &asked).await;
     let link = client.device_registration_link(&token, None).await;
     *fault.lock().unwrap() = Some(bad().remove(0));

@@ -14,7 +14,8 @@ use reqwest::header::HeaderValue;
 use serde_json::{Value, json};
 use tower_activeconnect::protocol::{Dialect, Nonce, sign};
 use tower_activeconnect::{
-    Activeconnect, Authentication, Client, MemoryTokenStore, RemoteSession, Secret, UserToken,
+    Activeconnect, AuthenticationRequest, Client, MemoryTokenStore, RemoteSession, Secret,
+    UserToken,
 };
 
 use super::service::{Service, TOKEN};
@@ -36,7 +37,7 @@ pub(crate) async fn measure() -> Vec<Value> {
     let bare = Bare::new(&service.address);
     let client = Client::new(credentials(&service.address)).unwrap();
     let user = UserToken::random().unwrap();
-    let session = client.authenticate_user(&user, &Authentication::default()).await.unwrap();
+    let session = client.authenticate_user(&user, &AuthenticationRequest::default()).await.unwrap();
     let ac = engine(&service.address);
 
     let mut samples = NAMES.map(|_| Vec::new());

@@ -17,7 +17,7 @@ use crate::{pages, register, timeline};
 
 /// Far more than any form here needs, so that what is only somewhat too long is answered with the
 /// form and the text in it.
-const BODY_LIMIT: usize = 256 * 1024;
+const MAX_BODY_BYTES: usize = 256 * 1024;
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -40,7 +40,7 @@ pub(crate) fn router(blog: Blog) -> Router {
         .route("/register", get(register::form).post(register::register))
         .route("/style.css", get(style))
         .nest("/auth", ac.routes())
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         // Forms of other sites are refused.
         .layer(CsrfLayer::new())
         .with_state(blog)

@@ -34,7 +34,7 @@ pub(crate) struct TimelinePage<'a> {
 
 #[derive(Template)]
 #[template(path = "blog_refused.html")]
-struct RefusedPage<'a> {
+struct ErrorPage<'a> {
     title: &'a str,
     message: &'a str,
 }
@@ -64,5 +64,5 @@ pub(crate) fn show(status: StatusCode, page: &impl Template) -> Response {
 /// For what cannot be put right in a form.
 pub(crate) fn refused(status: StatusCode, message: &str) -> Response {
     let title = status.canonical_reason().unwrap_or("Refused");
-    show(status, &RefusedPage { title, message })
+    show(status, &ErrorPage { title, message })
 }

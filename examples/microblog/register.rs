@@ -16,7 +16,7 @@ use tower_activeconnect::{
 use crate::app::Blog;
 use crate::pages::{self, RegisterPage};
 
-const NAME_LIMIT: usize = 64;
+const MAX_USERNAME_CHARS: usize = 64;
 /// RFC 5321 has no longer paths.
 const EMAIL_LIMIT: usize = 254;
 
@@ -85,7 +85,7 @@ impl Registration {
         let (name, email) = (self.username.as_str(), self.email.as_str());
         if name.is_empty() {
             Err("The user name is empty; type one.")
-        } else if name.chars().count() > NAME_LIMIT {
+        } else if name.chars().count() > MAX_USERNAME_CHARS {
             Err("The user name is too long; 64 characters is the most.")
         } else if name.chars().any(char::is_control) {
             Err("The user name has control characters; leave them out.")

@@ -13,27 +13,27 @@ use rustls::RootCertStore;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::clock_offset;
+use super::clock_skew;
 use super::credentials::{CredentialsError, parse_server};
 use super::error::ClientError;
 use super::tls;
 use crate::Secret;
 use crate::clock::{monotonic_now, unix_millis};
 use crate::identity::SessionCredential;
-use crate::protocol::wire::from_json;
+use crate::protocol::messages::from_json;
 
 /// How long one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the application is asked whether the phone has answered.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the application may be out of reach: a result that is not claimed within 60 s is lost.
-const GIVE_UP: Duration = Duration::from_secs(60);
+const MAX_UNREACHABLE: Duration = Duration::from_secs(60);
 /// The longest pause between two questions, whatever is asked for: a longer one would lose the
 /// result.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
-const BODY_LIMIT: usize = 16 * 1024;
+const MAX_BODY_BYTES: usize = 16 * 1024;
 /// As much of the application's own words as an error repeats, in characters.
-const DETAIL_LIMIT: usize = 200;
+const MAX_DETAIL_CHARS: usize = 200;
 
 /// Logs a program in at an application of this crate: a command line tool, a client of a gRPC
 /// server, a job. The user's phone is asked as for a browser; the program gets the credential of a
@@ -102,13 +102,13 @@ pub enum BearerLoginErrorKind {
     /// The application takes no such user name.
     InvalidUsername,
     /// There were too many logins; try again after this time.
-    TooMany(Duration),
+    RateLimited(Duration),
     /// The phone declined or did not answer in time, or the user cannot log in.
     NotApproved,
     /// The application answered with this status, which has no other meaning here.
     Status(u16),
     /// The answer makes no sense.
-    NotUnderstood,
+    InvalidResponse,
 }
 
 #[derive(Serialize)]
@@ -135,7 +135,7 @@ struct Problem {
 }
 
 /// An answer of the application.
-struct Answer {
+struct RawResponse {
     status: StatusCode,
     retry_after: Option<Duration>,
     body: Vec<u8>,
@@ -176,14 +176,14 @@ impl BearerLogin {
     ///
     /// # Errors
     ///
-    /// [`BearerLoginErrorKind::InvalidUsername`], [`BearerLoginErrorKind::TooMany`] with the pause,
+    /// [`BearerLoginErrorKind::InvalidUsername`], [`BearerLoginErrorKind::RateLimited`] with the pause,
     /// [`BearerLoginErrorKind::Unreachable`], or whatever else the application answers. A name that
     /// does not exist is no error here, as the application does not tell: the login times out.
     ///
     /// Not cancel safe: dropping the future may leave a phone ringing.
     pub async fn start(&self, username: &str) -> Result<BearerAttempt, BearerLoginError> {
         let body = serde_json::to_vec(&Start { username, credential: "bearer" })
-            .map_err(|error| BearerLoginErrorKind::InvalidUsername.because(error))?;
+            .map_err(|error| BearerLoginErrorKind::InvalidUsername.with_source(error))?;
         let answer = self.send(Method::POST, "login", None, Some(body)).await?;
         if answer.status != StatusCode::ACCEPTED {
             return Err(answer.into_error());
@@ -213,11 +213,11 @@ impl BearerLogin {
         route: &str,
         bearer: Option<&Secret>,
         json: Option<Vec<u8>>,
-    ) -> Result<Answer, BearerLoginError> {
+    ) -> Result<RawResponse, BearerLoginError> {
         let url = self
             .auth_url
             .join(route)
-            .map_err(|error| BearerLoginErrorKind::InvalidSetup.because(error))?;
+            .map_err(|error| BearerLoginErrorKind::InvalidSetup.with_source(error))?;
         let mut request = self.http.request(method, url);
         if let Some(bearer) = bearer {
             request = request.bearer_auth(bearer.expose());
@@ -227,17 +227,17 @@ impl BearerLogin {
         }
         let unreachable = |error: reqwest::Error| {
             BearerLoginErrorKind::Unreachable
-                .because(error.without_url())
+                .with_source(error.without_url())
                 .detail(&origin(&self.auth_url))
         };
         let mut response = request.send().await.map_err(unreachable)?;
         let now = Duration::from_millis(unix_millis());
         let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let retry_after = asked.and_then(|value| clock_offset::retry_after(value, now));
-        let mut answer = Answer { status: response.status(), retry_after, body: Vec::new() };
+        let retry_after = asked.and_then(|value| clock_skew::retry_after(value, now));
+        let mut answer = RawResponse { status: response.status(), retry_after, body: Vec::new() };
         while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-            if answer.body.len() + chunk.len() > BODY_LIMIT {
-                return Err(BearerLoginErrorKind::NotUnderstood.detail("more than 16 KiB"));
+            if answer.body.len() + chunk.len() > MAX_BODY_BYTES {
+                return Err(BearerLoginErrorKind::InvalidResponse.detail("more than 16 KiB"));
             }
             answer.body.extend_from_slice(&chunk);
         }
@@ -288,7 +288,7 @@ impl BearerAttempt {
                     match answer.json::<Status>()? {
                         Status { status, credential: Some(credential) } if status == "active" => {
                             return SessionCredential::parse(credential.expose().as_bytes())
-                                .ok_or_else(|| BearerLoginErrorKind::NotUnderstood.into());
+                                .ok_or_else(|| BearerLoginErrorKind::InvalidResponse.into());
                         }
                         Status { status, .. } if status == "pending" => {
                             tell(LoginProgress::Waiting);
@@ -312,7 +312,7 @@ impl BearerAttempt {
                 Err(error) => return Err(error),
             };
             if let Some(error) = failure {
-                if monotonic_now().duration_since(heard) >= GIVE_UP {
+                if monotonic_now().duration_since(heard) >= MAX_UNREACHABLE {
                     return Err(error);
                 }
                 tell(LoginProgress::Retrying);
@@ -337,17 +337,17 @@ impl fmt::Debug for BearerAttempt {
     }
 }
 
-impl Answer {
+impl RawResponse {
     fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, BearerLoginError> {
         // serde's message can quote the text, which may be a secret.
-        from_json(&self.body).map_err(|_| BearerLoginErrorKind::NotUnderstood.into())
+        from_json(&self.body).map_err(|_| BearerLoginErrorKind::InvalidResponse.into())
     }
 
     fn into_error(self) -> BearerLoginError {
         let kind = match self.status {
             StatusCode::UNPROCESSABLE_ENTITY => BearerLoginErrorKind::InvalidUsername,
             StatusCode::TOO_MANY_REQUESTS => {
-                BearerLoginErrorKind::TooMany(self.retry_after.unwrap_or(STATUS_INTERVAL))
+                BearerLoginErrorKind::RateLimited(self.retry_after.unwrap_or(STATUS_INTERVAL))
             }
             status => BearerLoginErrorKind::Status(status.as_u16()),
         };
@@ -359,7 +359,7 @@ impl Answer {
 }
 
 impl BearerLoginErrorKind {
-    fn because(self, source: impl Into<Box<dyn Error + Send + Sync>>) -> BearerLoginError {
+    fn with_source(self, source: impl Into<Box<dyn Error + Send + Sync>>) -> BearerLoginError {
         BearerLoginError { kind: self, detail: None, source: Some(source.into()) }
     }
 
@@ -371,12 +371,12 @@ impl BearerLoginErrorKind {
 impl BearerLoginError {
     fn setup(error: CredentialsError) -> Self {
         let said = error.to_string();
-        BearerLoginErrorKind::InvalidSetup.because(error).detail(&said)
+        BearerLoginErrorKind::InvalidSetup.with_source(error).detail(&said)
     }
 
     /// The application's own words are shown without control characters, which a terminal obeys.
     fn detail(mut self, detail: &str) -> Self {
-        let shown = detail.chars().filter(|c| !c.is_control()).take(DETAIL_LIMIT);
+        let shown = detail.chars().filter(|c| !c.is_control()).take(MAX_DETAIL_CHARS);
         self.detail = Some(shown.collect());
         self
     }
@@ -408,7 +408,7 @@ impl fmt::Display for BearerLoginError {
             BearerLoginErrorKind::InvalidUsername => {
                 f.write_str("the application does not take this user name")
             }
-            BearerLoginErrorKind::TooMany(after) => {
+            BearerLoginErrorKind::RateLimited(after) => {
                 write!(f, "there were too many logins; try again in {} s", after.as_secs())
             }
             BearerLoginErrorKind::NotApproved => {
@@ -419,7 +419,7 @@ impl fmt::Display for BearerLoginError {
                 "the application answered with status {status}; check that its login routes are \
                  at this address"
             ),
-            BearerLoginErrorKind::NotUnderstood => f.write_str(
+            BearerLoginErrorKind::InvalidResponse => f.write_str(
                 "the application's answer was not understood; check that its login routes are at \
                  this address",
             ),
@@ -444,7 +444,7 @@ fn http_client(
     let is_https = url.scheme() == "https";
     let tls = tls::client_config(is_https, authorities).map_err(|error: ClientError| {
         let said = error.to_string();
-        BearerLoginErrorKind::InvalidSetup.because(error).detail(&said)
+        BearerLoginErrorKind::InvalidSetup.with_source(error).detail(&said)
     })?;
     let mut builder = reqwest::Client::builder();
     if !is_https {
@@ -459,7 +459,7 @@ fn http_client(
         .timeout(REQUEST_TIMEOUT)
         .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
         .build()
-        .map_err(|error| BearerLoginErrorKind::InvalidSetup.because(error.without_url()))
+        .map_err(|error| BearerLoginErrorKind::InvalidSetup.with_source(error.without_url()))
 }
 
 /// Which server it is, without the path.

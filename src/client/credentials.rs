@@ -33,21 +33,21 @@ pub struct Credentials {
 
 /// The names of one product's environment variables.
 #[derive(Clone, Copy)]
-struct Names {
+struct EnvNames {
     dialect: Dialect,
     id: &'static str,
     secret: &'static str,
     server: &'static str,
 }
 
-const NAMES: [Names; 2] = [
-    Names {
+const ENV_NAMES: [EnvNames; 2] = [
+    EnvNames {
         dialect: Dialect::Activeconnect,
         id: "ACTIVE_CONNECT_APPLICATION_ID",
         secret: "ACTIVE_CONNECT_APPLICATION_SECRET",
         server: "ACTIVE_CONNECT_SERVER",
     },
-    Names {
+    EnvNames {
         dialect: Dialect::Iampass,
         id: "IAMPASS_APPLICATION_ID",
         secret: "IAMPASS_APPLICATION_SECRET",
@@ -56,23 +56,23 @@ const NAMES: [Names; 2] = [
 ];
 
 /// What one product's variables hold.
-struct Variables {
-    names: Names,
+struct EnvValues {
+    names: EnvNames,
     id: Option<String>,
     secret: Option<String>,
     server: Option<String>,
 }
 
-impl Variables {
+impl EnvValues {
     fn read(
-        names: Names,
+        names: EnvNames,
         read: impl Fn(&'static str) -> Result<Option<String>, CredentialsError>,
     ) -> Result<Self, CredentialsError> {
         let (id, secret, server) = (read(names.id)?, read(names.secret)?, read(names.server)?);
         Ok(Self { names, id, secret, server })
     }
 
-    fn name_an_application(&self) -> bool {
+    fn is_configured(&self) -> bool {
         self.id.is_some() || self.secret.is_some()
     }
 
@@ -80,11 +80,11 @@ impl Variables {
         let missing = |name| CredentialsError::Missing { name };
         let id = self.id.ok_or_else(|| missing(self.names.id))?;
         let secret = self.secret.ok_or_else(|| missing(self.names.secret))?;
-        let credentials = Credentials::new(id, secret)?.dialect(self.names.dialect);
+        let credentials = Credentials::new(id, secret)?.with_dialect(self.names.dialect);
         match &self.server {
             Some(server) => credentials.server(server),
             // Calls meant for that server must not go to the default one.
-            None if other.server.is_some() => Err(CredentialsError::BothInUse),
+            None if other.server.is_some() => Err(CredentialsError::ConflictingEnv),
             None => Ok(credentials),
         }
     }
@@ -141,10 +141,10 @@ impl Credentials {
     fn from_variables(
         read: impl Fn(&'static str) -> Result<Option<String>, CredentialsError>,
     ) -> Result<Self, CredentialsError> {
-        let [activeconnect, iampass] = NAMES.map(|names| Variables::read(names, &read));
+        let [activeconnect, iampass] = ENV_NAMES.map(|names| EnvValues::read(names, &read));
         let (activeconnect, iampass) = (activeconnect?, iampass?);
-        match (activeconnect.name_an_application(), iampass.name_an_application()) {
-            (true, true) => Err(CredentialsError::BothInUse),
+        match (activeconnect.is_configured(), iampass.is_configured()) {
+            (true, true) => Err(CredentialsError::ConflictingEnv),
             (true, false) => activeconnect.credentials(&iampass),
             (false, true) => iampass.credentials(&activeconnect),
             (false, false) if iampass.server.is_some() => iampass.credentials(&activeconnect),
@@ -154,7 +154,7 @@ impl Credentials {
 
     /// Speaks another dialect.
     #[must_use]
-    pub fn dialect(mut self, dialect: Dialect) -> Self {
+    pub fn with_dialect(mut self, dialect: Dialect) -> Self {
         self.dialect = dialect;
         self
     }
@@ -189,7 +189,7 @@ impl Credentials {
     ///
     /// When the file cannot be read, holds no certificate, or holds one that cannot be trusted as
     /// an authority.
-    pub fn ca_file(mut self, path: impl AsRef<Path>) -> Result<Self, CredentialsError> {
+    pub fn with_ca_file(mut self, path: impl AsRef<Path>) -> Result<Self, CredentialsError> {
         self.authorities = Some(Arc::new(tls::read_ca_file(path.as_ref())?));
         Ok(self)
     }
@@ -212,7 +212,7 @@ impl Credentials {
 
     /// The dialect that is spoken.
     #[must_use]
-    pub fn spoken_dialect(&self) -> Dialect {
+    pub fn dialect(&self) -> Dialect {
         self.dialect
     }
 
@@ -263,7 +263,7 @@ pub(super) fn parse_server(server: &str) -> Result<Url, CredentialsError> {
     let shown = server.rsplit('@').next().unwrap_or_default().to_owned();
     let url = Url::parse(server)
         .map_err(|source| CredentialsError::ServerNotAUrl { server: shown.clone(), source })?;
-    let refuse = |why| Err(CredentialsError::ServerRefused { server: shown.clone(), why });
+    let refuse = |why| Err(CredentialsError::InvalidServer { server: shown.clone(), why });
     if !url.username().is_empty() || url.password().is_some() {
         return refuse("it carries a user name or password");
     }
@@ -311,7 +311,7 @@ pub enum CredentialsError {
         name: &'static str,
     },
     /// `ACTIVE_CONNECT_…` and `IAMPASS_…` are both set.
-    BothInUse,
+    ConflictingEnv,
     /// The application id is empty.
     EmptyId,
     /// The application id could split a header.
@@ -326,7 +326,7 @@ pub enum CredentialsError {
         source: url::ParseError,
     },
     /// The server is a URL, but not one to trust with signed calls.
-    ServerRefused {
+    InvalidServer {
         /// What was given.
         server: String,
         /// What is wrong with it.
@@ -362,7 +362,7 @@ impl fmt::Display for CredentialsError {
                  IAMPASS_… names)"
             ),
             Self::NotUnicode { name } => write!(f, "{name} is not UTF-8 text"),
-            Self::BothInUse => f.write_str(
+            Self::ConflictingEnv => f.write_str(
                 "variables of both ACTIVE_CONNECT_… and IAMPASS_… are set; use one of the two, \
                  since it also chooses the dialect",
             ),
@@ -375,7 +375,7 @@ impl fmt::Display for CredentialsError {
             Self::ServerNotAUrl { server, source } => {
                 write!(f, "the server {server:?} is not a URL ({source}); write https://HOST")
             }
-            Self::ServerRefused { server, why } => {
+            Self::InvalidServer { server, why } => {
                 write!(f, "the server {server:?} is refused: {why}")
             }
             Self::CaFileUnreadable { path, reason } => {
@@ -419,7 +419,7 @@ mod tests {
     #[test]
     fn every_dialect_has_a_server() {
         for dialect in Dialect::ALL {
-            let credentials = Credentials::new("id", "secret").unwrap().dialect(dialect);
+            let credentials = Credentials::new("id", "secret").unwrap().with_dialect(dialect);
             assert_eq!(credentials.server_url().scheme(), "https");
         }
     }
@@ -432,17 +432,17 @@ mod tests {
             ("ACTIVE_CONNECT_SERVER", "http://127.0.0.1:8099"),
         ])
         .unwrap();
-        assert_eq!(ours.spoken_dialect(), Dialect::Activeconnect);
+        assert_eq!(ours.dialect(), Dialect::Activeconnect);
         assert_eq!(ours.server_url().as_str(), "http://127.0.0.1:8099/");
         let iampass = [("IAMPASS_APPLICATION_ID", "id"), ("IAMPASS_APPLICATION_SECRET", "secret")];
         let theirs = from(&iampass).unwrap();
-        assert_eq!(theirs.spoken_dialect(), Dialect::Iampass);
+        assert_eq!(theirs.dialect(), Dialect::Iampass);
         assert_eq!(theirs.server_url().as_str(), "https://iam-api.com/");
         let ours_too = ("ACTIVE_CONNECT_APPLICATION_SECRET", "secret");
         let other_server = ("ACTIVE_CONNECT_SERVER", "http://127.0.0.1:8099");
         for other in [ours_too, other_server] {
             let both = [&iampass[..], &[other]].concat();
-            assert_eq!(from(&both).unwrap_err(), CredentialsError::BothInUse);
+            assert_eq!(from(&both).unwrap_err(), CredentialsError::ConflictingEnv);
         }
         // The other product's server alone, beside our own, is no mistake.
         let server = ("IAMPASS_SERVER", "http://127.0.0.1:1");

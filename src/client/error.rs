@@ -29,10 +29,10 @@ pub enum ClientErrorKind {
     /// No certificate authorities were found on this machine, so no server could prove what it is.
     NoCaCertificates,
     /// The service does not accept the signature.
-    SignatureRefused,
+    SignatureRejected,
     /// The service does not accept the signature, and its clock is this many seconds ahead of
     /// this machine's.
-    ClockOff(i64),
+    ClockSkew(i64),
     /// The service knows no such application.
     UnknownApplication,
     /// The service knows no such user.
@@ -42,16 +42,16 @@ pub enum ClientErrorKind {
     /// The user has registered no phone.
     NoMobileDevice,
     /// The service declined; see [`ClientError::reason`].
-    Declined,
+    Rejected,
     /// Too many calls; come back after this time if the service named one.
     RateLimited(Option<Duration>),
     /// The service answered with an error status.
     ServerError(u16),
     /// The answer makes no sense.
-    NotUnderstood,
+    InvalidResponse,
     /// The service named a URL that does not have the configured server's origin, or is not below its
     /// path.
-    WrongOrigin,
+    OriginMismatch,
     /// The call cannot be made as asked.
     Invalid,
 }
@@ -79,19 +79,19 @@ impl ClientError {
         self
     }
 
-    pub(crate) fn because(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+    pub(crate) fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }
 
     /// The answer is the service's own word on a session, not that of something on the way.
-    pub(crate) fn said_by_service(mut self, is_json: bool) -> Self {
+    pub(crate) fn from_upstream(mut self, is_json: bool) -> Self {
         self.from_service = is_json;
         self
     }
 
     /// The service asked for this pause.
-    pub(crate) fn asks_for_pause(mut self, pause: Option<Duration>) -> Self {
+    pub(crate) fn with_retry_after(mut self, pause: Option<Duration>) -> Self {
         self.retry_after = pause;
         self
     }
@@ -105,12 +105,12 @@ impl ClientError {
 
     /// Whether the service itself, in JSON, does not know the session or refuses its signature.
     /// Once, that can be a mistake of the moment; it does not end a session.
-    pub(crate) fn refuses_session(&self) -> bool {
+    pub(crate) fn is_session_rejection(&self) -> bool {
         self.from_service
             && matches!(
                 self.kind,
-                ClientErrorKind::SignatureRefused
-                    | ClientErrorKind::ClockOff(_)
+                ClientErrorKind::SignatureRejected
+                    | ClientErrorKind::ClockSkew(_)
                     | ClientErrorKind::UnknownSession
             )
     }
@@ -119,7 +119,7 @@ impl ClientError {
     /// control characters.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
-        self.detail.as_deref().filter(|_| self.kind == ClientErrorKind::Declined)
+        self.detail.as_deref().filter(|_| self.kind == ClientErrorKind::Rejected)
     }
 
     /// Why the call failed.
@@ -151,13 +151,13 @@ impl fmt::Display for ClientError {
             ClientErrorKind::NoCaCertificates => f.write_str(
                 "no CA certificates were found on this machine, so no server could prove what it \
                  is; install them (the package ca-certificates), name them by SSL_CERT_FILE or \
-                 SSL_CERT_DIR, or give a PEM file to Credentials::ca_file",
+                 SSL_CERT_DIR, or give a PEM file to Credentials::with_ca_file",
             ),
-            ClientErrorKind::SignatureRefused => f.write_str(
+            ClientErrorKind::SignatureRejected => f.write_str(
                 "the service refused the signature; check the application's id and secret and \
                  the dialect",
             ),
-            ClientErrorKind::ClockOff(ahead) => write!(
+            ClientErrorKind::ClockSkew(ahead) => write!(
                 f,
                 "the service refused the signature, and its clock is {ahead} s ahead of this \
                  machine's; set this machine's clock"
@@ -174,7 +174,7 @@ impl fmt::Display for ClientError {
             ClientErrorKind::NoMobileDevice => {
                 f.write_str("the user has registered no phone; share a registration link with them")
             }
-            ClientErrorKind::Declined => f.write_str("the service declined"),
+            ClientErrorKind::Rejected => f.write_str("the service declined"),
             ClientErrorKind::RateLimited(Some(after)) => {
                 write!(f, "too many calls; come back in {} s", after.as_secs())
             }
@@ -182,11 +182,11 @@ impl fmt::Display for ClientError {
             ClientErrorKind::ServerError(status) => {
                 write!(f, "the service answered with status {status}; try again later")
             }
-            ClientErrorKind::NotUnderstood => f.write_str(
+            ClientErrorKind::InvalidResponse => f.write_str(
                 "the service's answer was not understood; check that the configured server is \
                  the service and nothing stands before it",
             ),
-            ClientErrorKind::WrongOrigin => f.write_str(
+            ClientErrorKind::OriginMismatch => f.write_str(
                 "the service named a URL that does not have the configured server's origin and \
                  path, and nothing was sent there; check the server",
             ),

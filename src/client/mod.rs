@@ -3,14 +3,14 @@
 #[cfg(feature = "tonic")]
 mod bearer_interceptor;
 mod bearer_login;
-mod clock_offset;
+mod clock_skew;
 mod connector;
 mod credentials;
 mod error;
-mod pool;
 #[cfg(test)]
-pub(crate) mod script;
-mod session;
+pub(crate) mod mock;
+mod pool;
+mod remote_session;
 mod tls;
 mod transport;
 
@@ -26,15 +26,15 @@ use tokio::runtime::Handle;
 use url::Url;
 
 use self::transport::{
-    RawResponse, ResourceKind, SignedRequest, Signer, Transport, not_understood,
+    RawResponse, ResourceKind, SignedRequest, Signer, Transport, invalid_response,
 };
 use crate::Secret;
 use crate::identity::UserToken;
-use crate::protocol::wire::{
-    AddUsersReply, AuthenticateReply, HasDeviceReply, RegistrationLinkReply, RegistrationSms,
-    StatusAnswer, StatusReply, Users,
+use crate::protocol::messages::{
+    AddUsersResponse, AuthenticateResponse, HasDeviceResponse, OutcomeResponse,
+    RegistrationLinkResponse, RegistrationSms, StatusResponse, Users,
 };
-use crate::protocol::{Methods, Reading};
+use crate::protocol::{AuthMethods, StatusReading};
 
 #[cfg(feature = "tonic")]
 pub use bearer_interceptor::BearerInterceptor;
@@ -45,15 +45,16 @@ pub use credentials::{Credentials, CredentialsError, SecretText};
 pub use error::{ClientError, ClientErrorKind};
 #[cfg(feature = "layer")]
 pub(crate) use pool::max_http1_calls;
-pub use session::RemoteSession;
+pub use remote_session::RemoteSession;
 
 /// How long a status call may take.
 pub(crate) const POLL_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long any other call may take.
-const CALL: Duration = Duration::from_secs(5);
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// All that RFC 3986 leaves unreserved stands for itself, the rest is percent-encoded.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const PATH_SEGMENT: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Calls of one application to one service. Cheap to clone.
 ///
@@ -102,9 +103,9 @@ pub struct AddedUsers {
 
 /// What [`Client::authenticate_user`] asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Authentication {
+pub struct AuthenticationRequest {
     /// How the user shall prove that it is them; empty leaves it to the service.
-    pub methods: Methods,
+    pub methods: AuthMethods,
     /// How long the session may last, in whole seconds. Sent where the dialect has it.
     pub duration: Option<Duration>,
 }
@@ -115,7 +116,7 @@ impl Client {
     /// # Errors
     ///
     /// [`ClientErrorKind::NoCaCertificates`] when the server is on https and there are no CA
-    /// certificates, neither on this machine nor from [`Credentials::ca_file`];
+    /// certificates, neither on this machine nor from [`Credentials::with_ca_file`];
     /// [`ClientErrorKind::Invalid`] when TLS cannot be set up otherwise.
     pub fn new(credentials: Credentials) -> Result<Self, ClientError> {
         let server = credentials.server_url();
@@ -142,7 +143,7 @@ impl Client {
     }
 
     #[cfg(all(test, feature = "layer"))]
-    pub(crate) fn scripted(credentials: Credentials, script: script::Script) -> Self {
+    pub(crate) fn scripted(credentials: Credentials, script: mock::ScriptedUpstream) -> Self {
         let server = credentials.server_url();
         Self { transport: Transport::scripted(script), credentials, server }
     }
@@ -153,14 +154,14 @@ impl Client {
     ///
     /// As [`ClientErrorKind`] lists.
     pub async fn add_users(&self, tokens: &[UserToken]) -> Result<AddedUsers, ClientError> {
-        let reply: AddUsersReply = self
+        let reply: AddUsersResponse = self
             .post(
                 self.url(&["management", "add_users"], None, "")?,
                 &users(tokens),
                 ResourceKind::Application,
             )
             .await?;
-        accepted(reply.status, reply.reason)?;
+        check_status(reply.status, reply.reason)?;
         let users = reply.users.unwrap_or_default();
         Ok(AddedUsers {
             created: users.created.unwrap_or_default(),
@@ -174,14 +175,14 @@ impl Client {
     ///
     /// As [`ClientErrorKind`] lists.
     pub async fn delete_users(&self, tokens: &[UserToken]) -> Result<(), ClientError> {
-        let reply: StatusReply = self
+        let reply: OutcomeResponse = self
             .post(
                 self.url(&["management", "delete_users"], None, "")?,
                 &users(tokens),
                 ResourceKind::Application,
             )
             .await?;
-        accepted(reply.status, reply.reason)
+        check_status(reply.status, reply.reason)
     }
 
     /// A link that makes the phone that opens it this user's. A secret: the person who opens it becomes
@@ -196,9 +197,9 @@ impl Client {
         display_name: Option<&str>,
     ) -> Result<Secret, ClientError> {
         let query = display_name.filter(|name| !name.is_empty()).map_or_else(String::new, |name| {
-            format!("?display_name={}", utf8_percent_encode(name, SEGMENT))
+            format!("?display_name={}", utf8_percent_encode(name, PATH_SEGMENT))
         });
-        self.link("device_registration_link", token, &query).await
+        self.fetch_link("device_registration_link", token, &query).await
     }
 
     /// Whether the user has registered a phone.
@@ -211,9 +212,9 @@ impl Client {
         token: &UserToken,
     ) -> Result<bool, ClientError> {
         let url = self.url(&["management", "has_registered_mobile_device"], Some(token), "")?;
-        let reply: HasDeviceReply = self.get(url).await?;
-        accepted(reply.status, reply.reason)?;
-        reply.device_registered.ok_or_else(|| not_understood("device_registered is missing"))
+        let reply: HasDeviceResponse = self.get(url).await?;
+        check_status(reply.status, reply.reason)?;
+        reply.device_registered.ok_or_else(|| invalid_response("device_registered is missing"))
     }
 
     /// Disables the user's lost phone and gives a link for the next one.
@@ -222,7 +223,7 @@ impl Client {
     ///
     /// As [`ClientErrorKind`] lists.
     pub async fn lost_user_mobile_device(&self, token: &UserToken) -> Result<Secret, ClientError> {
-        self.link("lost_user_mobile_device", token, "").await
+        self.fetch_link("lost_user_mobile_device", token, "").await
     }
 
     /// Has the service send the registration link by SMS. `phone_number` begins with `+` and the
@@ -245,8 +246,8 @@ impl Client {
             message: message.map(ToOwned::to_owned),
         };
         let reply = self.post(url, &sms, ResourceKind::User).await;
-        let reply: StatusReply = self.of_user(reply).await?;
-        accepted(reply.status, reply.reason)
+        let reply: OutcomeResponse = self.disambiguate_not_found(reply).await?;
+        check_status(reply.status, reply.reason)
     }
 
     /// Rings the user's phone. The session it gives is pending; ask for its [`Client::status`].
@@ -259,26 +260,28 @@ impl Client {
     pub async fn authenticate_user(
         &self,
         token: &UserToken,
-        asked: &Authentication,
+        asked: &AuthenticationRequest,
     ) -> Result<RemoteSession, ClientError> {
         let mut query = String::new();
         if !asked.methods.is_empty() {
             query = format!("?methods={}", asked.methods);
         }
         if let Some(duration) =
-            asked.duration.filter(|_| self.credentials.spoken_dialect().takes_duration())
+            asked.duration.filter(|_| self.credentials.dialect().takes_duration())
         {
             let separator = if query.is_empty() { '?' } else { '&' };
             query = format!("{query}{separator}duration_seconds={}", duration.as_secs());
         }
         let url = self.url(&["authentication", "authenticate_user"], Some(token), &query)?;
         let answer = self.signed(Method::POST, url, Some(Bytes::from_static(b"{}"))).await?;
-        let reply = self.of_user(answer.json::<AuthenticateReply>(ResourceKind::User)).await?;
+        let reply = self
+            .disambiguate_not_found(answer.json::<AuthenticateResponse>(ResourceKind::User))
+            .await?;
         let answer = reply.authentication_status;
         if answer.authenticated {
-            RemoteSession::receive(&self.server, answer)
+            RemoteSession::from_response(&self.server, answer)
         } else {
-            Err(declined(answer.reason))
+            Err(rejection(answer.reason))
         }
     }
 
@@ -287,7 +290,7 @@ impl Client {
     /// # Errors
     ///
     /// As [`ClientErrorKind`] lists. Whatever the error, nothing is learned about the session.
-    pub async fn status(&self, session: &RemoteSession) -> Result<Reading, ClientError> {
+    pub async fn status(&self, session: &RemoteSession) -> Result<StatusReading, ClientError> {
         self.status_of(session.token(), session.secret(), session.status_url()).await
     }
 
@@ -299,8 +302,8 @@ impl Client {
         token: &str,
         secret: &Secret,
         path: &str,
-    ) -> Result<Reading, ClientError> {
-        self.status_of(token, secret, &session::url_at(&self.server, path)?).await
+    ) -> Result<StatusReading, ClientError> {
+        self.status_of(token, secret, &remote_session::join_path(&self.server, path)?).await
     }
 
     async fn status_of(
@@ -308,25 +311,25 @@ impl Client {
         token: &str,
         secret: &Secret,
         url: &Url,
-    ) -> Result<Reading, ClientError> {
-        let answer = self.of_session(token, secret, Method::GET, url, POLL_TIMEOUT).await?;
+    ) -> Result<StatusReading, ClientError> {
+        let answer = self.send_for_session(token, secret, Method::GET, url, POLL_TIMEOUT).await?;
         answer
-            .json::<StatusAnswer>(ResourceKind::Session)?
+            .json::<StatusResponse>(ResourceKind::Session)?
             .reading()
-            .ok_or_else(|| not_understood("no session_status"))
+            .ok_or_else(|| invalid_response("no session_status"))
     }
 
     /// Ends a session at the service.
     ///
     /// # Errors
     ///
-    /// As [`ClientErrorKind`] lists; [`ClientErrorKind::Declined`] when the session was over
+    /// As [`ClientErrorKind`] lists; [`ClientErrorKind::Rejected`] when the session was over
     /// already.
     pub async fn logout(&self, session: &RemoteSession) -> Result<(), ClientError> {
         let (token, secret, url) = (session.token(), session.secret(), session.logout_url());
-        let answer = self.of_session(token, secret, Method::POST, url, CALL).await?;
-        let reply: StatusReply = answer.json(ResourceKind::Session)?;
-        accepted(reply.status, reply.reason)
+        let answer = self.send_for_session(token, secret, Method::POST, url, CALL_TIMEOUT).await?;
+        let reply: OutcomeResponse = answer.json(ResourceKind::Session)?;
+        check_status(reply.status, reply.reason)
     }
 
     /// A session of this service that was kept in parts.
@@ -348,10 +351,10 @@ impl Client {
     /// Whether the service gives this application sensible answers, asked by a management call
     /// that changes nothing.
     #[cfg(feature = "layer")]
-    pub(crate) async fn answers(&self) -> bool {
+    pub(crate) async fn is_reachable(&self) -> bool {
         match self.add_users(&[]).await {
             Ok(_) => true,
-            Err(error) => error.kind() == ClientErrorKind::Declined,
+            Err(error) => error.kind() == ClientErrorKind::Rejected,
         }
     }
 
@@ -362,15 +365,16 @@ impl Client {
         let call = async {
             let url = self.url(&["management", "add_users"], None, "")?;
             let body = serde_json::to_vec(&users(&[]))
-                .map_err(|error| ClientError::new(ClientErrorKind::Invalid).because(error))?;
+                .map_err(|error| ClientError::new(ClientErrorKind::Invalid).with_source(error))?;
             self.signed(Method::POST, url, Some(body.into())).await
         };
         match call.await {
             Ok(answer) => {
-                let reply = answer.json::<AddUsersReply>(ResourceKind::Application);
+                let reply = answer.json::<AddUsersResponse>(ResourceKind::Application);
                 // Whether or not it wants users to be named: it has read the call.
-                let outcome = match reply.and_then(|reply| accepted(reply.status, reply.reason)) {
-                    Err(error) if error.kind() == ClientErrorKind::Declined => Ok(()),
+                let outcome = match reply.and_then(|reply| check_status(reply.status, reply.reason))
+                {
+                    Err(error) if error.kind() == ClientErrorKind::Rejected => Ok(()),
                     outcome => outcome,
                 };
                 (outcome, answer.clock_offset())
@@ -385,16 +389,19 @@ impl Client {
         self.server.origin().ascii_serialization()
     }
 
-    async fn link(
+    async fn fetch_link(
         &self,
         call: &str,
         token: &UserToken,
         query: &str,
     ) -> Result<Secret, ClientError> {
         let url = self.url(&["management", call], Some(token), query)?;
-        let reply: RegistrationLinkReply = self.get(url).await?;
-        accepted(reply.status, reply.reason)?;
-        reply.register_url.map(Secret::new).ok_or_else(|| not_understood("register_url is missing"))
+        let reply: RegistrationLinkResponse = self.get(url).await?;
+        check_status(reply.status, reply.reason)?;
+        reply
+            .register_url
+            .map(Secret::new)
+            .ok_or_else(|| invalid_response("register_url is missing"))
     }
 
     /// `SERVER/area/call/APPLICATION[/TOKEN][?query]`, which parsing must leave as it is: the
@@ -409,7 +416,7 @@ impl Client {
         let names = [Some(self.credentials.application_id()), token.map(UserToken::as_str)];
         for segment in call.iter().copied().chain(names.into_iter().flatten()) {
             text.push('/');
-            text.extend(utf8_percent_encode(segment, SEGMENT));
+            text.extend(utf8_percent_encode(segment, PATH_SEGMENT));
         }
         text.push_str(query);
         match Url::parse(&text) {
@@ -421,7 +428,7 @@ impl Client {
 
     async fn get<T: DeserializeOwned>(&self, url: Url) -> Result<T, ClientError> {
         let answer = self.signed(Method::GET, url, None).await?;
-        self.of_user(answer.json(ResourceKind::User)).await
+        self.disambiguate_not_found(answer.json(ResourceKind::User)).await
     }
 
     async fn post<T: DeserializeOwned>(
@@ -431,13 +438,16 @@ impl Client {
         resource: ResourceKind,
     ) -> Result<T, ClientError> {
         let body = serde_json::to_vec(body)
-            .map_err(|error| ClientError::new(ClientErrorKind::Invalid).because(error))?;
+            .map_err(|error| ClientError::new(ClientErrorKind::Invalid).with_source(error))?;
         self.signed(Method::POST, url, Some(body.into())).await?.json(resource)
     }
 
     /// A 404 to a call about a user may mean the application as well. A call without a user tells
     /// them apart.
-    async fn of_user<T>(&self, reply: Result<T, ClientError>) -> Result<T, ClientError> {
+    async fn disambiguate_not_found<T>(
+        &self,
+        reply: Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
         match reply {
             Err(error) if error.kind() == ClientErrorKind::UnknownUser => {
                 match self.add_users(&[]).await {
@@ -456,14 +466,16 @@ impl Client {
         body: Option<Bytes>,
     ) -> Result<RawResponse, ClientError> {
         let signer = Signer {
-            dialect: self.credentials.spoken_dialect(),
+            dialect: self.credentials.dialect(),
             client_id: self.credentials.application_id().to_owned(),
             secret: self.credentials.application_secret().clone(),
         };
-        self.transport.call(SignedRequest { signer, method, url, body, timeout: CALL }).await
+        self.transport
+            .call(SignedRequest { signer, method, url, body, timeout: CALL_TIMEOUT })
+            .await
     }
 
-    async fn of_session(
+    async fn send_for_session(
         &self,
         token: &str,
         secret: &Secret,
@@ -471,8 +483,8 @@ impl Client {
         url: &Url,
         timeout: Duration,
     ) -> Result<RawResponse, ClientError> {
-        session::check_origin(&self.server, url)?;
-        let dialect = self.credentials.spoken_dialect();
+        remote_session::check_origin(&self.server, url)?;
+        let dialect = self.credentials.dialect();
         let signer = Signer { dialect, client_id: token.to_owned(), secret: secret.clone() };
         let url = url.clone();
         self.transport.call(SignedRequest { signer, method, url, body: None, timeout }).await
@@ -483,17 +495,17 @@ fn users(tokens: &[UserToken]) -> Users {
     Users { users: tokens.iter().map(|token| token.as_str().to_owned()).collect() }
 }
 
-fn accepted(status: bool, reason: Option<String>) -> Result<(), ClientError> {
-    if status { Ok(()) } else { Err(declined(reason)) }
+fn check_status(status: bool, reason: Option<String>) -> Result<(), ClientError> {
+    if status { Ok(()) } else { Err(rejection(reason)) }
 }
 
-fn declined(reason: Option<String>) -> ClientError {
+fn rejection(reason: Option<String>) -> ClientError {
     match reason {
         Some(reason) if reason == "NO_MOBILE_DEVICE" => {
             ClientError::new(ClientErrorKind::NoMobileDevice)
         }
-        Some(reason) => ClientError::new(ClientErrorKind::Declined)
+        Some(reason) => ClientError::new(ClientErrorKind::Rejected)
             .detail(reason.chars().filter(|c| !c.is_control()).take(64).collect::<String>()),
-        None => ClientError::new(ClientErrorKind::Declined),
+        None => ClientError::new(ClientErrorKind::Rejected),
     }
 }

@@ -30,7 +30,7 @@ const IDLE_HTTP1_CONNECTIONS: usize = 64;
 /// A connection that was not used for so long is closed: what is on the way may have forgotten it.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Nothing came for so long though a call waited: the connection is taken for dead.
-const SILENCE_LIMIT: Duration = Duration::from_secs(1);
+const MAX_SILENCE: Duration = Duration::from_secs(1);
 /// HTTP/2 pings: sent when nothing has come for so long, and how long their answer may take.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
@@ -181,7 +181,7 @@ impl Shared {
             builder = builder.connector_layer(SingleConnectionLayer::new(self.protocol.clone()));
         }
         let invalid = |error: reqwest::Error| {
-            ClientError::new(ClientErrorKind::Invalid).because(error.without_url())
+            ClientError::new(ClientErrorKind::Invalid).with_source(error.without_url())
         };
         builder.build().map_err(invalid)
     }
@@ -245,7 +245,7 @@ impl Drop for Lease {
             // A call that was given up, by its timeout or its caller. That other calls were
             // answered meanwhile shows that the service kept only this one waiting.
             let heard = client.last_heard.max(self.waits_since);
-            is_dead = !self.is_settled && now.duration_since(heard) >= SILENCE_LIMIT;
+            is_dead = !self.is_settled && now.duration_since(heard) >= MAX_SILENCE;
         }
         if is_dead {
             tracing::debug!(

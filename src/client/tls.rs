@@ -23,7 +23,7 @@ pub(super) fn client_config(
 ) -> Result<ClientConfig, ClientError> {
     let provider = CryptoProvider::get_default().cloned();
     let provider = provider.unwrap_or_else(|| Arc::new(aws_lc_rs::default_provider()));
-    let invalid = |error| ClientError::new(ClientErrorKind::Invalid).because(error);
+    let invalid = |error| ClientError::new(ClientErrorKind::Invalid).with_source(error);
     let config = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(invalid)?;
@@ -33,7 +33,7 @@ pub(super) fn client_config(
         None => {
             let verifier: Arc<dyn ServerCertVerifier> =
                 Arc::new(Verifier::new(provider).map_err(|error| {
-                    ClientError::new(ClientErrorKind::NoCaCertificates).because(error)
+                    ClientError::new(ClientErrorKind::NoCaCertificates).with_source(error)
                 })?);
             config.dangerous().with_custom_certificate_verifier(verifier)
         }

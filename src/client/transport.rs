@@ -15,18 +15,18 @@ use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 use url::Url;
 
-use super::clock_offset::{self, Offset};
+use super::clock_skew::{self, ClockSkew};
 use super::credentials::Credentials;
 use super::error::{ClientError, ClientErrorKind};
 use super::pool::ClientPool;
 use super::tls;
 use crate::Secret;
 use crate::clock::unix_millis;
-use crate::protocol::wire::from_json;
+use crate::protocol::messages::from_json;
 use crate::protocol::{Dialect, Nonce, sign};
 use crate::runtime::{self, NoResult};
 
-const BODY_LIMIT: usize = 64 * 1024;
+const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// The name and the secret that sign a call.
 #[derive(Clone)]
@@ -78,7 +78,7 @@ pub(super) struct Transport {
 enum Backend {
     Http(ClientPool),
     #[cfg(test)]
-    Scripted(super::script::Script),
+    Scripted(super::mock::ScriptedUpstream),
 }
 
 impl Transport {
@@ -90,7 +90,7 @@ impl Transport {
 
     /// Calls that go to a test.
     #[cfg(test)]
-    pub(super) fn scripted(script: super::script::Script) -> Self {
+    pub(super) fn scripted(script: super::mock::ScriptedUpstream) -> Self {
         Self::over(Backend::Scripted(script))
     }
 
@@ -134,7 +134,7 @@ impl Transport {
     async fn call_here(&self, request: &SignedRequest) -> Result<RawResponse, ClientError> {
         let tries = async {
             let refusal = self.send(request).await?;
-            if !refusal.refuses_signature() || refusal.clock_skew.is_some() {
+            if !refusal.is_signature_rejection() || refusal.clock_skew.is_some() {
                 return Ok(refusal);
             }
             self.send(request).await
@@ -180,29 +180,29 @@ impl Transport {
             |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let mut answer = RawResponse {
             status: response.status(),
-            retry_after: text(RETRY_AFTER).and_then(|value| clock_offset::retry_after(value, now)),
+            retry_after: text(RETRY_AFTER).and_then(|value| clock_skew::retry_after(value, now)),
             clock_skew: None,
             clock_offset: None,
             body: Vec::new(),
         };
-        let offset = text(DATE).and_then(|date| clock_offset::learn(date, now));
-        answer.clock_offset = offset.map(Offset::seconds);
-        if answer.refuses_signature() {
+        let offset = text(DATE).and_then(|date| clock_skew::measure(date, now));
+        answer.clock_offset = offset.map(ClockSkew::seconds);
+        if answer.is_signature_rejection() {
             match offset {
-                Some(Offset::Tolerated(offset)) => self.clock_offset.store(offset, Relaxed),
-                Some(Offset::TooFar(offset)) => answer.clock_skew = Some(offset),
+                Some(ClockSkew::Accepted(offset)) => self.clock_offset.store(offset, Relaxed),
+                Some(ClockSkew::Excessive(offset)) => answer.clock_skew = Some(offset),
                 None => {}
             }
         }
-        let too_big = || not_understood("more than 64 KiB");
-        if response.content_length().is_some_and(|length| length > BODY_LIMIT as u64) {
+        let too_big = || invalid_response("more than 64 KiB");
+        if response.content_length().is_some_and(|length| length > MAX_BODY_BYTES as u64) {
             return Err(too_big());
         }
         loop {
             let chunk = response.chunk().await.inspect_err(|error| lease.mark_failed(error));
             let Some(chunk) = chunk.map_err(from_reqwest)? else { break };
             lease.mark_heard();
-            if answer.body.len() + chunk.len() > BODY_LIMIT {
+            if answer.body.len() + chunk.len() > MAX_BODY_BYTES {
                 return Err(too_big());
             }
             answer.body.extend_from_slice(&chunk);
@@ -216,7 +216,7 @@ impl Transport {
         request: &SignedRequest,
     ) -> Result<[(HeaderName, HeaderValue); 3], ClientError> {
         let invalid = || ClientError::new(ClientErrorKind::Invalid);
-        let nonce = Nonce::random().map_err(|error| invalid().because(error))?;
+        let nonce = Nonce::random().map_err(|error| invalid().with_source(error))?;
         let now = (unix_millis() / 1000).saturating_add_signed(self.clock_offset.load(Relaxed));
         let Signer { dialect, client_id, secret } = &request.signer;
         let signed = sign(*dialect, client_id, secret, request.url.as_str(), nonce, now);
@@ -241,7 +241,7 @@ fn from_reqwest(error: reqwest::Error) -> ClientError {
     } else {
         ClientErrorKind::Unreachable
     };
-    ClientError::new(kind).because(error.without_url())
+    ClientError::new(kind).with_source(error.without_url())
 }
 
 fn has_tls_cause(error: &(dyn Error + 'static)) -> bool {
@@ -260,7 +260,7 @@ fn has_tls_cause(error: &(dyn Error + 'static)) -> bool {
 }
 
 impl RawResponse {
-    fn refuses_signature(&self) -> bool {
+    fn is_signature_rejection(&self) -> bool {
         matches!(self.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
     }
 
@@ -276,8 +276,8 @@ impl RawResponse {
     ) -> Result<T, ClientError> {
         let kind = match self.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => match self.clock_skew {
-                Some(ahead) => ClientErrorKind::ClockOff(ahead),
-                None => ClientErrorKind::SignatureRefused,
+                Some(ahead) => ClientErrorKind::ClockSkew(ahead),
+                None => ClientErrorKind::SignatureRejected,
             },
             StatusCode::NOT_FOUND | StatusCode::GONE => match resource {
                 ResourceKind::Application => ClientErrorKind::UnknownApplication,
@@ -291,31 +291,31 @@ impl RawResponse {
                 return from_json(&self.body).map_err(|error| {
                     // serde's message can quote the text; where it went wrong says enough.
                     let place = format!("JSON, line {} column {}", error.line(), error.column());
-                    not_understood(place)
+                    invalid_response(place)
                 });
             }
-            status => return Err(not_understood(format!("status {}", status.as_u16()))),
+            status => return Err(invalid_response(format!("status {}", status.as_u16()))),
         };
         let pauses = self.status == StatusCode::TOO_MANY_REQUESTS || self.status.is_server_error();
         let pause = self.retry_after.filter(|_| pauses);
-        Err(ClientError::new(kind).said_by_service(self.is_json_object()).asks_for_pause(pause))
+        Err(ClientError::new(kind).from_upstream(self.is_json_object()).with_retry_after(pause))
     }
 
     fn is_json_object(&self) -> bool {
         #[derive(Deserialize)]
-        struct Anything {}
-        from_json::<Anything>(&self.body).is_ok()
+        struct AnyJson {}
+        from_json::<AnyJson>(&self.body).is_ok()
     }
 }
 
-pub(super) fn not_understood(detail: impl Into<String>) -> ClientError {
-    ClientError::new(ClientErrorKind::NotUnderstood).detail(detail)
+pub(super) fn invalid_response(detail: impl Into<String>) -> ClientError {
+    ClientError::new(ClientErrorKind::InvalidResponse).detail(detail)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::wire::StatusAnswer;
+    use crate::protocol::messages::StatusResponse;
 
     /// T057: a load balancer's page does not end a session, however often it is shown.
     #[test]
@@ -330,8 +330,8 @@ mod tests {
                 clock_offset: None,
                 body,
             };
-            let error = answer.json::<StatusAnswer>(ResourceKind::Session).unwrap_err();
-            error.refuses_session()
+            let error = answer.json::<StatusResponse>(ResourceKind::Session).unwrap_err();
+            error.is_session_rejection()
         };
         for status in [401, 403, 404, 410] {
             assert!(refuses(status, r#"{"status":false}"#), "{status}");

@@ -17,7 +17,7 @@ use super::session::Session;
 use super::upgrade_stats::Upgrade;
 use super::{Engine, LogoutOutcome};
 use crate::identity::UserId;
-use crate::protocol::{Methods, SessionStatus};
+use crate::protocol::{AuthMethods, SessionStatus};
 use crate::verdict::Denial;
 
 /// What a handler gets: the session that let its request in.
@@ -105,7 +105,7 @@ impl ActiveSession {
 
     /// The methods that the user was asked to use; empty when the service chose.
     #[must_use]
-    pub fn methods(&self) -> Methods {
+    pub fn methods(&self) -> AuthMethods {
         self.session.methods
     }
 

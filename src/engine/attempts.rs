@@ -24,9 +24,9 @@ use super::record::PackedRecord;
 use super::session::Session;
 use super::username::{LoginKey, Username};
 use crate::client::ClientError;
-use crate::clock::Stamp;
+use crate::clock::Timestamp;
 use crate::identity::{AttemptCredential, AttemptKey, SessionCredential, UserId, UserToken};
-use crate::protocol::{Methods, SessionStatus};
+use crate::protocol::{AuthMethods, SessionStatus};
 use crate::store::StoreError;
 use crate::verdict::Verdict;
 
@@ -61,11 +61,11 @@ pub(crate) struct Attempt {
     /// The result is handed over in an answer's body, never in a cookie.
     deliver_in_body: bool,
     /// The session whose user is asked anew, and for what; the result takes its place.
-    step_up_of: Option<(Arc<Session>, Methods)>,
+    step_up_of: Option<(Arc<Session>, AuthMethods)>,
     /// What is to be recorded of the client that began it.
     client: ClientDetails,
-    pub(crate) started_at: Stamp,
-    pub(crate) deadline: Stamp,
+    pub(crate) started_at: Timestamp,
+    pub(crate) deadline: Timestamp,
     /// Whose phone it rings, once that is known.
     target: OnceLock<AttemptUser>,
     state: AttemptState<Arc<Session>, Arc<LoginError>>,
@@ -132,7 +132,7 @@ pub(crate) enum AttemptTarget {
     /// A user that another login, or the application itself, vouches for.
     User(UserId),
     /// The user of a session, to be asked for these methods; and the user that another login names.
-    StepUp(Arc<Session>, Methods, Option<UserId>),
+    StepUp(Arc<Session>, AuthMethods, Option<UserId>),
 }
 
 /// Why a login came to nothing. The browser is not told; [`Activeconnect::log_in`] tells its
@@ -277,7 +277,7 @@ impl Attempts {
     }
 
     /// Forgets phones of which nothing is kept any more.
-    pub(crate) fn sweep(&self, now: Stamp) {
+    pub(crate) fn sweep(&self, now: Timestamp) {
         self.devices.retain(|_, device| !device.is_idle(now));
     }
 }
@@ -363,7 +363,7 @@ impl Engine {
         &self,
         attempt: &Arc<Attempt>,
         previous: Option<&Arc<Attempt>>,
-        now: Stamp,
+        now: Timestamp,
     ) -> Result<(), StartError> {
         let initiator = attempt.began_as;
         let spend = || self.check_rate_limits(&attempt.name, initiator, now);
@@ -375,7 +375,7 @@ impl Engine {
             Entry::Occupied(mut place) => {
                 let holder = place.get();
                 let is_mine = previous.is_some_and(|previous| Arc::ptr_eq(previous, holder));
-                if is_mine || holder.deadline.is_reached(now) {
+                if is_mine || holder.deadline.is_elapsed(now) {
                     spend()?;
                     place.insert(attempt.clone());
                 } else if initiator.is_anonymous()
@@ -402,7 +402,7 @@ impl Engine {
         &self,
         name: &LoginKey,
         initiator: Initiator,
-        now: Stamp,
+        now: Timestamp,
     ) -> Result<(), StartError> {
         self.logins().check_start(name, initiator, now.mono).map_err(|retry_after| {
             self.report_limit(Limit::Logins);
@@ -523,26 +523,26 @@ pub(crate) enum StartError {
 impl Attempt {
     /// Whether its browser is told that it is over: it came to nothing, as far as that browser may
     /// know, or its result was claimed and can't be claimed again.
-    pub(crate) fn is_over(&self, now: Stamp) -> bool {
+    pub(crate) fn is_over(&self, now: Timestamp) -> bool {
         match self.state.stage() {
             State::Approved(_) => false,
             State::Claimed(session) => !session.is_claimable_again(),
             // Who is known may know at once.
             State::Failed(_) if self.initiator().is_known() => true,
             State::Failed(why) if why.is_reported() => true,
-            _ => self.deadline.is_reached(now),
+            _ => self.deadline.is_elapsed(now),
         }
     }
 
     /// Whether it runs, or its result waits to be claimed.
-    pub(crate) fn is_pending(&self, now: Stamp) -> bool {
+    pub(crate) fn is_pending(&self, now: Timestamp) -> bool {
         match self.state.stage() {
             State::Approved(_) => true,
             State::Claimed(session) => session.is_claimable_again(),
             // Its user is known: they may be told at once that it came to nothing.
             State::Failed(_) if self.step_up_of.is_some() => false,
             State::Failed(why) if why.is_reported() => false,
-            _ => !self.deadline.is_reached(now),
+            _ => !self.deadline.is_elapsed(now),
         }
     }
 
@@ -555,7 +555,7 @@ impl Attempt {
     }
 
     /// What the user of a session is asked for, if it is that.
-    pub(crate) fn step_up_of(&self) -> Option<Methods> {
+    pub(crate) fn step_up_of(&self) -> Option<AuthMethods> {
         self.step_up_of.as_ref().map(|(_, methods)| *methods)
     }
 
@@ -644,11 +644,11 @@ impl Attempt {
     }
 
     /// Why its phone need not ring any more, if so.
-    fn abort_reason(&self, now: Stamp) -> Option<LoginError> {
+    fn abort_reason(&self, now: Timestamp) -> Option<LoginError> {
         if matches!(self.state.stage(), State::Cancelled) || self.is_obsolete() {
             return Some(LoginError::AlreadyPending);
         }
-        self.deadline.is_reached(now).then_some(LoginError::TimedOut)
+        self.deadline.is_elapsed(now).then_some(LoginError::TimedOut)
     }
 
     /// Waits for `what`, unless it is given up before.
@@ -666,8 +666,8 @@ impl Attempt {
     }
 
     /// Whether it runs, and its result is open.
-    fn is_waiting(&self, now: Stamp) -> bool {
-        matches!(self.state.stage(), State::Pending) && !self.deadline.is_reached(now)
+    fn is_waiting(&self, now: Timestamp) -> bool {
+        matches!(self.state.stage(), State::Pending) && !self.deadline.is_elapsed(now)
     }
 
     /// Whether no phone waits for it, nor will.

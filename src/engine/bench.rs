@@ -8,7 +8,7 @@ use super::poller::IDLE_TIMEOUT;
 use super::record::PackedRecord;
 use super::session::Session;
 use crate::identity::{SessionCredential, UserId, UserToken};
-use crate::protocol::{Methods, Reading, SessionStatus};
+use crate::protocol::{AuthMethods, SessionStatus, StatusReading};
 use crate::verdict::{PollOutcome, UpstreamSnapshot};
 
 impl Activeconnect {
@@ -31,11 +31,11 @@ impl Activeconnect {
         let remote = engine.client.restore(name, secret.as_str(), &status, &logout).unwrap();
         let record = PackedRecord::new(user, &token, &remote, &ClientDetails::default(), false);
         let now = engine.now();
-        let session = Session::new(engine.shared.clone(), record, Methods::default(), now);
+        let session = Session::new(engine.shared.clone(), record, AuthMethods::default(), now);
         let others = UpstreamSnapshot { last_success: None, is_recent: false };
         session.queue_poll(now, 0);
         let poll = session.begin_poll(now).unwrap();
-        let active = PollOutcome::Status(Reading::Status(SessionStatus::Active));
+        let active = PollOutcome::Status(StatusReading::Status(SessionStatus::Active));
         session.apply_poll(poll.sequence, now, active, others);
         session.end_poll(now, engine.config.poll_interval, None);
         if parked {
@@ -72,7 +72,7 @@ impl Activeconnect {
             };
             session.queue_poll(now, 0);
             if let Some(poll) = session.begin_poll(now) {
-                let active = PollOutcome::Status(Reading::Status(SessionStatus::Active));
+                let active = PollOutcome::Status(StatusReading::Status(SessionStatus::Active));
                 session.apply_poll(
                     poll.sequence,
                     now,

@@ -13,13 +13,13 @@ use super::trusted_proxies::ForwardedHeader;
 use super::username::{UsernameNormalizer, UsernameResolver};
 use super::{Activeconnect, Engine};
 #[cfg(test)]
-use crate::client::script::Script;
+use crate::client::mock::ScriptedUpstream;
 use crate::client::{self, Client, ClientError, Credentials, POLL_TIMEOUT};
 use crate::clock::Clock;
 use crate::identity::UserId;
 #[cfg(feature = "axum")]
 use crate::pages::{PageSetup, Pages, SetupError, Theme};
-use crate::protocol::Methods;
+use crate::protocol::AuthMethods;
 use crate::runtime::missing_driver;
 use crate::store::{DynTokenStore, TokenStore};
 
@@ -32,11 +32,11 @@ const PROCESSING_MARGIN: Duration = Duration::from_secs(1);
 pub struct ActiveconnectBuilder {
     credentials: Credentials,
     store: Option<DynTokenStore>,
-    settings: Config,
+    config: Config,
     #[cfg(feature = "axum")]
     pages: PageSetup,
     #[cfg(test)]
-    script: Option<Script>,
+    script: Option<ScriptedUpstream>,
 }
 
 impl ActiveconnectBuilder {
@@ -44,7 +44,7 @@ impl ActiveconnectBuilder {
         Self {
             credentials,
             store: None,
-            settings: Config::default(),
+            config: Config::default(),
             #[cfg(feature = "axum")]
             pages: PageSetup::default(),
             #[cfg(test)]
@@ -54,9 +54,9 @@ impl ActiveconnectBuilder {
 
     /// Has a test hear and answer the calls, by its own clock.
     #[cfg(test)]
-    pub(crate) fn script(mut self, script: Script, clock: Clock) -> Self {
+    pub(crate) fn script(mut self, script: ScriptedUpstream, clock: Clock) -> Self {
         self.script = Some(script);
-        self.settings.clock = Some(clock);
+        self.config.clock = Some(clock);
         self
     }
 
@@ -69,14 +69,14 @@ impl ActiveconnectBuilder {
     /// How often the status of a session in use is polled: 100 ms to 1 h, default 5 s. Shorter
     /// ends sessions sooner and costs more calls.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
-        self.settings.poll_interval = interval;
+        self.config.poll_interval = interval;
         self
     }
 
     /// How long what is known of a session allows without news: up to 24 h, default 15 s. At
     /// least the poll interval, the 3 s a poll may take, and 1 s.
     pub fn max_staleness(mut self, limit: Duration) -> Self {
-        self.settings.max_staleness = limit;
+        self.config.max_staleness = limit;
         self
     }
 
@@ -89,7 +89,7 @@ impl ActiveconnectBuilder {
     /// its turn comes. Sessions that end by themselves are logged out at the service at a quarter of this
     /// rate, beside the polls.
     pub fn max_polls_per_second(mut self, ceiling: u32) -> Self {
-        self.settings.max_polls_per_second = ceiling;
+        self.config.max_polls_per_second = ceiling;
         self
     }
 
@@ -99,21 +99,21 @@ impl ActiveconnectBuilder {
     /// moment allow is in [`Health::capacity`](crate::Health), and is more as a rule.
     #[must_use]
     pub fn capacity(&self) -> u64 {
-        let max_in_flight = self.settings.max_polls_in_flight(client::max_http1_calls());
-        self.settings.capacity(max_in_flight, POLL_TIMEOUT)
+        let max_in_flight = self.config.max_polls_in_flight(client::max_http1_calls());
+        self.config.capacity(max_in_flight, POLL_TIMEOUT)
     }
 
     /// How many sessions there may be, those that ended within the last five minutes too: default
     /// 1,000,000. One more login is refused by [`LoginError::LimitReached`](crate::LoginError::LimitReached); a
     /// browser sees one that the phone does not answer.
     pub fn max_sessions(mut self, limit: usize) -> Self {
-        self.settings.max_sessions = limit;
+        self.config.max_sessions = limit;
         self
     }
 
     /// How many sessions one user may have: default 100. Refused as by `max_sessions`.
     pub fn max_sessions_per_user(mut self, limit: usize) -> Self {
-        self.settings.max_sessions_per_user = limit;
+        self.config.max_sessions_per_user = limit;
         self
     }
 
@@ -123,20 +123,20 @@ impl ActiveconnectBuilder {
     /// does not keep [`Activeconnect::log_in`] out. Browsers in which the user has logged in before, and
     /// sessions that confirm, are not refused for this at all: their own limits are small.
     pub fn max_attempts(mut self, limit: usize) -> Self {
-        self.settings.max_attempts = limit;
+        self.config.max_attempts = limit;
         self
     }
 
     /// How long the phone may take to answer: 5 s to 10 min, default 60 s.
     pub fn login_timeout(mut self, deadline: Duration) -> Self {
-        self.settings.login_timeout = deadline;
+        self.config.login_timeout = deadline;
         self
     }
 
     /// How long a session may last: 1 s to 12 h, the default. The service is asked for the same
     /// where the dialect has it.
     pub fn session_duration(mut self, duration: Duration) -> Self {
-        self.settings.session_duration = Some(duration);
+        self.config.session_duration = Some(duration);
         self
     }
 
@@ -151,7 +151,7 @@ impl ActiveconnectBuilder {
     /// moment, and what it holds open is cut. One that is parked lets nothing in from then on, and is
     /// logged out at the service within a minute. `docs/session-lifetimes.md` compares all clocks.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.idle_timeout = Some(timeout);
+        self.config.idle_timeout = Some(timeout);
         self
     }
 
@@ -164,13 +164,13 @@ impl ActiveconnectBuilder {
     /// on the disk. So it is for devices that people do not share; set
     /// [`idle_timeout`](Builder::idle_timeout) with it.
     pub fn persistent_cookie(mut self, persists: bool) -> Self {
-        self.settings.has_persistent_cookie = persists;
+        self.config.has_persistent_cookie = persists;
         self
     }
 
     /// How users shall prove that it is them; by default the service chooses.
-    pub fn methods(mut self, methods: impl IntoIterator<Item = crate::Method>) -> Self {
-        self.settings.methods = methods.into_iter().collect::<Methods>();
+    pub fn methods(mut self, methods: impl IntoIterator<Item = crate::AuthMethod>) -> Self {
+        self.config.methods = methods.into_iter().collect::<AuthMethods>();
         self
     }
 
@@ -191,9 +191,9 @@ impl ActiveconnectBuilder {
     /// ```
     pub fn require_methods_of_unknown_browsers(
         mut self,
-        methods: impl IntoIterator<Item = crate::Method>,
+        methods: impl IntoIterator<Item = crate::AuthMethod>,
     ) -> Self {
-        self.settings.unknown_browser_methods = methods.into_iter().collect::<Methods>();
+        self.config.unknown_browser_methods = methods.into_iter().collect::<AuthMethods>();
         self
     }
 
@@ -208,14 +208,14 @@ impl ActiveconnectBuilder {
     ///
     /// It is counted in memory: a restart begins anew, and each instance counts for itself.
     pub fn push_budget(mut self, per_month: u32) -> Self {
-        self.settings.push_budget = Some(per_month);
+        self.config.push_budget = Some(per_month);
         self
     }
 
     /// Where the routes are nested, `/auth` by default; where browsers are sent to log in follows
     /// from it.
     pub fn auth_path(mut self, path: impl Into<String>) -> Self {
-        self.settings.auth_path = path.into();
+        self.config.auth_path = path.into();
         self
     }
 
@@ -228,14 +228,14 @@ impl ActiveconnectBuilder {
     /// Without it, a single `X-Forwarded-Prefix` of a [trusted proxy](Builder::trusted_proxies) is
     /// heeded. Recipes: `docs/behind-a-proxy.md`.
     pub fn mount_prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.settings.mount_prefix = Some(prefix.into());
+        self.config.mount_prefix = Some(prefix.into());
         self
     }
 
     /// The application's page for users who are known but have no token. Without it they get a
     /// plain 403.
     pub fn enrollment_path(mut self, path: impl Into<String>) -> Self {
-        self.settings.enrollment_path = Some(path.into());
+        self.config.enrollment_path = Some(path.into());
         self
     }
 
@@ -266,8 +266,8 @@ impl ActiveconnectBuilder {
     }
 
     fn own_page(mut self, route: &'static str, path: String) -> Self {
-        self.settings.own_pages.retain(|(known, _)| *known != route);
-        self.settings.own_pages.push((route, path));
+        self.config.own_pages.retain(|(known, _)| *known != route);
+        self.config.own_pages.push((route, path));
         self
     }
 
@@ -285,7 +285,7 @@ impl ActiveconnectBuilder {
     /// included. A request with more has no session; its client is told the limit, and the log warns
     /// of it once an hour.
     pub fn cookie_name(mut self, name: &str) -> Self {
-        self.settings.cookie_names = CookieNames::secure(name);
+        self.config.cookie_names = CookieNames::secure(name);
         self
     }
 
@@ -300,13 +300,13 @@ impl ActiveconnectBuilder {
     ///
     /// Applications that share a host need a name each, as with [`cookie_name`](Self::cookie_name).
     pub fn insecure_cookie_name(mut self, name: impl Into<String>) -> Self {
-        self.settings.cookie_names = CookieNames::insecure(name.into());
+        self.config.cookie_names = CookieNames::insecure(name.into());
         self
     }
 
     /// How often logins may be begun, for each user, each address and in all.
     pub fn login_limits(mut self, limits: LoginLimits) -> Self {
-        self.settings.login_limits = limits;
+        self.config.login_limits = limits;
         self
     }
 
@@ -314,7 +314,7 @@ impl ActiveconnectBuilder {
     /// user recognizes it on the page `sessions` and by [`SessionInfo`](super::SessionInfo); yes by
     /// default. Both are personal data (GDPR), kept in memory for as long as the session lives.
     pub fn record_client_details(mut self, records: bool) -> Self {
-        self.settings.records_client_details = records;
+        self.config.records_client_details = records;
         self
     }
 
@@ -331,7 +331,7 @@ impl ActiveconnectBuilder {
     /// # }
     /// ```
     pub fn trusted_proxies(mut self, networks: impl IntoIterator<Item = IpNet>) -> Self {
-        self.settings.trusted_proxies.set_networks(networks);
+        self.config.trusted_proxies.set_networks(networks);
         self
     }
 
@@ -339,7 +339,7 @@ impl ActiveconnectBuilder {
     /// The other one is never read. Choose the header that the proxy itself sets or appends to: a
     /// proxy passes the other on as the client sent it.
     pub fn forwarded_header(mut self, header: ForwardedHeader) -> Self {
-        self.settings.trusted_proxies.header = header;
+        self.config.trusted_proxies.header = header;
         self
     }
 
@@ -371,7 +371,7 @@ impl ActiveconnectBuilder {
         mut self,
         normalize: impl Fn(&str) -> String + Send + Sync + 'static,
     ) -> Self {
-        self.settings.username_normalizer = UsernameNormalizer::new(normalize);
+        self.config.username_normalizer = UsernameNormalizer::new(normalize);
         self
     }
 
@@ -409,14 +409,14 @@ impl ActiveconnectBuilder {
         F: Future<Output = Result<Option<UserId>, E>> + Send + 'static,
         E: Into<Box<dyn Error + Send + Sync>>,
     {
-        self.settings.username_resolver = UsernameResolver::new(resolve);
+        self.config.username_resolver = UsernameResolver::new(resolve);
         self
     }
 
     /// Trusts the peer of each request of which this is true.
     #[cfg(all(feature = "axum", unix))]
     pub(crate) fn unix_peer(mut self, is_unix_peer: fn(&http::Extensions) -> bool) -> Self {
-        self.settings.trusted_proxies.unix_peer = Some(is_unix_peer);
+        self.config.trusted_proxies.unix_peer = Some(is_unix_peer);
         self
     }
 
@@ -433,7 +433,7 @@ impl ActiveconnectBuilder {
     /// `https://api.example.com`: browsers send no `SameSite=Lax` cookie along with what a page of
     /// another site fetches. The guide is `docs/single-page-application.md`.
     pub fn allow_origin(mut self, origin: impl Into<String>) -> Self {
-        self.settings.origins.allowed.push(origin.into());
+        self.config.origins.allowed.push(origin.into());
         self
     }
 
@@ -448,7 +448,7 @@ impl ActiveconnectBuilder {
     /// still counts. The waiting page names the site by it. The first page whose origin differs is
     /// warned of.
     pub fn public_origin(mut self, origin: impl Into<String>) -> Self {
-        self.settings.origins.public.push(origin.into());
+        self.config.origins.public.push(origin.into());
         self
     }
 
@@ -461,7 +461,7 @@ impl ActiveconnectBuilder {
     /// clients name themselves; recipes for nginx, Caddy and Traefik are in
     /// `docs/behind-a-proxy.md`. Nothing else in this crate puts a user into a header.
     pub fn verify_user_header(mut self, name: impl Into<String>) -> Self {
-        self.settings.verify_user_header = Some(name.into());
+        self.config.verify_user_header = Some(name.into());
         self
     }
 
@@ -521,7 +521,7 @@ impl ActiveconnectBuilder {
     /// For tests: the engine's clocks, the wall clock too, go with tokio's, so that
     /// `tokio::time::pause` and `advance` drive it. In production the clocks are the machine's.
     pub fn test_clock(mut self) -> Self {
-        self.settings.clock = Some(Clock::driven());
+        self.config.clock = Some(Clock::tokio());
         self
     }
 
@@ -541,11 +541,11 @@ impl ActiveconnectBuilder {
     ///
     /// When a number or path is out of range, a theme or text cannot be used, no token store was
     /// given, there is no runtime, or it has no timer or no io. Also when the server is on https and
-    /// there are no CA certificates, neither on this machine nor from [`Credentials::ca_file`].
+    /// there are no CA certificates, neither on this machine nor from [`Credentials::with_ca_file`].
     pub fn build(self) -> Result<Activeconnect, BuildError> {
-        self.settings.check()?;
+        self.config.check()?;
         #[cfg(feature = "axum")]
-        let settings = Config { pages: self.pages.renderer()?, ..self.settings };
+        let settings = Config { pages: self.pages.renderer()?, ..self.config };
         #[cfg(not(feature = "axum"))]
         let settings = self.settings;
         let store = self.store.ok_or(BuildError::NoTokenStore)?;

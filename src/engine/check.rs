@@ -135,7 +135,7 @@ impl Activeconnect {
         let clock = match (ahead_secs, &outcome) {
             (Some(ahead_secs), _) => ClockFinding::from_offset(ahead_secs),
             (None, Err(error)) => match error.kind() {
-                ClientErrorKind::ClockOff(ahead_secs) => ClockFinding::Off { ahead_secs },
+                ClientErrorKind::ClockSkew(ahead_secs) => ClockFinding::Off { ahead_secs },
                 _ => ClockFinding::Unknown,
             },
             (None, Ok(())) => ClockFinding::Unknown,
@@ -168,8 +168,8 @@ impl Activeconnect {
 impl ServiceFinding {
     fn from_error(error: ClientError) -> Self {
         match error.kind() {
-            ClientErrorKind::SignatureRefused
-            | ClientErrorKind::ClockOff(_)
+            ClientErrorKind::SignatureRejected
+            | ClientErrorKind::ClockSkew(_)
             | ClientErrorKind::UnknownApplication
             | ClientErrorKind::RateLimited(_) => Self::Refuses(error),
             _ => Self::Unreachable(error),

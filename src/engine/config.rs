@@ -11,7 +11,7 @@ use crate::client::POLL_TIMEOUT;
 use crate::clock::{Clock, millis};
 #[cfg(feature = "axum")]
 use crate::pages::PageRenderer;
-use crate::protocol::Methods;
+use crate::protocol::AuthMethods;
 
 /// The longest a session may live here, whatever the service says.
 const MAX_SESSION_LIFETIME: Duration = Duration::from_secs(12 * 3600);
@@ -31,9 +31,9 @@ pub(crate) struct Config {
     pub(crate) idle_timeout: Option<Duration>,
     /// Whether the session's cookie outlives the browser.
     pub(crate) has_persistent_cookie: bool,
-    pub(crate) methods: Methods,
+    pub(crate) methods: AuthMethods,
     /// What is asked in place of `methods` where a browser that is not known begins a login.
-    pub(crate) unknown_browser_methods: Methods,
+    pub(crate) unknown_browser_methods: AuthMethods,
     /// How many pushes strangers may cause in a month.
     pub(crate) push_budget: Option<u32>,
     pub(crate) auth_path: String,
@@ -72,8 +72,8 @@ impl Default for Config {
             session_duration: None,
             idle_timeout: None,
             has_persistent_cookie: false,
-            methods: Methods::default(),
-            unknown_browser_methods: Methods::default(),
+            methods: AuthMethods::default(),
+            unknown_browser_methods: AuthMethods::default(),
             push_budget: None,
             auth_path: "/auth".to_owned(),
             mount_prefix: None,
@@ -100,7 +100,7 @@ impl Config {
     }
 
     /// How the user shall prove that it is them, by who begins the login.
-    pub(crate) fn methods_for(&self, initiator: Initiator) -> Methods {
+    pub(crate) fn methods_for(&self, initiator: Initiator) -> AuthMethods {
         if initiator.is_anonymous() && !self.unknown_browser_methods.is_empty() {
             self.unknown_browser_methods
         } else {

@@ -380,7 +380,7 @@ impl Engine {
     /// Deletes a user at the service, who may be gone there already.
     async fn delete_remote_user(&self, token: &UserToken) -> Result<(), ClientError> {
         let deleted = self.client.delete_users(std::slice::from_ref(token)).await;
-        if !deleted.as_ref().is_err_and(|error| error.kind() == ClientErrorKind::Declined) {
+        if !deleted.as_ref().is_err_and(|error| error.kind() == ClientErrorKind::Rejected) {
             return deleted;
         }
         match self.client.has_registered_mobile_device(token).await {

@@ -14,7 +14,7 @@ use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use super::Activeconnect;
 use super::faults::Fault;
 use super::session_id::SessionId;
-use crate::clock::{Clock, Stamp};
+use crate::clock::{Clock, Timestamp};
 use crate::identity::UserId;
 use crate::protocol::SessionStatus;
 
@@ -298,7 +298,7 @@ impl Stream for Events {
 
 impl Event {
     /// One that is about no user.
-    pub(crate) fn new(kind: EventKind, now: Stamp) -> Self {
+    pub(crate) fn new(kind: EventKind, now: Timestamp) -> Self {
         let time = UNIX_EPOCH + Duration::from_millis(now.wall);
         Self { kind, time, user: None, session: None, address: None, user_agent: None }
     }

@@ -23,7 +23,7 @@ const FAULT_INTERVAL: Duration = Duration::from_secs(60);
 ///
 /// fn alert(event: &Event) -> Option<String> {
 ///     match event.kind {
-///         EventKind::Fault(Fault::Service(ClientErrorKind::SignatureRefused)) => {
+///         EventKind::Fault(Fault::Service(ClientErrorKind::SignatureRejected)) => {
 ///             Some("is the application's secret still the right one?".to_owned())
 ///         }
 ///         EventKind::Fault(fault) => Some(format!("no user can log in: {fault}")),

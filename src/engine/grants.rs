@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Activeconnect;
 use super::enrollment::EnrollmentError;
-use crate::clock::Stamp;
+use crate::clock::Timestamp;
 use crate::identity::{SessionCredential, SessionKey, UserId};
 
 /// How long a grant is good for.
@@ -100,12 +100,12 @@ struct GrantMap {
 #[derive(Debug)]
 struct Grant {
     user: UserId,
-    expires: Stamp,
+    expires: Timestamp,
 }
 
 impl Grants {
     /// Keeps a grant in the place of the one the user had; false if there are too many.
-    fn insert(&self, key: SessionKey, user: &UserId, now: Stamp) -> bool {
+    fn insert(&self, key: SessionKey, user: &UserId, now: Timestamp) -> bool {
         let mut held = self.lock();
         held.withdraw(user);
         if held.by_key.len() >= MAX_GRANTS {
@@ -121,11 +121,11 @@ impl Grants {
     }
 
     /// Whose grant it is, once, if it is still good.
-    pub(super) fn redeem(&self, grant: &EnrollmentGrant, now: Stamp) -> Option<UserId> {
+    pub(super) fn redeem(&self, grant: &EnrollmentGrant, now: Timestamp) -> Option<UserId> {
         let mut held = self.lock();
         let Grant { user, expires } = held.by_key.remove(&grant.0.key())?;
         held.by_user.remove(&user);
-        (!expires.is_reached(now)).then_some(user)
+        (!expires.is_elapsed(now)).then_some(user)
     }
 
     /// The user has no grant any more.
@@ -134,7 +134,7 @@ impl Grants {
     }
 
     /// Forgets those that are no longer good.
-    pub(super) fn sweep(&self, now: Stamp) {
+    pub(super) fn sweep(&self, now: Timestamp) {
         self.lock().sweep(now);
     }
 
@@ -151,8 +151,8 @@ impl GrantMap {
         }
     }
 
-    fn sweep(&mut self, now: Stamp) {
-        self.by_key.retain(|_, grant| !grant.expires.is_reached(now));
+    fn sweep(&mut self, now: Timestamp) {
+        self.by_key.retain(|_, grant| !grant.expires.is_elapsed(now));
         self.by_user.retain(|_, key| self.by_key.contains_key(key));
     }
 }
@@ -163,9 +163,9 @@ mod tests {
     use crate::Secret;
     use crate::engine::key_ring::KeyRing;
 
-    const NOW: Stamp = Stamp { mono: 1_000, wall: 1_700_000_000_000 };
+    const NOW: Timestamp = Timestamp { mono: 1_000, wall: 1_700_000_000_000 };
 
-    fn grant(grants: &Grants, user: &str, now: Stamp) -> Option<EnrollmentGrant> {
+    fn grant(grants: &Grants, user: &str, now: Timestamp) -> Option<EnrollmentGrant> {
         let keys = KeyRing::from_application_secret(&Secret::new("MXG9EDN581U33XTPLPFT75V2"));
         let bits = keys.issue_grant(now.wall).unwrap();
         grants.insert(bits.key(), &user.into(), now).then_some(EnrollmentGrant(bits))
@@ -184,9 +184,9 @@ mod tests {
             (NOW, true),
             (NOW.after(almost), true),
             (NOW.after(late), false),
-            (Stamp { mono: NOW.after(late).mono, ..NOW }, false),
-            (Stamp { wall: NOW.after(late).wall, ..NOW }, false),
-            (Stamp { wall: 0, ..NOW.after(almost) }, true),
+            (Timestamp { mono: NOW.after(late).mono, ..NOW }, false),
+            (Timestamp { wall: NOW.after(late).wall, ..NOW }, false),
+            (Timestamp { wall: 0, ..NOW.after(almost) }, true),
         ] {
             let grants = Grants::default();
             let given = grant(&grants, "alice", NOW).unwrap();

@@ -244,11 +244,11 @@ impl LoginRateLimiter {
         if let Some(wait) = wait {
             return Err(wait);
         }
-        self.by_name.of(&key).spend(key, now);
+        self.by_name.of(&key).record(key, now);
         if let Some(network) = anonymous {
-            self.overall.spend((), now);
+            self.overall.record((), now);
             if let Some(network) = network {
-                self.by_address.spend(network, now);
+                self.by_address.record(network, now);
             }
         }
         Ok(())
@@ -265,7 +265,7 @@ impl LoginRateLimiter {
     ) -> Option<Duration> {
         let Initiator::Anonymous(Some(address)) = initiator else { return None };
         let pair = (network(address), name.clone());
-        self.refused.spend(pair.clone(), now);
+        self.refused.record(pair.clone(), now);
         self.refused.retry_after(&pair, now)
     }
 
@@ -285,7 +285,7 @@ impl LoginRateLimiter {
         match budget.retry_after(&key, begun) {
             Some(wait) => Err(wait),
             None => {
-                budget.spend(key, begun);
+                budget.record(key, begun);
                 Ok(())
             }
         }

@@ -156,7 +156,7 @@ impl Logout {
             Err(error) => {
                 tracing::debug!(%error, "a logout was not confirmed");
                 // It is over there already.
-                let over = [ClientErrorKind::Declined, ClientErrorKind::UnknownSession];
+                let over = [ClientErrorKind::Rejected, ClientErrorKind::UnknownSession];
                 over.contains(&error.kind())
             }
         }

@@ -102,7 +102,7 @@ use self::unknown_browsers::SeenWarnings;
 use self::upstream_health::UpstreamHealth;
 use self::warning_limiter::WarningLimiter;
 use crate::client::{Client, ClientError, Credentials};
-use crate::clock::{Clock, Stamp, millis};
+use crate::clock::{Clock, Timestamp, millis};
 use crate::identity::{SessionCredential, UserId, UserToken};
 use crate::runtime::{self, NoResult};
 use crate::store::{DynTokenStore, StoreError, StoreErrorKind};
@@ -151,7 +151,7 @@ pub use registration::{
 pub(crate) use request_number::RequestNumber;
 pub(crate) use route_placement::SeenRoutes;
 pub(crate) use session::{Arrival, Session, SessionWatcher};
-pub use session_id::{InvalidSessionId, SessionId};
+pub use session_id::{InvalidSessionIdError, SessionId};
 pub use session_info::SessionInfo;
 pub(crate) use site_origins::SiteOrigins;
 pub(crate) use snapshot::Snapshot;
@@ -781,7 +781,7 @@ impl Engine {
         self.sessions.all().iter().map(|session| session.held_open()).sum()
     }
 
-    pub(crate) fn now(&self) -> Stamp {
+    pub(crate) fn now(&self) -> Timestamp {
         self.shared.clock.now()
     }
 

@@ -9,9 +9,9 @@ use proptest::prelude::*;
 use super::events::EndReason;
 use super::session::Session;
 use super::session::tests::test_session;
-use crate::clock::Stamp;
+use crate::clock::Timestamp;
 use crate::identity::UserToken;
-use crate::protocol::{Reading, SessionStatus};
+use crate::protocol::{SessionStatus, StatusReading};
 use crate::verdict::{PollOutcome, UpstreamSnapshot, Verdict};
 
 const STALE: u64 = 15_000;
@@ -42,10 +42,10 @@ pub(crate) enum Reply {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Polled {
     pub(crate) sequence: u64,
-    pub(crate) sent: Stamp,
+    pub(crate) sent: Timestamp,
     pub(crate) said: Reply,
     /// When a call to the service that was answered well was sent last.
-    pub(crate) others_answered: Option<Stamp>,
+    pub(crate) others_answered: Option<Timestamp>,
     /// Whether that was lately.
     pub(crate) others_lately: bool,
 }
@@ -59,18 +59,18 @@ pub(crate) struct History {
 
 impl History {
     /// What a reader of the design would say, from the beginning.
-    pub(crate) fn verdict(&self, begun: Stamp, lifetime: u64, now: Stamp) -> Verdict {
+    pub(crate) fn verdict(&self, begun: Timestamp, lifetime: u64, now: Timestamp) -> Verdict {
         let mut newest = 0;
         let (mut good, mut status) = (begun, SessionStatus::Pending);
-        let (mut odd_since, mut silent_since, mut refused) = (None, None, None::<Stamp>);
-        let (mut away, mut suspended, mut over) = (None::<Stamp>, false, false);
+        let (mut odd_since, mut silent_since, mut refused) = (None, None, None::<Timestamp>);
+        let (mut away, mut suspended, mut over) = (None::<Timestamp>, false, false);
         for Polled { sequence, sent, said, others_answered, others_lately } in &self.polls {
             if *sequence < newest || over {
                 continue;
             }
             newest = *sequence;
             let answered_since =
-                |first: Stamp| others_answered.is_some_and(|at| at.mono >= first.mono);
+                |first: Timestamp| others_answered.is_some_and(|at| at.mono >= first.mono);
             let far = |status| match status {
                 SessionStatus::Pending => 0,
                 SessionStatus::Identifying => 1,
@@ -123,12 +123,12 @@ impl History {
 }
 
 /// Whichever clock says older.
-fn age(then: Stamp, now: Stamp) -> u64 {
+fn age(then: Timestamp, now: Timestamp) -> u64 {
     now.mono.saturating_sub(then.mono).max(now.wall.saturating_sub(then.wall))
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let status = prop::sample::select(&SessionStatus::WIRE[..]);
+    let status = prop::sample::select(&SessionStatus::ALL[..]);
     let lively = prop_oneof![Just(SessionStatus::Active), Just(SessionStatus::Walkaway)];
     let said = prop_oneof![
         8 => lively.prop_map(Reply::Status),
@@ -154,15 +154,15 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn reply(session: &Arc<Session>, sequence: u64, sent: Stamp, said: Reply, others: bool) {
+fn reply(session: &Arc<Session>, sequence: u64, sent: Timestamp, said: Reply, others: bool) {
     let said = match said {
-        Reply::Status(status) => PollOutcome::Status(Reading::Status(status)),
-        Reply::Odd => PollOutcome::Status(Reading::Odd),
+        Reply::Status(status) => PollOutcome::Status(StatusReading::Status(status)),
+        Reply::Odd => PollOutcome::Status(StatusReading::Inconsistent),
         Reply::Refused => PollOutcome::Rejected,
         Reply::Nothing => PollOutcome::NoResponse,
     };
     // Others were answered just now, or never.
-    let answered = others.then_some(Stamp { mono: u64::MAX, wall: u64::MAX });
+    let answered = others.then_some(Timestamp { mono: u64::MAX, wall: u64::MAX });
     let others = UpstreamSnapshot { last_success: answered, is_recent: others };
     session.apply_poll(sequence, sent, said, others);
     session.end_poll(sent, Duration::ZERO, None);
@@ -191,7 +191,7 @@ proptest! {
                 Step::Reply { which, said, others } if !on_their_way.is_empty() => {
                     let (sequence, sent) = on_their_way.remove(which % on_their_way.len());
                     // Others were answered just now, or never.
-                    let others_answered = others.then_some(Stamp { mono: u64::MAX, wall: u64::MAX });
+                    let others_answered = others.then_some(Timestamp { mono: u64::MAX, wall: u64::MAX });
                     let others_lately = others;
                     history.polls.push(Polled {
                         sequence,

@@ -11,7 +11,7 @@ use super::Engine;
 use super::notify::{Notifies, WakerList, Watcher};
 use super::rate_limiter::PollRateLimiter;
 use crate::client::{ClientError, ClientErrorKind};
-use crate::clock::{Stamp, millis};
+use crate::clock::{Timestamp, millis};
 use crate::identity::{SessionCredential, SessionKey, UserToken};
 
 /// How long a page waits for its phone. The service does not say when a link expires.
@@ -33,7 +33,7 @@ pub(crate) struct PendingRegistration {
     token: UserToken,
     /// Where the application has the page go on to, as it named it.
     pub(crate) next: Option<String>,
-    pub(crate) expires: Stamp,
+    pub(crate) expires: Timestamp,
     state: Mutex<PageState>,
     watchers: WakerList,
 }
@@ -85,7 +85,7 @@ impl PendingRegistrations {
         Self { pages: Mutex::default(), pace: Mutex::new(pace) }
     }
 
-    fn insert(&self, key: SessionKey, page: PendingRegistration, now: Stamp) {
+    fn insert(&self, key: SessionKey, page: PendingRegistration, now: Timestamp) {
         let mut pages = self.pages();
         pages.sweep(now);
         if pages.by_key.len() >= MAX_PAGES
@@ -98,13 +98,17 @@ impl PendingRegistrations {
     }
 
     /// The page that this credential was made for, if it still waits.
-    pub(crate) fn find(&self, key: &SessionKey, now: Stamp) -> Option<Arc<PendingRegistration>> {
+    pub(crate) fn find(
+        &self,
+        key: &SessionKey,
+        now: Timestamp,
+    ) -> Option<Arc<PendingRegistration>> {
         let page = self.pages().by_key.get(key).cloned()?;
-        (!page.expires.is_reached(now)).then_some(page)
+        (!page.expires.is_elapsed(now)).then_some(page)
     }
 
     /// Forgets those that no longer wait.
-    pub(super) fn sweep(&self, now: Stamp) {
+    pub(super) fn sweep(&self, now: Timestamp) {
         self.pages().sweep(now);
     }
 
@@ -119,9 +123,9 @@ impl PendingRegistrations {
 }
 
 impl Pages {
-    fn sweep(&mut self, now: Stamp) {
+    fn sweep(&mut self, now: Timestamp) {
         while let Some(oldest) = self.oldest_first.front() {
-            if self.by_key.get(oldest).is_some_and(|page| !page.expires.is_reached(now)) {
+            if self.by_key.get(oldest).is_some_and(|page| !page.expires.is_elapsed(now)) {
                 return;
             }
             self.by_key.remove(oldest);
@@ -194,7 +198,7 @@ impl Engine {
         &self,
         token: UserToken,
         next: Option<String>,
-    ) -> Result<(SessionCredential, Stamp), getrandom::Error> {
+    ) -> Result<(SessionCredential, Timestamp), getrandom::Error> {
         let now = self.now();
         let credential = self.key_ring.issue_registration(now.wall)?;
         let expires = now.after(PAGE_WAITS_FOR);
@@ -276,14 +280,14 @@ mod tests {
     use crate::Secret;
     use crate::engine::key_ring::KeyRing;
 
-    const NOW: Stamp = Stamp { mono: 1_000, wall: 1_700_000_000_000 };
+    const NOW: Timestamp = Timestamp { mono: 1_000, wall: 1_700_000_000_000 };
 
     fn key() -> SessionKey {
         let keys = KeyRing::from_application_secret(&Secret::new("MXG9EDN581U33XTPLPFT75V2"));
         keys.issue_registration(NOW.wall).unwrap().key()
     }
 
-    fn page(now: Stamp) -> PendingRegistration {
+    fn page(now: Timestamp) -> PendingRegistration {
         let (state, watchers) = Default::default();
         let expires = now.after(PAGE_WAITS_FOR);
         let token = UserToken::random().unwrap();
@@ -300,8 +304,8 @@ mod tests {
             (NOW, true),
             (NOW.after(Duration::from_millis(599_999)), true),
             (late, false),
-            (Stamp { mono: late.mono, ..NOW }, false),
-            (Stamp { wall: late.wall, ..NOW }, false),
+            (Timestamp { mono: late.mono, ..NOW }, false),
+            (Timestamp { wall: late.wall, ..NOW }, false),
         ] {
             assert_eq!(pages.find(&key, now).is_some(), waits, "{now:?}");
         }

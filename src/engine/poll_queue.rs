@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::sync::{Arc, Weak};
 
 use super::session::{QueuedPoll, Session};
-use crate::clock::Stamp;
+use crate::clock::Timestamp;
 use crate::verdict::Verdict;
 
 /// A heap with more places than this is rid of void ones when it has doubled.
@@ -53,7 +53,7 @@ struct Place {
 
 impl PollQueue {
     /// Queues the session's poll if it is due, or moves one that became urgent.
-    pub(crate) fn push(&mut self, session: &Arc<Session>, now: Stamp) {
+    pub(crate) fn push(&mut self, session: &Arc<Session>, now: Timestamp) {
         self.last_ticket += 1;
         if let Some(poll) = session.queue_poll(now, self.last_ticket) {
             self.insert(session, poll);
@@ -81,7 +81,7 @@ impl PollQueue {
     /// Who finds out whether the service answers again. First a session that has not failed itself,
     /// by turns one that is urgent and one that is not but is still fresh: of either kind all may be
     /// in trouble of their own. Then one whose last poll failed.
-    pub(crate) fn next_probe(&mut self, now: Stamp, admits_retry: bool) -> Option<NextPoll> {
+    pub(crate) fn next_probe(&mut self, now: Timestamp, admits_retry: bool) -> Option<NextPoll> {
         self.demote_abandoned();
         let urgent = self.urgent.first().map(|(_, next)| next);
         self.by_turns(urgent, now)
@@ -97,12 +97,12 @@ impl PollQueue {
     }
 
     /// A session that is still fresh, urgent ones and others by turns.
-    pub(crate) fn next_fresh(&mut self, now: Stamp) -> Option<NextPoll> {
+    pub(crate) fn next_fresh(&mut self, now: Timestamp) -> Option<NextPoll> {
         let urgent = self.urgent.any_fresh(now);
         self.by_turns(urgent, now)
     }
 
-    fn by_turns(&mut self, urgent: Option<NextPoll>, now: Stamp) -> Option<NextPoll> {
+    fn by_turns(&mut self, urgent: Option<NextPoll>, now: Timestamp) -> Option<NextPoll> {
         let idle =
             if urgent.is_none() || self.urgent_probed { self.idle.any_fresh(now) } else { None };
         self.urgent_probed = idle.is_none();
@@ -180,7 +180,7 @@ impl Heap {
 
     /// One of which is known well how it stands at this moment, if there is one: those that came
     /// last are at the end, and are known best.
-    fn any_fresh(&self, now: Stamp) -> Option<NextPoll> {
+    fn any_fresh(&self, now: Timestamp) -> Option<NextPoll> {
         let is_fresh = |next: &NextPoll| next.session.verdict_at(now) != Verdict::Unavailable;
         let last = self.places.iter().rev().take(MAX_SEARCHED);
         last.filter_map(|Reverse(place)| place.next()).find(is_fresh)

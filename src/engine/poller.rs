@@ -14,8 +14,8 @@ use super::poll_queue::PollQueue;
 use super::rate_limiter::PollRateLimiter;
 use super::session::{BegunPoll, Session};
 use crate::client::{ClientError, ClientErrorKind};
-use crate::clock::Stamp;
-use crate::protocol::Reading;
+use crate::clock::Timestamp;
+use crate::protocol::StatusReading;
 use crate::verdict::{PollOutcome, Verdict};
 
 /// How long after its last use a session is still polled.
@@ -67,7 +67,7 @@ impl Poller {
     }
 
     /// What is to be done about a session at this moment.
-    fn process_due(&mut self, session: &Arc<Session>, now: Stamp) {
+    fn process_due(&mut self, session: &Arc<Session>, now: Timestamp) {
         let verdict = session.verdict_at(now);
         if verdict == Verdict::Ended {
             expire(&self.engine, session, now);
@@ -86,7 +86,7 @@ impl Poller {
 
     /// Sends as many polls as may be sent. If more wait, says when to go on; the end of one that
     /// is in flight is told by itself.
-    fn dispatch(&mut self, stamp: Stamp) -> Option<u64> {
+    fn dispatch(&mut self, stamp: Timestamp) -> Option<u64> {
         let (engine, now) = (self.engine.clone(), stamp.mono);
         let limiter = &engine.poll_limiter;
         limiter.set_max(engine.max_polls_in_flight());
@@ -136,7 +136,7 @@ impl Poller {
 }
 
 /// A session that is over its lifetime, or was idle for too long, ends here and at the service.
-fn expire(engine: &Arc<Engine>, session: &Arc<Session>, now: Stamp) {
+fn expire(engine: &Arc<Engine>, session: &Arc<Session>, now: Timestamp) {
     let reason = session.expiry_reason(now);
     if session.end(reason) {
         tracing::debug!(%reason, "session expired");
@@ -172,7 +172,7 @@ struct PollTask {
     engine: Arc<Engine>,
     session: Arc<Session>,
     poll: BegunPoll,
-    sent: Stamp,
+    sent: Timestamp,
     is_completed: bool,
     /// The pause that the service asked for, for this session.
     asked_pause: Option<Duration>,
@@ -202,12 +202,12 @@ impl PollTask {
         self.complete(status);
     }
 
-    fn complete(&mut self, status: Result<Reading, ClientError>) {
+    fn complete(&mut self, status: Result<StatusReading, ClientError>) {
         let (engine, now) = (self.engine.clone(), self.engine.now().mono);
         let latency = now.saturating_sub(self.sent.mono);
         let end = match &status {
             Ok(_) => Some(PollEnd::Answered(Duration::from_millis(latency))),
-            Err(error) if error.refuses_session() => {
+            Err(error) if error.is_session_rejection() => {
                 Some(PollEnd::Answered(Duration::from_millis(latency)))
             }
             Err(error) if error.kind() == ClientErrorKind::TimedOut => Some(PollEnd::TimedOut),
@@ -232,7 +232,7 @@ impl PollTask {
                 engine.report_breaker_transition(transition, None);
                 PollOutcome::Status(reading)
             }
-            Err(error) if error.refuses_session() => {
+            Err(error) if error.is_session_rejection() => {
                 probe_upstream(&engine, self.sent);
                 // The service answers, if only that.
                 let transition = engine.breaker.record_success(self.sent.mono, now);
@@ -307,12 +307,12 @@ impl Drop for PollTask {
 
 /// Asks the service whether it answers at all, beside the polls: what comes of it counts from the
 /// next silence on.
-fn probe_upstream(engine: &Arc<Engine>, since: Stamp) {
+fn probe_upstream(engine: &Arc<Engine>, since: Timestamp) {
     let sent = engine.now();
     if engine.upstream_health.should_probe(sent, since) {
         let asking = engine.clone();
         engine.tasks.spawn(async move {
-            if asking.client.answers().await {
+            if asking.client.is_reachable().await {
                 asking.upstream_health.record_success(sent);
             }
         });

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use super::Engine;
 use super::events::EventKind;
-use crate::clock::Stamp;
+use crate::clock::Timestamp;
 
 /// Counts the logins that browsers begin which are not known, and programs, in a calendar month (UTC).
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl PushBudget {
         Self { limit, spent: Mutex::default() }
     }
 
-    fn spend(&self, now: Stamp) -> Spending {
+    fn spend(&self, now: Timestamp) -> Spending {
         let Some(limit) = self.limit else { return Spending::Allowed };
         self.with(now, |spent| {
             if spent.pushes >= limit {
@@ -54,7 +54,7 @@ impl PushBudget {
     }
 
     /// How many are left this month; `None` without a budget.
-    pub(super) fn left(&self, now: Stamp) -> Option<u32> {
+    pub(super) fn left(&self, now: Timestamp) -> Option<u32> {
         let limit = self.limit?;
         Some(self.with(now, |spent| limit.saturating_sub(spent.pushes)))
     }
@@ -64,7 +64,7 @@ impl PushBudget {
     }
 
     /// What was spent in the month of this moment.
-    fn with<R>(&self, now: Stamp, change: impl FnOnce(&mut Spent) -> R) -> R {
+    fn with<R>(&self, now: Timestamp, change: impl FnOnce(&mut Spent) -> R) -> R {
         let month = month(now);
         // Nothing that can panic runs under the lock, so what a poisoned one holds is whole.
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
@@ -77,7 +77,7 @@ impl PushBudget {
 }
 
 /// Year and month, UTC.
-fn month(now: Stamp) -> (i32, u8) {
+fn month(now: Timestamp) -> (i32, u8) {
     let seconds = i64::try_from(now.wall / 1_000).unwrap_or_default();
     let date = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     (date.year(), date.month().into())
@@ -112,8 +112,8 @@ mod tests {
     use super::*;
 
     /// In the night to the first of December 2026.
-    const NOVEMBER: Stamp = Stamp { mono: 1_000, wall: 1_796_083_199_999 };
-    const DECEMBER: Stamp = Stamp { mono: 1_001, wall: 1_796_083_200_000 };
+    const NOVEMBER: Timestamp = Timestamp { mono: 1_000, wall: 1_796_083_199_999 };
+    const DECEMBER: Timestamp = Timestamp { mono: 1_001, wall: 1_796_083_200_000 };
 
     #[test]
     fn budget_lasts_for_a_calendar_month() {

@@ -53,7 +53,7 @@ impl<K: Eq + Hash> SlidingWindowLimiter<K> {
     }
 
     /// Spends one, whether it may or not.
-    pub(crate) fn spend(&mut self, key: K, now: u64) {
+    pub(crate) fn record(&mut self, key: K, now: u64) {
         if self.recorded.len() >= self.max_keys && !self.recorded.contains_key(&key) {
             self.make_room(now);
         }
@@ -120,7 +120,7 @@ mod tests {
         match budget.retry_after(&key, now) {
             Some(wait) => Err(wait),
             None => {
-                budget.spend(key, now);
+                budget.record(key, now);
                 Ok(())
             }
         }

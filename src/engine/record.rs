@@ -9,7 +9,7 @@ use super::client_details::ClientDetails;
 use crate::Secret;
 use crate::client::{Client, ClientError, RemoteSession};
 use crate::identity::{UserId, UserToken};
-use crate::protocol::Reading;
+use crate::protocol::StatusReading;
 
 /// As much of a user token's hash as tells two tokens apart.
 const TOKEN_DIGEST_LEN: usize = 16;
@@ -44,7 +44,7 @@ impl PackedRecord {
         is_of_unknown_browser: bool,
     ) -> Self {
         let name = remote.token();
-        let [status, logout] = remote.paths().map(|path| match path.strip_suffix(name) {
+        let [status, logout] = remote.url_paths().map(|path| match path.strip_suffix(name) {
             Some(rest) => (rest, &[TOKEN_PLACEHOLDER][..]),
             None => (path, &[][..]),
         });
@@ -110,7 +110,7 @@ impl PackedRecord {
     }
 
     /// Asks the service for the session's status.
-    pub(crate) async fn status(&self, client: &Client) -> Result<Reading, ClientError> {
+    pub(crate) async fn status(&self, client: &Client) -> Result<StatusReading, ClientError> {
         let [token, secret, status, _] = self.remote_texts();
         let (secret, status) = (Secret::new(text(secret)), path(status, token));
         client.status_at(text(token), &secret, &status).await
@@ -188,7 +188,7 @@ mod tests {
                     assert!(!record.matches_token(&UserToken::random().unwrap()));
                     let again = record.remote(&client).unwrap();
                     assert_eq!((again.token(), again.secret().expose()), ("TOKEN", "SECRET"));
-                    assert_eq!(again.paths(), [&status, &logout]);
+                    assert_eq!(again.url_paths(), [&status, &logout]);
                     assert_eq!(again.status_url().origin(), remote.status_url().origin());
                 }
             }

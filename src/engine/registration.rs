@@ -381,9 +381,9 @@ impl SmsRateLimiter {
         if let Some(wait) = waits.into_iter().flatten().max() {
             return Err(wait);
         }
-        self.to_user.spend(user.clone(), now);
-        self.to_number.spend(number, now);
-        self.all.spend((), now);
+        self.to_user.record(user.clone(), now);
+        self.to_number.record(number, now);
+        self.all.record((), now);
         Ok(())
     }
 

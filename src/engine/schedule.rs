@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::Notify;
 
 use super::session::Session;
-use crate::clock::Stamp;
+use crate::clock::Timestamp;
 
 /// The `due` of a session that the poller need not look at.
 pub(crate) const UNSCHEDULED: u64 = u64::MAX;
@@ -27,7 +27,7 @@ impl Schedule {
     /// Looks at the session when it next needs it, and at no other time.
     ///
     /// When that is, is asked under the lock: of two callers the one that knows more is the last.
-    pub(crate) fn reschedule(&self, session: &Arc<Session>, now: Stamp) {
+    pub(crate) fn reschedule(&self, session: &Arc<Session>, now: Timestamp) {
         let mut heap = self.heap();
         let Some(at) = session.schedule_next(now) else { return };
         let is_first = heap.peek().is_none_or(|first| at < first.at);
@@ -39,7 +39,7 @@ impl Schedule {
     }
 
     /// A session that is due, or when the next will be.
-    pub(crate) fn pop(&self, now: Stamp) -> Result<Arc<Session>, Option<u64>> {
+    pub(crate) fn pop(&self, now: Timestamp) -> Result<Arc<Session>, Option<u64>> {
         let mut heap = self.heap();
         loop {
             match heap.peek() {

@@ -15,8 +15,8 @@ use super::record::PackedRecord;
 use super::request_number::RequestNumber;
 use super::schedule::{Schedule, UNSCHEDULED};
 use super::snapshot::{AtomicSnapshot, Snapshot};
-use crate::clock::{Clock, Stamp, millis};
-use crate::protocol::{Methods, SessionStatus};
+use crate::clock::{Clock, Timestamp, millis};
+use crate::protocol::{AuthMethods, SessionStatus};
 use crate::verdict::{
     KnownState, PollOutcome, Requirement, SessionStateMachine, UpstreamSnapshot, Verdict,
     VerdictInput, VerdictLimits, verdict,
@@ -54,9 +54,9 @@ pub(super) const CLAIM_TICK_MS: u64 = 16;
 /// typical ones; what polling needs beside is allocated while it is polled.
 pub(crate) struct Session {
     pub(crate) record: PackedRecord,
-    pub(crate) methods: Methods,
+    pub(crate) methods: AuthMethods,
     /// When it was asked for.
-    created_at: Stamp,
+    created_at: Timestamp,
     shared: Arc<SessionContext>,
     snapshot: AtomicSnapshot,
     idle_state: IdleState,
@@ -100,7 +100,7 @@ struct PollState {
     /// The session was parked and is in use again.
     resumption: Option<Resumption>,
     /// The poll whose word has grown too old since, by when it was sent.
-    stale_reported_for: Option<Stamp>,
+    stale_reported_for: Option<Timestamp>,
 }
 
 /// Where the next poll, or this one, is.
@@ -165,8 +165,8 @@ impl Session {
     pub(crate) fn new(
         upkeep: Arc<SessionContext>,
         record: PackedRecord,
-        methods: Methods,
-        asked: Stamp,
+        methods: AuthMethods,
+        asked: Timestamp,
     ) -> Arc<Self> {
         Arc::new(Self {
             record,
@@ -231,7 +231,7 @@ impl Session {
         self.verdict_at(self.shared.clock.coarse())
     }
 
-    pub(crate) fn verdict_at(&self, now: Stamp) -> Verdict {
+    pub(crate) fn verdict_at(&self, now: Timestamp) -> Verdict {
         self.verdict_of(self.snapshot(), now)
     }
 
@@ -247,7 +247,7 @@ impl Session {
         (word, self.apply_walkaway_policy(verdict, policy))
     }
 
-    fn verdict_of(&self, word: Snapshot, now: Stamp) -> Verdict {
+    fn verdict_of(&self, word: Snapshot, now: Timestamp) -> Verdict {
         let verdict = self.verdict_by_age(word, now);
         // The request path: most applications have no idle timeout.
         if self.shared.idle_timeout == u64::MAX {
@@ -257,7 +257,7 @@ impl Session {
         }
     }
 
-    fn verdict_by_age(&self, word: Snapshot, now: Stamp) -> Verdict {
+    fn verdict_by_age(&self, word: Snapshot, now: Timestamp) -> Verdict {
         // Since it was asked for, as what was published is told.
         let mono = now.mono.saturating_sub(self.created_at.mono);
         let wall = millis_between(self.created_at.wall, now.wall);
@@ -281,7 +281,7 @@ impl Session {
     /// last good poll was sent: the poller's own record does. A session without one is over, or is
     /// parked and polled before it allows anything.
     #[cold]
-    fn verdict_by_poll_state(&self, now: Stamp) -> Verdict {
+    fn verdict_by_poll_state(&self, now: Timestamp) -> Verdict {
         let polling = self.poll_state.lock().unwrap_or_else(PoisonError::into_inner);
         let (standing, age) = match polling.as_ref() {
             Some(polling) => {
@@ -300,7 +300,7 @@ impl Session {
     /// The verdict where there is an idle timeout: over, if no request has used it for so long. It
     /// counts from the claim.
     #[cold]
-    fn verdict_by_last_use(&self, verdict: Verdict, now: Stamp) -> Verdict {
+    fn verdict_by_last_use(&self, verdict: Verdict, now: Timestamp) -> Verdict {
         let (mono, wall) = self.since_created(now);
         let (used_mono, used_wall) = self.used();
         let unused = mono.saturating_sub(used_mono).max(wall.saturating_sub(used_wall));
@@ -324,7 +324,7 @@ impl Session {
     }
 
     /// How long after it was asked for that is, by the monotonic and the wall clock, in milliseconds.
-    fn since_created(&self, now: Stamp) -> (u64, u64) {
+    fn since_created(&self, now: Timestamp) -> (u64, u64) {
         (
             now.mono.saturating_sub(self.created_at.mono),
             now.wall.saturating_sub(self.created_at.wall),
@@ -357,10 +357,10 @@ impl Session {
         }
     }
 
-    fn last_known(&self) -> (KnownState, Stamp) {
+    fn last_known(&self) -> (KnownState, Timestamp) {
         let (standing, mono, wall) = self.snapshot().read();
         let wall = wall.map_or(0, |wall| self.created_at.wall.saturating_add_signed(wall));
-        (KnownState::from_u8(standing), Stamp { mono: self.created_at.mono + mono, wall })
+        (KnownState::from_u8(standing), Timestamp { mono: self.created_at.mono + mono, wall })
     }
 
     /// When it has to end by itself, by the monotonic clock: at the end of its life, or when it is
@@ -374,13 +374,13 @@ impl Session {
 
     /// How much of its life is left at most.
     #[cfg(feature = "axum")]
-    pub(crate) fn life_left(&self, now: Stamp) -> Duration {
+    pub(crate) fn life_left(&self, now: Timestamp) -> Duration {
         let lifetime = self.shared.limits.lifetime;
         Duration::from_millis(lifetime.saturating_sub(self.created_at.age(now)))
     }
 
     /// Why it is over by itself at this moment.
-    pub(crate) fn expiry_reason(&self, now: Stamp) -> EndReason {
+    pub(crate) fn expiry_reason(&self, now: Timestamp) -> EndReason {
         let is_old = self.created_at.age(now) >= self.shared.limits.lifetime;
         if is_old { EndReason::Expired } else { EndReason::Idle }
     }
@@ -480,13 +480,13 @@ impl Session {
     }
 
     /// When its client claimed it.
-    pub(crate) fn login(&self) -> Stamp {
+    pub(crate) fn login(&self) -> Timestamp {
         let ticks = self.claimed_at.load(Ordering::Acquire).saturating_sub(1);
         self.created_at.after(Duration::from_millis(u64::from(ticks) * CLAIM_TICK_MS))
     }
 
     /// When it was last come to, in Unix milliseconds: now, if something is held open by it.
-    pub(crate) fn last_used(&self, now: Stamp) -> u64 {
+    pub(crate) fn last_used(&self, now: Timestamp) -> u64 {
         let unused = now.mono.saturating_sub(self.idle_state.last_used(now.mono));
         if self.held_open() > 0 { now.wall } else { now.wall.saturating_sub(unused) }
     }
@@ -497,7 +497,7 @@ impl Session {
     }
 
     /// When the status last changed.
-    pub(crate) fn status_changed_at(&self) -> Stamp {
+    pub(crate) fn status_changed_at(&self) -> Timestamp {
         self.created_at
             .after(Duration::from_millis(self.status_changed_at.load(Ordering::Acquire).into()))
     }
@@ -512,7 +512,7 @@ impl Session {
     }
 
     /// Parks unless the session is live, was used within `keep`, or is being asked about.
-    pub(crate) fn park(&self, now: Stamp, keep: Duration) -> bool {
+    pub(crate) fn park(&self, now: Timestamp, keep: Duration) -> bool {
         let mut polling = self.poll_state.lock().unwrap_or_else(PoisonError::into_inner);
         let flies = polling.as_ref().is_some_and(|polling| polling.stage == PollStage::InFlight);
         if flies || !self.idle_state.park(now.mono, millis(keep)) {
@@ -532,7 +532,7 @@ impl Session {
 
     /// Queues a poll under this ticket if one is due, and once more if one that is queued becomes
     /// urgent: the place before is void then.
-    pub(crate) fn queue_poll(&self, now: Stamp, ticket: u64) -> Option<QueuedPoll> {
+    pub(crate) fn queue_poll(&self, now: Timestamp, ticket: u64) -> Option<QueuedPoll> {
         let is_urgent = self.is_urgent();
         self.with_poll_state(|polling| {
             let queues = match polling.stage {
@@ -583,7 +583,7 @@ impl Session {
 
     /// Begins the poll that waits for its turn, if it still does. Its number is given to one
     /// caller only.
-    pub(crate) fn begin_poll(&self, now: Stamp) -> Option<BegunPoll> {
+    pub(crate) fn begin_poll(&self, now: Timestamp) -> Option<BegunPoll> {
         self.with_poll_state(|polling| {
             let is_queued = matches!(polling.stage, PollStage::Queued { .. });
             if !is_queued || polling.machine.known_state() == KnownState::Ended {
@@ -606,13 +606,13 @@ impl Session {
     }
 
     /// Whether its login was asked for at this moment or before.
-    pub(crate) fn is_begun_before(&self, now: Stamp) -> bool {
+    pub(crate) fn is_begun_before(&self, now: Timestamp) -> bool {
         self.created_at.mono <= now.mono
     }
 
     /// Why the token store is to be asked, if it is: a session that has not been claimed lets
     /// nothing through, and a parked one is asked about when it is used again.
-    pub(crate) fn needs_token_check(&self, now: Stamp) -> Option<TokenCheck> {
+    pub(crate) fn needs_token_check(&self, now: Timestamp) -> Option<TokenCheck> {
         match self.phase() {
             Phase::Parked => None,
             Phase::Resuming => self.with_poll_state(|polling| {
@@ -653,7 +653,7 @@ impl Session {
     pub(crate) fn apply_poll(
         &self,
         sequence: u64,
-        sent: Stamp,
+        sent: Timestamp,
         said: PollOutcome,
         others: UpstreamSnapshot,
     ) -> bool {
@@ -674,7 +674,12 @@ impl Session {
 
     /// Ends the poll that was sent at `sent`, and sets when the next is due: no sooner than the
     /// service asked for, `asked_pause`, but for its longest.
-    pub(crate) fn end_poll(&self, sent: Stamp, interval: Duration, asked_pause: Option<Duration>) {
+    pub(crate) fn end_poll(
+        &self,
+        sent: Timestamp,
+        interval: Duration,
+        asked_pause: Option<Duration>,
+    ) {
         self.with_poll_state(|polling| {
             polling.stage = PollStage::Idle;
             let standing = polling.machine.known_state();
@@ -705,7 +710,7 @@ impl Session {
     /// When the poller has to look again: at the next poll, the moment the knowledge grows too
     /// old, or the end of the session's life, whichever comes first; `None` if nothing will happen
     /// by itself. A poll that waits or is on its way looks again when it ends.
-    fn next_wakeup(&self, polling: &PollState, now: Stamp) -> Option<u64> {
+    fn next_wakeup(&self, polling: &PollState, now: Timestamp) -> Option<u64> {
         if polling.machine.known_state() == KnownState::Ended || self.phase() == Phase::Parked {
             return None;
         }
@@ -725,7 +730,7 @@ impl Session {
     }
 
     /// What is known has grown too old: publishes that, for those who look at no clock.
-    pub(crate) fn publish_stale(&self, now: Stamp) {
+    pub(crate) fn publish_stale(&self, now: Timestamp) {
         self.with_poll_state(|polling| {
             let good = polling.machine.last_good_at();
             // Unless a poll came in since that was seen.
@@ -738,7 +743,7 @@ impl Session {
 
     /// Sets when the poller looks next; says when, if that is news. For the schedule, under its
     /// lock.
-    pub(crate) fn schedule_next(&self, now: Stamp) -> Option<u64> {
+    pub(crate) fn schedule_next(&self, now: Timestamp) -> Option<u64> {
         if self.last_known().0 == KnownState::Ended || self.phase() == Phase::Parked {
             // An entry that is left in the schedule finds nothing to do.
             return None;
@@ -838,7 +843,7 @@ impl Session {
     }
 
     /// Whether nothing decided on this session can change any more for `keep`.
-    pub(crate) fn is_tombstone_expired(&self, now: Stamp, keep: Duration) -> bool {
+    pub(crate) fn is_tombstone_expired(&self, now: Timestamp, keep: Duration) -> bool {
         self.last_known().0 == KnownState::Ended
             && now.mono.saturating_sub(self.status_changed_at().mono) >= millis(keep)
     }
@@ -933,7 +938,7 @@ pub(crate) mod tests {
     use crate::client::Client;
     use crate::engine::client_details::ClientDetails;
     use crate::identity::{SessionCredential, UserId, UserToken};
-    use crate::protocol::Reading;
+    use crate::protocol::StatusReading;
 
     static CLIENT: LazyLock<Client> = LazyLock::new(|| {
         let credentials = Credentials::new("APPLICATION", "MXG9EDN581U33XTPLPFT75V2").unwrap();
@@ -941,7 +946,7 @@ pub(crate) mod tests {
     });
 
     impl Session {
-        pub(crate) fn created_at(&self) -> Stamp {
+        pub(crate) fn created_at(&self) -> Timestamp {
             self.created_at
         }
     }
@@ -955,10 +960,10 @@ pub(crate) mod tests {
             let token = UserToken::new(user.as_str()).unwrap();
             let record = PackedRecord::new(user, &token, &remote, &ClientDetails::default(), false);
             let now = self.now();
-            let session = Session::new(self.shared.clone(), record, Methods::default(), now);
+            let session = Session::new(self.shared.clone(), record, AuthMethods::default(), now);
             session.queue_poll(now, 0);
             let poll = session.begin_poll(now).unwrap();
-            let active = PollOutcome::Status(Reading::Status(SessionStatus::Active));
+            let active = PollOutcome::Status(StatusReading::Status(SessionStatus::Active));
             session.apply_poll(poll.sequence, now, active, self.upstream_health.snapshot(now));
             session.end_poll(now, self.config.poll_interval, None);
             session.start();
@@ -986,7 +991,7 @@ pub(crate) mod tests {
         };
         let remote = CLIENT.restore("TOKEN", "SECRET", "/s/TOKEN", "/l/TOKEN").unwrap();
         let record = PackedRecord::new(user, token, &remote, &ClientDetails::default(), false);
-        Session::new(Arc::new(upkeep), record, Methods::default(), asked)
+        Session::new(Arc::new(upkeep), record, AuthMethods::default(), asked)
     }
 
     /// Also if a poll that came to nothing lands just then, and plans the next one.

@@ -18,7 +18,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 /// let id: SessionId = "AAECAwQFBgcICQoLDA0ODw".parse()?;
 /// assert_eq!(id.to_string(), "AAECAwQFBgcICQoLDA0ODw");
 /// assert!("../../etc/passwd".parse::<SessionId>().is_err());
-/// # Ok::<_, tower_activeconnect::InvalidSessionId>(())
+/// # Ok::<_, tower_activeconnect::InvalidSessionIdError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionId([u8; Self::LEN]);
@@ -34,16 +34,16 @@ impl SessionId {
 }
 
 impl FromStr for SessionId {
-    type Err = InvalidSessionId;
+    type Err = InvalidSessionIdError;
 
     /// Reads what `Display` writes, and nothing else.
-    fn from_str(text: &str) -> Result<Self, InvalidSessionId> {
+    fn from_str(text: &str) -> Result<Self, InvalidSessionIdError> {
         let mut bytes = [0; Self::LEN];
         if text.len() != Self::TEXT_LEN {
-            return Err(InvalidSessionId);
+            return Err(InvalidSessionIdError);
         }
         let written = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes);
-        if written == Ok(Self::LEN) { Ok(Self(bytes)) } else { Err(InvalidSessionId) }
+        if written == Ok(Self::LEN) { Ok(Self(bytes)) } else { Err(InvalidSessionIdError) }
     }
 }
 
@@ -61,17 +61,17 @@ impl fmt::Debug for SessionId {
 
 /// The text is not the id of a session.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct InvalidSessionId;
+pub struct InvalidSessionIdError;
 
-crate::error_debug::debug_as_message!(InvalidSessionId);
+crate::error_debug::debug_as_message!(InvalidSessionIdError);
 
-impl fmt::Display for InvalidSessionId {
+impl fmt::Display for InvalidSessionIdError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a session id is 22 characters of base64url, as SessionInfo::id gives it")
     }
 }
 
-impl std::error::Error for InvalidSessionId {}
+impl std::error::Error for InvalidSessionIdError {}
 
 #[cfg(test)]
 mod tests {
@@ -94,7 +94,7 @@ mod tests {
             " -_v7-_v7-_v7-_v7-_v7-",
             "-_v7-_v7-_v7-_v7-_v7é",
         ] {
-            assert_eq!(wrong.parse::<SessionId>(), Err(InvalidSessionId), "{wrong}");
+            assert_eq!(wrong.parse::<SessionId>(), Err(InvalidSessionIdError), "{wrong}");
         }
     }
 }

@@ -4,9 +4,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::client_details::ClientDetails;
 use super::session::Session;
 use super::session_id::SessionId;
-use crate::clock::Stamp;
+use crate::clock::Timestamp;
 use crate::identity::UserId;
-use crate::protocol::{Methods, SessionStatus};
+use crate::protocol::{AuthMethods, SessionStatus};
 
 /// What is known of one of a user's sessions at the moment it was asked about, for a page on which
 /// the user, or an administrator, sees and ends them; made by [`Activeconnect::sessions`].
@@ -44,7 +44,7 @@ pub struct SessionInfo {
     since: SystemTime,
     started_at: SystemTime,
     last_used_at: SystemTime,
-    methods: Methods,
+    methods: AuthMethods,
     held_open: u64,
     client: ClientDetails,
     is_of_unknown_browser: bool,
@@ -53,7 +53,7 @@ pub struct SessionInfo {
 }
 
 impl SessionInfo {
-    pub(super) fn new(session: &Session, id: SessionId, now: Stamp) -> Self {
+    pub(super) fn new(session: &Session, id: SessionId, now: Timestamp) -> Self {
         let started = session.login().wall;
         let client = session.record.client();
         Self {
@@ -113,7 +113,7 @@ impl SessionInfo {
 
     /// The methods that the user was asked to use; empty when the service chose.
     #[must_use]
-    pub fn methods(&self) -> Methods {
+    pub fn methods(&self) -> AuthMethods {
         self.methods
     }
 

@@ -11,7 +11,7 @@ use super::Engine;
 use super::events::EndReason;
 use super::idle_state::Phase;
 use super::session::{Session, TokenCheck};
-use crate::clock::Stamp;
+use crate::clock::Timestamp;
 use crate::identity::UserId;
 
 /// How long one look into the token store may take.
@@ -155,7 +155,7 @@ impl CheckTask {
     }
 
     /// Whether a look still serves a session: the wait for its place may have been long.
-    fn is_needed(&self, now: Stamp) -> bool {
+    fn is_needed(&self, now: Timestamp) -> bool {
         self.engine.sessions.of_user(&self.user).iter().any(|session| {
             match session.needs_token_check(now) {
                 Some(TokenCheck::Routine) => true,
@@ -172,7 +172,7 @@ impl CheckTask {
     }
 
     /// Looks once, and applies what the token store says; whether it said anything.
-    async fn look_up(&self, began: Stamp) -> bool {
+    async fn look_up(&self, began: Timestamp) -> bool {
         let lookup = self.engine.store.token(&self.user);
         let token = match tokio::time::timeout(TOKEN_LOOKUP_TIMEOUT, lookup).await {
             Ok(Ok(token)) => token,

@@ -7,21 +7,21 @@ use std::sync::{Mutex, PoisonError};
 use super::Engine;
 use super::session::{CLAIM_TICK_MS, Session};
 use super::session_id::SessionId;
-use crate::clock::{Stamp, millis};
+use crate::clock::{Timestamp, millis};
 use crate::verdict::Verdict;
 
 /// When the user last looked at their sessions, by the session from which they looked. Only of those
 /// that were warned.
 #[derive(Debug, Default)]
-pub(super) struct SeenWarnings(Mutex<HashMap<SessionId, Stamp>>);
+pub(super) struct SeenWarnings(Mutex<HashMap<SessionId, Timestamp>>);
 
 impl SeenWarnings {
     /// Forgets what is older than any session.
-    pub(super) fn sweep(&self, now: Stamp, longest_life_ms: u64) {
+    pub(super) fn sweep(&self, now: Timestamp, longest_life_ms: u64) {
         self.with(|seen| seen.retain(|_, at| at.age(now) < longest_life_ms));
     }
 
-    fn with<R>(&self, change: impl FnOnce(&mut HashMap<SessionId, Stamp>) -> R) -> R {
+    fn with<R>(&self, change: impl FnOnce(&mut HashMap<SessionId, Timestamp>) -> R) -> R {
         // Nothing that can panic runs under the lock, so what a poisoned one holds is whole.
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -33,7 +33,7 @@ impl Engine {
     /// warned of no more.
     pub(crate) fn warns_of_unknown_browser(&self, session: &Session) -> bool {
         let mut since = session.login();
-        let is_later = |other: &Session, since: Stamp| {
+        let is_later = |other: &Session, since: Timestamp| {
             other.record.is_of_unknown_browser()
                 && other.login().mono > since.mono
                 && other.verdict() != Verdict::Ended
@@ -50,16 +50,16 @@ impl Engine {
 
     /// From this session the user was shown their sessions as they were at this moment.
     #[cfg(feature = "axum")]
-    pub(crate) fn mark_warnings_seen(&self, session: &Session, shown: Stamp) {
+    pub(crate) fn mark_warnings_seen(&self, session: &Session, shown: Timestamp) {
         if self.warns_of_unknown_browser(session) {
             // A login is known to a tick, and may have been a tick later than it says.
-            let shown = Stamp { mono: shown.mono.saturating_sub(CLAIM_TICK_MS), ..shown };
+            let shown = Timestamp { mono: shown.mono.saturating_sub(CLAIM_TICK_MS), ..shown };
             let id = self.session_id(session);
             self.seen_warnings.with(|seen| seen.insert(id, shown));
         }
     }
 
-    pub(super) fn sweep_seen_warnings(&self, now: Stamp) {
+    pub(super) fn sweep_seen_warnings(&self, now: Timestamp) {
         self.seen_warnings.sweep(now, millis(self.config.session_lifetime()));
     }
 }

@@ -2,7 +2,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::circuit_breaker;
-use crate::clock::{Stamp, millis};
+use crate::clock::{Timestamp, millis};
 use crate::verdict::UpstreamSnapshot;
 
 /// How often the service is asked whether it answers at all.
@@ -20,8 +20,8 @@ pub(crate) struct UpstreamHealth {
 
 #[derive(Debug, Default)]
 struct State {
-    last_success: Option<Stamp>,
-    probed_at: Option<Stamp>,
+    last_success: Option<Timestamp>,
+    probed_at: Option<Timestamp>,
 }
 
 impl UpstreamHealth {
@@ -33,14 +33,14 @@ impl UpstreamHealth {
     }
 
     /// A call that was sent at this moment was answered well.
-    pub(crate) fn record_success(&self, sent: Stamp) {
+    pub(crate) fn record_success(&self, sent: Timestamp) {
         let last = &mut self.state().last_success;
         if last.is_none_or(|last| last.mono <= sent.mono) {
             *last = Some(sent);
         }
     }
 
-    pub(crate) fn snapshot(&self, now: Stamp) -> UpstreamSnapshot {
+    pub(crate) fn snapshot(&self, now: Timestamp) -> UpstreamSnapshot {
         let answered = self.state().last_success;
         let lately = answered.is_some_and(|sent| sent.age(now) < millis(self.freshness));
         UpstreamSnapshot { last_success: answered, is_recent: lately }
@@ -54,7 +54,7 @@ impl UpstreamHealth {
 
     /// Whether to ask now; a caller that gets `true` has to ask. `since` is the moment from which an
     /// answer to others would say something.
-    pub(crate) fn should_probe(&self, now: Stamp, since: Stamp) -> bool {
+    pub(crate) fn should_probe(&self, now: Timestamp, since: Timestamp) -> bool {
         let mut state = self.state();
         let is_known = state.last_success.is_some_and(|sent| sent.mono >= since.mono);
         let is_asked = state.probed_at.is_some_and(|at| at.age(now) < millis(PROBE_INTERVAL));
@@ -75,8 +75,8 @@ impl UpstreamHealth {
 mod tests {
     use super::*;
 
-    fn at(mono: u64) -> Stamp {
-        Stamp { mono, wall: 1_700_000_000_000 + mono }
+    fn at(mono: u64) -> Timestamp {
+        Timestamp { mono, wall: 1_700_000_000_000 + mono }
     }
 
     #[test]

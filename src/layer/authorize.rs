@@ -19,7 +19,7 @@ use crate::engine::{
     UpgradeStats,
 };
 use crate::identity::UserId;
-use crate::protocol::Methods;
+use crate::protocol::AuthMethods;
 use crate::verdict::{Denial, Requirement, Verdict};
 
 /// How long the token store may take to say whether a user is enrolled.
@@ -67,7 +67,7 @@ impl Authorizer {
         }
     }
 
-    pub(crate) fn require_methods(&mut self, methods: Methods) {
+    pub(crate) fn require_methods(&mut self, methods: AuthMethods) {
         self.requirement.methods = methods;
         self.handle.engine().required_method_sets.add(methods);
     }

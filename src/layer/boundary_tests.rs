@@ -35,11 +35,11 @@ async fn knowledge_allows_for_fifteen_seconds_of_the_wall_clock() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     stage.poll_at(5_000).await.reset();
-    stage.clock.jump(9_999);
+    stage.clock.shift_wall_clock(9_999);
     assert_eq!(stage.send_request(&alice).await, "allowed");
-    stage.clock.jump(1);
+    stage.clock.shift_wall_clock(1);
     assert_eq!(stage.send_request(&alice).await, "unavailable");
-    stage.clock.jump(-1);
+    stage.clock.shift_wall_clock(-1);
     assert_eq!(stage.send_request(&alice).await, "allowed", "the clock was set right again");
 }
 
@@ -48,9 +48,9 @@ async fn knowledge_allows_for_fifteen_seconds_of_the_wall_clock() {
 async fn a_clock_that_is_set_back_lengthens_nothing() {
     let mut stage = Harness::with_builder(|builder| builder.session_duration(40 * SECOND));
     let alice = stage.log_in("alice").await;
-    stage.clock.jump(-3_600_000);
+    stage.clock.shift_wall_clock(-3_600_000);
     reply_status(stage.poll_at(5_000).await, Active);
-    stage.clock.jump(-3_600_000);
+    stage.clock.shift_wall_clock(-3_600_000);
     stage.poll_at(10_000).await.reset();
     stage.respond_with(|now, call| {
         if now < 20_000 {
@@ -253,15 +253,15 @@ async fn a_lifetime_is_half_open() {
         stage.respond_with(|_, call| reply_ok(call));
         if by_wall {
             stage.at(10_000).await;
-            stage.clock.jump(9_999);
+            stage.clock.shift_wall_clock(9_999);
             sleep_a_moment().await;
-            stage.clock.jump(-1);
+            stage.clock.shift_wall_clock(-1);
         } else {
             stage.at(19_999).await;
         }
         assert_eq!(stage.send_request(&alice).await, "allowed");
         if by_wall {
-            stage.clock.jump(1);
+            stage.clock.shift_wall_clock(1);
         } else {
             stage.at(20_000).await;
         }

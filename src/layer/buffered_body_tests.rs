@@ -223,7 +223,7 @@ async fn an_answer_that_was_held_passes_unguarded() {
     let clock = stage.clock.clone();
     let app = service_fn(move |_: Request<()>| {
         // Longer than anything known may be old.
-        clock.jump(20_000);
+        clock.shift_wall_clock(20_000);
         ready(Ok::<_, Infallible>(Response::new(Body::from("whole"))))
     });
     let bearer = format!("Bearer {}", alice.expose());
@@ -231,7 +231,7 @@ async fn an_answer_that_was_held_passes_unguarded() {
     let mut answer = pin!(stage.ac.layer().layer(app).call(request));
     let mut cx = Context::from_waker(Waker::noop());
     assert!(answer.as_mut().poll(&mut cx).is_pending());
-    stage.clock.jump(-20_000);
+    stage.clock.shift_wall_clock(-20_000);
     let mut body = Box::pin(answer.as_mut().await.unwrap().into_body());
     assert_eq!(stage.session(&alice).held_open(), 0);
     assert_eq!(read(&mut body), "whole.");

@@ -146,7 +146,7 @@ impl<'a> RequestCredentials<'a> {
 
     /// The session that is named, unambiguously or not at all.
     pub(crate) fn session(&self) -> Option<SessionKey> {
-        SessionKey::named_by(self.session.unique()?)
+        SessionKey::from_encoded(self.session.unique()?)
     }
 
     /// The attempt that is named, unambiguously or not at all.
@@ -182,7 +182,7 @@ pub(crate) fn registration_cookie(
         cookies.scan(value, [(&mut page, REGISTRATION_SUFFIX, &is_ours)]);
     }
     // One that was made up costs no look into the map.
-    page.unique().filter(|value| is_ours(value)).and_then(SessionKey::named_by)
+    page.unique().filter(|value| is_ours(value)).and_then(SessionKey::from_encoded)
 }
 
 /// The attempt that is named as a bearer's, if any is.
@@ -265,7 +265,7 @@ impl<'n> CookieScanner<'n> {
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, credential) = value.split_at_checked(7)?;
     let ours = scheme.eq_ignore_ascii_case(b"bearer ")
-        && credential.len() == SessionCredential::TEXT_LENGTH
+        && credential.len() == SessionCredential::ENCODED_LEN
         && credential.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte));
     ours.then_some(credential)
 }

@@ -169,7 +169,7 @@ async fn a_wall_clock_that_jumps_costs_one_poll() {
     let alice = stage.log_in("alice").await;
     let stream = stage.stream(&alice).await;
     stage.at(1_000).await;
-    stage.clock.jump(3_600_000);
+    stage.clock.shift_wall_clock(3_600_000);
     let request = tokio::spawn(stage.send_request(&alice));
     let poll = stage.poll_at(1_000).await;
     stage.at(2_000).await;
@@ -180,7 +180,7 @@ async fn a_wall_clock_that_jumps_costs_one_poll() {
     assert!(!stream.end.is_finished() && stream.last() > 2_000);
     assert!(stage.is_quiet().await);
     // And back again: nothing is older than it was.
-    stage.clock.jump(-7_200_000);
+    stage.clock.shift_wall_clock(-7_200_000);
     assert_eq!(stage.send_request(&alice).await, "allowed");
     assert!(stage.is_quiet().await);
 }
@@ -196,7 +196,7 @@ async fn a_wall_clock_set_back_costs_one_poll_at_most() {
         let alice = stage.log_in("alice").await;
         let stream = stage.stream(&alice).await;
         stage.at(1_000).await;
-        stage.clock.jump(-back);
+        stage.clock.shift_wall_clock(-back);
         assert_eq!(stage.send_request(&alice).await, "allowed");
         assert!(stage.is_quiet().await);
         // What is known from here on was stated by polls after the jump.
@@ -213,14 +213,14 @@ async fn a_wall_clock_set_back_costs_one_poll_at_most() {
         // Forward by an hour from there is an hour that nothing is known of; a clock that stands at
         // the epoch was not set to where it should be, and does not move.
         let at = stage.now();
-        stage.clock.jump(3_600_000);
+        stage.clock.shift_wall_clock(3_600_000);
         if stage.clock.now().wall > 3_600_000 {
             let request = tokio::spawn(stage.send_request(&alice));
             reply_status(stage.poll_at(at).await, Active);
             assert_eq!((request.await.unwrap().as_str(), stage.now()), ("allowed", at));
         }
         // And where it was before.
-        stage.clock.jump(back - 3_600_000);
+        stage.clock.shift_wall_clock(back - 3_600_000);
         let request = tokio::spawn(stage.send_request(&alice));
         let poll = stage.call("/s/").await;
         assert_eq!(stage.now(), at);
@@ -237,7 +237,7 @@ async fn a_parked_session_outlasts_a_clock_set_back() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     stage.at(1_000).await;
-    stage.clock.jump(-200 * 86_400_000);
+    stage.clock.shift_wall_clock(-200 * 86_400_000);
     let polls = Arc::new(AtomicUsize::new(0));
     let counted = polls.clone();
     stage.respond_with(move |_, call| {
@@ -257,7 +257,7 @@ async fn a_parked_session_outlasts_a_clock_set_back() {
 async fn a_wall_clock_past_the_lifetime_ends_the_session() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
-    stage.clock.jump(12 * 3_600_000);
+    stage.clock.shift_wall_clock(12 * 3_600_000);
     assert_eq!(stage.send_request(&alice).await, "ended");
     reply_ok(stage.call("/l/").await);
 }
@@ -269,7 +269,7 @@ async fn a_machine_that_slept_asks_before_it_allows() {
     let alice = stage.log_in("alice").await;
     let bob = stage.log_in("bob").await;
     stage.at(1_000).await;
-    stage.clock.jump(8 * 3_600_000);
+    stage.clock.shift_wall_clock(8 * 3_600_000);
     let requests = [&alice, &bob].map(|credential| tokio::spawn(stage.send_request(credential)));
     let polls = [stage.poll_at(1_000).await, stage.poll_at(1_000).await];
     let [one, other] = polls;

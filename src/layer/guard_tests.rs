@@ -77,10 +77,10 @@ async fn seven_frames_at_most_follow_on_one_look_at_the_clocks() {
     for before in 0..20 {
         let mut stream = open(&stage, &alice, None).await;
         assert_eq!(frames(&mut stream, before), before);
-        stage.clock.jump(AGES);
+        stage.clock.shift_wall_clock(AGES);
         let after = frames(&mut stream, 100);
         assert!(after <= 7, "{after} frames, after {before}");
-        stage.clock.jump(-AGES);
+        stage.clock.shift_wall_clock(-AGES);
         assert_eq!(frames(&mut stream, 100), 100, "it was only held");
     }
 }
@@ -93,9 +93,9 @@ async fn no_frame_follows_a_wait_without_a_look_at_the_clocks() {
     for before in 0..20 {
         let mut stream = open(&stage, &alice, Some(before)).await;
         assert_eq!(frames(&mut stream, 100), before);
-        stage.clock.jump(AGES);
+        stage.clock.shift_wall_clock(AGES);
         assert_eq!(frames(&mut stream, 100), 0, "after {before}");
-        stage.clock.jump(-AGES);
+        stage.clock.shift_wall_clock(-AGES);
     }
 }
 
@@ -144,7 +144,7 @@ async fn what_was_given_whole_is_not_cut() {
             reply_status(stage.poll_at(5_000).await, Closed);
             tokio::time::sleep(Duration::from_millis(1)).await;
         } else {
-            stage.clock.jump(AGES);
+            stage.clock.shift_wall_clock(AGES);
         }
         let end = poll_fn(|cx| body.as_mut().poll_frame(cx)).await;
         assert!(end.is_none(), "{end:?}");
@@ -160,7 +160,7 @@ async fn an_answer_is_as_old_as_its_handler_was_slow() {
     let app = service_fn(move |_| {
         let clock = clock.clone();
         async move {
-            clock.jump(AGES);
+            clock.shift_wall_clock(AGES);
             Ok::<_, Infallible>(Response::new(Endless { given: 0, waits_after: None }))
         }
     });

@@ -19,7 +19,7 @@ use tower_layer::Layer as _;
 use tower_service::Service;
 
 use super::{GateBody, SessionRevoked};
-use crate::client::script::{Heard, Script};
+use crate::client::mock::{ReceivedCall, ScriptedUpstream};
 use crate::clock::Clock;
 use crate::engine::{AttemptTarget, ClientDetails, Initiator, Session, StartAttempt};
 use crate::identity::{SessionCredential, UserId, UserToken};
@@ -50,7 +50,7 @@ pub(super) struct Harness {
     pub(super) ac: Activeconnect,
     pub(super) clock: Clock,
     pub(super) token_store: FaultyTokenStore,
-    heard: UnboundedReceiver<Heard>,
+    heard: UnboundedReceiver<ReceivedCall>,
     started: usize,
 }
 
@@ -62,8 +62,8 @@ impl Harness {
     pub(super) fn with_builder(
         configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder,
     ) -> Self {
-        let (script, heard) = Script::new();
-        let (clock, token_store) = (Clock::driven(), FaultyTokenStore::default());
+        let (script, heard) = ScriptedUpstream::new();
+        let (clock, token_store) = (Clock::tokio(), FaultyTokenStore::default());
         let builder = builder().token_store(token_store.clone()).script(script, clock.clone());
         let ac = configure(builder).build().unwrap();
         Self { ac, clock, token_store, heard, started: 0 }
@@ -79,7 +79,7 @@ impl Harness {
     }
 
     /// The next call, which must be to this path.
-    pub(super) async fn call(&mut self, path: &str) -> Heard {
+    pub(super) async fn call(&mut self, path: &str) -> ReceivedCall {
         let heard = timeout(TEST_TIMEOUT, self.heard.recv()).await;
         let call = heard.expect("a call within the hour").unwrap();
         assert!(call.path.starts_with(path), "{} at {}", call.path, self.now());
@@ -87,7 +87,7 @@ impl Harness {
     }
 
     /// The next call, which must be a poll sent at this very moment.
-    pub(super) async fn poll_at(&mut self, ms: u64) -> Heard {
+    pub(super) async fn poll_at(&mut self, ms: u64) -> ReceivedCall {
         let call = self.call("/s/").await;
         assert_eq!(self.now(), ms);
         call
@@ -160,7 +160,7 @@ impl Harness {
     /// client is gone, and so every task of the engine.
     pub(super) fn respond_with(
         &mut self,
-        mut answer: impl FnMut(u64, Heard) + Send + 'static,
+        mut answer: impl FnMut(u64, ReceivedCall) + Send + 'static,
     ) -> JoinHandle<()> {
         let mut heard = std::mem::replace(&mut self.heard, unbounded_channel().1);
         let clock = self.clock.clone();
@@ -178,7 +178,7 @@ pub(super) fn builder() -> ActiveconnectBuilder {
 }
 
 /// Answers the start of a login: its polls go to `/s/` and this number, its logout to `/l/`.
-pub(super) fn started(call: Heard, which: usize) {
+pub(super) fn started(call: ReceivedCall, which: usize) {
     call.answer(
         202,
         format!(
@@ -190,17 +190,17 @@ pub(super) fn started(call: Heard, which: usize) {
 }
 
 /// Answers a poll; false if the caller has gone.
-pub(super) fn reply_status(call: Heard, status: SessionStatus) -> bool {
+pub(super) fn reply_status(call: ReceivedCall, status: SessionStatus) -> bool {
     call.answer(200, format!(r#"{{"authentication_status":{{"session_status":"{status}"}}}}"#))
 }
 
 /// Refuses a session as the service itself does.
-pub(super) fn reply_not_found(call: Heard) -> bool {
+pub(super) fn reply_not_found(call: ReceivedCall) -> bool {
     call.answer(404, r#"{"status":false}"#)
 }
 
 /// Answers well whatever it is.
-pub(super) fn reply_ok(call: Heard) {
+pub(super) fn reply_ok(call: ReceivedCall) {
     if call.path.starts_with("/s/") {
         reply_status(call, SessionStatus::Active);
     } else {
@@ -311,7 +311,7 @@ impl TokenStore for FaultyTokenStore {
             StoreBehavior::Names => Ok(Some(UserToken::new(user.as_str()).unwrap())),
             StoreBehavior::Changes => Ok(Some(UserToken::new("another").unwrap())),
             StoreBehavior::Forgets => Ok(None),
-            StoreBehavior::Fails => Err(StoreError::of_kind(StoreErrorKind::Unavailable)),
+            StoreBehavior::Fails => Err(StoreError::from_kind(StoreErrorKind::Unavailable)),
             StoreBehavior::Hangs => pending().await,
             StoreBehavior::Panics => panic!("the lookup table panics"),
         }

@@ -74,7 +74,7 @@ async fn open_stream_is_no_use() {
 async fn passive_layers_and_refusals_are_no_use() {
     let (stage, alice, _) = logged_in(TIMEOUT).await;
     let passive = || stage.ac.layer().passive();
-    let too_careful = || stage.ac.layer().require_methods([crate::Method::Facial]);
+    let too_careful = || stage.ac.layer().require_methods([crate::AuthMethod::Facial]);
     for at in [10_000, 20_000, 30_000, 39_999] {
         stage.at(at).await;
         assert_eq!(ask(passive(), &alice).await, "allowed", "after {at} ms");
@@ -109,7 +109,7 @@ async fn timeout_counts_on_the_clock_that_says_longer() {
         stage.at(9_000).await;
         assert_eq!(stage.send_request(&alice).await, "allowed");
         stage.at(19_000).await;
-        stage.clock.jump(jump);
+        stage.clock.shift_wall_clock(jump);
         assert_eq!(stage.send_request(&alice).await, expected, "{jump}");
     }
 }

@@ -385,7 +385,7 @@ fn a_runtime_that_is_dropped_takes_the_engine_with_it() {
         let refused = stage.ac.log_in(&user("carol")).await;
         assert!(matches!(*refused.unwrap_err(), LoginError::Aborted));
         // No clock goes on but the wall's; by that the session is over in the end.
-        stage.clock.jump(20_000);
+        stage.clock.shift_wall_clock(20_000);
         assert_eq!(denial_name(stage.request("/0", &alice).await).await, "unavailable");
         let session = stage.ac.sessions(&user("alice")).await.unwrap()[0].id();
         stage.ac.end_session(&user("alice"), &session).await.unwrap();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::harness::{Harness, StoreBehavior, reply_ok, reply_status, started};
-use crate::client::script::Heard;
+use crate::client::mock::ReceivedCall;
 use crate::identity::SessionCredential;
 use crate::protocol::SessionStatus::Active;
 use crate::{Activeconnect, LogoutOutcome, StoreErrorKind, UserId};
@@ -19,7 +19,7 @@ struct Service(Arc<Mutex<Calls>>);
 struct Calls {
     /// What logouts are answered with; `None` leaves them waiting.
     answer: Option<u16>,
-    waiting: Vec<Heard>,
+    waiting: Vec<ReceivedCall>,
     /// The times at which each path was called, in milliseconds.
     logouts: BTreeMap<String, Vec<u64>>,
     polls: u64,
@@ -57,7 +57,7 @@ impl Service {
     /// How many logouts wait for an answer.
     fn in_flight(&self) -> usize {
         let mut calls = self.0.lock().unwrap();
-        calls.waiting.retain(|call| !call.is_given_up());
+        calls.waiting.retain(|call| !call.is_cancelled());
         calls.waiting.len()
     }
 
@@ -120,7 +120,7 @@ async fn clock_jump_logs_out_a_few_at_a_time() {
     let service = Service::of(&mut stage);
     let _credentials = short_lived(&stage.ac, 800);
     stage.at(1_000).await;
-    stage.clock.jump(12 * 3_600_000);
+    stage.clock.shift_wall_clock(12 * 3_600_000);
     let mut most = 0;
     for second in 1..4_000 {
         stage.at(1_000 * second).await;

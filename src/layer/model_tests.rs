@@ -17,8 +17,8 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::harness;
-use crate::client::script::{Heard, Script};
-use crate::clock::{Clock, Stamp};
+use crate::client::mock::{ReceivedCall, ScriptedUpstream};
+use crate::clock::{Clock, Timestamp};
 use crate::engine::model_tests::{History, Polled, Reply};
 use crate::engine::yield_injection::{seed_yields, with_random_yields};
 use crate::identity::{SessionCredential, UserId, UserToken};
@@ -74,7 +74,7 @@ fn trace() -> impl Strategy<Value = Trace> {
     let act = prop_oneof![
         8 => Just(SessionStatus::Active),
         2 => Just(SessionStatus::Walkaway),
-        1 => prop::sample::select(&SessionStatus::WIRE[..]),
+        1 => prop::sample::select(&SessionStatus::ALL[..]),
     ];
     let pass = prop_oneof![
         10 => 0..3_000_u64,
@@ -119,7 +119,7 @@ fn trace() -> impl Strategy<Value = Trace> {
 struct Remote {
     user: String,
     status: SessionStatus,
-    asked: Stamp,
+    asked: Timestamp,
     /// When the engine's polls were sent; whether one is on its way; what came of them and when.
     sends: Vec<u64>,
     in_flight: bool,
@@ -137,7 +137,7 @@ struct Remote {
 
 impl Remote {
     /// What the model says at this moment, before and after what happens in the same millisecond.
-    fn verdicts(&self, now: Stamp) -> [Verdict; 2] {
+    fn verdicts(&self, now: Timestamp) -> [Verdict; 2] {
         [false, true].map(|with| {
             let known = |at: u64| at < now.mono || (with && at == now.mono);
             let polls = self.polls.iter().filter(|(at, _)| known(*at));
@@ -159,7 +159,7 @@ struct Model {
     remotes: Vec<Remote>,
     answers: Vec<(ReplyKind, u64)>,
     next_answer: usize,
-    others_answered: Option<Stamp>,
+    others_answered: Option<Timestamp>,
     /// The last call of any came to nothing.
     failing: bool,
     /// Milliseconds at which something happens already: one thing at a time.
@@ -173,7 +173,7 @@ fn lock(world: &Shared) -> MutexGuard<'_, Model> {
 }
 
 impl Model {
-    fn now(&self) -> Stamp {
+    fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
@@ -183,7 +183,7 @@ impl Model {
     }
 
     /// A call that was sent then was answered well; one that was sent later may have been before.
-    fn record_answer(&mut self, sent: Stamp) {
+    fn record_answer(&mut self, sent: Timestamp) {
         if self.others_answered.is_none_or(|last| last.mono <= sent.mono) {
             self.others_answered = Some(sent);
         }
@@ -206,7 +206,7 @@ async fn until(world: &Shared, at: u64) {
 }
 
 /// The service: hears calls until the engine is gone.
-async fn serve(world: Shared, mut heard: UnboundedReceiver<Heard>) {
+async fn serve(world: Shared, mut heard: UnboundedReceiver<ReceivedCall>) {
     while let Some(call) = heard.recv().await {
         let world = world.clone();
         if call.path.starts_with("/authentication/authenticate_user") {
@@ -220,7 +220,7 @@ async fn serve(world: Shared, mut heard: UnboundedReceiver<Heard>) {
     }
 }
 
-async fn authenticate(world: Shared, call: Heard) {
+async fn authenticate(world: Shared, call: ReceivedCall) {
     let (which, how, at) = {
         let mut world = lock(&world);
         let asked = world.now();
@@ -263,7 +263,7 @@ async fn authenticate(world: Shared, call: Heard) {
     }
 }
 
-async fn poll(world: Shared, which: usize, mut call: Heard) {
+async fn poll(world: Shared, which: usize, mut call: ReceivedCall) {
     let (sent, how, at, deadline) = {
         let mut world = lock(&world);
         let sent = world.now();
@@ -278,11 +278,11 @@ async fn poll(world: Shared, which: usize, mut call: Heard) {
         (sent, how, at, deadline)
     };
     if at > deadline {
-        call.given_up().await;
+        call.cancelled().await;
     } else {
         tokio::select! {
             () = until(&world, at) => {}
-            () = call.given_up() => {}
+            () = call.cancelled() => {}
         }
     }
     let mut world = lock(&world);
@@ -310,8 +310,9 @@ async fn poll(world: Shared, which: usize, mut call: Heard) {
         world.record_answer(sent);
     }
     let others_answered = world.others_answered;
-    let age =
-        |then: Stamp| now.mono.saturating_sub(then.mono).max(now.wall.saturating_sub(then.wall));
+    let age = |then: Timestamp| {
+        now.mono.saturating_sub(then.mono).max(now.wall.saturating_sub(then.wall))
+    };
     // Two intervals, or the breaker's longest pause, and two polls.
     let fresh = (2 * world.interval).max(2_000) + 2 * POLL;
     let others_lately = others_answered.is_some_and(|at| age(at) < fresh);
@@ -323,7 +324,7 @@ async fn poll(world: Shared, which: usize, mut call: Heard) {
 }
 
 /// Logouts, and the calls that ask whether the service answers at all.
-async fn other(world: Shared, mut call: Heard) {
+async fn other(world: Shared, mut call: ReceivedCall) {
     let (sent, how, at) = {
         let mut world = lock(&world);
         let (how, late) = world.how();
@@ -331,7 +332,7 @@ async fn other(world: Shared, mut call: Heard) {
     };
     tokio::select! {
         () = until(&world, at) => {}
-        () = call.given_up() => {}
+        () = call.cancelled() => {}
     }
     let mut world = lock(&world);
     let which = call.path.strip_prefix("/l/").map(|name| name.parse::<usize>().unwrap());
@@ -488,7 +489,7 @@ async fn engine(world: &Shared, tokens: &[UserToken]) -> (Activeconnect, JoinHan
     for (user, token) in USERS.iter().zip(tokens) {
         store.assign(&(*user).into(), token).await.unwrap();
     }
-    let (script, heard) = Script::new();
+    let (script, heard) = ScriptedUpstream::new();
     let (clock, interval) = {
         let world = lock(world);
         (world.clock.clone(), Duration::from_millis(world.interval))
@@ -506,7 +507,7 @@ async fn engine(world: &Shared, tokens: &[UserToken]) -> (Activeconnect, JoinHan
 async fn play(trace: Trace) {
     seed_yields(trace.unrest);
     let world = Arc::new(Mutex::new(Model {
-        clock: Clock::driven(),
+        clock: Clock::tokio(),
         interval: trace.interval,
         remotes: Vec::new(),
         answers: trace.answers,
@@ -533,7 +534,7 @@ async fn play(trace: Trace) {
                         remote.ended_here.get_or_insert(now.mono);
                     }
                 }
-                world.clock.jump(by);
+                world.clock.shift_wall_clock(by);
             }
             Op::LogIn(user) => {
                 let user = USERS[user].into();

@@ -21,7 +21,7 @@ use super::site_paths::SitePaths;
 use super::step_up::{StepUp, confirm_url};
 use crate::engine::{Config, Engine};
 #[cfg(feature = "axum")]
-use crate::pages::{PAGE_POLICY, PageResult, Refusal};
+use crate::pages::{PAGE_POLICY, PageError, PageResult};
 use crate::verdict::{Denial, Requirement};
 
 /// What stands for itself in the value of a query parameter; `/` for readability.
@@ -219,10 +219,10 @@ fn html(
     let language = accept_language.and_then(|value| value.to_str().ok());
     let language = settings.pages.choose_language(None, language);
     let unread = client.has_unread_cookies && denial == Denial::NoSession;
-    let refusal = Refusal::Denied { denial, unread: unread.then_some(UNREAD_COOKIES) };
+    let refusal = PageError::Denied { denial, unread: unread.then_some(UNREAD_COOKIES) };
     let remedy = remedy(denial, paths, requirement);
     let status = status_of(denial);
-    let page = settings.pages.view(paths, language).refused(status.as_u16(), refusal, remedy);
+    let page = settings.pages.view(paths, language).error(status.as_u16(), refusal, remedy);
     page_response(status, page)
 }
 

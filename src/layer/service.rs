@@ -14,7 +14,7 @@ use super::cache_control::CacheControl;
 use super::future::{GateFuture, HandlerGuard};
 use super::response_format::ClientContext;
 use crate::engine::{ActiveSession, Activeconnect, RequestNumber, Upgrade, Walkaway};
-use crate::protocol::Methods;
+use crate::protocol::AuthMethods;
 use crate::verdict::Denial;
 
 /// Any sooner, a login would be too old before the page that asked for it is back.
@@ -277,8 +277,8 @@ impl ActiveconnectLayer {
     ///         .nest("/auth", ac.routes())
     /// }
     /// ```
-    pub fn require_methods(self, methods: impl IntoIterator<Item = crate::Method>) -> Self {
-        let methods: Methods = methods.into_iter().collect();
+    pub fn require_methods(self, methods: impl IntoIterator<Item = crate::AuthMethod>) -> Self {
+        let methods: AuthMethods = methods.into_iter().collect();
         self.map_authorizer(|gate| gate.require_methods(methods))
     }
 

@@ -4,7 +4,7 @@ use percent_encoding::utf8_percent_encode;
 use serde::Serialize;
 
 use super::respond::QUERY_VALUE_ESCAPES;
-use crate::protocol::{Method, Methods};
+use crate::protocol::{AuthMethod, AuthMethods};
 use crate::verdict::Requirement;
 
 /// The members of problem details, and the metadata of gRPC's `ErrorInfo`.
@@ -22,7 +22,7 @@ pub(super) struct StepUp {
 impl StepUp {
     pub(super) fn new(requirement: &Requirement, auth_path: &str) -> Self {
         Self {
-            methods: requirement.methods.iter().map(Method::as_str).collect(),
+            methods: requirement.methods.iter().map(AuthMethod::as_str).collect(),
             max_age: requirement.max_age.map(|age| age.as_secs()),
             confirm: confirm_url(&format!("{auth_path}/confirm"), requirement.methods, None),
         }
@@ -38,7 +38,7 @@ impl StepUp {
 
 /// Where a session's user is asked anew, by this route or page: for these methods, or for those of
 /// before.
-pub(crate) fn confirm_url(path: &str, methods: Methods, next: Option<&str>) -> String {
+pub(crate) fn confirm_url(path: &str, methods: AuthMethods, next: Option<&str>) -> String {
     let methods = (!methods.is_empty()).then(|| ("methods", methods.to_string()));
     let next = next.map(|next| ("next", next.to_owned()));
     let query: Vec<String> = [methods, next]

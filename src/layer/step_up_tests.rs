@@ -63,7 +63,7 @@ async fn a_login_is_too_old_by_the_wall_clock() {
     ] {
         let (stage, credential) = logged_in().await;
         let login = stage.now();
-        stage.clock.jump(jump);
+        stage.clock.shift_wall_clock(jump);
         stage.at(login + after).await;
         let said = ask(stage.ac.layer().max_age(MINUTE), &credential).await;
         assert_eq!(said, expected, "{jump} {after}");

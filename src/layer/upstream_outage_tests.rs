@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::harness::{Harness, StoreBehavior, reply_ok, reply_status, started};
-use crate::client::script::Heard;
+use crate::client::mock::ReceivedCall;
 use crate::engine::SessionWatcher;
 use crate::engine::yield_injection::seed_yields;
 use crate::identity::SessionCredential;
@@ -18,12 +18,12 @@ use crate::{EventKind, UserId};
 type Log = Arc<Mutex<Vec<(u64, usize)>>>;
 
 /// Which session a poll is of.
-fn which(call: &Heard) -> Option<usize> {
+fn which(call: &ReceivedCall) -> Option<usize> {
     call.path.strip_prefix("/s/").map(|which| which.parse().unwrap())
 }
 
 /// Writes down the polls and has `answer` answer all.
-fn logged(stage: &mut Harness, mut answer: impl FnMut(u64, Heard) + Send + 'static) -> Log {
+fn logged(stage: &mut Harness, mut answer: impl FnMut(u64, ReceivedCall) + Send + 'static) -> Log {
     let log = Log::default();
     let writing = log.clone();
     stage.respond_with(move |now, call| {
@@ -70,13 +70,13 @@ async fn a_pause_is_kept_by_all_and_ends_nobody() {
     }
     heard.sort_by_key(which);
     let mut heard = heard.into_iter();
-    assert!(heard.next().unwrap().answer_later(429, Duration::from_secs(60)));
+    assert!(heard.next().unwrap().reply_retry_after(429, Duration::from_secs(60)));
     // Those that were on their way count, and do not end the pause.
     reply_status(heard.next().unwrap(), Active);
-    assert!(heard.next().unwrap().answer_later(503, Duration::from_secs(10)));
+    assert!(heard.next().unwrap().reply_retry_after(503, Duration::from_secs(10)));
     let log = logged(&mut stage, |now, call| {
         if now < 62_000 {
-            call.answer_later(429, Duration::from_secs(60));
+            call.reply_retry_after(429, Duration::from_secs(60));
         } else {
             reply_ok(call);
         }
@@ -152,7 +152,7 @@ async fn asked_pause_of_one_session_is_its_own() {
         let log = logged(&mut stage, move |now, call| {
             if which(&call) == Some(0) && now > 20_000 && strikes > 0 {
                 strikes -= 1;
-                call.answer_later(503, Duration::from_secs(300));
+                call.reply_retry_after(503, Duration::from_secs(300));
             } else {
                 reply_ok(call);
             }
@@ -177,7 +177,7 @@ async fn session_that_always_asks_for_pauses_costs_no_other() {
         let _live = live(&stage, &credentials);
         let log = logged(&mut stage, move |now, call| {
             if which(&call) == Some(0) && (20_000..100_000).contains(&now) {
-                call.answer_later(status, Duration::from_secs(300));
+                call.reply_retry_after(status, Duration::from_secs(300));
             } else {
                 reply_ok(call);
             }
@@ -203,7 +203,7 @@ async fn one_rate_limit_costs_three_seconds() {
         let log = logged(&mut stage, move |now, call| {
             if now > 20_000 && struck.is_none() {
                 struck = Some(now);
-                call.answer_later(429, Duration::from_secs(300));
+                call.reply_retry_after(429, Duration::from_secs(300));
             } else {
                 reply_ok(call);
             }
@@ -229,7 +229,7 @@ async fn pause_delays_requests_and_logins_by_one_probe() {
         if call.path.starts_with("/authentication/") {
             started(call, 2);
         } else if (200_000..203_000).contains(&now) {
-            call.answer_later(429, Duration::from_secs(300));
+            call.reply_retry_after(429, Duration::from_secs(300));
         } else {
             reply_ok(call);
         }
@@ -255,7 +255,7 @@ async fn requests_do_not_wait_while_the_service_is_out() {
             if !(10_000..=50_000).contains(&now) {
                 reply_ok(call);
             } else if hangs {
-                tokio::spawn(async move { call.given_up().await });
+                tokio::spawn(async move { call.cancelled().await });
             } else {
                 call.reset();
             }
@@ -299,7 +299,7 @@ impl Failing {
             if now < 20_000 || which(&call).is_none_or(|which| which >= bad) {
                 reply_ok(call);
             } else if hangs {
-                tokio::spawn(async move { call.given_up().await });
+                tokio::spawn(async move { call.cancelled().await });
             } else {
                 call.reset();
             }
@@ -442,7 +442,7 @@ fn answered_slowly(stage: &mut Harness, latency: Duration) -> InFlight {
         tokio::spawn(async move {
             tokio::select! {
                 () = tokio::time::sleep(latency) => {}
-                () = call.given_up() => {}
+                () = call.cancelled() => {}
             }
             counted.lock().unwrap().0 -= 1;
             reply_status(call, Active);

@@ -152,7 +152,7 @@ pub struct Follow {
 /// `GET locked`: waits for the phone to come back.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct LockedPage {
+pub struct SuspendedPage {
     /// What all pages share.
     pub layout: Layout,
     /// The heading.
@@ -360,7 +360,7 @@ pub struct RegisteringPage {
 /// Why something is refused: by the routes, or by a layer (401, 403, 503).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct RefusedPage {
+pub struct ErrorPage {
     /// What all pages share.
     pub layout: Layout,
     /// The status of the answer.

@@ -3,8 +3,8 @@
 use askama::Template;
 
 use super::context::{
-    ConfirmPage, Layout, LockedPage, LoginPage, RefusedPage, RegisteringPage, RegistrationPage,
-    SessionsPage, WaitingPage,
+    ConfirmPage, ErrorPage, Layout, LoginPage, RegisteringPage, RegistrationPage, SessionsPage,
+    SuspendedPage, WaitingPage,
 };
 
 /// The HTML of a page, or why there is none: the person then gets 500, and the log the reason.
@@ -67,7 +67,7 @@ pub trait Pages: Send + Sync + 'static {
     }
 
     /// Waits for the phone to come back.
-    fn locked(&self, page: &LockedPage) -> PageResult {
+    fn locked(&self, page: &SuspendedPage) -> PageResult {
         Ok(LockedTemplate { layout: &page.layout, page }.render()?)
     }
 
@@ -92,7 +92,7 @@ pub trait Pages: Send + Sync + 'static {
     }
 
     /// Says why something is refused.
-    fn refused(&self, page: &RefusedPage) -> PageResult {
+    fn refused(&self, page: &ErrorPage) -> PageResult {
         Ok(RefusedTemplate { layout: &page.layout, page }.render()?)
     }
 }
@@ -120,7 +120,7 @@ struct WaitingTemplate<'a> {
 #[template(path = "locked.html")]
 struct LockedTemplate<'a> {
     layout: &'a Layout,
-    page: &'a LockedPage,
+    page: &'a SuspendedPage,
 }
 
 #[derive(Template)]
@@ -155,5 +155,5 @@ struct RegisteringTemplate<'a> {
 #[template(path = "refused.html")]
 struct RefusedTemplate<'a> {
     layout: &'a Layout,
-    page: &'a RefusedPage,
+    page: &'a ErrorPage,
 }

@@ -20,8 +20,8 @@ use std::sync::{Arc, LazyLock};
 pub(crate) use self::assets::Asset;
 use self::assets::Assets;
 pub use self::context::{
-    ConfirmPage, Follow, KnownUser, Layout, Link, ListedSession, LockedPage, LoginPage, Moment,
-    PendingLogin, RefusedPage, RegisteringPage, RegistrationPage, RegistrationWait, SessionsPage,
+    ConfirmPage, ErrorPage, Follow, KnownUser, Layout, Link, ListedSession, LoginPage, Moment,
+    PendingLogin, RegisteringPage, RegistrationPage, RegistrationWait, SessionsPage, SuspendedPage,
     WaitingPage,
 };
 use self::defaults::DefaultPages;
@@ -32,7 +32,7 @@ use self::theme::CheckedTheme;
 pub use self::theme::{Logo, Theme};
 pub(crate) use self::timestamps::rfc3339;
 pub(crate) use self::view::{
-    LoginFacts, PageWait, Refusal, RegistrationFacts, SessionFacts, SessionNotice,
+    LoginFacts, PageError, PageWait, RegistrationFacts, SessionFacts, SessionNotice,
     SessionsAddresses, SiteAddresses, UnreadCookies, View,
 };
 

@@ -7,14 +7,14 @@ use fluent_bundle::FluentArgs;
 pub(crate) use self::sessions::{SessionFacts, SessionNotice, SessionsAddresses};
 use super::assets::Asset;
 use super::context::{
-    ConfirmPage, Follow, KnownUser, Layout, Link, LockedPage, LoginPage, PendingLogin, RefusedPage,
-    RegisteringPage, RegistrationPage, RegistrationWait, WaitingPage,
+    ConfirmPage, ErrorPage, Follow, KnownUser, Layout, Link, LoginPage, PendingLogin,
+    RegisteringPage, RegistrationPage, RegistrationWait, SuspendedPage, WaitingPage,
 };
 use super::texts::{Language, LanguageChoice};
 use super::theme::CheckedLogo;
 use super::{PageRenderer, PageResult};
 use crate::Secret;
-use crate::protocol::{Method, Methods};
+use crate::protocol::{AuthMethod, AuthMethods};
 use crate::verdict::Denial;
 
 /// How browsers address this site, behind a proxy that strips a prefix too.
@@ -71,7 +71,7 @@ pub(crate) struct PageWait {
 
 /// Why something is refused.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Refusal {
+pub(crate) enum PageError {
     /// No page of this browser waits for a phone to register.
     NoRegistrationWaits,
     /// The waiting page has no login to wait for.
@@ -79,19 +79,19 @@ pub(crate) enum Refusal {
         unread: Option<UnreadCookies>,
         is_loopback: bool,
     },
-    Unreadable,
-    NameEmpty,
-    NameTooLong {
+    InvalidBody,
+    UsernameEmpty,
+    UsernameTooLong {
         max_bytes: usize,
     },
-    NameHasControls,
-    NoUser,
+    UsernameHasControls,
+    NoResolvedUser,
     /// A browser asks for what is for other clients.
     BearerFromBrowser,
-    TooMany {
+    RateLimited {
         seconds: u64,
     },
-    NotNow,
+    LoginUnavailable,
     /// Which sessions there are is not known.
     SessionsUnavailable,
     MethodsNotRequired,
@@ -185,7 +185,7 @@ impl View<'_> {
     pub(crate) fn locked(&self, is_suspended: bool, here: String) -> PageResult {
         let heading = self.text("locked-heading");
         let log_out = format!("{}/logout", self.site.auth_path());
-        self.renderer.pages.locked(&LockedPage {
+        self.renderer.pages.locked(&SuspendedPage {
             layout: self.layout(&heading),
             heading,
             is_suspended,
@@ -198,12 +198,12 @@ impl View<'_> {
         })
     }
 
-    pub(crate) fn confirm(&self, user: &str, methods: Methods) -> PageResult {
+    pub(crate) fn confirm(&self, user: &str, methods: AuthMethods) -> PageResult {
         let heading = self.text("confirm-heading");
         let method = |method| match method {
-            Method::Acceptance => self.text("confirm-acceptance"),
-            Method::Device => self.text("confirm-device"),
-            Method::Facial => self.text("confirm-facial"),
+            AuthMethod::Acceptance => self.text("confirm-acceptance"),
+            AuthMethod::Device => self.text("confirm-device"),
+            AuthMethod::Facial => self.text("confirm-facial"),
         };
         self.renderer.pages.confirm(&ConfirmPage {
             layout: self.layout(&heading),
@@ -268,10 +268,10 @@ impl View<'_> {
     }
 
     /// `remedy` is where the person can do something about it.
-    pub(crate) fn refused(
+    pub(crate) fn error(
         &self,
         status: u16,
-        refusal: Refusal,
+        refusal: PageError,
         remedy: Option<String>,
     ) -> PageResult {
         let start = "refused-start-heading";
@@ -279,46 +279,46 @@ impl View<'_> {
             self.language.text_with(key, &FluentArgs::from_iter([(name, number)]))
         };
         let (heading, details) = match refusal {
-            Refusal::NoLoginWaits { unread, is_loopback } => {
+            PageError::NoLoginWaits { unread, is_loopback } => {
                 let unread = unread.map(|unread| self.unread_cookies(unread));
                 let detail = unread.unwrap_or_else(|| self.text("refused-no-login"));
                 let webkit = is_loopback.then(|| self.text("refused-webkit-cookie"));
                 ("refused-no-login-heading", [detail].into_iter().chain(webkit).collect())
             }
-            Refusal::NoRegistrationWaits => {
+            PageError::NoRegistrationWaits => {
                 ("refused-no-registration-heading", vec![self.text("refused-no-registration")])
             }
-            Refusal::Unreadable => (start, vec![self.text("refused-unreadable")]),
-            Refusal::NameEmpty => (start, vec![self.text("refused-name-empty")]),
-            Refusal::NameTooLong { max_bytes } => {
+            PageError::InvalidBody => (start, vec![self.text("refused-unreadable")]),
+            PageError::UsernameEmpty => (start, vec![self.text("refused-name-empty")]),
+            PageError::UsernameTooLong { max_bytes } => {
                 (start, vec![with("refused-name-too-long", "bytes", max_bytes)])
             }
-            Refusal::NameHasControls => (start, vec![self.text("refused-name-controls")]),
-            Refusal::NoUser => (start, vec![self.text("refused-no-user")]),
-            Refusal::BearerFromBrowser => (start, vec![self.text("refused-bearer")]),
-            Refusal::TooMany { seconds } => {
+            PageError::UsernameHasControls => (start, vec![self.text("refused-name-controls")]),
+            PageError::NoResolvedUser => (start, vec![self.text("refused-no-user")]),
+            PageError::BearerFromBrowser => (start, vec![self.text("refused-bearer")]),
+            PageError::RateLimited { seconds } => {
                 let seconds = usize::try_from(seconds).unwrap_or(usize::MAX);
                 (start, vec![with("refused-too-many", "seconds", seconds)])
             }
-            Refusal::NotNow => (start, vec![self.text("refused-not-now")]),
-            Refusal::SessionsUnavailable => {
+            PageError::LoginUnavailable => (start, vec![self.text("refused-not-now")]),
+            PageError::SessionsUnavailable => {
                 ("denied-unavailable-heading", vec![self.text("refused-sessions")])
             }
-            Refusal::MethodsNotRequired => {
+            PageError::MethodsNotRequired => {
                 ("refused-methods-heading", vec![self.text("refused-methods")])
             }
-            Refusal::Denied { denial, unread } => {
+            PageError::Denied { denial, unread } => {
                 let (heading, detail) = denied(denial);
                 let unread = unread.map(|unread| self.unread_cookies(unread));
                 (heading, [self.text(detail)].into_iter().chain(unread).collect())
             }
         };
         let remedy_text = match refusal {
-            Refusal::Denied { denial: Denial::StepUp, .. } => "refused-confirm",
+            PageError::Denied { denial: Denial::StepUp, .. } => "refused-confirm",
             _ => "refused-log-in",
         };
         let heading = self.text(heading);
-        self.renderer.pages.refused(&RefusedPage {
+        self.renderer.pages.refused(&ErrorPage {
             layout: self.layout(&heading),
             status,
             heading,
@@ -330,7 +330,7 @@ impl View<'_> {
     /// The application turns its own login away; `mistake` tells its developer, in English.
     pub(crate) fn misconfigured(&self, status: u16, mistake: &str) -> PageResult {
         let heading = self.text("refused-setup-heading");
-        self.renderer.pages.refused(&RefusedPage {
+        self.renderer.pages.refused(&ErrorPage {
             layout: self.layout(&heading),
             status,
             heading,

@@ -5,7 +5,7 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 #[non_exhaustive]
-pub enum Method {
+pub enum AuthMethod {
     /// Confirm the request on the phone.
     Acceptance = 1,
     /// Unlock the phone.
@@ -14,7 +14,7 @@ pub enum Method {
     Facial = 4,
 }
 
-impl Method {
+impl AuthMethod {
     /// Every method.
     pub const ALL: [Self; 3] = [Self::Acceptance, Self::Device, Self::Facial];
 
@@ -39,9 +39,9 @@ impl Method {
 /// assert_eq!("facial,device".parse(), Ok(methods));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Methods(u8);
+pub struct AuthMethods(u8);
 
-impl Methods {
+impl AuthMethods {
     /// The empty set.
     pub(crate) const NONE: Self = Self(0);
 
@@ -53,23 +53,23 @@ impl Methods {
 
     /// Whether `method` is asked for.
     #[must_use]
-    pub const fn contains(self, method: Method) -> bool {
+    pub const fn contains(self, method: AuthMethod) -> bool {
         self.0 & method as u8 != 0
     }
 
     /// The methods of the set.
-    pub fn iter(self) -> impl Iterator<Item = Method> {
-        Method::ALL.into_iter().filter(move |method| self.contains(*method))
+    pub fn iter(self) -> impl Iterator<Item = AuthMethod> {
+        AuthMethod::ALL.into_iter().filter(move |method| self.contains(*method))
     }
 }
 
-impl FromIterator<Method> for Methods {
-    fn from_iter<I: IntoIterator<Item = Method>>(methods: I) -> Self {
+impl FromIterator<AuthMethod> for AuthMethods {
+    fn from_iter<I: IntoIterator<Item = AuthMethod>>(methods: I) -> Self {
         Self(methods.into_iter().fold(0, |set, method| set | method as u8))
     }
 }
 
-impl fmt::Display for Methods {
+impl fmt::Display for AuthMethods {
     /// As the `methods` parameter of `authenticate_user` writes them: `acceptance,device`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, method) in self.iter().enumerate() {
@@ -93,14 +93,14 @@ impl fmt::Display for UnknownMethod {
 
 impl std::error::Error for UnknownMethod {}
 
-impl FromStr for Methods {
+impl FromStr for AuthMethods {
     type Err = UnknownMethod;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         text.split(',')
             .filter(|name| !name.is_empty())
             .map(|name| {
-                Method::ALL
+                AuthMethod::ALL
                     .into_iter()
                     .find(|method| method.as_str() == name)
                     .ok_or_else(|| UnknownMethod(name.chars().take(64).collect()))

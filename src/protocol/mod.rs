@@ -2,14 +2,16 @@
 //! output, no clock, nothing asynchronous.
 
 mod dialect;
+pub mod messages;
 mod method;
 mod signing;
-mod statement;
 mod status;
-pub mod wire;
+mod status_response;
 
 pub use dialect::{Dialect, UnknownDialect};
-pub use method::{Method, Methods, UnknownMethod};
-pub use signing::{AUTHENTICATION, Nonce, Presented, Signed, VERSION, sign};
-pub use statement::Reading;
+pub use method::{AuthMethod, AuthMethods, UnknownMethod};
+pub use signing::{
+    API_VERSION, AUTHENTICATION_HEADER, AuthenticationHeader, Nonce, SignedHeaders, sign,
+};
 pub use status::SessionStatus;
+pub use status_response::StatusReading;

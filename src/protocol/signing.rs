@@ -12,11 +12,11 @@ use super::Dialect;
 use crate::Secret;
 
 /// The value of every version header.
-pub const VERSION: &str = "1";
+pub const API_VERSION: &str = "1";
 
 /// The header that carries identity and signature. Not `Authorization`: HTTP clients that strip
 /// credentials on a redirect do not know this one, so no redirect may be followed.
-pub const AUTHENTICATION: &str = "Authentication";
+pub const AUTHENTICATION_HEADER: &str = "Authentication";
 
 /// A number used once. Neither `Clone` nor kept by anything: a retry draws a new one.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,25 +40,25 @@ impl Nonce {
 }
 
 /// What one request carries: three headers, valid for one URL and one moment.
-pub struct Signed {
+pub struct SignedHeaders {
     dialect: Dialect,
     authentication: String,
     timestamp: String,
 }
 
-impl Signed {
+impl SignedHeaders {
     /// The headers as name and value. The first value is a credential: mark it sensitive.
     #[must_use]
     pub fn headers(&self) -> [(&'static str, &str); 3] {
         [
-            (AUTHENTICATION, &self.authentication),
+            (AUTHENTICATION_HEADER, &self.authentication),
             (self.dialect.timestamp_header(), &self.timestamp),
-            (self.dialect.version_header(), VERSION),
+            (self.dialect.version_header(), API_VERSION),
         ]
     }
 }
 
-impl fmt::Debug for Signed {
+impl fmt::Debug for SignedHeaders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Signed")
             .field("dialect", &self.dialect)
@@ -95,12 +95,16 @@ pub fn sign(
     url: &str,
     nonce: Nonce,
     unix_seconds: u64,
-) -> Signed {
+) -> SignedHeaders {
     let nonce = nonce.0.to_string();
     let timestamp = unix_seconds.to_string();
     let mac = mac(secret, &nonce, dialect.signed_part(url), &timestamp);
     let signature = STANDARD.encode(mac);
-    Signed { dialect, authentication: format!("hmac {client_id}:{nonce}:{signature}"), timestamp }
+    SignedHeaders {
+        dialect,
+        authentication: format!("hmac {client_id}:{nonce}:{signature}"),
+        timestamp,
+    }
 }
 
 fn mac(secret: &Secret, nonce: &str, signed_part: &str, timestamp: &str) -> [u8; 16] {
@@ -118,7 +122,7 @@ fn mac(secret: &Secret, nonce: &str, signed_part: &str, timestamp: &str) -> [u8;
 
 /// The parts of a received `Authentication` header, for code that plays the service.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Presented<'a> {
+pub struct AuthenticationHeader<'a> {
     /// The application id, or the session token on session calls.
     pub client_id: &'a str,
     /// The nonce in decimal, as it was sent.
@@ -126,13 +130,13 @@ pub struct Presented<'a> {
     signature: [u8; 16],
 }
 
-impl fmt::Debug for Presented<'_> {
+impl fmt::Debug for AuthenticationHeader<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Presented").field("nonce", &self.nonce).finish_non_exhaustive()
     }
 }
 
-impl<'a> Presented<'a> {
+impl<'a> AuthenticationHeader<'a> {
     /// Reads `hmac CLIENT_ID:NONCE:SIGNATURE`; anything else is `None`.
     #[must_use]
     pub fn parse(header: &'a str) -> Option<Self> {
@@ -151,13 +155,7 @@ impl<'a> Presented<'a> {
 
     /// Whether the holder of `secret` signed `url` at `timestamp` (the header's own text).
     #[must_use]
-    pub fn is_signed_by(
-        &self,
-        secret: &Secret,
-        dialect: Dialect,
-        url: &str,
-        timestamp: &str,
-    ) -> bool {
+    pub fn verify(&self, secret: &Secret, dialect: Dialect, url: &str, timestamp: &str) -> bool {
         let expected = mac(secret, self.nonce, dialect.signed_part(url), timestamp);
         expected.ct_eq(&self.signature).into()
     }

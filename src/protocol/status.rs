@@ -27,7 +27,7 @@ pub enum SessionStatus {
 
 impl SessionStatus {
     /// The eight values of the wire.
-    pub const WIRE: [Self; 8] = [
+    pub const ALL: [Self; 8] = [
         Self::Pending,
         Self::Identifying,
         Self::Active,
@@ -41,13 +41,13 @@ impl SessionStatus {
     /// Reads a value of the wire: exactly and in lower case, or [`SessionStatus::Unknown`].
     #[must_use]
     pub fn from_wire(text: &str) -> Self {
-        Self::WIRE.into_iter().find(|status| status.as_str() == text).unwrap_or(Self::Unknown)
+        Self::ALL.into_iter().find(|status| status.as_str() == text).unwrap_or(Self::Unknown)
     }
 
     /// Reads what was stored as `self as u8`.
     #[cfg(feature = "layer")]
     pub(crate) fn from_u8(number: u8) -> Self {
-        Self::WIRE.into_iter().find(|status| *status as u8 == number).unwrap_or(Self::Unknown)
+        Self::ALL.into_iter().find(|status| *status as u8 == number).unwrap_or(Self::Unknown)
     }
 
     /// The value as the wire writes it.

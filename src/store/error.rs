@@ -2,7 +2,7 @@ use std::error::Error;
 use std::fmt::{self, Write as _};
 
 /// How much of its source an error shows, in characters.
-const SHOWN: usize = 256;
+const MAX_SOURCE_CHARS: usize = 256;
 
 /// A store could not do what it was asked. Opaque: it keeps its source and has a
 /// [`StoreError::kind`].
@@ -42,7 +42,7 @@ impl StoreError {
 
     /// An error without a source.
     #[must_use]
-    pub fn of_kind(kind: StoreErrorKind) -> Self {
+    pub fn from_kind(kind: StoreErrorKind) -> Self {
         Self { kind, source: None }
     }
 
@@ -79,7 +79,7 @@ impl fmt::Display for StoreError {
             Some(source) => {
                 f.write_str(": ")?;
                 // A source may quote typed text, and this text goes into logs: one line.
-                for character in source.to_string().chars().take(SHOWN) {
+                for character in source.to_string().chars().take(MAX_SOURCE_CHARS) {
                     if character.is_control() {
                         write!(f, "{}", character.escape_default())?;
                     } else {

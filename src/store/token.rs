@@ -51,7 +51,7 @@ pub trait TokenStore: Send + Sync + 'static {
         token: &UserToken,
     ) -> impl Future<Output = Result<UserToken, StoreError>> + Send {
         let _ = (user, token);
-        async { Err(StoreError::of_kind(StoreErrorKind::ReadOnly)) }
+        async { Err(StoreError::from_kind(StoreErrorKind::ReadOnly)) }
     }
 
     /// Takes the user's token away and returns it. By default refused as
@@ -61,7 +61,7 @@ pub trait TokenStore: Send + Sync + 'static {
         user: &UserId,
     ) -> impl Future<Output = Result<Option<UserToken>, StoreError>> + Send {
         let _ = user;
-        async { Err(StoreError::of_kind(StoreErrorKind::ReadOnly)) }
+        async { Err(StoreError::from_kind(StoreErrorKind::ReadOnly)) }
     }
 
     /// The number that [`TokenStore::set_browser_epoch`] has set for the user; `None` if it has not.
@@ -84,7 +84,7 @@ pub trait TokenStore: Send + Sync + 'static {
         epoch: u64,
     ) -> impl Future<Output = Result<(), StoreError>> + Send {
         let _ = (user, epoch);
-        async { Err(StoreError::of_kind(StoreErrorKind::ReadOnly)) }
+        async { Err(StoreError::from_kind(StoreErrorKind::ReadOnly)) }
     }
 }
 
@@ -110,36 +110,44 @@ impl<T: TokenStore> TokenStore for Arc<T> {
     }
 }
 
-type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// The same trait without `impl Future`, so that the engine needs no type parameter. The methods
 /// have names of their own: equal ones would be ambiguous wherever both traits are in scope.
 trait ErasedTokenStore: Send + Sync {
-    fn token_boxed<'a>(&'a self, user: &'a UserId) -> Answer<'a, Option<UserToken>>;
-    fn assign_boxed<'a>(&'a self, user: &'a UserId, token: &'a UserToken) -> Answer<'a, UserToken>;
-    fn remove_boxed<'a>(&'a self, user: &'a UserId) -> Answer<'a, Option<UserToken>>;
-    fn browser_epoch_boxed<'a>(&'a self, user: &'a UserId) -> Answer<'a, Option<u64>>;
-    fn set_browser_epoch_boxed<'a>(&'a self, user: &'a UserId, epoch: u64) -> Answer<'a, ()>;
+    fn token_boxed<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Option<UserToken>>;
+    fn assign_boxed<'a>(
+        &'a self,
+        user: &'a UserId,
+        token: &'a UserToken,
+    ) -> BoxFuture<'a, UserToken>;
+    fn remove_boxed<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Option<UserToken>>;
+    fn browser_epoch_boxed<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Option<u64>>;
+    fn set_browser_epoch_boxed<'a>(&'a self, user: &'a UserId, epoch: u64) -> BoxFuture<'a, ()>;
 }
 
 impl<T: TokenStore> ErasedTokenStore for T {
-    fn token_boxed<'a>(&'a self, user: &'a UserId) -> Answer<'a, Option<UserToken>> {
+    fn token_boxed<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Option<UserToken>> {
         Box::pin(self.token(user))
     }
 
-    fn assign_boxed<'a>(&'a self, user: &'a UserId, token: &'a UserToken) -> Answer<'a, UserToken> {
+    fn assign_boxed<'a>(
+        &'a self,
+        user: &'a UserId,
+        token: &'a UserToken,
+    ) -> BoxFuture<'a, UserToken> {
         Box::pin(self.assign(user, token))
     }
 
-    fn remove_boxed<'a>(&'a self, user: &'a UserId) -> Answer<'a, Option<UserToken>> {
+    fn remove_boxed<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Option<UserToken>> {
         Box::pin(self.remove(user))
     }
 
-    fn browser_epoch_boxed<'a>(&'a self, user: &'a UserId) -> Answer<'a, Option<u64>> {
+    fn browser_epoch_boxed<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Option<u64>> {
         Box::pin(self.browser_epoch(user))
     }
 
-    fn set_browser_epoch_boxed<'a>(&'a self, user: &'a UserId, epoch: u64) -> Answer<'a, ()> {
+    fn set_browser_epoch_boxed<'a>(&'a self, user: &'a UserId, epoch: u64) -> BoxFuture<'a, ()> {
         Box::pin(self.set_browser_epoch(user, epoch))
     }
 }
@@ -154,7 +162,7 @@ impl DynTokenStore {
     }
 
     pub(crate) async fn token(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
-        caught(async { self.0.token_boxed(user).await }).await
+        catch_panic(async { self.0.token_boxed(user).await }).await
     }
 
     pub(crate) async fn assign(
@@ -162,15 +170,15 @@ impl DynTokenStore {
         user: &UserId,
         token: &UserToken,
     ) -> Result<UserToken, StoreError> {
-        caught(async { self.0.assign_boxed(user, token).await }).await
+        catch_panic(async { self.0.assign_boxed(user, token).await }).await
     }
 
     pub(crate) async fn remove(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
-        caught(async { self.0.remove_boxed(user).await }).await
+        catch_panic(async { self.0.remove_boxed(user).await }).await
     }
 
     pub(crate) async fn browser_epoch(&self, user: &UserId) -> Result<Option<u64>, StoreError> {
-        caught(async { self.0.browser_epoch_boxed(user).await }).await
+        catch_panic(async { self.0.browser_epoch_boxed(user).await }).await
     }
 
     pub(crate) async fn set_browser_epoch(
@@ -178,12 +186,14 @@ impl DynTokenStore {
         user: &UserId,
         epoch: u64,
     ) -> Result<(), StoreError> {
-        caught(async { self.0.set_browser_epoch_boxed(user, epoch).await }).await
+        catch_panic(async { self.0.set_browser_epoch_boxed(user, epoch).await }).await
     }
 }
 
 /// Runs a store's code: a panic in it is an error like another, and the end of nothing else.
-async fn caught<T>(answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+async fn catch_panic<T>(
+    answer: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
     let mut answer = pin!(answer);
     poll_fn(|cx| {
         let polled = catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx)));

@@ -1,26 +1,31 @@
 use std::time::Duration;
 
-use crate::clock::{Stamp, millis};
-use crate::protocol::Methods;
+use crate::clock::{Timestamp, millis};
+use crate::protocol::AuthMethods;
 
 /// What a layer requires of the login that made a session, beside that the session is allowed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Requirement {
     /// The user was asked for exactly these; empty requires nothing.
-    pub(crate) methods: Methods,
+    pub(crate) methods: AuthMethods,
     /// The login is no older than this.
     pub(crate) max_age: Option<Duration>,
 }
 
 impl Requirement {
-    pub(crate) const NONE: Self = Self { methods: Methods::NONE, max_age: None };
+    pub(crate) const NONE: Self = Self { methods: AuthMethods::NONE, max_age: None };
 
     pub(crate) fn is_none(&self) -> bool {
         *self == Self::NONE
     }
 
     /// Whether a login does that was asked with these methods, and whose result was taken then.
-    pub(crate) fn is_satisfied(&self, asked: Methods, login: Stamp, now: Stamp) -> bool {
+    pub(crate) fn is_satisfied(
+        &self,
+        asked: AuthMethods,
+        login: Timestamp,
+        now: Timestamp,
+    ) -> bool {
         let by_methods = self.methods.is_empty() || self.methods == asked;
         by_methods && self.max_age.is_none_or(|most| login.age(now) <= millis(most))
     }
@@ -29,11 +34,11 @@ impl Requirement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::Method::{self, Acceptance, Device, Facial};
+    use crate::protocol::AuthMethod::{self, Acceptance, Device, Facial};
 
-    const LOGIN: Stamp = Stamp { mono: 5_000, wall: 1_700_000_000_000 };
+    const LOGIN: Timestamp = Timestamp { mono: 5_000, wall: 1_700_000_000_000 };
 
-    fn methods(methods: &[Method]) -> Methods {
+    fn methods(methods: &[AuthMethod]) -> AuthMethods {
         methods.iter().copied().collect()
     }
 
@@ -56,18 +61,18 @@ mod tests {
     #[test]
     fn a_login_grows_old_on_both_clocks() {
         let most = Duration::from_secs(60);
-        let required = Requirement { methods: Methods::NONE, max_age: Some(most) };
+        let required = Requirement { methods: AuthMethods::NONE, max_age: Some(most) };
         let (edge, over) = (LOGIN.after(most), LOGIN.after(most + Duration::from_millis(1)));
         for (now, met) in [
             (LOGIN, true),
             (edge, true),
             (over, false),
-            (Stamp { mono: over.mono, ..LOGIN }, false),
-            (Stamp { wall: over.wall, ..LOGIN }, false),
-            (Stamp { wall: 0, ..edge }, true),
-            (Stamp { wall: 0, ..over }, false),
+            (Timestamp { mono: over.mono, ..LOGIN }, false),
+            (Timestamp { wall: over.wall, ..LOGIN }, false),
+            (Timestamp { wall: 0, ..edge }, true),
+            (Timestamp { wall: 0, ..over }, false),
         ] {
-            assert_eq!(required.is_satisfied(Methods::NONE, LOGIN, now), met, "{now:?}");
+            assert_eq!(required.is_satisfied(AuthMethods::NONE, LOGIN, now), met, "{now:?}");
         }
     }
 }

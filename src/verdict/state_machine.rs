@@ -1,12 +1,12 @@
 use super::KnownState;
-use crate::clock::Stamp;
-use crate::protocol::{Reading, SessionStatus};
+use crate::clock::Timestamp;
+use crate::protocol::{SessionStatus, StatusReading};
 
 /// What one poll said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PollOutcome {
     /// A well-formed answer.
-    Status(Reading),
+    Status(StatusReading),
     /// The service itself, in JSON, refused the session's signature or did not know the session.
     /// Nothing is learned by that, unless it says so again.
     Rejected,
@@ -19,7 +19,7 @@ pub(crate) enum PollOutcome {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UpstreamSnapshot {
     /// When the last call that was answered well was sent.
-    pub(crate) last_success: Option<Stamp>,
+    pub(crate) last_success: Option<Timestamp>,
     /// Whether that is recent enough to say that the service answers at all.
     pub(crate) is_recent: bool,
 }
@@ -37,18 +37,18 @@ const LOST_AFTER_MS: u64 = 300_000;
 pub(crate) struct SessionStateMachine {
     known_state: KnownState,
     status: SessionStatus,
-    last_good_at: Stamp,
+    last_good_at: Timestamp,
     applied: u64,
-    walked_away: Option<Stamp>,
-    inconsistent_since: Option<Stamp>,
-    no_response_since: Option<Stamp>,
-    rejected_since: Option<Stamp>,
+    walked_away: Option<Timestamp>,
+    inconsistent_since: Option<Timestamp>,
+    no_response_since: Option<Timestamp>,
+    rejected_since: Option<Timestamp>,
     lost: bool,
 }
 
 impl SessionStateMachine {
     /// A session that the service has just made, at the time it was asked for.
-    pub(crate) fn new(asked: Stamp) -> Self {
+    pub(crate) fn new(asked: Timestamp) -> Self {
         Self {
             known_state: KnownState::Pending,
             status: SessionStatus::Pending,
@@ -63,7 +63,7 @@ impl SessionStateMachine {
     }
 
     /// A session of which no more is known than this.
-    pub(crate) fn resume(known_state: KnownState, status: SessionStatus, good: Stamp) -> Self {
+    pub(crate) fn resume(known_state: KnownState, status: SessionStatus, good: Timestamp) -> Self {
         Self { known_state, status, ..Self::new(good) }
     }
 
@@ -93,7 +93,7 @@ impl SessionStateMachine {
     }
 
     /// When the last good poll was sent.
-    pub(crate) fn last_good_at(&self) -> Stamp {
+    pub(crate) fn last_good_at(&self) -> Timestamp {
         self.last_good_at
     }
 
@@ -110,7 +110,7 @@ impl SessionStateMachine {
     pub(crate) fn apply(
         &mut self,
         sequence: u64,
-        sent: Stamp,
+        sent: Timestamp,
         said: PollOutcome,
         others: UpstreamSnapshot,
     ) {
@@ -119,7 +119,7 @@ impl SessionStateMachine {
         }
         self.applied = sequence;
         match said {
-            PollOutcome::Status(Reading::Status(status)) if !self.is_regression(status) => {
+            PollOutcome::Status(StatusReading::Status(status)) if !self.is_regression(status) => {
                 self.apply_status(status, sent);
             }
             PollOutcome::Status(_) => self.apply_inconsistent(sent),
@@ -132,7 +132,7 @@ impl SessionStateMachine {
         rank(status) < rank(self.status)
     }
 
-    fn apply_status(&mut self, status: SessionStatus, sent: Stamp) {
+    fn apply_status(&mut self, status: SessionStatus, sent: Timestamp) {
         self.last_good_at = sent;
         self.inconsistent_since = None;
         self.no_response_since = None;
@@ -160,7 +160,7 @@ impl SessionStateMachine {
         };
     }
 
-    fn apply_inconsistent(&mut self, sent: Stamp) {
+    fn apply_inconsistent(&mut self, sent: Timestamp) {
         self.no_response_since = None;
         self.rejected_since = None;
         self.known_state = KnownState::Inconsistent;
@@ -170,7 +170,7 @@ impl SessionStateMachine {
     }
 
     /// The second refusal ends the session if another session was answered since the first.
-    fn apply_rejection(&mut self, sent: Stamp, others: UpstreamSnapshot) {
+    fn apply_rejection(&mut self, sent: Timestamp, others: UpstreamSnapshot) {
         match (self.rejected_since, others.last_success) {
             (Some(first), Some(answered)) if answered.mono >= first.mono => self.mark_lost(),
             _ => {
@@ -181,7 +181,7 @@ impl SessionStateMachine {
     }
 
     /// No statement. Only silence in the midst of answers to others adds up.
-    fn apply_no_response(&mut self, sent: Stamp, others: UpstreamSnapshot) {
+    fn apply_no_response(&mut self, sent: Timestamp, others: UpstreamSnapshot) {
         if !others.is_recent {
             self.no_response_since = None;
         } else if self.no_response_since.get_or_insert(sent).age(sent) >= LOST_AFTER_MS {
@@ -215,8 +215,8 @@ mod tests {
 
     const LIMITS: VerdictLimits = VerdictLimits { max_staleness: 15_000, lifetime: 40_000_000 };
 
-    fn at(seconds: u64) -> Stamp {
-        Stamp { mono: seconds * 1000, wall: 1_700_000_000_000 + seconds * 1000 }
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp { mono: seconds * 1000, wall: 1_700_000_000_000 + seconds * 1000 }
     }
 
     /// Others are answered, as of this second.
@@ -225,14 +225,16 @@ mod tests {
     }
 
     /// No session is answered any more.
-    const SILENT: UpstreamSnapshot =
-        UpstreamSnapshot { last_success: Some(Stamp { mono: 1_000, wall: 1 }), is_recent: false };
+    const SILENT: UpstreamSnapshot = UpstreamSnapshot {
+        last_success: Some(Timestamp { mono: 1_000, wall: 1 }),
+        is_recent: false,
+    };
 
     fn says(status: SessionStatus) -> PollOutcome {
-        PollOutcome::Status(Reading::Status(status))
+        PollOutcome::Status(StatusReading::Status(status))
     }
 
-    fn judge(machine: &SessionStateMachine, now: Stamp) -> Verdict {
+    fn judge(machine: &SessionStateMachine, now: Timestamp) -> Verdict {
         let (age, lived) = (machine.last_good_at().age(now), at(0).age(now));
         verdict(
             VerdictInput { state: machine.known_state(), staleness: age, session_age: lived },
@@ -251,7 +253,7 @@ mod tests {
 
     #[test]
     fn only_active_allows_and_only_while_fresh() {
-        for status in SessionStatus::WIRE {
+        for status in SessionStatus::ALL {
             let expected = match status {
                 SessionStatus::Active => Verdict::Allow,
                 SessionStatus::Walkaway => Verdict::Suspended,
@@ -267,9 +269,9 @@ mod tests {
         assert_eq!(judge(&machine, edge), Verdict::Allow);
         assert_eq!(judge(&machine, at(16)), Verdict::Unavailable);
         // Either clock is enough: a machine that slept, and a wall clock that jumped ahead.
-        assert_eq!(judge(&machine, Stamp { mono: 2_000, ..at(16) }), Verdict::Unavailable);
-        assert_eq!(judge(&machine, Stamp { wall: 0, ..at(16) }), Verdict::Unavailable);
-        assert_eq!(judge(&machine, Stamp { wall: 0, ..at(2) }), Verdict::Allow);
+        assert_eq!(judge(&machine, Timestamp { mono: 2_000, ..at(16) }), Verdict::Unavailable);
+        assert_eq!(judge(&machine, Timestamp { wall: 0, ..at(16) }), Verdict::Unavailable);
+        assert_eq!(judge(&machine, Timestamp { wall: 0, ..at(2) }), Verdict::Allow);
     }
 
     #[test]
@@ -311,7 +313,7 @@ mod tests {
         // The doubt of a later poll stays, and so does the time of the last good one.
         let mut machine = SessionStateMachine::new(at(0));
         machine.apply(1, at(1), says(SessionStatus::Active), answered(1));
-        machine.apply(3, at(5), PollOutcome::Status(Reading::Odd), answered(5));
+        machine.apply(3, at(5), PollOutcome::Status(StatusReading::Inconsistent), answered(5));
         machine.apply(2, at(4), says(SessionStatus::Active), answered(4));
         assert_eq!(judge(&machine, at(5)), Verdict::Unavailable);
         machine.apply(5, at(9), says(SessionStatus::Active), answered(9));
@@ -340,7 +342,7 @@ mod tests {
     fn an_odd_statement_doubts_until_the_next_good_poll() {
         let active = (1, says(SessionStatus::Active));
         for odd in [
-            PollOutcome::Status(Reading::Odd),
+            PollOutcome::Status(StatusReading::Inconsistent),
             says(SessionStatus::Pending),
             says(SessionStatus::Identifying),
         ] {

@@ -4,23 +4,23 @@ mod client_ip;
 mod confirm;
 mod cookies;
 mod cors;
-mod extract;
+mod extractor;
 mod forwarded;
-mod next;
+mod login;
 mod pages;
-mod progress;
+mod redirect;
 mod registration;
 mod routes;
 mod sessions;
-#[cfg(feature = "ws")]
-mod socket;
-mod start;
+mod status_events;
 #[cfg(unix)]
 mod unix_peer;
 mod verify;
-
-pub use extract::ActiveSessionRejection;
 #[cfg(feature = "ws")]
-pub use socket::GuardedSocket;
+mod websocket;
+
+pub use extractor::ActiveSessionRejection;
 #[cfg(unix)]
 pub use unix_peer::UnixPeer;
+#[cfg(feature = "ws")]
+pub use websocket::GuardedSocket;

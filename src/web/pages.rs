@@ -26,7 +26,7 @@ pub(super) fn language_of(parts: &Parts, settings: &Config) -> LanguageChoice {
     settings.pages.choose_language(parts.uri.query(), accepted)
 }
 
-pub(super) fn show(status: StatusCode, page: PageResult) -> Response {
+pub(super) fn render(status: StatusCode, page: PageResult) -> Response {
     match page {
         Ok(html) => {
             let policy = [(CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY))];

@@ -9,13 +9,13 @@ use axum::response::{IntoResponse, Redirect, Response};
 use qrcode::QrCode;
 use qrcode::render::svg;
 
-use super::pages::{language_of, show};
+use super::pages::{language_of, render};
 use super::routes::status_json;
-use super::{cookies, next};
+use super::{cookies, redirect};
 use crate::Secret;
 use crate::engine::{Activeconnect, RegistrationLink, RegistrationProgress};
 use crate::layer::{ClientContext, ResponseFormat, SitePaths, registration_cookie};
-use crate::pages::{LanguageChoice, PageWait, Refusal, RegistrationFacts};
+use crate::pages::{LanguageChoice, PageError, PageWait, RegistrationFacts};
 
 impl RegistrationLink {
     /// The link as a QR code for the phone: an `<svg>` element to be put into a page, which needs
@@ -88,14 +88,14 @@ impl RegistrationLink {
             name: self.shown_name(),
             link: self.expose(),
             qr_code: self.qr_svg(),
-            next: next::checked(self.next.as_deref(), paths),
+            next: redirect::sanitize_next(self.next.as_deref(), paths),
             wait: awaited.as_ref().map(|(_, until)| PageWait {
                 until_unix_ms: until.wall,
                 left_ms: until.mono.saturating_sub(now.mono),
             }),
         };
         let view = engine.config.pages.view(paths, language);
-        let mut response = show(StatusCode::OK, view.registration(facts));
+        let mut response = render(StatusCode::OK, view.registration(facts));
         let headers = response.headers_mut();
         headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         if let Some((page, _)) = &awaited {
@@ -142,7 +142,7 @@ pub(super) async fn progress(State(ac): State<Activeconnect>, request: Request) 
     let view = settings.pages.view(&paths, language_of(&parts, settings));
     match (progress, page) {
         (RegistrationProgress::Registered, Some(page)) => {
-            Redirect::to(&next::checked(page.next.as_deref(), &paths)).into_response()
+            Redirect::to(&redirect::sanitize_next(page.next.as_deref(), &paths)).into_response()
         }
         (RegistrationProgress::Pending, Some(page)) => {
             let now = engine.now();
@@ -150,12 +150,12 @@ pub(super) async fn progress(State(ac): State<Activeconnect>, request: Request) 
                 until_unix_ms: page.expires.wall,
                 left_ms: page.expires.mono.saturating_sub(now.mono),
             };
-            show(StatusCode::OK, view.registering(wait))
+            render(StatusCode::OK, view.registering(wait))
         }
         (RegistrationProgress::NoneWaits, _) | (_, None) => {
             let status = StatusCode::BAD_REQUEST;
             let login = paths.with_next("login", &paths.home());
-            show(status, view.refused(status.as_u16(), Refusal::NoRegistrationWaits, Some(login)))
+            render(status, view.error(status.as_u16(), PageError::NoRegistrationWaits, Some(login)))
         }
     }
 }

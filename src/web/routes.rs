@@ -17,11 +17,11 @@ use axum::{Json, Router};
 use problem_details::ProblemDetails;
 use serde::Deserialize;
 
-use super::next;
-use super::pages::{asset, language_of, show};
-use super::progress::{Subject, follow, is_final, word};
+use super::pages::{asset, language_of, render};
+use super::redirect;
+use super::status_events::{StatusSource, is_final, status_str, status_stream};
 use super::verify::verify;
-use super::{confirm, cookies, cors, registration, sessions, start};
+use super::{confirm, cookies, cors, login, registration, sessions};
 use crate::engine::{
     Activeconnect, Attempt, BrowserToRemember, ClaimedSession, EndReason, Engine, LogoutOutcome,
     NamedAttempt, Session,
@@ -32,13 +32,13 @@ use crate::layer::{
     attempt_from_bearer, confirm_url, is_cross_origin, known_browser_cookie, set_security_headers,
     unread_cookies_detail,
 };
-use crate::pages::{LanguageChoice, LoginFacts, Refusal, UnreadCookies, View};
+use crate::pages::{LanguageChoice, LoginFacts, PageError, UnreadCookies, View};
 use crate::verdict::Verdict;
 
 /// The longest path under which routes are noted to be nested, in bytes.
 const MAX_NOTED_PATH_LEN: usize = 256;
 /// A login needs no more than this.
-const BODY_LIMIT: usize = 16 * 1024;
+const MAX_BODY_BYTES: usize = 16 * 1024;
 
 impl Activeconnect {
     /// The routes through which browsers log in and out, to be nested outside the gate where
@@ -105,16 +105,16 @@ impl Activeconnect {
             .route("/sessions", get(sessions::page))
             .route("/sessions/end", post(sessions::end))
             .route("/sessions/end-others", post(sessions::end_others))
-            .layer(DefaultBodyLimit::max(BODY_LIMIT))
+            .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
             .layer(from_fn_with_state(self.clone(), reject_cross_origin_writes))
             .layer(from_fn_with_state(self.clone(), reject_cross_origin_parts))
-            .layer(map_response(protected));
+            .layer(map_response(add_security_headers));
         if let Some(cors) = cors::cors(&self.engine().config.origins) {
             routes = routes.layer(cors);
         }
         routes
             // A proxy sends the method and the headers of whatever it asks for, a preflight's too.
-            .route("/verify", any(verify).layer(map_response(protected)))
+            .route("/verify", any(verify).layer(map_response(add_security_headers)))
             .layer(from_fn_with_state(self.clone(), present_session))
             // The same for every browser: caches may keep it, and it is no sign of a session.
             .route("/assets/{file}", get(asset))
@@ -131,7 +131,7 @@ async fn reject_cross_origin_writes(
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     if !is_read && is_cross_origin_request(&ac, &request) {
         let detail = "Requests that change something must come from this site.";
-        return problem(StatusCode::FORBIDDEN, detail);
+        return problem_response(StatusCode::FORBIDDEN, detail);
     }
     next.run(request).await
 }
@@ -145,7 +145,10 @@ async fn reject_cross_origin_parts(
 ) -> Response {
     let is_part = request.headers().get("sec-fetch-dest").is_some_and(|part| part != "document");
     if is_part && is_cross_origin_request(&ac, &request) {
-        return problem(StatusCode::FORBIDDEN, "Pages of other sites can lead here, no more.");
+        return problem_response(
+            StatusCode::FORBIDDEN,
+            "Pages of other sites can lead here, no more.",
+        );
     }
     next.run(request).await
 }
@@ -157,7 +160,10 @@ async fn reject_cross_origin(
     next: middleware::Next,
 ) -> Response {
     if is_cross_origin_request(&ac, &request) {
-        return problem(StatusCode::FORBIDDEN, "This can be asked by pages of this site only.");
+        return problem_response(
+            StatusCode::FORBIDDEN,
+            "This can be asked by pages of this site only.",
+        );
     }
     next.run(request).await
 }
@@ -198,45 +204,48 @@ fn note_placement(engine: &Engine, request: &Request) {
     }
 }
 
-async fn protected(mut response: Response) -> Response {
+async fn add_security_headers(mut response: Response) -> Response {
     set_security_headers(response.headers_mut());
     response
 }
 
 #[derive(Deserialize)]
-struct Next {
+struct LoginPageQuery {
     next: Option<String>,
     /// Another user wants to log in: a browser with a session gets the login page, too.
     switch: Option<String>,
 }
 
 /// What the query asks for, as far as that may be followed.
-fn wanted(query: Result<Query<Next>, QueryRejection>, paths: &SitePaths) -> String {
+fn next_from_query(
+    query: Result<Query<LoginPageQuery>, QueryRejection>,
+    paths: &SitePaths,
+) -> String {
     let wanted = query.ok().and_then(|Query(query)| query.next);
-    next::checked(wanted.as_deref(), paths)
+    redirect::sanitize_next(wanted.as_deref(), paths)
 }
 
 /// What a browser bears, looked up.
-pub(super) struct Visitor {
+pub(super) struct RequestContext {
     ac: Activeconnect,
     /// Beside another login, the user that it names.
     pub(super) user: Option<UserId>,
     attempt: Option<NamedAttempt>,
     /// The request is a browser's, as its page sends it.
-    from_a_page: bool,
+    is_browser: bool,
     /// And so is the sender of a form.
-    sends_form: bool,
+    is_form_post: bool,
     /// The browser loads this before its user asks for it, and may throw it away.
     is_prefetch: bool,
     /// The session that the credential names, of any user. To end it, having the credential is enough.
-    named: Option<Arc<Session>>,
+    credential_session: Option<Arc<Session>>,
     /// The same, if it is the user's.
     pub(super) session: Option<Arc<Session>>,
     client: ClientContext,
 }
 
-impl Visitor {
-    fn of(ac: Activeconnect, parts: &Parts) -> Self {
+impl RequestContext {
+    fn new(ac: Activeconnect, parts: &Parts) -> Self {
         let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
         let engine = ac.engine();
         let borne = RequestCredentials::from_request(
@@ -257,23 +266,33 @@ impl Visitor {
         let attempt = find(borne.attempt(), false);
         let attempt =
             attempt.or_else(|| find(attempt_from_bearer(headers, &engine.key_ring), true));
-        let named = borne.session().and_then(|named| engine.sessions.present(&named));
+        let credential_session = borne.session().and_then(|named| engine.sessions.present(&named));
         let resolved = user.as_ref().map(UserId::as_str);
         let is_theirs =
             |session: &Arc<Session>| !ac.has_resolver() || resolved == Some(session.user());
-        let session = named.clone().filter(is_theirs);
+        let session = credential_session.clone().filter(is_theirs);
         let mut client =
             ClientContext::from_request(method, uri, headers, &parts.extensions, &engine.config);
         client.has_unread_cookies = borne.has_unread_cookies();
-        let from_a_page = start::is_from_a_page(headers);
-        let sends_form = start::is_form(headers);
+        let is_browser = login::is_browser_request(headers);
+        let is_form_post = login::is_form(headers);
         let is_prefetch = is_prefetch(headers);
-        Self { user, attempt, from_a_page, sends_form, is_prefetch, named, session, client, ac }
+        Self {
+            user,
+            attempt,
+            is_browser,
+            is_form_post,
+            is_prefetch,
+            credential_session,
+            session,
+            client,
+            ac,
+        }
     }
 
     /// The same, with the session's status known afresh if it was not used for a while.
-    pub(super) async fn informed(ac: Activeconnect, parts: &Parts) -> Self {
-        let visitor = Self::of(ac, parts);
+    pub(super) async fn refreshed(ac: Activeconnect, parts: &Parts) -> Self {
+        let visitor = Self::new(ac, parts);
         if let Some(session) = &visitor.session {
             let mut watch = session.watch();
             visitor.engine().wait_until_fresh(&mut watch).await;
@@ -325,15 +344,17 @@ impl Visitor {
 
     /// What to tell about: the attempt while it runs, else the session, else how the attempt
     /// ended.
-    fn subject(&self) -> Subject {
+    fn status_source(&self) -> StatusSource {
         let now = self.engine().now();
         let session = self.session.clone().filter(|session| session.verdict() != Verdict::Ended);
         match (self.attempt(), session, &self.session) {
-            (Some(attempt), _, _) if attempt.is_pending(now) => Subject::Attempt(attempt.clone()),
-            (_, Some(session), _) => Subject::Session(session),
-            (Some(attempt), None, _) => Subject::Attempt(attempt.clone()),
-            (None, None, Some(session)) => Subject::Session(session.clone()),
-            (None, None, None) => Subject::Nothing,
+            (Some(attempt), _, _) if attempt.is_pending(now) => {
+                StatusSource::Attempt(attempt.clone())
+            }
+            (_, Some(session), _) => StatusSource::Session(session),
+            (Some(attempt), None, _) => StatusSource::Attempt(attempt.clone()),
+            (None, None, Some(session)) => StatusSource::Session(session.clone()),
+            (None, None, None) => StatusSource::Nothing,
         }
     }
 
@@ -344,8 +365,8 @@ impl Visitor {
     }
 
     /// Whether it is a browser's request that names a bearer's attempt.
-    fn mixes_up(&self) -> bool {
-        self.from_a_page && self.attempt().is_some_and(|attempt| attempt.is_bearer())
+    fn is_browser_with_bearer_attempt(&self) -> bool {
+        self.is_browser && self.attempt().is_some_and(|attempt| attempt.is_bearer())
     }
 
     /// Claims the attempt's result if it is approved, or once more if the answer to the last claim
@@ -353,18 +374,18 @@ impl Visitor {
     fn claim(&self) -> Option<ClaimedSession> {
         // An answer without a body, to the wrong client, or that its browser may throw away would
         // take the result along.
-        if self.mixes_up() || self.client.is_head || self.is_prefetch {
+        if self.is_browser_with_bearer_attempt() || self.client.is_head || self.is_prefetch {
             return None;
         }
         let claimed = self.engine().claim(self.attempt.as_ref()?, self.user.as_ref())?;
-        if let Some(before) = &self.named {
+        if let Some(before) = &self.credential_session {
             self.engine().end_session(before, EndReason::LoggedOut);
         }
         Some(claimed)
     }
 
     /// Gives the browser that sent `asked` its session, and a proof that it is known from now on.
-    fn with_session(
+    fn set_session_cookies(
         &self,
         asked: &Parts,
         mut response: Response,
@@ -388,7 +409,7 @@ impl Visitor {
     /// Whether a person looks at the answer: a form is sent by a page, though not every browser
     /// says so.
     pub(super) fn is_browser(&self) -> bool {
-        is_browser(self.sends_form, &self.client.format)
+        is_browser(self.is_form_post, &self.client.format)
     }
 }
 
@@ -407,38 +428,38 @@ pub(super) fn is_prefetch(headers: &HeaderMap) -> bool {
 
 async fn login_page(
     State(ac): State<Activeconnect>,
-    query: Result<Query<Next>, QueryRejection>,
+    query: Result<Query<LoginPageQuery>, QueryRejection>,
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
-    let visitor = Visitor::informed(ac, &parts).await;
+    let visitor = RequestContext::refreshed(ac, &parts).await;
     let paths = visitor.paths();
     let switches = query.as_ref().is_ok_and(|Query(query)| query.switch.is_some());
-    let next = wanted(query, &paths);
+    let next = next_from_query(query, &paths);
     if visitor.is_logged_in() && !switches {
         return Redirect::to(&next).into_response();
     }
     let user = visitor.user.as_ref().map(UserId::as_str);
     let view = visitor.view(&paths, visitor.language(&parts));
-    show(StatusCode::OK, view.login(user, &next, visitor.unread_cookies()))
+    render(StatusCode::OK, view.login(user, &next, visitor.unread_cookies()))
 }
 
 async fn login(State(ac): State<Activeconnect>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let user = ac.resolve(&parts);
-    start::start(&ac, user, Request::from_parts(parts, body)).await
+    login::post_login(&ac, user, Request::from_parts(parts, body)).await
 }
 
 async fn waiting(
     State(ac): State<Activeconnect>,
-    query: Result<Query<Next>, QueryRejection>,
+    query: Result<Query<LoginPageQuery>, QueryRejection>,
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
-    let visitor = Visitor::informed(ac, &parts).await;
+    let visitor = RequestContext::refreshed(ac, &parts).await;
     let settings = &visitor.engine().config;
     let paths = visitor.paths();
-    let next = wanted(query, &paths);
+    let next = next_from_query(query, &paths);
     let here = paths.route_with_next("waiting", &next);
     let language = visitor.language(&parts);
     let is_bearer = visitor.attempt().is_some_and(|attempt| attempt.is_bearer());
@@ -446,7 +467,7 @@ async fn waiting(
     if let Some(claimed) = claimed {
         // By way of this page once more, which sees whether the cookie came back.
         let here = settings.pages.with_language(here, language);
-        return visitor.with_session(&parts, Redirect::to(&here).into_response(), &claimed);
+        return visitor.set_session_cookies(&parts, Redirect::to(&here).into_response(), &claimed);
     }
     let again = |attempt: &Attempt| match attempt.step_up_of() {
         // The session is what it was; the page that needs more still does.
@@ -455,16 +476,17 @@ async fn waiting(
         None => paths.with_next("login", &next),
     };
     let view = visitor.view(&paths, language);
-    let page =
-        |attempt: &Attempt, login| show(StatusCode::OK, view.waiting(here, again(attempt), login));
+    let page = |attempt: &Attempt, login| {
+        render(StatusCode::OK, view.waiting(here, again(attempt), login))
+    };
     if let Some(attempt) = visitor.attempt()
         && attempt.step_up_of().is_some()
         && attempt.failure().is_some()
     {
         return page(attempt, None);
     }
-    match visitor.subject() {
-        Subject::Attempt(attempt) => {
+    match visitor.status_source() {
+        StatusSource::Attempt(attempt) => {
             // Another tab may have got the session since this request was sent: the next one
             // carries its cookie.
             let is_claimed =
@@ -480,24 +502,24 @@ async fn waiting(
             page(&attempt, (!over).then_some(login))
         }
         // Claimed, here or in another tab.
-        Subject::Session(session) if session.verdict() != Verdict::Ended => {
+        StatusSource::Session(session) if session.verdict() != Verdict::Ended => {
             Redirect::to(&next).into_response()
         }
-        Subject::Session(_) => {
+        StatusSource::Session(_) => {
             Redirect::to(&visitor.page_address(&paths, "login", &next, language)).into_response()
         }
         // Sent on from here, a browser without cookies would go round and round.
-        Subject::Nothing => {
+        StatusSource::Nothing => {
             let unread = visitor.unread_cookies();
             let is_secure = settings.cookie_names.secure;
             let is_loopback = is_secure && is_loopback(request_host(&parts));
             if is_secure && !is_loopback && seems_plain_http(&parts, &visitor.client.format) {
                 visitor.engine().warn_of_lost_cookie();
             }
-            let refusal = Refusal::NoLoginWaits { unread, is_loopback };
+            let refusal = PageError::NoLoginWaits { unread, is_loopback };
             let status = StatusCode::BAD_REQUEST;
             let login = paths.with_next("login", &next);
-            show(status, view.refused(status.as_u16(), refusal, Some(login)))
+            render(status, view.error(status.as_u16(), refusal, Some(login)))
         }
     }
 }
@@ -527,19 +549,19 @@ fn is_loopback(host: &str) -> bool {
 
 async fn locked(
     State(ac): State<Activeconnect>,
-    query: Result<Query<Next>, QueryRejection>,
+    query: Result<Query<LoginPageQuery>, QueryRejection>,
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
-    let visitor = Visitor::informed(ac, &parts).await;
+    let visitor = RequestContext::refreshed(ac, &parts).await;
     let paths = visitor.paths();
-    let next = wanted(query, &paths);
+    let next = next_from_query(query, &paths);
     let language = visitor.language(&parts);
     match visitor.session.as_ref().map(|session| session.verdict()) {
         Some(verdict @ (Verdict::Suspended | Verdict::Unavailable)) => {
             let here = paths.route_with_next("locked", &next);
             let is_suspended = verdict == Verdict::Suspended;
-            show(StatusCode::OK, visitor.view(&paths, language).locked(is_suspended, here))
+            render(StatusCode::OK, visitor.view(&paths, language).locked(is_suspended, here))
         }
         // The gate may go by another session of the user, and would send the browser back here.
         None => {
@@ -552,25 +574,28 @@ async fn locked(
 
 async fn status(State(ac): State<Activeconnect>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    let visitor = Visitor::informed(ac, &parts).await;
-    if visitor.mixes_up() {
-        return problem(StatusCode::FORBIDDEN, "This secret is for clients that are no browsers.");
+    let visitor = RequestContext::refreshed(ac, &parts).await;
+    if visitor.is_browser_with_bearer_attempt() {
+        return problem_response(
+            StatusCode::FORBIDDEN,
+            "This secret is for clients that are no browsers.",
+        );
     }
     if let Some(claimed) = visitor.claim() {
         if claimed.bearer {
-            let status = word(&claimed.session);
+            let status = status_str(&claimed.session);
             return json(&[("status", status), ("credential", &claimed.credential.expose())]);
         }
-        return visitor.with_session(&parts, session_status(&claimed.session), &claimed);
+        return visitor.set_session_cookies(&parts, session_status(&claimed.session), &claimed);
     }
-    match visitor.subject() {
+    match visitor.status_source() {
         // A session of which the client holds no credential is none of its own.
-        Subject::Attempt(attempt) if attempt.is_over(visitor.engine().now()) => {
+        StatusSource::Attempt(attempt) if attempt.is_over(visitor.engine().now()) => {
             status_json("timeout")
         }
-        Subject::Attempt(_) => status_json("pending"),
-        Subject::Session(session) => session_status(&session),
-        Subject::Nothing => status_json("none"),
+        StatusSource::Attempt(_) => status_json("pending"),
+        StatusSource::Session(session) => session_status(&session),
+        StatusSource::Nothing => status_json("none"),
     }
 }
 
@@ -578,7 +603,7 @@ async fn status(State(ac): State<Activeconnect>, request: Request) -> Response {
 /// bears its credential.
 fn session_status(session: &Session) -> Response {
     let owner = session.owner_id().to_string();
-    let mut fields = vec![("status", word(session)), ("owner", &*owner)];
+    let mut fields = vec![("status", status_str(session)), ("owner", &*owner)];
     let engine = session.engine();
     if engine.is_some_and(|engine| engine.warns_of_unknown_browser(session)) {
         fields.push(("warning", "unknown-browser"));
@@ -592,12 +617,12 @@ async fn events(State(ac): State<Activeconnect>, request: Request) -> Response {
     if last.is_some_and(is_final) {
         return stop_reconnecting();
     }
-    let visitor = Visitor::informed(ac, &parts).await;
-    let subject = visitor.subject();
-    if last.is_some() && matches!(subject, Subject::Nothing) {
+    let visitor = RequestContext::refreshed(ac, &parts).await;
+    let subject = visitor.status_source();
+    if last.is_some() && matches!(subject, StatusSource::Nothing) {
         return stop_reconnecting();
     }
-    let changes = follow(visitor.engine().clone(), subject);
+    let changes = status_stream(visitor.engine().clone(), subject);
     let events = Sse::new(changes).keep_alive(KeepAlive::default());
     // Proxies such as nginx hold a response back until a buffer is full, unless it says this.
     ([("x-accel-buffering", "no")], events).into_response()
@@ -611,11 +636,11 @@ fn stop_reconnecting() -> Response {
 
 async fn logout(State(ac): State<Activeconnect>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    let visitor = Visitor::of(ac, &parts);
+    let visitor = RequestContext::new(ac, &parts);
     // The answer that carries a session may still be on its way to this browser.
     let claimed = visitor.attempt().and_then(|attempt| visitor.engine().cancel_attempt(attempt));
     let mut logged_out = None;
-    for session in claimed.iter().chain(&visitor.named) {
+    for session in claimed.iter().chain(&visitor.credential_session) {
         let here = visitor.engine().log_out(session).await;
         if logged_out != Some(LogoutOutcome::LocalOnly) {
             logged_out = Some(here);
@@ -652,7 +677,7 @@ pub(super) fn json(fields: &[(&str, &str)]) -> Response {
 }
 
 /// RFC 9457.
-pub(super) fn problem(status: StatusCode, detail: &str) -> Response {
+pub(super) fn problem_response(status: StatusCode, detail: &str) -> Response {
     let details = ProblemDetails::from_status_code(status).with_detail(detail);
     let body = serde_json::to_vec(&details).unwrap_or_default();
     let json = HeaderValue::from_static("application/problem+json");

@@ -16,10 +16,10 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::{Deserialize, Serialize};
 
-use super::next;
-use super::pages::{language_of, show};
-use super::routes::{is_browser, is_prefetch, problem, status_json};
-use super::start::{is_form, is_json, read};
+use super::login::{is_form, is_json, parse_body};
+use super::pages::{language_of, render};
+use super::redirect;
+use super::routes::{is_browser, is_prefetch, problem_response, status_json};
 use crate::clock::millis;
 use crate::engine::{
     Activeconnect, EndSessionError, Engine, LogoutOutcome, Session, SessionId, SessionInfo,
@@ -27,38 +27,38 @@ use crate::engine::{
 use crate::identity::UserId;
 use crate::layer::{Authorizer, ClientContext, Decision, SitePaths};
 use crate::pages::{
-    LanguageChoice, Refusal, SessionFacts, SessionNotice, SessionsAddresses, rfc3339,
+    LanguageChoice, PageError, SessionFacts, SessionNotice, SessionsAddresses, rfc3339,
 };
 use crate::store::StoreError;
 
 /// What scripts and people are told of a session that is not there.
-const OVER: &str = "That session is over already.";
+const ALREADY_ENDED_MESSAGE: &str = "That session is over already.";
 
 #[derive(Default, Deserialize)]
-pub(super) struct Wanted {
+pub(super) struct SessionsQuery {
     /// The application's page that leads here.
     next: Option<String>,
     /// What came of the form that was sent.
     done: Option<String>,
 }
 
-type Wish = Result<Query<Wanted>, QueryRejection>;
+type SessionsQueryResult = Result<Query<SessionsQuery>, QueryRejection>;
 
 /// What a form or a script sends to end a session.
 #[derive(Deserialize)]
-struct Named {
+struct EndSessionForm {
     id: String,
 }
 
 /// What scripts get.
 #[derive(Serialize)]
-struct Listing<'a> {
+struct SessionList<'a> {
     user: &'a str,
-    sessions: Vec<Listed<'a>>,
+    sessions: Vec<SessionEntry<'a>>,
 }
 
 #[derive(Serialize)]
-struct Listed<'a> {
+struct SessionEntry<'a> {
     id: String,
     current: bool,
     status: String,
@@ -72,7 +72,7 @@ struct Listed<'a> {
 }
 
 /// A request that the gate let in.
-struct Visit {
+struct SessionsRequest {
     ac: Activeconnect,
     session: Arc<Session>,
     paths: SitePaths,
@@ -89,20 +89,24 @@ struct Visit {
 /// `GET sessions`.
 pub(super) async fn page(
     State(ac): State<Activeconnect>,
-    wish: Wish,
+    wish: SessionsQueryResult,
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
-    match Visit::begin(ac, wish, &parts).await {
+    match SessionsRequest::begin(ac, wish, &parts).await {
         Ok(visit) => visit.list().await,
         Err(denied) => *denied,
     }
 }
 
 /// `POST sessions/end`: a form or JSON with the `id`.
-pub(super) async fn end(State(ac): State<Activeconnect>, wish: Wish, request: Request) -> Response {
+pub(super) async fn end(
+    State(ac): State<Activeconnect>,
+    wish: SessionsQueryResult,
+    request: Request,
+) -> Response {
     let (parts, body) = request.into_parts();
-    let visit = match Visit::begin(ac, wish, &parts).await {
+    let visit = match SessionsRequest::begin(ac, wish, &parts).await {
         Ok(visit) => visit,
         Err(denied) => return *denied,
     };
@@ -110,7 +114,7 @@ pub(super) async fn end(State(ac): State<Activeconnect>, wish: Wish, request: Re
     let request = Request::from_parts(parts, body);
     let named = tokio::select! {
         biased;
-        named = read::<Named>(request, wants_json) => named.ok(),
+        named = parse_body::<EndSessionForm>(request, wants_json) => named.ok(),
         // A client that sends its body slowly, or never, holds no shutdown up.
         () = visit.engine().wait_shutdown() => None,
     };
@@ -121,9 +125,13 @@ pub(super) async fn end(State(ac): State<Activeconnect>, wish: Wish, request: Re
         None => Err(EndSessionError::Unknown),
     };
     match ended {
-        Ok(logged_out) => visit.tell(logged_out, SessionNotice::Ended),
-        Err(EndSessionError::Unknown) if visit.is_browser => visit.lead_back(SessionNotice::Over),
-        Err(EndSessionError::Unknown) => problem(StatusCode::NOT_FOUND, OVER),
+        Ok(logged_out) => visit.respond(logged_out, SessionNotice::Ended),
+        Err(EndSessionError::Unknown) if visit.is_browser => {
+            visit.redirect_to_list(SessionNotice::Over)
+        }
+        Err(EndSessionError::Unknown) => {
+            problem_response(StatusCode::NOT_FOUND, ALREADY_ENDED_MESSAGE)
+        }
         Err(EndSessionError::Store(error)) => visit.unavailable(&error),
     }
 }
@@ -131,24 +139,28 @@ pub(super) async fn end(State(ac): State<Activeconnect>, wish: Wish, request: Re
 /// `POST sessions/end-others`, without a body.
 pub(super) async fn end_others(
     State(ac): State<Activeconnect>,
-    wish: Wish,
+    wish: SessionsQueryResult,
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
-    let visit = match Visit::begin(ac, wish, &parts).await {
+    let visit = match SessionsRequest::begin(ac, wish, &parts).await {
         Ok(visit) => visit,
         Err(denied) => return *denied,
     };
     let user = visit.user();
     match visit.ac.end_all_sessions(&user).except_session(visit.session.clone()).await {
-        Ok(logged_out) => visit.tell(logged_out, SessionNotice::OthersEnded),
+        Ok(logged_out) => visit.respond(logged_out, SessionNotice::OthersEnded),
         Err(error) => visit.unavailable(&error),
     }
 }
 
-impl Visit {
-    async fn begin(ac: Activeconnect, wish: Wish, parts: &Parts) -> Result<Self, Box<Response>> {
-        let Wanted { next, done } = wish.map(|Query(wanted)| wanted).unwrap_or_default();
+impl SessionsRequest {
+    async fn begin(
+        ac: Activeconnect,
+        wish: SessionsQueryResult,
+        parts: &Parts,
+    ) -> Result<Self, Box<Response>> {
+        let SessionsQuery { next, done } = wish.map(|Query(wanted)| wanted).unwrap_or_default();
         let settings = &ac.engine().config;
         let gate = Authorizer::new(ac.clone());
         let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
@@ -165,7 +177,7 @@ impl Visit {
         let paths = SitePaths::from_parts(parts, settings);
         Ok(Self {
             session,
-            next: next::checked(next.as_deref(), &paths),
+            next: redirect::sanitize_next(next.as_deref(), &paths),
             paths,
             language: language_of(parts, settings),
             notice: done.and_then(|word| SessionNotice::from_word(&word)),
@@ -199,8 +211,9 @@ impl Visit {
         sessions.reverse();
         sessions.sort_by_key(|session| session.id() != current);
         if !self.is_browser {
-            let listed = sessions.iter().map(|session| Listed::new(session, current)).collect();
-            let listing = Listing { user: self.session.user(), sessions: listed };
+            let listed =
+                sessions.iter().map(|session| SessionEntry::new(session, current)).collect();
+            let listing = SessionList { user: self.session.user(), sessions: listed };
             return Json(listing).into_response();
         }
         let address = |route: &str| self.paths.route_with_next(route, &self.next);
@@ -211,12 +224,12 @@ impl Visit {
         };
         let facts = sessions.iter().map(|session| facts(session, current)).collect();
         let view = self.engine().config.pages.view(&self.paths, self.language);
-        show(StatusCode::OK, view.sessions(self.session.user(), facts, addresses, self.notice))
+        render(StatusCode::OK, view.sessions(self.session.user(), facts, addresses, self.notice))
     }
 
-    fn tell(&self, logged_out: LogoutOutcome, notice: SessionNotice) -> Response {
+    fn respond(&self, logged_out: LogoutOutcome, notice: SessionNotice) -> Response {
         if self.is_browser {
-            return self.lead_back(notice);
+            return self.redirect_to_list(notice);
         }
         match logged_out {
             LogoutOutcome::Confirmed => status_json("closed"),
@@ -228,7 +241,7 @@ impl Visit {
     }
 
     /// To the page once more, which says what came of the form.
-    fn lead_back(&self, notice: SessionNotice) -> Response {
+    fn redirect_to_list(&self, notice: SessionNotice) -> Response {
         let page = self.paths.route_with_next("sessions", &self.next);
         let separator = if page.contains('?') { '&' } else { '?' };
         let page = format!("{page}{separator}done={}", notice.word());
@@ -240,10 +253,13 @@ impl Visit {
         self.engine().report_store_fault(Some(error));
         let status = StatusCode::SERVICE_UNAVAILABLE;
         if !self.is_browser {
-            return problem(status, "The sessions cannot be found at the moment; try again.");
+            return problem_response(
+                status,
+                "The sessions cannot be found at the moment; try again.",
+            );
         }
         let view = self.engine().config.pages.view(&self.paths, self.language);
-        show(status, view.refused(status.as_u16(), Refusal::SessionsUnavailable, None))
+        render(status, view.error(status.as_u16(), PageError::SessionsUnavailable, None))
     }
 }
 
@@ -263,7 +279,7 @@ impl SessionNotice {
     }
 }
 
-impl<'a> Listed<'a> {
+impl<'a> SessionEntry<'a> {
     fn new(session: &'a SessionInfo, current: SessionId) -> Self {
         Self {
             id: session.id().to_string(),
@@ -271,7 +287,7 @@ impl<'a> Listed<'a> {
             status: session.status().to_string(),
             started_at: rfc3339(unix_ms(session.started_at())),
             last_used_at: rfc3339(unix_ms(session.last_used_at())),
-            methods: session.methods().iter().map(crate::Method::as_str).collect(),
+            methods: session.methods().iter().map(crate::AuthMethod::as_str).collect(),
             held_open: session.held_open(),
             browser: session.browser(),
             address: session.address(),

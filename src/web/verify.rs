@@ -13,7 +13,7 @@ use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::routes::problem;
+use super::routes::problem_response;
 use crate::engine::Activeconnect;
 use crate::layer::{Authorizer, ClientContext, Decision, is_cross_origin};
 
@@ -32,7 +32,7 @@ pub(super) async fn verify(State(ac): State<Activeconnect>, request: Request) ->
     {
         // The proxy may have removed `Upgrade`, by which the gate would leave the cookie out.
         let detail = "This socket can be opened by pages of this site only.";
-        return problem(StatusCode::FORBIDDEN, detail);
+        return problem_response(StatusCode::FORBIDDEN, detail);
     }
     let gate = Authorizer::new(ac.clone());
     let mut client = ClientContext::for_program(&parts.method);
@@ -69,5 +69,5 @@ fn with_user(name: &str, user: &str) -> Response {
         return ([(name, value)], StatusCode::OK).into_response();
     }
     tracing::error!("a user's id is empty, or too long for the user header of verify");
-    problem(StatusCode::INTERNAL_SERVER_ERROR, "The user's id does not fit into a header.")
+    problem_response(StatusCode::INTERNAL_SERVER_ERROR, "The user's id does not fit into a header.")
 }

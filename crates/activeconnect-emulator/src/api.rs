@@ -20,11 +20,12 @@ use super::session::SessionParams;
 use super::signature::verify;
 use super::state::{CallRejection, Message, State, UnknownUser};
 use super::{Action, random};
-use tower_activeconnect::protocol::wire::{
-    AddUsersReply, AuthenticateReply, AuthenticationStatus, HasDeviceReply, RegistrationLinkReply,
-    RegistrationSms, StatusAnswer, StatusReply, StatusShape, Users, from_json,
+use tower_activeconnect::protocol::messages::{
+    AddUsersResponse, AuthenticateResponse, AuthenticationStatus, HasDeviceResponse,
+    OutcomeResponse, RegistrationLinkResponse, RegistrationSms, StatusFields, StatusResponse,
+    Users, from_json,
 };
-use tower_activeconnect::{Methods, Secret, SessionStatus};
+use tower_activeconnect::{AuthMethods, Secret, SessionStatus};
 
 const LOGIN_ROUTES: [(Endpoint, MethodFilter, &str); 9] = [
     (Endpoint::AddUsers, MethodFilter::POST, "/management/add_users/{app}"),
@@ -167,8 +168,11 @@ fn dispatch(
         }
         Endpoint::HasRegisteredMobileDevice => {
             let registered = state.has_device(&user(received)?)?;
-            let reply =
-                HasDeviceReply { status: true, reason: None, device_registered: Some(registered) };
+            let reply = HasDeviceResponse {
+                status: true,
+                reason: None,
+                device_registered: Some(registered),
+            };
             Ok(Json(reply).into_response())
         }
         Endpoint::SendRegistrationSms => send_registration_sms(state, received),
@@ -195,13 +199,13 @@ fn query<T: DeserializeOwned>(received: &CapturedRequest) -> Result<T, ErrorResp
 }
 
 fn done() -> Response {
-    Json(StatusReply { status: true, reason: None }).into_response()
+    Json(OutcomeResponse { status: true, reason: None }).into_response()
 }
 
 fn add_users(state: &mut State, received: &CapturedRequest) -> Result<Response, ErrorResponse> {
     let Users { users } = body(received)?;
     let users = state.add_users(users).map_err(ErrorResponse::unsuccessful)?;
-    let reply = AddUsersReply { status: true, reason: None, users: Some(users) };
+    let reply = AddUsersResponse { status: true, reason: None, users: Some(users) };
     Ok((StatusCode::CREATED, Json(reply)).into_response())
 }
 
@@ -240,7 +244,7 @@ fn registration_link(
     display_name: Option<String>,
 ) -> Result<Response, ErrorResponse> {
     let register_url = Some(new_link(state, received, display_name)?);
-    Ok(Json(RegistrationLinkReply { status: true, reason: None, register_url }).into_response())
+    Ok(Json(RegistrationLinkResponse { status: true, reason: None, register_url }).into_response())
 }
 
 fn send_registration_sms(
@@ -287,7 +291,7 @@ fn authenticate_user(
         Ok(Query(asked)) => asked,
         Err(error) => return Ok(auth_failure(format!("the query cannot be read: {error}"))),
     };
-    let methods: Methods = match asked.methods.parse() {
+    let methods: AuthMethods = match asked.methods.parse() {
         Ok(methods) => methods,
         Err(error) => return Ok(auth_failure(format!("{error}"))),
     };
@@ -308,13 +312,13 @@ fn authenticate_user(
         session_token: Some(token),
         session_secret: Some(secret),
     };
-    Ok((StatusCode::ACCEPTED, Json(AuthenticateReply { authentication_status })).into_response())
+    Ok((StatusCode::ACCEPTED, Json(AuthenticateResponse { authentication_status })).into_response())
 }
 
 fn auth_failure(reason: impl Into<String>) -> Response {
     let authentication_status =
         AuthenticationStatus { reason: Some(reason.into()), ..AuthenticationStatus::default() };
-    Json(AuthenticateReply { authentication_status }).into_response()
+    Json(AuthenticateResponse { authentication_status }).into_response()
 }
 
 fn status(
@@ -325,19 +329,19 @@ fn status(
 ) -> Result<Response, ErrorResponse> {
     let session = state.session(token).ok_or(ErrorResponse::not_found("unknown session"))?;
     let status = session.report_status(now, arrives_at);
-    let shape = StatusShape {
+    let shape = StatusFields {
         // Readers take `false` beside `active` for a contradiction.
         authenticated: Some(status == SessionStatus::Active),
         session_status: Some(status.as_str().to_owned()),
     };
     let answer = if flat {
-        StatusAnswer {
+        StatusResponse {
             authenticated: shape.authenticated,
             session_status: shape.session_status,
             authentication_status: None,
         }
     } else {
-        StatusAnswer { authentication_status: Some(shape), ..StatusAnswer::default() }
+        StatusResponse { authentication_status: Some(shape), ..StatusResponse::default() }
     };
     Ok(Json(answer).into_response())
 }

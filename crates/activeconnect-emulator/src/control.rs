@@ -20,7 +20,7 @@ use super::request::{CapturedRequest, host, segment};
 use super::server::AppState;
 use super::{Action, pages};
 use tower_activeconnect::SessionStatus;
-use tower_activeconnect::protocol::wire::from_json;
+use tower_activeconnect::protocol::messages::from_json;
 
 /// Why the phone could not do what was asked.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
-use tower_activeconnect::protocol::wire::StatusReply;
+use tower_activeconnect::protocol::messages::OutcomeResponse;
 
 /// An answer other than success: a status code and, as JSON, the reason.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl ErrorResponse {
 
 impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
-        let body = StatusReply { status: false, reason: Some(self.reason) };
+        let body = OutcomeResponse { status: false, reason: Some(self.reason) };
         (self.status, Json(body)).into_response()
     }
 }

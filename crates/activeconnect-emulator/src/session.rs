@@ -1,10 +1,10 @@
 use super::Action;
 use super::report::SessionReport;
-use tower_activeconnect::{Method, Methods, Secret, SessionStatus};
+use tower_activeconnect::{AuthMethod, AuthMethods, Secret, SessionStatus};
 
 /// What a session is to be.
 pub(super) struct SessionParams {
-    pub(super) methods: Methods,
+    pub(super) methods: AuthMethods,
     /// How long it waits for the phone.
     pub(super) pending_ms: u64,
     /// How long it lasts.
@@ -16,7 +16,7 @@ pub(super) struct Session {
     pub(super) token: String,
     pub(super) secret: Secret,
     pub(super) user_id: String,
-    methods: Methods,
+    methods: AuthMethods,
     status: SessionStatus,
     created_at: u64,
     /// When the phone counts as not answering.
@@ -111,7 +111,7 @@ impl Session {
             status: self.status(now),
             session_token: self.token.clone(),
             user_id: self.user_id.clone(),
-            methods: self.methods.iter().map(Method::as_str).collect(),
+            methods: self.methods.iter().map(AuthMethod::as_str).collect(),
             created_at: self.created_at / 1000,
             expires_at: self.expires_at / 1000,
             ended_at: self.ended_at,
@@ -129,7 +129,7 @@ mod tests {
     const T0: u64 = 1_700_000_000_123;
 
     fn session(pending_ms: u64, duration_ms: u64) -> Session {
-        let asked = SessionParams { methods: Methods::default(), pending_ms, duration_ms };
+        let asked = SessionParams { methods: AuthMethods::default(), pending_ms, duration_ms };
         Session::new("T".into(), Secret::new("S"), "u".into(), &asked, T0)
     }
 

@@ -1,7 +1,7 @@
 use axum::http::HeaderMap;
 
 use super::AcceptedDialects;
-use tower_activeconnect::protocol::{AUTHENTICATION, Presented, VERSION};
+use tower_activeconnect::protocol::{API_VERSION, AUTHENTICATION_HEADER, AuthenticationHeader};
 use tower_activeconnect::{Dialect, Secret};
 
 /// A signature that fits. Time and nonce are still to be judged.
@@ -18,15 +18,15 @@ pub(super) fn verify(
     secret: &Secret,
     url: &str,
 ) -> Result<Verified, &'static str> {
-    let presented = single_header(headers, AUTHENTICATION)
-        .and_then(Presented::parse)
+    let presented = single_header(headers, AUTHENTICATION_HEADER)
+        .and_then(AuthenticationHeader::parse)
         .ok_or("the Authentication header is missing or malformed")?;
     let (dialect, timestamp) = detect_dialect(headers, accepted)?;
     let signed_at = decimal(timestamp).ok_or("the timestamp is not a decimal number of seconds")?;
     if presented.client_id != client_id {
         return Err("the client id is not the one of this call");
     }
-    if !presented.is_signed_by(secret, dialect, url, timestamp) {
+    if !presented.verify(secret, dialect, url, timestamp) {
         return Err("the signature does not fit");
     }
     let nonce = decimal(presented.nonce).ok_or("the nonce is not a decimal number")?;
@@ -41,7 +41,7 @@ fn detect_dialect(
     let mut spoken = accepted.dialects().iter().filter_map(|dialect| {
         let version = single_header(headers, dialect.version_header())?;
         let timestamp = single_header(headers, dialect.timestamp_header())?;
-        (version == VERSION).then_some((*dialect, timestamp))
+        (version == API_VERSION).then_some((*dialect, timestamp))
     });
     let one = spoken.next().ok_or("no timestamp and version headers of an accepted dialect")?;
     if spoken.next().is_some() { Err("headers of more than one dialect") } else { Ok(one) }

@@ -7,7 +7,7 @@ use super::report::{CallCounts, RejectionCounts, StateReport, UserReport};
 use super::session::{Session, SessionParams};
 use super::signature::Verified;
 use super::{Action, ControlError};
-use tower_activeconnect::protocol::wire::AddedUsers;
+use tower_activeconnect::protocol::messages::AddedUsers;
 use tower_activeconnect::{Secret, SessionStatus};
 
 /// Everything the service knows. Pure: moments and randomness are handed in. Moments are Unix
@@ -261,7 +261,7 @@ fn act(session: &mut Session, action: Action, now: u64) -> Result<SessionStatus,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tower_activeconnect::Methods;
+    use tower_activeconnect::AuthMethods;
 
     const NOW: u64 = 1_700_000_000_000;
     const NOW_S: u64 = NOW / 1000;
@@ -275,7 +275,7 @@ mod tests {
 
     fn begin(state: &mut State, user_id: &str, token: &str) {
         let asked = SessionParams {
-            methods: Methods::default(),
+            methods: AuthMethods::default(),
             duration_ms: 3_600_000,
             pending_ms: 60_000,
         };

@@ -77,7 +77,7 @@ pub struct SqliteTokenStore {
 #[derive(Clone, Debug)]
 pub struct SqliteTokenStoreOptions {
     users_table: String,
-    users_id: String,
+    users_id_column: String,
     token_table: String,
     integer_user_ids: bool,
 }
@@ -98,7 +98,7 @@ impl SqliteTokenStore {
     pub fn options() -> SqliteTokenStoreOptions {
         SqliteTokenStoreOptions {
             users_table: "users".to_owned(),
-            users_id: "id".to_owned(),
+            users_id_column: "id".to_owned(),
             token_table: "activeconnect_token".to_owned(),
             integer_user_ids: false,
         }
@@ -112,7 +112,7 @@ impl SqliteTokenStore {
 
     /// Binds a user id as the type that the users table has; an id that is no such value is no
     /// row's.
-    fn integer(&self, user: &UserId) -> Option<i64> {
+    fn parse_integer_id(&self, user: &UserId) -> Option<i64> {
         let integer = user.as_str().parse::<i64>().ok()?;
         // "007" and "+7" are other users than "7" to everyone but a parser.
         (integer.to_string() == user.as_str()).then_some(integer)
@@ -122,7 +122,7 @@ impl SqliteTokenStore {
     fn query(&self, sql: String, user: &UserId) -> Option<UserQuery> {
         let query = sqlx::query(AssertSqlSafe(sql));
         if self.options.integer_user_ids {
-            Some(query.bind(self.integer(user)?))
+            Some(query.bind(self.parse_integer_id(user)?))
         } else {
             Some(query.bind(user.as_str().to_owned()))
         }
@@ -155,8 +155,8 @@ impl SqliteTokenStoreOptions {
 
     /// Its primary key. Default `id`.
     #[must_use]
-    pub fn users_id(mut self, name: impl Into<String>) -> Self {
-        self.users_id = name.into();
+    pub fn users_id_column(mut self, name: impl Into<String>) -> Self {
+        self.users_id_column = name.into();
         self
     }
 
@@ -181,7 +181,7 @@ impl SqliteTokenStoreOptions {
     ///
     /// As [`SqliteTokenStore::open`]; also when a name is not a plain identifier.
     pub async fn open(self, url: &str) -> Result<SqliteTokenStore, StoreError> {
-        if !names_a_database(url) {
+        if !is_sqlite_url(url) {
             return Err(StoreError::new(format!("{url:?} is no SQLite URL; write sqlite:PATH")));
         }
         let connect = SqliteConnectOptions::from_str(url).map_err(store_error)?;
@@ -196,7 +196,7 @@ impl SqliteTokenStoreOptions {
             let kind = store_error_kind(&source);
             StoreError::new(CannotOpen { url: url.to_owned(), source }).with_kind(kind)
         })?;
-        self.open_in(pool).await
+        self.from_pool(pool).await
     }
 
     /// Uses connections that the application has already.
@@ -204,8 +204,8 @@ impl SqliteTokenStoreOptions {
     /// # Errors
     ///
     /// As [`SqliteTokenStoreOptions::open`].
-    pub async fn open_in(self, pool: SqlitePool) -> Result<SqliteTokenStore, StoreError> {
-        for name in [&self.users_table, &self.users_id, &self.token_table] {
+    pub async fn from_pool(self, pool: SqlitePool) -> Result<SqliteTokenStore, StoreError> {
+        for name in [&self.users_table, &self.users_id_column, &self.token_table] {
             let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
             if !plain || name.is_empty() {
                 return Err(StoreError::new(format!(
@@ -227,7 +227,7 @@ impl SqliteTokenStoreOptions {
 
     /// Every version of both tables. What has been released is never changed, only added to.
     fn migrations(&self) -> Migrator {
-        let Self { users_table, users_id, token_table, integer_user_ids } = self;
+        let Self { users_table, users_id_column: users_id, token_table, integer_user_ids } = self;
         let user_id_type = if *integer_user_ids { "INTEGER" } else { "TEXT" };
         let first = format!(
             "CREATE TABLE \"{token_table}\" (
@@ -273,7 +273,7 @@ impl TokenStore for SqliteTokenStore {
         );
         let query = self.query(sql, user).map(|query| query.bind(token.as_str().to_owned()));
         let winner = self.fetch_token(query).await?;
-        winner.ok_or_else(|| StoreError::of_kind(StoreErrorKind::NoSuchUser))
+        winner.ok_or_else(|| StoreError::from_kind(StoreErrorKind::NoSuchUser))
     }
 
     async fn remove(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
@@ -307,7 +307,7 @@ impl TokenStore for SqliteTokenStore {
 }
 
 /// sqlx takes any text for a file name, and none for a file that is deleted when it is closed.
-fn names_a_database(url: &str) -> bool {
+fn is_sqlite_url(url: &str) -> bool {
     let Some(path) = url.strip_prefix("sqlite:") else { return false };
     let path = path.strip_prefix("//").unwrap_or(path);
     let file = path.split_once('?').map_or(path, |(file, _)| file);

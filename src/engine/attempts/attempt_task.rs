@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::device::DeviceLock;
 use super::{Attempt, AttemptTarget, AttemptUser, LoginError};
-use crate::client::{Authentication, ClientErrorKind};
+use crate::client::{AuthenticationRequest, ClientErrorKind};
 use crate::engine::Engine;
 use crate::engine::attempt_state::State;
 use crate::engine::events::{EndReason, EventKind};
@@ -127,7 +127,7 @@ async fn start_authentication(
     }
     let spent = engine.logins().check_push(token, attempt.initiator(), attempt.started_at.mono);
     spent.map_err(LoginError::RateLimited)?;
-    let asked = Authentication {
+    let asked = AuthenticationRequest {
         methods: methods.unwrap_or_else(|| engine.config.methods_for(attempt.initiator())),
         duration: engine.config.session_duration,
     };

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{Attempt, LoginError};
-use crate::clock::Stamp;
+use crate::clock::Timestamp;
 use crate::engine::Engine;
 use crate::engine::notify::Watcher;
 use crate::engine::session::Session;
@@ -17,15 +17,15 @@ pub(super) struct Device {
     holder: Option<Arc<Attempt>>,
     /// It is silent for all anonymous starts until then: two browsers met at it under different
     /// names, and neither of them may be the one that the user sees.
-    silent_until: Option<Stamp>,
+    silent_until: Option<Timestamp>,
     /// The browser that the user let in last, and the deadline of its attempt: until then it is
     /// silent for other anonymous browsers, whatever name they start with.
-    approved: Option<(AttemptKey, Stamp)>,
+    approved: Option<(AttemptKey, Timestamp)>,
 }
 
 impl Device {
-    fn is_silent_for(&self, attempt: &Attempt, now: Stamp) -> bool {
-        let lasts = |until: Stamp| !until.is_reached(now);
+    fn is_silent_for(&self, attempt: &Attempt, now: Timestamp) -> bool {
+        let lasts = |until: Timestamp| !until.is_elapsed(now);
         attempt.initiator().is_anonymous()
             && (self.silent_until.is_some_and(lasts)
                 || self
@@ -34,8 +34,8 @@ impl Device {
     }
 
     /// Whether there is nothing to be known of it.
-    pub(super) fn is_idle(&self, now: Stamp) -> bool {
-        let is_over = |until: Option<Stamp>| until.is_none_or(|until| until.is_reached(now));
+    pub(super) fn is_idle(&self, now: Timestamp) -> bool {
+        let is_over = |until: Option<Timestamp>| until.is_none_or(|until| until.is_elapsed(now));
         self.holder.is_none()
             && is_over(self.silent_until)
             && is_over(self.approved.map(|(_, until)| until))

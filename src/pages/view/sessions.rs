@@ -7,7 +7,7 @@ use fluent_bundle::FluentArgs;
 use super::View;
 use crate::pages::timestamps::{rfc3339, utc_minute};
 use crate::pages::{ListedSession, Moment, PageResult, SessionsPage};
-use crate::protocol::{Method, Methods};
+use crate::protocol::{AuthMethod, AuthMethods};
 
 /// What came of the form that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(crate) struct SessionFacts<'a> {
     pub(crate) started_unix_ms: u64,
     pub(crate) last_used_unix_ms: u64,
     pub(crate) address: Option<IpAddr>,
-    pub(crate) methods: Methods,
+    pub(crate) methods: AuthMethods,
     pub(crate) is_held_open: bool,
     pub(crate) is_of_unknown_browser: bool,
 }
@@ -86,9 +86,9 @@ impl View<'_> {
     fn listed(&self, session: SessionFacts<'_>) -> ListedSession {
         let moment = |unix_ms| Moment { datetime: rfc3339(unix_ms), text: utc_minute(unix_ms) };
         let method = |method| match method {
-            Method::Acceptance => self.text("sessions-acceptance"),
-            Method::Device => self.text("sessions-device"),
-            Method::Facial => self.text("sessions-facial"),
+            AuthMethod::Acceptance => self.text("sessions-acceptance"),
+            AuthMethod::Device => self.text("sessions-device"),
+            AuthMethod::Facial => self.text("sessions-facial"),
         };
         let browser = match (session.browser_and_system, session.browser) {
             (Some((browser, system)), _) => {
@@ -128,7 +128,7 @@ mod tests {
             started_unix_ms: 1_795_701_909_999,
             last_used_unix_ms: 1_795_788_309_000,
             address: Some("2001:db8::1".parse().unwrap()),
-            methods: [Method::Device, Method::Facial].into_iter().collect(),
+            methods: [AuthMethod::Device, AuthMethod::Facial].into_iter().collect(),
             is_held_open: id != "mine",
             is_of_unknown_browser: true,
         }

@@ -5,7 +5,7 @@ use axum::Router;
 use axum::response::Html;
 use axum::routing::get;
 use serde_json::Value;
-use tower_activeconnect::{ActiveSession, Activeconnect, CacheControl, Method};
+use tower_activeconnect::{ActiveSession, Activeconnect, AuthMethod, CacheControl};
 
 use crate::support::chromium::{Chromium, Tab};
 use crate::support::{approve, builder, serve, until, with_phones};
@@ -86,7 +86,7 @@ async fn own_pages_load_anew_when_restored() {
     with_phones(&emulator, &ac, &["alice"]).await;
     let secret = Router::new()
         .route("/secret", get(async || ()))
-        .layer(ac.layer().require_methods([Method::Facial]));
+        .layer(ac.layer().require_methods([AuthMethod::Facial]));
     let app = Router::new()
         .route("/", get(async |session: ActiveSession| page(&session)))
         .layer(ac.layer())

@@ -2,7 +2,7 @@
 
 use activeconnect_emulator::{Action, Emulator};
 use serde_json::json;
-use tower_activeconnect::{Authentication, Client, SessionStatus, UserToken};
+use tower_activeconnect::{AuthenticationRequest, Client, SessionStatus, UserToken};
 
 use crate::support::axe;
 use crate::support::chromium::{Chromium, Tab};
@@ -36,7 +36,7 @@ impl Fixture {
 
     /// The user's phone rings.
     async fn ring(&self, user: &UserToken) {
-        let asked = Authentication::default();
+        let asked = AuthenticationRequest::default();
         self.client.authenticate_user(user, &asked).await.unwrap();
     }
 

@@ -107,7 +107,7 @@ async fn refused_starts_say_why() {
     ringing(&site.emulator).await;
     attempt.cancel().await.unwrap();
     let error = until("refused", async || login.start("alice").await.err()).await;
-    assert!(matches!(error.kind(), BearerLoginErrorKind::TooMany(_)), "{error:?}");
+    assert!(matches!(error.kind(), BearerLoginErrorKind::RateLimited(_)), "{error:?}");
 
     let nobody = BearerLogin::new("http://127.0.0.1:9/auth").unwrap();
     let error = nobody.start("alice").await.unwrap_err();
@@ -156,9 +156,9 @@ async fn other_answers_are_named() {
     };
     assert_eq!(start("moved").await.kind(), BearerLoginErrorKind::Status(303));
     assert_eq!(start("none").await.kind(), BearerLoginErrorKind::Status(404));
-    assert_eq!(start("html").await.kind(), BearerLoginErrorKind::NotUnderstood);
+    assert_eq!(start("html").await.kind(), BearerLoginErrorKind::InvalidResponse);
     let huge = start("huge").await;
-    assert_eq!(huge.kind(), BearerLoginErrorKind::NotUnderstood);
+    assert_eq!(huge.kind(), BearerLoginErrorKind::InvalidResponse);
     assert!(huge.to_string().contains("more than 16 KiB"), "{huge}");
     let said = start("loud").await.to_string();
     assert!(!said.contains('\u{1b}') && said.len() < 600, "{said:?}");

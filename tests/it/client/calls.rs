@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use activeconnect_emulator::{AcceptedDialects, Action, Emulator};
-use tower_activeconnect::protocol::Reading;
+use tower_activeconnect::protocol::StatusReading;
 use tower_activeconnect::{
-    Authentication, Client, ClientErrorKind, Credentials, Dialect, Method, Secret, SessionStatus,
-    UserToken,
+    AuthMethod, AuthenticationRequest, Client, ClientErrorKind, Credentials, Dialect, Secret,
+    SessionStatus, UserToken,
 };
 
 fn client(emulator: &Emulator, dialect: Dialect) -> Client {
@@ -15,7 +15,7 @@ fn client(emulator: &Emulator, dialect: Dialect) -> Client {
 }
 
 fn client_as(emulator: &Emulator, dialect: Dialect, id: &str, secret: Secret) -> Client {
-    let credentials = Credentials::new(id, secret).unwrap().dialect(dialect);
+    let credentials = Credentials::new(id, secret).unwrap().with_dialect(dialect);
     Client::new(credentials.server(emulator.url()).unwrap()).unwrap()
 }
 
@@ -48,8 +48,8 @@ async fn every_call(emulator: &Emulator, client: &Client, dialect: Dialect) {
     assert_eq!((added.created.len(), added.existing), (0, vec![alice.as_str().to_owned()]));
 
     assert!(!client.has_registered_mobile_device(&alice).await.unwrap());
-    let asked = Authentication {
-        methods: [Method::Device, Method::Facial].into_iter().collect(),
+    let asked = AuthenticationRequest {
+        methods: [AuthMethod::Device, AuthMethod::Facial].into_iter().collect(),
         duration: Some(Duration::from_secs(600)),
     };
     let refused = client.authenticate_user(&alice, &asked).await.unwrap_err();
@@ -60,7 +60,7 @@ async fn every_call(emulator: &Emulator, client: &Client, dialect: Dialect) {
     assert!(client.has_registered_mobile_device(&alice).await.unwrap());
     client.send_registration_sms(&bob, "+15551234567", Some("Bob"), None).await.unwrap();
     let refused = client.send_registration_sms(&bob, "nonsense", None, None).await.unwrap_err();
-    assert_eq!(refused.kind(), ClientErrorKind::Declined);
+    assert_eq!(refused.kind(), ClientErrorKind::Rejected);
 
     let session = client.authenticate_user(&alice, &asked).await.unwrap();
     let report = emulator.state().sessions.remove(0);
@@ -68,7 +68,7 @@ async fn every_call(emulator: &Emulator, client: &Client, dialect: Dialect) {
     let lifetime = report.expires_at - report.created_at;
     assert_eq!(lifetime, if dialect.takes_duration() { 600 } else { 3600 });
     let is = async |status| {
-        assert_eq!(client.status(&session).await.unwrap(), Reading::Status(status));
+        assert_eq!(client.status(&session).await.unwrap(), StatusReading::Status(status));
     };
     is(SessionStatus::Pending).await;
     for (action, status) in [
@@ -101,7 +101,8 @@ async fn odd_tokens_are_one_path_segment() {
             client.add_users(std::slice::from_ref(&odd)).await.unwrap();
             client.device_registration_link(&odd, Some(odd.as_str())).await.unwrap();
             emulator.register_device(odd.as_str()).unwrap();
-            let session = client.authenticate_user(&odd, &Authentication::default()).await.unwrap();
+            let session =
+                client.authenticate_user(&odd, &AuthenticationRequest::default()).await.unwrap();
             let newest = emulator.state().sessions.pop().unwrap();
             assert_eq!(
                 (newest.user_id.as_str(), newest.session_token.as_str()),
@@ -121,13 +122,13 @@ async fn what_the_service_refuses_is_told_apart() {
     let kind = async |client: Client| client.add_users(tokens).await.unwrap_err().kind();
     let wrong =
         client_as(&emulator, dialect, emulator.application_id(), Secret::new("x".repeat(24)));
-    assert_eq!(kind(wrong).await, ClientErrorKind::SignatureRefused);
+    assert_eq!(kind(wrong).await, ClientErrorKind::SignatureRejected);
     let unknown = client_as(&emulator, dialect, "nobody", emulator.application_secret().clone());
     assert_eq!(kind(unknown.clone()).await, ClientErrorKind::UnknownApplication);
     let of_a_user = unknown.has_registered_mobile_device(&token).await.unwrap_err();
     assert_eq!(of_a_user.kind(), ClientErrorKind::UnknownApplication);
     let known = client(&emulator, dialect);
-    let asked = Authentication::default();
+    let asked = AuthenticationRequest::default();
     let nobody = known.authenticate_user(&token, &asked).await.unwrap_err();
     assert_eq!(nobody.kind(), ClientErrorKind::UnknownUser);
     let (id, secret) =

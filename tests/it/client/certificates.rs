@@ -30,7 +30,7 @@ async fn child_enrolls_a_user() {
     };
     let mut credentials = Credentials::new(id, secret).unwrap().server(&server).unwrap();
     if let Ok(path) = std::env::var(CA_FILE) {
-        credentials = credentials.ca_file(path).unwrap();
+        credentials = credentials.with_ca_file(path).unwrap();
     }
     match Activeconnect::builder(credentials).token_store(MemoryTokenStore::new()).build() {
         Ok(ac) => println!("\n{OUTCOME}{:?}", ac.enroll(&"alice".into()).await),
@@ -73,7 +73,7 @@ async fn https_without_certificates_is_refused() {
     let service = Service::start().await;
     let outcome = enroll_without_certificates(&service.credentials(), None).await;
     assert!(outcome.starts_with("NoCaCertificates: "), "{outcome}");
-    for advice in ["no CA certificates were found", "SSL_CERT_FILE", "Credentials::ca_file"] {
+    for advice in ["no CA certificates were found", "SSL_CERT_FILE", "Credentials::with_ca_file"] {
         assert!(outcome.contains(advice), "{outcome}");
     }
     assert_eq!(service.connections(), 0);
@@ -90,7 +90,7 @@ async fn ca_file_replaces_the_machines_certificates() {
 #[tokio::test]
 async fn another_ca_file_trusts_nothing_here() {
     let (service, other) = (Service::start().await, Service::start().await);
-    let credentials = service.credentials().ca_file(other.ca_file().path()).unwrap();
+    let credentials = service.credentials().with_ca_file(other.ca_file().path()).unwrap();
     let error = authenticate(&Client::new(credentials).unwrap()).await.unwrap_err();
     assert_eq!(error.kind(), ClientErrorKind::Tls);
 }
@@ -100,7 +100,7 @@ fn unusable_ca_files_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let read = |name: &str| {
         let credentials = Credentials::new("id", "MXG9EDN581U33XTPLPFT75V2").unwrap();
-        credentials.ca_file(folder.path().join(name)).unwrap_err()
+        credentials.with_ca_file(folder.path().join(name)).unwrap_err()
     };
     let write = |name: &str, text: &[u8]| std::fs::write(folder.path().join(name), text).unwrap();
     let key = rcgen::KeyPair::generate().unwrap();

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use activeconnect_emulator::{Emulator, Endpoint, Fault, FaultKind, FaultRoute};
 use reqwest::StatusCode;
 use tokio::net::TcpListener;
-use tower_activeconnect::protocol::Reading;
+use tower_activeconnect::protocol::StatusReading;
 use tower_activeconnect::{
-    Authentication, Client, ClientError, ClientErrorKind, Credentials, RemoteSession,
+    AuthenticationRequest, Client, ClientError, ClientErrorKind, Credentials, RemoteSession,
     SessionStatus, UserToken,
 };
 
@@ -42,7 +42,8 @@ impl Site {
         let token = UserToken::random().unwrap();
         client.add_users(std::slice::from_ref(&token)).await.unwrap();
         emulator.register_device(token.as_str()).unwrap();
-        let session = client.authenticate_user(&token, &Authentication::default()).await.unwrap();
+        let session =
+            client.authenticate_user(&token, &AuthenticationRequest::default()).await.unwrap();
         let port = emulator.url().rsplit(':').next().unwrap();
         let elsewhere = TcpListener::bind(format!("127.0.0.2:{port}")).await.unwrap();
         Self { emulator, client, token, session, elsewhere }
@@ -67,7 +68,7 @@ impl Site {
                 client.send_registration_sms(token, "+15551234567", None, None).await
             }
             Endpoint::AuthenticateUser => {
-                client.authenticate_user(token, &Authentication::default()).await.map(drop)
+                client.authenticate_user(token, &AuthenticationRequest::default()).await.map(drop)
             }
             Endpoint::Status => client.status(session).await.map(drop),
             Endpoint::Logout => client.logout(session).await,
@@ -94,9 +95,9 @@ async fn each_fault_of_each_call_is_a_typed_error() {
         for (kind, expected) in [
             (FaultKind::Reset, ClientErrorKind::Unreachable),
             (FaultKind::Truncate, ClientErrorKind::Unreachable),
-            (FaultKind::Garbage, ClientErrorKind::NotUnderstood),
-            (FaultKind::Oversize, ClientErrorKind::NotUnderstood),
-            (FaultKind::Redirect, ClientErrorKind::NotUnderstood),
+            (FaultKind::Garbage, ClientErrorKind::InvalidResponse),
+            (FaultKind::Oversize, ClientErrorKind::InvalidResponse),
+            (FaultKind::Redirect, ClientErrorKind::InvalidResponse),
         ] {
             assert_eq!(site.struck(call, kind).await, expected, "{call:?} {kind:?}");
         }
@@ -107,16 +108,16 @@ async fn each_fault_of_each_call_is_a_typed_error() {
         };
         let pause = Some(Duration::from_secs(7));
         for (status, retry_after_s, expected) in [
-            (400, None, ClientErrorKind::NotUnderstood),
-            (401, None, ClientErrorKind::SignatureRefused),
-            (403, None, ClientErrorKind::SignatureRefused),
+            (400, None, ClientErrorKind::InvalidResponse),
+            (401, None, ClientErrorKind::SignatureRejected),
+            (403, None, ClientErrorKind::SignatureRejected),
             (404, None, of_404),
             (410, None, of_404),
             (429, Some(7), ClientErrorKind::RateLimited(pause)),
             (429, None, ClientErrorKind::RateLimited(None)),
             (500, None, ClientErrorKind::ServerError(500)),
             (503, Some(1), ClientErrorKind::ServerError(503)),
-            (204, None, ClientErrorKind::NotUnderstood),
+            (204, None, ClientErrorKind::InvalidResponse),
         ] {
             let status = StatusCode::from_u16(status).unwrap();
             let kind = FaultKind::Http { status, retry_after_s };
@@ -149,7 +150,7 @@ async fn a_service_that_hangs_is_given_up_at_the_deadline() {
 async fn urls_of_another_origin_are_never_called() {
     let site = Site::new().await;
     let refused = site.struck(Endpoint::AuthenticateUser, FaultKind::ForeignUrls).await;
-    assert_eq!(refused, ClientErrorKind::WrongOrigin);
+    assert_eq!(refused, ClientErrorKind::OriginMismatch);
     let nobody = tokio::time::timeout(Duration::ZERO, site.elsewhere.accept()).await;
     assert!(nobody.is_err());
 }
@@ -158,13 +159,13 @@ async fn urls_of_another_origin_are_never_called() {
 async fn an_unknown_status_is_odd_and_a_late_answer_is_an_answer() {
     let site = Site::new().await;
     site.emulator.inject_fault(Fault::new(Endpoint::Status, FaultKind::UnknownStatus));
-    assert_eq!(site.client.status(&site.session).await.unwrap(), Reading::Odd);
+    assert_eq!(site.client.status(&site.session).await.unwrap(), StatusReading::Inconsistent);
     site.emulator.clear_faults();
     let late =
         Fault::new(Endpoint::Status, FaultKind::Delay).with_delay(Duration::from_millis(300));
     site.emulator.inject_fault(late);
     let reading = site.client.status(&site.session).await.unwrap();
-    assert_eq!(reading, Reading::Status(SessionStatus::Pending));
+    assert_eq!(reading, StatusReading::Status(SessionStatus::Pending));
 }
 
 #[tokio::test]
@@ -190,7 +191,7 @@ async fn a_clock_that_is_off_is_followed_or_named() {
         site.emulator.set_clock_offset(offset);
         let before = rejected();
         let error = site.call(Endpoint::AddUsers).await.unwrap_err();
-        let ClientErrorKind::ClockOff(ahead) = error.kind() else { panic!("{error}") };
+        let ClientErrorKind::ClockSkew(ahead) = error.kind() else { panic!("{error}") };
         assert!((ahead - offset).abs() <= 1, "{ahead} s for {offset} s");
         assert_eq!(rejected(), before + 1, "no second try with a clock that is not believed");
     }

@@ -90,7 +90,7 @@ impl Service {
     /// Credentials that reach the service through something on this port.
     pub(crate) fn credentials_at(&self, port: u16) -> Credentials {
         raw::credentials(&format!("https://localhost:{port}"), Dialect::default())
-            .ca_file(self.authority.file().path())
+            .with_ca_file(self.authority.file().path())
             .unwrap()
     }
 }

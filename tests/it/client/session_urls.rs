@@ -1,6 +1,6 @@
 //! URLs that the service names for a session, where the server is configured with a path.
 
-use tower_activeconnect::{Authentication, ClientErrorKind, Dialect};
+use tower_activeconnect::{AuthenticationRequest, ClientErrorKind, Dialect};
 
 use crate::support::raw::{Raw, STATUS_ACTIVE, Step, alice, answer, client, session_at};
 
@@ -22,9 +22,9 @@ async fn url_beside_the_base_path_gets_no_call() {
     for (status, logout) in [("/b/status", "/a/logout"), ("/a/status", "/b/logout")] {
         let service = service(status, logout).await;
         let client = client(&format!("{}/a/", service.url()), Dialect::default());
-        let started = client.authenticate_user(&alice(), &Authentication::default()).await;
+        let started = client.authenticate_user(&alice(), &AuthenticationRequest::default()).await;
         let error = started.map(drop).unwrap_err();
-        assert_eq!(error.kind(), ClientErrorKind::WrongOrigin, "{status} {logout}");
+        assert_eq!(error.kind(), ClientErrorKind::OriginMismatch, "{status} {logout}");
         assert_eq!(service.requests().len(), 1);
         assert!(service.requests()[0].target.starts_with("/a/authentication/"));
     }
@@ -34,7 +34,7 @@ async fn url_beside_the_base_path_gets_no_call() {
 async fn url_below_the_base_path_is_called() {
     let service = service("/a/b/status", "/a/logout").await;
     let client = client(&format!("{}/a", service.url()), Dialect::default());
-    let started = client.authenticate_user(&alice(), &Authentication::default()).await;
+    let started = client.authenticate_user(&alice(), &AuthenticationRequest::default()).await;
     client.status(&started.unwrap()).await.unwrap();
     assert_eq!(service.requests()[1].target, "/a/b/status");
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use tower_activeconnect::Secret;
-use tower_activeconnect::protocol::{AUTHENTICATION, Dialect, Nonce, Presented, sign};
+use tower_activeconnect::protocol::{
+    AUTHENTICATION_HEADER, AuthenticationHeader, Dialect, Nonce, sign,
+};
 
 #[derive(Deserialize)]
 struct Vectors {
@@ -39,12 +41,12 @@ impl Vector {
 
     /// Whether the header, signed by somebody else, is taken for this URL, time and secret.
     fn is_taken(&self, dialect: Dialect, header: &str) -> bool {
-        let presented = Presented::parse(header).expect("a well-formed header");
+        let presented = AuthenticationHeader::parse(header).expect("a well-formed header");
         assert_eq!(presented.client_id, self.client_id);
         assert_eq!(presented.nonce, self.nonce);
         let timestamp = self.timestamp.to_string();
         let taken = |secret: &str, url: &str, timestamp: &str| {
-            presented.is_signed_by(&Secret::new(secret), dialect, url, timestamp)
+            presented.verify(&Secret::new(secret), dialect, url, timestamp)
         };
         let url = self.request_uri.as_str();
         assert!(!taken(&format!("{}x", self.shared_secret), url, &timestamp));
@@ -69,7 +71,7 @@ fn the_sdk_dialects_sign_like_the_sdks() {
             (Dialect::Iampass, &vector.iampass_sdk_headers),
         ] {
             assert_eq!(vector.signed(dialect), *headers, "{dialect} {}", vector.request_uri);
-            assert!(vector.is_taken(dialect, &headers[AUTHENTICATION]));
+            assert!(vector.is_taken(dialect, &headers[AUTHENTICATION_HEADER]));
         }
     }
 }
@@ -80,7 +82,7 @@ fn the_documented_dialects_sign_the_scheme_as_well() {
         let documented = &vector.documented_authentication;
         for dialect in [Dialect::ActiveconnectDocumented, Dialect::IampassDocumented] {
             assert_eq!(
-                vector.signed(dialect)[AUTHENTICATION],
+                vector.signed(dialect)[AUTHENTICATION_HEADER],
                 *documented,
                 "{}",
                 vector.request_uri
@@ -93,16 +95,16 @@ fn the_documented_dialects_sign_the_scheme_as_well() {
 #[test]
 fn the_sdk_and_documented_forms_do_not_take_each_other() {
     for vector in vectors() {
-        let sdk = &vector.activeconnect_sdk_headers[AUTHENTICATION];
+        let sdk = &vector.activeconnect_sdk_headers[AUTHENTICATION_HEADER];
         let has_scheme = vector.request_uri.contains("://");
         for (dialect, header) in [
             (Dialect::ActiveconnectDocumented, sdk),
             (Dialect::Activeconnect, &vector.documented_authentication),
         ] {
-            let presented = Presented::parse(header).expect("a well-formed header");
+            let presented = AuthenticationHeader::parse(header).expect("a well-formed header");
             let timestamp = vector.timestamp.to_string();
             let taken =
-                presented.is_signed_by(&vector.secret(), dialect, &vector.request_uri, &timestamp);
+                presented.verify(&vector.secret(), dialect, &vector.request_uri, &timestamp);
             assert_eq!(taken, !has_scheme);
         }
     }

@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 use axum::routing::any;
 use reqwest::Response;
 use serde_json::{Value, json};
-use tower_activeconnect::{Activeconnect, Method, StoreError, TokenStore, UserId, UserToken};
+use tower_activeconnect::{Activeconnect, AuthMethod, StoreError, TokenStore, UserId, UserToken};
 
 use crate::support::{Browser, builder, serve, until, with_phones};
 
@@ -26,7 +26,7 @@ impl TokenStore for FailingStore {
 fn app(ac: &Activeconnect) -> Router {
     let stepped_up = Router::new()
         .route("/stepped-up", any(async || "part"))
-        .layer(ac.layer().require_methods([Method::Facial]));
+        .layer(ac.layer().require_methods([AuthMethod::Facial]));
     let gated = Router::new().route("/part", any(async || "part")).layer(ac.layer());
     gated.merge(stepped_up).nest("/auth", ac.routes())
 }

@@ -60,7 +60,7 @@ async fn a_locked_store_is_unavailable() {
         .connect_with(options.busy_timeout(Duration::from_secs(30)))
         .await
         .unwrap();
-    let patient = SqliteTokenStore::options().open_in(patient).await.unwrap();
+    let patient = SqliteTokenStore::options().from_pool(patient).await.unwrap();
     let locked = database.lock().await;
     let url = database.url();
     tokio::join!(

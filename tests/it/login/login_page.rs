@@ -12,7 +12,7 @@ use axum::routing::get;
 use reqwest::Response;
 use serde_json::json;
 use tower::Layer as _;
-use tower_activeconnect::{ActiveSession, Activeconnect, ActiveconnectBuilder, Method, UserId};
+use tower_activeconnect::{ActiveSession, Activeconnect, ActiveconnectBuilder, AuthMethod, UserId};
 use tracing::Level;
 
 use crate::support::trace::{Trace, hear};
@@ -39,7 +39,7 @@ impl Site {
         let (gate, routes) = handles(&ac);
         let secret = Router::new()
             .route("/secret", get(async || "secret"))
-            .layer(gate.layer().require_methods([Method::Facial]));
+            .layer(gate.layer().require_methods([AuthMethod::Facial]));
         let optional = Router::new()
             .route("/optional", get(async |session: ActiveSession| session.user().to_string()))
             .layer(gate.layer().optional());

@@ -12,7 +12,7 @@ use http::{Method as HttpMethod, StatusCode};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tower_activeconnect::{
-    ActiveSession, Activeconnect, ActiveconnectBuilder, EventKind, Events, LoginError, Method,
+    ActiveSession, Activeconnect, ActiveconnectBuilder, AuthMethod, EventKind, Events, LoginError,
     SessionStatus,
 };
 
@@ -90,14 +90,16 @@ async fn next_news(events: &mut Events) -> EventKind {
 #[tokio::test]
 async fn unknown_browsers_are_asked_for_more() {
     let site = Site::new(|builder| {
-        builder.methods([Method::Acceptance]).require_methods_of_unknown_browsers([Method::Facial])
+        builder
+            .methods([AuthMethod::Acceptance])
+            .require_methods_of_unknown_browsers([AuthMethod::Facial])
     })
     .await;
     let browser = site.browser();
     let first = site.log_in(&browser, "alice").await;
     assert_eq!(first.methods, ["facial"]);
     let sessions = site.ac.sessions(&"alice".into()).await.unwrap();
-    assert_eq!(sessions[0].methods(), [Method::Facial].into_iter().collect());
+    assert_eq!(sessions[0].methods(), [AuthMethod::Facial].into_iter().collect());
 
     browser.form("/auth/logout", &[]).await;
     let known = site.log_in(&browser, "alice").await;
@@ -114,7 +116,9 @@ async fn unknown_browsers_are_asked_for_more() {
 #[tokio::test]
 async fn phone_that_accepts_by_itself_lets_no_stranger_in() {
     let site = Site::new(|builder| {
-        builder.methods([Method::Acceptance]).require_methods_of_unknown_browsers([Method::Facial])
+        builder
+            .methods([AuthMethod::Acceptance])
+            .require_methods_of_unknown_browsers([AuthMethod::Facial])
     })
     .await;
     let known = site.browser();

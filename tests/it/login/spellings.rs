@@ -22,7 +22,7 @@ struct CaseBlind {
 impl CaseBlind {
     fn key(&self, user: &UserId) -> Result<UserId, StoreError> {
         if self.fails.load(Ordering::SeqCst) {
-            return Err(StoreError::of_kind(StoreErrorKind::Unavailable));
+            return Err(StoreError::from_kind(StoreErrorKind::Unavailable));
         }
         Ok(user.as_str().to_lowercase().into())
     }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 use tonic_types::StatusExt as _;
 use tower_activeconnect::{
-    ActiveSession, Activeconnect, ActiveconnectBuilder, Denial, Method, UserId,
+    ActiveSession, Activeconnect, ActiveconnectBuilder, AuthMethod, Denial, UserId,
 };
 
 use crate::support::{
@@ -45,9 +45,9 @@ fn app(ac: &Activeconnect) -> Router {
         Router::new().route(path, get(greet).post(greet)).route_layer(layer)
     };
     Router::new()
-        .merge(at("/secret", ac.layer().require_methods([Method::Facial, Method::Device])))
+        .merge(at("/secret", ac.layer().require_methods([AuthMethod::Facial, AuthMethod::Device])))
         .merge(at("/fresh", ac.layer().max_age(MINUTE)))
-        .merge(at("/both", ac.layer().require_methods([Method::Device]).max_age(60 * MINUTE)))
+        .merge(at("/both", ac.layer().require_methods([AuthMethod::Device]).max_age(60 * MINUTE)))
         .merge(at("/open", ac.layer().optional()))
         .route("/", get(greet))
         .layer(ac.layer())
@@ -274,7 +274,7 @@ async fn who_has_no_session_of_their_own_logs_in_first() {
 /// A login that is too old is made anew by the same methods.
 #[tokio::test]
 async fn who_is_only_to_be_fresh_keeps_their_methods() {
-    let site = site_of(|builder| builder.methods([Method::Acceptance])).await;
+    let site = site_of(|builder| builder.methods([AuthMethod::Acceptance])).await;
     let (browser, _) = site.logged_in().await;
     assert_eq!(browser.api("/fresh").await.status(), 200);
     pass(Duration::from_secs(61), Duration::from_secs(61)).await;
@@ -389,7 +389,7 @@ async fn an_optional_layer_says_step_up() {
         Some(session) => session.user().to_string(),
         None => request.extensions().get::<Denial>().unwrap().name().to_owned(),
     };
-    let layer = ac.layer().optional().require_methods([Method::Facial]);
+    let layer = ac.layer().optional().require_methods([AuthMethod::Facial]);
     let app = Router::new()
         .route("/", get(why))
         .route("/needs", get(greet))
@@ -489,7 +489,7 @@ async fn a_browser_confirms_and_is_where_it_wanted_to_go() {
     let arrive = async move |session: ActiveSession, uri: Uri| {
         arrived.send(format!("{} {uri}", session.methods())).unwrap();
     };
-    let layer = ac.layer().require_methods([Method::Facial]);
+    let layer = ac.layer().require_methods([AuthMethod::Facial]);
     let app = Router::new()
         .route("/secret", get(arrive))
         .layer(layer)

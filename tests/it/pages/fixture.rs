@@ -4,7 +4,7 @@ use activeconnect_emulator::Emulator;
 use axum::Router;
 use axum::routing::{any, get};
 use reqwest::Response;
-use tower_activeconnect::{ActiveSession, ActiveconnectBuilder, Method};
+use tower_activeconnect::{ActiveSession, ActiveconnectBuilder, AuthMethod};
 
 use crate::support::{Browser, builder, serve, with_phones};
 
@@ -22,7 +22,7 @@ impl Site {
         with_phones(&emulator, &ac, &["alice", "bob", "carol"]).await;
         let careful = Router::new()
             .route("/careful", get(async || "careful"))
-            .layer(ac.layer().require_methods([Method::Facial]));
+            .layer(ac.layer().require_methods([AuthMethod::Facial]));
         let app = Router::new()
             .route("/", get(async |session: ActiveSession| session.user().to_string()))
             .route("/form", any(async || "sent"))

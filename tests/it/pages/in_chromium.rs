@@ -12,7 +12,7 @@ use axum::routing::get;
 use serde_json::json;
 use tokio::sync::watch;
 use tower_activeconnect::{
-    ActiveSession, Activeconnect, ActiveconnectBuilder, Logo, Method, Theme,
+    ActiveSession, Activeconnect, ActiveconnectBuilder, AuthMethod, Logo, Theme,
 };
 
 use crate::support::axe;
@@ -76,7 +76,7 @@ impl Fixture {
         };
         let careful = Router::new()
             .route("/careful", get(async || "careful"))
-            .layer(ac.layer().require_methods([Method::Facial]));
+            .layer(ac.layer().require_methods([AuthMethod::Facial]));
         let app = Router::new()
             .route("/", get(async |session: ActiveSession| session.user().to_string()))
             .route("/phone", get(link))

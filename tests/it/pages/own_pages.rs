@@ -2,7 +2,7 @@
 
 use activeconnect_emulator::Action;
 use tower_activeconnect::BuildError;
-use tower_activeconnect::pages::{LoginPage, PageResult, Pages, RefusedPage, WaitingPage};
+use tower_activeconnect::pages::{ErrorPage, LoginPage, PageResult, Pages, WaitingPage};
 
 use super::fixture::{Site, header};
 use crate::support::{approve, builder, location, until};
@@ -15,7 +15,7 @@ impl Pages for OwnPages {
         Ok(format!("own {} {} {}", page.layout.lang, login.name, login.follow.events))
     }
 
-    fn refused(&self, page: &RefusedPage) -> PageResult {
+    fn refused(&self, page: &ErrorPage) -> PageResult {
         Ok(format!("own {} {}", page.status, page.heading))
     }
 }

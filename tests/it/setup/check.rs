@@ -51,7 +51,7 @@ async fn wrong_secret_is_found() {
     let report = ac.check().await;
     assert!(!report.is_ok());
     let ServiceFinding::Refuses(error) = &report.service else { panic!("{report}") };
-    assert_eq!(error.kind(), ClientErrorKind::SignatureRefused);
+    assert_eq!(error.kind(), ClientErrorKind::SignatureRejected);
     assert!(matches!(report.clock, ClockFinding::Accepted { .. }), "{report}");
     assert!(found(&report, "FAULT    service: the service refused the signature"), "{report}");
     assert!(!report.to_string().contains("wrong-secret"));

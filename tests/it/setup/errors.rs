@@ -4,7 +4,7 @@ use std::error::Error;
 
 use activeconnect_emulator::{Action, Emulator};
 use tower_activeconnect::{
-    Activeconnect, BearerLogin, Credentials, Dialect, Methods, SessionId, StoreError, UserToken,
+    Activeconnect, AuthMethods, BearerLogin, Credentials, Dialect, SessionId, StoreError, UserToken,
 };
 
 use super::fixture::{StoppedStore, without_service};
@@ -40,7 +40,7 @@ async fn debug_of_errors_has_the_message() {
     assert_says(&UserToken::new("").unwrap_err());
     assert_says(&"x".parse::<SessionId>().unwrap_err());
     assert_says(&"x".parse::<Dialect>().unwrap_err());
-    assert_says(&"x".parse::<Methods>().unwrap_err());
+    assert_says(&"x".parse::<AuthMethods>().unwrap_err());
     assert_says(&"x".parse::<Action>().unwrap_err());
     assert_says(&emulator.act("nobody", Action::Approve).unwrap_err());
     let taken = emulator.url().trim_start_matches("http://");

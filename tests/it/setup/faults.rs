@@ -36,7 +36,7 @@ async fn wrong_secret_is_told_once_a_minute() {
     let line = log.only(NO_LOGIN, &["wrong-secret", "alice"]);
     assert!(line.starts_with("WARN") && line.contains("suppressed=0"), "{line}");
     assert!(line.contains("check the application's id and secret"), "{line}");
-    let fault = EventKind::Fault(Fault::Service(ClientErrorKind::SignatureRefused));
+    let fault = EventKind::Fault(Fault::Service(ClientErrorKind::SignatureRejected));
     assert_eq!(next(&mut events).await, fault);
     skip(Duration::from_secs(61)).await;
     refused(&ac).await;

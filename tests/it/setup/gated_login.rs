@@ -8,7 +8,7 @@ use axum::http::header::ACCEPT;
 use reqwest::Response;
 use serde_json::{Value, json};
 use tower::Layer as _;
-use tower_activeconnect::{Activeconnect, ActiveconnectBuilder, Method};
+use tower_activeconnect::{Activeconnect, ActiveconnectBuilder, AuthMethod};
 
 use super::fixture::{Log, skip};
 use crate::support::{Browser, builder, location, serve};
@@ -188,7 +188,7 @@ async fn gated_confirm_page_is_no_mistake() {
     let log = Log::hear();
     let own_confirm: Configure = |builder| builder.confirm_page("/confirm");
     let browser = site(own_confirm, |ac| {
-        let careful = ac.layer().require_methods([Method::Facial]);
+        let careful = ac.layer().require_methods([AuthMethod::Facial]);
         let transfer = Router::new().route("/transfer", axum::routing::get(async || "done"));
         page().merge(transfer.route_layer(careful)).layer(ac.layer()).nest("/auth", ac.routes())
     })

@@ -121,8 +121,10 @@ async fn sqlite_file_without_epochs_is_migrated() {
 
 #[tokio::test]
 async fn sqlite_with_other_names_and_integer_ids_conforms() {
-    let options =
-        SqliteTokenStore::options().users_table("user").users_id("uid").token_table("phones");
+    let options = SqliteTokenStore::options()
+        .users_table("user")
+        .users_id_column("uid")
+        .token_table("phones");
     let store = options.integer_user_ids().open("sqlite::memory:").await.unwrap();
     with_users(
         &store,

@@ -9,18 +9,19 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tower_activeconnect::protocol::{AUTHENTICATION, Presented, Reading};
+use tower_activeconnect::protocol::{AUTHENTICATION_HEADER, AuthenticationHeader, StatusReading};
 use tower_activeconnect::{
-    Authentication, Client, ClientError, Credentials, Dialect, RemoteSession, Secret, UserToken,
+    AuthenticationRequest, Client, ClientError, Credentials, Dialect, RemoteSession, Secret,
+    UserToken,
 };
 
 pub(crate) const APPLICATION: &str = "a4c123b1612dd272d1371c17149d4395";
 pub(crate) const APPLICATION_SECRET: &str = "MXG9EDN581U33XTPLPFT75V2";
 pub(crate) const SESSION_TOKEN: &str = "5DNSIPZZ5FK2Z9RI19R0WYOJFLJOOA5L";
 pub(crate) const SESSION_SECRET: &str = "J0ZRXNHJV8NVEWPI0QLNQBNC";
-/// Where the answers of [`session`] send status calls.
+/// Where the answers of [`remote_session`] send status calls.
 pub(crate) const STATUS_PATH: &str = "/authentication/session_status/x";
-/// Where the answers of [`session`] send logouts.
+/// Where the answers of [`remote_session`] send logouts.
 pub(crate) const LOGOUT_PATH: &str = "/authentication/session_logout/x";
 
 /// One thing to do to a connection after a request.
@@ -78,8 +79,8 @@ impl Received {
         self.headers.iter().find(|(other, _)| *other == name).map(|(_, value)| value.as_str())
     }
 
-    pub(crate) fn presented(&self) -> Presented<'_> {
-        Presented::parse(self.header(AUTHENTICATION).unwrap()).unwrap()
+    pub(crate) fn presented(&self) -> AuthenticationHeader<'_> {
+        AuthenticationHeader::parse(self.header(AUTHENTICATION_HEADER).unwrap()).unwrap()
     }
 
     /// The Unix seconds that were signed.
@@ -90,7 +91,7 @@ impl Received {
     /// Whether what was received, and nothing else, is what was signed.
     pub(crate) fn is_signed(&self, dialect: Dialect, secret: &str) -> bool {
         let url = format!("http://{}{}", self.header("host").unwrap(), self.target);
-        self.presented().is_signed_by(&Secret::new(secret), dialect, &url, self.timestamp(dialect))
+        self.presented().verify(&Secret::new(secret), dialect, &url, self.timestamp(dialect))
     }
 
     pub(crate) fn asks_for_a_session(&self) -> bool {
@@ -273,7 +274,7 @@ pub(crate) fn session_at(status_url: &str, logout_url: &str) -> Vec<u8> {
 
 pub(crate) fn credentials(server: &str, dialect: Dialect) -> Credentials {
     let credentials = Credentials::new(APPLICATION, APPLICATION_SECRET).unwrap();
-    credentials.dialect(dialect).server(server).unwrap()
+    credentials.with_dialect(dialect).server(server).unwrap()
 }
 
 pub(crate) fn client(server: &str, dialect: Dialect) -> Client {
@@ -286,11 +287,11 @@ pub(crate) fn alice() -> UserToken {
 
 /// Rings the phone of [`alice`].
 pub(crate) async fn authenticate(client: &Client) -> Result<RemoteSession, ClientError> {
-    client.authenticate_user(&alice(), &Authentication::default()).await
+    client.authenticate_user(&alice(), &AuthenticationRequest::default()).await
 }
 
 /// What a status call makes of these steps.
-pub(crate) async fn status_of(steps: Vec<Step>) -> (Result<Reading, ClientError>, Raw) {
+pub(crate) async fn status_of(steps: Vec<Step>) -> (Result<StatusReading, ClientError>, Raw) {
     let raw = Raw::with_session(steps).await;
     let client = raw.client();
     let session = authenticate(&client).await.unwrap();

@@ -1,6 +1,6 @@
 //! Answers that are well-formed HTTP but no statement.
 
-use tower_activeconnect::protocol::Reading;
+use tower_activeconnect::protocol::StatusReading;
 use tower_activeconnect::{ClientErrorKind, SessionStatus};
 
 use crate::support::raw::{Raw, STATUS_ACTIVE, Step, answer, authenticate, head, status_of};
@@ -13,10 +13,10 @@ async fn kind(bytes: Vec<u8>) -> ClientErrorKind {
 async fn a_captive_portal_is_not_understood() {
     let page = "<!DOCTYPE html><html><body>Please log in to the Wi-Fi. active</body></html>";
     let html = answer("200 OK", &[("content-type", "text/html")], page);
-    assert_eq!(kind(html.clone()).await, ClientErrorKind::NotUnderstood);
+    assert_eq!(kind(html.clone()).await, ClientErrorKind::InvalidResponse);
     let raw = Raw::start(move |_| vec![Step::Send(html.clone())]).await;
     let error = authenticate(&raw.client()).await.unwrap_err();
-    assert_eq!(error.kind(), ClientErrorKind::NotUnderstood);
+    assert_eq!(error.kind(), ClientErrorKind::InvalidResponse);
 }
 
 #[tokio::test]
@@ -28,7 +28,7 @@ async fn an_answer_without_a_body_is_not_understood() {
         answer("200 OK", &[], "null"),
         answer("200 OK", &[], "{}"),
     ] {
-        assert_eq!(kind(bytes).await, ClientErrorKind::NotUnderstood);
+        assert_eq!(kind(bytes).await, ClientErrorKind::InvalidResponse);
     }
 }
 
@@ -37,28 +37,28 @@ async fn an_answer_without_a_body_is_not_understood() {
 async fn a_part_is_not_the_whole() {
     let range = [("content-range", "bytes 0-76/99")];
     let part = answer("206 Partial Content", &range, STATUS_ACTIVE);
-    assert_eq!(kind(part).await, ClientErrorKind::NotUnderstood);
+    assert_eq!(kind(part).await, ClientErrorKind::InvalidResponse);
 }
 
 #[tokio::test]
 async fn a_statement_under_an_error_status_is_no_statement() {
     use ClientErrorKind::*;
     for (status, expected) in [
-        ("300 Multiple Choices", NotUnderstood),
-        ("304 Not Modified", NotUnderstood),
-        ("400 Bad Request", NotUnderstood),
-        ("402 Payment Required", NotUnderstood),
-        ("403 Forbidden", SignatureRefused),
+        ("300 Multiple Choices", InvalidResponse),
+        ("304 Not Modified", InvalidResponse),
+        ("400 Bad Request", InvalidResponse),
+        ("402 Payment Required", InvalidResponse),
+        ("403 Forbidden", SignatureRejected),
         ("404 Not Found", UnknownSession),
-        ("407 Proxy Authentication Required", NotUnderstood),
+        ("407 Proxy Authentication Required", InvalidResponse),
         ("410 Gone", UnknownSession),
-        ("418 Teapot", NotUnderstood),
+        ("418 Teapot", InvalidResponse),
         ("429 Too Many Requests", RateLimited(None)),
         ("500 Internal Server Error", ServerError(500)),
         ("502 Bad Gateway", ServerError(502)),
         ("503 Service Unavailable", ServerError(503)),
         ("599 Mystery", ServerError(599)),
-        ("999 Mystery", NotUnderstood),
+        ("999 Mystery", InvalidResponse),
     ] {
         assert_eq!(kind(answer(status, &[], STATUS_ACTIVE)).await, expected, "{status}");
     }
@@ -68,7 +68,7 @@ async fn a_statement_under_an_error_status_is_no_statement() {
 async fn an_upgrade_that_nobody_asked_for_is_not_understood() {
     let upgrade = [("connection", "upgrade"), ("upgrade", "websocket")];
     let kind = kind(head("101 Switching Protocols", &upgrade)).await;
-    assert_eq!(kind, ClientErrorKind::NotUnderstood);
+    assert_eq!(kind, ClientErrorKind::InvalidResponse);
 }
 
 #[tokio::test]
@@ -76,6 +76,6 @@ async fn the_content_type_does_not_decide() {
     for content_type in ["application/json", "text/plain", "text/html; charset=iso-8859-1", ""] {
         let bytes = answer("200 OK", &[("content-type", content_type)], STATUS_ACTIVE);
         let read = status_of(vec![Step::Send(bytes)]).await.0;
-        assert_eq!(read.unwrap(), Reading::Status(SessionStatus::Active), "{content_type}");
+        assert_eq!(read.unwrap(), StatusReading::Status(SessionStatus::Active), "{content_type}");
     }
 }

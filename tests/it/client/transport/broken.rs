@@ -1,6 +1,6 @@
 //! Answers that end too early, or are no HTTP.
 
-use tower_activeconnect::protocol::Reading;
+use tower_activeconnect::protocol::StatusReading;
 use tower_activeconnect::{ClientErrorKind, SessionStatus};
 
 use crate::support::raw::{STATUS_ACTIVE, Step, answer, chunk, head, status_of};
@@ -41,7 +41,7 @@ async fn a_whole_chunked_body_is_read() {
         bytes.extend(chunk(part));
     }
     let read = status_of(vec![Step::Send(bytes)]).await.0;
-    assert_eq!(read.unwrap(), Reading::Status(SessionStatus::Active));
+    assert_eq!(read.unwrap(), StatusReading::Status(SessionStatus::Active));
 }
 
 #[tokio::test]
@@ -75,6 +75,6 @@ async fn an_interim_answer_comes_before_the_answer() {
         let mut bytes = head(interim, &[]);
         bytes.extend(answer("200 OK", &[], STATUS_ACTIVE));
         let read = status_of(vec![Step::Send(bytes)]).await.0;
-        assert_eq!(read.unwrap(), Reading::Status(SessionStatus::Active), "{interim}");
+        assert_eq!(read.unwrap(), StatusReading::Status(SessionStatus::Active), "{interim}");
     }
 }

@@ -8,7 +8,7 @@ use h2::Reason;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
-use tower_activeconnect::protocol::{AUTHENTICATION, Presented};
+use tower_activeconnect::protocol::{AUTHENTICATION_HEADER, AuthenticationHeader};
 
 use crate::support::raw::session;
 use crate::support::secure::{Authority, Secure, call_in_child};
@@ -99,8 +99,8 @@ async fn call(behaviour: Behaviour) -> ([String; 2], Vec<HeaderMap>, usize) {
 
 fn nonces(requests: &[HeaderMap]) -> HashSet<String> {
     let read = |headers: &HeaderMap| {
-        let header = headers[AUTHENTICATION.to_ascii_lowercase().as_str()].to_str().unwrap();
-        Presented::parse(header).unwrap().nonce.to_owned()
+        let header = headers[AUTHENTICATION_HEADER.to_ascii_lowercase().as_str()].to_str().unwrap();
+        AuthenticationHeader::parse(header).unwrap().nonce.to_owned()
     };
     requests.iter().map(read).collect()
 }

@@ -1,15 +1,15 @@
 //! Bodies that are nearly the right JSON.
 
-use tower_activeconnect::protocol::Reading;
+use tower_activeconnect::protocol::StatusReading;
 use tower_activeconnect::{ClientErrorKind, SessionStatus};
 
 use crate::support::raw::{Raw, Step, answer, authenticate};
 
-const ACTIVE: Option<Reading> = Some(Reading::Status(SessionStatus::Active));
-const ODD: Option<Reading> = Some(Reading::Odd);
+const ACTIVE: Option<StatusReading> = Some(StatusReading::Status(SessionStatus::Active));
+const ODD: Option<StatusReading> = Some(StatusReading::Inconsistent);
 
 /// What a status call makes of a body; `None` is not understood. One server answers all.
-async fn read(bodies: Vec<(Vec<u8>, Option<Reading>)>) {
+async fn read(bodies: Vec<(Vec<u8>, Option<StatusReading>)>) {
     let script: Vec<Vec<u8>> = bodies.iter().map(|(body, _)| body.clone()).collect();
     let next = std::sync::atomic::AtomicUsize::new(0);
     let raw = Raw::start(move |request| {
@@ -28,14 +28,14 @@ async fn read(bodies: Vec<(Vec<u8>, Option<Reading>)>) {
         match (client.status(&session).await, expected) {
             (Ok(reading), Some(expected)) => assert_eq!(reading, expected, "{shown}"),
             (Err(error), None) => {
-                assert_eq!(error.kind(), ClientErrorKind::NotUnderstood, "{shown}: {error}");
+                assert_eq!(error.kind(), ClientErrorKind::InvalidResponse, "{shown}: {error}");
             }
             (outcome, _) => panic!("{shown}: {outcome:?}"),
         }
     }
 }
 
-fn all(expected: Option<Reading>, bodies: &[&str]) -> Vec<(Vec<u8>, Option<Reading>)> {
+fn all(expected: Option<StatusReading>, bodies: &[&str]) -> Vec<(Vec<u8>, Option<StatusReading>)> {
     bodies.iter().map(|body| (body.as_bytes().to_vec(), expected)).collect()
 }
 

@@ -36,7 +36,7 @@ async fn tricks(tricks: &[&str]) {
             assert!(
                 matches!(
                     error.kind(),
-                    ClientErrorKind::WrongOrigin | ClientErrorKind::NotUnderstood
+                    ClientErrorKind::OriginMismatch | ClientErrorKind::InvalidResponse
                 ),
                 "{error}"
             );
@@ -108,9 +108,9 @@ async fn another_spelling_of_the_host_is_refused() {
 async fn the_kind_says_which() {
     let good = "http://127.0.0.1:1/x";
     for (url, expected) in [
-        ("http://127.0.0.1:2/x", ClientErrorKind::WrongOrigin),
-        ("http://user@127.0.0.1:2/x", ClientErrorKind::WrongOrigin),
-        ("nonsense", ClientErrorKind::NotUnderstood),
+        ("http://127.0.0.1:2/x", ClientErrorKind::OriginMismatch),
+        ("http://user@127.0.0.1:2/x", ClientErrorKind::OriginMismatch),
+        ("nonsense", ClientErrorKind::InvalidResponse),
     ] {
         assert_eq!(refused(url.to_owned(), good.to_owned()).await, expected, "{url}");
     }
@@ -161,7 +161,7 @@ async fn a_session_is_checked_at_each_use() {
     let session = authenticate(&ours.client()).await.unwrap();
     let status = elsewhere.client().status(&session).await.unwrap_err();
     let logout = elsewhere.client().logout(&session).await.unwrap_err();
-    assert_eq!(status.kind(), ClientErrorKind::WrongOrigin);
-    assert_eq!(logout.kind(), ClientErrorKind::WrongOrigin);
+    assert_eq!(status.kind(), ClientErrorKind::OriginMismatch);
+    assert_eq!(logout.kind(), ClientErrorKind::OriginMismatch);
     assert_eq!((ours.requests().len(), elsewhere.connections()), (1, 0));
 }

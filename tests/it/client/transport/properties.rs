@@ -7,10 +7,13 @@ use std::sync::{Arc, Mutex};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use serde_json::Value;
-use tower_activeconnect::protocol::wire::{StatusAnswer, from_json};
-use tower_activeconnect::protocol::{AUTHENTICATION, Nonce, Presented, Reading, sign};
+use tower_activeconnect::protocol::messages::{StatusResponse, from_json};
+use tower_activeconnect::protocol::{
+    AUTHENTICATION_HEADER, AuthenticationHeader, Nonce, StatusReading, sign,
+};
 use tower_activeconnect::{
-    Authentication, ClientErrorKind, Dialect, Method, Methods, Secret, SessionStatus, UserToken,
+    AuthMethod, AuthMethods, AuthenticationRequest, ClientErrorKind, Dialect, Secret,
+    SessionStatus, UserToken,
 };
 
 use crate::support::raw::{
@@ -34,8 +37,8 @@ fn dialects() -> impl Strategy<Value = Dialect> {
     prop::sample::select(Dialect::ALL.to_vec())
 }
 
-fn methods() -> impl Strategy<Value = Methods> {
-    prop::sample::subsequence(Method::ALL.to_vec(), 0..=3).prop_map(|m| m.into_iter().collect())
+fn methods() -> impl Strategy<Value = AuthMethods> {
+    prop::sample::subsequence(AuthMethod::ALL.to_vec(), 0..=3).prop_map(|m| m.into_iter().collect())
 }
 
 /// Tokens of any characters, those that URLs treat specially among them.
@@ -70,7 +73,7 @@ fn any_token_and_query_is_signed_as_it_is_received() {
             let client = &clients[position];
             let duration = Some(std::time::Duration::from_secs(60));
             runtime.block_on(async {
-                let asked = Authentication { methods, duration };
+                let asked = AuthenticationRequest { methods, duration };
                 let _ = client.authenticate_user(&token, &asked).await;
                 let _ = client.device_registration_link(&token, Some(&name)).await;
             });
@@ -126,7 +129,7 @@ fn any_status_url_is_signed_as_it_is_received() {
                 prop_assert!(new[1].is_signed(dialect, SESSION_SECRET), "{}", &new[1].target);
             }
             Err(kind) => {
-                prop_assert_eq!(kind, ClientErrorKind::WrongOrigin, "{}", path);
+                prop_assert_eq!(kind, ClientErrorKind::OriginMismatch, "{}", path);
                 prop_assert_eq!(new.len(), 1);
             }
         }
@@ -154,8 +157,8 @@ fn a_million_nonces_are_unique() {
         text = format!("{nonce:?}");
         let signed = sign(Dialect::default(), "a", &secret, "http://h/", nonce, 0);
         let [(name, value), ..] = signed.headers();
-        assert_eq!(name, AUTHENTICATION);
-        assert_eq!(text, format!("Nonce({})", Presented::parse(value).unwrap().nonce));
+        assert_eq!(name, AUTHENTICATION_HEADER);
+        assert_eq!(text, format!("Nonce({})", AuthenticationHeader::parse(value).unwrap().nonce));
     }
 }
 
@@ -173,7 +176,7 @@ fn each_try_is_signed_anew() {
     });
     let requests = raw.requests();
     assert_eq!(requests.len(), 1_000);
-    let headers: HashSet<_> = requests.iter().map(|r| r.header(AUTHENTICATION)).collect();
+    let headers: HashSet<_> = requests.iter().map(|r| r.header(AUTHENTICATION_HEADER)).collect();
     let nonces: HashSet<_> = requests.iter().map(|r| r.presented().nonce).collect();
     assert_eq!((headers.len(), nonces.len()), (1_000, 1_000));
 }
@@ -266,10 +269,10 @@ fn documents() -> impl Strategy<Value = Vec<u8>> {
 fn the_status_reader_is_never_more_permissive_than_the_reference() {
     let (ours_said, reference_said) = (AtomicUsize::new(0), AtomicUsize::new(0));
     check(20_000, &documents(), |document| {
-        let ours = from_json::<StatusAnswer>(&document).ok().and_then(|answer| answer.reading());
+        let ours = from_json::<StatusResponse>(&document).ok().and_then(|answer| answer.reading());
         let reference = reference(&document);
         reference_said.fetch_add(usize::from(reference), SeqCst);
-        if ours == Some(Reading::Status(SessionStatus::Active)) {
+        if ours == Some(StatusReading::Status(SessionStatus::Active)) {
             ours_said.fetch_add(1, SeqCst);
             prop_assert!(reference, "{}", String::from_utf8_lossy(&document));
         }

@@ -77,7 +77,7 @@ async fn a_clock_that_is_too_far_off_is_told_and_not_followed() {
         let raw = refusing(1, ahead).await;
         let client = raw.client();
         match authenticate(&client).await.unwrap_err().kind() {
-            ClientErrorKind::ClockOff(off) => assert!((ahead - 3..=ahead + 3).contains(&off)),
+            ClientErrorKind::ClockSkew(off) => assert!((ahead - 3..=ahead + 3).contains(&off)),
             other => panic!("{other:?}"),
         }
         assert_eq!(raw.requests().len(), 1, "no second try");
@@ -90,7 +90,7 @@ async fn a_clock_that_is_too_far_off_is_told_and_not_followed() {
 async fn a_second_refusal_is_the_last_word() {
     let raw = refusing(9, 0).await;
     let error = authenticate(&raw.client()).await.unwrap_err();
-    assert_eq!(error.kind(), ClientErrorKind::SignatureRefused);
+    assert_eq!(error.kind(), ClientErrorKind::SignatureRejected);
     assert_eq!(raw.requests().len(), 2);
 }
 
@@ -99,7 +99,7 @@ async fn a_refusal_without_a_usable_date_is_tried_once_more() {
     for date in ["", "yesterday", "Sun, 06 Nov 1994", "-1"] {
         let raw = Raw::start(move |_| vec![Step::Send(refusal(date))]).await;
         let error = authenticate(&raw.client()).await.unwrap_err();
-        assert_eq!(error.kind(), ClientErrorKind::SignatureRefused, "{date}");
+        assert_eq!(error.kind(), ClientErrorKind::SignatureRejected, "{date}");
         let requests = raw.requests();
         assert_eq!(requests.len(), 2);
         assert!((-3..=3).contains(&signed_ahead(&requests[1])));

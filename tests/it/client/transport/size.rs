@@ -12,7 +12,7 @@ const ON_THE_WAY: usize = 128 * 1024;
 async fn refused(steps: Vec<Step>) -> Raw {
     let (read, raw) = status_of(steps).await;
     let error = read.unwrap_err();
-    assert_eq!(error.kind(), ClientErrorKind::NotUnderstood, "{error}");
+    assert_eq!(error.kind(), ClientErrorKind::InvalidResponse, "{error}");
     raw
 }
 

@@ -8,7 +8,7 @@ use url::Url;
 use super::credentials::is_identifier_byte;
 use super::error::{ClientError, ClientErrorKind};
 use crate::Secret;
-use crate::protocol::wire::AuthenticationStatus;
+use crate::protocol::messages::AuthenticationStatus;
 
 /// A session as the service names it: what signs its calls and where they go.
 #[derive(Clone)]
@@ -22,14 +22,17 @@ pub struct RemoteSession {
 impl RemoteSession {
     /// Takes the answer to `authenticate_user`; the URLs must have the origin of `server`, and be below
     /// its path.
-    pub(super) fn receive(server: &Url, answer: AuthenticationStatus) -> Result<Self, ClientError> {
+    pub(super) fn from_response(
+        server: &Url,
+        answer: AuthenticationStatus,
+    ) -> Result<Self, ClientError> {
         let missing = |what: &'static str| {
-            ClientError::new(ClientErrorKind::NotUnderstood).detail(format!("{what} is missing"))
+            ClientError::new(ClientErrorKind::InvalidResponse).detail(format!("{what} is missing"))
         };
         let token = answer.session_token.ok_or_else(|| missing("session_token"))?;
         let secret = Secret::new(answer.session_secret.ok_or_else(|| missing("session_secret"))?);
         if token.is_empty() || !token.bytes().all(is_identifier_byte) {
-            return Err(ClientError::new(ClientErrorKind::NotUnderstood)
+            return Err(ClientError::new(ClientErrorKind::InvalidResponse)
                 .detail("session_token could split a header"));
         }
         if secret.expose().is_empty() {
@@ -40,8 +43,8 @@ impl RemoteSession {
         Ok(Self {
             token: token.into(),
             secret,
-            status_url: own_url(server, &status_url)?,
-            logout_url: own_url(server, &logout_url)?,
+            status_url: parse_same_origin_url(server, &status_url)?,
+            logout_url: parse_same_origin_url(server, &logout_url)?,
         })
     }
 
@@ -57,8 +60,8 @@ impl RemoteSession {
         Ok(Self {
             token: token.into(),
             secret: Secret::new(secret),
-            status_url: url_at(server, status_path)?,
-            logout_url: url_at(server, logout_path)?,
+            status_url: join_path(server, status_path)?,
+            logout_url: join_path(server, logout_path)?,
         })
     }
 
@@ -74,7 +77,7 @@ impl RemoteSession {
 
     /// What of the status and the logout URL is not the service's origin.
     #[cfg(feature = "layer")]
-    pub(crate) fn paths(&self) -> [&str; 2] {
+    pub(crate) fn url_paths(&self) -> [&str; 2] {
         [&self.status_url, &self.logout_url].map(|url| &url[Position::BeforePath..])
     }
 
@@ -96,18 +99,18 @@ impl fmt::Debug for RemoteSession {
 
 /// The URL of a call whose path was kept.
 #[cfg(feature = "layer")]
-pub(super) fn url_at(server: &Url, path: &str) -> Result<Url, ClientError> {
-    own_url(server, &[&server.origin().ascii_serialization(), path].concat())
+pub(super) fn join_path(server: &Url, path: &str) -> Result<Url, ClientError> {
+    parse_same_origin_url(server, &[&server.origin().ascii_serialization(), path].concat())
 }
 
 /// Reads a URL that the service named and that signed calls will go to.
-fn own_url(server: &Url, text: &str) -> Result<Url, ClientError> {
-    let refused = || ClientError::new(ClientErrorKind::WrongOrigin);
+fn parse_same_origin_url(server: &Url, text: &str) -> Result<Url, ClientError> {
+    let refused = || ClientError::new(ClientErrorKind::OriginMismatch);
     let url = Url::parse(text)
-        .map_err(|error| ClientError::new(ClientErrorKind::NotUnderstood).because(error))?;
+        .map_err(|error| ClientError::new(ClientErrorKind::InvalidResponse).with_source(error))?;
     check_origin(server, &url)?;
     // What two parsers may read in two ways, or what would not be signed, is not worth arguing.
-    let plain = spells_authority(text, &url)
+    let plain = authority_is_canonical(text, &url)
         && url.fragment().is_none()
         && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
         && !url.path().contains("://")
@@ -117,7 +120,7 @@ fn own_url(server: &Url, text: &str) -> Result<Url, ClientError> {
 
 /// Whether the text has the very host and port that were read out of it, and no user: the parser
 /// also takes `0x7f.1` for `127.0.0.1`, and leaves out slashes.
-fn spells_authority(text: &str, url: &Url) -> bool {
+fn authority_is_canonical(text: &str, url: &Url) -> bool {
     let (Some((_, rest)), Some(host), Some(port)) =
         (text.split_once("://"), url.host_str(), url.port_or_known_default())
     else {
@@ -135,7 +138,7 @@ pub(super) fn check_origin(server: &Url, url: &Url) -> Result<(), ClientError> {
         && url.host() == server.host()
         && url.port_or_known_default() == server.port_or_known_default()
         && is_below(server.path(), url.path());
-    if same { Ok(()) } else { Err(ClientError::new(ClientErrorKind::WrongOrigin)) }
+    if same { Ok(()) } else { Err(ClientError::new(ClientErrorKind::OriginMismatch)) }
 }
 
 /// Whether a path is below the server's own, also to a server that decodes it before it follows `..`.
@@ -177,12 +180,12 @@ mod tests {
             "",
             "https://\u{ff49}am-api.com/s",
         ] {
-            assert!(own_url(&server, text).is_err(), "{text}");
+            assert!(parse_same_origin_url(&server, text).is_err(), "{text}");
         }
         for text in
             ["https://iam-api.com/s", "https://iam-api.com:443/s?a=b", "https://IAM-API.com/s"]
         {
-            assert!(own_url(&server, text).is_ok(), "{text}");
+            assert!(parse_same_origin_url(&server, text).is_ok(), "{text}");
         }
     }
 
@@ -205,10 +208,16 @@ mod tests {
                 "/a/%2E%2E%5Cb/s",
                 "/%61/s",
             ] {
-                assert!(own_url(&server, &format!("https://h{path}")).is_err(), "{path}");
+                assert!(
+                    parse_same_origin_url(&server, &format!("https://h{path}")).is_err(),
+                    "{path}"
+                );
             }
             for path in ["/a/s", "/a/b/../s", "/a/..s", "/a/s?next=/../b", "/a/"] {
-                assert!(own_url(&server, &format!("https://h{path}")).is_ok(), "{path}");
+                assert!(
+                    parse_same_origin_url(&server, &format!("https://h{path}")).is_ok(),
+                    "{path}"
+                );
             }
         }
     }

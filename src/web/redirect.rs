@@ -8,7 +8,7 @@ use crate::layer::{MAX_NEXT_LEN, SitePaths};
 ///
 /// It is read as a browser would read it against a page of this site, must stay on that site, and
 /// is written anew from what was read: path and query only.
-pub(super) fn checked(wanted: Option<&str>, paths: &SitePaths) -> String {
+pub(super) fn sanitize_next(wanted: Option<&str>, paths: &SitePaths) -> String {
     wanted.and_then(|wanted| parse(wanted, paths)).unwrap_or_else(|| paths.home())
 }
 
@@ -32,7 +32,7 @@ fn parse(wanted: &str, paths: &SitePaths) -> Option<String> {
     }
     let path = paths.public(path);
     // Of those routes, that page alone is one to come back to. It is named letter by letter.
-    if is_inside(&path, &paths.auth) && path != paths.sessions_page() {
+    if is_auth_route(&path, &paths.auth) && path != paths.sessions_page() {
         return None;
     }
     let kept = match url.query() {
@@ -45,7 +45,7 @@ fn parse(wanted: &str, paths: &SitePaths) -> Option<String> {
 
 /// Whether a program on the way, such as a proxy, may take `path` for an authentication route: with
 /// escapes undone, double slashes for one, and dots resolved.
-fn is_inside(path: &str, auth_path: &str) -> bool {
+fn is_auth_route(path: &str, auth_path: &str) -> bool {
     let decoded: Vec<u8> = percent_decode_str(path).collect();
     let mut segments = Vec::new();
     for segment in decoded.split(|byte| b"/\\".contains(byte)) {
@@ -89,8 +89,8 @@ mod tests {
             ("/%61pp/../auth", "/app/"),
             ("//evil.example", "/app/"),
         ] {
-            assert_eq!(checked(Some(wanted), &paths), kept, "{wanted}");
-            assert_eq!(checked(Some(kept), &paths), kept, "{wanted}");
+            assert_eq!(sanitize_next(Some(wanted), &paths), kept, "{wanted}");
+            assert_eq!(sanitize_next(Some(kept), &paths), kept, "{wanted}");
         }
         assert_eq!(paths.with_next("login", "/app/"), "/app/auth/login");
         assert_eq!(paths.with_next("login", "/app/a?b"), "/app/auth/login?next=/app/a%3Fb");
@@ -135,12 +135,12 @@ mod tests {
             "?next=//evil.example",
             "/\u{85}",
         ] {
-            assert_eq!(checked(Some(evil), &paths("/auth")), "/", "{evil:?}");
+            assert_eq!(sanitize_next(Some(evil), &paths("/auth")), "/", "{evil:?}");
         }
-        assert_eq!(checked(Some(&format!("/{}", "a".repeat(2048))), &paths("/auth")), "/");
-        assert_eq!(checked(Some(&format!("/{}", "é".repeat(1000))), &paths("/auth")), "/");
-        assert_eq!(checked(Some(&format!("/a#{}", "a".repeat(2048))), &paths("/auth")), "/");
-        assert_eq!(checked(None, &paths("/auth")), "/");
+        assert_eq!(sanitize_next(Some(&format!("/{}", "a".repeat(2048))), &paths("/auth")), "/");
+        assert_eq!(sanitize_next(Some(&format!("/{}", "é".repeat(1000))), &paths("/auth")), "/");
+        assert_eq!(sanitize_next(Some(&format!("/a#{}", "a".repeat(2048))), &paths("/auth")), "/");
+        assert_eq!(sanitize_next(None, &paths("/auth")), "/");
     }
 
     /// It is one to come back to after a login. Nothing is done by loading it.
@@ -148,10 +148,13 @@ mod tests {
     fn page_of_sessions_is_followed() {
         for wanted in ["/auth/sessions", "/auth/sessions?next=/a", "/auth/x/../sessions?next=/a"] {
             let kept = wanted.replace("x/../", "");
-            assert_eq!(checked(Some(wanted), &paths("/auth")), kept, "{wanted}");
+            assert_eq!(sanitize_next(Some(wanted), &paths("/auth")), kept, "{wanted}");
         }
-        assert_eq!(checked(Some("/app/auth/sessions"), &paths("/auth")), "/app/auth/sessions");
-        assert_eq!(checked(Some("/sessions"), &paths("/auth")), "/sessions");
+        assert_eq!(
+            sanitize_next(Some("/app/auth/sessions"), &paths("/auth")),
+            "/app/auth/sessions"
+        );
+        assert_eq!(sanitize_next(Some("/sessions"), &paths("/auth")), "/sessions");
     }
 
     #[test]
@@ -165,12 +168,12 @@ mod tests {
             ("/é", "/%C3%A9"),
             ("/a?next=https://x.example", "/a?next=https://x.example"),
         ] {
-            assert_eq!(checked(Some(wanted), &paths("/auth")), kept, "{wanted}");
+            assert_eq!(sanitize_next(Some(wanted), &paths("/auth")), kept, "{wanted}");
         }
     }
 
     /// What is put together of what parsers are known to trip over.
-    fn nasty() -> impl Strategy<Value = String> {
+    fn adversarial_path() -> impl Strategy<Value = String> {
         const PIECES: &[&str] = &[
             "/",
             "//",
@@ -215,9 +218,9 @@ mod tests {
     proptest! {
         /// T020, T021: `url` reads a location as browsers do (the WHATWG's standard).
         #[test]
-        fn whatever_is_asked_for_stays_here(start in "/?", rest in nasty(), nested: bool) {
+        fn whatever_is_asked_for_stays_here(start in "/?", rest in adversarial_path(), nested: bool) {
             let auth_path = if nested { "/app/v1/auth" } else { "/auth" };
-            let kept = checked(Some(&(start + &rest)), &paths(auth_path));
+            let kept = sanitize_next(Some(&(start + &rest)), &paths(auth_path));
             let here = Url::parse(&format!("http://www.app.example:8080{auth_path}/waiting")).unwrap();
             let there = here.join(&kept).unwrap();
             prop_assert_eq!(there.origin(), here.origin());
@@ -228,7 +231,7 @@ mod tests {
             let is_a_login = format!("{decoded}/").starts_with(&format!("{auth_path}/"));
             prop_assert!(!is_a_login, "{}", decoded);
             prop_assert!(kept.len() <= MAX_NEXT_LEN && kept.bytes().all(|byte| byte.is_ascii_graphic()));
-            prop_assert_eq!(&checked(Some(&kept), &paths(auth_path)), &kept, "it is kept as it is");
+            prop_assert_eq!(&sanitize_next(Some(&kept), &paths(auth_path)), &kept, "it is kept as it is");
         }
     }
 }

@@ -1,31 +1,35 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// As far as this machine's clock may be off for the client to put up with it, in seconds.
-const TOLERATED: i64 = 300;
+const MAX_SKEW_SECS: i64 = 300;
 
 /// How far the service's clock is ahead of ours, learned from the `Date` of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Offset {
+pub(super) enum ClockSkew {
     /// Near enough to sign with.
-    Tolerated(i64),
+    Accepted(i64),
     /// So far off that something else is wrong: signing with it would let the answering server choose
     /// our clock.
-    TooFar(i64),
+    Excessive(i64),
 }
 
-impl Offset {
+impl ClockSkew {
     pub(super) fn seconds(self) -> i64 {
-        let (Self::Tolerated(seconds) | Self::TooFar(seconds)) = self;
+        let (Self::Accepted(seconds) | Self::Excessive(seconds)) = self;
         seconds
     }
 }
 
 /// Reads a `Date` (RFC 9110, 6.6.1) received at `now`; `None` when it is no date.
-pub(super) fn learn(date: &str, now: Duration) -> Option<Offset> {
+pub(super) fn measure(date: &str, now: Duration) -> Option<ClockSkew> {
     let date = httpdate::parse_http_date(date).ok()?;
     let theirs = seconds(date.duration_since(UNIX_EPOCH).ok()?);
     let offset = theirs.saturating_sub(seconds(now));
-    Some(if offset.abs() <= TOLERATED { Offset::Tolerated(offset) } else { Offset::TooFar(offset) })
+    Some(if offset.abs() <= MAX_SKEW_SECS {
+        ClockSkew::Accepted(offset)
+    } else {
+        ClockSkew::Excessive(offset)
+    })
 }
 
 /// Reads a `Retry-After` (RFC 9110, 10.2.3), seconds or a date, as a pause of 1 s to 5 min; `None`
@@ -61,15 +65,15 @@ mod tests {
     #[test]
     fn a_clock_is_followed_for_five_minutes_and_no_further() {
         let date = "Sun, 06 Nov 1994 08:49:37 GMT";
-        assert_eq!(learn(date, at(THEN)), Some(Offset::Tolerated(0)));
-        assert_eq!(learn(date, at(THEN - 300)), Some(Offset::Tolerated(300)));
-        assert_eq!(learn(date, at(THEN + 300)), Some(Offset::Tolerated(-300)));
-        assert_eq!(learn(date, at(THEN - 301)), Some(Offset::TooFar(301)));
-        assert_eq!(learn(date, at(THEN + 301)), Some(Offset::TooFar(-301)));
+        assert_eq!(measure(date, at(THEN)), Some(ClockSkew::Accepted(0)));
+        assert_eq!(measure(date, at(THEN - 300)), Some(ClockSkew::Accepted(300)));
+        assert_eq!(measure(date, at(THEN + 300)), Some(ClockSkew::Accepted(-300)));
+        assert_eq!(measure(date, at(THEN - 301)), Some(ClockSkew::Excessive(301)));
+        assert_eq!(measure(date, at(THEN + 301)), Some(ClockSkew::Excessive(-301)));
         for nonsense in
             ["", "now", "Sun, 06 Nov 1994", "784111777", "Sun, 99 Nov 1994 08:49:37 GMT"]
         {
-            assert_eq!(learn(nonsense, at(THEN)), None, "{nonsense}");
+            assert_eq!(measure(nonsense, at(THEN)), None, "{nonsense}");
         }
     }
 
@@ -105,7 +109,7 @@ mod tests {
         #[test]
         fn whatever_is_answered_the_offset_used_stays_in_bounds(text in "\\PC*", now in any::<u64>()) {
             let now = at(now);
-            if let Some(Offset::Tolerated(offset)) = learn(&text, now) {
+            if let Some(ClockSkew::Accepted(offset)) = measure(&text, now) {
                 prop_assert!(offset.abs() <= 300);
             }
             if let Some(pause) = retry_after(&text, now) {
@@ -116,9 +120,9 @@ mod tests {
         #[test]
         fn any_date_is_judged_without_a_panic(theirs in 0..253_402_300_799_u64, now in any::<u64>()) {
             let date = httpdate::fmt_http_date(UNIX_EPOCH + at(theirs));
-            match learn(&date, at(now)).expect("a date") {
-                Offset::Tolerated(offset) => prop_assert_eq!(now.checked_add_signed(offset), Some(theirs)),
-                Offset::TooFar(offset) => prop_assert!(offset.abs() > 300),
+            match measure(&date, at(now)).expect("a date") {
+                ClockSkew::Accepted(offset) => prop_assert_eq!(now.checked_add_signed(offset), Some(theirs)),
+                ClockSkew::Excessive(offset) => prop_assert!(offset.abs() > 300),
             }
         }
     }

@@ -42,8 +42,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// ```
 pub struct GuardedSocket {
     socket: WebSocket,
-    receiver: Half,
-    sender: Half,
+    receiver: GuardedSide,
+    sender: GuardedSide,
     /// The message that was taken and not passed on yet.
     queued: Option<Message>,
     /// The client may have a part of a message.
@@ -54,12 +54,12 @@ pub struct GuardedSocket {
 }
 
 /// What one task waits for: the task that receives and the one that sends may differ.
-struct Half {
+struct GuardedSide {
     guard: SessionGuard,
     close_deadline: Option<Pin<Box<Sleep>>>,
 }
 
-impl Half {
+impl GuardedSide {
     fn new(guard: SessionGuard) -> Self {
         Self { guard, close_deadline: None }
     }
@@ -89,8 +89,8 @@ impl ActiveSession {
         let guard = self.guard();
         GuardedSocket {
             socket,
-            receiver: Half::new(guard.clone()),
-            sender: Half::new(guard),
+            receiver: GuardedSide::new(guard.clone()),
+            sender: GuardedSide::new(guard),
             queued: None,
             flushing: false,
             close_queued: false,
@@ -156,7 +156,7 @@ impl GuardedSocket {
     fn poll_end(
         &mut self,
         denial: Denial,
-        half: fn(&mut Self) -> &mut Half,
+        half: fn(&mut Self) -> &mut GuardedSide,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
         self.queued = None;

@@ -30,7 +30,7 @@ crate::error_debug::debug_as_message!(ActiveSessionRejection);
 impl std::fmt::Display for ActiveSessionRejection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.denial {
-            None => f.write_str(NO_LAYER),
+            None => f.write_str(MISSING_LAYER_MESSAGE),
             Some(denial) => denial.fmt(f),
         }
     }
@@ -44,7 +44,7 @@ impl IntoResponse for ActiveSessionRejection {
     }
 }
 
-const NO_LAYER: &str = "this route takes an ActiveSession but no ActiveconnectLayer wraps it; add \
+const MISSING_LAYER_MESSAGE: &str = "this route takes an ActiveSession but no ActiveconnectLayer wraps it; add \
                         .layer(ac.layer()) after the route";
 
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
@@ -52,9 +52,9 @@ impl<S: Sync> FromRequestParts<S> for ActiveSession {
     type Rejection = ActiveSessionRejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        match find(parts)? {
-            Found::Session(session) => Ok(session),
-            Found::Denied(denial, gate) => {
+        match lookup(parts)? {
+            Lookup::Session(session) => Ok(session),
+            Lookup::Denied(denial, gate) => {
                 let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
                 let mut client = ClientContext::from_request(
                     method,
@@ -81,28 +81,28 @@ impl<S: Sync> OptionalFromRequestParts<S> for ActiveSession {
     type Rejection = ActiveSessionRejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Self::Rejection> {
-        match find(parts)? {
-            Found::Session(session) => Ok(Some(session)),
-            Found::Denied(..) => Ok(None),
+        match lookup(parts)? {
+            Lookup::Session(session) => Ok(Some(session)),
+            Lookup::Denied(..) => Ok(None),
         }
     }
 }
 
-enum Found {
+enum Lookup {
     Session(ActiveSession),
     Denied(Denial, Arc<Authorizer>),
 }
 
-fn find(parts: &Parts) -> Result<Found, ActiveSessionRejection> {
+fn lookup(parts: &Parts) -> Result<Lookup, ActiveSessionRejection> {
     let extensions = &parts.extensions;
     if let Some(session) = ActiveSession::from_extensions(extensions) {
-        return Ok(Found::Session(session));
+        return Ok(Lookup::Session(session));
     }
     match (extensions.get::<Denial>(), extensions.get::<Arc<Authorizer>>()) {
-        (Some(denial), Some(gate)) => Ok(Found::Denied(*denial, gate.clone())),
+        (Some(denial), Some(gate)) => Ok(Lookup::Denied(*denial, gate.clone())),
         _ => {
-            tracing::error!("{NO_LAYER}");
-            let answer = (StatusCode::INTERNAL_SERVER_ERROR, NO_LAYER).into_response();
+            tracing::error!("{MISSING_LAYER_MESSAGE}");
+            let answer = (StatusCode::INTERNAL_SERVER_ERROR, MISSING_LAYER_MESSAGE).into_response();
             Err(ActiveSessionRejection { denial: None, answer: Box::new(answer) })
         }
     }

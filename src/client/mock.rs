@@ -9,41 +9,41 @@ use super::error::{ClientError, ClientErrorKind};
 
 /// Where a client's calls go. Closed when the last client is gone.
 #[derive(Clone, Debug)]
-pub(crate) struct Script(mpsc::UnboundedSender<Heard>);
+pub(crate) struct ScriptedUpstream(mpsc::UnboundedSender<ReceivedCall>);
 
 /// A call that waits for its answer.
 #[derive(Debug)]
-pub(crate) struct Heard {
+pub(crate) struct ReceivedCall {
     /// Path and query.
     pub(crate) path: String,
-    answer: oneshot::Sender<Option<Answer>>,
+    answer: oneshot::Sender<Option<ScriptedReply>>,
 }
 
 /// Status, `Retry-After`, body.
-type Answer = (u16, Option<Duration>, String);
+type ScriptedReply = (u16, Option<Duration>, String);
 
-impl Script {
-    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Heard>) {
+impl ScriptedUpstream {
+    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<ReceivedCall>) {
         let (script, heard) = mpsc::unbounded_channel();
         (Self(script), heard)
     }
 
-    pub(super) async fn call(&self, path: &str) -> Result<Answer, ClientError> {
+    pub(super) async fn call(&self, path: &str) -> Result<ScriptedReply, ClientError> {
         let (answer, answered) = oneshot::channel();
-        self.0.send(Heard { path: path.to_owned(), answer }).ok();
+        self.0.send(ReceivedCall { path: path.to_owned(), answer }).ok();
         let answered = answered.await.ok().flatten();
         answered.ok_or_else(|| ClientError::new(ClientErrorKind::Unreachable))
     }
 }
 
-impl Heard {
+impl ReceivedCall {
     /// Answers; false if the caller has gone.
     pub(crate) fn answer(self, status: u16, body: impl Into<String>) -> bool {
         self.answer.send(Some((status, None, body.into()))).is_ok()
     }
 
     /// Refuses, and says when to come again.
-    pub(crate) fn answer_later(self, status: u16, retry_after: Duration) -> bool {
+    pub(crate) fn reply_retry_after(self, status: u16, retry_after: Duration) -> bool {
         self.answer.send(Some((status, Some(retry_after), String::new()))).is_ok()
     }
 
@@ -53,12 +53,12 @@ impl Heard {
     }
 
     /// Whether the caller has gone.
-    pub(crate) fn is_given_up(&self) -> bool {
+    pub(crate) fn is_cancelled(&self) -> bool {
         self.answer.is_closed()
     }
 
     /// Waits until the caller has gone.
-    pub(crate) async fn given_up(&mut self) {
+    pub(crate) async fn cancelled(&mut self) {
         self.answer.closed().await;
     }
 }

@@ -11,14 +11,14 @@ use crate::protocol::SessionStatus;
 use crate::verdict::Verdict;
 
 /// What a request's cookies name.
-pub(super) enum Subject {
+pub(super) enum StatusSource {
     Attempt(Arc<Attempt>),
     Session(Arc<Session>),
     Nothing,
 }
 
 /// The word for a session: what the service states, as far as that is known.
-pub(super) fn word(session: &Session) -> &'static str {
+pub(super) fn status_str(session: &Session) -> &'static str {
     match session.verdict() {
         Verdict::Unavailable => "unavailable",
         // Over by its age alone: the service may not know yet.
@@ -30,38 +30,38 @@ pub(super) fn word(session: &Session) -> &'static str {
 
 /// The present word, then one for each change, until there will be no more: after a final word, or
 /// when the engine is stopped.
-pub(super) fn follow(
+pub(super) fn status_stream(
     engine: Arc<Engine>,
-    subject: Subject,
+    subject: StatusSource,
 ) -> impl Stream<Item = Result<Event, Infallible>> + Send {
     let source = match subject {
-        Subject::Attempt(attempt) => Source::Attempt(Watcher::new(attempt)),
-        Subject::Session(session) => Source::Session(session.watch()),
-        Subject::Nothing => Source::Nothing,
+        StatusSource::Attempt(attempt) => WatchedSource::Attempt(Watcher::new(attempt)),
+        StatusSource::Session(session) => WatchedSource::Session(session.watch()),
+        StatusSource::Nothing => WatchedSource::Nothing,
     };
-    let follower = Follower { engine, source, told: "" };
+    let follower = StatusStream { engine, source, last_sent: "" };
     stream::unfold(follower, |mut follower| async move {
         let word = follower.next().await?;
-        follower.told = word;
+        follower.last_sent = word;
         // A browser that connects again says which it got last.
         let event = Event::default().id(word).data(format!("{{\"status\":\"{word}\"}}"));
         Some((Ok(event), follower))
     })
 }
 
-struct Follower {
+struct StatusStream {
     engine: Arc<Engine>,
-    source: Source,
-    told: &'static str,
+    source: WatchedSource,
+    last_sent: &'static str,
 }
 
-enum Source {
+enum WatchedSource {
     Attempt(Watcher<Arc<Attempt>>),
     Session(SessionWatcher),
     Nothing,
 }
 
-impl Follower {
+impl StatusStream {
     /// The next word to tell. Once the engine is stopped, that is the last one: an attempt can't be
     /// approved or claimed any more, and no session goes on.
     async fn next(&mut self) -> Option<&'static str> {
@@ -70,23 +70,25 @@ impl Follower {
             biased;
             word = self.change() => word,
             () = engine.wait_shutdown() => Some(match self.source {
-                Source::Nothing => "none",
-                Source::Session(_) => SessionStatus::Closed.as_str(),
-                Source::Attempt(_) => "timeout",
+                WatchedSource::Nothing => "none",
+                WatchedSource::Session(_) => SessionStatus::Closed.as_str(),
+                WatchedSource::Attempt(_) => "timeout",
             }),
         }
     }
 
     async fn change(&mut self) -> Option<&'static str> {
-        let told = self.told;
+        let told = self.last_sent;
         match &mut self.source {
-            Source::Nothing => (told.is_empty()).then_some("none"),
-            Source::Session(_) if is_final(told) => None,
-            Source::Session(watch) => Some(
-                watch.wait_for(|session| Some(word(session)).filter(|word| *word != told)).await,
+            WatchedSource::Nothing => (told.is_empty()).then_some("none"),
+            WatchedSource::Session(_) if is_final(told) => None,
+            WatchedSource::Session(watch) => Some(
+                watch
+                    .wait_for(|session| Some(status_str(session)).filter(|word| *word != told))
+                    .await,
             ),
-            Source::Attempt(_) if told == "timeout" => None,
-            Source::Attempt(watch) => {
+            WatchedSource::Attempt(_) if told == "timeout" => None,
+            WatchedSource::Attempt(watch) => {
                 let engine = &self.engine;
                 let (word, session) = watch
                     .wait_for(|attempt| {
@@ -95,14 +97,14 @@ impl Follower {
                         // as pending is, though another tab has claimed it and gone on meanwhile.
                         let has_session = !is_over || told == "pending";
                         if let Some(session) = attempt.session().filter(|_| has_session) {
-                            return Some((word(&session), Some(session)));
+                            return Some((status_str(&session), Some(session)));
                         }
                         let word = if is_over { "timeout" } else { "pending" };
                         (word != told).then_some((word, None))
                     })
                     .await;
                 if let Some(session) = session {
-                    self.source = Source::Session(session.watch());
+                    self.source = WatchedSource::Session(session.watch());
                 }
                 Some(word)
             }

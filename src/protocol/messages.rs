@@ -61,7 +61,7 @@ pub struct Users {
 
 /// Answer to `add_users`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct AddUsersReply {
+pub struct AddUsersResponse {
     /// Whether the users exist now.
     pub status: bool,
     /// Why not, with `status: false`.
@@ -89,7 +89,7 @@ pub struct AddedUsers {
 
 /// Answer to `delete_users`, `send_registration_sms` and `logout`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct StatusReply {
+pub struct OutcomeResponse {
     /// Whether it was done.
     pub status: bool,
     /// Why not, with `status: false`.
@@ -100,7 +100,7 @@ pub struct StatusReply {
 /// Answer to `device_registration_link` and `lost_user_mobile_device`.
 #[derive(Clone, Serialize, Deserialize)]
 #[expect(missing_debug_implementations, reason = "holds a secret")]
-pub struct RegistrationLinkReply {
+pub struct RegistrationLinkResponse {
     /// Whether there is a link.
     pub status: bool,
     /// Why not, with `status: false`.
@@ -113,7 +113,7 @@ pub struct RegistrationLinkReply {
 
 /// Answer to `has_registered_mobile_device`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct HasDeviceReply {
+pub struct HasDeviceResponse {
     /// Whether the question was answered.
     pub status: bool,
     /// Why not, with `status: false`.
@@ -140,7 +140,7 @@ pub struct RegistrationSms {
 /// Answer to `authenticate_user`.
 #[derive(Clone, Serialize, Deserialize)]
 #[expect(missing_debug_implementations, reason = "holds a secret")]
-pub struct AuthenticateReply {
+pub struct AuthenticateResponse {
     /// The only key.
     #[serde(deserialize_with = "object")]
     pub authentication_status: AuthenticationStatus,
@@ -174,14 +174,14 @@ pub struct AuthenticationStatus {
 
 /// Answer to `status_url`, both shapes at once.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct StatusAnswer {
+pub struct StatusResponse {
     /// The SDKs' shape.
     #[serde(
         default,
         deserialize_with = "optional_object",
         skip_serializing_if = "Option::is_none"
     )]
-    pub authentication_status: Option<StatusShape>,
+    pub authentication_status: Option<StatusFields>,
     /// The documented shape.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authenticated: Option<bool>,
@@ -192,7 +192,7 @@ pub struct StatusAnswer {
 
 /// One shape of the status answer.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct StatusShape {
+pub struct StatusFields {
     /// Means nothing by itself, but contradicts `active` when false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authenticated: Option<bool>,

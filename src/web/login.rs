@@ -15,9 +15,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::client_ip::client_ip;
-use super::pages::{language_of, show};
+use super::pages::{language_of, render};
 use super::routes::{json, status_json};
-use super::{cookies, next};
+use super::{cookies, redirect};
 use crate::engine::{
     Activeconnect, AttemptTarget, ClientDetails, Config, Initiator, StartAttempt, StartError,
     trim_username,
@@ -27,21 +27,21 @@ use crate::layer::{RequestCredentials, SitePaths, attempt_from_bearer, known_bro
 use crate::pages::{self, LanguageChoice};
 
 /// The longest name that can be typed, in bytes, without white space around it.
-const NAME_LIMIT: usize = 256;
+const MAX_USERNAME_CHARS: usize = 256;
 
 /// What is posted. Beside another login the name is not looked at.
 #[derive(Deserialize)]
-struct Login {
+struct LoginRequest {
     username: Option<String>,
     next: Option<String>,
     #[serde(default)]
-    credential: Handover,
+    credential: CredentialDelivery,
 }
 
 /// How the session's credential is to be handed over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Handover {
+pub(super) enum CredentialDelivery {
     #[default]
     Cookie,
     /// In the body of an answer, to a client that is no browser.
@@ -49,47 +49,51 @@ pub(super) enum Handover {
 }
 
 /// Why a start was refused, before anything was looked up.
-pub(super) enum Refusal {
-    Unreadable(StatusCode, String),
-    Name(InvalidName),
-    NoUser,
+pub(super) enum LoginRejection {
+    InvalidBody(StatusCode, String),
+    InvalidUsername(InvalidUsername),
+    NoResolvedUser,
     /// A browser asks for what is for other clients.
-    Browser,
+    BearerFromBrowser,
     /// Too early; the same answer whatever the reason.
-    Later(Duration),
-    NotNow,
+    RateLimited(Duration),
+    Unavailable,
 }
 
 /// What is wrong with a typed name.
 #[derive(Clone, Copy)]
-pub(super) enum InvalidName {
+pub(super) enum InvalidUsername {
     Empty,
     TooLong,
     HasControls,
 }
 
-pub(super) async fn start(ac: &Activeconnect, user: Option<UserId>, request: Request) -> Response {
+pub(super) async fn post_login(
+    ac: &Activeconnect,
+    user: Option<UserId>,
+    request: Request,
+) -> Response {
     let wants_json = is_json(request.headers());
     let engine = ac.engine();
     let (parts, body) = request.into_parts();
     let login = tokio::select! {
         biased;
-        login = read::<Login>(Request::from_parts(parts.clone(), body), wants_json) => login,
+        login = parse_body::<LoginRequest>(Request::from_parts(parts.clone(), body), wants_json) => login,
         // A client that sends its body slowly, or never, holds no shutdown up.
-        () = engine.wait_shutdown() => Err(Refusal::NotNow),
+        () = engine.wait_shutdown() => Err(LoginRejection::Unavailable),
     };
     let wanted = login.as_ref().ok().and_then(|login| login.next.as_deref());
     let paths = SitePaths::from_parts(&parts, &engine.config);
-    let next = next::checked(wanted, &paths);
-    let begun = login.and_then(|login| begin(ac, user, &parts, login));
+    let next = redirect::sanitize_next(wanted, &paths);
+    let begun = login.and_then(|login| start_attempt(ac, user, &parts, login));
     let language = language_of(&parts, &engine.config);
-    answer(begun, wants_json, &paths, &next, &engine.config, language)
+    login_response(begun, wants_json, &paths, &next, &engine.config, language)
 }
 
 /// What the client that begins an attempt is told: wait, with this secret, or why not. A page goes on to
 /// `next` from there.
-pub(super) fn answer(
-    begun: Result<(Handover, AttemptCredential), Refusal>,
+pub(super) fn login_response(
+    begun: Result<(CredentialDelivery, AttemptCredential), LoginRejection>,
     wants_json: bool,
     paths: &SitePaths,
     next: &str,
@@ -97,11 +101,11 @@ pub(super) fn answer(
     language: LanguageChoice,
 ) -> Response {
     match begun {
-        Ok((Handover::Bearer, attempt)) => {
+        Ok((CredentialDelivery::Bearer, attempt)) => {
             let pending = json(&[("status", "pending"), ("attempt", &attempt.expose())]);
             (StatusCode::ACCEPTED, pending).into_response()
         }
-        Ok((Handover::Cookie, attempt)) => {
+        Ok((CredentialDelivery::Cookie, attempt)) => {
             let mut response = if wants_json {
                 (StatusCode::ACCEPTED, status_json("pending")).into_response()
             } else {
@@ -116,13 +120,13 @@ pub(super) fn answer(
         Err(refusal) => refusal.answer(wants_json, |status, refusal| {
             let login = paths.with_next("login", next);
             let view = settings.pages.view(paths, language);
-            show(status, view.refused(status.as_u16(), refusal, Some(login)))
+            render(status, view.error(status.as_u16(), refusal, Some(login)))
         }),
     }
 }
 
 /// Whether a browser's page sent this: scripts can't leave these headers away.
-pub(super) fn is_from_a_page(headers: &HeaderMap) -> bool {
+pub(super) fn is_browser_request(headers: &HeaderMap) -> bool {
     headers.contains_key(ORIGIN) || headers.contains_key("sec-fetch-site")
 }
 
@@ -150,12 +154,12 @@ fn content_type(headers: &HeaderMap) -> String {
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-fn begin(
+fn start_attempt(
     ac: &Activeconnect,
     user: Option<UserId>,
     parts: &Parts,
-    login: Login,
-) -> Result<(Handover, AttemptCredential), Refusal> {
+    login: LoginRequest,
+) -> Result<(CredentialDelivery, AttemptCredential), LoginRejection> {
     let engine = ac.engine();
     let names = &engine.config.cookie_names;
     let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
@@ -163,14 +167,14 @@ fn begin(
         RequestCredentials::from_request(method, uri, headers, &engine.config, &engine.key_ring)
             .attempt();
     let mine = mine.or_else(|| attempt_from_bearer(headers, &engine.key_ring));
-    let bearer = login.credential == Handover::Bearer;
-    if bearer && is_from_a_page(&parts.headers) {
-        return Err(Refusal::Browser);
+    let bearer = login.credential == CredentialDelivery::Bearer;
+    if bearer && is_browser_request(&parts.headers) {
+        return Err(LoginRejection::BearerFromBrowser);
     }
     let who = if ac.has_resolver() {
-        AttemptTarget::User(user.ok_or(Refusal::NoUser)?)
+        AttemptTarget::User(user.ok_or(LoginRejection::NoResolvedUser)?)
     } else {
-        let typed = typed_name(login.username)?;
+        let typed = validate_username(login.username)?;
         AttemptTarget::Username(engine.config.username_normalizer.username(&typed))
     };
     let known = known_browser_cookie(&parts.headers, names)
@@ -189,82 +193,87 @@ fn begin(
     Ok((login.credential, begun.credential))
 }
 
-impl From<StartError> for Refusal {
+impl From<StartError> for LoginRejection {
     fn from(error: StartError) -> Self {
         match error {
             StartError::AlreadyPending { retry_after }
             | StartError::RateLimited { retry_after }
-            | StartError::LimitReached { retry_after } => Self::Later(retry_after),
-            StartError::Rng | StartError::ShuttingDown | StartError::NoRuntime => Self::NotNow,
+            | StartError::LimitReached { retry_after } => Self::RateLimited(retry_after),
+            StartError::Rng | StartError::ShuttingDown | StartError::NoRuntime => Self::Unavailable,
         }
     }
 }
 
 /// What a form or a script has sent.
-pub(super) async fn read<T: DeserializeOwned>(request: Request, json: bool) -> Result<T, Refusal> {
+pub(super) async fn parse_body<T: DeserializeOwned>(
+    request: Request,
+    json: bool,
+) -> Result<T, LoginRejection> {
     if json {
         let Json(login) =
             Json::from_request(request, &()).await.map_err(|error: JsonRejection| {
-                Refusal::Unreadable(error.status(), error.body_text())
+                LoginRejection::InvalidBody(error.status(), error.body_text())
             })?;
         Ok(login)
     } else {
         let Form(login) =
             Form::from_request(request, &()).await.map_err(|error: FormRejection| {
-                Refusal::Unreadable(error.status(), error.body_text())
+                LoginRejection::InvalidBody(error.status(), error.body_text())
             })?;
         Ok(login)
     }
 }
 
-fn typed_name(name: Option<String>) -> Result<String, Refusal> {
+fn validate_username(name: Option<String>) -> Result<String, LoginRejection> {
     let name = trim_username(&name.unwrap_or_default());
     if name.is_empty() {
-        Err(Refusal::Name(InvalidName::Empty))
-    } else if name.len() > NAME_LIMIT {
-        Err(Refusal::Name(InvalidName::TooLong))
+        Err(LoginRejection::InvalidUsername(InvalidUsername::Empty))
+    } else if name.len() > MAX_USERNAME_CHARS {
+        Err(LoginRejection::InvalidUsername(InvalidUsername::TooLong))
     } else if name.chars().any(char::is_control) {
-        Err(Refusal::Name(InvalidName::HasControls))
+        Err(LoginRejection::InvalidUsername(InvalidUsername::HasControls))
     } else {
         Ok(name)
     }
 }
 
-impl Refusal {
+impl LoginRejection {
     /// Problem details, or the page that `show` makes of it.
     fn answer(
         self,
         wants_json: bool,
-        show: impl FnOnce(StatusCode, pages::Refusal) -> Response,
+        show: impl FnOnce(StatusCode, pages::PageError) -> Response,
     ) -> Response {
         let later = match self {
             // Whole seconds, and no earlier than it is true.
-            Self::Later(after) => after.as_secs() + u64::from(after.subsec_nanos() > 0),
+            Self::RateLimited(after) => after.as_secs() + u64::from(after.subsec_nanos() > 0),
             _ => 0,
         };
         let too_early = format!("There were too many logins; try again in {later} seconds.");
         let (status, detail) = match &self {
-            Self::Unreadable(status, detail) => (*status, detail.as_str()),
-            Self::Name(invalid) => (StatusCode::UNPROCESSABLE_ENTITY, invalid.detail()),
-            Self::NoUser => (StatusCode::UNAUTHORIZED, "No user is logged in to the application."),
-            Self::Browser => (
+            Self::InvalidBody(status, detail) => (*status, detail.as_str()),
+            Self::InvalidUsername(invalid) => (StatusCode::UNPROCESSABLE_ENTITY, invalid.detail()),
+            Self::NoResolvedUser => {
+                (StatusCode::UNAUTHORIZED, "No user is logged in to the application.")
+            }
+            Self::BearerFromBrowser => (
                 StatusCode::FORBIDDEN,
                 "Bearer credentials are for clients that are no browsers; leave credential away.",
             ),
-            Self::Later(_) => (StatusCode::TOO_MANY_REQUESTS, too_early.as_str()),
-            Self::NotNow => (StatusCode::SERVICE_UNAVAILABLE, "Try again later."),
+            Self::RateLimited(_) => (StatusCode::TOO_MANY_REQUESTS, too_early.as_str()),
+            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Try again later."),
         };
         let mut response = if wants_json {
-            super::routes::problem(status, detail)
+            super::routes::problem_response(status, detail)
         } else {
             show(status, self.shown(later))
         };
         let headers = response.headers_mut();
         match &self {
-            Self::Later(_) => {
+            Self::RateLimited(_) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(later));
             }
-            Self::NoUser => {
+            Self::NoResolvedUser => {
                 // RFC 9110 wants a challenge with every 401; the login it names is not ours.
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Activeconnect"));
             }
@@ -274,23 +283,25 @@ impl Refusal {
     }
 
     /// The same for a page, which tells it in its language.
-    fn shown(&self, later: u64) -> pages::Refusal {
+    fn shown(&self, later: u64) -> pages::PageError {
         match self {
-            Self::Unreadable(..) => pages::Refusal::Unreadable,
-            Self::Name(InvalidName::Empty) => pages::Refusal::NameEmpty,
-            Self::Name(InvalidName::TooLong) => {
-                pages::Refusal::NameTooLong { max_bytes: NAME_LIMIT }
+            Self::InvalidBody(..) => pages::PageError::InvalidBody,
+            Self::InvalidUsername(InvalidUsername::Empty) => pages::PageError::UsernameEmpty,
+            Self::InvalidUsername(InvalidUsername::TooLong) => {
+                pages::PageError::UsernameTooLong { max_bytes: MAX_USERNAME_CHARS }
             }
-            Self::Name(InvalidName::HasControls) => pages::Refusal::NameHasControls,
-            Self::NoUser => pages::Refusal::NoUser,
-            Self::Browser => pages::Refusal::BearerFromBrowser,
-            Self::Later(_) => pages::Refusal::TooMany { seconds: later },
-            Self::NotNow => pages::Refusal::NotNow,
+            Self::InvalidUsername(InvalidUsername::HasControls) => {
+                pages::PageError::UsernameHasControls
+            }
+            Self::NoResolvedUser => pages::PageError::NoResolvedUser,
+            Self::BearerFromBrowser => pages::PageError::BearerFromBrowser,
+            Self::RateLimited(_) => pages::PageError::RateLimited { seconds: later },
+            Self::Unavailable => pages::PageError::LoginUnavailable,
         }
     }
 }
 
-impl InvalidName {
+impl InvalidUsername {
     fn detail(self) -> &'static str {
         match self {
             Self::Empty => "The user name is empty; type one.",

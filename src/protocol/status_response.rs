@@ -1,23 +1,23 @@
 use super::SessionStatus;
-use super::wire::{StatusAnswer, StatusShape};
+use super::messages::{StatusFields, StatusResponse};
 
 /// What a well-formed answer of `status_url` says, before it is held against what was known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reading {
+pub enum StatusReading {
     /// An exact, uncontradicted status, never [`SessionStatus::Unknown`].
     Status(SessionStatus),
     /// Well formed, but unknown or contradictory: not a status to act on.
-    Odd,
+    Inconsistent,
 }
 
-impl StatusAnswer {
+impl StatusResponse {
     /// Reads both shapes; `None` when neither names a status.
     ///
     /// Only an exact value counts. `authenticated: false` beside `active`, and two shapes that
-    /// disagree, are [`Reading::Odd`]. `authenticated: true` alone means nothing.
+    /// disagree, are [`Reading::Inconsistent`]. `authenticated: true` alone means nothing.
     #[must_use]
-    pub fn reading(&self) -> Option<Reading> {
-        let flat = StatusShape {
+    pub fn reading(&self) -> Option<StatusReading> {
+        let flat = StatusFields {
             authenticated: self.authenticated,
             session_status: self.session_status.clone(),
         };
@@ -29,13 +29,13 @@ impl StatusAnswer {
             let Some(text) = &shape.session_status else { continue };
             let status = SessionStatus::from_wire(text);
             if status == SessionStatus::Unknown || said.is_some_and(|other| other != status) {
-                return Some(Reading::Odd);
+                return Some(StatusReading::Inconsistent);
             }
             said = Some(status);
         }
         match said? {
-            SessionStatus::Active if denied => Some(Reading::Odd),
-            status => Some(Reading::Status(status)),
+            SessionStatus::Active if denied => Some(StatusReading::Inconsistent),
+            status => Some(StatusReading::Status(status)),
         }
     }
 }
@@ -43,20 +43,20 @@ impl StatusAnswer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::wire::from_json;
+    use crate::protocol::messages::from_json;
 
-    fn read(json: &str) -> Option<Reading> {
-        from_json::<StatusAnswer>(json.as_bytes()).ok()?.reading()
+    fn read(json: &str) -> Option<StatusReading> {
+        from_json::<StatusResponse>(json.as_bytes()).ok()?.reading()
     }
 
     #[test]
     fn both_shapes_of_all_eight_values_are_read() {
-        for status in SessionStatus::WIRE {
+        for status in SessionStatus::ALL {
             let nested =
                 format!(r#"{{"authentication_status":{{"session_status":"{status}","more":1}}}}"#);
             let flat = format!(r#"{{"authenticated":true,"session_status":"{status}"}}"#);
-            assert_eq!(read(&nested), Some(Reading::Status(status)));
-            assert_eq!(read(&flat), Some(Reading::Status(status)));
+            assert_eq!(read(&nested), Some(StatusReading::Status(status)));
+            assert_eq!(read(&flat), Some(StatusReading::Status(status)));
         }
     }
 
@@ -71,7 +71,7 @@ mod tests {
             r#"{"authenticated":false,"authentication_status":{"session_status":"active"}}"#,
             r#"{"authentication_status":{"session_status":"closed"},"session_status":"active"}"#,
         ] {
-            assert_eq!(read(odd), Some(Reading::Odd), "{odd}");
+            assert_eq!(read(odd), Some(StatusReading::Inconsistent), "{odd}");
         }
         for nothing in [
             r#"{"authenticated":true}"#,
