@@ -66,7 +66,7 @@ async fn answered(client: &Client, session: &RemoteSession) -> Result<SessionSta
     loop {
         match client.status(session).await {
             Ok(StatusReading::Status(SessionStatus::Pending | SessionStatus::Identifying)) => {
-                progress()
+                progress();
             }
             Ok(StatusReading::Status(status)) => return Ok(status),
             // Nothing to act on; the next answer may make more sense.

@@ -85,7 +85,7 @@ impl ClientError {
     }
 
     /// The answer is the service's own word on a session, not that of something on the way.
-    pub(crate) fn from_upstream(mut self, is_json: bool) -> Self {
+    pub(crate) fn with_upstream(mut self, is_json: bool) -> Self {
         self.from_service = is_json;
         self
     }

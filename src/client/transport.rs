@@ -298,7 +298,7 @@ impl RawResponse {
         };
         let pauses = self.status == StatusCode::TOO_MANY_REQUESTS || self.status.is_server_error();
         let pause = self.retry_after.filter(|_| pauses);
-        Err(ClientError::new(kind).from_upstream(self.is_json_object()).with_retry_after(pause))
+        Err(ClientError::new(kind).with_upstream(self.is_json_object()).with_retry_after(pause))
     }
 
     fn is_json_object(&self) -> bool {

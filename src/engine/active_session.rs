@@ -6,8 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::Extensions;
 use tokio::sync::oneshot;
 
-use super::end_all_sessions::EndAllSessions;
-use super::enrollment::EnrollmentError;
+use super::enrollment_error::EnrollmentError;
 use super::guard::StreamGuard;
 use super::logouts::LogoutPriority;
 use super::owner_id::OwnerId;
@@ -44,6 +43,7 @@ pub struct ActiveSession {
     upgrade: Option<Arc<Upgrade>>,
     /// The request that it let in.
     request: RequestNumber,
+    engine: Arc<Engine>,
 }
 
 impl ActiveSession {
@@ -52,8 +52,9 @@ impl ActiveSession {
         request: RequestNumber,
         policy: Policy,
         upgrade: Option<Arc<Upgrade>>,
+        engine: Arc<Engine>,
     ) -> Self {
-        Self { session, user: OnceLock::new(), policy, upgrade, request }
+        Self { session, user: OnceLock::new(), policy, upgrade, request, engine }
     }
 
     pub(crate) fn session(&self) -> &Arc<Session> {
@@ -152,17 +153,8 @@ impl ActiveSession {
     /// The session is over here as soon as this is polled; the tries at the service go on if this
     /// future is dropped.
     pub async fn log_out(&self) -> LogoutOutcome {
-        // Without an engine the session is over, and there is no client to ask the service with.
-        let Some(engine) = self.session.engine() else { return LogoutOutcome::LocalOnly };
-        let first_try = self.end_by_handler(&engine);
-        engine.first_tries(first_try.into_iter().collect()).await
-    }
-
-    /// Ends every session of the user, as
-    /// [`Activeconnect::end_all_sessions`](super::Activeconnect::end_all_sessions) does, and lets the
-    /// handler have the last word, as [`ActiveSession::log_out`] does.
-    pub fn end_all_sessions(&self) -> EndAllSessions<'_> {
-        EndAllSessions::by(self, self.session.engine())
+        let first_try = self.end_by_handler();
+        self.engine.first_tries(first_try.into_iter().collect()).await
     }
 
     /// Takes the user's phone and token away, as
@@ -174,16 +166,19 @@ impl ActiveSession {
     /// As [`Activeconnect::unenroll`](super::Activeconnect::unenroll). This session is over all the
     /// same.
     pub async fn unenroll(&self) -> Result<(), EnrollmentError> {
-        let Some(engine) = self.session.engine() else { return Ok(()) };
-        self.end_by_handler(&engine);
-        engine.unenroll(self.user()).await
+        self.end_by_handler();
+        self.engine.unenroll(self.user()).await
     }
 
     /// Ends this session as the handler of its request asks; gives the first try of the logout at
     /// the service, unless the session was over already.
-    pub(super) fn end_by_handler(&self, engine: &Arc<Engine>) -> Option<oneshot::Receiver<bool>> {
+    pub(super) fn end_by_handler(&self) -> Option<oneshot::Receiver<bool>> {
         let ended = self.session.end_by(self.request);
-        ended.then(|| engine.spawn_remote_logout(&self.session, LogoutPriority::Prompt))
+        ended.then(|| self.engine.spawn_remote_logout(&self.session, LogoutPriority::Prompt))
+    }
+
+    pub(super) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
     }
 
     /// Waits until the session no longer allows, and says why: it ended, the phone walked away

@@ -1,90 +1,78 @@
 //! One try to log in: it belongs to the browser that started it, and makes one session at most.
 
-mod attempt_task;
-mod device;
-
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
 
-use self::attempt_task::{AttemptTask, evict_after_deadline};
-use self::device::Device;
-use super::Engine;
 use super::attempt_state::{AttemptState, State};
 use super::browser_proofs::{BrowserId, BrowserProof, UserMark};
 use super::client_details::ClientDetails;
-use super::events::{EndReason, EventKind, Limit};
+use super::events::Limit;
 use super::login_limits::Initiator;
 use super::notify::{Notifies, WakerList, Watcher};
 use super::record::PackedRecord;
 use super::session::Session;
 use super::username::{LoginKey, Username};
 use crate::client::ClientError;
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::identity::{AttemptCredential, AttemptKey, SessionCredential, UserId, UserToken};
 use crate::protocol::{AuthMethods, SessionStatus};
 use crate::store::StoreError;
 use crate::verdict::Verdict;
 
-/// When to come again while there are as many attempts as there may be.
-const CAPACITY_RETRY_AFTER: Duration = Duration::from_secs(10);
-
 /// Every attempt, by what its browser holds and by the name it was begun with.
 #[derive(Debug)]
 pub(crate) struct Attempts {
-    by_key: DashMap<AttemptKey, Arc<Attempt>>,
+    pub(super) by_key: DashMap<AttemptKey, Arc<Attempt>>,
     /// The attempt that reserves a name until its deadline, whatever comes of it before: other
     /// anonymous browsers are refused meanwhile. What goes before it leaves the reservation as it
     /// is, so that its browser and others see what they see for a name that does not exist.
-    reservations: DashMap<LoginKey, Arc<Attempt>>,
-    /// The phones that attempts ring: several names may lead to one.
-    devices: DashMap<UserToken, Device>,
+    pub(super) reservations: DashMap<LoginKey, Arc<Attempt>>,
 }
 
 pub(crate) struct Attempt {
-    key: AttemptKey,
+    pub(super) key: AttemptKey,
     /// The first attempt in the row of those that one browser began, each with the last one's
     /// credential: the same in all of them.
-    browser: AttemptKey,
-    name: LoginKey,
+    pub(super) browser: AttemptKey,
+    pub(super) name: LoginKey,
     /// The name as it was typed, or the id of the user who is asked: what the waiting page shows.
-    shown_name: Box<str>,
+    pub(super) shown_name: Box<str>,
     /// Beside another login: the user that it named.
-    user: Option<UserId>,
+    pub(super) user: Option<UserId>,
     /// Who began it, as the start showed: of a known browser's proof it is not known then whether it
     /// is revoked.
-    began_as: Initiator,
+    pub(super) began_as: Initiator,
     /// The result is handed over in an answer's body, never in a cookie.
-    deliver_in_body: bool,
+    pub(super) deliver_in_body: bool,
     /// The session whose user is asked anew, and for what; the result takes its place.
-    step_up_of: Option<(Arc<Session>, AuthMethods)>,
+    pub(super) step_up_of: Option<(Arc<Session>, AuthMethods)>,
     /// What is to be recorded of the client that began it.
-    client: ClientDetails,
+    pub(super) client: ClientDetails,
     pub(crate) started_at: Timestamp,
     pub(crate) deadline: Timestamp,
     /// Whose phone it rings, once that is known.
-    target: OnceLock<AttemptUser>,
-    state: AttemptState<Arc<Session>, Arc<LoginError>>,
+    pub(super) target: OnceLock<AttemptUser>,
+    pub(super) state: AttemptState<Arc<Session>, Arc<LoginError>>,
     /// Its task is over: its start has come back, the service was asked to log out what no browser
     /// claimed, and the credential of what one did was presented.
-    finished: AtomicBool,
-    evicted: AtomicBool,
-    watchers: WakerList,
+    pub(super) finished: AtomicBool,
+    pub(super) evicted: AtomicBool,
+    pub(super) watchers: WakerList,
 }
 
 /// The user of an attempt, as the token store knows them.
-struct AttemptUser {
-    id: UserId,
-    token: UserToken,
+pub(super) struct AttemptUser {
+    pub(super) id: UserId,
+    pub(super) token: UserToken,
     /// Proofs of another mark are revoked.
-    mark: UserMark,
+    pub(super) mark: UserMark,
     /// Proofs of an earlier epoch are revoked. It rises if browsers are forgotten before the phone
     /// rings.
-    browser_epoch: AtomicU64,
+    pub(super) browser_epoch: AtomicU64,
 }
 
 /// By what a browser is known from now on.
@@ -212,7 +200,7 @@ impl AttemptTarget {
         }
     }
 
-    fn shown_name(&self) -> &str {
+    pub(super) fn shown_name(&self) -> &str {
         match self {
             Self::Username(name) => &name.text,
             Self::User(user) => user.as_str(),
@@ -237,7 +225,7 @@ impl AttemptUser {
 
 impl Attempts {
     pub(crate) fn new() -> Self {
-        Self { by_key: DashMap::new(), reservations: DashMap::new(), devices: DashMap::new() }
+        Self { by_key: DashMap::new(), reservations: DashMap::new() }
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Attempt>> {
@@ -259,265 +247,22 @@ impl Attempts {
     }
 
     /// No browser asks for this attempt any more.
-    fn evict(&self, attempt: &Arc<Attempt>) {
+    pub(super) fn evict(&self, attempt: &Arc<Attempt>) {
         self.by_key.remove(&attempt.key);
         attempt.evicted.store(true, Ordering::Release);
         attempt.watchers.wake();
     }
 
     /// Whether the attempt is the one that reserves its name.
-    fn reserves_username(&self, attempt: &Arc<Attempt>) -> bool {
+    pub(super) fn reserves_username(&self, attempt: &Arc<Attempt>) -> bool {
         let holder = self.reservations.get(&attempt.name);
         holder.is_some_and(|holder| Arc::ptr_eq(&holder, attempt))
     }
 
     /// The next attempt for this name may begin.
-    fn release_username(&self, attempt: &Arc<Attempt>) {
+    pub(super) fn release_username(&self, attempt: &Arc<Attempt>) {
         self.reservations.remove_if(&attempt.name, |_, holder| Arc::ptr_eq(holder, attempt));
     }
-
-    /// Forgets phones of which nothing is kept any more.
-    pub(crate) fn sweep(&self, now: Timestamp) {
-        self.devices.retain(|_, device| !device.is_idle(now));
-    }
-}
-
-impl Engine {
-    /// Begins an attempt; never waits.
-    pub(crate) fn begin_attempt(
-        self: &Arc<Self>,
-        start: StartAttempt<'_>,
-    ) -> Result<NamedAttempt, StartError> {
-        let StartAttempt { target: who, initiator, previous_attempt: mine, bearer, client } = start;
-        let now = self.now();
-        let issued = self.key_ring.issue_attempt(now.wall);
-        let credential = issued.map_err(|_| StartError::Rng)?;
-        if self.is_shutting_down() {
-            return Err(StartError::ShuttingDown);
-        }
-        if self.tasks.is_runtime_gone() {
-            self.warn_missing_runtime();
-            return Err(StartError::NoRuntime);
-        }
-        let places = match initiator {
-            Initiator::Anonymous(_) => self.config.anonymous_attempts(),
-            Initiator::Application => self.config.max_attempts,
-            // Who is known has budgets that are small, and is not kept out by a flood of others.
-            Initiator::KnownBrowser(_) | Initiator::Session => usize::MAX,
-        };
-        if self.attempts.len() >= places {
-            self.report_limit(Limit::Attempts);
-            return Err(StartError::LimitReached { retry_after: CAPACITY_RETRY_AFTER });
-        }
-        let name = who.key();
-        let previous = mine.and_then(|mine| self.attempts.find(mine));
-        let confirms = match &who {
-            AttemptTarget::StepUp(session, methods, _) => Some((session.clone(), *methods)),
-            AttemptTarget::Username(_) | AttemptTarget::User(_) => None,
-        };
-        let attempt = Arc::new(Attempt {
-            key: credential.key(),
-            browser: previous.as_ref().map_or(credential.key(), |previous| previous.browser),
-            name,
-            shown_name: who.shown_name().into(),
-            user: match &who {
-                AttemptTarget::User(user) => Some(user.clone()),
-                AttemptTarget::StepUp(_, _, user) => user.clone(),
-                AttemptTarget::Username(_) => None,
-            },
-            began_as: initiator,
-            deliver_in_body: bearer,
-            step_up_of: confirms,
-            client,
-            started_at: now,
-            target: OnceLock::new(),
-            deadline: now.after(self.config.login_timeout),
-            state: AttemptState::new(),
-            finished: AtomicBool::new(false),
-            evicted: AtomicBool::new(false),
-            watchers: WakerList::default(),
-        });
-        self.reserve_username(&attempt, previous.as_ref(), now)?;
-        // The same browser may also have waited for another name.
-        if let Some(previous) = &previous {
-            if let Some(claimed) = self.cancel_attempt(previous) {
-                // The browser would have presented the credential if it had got it.
-                self.end_unpresented(&claimed);
-            }
-            self.attempts.evict(previous);
-        }
-        self.attempts.by_key.insert(attempt.key, attempt.clone());
-        if self.is_shutting_down() {
-            // The shutdown may have listed the attempts before this one was among them.
-            self.cancel_attempt(&attempt);
-        }
-        self.tasks.spawn(evict_after_deadline(self.clone(), attempt.clone()));
-        let ringing = AttemptTask { engine: self.clone(), attempt: attempt.clone() };
-        self.tasks.spawn_awaited(ringing.run(who));
-        Ok(NamedAttempt { credential, attempt })
-    }
-
-    /// Has an attempt reserve its name, and charges it to the limits. One that goes before others
-    /// begins also when the name is reserved; the reservation then stays as it is.
-    fn reserve_username(
-        &self,
-        attempt: &Arc<Attempt>,
-        previous: Option<&Arc<Attempt>>,
-        now: Timestamp,
-    ) -> Result<(), StartError> {
-        let initiator = attempt.began_as;
-        let spend = || self.check_rate_limits(&attempt.name, initiator, now);
-        match self.attempts.reservations.entry(attempt.name.clone()) {
-            Entry::Vacant(place) => {
-                spend()?;
-                place.insert(attempt.clone());
-            }
-            Entry::Occupied(mut place) => {
-                let holder = place.get();
-                let is_mine = previous.is_some_and(|previous| Arc::ptr_eq(previous, holder));
-                if is_mine || holder.deadline.is_elapsed(now) {
-                    spend()?;
-                    place.insert(attempt.clone());
-                } else if initiator.is_anonymous()
-                    || (holder.is_waiting(now) && !initiator.may_supersede(holder.initiator()))
-                {
-                    let left = holder.deadline.mono.saturating_sub(now.mono);
-                    let left = Duration::from_millis(left).max(Duration::from_secs(1));
-                    let refused = self.logins().record_refusal(&attempt.name, initiator, now.mono);
-                    if refused.is_some() {
-                        self.report_limit(Limit::Logins);
-                    }
-                    return Err(StartError::AlreadyPending {
-                        retry_after: refused.map_or(left, |r| r.max(left)),
-                    });
-                } else {
-                    spend()?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn check_rate_limits(
-        &self,
-        name: &LoginKey,
-        initiator: Initiator,
-        now: Timestamp,
-    ) -> Result<(), StartError> {
-        self.logins().check_start(name, initiator, now.mono).map_err(|retry_after| {
-            self.report_limit(Limit::Logins);
-            StartError::RateLimited { retry_after }
-        })
-    }
-
-    /// Claims an approved result, whose session begins by that. A claim that is repeated, because
-    /// its answer may be lost, gives the same credential until that was presented, as long as the
-    /// session lives. Beside another login the request must be of the user the attempt was begun
-    /// for.
-    pub(crate) fn claim(
-        self: &Arc<Self>,
-        named: &NamedAttempt,
-        user: Option<&UserId>,
-    ) -> Option<ClaimedSession> {
-        let NamedAttempt { credential, attempt } = named;
-        if !attempt.is_allowed_for(user) {
-            return None;
-        }
-        let mut is_first = false;
-        let session = attempt.state.claim(
-            |session| {
-                let is_over = session.verdict() == Verdict::Ended || attempt.is_obsolete();
-                // In the map before any caller can learn that it was claimed.
-                (!is_over).then(|| {
-                    session.start();
-                    let key = self.key_ring.derive_session(credential).key();
-                    self.sessions.insert(key, session.clone());
-                    is_first = true;
-                    session.clone()
-                })
-            },
-            |session| session.is_claimable_again().then(|| session.clone()),
-        )?;
-        if is_first {
-            attempt.watchers.wake();
-            if attempt.initiator().is_anonymous() {
-                session.send_event(EventKind::UnknownBrowser);
-            }
-            // From now on it can be idle.
-            self.shared.schedule.reschedule(&session, self.now());
-            if let Some((before, _)) = &attempt.step_up_of {
-                self.end_session(before, EndReason::LoggedOut);
-            }
-            if let Some(user) = attempt.target.get() {
-                let initiator = attempt.initiator();
-                self.logins().record_success(&attempt.name, &user.token, initiator);
-            }
-        }
-        Some(ClaimedSession {
-            credential: self.key_ring.derive_session(credential),
-            session,
-            remember_as: attempt.known_as(),
-            bearer: attempt.deliver_in_body,
-        })
-    }
-
-    /// Gives up every attempt of this user, the approved ones too. Their names stay reserved: that
-    /// they are given up tells others nothing.
-    pub(crate) fn cancel_attempts_of(&self, user: &UserId, token: Option<&UserToken>) {
-        self.cancel_attempts_where(user, token, |_| true);
-    }
-
-    /// Does the same to the attempts that known browsers of this user have begun.
-    pub(crate) fn cancel_attempts_of_known_browsers(
-        &self,
-        user: &UserId,
-        token: Option<&UserToken>,
-    ) {
-        self.cancel_attempts_where(user, token, |attempt| attempt.initiator().is_known_browser());
-    }
-
-    fn cancel_attempts_where(
-        &self,
-        user: &UserId,
-        token: Option<&UserToken>,
-        is_meant: impl Fn(&Attempt) -> bool,
-    ) {
-        for attempt in self.attempts.all() {
-            if attempt.belongs_to(user, token) && is_meant(&attempt) {
-                attempt.cancel();
-            }
-        }
-    }
-
-    /// Gives an attempt up, as its browser or caller wishes: the name is free, and what rings is
-    /// ended at the service. A result that was claimed already is returned.
-    pub(crate) fn cancel_attempt(&self, attempt: &Arc<Attempt>) -> Option<Arc<Session>> {
-        let claimed = attempt.cancel();
-        self.attempts.release_username(attempt);
-        claimed
-    }
-}
-
-/// Why an attempt was not begun.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StartError {
-    /// Another browser's attempt for the same name still waits.
-    AlreadyPending {
-        retry_after: Duration,
-    },
-    /// Too many were begun, for this name, from this address, or in all.
-    RateLimited {
-        retry_after: Duration,
-    },
-    /// There are as many attempts as there may be.
-    LimitReached {
-        retry_after: Duration,
-    },
-    /// The engine is shut down.
-    ShuttingDown,
-    /// The runtime that the engine was built on is shut down: no task would ring the phone.
-    NoRuntime,
-    Rng,
 }
 
 impl Attempt {
@@ -584,7 +329,7 @@ impl Attempt {
 
     /// Who began it, as far as that is proven: a browser counts as any other until its proof is
     /// found valid, and for good if the proof is revoked.
-    fn initiator(&self) -> Initiator {
+    pub(super) fn initiator(&self) -> Initiator {
         let user = self.target.get();
         match self.began_as {
             Initiator::KnownBrowser(proof) if user.is_none_or(|user| user.has_revoked(&proof)) => {
@@ -596,14 +341,14 @@ impl Attempt {
 
     /// Whether its session is one of a browser that was not known, or of a program. That of one which
     /// confirms stays so.
-    fn is_of_unknown_browser(&self) -> bool {
+    pub(super) fn is_of_unknown_browser(&self) -> bool {
         let before = self.step_up_of.as_ref().map(|(session, _)| &session.record);
         self.initiator().is_anonymous() || before.is_some_and(PackedRecord::is_of_unknown_browser)
     }
 
     /// By what its browser is known once it claims the result. The proof is of the epoch that was
     /// read before the phone rang: browsers that are forgotten meanwhile include this one.
-    fn known_as(&self) -> Option<BrowserToRemember> {
+    pub(super) fn known_as(&self) -> Option<BrowserToRemember> {
         let user = self.target.get()?;
         let epoch = user.browser_epoch.load(Ordering::Acquire);
         let browser = match self.initiator() {
@@ -614,20 +359,20 @@ impl Attempt {
         self.step_up_of.is_none().then(|| BrowserToRemember { name: self.name.clone(), proof })
     }
 
-    fn cancel(&self) -> Option<Arc<Session>> {
+    pub(super) fn cancel(&self) -> Option<Arc<Session>> {
         let claimed = self.state.cancel();
         self.watchers.wake();
         claimed
     }
 
     /// It confirms a session that is over.
-    fn is_obsolete(&self) -> bool {
+    pub(super) fn is_obsolete(&self) -> bool {
         let confirms = self.step_up_of.as_ref();
         confirms.is_some_and(|(session, _)| session.verdict() == Verdict::Ended)
     }
 
     /// Waits until it is.
-    async fn wait_obsolete(&self) {
+    pub(super) async fn wait_obsolete(&self) {
         let Some((session, _)) = &self.step_up_of else { return std::future::pending().await };
         let mut session = session.watch();
         session.wait_for(|session| (session.verdict() == Verdict::Ended).then_some(())).await;
@@ -635,7 +380,7 @@ impl Attempt {
 
     /// Whether it is of this user, or of this token, which is the user's, as far as that is known
     /// yet.
-    fn belongs_to(&self, user: &UserId, token: Option<&UserToken>) -> bool {
+    pub(super) fn belongs_to(&self, user: &UserId, token: Option<&UserToken>) -> bool {
         let confirms = self.step_up_of.as_ref().map(|(session, _)| session.user());
         let rings = self.target.get().map(|user| user.id.as_str());
         self.user.as_ref() == Some(user)
@@ -644,7 +389,7 @@ impl Attempt {
     }
 
     /// Why its phone need not ring any more, if so.
-    fn abort_reason(&self, now: Timestamp) -> Option<LoginError> {
+    pub(super) fn abort_reason(&self, now: Timestamp) -> Option<LoginError> {
         if matches!(self.state.stage(), State::Cancelled) || self.is_obsolete() {
             return Some(LoginError::AlreadyPending);
         }
@@ -652,32 +397,32 @@ impl Attempt {
     }
 
     /// Waits for `what`, unless it is given up before.
-    async fn run_unless_aborted(
+    pub(super) async fn run_unless_aborted(
         self: &Arc<Self>,
-        engine: &Engine,
+        clock: &Clock,
         what: impl Future<Output = ()>,
     ) -> Result<(), LoginError> {
         let mut browser = Watcher::new(self.clone());
         tokio::select! {
             biased;
-            why = browser.wait_for(|attempt| attempt.abort_reason(engine.now())) => Err(why),
+            why = browser.wait_for(|attempt| attempt.abort_reason(clock.now())) => Err(why),
             () = what => Ok(()),
         }
     }
 
     /// Whether it runs, and its result is open.
-    fn is_waiting(&self, now: Timestamp) -> bool {
+    pub(super) fn is_waiting(&self, now: Timestamp) -> bool {
         matches!(self.state.stage(), State::Pending) && !self.deadline.is_elapsed(now)
     }
 
     /// Whether no phone waits for it, nor will.
-    fn is_device_idle(&self) -> bool {
+    pub(super) fn is_device_idle(&self) -> bool {
         let answered = matches!(self.state.stage(), State::Approved(_) | State::Claimed(_));
         answered || self.finished.load(Ordering::Acquire)
     }
 
     /// Ends it unless it is settled already; says whether it did.
-    fn end(&self, why: LoginError) -> bool {
+    pub(super) fn end(&self, why: LoginError) -> bool {
         let ended = self.state.end(Arc::new(why));
         self.watchers.wake();
         ended

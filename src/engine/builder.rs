@@ -39,6 +39,13 @@ pub struct ActiveconnectBuilder {
     script: Option<ScriptedUpstream>,
 }
 
+impl Activeconnect {
+    /// Begins to configure an engine for these credentials.
+    pub fn builder(credentials: Credentials) -> ActiveconnectBuilder {
+        ActiveconnectBuilder::new(credentials)
+    }
+}
+
 impl ActiveconnectBuilder {
     pub(super) fn new(credentials: Credentials) -> Self {
         Self {
@@ -547,7 +554,7 @@ impl ActiveconnectBuilder {
         #[cfg(feature = "axum")]
         let settings = Config { pages: self.pages.renderer()?, ..self.config };
         #[cfg(not(feature = "axum"))]
-        let settings = self.settings;
+        let settings = self.config;
         let store = self.store.ok_or(BuildError::NoTokenStore)?;
         let runtime = Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         #[cfg(test)]

@@ -26,7 +26,7 @@ use crate::store::StoreError;
 #[must_use = "nothing ends before it is awaited"]
 pub struct EndAllSessions<'a> {
     /// `None` once it is stopped, and all sessions are over.
-    engine: Option<Arc<Engine>>,
+    engine: Arc<Engine>,
     user: &'a UserId,
     /// The one that asks for it.
     own: Option<&'a ActiveSession>,
@@ -34,14 +34,23 @@ pub struct EndAllSessions<'a> {
     forgets_browsers: bool,
 }
 
+impl ActiveSession {
+    /// Ends every session of the user, as
+    /// [`Activeconnect::end_all_sessions`](super::Activeconnect::end_all_sessions) does, and lets the
+    /// handler have the last word, as [`ActiveSession::log_out`] does.
+    pub fn end_all_sessions(&self) -> EndAllSessions<'_> {
+        EndAllSessions::by(self)
+    }
+}
+
 impl<'a> EndAllSessions<'a> {
     pub(super) fn new(engine: Arc<Engine>, user: &'a UserId) -> Self {
-        Self { engine: Some(engine), user, own: None, spared: None, forgets_browsers: false }
+        Self { engine, user, own: None, spared: None, forgets_browsers: false }
     }
 
-    pub(super) fn by(own: &'a ActiveSession, engine: Option<Arc<Engine>>) -> Self {
-        let (user, own) = (own.user(), Some(own));
-        Self { engine, user, own, spared: None, forgets_browsers: false }
+    fn by(own: &'a ActiveSession) -> Self {
+        let engine = own.engine().clone();
+        Self { engine, user: own.user(), own: Some(own), spared: None, forgets_browsers: false }
     }
 
     /// Ends all but this one, which goes on: "log out everywhere else".
@@ -72,10 +81,9 @@ impl<'a> EndAllSessions<'a> {
 
     async fn end(self) -> Result<LogoutOutcome, StoreError> {
         let Self { engine, user, own, spared, forgets_browsers } = self;
-        let Some(engine) = engine else { return Ok(LogoutOutcome::LocalOnly) };
         let spared = spared.as_ref();
         let own = own.filter(|own| !is_spared(own.session(), spared));
-        let own = own.and_then(|own| own.end_by_handler(&engine));
+        let own = own.and_then(ActiveSession::end_by_handler);
         let (outcome, token) = engine.end_sessions_of(user, own, spared).await;
         if forgets_browsers {
             engine.forget_browsers(user).await?;

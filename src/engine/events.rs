@@ -11,7 +11,6 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
-use super::Activeconnect;
 use super::faults::Fault;
 use super::session_id::SessionId;
 use crate::clock::{Clock, Timestamp};
@@ -243,35 +242,8 @@ impl fmt::Display for Limit {
 /// the engine.
 #[derive(Debug)]
 pub struct Events {
-    stream: BroadcastStream<Event>,
-    clock: Clock,
-}
-
-impl Activeconnect {
-    /// What happens from now on. The engine never waits for a reader: one that is more than 1,024
-    /// events behind is told by [`EventKind::Lagged`] how many are lost.
-    ///
-    /// ```
-    /// use tower_activeconnect::{Activeconnect, EventKind};
-    ///
-    /// async fn watch(ac: Activeconnect) {
-    ///     let mut events = ac.events();
-    ///     drop(ac); // an engine that is held is never over
-    ///     while let Some(event) = events.next().await {
-    ///         if let (EventKind::Ended { reason }, Some(user)) = (event.kind, event.user) {
-    ///             println!("{user} is out: {reason}");
-    ///         }
-    ///     }
-    /// }
-    /// ```
-    #[must_use]
-    pub fn events(&self) -> Events {
-        let upkeep = &self.engine().shared;
-        Events {
-            stream: BroadcastStream::new(upkeep.events.subscribe()),
-            clock: upkeep.clock.clone(),
-        }
-    }
+    pub(super) stream: BroadcastStream<Event>,
+    pub(super) clock: Clock,
 }
 
 impl Events {
@@ -326,7 +298,7 @@ impl EventSender {
         *self.sender() = None;
     }
 
-    fn subscribe(&self) -> broadcast::Receiver<Event> {
+    pub(super) fn subscribe(&self) -> broadcast::Receiver<Event> {
         match &*self.sender() {
             Some(sender) => sender.subscribe(),
             None => broadcast::channel(1).1,

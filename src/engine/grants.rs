@@ -3,8 +3,6 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::Activeconnect;
-use super::enrollment::EnrollmentError;
 use crate::clock::Timestamp;
 use crate::identity::{SessionCredential, SessionKey, UserId};
 
@@ -37,7 +35,7 @@ const MAX_GRANTS: usize = 10_000;
 ///     ac.registration_link(&grant).await
 /// }
 /// ```
-pub struct EnrollmentGrant(SessionCredential);
+pub struct EnrollmentGrant(pub(super) SessionCredential);
 
 impl EnrollmentGrant {
     /// Reads the 43 base64url characters that [`EnrollmentGrant::expose`] writes; everything else
@@ -60,32 +58,6 @@ impl fmt::Debug for EnrollmentGrant {
     }
 }
 
-impl Activeconnect {
-    /// A grant for a user that the application has verified: one who has just signed up, who reads the
-    /// mail that was sent to the address known for them, or is known to the help desk. Never for
-    /// a typed name: the person who redeems the grant becomes that user.
-    ///
-    /// A user has one grant at most: a new one withdraws the one before, so that what was sent to
-    /// the wrong place, or lost, is void as soon as it is sent again. Grants live in this process's
-    /// memory, as hashes.
-    ///
-    /// # Errors
-    ///
-    /// [`EnrollmentError::TooManyGrants`] while 10,000 users have one, and when there is no
-    /// randomness. Whether the user is enrolled is seen when the grant is redeemed.
-    pub fn enrollment_grant(&self, user: &UserId) -> Result<EnrollmentGrant, EnrollmentError> {
-        let engine = self.engine();
-        let now = engine.now();
-        let issued = engine.key_ring.issue_grant(now.wall);
-        let bits = issued.map_err(|_| EnrollmentError::Rng)?;
-        if engine.grants.insert(bits.key(), user, now) {
-            Ok(EnrollmentGrant(bits))
-        } else {
-            Err(EnrollmentError::TooManyGrants)
-        }
-    }
-}
-
 /// The grants that were not redeemed yet. One lock, so that of those who redeem one at the same
 /// time one gets it.
 #[derive(Debug, Default)]
@@ -105,7 +77,7 @@ struct Grant {
 
 impl Grants {
     /// Keeps a grant in the place of the one the user had; false if there are too many.
-    fn insert(&self, key: SessionKey, user: &UserId, now: Timestamp) -> bool {
+    pub(super) fn insert(&self, key: SessionKey, user: &UserId, now: Timestamp) -> bool {
         let mut held = self.lock();
         held.withdraw(user);
         if held.by_key.len() >= MAX_GRANTS {

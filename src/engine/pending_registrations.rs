@@ -7,12 +7,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::Engine;
-use super::notify::{Notifies, WakerList, Watcher};
+use super::notify::{Notifies, WakerList};
 use super::rate_limiter::PollRateLimiter;
-use crate::client::{ClientError, ClientErrorKind};
 use crate::clock::{Timestamp, millis};
-use crate::identity::{SessionCredential, SessionKey, UserToken};
+use crate::identity::{SessionKey, UserToken};
 
 /// How long a page waits for its phone. The service does not say when a link expires.
 pub(crate) const PAGE_WAITS_FOR: Duration = Duration::from_secs(600);
@@ -20,8 +18,6 @@ pub(crate) const PAGE_WAITS_FOR: Duration = Duration::from_secs(600);
 const MAX_PAGES: usize = 10_000;
 /// The service is asked for one page no sooner than this after the last call.
 const PAGE_INTERVAL_MS: u64 = 2_000;
-/// How long a request waits for the service's answer; the next one of its page gets it.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_CALLS_IN_FLIGHT: usize = 8;
 const MAX_CALLS_PER_SECOND: u32 = 20;
 /// After calls that failed one after the other, no page asks for so long at most.
@@ -30,19 +26,19 @@ const MAX_PAUSE_MS: u64 = 30_000;
 /// A page that waits for a phone.
 #[derive(Debug)]
 pub(crate) struct PendingRegistration {
-    token: UserToken,
+    pub(super) token: UserToken,
     /// Where the application has the page go on to, as it named it.
     pub(crate) next: Option<String>,
     pub(crate) expires: Timestamp,
-    state: Mutex<PageState>,
-    watchers: WakerList,
+    pub(super) state: Mutex<PageState>,
+    pub(super) watchers: WakerList,
 }
 
 #[derive(Debug, Default)]
-struct PageState {
+pub(super) struct PageState {
     /// What does not change any more.
-    outcome: Option<RegistrationProgress>,
-    is_asking: bool,
+    pub(super) outcome: Option<RegistrationProgress>,
+    pub(super) is_asking: bool,
     next_call: u64,
 }
 
@@ -70,7 +66,7 @@ struct Pages {
 }
 
 #[derive(Debug)]
-struct Pace {
+pub(super) struct Pace {
     limiter: PollRateLimiter,
     in_flight: usize,
     /// Calls that failed since the last good answer.
@@ -85,7 +81,7 @@ impl PendingRegistrations {
         Self { pages: Mutex::default(), pace: Mutex::new(pace) }
     }
 
-    fn insert(&self, key: SessionKey, page: PendingRegistration, now: Timestamp) {
+    pub(super) fn insert(&self, key: SessionKey, page: PendingRegistration, now: Timestamp) {
         let mut pages = self.pages();
         pages.sweep(now);
         if pages.by_key.len() >= MAX_PAGES
@@ -117,7 +113,7 @@ impl PendingRegistrations {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn pace(&self) -> MutexGuard<'_, Pace> {
+    pub(super) fn pace(&self) -> MutexGuard<'_, Pace> {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -136,7 +132,7 @@ impl Pages {
 
 impl Pace {
     /// Whether one more call may begin now; it is counted then.
-    fn begin(&mut self, now: u64) -> bool {
+    pub(super) fn begin(&mut self, now: u64) -> bool {
         let may = now >= self.next_call
             && self.in_flight < MAX_CALLS_IN_FLIGHT
             && self.limiter.try_acquire(now).is_ok();
@@ -144,7 +140,7 @@ impl Pace {
         may
     }
 
-    fn end(&mut self, is_failed: bool, asked_pause: Option<Duration>, now: u64) {
+    pub(super) fn end(&mut self, is_failed: bool, asked_pause: Option<Duration>, now: u64) {
         self.in_flight = self.in_flight.saturating_sub(1);
         if !is_failed {
             self.failures = 0;
@@ -158,7 +154,7 @@ impl Pace {
 
 impl PendingRegistration {
     /// Whether the service may be asked for this page now. The caller asks it then.
-    fn begin_call(&self, now: u64) -> bool {
+    pub(super) fn begin_call(&self, now: u64) -> bool {
         let mut state = self.state();
         let may = !state.is_asking && state.outcome.is_none() && now >= state.next_call;
         if may {
@@ -168,7 +164,7 @@ impl PendingRegistration {
         may
     }
 
-    fn end_call(&self, outcome: Option<RegistrationProgress>) {
+    pub(super) fn end_call(&self, outcome: Option<RegistrationProgress>) {
         let mut state = self.state();
         state.is_asking = false;
         state.outcome = state.outcome.or(outcome);
@@ -176,7 +172,7 @@ impl PendingRegistration {
         self.watchers.wake();
     }
 
-    fn state(&self) -> MutexGuard<'_, PageState> {
+    pub(super) fn state(&self) -> MutexGuard<'_, PageState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -184,93 +180,6 @@ impl PendingRegistration {
 impl Notifies for Arc<PendingRegistration> {
     fn watchers(&self) -> &WakerList {
         &self.watchers
-    }
-}
-
-impl Engine {
-    /// A page begins to wait for a phone of the user whose token this is. Gives the credential for
-    /// its browser, and until when it waits.
-    ///
-    /// # Errors
-    ///
-    /// When the operating system has no randomness to give.
-    pub(crate) fn await_registration(
-        &self,
-        token: UserToken,
-        next: Option<String>,
-    ) -> Result<(SessionCredential, Timestamp), getrandom::Error> {
-        let now = self.now();
-        let credential = self.key_ring.issue_registration(now.wall)?;
-        let expires = now.after(PAGE_WAITS_FOR);
-        let (state, watchers) = Default::default();
-        let page = PendingRegistration { token, next, expires, state, watchers };
-        self.registrations.insert(credential.key(), page, now);
-        Ok((credential, expires))
-    }
-
-    /// Whether the phone of this page has registered, as far as is known within two seconds. All who
-    /// ask for one page at a time share one call.
-    ///
-    /// Cancel safe: the call goes on.
-    pub(crate) async fn registration_progress(
-        self: &Arc<Self>,
-        page: &Arc<PendingRegistration>,
-    ) -> RegistrationProgress {
-        self.ask_for_registration(page);
-        let mut watch = Watcher::new(page.clone());
-        let answered = watch.wait_for(|page| {
-            let state = page.state();
-            (!state.is_asking).then_some(state.outcome)
-        });
-        let known = tokio::time::timeout(ANSWER_TIMEOUT, answered).await.ok().flatten();
-        known.unwrap_or(RegistrationProgress::Pending)
-    }
-
-    /// Has the service asked in a task of the engine, if it is time and the pace allows.
-    fn ask_for_registration(self: &Arc<Self>, page: &Arc<PendingRegistration>) {
-        let now = self.now().mono;
-        if self.is_shutting_down() || self.breaker.is_failing(now) || !page.begin_call(now) {
-            return;
-        }
-        if !self.registrations.pace().begin(now) {
-            page.end_call(None);
-            return;
-        }
-        let call = RegistrationCall { engine: self.clone(), page: page.clone(), answer: None };
-        self.tasks.spawn(call.run());
-    }
-}
-
-/// One call for one page. Its end comes whatever happens to it in between.
-struct RegistrationCall {
-    engine: Arc<Engine>,
-    page: Arc<PendingRegistration>,
-    answer: Option<Result<bool, ClientError>>,
-}
-
-impl RegistrationCall {
-    async fn run(mut self) {
-        let client = &self.engine.client;
-        self.answer = Some(client.has_registered_mobile_device(&self.page.token).await);
-    }
-}
-
-impl Drop for RegistrationCall {
-    fn drop(&mut self) {
-        let outcome = match &self.answer {
-            Some(Ok(true)) => Some(RegistrationProgress::Registered),
-            // The user was deleted meanwhile.
-            Some(Err(error)) if error.kind() == ClientErrorKind::UnknownUser => {
-                Some(RegistrationProgress::NoneWaits)
-            }
-            Some(Ok(false) | Err(_)) | None => None,
-        };
-        let is_failed = outcome.is_none() && !matches!(self.answer, Some(Ok(false)));
-        let asked_pause = self.answer.as_ref().and_then(|answer| answer.as_ref().err());
-        let asked_pause = asked_pause.and_then(ClientError::retry_after);
-        let now = self.engine.now().mono;
-        self.engine.registrations.pace().end(is_failed, asked_pause, now);
-        self.page.end_call(outcome);
     }
 }
 

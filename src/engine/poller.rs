@@ -155,7 +155,7 @@ fn purge_expired(engine: &Arc<Engine>) {
     });
     engine.messages().sweep(now.mono);
     engine.logins().sweep(now.mono);
-    engine.attempts.sweep(now);
+    engine.devices.purge(now);
     engine.grants.sweep(now);
     engine.sweep_seen_warnings(now);
     #[cfg(feature = "axum")]

@@ -4,8 +4,6 @@ use std::sync::{Mutex, PoisonError};
 
 use time::OffsetDateTime;
 
-use super::Engine;
-use super::events::EventKind;
 use crate::clock::Timestamp;
 
 /// Counts the logins that browsers begin which are not known, and programs, in a calendar month (UTC).
@@ -26,7 +24,7 @@ struct Spent {
 
 /// What became of one more login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Spending {
+pub(super) enum Spending {
     Allowed,
     /// It is allowed, and four fifths are spent now.
     Low,
@@ -40,7 +38,7 @@ impl PushBudget {
         Self { limit, spent: Mutex::default() }
     }
 
-    fn spend(&self, now: Timestamp) -> Spending {
+    pub(super) fn spend(&self, now: Timestamp) -> Spending {
         let Some(limit) = self.limit else { return Spending::Allowed };
         self.with(now, |spent| {
             if spent.pushes >= limit {
@@ -81,30 +79,6 @@ fn month(now: Timestamp) -> (i32, u8) {
     let seconds = i64::try_from(now.wall / 1_000).unwrap_or_default();
     let date = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     (date.year(), date.month().into())
-}
-
-impl Engine {
-    /// Charges a login that a stranger begins, whether its name exists or not. False if no phone may
-    /// ring for it.
-    pub(super) fn spend_push(&self) -> bool {
-        match self.push_budget.spend(self.now()) {
-            Spending::Allowed => return true,
-            Spending::Low => {
-                tracing::warn!("four fifths of this month's push budget are spent");
-                self.send_event(EventKind::PushBudgetLow);
-                return true;
-            }
-            Spending::Refused { is_first: false } => {}
-            Spending::Refused { is_first: true } => {
-                tracing::warn!(
-                    "this month's push budget is spent: logins of browsers that are not known ring \
-                     no phone; raise Builder::push_budget, or call reset_push_budget()"
-                );
-                self.send_event(EventKind::PushBudgetSpent);
-            }
-        }
-        false
-    }
 }
 
 #[cfg(test)]

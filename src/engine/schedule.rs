@@ -4,42 +4,56 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
-use super::session::Session;
 use crate::clock::Timestamp;
 
 /// The `due` of a session that the poller need not look at.
 pub(crate) const UNSCHEDULED: u64 = u64::MAX;
 
-/// Which session the poller looks at when. Parked sessions are not in it.
-#[derive(Debug, Default)]
-pub(crate) struct Schedule {
-    heap: Mutex<BinaryHeap<Entry>>,
+/// What is looked at when it needs it next: a session, by the poller.
+pub(crate) trait Scheduled {
+    /// Sets when it is looked at next; says when, if that changes.
+    fn schedule_next(&self, now: Timestamp) -> Option<u64>;
+
+    /// Whether this is the time that was set; it is then no longer.
+    fn is_due(&self, at: u64) -> bool;
+}
+
+/// What is looked at when. Parked sessions are not in it.
+#[derive(Debug)]
+pub(crate) struct Schedule<T> {
+    heap: Mutex<BinaryHeap<Entry<T>>>,
     head_changed: Notify,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Entry<T> {
     at: u64,
-    session: Weak<Session>,
+    item: Weak<T>,
 }
 
-impl Schedule {
-    /// Looks at the session when it next needs it, and at no other time.
+impl<T> Default for Schedule<T> {
+    fn default() -> Self {
+        Self { heap: Mutex::default(), head_changed: Notify::new() }
+    }
+}
+
+impl<T: Scheduled> Schedule<T> {
+    /// Looks at the item when it next needs it, and at no other time.
     ///
     /// When that is, is asked under the lock: of two callers the one that knows more is the last.
-    pub(crate) fn reschedule(&self, session: &Arc<Session>, now: Timestamp) {
+    pub(crate) fn reschedule(&self, item: &Arc<T>, now: Timestamp) {
         let mut heap = self.heap();
-        let Some(at) = session.schedule_next(now) else { return };
+        let Some(at) = item.schedule_next(now) else { return };
         let is_first = heap.peek().is_none_or(|first| at < first.at);
-        heap.push(Entry { at, session: Arc::downgrade(session) });
+        heap.push(Entry { at, item: Arc::downgrade(item) });
         drop(heap);
         if is_first {
             self.head_changed.notify_one();
         }
     }
 
-    /// A session that is due, or when the next will be.
-    pub(crate) fn pop(&self, now: Timestamp) -> Result<Arc<Session>, Option<u64>> {
+    /// An item that is due, or when the next will be.
+    pub(crate) fn pop(&self, now: Timestamp) -> Result<Arc<T>, Option<u64>> {
         let mut heap = self.heap();
         loop {
             match heap.peek() {
@@ -47,15 +61,15 @@ impl Schedule {
                 Some(first) if first.at > now.mono => return Err(Some(first.at)),
                 Some(_) => {}
             }
-            let Some(Entry { at, session }) = heap.pop() else { return Err(None) };
-            // An entry whose session was reset since is void.
-            if let Some(session) = session.upgrade().filter(|session| session.is_due(at)) {
-                return Ok(session);
+            let Some(Entry { at, item }) = heap.pop() else { return Err(None) };
+            // An entry whose item was rescheduled since is void.
+            if let Some(item) = item.upgrade().filter(|item| item.is_due(at)) {
+                return Ok(item);
             }
         }
     }
 
-    fn heap(&self) -> MutexGuard<'_, BinaryHeap<Entry>> {
+    fn heap(&self) -> MutexGuard<'_, BinaryHeap<Entry<T>>> {
         // Nothing that can panic runs under the lock, so what a poisoned one holds is whole.
         self.heap.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -72,23 +86,23 @@ impl Schedule {
     }
 }
 
-impl Ord for Entry {
+impl<T> Ord for Entry<T> {
     /// The earliest is the greatest: `BinaryHeap` gives the greatest first.
     fn cmp(&self, other: &Self) -> Ordering {
         other.at.cmp(&self.at)
     }
 }
 
-impl PartialOrd for Entry {
+impl<T> PartialOrd for Entry<T> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Entry {
+impl<T> PartialEq for Entry<T> {
     fn eq(&self, other: &Self) -> bool {
         self.at == other.at
     }
 }
 
-impl Eq for Entry {}
+impl<T> Eq for Entry<T> {}

@@ -3,7 +3,6 @@ use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use super::Engine;
 use super::backoff;
 use super::events::{EndReason, Event, EventKind, EventSender};
 use super::idle_state::{IdleState, Phase};
@@ -13,7 +12,7 @@ use super::owner_id::OwnerId;
 use super::policy::{CompactWalkaway, Policy};
 use super::record::PackedRecord;
 use super::request_number::RequestNumber;
-use super::schedule::{Schedule, UNSCHEDULED};
+use super::schedule::{Schedule, Scheduled, UNSCHEDULED};
 use super::snapshot::{AtomicSnapshot, Snapshot};
 use crate::clock::{Clock, Timestamp, millis};
 use crate::protocol::{AuthMethods, SessionStatus};
@@ -32,12 +31,18 @@ pub(crate) struct SessionContext {
     pub(crate) idle_timeout: u64,
     /// When those who are told that nothing is known may try again.
     pub(crate) retry_after: Duration,
-    pub(crate) schedule: Schedule,
+    pub(crate) schedule: Schedule<Session>,
     pub(crate) events: EventSender,
     /// Names sessions and their owners to those who may know of them.
     pub(crate) key_ring: Arc<KeyRing>,
-    /// Whose sessions they are: it logs out at the service.
-    pub(crate) engine: OnceLock<Weak<Engine>>,
+    /// Whose sessions they are.
+    pub(crate) owner: OnceLock<Weak<dyn SessionOwner>>,
+}
+
+/// What ends a session at the service, too.
+pub(crate) trait SessionOwner: Send + Sync {
+    /// Ends a session here, and has it ended at the service.
+    fn end_session(self: Arc<Self>, session: &Arc<Session>, reason: EndReason);
 }
 
 /// How often the token store is asked about a session in use; jitter only shortens it.
@@ -215,11 +220,6 @@ impl Session {
         self.shared.retry_after
     }
 
-    /// Whose session it is, as long as that runs.
-    pub(crate) fn engine(&self) -> Option<Arc<Engine>> {
-        self.shared.engine.get().and_then(Weak::upgrade)
-    }
-
     /// Whether it is of the engine whose upkeep this is.
     pub(crate) fn belongs_to(&self, upkeep: &Arc<SessionContext>) -> bool {
         Arc::ptr_eq(&self.shared, upkeep)
@@ -351,8 +351,8 @@ impl Session {
 
     #[cold]
     fn end_on_walkaway(self: &Arc<Self>) {
-        match self.engine() {
-            Some(engine) => engine.end_session(self, EndReason::Walkaway),
+        match self.shared.owner.get().and_then(Weak::upgrade) {
+            Some(owner) => owner.end_session(self, EndReason::Walkaway),
             None => _ = self.end(EndReason::Walkaway),
         }
     }
@@ -741,33 +741,6 @@ impl Session {
         self.watchers.wake();
     }
 
-    /// Sets when the poller looks next; says when, if that is news. For the schedule, under its
-    /// lock.
-    pub(crate) fn schedule_next(&self, now: Timestamp) -> Option<u64> {
-        if self.last_known().0 == KnownState::Ended || self.phase() == Phase::Parked {
-            // An entry that is left in the schedule finds nothing to do.
-            return None;
-        }
-        self.with_poll_state(|polling| {
-            let at = self.next_wakeup(polling, now).unwrap_or(UNSCHEDULED);
-            let is_news = std::mem::replace(&mut polling.scheduled_at, at) != at;
-            (is_news && at != UNSCHEDULED).then_some(at)
-        })
-    }
-
-    /// Whether this is the time that was planned; it is then no longer. For the schedule, under
-    /// its lock.
-    pub(crate) fn is_due(&self, at: u64) -> bool {
-        let mut polling = self.poll_state.lock().unwrap_or_else(PoisonError::into_inner);
-        match polling.as_mut() {
-            Some(polling) if polling.scheduled_at == at => {
-                polling.scheduled_at = UNSCHEDULED;
-                true
-            }
-            _ => false,
-        }
-    }
-
     /// Ends the session here; false if it was over already.
     pub(crate) fn end(&self, reason: EndReason) -> bool {
         self.end_for(reason, None)
@@ -910,6 +883,31 @@ impl fmt::Debug for Session {
     }
 }
 
+impl Scheduled for Session {
+    fn schedule_next(&self, now: Timestamp) -> Option<u64> {
+        if self.last_known().0 == KnownState::Ended || self.phase() == Phase::Parked {
+            // An entry that is left in the schedule finds nothing to do.
+            return None;
+        }
+        self.with_poll_state(|polling| {
+            let at = self.next_wakeup(polling, now).unwrap_or(UNSCHEDULED);
+            let is_news = std::mem::replace(&mut polling.scheduled_at, at) != at;
+            (is_news && at != UNSCHEDULED).then_some(at)
+        })
+    }
+
+    fn is_due(&self, at: u64) -> bool {
+        let mut polling = self.poll_state.lock().unwrap_or_else(PoisonError::into_inner);
+        match polling.as_mut() {
+            Some(polling) if polling.scheduled_at == at => {
+                polling.scheduled_at = UNSCHEDULED;
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
 impl Notifies for Arc<Session> {
     fn watchers(&self) -> &WakerList {
         &self.watchers
@@ -987,7 +985,7 @@ pub(crate) mod tests {
             schedule: Schedule::default(),
             events: EventSender::new(),
             key_ring: Arc::new(KeyRing::from_application_secret(CLIENT.application_secret())),
-            engine: OnceLock::new(),
+            owner: OnceLock::new(),
         };
         let remote = CLIENT.restore("TOKEN", "SECRET", "/s/TOKEN", "/l/TOKEN").unwrap();
         let record = PackedRecord::new(user, token, &remote, &ClientDetails::default(), false);

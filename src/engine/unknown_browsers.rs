@@ -4,11 +4,8 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::Engine;
-use super::session::{CLAIM_TICK_MS, Session};
 use super::session_id::SessionId;
-use crate::clock::{Timestamp, millis};
-use crate::verdict::Verdict;
+use crate::clock::Timestamp;
 
 /// When the user last looked at their sessions, by the session from which they looked. Only of those
 /// that were warned.
@@ -21,45 +18,11 @@ impl SeenWarnings {
         self.with(|seen| seen.retain(|_, at| at.age(now) < longest_life_ms));
     }
 
-    fn with<R>(&self, change: impl FnOnce(&mut HashMap<SessionId, Timestamp>) -> R) -> R {
+    pub(super) fn with<R>(
+        &self,
+        change: impl FnOnce(&mut HashMap<SessionId, Timestamp>) -> R,
+    ) -> R {
         // Nothing that can panic runs under the lock, so what a poisoned one holds is whole.
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Engine {
-    /// Whether a browser that was not known has logged in as this session's user since this session
-    /// began, and since the user last looked at their sessions from it. One whose session is over is
-    /// warned of no more.
-    pub(crate) fn warns_of_unknown_browser(&self, session: &Session) -> bool {
-        let mut since = session.login();
-        let is_later = |other: &Session, since: Timestamp| {
-            other.record.is_of_unknown_browser()
-                && other.login().mono > since.mono
-                && other.verdict() != Verdict::Ended
-        };
-        // By the token: the other login may have used another spelling of the id.
-        let others = self.sessions.of_token_of(session);
-        if !others.iter().any(|other| is_later(other, since)) {
-            return false;
-        }
-        let seen = self.seen_warnings.with(|seen| seen.get(&self.session_id(session)).copied());
-        since = seen.map_or(since, |seen| seen.later(since));
-        others.iter().any(|other| is_later(other, since))
-    }
-
-    /// From this session the user was shown their sessions as they were at this moment.
-    #[cfg(feature = "axum")]
-    pub(crate) fn mark_warnings_seen(&self, session: &Session, shown: Timestamp) {
-        if self.warns_of_unknown_browser(session) {
-            // A login is known to a tick, and may have been a tick later than it says.
-            let shown = Timestamp { mono: shown.mono.saturating_sub(CLAIM_TICK_MS), ..shown };
-            let id = self.session_id(session);
-            self.seen_warnings.with(|seen| seen.insert(id, shown));
-        }
-    }
-
-    pub(super) fn sweep_seen_warnings(&self, now: Timestamp) {
-        self.seen_warnings.sweep(now, millis(self.config.session_lifetime()));
     }
 }

@@ -15,8 +15,8 @@ use super::gated_login::is_login_route;
 use super::respond;
 use super::response_format::ClientContext;
 use crate::engine::{
-    Activeconnect, Arrival, Config, Phase, Policy, Session, SessionWatcher, Snapshot, StreamGuard,
-    UpgradeStats,
+    Activeconnect, Arrival, Config, Engine, Phase, Policy, Session, SessionWatcher, Snapshot,
+    StreamGuard, UpgradeStats,
 };
 use crate::identity::UserId;
 use crate::protocol::AuthMethods;
@@ -70,6 +70,10 @@ impl Authorizer {
     pub(crate) fn require_methods(&mut self, methods: AuthMethods) {
         self.requirement.methods = methods;
         self.handle.engine().required_method_sets.add(methods);
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        self.handle.engine()
     }
 
     pub(crate) fn has_resolver(&self) -> bool {

@@ -276,7 +276,7 @@ fn html(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{status}</title>\
          <h1>{status}</h1><p>This page cannot be shown: {denial}.</p>{unread}{remedy}</html>"
     );
-    html_response(status_of, page)
+    html_response(status, page)
 }
 
 #[cfg(not(feature = "axum"))]
@@ -287,7 +287,7 @@ fn mistake_page(mistake: &str, _: &ClientContext, _: &SitePaths, _: &Config) -> 
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{status}</title>\
          <h1>{status}</h1><p>{mistake}</p></html>"
     );
-    html_response(status_of, page)
+    html_response(status, page)
 }
 
 fn html_response(status: StatusCode, page: String) -> Response<Bytes> {

@@ -419,8 +419,13 @@ pub(super) fn attach_session<ReqBody, A>(
             let upgrade =
                 client.upgrade_status.map(|status| Upgrade::new(gate.upgrades.clone(), status));
             let number = RequestNumber::next();
-            let session =
-                ActiveSession::new(passage.session().clone(), number, gate.policy, upgrade.clone());
+            let session = ActiveSession::new(
+                passage.session().clone(),
+                number,
+                gate.policy,
+                upgrade.clone(),
+                gate.engine().clone(),
+            );
             request.extensions_mut().remove::<Denial>();
             request.extensions_mut().insert(session);
             Some(HandlerGuard::new(passage, number, upgrade))

@@ -586,7 +586,11 @@ async fn status(State(ac): State<Activeconnect>, request: Request) -> Response {
             let status = status_str(&claimed.session);
             return json(&[("status", status), ("credential", &claimed.credential.expose())]);
         }
-        return visitor.set_session_cookies(&parts, session_status(&claimed.session), &claimed);
+        return visitor.set_session_cookies(
+            &parts,
+            session_status(visitor.engine(), &claimed.session),
+            &claimed,
+        );
     }
     match visitor.status_source() {
         // A session of which the client holds no credential is none of its own.
@@ -594,18 +598,17 @@ async fn status(State(ac): State<Activeconnect>, request: Request) -> Response {
             status_json("timeout")
         }
         StatusSource::Attempt(_) => status_json("pending"),
-        StatusSource::Session(session) => session_status(&session),
+        StatusSource::Session(session) => session_status(visitor.engine(), &session),
         StatusSource::Nothing => status_json("none"),
     }
 }
 
 /// What the status of a session is, which user's, and whether that user is warned: for the one who
 /// bears its credential.
-fn session_status(session: &Session) -> Response {
+fn session_status(engine: &Engine, session: &Session) -> Response {
     let owner = session.owner_id().to_string();
     let mut fields = vec![("status", status_str(session)), ("owner", &*owner)];
-    let engine = session.engine();
-    if engine.is_some_and(|engine| engine.warns_of_unknown_browser(session)) {
+    if engine.warns_of_unknown_browser(session) {
         fields.push(("warning", "unknown-browser"));
     }
     json(&fields)

@@ -1,46 +1,11 @@
-//! A user's phone: at most one attempt at a time has it, and it is silent where the user could approve
-//! a start that is not on their own screen.
+//! The exclusive claim of one attempt to a user's phone.
 
+use super::Engine;
+use super::attempts::{Attempt, LoginError};
+use super::notify::Watcher;
+use super::session::Session;
+use crate::identity::UserToken;
 use std::sync::Arc;
-
-use super::{Attempt, LoginError};
-use crate::clock::Timestamp;
-use crate::engine::Engine;
-use crate::engine::notify::Watcher;
-use crate::engine::session::Session;
-use crate::identity::{AttemptKey, UserToken};
-
-/// What attempts know of a phone.
-#[derive(Debug, Default)]
-pub(super) struct Device {
-    /// The attempt whose request waits on it, or is about to.
-    holder: Option<Arc<Attempt>>,
-    /// It is silent for all anonymous starts until then: two browsers met at it under different
-    /// names, and neither of them may be the one that the user sees.
-    silent_until: Option<Timestamp>,
-    /// The browser that the user let in last, and the deadline of its attempt: until then it is
-    /// silent for other anonymous browsers, whatever name they start with.
-    approved: Option<(AttemptKey, Timestamp)>,
-}
-
-impl Device {
-    fn is_silent_for(&self, attempt: &Attempt, now: Timestamp) -> bool {
-        let lasts = |until: Timestamp| !until.is_elapsed(now);
-        attempt.initiator().is_anonymous()
-            && (self.silent_until.is_some_and(lasts)
-                || self
-                    .approved
-                    .is_some_and(|(browser, until)| browser != attempt.browser && lasts(until)))
-    }
-
-    /// Whether there is nothing to be known of it.
-    pub(super) fn is_idle(&self, now: Timestamp) -> bool {
-        let is_over = |until: Option<Timestamp>| until.is_none_or(|until| until.is_elapsed(now));
-        self.holder.is_none()
-            && is_over(self.silent_until)
-            && is_over(self.approved.map(|(_, until)| until))
-    }
-}
 
 /// A phone that one attempt has to itself, until it is answered or given up.
 pub(super) struct DeviceLock {
@@ -69,7 +34,7 @@ impl DeviceLock {
                 if let Some(why) = attempt.abort_reason(now) {
                     return Err(why);
                 }
-                let mut device = engine.attempts.devices.entry(token.clone()).or_default();
+                let mut device = engine.devices.0.entry(token.clone()).or_default();
                 if device.is_silent_for(attempt, now) {
                     return Err(LoginError::AlreadyPending);
                 }
@@ -100,7 +65,7 @@ impl DeviceLock {
             }
             let mut holder = Watcher::new(holder);
             let quiet = holder.wait_for(|holder| holder.is_device_idle().then_some(()));
-            attempt.run_unless_aborted(engine, quiet).await?;
+            attempt.run_unless_aborted(&engine.shared.clock, quiet).await?;
         }
     }
 
@@ -111,7 +76,7 @@ impl DeviceLock {
     /// The user has let the attempt's browser in: its result can be taken, unless it was given up.
     pub(super) fn approve(self, session: &Arc<Session>) {
         // Under the lock, so that an attempt that meets this one is before that or after.
-        if let Some(mut device) = self.engine.attempts.devices.get_mut(&self.token)
+        if let Some(mut device) = self.engine.devices.0.get_mut(&self.token)
             && self.attempt.state.approve(session.clone())
         {
             device.approved = Some((self.attempt.browser, self.attempt.deadline));
@@ -124,7 +89,7 @@ impl DeviceLock {
 impl Drop for DeviceLock {
     fn drop(&mut self) {
         let now = self.engine.now();
-        self.engine.attempts.devices.remove_if_mut(&self.token, |_, device| {
+        self.engine.devices.0.remove_if_mut(&self.token, |_, device| {
             if device.holder.as_ref().is_some_and(|holder| Arc::ptr_eq(holder, &self.attempt)) {
                 device.holder = None;
             }

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::device::DeviceLock;
-use super::{Attempt, AttemptTarget, AttemptUser, LoginError};
+use super::Engine;
+use super::attempt_state::State;
+use super::attempts::{Attempt, AttemptTarget, AttemptUser, LoginError};
+use super::device_lock::DeviceLock;
+use super::events::{EndReason, EventKind};
+use super::logouts::LogoutPriority;
+use super::notify::Watcher;
+use super::record::PackedRecord;
+use super::session::Session;
 use crate::client::{AuthenticationRequest, ClientErrorKind};
-use crate::engine::Engine;
-use crate::engine::attempt_state::State;
-use crate::engine::events::{EndReason, EventKind};
-use crate::engine::logouts::LogoutPriority;
-use crate::engine::notify::Watcher;
-use crate::engine::record::PackedRecord;
-use crate::engine::session::Session;
 use crate::protocol::SessionStatus;
 use crate::store::StoreError;
 use crate::verdict::Verdict;
@@ -120,7 +120,7 @@ async fn start_authentication(
     let phone = DeviceLock::acquire(engine, attempt, token).await?;
     let quiet_until = engine.logins().push_blocked_until(token, attempt.initiator());
     let quiet = tokio::time::sleep_until(engine.shared.clock.instant(quiet_until));
-    attempt.run_unless_aborted(engine, quiet).await?;
+    attempt.run_unless_aborted(&engine.shared.clock, quiet).await?;
     if let Some(limit) = engine.session_limit_for(user, token, instead) {
         engine.report_limit(limit);
         return Err(LoginError::LimitReached(limit));

@@ -1,0 +1,100 @@
+//! How a page learns that its phone is registered.
+
+use super::Engine;
+use super::notify::Watcher;
+use super::pending_registrations::{PAGE_WAITS_FOR, PendingRegistration, RegistrationProgress};
+use crate::client::{ClientError, ClientErrorKind};
+use crate::clock::Timestamp;
+use crate::identity::{SessionCredential, UserToken};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a request waits for the service's answer; the next one of its page gets it.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+impl Engine {
+    /// A page begins to wait for a phone of the user whose token this is. Gives the credential for
+    /// its browser, and until when it waits.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system has no randomness to give.
+    pub(crate) fn await_registration(
+        &self,
+        token: UserToken,
+        next: Option<String>,
+    ) -> Result<(SessionCredential, Timestamp), getrandom::Error> {
+        let now = self.now();
+        let credential = self.key_ring.issue_registration(now.wall)?;
+        let expires = now.after(PAGE_WAITS_FOR);
+        let (state, watchers) = Default::default();
+        let page = PendingRegistration { token, next, expires, state, watchers };
+        self.registrations.insert(credential.key(), page, now);
+        Ok((credential, expires))
+    }
+
+    /// Whether the phone of this page has registered, as far as is known within two seconds. All who
+    /// ask for one page at a time share one call.
+    ///
+    /// Cancel safe: the call goes on.
+    pub(crate) async fn registration_progress(
+        self: &Arc<Self>,
+        page: &Arc<PendingRegistration>,
+    ) -> RegistrationProgress {
+        self.ask_for_registration(page);
+        let mut watch = Watcher::new(page.clone());
+        let answered = watch.wait_for(|page| {
+            let state = page.state();
+            (!state.is_asking).then_some(state.outcome)
+        });
+        let known = tokio::time::timeout(ANSWER_TIMEOUT, answered).await.ok().flatten();
+        known.unwrap_or(RegistrationProgress::Pending)
+    }
+
+    /// Has the service asked in a task of the engine, if it is time and the pace allows.
+    fn ask_for_registration(self: &Arc<Self>, page: &Arc<PendingRegistration>) {
+        let now = self.now().mono;
+        if self.is_shutting_down() || self.breaker.is_failing(now) || !page.begin_call(now) {
+            return;
+        }
+        if !self.registrations.pace().begin(now) {
+            page.end_call(None);
+            return;
+        }
+        let call = RegistrationCall { engine: self.clone(), page: page.clone(), answer: None };
+        self.tasks.spawn(call.run());
+    }
+}
+
+/// One call for one page. Its end comes whatever happens to it in between.
+struct RegistrationCall {
+    engine: Arc<Engine>,
+    page: Arc<PendingRegistration>,
+    answer: Option<Result<bool, ClientError>>,
+}
+
+impl RegistrationCall {
+    async fn run(mut self) {
+        let client = &self.engine.client;
+        self.answer = Some(client.has_registered_mobile_device(&self.page.token).await);
+    }
+}
+
+impl Drop for RegistrationCall {
+    fn drop(&mut self) {
+        let outcome = match &self.answer {
+            Some(Ok(true)) => Some(RegistrationProgress::Registered),
+            // The user was deleted meanwhile.
+            Some(Err(error)) if error.kind() == ClientErrorKind::UnknownUser => {
+                Some(RegistrationProgress::NoneWaits)
+            }
+            Some(Ok(false) | Err(_)) | None => None,
+        };
+        let is_failed = outcome.is_none() && !matches!(self.answer, Some(Ok(false)));
+        let asked_pause = self.answer.as_ref().and_then(|answer| answer.as_ref().err());
+        let asked_pause = asked_pause.and_then(ClientError::retry_after);
+        let now = self.engine.now().mono;
+        self.engine.registrations.pace().end(is_failed, asked_pause, now);
+        self.page.end_call(outcome);
+    }
+}

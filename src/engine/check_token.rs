@@ -1,0 +1,113 @@
+//! How the token store is asked whether a user still has the token.
+
+use super::Engine;
+use super::events::EndReason;
+use super::idle_state::Phase;
+use super::session::{Session, TokenCheck};
+use crate::clock::Timestamp;
+use crate::identity::UserId;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// How long one look into the token store may take.
+const TOKEN_LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A look that failed while a request waits for it is repeated so long after it began.
+const RESUME_RETRY: Duration = Duration::from_secs(1);
+
+impl Engine {
+    /// Checks the session's token in a task of the engine, if that is due.
+    pub(crate) fn check_token(self: &Arc<Self>, session: &Session) {
+        let Some(check) = session.needs_token_check(self.now()) else { return };
+        let user = UserId::from(session.user());
+        if let Some(upgraded) = self.token_checks.request(&user, check) {
+            let task = CheckTask { engine: self.clone(), user, upgraded };
+            self.tasks.spawn(task.run());
+        }
+    }
+}
+
+/// Checks one user's token until no check of it is wanted.
+struct CheckTask {
+    engine: Arc<Engine>,
+    user: UserId,
+    upgraded: Arc<Notify>,
+}
+
+impl CheckTask {
+    async fn run(self) {
+        let checks = &self.engine.token_checks;
+        loop {
+            let place = checks.place(&self.user, &self.upgraded).await;
+            checks.begin_lookup(&self.user);
+            let began = self.engine.now();
+            let is_answered = !self.is_needed(began) || self.look_up(began).await;
+            drop(place);
+            if !is_answered && self.is_waited_for() {
+                checks.request(&self.user, TokenCheck::Resuming);
+                let again = began.after(RESUME_RETRY);
+                tokio::time::sleep_until(self.engine.shared.clock.instant(again.mono)).await;
+            }
+            if checks.finish(&self.user) {
+                return;
+            }
+        }
+    }
+
+    /// Whether a look still serves a session: the wait for its place may have been long.
+    fn is_needed(&self, now: Timestamp) -> bool {
+        self.engine.sessions.of_user(&self.user).iter().any(|session| {
+            match session.needs_token_check(now) {
+                Some(TokenCheck::Routine) => true,
+                Some(TokenCheck::Resuming) => session.is_urgent(),
+                None => false,
+            }
+        })
+    }
+
+    /// Whether a request waits until a parked session of the user may be used again.
+    fn is_waited_for(&self) -> bool {
+        let sessions = self.engine.sessions.of_user(&self.user);
+        sessions.iter().any(|session| session.phase() == Phase::Resuming && session.is_urgent())
+    }
+
+    /// Looks once, and applies what the token store says; whether it said anything.
+    async fn look_up(&self, began: Timestamp) -> bool {
+        let lookup = self.engine.store.token(&self.user);
+        let token = match tokio::time::timeout(TOKEN_LOOKUP_TIMEOUT, lookup).await {
+            Ok(Ok(token)) => token,
+            Ok(Err(error)) => {
+                self.engine.report_store_fault(Some(&error));
+                return false;
+            }
+            Err(_) => {
+                self.engine.report_store_fault(None);
+                return false;
+            }
+        };
+        for session in self.engine.sessions.of_user(&self.user) {
+            // A session that was begun later knows a newer token, perhaps.
+            if !session.is_begun_before(began) {
+                continue;
+            }
+            if !token.as_ref().is_some_and(|token| session.record.matches_token(token)) {
+                tracing::info!("a user's token was removed or changed; the session ends");
+                self.engine.end_session(&session, EndReason::TokenChanged);
+            } else if session.phase() != Phase::Parked {
+                session.mark_token_checked(began.mono);
+            }
+        }
+        true
+    }
+}
+
+impl Drop for CheckTask {
+    fn drop(&mut self) {
+        // Also if it was aborted. Another task may be there by now, if this one has finished.
+        let mut by_user = self.engine.token_checks.by_user();
+        if by_user.get(&self.user).is_some_and(|own| Arc::ptr_eq(&own.upgraded, &self.upgraded)) {
+            by_user.remove(&self.user);
+        }
+    }
+}

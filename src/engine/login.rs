@@ -1,0 +1,259 @@
+//! How a login begins, is claimed and is cancelled.
+
+use super::Engine;
+use super::attempt_state::AttemptState;
+use super::attempt_task::{AttemptTask, evict_after_deadline};
+use super::attempts::{Attempt, AttemptTarget, ClaimedSession, NamedAttempt, StartAttempt};
+use super::events::{EndReason, EventKind, Limit};
+use super::login_limits::Initiator;
+use super::notify::WakerList;
+use super::session::Session;
+use super::username::LoginKey;
+use crate::clock::Timestamp;
+use crate::identity::{UserId, UserToken};
+use crate::verdict::Verdict;
+use dashmap::mapref::entry::Entry;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// When to come again while there are as many attempts as there may be.
+const CAPACITY_RETRY_AFTER: Duration = Duration::from_secs(10);
+
+impl Engine {
+    /// Begins an attempt; never waits.
+    pub(crate) fn begin_attempt(
+        self: &Arc<Self>,
+        start: StartAttempt<'_>,
+    ) -> Result<NamedAttempt, StartError> {
+        let StartAttempt { target: who, initiator, previous_attempt: mine, bearer, client } = start;
+        let now = self.now();
+        let issued = self.key_ring.issue_attempt(now.wall);
+        let credential = issued.map_err(|_| StartError::Rng)?;
+        if self.is_shutting_down() {
+            return Err(StartError::ShuttingDown);
+        }
+        if self.tasks.is_runtime_gone() {
+            self.warn_missing_runtime();
+            return Err(StartError::NoRuntime);
+        }
+        let places = match initiator {
+            Initiator::Anonymous(_) => self.config.anonymous_attempts(),
+            Initiator::Application => self.config.max_attempts,
+            // Who is known has budgets that are small, and is not kept out by a flood of others.
+            Initiator::KnownBrowser(_) | Initiator::Session => usize::MAX,
+        };
+        if self.attempts.len() >= places {
+            self.report_limit(Limit::Attempts);
+            return Err(StartError::LimitReached { retry_after: CAPACITY_RETRY_AFTER });
+        }
+        let name = who.key();
+        let previous = mine.and_then(|mine| self.attempts.find(mine));
+        let confirms = match &who {
+            AttemptTarget::StepUp(session, methods, _) => Some((session.clone(), *methods)),
+            AttemptTarget::Username(_) | AttemptTarget::User(_) => None,
+        };
+        let attempt = Arc::new(Attempt {
+            key: credential.key(),
+            browser: previous.as_ref().map_or(credential.key(), |previous| previous.browser),
+            name,
+            shown_name: who.shown_name().into(),
+            user: match &who {
+                AttemptTarget::User(user) => Some(user.clone()),
+                AttemptTarget::StepUp(_, _, user) => user.clone(),
+                AttemptTarget::Username(_) => None,
+            },
+            began_as: initiator,
+            deliver_in_body: bearer,
+            step_up_of: confirms,
+            client,
+            started_at: now,
+            target: OnceLock::new(),
+            deadline: now.after(self.config.login_timeout),
+            state: AttemptState::new(),
+            finished: AtomicBool::new(false),
+            evicted: AtomicBool::new(false),
+            watchers: WakerList::default(),
+        });
+        self.reserve_username(&attempt, previous.as_ref(), now)?;
+        // The same browser may also have waited for another name.
+        if let Some(previous) = &previous {
+            if let Some(claimed) = self.cancel_attempt(previous) {
+                // The browser would have presented the credential if it had got it.
+                self.end_unpresented(&claimed);
+            }
+            self.attempts.evict(previous);
+        }
+        self.attempts.by_key.insert(attempt.key, attempt.clone());
+        if self.is_shutting_down() {
+            // The shutdown may have listed the attempts before this one was among them.
+            self.cancel_attempt(&attempt);
+        }
+        self.tasks.spawn(evict_after_deadline(self.clone(), attempt.clone()));
+        let ringing = AttemptTask { engine: self.clone(), attempt: attempt.clone() };
+        self.tasks.spawn_awaited(ringing.run(who));
+        Ok(NamedAttempt { credential, attempt })
+    }
+
+    /// Has an attempt reserve its name, and charges it to the limits. One that goes before others
+    /// begins also when the name is reserved; the reservation then stays as it is.
+    fn reserve_username(
+        &self,
+        attempt: &Arc<Attempt>,
+        previous: Option<&Arc<Attempt>>,
+        now: Timestamp,
+    ) -> Result<(), StartError> {
+        let initiator = attempt.began_as;
+        let spend = || self.check_rate_limits(&attempt.name, initiator, now);
+        match self.attempts.reservations.entry(attempt.name.clone()) {
+            Entry::Vacant(place) => {
+                spend()?;
+                place.insert(attempt.clone());
+            }
+            Entry::Occupied(mut place) => {
+                let holder = place.get();
+                let is_mine = previous.is_some_and(|previous| Arc::ptr_eq(previous, holder));
+                if is_mine || holder.deadline.is_elapsed(now) {
+                    spend()?;
+                    place.insert(attempt.clone());
+                } else if initiator.is_anonymous()
+                    || (holder.is_waiting(now) && !initiator.may_supersede(holder.initiator()))
+                {
+                    let left = holder.deadline.mono.saturating_sub(now.mono);
+                    let left = Duration::from_millis(left).max(Duration::from_secs(1));
+                    let refused = self.logins().record_refusal(&attempt.name, initiator, now.mono);
+                    if refused.is_some() {
+                        self.report_limit(Limit::Logins);
+                    }
+                    return Err(StartError::AlreadyPending {
+                        retry_after: refused.map_or(left, |r| r.max(left)),
+                    });
+                } else {
+                    spend()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_rate_limits(
+        &self,
+        name: &LoginKey,
+        initiator: Initiator,
+        now: Timestamp,
+    ) -> Result<(), StartError> {
+        self.logins().check_start(name, initiator, now.mono).map_err(|retry_after| {
+            self.report_limit(Limit::Logins);
+            StartError::RateLimited { retry_after }
+        })
+    }
+
+    /// Claims an approved result, whose session begins by that. A claim that is repeated, because
+    /// its answer may be lost, gives the same credential until that was presented, as long as the
+    /// session lives. Beside another login the request must be of the user the attempt was begun
+    /// for.
+    pub(crate) fn claim(
+        self: &Arc<Self>,
+        named: &NamedAttempt,
+        user: Option<&UserId>,
+    ) -> Option<ClaimedSession> {
+        let NamedAttempt { credential, attempt } = named;
+        if !attempt.is_allowed_for(user) {
+            return None;
+        }
+        let mut is_first = false;
+        let session = attempt.state.claim(
+            |session| {
+                let is_over = session.verdict() == Verdict::Ended || attempt.is_obsolete();
+                // In the map before any caller can learn that it was claimed.
+                (!is_over).then(|| {
+                    session.start();
+                    let key = self.key_ring.derive_session(credential).key();
+                    self.sessions.insert(key, session.clone());
+                    is_first = true;
+                    session.clone()
+                })
+            },
+            |session| session.is_claimable_again().then(|| session.clone()),
+        )?;
+        if is_first {
+            attempt.watchers.wake();
+            if attempt.initiator().is_anonymous() {
+                session.send_event(EventKind::UnknownBrowser);
+            }
+            // From now on it can be idle.
+            self.shared.schedule.reschedule(&session, self.now());
+            if let Some((before, _)) = &attempt.step_up_of {
+                self.end_session(before, EndReason::LoggedOut);
+            }
+            if let Some(user) = attempt.target.get() {
+                let initiator = attempt.initiator();
+                self.logins().record_success(&attempt.name, &user.token, initiator);
+            }
+        }
+        Some(ClaimedSession {
+            credential: self.key_ring.derive_session(credential),
+            session,
+            remember_as: attempt.known_as(),
+            bearer: attempt.deliver_in_body,
+        })
+    }
+
+    /// Gives up every attempt of this user, the approved ones too. Their names stay reserved: that
+    /// they are given up tells others nothing.
+    pub(crate) fn cancel_attempts_of(&self, user: &UserId, token: Option<&UserToken>) {
+        self.cancel_attempts_where(user, token, |_| true);
+    }
+
+    /// Does the same to the attempts that known browsers of this user have begun.
+    pub(crate) fn cancel_attempts_of_known_browsers(
+        &self,
+        user: &UserId,
+        token: Option<&UserToken>,
+    ) {
+        self.cancel_attempts_where(user, token, |attempt| attempt.initiator().is_known_browser());
+    }
+
+    fn cancel_attempts_where(
+        &self,
+        user: &UserId,
+        token: Option<&UserToken>,
+        is_meant: impl Fn(&Attempt) -> bool,
+    ) {
+        for attempt in self.attempts.all() {
+            if attempt.belongs_to(user, token) && is_meant(&attempt) {
+                attempt.cancel();
+            }
+        }
+    }
+
+    /// Gives an attempt up, as its browser or caller wishes: the name is free, and what rings is
+    /// ended at the service. A result that was claimed already is returned.
+    pub(crate) fn cancel_attempt(&self, attempt: &Arc<Attempt>) -> Option<Arc<Session>> {
+        let claimed = attempt.cancel();
+        self.attempts.release_username(attempt);
+        claimed
+    }
+}
+
+/// Why an attempt was not begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StartError {
+    /// Another browser's attempt for the same name still waits.
+    AlreadyPending {
+        retry_after: Duration,
+    },
+    /// Too many were begun, for this name, from this address, or in all.
+    RateLimited {
+        retry_after: Duration,
+    },
+    /// There are as many attempts as there may be.
+    LimitReached {
+        retry_after: Duration,
+    },
+    /// The engine is shut down.
+    ShuttingDown,
+    /// The runtime that the engine was built on is shut down: no task would ring the phone.
+    NoRuntime,
+    Rng,
+}

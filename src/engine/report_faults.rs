@@ -1,0 +1,59 @@
+//! How faults of the service and of the token store are told.
+
+use super::Engine;
+use super::attempts::LoginError;
+use super::events::EventKind;
+use super::faults::Fault;
+use crate::client::ClientErrorKind;
+use crate::store::{StoreError, StoreErrorKind};
+use std::sync::PoisonError;
+use std::time::Duration;
+
+/// How often each kind of fault is told.
+const FAULT_INTERVAL: Duration = Duration::from_secs(60);
+
+impl Engine {
+    /// A login came to nothing. What only its user has to do with, such as a phone that is not
+    /// registered, is no fault.
+    pub(super) fn report_failed_login(&self, error: &LoginError) {
+        match error {
+            LoginError::Service(error) if error.kind() != ClientErrorKind::NoMobileDevice => {
+                if let Some(suppressed) = self.report_fault(Fault::Service(error.kind())) {
+                    tracing::warn!(
+                        %error,
+                        suppressed,
+                        "the service began no login; the user sees a phone that does not ring"
+                    );
+                }
+            }
+            LoginError::Store(error) => self.report_store_fault(error.as_ref()),
+            _ => {}
+        }
+    }
+
+    /// The token store failed, or without an error did not answer in time.
+    pub(crate) fn report_store_fault(&self, error: Option<&StoreError>) {
+        let kind = error.map_or(StoreErrorKind::Unavailable, StoreError::kind);
+        if let Some(suppressed) = self.report_fault(Fault::TokenStore(kind)) {
+            let in_time = "it did not answer in time";
+            let error = error.map_or_else(|| in_time.to_owned(), StoreError::to_string);
+            tracing::warn!(
+                %error,
+                suppressed,
+                "the token store failed: logins, and sessions that were not used for a minute, are \
+                 refused; check the database that it asks"
+            );
+        }
+    }
+
+    /// Tells of the fault if it is time; then also how many of its kind were suppressed.
+    fn report_fault(&self, fault: Fault) -> Option<u64> {
+        let suppressed = {
+            // What a poisoned one holds is whole: an entry is there or not.
+            let mut faults = self.faults.0.lock().unwrap_or_else(PoisonError::into_inner);
+            faults.entry(fault.kind()).or_default().admit(self.now().mono, FAULT_INTERVAL)?
+        };
+        self.send_event(EventKind::Fault(fault));
+        Some(suppressed)
+    }
+}

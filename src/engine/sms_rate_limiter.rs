@@ -1,0 +1,49 @@
+//! How many text messages may be sent.
+
+use super::rate_window::{RateLimit, SlidingWindowLimiter};
+use crate::identity::UserId;
+use std::time::Duration;
+
+/// What was spent on text messages.
+#[derive(Debug)]
+pub(super) struct SmsRateLimiter {
+    to_user: SlidingWindowLimiter<UserId>,
+    to_number: SlidingWindowLimiter<String>,
+    all: SlidingWindowLimiter<()>,
+}
+
+impl SmsRateLimiter {
+    /// As many users, and as many numbers, are counted at a time.
+    const MAX_KEYS: usize = 100_000;
+
+    pub(super) fn new() -> Self {
+        let an_hour = |times| [RateLimit::new(times, Duration::from_secs(3_600))];
+        Self {
+            to_user: SlidingWindowLimiter::new(an_hour(3), Self::MAX_KEYS),
+            to_number: SlidingWindowLimiter::new(an_hour(3), Self::MAX_KEYS),
+            all: SlidingWindowLimiter::new(an_hour(100), 1),
+        }
+    }
+
+    /// Spends what one message costs, of all budgets or of none; or says how long to wait.
+    pub(super) fn spend(&mut self, user: &UserId, number: &str, now: u64) -> Result<(), Duration> {
+        let number = number.to_owned();
+        let waits = [
+            self.to_user.retry_after(user, now),
+            self.to_number.retry_after(&number, now),
+            self.all.retry_after(&(), now),
+        ];
+        if let Some(wait) = waits.into_iter().flatten().max() {
+            return Err(wait);
+        }
+        self.to_user.record(user.clone(), now);
+        self.to_number.record(number, now);
+        self.all.record((), now);
+        Ok(())
+    }
+
+    pub(super) fn sweep(&mut self, now: u64) {
+        self.to_user.purge(now);
+        self.to_number.purge(now);
+    }
+}

@@ -1,0 +1,29 @@
+//! How a push to a phone counts against the budget.
+
+use super::Engine;
+use super::events::EventKind;
+use super::push_budget::Spending;
+
+impl Engine {
+    /// Charges a login that a stranger begins, whether its name exists or not. False if no phone may
+    /// ring for it.
+    pub(super) fn spend_push(&self) -> bool {
+        match self.push_budget.spend(self.now()) {
+            Spending::Allowed => return true,
+            Spending::Low => {
+                tracing::warn!("four fifths of this month's push budget are spent");
+                self.send_event(EventKind::PushBudgetLow);
+                return true;
+            }
+            Spending::Refused { is_first: false } => {}
+            Spending::Refused { is_first: true } => {
+                tracing::warn!(
+                    "this month's push budget is spent: logins of browsers that are not known ring \
+                     no phone; raise Builder::push_budget, or call reset_push_budget()"
+                );
+                self.send_event(EventKind::PushBudgetSpent);
+            }
+        }
+        false
+    }
+}
