@@ -208,7 +208,7 @@ mod dual {
         use super::*;
 
         #[test]
-        fn a_coarse_reading_is_of_the_same_clocks() {
+        fn coarse_reading_is_of_the_same_clocks() {
             let clock = Clock::system();
             let (precise, coarse) = (clock.now(), clock.coarse());
             assert!(coarse.mono.abs_diff(precise.mono) < 1_000);
@@ -216,7 +216,7 @@ mod dual {
         }
 
         #[tokio::test(start_paused = true)]
-        async fn a_driven_clock_goes_with_tokios() {
+        async fn driven_clock_goes_with_tokios() {
             let clock = Clock::tokio();
             let begun = clock.now();
             tokio::time::advance(Duration::from_secs(5)).await;

@@ -269,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_credential_has_one_spelling() {
+    fn credential_has_one_spelling() {
         let credential = SessionCredential(Zeroizing::new([0x5a; 32]));
         let text = credential.expose();
         assert_eq!(text.len(), SessionCredential::ENCODED_LEN);
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_the_hash_of_the_bits_and_opens_nothing() {
+    fn key_is_the_hash_of_the_bits_and_opens_nothing() {
         let credential = SessionCredential::parse("A".repeat(43).as_bytes()).unwrap();
         let key = credential.key();
         assert_eq!(key.0[..4], [0x66, 0x68, 0x7a, 0xad], "SHA-256 of 32 zeros");

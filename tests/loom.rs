@@ -89,7 +89,7 @@ fn one_that_leaves_takes_no_others_waking() {
 /// Single-flight hand-over: a session is never left parked with somebody on it, and of those who
 /// come to a parked one exactly one wakes it.
 #[test]
-fn nobody_is_left_on_a_parked_session() {
+fn no_waiter_is_left_on_parked_session() {
     model(|| {
         let activity = Arc::new(IdleState::new(0));
         let users: Vec<_> = (0..2)
@@ -110,7 +110,7 @@ fn nobody_is_left_on_a_parked_session() {
 
 /// One that did not wake is parked again, unless somebody comes to it at that moment.
 #[test]
-fn nobody_is_left_on_one_that_did_not_wake() {
+fn no_waiter_is_left_on_unresumed_session() {
     model(|| {
         let activity = Arc::new(IdleState::new(0));
         assert!(activity.park(100_000, 60_000));
@@ -127,7 +127,7 @@ fn nobody_is_left_on_one_that_did_not_wake() {
 /// Requests read a clock that is some milliseconds ahead of the poller's: a session that was used
 /// just now has not been unused for 198 days.
 #[test]
-fn a_session_that_was_used_just_now_is_not_parked() {
+fn session_that_was_used_just_now_is_not_parked() {
     model(|| {
         let activity = IdleState::new(0);
         activity.acquire(100_012);
@@ -165,7 +165,7 @@ fn presentation_is_kept() {
 
 /// Single-flight hand-over: the poll that comes back and a use at the same moment.
 #[test]
-fn a_session_in_use_wakes() {
+fn session_in_use_wakes() {
     model(|| {
         let activity = Arc::new(IdleState::new(0));
         assert!(activity.park(100_000, 60_000));
@@ -227,7 +227,7 @@ fn refused_claim_leaves_the_result() {
 
 /// Delete wins: a result is never claimed after a cancel, and one claimed before is handed to it.
 #[test]
-fn a_cancel_wins_over_a_claim() {
+fn cancel_wins_over_a_claim() {
     model(|| {
         let outcome = Arc::new(AttemptState::<u8, ()>::new());
         let (approver, claimer) = (outcome.clone(), outcome.clone());
@@ -246,7 +246,7 @@ fn a_cancel_wins_over_a_claim() {
 
 /// A deadline and a claim: one of the two, and an end stays.
 #[test]
-fn a_deadline_and_a_claim_exclude_each_other() {
+fn deadline_and_a_claim_exclude_each_other() {
     model(|| {
         let outcome = Arc::new(AttemptState::<u8, &str>::new());
         assert!(outcome.approve(7));

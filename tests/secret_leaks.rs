@@ -209,7 +209,7 @@ async fn every_call(client: &Client, session: &RemoteSession) {
 
 /// The search itself finds what it is for.
 #[test]
-fn a_leak_would_be_found() {
+fn leak_detector_finds_leak() {
     for leak in forms(SESSION_SECRET) {
         assert!(!leaks(&format!("x {leak} y"), &[SESSION_SECRET]).is_empty(), "{leak}");
     }
@@ -242,7 +242,7 @@ async fn calls_and_their_errors_tell_no_secret() {
 }
 
 #[tokio::test]
-async fn what_holds_a_secret_shows_none() {
+async fn secret_types_show_no_secret() {
     listen();
     let (raw, _) = service().await;
     let given = credentials(&raw.url());
@@ -291,7 +291,7 @@ async fn what_holds_a_secret_shows_none() {
 }
 
 #[tokio::test]
-async fn a_panic_tells_no_secret() {
+async fn panic_tells_no_secret() {
     listen();
     let (raw, fault) = service().await;
     let client = Client::new(credentials(&raw.url())).unwrap();
@@ -318,7 +318,7 @@ async fn a_panic_tells_no_secret() {
 
 /// The whole way, over HTTP: a login, gated requests, a handler that panics, faults, a logout.
 #[tokio::test]
-async fn a_login_tells_no_secret() {
+async fn login_tells_no_secret() {
     listen();
     let (raw, fault) = service().await;
     let ac = Activeconnect::builder(credentials(&raw.url()))

@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_is_followed_for_five_minutes_and_no_further() {
+    fn clock_is_followed_for_five_minutes_and_no_further() {
         let date = "Sun, 06 Nov 1994 08:49:37 GMT";
         assert_eq!(measure(date, at(THEN)), Some(ClockSkew::Accepted(0)));
         assert_eq!(measure(date, at(THEN - 300)), Some(ClockSkew::Accepted(300)));
@@ -107,7 +107,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_answered_the_offset_used_stays_in_bounds(text in "\\PC*", now in any::<u64>()) {
+        fn clock_offset_stays_in_bounds(text in "\\PC*", now in any::<u64>()) {
             let now = at(now);
             if let Some(ClockSkew::Accepted(offset)) = measure(&text, now) {
                 prop_assert!(offset.abs() <= 300);

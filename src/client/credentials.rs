@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn the_names_of_the_variables_choose_the_dialect() {
+    fn names_of_the_variables_choose_the_dialect() {
         let ours = from(&[
             ("ACTIVE_CONNECT_APPLICATION_ID", "id"),
             ("ACTIVE_CONNECT_APPLICATION_SECRET", "secret"),
@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_malformed_is_named() {
+    fn missing_or_malformed_variable_is_named() {
         let missing = from(&[("ACTIVE_CONNECT_APPLICATION_ID", "id")]).unwrap_err().to_string();
         assert!(missing.starts_with("ACTIVE_CONNECT_APPLICATION_SECRET is not set"), "{missing}");
         assert!(from(&[]).unwrap_err().to_string().contains("ACTIVE_CONNECT_APPLICATION_ID"));

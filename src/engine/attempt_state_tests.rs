@@ -6,7 +6,7 @@ use super::attempt_state::{AttemptState, State};
 
 /// T078: other people's code panics under a lock, and the next caller finds what is whole.
 #[test]
-fn a_poisoned_lock_is_recovered() {
+fn poisoned_lock_is_recovered() {
     let outcome = AttemptState::<u8, ()>::new();
     assert!(outcome.approve(7));
     let again = |result: &u8| Some(*result);

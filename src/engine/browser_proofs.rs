@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_browser_is_known_by_the_name_it_logged_in_with_alone() {
+    fn proof_is_bound_to_its_username() {
         let known = known();
         let proof = known.issue(b"", &name("alice"), PROOF, NOW);
         assert_eq!(known.verify(proof.as_bytes(), &name("alice"), NOW), Some(PROOF));
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_known_for_half_a_year() {
+    fn proof_expires_after_half_a_year() {
         let known = known();
         let proof = known.issue(b"", &name("alice"), PROOF, NOW);
         let over = NOW + u64::try_from(PROOF_TTL.as_millis()).unwrap();
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_four_users_are_remembered() {
+    fn last_four_users_are_remembered() {
         let (known, mut proofs) = (known(), String::new());
         for user in ["alice", "bob", "carol", "dave", "erin", "bob"] {
             proofs = known.issue(proofs.as_bytes(), &name(user), PROOF, NOW);

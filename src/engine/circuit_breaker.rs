@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn it_never_pauses_for_more_than_two_seconds_unasked() {
+    fn breaker_pauses_at_most_two_seconds() {
         let breaker = CircuitBreaker::new();
         let mut now = 0;
         for _ in 0..100 {

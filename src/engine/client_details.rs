@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_recorded_is_read_again() {
+    fn client_details_round_trip() {
         let address = Some("2001:db8::1".parse().unwrap());
         let [chrome, curl] = [&b"Chrome/1 (X11)"[..], b"curl/8"];
         for details in [

@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_grant_withdraws_the_one_before_of_that_user_alone() {
+    fn new_grant_replaces_users_previous_one() {
         let grants = Grants::default();
         let bobs = grant(&grants, "bob", NOW).unwrap();
         let first = grant(&grants, "alice", NOW).unwrap();
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_who_redeem_one_gets_it() {
+    fn concurrent_redeem_succeeds_once() {
         let grants = Grants::default();
         for _ in 0..200 {
             let given = grant(&grants, "alice", NOW).unwrap();
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_so_many_at_most_and_old_ones_make_room() {
+    fn oldest_grant_is_evicted_at_capacity() {
         let grants = Grants::default();
         for i in 0..MAX_GRANTS {
             assert!(grant(&grants, &i.to_string(), NOW).is_some());

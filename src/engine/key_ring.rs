@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_verify_as_what_they_are_alone() {
+    fn credential_verifies_as_its_kind_only() {
         let keys = ring();
         let attempt = keys.issue_attempt(NOW).unwrap();
         let session = keys.derive_session(&attempt);

@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn an_hour_has_no_more_than_twelve() {
+    fn hour_has_no_more_than_twelve() {
         let mut budgets = budgets();
         let mut rung = 0;
         for minute in 0..60 {
@@ -465,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn twenty_a_second_overall_but_those_who_are_known() {
+    fn overall_limit_exempts_known_browsers() {
         let mut budgets = budgets();
         for at in 0..20 {
             assert_eq!(

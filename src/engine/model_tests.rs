@@ -172,7 +172,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
     #[test]
-    fn a_session_says_what_the_model_says(steps in prop::collection::vec(step(), 50)) {
+    fn session_matches_model(steps in prop::collection::vec(step(), 50)) {
         let session = test_session(&"alice".into(), &UserToken::random().unwrap());
         let begun = session.created_at();
         let (mut now, mut history, mut on_their_way) = (begun, History::default(), Vec::new());

@@ -20,7 +20,7 @@ impl Notifies for Arc<Flag> {
 
 /// T081: the change falls between the look that found nothing and the registration.
 #[test]
-fn a_change_while_registering_is_seen() {
+fn change_while_registering_is_seen() {
     let mut watch = Watcher::new(Arc::new(Flag::default()));
     let mut seen = std::pin::pin!(watch.wait_for(|flag| {
         let was_set = flag.set.swap(1, Ordering::SeqCst) == 1;

@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_walkaway_does_what_it_says() {
+    fn each_walkaway_policy_has_its_action() {
         let limit = Duration::from_secs(7);
         for (walkaway, reaction, denial) in [
             (Walkaway::Suspend, Action::Cut(Denial::Suspended), Some(Denial::Suspended)),

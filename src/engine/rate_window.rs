@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_that_is_free_last_decides() {
+    fn rate_that_is_free_last_decides() {
         let mut budget = SlidingWindowLimiter::new(
             [RateLimit::new(2, minutes(5)), RateLimit::new(4, minutes(60))],
             9,

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_in_comes_out() {
+    fn record_round_trips() {
         let token = UserToken::random().unwrap();
         for (server, prefix) in
             [("https://iam-api.com", ""), ("http://127.0.0.1:8099/prefix", "/prefix")]
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn it_tells_no_secret() {
+    fn debug_shows_no_secret() {
         let client = client("https://iam-api.com");
         let remote = client.restore("TOKEN", "SECRET", "/s/TOKEN", "/l/TOKEN").unwrap();
         let user_token = UserToken::random().unwrap();

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_users_of_swept_sessions_are_forgotten() {
+    fn users_of_swept_sessions_are_forgotten() {
         let sessions = SessionRegistry::new();
         let (alice, bob) = (UserId::from("alice"), UserId::from("bob"));
         for (user, letter) in [(&alice, b'A'), (&alice, b'Q'), (&bob, b'g')] {

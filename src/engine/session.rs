@@ -994,7 +994,7 @@ pub(crate) mod tests {
 
     /// Also if a poll that came to nothing lands just then, and plans the next one.
     #[test]
-    fn the_moment_that_knowledge_grows_old_is_looked_at_until_it_is_published() {
+    fn staleness_is_rescheduled_until_published() {
         let session = test_session(&"alice".into(), &UserToken::random().unwrap());
         let interval = Duration::from_secs(5);
         let stale = session.created_at.after_millis(15_000);
@@ -1012,7 +1012,7 @@ pub(crate) mod tests {
     /// T093: a poll may land between any two looks at a session that wakes. What was known before
     /// it then is not what is known of a session in use.
     #[test]
-    fn arrival_judges_no_session_by_what_was_known_before_it_woke() {
+    fn arrival_uses_no_verdict_from_before_resume() {
         let (user, token) = ("alice".into(), UserToken::random().unwrap());
         for _ in 0..200 {
             let session = test_session(&user, &token);
@@ -1041,7 +1041,7 @@ pub(crate) mod tests {
 
     /// What the documentation of [`Session`] says of its size.
     #[test]
-    fn a_parked_session_is_small() {
+    fn parked_session_is_small() {
         assert!(size_of::<Session>() <= 104, "{}", size_of::<Session>());
     }
 }

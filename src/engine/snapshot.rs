@@ -69,7 +69,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_stored_is_read_or_older(standing in 0..8_u8, old: bool, mono: u64, wall: i64) {
+        fn load_returns_stored_or_older(standing in 0..8_u8, old: bool, mono: u64, wall: i64) {
             let published = AtomicSnapshot::new(0);
             published.store(standing, old, mono, wall);
             let word = published.load();
@@ -85,7 +85,7 @@ mod tests {
         }
 
         #[test]
-        fn a_day_either_way_is_exact(standing in 0..8_u8, mono in 0..67_108_864_u64,
+        fn day_either_way_is_exact(standing in 0..8_u8, mono in 0..67_108_864_u64,
                                      wall in -86_400_000..86_400_000_i64) {
             let published = AtomicSnapshot::new(0);
             published.store(standing, false, mono, wall);

@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lower_case_text_is_in_nfc() {
+    fn lower_case_text_is_in_nfc() {
         for typed in ["\u{130}\u{323}", "\u{1e9e}\u{307}\u{323}", "\u{212b}", "\u{3a3}\u{314}"] {
             let (text, normalized) = read(typed);
             assert!(unicode_normalization::is_nfc(&text), "{typed:?}");
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn an_own_normalizer_gets_the_trimmed_text() {
+    fn own_normalizer_gets_the_trimmed_text() {
         let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect();
         let read = UsernameNormalizer::new(digits).username(" +49 (0) 171 ");
         assert_eq!((read.text.as_str(), &*read.normalized), ("+49 (0) 171", "490171"));

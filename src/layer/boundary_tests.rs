@@ -12,7 +12,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Invariant 2: what is known counts for 15 s from the sending of the last good poll.
 #[tokio::test(start_paused = true)]
-async fn knowledge_allows_for_fifteen_seconds_from_its_sending() {
+async fn status_allows_for_15_s_after_send() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let poll = stage.poll_at(5_000).await;
@@ -31,7 +31,7 @@ async fn knowledge_allows_for_fifteen_seconds_from_its_sending() {
 
 /// T111, T112: the same by the wall clock, whatever the monotonic one says.
 #[tokio::test(start_paused = true)]
-async fn knowledge_allows_for_fifteen_seconds_of_the_wall_clock() {
+async fn status_allows_for_15_s_of_wall_clock() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     stage.poll_at(5_000).await.reset();
@@ -45,7 +45,7 @@ async fn knowledge_allows_for_fifteen_seconds_of_the_wall_clock() {
 
 /// T111: a clock that is set back makes nothing younger than the other clock says.
 #[tokio::test(start_paused = true)]
-async fn a_clock_that_is_set_back_lengthens_nothing() {
+async fn clock_that_is_set_back_lengthens_nothing() {
     let mut stage = Harness::with_builder(|builder| builder.session_duration(40 * SECOND));
     let alice = stage.log_in("alice").await;
     stage.clock.shift_wall_clock(-3_600_000);
@@ -71,7 +71,7 @@ async fn a_clock_that_is_set_back_lengthens_nothing() {
 
 /// T046: a poll may take 3 s.
 #[tokio::test(start_paused = true)]
-async fn a_poll_counts_until_its_three_seconds_are_over() {
+async fn poll_counts_until_its_three_seconds_are_over() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let poll = stage.poll_at(5_000).await;
@@ -111,7 +111,7 @@ async fn polls_are_four_to_five_seconds_apart() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_login_that_waits_is_polled_each_second() {
+async fn login_that_waits_is_polled_each_second() {
     let mut stage = Harness::new();
     let login = stage.spawn_login("alice");
     stage.start().await;
@@ -125,7 +125,7 @@ async fn a_login_that_waits_is_polled_each_second() {
 
 /// T107: a session is parked when it was not used for a minute, and not before.
 #[tokio::test(start_paused = true)]
-async fn a_session_is_parked_after_a_minute() {
+async fn session_is_parked_after_a_minute() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     for second in 1..12 {
@@ -141,7 +141,7 @@ async fn a_session_is_parked_after_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_live_session_is_never_parked() {
+async fn live_session_is_never_parked() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let watch = stage.session(&alice).watch();
@@ -172,7 +172,7 @@ async fn parked() -> (Harness, crate::identity::SessionCredential) {
 
 /// T075: those who come to a parked session share one poll, as long as it may take.
 #[tokio::test(start_paused = true)]
-async fn a_parked_session_waits_for_one_poll() {
+async fn parked_session_waits_for_one_poll() {
     let (mut stage, alice) = parked().await;
     let waiting: Vec<_> = (0..1_000).map(|_| tokio::spawn(stage.send_request(&alice))).collect();
     let poll = stage.poll_at(3_601_000).await;
@@ -188,7 +188,7 @@ async fn a_parked_session_waits_for_one_poll() {
 
 /// No request waits longer than the shared poll, which takes 3 s.
 #[tokio::test(start_paused = true)]
-async fn a_parked_session_of_a_silent_service_is_unavailable() {
+async fn parked_session_of_a_silent_service_is_unavailable() {
     let (mut stage, alice) = parked().await;
     let request = tokio::spawn(stage.send_request(&alice));
     let poll = stage.poll_at(3_601_000).await;
@@ -206,7 +206,7 @@ async fn a_parked_session_of_a_silent_service_is_unavailable() {
 
 /// T085: nor does it wait longer than 3.5 s for the lookup table.
 #[tokio::test(start_paused = true)]
-async fn a_parked_session_waits_three_and_a_half_seconds_at_most() {
+async fn parked_session_waits_at_most_3_5_seconds() {
     let (mut stage, alice) = parked().await;
     stage.token_store.set_behavior(StoreBehavior::Hangs);
     let asked = stage.token_store.lookups();
@@ -225,7 +225,7 @@ async fn a_parked_session_waits_three_and_a_half_seconds_at_most() {
 
 /// T136: the lookup table is asked once a minute.
 #[tokio::test(start_paused = true)]
-async fn the_lookup_table_is_asked_once_a_minute() {
+async fn lookup_table_is_asked_once_a_minute() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let watch = stage.session(&alice).watch();
@@ -246,7 +246,7 @@ async fn the_lookup_table_is_asked_once_a_minute() {
 
 /// T114: a session lives for less than its lifetime, not one moment more.
 #[tokio::test(start_paused = true)]
-async fn a_lifetime_is_half_open() {
+async fn lifetime_is_half_open() {
     for by_wall in [false, true] {
         let mut stage = Harness::with_builder(|builder| builder.session_duration(20 * SECOND));
         let alice = stage.log_in("alice").await;
@@ -275,7 +275,7 @@ async fn sleep_a_moment() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_approval_counts_until_the_deadline() {
+async fn approval_counts_until_the_deadline() {
     let mut stage = Harness::new();
     for approved_at in [59_999, 60_000] {
         let begun = stage.now();
@@ -335,7 +335,7 @@ async fn sleep_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_held_back_is_cut_after_half_a_minute() {
+async fn held_stream_is_terminated_after_30_s() {
     for back_at in [44_600, 45_100] {
         let mut stage = Harness::new();
         let alice = stage.log_in("alice").await;
@@ -362,7 +362,7 @@ async fn what_is_held_back_is_cut_after_half_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_has_five_seconds_of_grace() {
+async fn handler_has_five_seconds_of_grace() {
     for (takes, answered) in [(9_999, 9_999), (20_000, 10_000)] {
         let mut stage = Harness::new();
         let alice = stage.log_in("alice").await;
@@ -376,7 +376,7 @@ async fn a_handler_has_five_seconds_of_grace() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_end_is_told_for_five_minutes() {
+async fn end_is_told_for_five_minutes() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     reply_status(stage.poll_at(5_000).await, Closed);
@@ -392,7 +392,7 @@ async fn an_end_is_told_for_five_minutes() {
 
 /// T054: a phone that is back for less than 3 s is not back.
 #[tokio::test(start_paused = true)]
-async fn a_phone_is_back_three_seconds_after_it_was_away() {
+async fn phone_is_back_three_seconds_after_it_was_away() {
     for (pause, says) in [(2_999, "suspended"), (3_000, "allowed"), (3_001, "allowed")] {
         let interval = Duration::from_millis(pause);
         let mut stage = Harness::with_builder(|builder| builder.poll_interval(interval));
@@ -416,7 +416,7 @@ async fn a_phone_is_back_three_seconds_after_it_was_away() {
 
 /// T050, T051: five minutes of nonsense are the end, not a moment less.
 #[tokio::test(start_paused = true)]
-async fn a_session_that_makes_no_sense_is_lost_after_five_minutes() {
+async fn inconsistent_session_is_lost_after_five_minutes() {
     for odd in [r#"{"session_status":"dancing"}"#, r#"{"session_status":"pending"}"#] {
         let mut stage = Harness::new();
         let alice = stage.log_in("alice").await;
@@ -437,7 +437,7 @@ async fn a_session_that_makes_no_sense_is_lost_after_five_minutes() {
 
 /// T060: so are five minutes of silence, while the service answers others.
 #[tokio::test(start_paused = true)]
-async fn a_session_of_which_nothing_is_heard_is_lost_after_five_minutes() {
+async fn silent_session_is_lost_after_five_minutes() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let bob = stage.log_in("bob").await;
@@ -458,7 +458,7 @@ async fn a_session_of_which_nothing_is_heard_is_lost_after_five_minutes() {
 
 /// The same if there is no other session: the service is then asked whether it answers at all.
 #[tokio::test(start_paused = true)]
-async fn a_lone_session_of_which_nothing_is_heard_is_lost_too() {
+async fn lone_session_of_which_nothing_is_heard_is_lost_too() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let _live = stage.session(&alice).watch();
@@ -480,7 +480,7 @@ async fn a_lone_session_of_which_nothing_is_heard_is_lost_too() {
 
 /// T056, T057: twice, one interval apart, while others are answered.
 #[tokio::test(start_paused = true)]
-async fn a_session_that_is_refused_twice_is_over() {
+async fn session_that_is_refused_twice_is_over() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let bob = stage.log_in("bob").await;

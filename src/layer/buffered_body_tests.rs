@@ -132,7 +132,7 @@ async fn end(stage: &mut Harness) {
 
 /// It left with its head, as far as the gate is concerned.
 #[tokio::test(start_paused = true)]
-async fn a_small_answer_that_is_there_at_once_passes_unguarded() {
+async fn small_ready_body_is_unguarded() {
     let most = vec![b'a'; 64 * 1024];
     for bytes in [Bytes::from_static(b"whole"), most.into()] {
         let mut stage = Harness::new();
@@ -162,7 +162,7 @@ fn others() -> [(Body, &'static str); 8] {
 
 /// What the look at it has taken comes first.
 #[tokio::test(start_paused = true)]
-async fn any_other_answer_is_what_it_was() {
+async fn other_bodies_are_unchanged() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     for (body, text) in others() {
@@ -177,7 +177,7 @@ async fn any_other_answer_is_what_it_was() {
 
 /// As an answer's to HEAD that says how long the other would be; and what is empty.
 #[tokio::test(start_paused = true)]
-async fn an_answer_at_its_end_is_left_alone() {
+async fn answer_at_its_end_is_left_alone() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     for length in [0, 5] {
@@ -189,7 +189,7 @@ async fn an_answer_at_its_end_is_left_alone() {
 
 /// A server throws it away: what is read once must not be read for that.
 #[tokio::test(start_paused = true)]
-async fn the_body_of_an_answer_to_head_is_not_asked() {
+async fn body_of_an_answer_to_head_is_not_asked() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let (mut body, held_open) =
@@ -217,7 +217,7 @@ async fn errors_are_those_of_the_body() {
 
 /// An answer that was held back until the status was known again leaves as any other.
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_was_held_passes_unguarded() {
+async fn held_response_passes_unguarded() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let clock = stage.clock.clone();
@@ -239,7 +239,7 @@ async fn an_answer_that_was_held_passes_unguarded() {
 
 /// The outer layer finds whole what the inner one has let out whole.
 #[tokio::test(start_paused = true)]
-async fn a_layer_inside_a_layer_changes_nothing() {
+async fn layer_inside_a_layer_changes_nothing() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let app = axum::Router::<()>::new()
@@ -255,7 +255,7 @@ async fn a_layer_inside_a_layer_changes_nothing() {
 
 /// Also what was taken before the end.
 #[tokio::test(start_paused = true)]
-async fn nothing_of_any_other_answer_leaves_after_an_end() {
+async fn no_frame_of_other_bodies_after_end() {
     let large = Bytes::from(vec![b'a'; 64 * 1024 + 1]);
     for (body, text) in others().into_iter().chain([(Body::from(large), "large")]) {
         let mut stage = Harness::new();

@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn of_values_that_differ_ours_names_the_session() {
+    fn own_session_wins_over_foreign_cookie() {
         let ours = OURS[0].as_str();
         let attempt = KEYS.issue_attempt(0).unwrap().expose();
         let foreign = KeyRing::from_application_secret(&Secret::new("another"));
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_differ_name_none() {
+    fn ambiguous_sessions_are_ignored() {
         let [ours, other] = [0, 1].map(|i| OURS[i].as_str());
         for headers in [
             vec![cookie(ours), cookie(other)],
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn of_attempts_that_differ_ours_is_named() {
+    fn own_attempt_wins_over_foreign_cookie() {
         let ours = KEYS.issue_attempt(0).unwrap().expose();
         let other = KEYS.issue_attempt(0).unwrap().expose();
         let cookies = |values: &[&str]| -> Vec<(&str, String)> {
@@ -452,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_is_not_a_session() {
+    fn attempt_is_not_a_session() {
         let both = [("cookie", format!("{ATTEMPT_COOKIE}={A}; {SESSION_COOKIE}={B}"))];
         assert_eq!(read(&both, |borne| borne.attempt().unwrap().expose()), A);
         assert_eq!(session(&both).unwrap(), B);
@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_opened_from_elsewhere_bears_no_cookie() {
+    fn socket_opened_from_elsewhere_bears_no_cookie() {
         let socket = |origin: &str| {
             vec![
                 cookie(A),

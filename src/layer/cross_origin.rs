@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn public_origins_say_what_is_ours() {
+    fn public_origins_define_same_site() {
         const PUBLIC: [&str; 2] = ["https://app.example", "https://admin.example:8443"];
         let upstream = ("host", "127.0.0.1:3000");
         let (site, origin) = ("sec-fetch-site", "origin");

@@ -15,7 +15,7 @@ use crate::{BuildError, EndReason, LoginError, SessionStatus, UserId};
 
 /// T084: a handler that panics takes nothing with it.
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_panics_holds_nothing() {
+async fn handler_that_panics_holds_nothing() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     for _ in 0..100 {
@@ -34,7 +34,7 @@ async fn a_handler_that_panics_holds_nothing() {
 /// T076, T077: whatever becomes of the one who came first, and of the lookup table, the others
 /// hear what the shared poll says.
 #[tokio::test(start_paused = true)]
-async fn a_lookup_table_that_panics_under_a_shared_poll_is_as_one_that_fails() {
+async fn panicking_token_store_counts_as_failing() {
     for mood in [StoreBehavior::Panics, StoreBehavior::Fails, StoreBehavior::Hangs] {
         let mut stage = Harness::new();
         let alice = stage.log_in("alice").await;
@@ -59,7 +59,7 @@ async fn a_lookup_table_that_panics_under_a_shared_poll_is_as_one_that_fails() {
 /// T085: while the lookup table is out, no session in use loses anything, and no other gets in
 /// unasked.
 #[tokio::test(start_paused = true)]
-async fn a_lookup_table_that_is_out_costs_no_session() {
+async fn lookup_table_that_is_out_costs_no_session() {
     for mood in [StoreBehavior::Panics, StoreBehavior::Fails, StoreBehavior::Hangs] {
         let mut stage = Harness::new();
         let alice = stage.log_in("alice").await;
@@ -87,7 +87,7 @@ async fn a_lookup_table_that_is_out_costs_no_session() {
 
 /// T085: beside another login the gate itself asks the lookup table.
 #[tokio::test(start_paused = true)]
-async fn a_gate_whose_lookup_table_is_out_cannot_tell() {
+async fn gate_whose_lookup_table_is_out_cannot_tell() {
     use tower_layer::Layer as _;
     use tower_service::Service as _;
     let stage = Harness::new();
@@ -109,7 +109,7 @@ async fn a_gate_whose_lookup_table_is_out_cannot_tell() {
 
 /// T083: what comes back after an end revives nothing.
 #[tokio::test(start_paused = true)]
-async fn a_late_answer_revives_nothing() {
+async fn late_answer_revives_nothing() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let mut events = stage.ac.events();
@@ -127,7 +127,7 @@ async fn a_late_answer_revives_nothing() {
 
 /// T082: an end of all that races the end of a login: the session is out, or never in.
 #[tokio::test(start_paused = true)]
-async fn a_login_that_is_answered_after_the_end_of_all_is_given_up() {
+async fn login_answered_after_end_of_all_is_aborted() {
     let mut stage = Harness::new();
     let before = stage.log_in("alice").await;
     let login = stage.spawn_login("alice");
@@ -147,7 +147,7 @@ async fn a_login_that_is_answered_after_the_end_of_all_is_given_up() {
 
 /// T053: no poll begins while another of the same session is on its way.
 #[tokio::test(start_paused = true)]
-async fn the_polls_of_a_session_do_not_overlap() {
+async fn polls_of_a_session_do_not_overlap() {
     let mut stage =
         Harness::with_builder(|builder| builder.poll_interval(Duration::from_millis(100)));
     let alice = stage.log_in("alice").await;
@@ -164,7 +164,7 @@ async fn the_polls_of_a_session_do_not_overlap() {
 
 /// T111: a wall clock that jumps ahead by less than a lifetime ends no session; each is asked about.
 #[tokio::test(start_paused = true)]
-async fn a_wall_clock_that_jumps_costs_one_poll() {
+async fn wall_clock_that_jumps_costs_one_poll() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let stream = stage.stream(&alice).await;
@@ -188,7 +188,7 @@ async fn a_wall_clock_that_jumps_costs_one_poll() {
 /// T179: however far the wall clock is set back, and forward again from there, a session in use is
 /// judged by its last good poll: at most one more is sent, and none for what did not grow older.
 #[tokio::test(start_paused = true)]
-async fn a_wall_clock_set_back_costs_one_poll_at_most() {
+async fn wall_clock_set_back_costs_one_poll_at_most() {
     const DAY: i64 = 86_400_000;
     // To the epoch and before is as far as a clock goes.
     for back in [DAY, 98 * DAY, 100 * DAY, 200 * DAY, 10_000 * DAY, 100_000 * DAY] {
@@ -233,7 +233,7 @@ async fn a_wall_clock_set_back_costs_one_poll_at_most() {
 
 /// T179: a session that was parked while the wall clock stood far back is let in after one poll.
 #[tokio::test(start_paused = true)]
-async fn a_parked_session_outlasts_a_clock_set_back() {
+async fn parked_session_outlasts_a_clock_set_back() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     stage.at(1_000).await;
@@ -254,7 +254,7 @@ async fn a_parked_session_outlasts_a_clock_set_back() {
 
 /// T111: ahead by more than a lifetime is the end of it.
 #[tokio::test(start_paused = true)]
-async fn a_wall_clock_past_the_lifetime_ends_the_session() {
+async fn wall_clock_past_the_lifetime_ends_the_session() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     stage.clock.shift_wall_clock(12 * 3_600_000);
@@ -264,7 +264,7 @@ async fn a_wall_clock_past_the_lifetime_ends_the_session() {
 
 /// T112: a machine that slept: the wall clock went on, the monotonic one did not.
 #[tokio::test(start_paused = true)]
-async fn a_machine_that_slept_asks_before_it_allows() {
+async fn machine_that_slept_asks_before_it_allows() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let bob = stage.log_in("bob").await;
@@ -283,7 +283,7 @@ async fn a_machine_that_slept_asks_before_it_allows() {
 
 /// T112: a process that was stopped for a minute; both clocks went on.
 #[tokio::test(start_paused = true)]
-async fn a_process_that_was_stopped_asks_before_it_allows() {
+async fn process_that_was_stopped_asks_before_it_allows() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     stage.at(1_000).await;
@@ -297,7 +297,7 @@ async fn a_process_that_was_stopped_asks_before_it_allows() {
 
 /// T112: the same if a poll was on its way, which is over then.
 #[tokio::test(start_paused = true)]
-async fn a_process_that_was_stopped_under_a_poll_allows_nothing_unasked() {
+async fn process_stopped_during_poll_polls_before_allow() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let poll = stage.poll_at(5_000).await;
@@ -312,7 +312,7 @@ async fn a_process_that_was_stopped_under_a_poll_allows_nothing_unasked() {
 
 /// A connection that breaks says nothing, and is not waited for.
 #[tokio::test(start_paused = true)]
-async fn a_poll_that_is_dropped_has_said_nothing() {
+async fn poll_that_is_dropped_has_said_nothing() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     drop(stage.poll_at(5_000).await);
@@ -382,7 +382,7 @@ proptest! {
 
 /// What another layer outside says of the caller is no word of the other login's.
 #[tokio::test(start_paused = true)]
-async fn an_outer_layers_session_is_hidden_from_the_resolver() {
+async fn outer_layers_session_is_hidden_from_the_resolver() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let presence = stage.ac.clone().with_user_resolver(|parts: &http::request::Parts| {

@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_a_message_is_no_more_than_that() {
+    fn rest_of_a_message_is_no_more_than_that() {
         let wire = [0, 0, 0, 0, 3, 7, 7, 7, 0, 0, 0, 0, 1, 7];
         for sent in 0..=wire.len() {
             let mut grpc = GrpcFraming::default();

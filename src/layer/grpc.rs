@@ -143,7 +143,7 @@ mod tests {
 
     /// T123: read by tonic's own types.
     #[test]
-    fn a_client_reads_code_message_and_details() {
+    fn client_reads_code_message_and_details() {
         for denial in ALL {
             let retry_after = Duration::from_secs(300);
             let headers = status(denial, retry_after, &[]).into_iter().collect();

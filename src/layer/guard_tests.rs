@@ -71,7 +71,7 @@ fn frames<B: Body + ?Sized>(body: &mut Pin<Box<B>>, most: usize) -> usize {
 /// A process that was stopped goes on before its poller does. T112: both clocks are asked again
 /// after a few frames.
 #[tokio::test(start_paused = true)]
-async fn seven_frames_at_most_follow_on_one_look_at_the_clocks() {
+async fn at_most_seven_frames_per_clock_check() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     for before in 0..20 {
@@ -87,7 +87,7 @@ async fn seven_frames_at_most_follow_on_one_look_at_the_clocks() {
 
 /// What waits may wait for long: the clocks are asked before it goes on.
 #[tokio::test(start_paused = true)]
-async fn no_frame_follows_a_wait_without_a_look_at_the_clocks() {
+async fn no_frame_after_wait_without_clock_check() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     for before in 0..20 {
@@ -101,7 +101,7 @@ async fn no_frame_follows_a_wait_without_a_look_at_the_clocks() {
 
 /// The poller says when what is known has grown too old, for those who do not look themselves.
 #[tokio::test(start_paused = true)]
-async fn no_frame_follows_when_the_poller_has_seen_knowledge_grow_old() {
+async fn no_frame_after_published_staleness() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let _poll = stage.poll_at(5_000).await;
@@ -129,7 +129,7 @@ async fn no_frame_follows_an_end() {
 
 /// A body that has given all it has is neither cut nor held back when it is asked once more.
 #[tokio::test(start_paused = true)]
-async fn what_was_given_whole_is_not_cut() {
+async fn buffered_body_is_not_terminated() {
     for ended in [true, false] {
         let mut stage = Harness::new();
         let alice = stage.log_in("alice").await;
@@ -153,7 +153,7 @@ async fn what_was_given_whole_is_not_cut() {
 
 /// A handler may take its time without ever waiting; its answer is held against the clocks.
 #[tokio::test(start_paused = true)]
-async fn an_answer_is_as_old_as_its_handler_was_slow() {
+async fn answer_is_as_old_as_its_handler_was_slow() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let clock = stage.clock.clone();
@@ -198,7 +198,7 @@ async fn no_handler_begins_for_a_session_that_is_over() {
 
 /// What is known afresh lets what was held go on.
 #[tokio::test(start_paused = true)]
-async fn a_good_poll_lets_what_grew_old_go_on() {
+async fn good_poll_resumes_stale_stream() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let mut stream = open(&stage, &alice, None).await;

@@ -39,7 +39,7 @@ async fn ask(layer: ActiveconnectLayer, credential: &SessionCredential) -> Strin
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_keep_a_session_until_the_timeout_after_the_last() {
+async fn session_idles_out_after_last_request() {
     let (stage, alice, logouts) = logged_in(TIMEOUT).await;
     let mut events = stage.ac.events();
     for at in [39_999, 60_000, 99_999] {

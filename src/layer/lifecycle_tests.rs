@@ -99,7 +99,7 @@ async fn ends_that_begin_here_have_their_reasons() {
 
 /// A session that was not claimed has not started, and so does not end; a refusal is told.
 #[tokio::test(start_paused = true)]
-async fn what_nobody_took_is_not_told_of() {
+async fn unclaimed_session_sends_no_event() {
     let mut stage = Harness::new();
     let mut events = stage.ac.events();
     let login = stage.spawn_login("alice");
@@ -113,7 +113,7 @@ async fn what_nobody_took_is_not_told_of() {
 
 /// A reader that is too slow is told how much it missed; the engine goes on meanwhile.
 #[tokio::test(start_paused = true)]
-async fn a_slow_reader_is_told_how_many_it_missed() {
+async fn slow_reader_is_told_how_many_it_missed() {
     let stage = Harness::new();
     let mut slow = stage.ac.events();
     let mut fast = stage.ac.events();
@@ -184,7 +184,7 @@ async fn one_login_more_than_may_wait_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_session_more_than_may_be_is_refused_before_the_phone_rings() {
+async fn session_limit_rejects_before_push() {
     let mut stage =
         Harness::with_builder(|builder| builder.max_sessions(3).max_sessions_per_user(2));
     let mut events = stage.ac.events();
@@ -210,7 +210,7 @@ async fn one_session_more_than_may_be_is_refused_before_the_phone_rings() {
 
 /// T129: a shutdown cuts what is open, withdraws what rings, and leaves no task.
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_leaves_nothing_behind() {
+async fn shutdown_leaves_nothing_behind() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let stream = stage.stream(&alice).await;
@@ -242,7 +242,7 @@ async fn a_shutdown_leaves_nothing_behind() {
 
 /// A service that does not answer holds no shutdown up for longer than 5 s.
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_waits_for_five_seconds_at_most() {
+async fn shutdown_waits_for_five_seconds_at_most() {
     for mood in [StoreBehavior::Names, StoreBehavior::Hangs] {
         let mut stage = Harness::new();
         stage.token_store.set_behavior(mood);
@@ -269,7 +269,7 @@ async fn a_shutdown_waits_for_five_seconds_at_most() {
 
 /// A request that waits for the poll of a parked session is answered when the engine shuts down.
 #[tokio::test(start_paused = true)]
-async fn a_waiting_request_ends_with_the_engine() {
+async fn waiting_request_ends_with_the_engine() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let mut unanswered = Vec::new();
@@ -290,7 +290,7 @@ async fn a_waiting_request_ends_with_the_engine() {
 
 /// The caller of a shutdown may give up: then nothing is waited for.
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_that_is_given_up_aborts() {
+async fn shutdown_that_is_given_up_aborts() {
     let mut stage = Harness::new();
     let login = stage.spawn_login("alice");
     let _start = stage.call("/authentication/authenticate_user").await;
@@ -306,7 +306,7 @@ async fn a_shutdown_that_is_given_up_aborts() {
 
 /// T131: the last handle that is dropped ends everything, also while polls are on their way.
 #[tokio::test(start_paused = true)]
-async fn the_last_handle_leaves_nothing_behind() {
+async fn last_handle_leaves_nothing_behind() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let stream = stage.stream(&alice).await;
@@ -326,7 +326,7 @@ async fn the_last_handle_leaves_nothing_behind() {
 
 /// A service may be dropped as soon as it was called, as by `oneshot`, and the last handle with it.
 #[tokio::test(start_paused = true)]
-async fn the_engine_runs_as_long_as_a_handler() {
+async fn engine_runs_as_long_as_a_handler() {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
     let waits = stage.session(&alice);
@@ -363,7 +363,7 @@ async fn engines_of_one_process_share_nothing() {
 /// An engine whose runtime is dropped under it panics nowhere, and lets no request in for longer than
 /// what it knows is fresh.
 #[test]
-fn a_runtime_that_is_dropped_takes_the_engine_with_it() {
+fn runtime_that_is_dropped_takes_the_engine_with_it() {
     let runtime = || {
         tokio::runtime::Builder::new_current_thread()
             .enable_time()

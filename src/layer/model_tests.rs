@@ -683,7 +683,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: crate::engine::model_tests::cases(), ..ProptestConfig::default() })]
 
     #[test]
-    fn the_engine_does_what_the_model_says(trace in trace()) {
+    fn engine_matches_model(trace in trace()) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)

@@ -36,7 +36,7 @@ async fn ask(layer: ActiveconnectLayer, credential: &SessionCredential) -> Strin
 
 /// Both sides of the limit, with requests in between so that the session stays in use.
 #[tokio::test(start_paused = true)]
-async fn a_login_is_too_old_past_max_age() {
+async fn login_is_too_old_past_max_age() {
     let (stage, credential) = logged_in().await;
     let login = stage.now();
     let layer = || stage.ac.layer().max_age(2 * MINUTE);
@@ -54,7 +54,7 @@ async fn a_login_is_too_old_past_max_age() {
 
 /// The same on the wall clock, which goes on while a machine sleeps; set back it makes no login young.
 #[tokio::test(start_paused = true)]
-async fn a_login_is_too_old_by_the_wall_clock() {
+async fn login_is_too_old_by_the_wall_clock() {
     for (jump, after, expected) in [
         (59_900, 0, "allowed"),
         (60_001, 0, "step-up"),
@@ -72,7 +72,7 @@ async fn a_login_is_too_old_by_the_wall_clock() {
 
 /// A parked session is asked about first, and judged then.
 #[tokio::test(start_paused = true)]
-async fn a_parked_session_is_judged_when_it_is_awake() {
+async fn parked_session_is_judged_when_it_is_awake() {
     let (stage, credential) = logged_in().await;
     tokio::time::sleep(10 * MINUTE).await;
     assert_eq!(ask(stage.ac.layer().max_age(5 * MINUTE), &credential).await, "step-up");
@@ -82,7 +82,7 @@ async fn a_parked_session_is_judged_when_it_is_awake() {
 
 /// Judged at the start alone: a stream that has begun outlives it.
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_began_in_time_goes_on() {
+async fn stream_that_began_in_time_goes_on() {
     let (stage, credential) = logged_in().await;
     let layer = || stage.ac.layer().max_age(MINUTE);
     let request = Request::get("/stream")

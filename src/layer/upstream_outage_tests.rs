@@ -60,7 +60,7 @@ fn most_in_a_second(log: &[(u64, usize)]) -> usize {
 /// T058: a pause that the service asks for is everybody's, but for one call each three seconds; it
 /// ends no session, and lengthens none.
 #[tokio::test(start_paused = true)]
-async fn a_pause_is_kept_by_all_and_ends_nobody() {
+async fn requested_pause_ends_no_session() {
     let mut stage = Harness::new();
     let credentials = sessions(&stage, 3);
     let _live = live(&stage, &credentials);
@@ -341,7 +341,7 @@ async fn few_good_sessions_are_found_among_many_that_fail() {
 /// T060: five calls in a row that come to nothing, and the service is left alone but for one call
 /// now and then.
 #[tokio::test(start_paused = true)]
-async fn a_service_that_is_gone_is_left_alone() {
+async fn service_that_is_gone_is_left_alone() {
     seed_yields(11);
     let mut stage = Harness::new();
     let credentials = sessions(&stage, 50);
@@ -368,7 +368,7 @@ async fn a_service_that_is_gone_is_left_alone() {
 /// those who wait and those with streams come first, slowly; those not used meanwhile, not at
 /// all.
 #[tokio::test(start_paused = true)]
-async fn a_service_that_comes_back_is_not_run_over() {
+async fn slow_start_after_outage() {
     const STREAMS: usize = 30;
     const USED: usize = 90;
     for outage in [600_000, 3_600_000] {
@@ -630,7 +630,7 @@ async fn polls_in_flight_are_bounded_by_the_rate() {
 
 /// T108: a hundred thousand sessions are due at the same moment, many times what may be asked.
 #[tokio::test(start_paused = true)]
-async fn a_hundred_thousand_at_once_stay_under_the_ceiling() {
+async fn hundred_thousand_at_once_stay_under_the_ceiling() {
     const STREAMS: usize = 5_000;
     const ALL: usize = 100_000;
     let mut stage = Harness::new();
@@ -669,7 +669,7 @@ async fn a_hundred_thousand_at_once_stay_under_the_ceiling() {
 
 /// A request for a session that waits its turn among many does not wait for all of them.
 #[tokio::test(start_paused = true)]
-async fn whoever_waits_overtakes_those_whom_nobody_waits_for() {
+async fn waiting_requests_are_polled_first() {
     let mut stage = Harness::with_builder(|builder| builder.max_polls_per_second(10));
     let credentials = sessions(&stage, 1_000);
     let log = logged(&mut stage, |_, call| reply_ok(call));
@@ -697,7 +697,7 @@ async fn one_that_waited_for_a_minute_unused_is_parked() {
 
 /// T043, T060: a certificate, a page, an error: an answer that is not the service's ends no session.
 #[tokio::test(start_paused = true)]
-async fn what_is_no_word_of_the_service_ends_nobody_in_an_hour() {
+async fn proxy_errors_end_no_session_in_an_hour() {
     for (status, body) in [(200, "<html>"), (502, ""), (404, "<html>"), (302, ""), (429, "")] {
         let mut stage = Harness::new();
         let credentials = sessions(&stage, 2);

@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn the_set_asked_with_must_be_the_very_set() {
+    fn set_asked_with_must_be_the_very_set() {
         let required = Requirement { methods: methods(&[Device, Facial]), max_age: None };
         for (asked, met) in [
             (vec![Device, Facial], true),
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_grows_old_on_both_clocks() {
+    fn login_grows_old_on_both_clocks() {
         let most = Duration::from_secs(60);
         let required = Requirement { methods: AuthMethods::NONE, max_age: Some(most) };
         let (edge, over) = (LOGIN.after(most), LOGIN.after(most + Duration::from_millis(1)));

@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn walking_away_suspends_until_active_was_sent_three_seconds_later() {
+    fn walkaway_resumes_after_debounce() {
         let machine = after(&[
             (1, says(SessionStatus::Active)),
             (2, says(SessionStatus::Walkaway)),
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn an_odd_statement_doubts_until_the_next_good_poll() {
+    fn odd_statement_doubts_until_the_next_good_poll() {
         let active = (1, says(SessionStatus::Active));
         for odd in [
             PollOutcome::Status(StatusReading::Inconsistent),
@@ -360,7 +360,7 @@ mod tests {
         assert_eq!(judge(&machine, at(16)), Verdict::Unavailable);
     }
     #[test]
-    fn a_refusal_ends_a_session_only_when_said_twice_while_others_are_answered() {
+    fn two_rejections_end_session_under_healthy_origin() {
         let active = (1, says(SessionStatus::Active));
         assert_eq!(judge(&after(&[active, (6, PollOutcome::Rejected)]), at(6)), Verdict::Allow);
         let twice = after(&[active, (6, PollOutcome::Rejected), (11, PollOutcome::Rejected)]);
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_ends_a_session_after_five_minutes_in_which_others_are_answered() {
+    fn silence_ends_session_under_healthy_origin() {
         let mut machine = after(&[(1, says(SessionStatus::Active))]);
         // An outage of an hour adds nothing up.
         for n in 2..720 {

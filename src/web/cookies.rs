@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_sets_a_cookie_removes_it() {
+    fn removal_matches_set_cookie() {
         let names = CookieNames::secure("activeconnect");
         let credential = SessionCredential::parse(&[b'g'; 43]).unwrap();
         assert_eq!(

@@ -316,7 +316,7 @@ mod tests {
 
         /// T003: whatever a client sends, what the proxy appends is read as it is.
         #[test]
-        fn what_a_proxy_appends_is_read(
+        fn proxy_appended_element_is_read(
             sent in sent_by_a_client(),
             x in element(ForwardedHeader::XForwardedFor),
             rfc in element(ForwardedHeader::Forwarded),

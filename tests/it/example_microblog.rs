@@ -96,7 +96,7 @@ fn ended_at(emulator: &Emulator, session: &SessionReport) -> u64 {
 
 /// T133: another link is for who is logged in, in that browser; a name that is known is not enough.
 #[tokio::test]
-async fn another_link_is_for_who_is_logged_in() {
+async fn another_link_is_for_logged_in_user() {
     let emulator = Emulator::start().await.unwrap();
     let blog = Blog::start(&emulator).await;
     blog.register("alice").await;
@@ -188,7 +188,7 @@ async fn register_log_in_write_and_log_out() {
 }
 
 #[tokio::test]
-async fn a_remote_logout_is_noticed_in_time() {
+async fn remote_logout_is_noticed_in_time() {
     let emulator = Emulator::start().await.unwrap();
     let blog = Blog::start(&emulator).await;
     let (browser, session) = blog.log_in(&emulator, "alice").await;
@@ -245,7 +245,7 @@ async fn walking_away_locks_and_coming_back_unlocks() {
 }
 
 #[tokio::test]
-async fn a_declined_login_lets_nobody_in() {
+async fn declined_login_is_denied() {
     let emulator = Emulator::start().await.unwrap();
     let blog = Blog::start(&emulator).await;
     blog.register("alice").await;
@@ -263,7 +263,7 @@ async fn a_declined_login_lets_nobody_in() {
 }
 
 #[tokio::test]
-async fn the_qr_page_is_shown_once() {
+async fn qr_page_is_shown_once() {
     let emulator = Emulator::start().await.unwrap();
     let blog = Blog::start(&emulator).await;
     let browser = blog.browser();
@@ -291,7 +291,7 @@ async fn the_qr_page_is_shown_once() {
 }
 
 #[tokio::test]
-async fn a_name_goes_to_one_of_those_who_ask_at_once() {
+async fn username_goes_to_one_of_concurrent_requests() {
     let emulator = Emulator::start().await.unwrap();
     let blog = Blog::start(&emulator).await;
     let mut asking = tokio::task::JoinSet::new();
@@ -307,7 +307,7 @@ async fn a_name_goes_to_one_of_those_who_ask_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_mistyped_in_a_registration_is_shown_again() {
+async fn mistyped_registration_is_shown_again() {
     let emulator = Emulator::start().await.unwrap();
     let blog = Blog::start(&emulator).await;
     let browser = blog.browser();
@@ -347,7 +347,7 @@ async fn what_is_mistyped_in_a_registration_is_shown_again() {
 }
 
 #[tokio::test]
-async fn a_post_that_is_refused_is_shown_again() {
+async fn post_that_is_refused_is_shown_again() {
     let emulator = Emulator::start().await.unwrap();
     let blog = Blog::start(&emulator).await;
     let (browser, _) = blog.log_in(&emulator, "alice").await;
@@ -368,7 +368,7 @@ async fn a_post_that_is_refused_is_shown_again() {
 }
 
 #[tokio::test]
-async fn what_is_no_form_is_answered_with_a_page() {
+async fn malformed_form_gets_a_page() {
     let emulator = Emulator::start().await.unwrap();
     let blog = Blog::start(&emulator).await;
     let (browser, _) = blog.log_in(&emulator, "alice").await;
@@ -398,7 +398,7 @@ async fn what_is_no_form_is_answered_with_a_page() {
 }
 
 #[tokio::test]
-async fn a_registration_that_fails_leaves_nobody_and_can_be_tried_again() {
+async fn failed_registration_can_be_retried() {
     let service = MoodyService::default();
     let blog = Blog::start_as("ACTIVE_CONNECT", [&service.start().await, "id", "secret"]).await;
     let browser = blog.browser();
@@ -449,7 +449,7 @@ async fn a_registration_that_fails_leaves_nobody_and_can_be_tried_again() {
 }
 
 #[tokio::test]
-async fn without_the_service_nobody_is_registered() {
+async fn outage_fails_registration() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let server = format!("http://{nobody}");
     let blog = Blog::start_as("ACTIVE_CONNECT", [&server, "id", "secret"]).await;
@@ -460,7 +460,7 @@ async fn without_the_service_nobody_is_registered() {
 }
 
 #[tokio::test]
-async fn the_variables_of_iampass_choose_its_dialect() {
+async fn variables_of_iampass_choose_its_dialect() {
     let emulator = Emulator::builder().dialect(AcceptedDialects::Iampass).start().await.unwrap();
     let secret = emulator.application_secret().expose();
     let values = [emulator.url(), emulator.application_id(), secret];
@@ -561,7 +561,7 @@ async fn addresses_that_cannot_be_had_are_named() {
 }
 
 #[tokio::test]
-async fn a_database_that_cannot_be_written_is_named() {
+async fn database_that_cannot_be_written_is_named() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("junk.db"), "no database at all, but long enough").unwrap();
     // One that has all tables already, so that only writing to it can fail.

@@ -11,7 +11,7 @@ use crate::support::{self, Browser, example};
 const SECRET: &str = "ACTIVE_CONNECT_APPLICATION_SECRET";
 
 #[tokio::test]
-async fn grpc_tells_what_a_client_sees() {
+async fn grpc_status_has_client_details() {
     // No credential goes to a proxy in clear text.
     let proxy = "http://127.0.0.1:9";
     let output = Command::new(example("grpc"))
@@ -70,7 +70,7 @@ async fn quickstart_logs_in() {
 }
 
 #[tokio::test]
-async fn quickstart_says_what_is_missing() {
+async fn quickstart_names_missing_setup() {
     let folder = tempfile::tempdir().unwrap();
     let output = Command::new(example("quickstart"))
         .current_dir(folder.path())
@@ -105,7 +105,7 @@ async fn quickstart_names_the_taken_address() {
 }
 
 #[tokio::test]
-async fn sign_prints_what_the_sdks_send() {
+async fn sign_prints_headers_of_the_sdks() {
     let vectors: serde_json::Value =
         serde_json::from_str(include_str!("../vectors/signing.json")).unwrap();
     let program = example("sign");
@@ -147,7 +147,7 @@ async fn sign_prints_what_the_sdks_send() {
 }
 
 #[tokio::test]
-async fn sign_says_what_is_wrong() {
+async fn sign_explains_bad_arguments() {
     let program = example("sign");
     let url = "https://iam-api.com/management/add_users/id";
     for (arguments, secret, says) in [

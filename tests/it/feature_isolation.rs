@@ -35,7 +35,7 @@ fn library_contains_no_emulator() {
 }
 
 #[tokio::test]
-async fn the_emulator_says_loudly_that_it_runs() {
+async fn emulator_says_loudly_that_it_runs() {
     use std::sync::Mutex;
     static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
     let record = |line: &str| LINES.lock().unwrap().push(line.to_owned());

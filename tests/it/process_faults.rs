@@ -46,7 +46,7 @@ async fn always(browser: &Browser, answer: u16, time: Duration) {
 
 /// T112: who was stopped for longer than knowledge may last begins by knowing nothing.
 #[tokio::test]
-async fn a_stopped_blog_does_not_go_on_with_what_it_knew() {
+async fn stopped_blog_polls_before_allow() {
     let emulator = Emulator::start().await.unwrap();
     let blog = Blog::start(&emulator).await;
     let (alice, closed) = blog.log_in(&emulator, "alice").await;
@@ -72,7 +72,7 @@ async fn a_stopped_blog_does_not_go_on_with_what_it_knew() {
 
 /// T112: an answer that waited in the socket of a stopped process is as old as its question.
 #[tokio::test]
-async fn an_answer_that_arrived_while_stopped_is_old() {
+async fn answer_that_arrived_while_stopped_is_old() {
     let emulator = Emulator::start().await.unwrap();
     let blog = Blog::start(&emulator).await;
     let (alice, session) = blog.log_in(&emulator, "alice").await;
@@ -170,7 +170,7 @@ async fn two_minutes_on_the_wall_clock_cost_one_poll() {
 /// T111, T112: more than the client puts up with. Nothing is learned until the clock is right
 /// again, and nobody's session is taken for lost.
 #[tokio::test]
-async fn an_hour_on_the_wall_clock_costs_availability_and_nothing_else() {
+async fn wall_clock_jump_costs_only_availability() {
     let emulator = Emulator::start().await.unwrap();
     let (blog, clock) = with_clock(&emulator).await;
     let (alice, session) = blog.log_in(&emulator, "alice").await;
@@ -201,7 +201,7 @@ async fn an_hour_on_the_wall_clock_costs_availability_and_nothing_else() {
 
 /// What was only in memory is gone: the old cookies name nobody, and that is no error.
 #[tokio::test]
-async fn a_killed_blog_knows_no_session_when_it_is_back() {
+async fn killed_blog_knows_no_session_when_it_is_back() {
     let emulator = Emulator::start().await.unwrap();
     let mut blog = Blog::start(&emulator).await;
     let mut cookies = Vec::new();

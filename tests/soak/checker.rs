@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_let_in_too_long_is_seen() {
+    fn late_allow_is_detected() {
         let out = || outage("hang", at(T - 500, T + 9_000));
         assert!(!is_wrong(Life::default(), vec![], 200, T));
         assert!(!is_wrong(ended(None), vec![], 200, T + 4_900));
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn who_lives_again_is_seen() {
+    fn resurrection_is_detected() {
         for (status, wrong) in [(200, 1), (403, 1), (503, 1), (401, 0)] {
             let answers = vec![answer(200, T + 1), answer(401, T + 20), answer(status, T + 40)];
             let lives = vec![ended(None)];
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_turned_away_without_cause_is_seen() {
+    fn false_denial_is_detected() {
         assert!(is_wrong(Life::default(), vec![], 401, T));
         assert!(is_wrong(ended(None), vec![], 401, T - 20));
         assert!(!is_wrong(ended(None), vec![], 401, T));
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unavailability_without_cause_is_seen() {
+    fn unavailability_without_cause_is_seen() {
         let life = Life::default;
         assert!(is_wrong(life(), vec![], 503, T));
         // Knowledge outlives the first seconds of a fault, unless the fault is an odd statement.

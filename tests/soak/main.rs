@@ -29,7 +29,7 @@ fn from_env<T: FromStr<Err: Display>>(name: &str) -> Option<T> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_is_let_in_too_long_or_turned_away_without_cause() {
+async fn soak_has_no_wrong_verdict() {
     let length = Duration::from_secs(from_env("SOAK_SECONDS").unwrap_or(20));
     let seed = from_env("SOAK_SEED").unwrap_or_else(event_log::now);
     println!("SOAK_SEED={seed} SOAK_SECONDS={}", length.as_secs());

@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_nonce_is_good_once_for_each_client_until_it_is_forgotten() {
+    fn nonce_is_valid_once_per_client() {
         let mut nonces = Nonces::default();
         assert!(nonces.take("a", 1, 100));
         assert!(!nonces.take("a", 1, 100));

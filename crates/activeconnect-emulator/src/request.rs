@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_url_is_of_this_port_and_another_loopback_address() {
+    fn foreign_url_uses_other_loopback_address() {
         for (host, foreign) in [
             ("127.0.0.1:8099", "http://127.0.0.2:8099/a?b"),
             ("localhost:8099", "http://127.0.0.2:8099/a?b"),

@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_due_ends_at_the_moment_it_was_due() {
+    fn due_end_has_its_due_time() {
         let mut pending = session(60_000, 3_600_000);
         assert_eq!(pending.status(T0 + 59_999), SessionStatus::Pending);
         assert_eq!(pending.status(T0 + 90_000), SessionStatus::Timeout);
@@ -157,13 +157,13 @@ mod tests {
     }
 
     #[test]
-    fn a_session_shorter_than_the_wait_for_the_phone_closes() {
+    fn session_shorter_than_the_wait_for_the_phone_closes() {
         let mut short = session(60_000, 1000);
         assert_eq!(short.status(T0 + 1000), SessionStatus::Closed);
     }
 
     #[test]
-    fn an_action_that_comes_too_late_is_refused() {
+    fn action_that_comes_too_late_is_refused() {
         let mut late = session(60_000, 3_600_000);
         assert_eq!(late.act(Action::Approve, T0 + 60_000), Err(SessionStatus::Timeout));
     }
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_tells_when_it_arrives_and_only_if_it_does() {
+    fn answer_tells_when_it_arrives_and_only_if_it_does() {
         let mut told = session(60_000, 3_600_000);
         assert!(told.act(Action::Close, T0 + 1).is_ok());
         assert_eq!(told.report_status(T0 + 2, None), SessionStatus::Closed);

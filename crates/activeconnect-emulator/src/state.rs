@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn deleting_a_user_closes_what_goes_on_and_nothing_else() {
+    fn deleting_user_closes_running_sessions_only() {
         let mut state = with_users(&["a", "b"]);
         for (user_id, token) in [("a", "A1"), ("a", "A2"), ("b", "B1")] {
             begin(&mut state, user_id, token);
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_is_acted_on_through_the_newest_session() {
+    fn user_is_acted_on_through_the_newest_session() {
         let mut state = with_users(&["a"]);
         begin(&mut state, "a", "OLD");
         begin(&mut state, "a", "NEW");
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_good_for_one_device() {
+    fn link_is_good_for_one_device() {
         let mut state = with_users(&["a"]);
         assert_eq!(state.add_link("unknown", "L".into(), None), Err(UnknownUser));
         assert_eq!(state.add_link("a", "L".into(), None), Ok(()));
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn timestamps_are_taken_within_the_tolerance_either_way() {
+    fn timestamp_tolerance_is_symmetric() {
         let mut state = State::default();
         assert_eq!(admit(&mut state, 1, NOW_S - 301, NOW_S), Err(CallRejection::Timestamp));
         assert_eq!(admit(&mut state, 2, NOW_S + 301, NOW_S), Err(CallRejection::Timestamp));
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nonce_is_remembered_for_as_long_as_its_timestamp_is_good() {
+    fn nonce_is_kept_while_timestamp_is_valid() {
         let mut state = State::default();
         // Signed ahead, so that it stays good for twice the tolerance.
         let signed_at = NOW_S + 300;

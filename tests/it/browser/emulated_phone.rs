@@ -137,7 +137,7 @@ async fn label_is_shown_and_the_token_is_small() {
 }
 
 #[tokio::test]
-async fn buttons_do_what_is_on_them() {
+async fn buttons_do_what_their_labels_say() {
     let Some(fixture) = Fixture::start().await else { return };
     let alice = fixture.user(Some("Alice")).await;
     let tab = fixture.phone().await;

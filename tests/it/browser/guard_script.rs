@@ -262,7 +262,7 @@ async fn login_of_a_new_browser_is_shown() {
 }
 
 #[tokio::test]
-async fn same_user_finds_what_was_typed() {
+async fn same_user_keeps_typed_text() {
     let Some(chromium) = Chromium::start().await else { return };
     let site = Site::new().await;
     let profile = chromium.profile().await;

@@ -114,7 +114,7 @@ async fn odd_tokens_are_one_path_segment() {
 }
 
 #[tokio::test]
-async fn what_the_service_refuses_is_told_apart() {
+async fn service_rejections_are_told_apart() {
     let emulator = Emulator::start().await.unwrap();
     let token = UserToken::random().unwrap();
     let tokens = std::slice::from_ref(&token);

@@ -128,7 +128,7 @@ async fn one_of_several_connections_dies() {
 
 /// One session's calls hang, others are answered: their connection is alive.
 #[tokio::test]
-async fn a_hanging_call_leaves_its_connection_alone() {
+async fn hanging_call_leaves_its_connection_alone() {
     let site = Site::new().await;
     site.service.set_latency(Duration::from_secs(60));
     let mut hanging = pin!(site.status());
@@ -154,7 +154,7 @@ async fn a_hanging_call_leaves_its_connection_alone() {
 }
 
 #[tokio::test]
-async fn a_silent_handshake_ends_in_two_seconds() {
+async fn silent_handshake_ends_in_two_seconds() {
     let service = Service::start().await;
     let relay = Relay::to(service.port()).await;
     let client = Client::new(service.credentials_at(relay.port())).unwrap();
@@ -169,7 +169,7 @@ async fn a_silent_handshake_ends_in_two_seconds() {
 
 /// The first of several calls meets the silent handshake; the others do not wait for its end.
 #[tokio::test]
-async fn a_silent_handshake_holds_up_no_others() {
+async fn silent_handshake_holds_up_no_others() {
     let service = Service::start().await;
     let relay = Relay::to(service.port()).await;
     let client = Client::new(service.credentials_at(relay.port())).unwrap();
@@ -281,7 +281,7 @@ impl Application {
 }
 
 #[tokio::test]
-async fn a_session_survives_a_dead_connection() {
+async fn session_survives_a_dead_connection() {
     let application = Application::start().await;
     assert_eq!(application.request().await, StatusCode::OK);
     application.relay.treat_all(Treatment::Swallow);
@@ -294,7 +294,7 @@ async fn a_session_survives_a_dead_connection() {
 
 /// Each connection passes nothing once it is 2 s old.
 #[tokio::test]
-async fn a_session_survives_short_lived_connections() {
+async fn session_survives_short_lived_connections() {
     let application = Application::start().await;
     application.relay.limit_lifetime(Duration::from_secs(2));
     application.relay.treat_all(Treatment::Swallow);

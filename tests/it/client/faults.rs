@@ -129,7 +129,7 @@ async fn each_fault_of_each_call_is_a_typed_error() {
 }
 
 #[tokio::test]
-async fn a_service_that_hangs_is_given_up_at_the_deadline() {
+async fn service_that_hangs_is_given_up_at_the_deadline() {
     let site = Site::new().await;
     site.emulator.inject_fault(Fault::new(FaultRoute::All, FaultKind::Hang));
     let struck = CALLS.map(|call| {
@@ -156,7 +156,7 @@ async fn urls_of_another_origin_are_never_called() {
 }
 
 #[tokio::test]
-async fn an_unknown_status_is_odd_and_a_late_answer_is_an_answer() {
+async fn unknown_status_is_inconsistent() {
     let site = Site::new().await;
     site.emulator.inject_fault(Fault::new(Endpoint::Status, FaultKind::UnknownStatus));
     assert_eq!(site.client.status(&site.session).await.unwrap(), StatusReading::Inconsistent);
@@ -169,7 +169,7 @@ async fn an_unknown_status_is_odd_and_a_late_answer_is_an_answer() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_off_is_followed_or_named() {
+async fn clock_that_is_off_is_followed_or_named() {
     let site = Site::new().await;
     let rejected = || site.emulator.state().rejected.timestamp;
     for offset in [250, -250] {

@@ -34,7 +34,7 @@ fn engine(credentials: Credentials) -> Activeconnect {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_idle_runtime_blocks_no_calls() {
+async fn idle_runtime_blocks_no_calls() {
     let service = Service::start().await;
     let ac = engine(service.credentials());
     let other = ac.clone();
@@ -53,7 +53,7 @@ async fn an_idle_runtime_blocks_no_calls() {
 
 /// A client without an engine runs where it is awaited: the others time out once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_leaves_an_idle_runtime() {
+async fn client_leaves_an_idle_runtime() {
     let service = Service::start().await;
     let client = Client::new(service.credentials()).unwrap();
     let session = authenticate(&client).await.unwrap();
@@ -68,7 +68,7 @@ async fn a_client_leaves_an_idle_runtime() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_caller_without_a_timer_gets_answers() {
+async fn caller_without_a_timer_gets_answers() {
     let emulator = Emulator::start().await.unwrap();
     let ac = engine(support::credentials(&emulator));
     let calls = tokio::task::spawn_blocking(move || {

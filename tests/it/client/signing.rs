@@ -64,7 +64,7 @@ fn vectors() -> Vec<Vector> {
 }
 
 #[test]
-fn the_sdk_dialects_sign_like_the_sdks() {
+fn sdk_dialects_sign_like_the_sdks() {
     for vector in vectors() {
         for (dialect, headers) in [
             (Dialect::Activeconnect, &vector.activeconnect_sdk_headers),
@@ -77,7 +77,7 @@ fn the_sdk_dialects_sign_like_the_sdks() {
 }
 
 #[test]
-fn the_documented_dialects_sign_the_scheme_as_well() {
+fn documented_dialects_sign_the_scheme_as_well() {
     for vector in vectors() {
         let documented = &vector.documented_authentication;
         for dialect in [Dialect::ActiveconnectDocumented, Dialect::IampassDocumented] {
@@ -93,7 +93,7 @@ fn the_documented_dialects_sign_the_scheme_as_well() {
 }
 
 #[test]
-fn the_sdk_and_documented_forms_do_not_take_each_other() {
+fn sdk_and_documented_forms_do_not_take_each_other() {
     for vector in vectors() {
         let sdk = &vector.activeconnect_sdk_headers[AUTHENTICATION_HEADER];
         let has_scheme = vector.request_uri.contains("://");

@@ -297,7 +297,7 @@ async fn any_kind_can_be_late() {
 }
 
 #[tokio::test]
-async fn a_late_answer_says_what_was_when_the_call_came() {
+async fn late_response_has_status_at_arrival() {
     let World { emulator, caller: _, session } = World::new().await;
     let fault =
         Fault::new(Endpoint::Status, FaultKind::Delay).with_delay(Duration::from_millis(400));
@@ -316,7 +316,7 @@ async fn a_late_answer_says_what_was_when_the_call_came() {
 }
 
 #[tokio::test]
-async fn an_end_counts_as_told_only_when_it_arrives() {
+async fn end_counts_as_told_only_when_it_arrives() {
     let world = World::new().await;
     world.emulator.act("alice", Action::Close).expect("it is active");
     for kind in [FaultKind::Reset, FaultKind::Garbage, FaultKind::UnknownStatus] {
@@ -329,7 +329,7 @@ async fn an_end_counts_as_told_only_when_it_arrives() {
 }
 
 #[tokio::test]
-async fn a_user_s_fault_strikes_that_user_s_calls_alone() {
+async fn user_s_fault_strikes_that_user_s_calls_alone() {
     let World { emulator, caller, session: of_alice } = World::new().await;
     caller.add_users(&["b/ob"]).await;
     emulator.register_device("b/ob").expect("bob exists");
@@ -443,7 +443,7 @@ async fn date_offset(caller: &Caller, path: &str) -> i64 {
 }
 
 #[tokio::test]
-async fn the_clock_moves_dates_and_the_judgement_of_timestamps() {
+async fn clock_moves_dates_and_the_judgement_of_timestamps() {
     let World { emulator, caller, session } = World::new().await;
     let set = async |offset_s: i64| {
         let body = json!({"offset_s": offset_s}).to_string();
@@ -478,7 +478,7 @@ async fn the_clock_moves_dates_and_the_judgement_of_timestamps() {
 }
 
 #[tokio::test]
-async fn the_tolerance_can_be_set() {
+async fn tolerance_can_be_set() {
     let tolerance = Duration::from_secs(5);
     let emulator = Emulator::builder().clock_tolerance(tolerance).start().await;
     let emulator = emulator.expect("a free port");
@@ -492,7 +492,7 @@ async fn the_tolerance_can_be_set() {
 }
 
 #[tokio::test]
-async fn dropping_the_emulator_ends_what_hangs() {
+async fn dropping_emulator_ends_hanging_calls() {
     let World { emulator, caller, session } = World::new().await;
     emulator.inject_fault(Fault::new(Endpoint::Status, FaultKind::Hang));
     let signer = session.caller(DIALECT);

@@ -42,7 +42,7 @@ async fn label_is_in_the_state_once_it_is_set() {
 }
 
 #[tokio::test]
-async fn bad_label_says_what_is_wrong() {
+async fn bad_label_is_explained() {
     let emulator = Emulator::start().await.unwrap();
     with_user(&emulator).await;
     emulator.set_label("a/b é", "Alice").unwrap();

@@ -47,7 +47,7 @@ impl Drop for Running {
 }
 
 #[tokio::test]
-async fn it_says_where_it_listens_and_answers_there() {
+async fn emulator_prints_its_address() {
     let running = Running::start();
     let http = reqwest::Client::builder().no_proxy().build().expect("a client");
     let state = http.get(format!("http://{}/emulator/state", running.address)).send().await;
@@ -55,7 +55,7 @@ async fn it_says_where_it_listens_and_answers_there() {
 }
 
 #[test]
-fn what_cannot_start_says_what_to_do() {
+fn failed_start_says_what_to_do() {
     let running = Running::start();
     assert!(refused(&["--listen", &running.address]).contains("choose another port"));
     assert!(refused(&["--listen", "0.0.0.0:0"]).contains("give a loopback address"));

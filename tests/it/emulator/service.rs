@@ -119,7 +119,7 @@ async fn every_call_answers_in_all_four_dialects() {
 }
 
 #[tokio::test]
-async fn a_restricted_emulator_takes_no_other_dialect() {
+async fn restricted_emulator_takes_no_other_dialect() {
     for accepted in AcceptedDialects::ALL {
         let emulator = Emulator::builder().dialect(accepted).start().await.expect("a free port");
         for dialect in Dialect::ALL {
@@ -131,7 +131,7 @@ async fn a_restricted_emulator_takes_no_other_dialect() {
 }
 
 #[tokio::test]
-async fn what_a_call_asks_for_is_checked() {
+async fn call_parameters_are_validated() {
     let emulator = Emulator::start().await.expect("a free port");
     let caller = with_user(&emulator).await;
     let add = caller.of_application("add_users");
@@ -212,7 +212,7 @@ async fn unknown_names_are_404() {
 }
 
 #[tokio::test]
-async fn a_replayed_request_is_refused() {
+async fn replayed_request_is_refused() {
     let emulator = Emulator::start().await.expect("a free port");
     let caller = with_user(&emulator).await;
     let url = caller.url(&caller.of_user("has_registered_mobile_device", "alice"));
@@ -239,7 +239,7 @@ async fn a_replayed_request_is_refused() {
 }
 
 #[tokio::test]
-async fn a_stale_or_early_timestamp_is_refused() {
+async fn stale_or_early_timestamp_is_refused() {
     let emulator = Emulator::start().await.expect("a free port");
     let caller = with_user(&emulator).await;
     let url = caller.url(&caller.of_user("has_registered_mobile_device", "alice"));
@@ -267,7 +267,7 @@ async fn a_stale_or_early_timestamp_is_refused() {
 }
 
 #[tokio::test]
-async fn only_the_exact_signature_of_the_right_client_is_taken() {
+async fn only_exact_signature_is_accepted() {
     let emulator = Emulator::start().await.expect("a free port");
     let caller = with_user(&emulator).await;
     let begun = caller.begin("alice", "").await;
@@ -350,7 +350,7 @@ const MOVES: [(&str, &str, &str); 15] = [
 ];
 
 #[tokio::test]
-async fn every_action_in_every_status_does_what_is_written_down() {
+async fn every_action_follows_the_transition_table() {
     let emulator = Emulator::start().await.expect("a free port");
     let caller = with_user(&emulator).await;
     let ways: [(&str, &[Action]); 8] = [
@@ -393,7 +393,7 @@ async fn every_action_in_every_status_does_what_is_written_down() {
 }
 
 #[tokio::test]
-async fn a_request_that_nobody_takes_up_times_out_by_itself() {
+async fn unanswered_request_times_out() {
     let emulator = Emulator::builder()
         .pending_timeout(Duration::from_millis(150))
         .start()
@@ -414,7 +414,7 @@ async fn a_request_that_nobody_takes_up_times_out_by_itself() {
 }
 
 #[tokio::test]
-async fn a_session_closes_when_it_expires() {
+async fn session_closes_when_it_expires() {
     let emulator = Emulator::start().await.expect("a free port");
     let caller = with_user(&emulator).await;
     let before = unix_ms();
@@ -436,7 +436,7 @@ async fn a_session_closes_when_it_expires() {
 }
 
 #[tokio::test]
-async fn deleting_a_user_closes_their_sessions_and_no_others() {
+async fn deleting_user_closes_only_own_sessions() {
     let emulator = Emulator::start().await.expect("a free port");
     let caller = with_user(&emulator).await;
     caller.add_users(&["bob"]).await;
@@ -453,7 +453,7 @@ async fn deleting_a_user_closes_their_sessions_and_no_others() {
 }
 
 #[tokio::test]
-async fn odd_user_ids_are_nobody_else() {
+async fn unusual_user_ids_are_distinct() {
     let emulator = Emulator::start().await.expect("a free port");
     let caller = Caller::of(&emulator, Dialect::Activeconnect);
     assert_eq!(caller.add_users(&ODD_USER_IDS).await.status, StatusCode::CREATED);
@@ -482,7 +482,7 @@ async fn odd_user_ids_are_nobody_else() {
 }
 
 #[tokio::test]
-async fn the_state_has_the_documented_shape_and_no_secrets() {
+async fn state_has_the_documented_shape_and_no_secrets() {
     let emulator = Emulator::start().await.expect("a free port");
     let caller = with_user(&emulator).await;
     let begun = caller.begin("alice", "?methods=device").await;
@@ -514,7 +514,7 @@ async fn the_state_has_the_documented_shape_and_no_secrets() {
 }
 
 #[tokio::test]
-async fn the_flat_form_of_status() {
+async fn flat_form_of_status() {
     let emulator = Emulator::builder().flat_status(true).start().await.expect("a free port");
     let caller = with_user(&emulator).await;
     let begun = caller.begin("alice", "").await;
@@ -599,7 +599,7 @@ async fn unknown_routes_methods_and_actions_are_json() {
 }
 
 #[tokio::test]
-async fn the_phone_works_as_plain_html() {
+async fn phone_works_as_plain_html() {
     let emulator = Emulator::start().await.expect("a free port");
     let caller = Caller::of(&emulator, Dialect::Activeconnect);
     let user_id = "<b>a/b";
@@ -640,7 +640,7 @@ async fn the_phone_works_as_plain_html() {
 }
 
 #[tokio::test]
-async fn a_registration_link_is_good_for_one_device() {
+async fn registration_link_is_good_for_one_device() {
     let emulator = Emulator::start().await.expect("a free port");
     let caller = Caller::of(&emulator, Dialect::Activeconnect);
     caller.add_users(&["alice"]).await;
@@ -687,7 +687,7 @@ async fn dropping_it_stops_the_server_and_cuts_connections() {
 }
 
 #[tokio::test]
-async fn what_cannot_start_says_what_to_do() {
+async fn failed_start_says_what_to_do() {
     let running = Emulator::start().await.expect("a free port");
     let taken = running.url().trim_start_matches("http://").to_owned();
     let start = async |listen: &str| {

@@ -33,7 +33,7 @@ async fn log_in(emulator: &Emulator, ac: &Activeconnect) {
 }
 
 #[tokio::test]
-async fn a_lost_phone_ends_every_session_and_is_disabled() {
+async fn lost_phone_ends_every_session_and_is_disabled() {
     let emulator = Emulator::start().await.unwrap();
     let (ac, _) = engine(&emulator).await;
     let alice = UserId::from("alice");
@@ -54,7 +54,7 @@ async fn a_lost_phone_ends_every_session_and_is_disabled() {
 
 /// Whoever has the phone may have approved a login that nobody has taken yet.
 #[tokio::test]
-async fn a_lost_phone_ends_what_it_approved_and_nobody_took() {
+async fn lost_phone_ends_unclaimed_approval() {
     let emulator = Emulator::start().await.unwrap();
     let (ac, _) = engine(&emulator).await;
     let app = axum::Router::new().nest("/auth", ac.routes());
@@ -81,7 +81,7 @@ async fn a_lost_phone_ends_what_it_approved_and_nobody_took() {
 
 /// Whoever has the phone may have the sessions: they end whatever the service does.
 #[tokio::test]
-async fn a_lost_phone_ends_the_sessions_though_the_service_fails() {
+async fn lost_phone_ends_sessions_despite_outage() {
     let emulator = Emulator::start().await.unwrap();
     let (ac, _) = engine(&emulator).await;
     log_in(&emulator, &ac).await;
@@ -92,7 +92,7 @@ async fn a_lost_phone_ends_the_sessions_though_the_service_fails() {
 }
 
 #[tokio::test]
-async fn who_leaves_is_gone_there_and_here_and_a_second_call_finishes_a_first() {
+async fn unenroll_is_idempotent() {
     let emulator = Emulator::start().await.unwrap();
     let (ac, store) = engine(&emulator).await;
     let alice = UserId::from("alice");
@@ -133,7 +133,7 @@ async fn text_messages_are_counted() {
 }
 
 #[tokio::test]
-async fn a_user_base_is_enrolled_in_batches_and_resumed() {
+async fn user_base_is_enrolled_in_batches_and_resumed() {
     let emulator = Emulator::start().await.unwrap();
     let (ac, store) = engine(&emulator).await;
     let users = || (0..250).map(|i| UserId::from(format!("user-{i}")));
@@ -166,7 +166,7 @@ async fn a_user_base_is_enrolled_in_batches_and_resumed() {
 
 /// Users without a row of their own are told, and hold nobody else up.
 #[tokio::test]
-async fn who_cannot_be_enrolled_is_told() {
+async fn failed_enrollment_is_reported() {
     let emulator = Emulator::start().await.unwrap();
     let store = SqliteTokenStore::open("sqlite::memory:").await.unwrap();
     let ac = builder(&emulator).token_store(store).build().unwrap();
@@ -209,7 +209,7 @@ async fn half_done_rows_are_repaired() {
 /// Interrupted in the middle of a call, or of handing tokens out: what is at the service and
 /// nobody's is deleted there, and the next run finishes.
 #[tokio::test]
-async fn a_user_base_is_resumed_after_an_interruption_in_the_middle() {
+async fn interrupted_batch_enrollment_resumes() {
     let emulator = Emulator::start().await.unwrap();
     let (ac, store) = engine(&emulator).await;
     let users = || (0..150).map(|i| UserId::from(format!("user-{i}")));
@@ -249,7 +249,7 @@ async fn a_user_base_is_resumed_after_an_interruption_in_the_middle() {
 
 /// A browser that leaves while it is registered leaves no token behind that is nobody's.
 #[tokio::test]
-async fn who_leaves_while_being_enrolled_leaves_nothing_at_the_service() {
+async fn unenroll_during_enroll_leaves_no_token() {
     let emulator = Emulator::start().await.unwrap();
     let (ac, _) = engine(&emulator).await;
     let registered = Notify::new();

@@ -109,7 +109,7 @@ async fn whose(response: reqwest::Response) -> Option<String> {
 
 /// T133: a browser that merely knows a name, and one with another user's cookie.
 #[tokio::test]
-async fn a_link_is_for_the_user_of_the_session_alone() {
+async fn link_is_for_the_user_of_the_session_alone() {
     let site = site().await;
     let (alice, bob) = (Browser::new(&site.url), Browser::new(&site.url));
     let naming = [("username", "alice"), ("user", "alice")];
@@ -128,7 +128,7 @@ async fn a_link_is_for_the_user_of_the_session_alone() {
 
 /// T133: once, not after another for the same user, not after ten minutes, and no other text.
 #[tokio::test]
-async fn a_grant_is_good_once_for_ten_minutes() {
+async fn grant_is_good_once_for_ten_minutes() {
     let site = site().await;
     let browser = Browser::new(&site.url);
     let given = site.grant("alice");
@@ -151,7 +151,7 @@ async fn a_grant_is_good_once_for_ten_minutes() {
 }
 
 #[tokio::test]
-async fn of_two_who_redeem_a_grant_one_gets_the_link() {
+async fn concurrent_redeem_gives_one_link() {
     let site = site().await;
     let given = site.grant("alice");
     let (one, two) = (Browser::new(&site.url), Browser::new(&site.url));
@@ -162,7 +162,7 @@ async fn of_two_who_redeem_a_grant_one_gets_the_link() {
 
 /// A lost phone and a user who leaves take the grant with them.
 #[tokio::test]
-async fn what_ends_an_enrollment_withdraws_its_grant() {
+async fn ending_enrollment_withdraws_grant() {
     let site = site().await;
     let browser = Browser::new(&site.url);
     browser.log_in(&site.emulator, "alice").await;
@@ -186,7 +186,7 @@ fn denial<T>(result: &Result<T, EnrollmentError>) -> Option<Denial> {
 
 /// T133: the session must be allowed at that very moment, whatever the layer lets through.
 #[tokio::test]
-async fn a_session_that_is_not_allowed_vouches_for_nobody() {
+async fn denied_session_authorizes_nothing() {
     let site = site().await;
     let browser = Browser::new(&site.url);
     let remote = browser.log_in(&site.emulator, "alice").await;
@@ -213,7 +213,7 @@ async fn a_session_that_is_not_allowed_vouches_for_nobody() {
 
 /// A session that ends while the service makes the link does not get it.
 #[tokio::test]
-async fn a_session_that_ends_meanwhile_gets_no_link() {
+async fn session_that_ends_meanwhile_gets_no_link() {
     let site = site().await;
     let browser = Browser::new(&site.url);
     browser.log_in(&site.emulator, "alice").await;
@@ -232,7 +232,7 @@ async fn a_session_that_ends_meanwhile_gets_no_link() {
 
 /// Two applications in one process may have users of one name.
 #[tokio::test]
-async fn a_session_of_another_engine_vouches_for_nobody() {
+async fn session_of_other_engine_authorizes_nothing() {
     let (one, other) = (site().await, site().await);
     let browser = Browser::new(&one.url);
     browser.log_in(&one.emulator, "alice").await;
@@ -247,7 +247,7 @@ static RECORDED: Mutex<String> = Mutex::new(String::new());
 
 /// T135: what a browser is shown is in no log, at any level.
 #[tokio::test]
-async fn a_link_is_in_no_log() {
+async fn link_is_in_no_log() {
     let record = |line: &str| {
         let mut recorded = RECORDED.lock().unwrap();
         recorded.push_str(line);

@@ -58,7 +58,7 @@ for (const [where, site] of Object.entries(sites)) {
 /// T090, T124: the page reads why it is turned away, and why its stream ended. Elsewhere, CORS lets
 /// it ask and says nothing of which headers it may read: the layer does.
 #[tokio::test]
-async fn a_page_reads_its_refusal_and_the_end_of_its_stream() {
+async fn page_reads_its_refusal_and_the_end_of_its_stream() {
     let stage = Stage::new().await;
     let app = || {
         let routes = Routes::new(Echo).into_axum_router();

@@ -123,7 +123,7 @@ fn refusal(code: Code, reason: &str) -> (Code, String, String) {
 }
 
 #[tokio::test]
-async fn calls_are_served_and_refused_and_streams_end_with_the_session() {
+async fn calls_are_gated_and_streams_end_with_session() {
     let stage = Stage::new().await;
     let mut client = Client::connect(&stage.serve().await).await;
     let answer = client.unary(stage.request(Bytes::from("hello"))).await.unwrap();
@@ -149,7 +149,7 @@ async fn calls_are_served_and_refused_and_streams_end_with_the_session() {
 }
 
 #[tokio::test]
-async fn what_is_not_known_is_unavailable_and_says_when_to_retry() {
+async fn stale_session_is_unavailable_with_retry() {
     let poll_interval = Duration::from_secs(2);
     let stage = Stage::of(|engine| engine.poll_interval(poll_interval)).await;
     let address = stage.serve_behind(stage.ac.layer().hold_limit(Duration::ZERO)).await;
@@ -175,7 +175,7 @@ async fn what_is_not_known_is_unavailable_and_says_when_to_retry() {
 
 /// On one service of several, and in one server that speaks REST and gRPC on one port.
 #[tokio::test]
-async fn the_layer_goes_around_one_service_or_a_whole_port() {
+async fn layer_goes_around_one_service_or_a_whole_port() {
     let stage = Stage::new().await;
     // Health is left open by composition.
     let (_, health) = tonic_health::server::health_reporter();

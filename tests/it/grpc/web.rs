@@ -48,7 +48,7 @@ async fn status(response: reqwest::Response) -> String {
 }
 
 #[tokio::test]
-async fn a_browser_is_served_refused_and_cut_off_on_either_side() {
+async fn grpc_web_inside_and_outside_is_gated() {
     for outside in [true, false] {
         let stage = Stage::new().await;
         let routes = Routes::new(Echo).into_axum_router();

@@ -102,7 +102,7 @@ async fn each_route_asks_where_a_request_comes_from() {
 
 /// T024: the cookie counts on this site's pages, on those of an allowed origin, and for programs.
 #[tokio::test]
-async fn a_socket_is_opened_by_allowed_pages_only() {
+async fn socket_is_opened_by_allowed_pages_only() {
     let (emulator, _ac, url) = site().await;
     let browser = Browser::new(&url);
     browser.log_in(&emulator, "alice").await;

@@ -295,7 +295,7 @@ async fn each_is_turned_away_as_the_table_says() {
 
 /// HEAD's answer ends with its head: what follows on the connection is the next answer.
 #[tokio::test]
-async fn a_head_request_gets_no_body() {
+async fn head_request_gets_no_body() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let emulator = Emulator::start().await.unwrap();
     for Denied { row, url, headers } in everybody(&emulator).await {
@@ -386,7 +386,7 @@ async fn behind_a_shared_cache(origin: String) -> String {
 }
 
 #[tokio::test]
-async fn a_shared_cache_gives_nobody_anothers_page() {
+async fn shared_cache_mixes_no_users() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
     with_phones(&emulator, &ac, &["alice", "bob"]).await;

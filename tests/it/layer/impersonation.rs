@@ -106,7 +106,7 @@ async fn no_header_names_a_user() {
 
 /// T006: what was the session's cookie opens nothing once it is logged out.
 #[tokio::test]
-async fn a_stolen_cookie_is_worth_nothing_after_the_logout() {
+async fn stolen_cookie_is_worth_nothing_after_the_logout() {
     let (emulator, _ac, url) = site().await;
     let browser = Browser::new(&url);
     browser.log_in(&emulator, "alice").await;
@@ -126,7 +126,7 @@ async fn a_stolen_cookie_is_worth_nothing_after_the_logout() {
 
 /// T009: the honest cookie among very many, very long or malformed others.
 #[tokio::test]
-async fn cookies_of_any_number_and_shape_cost_little_and_name_nobody() {
+async fn malformed_cookies_are_cheap_and_ignored() {
     let (emulator, _ac, url) = site().await;
     let browser = Browser::new(&url);
     browser.log_in(&emulator, "alice").await;
@@ -161,7 +161,7 @@ async fn cookies_of_any_number_and_shape_cost_little_and_name_nobody() {
 
 /// T010: one bit, one character or the length changed: answered as no cookie at all is.
 #[tokio::test]
-async fn a_cookie_that_was_tampered_with_is_none() {
+async fn cookie_that_was_tampered_with_is_none() {
     let (emulator, _ac, url) = site().await;
     let browser = Browser::new(&url);
     browser.log_in(&emulator, "alice").await;
@@ -190,7 +190,7 @@ async fn a_cookie_that_was_tampered_with_is_none() {
 
 /// T016: a credential in the address, or anywhere else but its two places, is none.
 #[tokio::test]
-async fn a_credential_in_the_address_names_nobody() {
+async fn credential_in_url_is_ignored() {
     let (emulator, ac, url) = site().await;
     let browser = Browser::new(&url);
     browser.log_in(&emulator, "alice").await;

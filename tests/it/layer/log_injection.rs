@@ -35,7 +35,7 @@ impl TokenStore for Quoting {
 }
 
 #[tokio::test]
-async fn a_name_or_status_writes_no_line_of_its_own() {
+async fn name_or_status_writes_no_line_of_its_own() {
     let record = |line: &str| LINES.lock().unwrap().push(line.to_owned());
     let _hearing = hear(Trace(Level::TRACE, record));
 

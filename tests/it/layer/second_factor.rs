@@ -79,7 +79,7 @@ async fn only_the_browser_that_used_the_phone_gets_in() {
 }
 
 #[tokio::test]
-async fn a_posted_name_is_ignored() {
+async fn posted_name_is_ignored() {
     let site = site().await;
     let browser = Browser::new(&site.url);
     log_in(&site, &browser, "alice", &json!({"username": "bob"})).await;
@@ -99,7 +99,7 @@ async fn another_users_credential_is_no_session() {
 }
 
 #[tokio::test]
-async fn a_result_is_taken_only_for_the_user_it_was_begun_for() {
+async fn result_is_taken_only_for_the_user_it_was_begun_for() {
     let site = site().await;
     let browser = Browser::new(&site.url);
     let begin = browser.post("/auth/login").header("x-test-user", "alice").json(&json!({}));

@@ -21,7 +21,7 @@ use crate::support::{Browser, approve, builder, serve, session_of, until, with_p
 
 /// T118: a denial drops the ready service, permit and all.
 #[tokio::test]
-async fn a_denial_gives_the_permit_back() {
+async fn denial_gives_the_permit_back() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
     let inner = service_fn(|_: Request<Body>| async {
@@ -39,7 +39,7 @@ async fn a_denial_gives_the_permit_back() {
 
 /// RFC 9110: 401 has a challenge; design.md: all denials are `no-store`.
 #[tokio::test]
-async fn the_extractor_under_an_optional_layer_answers_like_the_layer() {
+async fn extractor_under_optional_layer_denies_alike() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
     let app = Router::new()
@@ -85,7 +85,7 @@ fn status_of(emulator: &Emulator, token: &str) -> String {
 
 /// The application has logged its user out already; our logout still ends what the cookie names.
 #[tokio::test]
-async fn a_presence_logout_needs_no_user() {
+async fn presence_logout_needs_no_user() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
     with_phones(&emulator, &ac, &["alice"]).await;
@@ -98,7 +98,7 @@ async fn a_presence_logout_needs_no_user() {
 
 /// "a session that was there before is logged out", another user's too.
 #[tokio::test]
-async fn a_presence_login_ends_the_session_before_it() {
+async fn presence_login_ends_the_session_before_it() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
     with_phones(&emulator, &ac, &["alice", "bob"]).await;
@@ -110,7 +110,7 @@ async fn a_presence_login_ends_the_session_before_it() {
 
 /// An attempt begun for one user says nothing to another user's request.
 #[tokio::test]
-async fn a_presence_attempt_of_another_user_is_not_pending() {
+async fn presence_attempt_of_another_user_is_not_pending() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
     with_phones(&emulator, &ac, &["alice", "bob"]).await;
@@ -172,7 +172,7 @@ fn seen(text: &str) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn the_inner_of_two_layers_of_one_engine_wins() {
+async fn inner_of_two_layers_of_one_engine_wins() {
     let alice = Realm::of("alice").await;
     let (login, any) = (|| alice.ac.layer(), || alice.any_session());
     with_phones(&alice.emulator, &alice.ac, &["bob"]).await;
@@ -191,7 +191,7 @@ async fn the_inner_of_two_layers_of_one_engine_wins() {
 }
 
 #[tokio::test]
-async fn the_inner_of_two_engines_layers_wins() {
+async fn inner_of_two_engines_layers_wins() {
     let (alice, bob) = (Realm::of("alice").await, Realm::of("bob").await);
     let as_both = || request_of(&alice).header("x-test-user", "bob");
     let inner = || bob.ac.layer();
@@ -205,7 +205,7 @@ async fn the_inner_of_two_engines_layers_wins() {
 
 /// T001, in the extensions: what others put there lets nobody in.
 #[tokio::test]
-async fn a_session_that_was_put_there_lets_nobody_in() {
+async fn foreign_extension_is_denied() {
     let alice = Realm::of("alice").await;
     let session = session_of(&alice.ac, &alice.credential.expose()).await;
     let planted = || Request::get("/").extension(session.clone());
@@ -220,7 +220,7 @@ async fn a_session_that_was_put_there_lets_nobody_in() {
 
 /// Whichever of the two sessions ends, the answer ends.
 #[tokio::test]
-async fn the_guards_of_both_layers_hold() {
+async fn guards_of_both_layers_hold() {
     for ends_outer in [false, true] {
         let (alice, bob) = (Realm::of("alice").await, Realm::of("bob").await);
         let endless = async || {

@@ -24,7 +24,7 @@ async fn site() -> (Emulator, Activeconnect, String) {
 }
 
 #[tokio::test]
-async fn malformed_logins_are_refused_and_ring_nobody() {
+async fn malformed_login_is_rejected_without_push() {
     let (emulator, _ac, url) = site().await;
     let browser = Browser::new(&url);
     let too_long = "x".repeat(257);
@@ -75,7 +75,7 @@ async fn unsafe_methods_from_elsewhere_are_refused() {
 }
 
 #[tokio::test]
-async fn unknown_and_ambiguous_cookies_name_nobody_and_change_nothing() {
+async fn unknown_and_ambiguous_cookies_are_ignored() {
     let (emulator, ac, url) = site().await;
     with_phones(&emulator, &ac, &["bob"]).await;
     let browser = Browser::new(&url);
@@ -129,7 +129,7 @@ async fn unknown_names_look_like_known_ones() {
 }
 
 #[tokio::test]
-async fn a_route_without_a_layer_says_so() {
+async fn route_without_a_layer_says_so() {
     let (_emulator, _ac, url) = site().await;
     for path in ["/ungated", "/ungated/perhaps"] {
         let answer = Browser::new(&url).api(path).await;
@@ -139,7 +139,7 @@ async fn a_route_without_a_layer_says_so() {
 }
 
 #[tokio::test]
-async fn builders_say_what_to_change() {
+async fn builder_errors_say_how_to_mend() {
     let emulator = Emulator::start().await.unwrap();
     let builder =
         || Activeconnect::builder(credentials(&emulator)).token_store(MemoryTokenStore::new());

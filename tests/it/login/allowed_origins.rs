@@ -94,7 +94,7 @@ async fn preflights_pass_no_proxy() {
 }
 
 #[tokio::test]
-async fn nobody_else_may_read_by_default() {
+async fn no_other_origin_may_read_by_default() {
     let url = site(|builder| builder).await;
     for (method, path) in &LOGIN_ROUTES {
         let url = format!("{url}{path}");

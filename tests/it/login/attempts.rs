@@ -145,7 +145,7 @@ async fn a_little_later<T>(turns: usize, task: impl Future<Output = T>) -> T {
 
 /// T034: the phone does not answer in time, or does when nobody waits any more.
 #[tokio::test]
-async fn an_approval_after_the_deadline_lets_nobody_in() {
+async fn approval_after_deadline_is_denied() {
     let site = Site::new(SOON).await;
     // The phone goes on ringing for a while: the service refuses the first logouts.
     site.emulator.inject_fault(refused(Endpoint::Logout, 2));
@@ -169,7 +169,7 @@ async fn an_approval_after_the_deadline_lets_nobody_in() {
 
 /// T036: nobody looks any more.
 #[tokio::test]
-async fn what_a_closed_browser_began_is_withdrawn_at_the_deadline() {
+async fn abandoned_attempt_is_withdrawn_at_deadline() {
     let site = Site::new(SOON).await;
     let browser = site.browser();
     begin(&browser, "alice").await;
@@ -183,7 +183,7 @@ async fn what_a_closed_browser_began_is_withdrawn_at_the_deadline() {
 
 /// T034: what the start brings when nobody wants it any more is logged out, approved or not.
 #[tokio::test]
-async fn a_start_that_comes_back_after_the_cancel_is_logged_out() {
+async fn start_answered_after_cancel_is_logged_out() {
     let site = Site::new(NEVER).await;
     for phone in [None, Some(Action::Approve)] {
         site.emulator.inject_fault(slow(Endpoint::AuthenticateUser, Duration::from_secs(1)));
@@ -200,7 +200,7 @@ async fn a_start_that_comes_back_after_the_cancel_is_logged_out() {
 
 /// T037: whether the phone rings is not known. It is not rung again.
 #[tokio::test]
-async fn a_start_of_unknown_outcome_is_not_repeated() {
+async fn start_of_unknown_outcome_is_not_repeated() {
     let site = Site::new(Duration::from_secs(7)).await;
     for (count, kind) in (1..).zip([FaultKind::Reset, FaultKind::Truncate, FaultKind::Garbage]) {
         site.emulator.inject_fault(Fault::new(Endpoint::AuthenticateUser, kind).times(1));
@@ -226,7 +226,7 @@ async fn a_start_of_unknown_outcome_is_not_repeated() {
 
 /// T035: the first is logged out at the service before the phone rings again.
 #[tokio::test]
-async fn the_phone_rings_again_when_the_last_request_is_withdrawn() {
+async fn push_follows_withdrawal_of_previous() {
     let site = Site::new(NEVER).await;
     site.emulator.inject_fault(slow(Endpoint::AuthenticateUser, Duration::from_secs(2)));
     site.emulator.inject_fault(slow(Endpoint::Logout, Duration::from_secs(2)));
@@ -249,7 +249,7 @@ async fn the_phone_rings_again_when_the_last_request_is_withdrawn() {
 
 /// T035: of several that were begun anew while the first start hung, the last alone rings.
 #[tokio::test]
-async fn the_last_of_a_chain_rings_alone() {
+async fn last_of_a_chain_rings_alone() {
     let site = Site::new(NEVER).await;
     site.emulator.inject_fault(slow(Endpoint::AuthenticateUser, Duration::from_secs(2)));
     let browser = site.browser();
@@ -266,7 +266,7 @@ async fn the_last_of_a_chain_rings_alone() {
 
 /// One that waits for its turn is given up at once, rings nobody, and lets nobody past.
 #[tokio::test]
-async fn one_that_is_cancelled_while_it_waits_rings_nobody() {
+async fn attempt_cancelled_in_queue_sends_no_push() {
     let site = Site::new(NEVER).await;
     let (second, third) = (site.browser(), site.browser());
     site.emulator.inject_fault(slow(Endpoint::AuthenticateUser, Duration::from_secs(3)));
@@ -285,7 +285,7 @@ async fn one_that_is_cancelled_while_it_waits_rings_nobody() {
 
 /// Its own deadline ends the wait for its turn; who comes next waits on.
 #[tokio::test]
-async fn one_whose_deadline_passes_while_it_waits_rings_nobody() {
+async fn attempt_expired_in_queue_sends_no_push() {
     let site = Site::new(SOON).await;
     site.emulator.inject_fault(slow(Endpoint::AuthenticateUser, Duration::from_secs(4)));
     site.emulator.inject_fault(slow(Endpoint::Logout, Duration::from_secs(4)));
@@ -336,7 +336,7 @@ impl TokenStore for Held {
 /// Given up while the lookup table is read, or while that ends in a panic: nothing rings, and the
 /// next one does not wait for ever.
 #[tokio::test]
-async fn one_that_is_superseded_before_its_start_rings_nobody() {
+async fn attempt_superseded_in_queue_sends_no_push() {
     for panics in [false, true] {
         let next = Arc::new(Next::default());
         let store = Held { table: MemoryTokenStore::new(), next: next.clone() };
@@ -356,7 +356,7 @@ async fn one_that_is_superseded_before_its_start_rings_nobody() {
 
 /// T033: a hundred tabs of the browser that began.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_racers_make_one_session() {
+async fn hundred_racers_make_one_session() {
     let site = Site::new(NEVER).await;
     let (browser, _) = approved(&site, &["alice"]).await.remove(0);
     let cookies = browser.cookie_header();
@@ -384,7 +384,7 @@ const RACERS: [&str; 16] =
 /// T082: a login whose result is taken while all of the user's sessions are ended is in or out,
 /// here and at the service alike.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_login_that_races_the_end_of_all_is_in_or_out() {
+async fn login_that_races_the_end_of_all_is_in_or_out() {
     let site = Site::new(NEVER).await;
     with_phones(&site.emulator, &site.ac, &RACERS).await;
     let logins = approved(&site, &RACERS).await;
@@ -410,7 +410,7 @@ async fn a_login_that_races_the_end_of_all_is_in_or_out() {
 
 /// T082, T083: of a logout and a login's taking, in two tabs, the logout wins.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_logout_wins_over_a_login_that_races_it() {
+async fn logout_wins_over_a_login_that_races_it() {
     let site = Site::new(NEVER).await;
     with_phones(&site.emulator, &site.ac, &RACERS).await;
     let logins = approved(&site, &RACERS).await;
@@ -431,7 +431,7 @@ async fn a_logout_wins_over_a_login_that_races_it() {
 
 /// T083: a poll that says active and arrives after the logout revives nothing.
 #[tokio::test]
-async fn a_late_poll_revives_nothing() {
+async fn late_poll_revives_nothing() {
     let site = Site::new(NEVER).await;
     with_phones(&site.emulator, &site.ac, &["bob"]).await;
     let (alice, bob) = (site.browser(), site.browser());

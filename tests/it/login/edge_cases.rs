@@ -40,7 +40,7 @@ impl TokenStore for Panics {
 
 /// Invariant 8: a panicking store wedges nothing.
 #[tokio::test]
-async fn a_panicking_store_does_not_hang_a_login() {
+async fn panicking_store_does_not_hang_a_login() {
     let emulator = Emulator::start().await.unwrap();
     let ac = Activeconnect::builder(credentials(&emulator))
         .token_store(Panics)
@@ -53,7 +53,7 @@ async fn a_panicking_store_does_not_hang_a_login() {
 
 /// Dropping `log_in` cancels: the next login of that user may begin.
 #[tokio::test]
-async fn a_dropped_log_in_frees_the_name() {
+async fn dropped_log_in_frees_the_name() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
     with_phones(&emulator, &ac, &["alice"]).await;
@@ -79,7 +79,7 @@ async fn a_dropped_log_in_frees_the_name() {
 
 /// A browser that gives up by logging out can begin again.
 #[tokio::test]
-async fn a_logout_while_waiting_frees_the_name() {
+async fn logout_while_waiting_frees_the_name() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
     with_phones(&emulator, &ac, &["alice"]).await;
@@ -93,7 +93,7 @@ async fn a_logout_while_waiting_frees_the_name() {
 
 /// Delete wins: the answer that carries the new cookie is on its way when the browser logs out.
 #[tokio::test]
-async fn a_logout_ends_the_session_whose_taking_is_on_its_way() {
+async fn logout_ends_the_session_whose_taking_is_on_its_way() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
     with_phones(&emulator, &ac, &["alice"]).await;
@@ -137,7 +137,7 @@ async fn events_of_a_taken_attempt_do_not_say_timeout() {
 
 /// A session that ended while it was parked is refused at once.
 #[tokio::test]
-async fn an_expired_parked_session_is_refused_at_once() {
+async fn expired_parked_session_is_refused_at_once() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).session_duration(Duration::from_secs(100)).build().unwrap();
     with_phones(&emulator, &ac, &["alice"]).await;
@@ -159,7 +159,7 @@ async fn an_expired_parked_session_is_refused_at_once() {
 
 /// A guard made late is live all the same.
 #[tokio::test]
-async fn a_guard_of_a_parked_session_is_live() {
+async fn guard_of_a_parked_session_is_live() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).poll_interval(Duration::from_secs(2)).build().unwrap();
     with_phones(&emulator, &ac, &["alice"]).await;
@@ -194,7 +194,7 @@ async fn a_guard_of_a_parked_session_is_live() {
 
 /// The last handle gone, what waits is told.
 #[tokio::test]
-async fn the_last_handle_dropped_revokes() {
+async fn last_handle_dropped_revokes() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
     with_phones(&emulator, &ac, &["alice"]).await;
@@ -224,7 +224,7 @@ async fn the_last_handle_dropped_revokes() {
 
 /// A logout answers soon though the service is gone; the tries go on behind it.
 #[tokio::test]
-async fn a_logout_does_not_wait_for_every_try() {
+async fn logout_does_not_wait_for_every_try() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
     with_phones(&emulator, &ac, &["alice"]).await;

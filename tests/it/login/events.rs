@@ -61,7 +61,7 @@ impl Site {
 }
 
 #[tokio::test]
-async fn events_of_a_session_say_who_where_and_when() {
+async fn session_events_have_user_address_and_time() {
     let site = Site::new(|builder| builder).await;
     let before = SystemTime::now();
     let [started, unknown_browser, ended] = site.login_and_logout().await;

@@ -30,7 +30,7 @@ async fn site() -> (Emulator, Activeconnect, String) {
 }
 
 #[tokio::test]
-async fn a_script_logs_in_and_a_remote_logout_puts_it_out() {
+async fn script_logs_in_and_a_remote_logout_puts_it_out() {
     let (emulator, _ac, url) = site().await;
     let browser = Browser::new(&url);
     assert_eq!(browser.status().await, "none");
@@ -62,7 +62,7 @@ async fn a_script_logs_in_and_a_remote_logout_puts_it_out() {
 }
 
 #[tokio::test]
-async fn a_browser_without_javascript_is_led_through() {
+async fn browser_without_javascript_is_led_through() {
     let (emulator, _ac, url) = site().await;
     let browser = Browser::new(&url);
     let sent_away = browser.page("/posts?page=2").await;
@@ -97,7 +97,7 @@ async fn a_browser_without_javascript_is_led_through() {
 }
 
 #[tokio::test]
-async fn a_declined_login_lets_nobody_in() {
+async fn declined_login_is_denied() {
     let (emulator, _ac, url) = site().await;
     let browser = Browser::new(&url);
     browser.json("/auth/login", &json!({"username": "alice"})).await;
@@ -111,7 +111,7 @@ async fn a_declined_login_lets_nobody_in() {
 }
 
 #[tokio::test]
-async fn two_thousand_requests_cost_no_more_than_the_interval_does() {
+async fn requests_add_no_polls() {
     let emulator = Emulator::start().await.unwrap();
     let interval = Duration::from_secs(1);
     let ac = builder(&emulator).poll_interval(interval).build().unwrap();
@@ -130,7 +130,7 @@ async fn two_thousand_requests_cost_no_more_than_the_interval_does() {
 
 /// T033: two tabs, or a repeated request, of the browser that began: exactly one session.
 #[tokio::test]
-async fn a_result_makes_one_session() {
+async fn result_makes_one_session() {
     let (emulator, ac, url) = site().await;
     let browser = Browser::new(&url);
     browser.json("/auth/login", &json!({"username": "alice"})).await;
@@ -158,7 +158,7 @@ async fn a_result_makes_one_session() {
 
 /// T032: knowing the name, or having another attempt, is not having this one.
 #[tokio::test]
-async fn an_attempt_is_its_own_browsers() {
+async fn attempt_bound_to_browser() {
     let (emulator, _ac, url) = site().await;
     let browser = Browser::new(&url);
     browser.json("/auth/login", &json!({"username": "alice"})).await;

@@ -50,7 +50,7 @@ async fn is_unavailable<T: std::fmt::Debug>(call: impl Future<Output = Result<T,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_locked_store_is_unavailable() {
+async fn locked_store_is_unavailable() {
     let (database, store) = Database::create().await;
     let (alice, token) = ("alice".into(), UserToken::random().unwrap());
     // An application's own pool, which would wait for half a minute.
@@ -76,7 +76,7 @@ async fn a_locked_store_is_unavailable() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_login_meets_a_locked_store() {
+async fn login_meets_a_locked_store() {
     let (database, store) = Database::create().await;
     let emulator = Emulator::start().await.unwrap();
     let deadline = Duration::from_secs(5);

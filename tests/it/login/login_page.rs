@@ -89,7 +89,7 @@ async fn logged_in_browser_goes_on() {
 
 /// T158: a page of another origin may lead here, and learns from no image whether that goes on.
 #[tokio::test]
-async fn other_pages_do_not_learn_who_is_logged_in() {
+async fn other_pages_do_not_learn_user() {
     let site = Site::new().await;
     let (browser, _) = site.logged_in().await;
     let load = async |page: &str, from: &str, part: &str| {

@@ -100,7 +100,7 @@ fn retry_after(response: &Response) -> u64 {
 /// T027, T030: a thousand starts from a thousand addresses ring within the budget; meanwhile the
 /// user gets in from a browser that is known.
 #[tokio::test]
-async fn a_thousand_starts_ring_within_the_budget() {
+async fn thousand_starts_ring_within_the_budget() {
     let overall = RateLimit::new(10_000, Duration::from_secs(1));
     let site = Site::with(|b| b.login_limits(LoginLimits::default().overall(overall))).await;
     let known = site.known("alice").await;
@@ -145,7 +145,7 @@ async fn a_thousand_starts_ring_within_the_budget() {
 
 /// T028: one address has its budget, whatever names it tries and whatever it says of itself.
 #[tokio::test]
-async fn an_address_is_counted_whatever_it_says() {
+async fn address_is_counted_despite_forwarded_headers() {
     let overall = RateLimit::new(1_000, Duration::from_secs(1));
     let limits = LoginLimits::default().overall(overall);
     let site = Site::with(|b| b.trusted_proxies([]).login_limits(limits)).await;
@@ -182,7 +182,7 @@ async fn all_strangers_together_are_counted() {
 /// A hundred thousand starts for names that do not exist: memory stays flat, and the service hears
 /// of none.
 #[tokio::test]
-async fn a_flood_of_names_costs_nothing() {
+async fn flood_of_names_costs_nothing() {
     let most = RateLimit::new(1_000_000, Duration::from_secs(1));
     let limits = LoginLimits::default().overall(most).per_address(most);
     let site = Site::with(|b| b.login_limits(limits)).await;
@@ -261,7 +261,7 @@ async fn answer_to_a_start(site: &Site, content_type: &str, body: &str) -> Strin
 /// T025, T026: whoever it is, and whatever the store and the service do, the start's answer is the
 /// same; so are the answers while it waits, and the one that comes too early.
 #[tokio::test]
-async fn a_start_tells_nothing() {
+async fn start_reveals_nothing() {
     let site = Site::with(|b| {
         b.token_store(Hanging(MemoryTokenStore::new())).login_timeout(Duration::from_secs(5))
     })
@@ -313,7 +313,7 @@ async fn a_start_tells_nothing() {
 
 /// T026: names that do not exist have the same budget as those that do.
 #[tokio::test]
-async fn a_budget_tells_nothing() {
+async fn rate_limit_response_reveals_nothing() {
     let site = Site::new().await;
     let mut waits = Vec::new();
     for user in ["alice", "nobody"] {
@@ -336,7 +336,7 @@ async fn a_budget_tells_nothing() {
 /// A browser in which the user has logged in before takes the place of a stranger's attempt, which
 /// is logged out at the service; a stranger does not take anybody's.
 #[tokio::test]
-async fn a_known_browser_goes_before_strangers() {
+async fn known_browser_goes_before_strangers() {
     let site = Site::new().await;
     let (known, other) = (site.known("alice").await, site.known("bob").await);
     let stranger = site.browser();
@@ -362,7 +362,7 @@ async fn a_known_browser_goes_before_strangers() {
 /// A decline looks like nothing; the same browser may start again at once, and the application is
 /// told.
 #[tokio::test]
-async fn a_decline_is_told_to_nobody_but_the_application() {
+async fn decline_is_reported_to_application_only() {
     let site = Site::new().await;
     let mut events = site.ac.events();
     let browser = site.browser();
@@ -386,7 +386,7 @@ async fn a_decline_is_told_to_nobody_but_the_application() {
 
 /// A browser that is known for the name learns at once that it came to nothing.
 #[tokio::test]
-async fn a_known_browser_is_told_of_a_decline() {
+async fn known_browser_is_told_of_a_decline() {
     let site = Site::new().await;
     let known = site.known("alice").await;
     assert_eq!(start(&known, "alice", "203.0.113.7").await.status(), 202);
@@ -400,7 +400,7 @@ async fn a_known_browser_is_told_of_a_decline() {
 
 /// Clients without cookies: secrets come in bodies alone, and to no page.
 #[tokio::test]
-async fn a_client_without_cookies_gets_its_credential_in_the_body() {
+async fn cookieless_client_gets_credential_in_body() {
     let site = Site::new().await;
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let login = format!("{}/auth/login", site.url);
@@ -457,7 +457,7 @@ async fn a_client_without_cookies_gets_its_credential_in_the_body() {
 
 /// A client without cookies may begin anew at once as well, by the secret that it was given.
 #[tokio::test]
-async fn a_client_without_cookies_begins_anew() {
+async fn client_without_cookies_begins_anew() {
     let site = Site::new().await;
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let begin = json!({ "username": "alice", "credential": "bearer" });
@@ -470,7 +470,7 @@ async fn a_client_without_cookies_begins_anew() {
 
 /// Names that are typed are not the ids that they look like: neither is in the other's way.
 #[tokio::test]
-async fn a_name_is_no_id() {
+async fn name_is_no_id() {
     let site = Site::with(|b| {
         b.resolve_username(|typed| async move {
             Ok::<_, std::io::Error>((typed == "mail").then(|| UserId::from("alice")))
@@ -489,7 +489,7 @@ async fn a_name_is_no_id() {
 
 /// Strangers who have the phone ring do not keep the application from it.
 #[tokio::test]
-async fn the_application_goes_before_strangers() {
+async fn application_goes_before_strangers() {
     let site = Site::new().await;
     let stranger = site.browser();
     assert_eq!(start(&stranger, "alice", "203.0.113.7").await.status(), 202);
@@ -510,7 +510,7 @@ async fn the_application_goes_before_strangers() {
 
 /// A browser's attempt is taken by its cookie alone.
 #[tokio::test]
-async fn a_browsers_attempt_is_no_bearers() {
+async fn cookie_attempt_rejects_bearer() {
     let site = Site::new().await;
     let browser = site.browser();
     assert_eq!(start(&browser, "alice", "203.0.113.7").await.status(), 202);
@@ -524,7 +524,7 @@ async fn a_browsers_attempt_is_no_bearers() {
 
 /// Whom a typed name means is asked behind the answer.
 #[tokio::test]
-async fn a_name_is_looked_up_behind_the_answer() {
+async fn name_is_looked_up_behind_the_answer() {
     let site = Site::with(|b| {
         b.resolve_username(|typed| async move {
             match typed.to_lowercase().split_once('@') {

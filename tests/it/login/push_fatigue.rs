@@ -151,7 +151,7 @@ async fn phone_that_accepts_by_itself_lets_no_stranger_in() {
 
 /// T188: when the budget is spent, strangers see what they see otherwise, and ring nobody.
 #[tokio::test]
-async fn spent_budget_rings_nobody_for_strangers() {
+async fn spent_budget_denies_anonymous_push() {
     let site = Site::new(|builder| builder.push_budget(5)).await;
     let mut events = site.ac.events();
     let known = site.browser();

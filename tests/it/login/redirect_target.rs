@@ -130,7 +130,7 @@ async fn every_login_ends_on_this_site() {
 
 /// The nastiest of them, by a browser's own navigation.
 #[tokio::test]
-async fn a_browser_ends_on_this_site() {
+async fn browser_ends_on_this_site() {
     let (emulator, ac, url) = site().await;
     let Some(chromium) = Chromium::start().await else { return };
     let corpus = corpus();
@@ -218,7 +218,7 @@ async fn nested_prefixes_are_kept() {
 
 /// T021: a browser that brings no cookie back is told so, at either step, and sent nowhere.
 #[tokio::test]
-async fn a_browser_without_cookies_goes_round_in_no_circle() {
+async fn browser_without_cookies_goes_round_in_no_circle() {
     let (emulator, _ac, url) = site().await;
     let browser = Browser::new(&url);
     let explained = async |browser: &Browser, place: &str| {
@@ -238,7 +238,7 @@ async fn a_browser_without_cookies_goes_round_in_no_circle() {
 
 /// Chromium keeps no `Secure` cookie of a site without TLS that is not the loopback.
 #[tokio::test]
-async fn a_site_without_tls_explains_what_is_wrong() {
+async fn site_without_tls_explains_lost_cookie() {
     let (emulator, _ac, url) = site().await;
     let Some(chromium) = Chromium::start().await else { return };
     let profile = chromium.profile().await;

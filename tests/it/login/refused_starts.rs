@@ -65,7 +65,7 @@ fn without_number(piece: &str) -> String {
 /// free, rings no phone and learns nothing: it is told what it would be told of a name that does
 /// not exist.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn refused_starts_learn_nothing_and_ring_nobody() {
+async fn rejected_start_reveals_nothing() {
     let site = Fixture::new(&["alice"], |builder| builder.login_timeout(DEADLINE)).await;
     let (owner, decoy) = (site.browser(), site.browser());
     let began = Instant::now();

@@ -103,7 +103,7 @@ async fn problem(response: Response) -> Value {
 }
 
 #[tokio::test]
-async fn each_is_told_what_is_needed_in_its_tongue() {
+async fn step_up_is_explained_in_each_format() {
     let site = site().await;
     let (browser, _) = site.logged_in().await;
     assert_eq!(browser.page("/").await.status(), 200);
@@ -139,7 +139,7 @@ async fn each_is_told_what_is_needed_in_its_tongue() {
 
 /// gRPC: `PERMISSION_DENIED`, and the same in `ErrorInfo`, read by tonic's own types.
 #[tokio::test]
-async fn grpc_is_told_what_is_needed() {
+async fn step_up_is_explained_in_grpc() {
     let site = site().await;
     let (browser, _) = site.logged_in().await;
     let call = browser.post("/both").header("content-type", "application/grpc");
@@ -165,7 +165,7 @@ async fn grpc_is_told_what_is_needed() {
 /// Without JavaScript: page, form, waiting page, and back, with a new credential in the place of
 /// the old.
 #[tokio::test]
-async fn who_confirms_comes_back_with_a_new_credential() {
+async fn confirmation_issues_new_credential() {
     let site = site().await;
     let (browser, before) = site.logged_in().await;
     let old = browser.cookie(SESSION).unwrap();
@@ -211,7 +211,7 @@ async fn who_confirms_comes_back_with_a_new_credential() {
 
 /// A program posts to what it was told, and finds the new credential with the status.
 #[tokio::test]
-async fn a_program_confirms_too() {
+async fn program_confirms_too() {
     let site = site().await;
     let (browser, _) = site.logged_in().await;
     let old = browser.cookie(SESSION).unwrap();
@@ -234,7 +234,7 @@ async fn a_program_confirms_too() {
 
 /// A confirmation is of a session: it comes to nothing when that is over, even once approved.
 #[tokio::test]
-async fn a_confirmation_does_not_outlive_its_session() {
+async fn confirmation_does_not_outlive_its_session() {
     let site = site().await;
     let (browser, _) = site.logged_in().await;
     let confirm = "/auth/confirm?methods=device%2Cfacial";
@@ -258,7 +258,7 @@ async fn a_confirmation_does_not_outlive_its_session() {
 /// Without a session of one's own the way is to the login, wherever one came from: the layer may have
 /// let another session of the user in.
 #[tokio::test]
-async fn who_has_no_session_of_their_own_logs_in_first() {
+async fn confirmation_without_session_leads_to_login() {
     let site = site().await;
     let confirm = "/auth/confirm?next=/secret";
     let stranger = Browser::new(&site.url);
@@ -273,7 +273,7 @@ async fn who_has_no_session_of_their_own_logs_in_first() {
 
 /// A login that is too old is made anew by the same methods.
 #[tokio::test]
-async fn who_is_only_to_be_fresh_keeps_their_methods() {
+async fn max_age_confirmation_keeps_methods() {
     let site = site_of(|builder| builder.methods([AuthMethod::Acceptance])).await;
     let (browser, _) = site.logged_in().await;
     assert_eq!(browser.api("/fresh").await.status(), 200);
@@ -288,7 +288,7 @@ async fn who_is_only_to_be_fresh_keeps_their_methods() {
 
 /// Declined, or not answered: told at once, the session as it was, and to be tried again.
 #[tokio::test]
-async fn a_confirmation_that_fails_leaves_the_session_as_it_was() {
+async fn failed_confirmation_keeps_session() {
     let site = site_of(|builder| builder.login_timeout(Duration::from_secs(10))).await;
     let (browser, before) = site.logged_in().await;
     let old = browser.cookie(SESSION).unwrap();
@@ -321,7 +321,7 @@ async fn a_confirmation_that_fails_leaves_the_session_as_it_was() {
 /// Nobody has a phone ring by methods that no layer requires, for somebody else, from elsewhere, or
 /// without a session.
 #[tokio::test]
-async fn a_confirmation_is_for_what_a_layer_requires_of_the_sessions_user() {
+async fn confirmation_is_limited_to_required_methods() {
     let site = site().await;
     let (browser, before) = site.logged_in().await;
     for odd in ["acceptance", "facial", "device,facial,acceptance", "", "nose", "device,,nose"] {
@@ -355,7 +355,7 @@ async fn a_confirmation_is_for_what_a_layer_requires_of_the_sessions_user() {
 /// Who began nothing here does not hold the user up who is logged in, and a limit of one session is
 /// enough to confirm.
 #[tokio::test]
-async fn a_stranger_with_the_name_does_not_keep_the_user_from_confirming() {
+async fn anonymous_login_blocks_no_confirmation() {
     let deadline = Duration::from_secs(5);
     let site = site_of(|builder| builder.max_sessions_per_user(1).login_timeout(deadline)).await;
     let (browser, _) = site.logged_in().await;
@@ -381,7 +381,7 @@ async fn a_stranger_with_the_name_does_not_keep_the_user_from_confirming() {
 
 /// An optional layer that requires something lets through, and says why it did not allow.
 #[tokio::test]
-async fn an_optional_layer_says_step_up() {
+async fn optional_layer_says_step_up() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
     with_phones(&emulator, &ac, &["alice"]).await;
@@ -477,7 +477,7 @@ async fn with_a_hand(response: axum::response::Response) -> axum::response::Resp
 
 /// In a real browser: to the page that needs more, through the login and the confirmation.
 #[tokio::test]
-async fn a_browser_confirms_and_is_where_it_wanted_to_go() {
+async fn browser_confirms_and_is_where_it_wanted_to_go() {
     if !std::path::Path::new(CHROMIUM).exists() {
         println!("there is no {CHROMIUM}");
         return;

@@ -61,7 +61,7 @@ async fn site() -> Site {
 }
 
 #[tokio::test]
-async fn a_removed_token_ends_the_sessions_within_a_minute() {
+async fn removed_token_ends_the_sessions_within_a_minute() {
     let site = site().await;
     site.browser.log_in(&site.emulator, "alice").await;
     let credential = site.browser.cookie("__Host-activeconnect").unwrap();
@@ -80,7 +80,7 @@ async fn a_removed_token_ends_the_sessions_within_a_minute() {
 }
 
 #[tokio::test]
-async fn a_changed_token_lets_nobody_in_after_a_pause() {
+async fn changed_token_denies_parked_session() {
     let site = site().await;
     site.browser.log_in(&site.emulator, "alice").await;
     pass(Duration::from_secs(130), Duration::from_secs(5)).await;
@@ -90,7 +90,7 @@ async fn a_changed_token_lets_nobody_in_after_a_pause() {
 }
 
 #[tokio::test]
-async fn a_lookup_table_that_hangs_costs_availability_only() {
+async fn lookup_table_that_hangs_costs_availability_only() {
     let site = site().await;
     site.browser.log_in(&site.emulator, "alice").await;
     pass(Duration::from_secs(130), Duration::from_secs(5)).await;
@@ -103,7 +103,7 @@ async fn a_lookup_table_that_hangs_costs_availability_only() {
 }
 
 #[tokio::test]
-async fn all_sessions_of_a_user_end_at_once_and_nobody_elses() {
+async fn end_all_sessions_ends_only_that_users() {
     let site = site().await;
     let (alice, bob) = (UserId::from("alice"), UserId::from("bob"));
     let other = Browser::new(&serve(app(&site.ac)).await);
@@ -135,7 +135,7 @@ async fn all_sessions_of_a_user_end_at_once_and_nobody_elses() {
 }
 
 #[tokio::test]
-async fn any_session_of_the_user_will_do_where_the_layer_says_so() {
+async fn any_user_session_allows_if_configured() {
     let site = site().await;
     let ac = site.ac.with_user_resolver(|parts: &Parts| {
         parts.headers.get("x-peer").map(|peer| UserId::from(peer.to_str().unwrap()))

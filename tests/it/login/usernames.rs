@@ -63,7 +63,7 @@ async fn spellings_of_a_name_are_reserved_as_one() {
 
 /// F35: what names are one name is for the application to say.
 #[tokio::test]
-async fn own_normalizer_decides_what_is_one_name() {
+async fn own_normalizer_decides_equality() {
     let site = Fixture::new(&["alice"], |builder| {
         builder
             .normalize_username(|text| {

@@ -280,7 +280,7 @@ async fn page_waits_for_ten_minutes() {
 
 /// A user who was deleted has no phone to wait for.
 #[tokio::test]
-async fn page_of_a_user_who_leaves_is_over() {
+async fn page_of_unenrolled_user_ends() {
     let site = Site::new(|builder| builder).await;
     site.enroll("alice").await;
     let browser = site.browser();

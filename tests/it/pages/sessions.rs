@@ -95,7 +95,7 @@ async fn end(browser: &Browser, id: &str) -> Response {
 }
 
 #[tokio::test]
-async fn sessions_are_listed_with_what_is_known() {
+async fn sessions_are_listed_with_details() {
     let site = Site::new(|builder| builder).await;
     let browser = site.browser("alice", FIREFOX).await;
     let _program = site.program("alice").await;
@@ -137,7 +137,7 @@ async fn session_ids_are_no_credentials() {
 
 /// When the answer has come, what the other browser held open is over: the body gives no more.
 #[tokio::test]
-async fn ending_a_session_cuts_what_it_holds_open() {
+async fn ending_session_terminates_its_streams() {
     let site = Site::new(|builder| builder).await;
     let browser = site.browser("alice", FIREFOX).await;
     let program = site.program("alice").await;
@@ -225,7 +225,7 @@ async fn other_origins_end_no_session() {
 }
 
 #[tokio::test]
-async fn only_who_is_let_in_manages_sessions() {
+async fn only_allowed_session_manages_sessions() {
     let site = Site::new(|builder| builder).await;
     let stranger = Browser::new(&site.url);
     assert_eq!(stranger.api("/auth/sessions").await.status(), StatusCode::UNAUTHORIZED);
@@ -272,7 +272,7 @@ async fn client_details_are_not_kept_unless_wanted() {
 
 /// The address says what came of the form; no text of it is shown.
 #[tokio::test]
-async fn page_says_what_was_done_in_its_own_words() {
+async fn page_describes_completed_action() {
     let site = Site::new(|builder| builder).await;
     let browser = site.browser("alice", EVIL).await;
     for (done, text) in

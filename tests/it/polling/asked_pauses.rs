@@ -12,7 +12,7 @@ const SESSIONS: usize = 60;
 
 /// F31: whatever the status, all sessions stay in.
 #[tokio::test]
-async fn one_asked_pause_keeps_nobody_out() {
+async fn one_requested_pause_denies_no_session() {
     for status in [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS] {
         let site = Fixture::new(SESSIONS, |builder| {
             builder.poll_interval(Duration::from_secs(1)).max_staleness(Duration::from_secs(7))

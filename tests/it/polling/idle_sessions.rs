@@ -52,7 +52,7 @@ async fn ten_thousand_requests_at_once_share_one_poll() {
 }
 
 #[tokio::test]
-async fn a_thousand_leaders_that_hang_up_leave_the_followers_their_poll() {
+async fn dropped_leaders_keep_shared_poll() {
     let site = Site::parked().await;
     let before = site.emulator.state().calls.status;
     let slow =

@@ -55,7 +55,7 @@ impl Site {
 }
 
 #[tokio::test]
-async fn a_session_that_the_service_refuses_twice_is_lost() {
+async fn session_that_the_service_refuses_twice_is_lost() {
     for status in [401, 403, 404, 410] {
         let site = Site::new().await;
         assert_eq!(site.alice.api("/").await.status(), 200);
@@ -75,7 +75,7 @@ async fn a_session_that_the_service_refuses_twice_is_lost() {
 }
 
 #[tokio::test]
-async fn a_refusal_said_once_changes_nothing() {
+async fn refusal_said_once_changes_nothing() {
     let site = Site::new().await;
     let kind = FaultKind::Http { status: StatusCode::NOT_FOUND, retry_after_s: None };
     let fault = Fault::new(Endpoint::Status, kind).for_user(&site.session.user_id).times(1);
@@ -85,7 +85,7 @@ async fn a_refusal_said_once_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_no_word_of_the_service_ends_nothing() {
+async fn non_json_errors_keep_session() {
     let site = Site::new().await;
     for kind in [FaultKind::Garbage, FaultKind::Reset, FaultKind::Redirect, FaultKind::Truncate] {
         site.emulator.clear_faults();
@@ -101,7 +101,7 @@ async fn what_is_no_word_of_the_service_ends_nothing() {
 }
 
 #[tokio::test]
-async fn a_service_that_refuses_everybody_ends_nobody() {
+async fn service_rejecting_all_ends_no_session() {
     let site = Site::new().await;
     let kind = FaultKind::Http { status: StatusCode::NOT_FOUND, retry_after_s: None };
     site.emulator.inject_fault(Fault::new(FaultRoute::All, kind));
@@ -113,7 +113,7 @@ async fn a_service_that_refuses_everybody_ends_nobody() {
 }
 
 #[tokio::test]
-async fn an_odd_statement_is_unavailable_until_the_next_good_one() {
+async fn inconsistent_status_is_unavailable_until_good() {
     let site = Site::new().await;
     site.emulator.inject_fault(
         Fault::new(Endpoint::Status, FaultKind::UnknownStatus).for_user(&site.session.user_id),

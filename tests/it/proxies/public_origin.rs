@@ -57,7 +57,7 @@ const OURS: [u16; 4] = [202, 200, 200, 101];
 const FOREIGN: [u16; 4] = [403, 403, 403, 401];
 
 #[tokio::test]
-async fn a_changed_host_is_settled() {
+async fn changed_host_is_settled() {
     for (host_header, host, origin) in [
         // The upstream's name, as nginx has it by default.
         ("", "app.example.com", "https://app.example.com"),
@@ -108,7 +108,7 @@ async fn default_ports_compare_equal() {
 }
 
 #[tokio::test]
-async fn a_mismatch_is_warned_of_once() {
+async fn mismatch_is_warned_of_once() {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let written = lines.clone();
     let _hearing = hear(Trace(Level::WARN, move |line: &str| {

@@ -104,7 +104,7 @@ async fn verify_answers_four_statuses() {
 }
 
 #[tokio::test]
-async fn verify_names_nobody_by_default() {
+async fn verify_sets_no_user_by_default() {
     let site = Site::start(|builder| builder).await;
     let browser = Browser::new(&site.url);
     browser.log_in(&site.emulator, "alice").await;

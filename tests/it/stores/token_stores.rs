@@ -56,7 +56,7 @@ async fn memory_conforms() {
 }
 
 #[tokio::test]
-async fn sqlite_conforms_and_keeps_what_it_has_over_a_restart() {
+async fn sqlite_conforms_and_persists() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", folder.path().join("app.db").display());
     let store = SqliteTokenStore::open(&url).await.unwrap();
@@ -143,7 +143,7 @@ async fn sqlite_with_other_names_and_integer_ids_conforms() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_opened_is_a_clear_error() {
+async fn unopenable_database_is_a_clear_error() {
     let folder = tempfile::tempdir().unwrap();
     for url in [
         format!("sqlite:{}/missing/app.db", folder.path().display()),
@@ -168,7 +168,7 @@ async fn what_cannot_be_opened_is_a_clear_error() {
 }
 
 #[tokio::test]
-async fn all_who_open_a_new_file_at_once_succeed() {
+async fn concurrent_open_of_new_file_succeeds() {
     let folder = tempfile::tempdir().unwrap();
     for round in 0..20 {
         let url = format!("sqlite:{}/{round}.db", folder.path().display());

@@ -46,7 +46,7 @@ async fn listen(session: ActiveSession, socket: WebSocket) {
 
 /// `EventSource` connects again once, is refused, and stops; a socket sees 1008.
 #[tokio::test]
-async fn a_browser_is_told_and_does_not_come_back() {
+async fn browser_is_told_and_does_not_come_back() {
     let stage = Stage::of(|engine| engine, |layer| layer).await;
     with_phones(&stage.emulator, &stage.ac, &["alice"]).await;
     let (report, mut reports) = mpsc::unbounded_channel();

@@ -81,7 +81,7 @@ fn assert_reset(end: Option<&h2::Error>) {
 
 /// T087, T089.
 #[tokio::test]
-async fn a_cut_stream_takes_no_other_with_it() {
+async fn cut_stream_takes_no_other_with_it() {
     let stage = Stage::of(|engine| engine, |layer| layer).await;
     let (alice, bob) = (stage.log_in("alice").await, stage.log_in("bob").await);
     let connection = connect(&stage.url).await;
@@ -101,7 +101,7 @@ async fn a_cut_stream_takes_no_other_with_it() {
 
 /// T087: no last chunk, so that nobody takes it for whole.
 #[tokio::test]
-async fn a_download_over_http1_is_aborted() {
+async fn download_over_http1_is_aborted() {
     let stage = Stage::of(|engine| engine, |layer| layer).await;
     let alice = stage.log_in("alice").await;
     for path in ["/chunked", "/download"] {
@@ -179,7 +179,7 @@ const LONG: Duration = Duration::from_secs(30);
 
 /// T090: the message that is half sent may end; the next does not begin.
 #[tokio::test]
-async fn a_grpc_message_is_finished_and_no_other_begun() {
+async fn grpc_message_is_finished_and_no_other_begun() {
     let whole = message(b"half and half");
     for (web, why) in [(false, "16"), (true, "16"), (false, "14"), (true, "14")] {
         let content_type = if web { "application/grpc-web+proto" } else { "application/grpc" };
@@ -217,7 +217,7 @@ async fn a_grpc_message_is_finished_and_no_other_begun() {
 /// T090: a message that does not end within a second is reset, whether nothing comes or more and
 /// more.
 #[tokio::test]
-async fn a_grpc_message_that_does_not_end_is_reset() {
+async fn grpc_message_that_does_not_end_is_reset() {
     for endless in [false, true] {
         let mut first = vec![0];
         first.extend_from_slice(&u32::MAX.to_be_bytes());

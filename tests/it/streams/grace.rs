@@ -86,7 +86,7 @@ impl Interrupted {
 
 /// T092.
 #[tokio::test]
-async fn work_is_finished_within_the_grace_and_its_answer_kept() {
+async fn handler_finishes_within_grace() {
     for over in [Over::Http1, Over::Http2] {
         let interrupted = Interrupted::of(over, None).await;
         interrupted.stage.answers(&interrupted.alice, 401).await;
@@ -110,7 +110,7 @@ async fn work_is_dropped_when_the_grace_is_over() {
 
 /// T092: nobody waits for them to give up.
 #[tokio::test]
-async fn producers_see_that_nobody_listens() {
+async fn producer_sees_dropped_stream() {
     let stage = Stage::of(|engine| engine, |layer| layer).await;
     let alice = stage.log_in("alice").await;
     let (gone, mut is_gone) = watch::channel(0);

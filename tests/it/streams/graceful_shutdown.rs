@@ -16,7 +16,7 @@ use crate::support::{approve, builder, with_phones};
 /// T129: a server that waits for its connections ends when the engine is shut down, though a
 /// stream without end is open: the stream is told, and cut.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_graceful_shutdown_is_not_held_up_by_a_stream() {
+async fn graceful_shutdown_is_not_held_up_by_a_stream() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
     with_phones(&emulator, &ac, &["alice"]).await;

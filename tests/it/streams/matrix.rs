@@ -135,7 +135,7 @@ async fn held_for_too_long() {
 
 /// The walk away ends the session, here and at the service.
 #[tokio::test]
-async fn a_walk_away_that_ends() {
+async fn walk_away_that_ends() {
     let (stage, alice, held) = stage_of(Walkaway::End, LONG).await;
     let seen = seen(&held);
     stage.act(&alice, Action::WalkAway);
@@ -147,7 +147,7 @@ async fn a_walk_away_that_ends() {
 }
 
 #[tokio::test]
-async fn a_walk_away_that_is_allowed() {
+async fn walk_away_that_is_allowed() {
     let (stage, alice, held) = stage_of(Walkaway::Allow, LONG).await;
     stage.act(&alice, Action::WalkAway);
     until("it is known", async || stage.report(&alice).told_at).await;

@@ -60,7 +60,7 @@ async fn no_method_is_open() {
 
 /// T125: who may not is told so before anything is sent, and the connection is not kept for it.
 #[tokio::test]
-async fn a_denied_upload_is_not_read() {
+async fn denied_upload_is_not_read() {
     let stage = Stage::of(|engine| engine, |layer| layer).await;
     for expects in ["expect: 100-continue\r\n", ""] {
         let head = format!(

@@ -88,7 +88,7 @@ async fn event_streams_end_with_a_last_event() {
 }
 
 #[tokio::test]
-async fn a_walk_away_ends_streams_too() {
+async fn walk_away_ends_streams_too() {
     let (emulator, url) = site().await;
     let browser = Browser::new(&url);
     let session = browser.log_in(&emulator, "alice").await;
@@ -99,7 +99,7 @@ async fn a_walk_away_ends_streams_too() {
 }
 
 #[tokio::test]
-async fn a_download_cannot_be_taken_for_whole() {
+async fn download_cannot_be_taken_for_whole() {
     let (emulator, url) = site().await;
     let browser = Browser::new(&url);
     let session = browser.log_in(&emulator, "alice").await;
@@ -111,7 +111,7 @@ async fn a_download_cannot_be_taken_for_whole() {
 }
 
 #[tokio::test]
-async fn a_handler_that_runs_on_is_answered_for_after_the_grace() {
+async fn handler_past_grace_is_denied() {
     let (emulator, url) = site().await;
     let browser = Browser::new(&url);
     let session = browser.log_in(&emulator, "alice").await;
@@ -128,7 +128,7 @@ async fn a_handler_that_runs_on_is_answered_for_after_the_grace() {
 }
 
 #[tokio::test]
-async fn the_events_route_tells_each_change_and_ends() {
+async fn events_route_tells_each_change_and_ends() {
     let (emulator, url) = site().await;
     let browser = Browser::new(&url);
     assert_eq!(

@@ -37,7 +37,7 @@ async fn open(caller: &Caller, path: &str) -> Client {
 
 /// T088: a handler that ignores the guard is counted, and warned about once.
 #[tokio::test]
-async fn upgrades_that_nobody_guards_are_counted() {
+async fn unguarded_upgrades_are_counted() {
     let warnings = Arc::new(Mutex::new(Vec::new()));
     let heard = warnings.clone();
     let _traced = hear(Trace(Level::WARN, move |line: &str| {
@@ -121,7 +121,7 @@ async fn extended_connect(
 
 /// T089: what is one stream of a connection is a socket like the others.
 #[tokio::test]
-async fn sockets_over_http2_are_guarded_counted_and_bound_to_their_origin() {
+async fn http2_websocket_is_guarded_and_origin_bound() {
     let stage = Stage::of(|engine| engine, |layer| layer).await;
     let alice = stage.log_in("alice").await;
     let bare = async |upgrade: WebSocketUpgrade| upgrade.on_upgrade(listen);
@@ -160,7 +160,7 @@ async fn sockets_over_http2_are_guarded_counted_and_bound_to_their_origin() {
 
 /// T093, T094: any number of tasks may wait, and all are told why.
 #[tokio::test]
-async fn a_thousand_that_wait_are_told() {
+async fn thousand_that_wait_are_told() {
     let stage = Stage::of(|engine| engine, |layer| layer).await;
     let alice = stage.log_in("alice").await;
     let session = session_of(&stage.ac, alice.bearer.strip_prefix("Bearer ").unwrap()).await;

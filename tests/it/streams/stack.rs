@@ -90,7 +90,7 @@ async fn park(stage: &Stage) {
 
 /// T116, T118: whatever stands around it, parked sessions and known ones are let in, others not.
 #[tokio::test]
-async fn each_stack_serves_parked_known_and_nobody() {
+async fn each_stack_serves_parked_known_and_anonymous() {
     let stage = stage().await;
     let alice = stage.log_in("alice").await;
     let layer = || stage.layer.clone();
@@ -147,7 +147,7 @@ async fn readiness_and_its_errors_are_the_inner_ones() {
 /// T118: a first request that waits for the service in vain keeps the only permit for no longer
 /// than that.
 #[tokio::test]
-async fn a_parked_request_keeps_others_waiting_no_longer_than_its_poll() {
+async fn parked_request_blocks_others_for_one_poll() {
     let stage = stage().await;
     let (alice, bob) = (stage.log_in("alice").await, stage.log_in("bob").await);
     park(&stage).await;
@@ -166,7 +166,7 @@ async fn a_parked_request_keeps_others_waiting_no_longer_than_its_poll() {
 
 /// T119: the poll goes on when nobody waits for it any more.
 #[tokio::test]
-async fn a_timeout_outside_does_not_end_the_poll() {
+async fn timeout_outside_does_not_end_the_poll() {
     let stage = stage().await;
     let alice = stage.log_in("alice").await;
     park(&stage).await;
@@ -184,7 +184,7 @@ async fn a_timeout_outside_does_not_end_the_poll() {
 
 /// A timeout inside is the handler's own error.
 #[tokio::test]
-async fn a_timeout_inside_is_passed_on() {
+async fn timeout_inside_is_passed_on() {
     let stage = stage().await;
     let alice = stage.log_in("alice").await;
     let slow =
@@ -196,7 +196,7 @@ async fn a_timeout_inside_is_passed_on() {
 
 /// Compressed or not: no half file looks whole, and nothing is written into an encoding.
 #[tokio::test]
-async fn compressed_streams_are_cut_as_what_they_are() {
+async fn compressed_stream_ends_without_marker() {
     let compression = || {
         CompressionLayer::new().compress_when(
             |_: http::StatusCode, _: http::Version, _: &http::HeaderMap, _: &http::Extensions| true,

@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_documented_form_is_read_and_written() {
+    fn documented_form_is_read_and_written() {
         let json = r#"{"route":"status","kind":"http","status":503,"retry_after_s":2,"delay_ms":7,"times":3,"user_id":"u"}"#;
         let kind =
             FaultKind::Http { status: StatusCode::SERVICE_UNAVAILABLE, retry_after_s: Some(2) };
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn fault_errors_explain() {
         for (json, said) in [
             (r#"{"kind":"hang"}"#, "missing field `route`"),
             (r#"{"route":"status"}"#, "missing field `kind`"),

@@ -42,7 +42,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_that_fits_strikes_until_it_is_used_up() {
+    fn first_that_fits_strikes_until_it_is_used_up() {
         let mut faults = faults([
             Fault::new(Endpoint::Logout, FaultKind::Garbage),
             Fault::new(Endpoint::Status, FaultKind::Hang).times(2),
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_about_a_user_strikes_nobody_else() {
+    fn user_fault_affects_no_other_user() {
         let mut faults = faults([Fault::new(FaultRoute::All, FaultKind::Hang).for_user("a")]);
         assert_eq!(kind(&mut faults, Endpoint::Status, &["b"]), None);
         assert_eq!(kind(&mut faults, Endpoint::AddUsers, &[]), None);
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_that_can_change_nothing_is_not_used_up() {
+    fn fault_that_can_change_nothing_is_not_used_up() {
         let mut faults = faults([
             Fault::new(FaultRoute::All, FaultKind::ForeignUrls).times(1),
             Fault::new(FaultRoute::All, FaultKind::UnknownStatus).times(1),

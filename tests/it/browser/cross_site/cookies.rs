@@ -10,7 +10,7 @@ const SESSION: &str = "__Host-activeconnect";
 
 /// T007: a session that was planted before the login is not the user's after it, and is dead.
 #[tokio::test]
-async fn a_planted_session_is_replaced_and_dead() {
+async fn planted_session_is_replaced_and_dead() {
     let Some(stage) = Stage::start().await else { return };
     let mallory = UserId::from("mallory");
     let (planted, mallorys) = tokio::join!(stage.ac.log_in(&mallory), approve(&stage.emulator));
@@ -36,7 +36,7 @@ async fn a_planted_session_is_replaced_and_dead() {
 
 /// T007: nor does a value that was never given out become a session.
 #[tokio::test]
-async fn a_made_up_session_never_comes_to_life() {
+async fn made_up_session_never_comes_to_life() {
     let Some(stage) = Stage::start().await else { return };
     let profile = stage.chromium.profile().await;
     let made_up = "A".repeat(43);
@@ -55,7 +55,7 @@ async fn a_made_up_session_never_comes_to_life() {
 
 /// T008: a sibling's pages set no cookie that the application takes for its own.
 #[tokio::test]
-async fn a_sibling_cannot_toss_a_cookie_in() {
+async fn sibling_cannot_toss_a_cookie_in() {
     let Some(stage) = Stage::start().await else { return };
     let mallory = UserId::from("mallory");
     let (planted, _) = tokio::join!(stage.ac.log_in(&mallory), approve(&stage.emulator));

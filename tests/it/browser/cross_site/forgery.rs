@@ -35,7 +35,7 @@ async fn send_quietly(tab: &Tab, action: &str, body: &str) {
 
 /// T017: the victim is not logged in as the attacker, nor are phones rung in their name.
 #[tokio::test]
-async fn a_login_cannot_be_forged() {
+async fn login_cannot_be_forged() {
     let Some(stage) = Stage::start().await else { return };
     let profile = stage.chromium.profile().await;
     let tab = profile.tab().await;
@@ -61,7 +61,7 @@ async fn a_login_cannot_be_forged() {
 
 /// T018.
 #[tokio::test]
-async fn a_logout_cannot_be_forged() {
+async fn logout_cannot_be_forged() {
     let Some(stage) = Stage::start().await else { return };
     let profile = stage.chromium.profile().await;
     let tab = profile.tab().await;

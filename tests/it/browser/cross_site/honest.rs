@@ -6,7 +6,7 @@ use super::stage::Stage;
 
 /// `__Host-` cookies are kept on the loopback without TLS, and scripts don't see them.
 #[tokio::test]
-async fn an_honest_user_gets_in_with_scripts_and_without() {
+async fn honest_user_gets_in_with_scripts_and_without() {
     let Some(stage) = Stage::start().await else { return };
     for (scripts, user) in [(true, "alice"), (false, "bob")] {
         let profile = stage.chromium.profile().await;

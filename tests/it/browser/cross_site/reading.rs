@@ -7,7 +7,7 @@ use crate::support::approve;
 
 /// T019: who is logged in can't be read, nor a login's result taken, from another origin.
 #[tokio::test]
-async fn the_status_is_for_this_origin_only() {
+async fn status_is_for_this_origin_only() {
     let Some(stage) = Stage::start().await else { return };
     let profile = stage.chromium.profile().await;
     let (tab, own) = (profile.tab().await, profile.tab().await);

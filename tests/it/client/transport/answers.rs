@@ -10,7 +10,7 @@ async fn kind(bytes: Vec<u8>) -> ClientErrorKind {
 }
 
 #[tokio::test]
-async fn a_captive_portal_is_not_understood() {
+async fn captive_portal_page_is_invalid() {
     let page = "<!DOCTYPE html><html><body>Please log in to the Wi-Fi. active</body></html>";
     let html = answer("200 OK", &[("content-type", "text/html")], page);
     assert_eq!(kind(html.clone()).await, ClientErrorKind::InvalidResponse);
@@ -20,7 +20,7 @@ async fn a_captive_portal_is_not_understood() {
 }
 
 #[tokio::test]
-async fn an_answer_without_a_body_is_not_understood() {
+async fn answer_without_a_body_is_not_understood() {
     for bytes in [
         head("204 No Content", &[]),
         head("205 Reset Content", &[("content-length", "0")]),
@@ -34,14 +34,14 @@ async fn an_answer_without_a_body_is_not_understood() {
 
 /// No range was asked for, so a part of something is a part of something else.
 #[tokio::test]
-async fn a_part_is_not_the_whole() {
+async fn part_is_not_the_whole() {
     let range = [("content-range", "bytes 0-76/99")];
     let part = answer("206 Partial Content", &range, STATUS_ACTIVE);
     assert_eq!(kind(part).await, ClientErrorKind::InvalidResponse);
 }
 
 #[tokio::test]
-async fn a_statement_under_an_error_status_is_no_statement() {
+async fn statement_under_an_error_status_is_no_statement() {
     use ClientErrorKind::*;
     for (status, expected) in [
         ("300 Multiple Choices", InvalidResponse),
@@ -65,14 +65,14 @@ async fn a_statement_under_an_error_status_is_no_statement() {
 }
 
 #[tokio::test]
-async fn an_upgrade_that_nobody_asked_for_is_not_understood() {
+async fn unrequested_upgrade_is_invalid() {
     let upgrade = [("connection", "upgrade"), ("upgrade", "websocket")];
     let kind = kind(head("101 Switching Protocols", &upgrade)).await;
     assert_eq!(kind, ClientErrorKind::InvalidResponse);
 }
 
 #[tokio::test]
-async fn the_content_type_does_not_decide() {
+async fn content_type_does_not_decide() {
     for content_type in ["application/json", "text/plain", "text/html; charset=iso-8859-1", ""] {
         let bytes = answer("200 OK", &[("content-type", content_type)], STATUS_ACTIVE);
         let read = status_of(vec![Step::Send(bytes)]).await.0;

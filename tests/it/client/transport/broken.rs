@@ -14,7 +14,7 @@ async fn kind(steps: Vec<Step>) -> ClientErrorKind {
 
 /// All of the body that would be read as active is there, but not all that was announced.
 #[tokio::test]
-async fn a_body_short_of_its_length_is_no_statement() {
+async fn truncated_body_is_no_response() {
     let mut head = head("200 OK", &[("content-length", "100")]);
     head.extend(STATUS_ACTIVE.bytes());
     for end in [Step::Close, Step::Reset] {
@@ -23,7 +23,7 @@ async fn a_body_short_of_its_length_is_no_statement() {
 }
 
 #[tokio::test]
-async fn a_chunked_body_without_its_end_is_no_statement() {
+async fn chunked_body_without_its_end_is_no_statement() {
     for cut in ["", "0\r\n", "5\r\nab"] {
         let mut bytes = head("200 OK", CHUNKED);
         bytes.extend(chunk(STATUS_ACTIVE.as_bytes()));
@@ -34,7 +34,7 @@ async fn a_chunked_body_without_its_end_is_no_statement() {
 }
 
 #[tokio::test]
-async fn a_whole_chunked_body_is_read() {
+async fn whole_chunked_body_is_read() {
     let mut bytes = head("200 OK", CHUNKED);
     let (first, second) = STATUS_ACTIVE.as_bytes().split_at(20);
     for part in [first, second, b""] {
@@ -45,7 +45,7 @@ async fn a_whole_chunked_body_is_read() {
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_before_the_answer_is_unreachable() {
+async fn connection_broken_before_response_is_unreachable() {
     for end in [Step::Close, Step::Reset] {
         assert_eq!(kind(vec![end.clone()]).await, ClientErrorKind::Unreachable);
         let half = Step::Send(b"HTTP/1.1 200 OK\r\ncontent-ty".to_vec());
@@ -54,7 +54,7 @@ async fn a_connection_that_breaks_before_the_answer_is_unreachable() {
 }
 
 #[tokio::test]
-async fn what_is_no_http_is_an_error() {
+async fn malformed_http_is_an_error() {
     for garbage in [
         "SSH-2.0-OpenSSH_9.2\r\n",
         "\0\0\0\0\r\n\r\n",
@@ -70,7 +70,7 @@ async fn what_is_no_http_is_an_error() {
 }
 
 #[tokio::test]
-async fn an_interim_answer_comes_before_the_answer() {
+async fn interim_answer_comes_before_the_answer() {
     for interim in ["100 Continue", "102 Processing", "103 Early Hints"] {
         let mut bytes = head(interim, &[]);
         bytes.extend(answer("200 OK", &[], STATUS_ACTIVE));

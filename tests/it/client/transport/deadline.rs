@@ -55,7 +55,7 @@ async fn call_in_time(steps: Vec<Step>) {
 }
 
 #[tokio::test]
-async fn a_status_call_ends_after_three_seconds() {
+async fn status_call_ends_after_three_seconds() {
     tokio::join!(
         status_in_time(slow_headers()),
         status_in_time(slow_body()),
@@ -77,7 +77,7 @@ async fn any_other_call_ends_after_five_seconds() {
 }
 
 #[tokio::test]
-async fn a_slow_answer_within_the_deadline_is_read() {
+async fn slow_answer_within_the_deadline_is_read() {
     let bytes = answer("200 OK", &[], STATUS_ACTIVE);
     let pause = Duration::from_secs(1) / u32::try_from(bytes.len()).unwrap();
     let (read, _raw) = status_of(vec![Step::Drip(bytes, pause)]).await;
@@ -86,6 +86,6 @@ async fn a_slow_answer_within_the_deadline_is_read() {
 
 /// A hundred thousand interim answers a second, for ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_of_interim_answers_ends_with_the_deadline() {
+async fn flood_of_interim_answers_ends_with_the_deadline() {
     status_in_time(vec![Step::Endless(head("100 Continue", &[]))]).await;
 }

@@ -113,14 +113,14 @@ async fn two_calls_share_a_connection() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_left_in_good_order_is_replaced() {
+async fn connection_that_is_left_in_good_order_is_replaced() {
     let (outcome, requests, connections) = call(Behaviour::AnswerAndLeave).await;
     assert_eq!(outcome, ["ok", "ok"]);
     assert_eq!((nonces(&requests).len(), requests.len(), connections), (2, 2, 2));
 }
 
 #[tokio::test]
-async fn a_refused_stream_is_not_sent_again() {
+async fn refused_stream_is_not_sent_again() {
     for reason in [Reason::REFUSED_STREAM, Reason::CANCEL, Reason::ENHANCE_YOUR_CALM] {
         let (outcome, requests, _) = call(Behaviour::Reset(reason)).await;
         assert_eq!(outcome, ["Unreachable", "Unreachable"], "{reason:?}");
@@ -130,7 +130,7 @@ async fn a_refused_stream_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn a_request_on_a_connection_that_goes_away_is_not_sent_again() {
+async fn goaway_request_is_not_resent() {
     for reason in [Reason::NO_ERROR, Reason::PROTOCOL_ERROR, Reason::INTERNAL_ERROR] {
         let (outcome, requests, _) = call(Behaviour::GoAway(reason)).await;
         assert_eq!(outcome, ["Unreachable", "Unreachable"], "{reason:?}");
@@ -139,7 +139,7 @@ async fn a_request_on_a_connection_that_goes_away_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn a_request_that_was_not_processed_is_not_sent_again_either() {
+async fn unprocessed_request_is_not_resent() {
     let (outcome, requests, connections) = call(Behaviour::GoAwayUnprocessed).await;
     assert_eq!(outcome, ["Unreachable", "Unreachable"]);
     assert_eq!((requests.len(), connections), (2, 2));
@@ -147,7 +147,7 @@ async fn a_request_that_was_not_processed_is_not_sent_again_either() {
 
 /// RFC 7541, 6.2.3: nothing on the way may keep the signature in a table of compressed headers.
 #[tokio::test]
-async fn the_signature_is_never_indexed() {
+async fn signature_is_never_indexed() {
     /// `authentication` in HPACK's Huffman code, after its length.
     const NAME: [u8; 11] = [0x8a, 0x1d, 0xa9, 0x9c, 0xb5, 0x24, 0xc4, 0x1a, 0x4c, 0x7a, 0xbf];
     let (_, requests, _) = call(Behaviour::GoAwayUnprocessed).await;

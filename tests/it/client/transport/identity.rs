@@ -24,7 +24,7 @@ const SPLITTERS: [&str; 12] = [
 ];
 
 #[test]
-fn an_application_id_that_splits_a_header_is_refused() {
+fn application_id_that_splits_a_header_is_refused() {
     for id in SPLITTERS {
         let refused = Credentials::new(id, "x".repeat(24)).unwrap_err();
         assert_eq!(refused, CredentialsError::InvalidId, "{id:?}");
@@ -36,7 +36,7 @@ fn an_application_id_that_splits_a_header_is_refused() {
 }
 
 #[tokio::test]
-async fn a_session_token_that_splits_a_header_is_refused() {
+async fn session_token_that_splits_a_header_is_refused() {
     for token in SPLITTERS.into_iter().chain([""]) {
         let raw = Raw::start(move |request| {
             let url = format!("http://{}/x", request.header("host").unwrap());
@@ -53,7 +53,7 @@ async fn a_session_token_that_splits_a_header_is_refused() {
 }
 
 #[test]
-fn a_secret_of_unusual_length_is_taken_with_a_warning() {
+fn secret_of_unusual_length_is_taken_with_a_warning() {
     let warnings = Arc::new(Mutex::new(Vec::new()));
     let warned = || std::mem::take(&mut *warnings.lock().unwrap());
     let log = Arc::clone(&warnings);

@@ -102,7 +102,7 @@ async fn deep_nesting_is_not_understood_and_breaks_nothing() {
 }
 
 #[tokio::test]
-async fn a_key_that_stands_twice_is_not_understood() {
+async fn key_that_stands_twice_is_not_understood() {
     let twice = [
         r#"{"session_status":"closed","session_status":"active"}"#,
         r#"{"session_status":"active","session_status":"active"}"#,
@@ -117,7 +117,7 @@ async fn a_key_that_stands_twice_is_not_understood() {
 }
 
 #[tokio::test]
-async fn a_list_is_no_object() {
+async fn list_is_no_object() {
     let lists = [
         r#"[]"#,
         r#"[{"session_status":"active"}]"#,

@@ -17,7 +17,7 @@ async fn fails_once(steps: Vec<Step>) -> ClientErrorKind {
 }
 
 #[tokio::test]
-async fn a_failed_call_is_sent_exactly_once() {
+async fn failed_call_is_sent_exactly_once() {
     use ClientErrorKind::*;
     let server_error = |status| vec![Step::Send(answer(status, &[("retry-after", "0")], "{}"))];
     let begun = Step::Send(head("202 Accepted", &[("content-length", "500")]));
@@ -39,7 +39,7 @@ async fn a_failed_call_is_sent_exactly_once() {
 }
 
 #[tokio::test]
-async fn a_call_without_an_answer_is_sent_exactly_once() {
+async fn call_without_an_answer_is_sent_exactly_once() {
     assert_eq!(fails_once(vec![Step::Rest(Duration::from_secs(60))]).await, TIMED_OUT);
 }
 
@@ -51,7 +51,7 @@ fn a_session(request: &Received) -> Step {
 
 /// The service closed the idle connection, and the client knows: the next call takes a new one.
 #[tokio::test]
-async fn a_connection_closed_between_calls_costs_nothing() {
+async fn connection_closed_between_calls_costs_nothing() {
     let raw = Raw::start(|request| vec![a_session(request), Step::Close]).await;
     let client = raw.client();
     for call in 1..=3 {
@@ -64,7 +64,7 @@ async fn a_connection_closed_between_calls_costs_nothing() {
 /// The service closes the kept connection as the second call is on its way: what it made of that
 /// call is unknown, so it is not repeated, over a new connection neither.
 #[tokio::test]
-async fn a_kept_connection_that_breaks_under_a_call_repeats_nothing() {
+async fn broken_kept_connection_repeats_no_call() {
     for end in [Step::Close, Step::Reset] {
         let calls = AtomicUsize::new(0);
         let raw = Raw::start(move |request| match calls.fetch_add(1, SeqCst) {
@@ -84,7 +84,7 @@ async fn a_kept_connection_that_breaks_under_a_call_repeats_nothing() {
 /// The end of the idle connection and the next call cross each other. Whether or not the call
 /// succeeds, each nonce arrives once and no call twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_that_closes_in_the_same_moment_repeats_nothing() {
+async fn simultaneous_close_repeats_no_call() {
     for round in 0..80_u64 {
         let pause = Duration::from_micros(round * 12);
         let raw =

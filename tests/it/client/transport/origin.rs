@@ -47,7 +47,7 @@ async fn tricks(tricks: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_url_of_another_origin_is_refused_and_gets_no_call() {
+async fn url_of_another_origin_is_refused_and_gets_no_call() {
     tricks(&[
         "http://127.0.0.1:OTHER/x",
         "https://127.0.0.1:PORT/x",
@@ -68,7 +68,7 @@ async fn a_url_of_another_origin_is_refused_and_gets_no_call() {
 }
 
 #[tokio::test]
-async fn a_url_that_two_parsers_may_read_in_two_ways_is_refused() {
+async fn ambiguous_url_is_rejected() {
     tricks(&[
         "http://127.0.0.1:PORT@127.0.0.1:OTHER/x",
         "http://user@127.0.0.1:PORT/x",
@@ -105,7 +105,7 @@ async fn another_spelling_of_the_host_is_refused() {
 }
 
 #[tokio::test]
-async fn the_kind_says_which() {
+async fn error_kind_tells_cause() {
     let good = "http://127.0.0.1:1/x";
     for (url, expected) in [
         ("http://127.0.0.1:2/x", ClientErrorKind::OriginMismatch),
@@ -117,7 +117,7 @@ async fn the_kind_says_which() {
 }
 
 #[tokio::test]
-async fn the_servers_own_urls_are_called_with_the_sessions_signature() {
+async fn session_urls_are_called_signed() {
     let raw = Raw::with_session(vec![Step::Send(answer("200 OK", &[], STATUS_ACTIVE))]).await;
     let client = raw.client();
     let session = authenticate(&client).await.unwrap();
@@ -135,7 +135,7 @@ async fn the_servers_own_urls_are_called_with_the_sessions_signature() {
 
 /// Who listens in on one call can't make another with it.
 #[tokio::test]
-async fn a_signature_is_for_one_url_and_one_moment() {
+async fn signature_is_for_one_url_and_one_moment() {
     let raw = Raw::with_session(vec![Step::Send(answer("200 OK", &[], STATUS_ACTIVE))]).await;
     let client = raw.client();
     let session = authenticate(&client).await.unwrap();
@@ -156,7 +156,7 @@ async fn a_signature_is_for_one_url_and_one_moment() {
 
 /// A session of one server is not asked about at another.
 #[tokio::test]
-async fn a_session_is_checked_at_each_use() {
+async fn session_is_checked_at_each_use() {
     let (ours, elsewhere) = (Raw::with_session(vec![]).await, Raw::bystander().await);
     let session = authenticate(&ours.client()).await.unwrap();
     let status = elsewhere.client().status(&session).await.unwrap_err();

@@ -139,7 +139,7 @@ fn any_status_url_is_signed_as_it_is_received() {
 
 /// T062: drawn from the operating system, a million times.
 #[test]
-fn a_million_nonces_are_unique() {
+fn million_nonces_are_unique() {
     let secret = Secret::new(APPLICATION_SECRET);
     // The number has no reader of its own: it is taken from what `Debug` shows.
     let mut seen = HashSet::with_capacity(1_000_000);
@@ -266,7 +266,7 @@ fn documents() -> impl Strategy<Value = Vec<u8>> {
 /// T047-T049: ours may refuse what the reference takes (a key that stands twice), never the other
 /// way round.
 #[test]
-fn the_status_reader_is_never_more_permissive_than_the_reference() {
+fn status_reader_is_as_strict_as_reference() {
     let (ours_said, reference_said) = (AtomicUsize::new(0), AtomicUsize::new(0));
     check(20_000, &documents(), |document| {
         let ours = from_json::<StatusResponse>(&document).ok().and_then(|answer| answer.reading());

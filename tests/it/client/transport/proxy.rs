@@ -18,7 +18,7 @@ fn variables(proxy: &Raw) -> Vec<(&'static str, OsString)> {
 }
 
 #[tokio::test]
-async fn a_proxy_variable_is_not_heeded_over_http() {
+async fn proxy_variable_is_not_heeded_over_http() {
     let proxy = Raw::bystander().await;
     let service = Raw::with_session(vec![]).await;
     let outcome = call_in_child(&service.url(), &variables(&proxy)).await;
@@ -27,7 +27,7 @@ async fn a_proxy_variable_is_not_heeded_over_http() {
 }
 
 #[tokio::test]
-async fn a_proxy_variable_is_not_heeded_over_https() {
+async fn proxy_variable_is_not_heeded_over_https() {
     let proxy = Raw::bystander().await;
     let authority = Authority::new();
     let service = Secure::start(

@@ -19,7 +19,7 @@ async fn told(retry_after: &str) -> Option<u64> {
 }
 
 #[tokio::test]
-async fn a_pause_is_one_second_to_five_minutes() {
+async fn pause_is_one_second_to_five_minutes() {
     for (seconds, expected) in [
         ("0", Some(1)),
         ("1", Some(1)),
@@ -44,7 +44,7 @@ async fn a_pause_is_one_second_to_five_minutes() {
 }
 
 #[tokio::test]
-async fn a_date_is_a_pause_from_now() {
+async fn date_is_a_pause_from_now() {
     let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(100));
     let pause = told(&date).await.unwrap();
     assert!((97..=100).contains(&pause), "{pause}");

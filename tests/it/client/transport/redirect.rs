@@ -18,7 +18,7 @@ fn redirect(status: &str, location: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_status_call_follows_no_redirect() {
+async fn status_call_follows_no_redirect() {
     let elsewhere = Raw::bystander().await;
     for status in REDIRECTS {
         let steps = vec![Step::Send(redirect(status, &format!("{}/x", elsewhere.url())))];
@@ -49,7 +49,7 @@ async fn ringing_a_phone_follows_no_redirect() {
 
 /// To the same server neither: the second request would carry a signature for the first.
 #[tokio::test]
-async fn a_redirect_within_the_server_is_not_followed() {
+async fn redirect_within_the_server_is_not_followed() {
     for status in REDIRECTS {
         let raw = Raw::with_session(vec![Step::Send(redirect(status, "/elsewhere"))]).await;
         let client = raw.client();

@@ -45,7 +45,7 @@ fn signed_ahead(request: &Received) -> i64 {
 }
 
 #[tokio::test]
-async fn the_second_try_has_a_fresh_nonce_and_the_learned_time() {
+async fn second_try_has_a_fresh_nonce_and_the_learned_time() {
     for ahead in [200, -200, 0] {
         let raw = refusing(1, ahead).await;
         authenticate(&raw.client()).await.unwrap();
@@ -61,7 +61,7 @@ async fn the_second_try_has_a_fresh_nonce_and_the_learned_time() {
 }
 
 #[tokio::test]
-async fn what_was_learned_of_the_clock_is_kept() {
+async fn learned_clock_offset_is_kept() {
     let raw = refusing(1, 200).await;
     let client = raw.client();
     authenticate(&client).await.unwrap();
@@ -72,7 +72,7 @@ async fn what_was_learned_of_the_clock_is_kept() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_too_far_off_is_told_and_not_followed() {
+async fn clock_that_is_too_far_off_is_told_and_not_followed() {
     for ahead in [400, -400, 315_360_000] {
         let raw = refusing(1, ahead).await;
         let client = raw.client();
@@ -87,7 +87,7 @@ async fn a_clock_that_is_too_far_off_is_told_and_not_followed() {
 }
 
 #[tokio::test]
-async fn a_second_refusal_is_the_last_word() {
+async fn second_refusal_is_the_last_word() {
     let raw = refusing(9, 0).await;
     let error = authenticate(&raw.client()).await.unwrap_err();
     assert_eq!(error.kind(), ClientErrorKind::SignatureRejected);
@@ -95,7 +95,7 @@ async fn a_second_refusal_is_the_last_word() {
 }
 
 #[tokio::test]
-async fn a_refusal_without_a_usable_date_is_tried_once_more() {
+async fn refusal_without_a_usable_date_is_tried_once_more() {
     for date in ["", "yesterday", "Sun, 06 Nov 1994", "-1"] {
         let raw = Raw::start(move |_| vec![Step::Send(refusal(date))]).await;
         let error = authenticate(&raw.client()).await.unwrap_err();

@@ -54,7 +54,7 @@ async fn sixty_four_kibibytes_are_read_and_not_one_more() {
 }
 
 #[tokio::test]
-async fn an_endless_body_is_left_after_sixty_four_kibibytes() {
+async fn endless_body_is_left_after_sixty_four_kibibytes() {
     let begun = Step::Send(head("200 OK", &[("transfer-encoding", "chunked")]));
     refused_early(vec![begun, Step::Endless(chunk(&[b' '; 1_000]))]).await;
     let begun = Step::Send(head("200 OK", &[]));
@@ -101,7 +101,7 @@ async fn no_encoding_is_asked_for_or_undone() {
 
 /// A bomb counts by the bytes on the wire, since it is never opened.
 #[tokio::test]
-async fn a_bomb_is_left_after_sixty_four_kibibytes() {
+async fn compressed_bomb_stops_at_64_kib() {
     for (encoding, body) in ENCODED {
         let headers = [("content-encoding", encoding), ("transfer-encoding", "chunked")];
         let mut begun = head("200 OK", &headers);

@@ -41,7 +41,7 @@ fn rings(request: &Received) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn the_right_certificate_is_trusted() {
+async fn right_certificate_is_trusted() {
     let authority = Authority::new();
     let identity = authority.vouches_for("localhost");
     let (outcome, received, _) = call(&authority, identity, rings).await;
@@ -51,7 +51,7 @@ async fn the_right_certificate_is_trusted() {
 }
 
 #[tokio::test]
-async fn a_wrong_expired_or_self_signed_certificate_gets_no_request() {
+async fn untrusted_certificate_gets_no_request() {
     let authority = Authority::new();
     for (flaw, identity) in [
         ("wrong host", authority.vouches_for("elsewhere.example")),
@@ -69,7 +69,7 @@ async fn a_wrong_expired_or_self_signed_certificate_gets_no_request() {
 }
 
 #[tokio::test]
-async fn a_server_without_tls_sees_nothing_but_a_handshake() {
+async fn server_without_tls_sees_nothing_but_a_handshake() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -94,7 +94,7 @@ async fn a_server_without_tls_sees_nothing_but_a_handshake() {
 }
 
 #[tokio::test]
-async fn a_redirect_from_https_to_http_is_not_followed() {
+async fn redirect_from_https_to_http_is_not_followed() {
     let elsewhere = Raw::bystander().await;
     let location = format!("http://localhost:{}/x", elsewhere.address().port());
     let authority = Authority::new();
@@ -112,7 +112,7 @@ async fn a_redirect_from_https_to_http_is_not_followed() {
 
 /// A session whose URLs lack the `s` is refused as of another origin.
 #[tokio::test]
-async fn a_plain_status_url_from_a_secure_server_is_refused() {
+async fn plain_status_url_from_a_secure_server_is_refused() {
     let authority = Authority::new();
     let downgrade =
         |request: &Received| session(&format!("http://{}", request.header("host").unwrap()));
