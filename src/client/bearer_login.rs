@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::clock_skew;
-use super::credentials::{CredentialsError, parse_server};
+use super::credentials::parse_server;
+use super::credentials_error::CredentialsError;
 use super::error::ClientError;
 use super::tls;
 use crate::Secret;

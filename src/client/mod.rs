@@ -6,6 +6,7 @@ mod bearer_login;
 mod clock_skew;
 mod connector;
 mod credentials;
+mod credentials_error;
 mod error;
 #[cfg(test)]
 pub(crate) mod mock;
@@ -41,7 +42,8 @@ pub use bearer_interceptor::BearerInterceptor;
 pub use bearer_login::{
     BearerAttempt, BearerLogin, BearerLoginError, BearerLoginErrorKind, LoginProgress,
 };
-pub use credentials::{Credentials, CredentialsError, SecretText};
+pub use credentials::{Credentials, SecretText};
+pub use credentials_error::CredentialsError;
 pub use error::{ClientError, ClientErrorKind};
 #[cfg(feature = "layer")]
 pub(crate) use pool::max_http1_calls;

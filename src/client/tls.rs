@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::Verifier;
 
-use super::credentials::CredentialsError;
+use super::credentials_error::CredentialsError;
 use super::error::{ClientError, ClientErrorKind};
 
 /// The TLS settings of every connection to one server, made once: the machine's certificates are

@@ -4,22 +4,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::CACHE_CONTROL;
 use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
-use tokio::time::{Sleep, sleep};
 use tower_service::Service;
 
+use super::attach_session::attach_session;
 use super::authorize::{Authorizer, Decision};
 use super::body::{BoxError, GateBody};
-use super::buffered_body;
 use super::final_response::FinalResponse;
-use super::framing::Framing;
-use super::header_scan;
+use super::handler_guard::{HandlerGuard, denied_response, guard_response};
 use super::response_format::ClientContext;
-use super::service::attach_session;
-use crate::engine::{Action, RequestNumber, StreamGuard, Upgrade};
 use crate::verdict::Denial;
 
 pin_project! {
@@ -57,22 +53,6 @@ pin_project! {
         /// The handler has ended the session itself, and its answer is collected.
         Collecting { farewell: Pin<Box<FinalResponse<B>>> },
     }
-}
-
-/// What watches over a running handler.
-pub(super) struct HandlerGuard<A> {
-    passage: StreamGuard,
-    /// The handler's session has it, too.
-    request: RequestNumber,
-    upgrade: Option<Arc<Upgrade>>,
-    /// The handler has been polled: it may be in the middle of something.
-    started: bool,
-    /// The session is over, and this is how long the handler still has. An answer that leaves all the
-    /// same is the one of a handler that ended the session itself: it has to be whole by then.
-    cut: Option<(Denial, Pin<Box<Sleep>>)>,
-    /// The handler's answer, held back until the session's status is known again. Boxed, as that
-    /// is rare.
-    answer: Option<Box<A>>,
 }
 
 impl<S, ReqBody, ResBody> GateFuture<S, ReqBody, ResBody>
@@ -197,106 +177,6 @@ where
     }
 }
 
-impl<A> HandlerGuard<A> {
-    pub(super) fn new(
-        passage: StreamGuard,
-        request: RequestNumber,
-        upgrade: Option<Arc<Upgrade>>,
-    ) -> Self {
-        Self { passage, request, upgrade, started: false, cut: None, answer: None }
-    }
-
-    /// Runs the handler until its answer may leave, or must not: then gives the reason.
-    ///
-    /// A task that has to be woken registers first and looks after; a handler that is done at once
-    /// needs none to be woken.
-    fn poll<F, E>(
-        &mut self,
-        mut future: Pin<&mut F>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Result<A, Denial>, E>>
-    where
-        F: Future<Output = Result<A, E>>,
-    {
-        let mut reaction = match &self.cut {
-            Some((denial, _)) => Action::Cut(*denial),
-            None => self.passage.next(),
-        };
-        let mut answer = self.answer.take().map(|answer| *answer);
-        let mut waits = false;
-        loop {
-            match reaction {
-                Action::Forward => {
-                    if let Some(answer) = answer {
-                        return Poll::Ready(Ok(Ok(answer)));
-                    }
-                }
-                Action::Hold(_, denial) | Action::Cut(denial) if !self.started => {
-                    return Poll::Ready(Ok(Err(denial)));
-                }
-                Action::Hold(limit, denial) => {
-                    if answer.is_some() && self.passage.hold(limit, denial, cx).is_ready() {
-                        return Poll::Ready(Ok(Err(denial)));
-                    }
-                }
-                Action::Cut(denial) => {
-                    let grace =
-                        || (denial, Box::pin(sleep(self.passage.policy().grace.duration())));
-                    let (_, grace) = self.cut.get_or_insert_with(grace);
-                    let is_late = grace.as_mut().poll(cx).is_ready();
-                    if answer.is_some() || is_late {
-                        // The session may have changed again while the handler finished its work:
-                        // one that was suspended may have ended.
-                        let denial = self.passage.denial().unwrap_or(denial);
-                        let answer = answer.filter(|_| !is_late && self.ended_own_session());
-                        return Poll::Ready(Ok(answer.ok_or(denial)));
-                    }
-                }
-            }
-            if waits {
-                self.answer = answer.map(Box::new);
-                return Poll::Pending;
-            }
-            self.started = true;
-            // What is cut stays cut.
-            let is_cut = self.cut.is_some();
-            if answer.is_none()
-                && let Poll::Ready(given) = future.as_mut().poll(cx)
-            {
-                let given = given?;
-                if !is_cut {
-                    // By the clocks, however long the handler took.
-                    reaction = self.passage.check();
-                    if reaction == Action::Forward {
-                        return Poll::Ready(Ok(Ok(given)));
-                    }
-                }
-                answer = Some(given);
-            } else {
-                waits = true;
-                if !is_cut {
-                    reaction = self.passage.register_and_check(cx);
-                }
-            }
-        }
-    }
-}
-
-impl<A> HandlerGuard<A> {
-    /// Whether the handler itself ended the session.
-    fn ended_own_session(&self) -> bool {
-        self.passage.session().was_ended_by(self.request)
-    }
-}
-
-fn denied_response<B>(
-    gate: &Authorizer,
-    client: &ClientContext,
-    denial: Denial,
-) -> Response<GateBody<B>> {
-    gate.deny(denial, client).map(GateBody::buffered)
-}
-
 impl<S, ReqBody, ResBody> fmt::Debug for GateFuture<S, ReqBody, ResBody>
 where
     S: Service<Request<ReqBody>>,
@@ -304,41 +184,4 @@ where
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GateFuture").finish_non_exhaustive()
     }
-}
-
-fn guard_response<A, B: Body + 'static>(
-    mut response: Response<B>,
-    guard: &mut Option<HandlerGuard<A>>,
-    gate: &Authorizer,
-    client: &ClientContext,
-    cx: &mut Context<'_>,
-) -> Response<GateBody<B>> {
-    if let Some(upgrade) = guard.as_ref().and_then(|guard| guard.upgrade.as_ref()) {
-        upgrade.record_response(response.status());
-    }
-    let names = [&CACHE_CONTROL, &CONTENT_TYPE, &CONTENT_ENCODING];
-    let [cached, content_type, encoding] = header_scan::first_values(response.headers(), names);
-    // What has a length is no stream of events or messages: nothing can be added to it.
-    let length = response.body().size_hint().exact();
-    let framing = match length {
-        Some(_) => Framing::Other,
-        None => Framing::from_content_type(content_type, encoding.is_some(), client.is_grpc()),
-    };
-    if cached.is_none() {
-        // RFC 9111 keeps shared caches off answers to `Authorization`, not off those to a cookie.
-        response.headers_mut().insert(CACHE_CONTROL, gate.cache_control.header_value());
-    }
-    // An answer to HEAD is not read.
-    if let Some(length) = length.filter(|_| !client.is_head)
-        && let Some(bytes) = buffered_body::try_take_buffered(response.body_mut(), length, cx)
-    {
-        *guard = None;
-        return response.map(|_| GateBody::buffered(bytes));
-    }
-    response.map(|body| {
-        let Some(HandlerGuard { passage, .. }) = guard.take() else {
-            unreachable!("it watched over the handler")
-        };
-        GateBody::guarded(body, framing, passage)
-    })
 }

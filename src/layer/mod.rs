@@ -1,6 +1,7 @@
 //! The Tower layer: it learns which session a request names, lets it through or answers in the
 //! format that the client expects, and watches over what it let through.
 
+mod attach_session;
 mod authorize;
 mod body;
 #[cfg(test)]
@@ -23,6 +24,7 @@ mod gated_login;
 mod grpc;
 #[cfg(test)]
 mod guard_tests;
+mod handler_guard;
 #[cfg(test)]
 mod harness;
 mod header_scan;
@@ -40,6 +42,7 @@ mod logout_tests;
 mod model_tests;
 mod original_uri;
 mod peer;
+mod query;
 mod respond;
 mod response_format;
 mod security_headers;
@@ -67,7 +70,7 @@ pub use future::GateFuture;
 #[cfg(feature = "axum")]
 pub(crate) use peer::Peer;
 #[cfg(feature = "axum")]
-pub(crate) use respond::MAX_NEXT_LEN;
+pub(crate) use query::MAX_NEXT_LEN;
 #[cfg(feature = "axum")]
 pub(crate) use response_format::{ClientContext, ResponseFormat};
 #[cfg(feature = "axum")]

@@ -6,7 +6,6 @@ use http::header::CONTENT_SECURITY_POLICY;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use problem_details::ProblemDetails;
 use serde::Serialize;
 
@@ -15,6 +14,7 @@ use super::credential::UNREAD_COOKIES;
 use super::credential::unread_cookies_detail;
 use super::gated_login::{self, is_same_page, path_of};
 use super::grpc;
+use super::query::MAX_NEXT_LEN;
 use super::response_format::{ClientContext, ResponseFormat};
 use super::security_headers::set_security_headers;
 use super::site_paths::SitePaths;
@@ -23,12 +23,6 @@ use crate::engine::{Config, Engine};
 #[cfg(feature = "axum")]
 use crate::pages::{PAGE_POLICY, PageError, PageResult};
 use crate::verdict::{Denial, Requirement};
-
-/// What stands for itself in the value of a query parameter; `/` for readability.
-pub(super) const QUERY_VALUE_ESCAPES: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
-/// `next` longer than this is not worth keeping.
-pub(crate) const MAX_NEXT_LEN: usize = 2 * 1024;
 
 const HX_REDIRECT: HeaderName = HeaderName::from_static("hx-redirect");
 const HX_RESWAP: HeaderName = HeaderName::from_static("hx-reswap");

@@ -8,12 +8,13 @@ use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::attach_session::attach_session;
 use super::authorize::{Authorizer, Decision};
 use super::body::{BoxError, GateBody};
 use super::cache_control::CacheControl;
-use super::future::{GateFuture, HandlerGuard};
+use super::future::GateFuture;
 use super::response_format::ClientContext;
-use crate::engine::{ActiveSession, Activeconnect, RequestNumber, Upgrade, Walkaway};
+use crate::engine::{ActiveSession, Activeconnect, Walkaway};
 use crate::protocol::AuthMethods;
 use crate::verdict::Denial;
 
@@ -404,40 +405,5 @@ where
                 GateFuture::running(self.gate.clone(), client, future, guard)
             }
         }
-    }
-}
-
-/// Tells the handler who asks, or why that is not known. What another layer outside has told is replaced.
-pub(super) fn attach_session<ReqBody, A>(
-    gate: &Arc<Authorizer>,
-    decision: Decision,
-    client: &ClientContext,
-    request: &mut Request<ReqBody>,
-) -> Option<HandlerGuard<A>> {
-    match decision {
-        Decision::Allow(passage) => {
-            let upgrade =
-                client.upgrade_status.map(|status| Upgrade::new(gate.upgrades.clone(), status));
-            let number = RequestNumber::next();
-            let session = ActiveSession::new(
-                passage.session().clone(),
-                number,
-                gate.policy,
-                upgrade.clone(),
-                gate.engine().clone(),
-            );
-            request.extensions_mut().remove::<Denial>();
-            request.extensions_mut().insert(session);
-            Some(HandlerGuard::new(passage, number, upgrade))
-        }
-        Decision::Deny(denial) => {
-            request.extensions_mut().remove::<ActiveSession>();
-            request.extensions_mut().insert(denial);
-            // For the extractor, which answers a handler that needs a session as the gate would.
-            request.extensions_mut().insert(gate.clone());
-            None
-        }
-        // Answered before this is asked.
-        Decision::Deferred(_) => None,
     }
 }

@@ -5,7 +5,7 @@ use http::{Extensions, HeaderMap, HeaderName};
 use percent_encoding::utf8_percent_encode;
 
 use super::peer::Peer;
-use super::respond::QUERY_VALUE_ESCAPES;
+use super::query::QUERY_VALUE_ESCAPES;
 use crate::engine::{Config, is_plain_path};
 #[cfg(feature = "axum")]
 use crate::pages::SiteAddresses;

@@ -3,7 +3,7 @@
 use percent_encoding::utf8_percent_encode;
 use serde::Serialize;
 
-use super::respond::QUERY_VALUE_ESCAPES;
+use super::query::QUERY_VALUE_ESCAPES;
 use crate::protocol::{AuthMethod, AuthMethods};
 use crate::verdict::Requirement;
 

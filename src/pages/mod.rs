@@ -9,6 +9,7 @@ mod assets;
 mod color;
 mod context;
 mod defaults;
+mod setup_error;
 mod texts;
 mod theme;
 mod timestamps;
@@ -26,6 +27,7 @@ pub use self::context::{
 };
 use self::defaults::DefaultPages;
 pub use self::defaults::{PageResult, Pages};
+pub(crate) use self::setup_error::SetupError;
 pub(crate) use self::texts::LanguageChoice;
 use self::texts::Texts;
 use self::theme::CheckedTheme;
@@ -40,13 +42,6 @@ pub(crate) use self::view::{
 pub(crate) const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
                                       img-src 'self'; connect-src 'self'; form-action 'self'; \
                                       frame-ancestors 'none'; base-uri 'none'";
-
-/// Why the pages cannot be as the application wants them.
-#[derive(Debug)]
-pub(crate) enum SetupError {
-    Theme { setting: &'static str, value: String, expected: &'static str },
-    Texts { language: String, problem: String },
-}
 
 /// What the builder is told of the pages.
 #[derive(Default)]

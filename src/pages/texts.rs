@@ -13,7 +13,7 @@ use fluent_syntax::ast::{Entry, Expression, InlineExpression, Pattern, PatternEl
 use unic_langid::{CharacterDirection, LanguageIdentifier};
 use url::form_urlencoded;
 
-use super::SetupError;
+use super::setup_error::SetupError;
 use crate::accept::parse_qvalue;
 
 /// English comes first: it is the default, and has the texts that an added language lacks.

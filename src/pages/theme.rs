@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use url::Url;
 
-use super::SetupError;
 use super::color::Color;
+use super::setup_error::SetupError;
 
 /// How the crate's pages look, for [`Builder::theme`](crate::Builder::theme), which checks it.
 ///

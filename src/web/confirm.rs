@@ -13,12 +13,13 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 
+use super::context::RequestContext;
+use super::json::problem_response;
 use super::login::{
     CredentialDelivery, LoginRejection, client_details, is_browser_request, login_response,
 };
 use super::pages::render;
 use super::redirect;
-use super::routes::{RequestContext, problem_response};
 use crate::engine::{Activeconnect, AttemptTarget, Initiator, Session, StartAttempt};
 use crate::layer::{RequestCredentials, SitePaths, attempt_from_bearer, has_bearer_session};
 use crate::pages;

@@ -15,8 +15,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::client_ip::client_ip;
+use super::json::{json, status_json};
 use super::pages::{language_of, render};
-use super::routes::{json, status_json};
 use super::{cookies, redirect};
 use crate::engine::{
     Activeconnect, AttemptTarget, ClientDetails, Config, Initiator, StartAttempt, StartError,
@@ -264,7 +264,7 @@ impl LoginRejection {
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Try again later."),
         };
         let mut response = if wants_json {
-            super::routes::problem_response(status, detail)
+            super::json::problem_response(status, detail)
         } else {
             show(status, self.shown(later))
         };

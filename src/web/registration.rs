@@ -9,8 +9,8 @@ use axum::response::{IntoResponse, Redirect, Response};
 use qrcode::QrCode;
 use qrcode::render::svg;
 
+use super::json::status_json;
 use super::pages::{language_of, render};
-use super::routes::status_json;
 use super::{cookies, redirect};
 use crate::Secret;
 use crate::engine::{Activeconnect, RegistrationLink, RegistrationProgress};

@@ -16,10 +16,11 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::{Deserialize, Serialize};
 
+use super::context::{is_browser, is_prefetch};
+use super::json::{problem_response, status_json};
 use super::login::{is_form, is_json, parse_body};
 use super::pages::{language_of, render};
 use super::redirect;
-use super::routes::{is_browser, is_prefetch, problem_response, status_json};
 use crate::clock::millis;
 use crate::engine::{
     Activeconnect, EndSessionError, Engine, LogoutOutcome, Session, SessionId, SessionInfo,

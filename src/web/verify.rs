@@ -13,7 +13,7 @@ use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::routes::problem_response;
+use super::json::problem_response;
 use crate::engine::Activeconnect;
 use crate::layer::{Authorizer, ClientContext, Decision, is_cross_origin};
 

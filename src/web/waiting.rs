@@ -1,0 +1,115 @@
+//! `GET waiting`.
+
+use super::context::RequestContext;
+use super::login_page::{LoginPageQuery, next_from_query};
+use super::pages::render;
+use super::status_events::StatusSource;
+use crate::engine::{Activeconnect, Attempt};
+use crate::layer::{ResponseFormat, confirm_url};
+use crate::pages::{LoginFacts, PageError};
+use crate::verdict::Verdict;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, Request, State};
+use axum::http::StatusCode;
+use axum::http::header::HOST;
+use axum::http::request::Parts;
+use axum::http::uri::Authority;
+use axum::response::{IntoResponse, Redirect, Response};
+use std::net::IpAddr;
+
+pub(super) async fn waiting(
+    State(ac): State<Activeconnect>,
+    query: Result<Query<LoginPageQuery>, QueryRejection>,
+    request: Request,
+) -> Response {
+    let (parts, _) = request.into_parts();
+    let visitor = RequestContext::refreshed(ac, &parts).await;
+    let settings = &visitor.engine().config;
+    let paths = visitor.paths();
+    let next = next_from_query(query, &paths);
+    let here = paths.route_with_next("waiting", &next);
+    let language = visitor.language(&parts);
+    let is_bearer = visitor.attempt().is_some_and(|attempt| attempt.is_bearer());
+    let claimed = if is_bearer { None } else { visitor.claim() };
+    if let Some(claimed) = claimed {
+        // By way of this page once more, which sees whether the cookie came back.
+        let here = settings.pages.with_language(here, language);
+        return visitor.set_session_cookies(&parts, Redirect::to(&here).into_response(), &claimed);
+    }
+    let again = |attempt: &Attempt| match attempt.step_up_of() {
+        // The session is what it was; the page that needs more still does.
+        Some(methods) => confirm_url(&paths.page("confirm"), methods, Some(&next)),
+        None if visitor.is_logged_in() => paths.login_form(&next),
+        None => paths.with_next("login", &next),
+    };
+    let view = visitor.view(&paths, language);
+    let page = |attempt: &Attempt, login| {
+        render(StatusCode::OK, view.waiting(here, again(attempt), login))
+    };
+    if let Some(attempt) = visitor.attempt()
+        && attempt.step_up_of().is_some()
+        && attempt.failure().is_some()
+    {
+        return page(attempt, None);
+    }
+    match visitor.status_source() {
+        StatusSource::Attempt(attempt) => {
+            // Another tab may have got the session since this request was sent: the next one
+            // carries its cookie.
+            let is_claimed =
+                attempt.session().is_some_and(|session| session.verdict() != Verdict::Ended);
+            let now = visitor.engine().now();
+            let over = attempt.is_over(now) && !is_claimed;
+            let login = LoginFacts {
+                name: attempt.shown_name(),
+                site: settings.origins.display_host(request_host(&parts)),
+                begun_unix_ms: attempt.started_at.wall,
+                left_ms: attempt.deadline.mono.saturating_sub(now.mono),
+            };
+            page(&attempt, (!over).then_some(login))
+        }
+        // Claimed, here or in another tab.
+        StatusSource::Session(session) if session.verdict() != Verdict::Ended => {
+            Redirect::to(&next).into_response()
+        }
+        StatusSource::Session(_) => {
+            Redirect::to(&visitor.page_address(&paths, "login", &next, language)).into_response()
+        }
+        // Sent on from here, a browser without cookies would go round and round.
+        StatusSource::Nothing => {
+            let unread = visitor.unread_cookies();
+            let is_secure = settings.cookie_names.secure;
+            let is_loopback = is_secure && is_loopback(request_host(&parts));
+            if is_secure && !is_loopback && seems_plain_http(&parts, &visitor.client.format) {
+                visitor.engine().warn_of_lost_cookie();
+            }
+            let refusal = PageError::NoLoginWaits { unread, is_loopback };
+            let status = StatusCode::BAD_REQUEST;
+            let login = paths.with_next("login", &next);
+            render(status, view.error(status.as_u16(), refusal, Some(login)))
+        }
+    }
+}
+
+/// The host that the request names.
+fn request_host(parts: &Parts) -> &str {
+    let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+    parts.uri.authority().map(Authority::as_str).or(host).unwrap_or_default()
+}
+
+/// Whether a browser seems to load this page by plain http: it leaves `Sec-Fetch-*` away then, and no
+/// proxy says that it came by https.
+fn seems_plain_http(parts: &Parts, format: &ResponseFormat) -> bool {
+    let is_page_load = matches!(format, ResponseFormat::HtmlRedirect(_));
+    is_page_load
+        && !parts.headers.contains_key("sec-fetch-mode")
+        && !["x-forwarded-proto", "forwarded"].iter().any(|name| parts.headers.contains_key(*name))
+}
+
+/// Whether the `Host` of a request is the browser's own machine.
+fn is_loopback(host: &str) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else { return false };
+    let name = authority.host();
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost" || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
