@@ -8,7 +8,8 @@ use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 
 use super::background_runtime::BackgroundRuntime;
-use super::server::{AppState, Settings, router};
+use super::router::router;
+use super::server::{AppState, Settings};
 use super::{AcceptedDialects, Emulator, random};
 use crate::clock::millis;
 use tower_activeconnect::Secret;

@@ -51,6 +51,7 @@ mod background_runtime;
 mod builder;
 mod clock;
 mod control;
+mod control_error;
 mod endpoint;
 mod error_debug;
 mod error_response;
@@ -60,6 +61,7 @@ mod pages;
 mod random;
 mod report;
 mod request;
+mod router;
 mod server;
 mod session;
 mod signature;
@@ -75,9 +77,9 @@ use tower_activeconnect::{Secret, SessionStatus};
 pub use accepted_dialects::{AcceptedDialects, UnknownDialects};
 pub use action::{Action, UnknownAction};
 pub use builder::{EmulatorBuilder, StartError};
-pub use control::ControlError;
+pub use control_error::ControlError;
 pub use endpoint::Endpoint;
-pub use fault::{Fault, FaultKind, FaultRoute};
+pub use fault::{Fault, FaultKind, FaultRoute, UnknownFaultRoute};
 pub use report::{CallCounts, RejectionCounts, SessionReport, StateReport, UserReport};
 
 /// A running emulator. Dropping it stops the server and cuts every connection.

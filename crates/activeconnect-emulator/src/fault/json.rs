@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Fault, FaultKind};
 use crate::clock::millis;
@@ -12,7 +13,7 @@ use crate::clock::millis;
 /// known but not used by the kind is ignored, so that a script can send them all.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct FaultJson {
+struct FaultJson {
     route: String,
     kind: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,17 +36,16 @@ fn kinds(http: FaultKind) -> [FaultKind; 10] {
     [http, Delay, Hang, Reset, Truncate, Garbage, Oversize, UnknownStatus, Redirect, ForeignUrls]
 }
 
-impl TryFrom<FaultJson> for Fault {
-    type Error = String;
-
-    fn try_from(form: FaultJson) -> Result<Self, Self::Error> {
+impl<'de> Deserialize<'de> for Fault {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let form = FaultJson::deserialize(deserializer)?;
         let wanted = form.status.filter(|status| (200..600).contains(status));
         let status = wanted.and_then(|status| StatusCode::from_u16(status).ok());
         if form.kind == "http" && status.is_none() {
-            return Err("http needs a status from 200 to 599".to_owned());
+            return Err(D::Error::custom("http needs a status from 200 to 599"));
         }
         if form.times == Some(0) {
-            return Err("times must be 1 at least; without it, until cleared".to_owned());
+            return Err(D::Error::custom("times must be 1 at least; without it, until cleared"));
         }
         let kinds = kinds(FaultKind::Http {
             status: status.unwrap_or_default(),
@@ -53,10 +53,10 @@ impl TryFrom<FaultJson> for Fault {
         });
         let kind = kinds.into_iter().find(|kind| kind.as_str() == form.kind).ok_or_else(|| {
             let names = kinds.map(FaultKind::as_str).join(", ");
-            format!("unknown kind {:?}; choose one of {names}", form.kind)
+            D::Error::custom(format!("unknown kind {:?}; choose one of {names}", form.kind))
         })?;
         Ok(Self {
-            route: form.route.parse()?,
+            route: form.route.parse().map_err(D::Error::custom)?,
             kind,
             delay: Duration::from_millis(form.delay_ms.unwrap_or(0)),
             times: form.times,
@@ -65,21 +65,22 @@ impl TryFrom<FaultJson> for Fault {
     }
 }
 
-impl From<Fault> for FaultJson {
-    fn from(fault: Fault) -> Self {
-        let (status, retry_after_s) = match fault.kind {
+impl Serialize for Fault {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (status, retry_after_s) = match self.kind {
             FaultKind::Http { status, retry_after_s } => (Some(status.as_u16()), retry_after_s),
             _ => (None, None),
         };
-        Self {
-            route: fault.route.to_string(),
-            kind: fault.kind.as_str().to_owned(),
+        let form = FaultJson {
+            route: self.route.to_string(),
+            kind: self.kind.as_str().to_owned(),
             status,
             retry_after_s,
-            delay_ms: Some(millis(fault.delay)).filter(|ms| *ms > 0),
-            times: fault.times,
-            user_id: fault.user_id,
-        }
+            delay_ms: Some(millis(self.delay)).filter(|ms| *ms > 0),
+            times: self.times,
+            user_id: self.user_id.clone(),
+        };
+        form.serialize(serializer)
     }
 }
 

@@ -6,14 +6,10 @@ mod route;
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use super::endpoint::Endpoint;
-use json::FaultJson;
-
 pub use kind::FaultKind;
 pub(super) use registry::FaultRegistry;
-pub use route::FaultRoute;
+pub use route::{FaultRoute, UnknownFaultRoute};
 
 /// Calls that are to go wrong, and how. Its serde form is the body of `POST /emulator/faults`:
 ///
@@ -26,7 +22,7 @@ pub use route::FaultRoute;
 /// ```
 ///
 /// It strikes calls that are let in: their signature, time and nonce were good, and they count in
-/// [`CallCounts`](super::Calls) as any other. When several faults fit a call, the one that was added
+/// [`CallCounts`](super::CallCounts) as any other. When several faults fit a call, the one that was added
 /// first strikes, alone. A fault that cannot change a call's answer (see [`FaultKind`]) does not
 /// fit it.
 ///
@@ -34,8 +30,7 @@ pub use route::FaultRoute;
 /// service does nothing. With all others it does what was asked, though the client may never learn
 /// of it: the user is added, the phone rings. A status counts as told only when the answer arrives
 /// right, and then at the moment it arrives.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "FaultJson", into = "FaultJson")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "a fault strikes only once the emulator is given it"]
 pub struct Fault {
     route: FaultRoute,

@@ -1,3 +1,4 @@
+use std::error::Error;
 use std::fmt;
 use std::str::FromStr;
 
@@ -41,8 +42,23 @@ impl fmt::Display for FaultRoute {
     }
 }
 
+/// No route of [`FaultRoute`] has this name.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UnknownFaultRoute(String);
+
+crate::error_debug::debug_as_message!(UnknownFaultRoute);
+
+impl fmt::Display for UnknownFaultRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let calls = Endpoint::ALL.map(Endpoint::as_str).join(", ");
+        write!(f, "unknown route {:?}; choose one of *, management, {calls}", self.0)
+    }
+}
+
+impl Error for UnknownFaultRoute {}
+
 impl FromStr for FaultRoute {
-    type Err = String;
+    type Err = UnknownFaultRoute;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         match name {
@@ -52,10 +68,7 @@ impl FromStr for FaultRoute {
                 .into_iter()
                 .find(|call| call.as_str() == name)
                 .map(Self::Call)
-                .ok_or_else(|| {
-                    let calls = Endpoint::ALL.map(Endpoint::as_str).join(", ");
-                    format!("unknown route {name:?}; choose one of *, management, {calls}")
-                }),
+                .ok_or_else(|| UnknownFaultRoute(name.chars().take(64).collect())),
         }
     }
 }

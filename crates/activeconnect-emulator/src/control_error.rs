@@ -1,0 +1,75 @@
+//! Why the control interface could not do what was asked.
+
+use super::Action;
+use super::error_response::ErrorResponse;
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use std::fmt;
+use tower_activeconnect::SessionStatus;
+
+/// Why the phone could not do what was asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// No such user.
+    UnknownUser,
+    /// The user never had a session.
+    NoSession,
+    /// No such session.
+    UnknownSession,
+    /// A label has 1 to 64 characters. None of them is a control character, and not all are white
+    /// space.
+    InvalidLabel,
+    /// The session's status does not allow this.
+    NotAllowed {
+        /// What the session is in, and stays in.
+        status: SessionStatus,
+        /// What was asked for.
+        action: Action,
+    },
+}
+
+crate::error_debug::debug_as_message!(ControlError);
+
+impl fmt::Display for ControlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownUser => f.write_str("unknown user"),
+            Self::NoSession => f.write_str("the user has no session"),
+            Self::UnknownSession => f.write_str("unknown session"),
+            Self::InvalidLabel => f.write_str(
+                "a label must have 1 to 64 characters, no control characters, and not only white \
+                 space",
+            ),
+            Self::NotAllowed { status, action } => {
+                write!(f, "a session that is {status} does not allow {action}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ControlError {}
+
+impl IntoResponse for ControlError {
+    fn into_response(self) -> Response {
+        #[derive(Serialize)]
+        struct NotAllowed {
+            status: SessionStatus,
+            reason: String,
+        }
+        let reason = self.to_string();
+        match self {
+            Self::NotAllowed { status, .. } => {
+                (StatusCode::CONFLICT, Json(NotAllowed { status, reason })).into_response()
+            }
+            Self::InvalidLabel => {
+                ErrorResponse::new(StatusCode::BAD_REQUEST, reason).into_response()
+            }
+            Self::UnknownUser | Self::NoSession | Self::UnknownSession => {
+                ErrorResponse::not_found(&reason).into_response()
+            }
+        }
+    }
+}
