@@ -20,18 +20,28 @@ mod client;
 mod clock;
 #[cfg(feature = "layer")]
 mod engine;
+#[cfg(feature = "layer")]
+mod enrollment;
 mod error_debug;
+#[cfg(feature = "layer")]
+mod events;
 #[cfg(all(any(doc, doctest), feature = "layer"))]
 pub mod guides;
 mod identity;
 #[cfg(feature = "layer")]
 mod layer;
+#[cfg(feature = "layer")]
+mod login;
 #[cfg(feature = "axum")]
 pub mod pages;
+#[cfg(feature = "layer")]
+mod polling;
 pub mod protocol;
 #[cfg(feature = "client")]
 mod runtime;
 mod secret;
+#[cfg(feature = "layer")]
+mod session;
 #[cfg(feature = "layer")]
 mod store;
 #[cfg(feature = "layer")]

@@ -8,11 +8,11 @@ mod sync {
     pub(crate) use std::sync::PoisonError;
 }
 
-#[path = "../src/engine/attempt_state.rs"]
+#[path = "../src/login/attempt_state.rs"]
 mod attempt_state;
-#[path = "../src/engine/idle_state.rs"]
+#[path = "../src/session/idle_state.rs"]
 mod idle_state;
-#[path = "../src/engine/notify.rs"]
+#[path = "../src/session/notify.rs"]
 mod notify;
 
 use attempt_state::{AttemptState, State};

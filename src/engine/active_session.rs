@@ -6,17 +6,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::Extensions;
 use tokio::sync::oneshot;
 
-use super::enrollment_error::EnrollmentError;
-use super::guard::StreamGuard;
-use super::logouts::LogoutPriority;
-use super::owner_id::OwnerId;
-use super::policy::{Action, Policy};
-use super::request_number::RequestNumber;
-use super::session::Session;
-use super::upgrade_stats::Upgrade;
-use super::{Engine, LogoutOutcome};
+use crate::engine::logouts::LogoutPriority;
+use crate::engine::{Engine, LogoutOutcome};
+use crate::enrollment::enrollment_error::EnrollmentError;
 use crate::identity::UserId;
 use crate::protocol::{AuthMethods, SessionStatus};
+use crate::session::guard::StreamGuard;
+use crate::session::live::Session;
+use crate::session::owner_id::OwnerId;
+use crate::session::policy::{Action, Policy};
+use crate::session::request_number::RequestNumber;
+use crate::session::upgrade_stats::Upgrade;
 use crate::verdict::Denial;
 
 /// What a handler gets: the session that let its request in.
@@ -126,7 +126,7 @@ impl ActiveSession {
         SessionGuard { passage: StreamGuard::unchecked(self.session.watch(), self.policy) }
     }
 
-    /// Ends the session, as [`Activeconnect::log_out`](super::Activeconnect::log_out) does, and lets
+    /// Ends the session, as [`Activeconnect::log_out`](crate::engine::handle::Activeconnect::log_out) does, and lets
     /// the handler have the last word: if this call is what ended the session, the answer of the
     /// request that the session let in may leave, such as a redirect to a page that says goodbye.
     /// Everything else of the session is cut.
@@ -158,12 +158,12 @@ impl ActiveSession {
     }
 
     /// Takes the user's phone and token away, as
-    /// [`Activeconnect::unenroll`](super::Activeconnect::unenroll) does, and lets the handler have the
+    /// [`Activeconnect::unenroll`](crate::engine::handle::Activeconnect::unenroll) does, and lets the handler have the
     /// last word, as [`ActiveSession::log_out`] does.
     ///
     /// # Errors
     ///
-    /// As [`Activeconnect::unenroll`](super::Activeconnect::unenroll). This session is over all the
+    /// As [`Activeconnect::unenroll`](crate::engine::handle::Activeconnect::unenroll). This session is over all the
     /// same.
     pub async fn unenroll(&self) -> Result<(), EnrollmentError> {
         self.end_by_handler();

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::Engine;
-use super::attempt_state::State;
-use super::attempts::{Attempt, AttemptTarget, AttemptUser, LoginError};
-use super::device_lock::DeviceLock;
-use super::events::{EndReason, EventKind};
-use super::logouts::LogoutPriority;
-use super::notify::Watcher;
-use super::record::PackedRecord;
-use super::session::Session;
 use crate::client::{AuthenticationRequest, ClientErrorKind};
+use crate::engine::device_lock::DeviceLock;
+use crate::engine::logouts::LogoutPriority;
+use crate::engine::state::Engine;
+use crate::events::event::{EndReason, EventKind};
+use crate::login::attempt_state::State;
+use crate::login::attempts::{Attempt, AttemptTarget, AttemptUser, LoginError};
 use crate::protocol::SessionStatus;
+use crate::session::live::Session;
+use crate::session::notify::Watcher;
+use crate::session::record::PackedRecord;
 use crate::store::StoreError;
 use crate::verdict::Verdict;
 

@@ -1,11 +1,13 @@
 //! How a page learns that its phone is registered.
 
-use super::Engine;
-use super::notify::Watcher;
-use super::pending_registrations::{PAGE_WAITS_FOR, PendingRegistration, RegistrationProgress};
 use crate::client::{ClientError, ClientErrorKind};
 use crate::clock::Timestamp;
+use crate::engine::state::Engine;
+use crate::enrollment::pending_registrations::{
+    PAGE_WAITS_FOR, PendingRegistration, RegistrationProgress,
+};
 use crate::identity::{SessionCredential, UserToken};
+use crate::session::notify::Watcher;
 use std::sync::Arc;
 use std::time::Duration;
 

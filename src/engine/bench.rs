@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::Activeconnect;
-use super::client_details::ClientDetails;
-use super::poller::IDLE_TIMEOUT;
-use super::record::PackedRecord;
-use super::session::Session;
+use crate::engine::handle::Activeconnect;
+use crate::engine::poller::IDLE_TIMEOUT;
 use crate::identity::{SessionCredential, UserId, UserToken};
 use crate::protocol::{AuthMethods, SessionStatus, StatusReading};
+use crate::session::client_details::ClientDetails;
+use crate::session::live::Session;
+use crate::session::record::PackedRecord;
 use crate::verdict::{PollOutcome, UpstreamSnapshot};
 
 impl Activeconnect {

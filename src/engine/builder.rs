@@ -6,17 +6,17 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tokio::runtime::Handle;
 
-use super::config::Config;
-use super::cookie_names::CookieNames;
-use super::login_limits::LoginLimits;
-use super::trusted_proxies::ForwardedHeader;
-use super::username::{UsernameNormalizer, UsernameResolver};
-use super::{Activeconnect, Engine};
 #[cfg(test)]
 use crate::client::mock::ScriptedUpstream;
 use crate::client::{self, Client, ClientError, Credentials, POLL_TIMEOUT};
 use crate::clock::Clock;
+use crate::engine::config::Config;
+use crate::engine::cookie_names::CookieNames;
+use crate::engine::trusted_proxies::ForwardedHeader;
+use crate::engine::{Activeconnect, Engine};
 use crate::identity::UserId;
+use crate::login::login_limits::LoginLimits;
+use crate::login::username::{UsernameNormalizer, UsernameResolver};
 #[cfg(feature = "axum")]
 use crate::pages::{PageSetup, Pages, SetupError, Theme};
 use crate::protocol::AuthMethods;
@@ -318,7 +318,7 @@ impl ActiveconnectBuilder {
     }
 
     /// Whether a session keeps the browser and the address that its login came from, so that its
-    /// user recognizes it on the page `sessions` and by [`SessionInfo`](super::SessionInfo); yes by
+    /// user recognizes it on the page `sessions` and by [`SessionInfo`](crate::session::session_info::SessionInfo); yes by
     /// default. Both are personal data (GDPR), kept in memory for as long as the session lives.
     pub fn record_client_details(mut self, records: bool) -> Self {
         self.config.records_client_details = records;

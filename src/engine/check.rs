@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::Activeconnect;
-use super::route_placement::SeenRoutes;
 use crate::client::{ClientError, ClientErrorKind};
+use crate::engine::handle::Activeconnect;
+use crate::engine::route_placement::SeenRoutes;
 use crate::identity::UserId;
 use crate::store::StoreError;
 

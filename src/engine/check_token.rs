@@ -1,11 +1,11 @@
 //! How the token store is asked whether a user still has the token.
 
-use super::Engine;
-use super::events::EndReason;
-use super::idle_state::Phase;
-use super::session::{Session, TokenCheck};
 use crate::clock::Timestamp;
+use crate::engine::state::Engine;
+use crate::events::event::EndReason;
 use crate::identity::UserId;
+use crate::session::idle_state::Phase;
+use crate::session::live::{Session, TokenCheck};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;

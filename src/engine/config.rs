@@ -2,13 +2,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::cookie_names::CookieNames;
-use super::login_limits::{Initiator, LoginLimits};
-use super::site_origins::SiteOrigins;
-use super::trusted_proxies::TrustedProxies;
-use super::username::{UsernameNormalizer, UsernameResolver};
 use crate::client::POLL_TIMEOUT;
 use crate::clock::{Clock, millis};
+use crate::engine::cookie_names::CookieNames;
+use crate::engine::site_origins::SiteOrigins;
+use crate::engine::trusted_proxies::TrustedProxies;
+use crate::login::login_limits::{Initiator, LoginLimits};
+use crate::login::username::{UsernameNormalizer, UsernameResolver};
 #[cfg(feature = "axum")]
 use crate::pages::PageRenderer;
 use crate::protocol::AuthMethods;

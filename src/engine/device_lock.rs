@@ -1,10 +1,10 @@
 //! The exclusive claim of one attempt to a user's phone.
 
-use super::Engine;
-use super::attempts::{Attempt, LoginError};
-use super::notify::Watcher;
-use super::session::Session;
+use crate::engine::state::Engine;
 use crate::identity::UserToken;
+use crate::login::attempts::{Attempt, LoginError};
+use crate::session::live::Session;
+use crate::session::notify::Watcher;
 use std::sync::Arc;
 
 /// A phone that one attempt has to itself, until it is answered or given up.

@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::events::EndReason;
-use super::logouts::LogoutPriority;
-use super::session::Session;
-use super::{ActiveSession, Engine, LOGOUT_TIMEOUT, LogoutOutcome};
+use crate::engine::logouts::LogoutPriority;
+use crate::engine::{ActiveSession, Engine, LOGOUT_TIMEOUT, LogoutOutcome};
+use crate::events::event::EndReason;
 use crate::identity::{UserId, UserToken};
 use crate::runtime;
+use crate::session::live::Session;
 use crate::store::StoreError;
 
 /// Ends all sessions of a user when it is awaited; made by
-/// [`Activeconnect::end_all_sessions`](super::Activeconnect::end_all_sessions) and
+/// [`Activeconnect::end_all_sessions`](crate::engine::handle::Activeconnect::end_all_sessions) and
 /// [`ActiveSession::end_all_sessions`].
 ///
 /// It resolves to where the logouts took effect.
@@ -36,7 +36,7 @@ pub struct EndAllSessions<'a> {
 
 impl ActiveSession {
     /// Ends every session of the user, as
-    /// [`Activeconnect::end_all_sessions`](super::Activeconnect::end_all_sessions) does, and lets the
+    /// [`Activeconnect::end_all_sessions`](crate::engine::handle::Activeconnect::end_all_sessions) does, and lets the
     /// handler have the last word, as [`ActiveSession::log_out`] does.
     pub fn end_all_sessions(&self) -> EndAllSessions<'_> {
         EndAllSessions::by(self)
@@ -72,7 +72,7 @@ impl<'a> EndAllSessions<'a> {
     }
 
     /// Also forgets the browsers of the user, as
-    /// [`Activeconnect::forget_browsers`](super::Activeconnect::forget_browsers) does: for a user
+    /// [`Activeconnect::forget_browsers`](crate::engine::handle::Activeconnect::forget_browsers) does: for a user
     /// whose browser may be in the wrong hands.
     pub fn forget_browsers(mut self) -> Self {
         self.forgets_browsers = true;

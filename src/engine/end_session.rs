@@ -1,12 +1,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::events::EndReason;
-use super::logouts::LogoutPriority;
-use super::session::Session;
-use super::session_id::SessionId;
-use super::{Activeconnect, LogoutOutcome};
+use crate::engine::logouts::LogoutPriority;
+use crate::engine::{Activeconnect, LogoutOutcome};
+use crate::events::event::EndReason;
 use crate::identity::UserId;
+use crate::session::live::Session;
+use crate::session::session_id::SessionId;
 use crate::store::StoreError;
 
 /// Why [`Activeconnect::end_session`] ended nothing.

@@ -1,9 +1,9 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use super::enrollment_error::{EnrollNewError, EnrollmentError};
-use super::{Activeconnect, Engine};
 use crate::client::{ClientError, ClientErrorKind};
+use crate::engine::{Activeconnect, Engine};
+use crate::enrollment::enrollment_error::{EnrollNewError, EnrollmentError};
 use crate::identity::{UserId, UserToken};
 
 /// How many users are enrolled by one call.
@@ -79,7 +79,7 @@ impl Activeconnect {
     /// very id have ended all the same. Nothing is removed from the store before the service has
     /// deleted the token, so that no token is forgotten there.
     ///
-    /// For a handler behind the gate: [`ActiveSession::unenroll`](super::ActiveSession::unenroll).
+    /// For a handler behind the gate: [`ActiveSession::unenroll`](crate::engine::active_session::ActiveSession::unenroll).
     pub async fn unenroll(&self, user: &UserId) -> Result<(), EnrollmentError> {
         self.engine().unenroll(user).await
     }

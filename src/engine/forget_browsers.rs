@@ -1,6 +1,6 @@
 //! How browsers that logged in before lose their privilege.
 
-use super::{Activeconnect, Engine};
+use crate::engine::{Activeconnect, Engine};
 use crate::identity::{UserId, UserToken};
 use crate::store::{StoreError, StoreErrorKind};
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! How the application issues an enrollment grant.
 
-use super::Activeconnect;
-use super::enrollment_error::EnrollmentError;
-use super::grants::EnrollmentGrant;
+use crate::engine::handle::Activeconnect;
+use crate::enrollment::enrollment_error::EnrollmentError;
+use crate::enrollment::grants::EnrollmentGrant;
 use crate::identity::UserId;
 
 impl Activeconnect {

@@ -1,16 +1,16 @@
 //! How a login begins, is claimed and is cancelled.
 
-use super::Engine;
-use super::attempt_state::AttemptState;
-use super::attempt_task::{AttemptTask, evict_after_deadline};
-use super::attempts::{Attempt, AttemptTarget, ClaimedSession, NamedAttempt, StartAttempt};
-use super::events::{EndReason, EventKind, Limit};
-use super::login_limits::Initiator;
-use super::notify::WakerList;
-use super::session::Session;
-use super::username::LoginKey;
 use crate::clock::Timestamp;
+use crate::engine::attempt_task::{AttemptTask, evict_after_deadline};
+use crate::engine::state::Engine;
+use crate::events::event::{EndReason, EventKind, Limit};
 use crate::identity::{UserId, UserToken};
+use crate::login::attempt_state::AttemptState;
+use crate::login::attempts::{Attempt, AttemptTarget, ClaimedSession, NamedAttempt, StartAttempt};
+use crate::login::login_limits::Initiator;
+use crate::login::username::LoginKey;
+use crate::session::live::Session;
+use crate::session::notify::WakerList;
 use crate::verdict::Verdict;
 use dashmap::mapref::entry::Entry;
 use std::sync::atomic::AtomicBool;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{Mutex, Semaphore, watch};
 
-use super::rate_limiter::PollRateLimiter;
+use crate::polling::rate_limiter::PollRateLimiter;
 
 /// How many logouts are in flight at most.
 const MAX_LOGOUTS_IN_FLIGHT: usize = 64;

@@ -5,21 +5,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::Engine;
-use super::backoff;
-use super::circuit_breaker::{Admission, FailedCall};
-use super::concurrency_limiter::{PollEnd, PollPermit};
-use super::logouts::LogoutPriority;
-use super::poll_queue::PollQueue;
-use super::rate_limiter::PollRateLimiter;
-use super::session::{BegunPoll, Session};
 use crate::client::{ClientError, ClientErrorKind};
 use crate::clock::Timestamp;
+use crate::engine::logouts::LogoutPriority;
+use crate::engine::state::Engine;
+use crate::polling::backoff;
+use crate::polling::circuit_breaker::{Admission, FailedCall};
+use crate::polling::concurrency_limiter::{PollEnd, PollPermit};
+use crate::polling::poll_queue::PollQueue;
+use crate::polling::rate_limiter::PollRateLimiter;
 use crate::protocol::StatusReading;
+use crate::session::live::{BegunPoll, Session};
 use crate::verdict::{PollOutcome, Verdict};
 
 /// How long after its last use a session is still polled.
-pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long an ended session's status is told.
 const TOMBSTONE_TTL: Duration = Duration::from_secs(300);
 /// How often what is no longer asked for is swept out.

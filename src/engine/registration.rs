@@ -6,11 +6,11 @@ use std::future::IntoFuture;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::active_session::ActiveSession;
-use super::enrollment_error::EnrollmentError;
-use super::grants::EnrollmentGrant;
-use super::{Activeconnect, Engine};
 use crate::Secret;
+use crate::engine::active_session::ActiveSession;
+use crate::engine::{Activeconnect, Engine};
+use crate::enrollment::enrollment_error::EnrollmentError;
+use crate::enrollment::grants::EnrollmentGrant;
 use crate::identity::{UserId, UserToken};
 use crate::verdict::Denial;
 

@@ -1,9 +1,9 @@
 //! How sessions that ended here are ended at the service.
 
-use super::logouts::LogoutPriority;
-use super::session::Session;
-use super::{Engine, SHUTDOWN_TIMEOUT};
 use crate::client::ClientErrorKind;
+use crate::engine::logouts::LogoutPriority;
+use crate::engine::{Engine, SHUTDOWN_TIMEOUT};
+use crate::session::live::Session;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,10 +1,10 @@
 //! How faults of the service and of the token store are told.
 
-use super::Engine;
-use super::attempts::LoginError;
-use super::events::EventKind;
-use super::faults::Fault;
 use crate::client::ClientErrorKind;
+use crate::engine::state::Engine;
+use crate::events::event::EventKind;
+use crate::events::fault::Fault;
+use crate::login::attempts::LoginError;
 use crate::store::{StoreError, StoreErrorKind};
 use std::sync::PoisonError;
 use std::time::Duration;

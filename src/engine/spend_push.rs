@@ -1,8 +1,8 @@
 //! How a push to a phone counts against the budget.
 
-use super::Engine;
-use super::events::EventKind;
-use super::push_budget::Spending;
+use crate::engine::state::Engine;
+use crate::events::event::EventKind;
+use crate::login::push_budget::Spending;
 
 impl Engine {
     /// Charges a login that a stranger begins, whether its name exists or not. False if no phone may

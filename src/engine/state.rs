@@ -1,47 +1,47 @@
 //! The engine's state, and what all of its parts ask of it.
 
-use super::attempts::Attempts;
-use super::browser_epochs::BrowserEpochs;
-use super::browser_proofs::BrowserProofs;
-use super::circuit_breaker::{CircuitBreaker, Transition};
-use super::concurrency_limiter::ConcurrencyLimiter;
-use super::config::Config;
-use super::device::Devices;
-use super::events::EndReason;
-use super::events::Event;
-use super::events::EventKind;
-use super::events::EventSender;
-use super::events::Limit;
-use super::faults::Faults;
-use super::grants::Grants;
-use super::idle_state::Phase;
-use super::key_ring::KeyRing;
-use super::login_limits::LoginRateLimiter;
-use super::logouts::{LogoutPriority, Logouts};
-use super::method_sets::RequiredMethodSets;
-use super::notify::Watcher;
-use super::notify::{Notifies, WakerList};
-#[cfg(feature = "axum")]
-use super::pending_registrations::PendingRegistrations;
-use super::poll_stats::PollStats;
-use super::push_budget::PushBudget;
-use super::registry::SessionRegistry;
-use super::route_placement::RoutePlacement;
-use super::schedule::Schedule;
-use super::session::Session;
-use super::session::SessionWatcher;
-use super::session::{SessionContext, SessionOwner};
-use super::session_id::SessionId;
-use super::sms_rate_limiter::SmsRateLimiter;
-use super::tasks::Tasks;
-use super::token_checks::TokenChecks;
-use super::unknown_browsers::SeenWarnings;
-use super::upstream_health::UpstreamHealth;
-use super::warning_limiter::WarningLimiter;
 use crate::client::{Client, ClientError};
 use crate::clock::{Clock, Timestamp, millis};
+use crate::engine::config::Config;
+use crate::engine::logouts::{LogoutPriority, Logouts};
+use crate::engine::route_placement::RoutePlacement;
+use crate::engine::tasks::Tasks;
+use crate::enrollment::grants::Grants;
+#[cfg(feature = "axum")]
+use crate::enrollment::pending_registrations::PendingRegistrations;
+use crate::enrollment::sms_rate_limiter::SmsRateLimiter;
+use crate::events::event::EndReason;
+use crate::events::event::Event;
+use crate::events::event::EventKind;
+use crate::events::event::EventSender;
+use crate::events::event::Limit;
+use crate::events::fault::Faults;
+use crate::events::warning_limiter::WarningLimiter;
 use crate::identity::{UserId, UserToken};
+use crate::login::attempts::Attempts;
+use crate::login::browser_epochs::BrowserEpochs;
+use crate::login::browser_proofs::BrowserProofs;
+use crate::login::device::Devices;
+use crate::login::login_limits::LoginRateLimiter;
+use crate::login::method_sets::RequiredMethodSets;
+use crate::login::push_budget::PushBudget;
+use crate::login::unknown_browsers::SeenWarnings;
+use crate::polling::circuit_breaker::{CircuitBreaker, Transition};
+use crate::polling::concurrency_limiter::ConcurrencyLimiter;
+use crate::polling::poll_stats::PollStats;
+use crate::polling::schedule::Schedule;
+use crate::polling::token_checks::TokenChecks;
+use crate::polling::upstream_health::UpstreamHealth;
 use crate::runtime::{self, NoResult};
+use crate::session::idle_state::Phase;
+use crate::session::key_ring::KeyRing;
+use crate::session::live::Session;
+use crate::session::live::SessionWatcher;
+use crate::session::live::{SessionContext, SessionOwner};
+use crate::session::notify::Watcher;
+use crate::session::notify::{Notifies, WakerList};
+use crate::session::registry::SessionRegistry;
+use crate::session::session_id::SessionId;
 use crate::store::{DynTokenStore, StoreError, StoreErrorKind};
 use crate::verdict::{Verdict, VerdictLimits};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -71,7 +71,7 @@ pub(crate) struct Engine {
     pub(crate) sessions: SessionRegistry,
     pub(crate) attempts: Attempts,
     pub(super) devices: Devices,
-    pub(super) upstream_health: UpstreamHealth,
+    pub(crate) upstream_health: UpstreamHealth,
     pub(super) breaker: CircuitBreaker,
     pub(super) poll_limiter: Arc<ConcurrencyLimiter>,
     pub(super) poll_stats: Mutex<PollStats>,

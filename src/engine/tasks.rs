@@ -71,7 +71,7 @@ impl Tasks {
             }
         }
         #[cfg(test)]
-        let task = super::yield_injection::with_random_yields(task);
+        let task = crate::polling::yield_injection::with_random_yields(task);
         tasks.spawn_on(task, &self.runtime);
     }
 

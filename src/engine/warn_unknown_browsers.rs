@@ -1,8 +1,8 @@
 //! How the user's other sessions learn of a login in an unknown browser.
 
-use super::Engine;
-use super::session::{CLAIM_TICK_MS, Session};
 use crate::clock::{Timestamp, millis};
+use crate::engine::state::Engine;
+use crate::session::live::{CLAIM_TICK_MS, Session};
 use crate::verdict::Verdict;
 
 impl Engine {

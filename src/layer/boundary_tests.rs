@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::harness::{Harness, StoreBehavior, app_login, reply_not_found, reply_ok, reply_status};
-use crate::engine::yield_injection::seed_yields;
+use crate::polling::yield_injection::seed_yields;
 use crate::protocol::SessionStatus::{Active, Closed, Walkaway};
 use crate::verdict::Denial;
 use crate::{LoginError, UserId};

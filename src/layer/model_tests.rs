@@ -19,10 +19,10 @@ use tokio::time::sleep;
 use super::harness;
 use crate::client::mock::{ReceivedCall, ScriptedUpstream};
 use crate::clock::{Clock, Timestamp};
-use crate::engine::model_tests::{History, Polled, Reply};
-use crate::engine::yield_injection::{seed_yields, with_random_yields};
 use crate::identity::{SessionCredential, UserId, UserToken};
+use crate::polling::yield_injection::{seed_yields, with_random_yields};
 use crate::protocol::SessionStatus;
+use crate::session::model_tests::{History, Polled, Reply};
 use crate::verdict::Verdict;
 use crate::{Activeconnect, MemoryTokenStore, TokenStore as _};
 
@@ -680,7 +680,7 @@ fn check(world: &Shared) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: crate::engine::model_tests::cases(), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: crate::session::model_tests::cases(), ..ProptestConfig::default() })]
 
     #[test]
     fn engine_matches_model(trace in trace()) {

@@ -45,7 +45,7 @@ impl ClientDetails {
     }
 
     /// The browser and its system as one text.
-    pub(super) fn description(&self) -> Option<String> {
+    pub(crate) fn description(&self) -> Option<String> {
         let browser = self.browser.as_deref()?;
         Some(match self.system {
             Some(system) => format!("{browser} on {system}"),
@@ -54,7 +54,7 @@ impl ClientDetails {
     }
 
     /// Browser, system and address, as a session's record keeps them; none if nothing is known.
-    pub(super) fn to_texts(&self) -> Option<[String; 3]> {
+    pub(crate) fn to_texts(&self) -> Option<[String; 3]> {
         let Self { browser, system, address } = self;
         let is_known = browser.is_some() || address.is_some();
         is_known.then(|| {
@@ -67,7 +67,7 @@ impl ClientDetails {
     }
 
     /// The same again. An empty text stands for what is not known.
-    pub(super) fn from_texts([browser, system, address]: [&str; 3]) -> Self {
+    pub(crate) fn from_texts([browser, system, address]: [&str; 3]) -> Self {
         let systems = SYSTEMS.iter().map(|(known, _)| *known);
         Self {
             browser: (!browser.is_empty()).then(|| browser.into()),

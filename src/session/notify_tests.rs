@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 
-use super::notify::{Notifies, WakerList, Watcher};
+use crate::session::notify::{Notifies, WakerList, Watcher};
 
 #[derive(Default)]
 struct Flag {

@@ -4,8 +4,8 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 use std::sync::{Arc, Weak};
 
-use super::session::{QueuedPoll, Session};
 use crate::clock::Timestamp;
+use crate::session::live::{QueuedPoll, Session};
 use crate::verdict::Verdict;
 
 /// A heap with more places than this is rid of void ones when it has doubled.
@@ -229,8 +229,8 @@ impl Eq for Place {}
 mod tests {
     use super::*;
     use crate::engine::poller::IDLE_TIMEOUT;
-    use crate::engine::session::tests::test_session;
     use crate::identity::UserToken;
+    use crate::session::live::tests::test_session;
 
     fn session() -> Arc<Session> {
         test_session(&"alice".into(), &UserToken::random().unwrap())

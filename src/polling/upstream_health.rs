@@ -1,8 +1,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::circuit_breaker;
 use crate::clock::{Timestamp, millis};
+use crate::polling::circuit_breaker;
 use crate::verdict::UpstreamSnapshot;
 
 /// How often the service is asked whether it answers at all.

@@ -7,10 +7,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::notify::{Notifies, WakerList};
-use super::rate_limiter::PollRateLimiter;
 use crate::clock::{Timestamp, millis};
 use crate::identity::{SessionKey, UserToken};
+use crate::polling::rate_limiter::PollRateLimiter;
+use crate::session::notify::{Notifies, WakerList};
 
 /// How long a page waits for its phone. The service does not say when a link expires.
 pub(crate) const PAGE_WAITS_FOR: Duration = Duration::from_secs(600);
@@ -26,19 +26,19 @@ const MAX_PAUSE_MS: u64 = 30_000;
 /// A page that waits for a phone.
 #[derive(Debug)]
 pub(crate) struct PendingRegistration {
-    pub(super) token: UserToken,
+    pub(crate) token: UserToken,
     /// Where the application has the page go on to, as it named it.
     pub(crate) next: Option<String>,
     pub(crate) expires: Timestamp,
-    pub(super) state: Mutex<PageState>,
-    pub(super) watchers: WakerList,
+    pub(crate) state: Mutex<PageState>,
+    pub(crate) watchers: WakerList,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct PageState {
+pub(crate) struct PageState {
     /// What does not change any more.
-    pub(super) outcome: Option<RegistrationProgress>,
-    pub(super) is_asking: bool,
+    pub(crate) outcome: Option<RegistrationProgress>,
+    pub(crate) is_asking: bool,
     next_call: u64,
 }
 
@@ -66,7 +66,7 @@ struct Pages {
 }
 
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     limiter: PollRateLimiter,
     in_flight: usize,
     /// Calls that failed since the last good answer.
@@ -75,13 +75,13 @@ pub(super) struct Pace {
 }
 
 impl PendingRegistrations {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let limiter = PollRateLimiter::new(MAX_CALLS_PER_SECOND);
         let pace = Pace { limiter, in_flight: 0, failures: 0, next_call: 0 };
         Self { pages: Mutex::default(), pace: Mutex::new(pace) }
     }
 
-    pub(super) fn insert(&self, key: SessionKey, page: PendingRegistration, now: Timestamp) {
+    pub(crate) fn insert(&self, key: SessionKey, page: PendingRegistration, now: Timestamp) {
         let mut pages = self.pages();
         pages.sweep(now);
         if pages.by_key.len() >= MAX_PAGES
@@ -104,7 +104,7 @@ impl PendingRegistrations {
     }
 
     /// Forgets those that no longer wait.
-    pub(super) fn sweep(&self, now: Timestamp) {
+    pub(crate) fn sweep(&self, now: Timestamp) {
         self.pages().sweep(now);
     }
 
@@ -113,7 +113,7 @@ impl PendingRegistrations {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn pace(&self) -> MutexGuard<'_, Pace> {
+    pub(crate) fn pace(&self) -> MutexGuard<'_, Pace> {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -132,7 +132,7 @@ impl Pages {
 
 impl Pace {
     /// Whether one more call may begin now; it is counted then.
-    pub(super) fn begin(&mut self, now: u64) -> bool {
+    pub(crate) fn begin(&mut self, now: u64) -> bool {
         let may = now >= self.next_call
             && self.in_flight < MAX_CALLS_IN_FLIGHT
             && self.limiter.try_acquire(now).is_ok();
@@ -140,7 +140,7 @@ impl Pace {
         may
     }
 
-    pub(super) fn end(&mut self, is_failed: bool, asked_pause: Option<Duration>, now: u64) {
+    pub(crate) fn end(&mut self, is_failed: bool, asked_pause: Option<Duration>, now: u64) {
         self.in_flight = self.in_flight.saturating_sub(1);
         if !is_failed {
             self.failures = 0;
@@ -154,7 +154,7 @@ impl Pace {
 
 impl PendingRegistration {
     /// Whether the service may be asked for this page now. The caller asks it then.
-    pub(super) fn begin_call(&self, now: u64) -> bool {
+    pub(crate) fn begin_call(&self, now: u64) -> bool {
         let mut state = self.state();
         let may = !state.is_asking && state.outcome.is_none() && now >= state.next_call;
         if may {
@@ -164,7 +164,7 @@ impl PendingRegistration {
         may
     }
 
-    pub(super) fn end_call(&self, outcome: Option<RegistrationProgress>) {
+    pub(crate) fn end_call(&self, outcome: Option<RegistrationProgress>) {
         let mut state = self.state();
         state.is_asking = false;
         state.outcome = state.outcome.or(outcome);
@@ -172,7 +172,7 @@ impl PendingRegistration {
         self.watchers.wake();
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, PageState> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, PageState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -187,7 +187,7 @@ impl Notifies for Arc<PendingRegistration> {
 mod tests {
     use super::*;
     use crate::Secret;
-    use crate::engine::key_ring::KeyRing;
+    use crate::session::key_ring::KeyRing;
 
     const NOW: Timestamp = Timestamp { mono: 1_000, wall: 1_700_000_000_000 };
 

@@ -4,21 +4,21 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::session_id::SessionId;
 use crate::clock::Timestamp;
+use crate::session::session_id::SessionId;
 
 /// When the user last looked at their sessions, by the session from which they looked. Only of those
 /// that were warned.
 #[derive(Debug, Default)]
-pub(super) struct SeenWarnings(Mutex<HashMap<SessionId, Timestamp>>);
+pub(crate) struct SeenWarnings(Mutex<HashMap<SessionId, Timestamp>>);
 
 impl SeenWarnings {
     /// Forgets what is older than any session.
-    pub(super) fn sweep(&self, now: Timestamp, longest_life_ms: u64) {
+    pub(crate) fn sweep(&self, now: Timestamp, longest_life_ms: u64) {
         self.with(|seen| seen.retain(|_, at| at.age(now) < longest_life_ms));
     }
 
-    pub(super) fn with<R>(
+    pub(crate) fn with<R>(
         &self,
         change: impl FnOnce(&mut HashMap<SessionId, Timestamp>) -> R,
     ) -> R {

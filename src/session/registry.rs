@@ -5,9 +5,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use dashmap::DashMap;
 use hashbrown::HashTable;
 
-use super::record::PackedRecord;
-use super::session::Session;
 use crate::identity::{SessionKey, UserId, UserToken};
+use crate::session::live::Session;
+use crate::session::record::PackedRecord;
 
 /// The sessions whose credential a browser or caller holds, ended ones too until they are swept
 /// out. No lock of one map is held while the other's is taken.
@@ -175,8 +175,8 @@ impl fmt::Debug for SessionIndex {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::session::tests::test_session;
     use crate::identity::SessionCredential;
+    use crate::session::live::tests::test_session;
 
     fn key(letter: u8) -> SessionKey {
         SessionCredential::parse(&[letter; 43]).unwrap().key()

@@ -1,12 +1,12 @@
 //! How many text messages may be sent.
 
-use super::rate_window::{RateLimit, SlidingWindowLimiter};
 use crate::identity::UserId;
+use crate::login::rate_window::{RateLimit, SlidingWindowLimiter};
 use std::time::Duration;
 
 /// What was spent on text messages.
 #[derive(Debug)]
-pub(super) struct SmsRateLimiter {
+pub(crate) struct SmsRateLimiter {
     to_user: SlidingWindowLimiter<UserId>,
     to_number: SlidingWindowLimiter<String>,
     all: SlidingWindowLimiter<()>,
@@ -16,7 +16,7 @@ impl SmsRateLimiter {
     /// As many users, and as many numbers, are counted at a time.
     const MAX_KEYS: usize = 100_000;
 
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let an_hour = |times| [RateLimit::new(times, Duration::from_secs(3_600))];
         Self {
             to_user: SlidingWindowLimiter::new(an_hour(3), Self::MAX_KEYS),
@@ -26,7 +26,7 @@ impl SmsRateLimiter {
     }
 
     /// Spends what one message costs, of all budgets or of none; or says how long to wait.
-    pub(super) fn spend(&mut self, user: &UserId, number: &str, now: u64) -> Result<(), Duration> {
+    pub(crate) fn spend(&mut self, user: &UserId, number: &str, now: u64) -> Result<(), Duration> {
         let number = number.to_owned();
         let waits = [
             self.to_user.retry_after(user, now),
@@ -42,7 +42,7 @@ impl SmsRateLimiter {
         Ok(())
     }
 
-    pub(super) fn sweep(&mut self, now: u64) {
+    pub(crate) fn sweep(&mut self, now: u64) {
         self.to_user.purge(now);
         self.to_number.purge(now);
     }

@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 
 /// Counts the logins that browsers begin which are not known, and programs, in a calendar month (UTC).
 #[derive(Debug)]
-pub(super) struct PushBudget {
+pub(crate) struct PushBudget {
     /// None without a budget.
     limit: Option<u32>,
     spent: Mutex<Spent>,
@@ -24,7 +24,7 @@ struct Spent {
 
 /// What became of one more login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Spending {
+pub(crate) enum Spending {
     Allowed,
     /// It is allowed, and four fifths are spent now.
     Low,
@@ -34,11 +34,11 @@ pub(super) enum Spending {
 }
 
 impl PushBudget {
-    pub(super) fn new(limit: Option<u32>) -> Self {
+    pub(crate) fn new(limit: Option<u32>) -> Self {
         Self { limit, spent: Mutex::default() }
     }
 
-    pub(super) fn spend(&self, now: Timestamp) -> Spending {
+    pub(crate) fn spend(&self, now: Timestamp) -> Spending {
         let Some(limit) = self.limit else { return Spending::Allowed };
         self.with(now, |spent| {
             if spent.pushes >= limit {
@@ -52,12 +52,12 @@ impl PushBudget {
     }
 
     /// How many are left this month; `None` without a budget.
-    pub(super) fn left(&self, now: Timestamp) -> Option<u32> {
+    pub(crate) fn left(&self, now: Timestamp) -> Option<u32> {
         let limit = self.limit?;
         Some(self.with(now, |spent| limit.saturating_sub(spent.pushes)))
     }
 
-    pub(super) fn reset(&self) {
+    pub(crate) fn reset(&self) {
         *self.spent.lock().unwrap_or_else(PoisonError::into_inner) = Spent::default();
     }
 

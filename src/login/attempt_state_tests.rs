@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::attempt_state::{AttemptState, State};
+use crate::login::attempt_state::{AttemptState, State};
 
 /// T078: other people's code panics under a lock, and the next caller finds what is whole.
 #[test]

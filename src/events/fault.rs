@@ -5,8 +5,8 @@ use std::fmt;
 use std::mem::{Discriminant, discriminant};
 use std::sync::Mutex;
 
-use super::warning_limiter::WarningLimiter;
 use crate::client::ClientErrorKind;
+use crate::events::warning_limiter::WarningLimiter;
 use crate::store::StoreErrorKind;
 
 /// What keeps users out though they did nothing wrong; [`EventKind::Fault`] tells.
@@ -35,14 +35,14 @@ pub enum Fault {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) enum FaultKind {
+pub(crate) enum FaultKind {
     Service(Discriminant<ClientErrorKind>),
     TokenStore(Discriminant<StoreErrorKind>),
 }
 
 /// When each kind of fault was told last.
 #[derive(Debug, Default)]
-pub(crate) struct Faults(pub(super) Mutex<HashMap<FaultKind, WarningLimiter>>);
+pub(crate) struct Faults(pub(crate) Mutex<HashMap<FaultKind, WarningLimiter>>);
 
 impl fmt::Display for Fault {
     /// A name for logs and tables: `service: Unreachable`, `token store: Unavailable`.
@@ -56,7 +56,7 @@ impl fmt::Display for Fault {
 
 impl Fault {
     /// The numbers in a kind make no other kind: a clock that is off is so by another second each time.
-    pub(super) fn kind(self) -> FaultKind {
+    pub(crate) fn kind(self) -> FaultKind {
         match self {
             Self::Service(kind) => FaultKind::Service(discriminant(&kind)),
             Self::TokenStore(kind) => FaultKind::TokenStore(discriminant(&kind)),

@@ -16,13 +16,13 @@ pub(crate) struct BrowserEpochs {
 }
 
 impl BrowserEpochs {
-    pub(super) fn of(&self, user: &UserId, token: Option<&UserToken>) -> u64 {
+    pub(crate) fn of(&self, user: &UserId, token: Option<&UserToken>) -> u64 {
         let by_user = self.by_user.get(user).map_or(0, |epoch| *epoch);
         let by_token = token.and_then(|token| self.by_token.get(token)).map_or(0, |epoch| *epoch);
         by_user.max(by_token)
     }
 
-    pub(super) fn raise(&self, user: &UserId, token: Option<&UserToken>, epoch: u64) {
+    pub(crate) fn raise(&self, user: &UserId, token: Option<&UserToken>, epoch: u64) {
         raise(&self.by_user, user, epoch);
         if let Some(token) = token {
             raise(&self.by_token, token, epoch);

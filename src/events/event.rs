@@ -11,11 +11,11 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
-use super::faults::Fault;
-use super::session_id::SessionId;
 use crate::clock::{Clock, Timestamp};
+use crate::events::fault::Fault;
 use crate::identity::UserId;
 use crate::protocol::SessionStatus;
+use crate::session::session_id::SessionId;
 
 /// As many events wait for a reader; an older one is then missed.
 const CHANNEL_CAPACITY: usize = 1_024;
@@ -218,7 +218,7 @@ pub enum Limit {
 
 impl Limit {
     /// How many there are.
-    pub(super) const ALL: usize = 4;
+    pub(crate) const ALL: usize = 4;
 
     /// The builder's method that sets it.
     #[must_use]
@@ -242,8 +242,8 @@ impl fmt::Display for Limit {
 /// the engine.
 #[derive(Debug)]
 pub struct Events {
-    pub(super) stream: BroadcastStream<Event>,
-    pub(super) clock: Clock,
+    pub(crate) stream: BroadcastStream<Event>,
+    pub(crate) clock: Clock,
 }
 
 impl Events {
@@ -298,7 +298,7 @@ impl EventSender {
         *self.sender() = None;
     }
 
-    pub(super) fn subscribe(&self) -> broadcast::Receiver<Event> {
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Event> {
         match &*self.sender() {
             Some(sender) => sender.subscribe(),
             None => broadcast::channel(1).1,

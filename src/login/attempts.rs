@@ -7,72 +7,72 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 
-use super::attempt_state::{AttemptState, State};
-use super::browser_proofs::{BrowserId, BrowserProof, UserMark};
-use super::client_details::ClientDetails;
-use super::events::Limit;
-use super::login_limits::Initiator;
-use super::notify::{Notifies, WakerList, Watcher};
-use super::record::PackedRecord;
-use super::session::Session;
-use super::username::{LoginKey, Username};
 use crate::client::ClientError;
 use crate::clock::{Clock, Timestamp};
+use crate::events::event::Limit;
 use crate::identity::{AttemptCredential, AttemptKey, SessionCredential, UserId, UserToken};
+use crate::login::attempt_state::{AttemptState, State};
+use crate::login::browser_proofs::{BrowserId, BrowserProof, UserMark};
+use crate::login::login_limits::Initiator;
+use crate::login::username::{LoginKey, Username};
 use crate::protocol::{AuthMethods, SessionStatus};
+use crate::session::client_details::ClientDetails;
+use crate::session::live::Session;
+use crate::session::notify::{Notifies, WakerList, Watcher};
+use crate::session::record::PackedRecord;
 use crate::store::StoreError;
 use crate::verdict::Verdict;
 
 /// Every attempt, by what its browser holds and by the name it was begun with.
 #[derive(Debug)]
 pub(crate) struct Attempts {
-    pub(super) by_key: DashMap<AttemptKey, Arc<Attempt>>,
+    pub(crate) by_key: DashMap<AttemptKey, Arc<Attempt>>,
     /// The attempt that reserves a name until its deadline, whatever comes of it before: other
     /// anonymous browsers are refused meanwhile. What goes before it leaves the reservation as it
     /// is, so that its browser and others see what they see for a name that does not exist.
-    pub(super) reservations: DashMap<LoginKey, Arc<Attempt>>,
+    pub(crate) reservations: DashMap<LoginKey, Arc<Attempt>>,
 }
 
 pub(crate) struct Attempt {
-    pub(super) key: AttemptKey,
+    pub(crate) key: AttemptKey,
     /// The first attempt in the row of those that one browser began, each with the last one's
     /// credential: the same in all of them.
-    pub(super) browser: AttemptKey,
-    pub(super) name: LoginKey,
+    pub(crate) browser: AttemptKey,
+    pub(crate) name: LoginKey,
     /// The name as it was typed, or the id of the user who is asked: what the waiting page shows.
-    pub(super) shown_name: Box<str>,
+    pub(crate) shown_name: Box<str>,
     /// Beside another login: the user that it named.
-    pub(super) user: Option<UserId>,
+    pub(crate) user: Option<UserId>,
     /// Who began it, as the start showed: of a known browser's proof it is not known then whether it
     /// is revoked.
-    pub(super) began_as: Initiator,
+    pub(crate) began_as: Initiator,
     /// The result is handed over in an answer's body, never in a cookie.
-    pub(super) deliver_in_body: bool,
+    pub(crate) deliver_in_body: bool,
     /// The session whose user is asked anew, and for what; the result takes its place.
-    pub(super) step_up_of: Option<(Arc<Session>, AuthMethods)>,
+    pub(crate) step_up_of: Option<(Arc<Session>, AuthMethods)>,
     /// What is to be recorded of the client that began it.
-    pub(super) client: ClientDetails,
+    pub(crate) client: ClientDetails,
     pub(crate) started_at: Timestamp,
     pub(crate) deadline: Timestamp,
     /// Whose phone it rings, once that is known.
-    pub(super) target: OnceLock<AttemptUser>,
-    pub(super) state: AttemptState<Arc<Session>, Arc<LoginError>>,
+    pub(crate) target: OnceLock<AttemptUser>,
+    pub(crate) state: AttemptState<Arc<Session>, Arc<LoginError>>,
     /// Its task is over: its start has come back, the service was asked to log out what no browser
     /// claimed, and the credential of what one did was presented.
-    pub(super) finished: AtomicBool,
-    pub(super) evicted: AtomicBool,
-    pub(super) watchers: WakerList,
+    pub(crate) finished: AtomicBool,
+    pub(crate) evicted: AtomicBool,
+    pub(crate) watchers: WakerList,
 }
 
 /// The user of an attempt, as the token store knows them.
-pub(super) struct AttemptUser {
-    pub(super) id: UserId,
-    pub(super) token: UserToken,
+pub(crate) struct AttemptUser {
+    pub(crate) id: UserId,
+    pub(crate) token: UserToken,
     /// Proofs of another mark are revoked.
-    pub(super) mark: UserMark,
+    pub(crate) mark: UserMark,
     /// Proofs of an earlier epoch are revoked. It rises if browsers are forgotten before the phone
     /// rings.
-    pub(super) browser_epoch: AtomicU64,
+    pub(crate) browser_epoch: AtomicU64,
 }
 
 /// By what a browser is known from now on.
@@ -200,7 +200,7 @@ impl AttemptTarget {
         }
     }
 
-    pub(super) fn shown_name(&self) -> &str {
+    pub(crate) fn shown_name(&self) -> &str {
         match self {
             Self::Username(name) => &name.text,
             Self::User(user) => user.as_str(),
@@ -247,20 +247,20 @@ impl Attempts {
     }
 
     /// No browser asks for this attempt any more.
-    pub(super) fn evict(&self, attempt: &Arc<Attempt>) {
+    pub(crate) fn evict(&self, attempt: &Arc<Attempt>) {
         self.by_key.remove(&attempt.key);
         attempt.evicted.store(true, Ordering::Release);
         attempt.watchers.wake();
     }
 
     /// Whether the attempt is the one that reserves its name.
-    pub(super) fn reserves_username(&self, attempt: &Arc<Attempt>) -> bool {
+    pub(crate) fn reserves_username(&self, attempt: &Arc<Attempt>) -> bool {
         let holder = self.reservations.get(&attempt.name);
         holder.is_some_and(|holder| Arc::ptr_eq(&holder, attempt))
     }
 
     /// The next attempt for this name may begin.
-    pub(super) fn release_username(&self, attempt: &Arc<Attempt>) {
+    pub(crate) fn release_username(&self, attempt: &Arc<Attempt>) {
         self.reservations.remove_if(&attempt.name, |_, holder| Arc::ptr_eq(holder, attempt));
     }
 }
@@ -329,7 +329,7 @@ impl Attempt {
 
     /// Who began it, as far as that is proven: a browser counts as any other until its proof is
     /// found valid, and for good if the proof is revoked.
-    pub(super) fn initiator(&self) -> Initiator {
+    pub(crate) fn initiator(&self) -> Initiator {
         let user = self.target.get();
         match self.began_as {
             Initiator::KnownBrowser(proof) if user.is_none_or(|user| user.has_revoked(&proof)) => {
@@ -341,14 +341,14 @@ impl Attempt {
 
     /// Whether its session is one of a browser that was not known, or of a program. That of one which
     /// confirms stays so.
-    pub(super) fn is_of_unknown_browser(&self) -> bool {
+    pub(crate) fn is_of_unknown_browser(&self) -> bool {
         let before = self.step_up_of.as_ref().map(|(session, _)| &session.record);
         self.initiator().is_anonymous() || before.is_some_and(PackedRecord::is_of_unknown_browser)
     }
 
     /// By what its browser is known once it claims the result. The proof is of the epoch that was
     /// read before the phone rang: browsers that are forgotten meanwhile include this one.
-    pub(super) fn known_as(&self) -> Option<BrowserToRemember> {
+    pub(crate) fn known_as(&self) -> Option<BrowserToRemember> {
         let user = self.target.get()?;
         let epoch = user.browser_epoch.load(Ordering::Acquire);
         let browser = match self.initiator() {
@@ -359,20 +359,20 @@ impl Attempt {
         self.step_up_of.is_none().then(|| BrowserToRemember { name: self.name.clone(), proof })
     }
 
-    pub(super) fn cancel(&self) -> Option<Arc<Session>> {
+    pub(crate) fn cancel(&self) -> Option<Arc<Session>> {
         let claimed = self.state.cancel();
         self.watchers.wake();
         claimed
     }
 
     /// It confirms a session that is over.
-    pub(super) fn is_obsolete(&self) -> bool {
+    pub(crate) fn is_obsolete(&self) -> bool {
         let confirms = self.step_up_of.as_ref();
         confirms.is_some_and(|(session, _)| session.verdict() == Verdict::Ended)
     }
 
     /// Waits until it is.
-    pub(super) async fn wait_obsolete(&self) {
+    pub(crate) async fn wait_obsolete(&self) {
         let Some((session, _)) = &self.step_up_of else { return std::future::pending().await };
         let mut session = session.watch();
         session.wait_for(|session| (session.verdict() == Verdict::Ended).then_some(())).await;
@@ -380,7 +380,7 @@ impl Attempt {
 
     /// Whether it is of this user, or of this token, which is the user's, as far as that is known
     /// yet.
-    pub(super) fn belongs_to(&self, user: &UserId, token: Option<&UserToken>) -> bool {
+    pub(crate) fn belongs_to(&self, user: &UserId, token: Option<&UserToken>) -> bool {
         let confirms = self.step_up_of.as_ref().map(|(session, _)| session.user());
         let rings = self.target.get().map(|user| user.id.as_str());
         self.user.as_ref() == Some(user)
@@ -389,7 +389,7 @@ impl Attempt {
     }
 
     /// Why its phone need not ring any more, if so.
-    pub(super) fn abort_reason(&self, now: Timestamp) -> Option<LoginError> {
+    pub(crate) fn abort_reason(&self, now: Timestamp) -> Option<LoginError> {
         if matches!(self.state.stage(), State::Cancelled) || self.is_obsolete() {
             return Some(LoginError::AlreadyPending);
         }
@@ -397,7 +397,7 @@ impl Attempt {
     }
 
     /// Waits for `what`, unless it is given up before.
-    pub(super) async fn run_unless_aborted(
+    pub(crate) async fn run_unless_aborted(
         self: &Arc<Self>,
         clock: &Clock,
         what: impl Future<Output = ()>,
@@ -411,18 +411,18 @@ impl Attempt {
     }
 
     /// Whether it runs, and its result is open.
-    pub(super) fn is_waiting(&self, now: Timestamp) -> bool {
+    pub(crate) fn is_waiting(&self, now: Timestamp) -> bool {
         matches!(self.state.stage(), State::Pending) && !self.deadline.is_elapsed(now)
     }
 
     /// Whether no phone waits for it, nor will.
-    pub(super) fn is_device_idle(&self) -> bool {
+    pub(crate) fn is_device_idle(&self) -> bool {
         let answered = matches!(self.state.stage(), State::Approved(_) | State::Claimed(_));
         answered || self.finished.load(Ordering::Acquire)
     }
 
     /// Ends it unless it is settled already; says whether it did.
-    pub(super) fn end(&self, why: LoginError) -> bool {
+    pub(crate) fn end(&self, why: LoginError) -> bool {
         let ended = self.state.end(Arc::new(why));
         self.watchers.wake();
         ended

@@ -10,9 +10,9 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::username::LoginKey;
 use crate::Secret;
 use crate::identity::{AttemptKey, UserToken};
+use crate::login::username::LoginKey;
 
 /// After so long without a login a browser is a stranger again.
 pub(crate) const PROOF_TTL: Duration = Duration::from_secs(180 * 24 * 3_600);

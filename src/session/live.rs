@@ -3,19 +3,19 @@ use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use super::backoff;
-use super::events::{EndReason, Event, EventKind, EventSender};
-use super::idle_state::{IdleState, Phase};
-use super::key_ring::KeyRing;
-use super::notify::{Notifies, WakerList, Watcher};
-use super::owner_id::OwnerId;
-use super::policy::{CompactWalkaway, Policy};
-use super::record::PackedRecord;
-use super::request_number::RequestNumber;
-use super::schedule::{Schedule, Scheduled, UNSCHEDULED};
-use super::snapshot::{AtomicSnapshot, Snapshot};
 use crate::clock::{Clock, Timestamp, millis};
+use crate::events::event::{EndReason, Event, EventKind, EventSender};
+use crate::polling::backoff;
+use crate::polling::schedule::{Schedule, Scheduled, UNSCHEDULED};
 use crate::protocol::{AuthMethods, SessionStatus};
+use crate::session::idle_state::{IdleState, Phase};
+use crate::session::key_ring::KeyRing;
+use crate::session::notify::{Notifies, WakerList, Watcher};
+use crate::session::owner_id::OwnerId;
+use crate::session::policy::{CompactWalkaway, Policy};
+use crate::session::record::PackedRecord;
+use crate::session::request_number::RequestNumber;
+use crate::session::snapshot::{AtomicSnapshot, Snapshot};
 use crate::verdict::{
     KnownState, PollOutcome, Requirement, SessionStateMachine, UpstreamSnapshot, Verdict,
     VerdictInput, VerdictLimits, verdict,
@@ -50,7 +50,7 @@ const TOKEN_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What the moment of a login is kept in, in milliseconds: a quarter of an hour is what fits, more
 /// than any login takes.
-pub(super) const CLAIM_TICK_MS: u64 = 16;
+pub(crate) const CLAIM_TICK_MS: u64 = 16;
 
 /// One remote session and what is known of it.
 ///
@@ -198,7 +198,7 @@ impl Session {
     }
 
     /// Tells those who listen to events what happened to it.
-    pub(super) fn send_event(&self, kind: EventKind) {
+    pub(crate) fn send_event(&self, kind: EventKind) {
         self.shared.events.send(|| {
             let client = self.record.client();
             Event {
@@ -930,13 +930,13 @@ pub(crate) type SessionWatcher = Watcher<Arc<Session>>;
 pub(crate) mod tests {
     use std::sync::LazyLock;
 
-    use super::super::Engine;
     use super::*;
     use crate::Credentials;
     use crate::client::Client;
-    use crate::engine::client_details::ClientDetails;
+    use crate::engine::Engine;
     use crate::identity::{SessionCredential, UserId, UserToken};
     use crate::protocol::StatusReading;
+    use crate::session::client_details::ClientDetails;
 
     static CLIENT: LazyLock<Client> = LazyLock::new(|| {
         let credentials = Credentials::new("APPLICATION", "MXG9EDN581U33XTPLPFT75V2").unwrap();

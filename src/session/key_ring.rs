@@ -8,10 +8,10 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use super::owner_id::OwnerId;
-use super::session_id::SessionId;
 use crate::Secret;
 use crate::identity::{AttemptCredential, SessionCredential};
+use crate::session::owner_id::OwnerId;
+use crate::session::session_id::SessionId;
 
 /// Derives the ring's key from the application's secret, and for no other use of that secret.
 const RING_KEY_LABEL: &[u8] = b"tower-activeconnect key ring";

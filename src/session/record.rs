@@ -5,11 +5,11 @@ use std::fmt;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::client_details::ClientDetails;
 use crate::Secret;
 use crate::client::{Client, ClientError, RemoteSession};
 use crate::identity::{UserId, UserToken};
 use crate::protocol::StatusReading;
+use crate::session::client_details::ClientDetails;
 
 /// As much of a user token's hash as tells two tokens apart.
 const TOKEN_DIGEST_LEN: usize = 16;

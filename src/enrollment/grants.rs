@@ -35,7 +35,7 @@ const MAX_GRANTS: usize = 10_000;
 ///     ac.registration_link(&grant).await
 /// }
 /// ```
-pub struct EnrollmentGrant(pub(super) SessionCredential);
+pub struct EnrollmentGrant(pub(crate) SessionCredential);
 
 impl EnrollmentGrant {
     /// Reads the 43 base64url characters that [`EnrollmentGrant::expose`] writes; everything else
@@ -61,7 +61,7 @@ impl fmt::Debug for EnrollmentGrant {
 /// The grants that were not redeemed yet. One lock, so that of those who redeem one at the same
 /// time one gets it.
 #[derive(Debug, Default)]
-pub(super) struct Grants(Mutex<GrantMap>);
+pub(crate) struct Grants(Mutex<GrantMap>);
 
 #[derive(Debug, Default)]
 struct GrantMap {
@@ -77,7 +77,7 @@ struct Grant {
 
 impl Grants {
     /// Keeps a grant in the place of the one the user had; false if there are too many.
-    pub(super) fn insert(&self, key: SessionKey, user: &UserId, now: Timestamp) -> bool {
+    pub(crate) fn insert(&self, key: SessionKey, user: &UserId, now: Timestamp) -> bool {
         let mut held = self.lock();
         held.withdraw(user);
         if held.by_key.len() >= MAX_GRANTS {
@@ -93,7 +93,7 @@ impl Grants {
     }
 
     /// Whose grant it is, once, if it is still good.
-    pub(super) fn redeem(&self, grant: &EnrollmentGrant, now: Timestamp) -> Option<UserId> {
+    pub(crate) fn redeem(&self, grant: &EnrollmentGrant, now: Timestamp) -> Option<UserId> {
         let mut held = self.lock();
         let Grant { user, expires } = held.by_key.remove(&grant.0.key())?;
         held.by_user.remove(&user);
@@ -101,12 +101,12 @@ impl Grants {
     }
 
     /// The user has no grant any more.
-    pub(super) fn withdraw(&self, user: &UserId) {
+    pub(crate) fn withdraw(&self, user: &UserId) {
         self.lock().withdraw(user);
     }
 
     /// Forgets those that are no longer good.
-    pub(super) fn sweep(&self, now: Timestamp) {
+    pub(crate) fn sweep(&self, now: Timestamp) {
         self.lock().sweep(now);
     }
 
@@ -133,7 +133,7 @@ impl GrantMap {
 mod tests {
     use super::*;
     use crate::Secret;
-    use crate::engine::key_ring::KeyRing;
+    use crate::session::key_ring::KeyRing;
 
     const NOW: Timestamp = Timestamp { mono: 1_000, wall: 1_700_000_000_000 };
 

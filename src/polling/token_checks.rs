@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
-use super::session::TokenCheck;
 use crate::identity::UserId;
+use crate::session::live::TokenCheck;
 
 /// How many looks for sessions in use run at once.
 const MAX_ROUTINE_CHECKS: usize = 16;
@@ -28,11 +28,11 @@ pub(crate) struct TokenChecks {
 
 /// The task that checks one user's token.
 #[derive(Debug)]
-pub(super) struct UserCheck {
+pub(crate) struct UserCheck {
     /// What was asked for since the last look began.
     is_requested: Option<TokenCheck>,
     /// A parked session asks while the task waits among the routine ones.
-    pub(super) upgraded: Arc<Notify>,
+    pub(crate) upgraded: Arc<Notify>,
 }
 
 impl TokenChecks {
@@ -45,7 +45,7 @@ impl TokenChecks {
     }
 
     /// Asks for a check; if no task does it yet, gives what the task needs.
-    pub(super) fn request(&self, user: &UserId, check: TokenCheck) -> Option<Arc<Notify>> {
+    pub(crate) fn request(&self, user: &UserId, check: TokenCheck) -> Option<Arc<Notify>> {
         match self.by_user().entry(user.clone()) {
             Entry::Vacant(entry) => {
                 let upgraded = Arc::<Notify>::default();
@@ -70,14 +70,14 @@ impl TokenChecks {
     }
 
     /// A look begins: what is asked for from now on is another.
-    pub(super) fn begin_lookup(&self, user: &UserId) {
+    pub(crate) fn begin_lookup(&self, user: &UserId) {
         if let Some(check) = self.by_user().get_mut(user) {
             check.is_requested = None;
         }
     }
 
     /// Ends the task of this user unless another look is wanted; whether it has ended.
-    pub(super) fn finish(&self, user: &UserId) -> bool {
+    pub(crate) fn finish(&self, user: &UserId) -> bool {
         match self.by_user().entry(user.clone()) {
             Entry::Occupied(entry) if entry.get().is_requested.is_some() => false,
             Entry::Occupied(entry) => {
@@ -89,7 +89,7 @@ impl TokenChecks {
     }
 
     /// Waits for the place of a look.
-    pub(super) async fn place(
+    pub(crate) async fn place(
         &self,
         user: &UserId,
         upgraded: &Notify,
@@ -104,7 +104,7 @@ impl TokenChecks {
         self.resuming.acquire().await.ok()
     }
 
-    pub(super) fn by_user(&self) -> MutexGuard<'_, HashMap<UserId, UserCheck>> {
+    pub(crate) fn by_user(&self) -> MutexGuard<'_, HashMap<UserId, UserCheck>> {
         // Nothing that can panic runs under the lock, so what a poisoned one holds is whole.
         self.by_user.lock().unwrap_or_else(PoisonError::into_inner)
     }

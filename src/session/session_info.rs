@@ -1,12 +1,12 @@
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::client_details::ClientDetails;
-use super::session::Session;
-use super::session_id::SessionId;
 use crate::clock::Timestamp;
 use crate::identity::UserId;
 use crate::protocol::{AuthMethods, SessionStatus};
+use crate::session::client_details::ClientDetails;
+use crate::session::live::Session;
+use crate::session::session_id::SessionId;
 
 /// What is known of one of a user's sessions at the moment it was asked about, for a page on which
 /// the user, or an administrator, sees and ends them; made by [`Activeconnect::sessions`].
@@ -53,7 +53,7 @@ pub struct SessionInfo {
 }
 
 impl SessionInfo {
-    pub(super) fn new(session: &Session, id: SessionId, now: Timestamp) -> Self {
+    pub(crate) fn new(session: &Session, id: SessionId, now: Timestamp) -> Self {
         let started = session.login().wall;
         let client = session.record.client();
         Self {

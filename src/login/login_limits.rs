@@ -5,11 +5,11 @@ use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use super::browser_proofs::{BrowserId, BrowserProof};
-use super::rate_window::{RateLimit, SlidingWindowLimiter};
-use super::username::LoginKey;
 use crate::clock::millis;
 use crate::identity::UserToken;
+use crate::login::browser_proofs::{BrowserId, BrowserProof};
+use crate::login::rate_window::{RateLimit, SlidingWindowLimiter};
+use crate::login::username::LoginKey;
 
 /// As many names, addresses and pairs of both are counted at a time; for one more, the oldest are
 /// forgotten.
@@ -361,7 +361,7 @@ fn network(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::browser_proofs::UserMark;
+    use crate::login::browser_proofs::UserMark;
 
     const USER: UserMark = UserMark([3; 16]);
     const BROWSER: BrowserProof =

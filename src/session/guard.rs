@@ -2,10 +2,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::hold_timer::HoldTimer;
-use super::policy::{Action, Policy};
-use super::session::{Session, SessionWatcher};
-use super::snapshot::Snapshot;
+use crate::session::hold_timer::HoldTimer;
+use crate::session::live::{Session, SessionWatcher};
+use crate::session::policy::{Action, Policy};
+use crate::session::snapshot::Snapshot;
 use crate::verdict::Denial;
 
 /// How many steps in a row may follow one look at the clocks.

@@ -12,7 +12,7 @@ const MIN_BACKOFF: Duration = Duration::from_millis(200);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// The longest pause that the service can ask for: a session in use is polled at least so often,
 /// and so is a service that asked to be left alone. A service that is wrong once costs no more.
-pub(super) const MAX_ASKED_PAUSE: Duration = Duration::from_secs(3);
+pub(crate) const MAX_ASKED_PAUSE: Duration = Duration::from_secs(3);
 
 /// The pause from the sending of one poll to the next. `failures` counts the polls in a row that
 /// failed. `jitter` is between 0 and 1: sessions that begin together drift apart, as jitter makes
@@ -56,7 +56,7 @@ pub(crate) fn jitter() -> f64 {
 /// In tests it comes from the seed that also decides which task runs first.
 #[cfg(test)]
 pub(crate) fn jitter() -> f64 {
-    f64::from(super::yield_injection::next() as u32) / f64::from(u32::MAX)
+    f64::from(crate::polling::yield_injection::next() as u32) / f64::from(u32::MAX)
 }
 
 #[cfg(test)]

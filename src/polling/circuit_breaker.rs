@@ -1,8 +1,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::backoff;
 use crate::clock::millis;
+use crate::polling::backoff;
 
 /// How many failures in a row open the breaker.
 const FAILURE_THRESHOLD: u32 = 5;

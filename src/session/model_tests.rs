@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::events::EndReason;
-use super::session::Session;
-use super::session::tests::test_session;
 use crate::clock::Timestamp;
+use crate::events::event::EndReason;
 use crate::identity::UserToken;
 use crate::protocol::{SessionStatus, StatusReading};
+use crate::session::live::Session;
+use crate::session::live::tests::test_session;
 use crate::verdict::{PollOutcome, UpstreamSnapshot, Verdict};
 
 const STALE: u64 = 15_000;

@@ -5,25 +5,25 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 
-use super::attempts::Attempt;
 use crate::clock::Timestamp;
 use crate::identity::{AttemptKey, UserToken};
+use crate::login::attempts::Attempt;
 
 /// What attempts know of a phone.
 #[derive(Debug, Default)]
-pub(super) struct Device {
+pub(crate) struct Device {
     /// The attempt whose request waits on it, or is about to.
-    pub(super) holder: Option<Arc<Attempt>>,
+    pub(crate) holder: Option<Arc<Attempt>>,
     /// It is silent for all anonymous starts until then: two browsers met at it under different
     /// names, and neither of them may be the one that the user sees.
-    pub(super) silent_until: Option<Timestamp>,
+    pub(crate) silent_until: Option<Timestamp>,
     /// The browser that the user let in last, and the deadline of its attempt: until then it is
     /// silent for other anonymous browsers, whatever name they start with.
-    pub(super) approved: Option<(AttemptKey, Timestamp)>,
+    pub(crate) approved: Option<(AttemptKey, Timestamp)>,
 }
 
 impl Device {
-    pub(super) fn is_silent_for(&self, attempt: &Attempt, now: Timestamp) -> bool {
+    pub(crate) fn is_silent_for(&self, attempt: &Attempt, now: Timestamp) -> bool {
         let lasts = |until: Timestamp| !until.is_elapsed(now);
         attempt.initiator().is_anonymous()
             && (self.silent_until.is_some_and(lasts)
@@ -33,7 +33,7 @@ impl Device {
     }
 
     /// Whether there is nothing to be known of it.
-    pub(super) fn is_idle(&self, now: Timestamp) -> bool {
+    pub(crate) fn is_idle(&self, now: Timestamp) -> bool {
         let is_over = |until: Option<Timestamp>| until.is_none_or(|until| until.is_elapsed(now));
         self.holder.is_none()
             && is_over(self.silent_until)
@@ -43,7 +43,7 @@ impl Device {
 
 /// The phones that attempts ring: several names may lead to one.
 #[derive(Debug, Default)]
-pub(crate) struct Devices(pub(super) DashMap<UserToken, Device>);
+pub(crate) struct Devices(pub(crate) DashMap<UserToken, Device>);
 
 impl Devices {
     /// Forgets phones of which nothing is kept any more.

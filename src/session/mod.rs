@@ -1,0 +1,22 @@
+//! Sessions: what is known of them, who may go on, and the guards of what they hold open.
+
+pub(crate) mod client_details;
+pub(crate) mod guard;
+pub(crate) mod hold_timer;
+pub(crate) mod idle_state;
+pub(crate) mod key_ring;
+pub(crate) mod live;
+#[cfg(test)]
+pub(crate) mod model_tests;
+pub(crate) mod notify;
+#[cfg(test)]
+pub(crate) mod notify_tests;
+pub(crate) mod owner_id;
+pub(crate) mod policy;
+pub(crate) mod record;
+pub(crate) mod registry;
+pub(crate) mod request_number;
+pub(crate) mod session_id;
+pub(crate) mod session_info;
+pub(crate) mod snapshot;
+pub(crate) mod upgrade_stats;
