@@ -26,7 +26,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The emulator stands in for the service and for the phone.
     let emulator = Emulator::start().await?;
     let (id, secret) = (emulator.application_id(), emulator.application_secret().clone());
-    let credentials = Credentials::new(id, secret)?.server(emulator.url())?;
+    let credentials = Credentials::new(id, secret)?.with_server(emulator.url())?;
     let ac = Activeconnect::builder(credentials).token_store(MemoryTokenStore::new()).build()?;
     ac.enroll(&"alice".into()).await?;
     let phone = emulator.state().users.remove(0).user_id;

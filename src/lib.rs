@@ -69,7 +69,7 @@ pub use engine::{
     SessionInfo, SetupReport, TokenStoreFinding, Walkaway,
 };
 pub use identity::{InvalidUserTokenError, SessionCredential, SessionKey, UserId, UserToken};
-/// A network, for [`Builder::trusted_proxies`].
+/// A network, for [`ActiveconnectBuilder::trusted_proxies`].
 #[cfg(feature = "layer")]
 pub use ipnet::IpNet;
 #[cfg(feature = "layer")]

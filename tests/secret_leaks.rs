@@ -115,7 +115,7 @@ fn outcome<T, E: Error + 'static>(outcome: &Result<T, E>) {
 }
 
 fn credentials(server: &str) -> Credentials {
-    Credentials::new("application", APPLICATION_SECRET).unwrap().server(server).unwrap()
+    Credentials::new("application", APPLICATION_SECRET).unwrap().with_server(server).unwrap()
 }
 
 fn a_session(request: &Received) -> Vec<u8> {
@@ -281,7 +281,7 @@ async fn secret_types_show_no_secret() {
     shown(&future);
     shown(&future.await.unwrap().into_body());
     for server in ["http://u:CAN4RY@h/", "https://u:CAN4RY@", "https://CAN4RY:CAN4RY@h:p/"] {
-        outcome(&Credentials::new("a", "x".repeat(24)).unwrap().server(server));
+        outcome(&Credentials::new("a", "x".repeat(24)).unwrap().with_server(server));
     }
     outcome(&Credentials::new("CAN4RY:split", APPLICATION_SECRET));
     outcome(&UserToken::new("CAN4RY\n"));

@@ -73,5 +73,5 @@ impl Drop for Process {
 /// For calls to the service at this address.
 fn credentials(service: &str) -> Credentials {
     let credentials = Credentials::new("APPLICATION", "MXG9EDN581U33XTPLPFT75V2").unwrap();
-    credentials.server(&format!("http://{service}")).unwrap()
+    credentials.with_server(&format!("http://{service}")).unwrap()
 }

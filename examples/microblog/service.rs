@@ -51,7 +51,7 @@ impl Service {
             Self::Emulated(emulator) => {
                 let secret = emulator.application_secret().clone();
                 Credentials::new(emulator.application_id(), secret)
-                    .and_then(|credentials| credentials.server(emulator.url()))
+                    .and_then(|credentials| credentials.with_server(emulator.url()))
                     .map_err(|error| error.to_string())
             }
         }

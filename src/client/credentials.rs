@@ -17,7 +17,7 @@ use crate::protocol::Dialect;
 ///
 /// let credentials = Credentials::new("a4c123b1612dd272d1371c17149d4395", "MXG9EDN581U33XTPLPFT75V2")?
 ///     .dialect(Dialect::Iampass)
-///     .server("https://iam-api.com")?;
+///     .with_server("https://iam-api.com")?;
 /// assert_eq!(credentials.server_url().as_str(), "https://iam-api.com/");
 /// # Ok::<(), tower_activeconnect::CredentialsError>(())
 /// ```
@@ -82,7 +82,7 @@ impl EnvValues {
         let secret = self.secret.ok_or_else(|| missing(self.names.secret))?;
         let credentials = Credentials::new(id, secret)?.with_dialect(self.names.dialect);
         match &self.server {
-            Some(server) => credentials.server(server),
+            Some(server) => credentials.with_server(server),
             // Calls meant for that server must not go to the default one.
             None if other.server.is_some() => Err(CredentialsError::ConflictingEnv),
             None => Ok(credentials),
@@ -129,7 +129,7 @@ impl Credentials {
     /// # Errors
     ///
     /// When a variable is missing, both names are in use, or a value is refused as by
-    /// [`Credentials::new`] and [`Credentials::server`].
+    /// [`Credentials::new`] and [`Credentials::with_server`].
     pub fn from_env() -> Result<Self, CredentialsError> {
         Self::from_variables(|name| match std::env::var(name) {
             Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
@@ -166,7 +166,7 @@ impl Credentials {
     /// # Errors
     ///
     /// When this is not such a URL.
-    pub fn server(mut self, server: &str) -> Result<Self, CredentialsError> {
+    pub fn with_server(mut self, server: &str) -> Result<Self, CredentialsError> {
         self.server = Some(parse_server(server)?);
         Ok(self)
     }
@@ -374,13 +374,13 @@ mod tests {
             "https://\u{e9}.com",
             "unix:/tmp/socket",
         ] {
-            let error = credentials.clone().server(server).unwrap_err().to_string();
+            let error = credentials.clone().with_server(server).unwrap_err().to_string();
             assert!(!error.contains("pw"), "{error}");
         }
         for server in
             ["http://localhost:1", "http://127.0.0.1", "http://[::1]:8099", "https://h/prefix"]
         {
-            assert!(credentials.clone().server(server).is_ok(), "{server}");
+            assert!(credentials.clone().with_server(server).is_ok(), "{server}");
         }
     }
 }

@@ -74,7 +74,7 @@ impl ClientError {
     }
 
     /// The call was made to this server. Its path is left out: those of sessions are secret.
-    pub(crate) fn server(mut self, url: &Url) -> Self {
+    pub(crate) fn with_server(mut self, url: &Url) -> Self {
         self.server = Some(url.origin().ascii_serialization().into());
         self
     }

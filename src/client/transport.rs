@@ -142,7 +142,7 @@ impl Transport {
         let outcome = tokio::time::timeout(request.timeout, tries).await;
         outcome
             .unwrap_or_else(|_| Err(ClientError::new(ClientErrorKind::TimedOut)))
-            .map_err(|error| error.server(&request.url))
+            .map_err(|error| error.with_server(&request.url))
     }
 
     async fn send(&self, request: &SignedRequest) -> Result<RawResponse, ClientError> {

@@ -91,7 +91,7 @@ impl ActiveconnectBuilder {
     /// one second after a lull. How many are in flight follows from that and from the service's
     /// latency: up to three times as many, as a poll may take 3 s, and at most seven eighths of the
     /// calls that there are connections for (4,096 over HTTP/2; over HTTP/1.1 a quarter of the files
-    /// that the process may open). More sessions than [`Builder::capacity`] are polled less often,
+    /// that the process may open). More sessions than [`ActiveconnectBuilder::capacity`] are polled less often,
     /// those without streams first; what is too old by `max_staleness` then allows no request until
     /// its turn comes. Sessions that end by themselves are logged out at the service at a quarter of this
     /// rate, beside the polls.
@@ -164,12 +164,12 @@ impl ActiveconnectBuilder {
 
     /// Whether the session's cookie outlives the browser, for "remember this browser"; no by default.
     /// Its `Max-Age` is what is left of the session's life, at most 12 h, as
-    /// [`session_duration`](Builder::session_duration) says. The session ends on the server all the
+    /// [`session_duration`](ActiveconnectBuilder::session_duration) says. The session ends on the server all the
     /// same, remotely too.
     ///
     /// **The next person at that browser is that user**, also after it was closed, and the credential is
     /// on the disk. So it is for devices that people do not share; set
-    /// [`idle_timeout`](Builder::idle_timeout) with it.
+    /// [`idle_timeout`](ActiveconnectBuilder::idle_timeout) with it.
     pub fn persistent_cookie(mut self, persists: bool) -> Self {
         self.config.has_persistent_cookie = persists;
         self
@@ -181,7 +181,7 @@ impl ActiveconnectBuilder {
         self
     }
 
-    /// What the phone asks in place of [`methods`](Builder::methods) when the login was begun by a
+    /// What the phone asks in place of [`methods`](ActiveconnectBuilder::methods) when the login was begun by a
     /// browser in which the user had not logged in before, or by a program
     /// ([`BearerLogin`](crate::BearerLogin)). By default the same.
     ///
@@ -193,7 +193,7 @@ impl ActiveconnectBuilder {
     /// ```
     /// # use tower_activeconnect::{Builder, Method};
     /// # fn example(builder: Builder) -> Builder {
-    /// builder.unknown_browsers_require([Method::Facial])
+    /// builder.require_methods_of_unknown_browsers([Method::Facial])
     /// # }
     /// ```
     pub fn require_methods_of_unknown_browsers(
@@ -228,11 +228,11 @@ impl ActiveconnectBuilder {
 
     /// What a proxy strips from the paths that browsers ask for, such as `/app`: the application sees
     /// `/reports` where browsers ask for `/app/reports`. Redirects, links and `next` then have it, so
-    /// that a login begins and ends under the prefix. [`Builder::auth_path`] and
-    /// [`Builder::enrollment_page`] are paths of the application, before which it is put; one that has
+    /// that a login begins and ends under the prefix. [`ActiveconnectBuilder::auth_path`] and
+    /// [`ActiveconnectBuilder::enrollment_path`] are paths of the application, before which it is put; one that has
     /// it already stays as it is. So does `next`. Begins with `/` and ends without.
     ///
-    /// Without it, a single `X-Forwarded-Prefix` of a [trusted proxy](Builder::trusted_proxies) is
+    /// Without it, a single `X-Forwarded-Prefix` of a [trusted proxy](ActiveconnectBuilder::trusted_proxies) is
     /// heeded. Recipes: `docs/behind-a-proxy.md`.
     pub fn mount_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.config.mount_prefix = Some(prefix.into());
@@ -327,7 +327,7 @@ impl ActiveconnectBuilder {
 
     /// The proxies in front of the application that are believed when they name the client, so that
     /// logins are counted by the client's address and not by the proxy's; none by default. The
-    /// client is the last address in the [forwarded header](Builder::forwarded_header) that no
+    /// client is the last address in the [forwarded header](ActiveconnectBuilder::forwarded_header) that no
     /// trusted proxy has. An IPv4 network may be given in its IPv4-mapped IPv6 form.
     ///
     /// ```
@@ -388,7 +388,7 @@ impl ActiveconnectBuilder {
     /// which is the same whether there is such a user or not, and may take 5 s.
     ///
     /// The id must be the one that the lookup table has, in one spelling for each user. Where
-    /// several names lead to one user, [`Builder::normalize_username`] should make one name of
+    /// several names lead to one user, [`ActiveconnectBuilder::normalize_username`] should make one name of
     /// them: of two browsers that start with different names of one user at the same time, neither
     /// gets in.
     ///
@@ -433,7 +433,7 @@ impl ActiveconnectBuilder {
     ///
     /// Such a page may log in and out, ask `status`, follow `events` and read the answers (CORS with
     /// credentials, `Vary: Origin`), and open WebSockets. `null`, which stands for sandboxed frames
-    /// and any local files, is refused by [`Builder::build`]. Answers behind the gate are the
+    /// and any local files, is refused by [`ActiveconnectBuilder::build`]. Answers behind the gate are the
     /// application's: put a CORS layer of its own around the gate.
     ///
     /// It helps pages of the *same site* only, such as `https://www.example.com` for
@@ -472,7 +472,7 @@ impl ActiveconnectBuilder {
         self
     }
 
-    /// How the pages look that people see: name, logo, color, links. [`Builder::build`] checks it.
+    /// How the pages look that people see: name, logo, color, links. [`ActiveconnectBuilder::build`] checks it.
     ///
     /// Name, logo, color and one text:
     ///
@@ -493,7 +493,7 @@ impl ActiveconnectBuilder {
 
     /// The language of the pages for those who ask for none of the others: `en` by default. A page
     /// is in the language that `lang` in its address names, else in the best of `Accept-Language`.
-    /// There are `en`, `de`, `fr`, `es`, `pt-BR`, `ja`, and those that [`Builder::texts`] adds.
+    /// There are `en`, `de`, `fr`, `es`, `pt-BR`, `ja`, and those that [`ActiveconnectBuilder::texts`] adds.
     #[cfg(feature = "axum")]
     pub fn language(mut self, language: impl Into<String>) -> Self {
         self.pages.language = Some(language.into());
@@ -503,7 +503,7 @@ impl ActiveconnectBuilder {
     /// Texts of the pages, in the form of [Fluent](https://projectfluent.org), instead of the
     /// crate's own; or another language, such as `nl`. What an added language does not say, English
     /// does, or the language that it is a form of. The texts and their variables are those of
-    /// `src/pages/locales/en.ftl`; [`Builder::build`] checks that.
+    /// `src/pages/locales/en.ftl`; [`ActiveconnectBuilder::build`] checks that.
     ///
     /// ```
     /// # fn example(builder: tower_activeconnect::Builder) -> tower_activeconnect::Builder {
@@ -588,7 +588,7 @@ impl Config {
         };
         let (ms, s) = (Duration::from_millis, Duration::from_secs);
         within("poll_interval", self.poll_interval, ms(100), s(3600))?;
-        within("attempt_deadline", self.login_timeout, s(5), s(600))?;
+        within("login_timeout", self.login_timeout, s(5), s(600))?;
         if let Some(duration) = self.session_duration {
             within("session_duration", duration, s(1), s(12 * 3600))?;
         }
@@ -675,7 +675,7 @@ fn is_free_header(name: &str) -> bool {
         && !TAKEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Why [`Builder::build`] refused; the message says what to change.
+/// Why [`ActiveconnectBuilder::build`] refused; the message says what to change.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum BuildError {
@@ -760,7 +760,7 @@ impl fmt::Display for BuildError {
             Self::IncompleteRuntime { missing } => write!(
                 f,
                 "the tokio runtime has no {missing}, which the engine needs; make it with \
-                 Builder::enable_all()"
+                 ActiveconnectBuilder::enable_all()"
             ),
             Self::NoTokenStore => f.write_str("no token store; give one with token_store(…)"),
             Self::OutOfRange { name, value, least, most } => {

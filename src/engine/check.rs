@@ -26,7 +26,7 @@ pub struct SetupReport {
     pub clock: ClockFinding,
     /// Whether the token store answers.
     pub token_store: TokenStoreFinding,
-    /// Where [`Builder::auth_path`](crate::Builder::auth_path) says that the routes are nested.
+    /// Where [`ActiveconnectBuilder::auth_path`](crate::ActiveconnectBuilder::auth_path) says that the routes are nested.
     pub auth_path: String,
     /// Whether they are, as far as that can be known.
     pub routes: RoutesFinding,
@@ -95,7 +95,7 @@ pub enum RoutesFinding {
 impl Activeconnect {
     /// Checks the setup: whether the service is reached and accepts the application's id and secret,
     /// whether the clocks agree, whether the token store answers, and whether the routes are where
-    /// [`Builder::auth_path`](crate::Builder::auth_path) says, as far as that can be known.
+    /// [`ActiveconnectBuilder::auth_path`](crate::ActiveconnectBuilder::auth_path) says, as far as that can be known.
     ///
     /// One call goes to the service, which changes nothing there. The token store is asked for the
     /// token of a user `activeconnect-setup-check`, of which there should be none. It takes 5 s at most.
@@ -245,7 +245,7 @@ impl fmt::Display for SetupReport {
             RoutesFinding::Elsewhere { nested_at } => write!(
                 f,
                 "{FAULT}  routes: they are at {nested_at:?}, and users are sent to {auth_path}; nest \
-                 them there, or set Builder::auth_path"
+                 them there, or set ActiveconnectBuilder::auth_path"
             ),
             RoutesFinding::Forgotten => write!(
                 f,

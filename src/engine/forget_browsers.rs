@@ -9,7 +9,7 @@ impl Activeconnect {
     /// Forgets in which browsers the user has logged in: each counts as any other until the next
     /// login there. It has no limit of its own for logins any more, and does not go before others.
     /// What such a browser is told when it starts a login is the same as before. So a start there
-    /// rings no phone until the [deadline](crate::Builder::attempt_deadline) of a login of that user
+    /// rings no phone until the [deadline](crate::ActiveconnectBuilder::login_timeout) of a login of that user
     /// that has just been approved.
     /// [`lost_device`](Activeconnect::lost_device) and [`unenroll`](Activeconnect::unenroll) do this
     /// too. Sessions go on; a login that such a browser has begun is withdrawn from the phone.

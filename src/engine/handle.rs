@@ -96,7 +96,7 @@ impl Activeconnect {
     /// # use http::request::Parts;
     /// # #[derive(Clone)] struct AppUser { id: String }
     /// # fn example(ac: Activeconnect) {
-    /// let ac = ac.resolve_user(|parts: &Parts| {
+    /// let ac = ac.with_user_resolver(|parts: &Parts| {
     ///     parts.extensions.get::<AppUser>().map(|user| UserId::from(&user.id))
     /// });
     /// # }
@@ -268,7 +268,7 @@ impl Activeconnect {
         }
     }
 
-    /// Gives strangers the whole of this month's [`push_budget`](Builder::push_budget) anew.
+    /// Gives strangers the whole of this month's [`push_budget`](crate::ActiveconnectBuilder::push_budget) anew.
     pub fn reset_push_budget(&self) {
         self.engine().push_budget.reset();
     }
@@ -289,7 +289,7 @@ impl Activeconnect {
 
 impl Activeconnect {
     /// What happens from now on. The engine never waits for a reader: one that is more than 1,024
-    /// events behind is told by [`EventKind::Lagged`] how many are lost.
+    /// events behind is told by [`EventKind::Lagged`](crate::EventKind::Lagged) how many are lost.
     ///
     /// ```
     /// use tower_activeconnect::{Activeconnect, EventKind};

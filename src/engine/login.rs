@@ -167,7 +167,7 @@ impl Engine {
                 let is_over = session.verdict() == Verdict::Ended || attempt.is_obsolete();
                 // In the map before any caller can learn that it was claimed.
                 (!is_over).then(|| {
-                    session.start();
+                    session.mark_claimed();
                     let key = self.key_ring.derive_session(credential).key();
                     self.sessions.insert(key, session.clone());
                     is_first = true;

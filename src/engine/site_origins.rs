@@ -44,14 +44,14 @@ impl SiteOrigins {
                 ?origin,
                 host = ?request_host,
                 "the origin of a page is not the host of its request: if a proxy has changed the \
-                 host, and the page is this site's, name its origin with Builder::public_origin"
+                 host, and the page is this site's, name its origin with ActiveconnectBuilder::public_origin"
             );
         } else {
             tracing::warn!(
                 ?origin,
                 public_origins = ?self.public,
                 "the origin of a page is none of the public origins: if the page is this site's, \
-                 name its origin with Builder::public_origin, too"
+                 name its origin with ActiveconnectBuilder::public_origin, too"
             );
         }
     }

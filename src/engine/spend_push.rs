@@ -19,7 +19,7 @@ impl Engine {
             Spending::Refused { is_first: true } => {
                 tracing::warn!(
                     "this month's push budget is spent: logins of browsers that are not known ring \
-                     no phone; raise Builder::push_budget, or call reset_push_budget()"
+                     no phone; raise ActiveconnectBuilder::push_budget, or call reset_push_budget()"
                 );
                 self.send_event(EventKind::PushBudgetSpent);
             }

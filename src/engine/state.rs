@@ -117,7 +117,7 @@ pub enum LogoutOutcome {
     /// Here and at the service.
     Confirmed,
     /// Here; the service has not confirmed yet. It is asked five times more, in a quarter of an
-    /// hour as a rule, while [`Health::logouts_pending`] counts it; the session ends there by its own expiry
+    /// hour as a rule, while [`Health::logouts_pending`](crate::Health::logouts_pending) counts it; the session ends there by its own expiry
     /// at the latest.
     LocalOnly,
 }
@@ -315,7 +315,7 @@ impl Engine {
             tracing::warn!(
                 "logins are not counted by address; serve the application by \
                  into_make_service_with_connect_info::<SocketAddr>(), or, on a unix socket, by \
-                 that of the type that Builder::trust_unix_peer was given"
+                 that of the type that ActiveconnectBuilder::trust_unix_peer was given"
             );
         }
     }
@@ -327,7 +327,7 @@ impl Engine {
             tracing::warn!(
                 "a browser that seems to be on plain http did not bring back the cookie of its \
                  login: browsers take no secure cookie from an http address that is not their own \
-                 machine's; serve https, or for development set Builder::insecure_cookie_name"
+                 machine's; serve https, or for development set ActiveconnectBuilder::insecure_cookie_name"
             );
         }
     }

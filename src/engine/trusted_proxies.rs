@@ -4,7 +4,7 @@ use http::Extensions;
 use ipnet::IpNet;
 
 /// The header in which a trusted proxy names the client; for
-/// [`Builder::forwarded_header`](crate::Builder::forwarded_header).
+/// [`ActiveconnectBuilder::forwarded_header`](crate::ActiveconnectBuilder::forwarded_header).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ForwardedHeader {

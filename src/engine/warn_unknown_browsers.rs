@@ -10,10 +10,10 @@ impl Engine {
     /// began, and since the user last looked at their sessions from it. One whose session is over is
     /// warned of no more.
     pub(crate) fn warns_of_unknown_browser(&self, session: &Session) -> bool {
-        let mut since = session.login();
+        let mut since = session.claimed_at();
         let is_later = |other: &Session, since: Timestamp| {
             other.record.is_of_unknown_browser()
-                && other.login().mono > since.mono
+                && other.claimed_at().mono > since.mono
                 && other.verdict() != Verdict::Ended
         };
         // By the token: the other login may have used another spelling of the id.

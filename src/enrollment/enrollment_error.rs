@@ -80,7 +80,7 @@ impl From<ClientError> for EnrollmentError {
     }
 }
 
-/// Why [`Activeconnect::enroll_new`] failed; `E` is the error of the application's own part.
+/// Why [`Activeconnect::enroll_new`](crate::Activeconnect::enroll_new) failed; `E` is the error of the application's own part.
 ///
 /// ```
 /// use tower_activeconnect::{Activeconnect, EnrollNewError, UserId};

@@ -12,7 +12,7 @@ const GRANT_TTL: Duration = Duration::from_secs(600);
 const MAX_GRANTS: usize = 10_000;
 
 /// The application's word that the bearer of this is the user it was made for: 128 random bits,
-/// good once, for ten minutes. Made by [`Activeconnect::enrollment_grant`]; whatever leads to a phone
+/// good once, for ten minutes. Made by [`Activeconnect::enrollment_grant`](crate::Activeconnect::enrollment_grant); whatever leads to a phone
 /// that becomes the user's can be had against it. A secret; zeroised on drop.
 ///
 /// Its text can be part of a link in a mail, say. Let the page there show a form, and redeem the

@@ -20,7 +20,7 @@ use crate::session::session_id::SessionId;
 /// As many events wait for a reader; an older one is then missed.
 const CHANNEL_CAPACITY: usize = 1_024;
 
-/// Something that happened in the engine; [`Activeconnect::events`] tells. Fit for an audit log:
+/// Something that happened in the engine; [`Activeconnect::events`](crate::Activeconnect::events) tells. Fit for an audit log:
 /// `docs/audit-log.md` writes one by SQL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -79,9 +79,9 @@ pub enum EventKind {
     /// A login, or the check of a session that was not used for a minute, came to nothing through a
     /// fault of the service or of the token store. Told once a minute for each kind of fault.
     Fault(Fault),
-    /// Four fifths of this month's [`push_budget`](crate::Builder::push_budget) are spent.
+    /// Four fifths of this month's [`push_budget`](crate::ActiveconnectBuilder::push_budget) are spent.
     PushBudgetLow,
-    /// This month's [`push_budget`](crate::Builder::push_budget) is spent, and a login rang no phone.
+    /// This month's [`push_budget`](crate::ActiveconnectBuilder::push_budget) is spent, and a login rang no phone.
     /// Told once, until it is reset or the month is over.
     PushBudgetSpent,
     /// A login was refused because a limit of the builder is reached.
@@ -151,7 +151,7 @@ pub enum EndReason {
     LoggedOut,
     /// It lived as long as a session may, here.
     Expired,
-    /// No request used it for [`Builder::idle_timeout`](crate::Builder::idle_timeout).
+    /// No request used it for [`ActiveconnectBuilder::idle_timeout`](crate::ActiveconnectBuilder::idle_timeout).
     Idle,
     /// The phone walked away, and a layer ends sessions then.
     Walkaway,
@@ -238,7 +238,7 @@ impl fmt::Display for Limit {
     }
 }
 
-/// Events from the time on when it was made by [`Activeconnect::events`]: a [`Stream`] that ends with
+/// Events from the time on when it was made by [`Activeconnect::events`](crate::Activeconnect::events): a [`Stream`] that ends with
 /// the engine.
 #[derive(Debug)]
 pub struct Events {
@@ -311,7 +311,7 @@ impl EventSender {
     }
 }
 
-/// The state of an engine at one moment; [`Activeconnect::health`] tells.
+/// The state of an engine at one moment; [`Activeconnect::health`](crate::Activeconnect::health) tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
@@ -329,7 +329,7 @@ pub struct Health {
     /// hour as a rule.
     pub logouts_pending: usize,
     /// How many pushes strangers may still cause this month; `None` without
-    /// [`Builder::push_budget`](crate::Builder::push_budget).
+    /// [`ActiveconnectBuilder::push_budget`](crate::ActiveconnectBuilder::push_budget).
     pub pushes_left: Option<u32>,
     /// Whether the service is left alone but for one call now and then: from when it failed, or
     /// asked for a pause, until the next call that it answers.
@@ -345,7 +345,7 @@ pub struct Health {
     pub max_polls_in_flight: usize,
     /// How many sessions in use can be kept within `max_staleness` while polls take
     /// `poll_latency`. Sessions above that are polled less often, and what is too old allows
-    /// nothing until its turn comes. [`Builder::capacity`](crate::Builder::capacity) is what holds
+    /// nothing until its turn comes. [`ActiveconnectBuilder::capacity`](crate::ActiveconnectBuilder::capacity) is what holds
     /// at any latency.
     pub capacity: u64,
 }

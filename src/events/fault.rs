@@ -9,7 +9,7 @@ use crate::client::ClientErrorKind;
 use crate::events::warning_limiter::WarningLimiter;
 use crate::store::StoreErrorKind;
 
-/// What keeps users out though they did nothing wrong; [`EventKind::Fault`] tells.
+/// What keeps users out though they did nothing wrong; [`EventKind::Fault`](crate::EventKind::Fault) tells.
 ///
 /// ```
 /// use tower_activeconnect::{ClientErrorKind, Event, EventKind, Fault};

@@ -161,7 +161,7 @@ where
                         return Poll::Ready(None);
                     };
                     let (mut registered, mut inner_waits) = (false, false);
-                    let mut reaction = passage.next();
+                    let mut reaction = passage.check_cached();
                     loop {
                         match reaction {
                             // It has our waker already; asking it twice would tell nothing new.

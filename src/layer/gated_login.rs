@@ -67,14 +67,14 @@ pub(super) fn report_gated_login(page: &str, paths: &SitePaths, engine: &Engine)
                  .layer(ac.layer())"
             ),
             SeenRoutes::Elsewhere(nested_at) => format!(
-                "the login routes are nested at {nested_at:?}, and Builder::auth_path is \
+                "the login routes are nested at {nested_at:?}, and ActiveconnectBuilder::auth_path is \
                  {auth_path:?}: nest Activeconnect::routes() there, or set auth_path to where they \
                  are"
             ),
             SeenRoutes::NotSeen | SeenRoutes::AtAuthPath => format!(
                 "the login routes are behind the layer, or not nested at {auth_path:?}, which is \
-                 Builder::auth_path: add .nest({auth_path:?}, ac.routes()) after .layer(ac.layer()), \
-                 on the outermost router; Builder::mount_prefix is only for a prefix that a proxy \
+                 ActiveconnectBuilder::auth_path: add .nest({auth_path:?}, ac.routes()) after .layer(ac.layer()), \
+                 on the outermost router; ActiveconnectBuilder::mount_prefix is only for a prefix that a proxy \
                  strips"
             ),
         }

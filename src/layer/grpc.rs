@@ -76,10 +76,10 @@ fn details(
     retry_after: Duration,
     metadata: &[(&str, String)],
 ) -> Vec<u8> {
-    let reason = denial.name().to_ascii_uppercase().replace('-', "_");
+    let reason = denial.as_str().to_ascii_uppercase().replace('-', "_");
     let mut info = [encode_string(1, &reason), encode_string(2, ERROR_INFO_DOMAIN)].concat();
     let metadata = metadata.iter().map(|(name, value)| (*name, value.as_str()));
-    for (name, value) in std::iter::once(("denial", denial.name())).chain(metadata) {
+    for (name, value) in std::iter::once(("denial", denial.as_str())).chain(metadata) {
         info.extend(encode_bytes(3, &[encode_string(1, name), encode_string(2, value)].concat()));
     }
     let mut status = [
@@ -152,9 +152,9 @@ mod tests {
             assert_eq!(read.message(), denial.to_string());
             let details = read.get_error_details();
             let info = details.error_info().unwrap();
-            assert_eq!(info.reason, denial.name().to_ascii_uppercase().replace('-', "_"));
+            assert_eq!(info.reason, denial.as_str().to_ascii_uppercase().replace('-', "_"));
             assert_eq!(info.domain, ERROR_INFO_DOMAIN);
-            assert_eq!(info.metadata["denial"], denial.name());
+            assert_eq!(info.metadata["denial"], denial.as_str());
             let delay = details.retry_info().and_then(|retry| retry.retry_delay);
             assert_eq!(delay, (denial == Denial::Unavailable).then_some(retry_after));
         }
@@ -171,7 +171,7 @@ mod tests {
                 16 => "UNAUTHENTICATED",
                 other => panic!("{other}"),
             };
-            let reason = denial.name().to_ascii_uppercase().replace('-', "_");
+            let reason = denial.as_str().to_ascii_uppercase().replace('-', "_");
             assert!(readme.contains(&format!("| `{reason}` | `{code}` |")), "{reason}");
         }
     }

@@ -55,7 +55,7 @@ impl<A> HandlerGuard<A> {
     {
         let mut reaction = match &self.cut {
             Some((denial, _)) => Action::Cut(*denial),
-            None => self.passage.next(),
+            None => self.passage.check_cached(),
         };
         let mut answer = self.answer.take().map(|answer| *answer);
         let mut waits = false;

@@ -174,7 +174,7 @@ impl Harness {
 
 pub(super) fn builder() -> ActiveconnectBuilder {
     let credentials = Credentials::new("APPLICATION", "MXG9EDN581U33XTPLPFT75V2").unwrap();
-    Activeconnect::builder(credentials.server("http://127.0.0.1:9").unwrap())
+    Activeconnect::builder(credentials.with_server("http://127.0.0.1:9").unwrap())
 }
 
 /// Answers the start of a login: its polls go to `/s/` and this number, its logout to `/l/`.

@@ -305,7 +305,7 @@ fn problem_response(
     };
     let details = ProblemDetails::from_status_code(status)
         .with_detail(detail)
-        .with_extensions(Extension { denial: denial.name(), step_up });
+        .with_extensions(Extension { denial: denial.as_str(), step_up });
     let body = serde_json::to_vec(&details).unwrap_or_default();
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = status;

@@ -55,7 +55,7 @@ const MIN_MAX_AGE: Duration = Duration::from_secs(1);
 /// by intent (the login's) or by mistake: `Router::new().layer(ac.layer()).route("/secret", …)` gates
 /// nothing; add the route before the layer. A login that is itself behind the layer (its routes were
 /// forgotten, nested before the layer or under another path than
-/// [`auth_path`](crate::Builder::auth_path)) is answered 500 with the mistake in words, which is logged
+/// [`auth_path`](crate::ActiveconnectBuilder::auth_path)) is answered 500 with the mistake in words, which is logged
 /// as an error once a minute. Layers that are added later are outside. CORS belongs there,
 /// as a preflight bears no session and gets 401, and a page of another origin can't read a 401 that
 /// has no CORS headers; so does a trace that is to show who was turned away.
@@ -197,7 +197,7 @@ impl ActiveconnectLayer {
 
     /// Lets requests in as any layer does, and takes none of them for a use of its session: for what
     /// pages ask by themselves, so that a forgotten page does not keep its session from
-    /// [`Builder::idle_timeout`](crate::Builder::idle_timeout). Changes nothing without one.
+    /// [`ActiveconnectBuilder::idle_timeout`](crate::ActiveconnectBuilder::idle_timeout). Changes nothing without one.
     ///
     /// A request that passes several layers is a use unless all are passive.
     ///
@@ -310,7 +310,7 @@ impl ActiveconnectLayer {
     /// That gives the binding between browser and phone away: a caller that passes the other
     /// login as this user is let in while the user's phone keeps any session alive, also another's. The
     /// request is guarded by the session that let it in. Without
-    /// [`resolve_user`](Activeconnect::with_user_resolver) this changes nothing.
+    /// [`with_user_resolver`](Activeconnect::with_user_resolver) this changes nothing.
     ///
     /// A tonic server whose callers log in with a certificate, and which serves them while its
     /// owner's phone keeps a session:
@@ -322,12 +322,12 @@ impl ActiveconnectLayer {
     ///
     /// # fn owner_of(certificate: &[u8]) -> Option<UserId> { None }
     /// fn layer(ac: &Activeconnect) -> ActiveconnectLayer {
-    ///     let ac = ac.resolve_user(|parts: &Parts| {
+    ///     let ac = ac.with_user_resolver(|parts: &Parts| {
     ///         let connection = parts.extensions.get::<TlsConnectInfo<TcpConnectInfo>>()?;
     ///         let certificates = connection.peer_certs()?;
     ///         owner_of(certificates.first()?)
     ///     });
-    ///     ac.layer().any_session_of_user()
+    ///     ac.layer().allow_any_user_session()
     /// }
     /// ```
     pub fn allow_any_user_session(self) -> Self {

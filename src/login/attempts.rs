@@ -148,7 +148,7 @@ pub enum LoginError {
     /// The engine was dropped or shut down, or the runtime that it was built on was.
     Aborted,
     /// A stranger began it, and what their pushes may cost this month is spent
-    /// ([`Builder::push_budget`](crate::Builder::push_budget)). Never of
+    /// ([`ActiveconnectBuilder::push_budget`](crate::ActiveconnectBuilder::push_budget)). Never of
     /// [`Activeconnect::log_in`](crate::Activeconnect::log_in).
     PushBudgetSpent,
     /// The operating system has no randomness to give.

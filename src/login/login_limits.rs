@@ -22,7 +22,7 @@ const MAX_DECLINE_BACKOFF: Duration = Duration::from_secs(900);
 /// After so long without a decline they are no longer in a row.
 const DECLINE_RESET: Duration = Duration::from_secs(3_600);
 
-/// How often logins may be begun; [`Builder::login_limits`](crate::Builder::login_limits) takes
+/// How often logins may be begun; [`ActiveconnectBuilder::login_limits`](crate::ActiveconnectBuilder::login_limits) takes
 /// them. A start that is refused rings nothing and is not charged to the name, the address or the
 /// whole. It counts for the client address and the name together: a client that was refused by a name
 /// as often as the shortest of the `per_user` rates allows (by default 5 times in 5 minutes) is

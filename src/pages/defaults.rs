@@ -10,7 +10,7 @@ use super::context::{
 /// The HTML of a page, or why there is none: the person then gets 500, and the log the reason.
 pub type PageResult = Result<String, Box<dyn std::error::Error + Send + Sync>>;
 
-/// The pages that people see, for [`Builder::pages`](crate::Builder::pages). Each method has a
+/// The pages that people see, for [`ActiveconnectBuilder::pages`](crate::ActiveconnectBuilder::pages). Each method has a
 /// default, which is the crate's own page: implement those that should look different.
 ///
 /// Every text of a context is in the language of the person. A page is sent with a content security

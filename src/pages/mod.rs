@@ -1,7 +1,7 @@
 //! What people see: the pages of a login, their look and their languages.
 //!
-//! [`InvalidTheme`] gives the pages a name, a logo and a color, and
-//! [`Builder::texts`](crate::Builder::texts) other words. [`Pages`] is for templates of the
+//! [`Theme`] gives the pages a name, a logo and a color, and
+//! [`ActiveconnectBuilder::texts`](crate::ActiveconnectBuilder::texts) other words. [`Pages`] is for templates of the
 //! application's own: each method gets a context with all that its page shows. `docs/pages.md` has
 //! recipes.
 

@@ -100,7 +100,7 @@ impl Texts {
         let found = parse_tag(language).and_then(|tag| negotiate(&[tag], &self.tags));
         self.default = found.ok_or_else(|| SetupError::Texts {
             language: language.to_owned(),
-            problem: "there are none; add the language with Builder::texts".to_owned(),
+            problem: "there are none; add the language with ActiveconnectBuilder::texts".to_owned(),
         })?;
         Ok(())
     }

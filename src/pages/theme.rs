@@ -6,7 +6,7 @@ use url::Url;
 use super::color::Color;
 use super::setup_error::SetupError;
 
-/// How the crate's pages look, for [`Builder::theme`](crate::Builder::theme), which checks it.
+/// How the crate's pages look, for [`ActiveconnectBuilder::theme`](crate::ActiveconnectBuilder::theme), which checks it.
 ///
 /// Everything has a default: no name, no logo, a blue accent, no links.
 ///

@@ -29,7 +29,7 @@ impl AuthMethod {
     }
 }
 
-/// A set of [`Method`]s; empty means that the service chooses (preferred).
+/// A set of [`AuthMethod`]s; empty means that the service chooses (preferred).
 ///
 /// ```
 /// use tower_activeconnect::{Method, Methods};

@@ -14,7 +14,7 @@ impl StatusResponse {
     /// Reads both shapes; `None` when neither names a status.
     ///
     /// Only an exact value counts. `authenticated: false` beside `active`, and two shapes that
-    /// disagree, are [`Reading::Inconsistent`]. `authenticated: true` alone means nothing.
+    /// disagree, are [`StatusReading::Inconsistent`]. `authenticated: true` alone means nothing.
     #[must_use]
     pub fn reading(&self) -> Option<StatusReading> {
         let flat = StatusFields {

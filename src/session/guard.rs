@@ -50,7 +50,7 @@ impl StreamGuard {
     }
 
     /// What to do about the next step.
-    pub(crate) fn next(&mut self) -> Action {
+    pub(crate) fn check_cached(&mut self) -> Action {
         if self.steps_left > 0 && self.watch.get().snapshot() == self.last_seen {
             self.steps_left -= 1;
             return Action::Forward;

@@ -429,7 +429,7 @@ impl Session {
     }
 
     /// Its client has claimed it.
-    pub(crate) fn start(&self) {
+    pub(crate) fn mark_claimed(&self) {
         self.with_poll_state(|polling| {
             // Under the lock, so that no end is told before it.
             if polling.machine.known_state() != KnownState::Ended {
@@ -475,12 +475,12 @@ impl Session {
     /// Whether the login that made it was what a layer requires.
     pub(crate) fn satisfies(&self, requirement: &Requirement) -> bool {
         requirement.is_none() || {
-            requirement.is_satisfied(self.methods, self.login(), self.shared.clock.coarse())
+            requirement.is_satisfied(self.methods, self.claimed_at(), self.shared.clock.coarse())
         }
     }
 
     /// When its client claimed it.
-    pub(crate) fn login(&self) -> Timestamp {
+    pub(crate) fn claimed_at(&self) -> Timestamp {
         let ticks = self.claimed_at.load(Ordering::Acquire).saturating_sub(1);
         self.created_at.after(Duration::from_millis(u64::from(ticks) * CLAIM_TICK_MS))
     }
@@ -940,7 +940,7 @@ pub(crate) mod tests {
 
     static CLIENT: LazyLock<Client> = LazyLock::new(|| {
         let credentials = Credentials::new("APPLICATION", "MXG9EDN581U33XTPLPFT75V2").unwrap();
-        Client::new(credentials.server("http://127.0.0.1:9").unwrap()).unwrap()
+        Client::new(credentials.with_server("http://127.0.0.1:9").unwrap()).unwrap()
     });
 
     impl Session {
@@ -964,7 +964,7 @@ pub(crate) mod tests {
             let active = PollOutcome::Status(StatusReading::Status(SessionStatus::Active));
             session.apply_poll(poll.sequence, now, active, self.upstream_health.snapshot(now));
             session.end_poll(now, self.config.poll_interval, None);
-            session.start();
+            session.mark_claimed();
             let attempt = self.key_ring.issue_attempt(now.wall).unwrap();
             let credential = self.key_ring.derive_session(&attempt);
             self.sessions.insert(credential.key(), session.clone());

@@ -158,7 +158,7 @@ mod tests {
 
     fn client(server: &str) -> Client {
         let credentials = Credentials::new("APPLICATION", "MXG9EDN581U33XTPLPFT75V2");
-        Client::new(credentials.unwrap().server(server).unwrap()).unwrap()
+        Client::new(credentials.unwrap().with_server(server).unwrap()).unwrap()
     }
 
     #[test]

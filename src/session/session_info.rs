@@ -54,7 +54,7 @@ pub struct SessionInfo {
 
 impl SessionInfo {
     pub(crate) fn new(session: &Session, id: SessionId, now: Timestamp) -> Self {
-        let started = session.login().wall;
+        let started = session.claimed_at().wall;
         let client = session.record.client();
         Self {
             id,
@@ -129,14 +129,14 @@ impl SessionInfo {
     ///
     /// `None` if the client said nothing, for logins by
     /// [`Activeconnect::log_in`](crate::Activeconnect::log_in), and without
-    /// [`Builder::record_client_details`](crate::Builder::record_client_details).
+    /// [`ActiveconnectBuilder::record_client_details`](crate::ActiveconnectBuilder::record_client_details).
     #[must_use]
     pub fn browser(&self) -> Option<&str> {
         self.description.as_deref()
     }
 
     /// The address that the login came from, through [trusted
-    /// proxies](crate::Builder::trusted_proxies). `None` if it was not known, and where
+    /// proxies](crate::ActiveconnectBuilder::trusted_proxies). `None` if it was not known, and where
     /// [`SessionInfo::browser`] is always `None`.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {

@@ -16,7 +16,7 @@ use crate::identity::{UserId, UserToken};
 /// keeps it in memory.
 ///
 /// Give each user one id, in one spelling: where several lead to one user, map them to it by
-/// [`Builder::resolve_username`](crate::Builder::resolve_username). If the table takes more spellings
+/// [`ActiveconnectBuilder::resolve_username`](crate::ActiveconnectBuilder::resolve_username). If the table takes more spellings
 /// all the same, as a column that ignores case does, users are told apart by their tokens: what lists,
 /// counts or ends a user's sessions then means those of the token, under whatever spelling they were
 /// begun. [`ActiveSession::user`](crate::ActiveSession::user) is the spelling of the login. `assign`,

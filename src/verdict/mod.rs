@@ -64,7 +64,7 @@ impl Denial {
 
     /// A word for logs and problem types.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::NoIdentity => "no-identity",
             Self::NoToken => "no-token",

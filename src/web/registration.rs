@@ -31,7 +31,7 @@ impl RegistrationLink {
     }
 
     /// Where the page goes on to once the phone has registered: a path of this site outside
-    /// [`auth_path`](crate::Builder::auth_path), up to 2,048 bytes. Anything else, and nothing, is the
+    /// [`auth_path`](crate::ActiveconnectBuilder::auth_path), up to 2,048 bytes. Anything else, and nothing, is the
     /// application's first page.
     #[must_use]
     pub fn next(mut self, path: impl Into<String>) -> Self {
@@ -106,8 +106,8 @@ impl RegistrationLink {
 }
 
 /// A page with the link and its QR code, kept by no cache and told to no other site. As no request is
-/// known, it is in the language of [`Builder::language`](crate::Builder::language), and under the
-/// prefix of [`Builder::mount_prefix`](crate::Builder::mount_prefix);
+/// known, it is in the language of [`ActiveconnectBuilder::language`](crate::ActiveconnectBuilder::language), and under the
+/// prefix of [`ActiveconnectBuilder::mount_prefix`](crate::ActiveconnectBuilder::mount_prefix);
 /// [`response_to`](RegistrationLink::response_to) goes by the request.
 impl IntoResponse for RegistrationLink {
     fn into_response(self) -> Response {

@@ -26,7 +26,7 @@ const MAX_BODY_BYTES: usize = 16 * 1024;
 
 impl Activeconnect {
     /// The routes through which browsers log in and out, to be nested outside the gate where
-    /// [`auth_path`](crate::Builder::auth_path) says, `/auth` by default.
+    /// [`auth_path`](crate::ActiveconnectBuilder::auth_path) says, `/auth` by default.
     ///
     /// Needs the feature `axum`, which is on by default.
     ///
@@ -41,7 +41,7 @@ impl Activeconnect {
     /// | `GET status` | `{"status":"…"}`: of the attempt, whose result it claims once approved, else of the session; `none` without either, `unavailable` when it is not known. Of a session also `"owner"`, by which pages tell [users apart](crate::ActiveSession::owner_id), and `"warning":"unknown-browser"` while a browser that was not known has a later session of the user, until they look at `sessions` |
     /// | `GET events` | the same as server-sent events, one for each change, whose id is the status. A browser's `EventSource` connects again after the last one; it gets 204, and stops |
     /// | `GET registration` | `{"status":"…"}` of the page with a [`RegistrationLink`](crate::RegistrationLink) that this browser was shown last: `pending`, `registered`, or `none` when no page waits; a page load once the phone has registered goes on (303) |
-    /// | `GET verify` | for a proxy that asks whether to pass a request on: 200, 401, 403 or 503 with no redirect and no cookie, whatever `Accept` and the method say; the user in [a header](crate::Builder::verify_user_header), if one is set |
+    /// | `GET verify` | for a proxy that asks whether to pass a request on: 200, 401, 403 or 503 with no redirect and no cookie, whatever `Accept` and the method say; the user in [a header](crate::ActiveconnectBuilder::verify_user_header), if one is set |
     /// | `POST logout` | ends the session here and at the service |
     /// | `GET sessions` | a page on which users see where they are logged in, and end what should not be; JSON for scripts |
     /// | `POST sessions/end` | ends one of the user's sessions, by its `id` in a form (303 to `sessions`) or JSON: 200 `{"status":"closed"}`, 202 if the service has not agreed yet, 404 if the user has no such session |
@@ -62,7 +62,7 @@ impl Activeconnect {
     ///
     /// What pages of other origins send with unsafe methods, ask of `status`, `events` and
     /// `registration`, or load as parts of themselves (`Sec-Fetch-Dest` other than `document`), is
-    /// refused (403), unless their origin [is allowed](crate::Builder::allow_origin). Too many logins
+    /// refused (403), unless their origin [is allowed](crate::ActiveconnectBuilder::allow_origin). Too many logins
     /// are refused with 429 and `Retry-After`, the same for users who exist and who do not.
     ///
     /// Clients without cookies send `"credential":"bearer"` with the start and get an attempt secret,

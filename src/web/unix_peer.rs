@@ -7,7 +7,7 @@ use tokio::net::UnixListener;
 use crate::engine::ActiveconnectBuilder;
 
 /// The peer of a connection to a unix socket, for
-/// `into_make_service_with_connect_info::<UnixPeer>()` and [`Builder::trust_unix_peer`].
+/// `into_make_service_with_connect_info::<UnixPeer>()` and [`ActiveconnectBuilder::trust_unix_peer`].
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct UnixPeer;
@@ -19,8 +19,8 @@ impl Connected<IncomingStream<'_, UnixListener>> for UnixPeer {
 }
 
 impl ActiveconnectBuilder {
-    /// Trusts the peers of a unix socket as [trusted proxies](Builder::trusted_proxies): the client
-    /// is the last address in the [forwarded header](Builder::forwarded_header) that no trusted
+    /// Trusts the peers of a unix socket as [trusted proxies](ActiveconnectBuilder::trusted_proxies): the client
+    /// is the last address in the [forwarded header](ActiveconnectBuilder::forwarded_header) that no trusted
     /// proxy has. Only processes that the socket's permissions let in can connect; whatever these
     /// are, they say which client they speak for.
     ///

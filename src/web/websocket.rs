@@ -178,7 +178,7 @@ impl GuardedSocket {
             if ready!(self.socket.poll_ready_unpin(cx)).is_err() {
                 return Poll::Ready(());
             }
-            let reason = denial.name().into();
+            let reason = denial.as_str().into();
             let frame = Message::Close(Some(CloseFrame { code: close_code::POLICY, reason }));
             self.close_queued = true;
             if self.socket.start_send_unpin(frame).is_err() {

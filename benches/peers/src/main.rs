@@ -267,7 +267,7 @@ fn status_call() -> Prepare {
 async fn active_session() -> (Emulator, Client, RemoteSession) {
     let emulator = Emulator::start().await.unwrap();
     let (id, secret) = (emulator.application_id(), emulator.application_secret().clone());
-    let credentials = Credentials::new(id, secret).unwrap().server(emulator.url()).unwrap();
+    let credentials = Credentials::new(id, secret).unwrap().with_server(emulator.url()).unwrap();
     let client = Client::new(credentials).unwrap();
     let token = UserToken::random().unwrap();
     client.add_users(std::slice::from_ref(&token)).await.unwrap();

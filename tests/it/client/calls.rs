@@ -16,7 +16,7 @@ fn client(emulator: &Emulator, dialect: Dialect) -> Client {
 
 fn client_as(emulator: &Emulator, dialect: Dialect, id: &str, secret: Secret) -> Client {
     let credentials = Credentials::new(id, secret).unwrap().with_dialect(dialect);
-    Client::new(credentials.server(emulator.url()).unwrap()).unwrap()
+    Client::new(credentials.with_server(emulator.url()).unwrap()).unwrap()
 }
 
 fn accepted(dialect: Dialect) -> AcceptedDialects {
@@ -135,7 +135,7 @@ async fn service_rejections_are_told_apart() {
         (emulator.application_id().to_owned(), emulator.application_secret().clone());
     let url = emulator.url().to_owned();
     drop(emulator);
-    let credentials = Credentials::new(id, secret).unwrap().server(&url).unwrap();
+    let credentials = Credentials::new(id, secret).unwrap().with_server(&url).unwrap();
     let unreachable = Client::new(credentials).unwrap();
     // The emulator goes down in the background.
     loop {

@@ -28,7 +28,7 @@ async fn child_enrolls_a_user() {
     else {
         return;
     };
-    let mut credentials = Credentials::new(id, secret).unwrap().server(&server).unwrap();
+    let mut credentials = Credentials::new(id, secret).unwrap().with_server(&server).unwrap();
     if let Ok(path) = std::env::var(CA_FILE) {
         credentials = credentials.with_ca_file(path).unwrap();
     }

@@ -37,7 +37,8 @@ impl Site {
     async fn new() -> Self {
         let emulator = Emulator::start().await.unwrap();
         let (id, secret) = (emulator.application_id(), emulator.application_secret().clone());
-        let credentials = Credentials::new(id, secret).unwrap().server(emulator.url()).unwrap();
+        let credentials =
+            Credentials::new(id, secret).unwrap().with_server(emulator.url()).unwrap();
         let client = Client::new(credentials).unwrap();
         let token = UserToken::random().unwrap();
         client.add_users(std::slice::from_ref(&token)).await.unwrap();
@@ -178,7 +179,8 @@ async fn clock_that_is_off_is_followed_or_named() {
         let emulator = strict.start().await.unwrap();
         emulator.set_clock_offset(offset);
         let (id, secret) = (emulator.application_id(), emulator.application_secret().clone());
-        let credentials = Credentials::new(id, secret).unwrap().server(emulator.url()).unwrap();
+        let credentials =
+            Credentials::new(id, secret).unwrap().with_server(emulator.url()).unwrap();
         let client = Client::new(credentials).unwrap();
         let token = UserToken::random().unwrap();
         client.add_users(std::slice::from_ref(&token)).await.unwrap();

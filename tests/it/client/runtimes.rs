@@ -84,7 +84,7 @@ async fn caller_without_a_timer_gets_answers() {
 fn build_in(runtime: &Runtime) -> Result<Activeconnect, BuildError> {
     let _context = runtime.enter();
     let credentials = Credentials::new("id", "MXG9EDN581U33XTPLPFT75V2").unwrap();
-    let credentials = credentials.server("http://127.0.0.1:9").unwrap();
+    let credentials = credentials.with_server("http://127.0.0.1:9").unwrap();
     Activeconnect::builder(credentials).token_store(MemoryTokenStore::new()).build()
 }
 

@@ -48,7 +48,7 @@ async fn site() -> Site {
 async fn greet(session: Option<ActiveSession>, request: Request) -> String {
     match session {
         Some(session) => session.user().to_string(),
-        None => request.extensions().get::<Denial>().unwrap().name().to_owned(),
+        None => request.extensions().get::<Denial>().unwrap().as_str().to_owned(),
     }
 }
 

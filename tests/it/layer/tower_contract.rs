@@ -154,7 +154,7 @@ async fn found(
     let look = async |request: Request<Body>| {
         let user = ActiveSession::from_extensions(request.extensions());
         let user = user.map(|session| session.user().to_string());
-        let denial = request.extensions().get::<Denial>().map(|denial| denial.name());
+        let denial = request.extensions().get::<Denial>().map(|denial| denial.as_str());
         format!("{} {}", user.as_deref().unwrap_or("nobody"), denial.unwrap_or("let in"))
     };
     let app = Router::new().route("/", get(look)).layer(inner).layer(outer);

@@ -149,7 +149,7 @@ async fn builder_errors_say_how_to_mend() {
         (builder().poll_interval(s(0)).build(), "poll_interval is 0ns; choose 100ms to 3600s"),
         (builder().poll_interval(s(20)).build(), "max_staleness is 15s; choose 24s"),
         (builder().max_staleness(Duration::MAX).build(), "max_staleness"),
-        (builder().login_timeout(s(1)).build(), "attempt_deadline"),
+        (builder().login_timeout(s(1)).build(), "login_timeout"),
         (builder().session_duration(s(86_400)).build(), "session_duration"),
         (builder().idle_timeout(Duration::from_millis(999)).build(), "idle_timeout"),
         (builder().idle_timeout(s(43_201)).build(), "idle_timeout"),

@@ -1,4 +1,4 @@
-//! `Builder::persistent_cookie`: the session's cookie outlives the browser, not its session.
+//! `ActiveconnectBuilder::persistent_cookie`: the session's cookie outlives the browser, not its session.
 
 use std::time::Duration;
 

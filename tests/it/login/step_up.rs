@@ -387,7 +387,7 @@ async fn optional_layer_says_step_up() {
     with_phones(&emulator, &ac, &["alice"]).await;
     let why = async |session: Option<ActiveSession>, request: Request| match session {
         Some(session) => session.user().to_string(),
-        None => request.extensions().get::<Denial>().unwrap().name().to_owned(),
+        None => request.extensions().get::<Denial>().unwrap().as_str().to_owned(),
     };
     let layer = ac.layer().optional().require_methods([AuthMethod::Facial]);
     let app = Router::new()

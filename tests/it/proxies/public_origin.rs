@@ -139,7 +139,12 @@ async fn mismatch_is_warned_of_once() {
             }
             let warnings = warnings();
             assert_eq!(warnings.len(), 1, "{warnings:?}");
-            for part in ["WARN", "https://app.example.com", other_value, "Builder::public_origin"] {
+            for part in [
+                "WARN",
+                "https://app.example.com",
+                other_value,
+                "ActiveconnectBuilder::public_origin",
+            ] {
                 assert!(warnings[0].contains(part), "{part} in {warnings:?}");
             }
             // What is plainly foreign, or ours, is no mistake.

@@ -25,7 +25,7 @@ async fn debug_of_errors_has_the_message() {
     let alice = "alice".into();
 
     assert_says(&Credentials::new("", "secret").unwrap_err());
-    assert_says(&Credentials::new("id", "secret").unwrap().server("no url").unwrap_err());
+    assert_says(&Credentials::new("id", "secret").unwrap().with_server("no url").unwrap_err());
     assert_says(&Activeconnect::builder(credentials).build().unwrap_err());
     assert_says(&*broken.log_in(&alice).await.unwrap_err());
     assert_says(&broken.enroll(&alice).await.unwrap_err());

@@ -45,7 +45,7 @@ impl Log {
 /// An engine of the emulator's application with another secret, and its one user.
 pub(super) async fn with_wrong_secret(emulator: &Emulator) -> Activeconnect {
     let credentials = Credentials::new(emulator.application_id(), "wrong-secret").unwrap();
-    let credentials = credentials.server(emulator.url()).unwrap();
+    let credentials = credentials.with_server(emulator.url()).unwrap();
     with_alice(Activeconnect::builder(credentials)).await
 }
 
@@ -54,7 +54,7 @@ pub(super) async fn without_service() -> (Activeconnect, String) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let credentials = Credentials::new("application", "secret").unwrap().server(&url).unwrap();
+    let credentials = Credentials::new("application", "secret").unwrap().with_server(&url).unwrap();
     (with_alice(Activeconnect::builder(credentials)).await, url)
 }
 

@@ -84,10 +84,10 @@ async fn routes_behind_the_layer_are_named() {
 /// T021
 #[tokio::test]
 async fn routes_nested_elsewhere_are_named() {
-    let mistake = "or not nested at \"/auth\", which is Builder::auth_path";
+    let mistake = "or not nested at \"/auth\", which is ActiveconnectBuilder::auth_path";
     let application: Application = |ac| page().layer(ac.layer()).nest("/login", ac.routes());
     assert_told(plain, application, "/auth/login", mistake).await;
-    let mistake = "or not nested at \"/in\", which is Builder::auth_path";
+    let mistake = "or not nested at \"/in\", which is ActiveconnectBuilder::auth_path";
     let other_path: Configure = |builder| builder.auth_path("/in");
     let application: Application = |ac| page().layer(ac.layer()).nest("/auth", ac.routes());
     assert_told(other_path, application, "/in/login", mistake).await;
@@ -101,7 +101,7 @@ async fn place_of_misplaced_routes_is_told_once_seen() {
     assert_eq!(browser.page("/login/login").await.status(), 200);
     assert_eq!(load(&browser, "/").await.0.status(), 500);
     let line = log.only(ERROR, &[]).replace("\\\"", "\"");
-    let mistake = "the login routes are nested at \"/login\", and Builder::auth_path is \"/auth\"";
+    let mistake = "the login routes are nested at \"/login\", and ActiveconnectBuilder::auth_path is \"/auth\"";
     assert!(line.contains(mistake), "{line}");
 }
 
@@ -124,7 +124,7 @@ async fn wrong_prefix_is_no_circle() {
     let prefixed: Configure = |builder| builder.mount_prefix("/app");
     let application: Application =
         |ac| Router::new().nest("/auth", ac.routes()).fallback_service(ac.layer().layer(page()));
-    let mistake = "Builder::mount_prefix is only for a prefix that a proxy strips";
+    let mistake = "ActiveconnectBuilder::mount_prefix is only for a prefix that a proxy strips";
     assert_told(prefixed, application, "/app/auth/login", mistake).await;
     let browser = site(prefixed, application).await;
     assert_eq!(browser.page("//auth/login").await.status(), 500);

@@ -43,7 +43,10 @@ async fn lost_cookie_names_the_setting_once() {
         assert!(page.contains("see that its address begins with https"), "{page}");
     }
     let line = log.only(WARNING, &["alice"]);
-    assert!(line.starts_with("WARN") && line.contains("Builder::insecure_cookie_name"), "{line}");
+    assert!(
+        line.starts_with("WARN") && line.contains("ActiveconnectBuilder::insecure_cookie_name"),
+        "{line}"
+    );
 }
 
 /// T154: nothing is said where the cookie is lost for another reason.

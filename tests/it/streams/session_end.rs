@@ -42,7 +42,7 @@ async fn site() -> (Emulator, String) {
             get(async || Body::from_stream(ticks().map(|n| Ok::<_, Infallible>(n.to_string())))),
         )
         .route("/slow", get(async || std::future::pending::<()>().await))
-        .route("/revoked", get(async |s: ActiveSession| s.revoked().await.name()))
+        .route("/revoked", get(async |s: ActiveSession| s.revoked().await.as_str()))
         .layer(ac.layer())
         .nest("/auth", ac.routes());
     (emulator, serve(app).await)
@@ -124,7 +124,7 @@ async fn handler_past_grace_is_denied() {
     assert_eq!(slow.await.unwrap().unwrap().status(), 401);
     // A handler that finishes within the grace: its work is done, its answer does not leave.
     assert_eq!(revoked.await.unwrap().unwrap().status(), 401);
-    assert_eq!(Denial::Ended.name(), "ended");
+    assert_eq!(Denial::Ended.as_str(), "ended");
 }
 
 #[tokio::test]

@@ -37,7 +37,7 @@ const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) fn credentials(emulator: &Emulator) -> Credentials {
     Credentials::new(emulator.application_id(), emulator.application_secret().clone())
         .unwrap()
-        .server(emulator.url())
+        .with_server(emulator.url())
         .unwrap()
 }
 

@@ -274,7 +274,7 @@ pub(crate) fn session_at(status_url: &str, logout_url: &str) -> Vec<u8> {
 
 pub(crate) fn credentials(server: &str, dialect: Dialect) -> Credentials {
     let credentials = Credentials::new(APPLICATION, APPLICATION_SECRET).unwrap();
-    credentials.with_dialect(dialect).server(server).unwrap()
+    credentials.with_dialect(dialect).with_server(server).unwrap()
 }
 
 pub(crate) fn client(server: &str, dialect: Dialect) -> Client {
