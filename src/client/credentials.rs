@@ -181,7 +181,7 @@ impl Credentials {
     /// ```no_run
     /// use tower_activeconnect::Credentials;
     ///
-    /// let credentials = Credentials::from_env()?.ca_file("/etc/activeconnect/ca.pem")?;
+    /// let credentials = Credentials::from_env()?.with_ca_file("/etc/activeconnect/ca.pem")?;
     /// # Ok::<(), tower_activeconnect::CredentialsError>(())
     /// ```
     ///

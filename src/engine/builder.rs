@@ -186,14 +186,14 @@ impl ActiveconnectBuilder {
     /// ([`BearerLogin`](crate::BearerLogin)). By default the same.
     ///
     /// A phone can be set to accept requests by itself; one that lies unattended then approves a
-    /// stranger's login. `Method::Facial` and `Method::Device` need the person. A layer whose
+    /// stranger's login. `AuthMethod::Facial` and `AuthMethod::Device` need the person. A layer whose
     /// [`require_methods`](crate::ActiveconnectLayer::require_methods) names others has such a session
     /// confirm. See `docs/push-fatigue.md`.
     ///
     /// ```
-    /// # use tower_activeconnect::{Builder, Method};
-    /// # fn example(builder: Builder) -> Builder {
-    /// builder.require_methods_of_unknown_browsers([Method::Facial])
+    /// # use tower_activeconnect::{ActiveconnectBuilder, AuthMethod};
+    /// # fn example(builder: ActiveconnectBuilder) -> ActiveconnectBuilder {
+    /// builder.require_methods_of_unknown_browsers([AuthMethod::Facial])
     /// # }
     /// ```
     pub fn require_methods_of_unknown_browsers(
@@ -331,8 +331,8 @@ impl ActiveconnectBuilder {
     /// trusted proxy has. An IPv4 network may be given in its IPv4-mapped IPv6 form.
     ///
     /// ```
-    /// # use tower_activeconnect::Builder;
-    /// # fn example(builder: Builder) -> Result<Builder, Box<dyn std::error::Error>> {
+    /// # use tower_activeconnect::ActiveconnectBuilder;
+    /// # fn example(builder: ActiveconnectBuilder) -> Result<ActiveconnectBuilder, Box<dyn std::error::Error>> {
     /// let builder = builder.trusted_proxies(["10.0.0.0/8".parse()?, "fd00::/8".parse()?]);
     /// # Ok(builder)
     /// # }
@@ -360,8 +360,8 @@ impl ActiveconnectBuilder {
     /// depends on whether a user exists tells so.
     ///
     /// ```
-    /// # use tower_activeconnect::Builder;
-    /// # fn example(builder: Builder) -> Builder {
+    /// # use tower_activeconnect::ActiveconnectBuilder;
+    /// # fn example(builder: ActiveconnectBuilder) -> ActiveconnectBuilder {
     /// builder.normalize_username(|typed| {
     ///     let address = typed.to_lowercase();
     ///     match address.split_once('@') {
@@ -393,12 +393,12 @@ impl ActiveconnectBuilder {
     /// gets in.
     ///
     /// ```
-    /// # use tower_activeconnect::{Builder, UserId};
+    /// # use tower_activeconnect::{ActiveconnectBuilder, UserId};
     /// # #[derive(Clone)] struct Database;
     /// # impl Database {
     /// #     async fn id_by_email(&self, _: &str) -> std::io::Result<Option<u64>> { Ok(None) }
     /// # }
-    /// # fn example(builder: Builder, database: Database) -> Builder {
+    /// # fn example(builder: ActiveconnectBuilder, database: Database) -> ActiveconnectBuilder {
     /// builder.resolve_username(move |typed| {
     ///     let database = database.clone();
     ///     async move {
@@ -479,7 +479,7 @@ impl ActiveconnectBuilder {
     /// ```
     /// use tower_activeconnect::{Logo, Theme};
     ///
-    /// # fn example(builder: tower_activeconnect::Builder) -> tower_activeconnect::Builder {
+    /// # fn example(builder: tower_activeconnect::ActiveconnectBuilder) -> tower_activeconnect::ActiveconnectBuilder {
     /// let logo = Logo::path("/logo.svg");
     /// let theme = Theme::new().app_name("Acme").logo(logo).accent("#0a7");
     /// builder.theme(theme).texts("en", "login-heading = Sign in to Acme")
@@ -506,7 +506,7 @@ impl ActiveconnectBuilder {
     /// `src/pages/locales/en.ftl`; [`ActiveconnectBuilder::build`] checks that.
     ///
     /// ```
-    /// # fn example(builder: tower_activeconnect::Builder) -> tower_activeconnect::Builder {
+    /// # fn example(builder: tower_activeconnect::ActiveconnectBuilder) -> tower_activeconnect::ActiveconnectBuilder {
     /// builder
     ///     .texts("en", "waiting-help-register = New phone? Call 0800 1234.")
     ///     .texts("nl", "login-heading = Inloggen\nlogin-username = Gebruikersnaam")

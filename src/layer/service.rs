@@ -264,11 +264,11 @@ impl ActiveconnectLayer {
     /// use std::time::Duration;
     ///
     /// use axum::{Router, routing::{get, post}};
-    /// use tower_activeconnect::{Activeconnect, Method};
+    /// use tower_activeconnect::{Activeconnect, AuthMethod};
     ///
     /// fn app(ac: &Activeconnect) -> Router {
     ///     let transfers = ac.layer()
-    ///         .require_methods([Method::Device, Method::Facial])
+    ///         .require_methods([AuthMethod::Device, AuthMethod::Facial])
     ///         .max_age(Duration::from_secs(300));
     ///     Router::new()
     ///         .route("/transfer", post(|| async { "done" }))

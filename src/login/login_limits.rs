@@ -30,9 +30,9 @@ const DECLINE_RESET: Duration = Duration::from_secs(3_600);
 ///
 /// ```
 /// use std::time::Duration;
-/// use tower_activeconnect::{LoginLimits, Rate};
+/// use tower_activeconnect::{LoginLimits, RateLimit};
 ///
-/// let limits = LoginLimits::default().per_address(Rate::new(100, Duration::from_secs(300)));
+/// let limits = LoginLimits::default().per_address(RateLimit::new(100, Duration::from_secs(300)));
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]

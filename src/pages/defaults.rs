@@ -51,7 +51,7 @@ pub type PageResult = Result<String, Box<dyn std::error::Error + Send + Sync>>;
 ///     }
 /// }
 ///
-/// # fn example(builder: tower_activeconnect::Builder) -> tower_activeconnect::Builder {
+/// # fn example(builder: tower_activeconnect::ActiveconnectBuilder) -> tower_activeconnect::ActiveconnectBuilder {
 /// builder.pages(AcmePages)
 /// # }
 /// ```

@@ -11,8 +11,8 @@ use super::setup_error::SetupError;
 /// Everything has a default: no name, no logo, a blue accent, no links.
 ///
 /// ```
-/// # use tower_activeconnect::{Builder, Logo, Theme};
-/// # fn example(builder: Builder) -> Builder {
+/// # use tower_activeconnect::{ActiveconnectBuilder, Logo, Theme};
+/// # fn example(builder: ActiveconnectBuilder) -> ActiveconnectBuilder {
 /// builder.theme(
 ///     Theme::new()
 ///         .app_name("Acme")

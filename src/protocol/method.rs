@@ -32,9 +32,9 @@ impl AuthMethod {
 /// A set of [`AuthMethod`]s; empty means that the service chooses (preferred).
 ///
 /// ```
-/// use tower_activeconnect::{Method, Methods};
+/// use tower_activeconnect::{AuthMethod, AuthMethods};
 ///
-/// let methods: Methods = [Method::Facial, Method::Device].into_iter().collect();
+/// let methods: AuthMethods = [AuthMethod::Facial, AuthMethod::Device].into_iter().collect();
 /// assert_eq!(methods.to_string(), "device,facial");
 /// assert_eq!("facial,device".parse(), Ok(methods));
 /// ```

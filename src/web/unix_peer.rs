@@ -32,9 +32,9 @@ impl ActiveconnectBuilder {
     /// ```
     /// use axum::Router;
     /// use tokio::net::UnixListener;
-    /// use tower_activeconnect::{Builder, UnixPeer};
+    /// use tower_activeconnect::{ActiveconnectBuilder, UnixPeer};
     ///
-    /// fn configure(builder: Builder) -> Builder {
+    /// fn configure(builder: ActiveconnectBuilder) -> ActiveconnectBuilder {
     ///     builder.trust_unix_peer::<UnixPeer>()
     /// }
     ///

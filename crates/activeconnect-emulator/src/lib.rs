@@ -26,12 +26,12 @@
 //! Calls can be made to go wrong with a [`Fault`], and the service's clock can be moved:
 //!
 //! ```
-//! use activeconnect_emulator::{Call, Emulator, Fault, FaultKind};
+//! use activeconnect_emulator::{Emulator, Endpoint, Fault, FaultKind};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let emulator = Emulator::start().await?;
-//! emulator.fault(Fault::new(Call::Status, FaultKind::Hang).times(3).about("alice"));
+//! emulator.inject_fault(Fault::new(Endpoint::Status, FaultKind::Hang).times(3).for_user("alice"));
 //! emulator.clear_faults();
 //! emulator.set_clock_offset(-600);
 //! # Ok(())

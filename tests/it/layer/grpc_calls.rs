@@ -37,7 +37,7 @@ async fn only_a_post_is_a_grpc_call() {
             ("PUT", "*/*", StatusCode::UNAUTHORIZED),
             ("OPTIONS", "*/*", StatusCode::UNAUTHORIZED),
             ("PROPFIND", "*/*", StatusCode::UNAUTHORIZED),
-            // Methods are told apart by case.
+            // AuthMethods are told apart by case.
             ("post", "*/*", StatusCode::UNAUTHORIZED),
             ("POST", "*/*", StatusCode::OK),
         ] {

@@ -14,10 +14,10 @@ pub use route::{FaultRoute, UnknownFaultRoute};
 /// Calls that are to go wrong, and how. Its serde form is the body of `POST /emulator/faults`:
 ///
 /// ```
-/// use activeconnect_emulator::{Call, Fault, FaultKind};
+/// use activeconnect_emulator::{Endpoint, Fault, FaultKind};
 ///
 /// let fault: Fault = serde_json::from_str(r#"{"route":"status","kind":"hang","times":3}"#)?;
-/// assert_eq!(fault, Fault::new(Call::Status, FaultKind::Hang).times(3));
+/// assert_eq!(fault, Fault::new(Endpoint::Status, FaultKind::Hang).times(3));
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 ///

@@ -103,7 +103,7 @@ async fn redirect_from_https_to_http_is_not_followed() {
         let identity = authority.vouches_for("localhost");
         let redirect = move |_: &Received| answer(status, &[("location", &location)], "{}");
         let (outcome, received, _) = call(&authority, identity, redirect).await;
-        assert_eq!(outcome, ["NotUnderstood", "NotUnderstood"], "{status}");
+        assert_eq!(outcome, ["InvalidResponse", "InvalidResponse"], "{status}");
         assert_eq!(received.len(), 2);
     }
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -117,5 +117,5 @@ async fn plain_status_url_from_a_secure_server_is_refused() {
     let downgrade =
         |request: &Received| session(&format!("http://{}", request.header("host").unwrap()));
     let (outcome, _, _) = call(&authority, authority.vouches_for("localhost"), downgrade).await;
-    assert_eq!(outcome, ["WrongOrigin", "WrongOrigin"]);
+    assert_eq!(outcome, ["OriginMismatch", "OriginMismatch"]);
 }
