@@ -16,7 +16,7 @@ use crate::protocol::Dialect;
 /// use tower_activeconnect::{Credentials, Dialect};
 ///
 /// let credentials = Credentials::new("a4c123b1612dd272d1371c17149d4395", "MXG9EDN581U33XTPLPFT75V2")?
-///     .dialect(Dialect::Iampass)
+///     .with_dialect(Dialect::Iampass)
 ///     .with_server("https://iam-api.com")?;
 /// assert_eq!(credentials.server_url().as_str(), "https://iam-api.com/");
 /// # Ok::<(), tower_activeconnect::CredentialsError>(())
