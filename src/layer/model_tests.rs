@@ -3,7 +3,7 @@
 //! away, restarts. Time is paused, the service is played here, and what is ready at one moment runs
 //! in another order in each trace.
 //!
-//! The model is `History` (`engine/model_tests.rs`), which knows neither `verdict` nor the state
+//! The model is `History` (`session/model_tests.rs`), which knows neither `verdict` nor the state
 //! machine. What happens in one and the same millisecond may be seen in either order.
 
 use std::sync::{Arc, Mutex, MutexGuard};
