@@ -5,6 +5,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use crate::rng_error::RngError;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
@@ -74,9 +75,9 @@ impl UserToken {
     /// # Errors
     ///
     /// When the operating system has no randomness to give.
-    pub fn random() -> Result<Self, getrandom::Error> {
+    pub fn random() -> Result<Self, RngError> {
         let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes)?;
+        getrandom::fill(&mut bytes).map_err(RngError::new)?;
         // 32 letters: five bits of each byte choose one without bias.
         let text: String = bytes
             .iter()

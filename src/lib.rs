@@ -37,6 +37,7 @@ pub mod pages;
 #[cfg(feature = "layer")]
 mod polling;
 pub mod protocol;
+mod rng_error;
 #[cfg(feature = "client")]
 mod runtime;
 mod secret;
@@ -80,6 +81,7 @@ pub use layer::{
 #[cfg(feature = "axum")]
 pub use pages::{Logo, Theme};
 pub use protocol::{AuthMethod, AuthMethods, Dialect, SessionStatus};
+pub use rng_error::RngError;
 pub use secret::Secret;
 #[cfg(feature = "layer")]
 pub use store::{MemoryTokenStore, StoreError, StoreErrorKind, TokenStore};

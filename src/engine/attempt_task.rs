@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::client::{AuthenticationRequest, ClientErrorKind};
+use crate::client::{AuthenticationRequest, ClientError, ClientErrorKind};
 use crate::engine::device_lock::DeviceLock;
 use crate::engine::logouts::LogoutPriority;
 use crate::engine::state::Engine;
@@ -154,10 +154,10 @@ async fn start_authentication(
         if !still.is_ok_and(|still| still.is_ok_and(|still| still.as_ref() == Some(token))) {
             return Err(LoginError::NotEnrolled);
         }
-        engine.client.add_users(std::slice::from_ref(token)).await.map_err(LoginError::Service)?;
+        engine.client.add_users(std::slice::from_ref(token)).await.map_err(service_error)?;
         (sent, answer) = start().await?;
     }
-    let remote = answer.map_err(LoginError::Service)?;
+    let remote = answer.map_err(service_error)?;
     let is_unknown = attempt.is_of_unknown_browser();
     let record = PackedRecord::new(user, token, &remote, &attempt.client, is_unknown);
     let session = Session::new(engine.shared.clone(), record, asked.methods, sent);
@@ -171,8 +171,12 @@ async fn record_answer<T>(
 ) -> Result<T, LoginError> {
     tokio::time::timeout(TOKEN_LOOKUP_TIMEOUT, asking)
         .await
-        .map_err(|_| LoginError::Store(None))?
-        .map_err(|error| LoginError::Store(Some(error)))
+        .unwrap_or_else(|_| Err(StoreError::timed_out()))
+        .map_err(|error| LoginError::Store(Arc::new(error)))
+}
+
+fn service_error(error: ClientError) -> LoginError {
+    LoginError::Service(Arc::new(error))
 }
 
 /// Waits for the phone, then for the browser to claim the result, then for a request that carries

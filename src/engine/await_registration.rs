@@ -7,6 +7,7 @@ use crate::enrollment::pending_registrations::{
     PAGE_WAITS_FOR, PendingRegistration, RegistrationProgress,
 };
 use crate::identity::{SessionCredential, UserToken};
+use crate::rng_error::RngError;
 use crate::session::notify::Watcher;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +26,7 @@ impl Engine {
         &self,
         token: UserToken,
         next: Option<String>,
-    ) -> Result<(SessionCredential, Timestamp), getrandom::Error> {
+    ) -> Result<(SessionCredential, Timestamp), RngError> {
         let now = self.now();
         let credential = self.key_ring.issue_registration(now.wall)?;
         let expires = now.after(PAGE_WAITS_FOR);

@@ -6,6 +6,7 @@ use crate::events::event::EndReason;
 use crate::identity::UserId;
 use crate::session::idle_state::Phase;
 use crate::session::live::{Session, TokenCheck};
+use crate::store::StoreError;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -78,11 +79,11 @@ impl CheckTask {
         let token = match tokio::time::timeout(TOKEN_LOOKUP_TIMEOUT, lookup).await {
             Ok(Ok(token)) => token,
             Ok(Err(error)) => {
-                self.engine.report_store_fault(Some(&error));
+                self.engine.report_store_fault(&error);
                 return false;
             }
             Err(_) => {
-                self.engine.report_store_fault(None);
+                self.engine.report_store_fault(&StoreError::timed_out());
                 return false;
             }
         };

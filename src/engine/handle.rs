@@ -119,7 +119,7 @@ impl Activeconnect {
     ///
     /// When the user is not enrolled or has no phone, declines, or does not answer in time; when
     /// another login of that user is waiting, or there were too many since the last that succeeded.
-    pub async fn log_in(&self, user: &UserId) -> Result<SessionCredential, Arc<LoginError>> {
+    pub async fn log_in(&self, user: &UserId) -> Result<SessionCredential, LoginError> {
         let engine = self.engine();
         let begun = engine.begin_attempt(StartAttempt {
             target: AttemptTarget::User(user.clone()),
@@ -148,7 +148,7 @@ impl Activeconnect {
         });
         runtime::within(engine.tasks.runtime(), engine.config.login_timeout, outcome)
             .await
-            .unwrap_or_else(|| Err(Arc::new(LoginError::TimedOut)))
+            .unwrap_or_else(|| Err(LoginError::TimedOut))
     }
 
     /// Ends a session: here at once, then at the service. Waits for the first try there (5 s at

@@ -5,7 +5,7 @@ use crate::engine::state::Engine;
 use crate::events::event::EventKind;
 use crate::events::fault::Fault;
 use crate::login::attempts::LoginError;
-use crate::store::{StoreError, StoreErrorKind};
+use crate::store::StoreError;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -26,17 +26,14 @@ impl Engine {
                     );
                 }
             }
-            LoginError::Store(error) => self.report_store_fault(error.as_ref()),
+            LoginError::Store(error) => self.report_store_fault(error),
             _ => {}
         }
     }
 
-    /// The token store failed, or without an error did not answer in time.
-    pub(crate) fn report_store_fault(&self, error: Option<&StoreError>) {
-        let kind = error.map_or(StoreErrorKind::Unavailable, StoreError::kind);
-        if let Some(suppressed) = self.report_fault(Fault::TokenStore(kind)) {
-            let in_time = "it did not answer in time";
-            let error = error.map_or_else(|| in_time.to_owned(), StoreError::to_string);
+    /// The token store failed.
+    pub(crate) fn report_store_fault(&self, error: &StoreError) {
+        if let Some(suppressed) = self.report_fault(Fault::TokenStore(error.kind())) {
             tracing::warn!(
                 %error,
                 suppressed,

@@ -42,7 +42,7 @@ use crate::session::notify::Watcher;
 use crate::session::notify::{Notifies, WakerList};
 use crate::session::registry::SessionRegistry;
 use crate::session::session_id::SessionId;
-use crate::store::{DynTokenStore, StoreError, StoreErrorKind};
+use crate::store::{DynTokenStore, StoreError};
 use crate::verdict::{Verdict, VerdictLimits};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -275,10 +275,7 @@ impl Engine {
             // The engine's runtime is gone.
             Err(NoResult::Lost) => runtime::within(runtime, limit, ask()).await,
         };
-        answer.unwrap_or_else(|| {
-            let error = StoreError::new("the token store did not answer in time");
-            Err(error.with_kind(StoreErrorKind::Unavailable))
-        })
+        answer.unwrap_or_else(|| Err(StoreError::timed_out()))
     }
 
     /// The limit that keeps this user from one more session.

@@ -20,6 +20,7 @@ use crate::engine::{
 };
 use crate::identity::UserId;
 use crate::protocol::AuthMethods;
+use crate::store::StoreError;
 use crate::verdict::{Denial, Requirement, Verdict};
 
 /// How long the token store may take to say whether a user is enrolled.
@@ -259,11 +260,11 @@ impl Authorizer {
                     Ok(Ok(Some(_))) => Denial::NoSession,
                     Ok(Ok(None)) => Denial::NoToken,
                     Ok(Err(error)) => {
-                        engine.report_store_fault(Some(&error));
+                        engine.report_store_fault(&error);
                         Denial::Unavailable
                     }
                     Err(_) => {
-                        engine.report_store_fault(None);
+                        engine.report_store_fault(&StoreError::timed_out());
                         Denial::Unavailable
                     }
                 },

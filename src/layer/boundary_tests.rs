@@ -297,7 +297,7 @@ async fn approval_counts_until_the_deadline() {
             stage.session(&alice).end(crate::EndReason::LoggedOut);
             stage.at(begun + 70_000).await;
         } else {
-            assert!(matches!(*outcome.unwrap_err(), LoginError::TimedOut));
+            assert!(matches!(outcome.unwrap_err(), LoginError::TimedOut));
             reply_ok(stage.call("/l/").await);
         }
     }

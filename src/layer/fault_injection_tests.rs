@@ -78,7 +78,7 @@ async fn lookup_table_that_is_out_costs_no_session() {
             "parked: nothing vouches for him"
         );
         let carol = stage.spawn_login("carol").await.unwrap().unwrap_err();
-        assert!(matches!(*carol, LoginError::Store(_)), "{carol}");
+        assert!(matches!(carol, LoginError::Store(_)), "{carol}");
         stage.token_store.set_behavior(StoreBehavior::Names);
         stage.at(500_000).await;
         assert_eq!(stage.send_request(&bob).await, "allowed");

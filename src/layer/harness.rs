@@ -119,7 +119,7 @@ impl Harness {
     pub(super) fn spawn_login(
         &self,
         user: &str,
-    ) -> JoinHandle<Result<SessionCredential, Arc<crate::LoginError>>> {
+    ) -> JoinHandle<Result<SessionCredential, crate::LoginError>> {
         let (ac, user) = (self.ac.clone(), UserId::from(user));
         let login = async move { timeout(TEST_TIMEOUT, ac.log_in(&user)).await };
         tokio::spawn(async { login.await.expect("a login ends") })

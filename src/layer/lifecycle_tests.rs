@@ -106,7 +106,7 @@ async fn unclaimed_session_sends_no_event() {
     stage.start().await;
     reply_status(stage.call("/s/").await, Cancelled);
     let refused = login.await.unwrap().unwrap_err();
-    assert!(matches!(*refused, LoginError::Rejected(Cancelled)));
+    assert!(matches!(refused, LoginError::Rejected(Cancelled)));
     let refused = of("alice", EventKind::LoginRefused { status: Cancelled });
     assert_eq!(told(&mut events).await, [refused]);
 }
@@ -192,10 +192,10 @@ async fn session_limit_rejects_before_push() {
     stage.log_in("alice").await;
     told(&mut events).await;
     let refused = stage.spawn_login("alice").await.unwrap().unwrap_err();
-    assert!(matches!(*refused, LoginError::LimitReached(Limit::SessionsPerUser)), "{refused}");
+    assert!(matches!(refused, LoginError::LimitReached(Limit::SessionsPerUser)), "{refused}");
     let bob = stage.log_in("bob").await;
     let refused = stage.spawn_login("carol").await.unwrap().unwrap_err();
-    assert!(matches!(*refused, LoginError::LimitReached(Limit::Sessions)), "{refused}");
+    assert!(matches!(refused, LoginError::LimitReached(Limit::Sessions)), "{refused}");
     assert_eq!(stage.send_request(&first).await, "allowed");
     assert_eq!(stage.send_request(&bob).await, "allowed");
     let limits: Vec<_> = told(&mut events).await;
@@ -205,7 +205,7 @@ async fn session_limit_rejects_before_push() {
     // An end makes room for that user.
     stage.session(&first).end(EndReason::LoggedOut);
     let refused = stage.spawn_login("alice").await.unwrap().unwrap_err();
-    assert!(matches!(*refused, LoginError::LimitReached(Limit::Sessions)), "{refused}");
+    assert!(matches!(refused, LoginError::LimitReached(Limit::Sessions)), "{refused}");
 }
 
 /// T129: a shutdown cuts what is open, withdraws what rings, and leaves no task.
@@ -230,7 +230,7 @@ async fn shutdown_leaves_nothing_behind() {
     assert!(!reply_status(poll, Active), "the caller has gone");
     assert_eq!(stage.send_request(&alice).await, "ended");
     let refused = stage.spawn_login("carol").await.unwrap().unwrap_err();
-    assert!(matches!(*refused, LoginError::Aborted));
+    assert!(matches!(refused, LoginError::Aborted));
     stage.ac.shutdown().await;
     stage.at(3_600_000).await;
     assert!(stage.is_quiet().await);
@@ -383,7 +383,7 @@ fn runtime_that_is_dropped_takes_the_engine_with_it() {
     drop(first);
     runtime().block_on(async {
         let refused = stage.ac.log_in(&user("carol")).await;
-        assert!(matches!(*refused.unwrap_err(), LoginError::Aborted));
+        assert!(matches!(refused.unwrap_err(), LoginError::Aborted));
         // No clock goes on but the wall's; by that the session is over in the end.
         stage.clock.shift_wall_clock(20_000);
         assert_eq!(denial_name(stage.request("/0", &alice).await).await, "unavailable");

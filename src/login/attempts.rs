@@ -56,7 +56,7 @@ pub(crate) struct Attempt {
     pub(crate) deadline: Timestamp,
     /// Whose phone it rings, once that is known.
     pub(crate) target: OnceLock<AttemptUser>,
-    pub(crate) state: AttemptState<Arc<Session>, Arc<LoginError>>,
+    pub(crate) state: AttemptState<Arc<Session>, LoginError>,
     /// Its task is over: its start has come back, the service was asked to log out what no browser
     /// claimed, and the credential of what one did was presented.
     pub(crate) finished: AtomicBool,
@@ -127,14 +127,15 @@ pub(crate) enum AttemptTarget {
 /// caller.
 ///
 /// [`Activeconnect::log_in`]: crate::Activeconnect::log_in
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum LoginError {
     /// The token store has no token for this user.
     NotEnrolled,
     /// The token store failed, or did not answer in time.
-    Store(Option<StoreError>),
+    Store(Arc<StoreError>),
     /// The service did not start the login.
-    Service(ClientError),
+    Service(Arc<ClientError>),
     /// The phone answered no, or failed to authenticate the user; the status says which.
     Rejected(SessionStatus),
     /// The phone did not answer in time.
@@ -161,8 +162,7 @@ impl fmt::Display for LoginError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotEnrolled => f.write_str("the user is not enrolled; call enroll first"),
-            Self::Store(Some(error)) => error.fmt(f),
-            Self::Store(None) => f.write_str("the token store did not answer in time"),
+            Self::Store(error) => error.fmt(f),
             Self::Service(error) => error.fmt(f),
             Self::Rejected(status) => write!(f, "the phone did not let the user in: {status}"),
             Self::TimedOut => f.write_str("the phone did not answer in time"),
@@ -183,7 +183,7 @@ impl fmt::Display for LoginError {
 impl std::error::Error for LoginError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Store(Some(error)) => Some(error),
+            Self::Store(error) => Some(error),
             Self::Service(error) => Some(error),
             _ => None,
         }
@@ -305,7 +305,7 @@ impl Attempt {
     }
 
     /// Why it came to nothing, once it did.
-    pub(crate) fn failure(&self) -> Option<Arc<LoginError>> {
+    pub(crate) fn failure(&self) -> Option<LoginError> {
         match self.state.stage() {
             State::Failed(why) => Some(why),
             _ => None,
@@ -423,7 +423,7 @@ impl Attempt {
 
     /// Ends it unless it is settled already; says whether it did.
     pub(crate) fn end(&self, why: LoginError) -> bool {
-        let ended = self.state.end(Arc::new(why));
+        let ended = self.state.end(why);
         self.watchers.wake();
         ended
     }

@@ -10,6 +10,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::Dialect;
 use crate::Secret;
+use crate::rng_error::RngError;
 
 /// The value of every version header.
 pub const API_VERSION: &str = "1";
@@ -28,8 +29,8 @@ impl Nonce {
     /// # Errors
     ///
     /// When the operating system has no randomness to give.
-    pub fn random() -> Result<Self, getrandom::Error> {
-        getrandom::u64().map(Self)
+    pub fn random() -> Result<Self, RngError> {
+        getrandom::u64().map(Self).map_err(RngError::new)
     }
 
     /// A chosen number, for test vectors and for signing by hand.

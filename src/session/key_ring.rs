@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::Secret;
 use crate::identity::{AttemptCredential, SessionCredential};
+use crate::rng_error::RngError;
 use crate::session::owner_id::OwnerId;
 use crate::session::session_id::SessionId;
 
@@ -84,7 +85,7 @@ impl KeyRing {
     /// # Errors
     ///
     /// When the operating system has no randomness to give.
-    pub(crate) fn issue_attempt(&self, now: u64) -> Result<AttemptCredential, getrandom::Error> {
+    pub(crate) fn issue_attempt(&self, now: u64) -> Result<AttemptCredential, RngError> {
         self.issue(CredentialKind::Attempt, now).map(AttemptCredential::from_bytes)
     }
 
@@ -93,7 +94,7 @@ impl KeyRing {
     /// # Errors
     ///
     /// When the operating system has no randomness to give.
-    pub(crate) fn issue_grant(&self, now: u64) -> Result<SessionCredential, getrandom::Error> {
+    pub(crate) fn issue_grant(&self, now: u64) -> Result<SessionCredential, RngError> {
         self.issue(CredentialKind::Grant, now).map(SessionCredential::from_bytes)
     }
 
@@ -103,10 +104,7 @@ impl KeyRing {
     ///
     /// When the operating system has no randomness to give.
     #[cfg(feature = "axum")]
-    pub(crate) fn issue_registration(
-        &self,
-        now: u64,
-    ) -> Result<SessionCredential, getrandom::Error> {
+    pub(crate) fn issue_registration(&self, now: u64) -> Result<SessionCredential, RngError> {
         self.issue(CredentialKind::Registration, now).map(SessionCredential::from_bytes)
     }
 
@@ -143,13 +141,9 @@ impl KeyRing {
         credential.is_some_and(|it| self.keys.iter().any(|key| key.verifies(kind, it.as_bytes())))
     }
 
-    fn issue(
-        &self,
-        kind: CredentialKind,
-        now: u64,
-    ) -> Result<Zeroizing<[u8; 32]>, getrandom::Error> {
+    fn issue(&self, kind: CredentialKind, now: u64) -> Result<Zeroizing<[u8; 32]>, RngError> {
         let mut bytes = Zeroizing::new([0; 32]);
-        getrandom::fill(&mut bytes[..SECRET_LEN])?;
+        getrandom::fill(&mut bytes[..SECRET_LEN]).map_err(RngError::new)?;
         let seconds = u32::try_from(now / 1_000).unwrap_or(u32::MAX);
         bytes[SECRET_LEN..SIGNED_LEN].copy_from_slice(&seconds.to_be_bytes());
         self.issuing().sign(kind, &mut bytes);

@@ -46,6 +46,10 @@ impl StoreError {
         Self { kind, source: None }
     }
 
+    pub(crate) fn timed_out() -> Self {
+        Self::new("the token store did not answer in time").with_kind(StoreErrorKind::Unavailable)
+    }
+
     /// Says more exactly what happened.
     #[must_use]
     pub fn with_kind(mut self, kind: StoreErrorKind) -> Self {

@@ -251,7 +251,7 @@ impl SessionsRequest {
     }
 
     fn unavailable(&self, error: &StoreError) -> Response {
-        self.engine().report_store_fault(Some(error));
+        self.engine().report_store_fault(error);
         let status = StatusCode::SERVICE_UNAVAILABLE;
         if !self.is_browser {
             return problem_response(

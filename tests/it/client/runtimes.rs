@@ -122,7 +122,7 @@ async fn deadlines_hold_on_an_undriven_runtime() {
     let begun = Instant::now();
     let user = "alice".into();
     let (logged_in, enrolled) = tokio::join!(ac.log_in(&user), ac.enroll(&user));
-    assert!(matches!(*logged_in.unwrap_err(), LoginError::TimedOut));
+    assert!(matches!(logged_in.unwrap_err(), LoginError::TimedOut));
     let error = enrolled.unwrap_err().to_string();
     assert!(error.contains("did not answer in time"), "{error}");
     // The call, and the one that takes back what it may have done.

@@ -206,7 +206,7 @@ async fn start_of_unknown_outcome_is_not_repeated() {
         site.emulator.inject_fault(Fault::new(Endpoint::AuthenticateUser, kind).times(1));
         let failed = site.ac.log_in(&"alice".into()).await.unwrap_err();
         assert_eq!(site.starts(), count, "{kind:?}");
-        assert!(matches!(*failed, LoginError::Service(_)), "{kind:?}: {failed}");
+        assert!(matches!(failed, LoginError::Service(_)), "{kind:?}: {failed}");
     }
     site.emulator.inject_fault(Fault::new(Endpoint::AuthenticateUser, FaultKind::Hang).times(1));
     let browser = site.browser();
@@ -291,7 +291,7 @@ async fn attempt_expired_in_queue_sends_no_push() {
     site.emulator.inject_fault(slow(Endpoint::Logout, Duration::from_secs(4)));
     site.log_in_and_drop("alice").await;
     let late = site.ac.log_in(&"alice".into()).await.unwrap_err();
-    assert!(matches!(*late, LoginError::TimedOut), "{late}");
+    assert!(matches!(late, LoginError::TimedOut), "{late}");
     assert_eq!(site.starts(), 1);
     let browser = site.browser();
     begin(&browser, "alice").await;

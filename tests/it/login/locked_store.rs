@@ -90,7 +90,7 @@ async fn login_meets_a_locked_store() {
     let locked = database.lock().await;
     let begun = Instant::now();
     let error = ac.log_in(&alice).await.unwrap_err();
-    let LoginError::Store(Some(store_error)) = &*error else { panic!("{error:?}") };
+    let LoginError::Store(store_error) = &error else { panic!("{error:?}") };
     assert_eq!(store_error.kind(), StoreErrorKind::Unavailable);
     assert!(begun.elapsed() < deadline, "{:?}", begun.elapsed());
     locked.close().await.unwrap();

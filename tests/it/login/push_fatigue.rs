@@ -198,7 +198,7 @@ async fn budget_is_not_for_the_application() {
     }
     assert_eq!(site.ac.health().pushes_left, Some(1));
     let nobody = site.ac.log_in(&"nobody".into()).await.unwrap_err();
-    assert!(matches!(*nobody, LoginError::NotEnrolled));
+    assert!(matches!(nobody, LoginError::NotEnrolled));
 }
 
 /// T189: the user's other sessions are told, until the user looks or the session is over.

@@ -67,5 +67,5 @@ async fn log_in_without_runtime_is_interrupted() {
     let ac =
         orphan(&emulator, || RuntimeBuilder::new_current_thread().enable_all().build().unwrap());
     let ended = tokio::time::timeout(Duration::from_secs(5), ac.log_in(&"alice".into())).await;
-    assert!(matches!(*ended.unwrap().unwrap_err(), LoginError::Aborted));
+    assert!(matches!(ended.unwrap().unwrap_err(), LoginError::Aborted));
 }

@@ -104,7 +104,7 @@ async fn spellings_share_the_limit_of_sessions() {
     let (site, _) = fixture(|builder| builder.max_sessions_per_user(1)).await;
     site.browser().log_in(&site.emulator, "ALICE").await;
     let error = site.ac.log_in(&"alice".into()).await.unwrap_err();
-    assert!(matches!(&*error, LoginError::LimitReached(Limit::SessionsPerUser)), "{error}");
+    assert!(matches!(error, LoginError::LimitReached(Limit::SessionsPerUser)), "{error}");
     assert_eq!(site.rings(), 1);
 }
 

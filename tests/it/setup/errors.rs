@@ -27,7 +27,7 @@ async fn debug_of_errors_has_the_message() {
     assert_says(&Credentials::new("", "secret").unwrap_err());
     assert_says(&Credentials::new("id", "secret").unwrap().with_server("no url").unwrap_err());
     assert_says(&Activeconnect::builder(credentials).build().unwrap_err());
-    assert_says(&*broken.log_in(&alice).await.unwrap_err());
+    assert_says(&broken.log_in(&alice).await.unwrap_err());
     assert_says(&broken.enroll(&alice).await.unwrap_err());
     assert_says(&broken.sessions(&alice).await.unwrap_err());
     let id: SessionId = "-_v7-_v7-_v7-_v7-_v7-w".parse().unwrap();

@@ -1,6 +1,5 @@
 //! Faults of the service and of the token store, which keep users out: what the operator is told.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use activeconnect_emulator::{Emulator, Endpoint, Fault as Strike, FaultKind};
@@ -16,7 +15,7 @@ const NO_LOGIN: &str = "the service began no login";
 const FAILED_POLL: &str = "a poll of the service failed";
 const NO_TOKEN: &str = "the token store failed";
 
-async fn refused(ac: &Activeconnect) -> Arc<LoginError> {
+async fn refused(ac: &Activeconnect) -> LoginError {
     ac.log_in(&"alice".into()).await.unwrap_err()
 }
 
@@ -102,7 +101,7 @@ async fn store_fault(store: impl TokenStore, kind: StoreErrorKind, said: &str) {
     let mut events = ac.events();
     tokio::time::pause();
     for _ in 0..2 {
-        assert!(matches!(*refused(&ac).await, LoginError::Store(_)));
+        assert!(matches!(refused(&ac).await, LoginError::Store(_)));
     }
     tokio::time::resume();
     let line = log.only(NO_TOKEN, &["alice"]);
@@ -119,7 +118,7 @@ async fn stopped_token_store_is_told() {
 
 #[tokio::test]
 async fn hanging_token_store_is_told() {
-    store_fault(HangingStore, StoreErrorKind::Unavailable, "it did not answer in time").await;
+    store_fault(HangingStore, StoreErrorKind::Unavailable, "did not answer in time").await;
 }
 
 #[tokio::test]
@@ -128,9 +127,9 @@ async fn users_without_a_phone_are_no_fault() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
     let mut events = ac.events();
-    assert!(matches!(*refused(&ac).await, LoginError::NotEnrolled));
+    assert!(matches!(refused(&ac).await, LoginError::NotEnrolled));
     ac.enroll(&"alice".into()).await.unwrap();
-    assert!(matches!(*refused(&ac).await, LoginError::Service(_)));
+    assert!(matches!(refused(&ac).await, LoginError::Service(_)));
     drop(ac);
     while let Some(event) = events.next().await {
         assert!(!matches!(event.kind, EventKind::Fault(_)), "{event:?}");
