@@ -256,6 +256,7 @@ impl AttemptCredential {
         SessionCredential::parse(text).map(Self)
     }
 
+    #[cfg(feature = "axum")]
     pub(crate) fn expose(&self) -> String {
         self.0.expose()
     }

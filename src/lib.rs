@@ -8,9 +8,6 @@
 )]
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// The engine serves browsers through the routes of the `axum` feature; without it, and without
-// the layer, parts of the lower floors are not used.
-#![cfg_attr(not(feature = "axum"), allow(dead_code, unused_imports))]
 
 #[cfg(feature = "layer")]
 mod accept;
@@ -19,6 +16,10 @@ mod client;
 #[cfg(feature = "client")]
 mod clock;
 #[cfg(feature = "layer")]
+#[cfg_attr(
+    not(feature = "axum"),
+    allow(dead_code, unused_imports, reason = "the routes of axum log browsers in")
+)]
 mod engine;
 #[cfg(feature = "layer")]
 mod enrollment;
@@ -31,6 +32,10 @@ mod identity;
 #[cfg(feature = "layer")]
 mod layer;
 #[cfg(feature = "layer")]
+#[cfg_attr(
+    not(feature = "axum"),
+    allow(dead_code, unused_imports, reason = "the routes of axum log browsers in")
+)]
 mod login;
 #[cfg(feature = "axum")]
 pub mod pages;
@@ -42,6 +47,10 @@ mod rng_error;
 mod runtime;
 mod secret;
 #[cfg(feature = "layer")]
+#[cfg_attr(
+    not(feature = "axum"),
+    allow(dead_code, unused_imports, reason = "the routes of axum log browsers in")
+)]
 mod session;
 #[cfg(feature = "layer")]
 mod store;

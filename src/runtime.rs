@@ -1,6 +1,8 @@
 //! Which runtime work runs on, and timers where the caller's runtime may have none.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+#[cfg(feature = "layer")]
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -55,6 +57,7 @@ fn is_current(runtime: &Handle) -> bool {
 }
 
 /// What the current runtime lacks that the engine needs; `None` if it has a timer and io.
+#[cfg(feature = "layer")]
 pub(crate) fn missing_driver() -> Option<&'static str> {
     if sleep(Duration::ZERO).is_none() {
         return Some("time");
@@ -69,6 +72,7 @@ fn sleep(duration: Duration) -> Option<Sleep> {
     catch_unwind(|| tokio::time::sleep(duration)).ok()
 }
 
+#[cfg(feature = "layer")]
 fn has_io() -> bool {
     let bound = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0));
     let socket = bound.and_then(|socket| socket.set_nonblocking(true).map(|()| socket));

@@ -105,6 +105,7 @@ impl ClientError {
 
     /// Whether the service itself, in JSON, does not know the session or refuses its signature.
     /// Once, that can be a mistake of the moment; it does not end a session.
+    #[cfg(feature = "layer")]
     pub(crate) fn is_session_rejection(&self) -> bool {
         self.from_service
             && matches!(

@@ -100,6 +100,7 @@ impl Transport {
 
     /// Runs all calls on this runtime, whichever runtime they are awaited on: connections live on
     /// the runtime of the call that opened them.
+    #[cfg(feature = "layer")]
     pub(super) fn on_runtime(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
         self
@@ -265,6 +266,7 @@ impl RawResponse {
     }
 
     /// How many seconds the service's clock is ahead of this machine's, if the answer says.
+    #[cfg(feature = "layer")]
     pub(super) fn clock_offset(&self) -> Option<i64> {
         self.clock_offset
     }

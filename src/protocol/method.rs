@@ -43,6 +43,7 @@ pub struct AuthMethods(u8);
 
 impl AuthMethods {
     /// The empty set.
+    #[cfg(feature = "layer")]
     pub(crate) const NONE: Self = Self(0);
 
     /// Whether the service chooses.
