@@ -150,10 +150,10 @@ mod dual {
 
         use super::{Timestamp, millis};
 
-        const MONO: ClockId = ClockId::CLOCK_MONOTONIC_COARSE;
-        const WALL: ClockId = ClockId::CLOCK_REALTIME_COARSE;
+        const MONO_CLOCK: ClockId = ClockId::CLOCK_MONOTONIC_COARSE;
+        const WALL_CLOCK: ClockId = ClockId::CLOCK_REALTIME_COARSE;
         /// A reading lags by one tick, and by two where a virtual machine shares its processors.
-        const TICKS: u32 = 3;
+        const MAX_LAG_TICKS: u32 = 3;
 
         #[derive(Clone, Debug)]
         pub(super) struct Clock {
@@ -165,14 +165,14 @@ mod dual {
 
         impl Clock {
             pub(super) fn new() -> Option<Self> {
-                let tick = Duration::from(clock_getres(MONO).ok()?);
-                let ahead = millis(tick * TICKS) + 1;
+                let tick = Duration::from(clock_getres(MONO_CLOCK).ok()?);
+                let ahead = millis(tick * MAX_LAG_TICKS) + 1;
                 Some(Self { origin: read(ClockId::CLOCK_MONOTONIC)?, ahead })
             }
 
             pub(super) fn read(&self) -> Option<Timestamp> {
-                let mono = read(MONO)?.saturating_sub(self.origin) + self.ahead;
-                Some(Timestamp { mono, wall: read(WALL)? + self.ahead })
+                let mono = read(MONO_CLOCK)?.saturating_sub(self.origin) + self.ahead;
+                Some(Timestamp { mono, wall: read(WALL_CLOCK)? + self.ahead })
             }
         }
 

@@ -28,7 +28,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the application is asked whether the phone has answered.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the application may be out of reach: a result that is not claimed within 60 s is lost.
-const MAX_UNREACHABLE: Duration = Duration::from_secs(60);
+const MAX_UNREACHABLE_TIME: Duration = Duration::from_secs(60);
 /// The longest pause between two questions, whatever is asked for: a longer one would lose the
 /// result.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
@@ -313,7 +313,7 @@ impl BearerAttempt {
                 Err(error) => return Err(error),
             };
             if let Some(error) = failure {
-                if monotonic_now().duration_since(heard) >= MAX_UNREACHABLE {
+                if monotonic_now().duration_since(heard) >= MAX_UNREACHABLE_TIME {
                     return Err(error);
                 }
                 tell(LoginProgress::Retrying);

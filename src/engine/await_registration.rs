@@ -4,7 +4,7 @@ use crate::client::{ClientError, ClientErrorKind};
 use crate::clock::Timestamp;
 use crate::engine::state::Engine;
 use crate::enrollment::pending_registrations::{
-    PAGE_WAITS_FOR, PendingRegistration, RegistrationProgress,
+    PendingRegistration, REGISTRATION_PAGE_TTL, RegistrationProgress,
 };
 use crate::identity::{SessionCredential, UserToken};
 use crate::rng_error::RngError;
@@ -29,7 +29,7 @@ impl Engine {
     ) -> Result<(SessionCredential, Timestamp), RngError> {
         let now = self.now();
         let credential = self.key_ring.issue_registration(now.wall)?;
-        let expires = now.after(PAGE_WAITS_FOR);
+        let expires = now.after(REGISTRATION_PAGE_TTL);
         let (state, watchers) = Default::default();
         let page = PendingRegistration { token, next, expires, state, watchers };
         self.registrations.insert(credential.key(), page, now);

@@ -650,7 +650,7 @@ pub(crate) fn is_plain_path(path: &str) -> bool {
 
 /// Whether it is a header's name that means nothing else to clients, proxies or caches.
 fn is_free_header(name: &str) -> bool {
-    const TAKEN: [&str; 14] = [
+    const RESERVED_HEADERS: [&str; 14] = [
         "age",
         "cache-control",
         "connection",
@@ -666,13 +666,13 @@ fn is_free_header(name: &str) -> bool {
         "www-authenticate",
         "x-frame-options",
     ];
-    const TAKEN_PREFIXES: [&str; 5] =
+    const RESERVED_HEADER_PREFIXES: [&str; 5] =
         ["access-control-", "content-", "cross-origin-", "proxy-", "x-content-"];
     let name = name.to_ascii_lowercase();
     (1..=64).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-        && !TAKEN.contains(&name.as_str())
-        && !TAKEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        && !RESERVED_HEADERS.contains(&name.as_str())
+        && !RESERVED_HEADER_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Why [`ActiveconnectBuilder::build`] refused; the message says what to change.

@@ -9,7 +9,7 @@ use crate::identity::UserId;
 use crate::store::StoreError;
 
 /// The token of this user is asked for; no application should have a user of this id.
-const PROBED_USER: &str = "activeconnect-setup-check";
+const PROBE_USER_ID: &str = "activeconnect-setup-check";
 /// As far as the client puts up with a clock that is off, in seconds.
 const MAX_CLOCK_OFFSET_SECS: u64 = 300;
 
@@ -129,7 +129,7 @@ impl Activeconnect {
     /// Cancel safe: nothing is left behind.
     pub async fn check(&self) -> SetupReport {
         let engine = self.engine();
-        let user = UserId::from(PROBED_USER);
+        let user = UserId::from(PROBE_USER_ID);
         let (service, token) = tokio::join!(engine.client.check(), engine.find_token(&user));
         let (outcome, ahead_secs) = service;
         let clock = match (ahead_secs, &outcome) {
@@ -200,61 +200,72 @@ impl SetupReport {
     }
 }
 
-const OK: &str = "ok     ";
-const FAULT: &str = "FAULT  ";
-const UNKNOWN: &str = "unknown";
+const OK_LABEL: &str = "ok     ";
+const FAULT_LABEL: &str = "FAULT  ";
+const UNKNOWN_LABEL: &str = "unknown";
 
 impl fmt::Display for SetupReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { server, service, clock, token_store, auth_path, routes } = self;
         match service {
             ServiceFinding::Accepts => {
-                writeln!(f, "{OK}  service: {server} accepts the application's id and secret")?;
+                writeln!(
+                    f,
+                    "{OK_LABEL}  service: {server} accepts the application's id and secret"
+                )?;
             }
             ServiceFinding::Refuses(error) | ServiceFinding::Unreachable(error) => {
                 let error = error.to_string();
                 // Not every error is one of reaching it.
                 let place = if error.contains(server) { "" } else { &format!(" ({server})") };
-                writeln!(f, "{FAULT}  service: {error}{place}")?;
+                writeln!(f, "{FAULT_LABEL}  service: {error}{place}")?;
             }
         }
         match clock {
             ClockFinding::Accepted { ahead_secs } => {
-                writeln!(f, "{OK}  clock: the service is {ahead_secs} s ahead of this machine")?;
+                writeln!(
+                    f,
+                    "{OK_LABEL}  clock: the service is {ahead_secs} s ahead of this machine"
+                )?;
             }
             ClockFinding::Off { ahead_secs } => writeln!(
                 f,
-                "{FAULT}  clock: the service is {ahead_secs} s ahead of this machine; set this \
+                "{FAULT_LABEL}  clock: the service is {ahead_secs} s ahead of this machine; set this \
                  machine's clock"
             )?,
-            ClockFinding::Unknown => writeln!(f, "{UNKNOWN}  clock: no answer says the time")?,
+            ClockFinding::Unknown => {
+                writeln!(f, "{UNKNOWN_LABEL}  clock: no answer says the time")?
+            }
         }
         match token_store {
-            TokenStoreFinding::Answers => writeln!(f, "{OK}  token store: it answers")?,
+            TokenStoreFinding::Answers => writeln!(f, "{OK_LABEL}  token store: it answers")?,
             TokenStoreFinding::Fails(error) => {
-                writeln!(f, "{FAULT}  token store: {error}; check the database that it asks")?;
+                writeln!(
+                    f,
+                    "{FAULT_LABEL}  token store: {error}; check the database that it asks"
+                )?;
             }
         }
         match routes {
-            RoutesFinding::AtAuthPath => write!(f, "{OK}  routes: they are at {auth_path}"),
+            RoutesFinding::AtAuthPath => write!(f, "{OK_LABEL}  routes: they are at {auth_path}"),
             RoutesFinding::NotSeen => write!(
                 f,
-                "{UNKNOWN}  routes: no request has reached them yet; they should be nested at \
+                "{UNKNOWN_LABEL}  routes: no request has reached them yet; they should be nested at \
                  {auth_path}"
             ),
             RoutesFinding::Elsewhere { nested_at } => write!(
                 f,
-                "{FAULT}  routes: they are at {nested_at:?}, and users are sent to {auth_path}; nest \
+                "{FAULT_LABEL}  routes: they are at {nested_at:?}, and users are sent to {auth_path}; nest \
                  them there, or set ActiveconnectBuilder::auth_path"
             ),
             RoutesFinding::Forgotten => write!(
                 f,
-                "{FAULT}  routes: there are none, so that no user can log in; add .nest(\
+                "{FAULT_LABEL}  routes: there are none, so that no user can log in; add .nest(\
                  {auth_path:?}, ac.routes()) after .layer(ac.layer())"
             ),
             RoutesFinding::NotMade => write!(
                 f,
-                "{UNKNOWN}  routes: there are none yet; check again when the router is made"
+                "{UNKNOWN_LABEL}  routes: there are none yet; check again when the router is made"
             ),
         }
     }

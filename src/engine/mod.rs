@@ -35,7 +35,9 @@ mod warn_unknown_browsers;
 pub use crate::enrollment::enrollment_error::{EnrollNewError, EnrollmentError};
 pub use crate::enrollment::grants::EnrollmentGrant;
 #[cfg(feature = "axum")]
-pub(crate) use crate::enrollment::pending_registrations::{PAGE_WAITS_FOR, RegistrationProgress};
+pub(crate) use crate::enrollment::pending_registrations::{
+    REGISTRATION_PAGE_TTL, RegistrationProgress,
+};
 pub use crate::events::event::{EndReason, Event, EventKind, Events, Health, Limit};
 pub use crate::events::fault::Fault;
 pub use crate::login::attempts::LoginError;

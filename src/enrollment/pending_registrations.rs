@@ -13,7 +13,7 @@ use crate::polling::rate_limiter::PollRateLimiter;
 use crate::session::notify::{Notifies, WakerList};
 
 /// How long a page waits for its phone. The service does not say when a link expires.
-pub(crate) const PAGE_WAITS_FOR: Duration = Duration::from_secs(600);
+pub(crate) const REGISTRATION_PAGE_TTL: Duration = Duration::from_secs(600);
 /// As many pages wait at once. One more takes the place of the oldest.
 const MAX_PAGES: usize = 10_000;
 /// The service is asked for one page no sooner than this after the last call.
@@ -198,7 +198,7 @@ mod tests {
 
     fn page(now: Timestamp) -> PendingRegistration {
         let (state, watchers) = Default::default();
-        let expires = now.after(PAGE_WAITS_FOR);
+        let expires = now.after(REGISTRATION_PAGE_TTL);
         let token = UserToken::random().unwrap();
         PendingRegistration { token, next: None, expires, state, watchers }
     }
@@ -208,7 +208,7 @@ mod tests {
         let pages = PendingRegistrations::new();
         let key = key();
         pages.insert(key, page(NOW), NOW);
-        let late = NOW.after(PAGE_WAITS_FOR);
+        let late = NOW.after(REGISTRATION_PAGE_TTL);
         for (now, waits) in [
             (NOW, true),
             (NOW.after(Duration::from_millis(599_999)), true),

@@ -13,9 +13,9 @@ use crate::engine::SiteOrigins;
 /// 3. `Origin` against the public origins or, without any, against the request's host. Default
 ///    ports count as left out. Without `Origin` no page asks.
 pub(crate) fn is_cross_origin(uri: &Uri, headers: &HeaderMap, origins: &SiteOrigins) -> bool {
-    static SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+    static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
     let Some(header) = headers.get(ORIGIN) else {
-        return headers.get(&SITE).is_some_and(says_cross_origin);
+        return headers.get(&SEC_FETCH_SITE).is_some_and(says_cross_origin);
     };
     if origins.allowed.iter().any(|allowed| header == allowed.as_str()) {
         return false;
@@ -27,7 +27,7 @@ pub(crate) fn is_cross_origin(uri: &Uri, headers: &HeaderMap, origins: &SiteOrig
     if is_own && !origins.public.is_empty() {
         return false;
     }
-    let site = headers.get(&SITE).filter(|site| !site.is_empty());
+    let site = headers.get(&SEC_FETCH_SITE).filter(|site| !site.is_empty());
     let is_cross_origin = site.map_or(!is_own, says_cross_origin);
     // A browser that calls the page this site's knows better, and what has no fetch metadata may
     // be this site's page as well.

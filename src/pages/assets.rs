@@ -8,18 +8,18 @@ use sha2::{Digest as _, Sha256};
 use super::color::Color;
 use super::theme::{CheckedLogo, CheckedTheme};
 
-const STYLE: &str = include_str!("assets/style.css");
-const FOLLOW: &str = include_str!("assets/follow.js");
-const GUARD: &str = include_str!("assets/guard.js");
-const RESTORED: &str = include_str!("assets/restored.js");
-const TIMES: &str = include_str!("assets/times.js");
+const STYLE_CSS: &str = include_str!("assets/style.css");
+const FOLLOW_JS: &str = include_str!("assets/follow.js");
+const GUARD_JS: &str = include_str!("assets/guard.js");
+const RESTORED_JS: &str = include_str!("assets/restored.js");
+const TIMES_JS: &str = include_str!("assets/times.js");
 
 /// The backgrounds of text in `style.css` on which the accent is the hardest to read: the page where
 /// it is light, and the card where it is dark.
 const LIGHT_PAGE: Color = Color::new(0xf3, 0xf4, 0xf6);
 const DARK_CARD: Color = Color::new(0x1c, 0x1d, 0x20);
-const CSS: &str = "text/css; charset=utf-8";
-const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+const CSS_MEDIA_TYPE: &str = "text/css; charset=utf-8";
+const JAVASCRIPT_MEDIA_TYPE: &str = "text/javascript; charset=utf-8";
 /// What pages of the application call the script that guards them.
 const GUARD_FILE: &str = "guard.js";
 
@@ -83,12 +83,17 @@ impl Assets {
         };
         let custom_css = theme.custom_css.clone();
         Self {
-            style: Asset::new("style", "css", CSS, accent_variables(theme.accent) + STYLE),
-            custom_style: custom_css.map(|css| Asset::new("custom", "css", CSS, css)),
-            follow: Asset::new("follow", "js", JAVASCRIPT, FOLLOW),
-            guard: Asset::new("guard", "js", JAVASCRIPT, compact(GUARD)),
-            restored: Asset::new("restored", "js", JAVASCRIPT, RESTORED),
-            times: Asset::new("times", "js", JAVASCRIPT, TIMES),
+            style: Asset::new(
+                "style",
+                "css",
+                CSS_MEDIA_TYPE,
+                accent_variables(theme.accent) + STYLE_CSS,
+            ),
+            custom_style: custom_css.map(|css| Asset::new("custom", "css", CSS_MEDIA_TYPE, css)),
+            follow: Asset::new("follow", "js", JAVASCRIPT_MEDIA_TYPE, FOLLOW_JS),
+            guard: Asset::new("guard", "js", JAVASCRIPT_MEDIA_TYPE, compact(GUARD_JS)),
+            restored: Asset::new("restored", "js", JAVASCRIPT_MEDIA_TYPE, RESTORED_JS),
+            times: Asset::new("times", "js", JAVASCRIPT_MEDIA_TYPE, TIMES_JS),
             logo,
             icon: Asset::new("icon", "svg", "image/svg+xml", icon(theme.accent)),
         }
@@ -221,7 +226,7 @@ mod tests {
 
     #[test]
     fn colors_of_the_style_sheet_are_readable() {
-        let (light, dark) = STYLE.split_once("(prefers-color-scheme: dark)").unwrap();
+        let (light, dark) = STYLE_CSS.split_once("(prefers-color-scheme: dark)").unwrap();
         assert!(light.contains(&format!("--page: {LIGHT_PAGE};")));
         assert!(dark.contains(&format!("--card: {DARK_CARD};")));
         for sheet in [light, dark] {

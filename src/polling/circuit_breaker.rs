@@ -8,17 +8,17 @@ use crate::polling::backoff;
 const FAILURE_THRESHOLD: u32 = 5;
 /// They open it only if no call was answered for as long: where hundreds are answered in a second,
 /// five in a row say nothing.
-const SILENCE_MS: u64 = 1_000;
+const SILENCE_BEFORE_OPEN_MS: u64 = 1_000;
 /// The longest pause between two probes unless the service asks for one: one call at a time spares
 /// it enough, and each second that its return goes unnoticed costs every user a second of 503.
-pub(crate) const MAX_OPEN: Duration = Duration::from_secs(2);
+pub(crate) const MAX_OPEN_DURATION: Duration = Duration::from_secs(2);
 /// How long a probe may take before another is sent: a poll's 3 s, and a second to report.
 const PROBE_TIMEOUT_MS: u64 = 4_000;
 /// How many probes a round has at most: it begins with one, and each round has twice as many as the
 /// one before.
 const MAX_PROBES: u32 = 64;
 /// How long the breaker is open before a request gives up hope at once.
-const FAILING_MS: u64 = 3_500;
+const FAILING_STATE_MS: u64 = 3_500;
 
 /// Whether the service is called at all: closed, it is; open, after too many failures or when the
 /// service asked for a pause (429), it gets one call now and then, a probe. The first good answer
@@ -165,7 +165,7 @@ impl CircuitBreaker {
         match self.state().circuit {
             Circuit::Closed { .. } => false,
             Circuit::Open { since, last_failure, .. } => {
-                now >= since + FAILING_MS && now < last_failure + FAILING_MS
+                now >= since + FAILING_STATE_MS && now < last_failure + FAILING_STATE_MS
             }
         }
     }
@@ -199,7 +199,7 @@ impl CircuitBreaker {
             Circuit::Closed { failures, last_success } => {
                 *failures += 1;
                 let is_first = *failures == 1;
-                let is_silent = last_success.is_none_or(|at| now >= at + SILENCE_MS);
+                let is_silent = last_success.is_none_or(|at| now >= at + SILENCE_BEFORE_OPEN_MS);
                 if !call.is_rate_limited && (*failures < FAILURE_THRESHOLD || !is_silent) {
                     return is_first.then_some(Transition::Failing);
                 }
@@ -252,7 +252,7 @@ impl CircuitBreaker {
 
 /// The pause before the next probe where the service asked for none.
 fn own_pause(reopen_count: u32, jitter: f64) -> Duration {
-    backoff::backoff(reopen_count + 1, jitter).min(MAX_OPEN)
+    backoff::backoff(reopen_count + 1, jitter).min(MAX_OPEN_DURATION)
 }
 
 #[cfg(test)]

@@ -11,12 +11,12 @@ const MIN_LIMIT: f64 = 16.0;
 /// in use: the limit doubles in the time that an answer takes.
 const SLOW_START_STEP: f64 = 2.0;
 /// What an answer adds after that: the limit grows by a sixteenth in the time that one takes.
-const STEP: f64 = 1.0 / 8.0;
+const GROWTH_STEP: f64 = 1.0 / 8.0;
 /// The limit is halved at most once in the time that a poll may take: polls that were in flight
 /// together time out together.
-const TIMEOUT_MS: u64 = crate::client::POLL_TIMEOUT.as_secs() * 1_000;
+const POLL_TIMEOUT_MS: u64 = crate::client::POLL_TIMEOUT.as_secs() * 1_000;
 /// An answer that took longer adds nothing after a timeout: the service is near its limit.
-const NEAR_TIMEOUT: Duration = Duration::from_millis(2_500);
+const NEAR_TIMEOUT_LATENCY: Duration = Duration::from_millis(2_500);
 
 /// Bounds the polls in flight by what the service can answer in time: additive increase,
 /// multiplicative decrease, with a slow start, as TCP does it.
@@ -165,14 +165,14 @@ impl PollPermit {
             PollEnd::Answered(latency) if self.is_limit_used => {
                 if state.limit < state.threshold {
                     state.limit += SLOW_START_STEP;
-                } else if latency <= NEAR_TIMEOUT {
-                    state.limit += STEP;
+                } else if latency <= NEAR_TIMEOUT_LATENCY {
+                    state.limit += GROWTH_STEP;
                 }
                 state.limit = state.limit.min(state.max);
             }
             PollEnd::Answered(_) => {}
             PollEnd::TimedOut => {
-                if state.halved_at.is_none_or(|at| now >= at + TIMEOUT_MS) {
+                if state.halved_at.is_none_or(|at| now >= at + POLL_TIMEOUT_MS) {
                     state.halved_at = Some(now);
                     state.limit = (state.limit / 2.0).max(MIN_LIMIT).min(state.max);
                     state.threshold = state.limit;
@@ -246,7 +246,7 @@ mod tests {
         end_all(fill(&limiter), FAST, 1_000);
         let limit = limiter.snapshot().limit;
         assert!((130..=136).contains(&limit), "{limit}");
-        let near_timeout = PollEnd::Answered(NEAR_TIMEOUT + Duration::from_millis(1));
+        let near_timeout = PollEnd::Answered(NEAR_TIMEOUT_LATENCY + Duration::from_millis(1));
         end_all(fill(&limiter), near_timeout, 2_000);
         assert_eq!(limiter.snapshot().limit, limit);
     }

@@ -11,7 +11,7 @@ use crate::verdict::Verdict;
 /// A heap with more places than this is rid of void ones when it has doubled.
 const MIN_PURGE_LEN: usize = 1_024;
 /// How many places are searched for a session that is known well.
-const MAX_SEARCHED: usize = 256;
+const MAX_SEARCHED_PLACES: usize = 256;
 
 /// Polls that wait, in four heaps: urgent ones (a request waits, or a stream is open) go before the
 /// others; and retries, of sessions whose last poll failed, are apart, as they may not take the
@@ -182,7 +182,7 @@ impl Heap {
     /// last are at the end, and are known best.
     fn any_fresh(&self, now: Timestamp) -> Option<NextPoll> {
         let is_fresh = |next: &NextPoll| next.session.verdict_at(now) != Verdict::Unavailable;
-        let last = self.places.iter().rev().take(MAX_SEARCHED);
+        let last = self.places.iter().rev().take(MAX_SEARCHED_PLACES);
         last.filter_map(|Reverse(place)| place.next()).find(is_fresh)
     }
 }

@@ -8,7 +8,7 @@ use crate::verdict::UpstreamSnapshot;
 /// How often the service is asked whether it answers at all.
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 /// What two polls may take, 3 s each.
-const TWO_POLLS: Duration = Duration::from_secs(6);
+const TWO_POLL_TIMEOUTS: Duration = Duration::from_secs(6);
 
 /// Whether the service answers at all: the silence of one session is held against it.
 #[derive(Debug)]
@@ -28,7 +28,8 @@ impl UpstreamHealth {
     /// Good answers count for two polls at this interval, or for one after the longest pause of
     /// the breaker; each poll may take its 3 s.
     pub(crate) fn new(poll_interval: Duration) -> Self {
-        let freshness = (poll_interval * 2).max(circuit_breaker::MAX_OPEN) + TWO_POLLS;
+        let freshness =
+            (poll_interval * 2).max(circuit_breaker::MAX_OPEN_DURATION) + TWO_POLL_TIMEOUTS;
         Self { freshness, state: Mutex::default() }
     }
 

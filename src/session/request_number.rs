@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) struct RequestNumber(u64);
 
 /// How many numbers a thread takes at a time, so that threads seldom meet.
-const BLOCK: u64 = 1 << 20;
+const BLOCK_SIZE: u64 = 1 << 20;
 
 static NEXT_BLOCK: AtomicU64 = AtomicU64::new(0);
 
@@ -19,8 +19,8 @@ impl RequestNumber {
     pub(crate) fn next() -> Self {
         NEXT.with(|next| {
             let mut number = next.get();
-            if number.is_multiple_of(BLOCK) {
-                number = NEXT_BLOCK.fetch_add(BLOCK, Ordering::Relaxed) + 1;
+            if number.is_multiple_of(BLOCK_SIZE) {
+                number = NEXT_BLOCK.fetch_add(BLOCK_SIZE, Ordering::Relaxed) + 1;
             }
             next.set(number + 1);
             Self(number)
@@ -41,7 +41,7 @@ mod tests {
         let all = threads.into_iter().flat_map(|thread| thread.join().unwrap());
         assert_eq!(all.collect::<HashSet<_>>().len(), 20_000);
         // At the end of a block the next one begins.
-        NEXT.with(|next| next.set(next.get() / BLOCK * BLOCK + BLOCK - 1));
+        NEXT.with(|next| next.set(next.get() / BLOCK_SIZE * BLOCK_SIZE + BLOCK_SIZE - 1));
         let numbers: HashSet<_> = (0..3).map(|_| RequestNumber::next().0).collect();
         assert_eq!(numbers.len(), 3);
     }

@@ -3,7 +3,7 @@
 use axum::http::HeaderValue;
 use cookie::{Cookie, SameSite, time::Duration};
 
-use crate::engine::{CookieNames, PAGE_WAITS_FOR, PROOF_TTL};
+use crate::engine::{CookieNames, PROOF_TTL, REGISTRATION_PAGE_TTL};
 use crate::identity::{AttemptCredential, SessionCredential};
 
 /// With an age, the cookie outlives the browser.
@@ -30,7 +30,7 @@ pub(super) fn remove_attempt(names: &CookieNames) -> HeaderValue {
 
 /// `Strict`: only pages of this site ask for what it names. It opens no session.
 pub(super) fn set_registration(names: &CookieNames, page: &SessionCredential) -> HeaderValue {
-    let age = Duration::try_from(PAGE_WAITS_FOR).unwrap_or(Duration::MAX);
+    let age = Duration::try_from(REGISTRATION_PAGE_TTL).unwrap_or(Duration::MAX);
     let value = Some(page.expose());
     same_site(SameSite::Strict, names, &names.registration(), value, Some(age))
 }

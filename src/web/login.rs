@@ -27,7 +27,7 @@ use crate::layer::{RequestCredentials, SitePaths, attempt_from_bearer, known_bro
 use crate::pages::{self, LanguageChoice};
 
 /// The longest name that can be typed, in bytes, without white space around it.
-const MAX_USERNAME_CHARS: usize = 256;
+const MAX_USERNAME_BYTES: usize = 256;
 
 /// What is posted. Beside another login the name is not looked at.
 #[derive(Deserialize)]
@@ -228,7 +228,7 @@ fn validate_username(name: Option<String>) -> Result<String, LoginRejection> {
     let name = trim_username(&name.unwrap_or_default());
     if name.is_empty() {
         Err(LoginRejection::InvalidUsername(InvalidUsername::Empty))
-    } else if name.len() > MAX_USERNAME_CHARS {
+    } else if name.len() > MAX_USERNAME_BYTES {
         Err(LoginRejection::InvalidUsername(InvalidUsername::TooLong))
     } else if name.chars().any(char::is_control) {
         Err(LoginRejection::InvalidUsername(InvalidUsername::HasControls))
@@ -288,7 +288,7 @@ impl LoginRejection {
             Self::InvalidBody(..) => pages::PageError::InvalidBody,
             Self::InvalidUsername(InvalidUsername::Empty) => pages::PageError::UsernameEmpty,
             Self::InvalidUsername(InvalidUsername::TooLong) => {
-                pages::PageError::UsernameTooLong { max_bytes: MAX_USERNAME_CHARS }
+                pages::PageError::UsernameTooLong { max_bytes: MAX_USERNAME_BYTES }
             }
             Self::InvalidUsername(InvalidUsername::HasControls) => {
                 pages::PageError::UsernameHasControls

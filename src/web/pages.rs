@@ -14,7 +14,7 @@ use crate::layer::set_security_headers;
 use crate::pages::{LanguageChoice, PAGE_POLICY, PageResult};
 
 /// A file whose name has the hash of its content never changes.
-const IMMUTABLE: &str = "public, max-age=31536000, immutable";
+const IMMUTABLE_CACHE_CONTROL: &str = "public, max-age=31536000, immutable";
 /// An image may have styles; should a browser open it as a page, no script of it runs.
 const ASSET_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; sandbox";
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
@@ -53,7 +53,7 @@ pub(super) async fn asset(
     };
     let etag = asset.etag();
     let is_known = matches_etag(&headers, &etag);
-    let cache_control = if is_current { IMMUTABLE } else { "no-cache" };
+    let cache_control = if is_current { IMMUTABLE_CACHE_CONTROL } else { "no-cache" };
     let caching = [(ETAG, etag), (CACHE_CONTROL, cache_control.to_owned())];
     if is_known {
         return (StatusCode::NOT_MODIFIED, caching).into_response();

@@ -232,7 +232,7 @@ fn new_link(
     received: &CapturedRequest,
     display_name: Option<String>,
 ) -> Result<String, ErrorResponse> {
-    let token = random::text(random::UPPER, 32)?;
+    let token = random::text(random::UPPERCASE_ALPHABET, 32)?;
     let register_url = received.own_url(&format!("/register/{token}"));
     state.add_link(&user(received)?, token, display_name)?;
     Ok(register_url)
@@ -298,8 +298,8 @@ fn authenticate_user(
     let duration_ms =
         asked.duration_seconds.map_or(3600, |seconds| u64::from(seconds.get())) * 1000;
 
-    let token = random::text(random::UPPER, 32)?;
-    let secret = random::text(random::UPPER, 32)?;
+    let token = random::text(random::UPPERCASE_ALPHABET, 32)?;
+    let secret = random::text(random::UPPERCASE_ALPHABET, 32)?;
     let asked = SessionParams { methods, duration_ms, pending_ms };
     state.authenticate(&user_id, &asked, token.clone(), Secret::new(secret.as_str()), now)?;
     let url = |call| received.own_url(&format!("/authentication/{call}/{token}"));

@@ -133,7 +133,10 @@ fn is_application_id(id: &str) -> bool {
 }
 
 fn random_application() -> Result<(String, Secret), getrandom::Error> {
-    Ok((random::text(random::HEX, 32)?, Secret::new(random::text(random::UPPER, 24)?)))
+    Ok((
+        random::text(random::HEX_ALPHABET, 32)?,
+        Secret::new(random::text(random::UPPERCASE_ALPHABET, 24)?),
+    ))
 }
 
 /// Why the emulator did not start; the message says what to do.

@@ -1,7 +1,7 @@
 /// What tokens and secrets of the service are made of.
-pub(super) const UPPER: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+pub(super) const UPPERCASE_ALPHABET: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 /// What application ids are made of.
-pub(super) const HEX: &[u8] = b"0123456789abcdef";
+pub(super) const HEX_ALPHABET: &[u8] = b"0123456789abcdef";
 
 /// `length` characters of `alphabet`, each equally likely.
 pub(super) fn text(alphabet: &[u8], length: usize) -> Result<String, getrandom::Error> {
