@@ -234,7 +234,7 @@ impl fmt::Display for SetupReport {
                  machine's clock"
             )?,
             ClockFinding::Unknown => {
-                writeln!(f, "{UNKNOWN_LABEL}  clock: no answer says the time")?
+                writeln!(f, "{UNKNOWN_LABEL}  clock: no answer says the time")?;
             }
         }
         match token_store {
