@@ -1,7 +1,8 @@
 //! Why credentials are refused.
 
-use crate::protocol::UnknownDialect;
 use std::fmt;
+
+use crate::protocol::UnknownDialect;
 
 /// Why credentials were refused; the message says what to change.
 #[derive(Clone, PartialEq, Eq)]

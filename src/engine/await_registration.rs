@@ -1,5 +1,8 @@
 //! How a page learns that its phone is registered.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use crate::client::{ClientError, ClientErrorKind};
 use crate::clock::Timestamp;
 use crate::engine::state::Engine;
@@ -9,8 +12,6 @@ use crate::enrollment::pending_registrations::{
 use crate::identity::{SessionCredential, UserToken};
 use crate::rng_error::RngError;
 use crate::session::notify::Watcher;
-use std::sync::Arc;
-use std::time::Duration;
 
 /// How long a request waits for the service's answer; the next one of its page gets it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);

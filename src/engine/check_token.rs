@@ -1,5 +1,10 @@
 //! How the token store is asked whether a user still has the token.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
 use crate::clock::Timestamp;
 use crate::engine::state::Engine;
 use crate::events::event::EndReason;
@@ -7,9 +12,6 @@ use crate::identity::UserId;
 use crate::session::idle_state::Phase;
 use crate::session::live::{Session, TokenCheck};
 use crate::store::StoreError;
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::Notify;
 
 /// How long one look into the token store may take.
 const TOKEN_LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);

@@ -1,11 +1,12 @@
 //! The exclusive claim of one attempt to a user's phone.
 
+use std::sync::Arc;
+
 use crate::engine::state::Engine;
 use crate::identity::UserToken;
 use crate::login::attempts::{Attempt, LoginError};
 use crate::session::live::Session;
 use crate::session::notify::Watcher;
-use std::sync::Arc;
 
 /// A phone that one attempt has to itself, until it is answered or given up.
 pub(super) struct DeviceLock {

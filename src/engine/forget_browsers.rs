@@ -1,9 +1,10 @@
 //! How browsers that logged in before lose their privilege.
 
+use std::sync::Arc;
+
 use crate::engine::{Activeconnect, Engine};
 use crate::identity::{UserId, UserToken};
 use crate::store::{StoreError, StoreErrorKind};
-use std::sync::Arc;
 
 impl Activeconnect {
     /// Forgets in which browsers the user has logged in: each counts as any other until the next

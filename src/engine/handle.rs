@@ -1,5 +1,13 @@
 //! The handle by which applications use the engine.
 
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use http::request::Parts;
+use tokio_stream::wrappers::BroadcastStream;
+
 use crate::engine::active_session::ActiveSession;
 use crate::engine::end_all_sessions::EndAllSessions;
 use crate::engine::login::StartError;
@@ -23,12 +31,6 @@ use crate::session::notify::Watcher;
 use crate::session::session_info::SessionInfo;
 use crate::store::StoreError;
 use crate::verdict::Verdict;
-use http::request::Parts;
-use std::fmt;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
-use std::time::Duration;
-use tokio_stream::wrappers::BroadcastStream;
 
 /// How long the tasks that a shutdown aborts may take to end.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);

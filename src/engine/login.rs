@@ -1,5 +1,11 @@
 //! How a login begins, is claimed and is cancelled.
 
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use dashmap::mapref::entry::Entry;
+
 use crate::clock::Timestamp;
 use crate::engine::attempt_task::{AttemptTask, evict_after_deadline};
 use crate::engine::state::Engine;
@@ -12,10 +18,6 @@ use crate::login::username::LoginKey;
 use crate::session::live::Session;
 use crate::session::notify::WakerList;
 use crate::verdict::Verdict;
-use dashmap::mapref::entry::Entry;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 /// When to come again while there are as many attempts as there may be.
 const CAPACITY_RETRY_AFTER: Duration = Duration::from_secs(10);

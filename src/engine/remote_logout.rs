@@ -1,15 +1,17 @@
 //! How sessions that ended here are ended at the service.
 
-use crate::client::ClientErrorKind;
-use crate::engine::logouts::LogoutPriority;
-use crate::engine::{Engine, SHUTDOWN_TIMEOUT};
-use crate::session::live::Session;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+
 use tokio::sync::oneshot;
 use tokio::time::{sleep, sleep_until, timeout};
+
+use crate::client::ClientErrorKind;
+use crate::engine::logouts::LogoutPriority;
+use crate::engine::{Engine, SHUTDOWN_TIMEOUT};
+use crate::session::live::Session;
 
 /// How long the next background logout lets polls that wait for their turn go first.
 const POLL_PRIORITY_TIMEOUT: Duration = Duration::from_millis(100);

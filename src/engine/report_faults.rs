@@ -1,13 +1,14 @@
 //! How faults of the service and of the token store are told.
 
+use std::sync::PoisonError;
+use std::time::Duration;
+
 use crate::client::ClientErrorKind;
 use crate::engine::state::Engine;
 use crate::events::event::EventKind;
 use crate::events::fault::Fault;
 use crate::login::attempts::LoginError;
 use crate::store::StoreError;
-use std::sync::PoisonError;
-use std::time::Duration;
 
 /// How often each kind of fault is told.
 const FAULT_INTERVAL: Duration = Duration::from_secs(60);

@@ -1,5 +1,12 @@
 //! The engine's state, and what all of its parts ask of it.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
 use crate::client::{Client, ClientError};
 use crate::clock::{Clock, Timestamp, millis};
 use crate::engine::config::Config;
@@ -44,11 +51,6 @@ use crate::session::registry::SessionRegistry;
 use crate::session::session_id::SessionId;
 use crate::store::{DynTokenStore, StoreError};
 use crate::verdict::{Verdict, VerdictLimits};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
-use tokio::runtime::Handle;
-use tokio::sync::Notify;
 
 /// How long a logout that was asked for waits for the service's answer.
 pub(super) const LOGOUT_TIMEOUT: Duration = Duration::from_secs(5);

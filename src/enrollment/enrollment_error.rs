@@ -1,11 +1,12 @@
 //! Why an enrollment came to nothing.
 
-use crate::client::ClientError;
-use crate::store::StoreError;
-use crate::verdict::Denial;
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
+
+use crate::client::ClientError;
+use crate::store::StoreError;
+use crate::verdict::Denial;
 
 /// Why an enrollment call failed.
 #[non_exhaustive]

@@ -1,8 +1,9 @@
 //! How many text messages may be sent.
 
+use std::time::Duration;
+
 use crate::identity::UserId;
 use crate::login::rate_window::{RateLimit, SlidingWindowLimiter};
-use std::time::Duration;
 
 /// What was spent on text messages.
 #[derive(Debug)]

@@ -1,12 +1,14 @@
 //! How a handler learns whose session let its request in.
 
+use std::sync::Arc;
+
+use http::Request;
+
 use super::authorize::{Authorizer, Decision};
 use super::handler_guard::HandlerGuard;
 use super::response_format::ClientContext;
 use crate::engine::{ActiveSession, RequestNumber, Upgrade};
 use crate::verdict::Denial;
-use http::Request;
-use std::sync::Arc;
 
 /// Tells the handler who asks, or why that is not known. What another layer outside has told is replaced.
 pub(super) fn attach_session<ReqBody, A>(

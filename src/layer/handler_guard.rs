@@ -1,5 +1,14 @@
 //! What watches over a running handler.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::Response;
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
+use http_body::Body;
+use tokio::time::{Sleep, sleep};
+
 use super::authorize::Authorizer;
 use super::body::GateBody;
 use super::buffered_body;
@@ -8,13 +17,6 @@ use super::header_scan;
 use super::response_format::ClientContext;
 use crate::engine::{Action, RequestNumber, StreamGuard, Upgrade};
 use crate::verdict::Denial;
-use http::Response;
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
-use http_body::Body;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
-use tokio::time::{Sleep, sleep};
 
 /// What watches over a running handler.
 pub(super) struct HandlerGuard<A> {

@@ -1,5 +1,12 @@
 //! What a request of the routes bears, looked up.
 
+use std::sync::Arc;
+
+use axum::http::HeaderMap;
+use axum::http::header::SET_COOKIE;
+use axum::http::request::Parts;
+use axum::response::Response;
+
 use super::pages::language_of;
 use super::status_events::StatusSource;
 use super::{cookies, login};
@@ -14,11 +21,6 @@ use crate::layer::{
 };
 use crate::pages::{LanguageChoice, UnreadCookies, View};
 use crate::verdict::Verdict;
-use axum::http::HeaderMap;
-use axum::http::header::SET_COOKIE;
-use axum::http::request::Parts;
-use axum::response::Response;
-use std::sync::Arc;
 
 /// What a browser bears, looked up.
 pub(super) struct RequestContext {

@@ -1,12 +1,13 @@
 //! `GET events`.
 
-use super::context::RequestContext;
-use super::status_events::{StatusSource, is_final, status_stream};
-use crate::engine::Activeconnect;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+
+use super::context::RequestContext;
+use super::status_events::{StatusSource, is_final, status_stream};
+use crate::engine::Activeconnect;
 
 pub(super) async fn events(State(ac): State<Activeconnect>, request: Request) -> Response {
     let (parts, _) = request.into_parts();

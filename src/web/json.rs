@@ -1,12 +1,13 @@
 //! Responses in JSON: fields, and problem details (RFC 9457).
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use problem_details::ProblemDetails;
-use std::collections::BTreeMap;
 
 /// `{"status":"…"}`.
 pub(super) fn status_json(word: &'static str) -> Response {

@@ -1,14 +1,15 @@
 //! `GET locked`.
 
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect, Response};
+
 use super::context::RequestContext;
 use super::login_page::{LoginPageQuery, next_from_query};
 use super::pages::render;
 use crate::engine::Activeconnect;
 use crate::verdict::Verdict;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, Request, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Redirect, Response};
 
 pub(super) async fn locked(
     State(ac): State<Activeconnect>,

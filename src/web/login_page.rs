@@ -1,16 +1,17 @@
 //! `GET login`.
 
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect, Response};
+use serde::Deserialize;
+
 use super::context::RequestContext;
 use super::pages::render;
 use super::redirect;
 use crate::engine::Activeconnect;
 use crate::identity::UserId;
 use crate::layer::SitePaths;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, Request, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Redirect, Response};
-use serde::Deserialize;
 
 #[derive(Deserialize)]
 pub(super) struct LoginPageQuery {

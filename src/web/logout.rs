@@ -1,13 +1,14 @@
 //! `POST logout`.
 
-use super::context::RequestContext;
-use super::cookies;
-use super::json::status_json;
-use crate::engine::{Activeconnect, LogoutOutcome};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::SET_COOKIE;
 use axum::response::{IntoResponse, Redirect, Response};
+
+use super::context::RequestContext;
+use super::cookies;
+use super::json::status_json;
+use crate::engine::{Activeconnect, LogoutOutcome};
 
 pub(super) async fn logout(State(ac): State<Activeconnect>, request: Request) -> Response {
     let (parts, _) = request.into_parts();

@@ -1,12 +1,13 @@
 //! Requests of other origins that the routes refuse.
 
-use super::json::problem_response;
-use crate::engine::Activeconnect;
-use crate::layer::is_cross_origin;
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{self};
 use axum::response::Response;
+
+use super::json::problem_response;
+use crate::engine::Activeconnect;
+use crate::layer::is_cross_origin;
 
 /// Keeps forms and scripts of other origins from logging a browser in or out.
 pub(super) async fn reject_cross_origin_writes(

@@ -1,12 +1,13 @@
 //! `GET status`.
 
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+
 use super::context::RequestContext;
 use super::json::{json, problem_response, status_json};
 use super::status_events::{StatusSource, status_str};
 use crate::engine::{Activeconnect, Engine, Session};
-use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::response::Response;
 
 pub(super) async fn status(State(ac): State<Activeconnect>, request: Request) -> Response {
     let (parts, _) = request.into_parts();

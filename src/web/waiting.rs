@@ -1,5 +1,15 @@
 //! `GET waiting`.
 
+use std::net::IpAddr;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, Request, State};
+use axum::http::StatusCode;
+use axum::http::header::HOST;
+use axum::http::request::Parts;
+use axum::http::uri::Authority;
+use axum::response::{IntoResponse, Redirect, Response};
+
 use super::context::RequestContext;
 use super::login_page::{LoginPageQuery, next_from_query};
 use super::pages::render;
@@ -8,14 +18,6 @@ use crate::engine::{Activeconnect, Attempt};
 use crate::layer::{ResponseFormat, confirm_url};
 use crate::pages::{LoginFacts, PageError};
 use crate::verdict::Verdict;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, Request, State};
-use axum::http::StatusCode;
-use axum::http::header::HOST;
-use axum::http::request::Parts;
-use axum::http::uri::Authority;
-use axum::response::{IntoResponse, Redirect, Response};
-use std::net::IpAddr;
 
 pub(super) async fn waiting(
     State(ac): State<Activeconnect>,

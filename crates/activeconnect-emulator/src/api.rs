@@ -10,6 +10,12 @@ use axum::routing::{MethodFilter, on};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tower_activeconnect::protocol::messages::{
+    AddUsersResponse, AuthenticateResponse, AuthenticationStatus, HasDeviceResponse,
+    OutcomeResponse, RegistrationLinkResponse, RegistrationSms, StatusFields, StatusResponse,
+    Users, from_json,
+};
+use tower_activeconnect::{AuthMethods, Secret, SessionStatus};
 
 use super::endpoint::Endpoint;
 use super::error_response::ErrorResponse;
@@ -20,12 +26,6 @@ use super::session::SessionParams;
 use super::signature::verify;
 use super::state::{CallRejection, Message, State, UnknownUser};
 use super::{Action, random};
-use tower_activeconnect::protocol::messages::{
-    AddUsersResponse, AuthenticateResponse, AuthenticationStatus, HasDeviceResponse,
-    OutcomeResponse, RegistrationLinkResponse, RegistrationSms, StatusFields, StatusResponse,
-    Users, from_json,
-};
-use tower_activeconnect::{AuthMethods, Secret, SessionStatus};
 
 const LOGIN_ROUTES: [(Endpoint, MethodFilter, &str); 9] = [
     (Endpoint::AddUsers, MethodFilter::POST, "/management/add_users/{app}"),

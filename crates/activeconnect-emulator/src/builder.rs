@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
+use tower_activeconnect::Secret;
 
 use super::background_runtime::BackgroundRuntime;
 use super::router::router;
 use super::server::{AppState, Settings};
 use super::{AcceptedDialects, Emulator, random};
 use crate::clock::millis;
-use tower_activeconnect::Secret;
 
 /// The settings of an [`Emulator`].
 #[derive(Clone, Debug)]

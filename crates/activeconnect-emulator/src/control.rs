@@ -12,6 +12,8 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tower_activeconnect::SessionStatus;
+use tower_activeconnect::protocol::messages::from_json;
 
 use super::control_error::ControlError;
 use super::error_response::ErrorResponse;
@@ -19,8 +21,6 @@ use super::report::StateReport;
 use super::request::{CapturedRequest, host, segment};
 use super::server::AppState;
 use super::{Action, pages};
-use tower_activeconnect::SessionStatus;
-use tower_activeconnect::protocol::messages::from_json;
 
 pub(super) fn routes() -> Router<Arc<AppState>> {
     Router::new()

@@ -1,13 +1,15 @@
 //! Why the control interface could not do what was asked.
 
-use super::Action;
-use super::error_response::ErrorResponse;
+use std::fmt;
+
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use std::fmt;
 use tower_activeconnect::SessionStatus;
+
+use super::Action;
+use super::error_response::ErrorResponse;
 
 /// Why the phone could not do what was asked.
 #[derive(Clone, Copy, PartialEq, Eq)]

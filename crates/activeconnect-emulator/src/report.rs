@@ -1,7 +1,7 @@
 use serde::Serialize;
+use tower_activeconnect::SessionStatus;
 
 use super::endpoint::Endpoint;
-use tower_activeconnect::SessionStatus;
 
 /// What `GET /emulator/state` answers: everything but secrets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -1,10 +1,11 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tower_activeconnect::Secret;
+
 use super::AcceptedDialects;
 use super::state::State;
 use crate::clock::unix_millis;
-use tower_activeconnect::Secret;
 
 /// What the emulator was started with.
 pub(super) struct Settings {

@@ -1,6 +1,7 @@
+use tower_activeconnect::{AuthMethod, AuthMethods, Secret, SessionStatus};
+
 use super::Action;
 use super::report::SessionReport;
-use tower_activeconnect::{AuthMethod, AuthMethods, Secret, SessionStatus};
 
 /// What a session is to be.
 pub(super) struct SessionParams {

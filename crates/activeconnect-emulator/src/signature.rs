@@ -1,8 +1,8 @@
 use axum::http::HeaderMap;
-
-use super::AcceptedDialects;
 use tower_activeconnect::protocol::{API_VERSION, AUTHENTICATION_HEADER, AuthenticationHeader};
 use tower_activeconnect::{Dialect, Secret};
+
+use super::AcceptedDialects;
 
 /// A signature that fits. Time and nonce are still to be judged.
 pub(super) struct Verified {

@@ -1,5 +1,8 @@
 use std::collections::{BTreeMap, HashMap};
 
+use tower_activeconnect::protocol::messages::AddedUsers;
+use tower_activeconnect::{Secret, SessionStatus};
+
 use super::endpoint::Endpoint;
 use super::fault::FaultRegistry;
 use super::nonces::Nonces;
@@ -7,8 +10,6 @@ use super::report::{CallCounts, RejectionCounts, StateReport, UserReport};
 use super::session::{Session, SessionParams};
 use super::signature::Verified;
 use super::{Action, ControlError};
-use tower_activeconnect::protocol::messages::AddedUsers;
-use tower_activeconnect::{Secret, SessionStatus};
 
 /// Everything the service knows. Pure: moments and randomness are handed in. Moments are Unix
 /// milliseconds, those of signing Unix seconds.

@@ -13,13 +13,13 @@ use axum::response::Response;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream::{self, Stream};
 use tokio::time::{MissedTickBehavior, interval};
+use tower_activeconnect::SessionStatus;
 
 use crate::Action;
 use crate::error_response::ErrorResponse;
 use crate::report::{SessionReport, StateReport, UserReport};
 use crate::server::AppState;
 use crate::state::Message;
-use tower_activeconnect::SessionStatus;
 
 /// How many of the sessions that have ended are shown.
 const MAX_HISTORY_LEN: usize = 20;
