@@ -200,7 +200,7 @@ fn assert_protected(answer: &Response, what: &str) {
 
 /// The table itself, T014, T022, T023 and T126.
 #[tokio::test]
-async fn each_is_turned_away_as_the_table_says() {
+async fn every_denial_matches_the_table() {
     let emulator = Emulator::start().await.unwrap();
     let http = client();
     let methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
