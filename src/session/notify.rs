@@ -56,7 +56,7 @@ impl WakerList {
 }
 
 /// A place among the watchers, taken from its making to its drop; waits for nothing until
-/// [`Watch::register`].
+/// [`Watcher::register`].
 #[derive(Debug)]
 pub(crate) struct Watcher<T: Notifies> {
     watched: T,

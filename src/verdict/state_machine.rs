@@ -67,7 +67,7 @@ impl SessionStateMachine {
         Self { known_state, status, ..Self::new(good) }
     }
 
-    /// Whether [`Machine::resume`] would make the same again.
+    /// Whether [`SessionStateMachine::resume`] would make the same again.
     pub(crate) fn has_no_history(&self) -> bool {
         let doubts = [
             self.walked_away,
