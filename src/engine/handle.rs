@@ -127,7 +127,7 @@ impl Activeconnect {
             target: AttemptTarget::User(user.clone()),
             initiator: Initiator::Application,
             previous_attempt: None,
-            bearer: false,
+            deliver_in_body: false,
             client: ClientDetails::default(),
         });
         let named = begun.map_err(|error| match error {

@@ -28,7 +28,13 @@ impl Engine {
         self: &Arc<Self>,
         start: StartAttempt<'_>,
     ) -> Result<NamedAttempt, StartError> {
-        let StartAttempt { target: who, initiator, previous_attempt: mine, bearer, client } = start;
+        let StartAttempt {
+            target: who,
+            initiator,
+            previous_attempt: mine,
+            deliver_in_body,
+            client,
+        } = start;
         let now = self.now();
         let issued = self.key_ring.issue_attempt(now.wall);
         let credential = issued.map_err(|_| StartError::Rng)?;
@@ -66,7 +72,7 @@ impl Engine {
                 AttemptTarget::Username(_) => None,
             },
             began_as: initiator,
-            deliver_in_body: bearer,
+            deliver_in_body,
             step_up_of: confirms,
             client,
             started_at: now,
@@ -197,7 +203,7 @@ impl Engine {
             credential: self.key_ring.derive_session(credential),
             session,
             remember_as: attempt.known_as(),
-            bearer: attempt.deliver_in_body,
+            deliver_in_body: attempt.deliver_in_body,
         })
     }
 

@@ -375,7 +375,7 @@ pub(crate) fn app_login(user: UserId) -> StartAttempt<'static> {
         target: AttemptTarget::User(user),
         initiator: Initiator::Application,
         previous_attempt: None,
-        bearer: false,
+        deliver_in_body: false,
         client: ClientDetails::default(),
     }
 }

@@ -21,7 +21,7 @@ fn anonymous<'a>(typed: &str, mine: Option<&'a AttemptCredential>) -> StartAttem
         target: AttemptTarget::Username(UsernameNormalizer::new(str::to_owned).username(typed)),
         initiator: Initiator::Anonymous(None),
         previous_attempt: mine,
-        bearer: false,
+        deliver_in_body: false,
         client: ClientDetails::default(),
     }
 }

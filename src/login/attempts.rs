@@ -90,7 +90,7 @@ pub(crate) struct ClaimedSession {
     /// None if the login had no name, as one that confirms.
     pub(crate) remember_as: Option<BrowserToRemember>,
     /// It is to be handed over in a body.
-    pub(crate) bearer: bool,
+    pub(crate) deliver_in_body: bool,
 }
 
 /// An attempt, and the secret that names it, from which its session's credential is derived.
@@ -108,7 +108,7 @@ pub(crate) struct StartAttempt<'a> {
     /// The attempt that the same browser began before.
     pub(crate) previous_attempt: Option<&'a AttemptCredential>,
     /// The result is to be handed over in an answer's body, not in a cookie.
-    pub(crate) bearer: bool,
+    pub(crate) deliver_in_body: bool,
     pub(crate) client: ClientDetails,
 }
 

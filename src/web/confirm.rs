@@ -78,8 +78,13 @@ pub(super) async fn start(
     let handover = if bearer { CredentialDelivery::Bearer } else { CredentialDelivery::Cookie };
     let engine = visitor.engine();
     let client = client_details(&parts, &engine.config);
-    let start =
-        StartAttempt { target: who, initiator, previous_attempt: mine.as_ref(), bearer, client };
+    let start = StartAttempt {
+        target: who,
+        initiator,
+        previous_attempt: mine.as_ref(),
+        deliver_in_body: bearer,
+        client,
+    };
     let begun = engine.begin_attempt(start).map(|begun| (handover, begun.credential));
     let (wants_json, language) = (!visitor.is_browser(), visitor.language(&parts));
     login_response(

@@ -187,8 +187,13 @@ fn start_attempt(
         engine.warn_missing_client_ip();
     }
     let client = client_details(parts, &engine.config);
-    let start =
-        StartAttempt { target: who, initiator, previous_attempt: mine.as_ref(), bearer, client };
+    let start = StartAttempt {
+        target: who,
+        initiator,
+        previous_attempt: mine.as_ref(),
+        deliver_in_body: bearer,
+        client,
+    };
     let begun = engine.begin_attempt(start)?;
     Ok((login.credential, begun.credential))
 }

@@ -19,7 +19,7 @@ pub(super) async fn status(State(ac): State<Activeconnect>, request: Request) ->
         );
     }
     if let Some(claimed) = visitor.claim() {
-        if claimed.bearer {
+        if claimed.deliver_in_body {
             let status = status_str(&claimed.session);
             return json(&[("status", status), ("credential", &claimed.credential.expose())]);
         }
