@@ -4,42 +4,17 @@
 mod attach_session;
 mod authorize;
 mod body;
-#[cfg(test)]
-mod boundary_tests;
 mod buffered_body;
-#[cfg(test)]
-#[cfg(feature = "axum")]
-mod buffered_body_tests;
 mod cache_control;
-#[cfg(test)]
-mod claim_tests;
 mod credential;
 mod cross_origin;
-#[cfg(test)]
-mod fault_injection_tests;
 mod final_response;
 mod framing;
 mod future;
 mod gated_login;
 mod grpc;
-#[cfg(test)]
-mod guard_tests;
 mod handler_guard;
-#[cfg(test)]
-mod harness;
 mod header_scan;
-#[cfg(test)]
-mod hold_tests;
-#[cfg(test)]
-mod idle_timeout_tests;
-#[cfg(test)]
-mod lifecycle_tests;
-#[cfg(test)]
-mod login_tests;
-#[cfg(test)]
-mod logout_tests;
-#[cfg(test)]
-mod model_tests;
 mod original_uri;
 mod peer;
 mod query;
@@ -50,10 +25,8 @@ mod service;
 mod site_paths;
 mod step_up;
 #[cfg(test)]
-mod step_up_tests;
+mod tests;
 mod upload;
-#[cfg(test)]
-mod upstream_outage_tests;
 
 #[cfg(feature = "axum")]
 pub(crate) use authorize::{Authorizer, Decision};

@@ -18,7 +18,7 @@ use tokio::time::{Sleep, sleep, sleep_until, timeout};
 use tower_layer::Layer as _;
 use tower_service::Service;
 
-use super::{GateBody, SessionRevoked};
+use crate::layer::{GateBody, SessionRevoked};
 use crate::client::mock::{ReceivedCall, ScriptedUpstream};
 use crate::clock::Clock;
 use crate::engine::{AttemptTarget, ClientDetails, Initiator, Session, StartAttempt};

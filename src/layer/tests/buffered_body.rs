@@ -18,7 +18,7 @@ use tower::service_fn;
 use tower_layer::Layer as _;
 use tower_service::Service as _;
 
-use super::GateBody;
+use crate::layer::GateBody;
 use super::harness::{Harness, reply_status};
 use crate::identity::SessionCredential;
 use crate::protocol::SessionStatus::Closed;

@@ -8,7 +8,7 @@ use http::request::Parts;
 use tower_layer::Layer as _;
 use tower_service::Service as _;
 
-use super::ActiveconnectLayer;
+use crate::layer::ActiveconnectLayer;
 use super::harness::{App, Harness, denial_name, reply_ok};
 use crate::engine::Session;
 use crate::identity::{SessionCredential, UserId};

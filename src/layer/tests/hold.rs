@@ -7,7 +7,7 @@ use http::Request;
 use tower_layer::Layer as _;
 use tower_service::Service as _;
 
-use super::SessionRevoked;
+use crate::layer::SessionRevoked;
 use super::harness::{App, Harness, reply_ok, reply_status};
 use crate::protocol::SessionStatus::{Active, Walkaway};
 use crate::verdict::Denial;

@@ -7,7 +7,7 @@ use http::Request;
 use tower_layer::Layer as _;
 use tower_service::Service as _;
 
-use super::ActiveconnectLayer;
+use crate::layer::ActiveconnectLayer;
 use super::harness::{App, Harness, denial_name, next_event, of, reply_ok};
 use crate::identity::SessionCredential;
 use crate::verdict::Denial;

@@ -54,7 +54,7 @@ async fn open(
     stage: &Harness,
     credential: &SessionCredential,
     waits_after: Option<usize>,
-) -> Pin<Box<dyn Body<Data = Bytes, Error = super::BoxError>>> {
+) -> Pin<Box<dyn Body<Data = Bytes, Error = crate::layer::BoxError>>> {
     let app = service_fn(|_| {
         ready(Ok::<_, Infallible>(Response::new(Endless { given: 0, waits_after })))
     });
