@@ -95,19 +95,19 @@ impl ActiveSession {
     /// The last status that the service stated.
     #[must_use]
     pub fn status(&self) -> SessionStatus {
-        self.session.status()
+        self.session.lifecycle.status()
     }
 
     /// When the status last changed, to the accuracy of the poll interval.
     #[must_use]
     pub fn status_since(&self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_millis(self.session.status_changed_at().wall)
+        UNIX_EPOCH + Duration::from_millis(self.session.lifecycle.status_changed_at().wall)
     }
 
     /// The methods that the user was asked to use; empty when the service chose.
     #[must_use]
     pub fn methods(&self) -> AuthMethods {
-        self.session.methods
+        self.session.lifecycle.methods()
     }
 
     /// How many requests, streams, guards and waiters hold the session open at this moment.

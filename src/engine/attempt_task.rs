@@ -36,14 +36,14 @@ pub(super) async fn evict_after_deadline(engine: Arc<Engine>, attempt: Arc<Attem
     let clock = &engine.shared.clock;
     let times_out = async {
         tokio::time::sleep_until(clock.instant(attempt.deadline.mono)).await;
-        engine.attempts.release_username(&attempt);
+        engine.login.attempts.release_username(&attempt);
         attempt.watchers.wake();
         // What is approved late is over late.
         let is_settled = |attempt: &Arc<Attempt>| attempt.finished.load(Ordering::Acquire);
         let mut task = Watcher::new(attempt.clone());
         task.wait_for(|attempt| is_settled(attempt).then_some(())).await;
         tokio::time::sleep(OUTCOME_RETENTION).await;
-        engine.attempts.by_key.remove(&attempt.key);
+        engine.login.attempts.by_key.remove(&attempt.key);
     };
     tokio::select! {
         () = is_forgotten => {}
@@ -104,12 +104,12 @@ async fn start_authentication(
         let Some(id) = user else { return Ok(None) };
         let Some(token) = engine.store.token(&id).await? else { return Ok(None) };
         let browser_epoch = AtomicU64::new(engine.browser_epoch(&id, &token).await?);
-        let mark = engine.browser_proofs.user_mark(&token);
+        let mark = engine.login.browser_proofs.user_mark(&token);
         Ok(Some(AttemptUser { id, token, mark, browser_epoch }))
     };
     let found = record_answer(find).await?.ok_or(LoginError::NotEnrolled)?;
     let AttemptUser { id: user, token, browser_epoch, .. } = attempt.target.get_or_init(|| found);
-    if attempt.initiator().is_anonymous() && !engine.attempts.reserves_username(attempt) {
+    if attempt.initiator().is_anonymous() && !engine.login.attempts.reserves_username(attempt) {
         // Its proof is revoked, and another attempt has the name.
         return Err(LoginError::AlreadyPending);
     }
@@ -118,14 +118,15 @@ async fn start_authentication(
         return Err(LoginError::PushBudgetSpent);
     }
     let phone = DeviceLock::acquire(engine, attempt, token).await?;
-    let quiet_until = engine.logins().push_blocked_until(token, attempt.initiator());
+    let quiet_until = engine.login.lock_limiter().push_blocked_until(token, attempt.initiator());
     let quiet = tokio::time::sleep_until(engine.shared.clock.instant(quiet_until));
     attempt.run_unless_aborted(&engine.shared.clock, quiet).await?;
     if let Some(limit) = engine.session_limit_for(user, token, instead) {
         engine.report_limit(limit);
         return Err(LoginError::LimitReached(limit));
     }
-    let spent = engine.logins().check_push(token, attempt.initiator(), attempt.started_at.mono);
+    let spent =
+        engine.login.lock_limiter().check_push(token, attempt.initiator(), attempt.started_at.mono);
     spent.map_err(LoginError::RateLimited)?;
     let asked = AuthenticationRequest {
         methods: methods.unwrap_or_else(|| engine.config.methods_for(attempt.initiator())),
@@ -205,9 +206,13 @@ async fn await_result(
     match approved {
         Ok(true) => {}
         Ok(false) => {
-            let status = session.status();
+            let status = session.lifecycle.status();
             if status == SessionStatus::Cancelled {
-                engine.logins().record_decline(token, attempt.initiator(), engine.now().mono);
+                engine.login.lock_limiter().record_decline(
+                    token,
+                    attempt.initiator(),
+                    engine.now().mono,
+                );
             }
             session.send_event(EventKind::LoginRefused { status });
             // The name stays taken until the deadline: others than this browser do not learn that

@@ -33,7 +33,7 @@ impl Engine {
         let expires = now.after(REGISTRATION_PAGE_TTL);
         let (state, watchers) = Default::default();
         let page = PendingRegistration { token, next, expires, state, watchers };
-        self.registrations.insert(credential.key(), page, now);
+        self.enrollment.registrations.insert(credential.key(), page, now);
         Ok((credential, expires))
     }
 
@@ -58,10 +58,13 @@ impl Engine {
     /// Has the service asked in a task of the engine, if it is time and the pace allows.
     fn ask_for_registration(self: &Arc<Self>, page: &Arc<PendingRegistration>) {
         let now = self.now().mono;
-        if self.is_shutting_down() || self.breaker.is_failing(now) || !page.begin_call(now) {
+        if self.shutdown.is_started()
+            || self.polling.breaker.is_failing(now)
+            || !page.begin_call(now)
+        {
             return;
         }
-        if !self.registrations.pace().begin(now) {
+        if !self.enrollment.registrations.pace().begin(now) {
             page.end_call(None);
             return;
         }
@@ -98,7 +101,7 @@ impl Drop for RegistrationCall {
         let asked_pause = self.answer.as_ref().and_then(|answer| answer.as_ref().err());
         let asked_pause = asked_pause.and_then(ClientError::retry_after);
         let now = self.engine.now().mono;
-        self.engine.registrations.pace().end(is_failed, asked_pause, now);
+        self.engine.enrollment.registrations.pace().end(is_failed, asked_pause, now);
         self.page.end_call(outcome);
     }
 }

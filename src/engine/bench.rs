@@ -34,10 +34,10 @@ impl Activeconnect {
         let session = Session::new(engine.shared.clone(), record, AuthMethods::default(), now);
         let others = UpstreamSnapshot { last_success: None, is_recent: false };
         session.queue_poll(now, 0);
-        let poll = session.begin_poll(now).unwrap();
+        let poll = session.start_poll(now).unwrap();
         let active = PollOutcome::Status(StatusReading::Status(SessionStatus::Active));
         session.apply_poll(poll.sequence, now, active, others);
-        session.end_poll(now, engine.config.poll_interval, None);
+        session.finish_poll(now, engine.config.poll_interval, None);
         if parked {
             assert!(session.park(now.after(IDLE_TIMEOUT), IDLE_TIMEOUT));
         } else {
@@ -71,7 +71,7 @@ impl Activeconnect {
                 }
             };
             session.queue_poll(now, 0);
-            if let Some(poll) = session.begin_poll(now) {
+            if let Some(poll) = session.start_poll(now) {
                 let active = PollOutcome::Status(StatusReading::Status(SessionStatus::Active));
                 session.apply_poll(
                     poll.sequence,
@@ -80,7 +80,7 @@ impl Activeconnect {
                     UpstreamSnapshot { last_success: None, is_recent: false },
                 );
             }
-            session.end_poll(now, engine.config.poll_interval, None);
+            session.finish_poll(now, engine.config.poll_interval, None);
             engine.shared.schedule.reschedule(&session, now);
         }
         begun.elapsed()
@@ -91,11 +91,11 @@ impl Activeconnect {
     #[doc(hidden)]
     pub async fn bench_polls(&self, in_flight: u32, during: Duration) {
         let engine = self.engine();
-        engine.poll_limiter.fix_limit(in_flight as usize);
-        engine.poll_slot_freed.notify_one();
+        engine.polling.limiter.fix_limit(in_flight as usize);
+        engine.polling.slot_freed.notify_one();
         tokio::time::sleep(during).await;
-        engine.poll_limiter.fix_limit(0);
-        while engine.poll_limiter.snapshot().in_flight > 0 {
+        engine.polling.limiter.fix_limit(0);
+        while engine.polling.limiter.snapshot().in_flight > 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }

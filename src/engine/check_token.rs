@@ -10,7 +10,8 @@ use crate::engine::state::Engine;
 use crate::events::event::EndReason;
 use crate::identity::UserId;
 use crate::session::idle_state::Phase;
-use crate::session::live::{Session, TokenCheck};
+use crate::session::live::Session;
+use crate::session::poll_state::TokenCheck;
 use crate::store::StoreError;
 
 /// How long one look into the token store may take.
@@ -22,9 +23,9 @@ const RESUME_RETRY: Duration = Duration::from_secs(1);
 impl Engine {
     /// Checks the session's token in a task of the engine, if that is due.
     pub(crate) fn check_token(self: &Arc<Self>, session: &Session) {
-        let Some(check) = session.needs_token_check(self.now()) else { return };
+        let Some(check) = session.read_token_check_due(self.now()) else { return };
         let user = UserId::from(session.user());
-        if let Some(upgraded) = self.token_checks.request(&user, check) {
+        if let Some(upgraded) = self.polling.token_checks.request(&user, check) {
             let task = CheckTask { engine: self.clone(), user, upgraded };
             self.tasks.spawn(task.run());
         }
@@ -40,7 +41,7 @@ struct CheckTask {
 
 impl CheckTask {
     async fn run(self) {
-        let checks = &self.engine.token_checks;
+        let checks = &self.engine.polling.token_checks;
         loop {
             let place = checks.place(&self.user, &self.upgraded).await;
             checks.begin_lookup(&self.user);
@@ -61,7 +62,7 @@ impl CheckTask {
     /// Whether a look still serves a session: the wait for its place may have been long.
     fn is_needed(&self, now: Timestamp) -> bool {
         self.engine.sessions.of_user(&self.user).iter().any(|session| {
-            match session.needs_token_check(now) {
+            match session.read_token_check_due(now) {
                 Some(TokenCheck::Routine) => true,
                 Some(TokenCheck::Resuming) => session.is_urgent(),
                 None => false,
@@ -91,7 +92,7 @@ impl CheckTask {
         };
         for session in self.engine.sessions.of_user(&self.user) {
             // A session that was begun later knows a newer token, perhaps.
-            if !session.is_begun_before(began) {
+            if session.lifecycle.created_at().mono > began.mono {
                 continue;
             }
             if !token.as_ref().is_some_and(|token| session.record.matches_token(token)) {
@@ -108,7 +109,7 @@ impl CheckTask {
 impl Drop for CheckTask {
     fn drop(&mut self) {
         // Also if it was aborted. Another task may be there by now, if this one has finished.
-        let mut by_user = self.engine.token_checks.by_user();
+        let mut by_user = self.engine.polling.token_checks.by_user();
         if by_user.get(&self.user).is_some_and(|own| Arc::ptr_eq(&own.upgraded, &self.upgraded)) {
             by_user.remove(&self.user);
         }

@@ -35,7 +35,7 @@ impl DeviceLock {
                 if let Some(why) = attempt.abort_reason(now) {
                     return Err(why);
                 }
-                let mut device = engine.devices.0.entry(token.clone()).or_default();
+                let mut device = engine.login.devices.0.entry(token.clone()).or_default();
                 if device.is_silent_for(attempt, now) {
                     return Err(LoginError::AlreadyPending);
                 }
@@ -77,7 +77,7 @@ impl DeviceLock {
     /// The user has let the attempt's browser in: its result can be taken, unless it was given up.
     pub(super) fn approve(self, session: &Arc<Session>) {
         // Under the lock, so that an attempt that meets this one is before that or after.
-        if let Some(mut device) = self.engine.devices.0.get_mut(&self.token)
+        if let Some(mut device) = self.engine.login.devices.0.get_mut(&self.token)
             && self.attempt.state.approve(session.clone())
         {
             device.approved = Some((self.attempt.browser, self.attempt.deadline));
@@ -90,7 +90,7 @@ impl DeviceLock {
 impl Drop for DeviceLock {
     fn drop(&mut self) {
         let now = self.engine.now();
-        self.engine.devices.0.remove_if_mut(&self.token, |_, device| {
+        self.engine.login.devices.0.remove_if_mut(&self.token, |_, device| {
             if device.holder.as_ref().is_some_and(|holder| Arc::ptr_eq(holder, &self.attempt)) {
                 device.holder = None;
             }

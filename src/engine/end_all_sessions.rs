@@ -6,7 +6,8 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::engine::logouts::LogoutPriority;
-use crate::engine::{ActiveSession, Engine, LOGOUT_TIMEOUT, LogoutOutcome};
+use crate::engine::remote_logout::LOGOUT_TIMEOUT;
+use crate::engine::{ActiveSession, Engine, LogoutOutcome};
 use crate::events::event::EndReason;
 use crate::identity::{UserId, UserToken};
 use crate::runtime;

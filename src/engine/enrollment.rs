@@ -221,7 +221,7 @@ impl Drop for PendingTokens {
 impl Engine {
     /// As [`Activeconnect::unenroll`].
     pub(super) async fn unenroll(self: &Arc<Self>, user: &UserId) -> Result<(), EnrollmentError> {
-        self.grants.withdraw(user);
+        self.enrollment.grants.withdraw(user);
         let forgotten = self.forget_browsers(user).await;
         let token = self.find_token(user).await;
         let known_token = token.as_ref().ok().and_then(Option::as_ref);

@@ -51,7 +51,7 @@ impl Engine {
         token: &UserToken,
     ) -> Result<u64, StoreError> {
         let stored = self.store.browser_epoch(user).await?.unwrap_or(0);
-        Ok(stored.max(self.browser_epochs.of(user, Some(token))))
+        Ok(stored.max(self.login.browser_epochs.of(user, Some(token))))
     }
 
     /// Revokes all proofs of this user, and of this token, which is the user's, that were made until
@@ -61,7 +61,7 @@ impl Engine {
         user: &UserId,
         token: Option<&UserToken>,
     ) -> Result<(), StoreError> {
-        let known = self.browser_epochs.of(user, token);
+        let known = self.login.browser_epochs.of(user, token);
         let keep = || {
             let (engine, id) = (self.clone(), user.clone());
             async move {
@@ -74,7 +74,7 @@ impl Engine {
         // Also where the store keeps it: a login may have asked the store before, and be answered
         // after this.
         let epoch = kept.as_ref().copied().unwrap_or_else(|_| self.browser_epoch_after(known));
-        self.browser_epochs.raise(user, token, epoch);
+        self.login.browser_epochs.raise(user, token, epoch);
         kept.map(drop)
     }
 

@@ -1,8 +1,8 @@
 //! The handle by which applications use the engine.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use http::request::Parts;
@@ -12,8 +12,8 @@ use crate::engine::active_session::ActiveSession;
 use crate::engine::end_all_sessions::EndAllSessions;
 use crate::engine::login::StartError;
 use crate::engine::poller;
+use crate::engine::remote_logout::LogoutOutcome;
 use crate::engine::state::Engine;
-use crate::engine::state::LogoutOutcome;
 use crate::engine::state::SHUTDOWN_TIMEOUT;
 use crate::events::event::Events;
 use crate::events::event::Health;
@@ -81,10 +81,6 @@ impl Drop for StopOnDrop {
 impl Activeconnect {
     pub(super) fn start(engine: Engine) -> Self {
         let engine = Arc::new(engine);
-        engine.shared.owner.get_or_init(|| {
-            let engine: Weak<Engine> = Arc::downgrade(&engine);
-            engine
-        });
         engine.tasks.spawn(poller::run(engine.clone()));
         Self { inner: Arc::new(Shared { engine: Arc::new(StopOnDrop(engine)), resolver: None }) }
     }
@@ -229,10 +225,10 @@ impl Activeconnect {
     pub async fn shutdown(&self) {
         let engine = self.engine();
         let _aborts = AbortOnDrop(engine);
-        engine.refuse_logins();
+        engine.shutdown.start();
         // The attempts first: no result is claimed after, so that all sessions are among those that
         // end here.
-        for attempt in engine.attempts.all() {
+        for attempt in engine.login.attempts.all() {
             engine.cancel_attempt(&attempt);
         }
         engine.end_all_locally();
@@ -250,19 +246,19 @@ impl Activeconnect {
         let engine = self.engine();
         let now = engine.now().mono;
         let (poll_latency, longest_wait) = {
-            let mut stats = engine.poll_stats();
+            let mut stats = engine.polling.lock_stats();
             (stats.mean_latency(now), stats.longest_wait(now))
         };
-        let waiting = now.saturating_sub(engine.oldest_queued_poll_ms.load(Ordering::Relaxed));
+        let waiting = now.saturating_sub(engine.polling.oldest_queued_ms.load(Ordering::Relaxed));
         let wait = longest_wait.max(Duration::from_millis(waiting));
-        let polls = engine.poll_limiter.snapshot();
+        let polls = engine.polling.limiter.snapshot();
         Health {
             sessions: engine.sessions.len(),
-            attempts: engine.attempts.len(),
+            attempts: engine.login.attempts.len(),
             effective_interval: engine.config.poll_interval + wait,
             logouts_pending: engine.logouts.pending(),
-            pushes_left: engine.push_budget.left(engine.now()),
-            breaker_open: engine.breaker.is_open(),
+            pushes_left: engine.login.push_budget.left(engine.now()),
+            breaker_open: engine.polling.breaker.is_open(),
             poll_latency,
             polls_in_flight: polls.in_flight,
             max_polls_in_flight: polls.limit,
@@ -272,7 +268,7 @@ impl Activeconnect {
 
     /// Gives strangers the whole of this month's [`push_budget`](crate::ActiveconnectBuilder::push_budget) anew.
     pub fn reset_push_budget(&self) {
-        self.engine().push_budget.reset();
+        self.engine().login.push_budget.reset();
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
@@ -308,10 +304,10 @@ impl Activeconnect {
     /// ```
     #[must_use]
     pub fn events(&self) -> Events {
-        let upkeep = &self.engine().shared;
+        let context = &self.engine().shared;
         Events {
-            stream: BroadcastStream::new(upkeep.events.subscribe()),
-            clock: upkeep.clock.clone(),
+            stream: BroadcastStream::new(context.events.subscribe()),
+            clock: context.clock.clone(),
         }
     }
 }

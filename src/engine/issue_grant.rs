@@ -23,7 +23,7 @@ impl Activeconnect {
         let now = engine.now();
         let issued = engine.key_ring.issue_grant(now.wall);
         let bits = issued.map_err(|_| EnrollmentError::Rng)?;
-        if engine.grants.insert(bits.key(), user, now) {
+        if engine.enrollment.grants.insert(bits.key(), user, now) {
             Ok(EnrollmentGrant(bits))
         } else {
             Err(EnrollmentError::TooManyGrants)

@@ -38,11 +38,11 @@ impl Engine {
         let now = self.now();
         let issued = self.key_ring.issue_attempt(now.wall);
         let credential = issued.map_err(|_| StartError::Rng)?;
-        if self.is_shutting_down() {
+        if self.shutdown.is_started() {
             return Err(StartError::ShuttingDown);
         }
         if self.tasks.is_runtime_gone() {
-            self.warn_missing_runtime();
+            self.warnings.report_missing_runtime();
             return Err(StartError::NoRuntime);
         }
         let places = match initiator {
@@ -51,12 +51,12 @@ impl Engine {
             // Who is known has budgets that are small, and is not kept out by a flood of others.
             Initiator::KnownBrowser(_) | Initiator::Session => usize::MAX,
         };
-        if self.attempts.len() >= places {
+        if self.login.attempts.len() >= places {
             self.report_limit(Limit::Attempts);
             return Err(StartError::LimitReached { retry_after: CAPACITY_RETRY_AFTER });
         }
         let name = who.key();
-        let previous = mine.and_then(|mine| self.attempts.find(mine));
+        let previous = mine.and_then(|mine| self.login.attempts.find(mine));
         let confirms = match &who {
             AttemptTarget::StepUp(session, methods, _) => Some((session.clone(), *methods)),
             AttemptTarget::Username(_) | AttemptTarget::User(_) => None,
@@ -90,10 +90,10 @@ impl Engine {
                 // The browser would have presented the credential if it had got it.
                 self.end_unpresented(&claimed);
             }
-            self.attempts.evict(previous);
+            self.login.attempts.evict(previous);
         }
-        self.attempts.by_key.insert(attempt.key, attempt.clone());
-        if self.is_shutting_down() {
+        self.login.attempts.by_key.insert(attempt.key, attempt.clone());
+        if self.shutdown.is_started() {
             // The shutdown may have listed the attempts before this one was among them.
             self.cancel_attempt(&attempt);
         }
@@ -113,7 +113,7 @@ impl Engine {
     ) -> Result<(), StartError> {
         let initiator = attempt.began_as;
         let spend = || self.check_rate_limits(&attempt.name, initiator, now);
-        match self.attempts.reservations.entry(attempt.name.clone()) {
+        match self.login.attempts.reservations.entry(attempt.name.clone()) {
             Entry::Vacant(place) => {
                 spend()?;
                 place.insert(attempt.clone());
@@ -129,7 +129,11 @@ impl Engine {
                 {
                     let left = holder.deadline.mono.saturating_sub(now.mono);
                     let left = Duration::from_millis(left).max(Duration::from_secs(1));
-                    let refused = self.logins().record_refusal(&attempt.name, initiator, now.mono);
+                    let refused = self.login.lock_limiter().record_refusal(
+                        &attempt.name,
+                        initiator,
+                        now.mono,
+                    );
                     if refused.is_some() {
                         self.report_limit(Limit::Logins);
                     }
@@ -150,7 +154,7 @@ impl Engine {
         initiator: Initiator,
         now: Timestamp,
     ) -> Result<(), StartError> {
-        self.logins().check_start(name, initiator, now.mono).map_err(|retry_after| {
+        self.login.lock_limiter().check_start(name, initiator, now.mono).map_err(|retry_after| {
             self.report_limit(Limit::Logins);
             StartError::RateLimited { retry_after }
         })
@@ -196,7 +200,7 @@ impl Engine {
             }
             if let Some(user) = attempt.target.get() {
                 let initiator = attempt.initiator();
-                self.logins().record_success(&attempt.name, &user.token, initiator);
+                self.login.lock_limiter().record_success(&attempt.name, &user.token, initiator);
             }
         }
         Some(ClaimedSession {
@@ -228,7 +232,7 @@ impl Engine {
         token: Option<&UserToken>,
         is_meant: impl Fn(&Attempt) -> bool,
     ) {
-        for attempt in self.attempts.all() {
+        for attempt in self.login.attempts.all() {
             if attempt.belongs_to(user, token) && is_meant(&attempt) {
                 attempt.cancel();
             }
@@ -239,7 +243,7 @@ impl Engine {
     /// ended at the service. A result that was claimed already is returned.
     pub(crate) fn cancel_attempt(&self, attempt: &Arc<Attempt>) -> Option<Arc<Session>> {
         let claimed = attempt.cancel();
-        self.attempts.release_username(attempt);
+        self.login.attempts.release_username(attempt);
         claimed
     }
 }

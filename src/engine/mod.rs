@@ -2,11 +2,13 @@
 
 mod active_session;
 mod attempt_task;
+mod await_fresh;
 #[cfg(feature = "axum")]
 mod await_registration;
 #[cfg(feature = "__bench")]
 mod bench;
 mod builder;
+mod call_token_store;
 mod check;
 mod check_token;
 mod config;
@@ -20,15 +22,20 @@ mod handle;
 mod issue_grant;
 mod login;
 mod logouts;
+mod operator_warnings;
 pub(crate) mod poller;
 mod registration;
 mod remote_logout;
 mod report_faults;
 mod route_placement;
+mod session_limits;
+mod shutdown;
 mod site_origins;
 mod spend_push;
 mod state;
 mod tasks;
+#[cfg(test)]
+mod test_session;
 mod trusted_proxies;
 mod warn_unknown_browsers;
 
@@ -83,10 +90,9 @@ pub(crate) use login::StartError;
 pub use registration::{
     Authorization, MakeRegistrationLink, RegistrationLink, SendRegistrationSms,
 };
+pub use remote_logout::LogoutOutcome;
 pub(crate) use route_placement::SeenRoutes;
 pub(crate) use site_origins::SiteOrigins;
 pub(crate) use state::Engine;
-pub use state::LogoutOutcome;
-use state::{LOGOUT_TIMEOUT, SHUTDOWN_TIMEOUT};
 pub use trusted_proxies::ForwardedHeader;
 pub(crate) use trusted_proxies::TrustedProxies;

@@ -9,13 +9,15 @@ use crate::client::{ClientError, ClientErrorKind};
 use crate::clock::Timestamp;
 use crate::engine::logouts::LogoutPriority;
 use crate::engine::state::Engine;
+use crate::events::event::EventKind;
 use crate::polling::backoff;
-use crate::polling::circuit_breaker::{Admission, FailedCall};
+use crate::polling::circuit_breaker::{Admission, FailedCall, Transition};
 use crate::polling::concurrency_limiter::{PollEnd, PollPermit};
 use crate::polling::poll_queue::PollQueue;
 use crate::polling::rate_limiter::PollRateLimiter;
 use crate::protocol::StatusReading;
-use crate::session::live::{BegunPoll, Session};
+use crate::session::live::Session;
+use crate::session::poll_state::StartedPoll;
 use crate::verdict::{PollOutcome, Verdict};
 
 /// How long after its last use a session is still polled.
@@ -42,6 +44,9 @@ impl Poller {
         let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
         loop {
             let now = engine.now();
+            for session in engine.shared.walkaway_ends.take_all() {
+                engine.spawn_remote_logout(&session, LogoutPriority::Background);
+            }
             let due = loop {
                 match engine.shared.schedule.pop(now) {
                     Ok(session) => self.process_due(&session, now),
@@ -60,7 +65,8 @@ impl Poller {
                 biased;
                 _ = sweep.tick() => purge_expired(&engine),
                 () = engine.shared.schedule.wait_head_changed() => {}
-                () = engine.poll_slot_freed.notified() => {}
+                () = engine.shared.walkaway_ends.wait_added() => {}
+                () = engine.polling.slot_freed.notified() => {}
                 () = wait => {}
             }
         }
@@ -88,15 +94,15 @@ impl Poller {
     /// is in flight is told by itself.
     fn dispatch(&mut self, stamp: Timestamp) -> Option<u64> {
         let (engine, now) = (self.engine.clone(), stamp.mono);
-        let limiter = &engine.poll_limiter;
+        let limiter = &engine.polling.limiter;
         limiter.set_max(engine.max_polls_in_flight());
-        if let Some(open_for) = engine.breaker.take_just_closed() {
+        if let Some(open_for) = engine.polling.breaker.take_just_closed() {
             self.rate_limiter.start_slow(now, open_for);
             limiter.restart();
         }
         let mut resume_at = None;
         loop {
-            let admission = engine.breaker.admission(now);
+            let admission = engine.polling.breaker.admission(now);
             let next = match admission {
                 Admission::All => self.queue.next(limiter.admits_retry()),
                 Admission::Probe => self.queue.next_probe(stamp, limiter.admits_retry()),
@@ -121,15 +127,15 @@ impl Poller {
                 resume_at = Some(at);
                 break;
             }
-            let Some(poll) = next.session.begin_poll(stamp) else { continue };
-            engine.breaker.record_sent(now, next.is_retry);
+            let Some(poll) = next.session.start_poll(stamp) else { continue };
+            engine.polling.breaker.record_sent(now, next.is_retry);
             if !next.is_retry {
-                engine.poll_stats().record_wait(now, now.saturating_sub(next.due_at));
+                engine.polling.lock_stats().record_wait(now, now.saturating_sub(next.due_at));
             }
             PollTask::spawn(&engine, next.session, poll, permit);
         }
         let oldest_due = self.queue.oldest_due();
-        engine.oldest_queued_poll_ms.store(oldest_due.unwrap_or(u64::MAX), Ordering::Relaxed);
+        engine.polling.oldest_queued_ms.store(oldest_due.unwrap_or(u64::MAX), Ordering::Relaxed);
         engine.logouts.set_polls_wait(oldest_due.is_some());
         resume_at
     }
@@ -153,13 +159,13 @@ fn purge_expired(engine: &Arc<Engine>) {
         }
         !session.is_tombstone_expired(now, TOMBSTONE_TTL)
     });
-    engine.messages().sweep(now.mono);
-    engine.logins().sweep(now.mono);
-    engine.devices.purge(now);
-    engine.grants.sweep(now);
+    engine.enrollment.lock_sms_limiter().sweep(now.mono);
+    engine.login.lock_limiter().sweep(now.mono);
+    engine.login.devices.purge(now);
+    engine.enrollment.grants.sweep(now);
     engine.sweep_seen_warnings(now);
     #[cfg(feature = "axum")]
-    engine.registrations.sweep(now);
+    engine.enrollment.registrations.sweep(now);
     // Not under the map's locks: this wakes others.
     for session in &expired {
         expire(engine, session, now);
@@ -171,7 +177,7 @@ fn purge_expired(engine: &Arc<Engine>) {
 struct PollTask {
     engine: Arc<Engine>,
     session: Arc<Session>,
-    poll: BegunPoll,
+    poll: StartedPoll,
     sent: Timestamp,
     is_completed: bool,
     /// The pause that the service asked for, for this session.
@@ -181,7 +187,7 @@ struct PollTask {
 }
 
 impl PollTask {
-    fn spawn(engine: &Arc<Engine>, session: Arc<Session>, poll: BegunPoll, permit: PollPermit) {
+    fn spawn(engine: &Arc<Engine>, session: Arc<Session>, poll: StartedPoll, permit: PollPermit) {
         let task = Self {
             engine: engine.clone(),
             session,
@@ -215,7 +221,7 @@ impl PollTask {
             Err(_) => None,
         };
         if end.is_some() {
-            engine.poll_stats().record_latency(now, latency);
+            engine.polling.lock_stats().record_latency(now, latency);
         }
         let is_own_trouble = self.is_session_specific();
         if let Some(permit) = self.permit.take() {
@@ -227,16 +233,16 @@ impl PollTask {
         }
         let said = match status {
             Ok(reading) => {
-                engine.upstream_health.record_success(self.sent);
-                let transition = engine.breaker.record_success(self.sent.mono, now);
-                engine.report_breaker_transition(transition, None);
+                engine.polling.upstream_health.record_success(self.sent);
+                let transition = engine.polling.breaker.record_success(self.sent.mono, now);
+                report_breaker_transition(&engine, transition, None);
                 PollOutcome::Status(reading)
             }
             Err(error) if error.is_session_rejection() => {
                 probe_upstream(&engine, self.sent);
                 // The service answers, if only that.
-                let transition = engine.breaker.record_success(self.sent.mono, now);
-                engine.report_breaker_transition(transition, None);
+                let transition = engine.polling.breaker.record_success(self.sent.mono, now);
+                report_breaker_transition(&engine, transition, None);
                 PollOutcome::Rejected
             }
             Err(error) => {
@@ -257,9 +263,9 @@ impl PollTask {
             retry_after: error.retry_after(),
             is_session_specific: is_own_trouble,
         };
-        let transition = engine.breaker.record_failure(call, backoff::jitter());
-        engine.report_breaker_transition(transition, Some(error));
-        if !engine.breaker.is_pause_asked_for() {
+        let transition = engine.polling.breaker.record_failure(call, backoff::jitter());
+        report_breaker_transition(engine, transition, Some(error));
+        if !engine.polling.breaker.is_pause_asked_for() {
             probe_upstream(engine, self.sent);
         }
         // A 429 asks all callers; the breaker sees to that. What else asks for a pause is wrong
@@ -273,12 +279,12 @@ impl PollTask {
     /// was sent later than this poll, or than the first of those of the session that failed in a row.
     fn is_session_specific(&self) -> bool {
         let failing_since = self.poll.failing_since.unwrap_or(self.sent.mono);
-        self.engine.upstream_health.has_answered_after(failing_since)
+        self.engine.polling.upstream_health.has_answered_after(failing_since)
     }
 
     fn apply_result(&mut self, said: PollOutcome) {
         self.is_completed = true;
-        let others = self.engine.upstream_health.snapshot(self.engine.now());
+        let others = self.engine.polling.upstream_health.snapshot(self.engine.now());
         if self.session.apply_poll(self.poll.sequence, self.sent, said, others) {
             tracing::warn!("the service no longer knows a session, or makes no sense about it");
             self.engine.spawn_remote_logout(&self.session, LogoutPriority::Background);
@@ -292,28 +298,56 @@ impl Drop for PollTask {
             self.apply_result(PollOutcome::NoResponse);
         }
         let interval = self.engine.config.poll_interval;
-        self.session.end_poll(self.sent, interval, self.asked_pause);
-        if self.engine.breaker.is_open() && self.asked_pause.is_none() {
+        self.session.finish_poll(self.sent, interval, self.asked_pause);
+        if self.engine.polling.breaker.is_open() && self.asked_pause.is_none() {
             // When the service is asked again is the breaker's business now; who is asked about
             // first, that of the queue, and for that one has to be in it.
-            self.session.queue_after_failure();
+            self.session.poll_now_if_failing();
         }
         self.engine.shared.schedule.reschedule(&self.session, self.engine.now());
         // Before it is the next one's turn.
         drop(self.permit.take());
-        self.engine.poll_slot_freed.notify_one();
+        self.engine.polling.slot_freed.notify_one();
     }
+}
+
+/// Logs and reports what the end of a call changed about the breaker.
+fn report_breaker_transition(
+    engine: &Engine,
+    transition: Option<Transition>,
+    error: Option<&ClientError>,
+) {
+    let error = error.map(tracing::field::display);
+    let event = match transition {
+        None => return,
+        Some(Transition::Failing) => {
+            tracing::warn!(error, "a poll of the service failed, the first after a good one");
+            EventKind::PollFailed
+        }
+        Some(Transition::Opened) => {
+            tracing::warn!(
+                error,
+                "the service fails, or asks for a pause: it gets one call now and then"
+            );
+            EventKind::BreakerOpened
+        }
+        Some(Transition::Closed) => {
+            tracing::warn!("the service answers again");
+            EventKind::BreakerClosed
+        }
+    };
+    engine.send_event(event);
 }
 
 /// Asks the service whether it answers at all, beside the polls: what comes of it counts from the
 /// next silence on.
 fn probe_upstream(engine: &Arc<Engine>, since: Timestamp) {
     let sent = engine.now();
-    if engine.upstream_health.should_probe(sent, since) {
+    if engine.polling.upstream_health.should_probe(sent, since) {
         let asking = engine.clone();
         engine.tasks.spawn(async move {
             if asking.client.is_reachable().await {
-                asking.upstream_health.record_success(sent);
+                asking.polling.upstream_health.record_success(sent);
             }
         });
     }

@@ -260,7 +260,7 @@ impl Activeconnect {
         display_name: Option<String>,
     ) -> Result<RegistrationLink, EnrollmentError> {
         let user = self.authorize(by)?;
-        self.engine().grants.withdraw(&user);
+        self.engine().enrollment.grants.withdraw(&user);
         let (_, token) = self.engine().end_sessions_of(&user, None, None).await;
         let forgotten = self.forget_browsers(&user).await;
         let token = token?.ok_or(EnrollmentError::NotEnrolled)?;
@@ -314,7 +314,8 @@ impl Activeconnect {
         let user = self.authorize(by)?;
         let token = self.token(&user).await?;
         let engine = self.engine();
-        let spent = engine.messages().spend(&user, phone_number, engine.now().mono);
+        let spent =
+            engine.enrollment.lock_sms_limiter().spend(&user, phone_number, engine.now().mono);
         spent.map_err(EnrollmentError::TooManyMessages)?;
         let display_name = Some(display_name.unwrap_or(user.as_str()));
         Ok(engine.client.send_registration_sms(&token, phone_number, display_name, message).await?)
@@ -329,7 +330,11 @@ impl Activeconnect {
             }
             Authorization::Grant(grant) => {
                 let engine = self.engine();
-                engine.grants.redeem(grant, engine.now()).ok_or(EnrollmentError::InvalidGrant)
+                engine
+                    .enrollment
+                    .grants
+                    .redeem(grant, engine.now())
+                    .ok_or(EnrollmentError::InvalidGrant)
             }
         }
     }

@@ -10,13 +10,18 @@ use tokio::time::{sleep, sleep_until, timeout};
 
 use crate::client::ClientErrorKind;
 use crate::engine::logouts::LogoutPriority;
-use crate::engine::{Engine, SHUTDOWN_TIMEOUT};
+use crate::engine::state::{Engine, SHUTDOWN_TIMEOUT};
+use crate::events::event::EndReason;
+use crate::runtime;
 use crate::session::live::Session;
 
 /// How long the next background logout lets polls that wait for their turn go first.
 const POLL_PRIORITY_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// How long the outcome of the first try is waited for, its turn included.
+/// The longest that a caller waits for the first try of a logout at the service.
+pub(super) const LOGOUT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest wait for the outcome of the first try, the wait for its turn included.
 const FIRST_LOGOUT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The pauses before the tries that follow the first. A shutdown waits for the short ones and cuts
@@ -29,7 +34,49 @@ const LOGOUT_RETRY_DELAYS: [Duration; 5] = [
     Duration::from_secs(600),
 ];
 
+/// Where a logout took effect. In this process it always does, at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LogoutOutcome {
+    /// Here and at the service.
+    Confirmed,
+    /// Here; the service has not confirmed yet. The engine tries five times more, within a quarter
+    /// of an hour as a rule, while [`Health::logouts_pending`](crate::Health::logouts_pending)
+    /// counts the logout. The session ends at the service by its own expiry at the latest.
+    LocalOnly,
+}
+
 impl Engine {
+    /// Ends a session here and, in the background, at the service.
+    pub(crate) fn end_session(self: &Arc<Self>, session: &Arc<Session>, reason: EndReason) {
+        if session.end(reason) {
+            let priority = match reason {
+                EndReason::LoggedOut => LogoutPriority::Prompt,
+                _ => LogoutPriority::Background,
+            };
+            self.spawn_remote_logout(session, priority);
+        }
+    }
+
+    /// Ends a session whose credential no request has carried: no client seems to have received it.
+    pub(crate) fn end_unpresented(self: &Arc<Self>, session: &Arc<Session>) {
+        if session.end_unpresented() {
+            self.spawn_remote_logout(session, LogoutPriority::Prompt);
+        }
+    }
+
+    /// Ends a session here and waits, at most 5 s, for the first try at the service.
+    pub(crate) async fn log_out(self: &Arc<Self>, session: &Arc<Session>) -> LogoutOutcome {
+        if !session.end(EndReason::LoggedOut) {
+            return LogoutOutcome::Confirmed;
+        }
+        let first_try = self.spawn_remote_logout(session, LogoutPriority::Prompt);
+        match runtime::within(self.tasks.runtime(), LOGOUT_TIMEOUT, first_try).await {
+            Some(Ok(true)) => LogoutOutcome::Confirmed,
+            Some(Ok(false) | Err(_)) | None => LogoutOutcome::LocalOnly,
+        }
+    }
+
     /// Logs out at the service in a task of the engine. The receiver hears within 5 s whether the
     /// first try was confirmed; the others go on behind it.
     pub(super) fn spawn_remote_logout(
@@ -77,12 +124,12 @@ impl Logout {
             let is_long = pause > SHUTDOWN_TIMEOUT;
             tokio::select! {
                 () = sleep(pause) => {}
-                () = self.engine.wait_shutdown(), if is_long => {}
+                () = self.engine.shutdown.wait(), if is_long => {}
             }
             if self.is_confirmed_now(LogoutPriority::Background).await {
                 return true;
             }
-            if is_long && self.engine.is_shutting_down() {
+            if is_long && self.engine.shutdown.is_started() {
                 break;
             }
         }

@@ -1,17 +1,11 @@
 //! How faults of the service and of the token store are told.
 
-use std::sync::PoisonError;
-use std::time::Duration;
-
 use crate::client::ClientErrorKind;
 use crate::engine::state::Engine;
 use crate::events::event::EventKind;
 use crate::events::fault::Fault;
 use crate::login::attempts::LoginError;
 use crate::store::StoreError;
-
-/// How often each kind of fault is told.
-const FAULT_INTERVAL: Duration = Duration::from_secs(60);
 
 impl Engine {
     /// A login came to nothing. What only its user has to do with, such as a phone that is not
@@ -44,13 +38,9 @@ impl Engine {
         }
     }
 
-    /// Tells of the fault if it is time; then also how many of its kind were suppressed.
+    /// Sends the event of the fault if it is time; then also returns how many were suppressed.
     fn report_fault(&self, fault: Fault) -> Option<u64> {
-        let suppressed = {
-            // What a poisoned one holds is whole: an entry is there or not.
-            let mut faults = self.faults.0.lock().unwrap_or_else(PoisonError::into_inner);
-            faults.entry(fault.kind()).or_default().admit(self.now().mono, FAULT_INTERVAL)?
-        };
+        let suppressed = self.warnings.admit_fault(fault, self.now().mono)?;
         self.send_event(EventKind::Fault(fault));
         Some(suppressed)
     }

@@ -8,7 +8,7 @@ impl Engine {
     /// Charges a login that a stranger begins, whether its name exists or not. False if no phone may
     /// ring for it.
     pub(super) fn spend_push(&self) -> bool {
-        match self.push_budget.spend(self.now()) {
+        match self.login.push_budget.spend(self.now()) {
             Spending::Allowed => return true,
             Spending::Low => {
                 tracing::warn!("four fifths of this month's push budget are spent");

@@ -2,7 +2,8 @@
 
 use crate::clock::{Timestamp, millis};
 use crate::engine::state::Engine;
-use crate::session::live::{CLAIM_TICK_MS, Session};
+use crate::session::lifecycle::CLAIM_TICK_MS;
+use crate::session::live::Session;
 use crate::verdict::Verdict;
 
 impl Engine {
@@ -10,10 +11,10 @@ impl Engine {
     /// began, and since the user last looked at their sessions from it. One whose session is over is
     /// warned of no more.
     pub(crate) fn warns_of_unknown_browser(&self, session: &Session) -> bool {
-        let mut since = session.claimed_at();
+        let mut since = session.lifecycle.claimed_at();
         let is_later = |other: &Session, since: Timestamp| {
             other.record.is_of_unknown_browser()
-                && other.claimed_at().mono > since.mono
+                && other.lifecycle.claimed_at().mono > since.mono
                 && other.verdict() != Verdict::Ended
         };
         // By the token: the other login may have used another spelling of the id.
@@ -21,7 +22,8 @@ impl Engine {
         if !others.iter().any(|other| is_later(other, since)) {
             return false;
         }
-        let seen = self.seen_warnings.with(|seen| seen.get(&self.session_id(session)).copied());
+        let seen =
+            self.login.seen_warnings.with(|seen| seen.get(&self.session_id(session)).copied());
         since = seen.map_or(since, |seen| seen.later(since));
         others.iter().any(|other| is_later(other, since))
     }
@@ -33,11 +35,11 @@ impl Engine {
             // A login is known to a tick, and may have been a tick later than it says.
             let shown = Timestamp { mono: shown.mono.saturating_sub(CLAIM_TICK_MS), ..shown };
             let id = self.session_id(session);
-            self.seen_warnings.with(|seen| seen.insert(id, shown));
+            self.login.seen_warnings.with(|seen| seen.insert(id, shown));
         }
     }
 
     pub(super) fn sweep_seen_warnings(&self, now: Timestamp) {
-        self.seen_warnings.sweep(now, millis(self.config.session_lifetime()));
+        self.login.seen_warnings.sweep(now, millis(self.config.session_lifetime()));
     }
 }

@@ -197,7 +197,7 @@ impl Authorizer {
         let (mut watch, arrival) = session.acquire_watch();
         // Most requests find a session that is in use and known: nothing else is asked then.
         if let Arrival::Known(word, verdict) = arrival {
-            let verdict = watch.get().apply_walkaway_policy(verdict, &policy);
+            let verdict = watch.get().enforce_walkaway(verdict, &policy);
             if verdict == Verdict::Ended {
                 let pending = self.is_pending(credentials, user);
                 return Decision::Deny(if pending { Denial::Pending } else { Denial::Ended });
@@ -207,7 +207,7 @@ impl Authorizer {
         let engine = self.handle.engine().clone();
         Decision::Deferred(Box::pin(async move {
             engine.wait_until_fresh(&mut watch).await;
-            let (word, verdict) = watch.get().evaluate(&policy);
+            let (word, verdict) = watch.get().enforce(&policy);
             match watch.get().phase() {
                 Phase::Running => decide(watch, word, verdict, policy, requirement, is_use),
                 // No poll has said in time that it is still what it was.
@@ -239,7 +239,8 @@ impl Authorizer {
     fn is_pending(&self, credentials: &RequestCredentials<'_>, user: Option<&UserId>) -> bool {
         let engine = self.handle.engine();
         let Some(named) = credentials.attempt() else { return false };
-        let attempt = engine.attempts.find(&named).filter(|attempt| attempt.is_allowed_for(user));
+        let attempt =
+            engine.login.attempts.find(&named).filter(|attempt| attempt.is_allowed_for(user));
         attempt.is_some_and(|attempt| attempt.is_pending(engine.now()))
     }
 
@@ -298,7 +299,8 @@ impl Authorizer {
 
     pub(crate) fn deny(&self, denial: Denial, client: &ClientContext) -> Response<Bytes> {
         if client.has_unread_cookies && denial == Denial::NoSession {
-            self.handle.engine().warn_unread_cookies(&unread_cookies_detail());
+            let engine = self.handle.engine();
+            engine.warnings.warn_unread_cookies(&unread_cookies_detail(), engine.now().mono);
         }
         respond::denial_response(denial, client, self.handle.engine(), &self.requirement)
     }
@@ -317,7 +319,7 @@ fn decide(
     match policy.denial(verdict) {
         None if watch.get().satisfies(&requirement) => {
             if is_use {
-                watch.get().mark_used();
+                watch.get().record_use();
             }
             Decision::Allow(StreamGuard::new(watch, policy, word))
         }

@@ -259,8 +259,10 @@ fn terminate<B>(
             return None;
         }
         Termination::SseEvent => {
-            *state =
-                State::FinalFrame(FinalFrame::Data(session_ended_event(denial, session.status())));
+            *state = State::FinalFrame(FinalFrame::Data(session_ended_event(
+                denial,
+                session.lifecycle.status(),
+            )));
         }
         Termination::GrpcStatus { web } => {
             let status = grpc_trailers(denial, session.retry_after(), web);

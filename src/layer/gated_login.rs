@@ -79,6 +79,6 @@ pub(super) fn report_gated_login(page: &str, paths: &SitePaths, engine: &Engine)
             ),
         }
     };
-    engine.report_gated_login(page, &mistake);
+    engine.warnings.report_gated_login(page, &mistake, engine.now().mono);
     mistake
 }

@@ -122,7 +122,7 @@ impl<A> HandlerGuard<A> {
 impl<A> HandlerGuard<A> {
     /// Whether the handler itself ended the session.
     fn ended_own_session(&self) -> bool {
-        self.passage.session().was_ended_by(self.request)
+        self.passage.session().read_is_ended_by(self.request)
     }
 }
 

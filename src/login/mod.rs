@@ -8,6 +8,7 @@ pub(crate) mod browser_epochs;
 pub(crate) mod browser_proofs;
 pub(crate) mod device;
 pub(crate) mod login_limits;
+pub(crate) mod login_state;
 pub(crate) mod method_sets;
 pub(crate) mod push_budget;
 pub(crate) mod rate_window;

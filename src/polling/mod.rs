@@ -5,6 +5,7 @@ pub(crate) mod circuit_breaker;
 pub(crate) mod concurrency_limiter;
 pub(crate) mod poll_queue;
 pub(crate) mod poll_stats;
+pub(crate) mod polling_state;
 pub(crate) mod rate_limiter;
 pub(crate) mod schedule;
 pub(crate) mod token_checks;

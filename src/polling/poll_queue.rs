@@ -5,7 +5,8 @@ use std::collections::BinaryHeap;
 use std::sync::{Arc, Weak};
 
 use crate::clock::Timestamp;
-use crate::session::live::{QueuedPoll, Session};
+use crate::session::live::Session;
+use crate::session::poll_state::QueuedPoll;
 use crate::verdict::Verdict;
 
 /// A heap with more places than this is rid of void ones when it has doubled.
@@ -196,7 +197,7 @@ impl Default for Heap {
 impl Place {
     /// The session, if it still waits at this place.
     fn session(&self) -> Option<Arc<Session>> {
-        self.session.upgrade().filter(|session| session.is_queued(self.ticket))
+        self.session.upgrade().filter(|session| session.read_is_queued(self.ticket))
     }
 
     fn next(&self) -> Option<NextPoll> {
@@ -230,7 +231,7 @@ mod tests {
     use super::*;
     use crate::engine::poller::IDLE_TIMEOUT;
     use crate::identity::UserToken;
-    use crate::session::live::tests::test_session;
+    use crate::session::test_session::test_session;
 
     fn session() -> Arc<Session> {
         test_session(&"alice".into(), &UserToken::random().unwrap())
@@ -247,7 +248,7 @@ mod tests {
     #[test]
     fn session_with_several_places_is_polled_once() {
         let (mut queue, session) = (PollQueue::default(), session());
-        let now = session.status_changed_at();
+        let now = session.lifecycle.status_changed_at();
         let later = now.after(2 * IDLE_TIMEOUT);
         queue.push(&session, now);
         queue.push(&session, now);
@@ -262,16 +263,16 @@ mod tests {
         let _watch = session.watch();
         queue.push(&session, later);
         let next = queue.next(true).unwrap();
-        assert!(next.session.begin_poll(later).is_some());
+        assert!(next.session.start_poll(later).is_some());
         assert!(queue.next(true).is_none() && queue.is_empty());
-        assert!(session.begin_poll(later).is_none());
+        assert!(session.start_poll(later).is_none());
     }
 
     /// T186: void places are swept out, however often the sessions move.
     #[test]
     fn void_places_do_not_pile_up() {
         let (mut queue, sessions) = (PollQueue::default(), [(); 10].map(|()| session()));
-        let now = sessions[0].status_changed_at().after_millis(1);
+        let now = sessions[0].lifecycle.status_changed_at().after_millis(1);
         for session in &sessions {
             queue.push(session, now);
         }
@@ -289,7 +290,7 @@ mod tests {
         assert!(most <= 3 * MIN_PURGE_LEN, "{most}");
         let mut polls = 0;
         while let Some(next) = queue.next(true) {
-            polls += u32::from(next.session.begin_poll(now).is_some());
+            polls += u32::from(next.session.start_poll(now).is_some());
         }
         assert_eq!(polls, 10);
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use crate::identity::UserId;
-use crate::session::live::TokenCheck;
+use crate::session::poll_state::TokenCheck;
 
 /// How many looks for sessions in use run at once.
 const MAX_ROUTINE_CHECKS: usize = 16;

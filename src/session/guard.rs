@@ -60,7 +60,7 @@ impl StreamGuard {
 
     /// What to do about the next step, by the clocks.
     pub(crate) fn check(&mut self) -> Action {
-        let (word, verdict) = self.watch.get().evaluate(&self.policy);
+        let (word, verdict) = self.watch.get().enforce(&self.policy);
         let reaction = self.policy.action_for(verdict);
         if reaction == Action::Forward {
             (self.last_seen, self.steps_left, self.held) = (word, STEPS_PER_CLOCK_CHECK, None);
@@ -70,7 +70,7 @@ impl StreamGuard {
 
     /// Why a request of the session would be denied at this moment, if it would.
     pub(crate) fn denial(&self) -> Option<Denial> {
-        self.policy.denial(self.watch.get().evaluate(&self.policy).1)
+        self.policy.denial(self.watch.get().verdict())
     }
 
     /// Has this task woken at the next change, and looks once more. Time may go by until then, so
@@ -97,7 +97,7 @@ impl StreamGuard {
     /// Cancel safe: nothing is consumed.
     pub(crate) async fn revoked(&mut self) -> Denial {
         let policy = self.policy;
-        self.watch.wait_for(|session| policy.denial(session.evaluate(&policy).1)).await
+        self.watch.wait_for(|session| policy.denial(session.enforce(&policy).1)).await
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod guard;
 pub(crate) mod hold_timer;
 pub(crate) mod idle_state;
 pub(crate) mod key_ring;
+pub(crate) mod lifecycle;
 pub(crate) mod live;
 #[cfg(test)]
 pub(crate) mod model_tests;
@@ -13,10 +14,16 @@ pub(crate) mod notify;
 pub(crate) mod notify_tests;
 pub(crate) mod owner_id;
 pub(crate) mod policy;
+pub(crate) mod poll_state;
+mod polls;
+mod read_verdict;
 pub(crate) mod record;
 pub(crate) mod registry;
 pub(crate) mod request_number;
 pub(crate) mod session_id;
 pub(crate) mod session_info;
 pub(crate) mod snapshot;
+#[cfg(test)]
+pub(crate) mod test_session;
 pub(crate) mod upgrade_stats;
+pub(crate) mod walkaway_ends;

@@ -11,7 +11,7 @@ use crate::events::event::EndReason;
 use crate::identity::UserToken;
 use crate::protocol::{SessionStatus, StatusReading};
 use crate::session::live::Session;
-use crate::session::live::tests::test_session;
+use crate::session::test_session::test_session;
 use crate::verdict::{PollOutcome, UpstreamSnapshot, Verdict};
 
 const STALE: u64 = 15_000;
@@ -165,7 +165,7 @@ fn reply(session: &Arc<Session>, sequence: u64, sent: Timestamp, said: Reply, ot
     let answered = others.then_some(Timestamp { mono: u64::MAX, wall: u64::MAX });
     let others = UpstreamSnapshot { last_success: answered, is_recent: others };
     session.apply_poll(sequence, sent, said, others);
-    session.end_poll(sent, Duration::ZERO, None);
+    session.finish_poll(sent, Duration::ZERO, None);
 }
 
 proptest! {
@@ -174,7 +174,7 @@ proptest! {
     #[test]
     fn session_matches_model(steps in prop::collection::vec(step(), 50)) {
         let session = test_session(&"alice".into(), &UserToken::random().unwrap());
-        let begun = session.created_at();
+        let begun = session.lifecycle.created_at();
         let (mut now, mut history, mut on_their_way) = (begun, History::default(), Vec::new());
         let mut sequence = 0;
         let mut was_over = false;
@@ -213,7 +213,7 @@ proptest! {
             // An end that was stated, or made here, is for ever. (One by age is as old as the
             // clocks say, and they can be set back.)
             prop_assert!(!was_over || said == Verdict::Ended);
-            was_over = was_over || session.status().is_terminal();
+            was_over = was_over || session.lifecycle.status().is_terminal();
         }
     }
 }

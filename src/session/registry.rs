@@ -176,7 +176,7 @@ impl fmt::Debug for SessionIndex {
 mod tests {
     use super::*;
     use crate::identity::SessionCredential;
-    use crate::session::live::tests::test_session;
+    use crate::session::test_session::test_session;
 
     fn key(letter: u8) -> SessionKey {
         SessionCredential::parse(&[letter; 43]).unwrap().key()

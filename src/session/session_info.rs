@@ -54,17 +54,17 @@ pub struct SessionInfo {
 
 impl SessionInfo {
     pub(crate) fn new(session: &Session, id: SessionId, now: Timestamp) -> Self {
-        let started = session.claimed_at().wall;
+        let started = session.lifecycle.claimed_at().wall;
         let client = session.record.client();
         Self {
             id,
             user: session.user().into(),
-            status: session.status(),
-            since: time(session.status_changed_at().wall),
+            status: session.lifecycle.status(),
+            since: time(session.lifecycle.status_changed_at().wall),
             started_at: time(started),
             // The use may be known a little less exactly than the login.
             last_used_at: time(session.last_used(now).max(started)),
-            methods: session.methods,
+            methods: session.lifecycle.methods(),
             held_open: session.held_open(),
             description: client.description(),
             is_of_unknown_browser: session.record.is_of_unknown_browser(),

@@ -131,10 +131,11 @@ impl ConfirmRequest {
             return Err(ConfirmError::NoSession);
         };
         let required = &self.visitor.engine().required_method_sets;
-        let is_asked_for =
-            |methods: &AuthMethods| *methods == session.methods || required.contains(*methods);
+        let is_asked_for = |methods: &AuthMethods| {
+            *methods == session.lifecycle.methods() || required.contains(*methods)
+        };
         let methods = match &self.methods {
-            None => Some(session.methods),
+            None => Some(session.lifecycle.methods()),
             Some(named) => named.parse().ok().filter(is_asked_for),
         };
         methods.map(|methods| (session.clone(), methods)).ok_or(ConfirmError::NotRequired)

@@ -55,7 +55,7 @@ impl RequestContext {
         let user = ac.resolve(parts);
         // A secret that came in a body is none for a cookie, and the other way round.
         let find = |credential: Option<AttemptCredential>, bearer| {
-            let named = engine.attempts.find_named(credential?)?;
+            let named = engine.login.attempts.find_named(credential?)?;
             let attempt = &named.attempt;
             (attempt.is_bearer() == bearer && attempt.is_allowed_for(user.as_ref()))
                 .then_some(named)
@@ -102,7 +102,8 @@ impl RequestContext {
         if !self.client.has_unread_cookies {
             return None;
         }
-        self.engine().warn_unread_cookies(&unread_cookies_detail());
+        let engine = self.engine();
+        engine.warnings.warn_unread_cookies(&unread_cookies_detail(), engine.now().mono);
         Some(UNREAD_COOKIES)
     }
 
@@ -197,7 +198,7 @@ impl RequestContext {
         headers.append(SET_COOKIE, cookies::remove_attempt(names));
         let known = known_browser_cookie(&asked.headers, names).unwrap_or_default();
         if let Some(BrowserToRemember { name, proof }) = &claimed.remember_as {
-            let proofs = engine.browser_proofs.issue(known, name, *proof, now.wall);
+            let proofs = engine.login.browser_proofs.issue(known, name, *proof, now.wall);
             headers.append(SET_COOKIE, cookies::set_known(names, proofs));
         }
         response

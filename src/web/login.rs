@@ -80,7 +80,7 @@ pub(super) async fn post_login(
         biased;
         login = parse_body::<LoginRequest>(Request::from_parts(parts.clone(), body), wants_json) => login,
         // A client that sends its body slowly, or never, holds no shutdown up.
-        () = engine.wait_shutdown() => Err(LoginRejection::Unavailable),
+        () = engine.shutdown.wait() => Err(LoginRejection::Unavailable),
     };
     let wanted = login.as_ref().ok().and_then(|login| login.next.as_deref());
     let paths = SitePaths::from_parts(&parts, &engine.config);
@@ -177,14 +177,15 @@ fn start_attempt(
         let typed = validate_username(login.username)?;
         AttemptTarget::Username(engine.config.username_normalizer.username(&typed))
     };
-    let known = known_browser_cookie(&parts.headers, names)
-        .and_then(|proofs| engine.browser_proofs.verify(proofs, &who.key(), engine.now().wall));
+    let known = known_browser_cookie(&parts.headers, names).and_then(|proofs| {
+        engine.login.browser_proofs.verify(proofs, &who.key(), engine.now().wall)
+    });
     let initiator = match known {
         Some(proof) => Initiator::KnownBrowser(proof),
         None => Initiator::Anonymous(client_ip(parts, &engine.config.trusted_proxies)),
     };
     if matches!(initiator, Initiator::Anonymous(None)) {
-        engine.warn_missing_client_ip();
+        engine.warnings.warn_missing_client_ip();
     }
     let client = client_details(parts, &engine.config);
     let start = StartAttempt {

@@ -124,7 +124,7 @@ pub(super) async fn progress(State(ac): State<Activeconnect>, request: Request) 
     let engine = ac.engine();
     let settings = &engine.config;
     let key = registration_cookie(&parts.headers, &settings.cookie_names, &engine.key_ring);
-    let page = key.and_then(|key| engine.registrations.find(&key, engine.now()));
+    let page = key.and_then(|key| engine.enrollment.registrations.find(&key, engine.now()));
     let progress = match &page {
         Some(page) => engine.registration_progress(page).await,
         None => RegistrationProgress::NoneWaits,

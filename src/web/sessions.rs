@@ -117,7 +117,7 @@ pub(super) async fn end(
         biased;
         named = parse_body::<EndSessionForm>(request, wants_json) => named.ok(),
         // A client that sends its body slowly, or never, holds no shutdown up.
-        () = visit.engine().wait_shutdown() => None,
+        () = visit.engine().shutdown.wait() => None,
     };
     // What names no session is the id of none.
     let id = named.and_then(|named| named.id.parse::<SessionId>().ok());

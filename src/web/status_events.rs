@@ -22,9 +22,11 @@ pub(super) fn status_str(session: &Session) -> &'static str {
     match session.verdict() {
         Verdict::Unavailable => "unavailable",
         // Over by its age alone: the service may not know yet.
-        Verdict::Ended if !session.status().is_terminal() => SessionStatus::Closed.as_str(),
+        Verdict::Ended if !session.lifecycle.status().is_terminal() => {
+            SessionStatus::Closed.as_str()
+        }
         Verdict::Allow => SessionStatus::Active.as_str(),
-        _ => session.status().as_str(),
+        _ => session.lifecycle.status().as_str(),
     }
 }
 
@@ -69,7 +71,7 @@ impl StatusStream {
         tokio::select! {
             biased;
             word = self.change() => word,
-            () = engine.wait_shutdown() => Some(match self.source {
+            () = engine.shutdown.wait() => Some(match self.source {
                 WatchedSource::Nothing => "none",
                 WatchedSource::Session(_) => SessionStatus::Closed.as_str(),
                 WatchedSource::Attempt(_) => "timeout",

@@ -83,7 +83,7 @@ pub(super) async fn waiting(
             let is_secure = settings.cookie_names.secure;
             let is_loopback = is_secure && is_loopback(request_host(&parts));
             if is_secure && !is_loopback && seems_plain_http(&parts, &visitor.client.format) {
-                visitor.engine().warn_of_lost_cookie();
+                visitor.engine().warnings.warn_lost_cookie();
             }
             let refusal = PageError::NoLoginWaits { unread, is_loopback };
             let status = StatusCode::BAD_REQUEST;

@@ -113,7 +113,7 @@ async fn late_claim_is_found_until_it_is_over() {
         }
     });
     let claim = || {
-        let found = engine.attempts.find_named(named.credential.clone());
+        let found = engine.login.attempts.find_named(named.credential.clone());
         found.map(|named| engine.claim(&named, Some(&user)).is_some())
     };
     stage.at(58_000).await;

@@ -160,7 +160,7 @@ async fn one_login_more_than_may_wait_is_refused() {
     assert_eq!(refused.headers()["retry-after"], "10");
     assert!(refused.headers().get("set-cookie").is_none());
     assert_eq!(told(&mut events).await, [(EventKind::LimitReached(Limit::Attempts), None)]);
-    let waiting: Vec<_> = stage.ac.engine().attempts.all();
+    let waiting: Vec<_> = stage.ac.engine().login.attempts.all();
     assert_eq!(waiting.len(), 3);
     let now = stage.clock.now();
     assert!(waiting.iter().all(|attempt| attempt.is_pending(now)));
@@ -234,7 +234,7 @@ async fn shutdown_leaves_nothing_behind() {
     stage.ac.shutdown().await;
     stage.at(3_600_000).await;
     assert!(stage.is_quiet().await);
-    assert_eq!(stage.ac.engine().owns_session(), 0);
+    assert_eq!(stage.ac.engine().open_watches(), 0);
     let service = stage.respond_with(|_, _| {});
     drop(stage);
     service.await.unwrap();

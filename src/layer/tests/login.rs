@@ -97,7 +97,7 @@ async fn spellings_without_end_do_not_ring_without_end() {
 async fn known_browser(stage: &Harness, number: u8) -> Initiator {
     let engine = stage.ac.engine();
     let token = engine.store.token(&"alice".into()).await.unwrap().unwrap();
-    let user = engine.browser_proofs.user_mark(&token);
+    let user = engine.login.browser_proofs.user_mark(&token);
     Initiator::KnownBrowser(BrowserProof { browser: BrowserId([number; 16]), user, epoch: 0 })
 }
 

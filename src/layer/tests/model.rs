@@ -638,7 +638,7 @@ async fn play(trace: Trace) {
         finish(caller).await;
     }
     // Those who were on a session are off it: soon nothing is asked about any more.
-    assert_eq!(ac.engine().owns_session(), 0, "a watch was leaked");
+    assert_eq!(ac.engine().open_watches(), 0, "a watch was leaked");
     let attempts = Duration::from_secs(60 + 60 + 30);
     sleep(attempts + Duration::from_millis(KEEP + trace.interval)).await;
     let sends =
