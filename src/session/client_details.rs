@@ -1,4 +1,4 @@
-//! What a user recognizes a session by: the browser and the address that its login came from.
+//! The browser and the address that a login came from, by which a user recognizes the session.
 
 use std::net::IpAddr;
 
@@ -15,7 +15,8 @@ const BROWSERS: [(&str, &[&str]); 5] = [
     ("Safari", &["Safari/"]),
 ];
 
-/// Operating systems by their token. Phones come first: they also name what their system is made of.
+/// Operating systems by their token in a `User-Agent`. Phones come first: they also name the system
+/// that theirs is derived from.
 const SYSTEMS: [(&str, &[&str]); 7] = [
     ("Windows", &["Windows"]),
     ("iOS", &["iPhone", "iPod"]),
@@ -26,7 +27,7 @@ const SYSTEMS: [(&str, &[&str]); 7] = [
     ("Linux", &["Linux", "X11"]),
 ];
 
-/// What is recorded of the client that began a login. It is what the client says of itself.
+/// The client that started a login, as it describes itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ClientDetails {
     /// The family of the browser, or the shortened `User-Agent` of a client that is not known.
@@ -53,7 +54,7 @@ impl ClientDetails {
         })
     }
 
-    /// Browser, system and address, as a session's record keeps them; none if nothing is known.
+    /// Browser, system and address as the texts of a session's record; `None` if nothing is known.
     pub(crate) fn to_texts(&self) -> Option<[String; 3]> {
         let Self { browser, system, address } = self;
         let is_known = browser.is_some() || address.is_some();
@@ -66,7 +67,7 @@ impl ClientDetails {
         })
     }
 
-    /// The same again. An empty text stands for what is not known.
+    /// Reads the texts of a session's record. An empty text stands for an unknown value.
     pub(crate) fn from_texts([browser, system, address]: [&str; 3]) -> Self {
         let systems = SYSTEMS.iter().map(|(known, _)| *known);
         Self {
@@ -77,8 +78,8 @@ impl ClientDetails {
     }
 }
 
-/// The beginning of a `User-Agent`, without anything but printable ASCII, which is all that browsers
-/// send: nothing in it moves a cursor, breaks a line or turns the direction of writing.
+/// The beginning of a `User-Agent`, reduced to printable ASCII, which is all that browsers send.
+/// The result cannot move a cursor, break a line or reverse the direction of writing.
 fn shorten(user_agent: &[u8]) -> Box<str> {
     let printable = user_agent.iter().copied().filter(|byte| matches!(byte, b' '..=b'~'));
     let text: String = printable.take(MAX_USER_AGENT_LEN).map(char::from).collect();

@@ -8,34 +8,34 @@ use crate::session::policy::{Action, Policy};
 use crate::session::snapshot::Snapshot;
 use crate::verdict::Denial;
 
-/// How many steps in a row may follow one look at the clocks.
+/// How many steps in a row may rely on one reading of the clocks.
 const STEPS_PER_CLOCK_CHECK: u8 = 7;
 
-/// Lets what a session let in go on, step by step: a handler, the frames of a body; and uploads and
-/// holders of a guard, which look at the clocks each time.
+/// Decides, step by step, whether a response that a session allowed may go on: a running handler,
+/// the frames of a body, uploads and holders of a guard.
 ///
-/// To look at the clocks costs more than a frame does. As long as nothing is published about the
-/// session, and nothing waited in between, a few steps follow on the last look alone: the poller
-/// publishes it when what is known grows too old. Clocks are asked all the same now and then, for
-/// a process that was stopped goes on before its poller does.
+/// Reading the clocks costs more than a frame does. While the published snapshot stays the same, a
+/// few steps rely on the last reading, because the poller publishes when the knowledge grows stale.
+/// The clocks are still read every few steps: after the process was stopped, a stream may resume
+/// before the poller does.
 #[derive(Debug)]
 pub(crate) struct StreamGuard {
     watch: SessionWatcher,
     policy: Policy,
-    /// What was published when it was last to go on.
+    /// The snapshot at the last step that was forwarded.
     last_seen: Snapshot,
-    /// How many more steps may follow on that.
+    /// How many more steps may rely on that snapshot.
     steps_left: u8,
     held: Option<Box<HoldTimer>>,
 }
 
 impl StreamGuard {
-    /// It was to go on at this word.
+    /// A guard whose last check, at this snapshot, allowed.
     pub(crate) fn new(watch: SessionWatcher, policy: Policy, last_seen: Snapshot) -> Self {
         Self { watch, policy, last_seen, steps_left: STEPS_PER_CLOCK_CHECK, held: None }
     }
 
-    /// It is not known whether it may go on.
+    /// A guard whose first step reads the clocks.
     pub(crate) fn unchecked(watch: SessionWatcher, policy: Policy) -> Self {
         let word = watch.get().snapshot();
         Self { steps_left: 0, ..Self::new(watch, policy, word) }
@@ -49,7 +49,7 @@ impl StreamGuard {
         self.policy
     }
 
-    /// What to do about the next step.
+    /// Decides the next step, on the last reading of the clocks if that is recent enough.
     pub(crate) fn check_cached(&mut self) -> Action {
         if self.steps_left > 0 && self.watch.get().snapshot() == self.last_seen {
             self.steps_left -= 1;
@@ -58,7 +58,7 @@ impl StreamGuard {
         self.check()
     }
 
-    /// What to do about the next step, by the clocks.
+    /// Decides the next step by the clocks.
     pub(crate) fn check(&mut self) -> Action {
         let (word, verdict) = self.watch.get().enforce(&self.policy);
         let reaction = self.policy.action_for(verdict);
@@ -68,13 +68,13 @@ impl StreamGuard {
         reaction
     }
 
-    /// Why a request of the session would be denied at this moment, if it would.
+    /// The denial of a request that would come now, if it were denied.
     pub(crate) fn denial(&self) -> Option<Denial> {
         self.policy.denial(self.watch.get().verdict())
     }
 
-    /// Has this task woken at the next change, and looks once more. Time may go by until then, so
-    /// the next step is taken by the clocks.
+    /// Registers this task for the next change and decides the next step. Time passes until the
+    /// task wakes, so the step after that reads the clocks.
     pub(crate) fn register_and_check(&mut self, cx: &mut Context<'_>) -> Action {
         self.watch.register(cx);
         let reaction = self.check();
@@ -82,7 +82,7 @@ impl StreamGuard {
         reaction
     }
 
-    /// Held back for this reason, this long in all; ready when that is over.
+    /// Holds the response for this reason; ready when it was held for `limit`.
     pub(crate) fn hold(
         &mut self,
         limit: Duration,
@@ -92,7 +92,7 @@ impl StreamGuard {
         HoldTimer::poll(&mut self.held, limit, reason, cx)
     }
 
-    /// Waits until it is no longer allowed.
+    /// Waits until the session no longer allows.
     ///
     /// Cancel safe: nothing is consumed.
     pub(crate) async fn revoked(&mut self) -> Denial {
@@ -102,7 +102,7 @@ impl StreamGuard {
 }
 
 impl Clone for StreamGuard {
-    /// Its own place among those who wait; held back by nothing so far.
+    /// A guard with a watch of its own that has not held anything yet.
     fn clone(&self) -> Self {
         Self::unchecked(self.watch.get().watch(), self.policy)
     }

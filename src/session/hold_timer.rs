@@ -7,21 +7,19 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::verdict::Denial;
 
-/// Since when something has been held back, and until when it may be. Each reason counts its own
-/// time: how long the phone is away has nothing to do with how long the status is not known.
+/// How long a response has been held, and when it is cut. Each reason counts its own time: how long
+/// the phone is away is unrelated to how long the status is unknown.
 #[derive(Debug)]
 pub(crate) struct HoldTimer {
-    /// Since when the phone has been away, as far as is known: what is not known in between does
-    /// not bring it back.
+    /// When the phone walked away. An unknown status in between does not reset it.
     suspended_since: Option<Instant>,
-    /// Since when the status has not been known.
+    /// When the status became unknown.
     unavailable_since: Option<Instant>,
     sleep: Pin<Box<Sleep>>,
 }
 
 impl HoldTimer {
-    /// Held for this reason from now on, or since that began; ready when that is longer than
-    /// `limit`.
+    /// Holds for this reason; ready when the reason has lasted for `limit`.
     pub(crate) fn poll(
         held: &mut Option<Box<Self>>,
         limit: Duration,
@@ -33,7 +31,7 @@ impl HoldTimer {
             Box::new(Self { suspended_since: None, unavailable_since: None, sleep })
         });
         let since = if reason == Denial::Suspended {
-            // It is known again that the phone is away.
+            // The status is known again: the phone is away.
             hold.unavailable_since = None;
             &mut hold.suspended_since
         } else {

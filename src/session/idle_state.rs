@@ -1,22 +1,22 @@
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{AcqRel, Acquire};
 
-/// Whether the poller keeps a session's status fresh, how many hold it open, when it was last
-/// come to, and whether a request has carried its credential: one word, so that parking a
-/// session and a use of it can't miss each other.
+/// The phase of a session, how many requests and streams hold it open, when it was last used, and
+/// whether a request has carried its credential: one atomic word, so that parking a session and a
+/// use of it cannot miss each other.
 ///
-/// Two bits of phase, one of presentation, 27 of a count, 34 of milliseconds, which turn over after
-/// 198 days; no session lives for one.
+/// Two bits of phase, one of presentation, 27 of the count, 34 of milliseconds, which wrap after
+/// 198 days, longer than any session lives.
 #[derive(Debug)]
 pub(crate) struct IdleState(AtomicU64);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// It is kept fresh.
+    /// The poller keeps the session fresh.
     Running,
-    /// It is not: the session was not used for a while.
+    /// Not polled: the session was not used for a while.
     Parked,
-    /// It will be; the first poll is not back yet.
+    /// In use again; the first poll is not complete.
     Resuming,
 }
 
@@ -29,7 +29,8 @@ const COUNT_UNIT: u64 = TIME_MASK + 1;
 const COUNT_MASK: u64 = !(PHASE_MASK | PRESENTED_BIT | TIME_MASK);
 
 impl IdleState {
-    /// Running, and used at this moment (milliseconds on the monotonic clock, as all times here).
+    /// A running session that was used at `now` (milliseconds on the monotonic clock, as all times
+    /// here).
     pub(crate) fn new(now: u64) -> Self {
         Self(AtomicU64::new(now & TIME_MASK))
     }
@@ -42,13 +43,13 @@ impl IdleState {
         }
     }
 
-    /// How many hold the session open.
+    /// How many requests, streams and guards hold the session open.
     pub(crate) fn count(&self) -> u64 {
         (self.0.load(Acquire) & COUNT_MASK) / COUNT_UNIT
     }
 
-    /// Comes to the session, and holds it open until [`Activity::leave`]. True for exactly one of
-    /// those who come to a parked one: it is waking now, and that one sees to it.
+    /// Uses the session and holds it open until [`IdleState::release`]. True for exactly one of the
+    /// callers that find it parked: that caller has it polled.
     pub(crate) fn acquire(&self, now: u64) -> bool {
         let mut word = self.0.load(Acquire);
         loop {
@@ -62,7 +63,7 @@ impl IdleState {
         }
     }
 
-    /// When it was last come to.
+    /// When the session was last used.
     pub(crate) fn last_used(&self, now: u64) -> u64 {
         now.saturating_sub(since(self.0.load(Acquire), now))
     }
@@ -71,9 +72,9 @@ impl IdleState {
         self.0.fetch_sub(COUNT_UNIT, AcqRel);
     }
 
-    /// Parks a session that is not held open, and was not used for `keep` milliseconds, also one that
-    /// did not wake in that time; says whether it did. To be held open at this moment is to be
-    /// used.
+    /// Parks a session that nothing holds open and that was not used for `keep` milliseconds, also
+    /// one whose first poll did not complete in that time. Returns whether it parked it. A session
+    /// that is held open counts as used now.
     pub(crate) fn park(&self, now: u64, keep: u64) -> bool {
         let word = self.0.load(Acquire);
         if word & PARKED_BIT != 0 {
@@ -85,7 +86,7 @@ impl IdleState {
             0 => return false,
             count => (false, word & (PHASE_MASK | PRESENTED_BIT) | count | now & TIME_MASK),
         };
-        // A use in between makes it fail.
+        // Fails if the session was used in between.
         self.0.compare_exchange(word, then, AcqRel, Acquire).is_ok() && parks
     }
 
@@ -94,19 +95,19 @@ impl IdleState {
         self.0.load(Acquire) & PRESENTED_BIT != 0
     }
 
-    /// A request has carried the session's credential.
+    /// Stores that a request has carried the credential.
     pub(crate) fn mark_presented(&self) {
         self.0.fetch_or(PRESENTED_BIT, AcqRel);
     }
 
-    /// The poll that a waking session waited for is back.
+    /// The poll that resumes the session is complete.
     pub(crate) fn mark_resumed(&self) {
         self.0.fetch_and(!RESUMING_BIT, AcqRel);
     }
 }
 
-/// Milliseconds from the last use to this moment; none if the clock that was read then is ahead of
-/// the one that is read now, as the requests' is of the poller's.
+/// The milliseconds from the last use to `now`; zero if the last use was stored by a clock that is
+/// ahead of this one, as the clock of requests is of the poller's.
 fn since(word: u64, now: u64) -> u64 {
     let passed = now.wrapping_sub(word) & TIME_MASK;
     if passed > TIME_MASK / 2 { 0 } else { passed }

@@ -14,39 +14,38 @@ use crate::rng_error::RngError;
 use crate::session::owner_id::OwnerId;
 use crate::session::session_id::SessionId;
 
-/// Derives the ring's key from the application's secret, and for no other use of that secret.
+/// The HKDF label of the ring's key, derived from the application's secret.
 const RING_KEY_LABEL: &[u8] = b"tower-activeconnect key ring";
-/// Derives the key of the message authentication codes from a key of the ring.
+/// The HKDF label of the key that authenticates credentials.
 const MAC_KEY_LABEL: &[u8] = b"tower-activeconnect credential mac";
-/// Derives the key from which sessions get their secret bits from a key of the ring.
+/// The HKDF label of the key that derives the secret bits of session credentials.
 const SESSION_KEY_LABEL: &[u8] = b"tower-activeconnect session credential";
-/// Derives the key of the ids by which users and administrators name what they may see from a key
-/// of the ring.
+/// The HKDF label of the key that derives session ids.
 const ID_KEY_LABEL: &[u8] = b"tower-activeconnect id";
-/// Derives the key of the ids by which pages tell users apart from a key of the ring.
+/// The HKDF label of the key that derives owner ids.
 const OWNER_KEY_LABEL: &[u8] = b"tower-activeconnect owner";
 
-/// Bytes of a credential that are secret: random, or derived.
+/// The secret bytes of a credential: random, or derived.
 const SECRET_LEN: usize = 16;
-/// Bytes of a credential that its code authenticates: the secret ones, and four of time.
+/// The authenticated bytes of a credential: the secret ones and four of time.
 const SIGNED_LEN: usize = SECRET_LEN + 4;
 
-/// What a credential is for. A credential of one kind is none of another.
+/// The purpose of a credential. A credential of one kind never verifies as another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CredentialKind {
     /// Names a session, in the cookie or in a bearer header.
     Session,
     /// Names a login attempt, in the browser or client that started it.
     Attempt,
-    /// The application's word for a user that it has verified.
+    /// Proves to the engine that the application has verified a user.
     Grant,
-    /// Names a page that waits for a phone to register, in the browser that was shown it.
+    /// Names a page that waits for a phone to register, in the browser that loaded it.
     #[cfg(feature = "axum")]
     Registration,
 }
 
 impl CredentialKind {
-    /// What is authenticated before the credential's own bytes.
+    /// The prefix of the authenticated bytes.
     const fn label(self) -> &'static [u8] {
         match self {
             Self::Session => b"session",
@@ -74,7 +73,7 @@ struct RingKey {
 }
 
 impl KeyRing {
-    /// The default ring, which every instance of an application has alike.
+    /// The default ring: equal on all instances of an application.
     pub(crate) fn from_application_secret(secret: &Secret) -> Self {
         let extracted = Hkdf::<Sha256>::new(None, secret.expose().as_bytes());
         Self { keys: [RingKey::new(&expand(&extracted, RING_KEY_LABEL))] }
@@ -108,11 +107,11 @@ impl KeyRing {
         self.issue(CredentialKind::Registration, now).map(SessionCredential::from_bytes)
     }
 
-    /// The credential of the session that a login attempt leads to. It is the same each time, so
-    /// that the answer to a claim can be repeated and nothing secret has to be kept for that.
+    /// Derives the credential of the session that a login attempt leads to. It is the same each
+    /// time, so that the response to a claim can be repeated without storing a secret.
     pub(crate) fn derive_session(&self, attempt: &AttemptCredential) -> SessionCredential {
         let key = self.issuing();
-        // The time stays that of the attempt.
+        // The time of the attempt stays in it.
         let mut bytes = Zeroizing::new(*attempt.as_bytes());
         let derived = hmac(&key.session).chain_update(attempt.as_bytes()).finalize().into_bytes();
         bytes[..SECRET_LEN].copy_from_slice(&derived[..SECRET_LEN]);
@@ -120,22 +119,22 @@ impl KeyRing {
         SessionCredential::from_bytes(bytes)
     }
 
-    /// The id of the session that the service calls by this token: the same each time. Only who
-    /// has the key can tell from it which session it is.
+    /// Derives the id of the session with this session token: the same each time. Without the key
+    /// the id does not reveal the session.
     pub(crate) fn session_id(&self, session_token: &[u8]) -> SessionId {
         let code = hmac(&self.issuing().id).chain_update(b"session").chain_update(session_token);
         let code = code.finalize().into_bytes();
         SessionId::from_bytes(std::array::from_fn(|i| code[i]))
     }
 
-    /// What pages tell this user from others by: the same in each session. Without the key it
-    /// tells nothing of the user.
+    /// Derives the id by which pages tell this user from others: the same in each session. Without
+    /// the key it does not reveal the user.
     pub(crate) fn owner_id(&self, user: &str) -> OwnerId {
         let code = hmac(&self.issuing().owner).chain_update(user).finalize().into_bytes();
         OwnerId::from_bytes(std::array::from_fn(|i| code[i]))
     }
 
-    /// Whether this text is a credential of this kind that a key of the ring made.
+    /// Whether a key of the ring made this text as a credential of this kind.
     pub(crate) fn verifies(&self, kind: CredentialKind, text: &[u8]) -> bool {
         let credential = SessionCredential::parse(text);
         credential.is_some_and(|it| self.keys.iter().any(|key| key.verifies(kind, it.as_bytes())))

@@ -1,4 +1,4 @@
-//! Sessions: what is known of them, who may go on, and the guards of what they hold open.
+//! Sessions: their state, the guards of responses, credentials and ids.
 
 pub(crate) mod client_details;
 pub(crate) mod guard;

@@ -3,10 +3,10 @@ use std::task::{Context, Poll, Waker};
 
 use crate::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Those who wait for a change: wakers only, no state of their own. A waiter registers first
-/// and looks at the state after, so that no change falls between.
+/// The wakers of tasks that wait for a change. A waiter registers first and reads the state after,
+/// so that no change falls between.
 ///
-/// Without waiters, there is no more than an empty pointer.
+/// Without waiters the list is an empty pointer.
 #[derive(Debug, Default)]
 pub(crate) struct WakerList {
     slots: Mutex<Option<Box<WakerSlots>>>,
@@ -18,16 +18,16 @@ struct WakerSlots {
     free: Vec<NonZeroU32>,
 }
 
-/// Something that can be watched.
+/// A value that can be watched.
 pub(crate) trait Notifies {
     fn watchers(&self) -> &WakerList;
 
-    /// A watch is dropped.
+    /// Called when a watcher is dropped.
     fn on_watcher_dropped(&self) {}
 }
 
 impl WakerList {
-    /// Wakes everyone who waits.
+    /// Wakes all waiters.
     pub(crate) fn wake(&self) {
         let woken: Vec<Waker> = match self.slots().as_mut() {
             Some(slots) => slots.wakers.iter_mut().filter_map(Option::take).collect(),
@@ -37,13 +37,13 @@ impl WakerList {
         woken.into_iter().for_each(Waker::wake);
     }
 
-    /// How many wait at this moment.
+    /// How many tasks wait.
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
         self.slots().iter().flat_map(|slots| &slots.wakers).flatten().count()
     }
 
-    /// How many places there are, free ones too.
+    /// How many slots exist, free ones too.
     #[cfg(test)]
     pub(crate) fn places(&self) -> usize {
         self.slots().as_ref().map_or(0, |slots| slots.wakers.len())
@@ -55,12 +55,12 @@ impl WakerList {
     }
 }
 
-/// A place among the watchers, taken from its making to its drop; waits for nothing until
+/// A slot among the watchers, from its creation to its drop; it waits for nothing until
 /// [`Watcher::register`].
 #[derive(Debug)]
 pub(crate) struct Watcher<T: Notifies> {
     watched: T,
-    /// Its number in the list, counted from one.
+    /// The number of the slot, counted from one.
     slot: Option<NonZeroU32>,
 }
 
@@ -73,7 +73,7 @@ impl<T: Notifies> Watcher<T> {
         &self.watched
     }
 
-    /// Has this task woken at the next change.
+    /// Registers this task to be woken at the next change.
     pub(crate) fn register(&mut self, cx: &Context<'_>) {
         // Cloned before the lock and dropped after it: both run other people's code.
         let waker = cx.waker().clone();
@@ -91,7 +91,7 @@ impl<T: Notifies> Watcher<T> {
         drop(before);
     }
 
-    /// Waits until `look` finds what it looks for; it is asked again after each change.
+    /// Waits until `look` returns a value; it is called again after each change.
     ///
     /// Cancel safe: nothing is consumed.
     pub(crate) async fn wait_for<R>(&mut self, mut look: impl FnMut(&T) -> Option<R>) -> R {
@@ -106,7 +106,7 @@ impl<T: Notifies> Watcher<T> {
     }
 }
 
-/// Where in the list a number is.
+/// The index of a slot.
 fn place(slot: NonZeroU32) -> usize {
     slot.get() as usize - 1
 }

@@ -3,13 +3,13 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// What an application's pages tell users apart by, made by
+/// An id by which an application's pages tell users apart; returned by
 /// [`ActiveSession::owner_id`](crate::ActiveSession::owner_id).
 ///
-/// It is a 128-bit message authentication code of the user's id, by a key that follows from the
-/// application's secret: the same in all sessions of the user, on every instance of the application,
-/// and another one in another application. It opens nothing. Without the secret no one can tell
-/// from it who the user is. `Display` writes 22 characters of base64url.
+/// It is a 128-bit message authentication code of the user's id under a key derived from the
+/// application's secret: equal in all sessions of the user and on all instances of the application,
+/// different in other applications. It opens nothing and, without the secret, does not reveal the
+/// user. `Display` writes 22 characters of base64url.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct OwnerId([u8; 16]);
 

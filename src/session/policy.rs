@@ -2,24 +2,25 @@ use std::time::Duration;
 
 use crate::verdict::{Denial, Verdict};
 
-/// What a layer does when the phone walks away from a session.
+/// How a layer treats a session whose phone walked away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Walkaway {
-    /// Turns requests away, and cuts what is in flight, until the phone is back. The default.
+    /// Rejects requests and cuts responses in flight until the phone is back. The default.
     #[default]
     Suspend,
-    /// Turns requests away; what is in flight waits for the phone this long, and is cut then. It counts
-    /// from when the phone walked away; a status that is not known in between does not begin it anew.
+    /// Rejects requests; responses in flight wait this long for the phone and are cut then. The
+    /// time counts from the moment at which the phone walked away; an unknown status in between
+    /// does not restart it.
     Hold(Duration),
-    /// Ends the session, here and at the service, when a request or something in flight meets it
+    /// Ends the session, here and at the service, when a request or a response in flight finds it
     /// suspended.
     End,
-    /// Goes on as if the phone were there.
+    /// Allows, as if the phone were there.
     Allow,
 }
 
-/// A [`Walkaway`] that takes little room.
+/// A [`Walkaway`] in 8 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CompactWalkaway {
     Suspend,
@@ -39,19 +40,18 @@ impl From<Walkaway> for CompactWalkaway {
     }
 }
 
-/// What a layer does with what is in flight. Each request and each body has it, so that it takes
-/// little room.
+/// How a layer treats responses in flight. Each request and each body has a copy, so it is small.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Policy {
     pub(crate) walkaway: CompactWalkaway,
-    /// How long a handler that still runs when its session ends may go on, so that its work is
-    /// whole.
+    /// The longest time that a handler which still runs when its session ends may take to finish
+    /// its work.
     pub(crate) grace: MillisU32,
-    /// How long what is held back waits for the next good poll.
+    /// The longest time that a held response waits for the next good poll.
     pub(crate) hold_limit: MillisU32,
 }
 
-/// A time in milliseconds, 49 days at most: more than any session lives.
+/// A span of whole milliseconds, at most 49 days, longer than any session lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MillisU32(u32);
 
@@ -77,14 +77,14 @@ impl Default for Policy {
     }
 }
 
-/// What a guard does at a verdict.
+/// The action of a guard at a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Let it through.
+    /// Forward the next frame.
     Forward,
-    /// Let nothing through, and wait; no longer than this in all.
+    /// Forward nothing and wait, no longer than this in all.
     Hold(Duration, Denial),
-    /// End it.
+    /// End the response.
     Cut(Denial),
 }
 
@@ -105,7 +105,7 @@ impl Policy {
         }
     }
 
-    /// Why a request is turned away.
+    /// The denial of a request at this verdict.
     pub(crate) fn denial(&self, verdict: Verdict) -> Option<Denial> {
         match (verdict, self.walkaway) {
             (Verdict::Suspended, CompactWalkaway::Allow) => None,
@@ -135,7 +135,7 @@ mod tests {
             let policy = Policy { walkaway: walkaway.into(), ..Policy::default() };
             assert_eq!(policy.action_for(Verdict::Suspended), reaction);
             assert_eq!(policy.denial(Verdict::Suspended), denial);
-            // Nothing else depends on it.
+            // Other verdicts do not depend on it.
             assert_eq!(policy.action_for(Verdict::Allow), Action::Forward);
             assert_eq!(policy.action_for(Verdict::Ended), Action::Cut(Denial::Ended));
             let unknown = Action::Hold(Duration::from_secs(30), Denial::Unavailable);

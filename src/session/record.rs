@@ -1,4 +1,4 @@
-//! The texts of a session, kept small: a process may hold a million, most of them parked.
+//! The texts of a session, packed: a process may hold a million sessions, most of them parked.
 
 use std::fmt;
 
@@ -11,27 +11,27 @@ use crate::identity::{UserId, UserToken};
 use crate::protocol::StatusReading;
 use crate::session::client_details::ClientDetails;
 
-/// As much of a user token's hash as tells two tokens apart.
+/// The length of a user token's digest, which tells tokens apart.
 const TOKEN_DIGEST_LEN: usize = 16;
 /// Between two texts. No byte of UTF-8 has this value.
 const SEPARATOR: u8 = 0xff;
-/// A browser that was not known, or a program, began the login.
+/// An unknown browser or a program started the login.
 const UNKNOWN_BROWSER: u8 = b'u';
-/// A browser that was known began the login, or the application.
+/// A known browser or the application started the login.
 const KNOWN_BROWSER: u8 = b'k';
 /// In place of the session token at the end of a path. No byte of UTF-8 has this value either.
 const TOKEN_PLACEHOLDER: u8 = 0xfe;
 
-/// Whose session it is and how the service knows it, in one piece of memory that is zeroised with
-/// the session, for the session's secret is in it.
+/// The user of a session and its names at the service, in one allocation that is zeroised with the
+/// session, because it holds the session's secret.
 ///
-/// The user's token itself is not needed again: the lookup table is only asked whether it still
-/// names the same. Of the two URLs the origin is the client's own, and an end that is the session's
-/// own token, as it usually is, is written as one byte.
+/// The user's token itself is not needed again: the lookup table is only asked whether its token is
+/// still the same. Both URLs have the client's own origin. A path that ends in the session's token,
+/// as usual, stores that end as one byte.
 pub(crate) struct PackedRecord {
-    /// Mark of the user's token; [`UNKNOWN_BROWSER`] or [`KNOWN_BROWSER`]; then the user, the session token, its
-    /// secret, and the paths of the status and the logout URL. If anything was recorded of the client
-    /// that began the login: browser, system and address.
+    /// The digest of the user's token; [`UNKNOWN_BROWSER`] or [`KNOWN_BROWSER`]; then the user, the
+    /// session token, its secret, the paths of the status and the logout URL; and, if anything was
+    /// recorded of the client that started the login: browser, system and address.
     texts: Zeroizing<Box<[u8]>>,
 }
 
@@ -52,7 +52,7 @@ impl PackedRecord {
         let client = client.to_texts();
         let client = client.iter().flatten().map(|text| (text.as_str(), &[][..]));
         let texts = || texts.into_iter().chain([status, logout]).chain(client.clone());
-        // All at once: text that moves as it grows would leave secrets behind.
+        // One allocation: text that moves as it grows would leave secrets behind.
         let length = texts().map(|(text, end)| text.len() + end.len() + 1).sum::<usize>() - 1;
         let mut record = Vec::with_capacity(TOKEN_DIGEST_LEN + 1 + length);
         record.extend_from_slice(&hash_token(token));
@@ -71,28 +71,28 @@ impl PackedRecord {
         self.texts().next().map_or("", text)
     }
 
-    /// What the service calls the session.
+    /// The session token: the name of the session at the service.
     pub(crate) fn token(&self) -> &[u8] {
         self.remote_texts()[0]
     }
 
-    /// What was recorded of the client that began the login.
+    /// The client that started the login.
     pub(crate) fn client(&self) -> ClientDetails {
         let mut texts = self.texts().skip(5).map(text);
         ClientDetails::from_texts(std::array::from_fn(|_| texts.next().unwrap_or_default()))
     }
 
-    /// Whether a browser that was not known, or a program, began the login.
+    /// Whether an unknown browser or a program started the login.
     pub(crate) fn is_of_unknown_browser(&self) -> bool {
         self.texts[TOKEN_DIGEST_LEN] == UNKNOWN_BROWSER
     }
 
-    /// The mark of the token that the user had when the session was made.
+    /// The digest of the token that the user had when the session was made.
     pub(crate) fn token_digest(&self) -> &[u8] {
         &self.texts[..TOKEN_DIGEST_LEN]
     }
 
-    /// The mark of a token, by which its sessions are found.
+    /// The digest of a token, by which the registry finds its sessions.
     pub(crate) fn digest_of(token: &UserToken) -> [u8; TOKEN_DIGEST_LEN] {
         hash_token(token)
     }

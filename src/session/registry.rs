@@ -9,8 +9,8 @@ use crate::identity::{SessionKey, UserId, UserToken};
 use crate::session::live::Session;
 use crate::session::record::PackedRecord;
 
-/// The sessions whose credential a browser or caller holds, ended ones too until they are swept
-/// out. No lock of one map is held while the other's is taken.
+/// The sessions whose credential a client holds, ended ones too until they are purged. No lock of
+/// one map is held while the other's is taken.
 #[derive(Debug)]
 pub(crate) struct SessionRegistry {
     by_key: DashMap<SessionKey, Arc<Session>, PassthroughHasher>,
@@ -49,7 +49,7 @@ impl SessionRegistry {
         }
     }
 
-    /// The session whose credential a request carries, which is presented by that.
+    /// Finds the session whose credential a request carries, and marks it as presented.
     pub(crate) fn present(&self, key: &SessionKey) -> Option<Arc<Session>> {
         let session = self.by_key.get(key).map(|session| session.clone())?;
         session.mark_presented();
@@ -60,12 +60,12 @@ impl SessionRegistry {
         self.by_key.len()
     }
 
-    /// The sessions that were begun for this very id.
+    /// The sessions of this very user id.
     pub(crate) fn of_user(&self, user: &UserId) -> Vec<Arc<Session>> {
         self.by_user.find(user.as_str().as_bytes())
     }
 
-    /// Those, and the sessions of this token, which is the user's, under whatever id.
+    /// The sessions of this user id, and those of the user's token under any spelling of the id.
     pub(crate) fn of_user_and_token(
         &self,
         user: &UserId,
@@ -79,7 +79,7 @@ impl SessionRegistry {
         sessions
     }
 
-    /// The sessions of the token that this one was made with, itself too.
+    /// The sessions of the same token as this one, itself included.
     pub(crate) fn of_token_of(&self, session: &Session) -> Vec<Arc<Session>> {
         self.by_token.find(session.record.token_digest())
     }
@@ -110,11 +110,11 @@ impl SessionRegistry {
     }
 }
 
-/// So many that each table is nearly full, and none grows once more, when there are as many sessions as
-/// there may be by default, 1,000,000.
+/// The number of shards: each table is nearly full, and none grows again, at the default maximum of
+/// 1,000,000 sessions.
 const SHARD_COUNT: usize = 36;
 
-/// The sessions by a key that is in their records: one pointer for each session.
+/// An index of sessions by a key in their records: one pointer for each session.
 struct SessionIndex {
     key: for<'a> fn(&'a PackedRecord) -> &'a [u8],
     hasher: RandomState,
@@ -156,7 +156,7 @@ impl SessionIndex {
     }
 
     fn shard_for(&self, hash: u64) -> &RwLock<HashTable<Arc<Session>>> {
-        // The table uses the other bits.
+        // The table itself uses the other bits of the hash.
         &self.shards[(hash >> 20) as usize % SHARD_COUNT]
     }
 

@@ -1,11 +1,11 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Tells one request that was let in from all others of the process.
+/// A number that no other allowed request of the process has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RequestNumber(u64);
 
-/// How many numbers a thread takes at a time, so that threads seldom meet.
+/// How many numbers a thread takes at a time, so that threads seldom contend.
 const BLOCK_SIZE: u64 = 1 << 20;
 
 static NEXT_BLOCK: AtomicU64 = AtomicU64::new(0);
@@ -40,7 +40,7 @@ mod tests {
         let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(take)).collect();
         let all = threads.into_iter().flat_map(|thread| thread.join().unwrap());
         assert_eq!(all.collect::<HashSet<_>>().len(), 20_000);
-        // At the end of a block the next one begins.
+        // A thread takes another block at the end of one.
         NEXT.with(|next| next.set(next.get() / BLOCK_SIZE * BLOCK_SIZE + BLOCK_SIZE - 1));
         let numbers: HashSet<_> = (0..3).map(|_| RequestNumber::next().0).collect();
         assert_eq!(numbers.len(), 3);

@@ -4,22 +4,17 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// Names a session to its user and to administrators: the `id` of a
+/// The id of a session for its user and for administrators: the `id` of a
 /// [`SessionInfo`](crate::SessionInfo).
 ///
-/// It is a 128-bit message authentication code of what the engine knows the session by, and the same
-/// for as long as the session lives. It opens nothing, so it may stand in forms, logs and addresses.
-/// Its text is 22 characters of base64url.
+/// It is a 128-bit message authentication code of the session's name at the service, and stays the
+/// same for the life of the session. It opens nothing, so it may appear in forms, logs and
+/// addresses. Its text is 22 characters of base64url.
 ///
 /// ```
 /// use tower_activeconnect::SessionId;
 ///
-/// // What a form has sent.
-/// let id: SessionId = "AAECAwQFBgcICQoLDA0ODw".parse()?;
-/// assert_eq!(id.to_string(), "AAECAwQFBgcICQoLDA0ODw");
-/// assert!("../../etc/passwd".parse::<SessionId>().is_err());
-/// # Ok::<_, tower_activeconnect::InvalidSessionIdError>(())
-/// ```
+/// The value of a form field.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionId([u8; Self::LEN]);
 
@@ -36,7 +31,7 @@ impl SessionId {
 impl FromStr for SessionId {
     type Err = InvalidSessionIdError;
 
-    /// Reads what `Display` writes, and nothing else.
+    /// Parses the text that `Display` writes, and no other spelling.
     fn from_str(text: &str) -> Result<Self, InvalidSessionIdError> {
         let mut bytes = [0; Self::LEN];
         if text.len() != Self::TEXT_LEN {

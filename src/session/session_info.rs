@@ -8,8 +8,8 @@ use crate::session::client_details::ClientDetails;
 use crate::session::live::Session;
 use crate::session::session_id::SessionId;
 
-/// What is known of one of a user's sessions at the moment it was asked about, for a page on which
-/// the user, or an administrator, sees and ends them; made by [`Activeconnect::sessions`].
+/// One of a user's sessions, as it was when [`Activeconnect::sessions`] listed it, for a page on
+/// which the user or an administrator sees and ends sessions.
 ///
 /// It opens no page and proves no login.
 ///
@@ -72,20 +72,20 @@ impl SessionInfo {
         }
     }
 
-    /// What [`Activeconnect::end_session`](crate::Activeconnect::end_session) is told.
+    /// The id that [`Activeconnect::end_session`](crate::Activeconnect::end_session) takes.
     #[must_use]
     pub fn id(&self) -> SessionId {
         self.id
     }
 
-    /// Whose session it is, in the spelling that the login had.
+    /// The user of the session, in the spelling of the login.
     #[must_use]
     pub fn user(&self) -> &UserId {
         &self.user
     }
 
-    /// The last status that the service stated. For a session that is not in use it may be old: the
-    /// engine asks about it again when it is used.
+    /// The last status that the service reported. It may be old for a session that is not in use:
+    /// the engine polls it when it is used again.
     #[must_use]
     pub fn status(&self) -> SessionStatus {
         self.status
@@ -103,15 +103,15 @@ impl SessionInfo {
         self.started_at
     }
 
-    /// When it was last used: now, if something is [held open](SessionInfo::held_open). Otherwise the
-    /// moment at which its last request came. If that held something open for longer, a stream for
-    /// example, the time may be up to a poll interval before the end of that.
+    /// When it was last used: now, if a response is [held open](SessionInfo::held_open), otherwise
+    /// the time of its last request. If that request held a stream open, the time may be up to a
+    /// poll interval before the end of the stream.
     #[must_use]
     pub fn last_used_at(&self) -> SystemTime {
         self.last_used_at
     }
 
-    /// The methods that the user was asked to use; empty when the service chose.
+    /// The methods that the login asked the user for; empty when the service chose.
     #[must_use]
     pub fn methods(&self) -> AuthMethods {
         self.methods
@@ -124,10 +124,10 @@ impl SessionInfo {
     }
 
     /// The browser that the login came from, as it described itself: "Firefox on Windows", or up to
-    /// 160 characters of the `User-Agent` of a client that is not known. Printable ASCII; any client
-    /// can say anything, so escape it.
+    /// 160 characters of the `User-Agent` of an unknown client. Printable ASCII; any client can
+    /// send any text, so escape it.
     ///
-    /// `None` if the client said nothing, for logins by
+    /// `None` if the client sent no `User-Agent`, for logins by
     /// [`Activeconnect::log_in`](crate::Activeconnect::log_in), and without
     /// [`ActiveconnectBuilder::record_client_details`](crate::ActiveconnectBuilder::record_client_details).
     #[must_use]
@@ -143,14 +143,15 @@ impl SessionInfo {
         self.client.address
     }
 
-    /// Whether the login was begun by a browser in which the user had not logged in before, or by a
-    /// program. If its user does not know of it, their phone has approved a stranger's login.
+    /// Whether an unknown browser, in which the user had not logged in before, or a program started
+    /// the login. If the user does not recognize it, the user's phone has approved the login of an
+    /// anonymous client.
     #[must_use]
     pub fn is_of_unknown_browser(&self) -> bool {
         self.is_of_unknown_browser
     }
 
-    /// The browser and its system, if both are known: a page says it in its language.
+    /// The browser and its system, if both are known, so that a page can translate them.
     pub(crate) fn browser_and_system(&self) -> Option<(&str, &'static str)> {
         self.client.browser.as_deref().zip(self.client.system)
     }

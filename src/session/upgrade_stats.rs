@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use http::StatusCode;
 
-/// How many connections of a layer were upgraded though no guard watches over the session.
+/// How many connections of a layer were upgraded without a guard that ends them with the session.
 #[derive(Debug, Default)]
 pub(crate) struct UpgradeStats {
     unguarded: AtomicU64,
@@ -16,8 +16,8 @@ impl UpgradeStats {
     }
 }
 
-/// One request for an upgrade. A layer can't reach into what comes after; so it is counted when the
-/// handler has let go of the session without ever taking a guard.
+/// One upgrade request. A layer cannot reach into the upgraded connection, so the request is
+/// counted when the handler drops the session without having taken a guard.
 #[derive(Debug)]
 pub(crate) struct Upgrade {
     upgrades: Arc<UpgradeStats>,
@@ -27,24 +27,19 @@ pub(crate) struct Upgrade {
 }
 
 impl Upgrade {
-    /// The status says which answer grants it.
-    pub(crate) fn new(upgrades: Arc<UpgradeStats>, granted_by: StatusCode) -> Arc<Self> {
-        Arc::new(Self {
-            upgrades,
-            upgrade_status: granted_by,
-            granted: false.into(),
-            guarded: false.into(),
-        })
+    /// `upgrade_status` is the status of a response that completes the upgrade.
+    pub(crate) fn new(upgrades: Arc<UpgradeStats>, upgrade_status: StatusCode) -> Arc<Self> {
+        Arc::new(Self { upgrades, upgrade_status, granted: false.into(), guarded: false.into() })
     }
 
-    /// The handler answered.
+    /// Stores the status of the handler's response.
     pub(crate) fn record_response(&self, status: StatusCode) {
         if status == self.upgrade_status {
             self.granted.store(true, Ordering::Release);
         }
     }
 
-    /// The handler watches over the session.
+    /// Stores that the handler took a guard.
     pub(crate) fn mark_guarded(&self) {
         self.guarded.store(true, Ordering::Release);
     }
