@@ -19,9 +19,9 @@ use crate::session::request_number::RequestNumber;
 use crate::session::upgrade_stats::Upgrade;
 use crate::verdict::Denial;
 
-/// What a handler gets: the session that let its request in.
+/// The session that allowed a request, as a handler gets it.
 ///
-/// With the `axum` feature it is an extractor; anywhere else it is in the request's extensions.
+/// With the `axum` feature it is an extractor; elsewhere it is in the request's extensions.
 ///
 /// ```
 /// use tower_activeconnect::ActiveSession;
@@ -35,13 +35,13 @@ use crate::verdict::Denial;
 #[derive(Clone)]
 pub struct ActiveSession {
     session: Arc<Session>,
-    /// Made when it is asked for.
+    /// Created on the first call of [`ActiveSession::user`].
     user: OnceLock<UserId>,
-    /// Of the layer that let the request in.
+    /// The policy of the layer that allowed the request.
     policy: Policy,
-    /// The request wants to become something else than a request.
+    /// Set if the request asks for an upgrade.
     upgrade: Option<Arc<Upgrade>>,
-    /// The request that it let in.
+    /// The request that the session allowed.
     request: RequestNumber,
     engine: Arc<Engine>,
 }
@@ -68,15 +68,15 @@ impl ActiveSession {
         extensions.get::<Self>().cloned()
     }
 
-    /// Who is logged in.
+    /// The user of the session.
     #[must_use]
     pub fn user(&self) -> &UserId {
         self.user.get_or_init(|| self.session.user().into())
     }
 
-    /// What pages tell the user from others by: the `owner` of `GET status`, and the same in all of
-    /// the user's sessions. A page that loads `guard.js` says with it for which user it was rendered, so
-    /// that no other user sees it, not out of a cache either.
+    /// The id by which pages tell the user from others: the `owner` of `GET status`, equal in all
+    /// of the user's sessions. A page that loads `guard.js` passes it to say for which user the
+    /// page was rendered, so that no other user sees the page, not even from a cache.
     ///
     /// ```
     /// use tower_activeconnect::ActiveSession;
@@ -92,7 +92,7 @@ impl ActiveSession {
         self.session.owner_id()
     }
 
-    /// The last status that the service stated.
+    /// The last status that the service reported.
     #[must_use]
     pub fn status(&self) -> SessionStatus {
         self.session.lifecycle.status()
@@ -104,20 +104,20 @@ impl ActiveSession {
         UNIX_EPOCH + Duration::from_millis(self.session.lifecycle.status_changed_at().wall)
     }
 
-    /// The methods that the user was asked to use; empty when the service chose.
+    /// The methods that the login asked the user for; empty when the service chose.
     #[must_use]
     pub fn methods(&self) -> AuthMethods {
         self.session.lifecycle.methods()
     }
 
-    /// How many requests, streams, guards and waiters hold the session open at this moment.
+    /// How many requests, streams, guards and waiters hold the session open.
     #[must_use]
     pub fn open_holds(&self) -> u64 {
         self.session.held_open()
     }
 
-    /// Keeps the session live, that is polled, for as long as the guard exists. For work that
-    /// outlasts its request: WebSockets, spawned tasks.
+    /// Keeps the session live, that is polled, for as long as the guard exists. Take one for work
+    /// that outlasts its request: WebSockets, spawned tasks.
     #[must_use]
     pub fn guard(&self) -> SessionGuard {
         if let Some(upgrade) = &self.upgrade {
@@ -126,14 +126,14 @@ impl ActiveSession {
         SessionGuard { passage: StreamGuard::unchecked(self.session.watch(), self.policy) }
     }
 
-    /// Ends the session, as [`Activeconnect::log_out`](crate::engine::handle::Activeconnect::log_out) does, and lets
-    /// the handler have the last word: if this call is what ended the session, the answer of the
-    /// request that the session let in may leave, such as a redirect to a page that says goodbye.
-    /// Everything else of the session is cut.
+    /// Ends the session, as
+    /// [`Activeconnect::log_out`](crate::engine::handle::Activeconnect::log_out) does, and lets the
+    /// handler respond after that: if this call ended the session, the response of this request may
+    /// leave, such as a redirect to a goodbye page. Everything else of the session is cut.
     ///
-    /// The answer leaves once all of it is there, 64 KiB at most, within the layer's
-    /// [`grace`](crate::ActiveconnectLayer::grace). A stream or an upgrade is replaced by the gate's
-    /// own answer that the session ended.
+    /// The response leaves once it is complete, at most 64 KiB, within the layer's
+    /// [`grace`](crate::ActiveconnectLayer::grace). A stream or an upgrade is replaced by the
+    /// gate's own response that the session ended.
     ///
     /// ```
     /// # #[cfg(feature = "axum")] mod example {
@@ -150,28 +150,28 @@ impl ActiveSession {
     ///
     /// # Cancel safety
     ///
-    /// The session is over here as soon as this is polled; the tries at the service go on if this
-    /// future is dropped.
+    /// The session has ended here once this is polled; the tries at the service go on if the future
+    /// is dropped.
     pub async fn log_out(&self) -> LogoutOutcome {
         let first_try = self.end_by_handler();
         self.engine.first_tries(first_try.into_iter().collect()).await
     }
 
-    /// Takes the user's phone and token away, as
-    /// [`Activeconnect::unenroll`](crate::engine::handle::Activeconnect::unenroll) does, and lets the handler have the
-    /// last word, as [`ActiveSession::log_out`] does.
+    /// Removes the user's phone and token, as
+    /// [`Activeconnect::unenroll`](crate::engine::handle::Activeconnect::unenroll) does, and lets
+    /// the handler respond after that, as [`ActiveSession::log_out`] does.
     ///
     /// # Errors
     ///
-    /// As [`Activeconnect::unenroll`](crate::engine::handle::Activeconnect::unenroll). This session is over all the
-    /// same.
+    /// As [`Activeconnect::unenroll`](crate::engine::handle::Activeconnect::unenroll). This session
+    /// has ended even then.
     pub async fn unenroll(&self) -> Result<(), EnrollmentError> {
         self.end_by_handler();
         self.engine.unenroll(self.user()).await
     }
 
-    /// Ends this session as the handler of its request asks; gives the first try of the logout at
-    /// the service, unless the session was over already.
+    /// Ends this session for the handler of its request; returns the first try of the logout at the
+    /// service, unless the session had ended.
     pub(super) fn end_by_handler(&self) -> Option<oneshot::Receiver<bool>> {
         let ended = self.session.end_by(self.request);
         ended.then(|| self.engine.spawn_remote_logout(&self.session, LogoutPriority::Prompt))
@@ -181,8 +181,9 @@ impl ActiveSession {
         &self.engine
     }
 
-    /// Waits until the session no longer allows, and says why: it ended, the phone walked away
-    /// (unless the layer allows that), or what is known of it has grown too old.
+    /// Waits until the session no longer allows; returns why: it ended, the phone walked away
+    /// (unless the layer allows that), or its status has been unknown for longer than
+    /// `max_staleness`.
     ///
     /// Cancel safe; any number of tasks may wait.
     pub async fn revoked(&self) -> Denial {
@@ -202,14 +203,14 @@ pub struct SessionGuard {
     passage: StreamGuard,
 }
 
-/// What a guard says at one moment.
+/// The state of a guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum GuardState {
-    /// Go on.
+    /// The work may go on.
     Forward,
-    /// Wait; the task that asked is woken.
+    /// The work has to wait; the polling task is woken at a change.
     Hold,
-    /// It is over.
+    /// The work has to end.
     Cut(Denial),
 }
 
@@ -219,8 +220,8 @@ impl SessionGuard {
         self.passage.revoked().await
     }
 
-    /// Whether to go on, as the layer that let the request in has it. The task that asks is woken
-    /// at the next change.
+    /// The state under the policy of the layer that allowed the request. Registers the task for the
+    /// next change.
     pub(crate) fn poll_guard(&mut self, cx: &mut Context<'_>) -> GuardState {
         match self.passage.register_and_check(cx) {
             Action::Forward => GuardState::Forward,

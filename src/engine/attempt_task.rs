@@ -1,5 +1,5 @@
-//! What goes on behind an attempt: which user it is for, when the phone may ring, what it says, and
-//! whether a browser claims the result and gets it.
+//! The task of one attempt: it finds the user, waits for the phone, sends the push, waits for the
+//! result, and sees that a browser claims it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,16 +19,16 @@ use crate::session::record::PackedRecord;
 use crate::store::StoreError;
 use crate::verdict::Verdict;
 
-/// How long an approved result waits to be claimed before it is logged out at the service, and how
-/// long the claimed one waits for a request that carries its credential.
+/// The longest that an approved result waits for its claim before the engine logs it out at the
+/// service; also the longest that a claimed one waits for a request with its credential.
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long the browser is told how its attempt ended.
+/// How long the outcome of an attempt can be read by its browser.
 const OUTCOME_RETENTION: Duration = Duration::from_secs(60);
-/// How long the token store may take.
+/// The longest that the token store may take.
 const TOKEN_LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Frees the name at the deadline, tells those who watch, and forgets the attempt when it is no
-/// longer asked for.
+/// Frees the name at the deadline, wakes the watchers, and evicts the attempt when no browser asks
+/// for it any more.
 pub(super) async fn evict_after_deadline(engine: Arc<Engine>, attempt: Arc<Attempt>) {
     let mut forgotten = Watcher::new(attempt.clone());
     let is_forgotten =
@@ -38,7 +38,7 @@ pub(super) async fn evict_after_deadline(engine: Arc<Engine>, attempt: Arc<Attem
         tokio::time::sleep_until(clock.instant(attempt.deadline.mono)).await;
         engine.login.attempts.release_username(&attempt);
         attempt.watchers.wake();
-        // What is approved late is over late.
+        // A late approval also ends late.
         let is_settled = |attempt: &Arc<Attempt>| attempt.finished.load(Ordering::Acquire);
         let mut task = Watcher::new(attempt.clone());
         task.wait_for(|attempt| is_settled(attempt).then_some(())).await;
@@ -65,7 +65,7 @@ impl AttemptTask {
             Err(error) => {
                 tracing::debug!(%error, "a login did not start");
                 engine.report_failed_login(&error);
-                // Its name stays taken until the deadline, as that of a phone that rings.
+                // The name stays reserved until the deadline, as that of a phone that rings.
                 attempt.end(error);
             }
         }
@@ -80,8 +80,8 @@ impl Drop for AttemptTask {
     }
 }
 
-/// Has the service ring the phone. The outcome of a failed call is unknown, so it is not repeated,
-/// except after a 404, which says that nothing rang.
+/// Has the service send the push. The outcome of a failed call is unknown, so the call is not
+/// repeated, except after a 404, which means that no push was sent.
 async fn start_authentication(
     engine: &Arc<Engine>,
     attempt: &Arc<Attempt>,
@@ -134,7 +134,7 @@ async fn start_authentication(
     };
     let start = async || {
         if attempt.initiator().is_known_browser() {
-            // It may have waited, and been forgotten meanwhile.
+            // The attempt may have waited, and been evicted in the meantime.
             let epoch = record_answer(engine.browser_epoch(user, token)).await?;
             browser_epoch.fetch_max(epoch, Ordering::AcqRel);
             if attempt.initiator().is_anonymous() {
@@ -149,8 +149,8 @@ async fn start_authentication(
     };
     let (mut sent, mut answer) = start().await?;
     if answer.as_ref().is_err_and(|error| error.kind() == ClientErrorKind::UnknownUser) {
-        // The service lost the user, or never had them. The lookup table is right, unless they left
-        // meanwhile.
+        // The service does not know the user. The lookup table is right, unless the user was
+        // removed from it in the meantime.
         let still = tokio::time::timeout(TOKEN_LOOKUP_TIMEOUT, engine.store.token(user)).await;
         if !still.is_ok_and(|still| still.is_ok_and(|still| still.as_ref() == Some(token))) {
             return Err(LoginError::NotEnrolled);
@@ -166,7 +166,7 @@ async fn start_authentication(
     Ok((session, phone))
 }
 
-/// What the token store answers, if it does in time.
+/// The token store's result; an error if it takes too long.
 async fn record_answer<T>(
     asking: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, LoginError> {
@@ -180,8 +180,8 @@ fn service_error(error: ClientError) -> LoginError {
     LoginError::Service(Arc::new(error))
 }
 
-/// Waits for the phone, then for the browser to claim the result, then for a request that carries
-/// the credential. Ends what does not get so far, here and at the service.
+/// Waits for the phone, then for the claim, then for a request that carries the credential. Ends
+/// the session, here and at the service, if one of them does not come.
 async fn await_result(
     engine: &Arc<Engine>,
     attempt: &Arc<Attempt>,
@@ -198,7 +198,7 @@ async fn await_result(
     });
     let approved = tokio::select! {
         biased;
-        // At the deadline it is too late for an approval.
+        // After the deadline an approval is too late.
         why = browser.wait_for(|attempt| attempt.abort_reason(engine.now())) => Err(why),
         () = attempt.wait_obsolete() => Err(LoginError::AlreadyPending),
         answered = answered => Ok(answered),
@@ -250,7 +250,7 @@ async fn await_result(
     }
 }
 
-/// Ends a session that was claimed, and whose credential no request has carried in time.
+/// Ends a claimed session if no request has carried its credential in time.
 async fn end_unpresented(engine: &Arc<Engine>, attempt: &Arc<Attempt>, session: &Arc<Session>) {
     if session.end_unpresented() {
         attempt.watchers.wake();

@@ -1,4 +1,4 @@
-//! How a page learns that its phone is registered.
+//! How a page waits for the registration of a phone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +13,12 @@ use crate::identity::{SessionCredential, UserToken};
 use crate::rng_error::RngError;
 use crate::session::notify::Watcher;
 
-/// How long a request waits for the service's answer; the next one of its page gets it.
+/// The longest that a request waits for the service's response; the page's next request gets it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Engine {
-    /// A page begins to wait for a phone of the user whose token this is. Gives the credential for
-    /// its browser, and until when it waits.
+    /// Starts to wait for a phone of the user with this token. Returns the credential of the page
+    /// for its browser, and when the page expires.
     ///
     /// # Errors
     ///
@@ -37,8 +37,8 @@ impl Engine {
         Ok((credential, expires))
     }
 
-    /// Whether the phone of this page has registered, as far as is known within two seconds. All who
-    /// ask for one page at a time share one call.
+    /// Whether the phone of this page has registered, as far as is known within two seconds. All
+    /// requests of a page that wait at one time share one call.
     ///
     /// Cancel safe: the call goes on.
     pub(crate) async fn registration_progress(
@@ -55,7 +55,7 @@ impl Engine {
         known.unwrap_or(RegistrationProgress::Pending)
     }
 
-    /// Has the service asked in a task of the engine, if it is time and the pace allows.
+    /// Asks the service in a task of the engine, if a call is due and the rate allows one.
     fn ask_for_registration(self: &Arc<Self>, page: &Arc<PendingRegistration>) {
         let now = self.now().mono;
         if self.shutdown.is_started()
@@ -73,7 +73,7 @@ impl Engine {
     }
 }
 
-/// One call for one page. Its end comes whatever happens to it in between.
+/// One call for one page. Its end is recorded even if the task panics or is dropped.
 struct RegistrationCall {
     engine: Arc<Engine>,
     page: Arc<PendingRegistration>,
@@ -91,7 +91,7 @@ impl Drop for RegistrationCall {
     fn drop(&mut self) {
         let outcome = match &self.answer {
             Some(Ok(true)) => Some(RegistrationProgress::Registered),
-            // The user was deleted meanwhile.
+            // The user was deleted in the meantime.
             Some(Err(error)) if error.kind() == ClientErrorKind::UnknownUser => {
                 Some(RegistrationProgress::NoneWaits)
             }

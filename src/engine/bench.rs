@@ -1,4 +1,4 @@
-//! What benches alone need: sessions without logins, and polls at will.
+//! Access for benches: sessions without logins, and polls on demand.
 
 use std::time::Duration;
 
@@ -49,9 +49,9 @@ impl Activeconnect {
         credential
     }
 
-    /// Takes each session out of the schedule as it becomes due, and plans its next poll as though
-    /// one had been answered, until so many were; answers how long that took. The poller must not
-    /// run meanwhile.
+    /// Takes each session out of the schedule as it becomes due and schedules its next poll as if
+    /// one had succeeded, `count` times in all; returns the time that took. The poller must not run
+    /// at the same time.
     ///
     /// # Panics
     ///

@@ -23,7 +23,7 @@ use crate::protocol::AuthMethods;
 use crate::runtime::missing_driver;
 use crate::store::{DynTokenStore, TokenStore};
 
-/// What handling an answer may take on top.
+/// The time that the processing of a poll's result may take.
 const PROCESSING_MARGIN: Duration = Duration::from_secs(1);
 
 /// Configures an [`Activeconnect`]; made by [`Activeconnect::builder`].
@@ -40,7 +40,7 @@ pub struct ActiveconnectBuilder {
 }
 
 impl Activeconnect {
-    /// Begins to configure an engine for these credentials.
+    /// Configures an engine for these credentials.
     pub fn builder(credentials: Credentials) -> ActiveconnectBuilder {
         ActiveconnectBuilder::new(credentials)
     }
@@ -59,7 +59,7 @@ impl ActiveconnectBuilder {
         }
     }
 
-    /// Has a test hear and answer the calls, by its own clock.
+    /// Lets a test receive and answer the calls, by its own clock.
     #[cfg(test)]
     pub(crate) fn script(mut self, script: ScriptedUpstream, clock: Clock) -> Self {
         self.script = Some(script);
@@ -80,39 +80,41 @@ impl ActiveconnectBuilder {
         self
     }
 
-    /// How long what is known of a session allows without news: up to 24 h, default 15 s. At
-    /// least the poll interval, the 3 s a poll may take, and 1 s.
+    /// How long the last good status of a session allows without a newer one: up to 24 h, default
+    /// 15 s. At least the poll interval, plus the 3 s a poll may take, plus 1 s.
     pub fn max_staleness(mut self, limit: Duration) -> Self {
         self.config.max_staleness = limit;
         self
     }
 
     /// How many polls may be sent in a second: 1 to 1,000,000, default 2,000; up to a tenth more in
-    /// one second after a lull. How many are in flight follows from that and from the service's
-    /// latency: up to three times as many, as a poll may take 3 s, and at most seven eighths of the
-    /// calls that there are connections for (4,096 over HTTP/2; over HTTP/1.1 a quarter of the files
-    /// that the process may open). More sessions than [`ActiveconnectBuilder::capacity`] are polled less often,
-    /// those without streams first; what is too old by `max_staleness` then allows no request until
-    /// its turn comes. Sessions that end by themselves are logged out at the service at a quarter of this
+    /// one second after a lull. The number of polls in flight follows from that and from the
+    /// service's latency: up to three times as many, because a poll may take 3 s, and at most seven
+    /// eighths of the calls for which there are connections (4,096 over HTTP/2; over HTTP/1.1 a
+    /// quarter of the files that the process may open). More sessions than
+    /// [`ActiveconnectBuilder::capacity`] are polled less often, those without streams first; a
+    /// session whose status is older than `max_staleness` then allows no request until it is
+    /// polled. Sessions that end by themselves are logged out at the service at a quarter of this
     /// rate, beside the polls.
     pub fn max_polls_per_second(mut self, ceiling: u32) -> Self {
         self.config.max_polls_per_second = ceiling;
         self
     }
 
-    /// How many sessions in use can be kept within `max_staleness` even if each poll takes the 3 s
-    /// that it may, and a connection of its own (HTTP/1.1): as many polls as can be sent, and be in
-    /// flight, in that time, less the 3 s of the last. What the latency and the protocol of the
-    /// moment allow is in [`Health::capacity`](crate::Health), and is more as a rule.
+    /// How many sessions in use can be kept within `max_staleness` even if each poll takes its full
+    /// 3 s on a connection of its own (HTTP/1.1): the polls that can be sent and be in flight in
+    /// that time, less the 3 s of the last one. [`Health::capacity`](crate::Health) tells what the
+    /// present latency and protocol allow, usually more.
     #[must_use]
     pub fn capacity(&self) -> u64 {
         let max_in_flight = self.config.max_polls_in_flight(client::max_http1_calls());
         self.config.capacity(max_in_flight, POLL_TIMEOUT)
     }
 
-    /// How many sessions there may be, those that ended within the last five minutes too: default
-    /// 1,000,000. One more login is refused by [`LoginError::LimitReached`](crate::LoginError::LimitReached); a
-    /// browser sees one that the phone does not answer.
+    /// The maximum number of sessions, counting those that ended within the last five minutes:
+    /// default 1,000,000. A further login fails with
+    /// [`LoginError::LimitReached`](crate::LoginError::LimitReached); its browser sees the same as
+    /// when the phone does not respond.
     pub fn max_sessions(mut self, limit: usize) -> Self {
         self.config.max_sessions = limit;
         self
@@ -124,24 +126,25 @@ impl ActiveconnectBuilder {
         self
     }
 
-    /// How many logins may wait, those whose outcome is still told too: default 10,000. One more
-    /// is refused with 429; none that waits is given up for it. A tenth of the places (at least one, if
-    /// there are several) is not for browsers that have not logged in before, so that a flood of these
-    /// does not keep [`Activeconnect::log_in`] out. Browsers in which the user has logged in before, and
-    /// sessions that confirm, are not refused for this at all: their own limits are small.
+    /// The maximum number of pending logins, counting those whose outcome can still be read:
+    /// default 10,000. A further one is rejected with 429; no pending login is dropped for it. A
+    /// tenth of the places (at least one, if there are several) is reserved for others than
+    /// anonymous browsers, so that a flood of these does not keep [`Activeconnect::log_in`] out.
+    /// Known browsers, in which the user has logged in before, and sessions that confirm are not
+    /// counted here: their own limits are small.
     pub fn max_attempts(mut self, limit: usize) -> Self {
         self.config.max_attempts = limit;
         self
     }
 
-    /// How long the phone may take to answer: 5 s to 10 min, default 60 s.
+    /// How long the phone may take to respond: 5 s to 10 min, default 60 s.
     pub fn login_timeout(mut self, deadline: Duration) -> Self {
         self.config.login_timeout = deadline;
         self
     }
 
-    /// How long a session may last: 1 s to 12 h, the default. The service is asked for the same
-    /// where the dialect has it.
+    /// The longest life of a session: 1 s to 12 h, the default. The service is asked for the same
+    /// where the dialect supports it.
     pub fn session_duration(mut self, duration: Duration) -> Self {
         self.config.session_duration = Some(duration);
         self
@@ -150,45 +153,45 @@ impl ActiveconnectBuilder {
     /// How long a session may go unused: 1 s to 12 h; by default as long as it lives. Then it ends, here
     /// and at the service, as [`EndReason::Idle`](crate::EndReason::Idle) (OWASP ASVS 5.0, 7.3.1).
     ///
-    /// A use is a request that a layer lets in, or that [`verify`](Activeconnect::routes) allows. What is
-    /// no use: `status` and `events`, which pages ask by themselves; whatever a stream, a WebSocket or
-    /// an upload carries after its request; requests of a
-    /// [passive](crate::ActiveconnectLayer::passive) layer; and requests that are turned away. It
-    /// counts from the login, on the clock that says longer. A session that is polled ends at that
-    /// moment, and what it holds open is cut. One that is parked lets nothing in from then on, and is
-    /// logged out at the service within a minute. `docs/session-lifetimes.md` compares all clocks.
+    /// A use is a request that a layer allows, or that [`verify`](Activeconnect::routes) allows.
+    /// Not uses: `status` and `events`, which pages request by themselves; what a stream, a
+    /// WebSocket or an upload carries after its request; requests of a
+    /// [passive](crate::ActiveconnectLayer::passive) layer; and rejected requests. The time counts
+    /// from the login, by the clock that says longer. A session that is polled ends at that moment,
+    /// and its open responses are cut. A parked one allows nothing from then on, and is logged out
+    /// at the service within a minute. `docs/session-lifetimes.md` compares all clocks.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.config.idle_timeout = Some(timeout);
         self
     }
 
-    /// Whether the session's cookie outlives the browser, for "remember this browser"; no by default.
-    /// Its `Max-Age` is what is left of the session's life, at most 12 h, as
-    /// [`session_duration`](ActiveconnectBuilder::session_duration) says. The session ends on the server all the
-    /// same, remotely too.
+    /// Whether the session's cookie outlives the browser, for "remember this browser"; no by
+    /// default. Its `Max-Age` is the rest of the session's life, at most 12 h, as
+    /// [`session_duration`](ActiveconnectBuilder::session_duration) sets it. The session still ends
+    /// on the server, remotely too.
     ///
-    /// **The next person at that browser is that user**, also after it was closed, and the credential is
-    /// on the disk. So it is for devices that people do not share; set
-    /// [`idle_timeout`](ActiveconnectBuilder::idle_timeout) with it.
+    /// **The next person at that browser is that user**, also after the browser was closed, and the
+    /// credential is stored on the disk. Use it for devices that people do not share, together with
+    /// [`idle_timeout`](ActiveconnectBuilder::idle_timeout).
     pub fn persistent_cookie(mut self, persists: bool) -> Self {
         self.config.has_persistent_cookie = persists;
         self
     }
 
-    /// How users shall prove that it is them; by default the service chooses.
+    /// The methods by which users prove their identity; by default the service chooses.
     pub fn methods(mut self, methods: impl IntoIterator<Item = crate::AuthMethod>) -> Self {
         self.config.methods = methods.into_iter().collect::<AuthMethods>();
         self
     }
 
-    /// What the phone asks in place of [`methods`](ActiveconnectBuilder::methods) when the login was begun by a
-    /// browser in which the user had not logged in before, or by a program
-    /// ([`BearerLogin`](crate::BearerLogin)). By default the same.
+    /// The methods of logins that an unknown browser, in which the user had not logged in before,
+    /// or a program ([`BearerLogin`](crate::BearerLogin)) starts, in place of
+    /// [`methods`](ActiveconnectBuilder::methods). By default the same.
     ///
-    /// A phone can be set to accept requests by itself; one that lies unattended then approves a
-    /// stranger's login. `AuthMethod::Facial` and `AuthMethod::Device` need the person. A layer whose
-    /// [`require_methods`](crate::ActiveconnectLayer::require_methods) names others has such a session
-    /// confirm. See `docs/push-fatigue.md`.
+    /// A phone can be set to accept requests by itself; an unattended one then approves the login
+    /// of an anonymous client. `AuthMethod::Facial` and `AuthMethod::Device` need the person. A
+    /// layer whose [`require_methods`](crate::ActiveconnectLayer::require_methods) names other
+    /// methods has such a session confirm. See `docs/push-fatigue.md`.
     ///
     /// ```
     /// # use tower_activeconnect::{ActiveconnectBuilder, AuthMethod};
@@ -204,16 +207,16 @@ impl ActiveconnectBuilder {
         self
     }
 
-    /// How many pushes logins of strangers may cause in a calendar month (UTC): of browsers in which
-    /// the user had not logged in before, and of programs. 1 to 1,000,000,000; without limit by
-    /// default. The service charges for each.
+    /// The maximum number of pushes for logins of unknown browsers and programs in a calendar month
+    /// (UTC): 1 to 1,000,000,000; no limit by default. The service charges for each push.
     ///
-    /// Names that do not exist are counted alike, so that the budget tells nothing of names. Once it is spent,
-    /// such logins stay `pending` and ring no phone. Known browsers, sessions that confirm and
-    /// [`log_in`](Activeconnect::log_in) go on. [`Health::pushes_left`](crate::Health::pushes_left)
-    /// and [`EventKind::PushBudgetLow`](crate::EventKind::PushBudgetLow) tell of it in time.
+    /// Names that do not exist count too, so that the budget reveals nothing about names. Once the
+    /// budget is spent, such logins stay `pending` and send no push. Known browsers, sessions that
+    /// confirm and [`log_in`](Activeconnect::log_in) go on.
+    /// [`Health::pushes_left`](crate::Health::pushes_left) and
+    /// [`EventKind::PushBudgetLow`](crate::EventKind::PushBudgetLow) report it in time.
     ///
-    /// It is counted in memory: a restart begins anew, and each instance counts for itself.
+    /// The count is in memory: a restart resets it, and each instance counts for itself.
     pub fn push_budget(mut self, per_month: u32) -> Self {
         self.config.push_budget = Some(per_month);
         self
@@ -226,11 +229,12 @@ impl ActiveconnectBuilder {
         self
     }
 
-    /// What a proxy strips from the paths that browsers ask for, such as `/app`: the application sees
-    /// `/reports` where browsers ask for `/app/reports`. Redirects, links and `next` then have it, so
-    /// that a login begins and ends under the prefix. [`ActiveconnectBuilder::auth_path`] and
-    /// [`ActiveconnectBuilder::enrollment_path`] are paths of the application, before which it is put; one that has
-    /// it already stays as it is. So does `next`. Begins with `/` and ends without.
+    /// The prefix that a proxy strips from the paths that browsers request, such as `/app`: the
+    /// application sees `/reports` where browsers request `/app/reports`. Redirects, links and
+    /// `next` then have it, so that a login starts and ends under the prefix. It is put before
+    /// [`ActiveconnectBuilder::auth_path`], [`ActiveconnectBuilder::enrollment_path`] and `next`,
+    /// which are paths of the application, unless they have it already. Starts with `/` and does
+    /// not end with `/`.
     ///
     /// Without it, a single `X-Forwarded-Prefix` of a [trusted proxy](ActiveconnectBuilder::trusted_proxies) is
     /// heeded. Recipes: `docs/behind-a-proxy.md`.
@@ -239,29 +243,29 @@ impl ActiveconnectBuilder {
         self
     }
 
-    /// The application's page for users who are known but have no token. Without it they get a
-    /// plain 403.
+    /// The application's page for known users without a token. Without such a page they get a plain
+    /// 403.
     pub fn enrollment_path(mut self, path: impl Into<String>) -> Self {
         self.config.enrollment_path = Some(path.into());
         self
     }
 
-    /// The application's own login page, such as `/signin`, in place of `login`: a user who has to log
-    /// in is sent there, with `next` in the query. Its form posts `username` and `next` to the route
-    /// `login`, or a script posts JSON. The page must be outside the gate, as must the others here;
-    /// the routes stay where they are. See `docs/pages.md`.
+    /// The application's own login page, such as `/signin`, in place of `login`: a user who has to
+    /// log in is redirected there, with `next` in the query. Its form posts `username` and `next`
+    /// to the route `login`, or a script posts JSON. The page must be outside the gate, as all
+    /// pages set here; the routes stay where they are. See `docs/pages.md`.
     pub fn login_page(self, path: impl Into<String>) -> Self {
         self.own_page("login", path.into())
     }
 
-    /// The application's own page in place of `waiting`. Its script asks `status` until that says
+    /// The application's own page in place of `waiting`. Its script polls `status` until it is
     /// `active`, and goes on to `next`.
     pub fn waiting_page(self, path: impl Into<String>) -> Self {
         self.own_page("waiting", path.into())
     }
 
-    /// The application's own page in place of `locked`. Its script follows `events`, and goes back
-    /// to `next` at `active`.
+    /// The application's own page in place of `locked`. Its script follows `events`, and returns to
+    /// `next` at `active`.
     pub fn locked_page(self, path: impl Into<String>) -> Self {
         self.own_page("locked", path.into())
     }
@@ -278,32 +282,32 @@ impl ActiveconnectBuilder {
         self
     }
 
-    /// How the cookies are called: `__Host-` and this; `activeconnect` by default. The login
-    /// attempt's is called the same with `-attempt` after it, `-known` that of a browser in which a
-    /// user has logged in, and `-registration` that of a page that waits for a phone. So a name that
-    /// ends in one of these is refused: two engines on one host would take each other's cookies. Give
-    /// each engine on a host a name of its own.
+    /// The name of the cookies: `__Host-` and this; `activeconnect` by default. The cookie of a
+    /// login attempt has the same name with `-attempt` after it, `-known` that of a browser in
+    /// which a user has logged in, and `-registration` that of a page that waits for a phone. So a
+    /// name that ends in one of these is rejected: two engines on one host would read each other's
+    /// cookies. Give each engine on a host a name of its own.
     ///
     /// **Applications that share a host need a name each**, also on different ports or under
     /// different paths: browsers keep cookies by host alone, so that a login to one of two
     /// applications with the same name logs the browser out of the other.
     ///
     /// At most 64 cookies and 8 KiB of a request's cookies are read, those of the application
-    /// included. A request with more has no session; its client is told the limit, and the log warns
-    /// of it once an hour.
+    /// included. A request with more has no session; its response names the limit, and the log
+    /// warns of it once an hour.
     pub fn cookie_name(mut self, name: &str) -> Self {
         self.config.cookie_names = CookieNames::secure(name);
         self
     }
 
-    /// Cookies for a site without TLS: called so, without `__Host-` and without `Secure`. **Others
-    /// on the network read them, and sites beside this one can set them.** Only for a network that
-    /// is the application's own; it is warned of at the start.
+    /// Cookies for a site without TLS: this name, without `__Host-` and without `Secure`. **Others
+    /// on the network can read them, and sibling sites can set them.** Only for a network that is
+    /// the application's own; the engine warns of it at the start.
     ///
-    /// On the loopback (`http://localhost`, `http://127.0.0.1`) Chromium and Firefox take `__Host-`
-    /// and `Secure` cookies, so they do not need it there. WebKit (Safari, GNOME Web) refuses them on
-    /// every plain http address: a login there ends at "No login waits here". To develop with it, set
-    /// an insecure name, or serve the loopback over TLS.
+    /// On the loopback (`http://localhost`, `http://127.0.0.1`) Chromium and Firefox accept
+    /// `__Host-` and `Secure` cookies, so this is not needed there. WebKit (Safari, GNOME Web)
+    /// rejects them on every plain http address: a login there ends at "No login waits here". To
+    /// develop with it, set an insecure name, or serve the loopback over TLS.
     ///
     /// Applications that share a host need a name each, as with [`cookie_name`](Self::cookie_name).
     pub fn insecure_cookie_name(mut self, name: impl Into<String>) -> Self {
@@ -311,7 +315,7 @@ impl ActiveconnectBuilder {
         self
     }
 
-    /// How often logins may be begun, for each user, each address and in all.
+    /// How often logins may start, for each user, each address and in all.
     pub fn login_limits(mut self, limits: LoginLimits) -> Self {
         self.config.login_limits = limits;
         self
@@ -325,10 +329,10 @@ impl ActiveconnectBuilder {
         self
     }
 
-    /// The proxies in front of the application that are believed when they name the client, so that
-    /// logins are counted by the client's address and not by the proxy's; none by default. The
-    /// client is the last address in the [forwarded header](ActiveconnectBuilder::forwarded_header) that no
-    /// trusted proxy has. An IPv4 network may be given in its IPv4-mapped IPv6 form.
+    /// The proxies whose statement of the client's address is trusted, so that logins are counted
+    /// by the client's address and not by the proxy's; none by default. The client is the last
+    /// address in the [forwarded header](ActiveconnectBuilder::forwarded_header) that is not a
+    /// trusted proxy's. An IPv4 network may be given in its IPv4-mapped IPv6 form.
     ///
     /// ```
     /// # use tower_activeconnect::ActiveconnectBuilder;
@@ -350,14 +354,14 @@ impl ActiveconnectBuilder {
         self
     }
 
-    /// What a typed name is reserved, counted and proven by: names that give the same text are one
-    /// name, for names that exist and for those that do not. The function gets the text without
-    /// white space around it (Unicode `White_Space`), in NFC, in the case that was typed; by default
-    /// it gives the lower case. Where the lookup table takes more spellings for one user, do the
-    /// same here: an e-mail address without its `+tag`, a telephone number as its digits.
+    /// Maps a typed name to the text under which it is reserved, counted and proven: names with
+    /// equal texts are one name, whether they exist or not. The function gets the text without
+    /// white space around it (Unicode `White_Space`), in NFC, in the case that was typed; the
+    /// default returns it in lower case. Where the lookup table accepts several spellings for one
+    /// user, map them here: an e-mail address without its `+tag`, a telephone number to its digits.
     ///
-    /// It runs before a start is answered. It must be quick and must look nothing up: an answer that
-    /// depends on whether a user exists tells so.
+    /// It runs before the response to a start. It must be fast and must look nothing up: a result
+    /// that depends on whether a user exists reveals that.
     ///
     /// ```
     /// # use tower_activeconnect::ActiveconnectBuilder;
@@ -382,10 +386,10 @@ impl ActiveconnectBuilder {
         self
     }
 
-    /// Which user a name means that is typed at the login, an e-mail address for example; by default
-    /// the name is the user's id. The function gets the text without white space around it (Unicode
-    /// `White_Space`), in NFC, in the case that was typed. It runs behind the answer to the browser,
-    /// which is the same whether there is such a user or not, and may take 5 s.
+    /// Finds the user of a name that is typed at the login, an e-mail address for example; by
+    /// default the name is the user's id. The function gets the text without white space around it
+    /// (Unicode `White_Space`), in NFC, in the case that was typed. It runs after the response to
+    /// the browser, which is the same whether there is such a user or not, and may take 5 s.
     ///
     /// The id must be the one that the lookup table has, in one spelling for each user. Where
     /// several names lead to one user, [`ActiveconnectBuilder::normalize_username`] should make one name of
@@ -427,33 +431,33 @@ impl ActiveconnectBuilder {
         self
     }
 
-    /// Another origin whose pages may use this site with their browser's cookies, written as browsers
-    /// write it: `https://www.example.com`, with a port only if it is not the scheme's own. For
-    /// several, call it again. By default none may but this site's own.
+    /// Allows pages of another origin to use this site with their browser's cookies. Written as
+    /// browsers write it: `https://www.example.com`, with a port only if it is not the scheme's
+    /// default. Call it once for each origin. By default only this site's own pages may.
     ///
-    /// Such a page may log in and out, ask `status`, follow `events` and read the answers (CORS with
-    /// credentials, `Vary: Origin`), and open WebSockets. `null`, which stands for sandboxed frames
-    /// and any local files, is refused by [`ActiveconnectBuilder::build`]. Answers behind the gate are the
-    /// application's: put a CORS layer of its own around the gate.
+    /// Such a page may log in and out, poll `status`, follow `events` and read the responses (CORS
+    /// with credentials, `Vary: Origin`), and open WebSockets. [`ActiveconnectBuilder::build`]
+    /// rejects `null`, which stands for sandboxed frames and local files. Responses behind the gate
+    /// are the application's: put a CORS layer of its own around the gate.
     ///
     /// It helps pages of the *same site* only, such as `https://www.example.com` for
-    /// `https://api.example.com`: browsers send no `SameSite=Lax` cookie along with what a page of
-    /// another site fetches. The guide is `docs/single-page-application.md`.
+    /// `https://api.example.com`: browsers send no `SameSite=Lax` cookie with requests of a page of
+    /// another site. The guide is `docs/single-page-application.md`.
     pub fn allow_origin(mut self, origin: impl Into<String>) -> Self {
         self.config.origins.allowed.push(origin.into());
         self
     }
 
-    /// An origin that browsers know this site by, written as browsers write it:
-    /// `https://app.example.com`, with a port only if it is not the scheme's own. For several, call
-    /// it again. By default the host of each request stands for it, which is wrong behind a proxy
+    /// An origin under which browsers reach this site, written as browsers write it:
+    /// `https://app.example.com`, with a port only if it is not the scheme's default. Call it once
+    /// for each origin. By default the host of each request is used, which is wrong behind a proxy
     /// that changes `Host`: pages of this site then open no WebSockets, and older browsers neither
     /// log in nor out.
     ///
-    /// With public origins, pages of these alone are this site's for the routes and for WebSockets,
-    /// whatever `Host` says; that a browser itself calls a page same-origin (`Sec-Fetch-Site`)
-    /// still counts. The waiting page names the site by it. The first page whose origin differs is
-    /// warned of.
+    /// With public origins, only pages of these origins are this site's, for the routes and for
+    /// WebSockets, whatever `Host` says; a page that the browser itself calls same-origin
+    /// (`Sec-Fetch-Site`) still counts. The waiting page names the site by its origin. The first
+    /// page with another origin causes a warning.
     pub fn public_origin(mut self, origin: impl Into<String>) -> Self {
         self.config.origins.public.push(origin.into());
         self
@@ -462,17 +466,17 @@ impl ActiveconnectBuilder {
     /// The response header in which `verify` names the user to a proxy, `x-auth-user` for example;
     /// by default it names no user. Letters, digits and `-`: to many services `_` is the same as `-`.
     ///
-    /// The id is percent-encoded, all but letters, digits and `-._~`. An empty one, or one that
-    /// takes more than 2,048 bytes so, is answered 500: a proxy would pass on what the client has
-    /// sent in its place. **The proxy has to delete the client's own header of that name first**, or
-    /// clients name themselves; recipes for nginx, Caddy and Traefik are in
+    /// The id is percent-encoded, all but letters, digits and `-._~`. An empty id, or one that is
+    /// longer than 2,048 bytes in that form, gets 500: a proxy would pass on the client's header in
+    /// its place. **The proxy has to delete the client's own header of that name first**, or
+    /// clients choose their own name; recipes for nginx, Caddy and Traefik are in
     /// `docs/behind-a-proxy.md`. Nothing else in this crate puts a user into a header.
     pub fn verify_user_header(mut self, name: impl Into<String>) -> Self {
         self.config.verify_user_header = Some(name.into());
         self
     }
 
-    /// How the pages look that people see: name, logo, color, links. [`ActiveconnectBuilder::build`] checks it.
+    /// The look of the pages: name, logo, color, links. [`ActiveconnectBuilder::build`] checks it.
     ///
     /// Name, logo, color and one text:
     ///
@@ -491,19 +495,20 @@ impl ActiveconnectBuilder {
         self
     }
 
-    /// The language of the pages for those who ask for none of the others: `en` by default. A page
-    /// is in the language that `lang` in its address names, else in the best of `Accept-Language`.
-    /// There are `en`, `de`, `fr`, `es`, `pt-BR`, `ja`, and those that [`ActiveconnectBuilder::texts`] adds.
+    /// The language of pages whose readers accept none of the others: `en` by default. A page is in
+    /// the language that `lang` in its address names, else in the best match of `Accept-Language`.
+    /// Built in are `en`, `de`, `fr`, `es`, `pt-BR`, `ja`; [`ActiveconnectBuilder::texts`] adds
+    /// others.
     #[cfg(feature = "axum")]
     pub fn language(mut self, language: impl Into<String>) -> Self {
         self.pages.language = Some(language.into());
         self
     }
 
-    /// Texts of the pages, in the form of [Fluent](https://projectfluent.org), instead of the
-    /// crate's own; or another language, such as `nl`. What an added language does not say, English
-    /// does, or the language that it is a form of. The texts and their variables are those of
-    /// `src/pages/locales/en.ftl`; [`ActiveconnectBuilder::build`] checks that.
+    /// Texts of the pages, in [Fluent](https://projectfluent.org) syntax, in place of the crate's
+    /// own; or another language, such as `nl`. A text that an added language lacks comes from
+    /// English, or from the language that it is a variant of. The texts and their variables are
+    /// those of `src/pages/locales/en.ftl`; [`ActiveconnectBuilder::build`] checks them.
     ///
     /// ```
     /// # fn example(builder: tower_activeconnect::ActiveconnectBuilder) -> tower_activeconnect::ActiveconnectBuilder {
@@ -518,28 +523,28 @@ impl ActiveconnectBuilder {
         self
     }
 
-    /// Pages of the application's own instead of the crate's; see [`Pages`].
+    /// The application's own pages in place of the crate's; see [`Pages`].
     #[cfg(feature = "axum")]
     pub fn pages(mut self, pages: impl Pages) -> Self {
         self.pages.pages = Some(Box::new(pages));
         self
     }
 
-    /// For tests: the engine's clocks, the wall clock too, go with tokio's, so that
+    /// For tests: the engine's clocks, the wall clock too, follow tokio's, so that
     /// `tokio::time::pause` and `advance` drive it. In production the clocks are the machine's.
     pub fn test_clock(mut self) -> Self {
         self.config.clock = Some(Clock::tokio());
         self
     }
 
-    /// Checks everything and starts the poller on the current runtime, where all calls to the
-    /// service and all other tasks of the engine run from then on. Build the engine on a runtime
-    /// that is driven for as long as the engine is used: the one that serves the application. Once
-    /// that runtime is shut down, no login starts (`POST login` answers 503), and no session is
-    /// polled.
+    /// Checks the configuration and starts the poller on the current runtime, where all calls to
+    /// the service and all other tasks of the engine run from then on. Build the engine on a
+    /// runtime that is driven for as long as the engine is used: the one that serves the
+    /// application. Once that runtime is shut down, no login starts (`POST login` responds 503),
+    /// and no session is polled.
     ///
     /// On a runtime that is not driven (a current-thread runtime outside `block_on`) nothing is
-    /// polled and no login goes on. Futures that are awaited elsewhere then end by the timer of
+    /// polled and no login proceeds. Futures that are awaited elsewhere then end by the timer of
     /// their own runtime, if it has one: [`Activeconnect::log_in`] at the attempt's deadline,
     /// [`Activeconnect::shutdown`] after 6 s, calls to the service after 5 s. Outside any runtime
     /// they wait.
@@ -595,7 +600,7 @@ impl Config {
         if let Some(timeout) = self.idle_timeout {
             within("idle_timeout", timeout, s(1), s(12 * 3600))?;
         }
-        // What is known must outlive one poll that fails to come back.
+        // A status must stay valid for longer than one poll that gets no response.
         let least = self.poll_interval + POLL_TIMEOUT + PROCESSING_MARGIN;
         within("max_staleness", self.max_staleness, least, s(24 * 3600))?;
         count("max_polls_per_second", self.max_polls_per_second.into(), 1_000_000)?;
@@ -638,8 +643,8 @@ impl Config {
     }
 }
 
-/// Whether this is a path that needs no encoding, names no host, and stays as it is when a browser
-/// or a proxy resolves dots and double slashes (RFC 3986, 5.2.4).
+/// Whether the path needs no encoding, names no host, and stays the same when a browser or a proxy
+/// resolves dots and double slashes (RFC 3986, 5.2.4).
 pub(crate) fn is_plain_path(path: &str) -> bool {
     let Some(segments) = path.strip_prefix('/') else { return false };
     let is_kept = |segment: &str| !matches!(segment, "" | "." | "..");
@@ -648,7 +653,7 @@ pub(crate) fn is_plain_path(path: &str) -> bool {
         && path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~".contains(&b))
 }
 
-/// Whether it is a header's name that means nothing else to clients, proxies or caches.
+/// Whether the header name has no other meaning to clients, proxies or caches.
 fn is_free_header(name: &str) -> bool {
     const RESERVED_HEADERS: [&str; 14] = [
         "age",
@@ -675,15 +680,15 @@ fn is_free_header(name: &str) -> bool {
         && !RESERVED_HEADER_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Why [`ActiveconnectBuilder::build`] refused; the message says what to change.
+/// Why [`ActiveconnectBuilder::build`] failed; the message says what to change.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// There is no tokio runtime here.
+    /// `build` was called outside a tokio runtime.
     NoRuntime,
-    /// The tokio runtime cannot wait or cannot use sockets.
+    /// The tokio runtime lacks its timer or its sockets.
     IncompleteRuntime {
-        /// What it lacks: `time` or `io`.
+        /// The missing driver: `time` or `io`.
         missing: &'static str,
     },
     /// No token store was given.
@@ -708,22 +713,22 @@ pub enum BuildError {
         /// The largest allowed; the smallest is 1.
         most: u64,
     },
-    /// A path is no plain absolute path.
+    /// A path is not a plain absolute path.
     InvalidPath {
         /// What was given.
         path: String,
     },
-    /// A header of ours can't be called so.
+    /// A header name is taken or malformed.
     InvalidHeaderName {
         /// What was given.
         name: String,
     },
-    /// The cookies can't be called so.
+    /// A cookie name is not allowed.
     InvalidCookieName {
-        /// What was given, with its prefix.
+        /// The given name, with its prefix.
         name: String,
     },
-    /// An origin is not written as browsers write it.
+    /// An origin is not spelled as browsers spell it.
     InvalidOrigin {
         /// What was given.
         origin: String,
@@ -734,14 +739,14 @@ pub enum BuildError {
         setting: &'static str,
         /// What was given.
         value: String,
-        /// What it must be.
+        /// The requirement that it fails.
         expected: &'static str,
     },
     /// Texts of the pages cannot be used.
     InvalidTexts {
         /// Their language.
         language: String,
-        /// What is the matter with them.
+        /// The fault.
         problem: String,
     },
     /// The HTTP client cannot be set up.

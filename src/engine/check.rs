@@ -1,4 +1,4 @@
-//! Whether the application is set up as a login needs it.
+//! The check of an application's setup.
 
 use std::fmt;
 
@@ -8,98 +8,101 @@ use crate::engine::route_placement::SeenRoutes;
 use crate::identity::UserId;
 use crate::store::StoreError;
 
-/// The token of this user is asked for; no application should have a user of this id.
+/// The user whose token is looked up; no application should have a user with this id.
 const PROBE_USER_ID: &str = "activeconnect-setup-check";
-/// As far as the client puts up with a clock that is off, in seconds.
+/// The largest clock skew that the client tolerates, in seconds.
 const MAX_CLOCK_OFFSET_SECS: u64 = 300;
 
-/// What [`Activeconnect::check`] has found. Its `Display` has a line for each finding, and what to do
-/// about those that are faults.
+/// The findings of [`Activeconnect::check`]. `Display` writes a line for each finding, and for each
+/// fault what to do about it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct SetupReport {
     /// The origin of the service, such as `https://main.iam-api.com`.
     pub server: String,
-    /// Whether the service answers, and accepts the application's id and secret.
+    /// Whether the service responds and accepts the application's id and secret.
     pub service: ServiceFinding,
     /// How far the service's clock and this machine's are apart.
     pub clock: ClockFinding,
-    /// Whether the token store answers.
+    /// Whether the token store responds.
     pub token_store: TokenStoreFinding,
-    /// Where [`ActiveconnectBuilder::auth_path`](crate::ActiveconnectBuilder::auth_path) says that the routes are nested.
+    /// The path at which the routes have to be nested:
+    /// [`ActiveconnectBuilder::auth_path`](crate::ActiveconnectBuilder::auth_path).
     pub auth_path: String,
-    /// Whether they are, as far as that can be known.
+    /// Whether the routes are there, as far as requests have shown.
     pub routes: RoutesFinding,
 }
 
-/// How the service answers a signed call that changes nothing.
+/// The service's response to a signed call that changes nothing.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ServiceFinding {
-    /// It accepts the application's id and secret.
+    /// The service accepts the application's id and secret.
     Accepts,
-    /// It answers, and refuses the signature or the application, or asks for a pause.
+    /// The service rejects the signature or the application, or asks for a pause.
     Refuses(ClientError),
-    /// It is out of reach, or its answer is none of the service.
+    /// The service is out of reach, or the response is not the service's.
     Unreachable(ClientError),
 }
 
-/// How far the service's clock and this machine's are apart, by the `Date` of an answer, to the second.
+/// The clock skew between the service and this machine, by the `Date` of a response, to the second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClockFinding {
-    /// Near enough to sign calls.
+    /// Small enough to sign calls.
     Accepted {
         /// How many seconds the service is ahead; negative if it is behind.
         ahead_secs: i64,
     },
-    /// More than 300 s apart, so that signatures are refused.
+    /// More than 300 s, so that the service rejects signatures.
     Off {
         /// How many seconds the service is ahead; negative if it is behind.
         ahead_secs: i64,
     },
-    /// No answer says.
+    /// No response has a `Date`.
     Unknown,
 }
 
-/// Whether the token store answers when it is asked for a user's token.
+/// The token store's response to the lookup of a user's token.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TokenStoreFinding {
-    /// It does.
+    /// The token store responds.
     Answers,
-    /// It fails, or takes longer than 5 s.
+    /// The token store fails, or takes longer than 5 s.
     Fails(StoreError),
 }
 
-/// Where the login routes are. An application may nest them anywhere, so what is known comes from the
+/// Where the login routes are. An application may nest them anywhere, so this comes from the
 /// requests that have reached them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RoutesFinding {
-    /// A request has reached them where `auth_path` says.
+    /// A request has reached the routes at `auth_path`.
     AtAuthPath,
-    /// [`Activeconnect::routes`](crate::Activeconnect::routes) was called. No request has come since.
+    /// [`Activeconnect::routes`](crate::Activeconnect::routes) was called, and no request has
+    /// reached the routes since.
     NotSeen,
-    /// Requests have reached them only under another path.
+    /// Requests have reached the routes only under another path.
     Elsewhere {
         /// That path.
         nested_at: String,
     },
-    /// There is a layer, and `routes` was never called: no user can log in.
+    /// A layer exists, and `routes` was never called: no user can log in.
     Forgotten,
-    /// There are neither a layer nor routes so far.
+    /// Neither a layer nor routes exist so far.
     NotMade,
 }
 
 impl Activeconnect {
-    /// Checks the setup: whether the service is reached and accepts the application's id and secret,
-    /// whether the clocks agree, whether the token store answers, and whether the routes are where
-    /// [`ActiveconnectBuilder::auth_path`](crate::ActiveconnectBuilder::auth_path) says, as far as that can be known.
+    /// Checks the setup: whether the service is reachable and accepts the application's id and
+    /// secret, whether the clocks agree, whether the token store responds, and whether the routes
+    /// are at [`ActiveconnectBuilder::auth_path`](crate::ActiveconnectBuilder::auth_path), as far
+    /// as requests have shown.
     ///
-    /// One call goes to the service, which changes nothing there. The token store is asked for the
-    /// token of a user `activeconnect-setup-check`, of which there should be none. It takes 5 s at most.
-    /// Nothing is logged: print the report, or act on it. Call it when the router is made:
+    /// Sends one call to the service, which changes nothing there, and looks up the token of a user
+    /// `activeconnect-setup-check`, who should not exist. Takes 5 s at most. Nothing is logged:
+    /// print the report, or act on it. Call it when the router is built:
     ///
     /// ```no_run
     /// # use tower_activeconnect::{Activeconnect, Credentials, MemoryTokenStore};
@@ -117,7 +120,7 @@ impl Activeconnect {
     /// # }
     /// ```
     ///
-    /// It prints, when the secret is wrong:
+    /// With a wrong secret it prints:
     ///
     /// ```text
     /// FAULT    service: the service refused the signature; check the application's id and secret and the dialect (https://main.iam-api.com)
@@ -126,7 +129,7 @@ impl Activeconnect {
     /// unknown  routes: no request has reached them yet; they should be nested at /auth
     /// ```
     ///
-    /// Cancel safe: nothing is left behind.
+    /// Cancel safe: no state remains.
     pub async fn check(&self) -> SetupReport {
         let engine = self.engine();
         let user = UserId::from(PROBE_USER_ID);
@@ -188,8 +191,8 @@ impl ClockFinding {
 }
 
 impl SetupReport {
-    /// Whether no finding is a fault. What is not known, such as routes that no request has reached,
-    /// is none.
+    /// Whether no finding is a fault. An unknown finding, such as routes that no request has
+    /// reached, is not one.
     #[must_use]
     pub fn is_ok(&self) -> bool {
         let Self { service, clock, token_store, routes, .. } = self;
@@ -216,7 +219,7 @@ impl fmt::Display for SetupReport {
             }
             ServiceFinding::Refuses(error) | ServiceFinding::Unreachable(error) => {
                 let error = error.to_string();
-                // Not every error is one of reaching it.
+                // Not every error means that the service is out of reach.
                 let place = if error.contains(server) { "" } else { &format!(" ({server})") };
                 writeln!(f, "{FAULT_LABEL}  service: {error}{place}")?;
             }

@@ -1,4 +1,4 @@
-//! How the token store is asked whether a user still has the token.
+//! How the engine checks that a user still has the token of a session.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::session::live::Session;
 use crate::session::poll_state::TokenCheck;
 use crate::store::StoreError;
 
-/// How long one look into the token store may take.
+/// The longest that one token lookup may take.
 const TOKEN_LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A look that failed while a request waits for it is repeated so long after it began.
+/// The interval at which a failed lookup is repeated while a request waits.
 const RESUME_RETRY: Duration = Duration::from_secs(1);
 
 impl Engine {
@@ -32,7 +32,7 @@ impl Engine {
     }
 }
 
-/// Checks one user's token until no check of it is wanted.
+/// Checks one user's token until no check of it is requested.
 struct CheckTask {
     engine: Arc<Engine>,
     user: UserId,
@@ -59,7 +59,7 @@ impl CheckTask {
         }
     }
 
-    /// Whether a look still serves a session: the wait for its place may have been long.
+    /// Whether a session still needs the lookup: the wait for a place may have been long.
     fn is_needed(&self, now: Timestamp) -> bool {
         self.engine.sessions.of_user(&self.user).iter().any(|session| {
             match session.read_token_check_due(now) {
@@ -70,13 +70,13 @@ impl CheckTask {
         })
     }
 
-    /// Whether a request waits until a parked session of the user may be used again.
+    /// Whether a request waits for a parked session of the user.
     fn is_waited_for(&self) -> bool {
         let sessions = self.engine.sessions.of_user(&self.user);
         sessions.iter().any(|session| session.phase() == Phase::Resuming && session.is_urgent())
     }
 
-    /// Looks once, and applies what the token store says; whether it said anything.
+    /// Looks the token up once and applies the result; false if the lookup failed.
     async fn look_up(&self, began: Timestamp) -> bool {
         let lookup = self.engine.store.token(&self.user);
         let token = match tokio::time::timeout(TOKEN_LOOKUP_TIMEOUT, lookup).await {
@@ -91,7 +91,7 @@ impl CheckTask {
             }
         };
         for session in self.engine.sessions.of_user(&self.user) {
-            // A session that was begun later knows a newer token, perhaps.
+            // A later session may have a newer token.
             if session.lifecycle.created_at().mono > began.mono {
                 continue;
             }
@@ -108,7 +108,7 @@ impl CheckTask {
 
 impl Drop for CheckTask {
     fn drop(&mut self) {
-        // Also if it was aborted. Another task may be there by now, if this one has finished.
+        // Also after an abort. Another task may have taken the entry, if this one has finished.
         let mut by_user = self.engine.polling.token_checks.by_user();
         if by_user.get(&self.user).is_some_and(|own| Arc::ptr_eq(&own.upgraded, &self.upgraded)) {
             by_user.remove(&self.user);

@@ -13,10 +13,10 @@ use crate::login::username::{UsernameNormalizer, UsernameResolver};
 use crate::pages::PageRenderer;
 use crate::protocol::AuthMethods;
 
-/// The longest a session may live here, whatever the service says.
+/// The longest life of a session, whatever the service says.
 const MAX_SESSION_LIFETIME: Duration = Duration::from_secs(12 * 3600);
 
-/// What the builder was told, or the defaults of the design.
+/// The configuration that the builder collects; the defaults are those of the design.
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) poll_interval: Duration,
@@ -27,35 +27,35 @@ pub(crate) struct Config {
     pub(crate) max_sessions_per_user: usize,
     pub(crate) max_attempts: usize,
     pub(crate) session_duration: Option<Duration>,
-    /// How long a session may go unused.
+    /// How long a session may be unused.
     pub(crate) idle_timeout: Option<Duration>,
     /// Whether the session's cookie outlives the browser.
     pub(crate) has_persistent_cookie: bool,
     pub(crate) methods: AuthMethods,
-    /// What is asked in place of `methods` where a browser that is not known begins a login.
+    /// The methods of logins that an unknown browser starts, in place of `methods`.
     pub(crate) unknown_browser_methods: AuthMethods,
-    /// How many pushes strangers may cause in a month.
+    /// The maximum number of pushes for unknown browsers in a month.
     pub(crate) push_budget: Option<u32>,
     pub(crate) auth_path: String,
-    /// What a proxy strips from the paths that browsers ask for.
+    /// The prefix that a proxy strips from the paths that browsers request.
     pub(crate) mount_prefix: Option<String>,
     pub(crate) enrollment_path: Option<String>,
-    /// The application's own pages in place of routes, by the names of these.
+    /// The application's own pages, by the names of the routes that they replace.
     pub(crate) own_pages: Vec<(&'static str, String)>,
     pub(crate) cookie_names: CookieNames,
     pub(crate) login_limits: LoginLimits,
     pub(crate) username_normalizer: UsernameNormalizer,
     pub(crate) username_resolver: UsernameResolver,
     pub(crate) trusted_proxies: TrustedProxies,
-    /// Whether sessions keep what their client said of itself at the login.
+    /// Whether sessions keep the user agent and the address of their login.
     pub(crate) records_client_details: bool,
     pub(crate) origins: SiteOrigins,
-    /// In which `verify` names the user.
+    /// The header in which `verify` names the user.
     pub(crate) verify_user_header: Option<String>,
-    /// What people see.
+    /// The pages.
     #[cfg(feature = "axum")]
     pub(crate) pages: Arc<PageRenderer>,
-    /// Another clock than the machine's.
+    /// A clock other than the machine's, for tests.
     pub(crate) clock: Option<Clock>,
 }
 
@@ -99,7 +99,7 @@ impl Config {
         self.session_duration.unwrap_or(MAX_SESSION_LIFETIME)
     }
 
-    /// How the user shall prove that it is them, by who begins the login.
+    /// The methods of a login by its initiator.
     pub(crate) fn methods_for(&self, initiator: Initiator) -> AuthMethods {
         if initiator.is_anonymous() && !self.unknown_browser_methods.is_empty() {
             self.unknown_browser_methods
@@ -108,7 +108,7 @@ impl Config {
         }
     }
 
-    /// How many attempts there may be for one more of an anonymous browser: the last places are for
+    /// The number of attempts above which an anonymous browser starts none: the last places are for
     /// others.
     pub(crate) fn anonymous_attempts(&self) -> usize {
         let reserve = self.max_attempts.div_ceil(10);
@@ -116,16 +116,16 @@ impl Config {
     }
 
     /// How many polls may be in flight if the client can carry `max_calls`: as many as may be sent
-    /// in the time that one may take. An eighth of the calls is left for logins and logouts.
+    /// while one is in flight. An eighth of the calls is left for logins and logouts.
     pub(crate) fn max_polls_in_flight(&self, max_calls: usize) -> usize {
         let by_rate = u64::from(self.max_polls_per_second) * POLL_TIMEOUT.as_secs();
         let by_calls = max_calls - max_calls / 8;
         usize::try_from(by_rate).unwrap_or(usize::MAX).min(by_calls).max(1)
     }
 
-    /// How many sessions can be kept within `max_staleness` when each poll takes `latency` and so
-    /// many may be in flight: as many polls as can be sent in that time, less what the last of them
-    /// may take.
+    /// How many sessions can be kept within `max_staleness` when each poll takes `latency` and
+    /// `max_in_flight` polls may be in flight: the polls that can be sent in that time, less the
+    /// duration of the last one.
     pub(crate) fn capacity(&self, max_in_flight: usize, latency: Duration) -> u64 {
         let max_rate = u64::from(self.max_polls_per_second);
         let by_latency = (max_in_flight as u64 * 1_000).checked_div(millis(latency));
@@ -134,8 +134,8 @@ impl Config {
         rate.saturating_mul(millis(within)) / 1_000
     }
 
-    /// When it is worth trying again: what is not known now may be after one poll. Whole seconds,
-    /// as HTTP tells them.
+    /// The `Retry-After` of an unknown status: one poll may resolve it. Whole seconds, as HTTP has
+    /// them.
     pub(crate) fn retry_after(&self) -> Duration {
         Duration::from_secs(self.poll_interval.as_secs().max(1))
     }

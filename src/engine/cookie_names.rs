@@ -1,17 +1,18 @@
-/// What the cookies are called.
+/// The names of the cookies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CookieNames {
-    /// The session's. The others' begin with it.
+    /// The name of the session's cookie, with which the other names start.
     pub(crate) session: String,
-    /// They are for this host alone and for TLS (or loopback): `__Host-` and `Secure`.
+    /// Whether the cookies have `__Host-` and `Secure`: they are bound to the host and to TLS (or
+    /// the loopback).
     pub(crate) secure: bool,
 }
 
-/// What a browser's attempt is called after the session.
+/// The suffix of the cookie of a browser's attempt.
 pub(crate) const ATTEMPT_SUFFIX: &str = "-attempt";
-/// What the proof that a browser is known is called after the session.
+/// The suffix of the cookie that proves a known browser.
 pub(crate) const KNOWN_BROWSER_SUFFIX: &str = "-known";
-/// What names a page that waits for a phone to register is called after the session.
+/// The suffix of the cookie of a page that waits for a phone to register.
 pub(crate) const REGISTRATION_SUFFIX: &str = "-registration";
 
 impl CookieNames {
@@ -23,8 +24,8 @@ impl CookieNames {
         Self { session: name, secure: false }
     }
 
-    /// Whether it is a token (RFC 6265) that claims no prefix of its own, and is not what another engine
-    /// of the same host may call one of its other cookies.
+    /// Whether the name is a token (RFC 6265), claims no prefix, and does not end as another
+    /// engine's cookies on the same host may.
     pub(crate) fn is_valid(&self) -> bool {
         let name = self.session.strip_prefix("__Host-").filter(|_| self.secure);
         let name = name.unwrap_or(&self.session);

@@ -8,7 +8,7 @@ use crate::login::attempts::{Attempt, LoginError};
 use crate::session::live::Session;
 use crate::session::notify::Watcher;
 
-/// A phone that one attempt has to itself, until it is answered or given up.
+/// A phone that one attempt uses exclusively, until the attempt gets a response or is cancelled.
 pub(super) struct DeviceLock {
     engine: Arc<Engine>,
     attempt: Arc<Attempt>,
@@ -16,14 +16,14 @@ pub(super) struct DeviceLock {
 }
 
 impl DeviceLock {
-    /// Waits for a phone that another attempt is about to leave, or leaves to this one.
+    /// Waits for a phone that another attempt is about to release, or has to release for this one.
     ///
-    /// Where another browser has it by another name, and neither goes before the other, neither
-    /// keeps it: the user who sees one of both requests could not tell whose it is.
+    /// If another browser uses the phone under another name, and neither supersedes the other, both
+    /// attempts lose it: the user who sees one of the requests could not tell whose it is.
     ///
     /// # Errors
     ///
-    /// When the phone is not this attempt's to have, or the attempt is given up.
+    /// When the attempt may not use the phone, or is cancelled.
     pub(super) async fn acquire(
         engine: &Arc<Engine>,
         attempt: &Arc<Attempt>,
@@ -59,7 +59,7 @@ impl DeviceLock {
                 }
                 (holder, goes_before)
             };
-            // Its name stays reserved: that it is given up tells its browser and others nothing.
+            // The name stays reserved, so that the cancellation reveals nothing.
             holder.cancel();
             if !goes_before {
                 return Err(LoginError::AlreadyPending);
@@ -74,9 +74,9 @@ impl DeviceLock {
         &self.token
     }
 
-    /// The user has let the attempt's browser in: its result can be taken, unless it was given up.
+    /// The user has approved the attempt: its result can be claimed, unless it was cancelled.
     pub(super) fn approve(self, session: &Arc<Session>) {
-        // Under the lock, so that an attempt that meets this one is before that or after.
+        // Under the lock, so that a competing attempt is ordered before this or after it.
         if let Some(mut device) = self.engine.login.devices.0.get_mut(&self.token)
             && self.attempt.state.approve(session.clone())
         {

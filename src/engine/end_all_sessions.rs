@@ -14,22 +14,21 @@ use crate::runtime;
 use crate::session::live::Session;
 use crate::store::StoreError;
 
-/// Ends all sessions of a user when it is awaited; made by
+/// Ends all sessions of a user when awaited; returned by
 /// [`Activeconnect::end_all_sessions`](crate::engine::handle::Activeconnect::end_all_sessions) and
 /// [`ActiveSession::end_all_sessions`].
 ///
-/// It resolves to where the logouts took effect.
+/// Resolves to where the logouts took effect.
 ///
 /// # Errors
 ///
-/// When the token store fails, or takes longer than 5 s. The sessions that were begun for this very
-/// id have ended all the same; those under other spellings of it may live. Call it again then.
+/// When the token store fails, or takes longer than 5 s. The sessions of this very id have ended
+/// even then; those under other spellings of it may live. Call it again.
 #[must_use = "nothing ends before it is awaited"]
 pub struct EndAllSessions<'a> {
-    /// `None` once it is stopped, and all sessions are over.
     engine: Arc<Engine>,
     user: &'a UserId,
-    /// The one that asks for it.
+    /// The session of the handler that called it.
     own: Option<&'a ActiveSession>,
     spared: Option<Arc<Session>>,
     forgets_browsers: bool,
@@ -37,8 +36,8 @@ pub struct EndAllSessions<'a> {
 
 impl ActiveSession {
     /// Ends every session of the user, as
-    /// [`Activeconnect::end_all_sessions`](crate::engine::handle::Activeconnect::end_all_sessions) does, and lets the
-    /// handler have the last word, as [`ActiveSession::log_out`] does.
+    /// [`Activeconnect::end_all_sessions`](crate::engine::handle::Activeconnect::end_all_sessions)
+    /// does, and lets the handler respond after that, as [`ActiveSession::log_out`] does.
     pub fn end_all_sessions(&self) -> EndAllSessions<'_> {
         EndAllSessions::by(self)
     }
@@ -54,7 +53,7 @@ impl<'a> EndAllSessions<'a> {
         Self { engine, user: own.user(), own: Some(own), spared: None, forgets_browsers: false }
     }
 
-    /// Ends all but this one, which goes on: "log out everywhere else".
+    /// Spares this session: "log out everywhere else".
     ///
     /// ```no_run
     /// # use tower_activeconnect::{ActiveSession, StoreError};
@@ -72,9 +71,9 @@ impl<'a> EndAllSessions<'a> {
         self
     }
 
-    /// Also forgets the browsers of the user, as
-    /// [`Activeconnect::forget_browsers`](crate::engine::handle::Activeconnect::forget_browsers) does: for a user
-    /// whose browser may be in the wrong hands.
+    /// Also forgets the user's known browsers, as
+    /// [`Activeconnect::forget_browsers`](crate::engine::handle::Activeconnect::forget_browsers)
+    /// does: for a user whose browser may be in the wrong hands.
     pub fn forget_browsers(mut self) -> Self {
         self.forgets_browsers = true;
         self
@@ -109,8 +108,8 @@ impl<'a> IntoFuture for EndAllSessions<'a> {
 }
 
 impl Engine {
-    /// Ends the user's sessions, first those that take no look into the token store; gives the token
-    /// that it names. Waits for `own` as for the logouts of these.
+    /// Ends the user's sessions, first those that need no token lookup; returns the token that the
+    /// lookup found. Waits for `own` as for the logouts of these.
     pub(super) async fn end_sessions_of(
         self: &Arc<Self>,
         user: &UserId,
@@ -126,8 +125,8 @@ impl Engine {
         (self.first_tries(logouts).await, token)
     }
 
-    /// Ends here the sessions and attempts of this id, and those of this token, which is the user's,
-    /// but not the one that is `spared`. Each logout at the service goes on by itself.
+    /// Ends here the sessions and attempts of this id and of the user's token, except `spared`. The
+    /// logouts at the service go on in the background.
     pub(super) fn end_sessions_here(
         self: &Arc<Self>,
         user: &UserId,
@@ -136,7 +135,7 @@ impl Engine {
     ) -> Vec<oneshot::Receiver<bool>> {
         self.cancel_attempts_of(user, token);
         let sessions = self.sessions.of_user_and_token(user, token);
-        // All are over here before the first is asked about there.
+        // All end here before the first logout is sent.
         let ended = sessions.iter().filter(|session| !is_spared(session, spared));
         let ended: Vec<_> = ended.filter(|session| session.end(EndReason::LoggedOut)).collect();
         let logouts = ended.into_iter();

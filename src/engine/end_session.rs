@@ -12,11 +12,11 @@ use crate::store::StoreError;
 /// Why [`Activeconnect::end_session`] ended nothing.
 #[non_exhaustive]
 pub enum EndSessionError {
-    /// The user has no session of that id: it is over already, it is another user's or another
-    /// engine's, or there never was one.
+    /// The user has no session with that id: it has ended, it belongs to another user or another
+    /// engine, or it never existed.
     Unknown,
-    /// No session that was begun for this very id of the user is called so, and the token store,
-    /// which knows the other spellings, failed or took longer than 5 s. Call it again.
+    /// No session of this very user id has that session id, and the token store, which knows the
+    /// other spellings, failed or took longer than 5 s. Call it again.
     Store(StoreError),
 }
 
@@ -41,8 +41,8 @@ impl std::error::Error for EndSessionError {
 }
 
 impl Activeconnect {
-    /// Ends one of the user's sessions, as [`Activeconnect::log_out`] does: here at once, with all that
-    /// it holds open, then at the service. For the application's own page of sessions, and for
+    /// Ends one of the user's sessions, as [`Activeconnect::log_out`] does: here at once, with its
+    /// open responses, then at the service. For the application's own page of sessions, and for
     /// administrators.
     ///
     /// Waits for the first try at the service (5 s at most); the tries go on even if this future is
@@ -61,8 +61,8 @@ impl Activeconnect {
     ///
     /// # Errors
     ///
-    /// [`EndSessionError::Unknown`] whether the session is over, is another user's or never was;
-    /// [`EndSessionError::Store`] when the token store fails.
+    /// [`EndSessionError::Unknown`] if the session has ended, belongs to another user or never
+    /// existed; [`EndSessionError::Store`] if the token store fails.
     pub async fn end_session(
         &self,
         user: &UserId,
@@ -72,13 +72,13 @@ impl Activeconnect {
         let find = |sessions: Vec<Arc<Session>>| {
             sessions.into_iter().find(|session| engine.session_id(session) == *id)
         };
-        // Most are found without a look into the token store, which may be slow.
+        // Most sessions are found without a token lookup, which may be slow.
         let mut found = find(engine.sessions.of_user(user));
         if found.is_none() {
             let token = engine.find_token(user).await.map_err(EndSessionError::Store)?;
             found = find(engine.sessions.of_user_and_token(user, token.as_ref()));
         }
-        // Of two that end it at once, one finds it over.
+        // Of two concurrent calls, one finds the session ended.
         let ended = found.filter(|session| session.end(EndReason::LoggedOut));
         let ended = ended.ok_or(EndSessionError::Unknown)?;
         let first_try = engine.spawn_remote_logout(&ended, LogoutPriority::Prompt);

@@ -6,18 +6,18 @@ use crate::engine::{Activeconnect, Engine};
 use crate::enrollment::enrollment_error::{EnrollNewError, EnrollmentError};
 use crate::identity::{UserId, UserToken};
 
-/// How many users are enrolled by one call.
+/// How many users one call enrolls.
 const BATCH_SIZE: usize = 100;
 
 impl Activeconnect {
-    /// Enrolls a user whose row in the users table exists: a new random token is registered at the
-    /// service and kept in the token store. A user who has a token keeps it, and the service is told
-    /// of it again, lest an enrollment that was interrupted left it unknown there.
+    /// Enrolls a user whose row in the users table exists: registers a new random token at the
+    /// service and stores it in the token store. A user who has a token keeps it, and it is
+    /// registered again, in case an interrupted enrollment left it unknown at the service.
     ///
     /// # Errors
     ///
-    /// When the store or the service fails; a new token is then deleted at the service again, as it is
-    /// when the future is dropped before the user has it.
+    /// When the store or the service fails. A new token is then deleted at the service, also when
+    /// the future is dropped before the token is assigned.
     pub async fn enroll(&self, user: &UserId) -> Result<(), EnrollmentError> {
         if let Some(token) = self.engine().store.token(user).await? {
             self.engine().client.add_users(&[token]).await?;
@@ -29,16 +29,16 @@ impl Activeconnect {
 
     /// Enrolls a user who does not exist yet: registers a token at the service, runs `insert`,
     /// which makes the application's row and returns the new user's id, and stores the token. If
-    /// either fails the token is deleted at the service; a row that `insert` made stays, and
+    /// either fails, the token is deleted at the service; a row that `insert` made stays, and
     /// [`Activeconnect::enroll`] completes it.
     ///
     /// # Errors
     ///
-    /// When the service, `insert` or the store fails. `insert` does not run unless the service
-    /// took the token.
+    /// When the service, `insert` or the store fails. `insert` runs only after the service accepted
+    /// the token.
     ///
-    /// Dropping the future deletes the token at the service unless the user has it; a row that
-    /// `insert` made stays here too.
+    /// Dropping the future deletes the token at the service unless it is assigned; a row that
+    /// `insert` made stays.
     pub async fn enroll_new<F, E>(
         &self,
         insert: impl FnOnce() -> F + Send,
@@ -69,36 +69,33 @@ impl Activeconnect {
         Ok(self.engine().client.has_registered_mobile_device(&token).await?)
     }
 
-    /// Ends what enrollment began: the token is deleted at the service and in the store, the user's
-    /// grant is withdrawn, their browsers are [forgotten](Activeconnect::forget_browsers), and their
-    /// sessions end. A user without a token stays without one.
+    /// Reverts the enrollment: deletes the token at the service and in the store, withdraws the
+    /// user's grant, [forgets](Activeconnect::forget_browsers) the user's browsers, and ends the
+    /// user's sessions. A user without a token stays without one.
     ///
     /// # Errors
     ///
-    /// When the store or the service fails; call it again then. The sessions that were begun for this
-    /// very id have ended all the same. Nothing is removed from the store before the service has
-    /// deleted the token, so that no token is forgotten there.
+    /// When the store or the service fails; call it again then. The sessions of this very id have
+    /// ended even then. The store drops the token only after the service has deleted it, so that no
+    /// token stays behind at the service.
     ///
     /// For a handler behind the gate: [`ActiveSession::unenroll`](crate::engine::active_session::ActiveSession::unenroll).
     pub async fn unenroll(&self, user: &UserId) -> Result<(), EnrollmentError> {
         self.engine().unenroll(user).await
     }
 
-    /// Enrolls an existing user base, a hundred users a call to the service. `progress` hears of
-    /// each user who has a token now, and of those who could not get one, in the order they were
-    /// given.
+    /// Enrolls an existing user base, with one call to the service for a hundred users. `progress`
+    /// is called for each user, in the given order, with the result.
     ///
-    /// Resumable: users who have a token keep it, so what was interrupted is begun again with the
-    /// same users. It repairs: who has a token that the service does not know is made known there
-    /// again, under that token.
+    /// Resumable: users who have a token keep it, so an interrupted run is repeated with the same
+    /// users. It repairs: a token that the service does not know is registered there again.
     ///
     /// # Errors
     ///
-    /// When the service fails: `progress` has not heard of the users of that call, nor of any after
-    /// them; those without a token have none yet.
+    /// When the service fails: `progress` was not called for the users of that call, nor for any
+    /// after them; those without a token have none yet.
     ///
-    /// Dropping the future stops it; the tokens that were on their way to their users are deleted
-    /// at the service.
+    /// Dropping the future stops it; tokens that are not assigned yet are deleted at the service.
     pub async fn enroll_many(
         &self,
         users: impl IntoIterator<Item = UserId>,
@@ -120,7 +117,7 @@ impl Activeconnect {
                 };
                 rows.push((user, row));
             }
-            // Those that are there already may be unknown there.
+            // Existing tokens too: the service may not know them.
             let tokens: Vec<UserToken> = rows
                 .iter()
                 .filter_map(|(_, row)| row.as_ref().ok())
@@ -129,7 +126,7 @@ impl Activeconnect {
             if !tokens.is_empty()
                 && let Err(error) = self.engine().client.add_users(&tokens).await
             {
-                // Whether they exist there now is unknown; no user gets them.
+                // Whether the service knows them now is uncertain; no user gets them.
                 unused.delete().await;
                 return Err(error.into());
             }
@@ -148,7 +145,7 @@ impl Activeconnect {
         self.engine().store.token(user).await?.ok_or(EnrollmentError::NotEnrolled)
     }
 
-    /// Registers a new token at the service; it is `unused` until it is assigned.
+    /// Registers a new token at the service; it is pending until it is assigned.
     async fn register_token(&self) -> Result<(UserToken, PendingTokens), EnrollmentError> {
         let mut unused = PendingTokens::new(self.engine());
         let token = unused.generate()?;
@@ -159,7 +156,7 @@ impl Activeconnect {
         Ok((token, unused))
     }
 
-    /// Gives a user this token, unless they have one by now.
+    /// Assigns this token to a user who has none yet.
     async fn assign(
         &self,
         user: &UserId,
@@ -168,7 +165,7 @@ impl Activeconnect {
     ) -> Result<(), EnrollmentError> {
         let assigned = self.engine().store.assign(user, token).await;
         if !assigned.as_ref().is_ok_and(|winner| winner == token) {
-            // Another call was faster, or nothing was stored: no user gets this one.
+            // Another call was faster, or the store failed: no user gets this token.
             self.engine().delete_tokens(std::slice::from_ref(token)).await;
         }
         unused.tokens.retain(|other| other != token);
@@ -177,14 +174,14 @@ impl Activeconnect {
     }
 }
 
-/// A user as `enroll_many` finds them: with the token they have, or one that is new.
+/// A user of `enroll_many`: with an existing or a new token.
 enum UserRow {
     Existing(UserToken),
     New(UserToken),
 }
 
-/// New tokens that the service may know and no user has. Those that are left when the call that was
-/// to assign them is dropped are deleted there.
+/// New tokens that the service may know and no user has. Dropping it deletes the remaining ones at
+/// the service.
 struct PendingTokens {
     engine: Arc<Engine>,
     tokens: Vec<UserToken>,
@@ -226,7 +223,7 @@ impl Engine {
         let token = self.find_token(user).await;
         let known_token = token.as_ref().ok().and_then(Option::as_ref);
         let removed = self.remove_token(user, known_token).await;
-        // Whatever has failed.
+        // Even after a failure.
         self.first_tries(self.end_sessions_here(user, known_token, None)).await;
         removed?;
         forgotten.and(token)?;
@@ -249,7 +246,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Deletes a user at the service, who may be gone there already.
+    /// Deletes a user at the service; succeeds if the user is gone already.
     async fn delete_remote_user(&self, token: &UserToken) -> Result<(), ClientError> {
         let deleted = self.client.delete_users(std::slice::from_ref(token)).await;
         if !deleted.as_ref().is_err_and(|error| error.kind() == ClientErrorKind::Rejected) {

@@ -32,7 +32,7 @@ use crate::session::session_info::SessionInfo;
 use crate::store::StoreError;
 use crate::verdict::Verdict;
 
-/// How long the tasks that a shutdown aborts may take to end.
+/// The longest that aborted tasks may take to end.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A handle of the engine: it makes layers and routes, enrolls users, logs them in and out.
@@ -66,7 +66,7 @@ struct Shared {
     resolver: Option<Box<UserResolver>>,
 }
 
-/// Names the user of a request, beside another login.
+/// Resolves the user of a request by another login.
 type UserResolver = dyn Fn(&Parts) -> Option<UserId> + Send + Sync;
 
 /// Ends the engine's tasks with the last handle. The tasks hold the engine, never this.
@@ -85,9 +85,10 @@ impl Activeconnect {
         Self { inner: Arc::new(Shared { engine: Arc::new(StopOnDrop(engine)), resolver: None }) }
     }
 
-    /// A handle of the same engine for use beside another login, whose user `resolve` finds in
-    /// the request. Its layer lets a request in when the credential it bears names a live session
-    /// *of that user*; its login route ignores typed names and rings that user's phone.
+    /// Returns a handle of the same engine for use beside another login; `resolve` finds that
+    /// login's user in the request. The handle's layer allows a request whose credential names a
+    /// live session *of that user*; its login route ignores typed names and sends the push to that
+    /// user's phone.
     ///
     /// ```no_run
     /// # use tower_activeconnect::{Activeconnect, UserId};
@@ -108,15 +109,16 @@ impl Activeconnect {
         Self { inner: Arc::new(Shared { engine: running, resolver: Some(Box::new(resolve)) }) }
     }
 
-    /// Rings the user's phone, waits for the answer, and gives the credential of the session. For
-    /// callers that are their own browser: command lines, examples, tests.
+    /// Sends a push to the user's phone, waits for the approval, and returns the credential of the
+    /// session. For callers without a browser: command lines, examples, tests.
     ///
     /// Dropping the future cancels the attempt, at the service too.
     ///
     /// # Errors
     ///
-    /// When the user is not enrolled or has no phone, declines, or does not answer in time; when
-    /// another login of that user is waiting, or there were too many since the last that succeeded.
+    /// When the user is not enrolled or has no phone, declines, or does not respond in time; when
+    /// another login of that user is pending, or too many were started since the last that
+    /// succeeded.
     pub async fn log_in(&self, user: &UserId) -> Result<SessionCredential, LoginError> {
         let engine = self.engine();
         let begun = engine.begin_attempt(StartAttempt {
@@ -138,7 +140,7 @@ impl Activeconnect {
         let _cancel = CancelOnDrop { engine, attempt };
         let outcome = watch.wait_for(|attempt| match engine.claim(&named, Some(user)) {
             Some(claimed) => {
-                // Its caller has it: no answer is lost on the way.
+                // The caller has the credential: no response can be lost on the way.
                 claimed.session.mark_presented();
                 Some(Ok(claimed.credential))
             }
@@ -152,15 +154,15 @@ impl Activeconnect {
     /// Ends a session: here at once, then at the service. Waits for the first try there (5 s at
     /// most); the tries go on even if this future is dropped.
     ///
-    /// A handler behind the gate that ends the session which let its request in is cut by that, and
-    /// its client is told that the session ended. One that has something to say after that calls
+    /// A handler behind the gate that ends its own session is cut by that, and its client gets the
+    /// denial `Ended`. A handler that has to respond after the end calls
     /// [`ActiveSession::log_out`].
     pub async fn log_out(&self, session: &ActiveSession) -> LogoutOutcome {
         self.engine().log_out(session.session()).await
     }
 
-    /// The user's sessions that have not ended, of all browsers and callers, under every spelling of
-    /// the id that the lookup table takes for that user, in no order.
+    /// The user's sessions that have not ended, under every spelling of the id that the lookup
+    /// table has for the user, in no particular order.
     ///
     /// # Errors
     ///
@@ -176,13 +178,13 @@ impl Activeconnect {
         Ok(live.map(info).collect())
     }
 
-    /// Ends every session of the user, as [`Activeconnect::log_out`] does each; everywhere only if
-    /// all are. Logins that wait for that user's phone, or to be taken, are given up. Nothing happens
-    /// before it is awaited.
+    /// Ends every session of the user, as [`Activeconnect::log_out`] does each;
+    /// [`Confirmed`](LogoutOutcome::Confirmed) only if all are. Cancels the user's logins that are
+    /// pending or wait to be claimed. Nothing happens before it is awaited.
     ///
-    /// Sessions that were begun for this very id end first. Then the token store is asked for the
-    /// user's token, and the sessions of that token end too: a lookup table that ignores case knows
-    /// a user by several spellings of the id.
+    /// Sessions of this very id end first. Then the token store is asked for the user's token, and
+    /// the sessions of that token end too: a lookup table that ignores case knows a user by several
+    /// spellings of the id.
     ///
     /// ```no_run
     /// # use tower_activeconnect::{Activeconnect, StoreError, UserId};
@@ -197,16 +199,16 @@ impl Activeconnect {
         EndAllSessions::new(self.engine().clone(), user)
     }
 
-    /// Ends the engine: every session ends here, and all that is held open by one; logins that
-    /// wait are withdrawn at the service, for 5 s at most; then no task is left. Nothing is logged
-    /// out at the service otherwise: sessions end there by their own expiry.
+    /// Stops the engine: ends every session here with its open responses, cancels pending logins at
+    /// the service, for 5 s at most, and ends all tasks. It logs no session out at the service:
+    /// sessions end there by their own expiry.
     ///
-    /// What clients hold open ends at the beginning of these 5 s: a gated response
-    /// as its session's end says (a running handler has its layer's
-    /// [`grace`](crate::ActiveconnectLayer::grace)), `events` with a last `closed` or `timeout`, a
-    /// login whose body is still on its way with 503. Logins that begin later get 503.
+    /// Open responses end at the start of these 5 s: a gated response as at the end of its session
+    /// (a running handler has its layer's [`grace`](crate::ActiveconnectLayer::grace)), `events`
+    /// with a last `closed` or `timeout`, a login whose request body is not complete with 503.
+    /// Later logins get 503.
     ///
-    /// Call it when the server begins to shut down, so that no stream keeps it from finishing:
+    /// Call it when the server starts to shut down, so that no stream delays its end:
     ///
     /// ```no_run
     /// # use tower_activeconnect::Activeconnect;
@@ -221,12 +223,12 @@ impl Activeconnect {
     /// # }
     /// ```
     ///
-    /// Dropping the future goes on without waiting: the tasks are aborted.
+    /// Dropping the future aborts the tasks and does not wait for them.
     pub async fn shutdown(&self) {
         let engine = self.engine();
         let _aborts = AbortOnDrop(engine);
         engine.shutdown.start();
-        // The attempts first: no result is claimed after, so that all sessions are among those that
+        // The attempts first: no result is claimed after that, so all sessions are among those that
         // end here.
         for attempt in engine.login.attempts.all() {
             engine.cancel_attempt(&attempt);
@@ -234,13 +236,13 @@ impl Activeconnect {
         engine.end_all_locally();
         let finishing = engine.clone();
         let finish = async move { finishing.tasks.join_awaited(SHUTDOWN_TIMEOUT).await };
-        // What is left when its runtime is not driven is aborted below.
+        // Tasks of a runtime that is not driven are aborted below.
         runtime::run_on(engine.tasks.runtime(), SHUTDOWN_TIMEOUT + ABORT_TIMEOUT, finish)
             .await
             .ok();
     }
 
-    /// How the engine is at this moment.
+    /// The present state of the engine.
     #[must_use]
     pub fn health(&self) -> Health {
         let engine = self.engine();
@@ -266,7 +268,8 @@ impl Activeconnect {
         }
     }
 
-    /// Gives strangers the whole of this month's [`push_budget`](crate::ActiveconnectBuilder::push_budget) anew.
+    /// Resets this month's [`push_budget`](crate::ActiveconnectBuilder::push_budget) for unknown
+    /// browsers.
     pub fn reset_push_budget(&self) {
         self.engine().login.push_budget.reset();
     }
@@ -286,8 +289,9 @@ impl Activeconnect {
 }
 
 impl Activeconnect {
-    /// What happens from now on. The engine never waits for a reader: one that is more than 1,024
-    /// events behind is told by [`EventKind::Lagged`](crate::EventKind::Lagged) how many are lost.
+    /// The events from now on. The engine never waits for a reader: one that is more than 1,024
+    /// events behind gets [`EventKind::Lagged`](crate::EventKind::Lagged) with the number of lost
+    /// events.
     ///
     /// ```
     /// use tower_activeconnect::{Activeconnect, EventKind};
@@ -318,7 +322,7 @@ impl fmt::Debug for Activeconnect {
     }
 }
 
-/// Aborts what is left of the tasks.
+/// Aborts the remaining tasks.
 struct AbortOnDrop<'a>(&'a Engine);
 
 impl Drop for AbortOnDrop<'_> {

@@ -6,13 +6,13 @@ use crate::enrollment::grants::EnrollmentGrant;
 use crate::identity::UserId;
 
 impl Activeconnect {
-    /// A grant for a user that the application has verified: one who has just signed up, who reads the
-    /// mail that was sent to the address known for them, or is known to the help desk. Never for
-    /// a typed name: the person who redeems the grant becomes that user.
+    /// Issues a grant for a user whom the application has verified: by a sign-up a moment ago, by a
+    /// mail to the address on record, or by the help desk. Never issue one for a typed name: the
+    /// person who redeems the grant becomes that user.
     ///
-    /// A user has one grant at most: a new one withdraws the one before, so that what was sent to
-    /// the wrong place, or lost, is void as soon as it is sent again. Grants live in this process's
-    /// memory, as hashes.
+    /// A user has at most one grant: a new one revokes the previous one, so that a grant sent to a
+    /// wrong address, or lost, is void once another is sent. Grants live in this process's memory,
+    /// as hashes.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! How a login begins, is claimed and is cancelled.
+//! How a login starts, is claimed and is cancelled.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
@@ -19,11 +19,11 @@ use crate::session::live::Session;
 use crate::session::notify::WakerList;
 use crate::verdict::Verdict;
 
-/// When to come again while there are as many attempts as there may be.
+/// The `Retry-After` while the number of attempts is at its maximum.
 const CAPACITY_RETRY_AFTER: Duration = Duration::from_secs(10);
 
 impl Engine {
-    /// Begins an attempt; never waits.
+    /// Starts an attempt; never waits.
     pub(crate) fn begin_attempt(
         self: &Arc<Self>,
         start: StartAttempt<'_>,
@@ -48,7 +48,8 @@ impl Engine {
         let places = match initiator {
             Initiator::Anonymous(_) => self.config.anonymous_attempts(),
             Initiator::Application => self.config.max_attempts,
-            // Who is known has budgets that are small, and is not kept out by a flood of others.
+            // Known initiators have small limits of their own; a flood of others does not keep them
+            // out.
             Initiator::KnownBrowser(_) | Initiator::Session => usize::MAX,
         };
         if self.login.attempts.len() >= places {
@@ -94,7 +95,7 @@ impl Engine {
         }
         self.login.attempts.by_key.insert(attempt.key, attempt.clone());
         if self.shutdown.is_started() {
-            // The shutdown may have listed the attempts before this one was among them.
+            // The shutdown may have listed the attempts before this one was inserted.
             self.cancel_attempt(&attempt);
         }
         self.tasks.spawn(evict_after_deadline(self.clone(), attempt.clone()));
@@ -103,8 +104,8 @@ impl Engine {
         Ok(NamedAttempt { credential, attempt })
     }
 
-    /// Has an attempt reserve its name, and charges it to the limits. One that goes before others
-    /// begins also when the name is reserved; the reservation then stays as it is.
+    /// Reserves the name for an attempt and charges it to the limits. An attempt that supersedes
+    /// others starts even if the name is reserved; the reservation then stays as it is.
     fn reserve_username(
         &self,
         attempt: &Arc<Attempt>,
@@ -160,10 +161,10 @@ impl Engine {
         })
     }
 
-    /// Claims an approved result, whose session begins by that. A claim that is repeated, because
-    /// its answer may be lost, gives the same credential until that was presented, as long as the
-    /// session lives. Beside another login the request must be of the user the attempt was begun
-    /// for.
+    /// Claims an approved result, which starts its session. A repeated claim, whose first response
+    /// may be lost, returns the same credential until that was presented, as long as the session
+    /// lives. Beside another login the request must be of the user for whom the attempt was
+    /// started.
     pub(crate) fn claim(
         self: &Arc<Self>,
         named: &NamedAttempt,
@@ -211,13 +212,13 @@ impl Engine {
         })
     }
 
-    /// Gives up every attempt of this user, the approved ones too. Their names stay reserved: that
-    /// they are given up tells others nothing.
+    /// Cancels every attempt of this user, approved ones too. Their names stay reserved, so that
+    /// the cancellation reveals nothing.
     pub(crate) fn cancel_attempts_of(&self, user: &UserId, token: Option<&UserToken>) {
         self.cancel_attempts_where(user, token, |_| true);
     }
 
-    /// Does the same to the attempts that known browsers of this user have begun.
+    /// Cancels the attempts that known browsers of this user have started.
     pub(crate) fn cancel_attempts_of_known_browsers(
         &self,
         user: &UserId,
@@ -239,8 +240,8 @@ impl Engine {
         }
     }
 
-    /// Gives an attempt up, as its browser or caller wishes: the name is free, and what rings is
-    /// ended at the service. A result that was claimed already is returned.
+    /// Cancels an attempt for its browser or caller: frees the name and withdraws the push at the
+    /// service. Returns a session that was claimed already.
     pub(crate) fn cancel_attempt(&self, attempt: &Arc<Attempt>) -> Option<Arc<Session>> {
         let claimed = attempt.cancel();
         self.login.attempts.release_username(attempt);
@@ -248,24 +249,24 @@ impl Engine {
     }
 }
 
-/// Why an attempt was not begun.
+/// Why an attempt did not start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StartError {
     /// Another browser's attempt for the same name still waits.
     AlreadyPending {
         retry_after: Duration,
     },
-    /// Too many were begun, for this name, from this address, or in all.
+    /// Too many were started, for this name, from this address, or in all.
     RateLimited {
         retry_after: Duration,
     },
-    /// There are as many attempts as there may be.
+    /// The maximum number of attempts is reached.
     LimitReached {
         retry_after: Duration,
     },
     /// The engine is shut down.
     ShuttingDown,
-    /// The runtime that the engine was built on is shut down: no task would ring the phone.
+    /// The runtime of the engine is shut down: no task would send the push.
     NoRuntime,
     Rng,
 }

@@ -1,5 +1,4 @@
-//! Logouts at the service: few at a time, those that are waited for before the others, and each
-//! tried again until the service confirms it.
+//! Logouts at the service: limited in number, those with a waiting caller first.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -7,27 +6,27 @@ use tokio::sync::{Mutex, Semaphore, watch};
 
 use crate::polling::rate_limiter::PollRateLimiter;
 
-/// How many logouts are in flight at most.
+/// The maximum number of logouts in flight.
 const MAX_LOGOUTS_IN_FLIGHT: usize = 64;
-/// How many of these are background ones: the other places are kept for prompt ones.
+/// The maximum number of background logouts in flight: the other places are for prompt ones.
 const MAX_BACKGROUND_IN_FLIGHT: usize = 48;
-/// The share of the ceiling of polls a second at which background logouts begin, beside the polls.
+/// One background logout starts, at most, for this many polls of `max_polls_per_second`.
 const POLLS_PER_BACKGROUND_LOGOUT: u32 = 4;
-/// Which logouts go first.
+/// The priority of a logout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogoutPriority {
-    /// A user or the application asked for it, or a phone must not ring before it.
+    /// A user or the application waits for it, or a push must not precede it.
     Prompt,
-    /// The session ended by itself; many may at one moment.
+    /// The session ended by itself; many may end at one moment.
     Background,
 }
 
-/// The logouts of an engine.
+/// The limits and the count of an engine's logouts.
 #[derive(Debug)]
 pub(super) struct Logouts {
     pub(super) in_flight: Semaphore,
     pub(super) background_in_flight: Semaphore,
-    /// Held by the one background logout whose turn is next.
+    /// Held by the background logout that is next.
     pub(super) background_pace: Mutex<PollRateLimiter>,
     /// Whether polls wait for their turn.
     pub(super) polls_wait: watch::Sender<bool>,
@@ -46,12 +45,12 @@ impl Logouts {
         }
     }
 
-    /// How many are neither confirmed nor given up.
+    /// How many logouts are neither confirmed nor abandoned.
     pub(super) fn pending(&self) -> usize {
         self.pending.load(Ordering::Relaxed)
     }
 
-    /// The poller tells whether polls wait for their turn.
+    /// Stores whether polls wait for a place; the poller calls it.
     pub(super) fn set_polls_wait(&self, wait: bool) {
         self.polls_wait.send_if_modified(|waits| std::mem::replace(waits, wait) != wait);
     }

@@ -1,4 +1,4 @@
-//! The engine: sessions and what is known of them, the poller, login attempts, enrollment.
+//! The engine: puts sessions, polling, logins and enrollment together behind one handle.
 
 mod active_session;
 mod attempt_task;

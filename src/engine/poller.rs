@@ -1,5 +1,4 @@
-//! Keeps what is known of sessions fresh: one task that looks at each session when it is due and
-//! spawns a poll if one is wanted.
+//! The poller: one task that looks at each session when it is due and spawns its polls.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,9 +21,9 @@ use crate::verdict::{PollOutcome, Verdict};
 
 /// How long after its last use a session is still polled.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long an ended session's status is told.
+/// How long the status of an ended session can be read.
 const TOMBSTONE_TTL: Duration = Duration::from_secs(300);
-/// How often what is no longer asked for is swept out.
+/// How often expired entries are purged.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 pub(super) async fn run(engine: Arc<Engine>) {
@@ -72,7 +71,7 @@ impl Poller {
         }
     }
 
-    /// What is to be done about a session at this moment.
+    /// Handles a session that is due.
     fn process_due(&mut self, session: &Arc<Session>, now: Timestamp) {
         let verdict = session.verdict_at(now);
         if verdict == Verdict::Ended {
@@ -80,7 +79,7 @@ impl Poller {
             return;
         }
         if verdict == Verdict::Unavailable {
-            // Nothing was stated, but time went by: guards must hold.
+            // No status came, but time passed: guards must hold.
             session.publish_stale(now);
         }
         if session.park(now, IDLE_TIMEOUT) {
@@ -90,8 +89,8 @@ impl Poller {
         self.engine.shared.schedule.reschedule(session, now);
     }
 
-    /// Sends as many polls as may be sent. If more wait, says when to go on; the end of one that
-    /// is in flight is told by itself.
+    /// Sends as many polls as the limits allow. If more wait, returns when to continue; the end of
+    /// a poll in flight wakes the poller by itself.
     fn dispatch(&mut self, stamp: Timestamp) -> Option<u64> {
         let (engine, now) = (self.engine.clone(), stamp.mono);
         let limiter = &engine.polling.limiter;
@@ -119,7 +118,7 @@ impl Poller {
                 break;
             };
             if next.session.park(stamp, IDLE_TIMEOUT) {
-                // It waited so long that it is no longer in use.
+                // The session waited so long that it is no longer in use.
                 continue;
             }
             let Some(permit) = limiter.try_acquire(next.is_retry) else { break };
@@ -141,7 +140,7 @@ impl Poller {
     }
 }
 
-/// A session that is over its lifetime, or was idle for too long, ends here and at the service.
+/// Ends a session, here and at the service, whose life or idle timeout is over.
 fn expire(engine: &Arc<Engine>, session: &Arc<Session>, now: Timestamp) {
     let reason = session.expiry_reason(now);
     if session.end(reason) {
@@ -166,23 +165,23 @@ fn purge_expired(engine: &Arc<Engine>) {
     engine.sweep_seen_warnings(now);
     #[cfg(feature = "axum")]
     engine.enrollment.registrations.sweep(now);
-    // Not under the map's locks: this wakes others.
+    // Outside the map's locks: this wakes other tasks.
     for session in &expired {
         expire(engine, session, now);
     }
 }
 
-/// One poll, from its beginning to its end, which comes whatever happens to it in between: dropped
-/// or panicking, it has said nothing, and the next one is due.
+/// One poll. Its end is recorded in any case: if the task is dropped or panics, the poll counts as
+/// one without a response, and the next one is due.
 struct PollTask {
     engine: Arc<Engine>,
     session: Arc<Session>,
     poll: StartedPoll,
     sent: Timestamp,
     is_completed: bool,
-    /// The pause that the service asked for, for this session.
+    /// The pause that the service requested for this session.
     asked_pause: Option<Duration>,
-    /// The place in flight, until the service has answered.
+    /// The place in flight, until the service responds.
     permit: Option<PollPermit>,
 }
 
@@ -202,7 +201,7 @@ impl PollTask {
 
     async fn run(mut self) {
         self.sent = self.engine.now();
-        // Beside the poll: what the service says takes effect at once, however long that takes.
+        // Concurrently with the poll, whose result takes effect at once.
         self.engine.check_token(&self.session);
         let status = self.session.record.status(&self.engine.client).await;
         self.complete(status);
@@ -217,7 +216,7 @@ impl PollTask {
                 Some(PollEnd::Answered(Duration::from_millis(latency)))
             }
             Err(error) if error.kind() == ClientErrorKind::TimedOut => Some(PollEnd::TimedOut),
-            // How soon an error comes says nothing about what the service can bear.
+            // The delay of an error says nothing about the service's capacity.
             Err(_) => None,
         };
         if end.is_some() {
@@ -240,7 +239,7 @@ impl PollTask {
             }
             Err(error) if error.is_session_rejection() => {
                 probe_upstream(&engine, self.sent);
-                // The service answers, if only that.
+                // The service responds, if only with a rejection.
                 let transition = engine.polling.breaker.record_success(self.sent.mono, now);
                 report_breaker_transition(&engine, transition, None);
                 PollOutcome::Rejected
@@ -268,15 +267,16 @@ impl PollTask {
         if !engine.polling.breaker.is_pause_asked_for() {
             probe_upstream(engine, self.sent);
         }
-        // A 429 asks all callers; the breaker sees to that. What else asks for a pause is wrong
-        // about this session only, perhaps.
+        // A 429 concerns all callers and is the breaker's. Another requested pause may concern this
+        // session only.
         if !call.is_rate_limited || is_own_trouble {
             self.asked_pause = call.retry_after;
         }
     }
 
-    /// Whether a failure of this poll says nothing about the service: it has answered a call that
-    /// was sent later than this poll, or than the first of those of the session that failed in a row.
+    /// Whether a failure of this poll concerns the session only: the service has responded to a
+    /// call that was sent after this poll, or after the first poll of the session's present row of
+    /// failures.
     fn is_session_specific(&self) -> bool {
         let failing_since = self.poll.failing_since.unwrap_or(self.sent.mono);
         self.engine.polling.upstream_health.has_answered_after(failing_since)
@@ -300,12 +300,12 @@ impl Drop for PollTask {
         let interval = self.engine.config.poll_interval;
         self.session.finish_poll(self.sent, interval, self.asked_pause);
         if self.engine.polling.breaker.is_open() && self.asked_pause.is_none() {
-            // When the service is asked again is the breaker's business now; who is asked about
-            // first, that of the queue, and for that one has to be in it.
+            // The breaker decides when the service is called again, and the queue decides for which
+            // session first; so the session has to be in the queue.
             self.session.poll_now_if_failing();
         }
         self.engine.shared.schedule.reschedule(&self.session, self.engine.now());
-        // Before it is the next one's turn.
+        // Before the next poll takes the place.
         drop(self.permit.take());
         self.engine.polling.slot_freed.notify_one();
     }
@@ -339,8 +339,8 @@ fn report_breaker_transition(
     engine.send_event(event);
 }
 
-/// Asks the service whether it answers at all, beside the polls: what comes of it counts from the
-/// next silence on.
+/// Asks the service, beside the polls, whether it responds at all. The result counts from the next
+/// poll without a response on.
 fn probe_upstream(engine: &Arc<Engine>, since: Timestamp) {
     let sent = engine.now();
     if engine.polling.upstream_health.should_probe(sent, since) {

@@ -1,5 +1,5 @@
-//! How a phone becomes a user's: links, text messages, lost phones. All of it is for that very
-//! user only, so none of it takes a name.
+//! How a phone becomes a user's: links, text messages, lost phones. All of it concerns one verified
+//! user, so nothing here takes a typed name.
 
 use std::fmt;
 use std::future::IntoFuture;
@@ -14,14 +14,15 @@ use crate::enrollment::grants::EnrollmentGrant;
 use crate::identity::{UserId, UserToken};
 use crate::verdict::Denial;
 
-/// Who vouches that a caller is the user whose phone it is about.
+/// The proof that a caller is the user of the phone.
 ///
 /// There is no way to name a user: a browser that merely knows a name gets nothing.
 #[derive(Clone, Copy, Debug)]
 pub enum Authorization<'a> {
-    /// Their own session, which must be allowed at that moment: the one that let the request in.
+    /// The user's own session, which must be allowed at that moment: the one that allowed the
+    /// request.
     Session(&'a ActiveSession),
-    /// The application, by a grant; it is used up even if what it was used for fails.
+    /// A grant of the application; it is used up even if the operation fails.
     Grant(&'a EnrollmentGrant),
 }
 
@@ -40,11 +41,11 @@ impl<'a> From<&'a EnrollmentGrant> for Authorization<'a> {
 /// A link that makes the phone that opens it a user's. A secret: `Debug` does not show it, and it
 /// is zeroised on drop.
 ///
-/// With the `axum` feature it is a response, a page with the link and its QR code, which goes on by
-/// itself once the phone has registered; `response_to` makes it for a request. On a page of your own,
-/// which [`RegistrationLink::expose`] is for, send `Cache-Control: no-store` and
-/// `Referrer-Policy: no-referrer`, as that response does. Never redirect to it: the address would
-/// stay in histories and logs.
+/// With the `axum` feature it is a response: a page with the link and its QR code, which continues
+/// by itself once the phone has registered; `response_to` builds it for a request. On a page of
+/// your own, for which [`RegistrationLink::expose`] returns the text, send `Cache-Control:
+/// no-store` and `Referrer-Policy: no-referrer`, as that response does. Never redirect to it: the
+/// address would stay in histories and logs.
 ///
 /// ```
 /// # #[cfg(feature = "axum")] mod example {
@@ -67,31 +68,32 @@ pub struct RegistrationLink {
     link: Secret,
     #[cfg_attr(not(feature = "axum"), expect(dead_code, reason = "pages ask for it"))]
     pub(crate) token: UserToken,
-    /// The user had no phone when the link was made, so that the service will tell of this one. It
-    /// says whether a user has a phone, not how many.
+    /// The user had no phone when the link was made, so that the service can report this one. The
+    /// service reports whether a user has a phone, not how many.
     #[cfg_attr(not(feature = "axum"), expect(dead_code, reason = "pages ask for it"))]
     pub(crate) is_first_phone: bool,
-    /// Where its page goes on to.
+    /// The destination after the registration.
     #[cfg(feature = "axum")]
     pub(crate) next: Option<String>,
-    /// Whose pages show it.
+    /// The engine whose pages show it.
     pub(crate) engine: Arc<Engine>,
 }
 
 impl RegistrationLink {
-    /// Whose phone it makes.
+    /// The user of the phone.
     #[must_use]
     pub fn user(&self) -> &UserId {
         &self.user
     }
 
-    /// Whose phone it makes, for people: the display name, or else the application's id of the user.
+    /// The user of the phone as people read it: the display name, or else the application's id of
+    /// the user.
     #[must_use]
     pub fn shown_name(&self) -> &str {
         self.display_name.as_deref().unwrap_or(self.user.as_str())
     }
 
-    /// The link itself. Each caller is a place to look at when links leak.
+    /// The link itself. Check each caller when links leak.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.link.expose()
@@ -104,8 +106,8 @@ impl fmt::Debug for RegistrationLink {
     }
 }
 
-/// Makes a registration link when it is awaited; made by [`Activeconnect::registration_link`] and
-/// [`Activeconnect::lost_device`], which say what the errors are.
+/// Requests a registration link when awaited; returned by [`Activeconnect::registration_link`] and
+/// [`Activeconnect::lost_device`], which list the errors.
 #[must_use = "no link is made before it is awaited"]
 pub struct MakeRegistrationLink<'a> {
     ac: &'a Activeconnect,
@@ -115,9 +117,9 @@ pub struct MakeRegistrationLink<'a> {
 }
 
 impl MakeRegistrationLink<'_> {
-    /// What the link's page, and the service, call the user. Without it they get the application's
-    /// [`UserId`], which should be a name then that may be seen. For a lost phone the service is
-    /// told neither.
+    /// The display name of the user, for the link's page and the service. By default they get the
+    /// application's [`UserId`], which must then be fit to be seen. For a lost phone the service
+    /// gets neither.
     pub fn display_name(mut self, name: impl Into<String>) -> Self {
         self.display_name = Some(name.into());
         self
@@ -144,8 +146,8 @@ impl fmt::Debug for MakeRegistrationLink<'_> {
     }
 }
 
-/// Sends a registration link by text message when it is awaited; made by
-/// [`Activeconnect::send_registration_sms`], which says what the errors are.
+/// Sends a registration link by text message when awaited; returned by
+/// [`Activeconnect::send_registration_sms`], which lists the errors.
 #[must_use = "nothing is sent before it is awaited"]
 pub struct SendRegistrationSms<'a> {
     ac: &'a Activeconnect,
@@ -156,7 +158,8 @@ pub struct SendRegistrationSms<'a> {
 }
 
 impl SendRegistrationSms<'_> {
-    /// What the service calls the user. Without it, it gets the application's [`UserId`].
+    /// The display name of the user for the service. By default it gets the application's
+    /// [`UserId`].
     pub fn display_name(mut self, name: impl Into<String>) -> Self {
         self.display_name = Some(name.into());
         self
@@ -186,9 +189,9 @@ impl Activeconnect {
     ///
     /// # Errors
     ///
-    /// [`EnrollmentError::SessionDenied`] unless the session is allowed now, and still when the
-    /// service has answered; [`EnrollmentError::InvalidGrant`]; when the user is not enrolled, or
-    /// the store or the service fails. A grant is then used up all the same.
+    /// [`EnrollmentError::SessionDenied`] unless the session is allowed now and still after the
+    /// service's response; [`EnrollmentError::InvalidGrant`]; when the user is not enrolled, or the
+    /// store or the service fails. A grant is used up even then.
     ///
     /// Dropping the future may leave a link at the service that no caller got.
     ///
@@ -224,7 +227,7 @@ impl Activeconnect {
         // Where the service does not say, the page does not wait.
         let is_first_phone = has_phone.is_ok_and(|has_phone| !has_phone);
         if let Authorization::Session(session) = by {
-            // It may have ended while the service was asked.
+            // The session may have ended during the call.
             self.check_session(session)?;
         }
         Ok(RegistrationLink {
@@ -239,15 +242,15 @@ impl Activeconnect {
         })
     }
 
-    /// The user has lost their phone: every session of theirs ends, their browsers are
-    /// [forgotten](Activeconnect::forget_browsers), the phone is disabled at the service, and a link
-    /// for the next phone is given.
+    /// Handles a lost phone: ends every session of the user,
+    /// [forgets](Activeconnect::forget_browsers) the user's browsers, disables the phone at the
+    /// service, and returns a link for the next phone.
     ///
     /// # Errors
     ///
     /// [`EnrollmentError::SessionDenied`] or [`EnrollmentError::InvalidGrant`], and nothing has
-    /// happened; when the user is not enrolled, or the store or the service fails. The sessions are
-    /// over here all the same then, for the finder of the phone may have them.
+    /// happened; when the user is not enrolled, or the store or the service fails. The sessions
+    /// have ended here even then, because the finder of the phone may use them.
     ///
     /// Dropping the future may leave the phone disabled and its user without a link: call it again.
     pub fn lost_device<'a>(&'a self, by: impl Into<Authorization<'a>>) -> MakeRegistrationLink<'a> {
@@ -265,10 +268,10 @@ impl Activeconnect {
         let forgotten = self.forget_browsers(&user).await;
         let token = token?.ok_or(EnrollmentError::NotEnrolled)?;
         let link = self.engine().client.lost_user_mobile_device(&token).await?;
-        // A login that the phone approved meanwhile.
+        // A login that the phone approved in the meantime.
         let engine = self.engine();
         engine.first_tries(engine.end_sessions_here(&user, Some(&token), None)).await;
-        // The phone is disabled whether or not the store keeps what is forgotten.
+        // The phone is disabled even if the store fails.
         forgotten?;
         Ok(RegistrationLink {
             user,
@@ -293,7 +296,7 @@ impl Activeconnect {
     /// [`EnrollmentError::SessionDenied`] or [`EnrollmentError::InvalidGrant`]; when there were too
     /// many, the user is not enrolled, or the store or the service fails.
     ///
-    /// Dropping the future leaves open whether a message is sent; it is counted once it is tried.
+    /// After a drop of the future the message may or may not be sent; it counts once it is tried.
     pub fn send_registration_sms<'a>(
         &'a self,
         by: impl Into<Authorization<'a>>,
@@ -321,7 +324,7 @@ impl Activeconnect {
         Ok(engine.client.send_registration_sms(&token, phone_number, display_name, message).await?)
     }
 
-    /// The user who is vouched for.
+    /// The user that the authorization proves.
     fn authorize(&self, by: Authorization<'_>) -> Result<UserId, EnrollmentError> {
         match by {
             Authorization::Session(session) => {
@@ -339,7 +342,7 @@ impl Activeconnect {
         }
     }
 
-    /// Whether the session is of this engine, and would let a request in at this moment, whatever a
+    /// Whether the session is of this engine and would allow a request at this moment, whatever a
     /// layer does about phones that walk away.
     fn check_session(&self, active: &ActiveSession) -> Result<(), EnrollmentError> {
         let session = active.session();

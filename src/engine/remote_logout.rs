@@ -1,4 +1,4 @@
-//! How sessions that ended here are ended at the service.
+//! How sessions that ended here are logged out at the service.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::events::event::EndReason;
 use crate::runtime;
 use crate::session::live::Session;
 
-/// How long the next background logout lets polls that wait for their turn go first.
+/// The longest that the next background logout yields to polls that wait for a place.
 const POLL_PRIORITY_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The longest that a caller waits for the first try of a logout at the service.
@@ -24,8 +24,8 @@ pub(super) const LOGOUT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest wait for the outcome of the first try, the wait for its turn included.
 const FIRST_LOGOUT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The pauses before the tries that follow the first. A shutdown waits for the short ones and cuts
-/// the others short.
+/// The pauses before the tries after the first. A shutdown waits for the short ones and cuts the
+/// others short.
 const LOGOUT_RETRY_DELAYS: [Duration; 5] = [
     Duration::from_secs(1),
     Duration::from_secs(4),
@@ -77,8 +77,8 @@ impl Engine {
         }
     }
 
-    /// Logs out at the service in a task of the engine. The receiver hears within 5 s whether the
-    /// first try was confirmed; the others go on behind it.
+    /// Logs out at the service in a task of the engine. The receiver learns within 5 s whether the
+    /// first try was confirmed; further tries go on in the background.
     pub(super) fn spawn_remote_logout(
         self: &Arc<Self>,
         session: &Arc<Session>,
@@ -136,7 +136,7 @@ impl Logout {
         false
     }
 
-    /// Tries once, at its turn; whether the session is over at the service.
+    /// Tries once, when it may; returns whether the session has ended at the service.
     async fn is_confirmed_now(&self, priority: LogoutPriority) -> bool {
         let (engine, logouts) = (&self.engine, &self.engine.logouts);
         let mut background = None;
@@ -153,20 +153,20 @@ impl Logout {
             Ok(()) => true,
             Err(error) => {
                 tracing::debug!(%error, "a logout was not confirmed");
-                // It is over there already.
+                // The session had ended there already.
                 let over = [ClientErrorKind::Rejected, ClientErrorKind::UnknownSession];
                 over.contains(&error.kind())
             }
         }
     }
 
-    /// Waits for the turn of a background logout: after the polls that wait for theirs, unless that
-    /// takes long, and no faster than its pace.
+    /// Waits until a background logout may be sent: after the polls that wait for a place, unless
+    /// that takes long, and no faster than the rate.
     async fn background_turn(&self) {
         let logouts = &self.engine.logouts;
         let mut pace = logouts.background_pace.lock().await;
         let mut polls_wait = logouts.polls_wait.subscribe();
-        // A timeout is no error: the logout then goes beside the polls.
+        // After a timeout the logout is sent beside the polls.
         timeout(POLL_PRIORITY_TIMEOUT, polls_wait.wait_for(|waits| !waits)).await.ok();
         while let Err(at) = pace.try_acquire(self.engine.now().mono) {
             sleep_until(self.engine.shared.clock.instant(at)).await;

@@ -1,4 +1,4 @@
-//! How faults of the service and of the token store are told.
+//! How faults of the service and of the token store are reported.
 
 use crate::client::ClientErrorKind;
 use crate::engine::state::Engine;
@@ -8,8 +8,8 @@ use crate::login::attempts::LoginError;
 use crate::store::StoreError;
 
 impl Engine {
-    /// A login came to nothing. What only its user has to do with, such as a phone that is not
-    /// registered, is no fault.
+    /// Reports a failed login. A failure that concerns only its user, such as a phone that is not
+    /// registered, is not a fault.
     pub(super) fn report_failed_login(&self, error: &LoginError) {
         match error {
             LoginError::Service(error) if error.kind() != ClientErrorKind::NoMobileDevice => {
@@ -26,7 +26,7 @@ impl Engine {
         }
     }
 
-    /// The token store failed.
+    /// Reports a failed call to the token store.
     pub(crate) fn report_store_fault(&self, error: &StoreError) {
         if let Some(suppressed) = self.report_fault(Fault::TokenStore(error.kind())) {
             tracing::warn!(

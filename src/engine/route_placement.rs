@@ -1,7 +1,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What is known of where the application has put the layer and the routes.
+/// Where the application has put the layer and the routes, as far as is known.
 #[derive(Debug, Default)]
 pub(crate) struct RoutePlacement {
     has_layer: AtomicBool,
@@ -17,7 +17,7 @@ pub(crate) enum SeenRoutes<'a> {
     NotMade {
         has_layer: bool,
     },
-    /// No request has come to them.
+    /// No request has reached the routes.
     NotSeen,
     AtAuthPath,
     /// Under this path, and never under `auth_path`.

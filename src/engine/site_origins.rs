@@ -3,12 +3,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use url::Url;
 
-/// The origins that browsers know this site by, and the others whose pages may use it.
+/// The origins under which browsers reach this site, and the other origins whose pages may use it.
 #[derive(Debug, Default)]
 pub(crate) struct SiteOrigins {
     /// As browsers write them; without one, the host of each request stands for it.
     pub(crate) public: Vec<String>,
-    /// Other origins whose pages may log in and out, ask and open sockets with a browser's cookies.
+    /// Other origins whose pages may log in and out, poll the status and open sockets with a
+    /// browser's cookies.
     pub(crate) allowed: Vec<String>,
     has_warned: AtomicBool,
 }
@@ -25,8 +26,9 @@ impl SiteOrigins {
         })
     }
 
-    /// The host, and the port if it is not the scheme's own, that users know this site by. Of
-    /// several, that of the request's host, else the first; without one, the request's host.
+    /// The host, and the port if it is not the scheme's default, under which users know this site.
+    /// Of several, that of the request's host, else the first; without public origins, the
+    /// request's host.
     #[cfg(feature = "axum")]
     pub(crate) fn display_host<'a>(&'a self, request_host: &'a str) -> &'a str {
         let hosts = || self.public.iter().filter_map(|origin| origin.split_once("://"));
@@ -34,7 +36,7 @@ impl SiteOrigins {
         same.next().or_else(|| hosts().next()).map_or(request_host, |(_, host)| host)
     }
 
-    /// Says once that a page's origin differs from what this site is taken for.
+    /// Warns once that a page's origin differs from the origin of this site.
     pub(crate) fn warn_of_mismatch(&self, origin: &dyn fmt::Debug, request_host: &dyn fmt::Debug) {
         if self.has_warned.swap(true, Ordering::Relaxed) {
             return;

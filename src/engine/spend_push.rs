@@ -1,12 +1,12 @@
-//! How a push to a phone counts against the budget.
+//! How a push counts against the budget.
 
 use crate::engine::state::Engine;
 use crate::events::event::EventKind;
 use crate::login::push_budget::Spending;
 
 impl Engine {
-    /// Charges a login that a stranger begins, whether its name exists or not. False if no phone may
-    /// ring for it.
+    /// Charges a login that an unknown browser starts, whether its name exists or not. False if it
+    /// may send no push.
     pub(super) fn spend_push(&self) -> bool {
         match self.login.push_budget.spend(self.now()) {
             Spending::Allowed => return true,

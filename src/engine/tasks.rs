@@ -11,14 +11,14 @@ pub(crate) struct Tasks {
     runtime: Handle,
     /// A task that ends with the runtime or with the engine, never by itself.
     sentinel: AbortHandle,
-    /// `None` once stopped: nothing begins after the end.
+    /// `None` once stopped: no task starts after that.
     running: Mutex<Option<RunningTasks>>,
 }
 
 #[derive(Debug, Default)]
 struct RunningTasks {
     tasks: JoinSet<()>,
-    /// Those that the service waits for: a shutdown gives them a while.
+    /// Tasks that have to reach the service: a shutdown waits for them for a while.
     shutdown_tasks: JoinSet<()>,
 }
 
@@ -29,13 +29,13 @@ impl Tasks {
         Self { runtime, sentinel, running: Mutex::new(Some(running)) }
     }
 
-    /// Whether the runtime is shut down, so that no task ever runs again. Also true once the
-    /// engine has stopped its tasks.
+    /// Whether the runtime is shut down, so that no task ever runs again. Also true once the engine
+    /// has stopped its tasks.
     pub(crate) fn is_runtime_gone(&self) -> bool {
         self.sentinel.is_finished()
     }
 
-    /// Where the tasks run.
+    /// The runtime of the tasks.
     pub(crate) fn runtime(&self) -> &Handle {
         &self.runtime
     }
@@ -44,7 +44,7 @@ impl Tasks {
         self.spawn_in(|running| &mut running.tasks, task);
     }
 
-    /// Spawns what ends something at the service.
+    /// Spawns a task that ends something at the service; a shutdown waits for it.
     pub(crate) fn spawn_awaited(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.spawn_in(|running| &mut running.shutdown_tasks, task);
     }
@@ -61,9 +61,9 @@ impl Tasks {
             drop(task);
             return;
         };
-        // What has ended since is let go of here, so that the set stays as small as its work.
+        // Ended tasks are removed here, so that the set stays as small as its work.
         while let Some(ended) = tasks.try_join_next() {
-            // One that is canceled has not failed: its runtime was shut down.
+            // A cancelled task has not failed: its runtime was shut down.
             if let Err(error) = ended
                 && error.is_panic()
             {
@@ -81,8 +81,8 @@ impl Tasks {
         drop(running);
     }
 
-    /// Waits for the farewells, those that they cause too, at most so long; then aborts all, and
-    /// waits until they are gone.
+    /// Waits, at most for `within`, for the tasks of the shutdown and for those that they spawn;
+    /// then aborts all tasks and waits until they are gone.
     pub(crate) async fn join_awaited(&self, within: Duration) {
         let farewells = async {
             while let Some(mut set) = self.take_shutdown_tasks() {
@@ -97,14 +97,14 @@ impl Tasks {
         }
     }
 
-    /// Those that there are; `None` if there are none.
+    /// The tasks that a shutdown waits for; `None` if there are none.
     fn take_shutdown_tasks(&self) -> Option<JoinSet<()>> {
         let farewells = std::mem::take(&mut self.running().as_mut()?.shutdown_tasks);
         (!farewells.is_empty()).then_some(farewells)
     }
 
     fn running(&self) -> MutexGuard<'_, Option<RunningTasks>> {
-        // What a poisoned one holds is whole: sets of tasks.
+        // A poisoned lock holds whole sets of tasks.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -19,7 +19,7 @@ pub enum ForwardedHeader {
 #[derive(Debug, Default)]
 pub(crate) struct TrustedProxies {
     networks: Vec<IpNet>,
-    /// Whether a request came over a unix socket whose peers are trusted.
+    /// Whether the request came over a unix socket whose peers are trusted.
     pub(crate) unix_peer: Option<fn(&Extensions) -> bool>,
     pub(crate) header: ForwardedHeader,
 }

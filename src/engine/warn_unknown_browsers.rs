@@ -1,4 +1,4 @@
-//! How the user's other sessions learn of a login in an unknown browser.
+//! How the user's other sessions warn of a login in an unknown browser.
 
 use crate::clock::{Timestamp, millis};
 use crate::engine::state::Engine;
@@ -7,9 +7,9 @@ use crate::session::live::Session;
 use crate::verdict::Verdict;
 
 impl Engine {
-    /// Whether a browser that was not known has logged in as this session's user since this session
-    /// began, and since the user last looked at their sessions from it. One whose session is over is
-    /// warned of no more.
+    /// Whether an unknown browser has logged in as this session's user since this session started,
+    /// and since the user last saw the list of sessions from it. A session of an unknown browser
+    /// that has ended causes no warning.
     pub(crate) fn warns_of_unknown_browser(&self, session: &Session) -> bool {
         let mut since = session.lifecycle.claimed_at();
         let is_later = |other: &Session, since: Timestamp| {
@@ -28,11 +28,11 @@ impl Engine {
         others.iter().any(|other| is_later(other, since))
     }
 
-    /// From this session the user was shown their sessions as they were at this moment.
+    /// Stores that the user has seen the list of sessions, as it was at `shown`, from this session.
     #[cfg(feature = "axum")]
     pub(crate) fn mark_warnings_seen(&self, session: &Session, shown: Timestamp) {
         if self.warns_of_unknown_browser(session) {
-            // A login is known to a tick, and may have been a tick later than it says.
+            // The moment of a login is stored to a tick, and may have been a tick later.
             let shown = Timestamp { mono: shown.mono.saturating_sub(CLAIM_TICK_MS), ..shown };
             let id = self.session_id(session);
             self.login.seen_warnings.with(|seen| seen.insert(id, shown));
