@@ -123,7 +123,7 @@ impl ActiveSession {
         if let Some(upgrade) = &self.upgrade {
             upgrade.mark_guarded();
         }
-        SessionGuard { passage: StreamGuard::unchecked(self.session.watch(), self.policy) }
+        SessionGuard { guard: StreamGuard::unchecked(self.session.watch(), self.policy) }
     }
 
     /// Ends the session, as
@@ -200,7 +200,7 @@ impl fmt::Debug for ActiveSession {
 /// Keeps a session live; made by [`ActiveSession::guard`].
 #[derive(Clone, Debug)]
 pub struct SessionGuard {
-    passage: StreamGuard,
+    guard: StreamGuard,
 }
 
 /// The state of a guard.
@@ -217,16 +217,16 @@ pub(crate) enum GuardState {
 impl SessionGuard {
     /// As [`ActiveSession::revoked`].
     pub async fn revoked(&mut self) -> Denial {
-        self.passage.revoked().await
+        self.guard.revoked().await
     }
 
     /// The state under the policy of the layer that allowed the request. Registers the task for the
     /// next change.
     pub(crate) fn poll_guard(&mut self, cx: &mut Context<'_>) -> GuardState {
-        match self.passage.register_and_check(cx) {
+        match self.guard.register_and_check(cx) {
             Action::Forward => GuardState::Forward,
             Action::Cut(denial) => GuardState::Cut(denial),
-            Action::Hold(limit, denial) => match self.passage.hold(limit, denial, cx) {
+            Action::Hold(limit, denial) => match self.guard.hold(limit, denial, cx) {
                 Poll::Ready(()) => GuardState::Cut(denial),
                 Poll::Pending => GuardState::Hold,
             },

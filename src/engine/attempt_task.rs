@@ -58,9 +58,9 @@ pub(super) struct AttemptTask {
 }
 
 impl AttemptTask {
-    pub(super) async fn run(self, who: AttemptTarget) {
+    pub(super) async fn run(self, target: AttemptTarget) {
         let (engine, attempt) = (&self.engine, &self.attempt);
-        match start_authentication(engine, attempt, who).await {
+        match start_authentication(engine, attempt, target).await {
             Ok((session, phone)) => await_result(engine, attempt, &session, phone).await,
             Err(error) => {
                 tracing::debug!(%error, "a login did not start");
@@ -85,7 +85,7 @@ impl Drop for AttemptTask {
 async fn start_authentication(
     engine: &Arc<Engine>,
     attempt: &Arc<Attempt>,
-    who: AttemptTarget,
+    target: AttemptTarget,
 ) -> Result<(Arc<Session>, DeviceLock), LoginError> {
     // Before anything is looked up: a name that does not exist costs the same.
     if attempt.began_as.is_anonymous() && !engine.spend_push() {
@@ -94,7 +94,7 @@ async fn start_authentication(
     let (instead, methods) =
         attempt.step_up_of.as_ref().map(|(old, methods)| (old, *methods)).unzip();
     let find = async {
-        let user = match who {
+        let user = match target {
             AttemptTarget::User(user) => Some(user),
             AttemptTarget::Username(name) => {
                 engine.config.username_resolver.user(name.text).await?
@@ -125,10 +125,10 @@ async fn start_authentication(
         engine.report_limit(limit);
         return Err(LoginError::LimitReached(limit));
     }
-    let spent =
+    let push_check =
         engine.login.lock_limiter().check_push(token, attempt.initiator(), attempt.started_at.mono);
-    spent.map_err(LoginError::RateLimited)?;
-    let asked = AuthenticationRequest {
+    push_check.map_err(LoginError::RateLimited)?;
+    let request = AuthenticationRequest {
         methods: methods.unwrap_or_else(|| engine.config.methods_for(attempt.initiator())),
         duration: engine.config.session_duration,
     };
@@ -144,11 +144,11 @@ async fn start_authentication(
         let sent = engine.now();
         match attempt.abort_reason(sent) {
             Some(why) => Err(why),
-            None => Ok((sent, engine.client.authenticate_user(token, &asked).await)),
+            None => Ok((sent, engine.client.authenticate_user(token, &request).await)),
         }
     };
-    let (mut sent, mut answer) = start().await?;
-    if answer.as_ref().is_err_and(|error| error.kind() == ClientErrorKind::UnknownUser) {
+    let (mut sent, mut response) = start().await?;
+    if response.as_ref().is_err_and(|error| error.kind() == ClientErrorKind::UnknownUser) {
         // The service does not know the user. The lookup table is right, unless the user was
         // removed from it in the meantime.
         let still = tokio::time::timeout(TOKEN_LOOKUP_TIMEOUT, engine.store.token(user)).await;
@@ -156,21 +156,21 @@ async fn start_authentication(
             return Err(LoginError::NotEnrolled);
         }
         engine.client.add_users(std::slice::from_ref(token)).await.map_err(service_error)?;
-        (sent, answer) = start().await?;
+        (sent, response) = start().await?;
     }
-    let remote = answer.map_err(service_error)?;
+    let remote = response.map_err(service_error)?;
     let is_unknown = attempt.is_of_unknown_browser();
     let record = PackedRecord::new(user, token, &remote, &attempt.client, is_unknown);
-    let session = Session::new(engine.shared.clone(), record, asked.methods, sent);
+    let session = Session::new(engine.shared.clone(), record, request.methods, sent);
     engine.shared.schedule.reschedule(&session, engine.now());
     Ok((session, phone))
 }
 
 /// The token store's result; an error if it takes too long.
 async fn record_answer<T>(
-    asking: impl Future<Output = Result<T, StoreError>>,
+    lookup: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, LoginError> {
-    tokio::time::timeout(TOKEN_LOOKUP_TIMEOUT, asking)
+    tokio::time::timeout(TOKEN_LOOKUP_TIMEOUT, lookup)
         .await
         .unwrap_or_else(|_| Err(StoreError::timed_out()))
         .map_err(|error| LoginError::Store(Arc::new(error)))
@@ -189,9 +189,9 @@ async fn await_result(
     phone: DeviceLock,
 ) {
     let token = phone.token();
-    let mut news = session.watch();
+    let mut watch = session.watch();
     let mut browser = Watcher::new(attempt.clone());
-    let answered = news.wait_for(|session| match session.verdict() {
+    let decision = watch.wait_for(|session| match session.verdict() {
         Verdict::Allow => Some(true),
         Verdict::Ended => Some(false),
         Verdict::Pending | Verdict::Suspended | Verdict::Unavailable => None,
@@ -201,7 +201,7 @@ async fn await_result(
         // After the deadline an approval is too late.
         why = browser.wait_for(|attempt| attempt.abort_reason(engine.now())) => Err(why),
         () = attempt.wait_obsolete() => Err(LoginError::AlreadyPending),
-        answered = answered => Ok(answered),
+        decision = decision => Ok(decision),
     };
     match approved {
         Ok(true) => {}
@@ -232,10 +232,10 @@ async fn await_result(
         State::Cancelled => Some(false),
         _ => None,
     });
-    let over = news.wait_for(|session| (session.verdict() == Verdict::Ended).then_some(()));
+    let ended = watch.wait_for(|session| (session.verdict() == Verdict::Ended).then_some(()));
     let claimed = tokio::select! {
         claimed = settled => claimed,
-        () = over => false,
+        () = ended => false,
         () = attempt.wait_obsolete() => false,
         () = tokio::time::sleep(CLAIM_TIMEOUT) => false,
     };
@@ -244,7 +244,7 @@ async fn await_result(
         cancel_remote(engine, session).await;
         return;
     }
-    let presented = news.wait_for(|session| (!session.is_claimable_again()).then_some(()));
+    let presented = watch.wait_for(|session| (!session.is_claimable_again()).then_some(()));
     if tokio::time::timeout(CLAIM_TIMEOUT, presented).await.is_err() {
         end_unpresented(engine, attempt, session).await;
     }

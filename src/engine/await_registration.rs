@@ -47,12 +47,12 @@ impl Engine {
     ) -> RegistrationProgress {
         self.ask_for_registration(page);
         let mut watch = Watcher::new(page.clone());
-        let answered = watch.wait_for(|page| {
+        let response = watch.wait_for(|page| {
             let state = page.state();
             (!state.is_asking).then_some(state.outcome)
         });
-        let known = tokio::time::timeout(ANSWER_TIMEOUT, answered).await.ok().flatten();
-        known.unwrap_or(RegistrationProgress::Pending)
+        let progress = tokio::time::timeout(ANSWER_TIMEOUT, response).await.ok().flatten();
+        progress.unwrap_or(RegistrationProgress::Pending)
     }
 
     /// Asks the service in a task of the engine, if a call is due and the rate allows one.
@@ -68,7 +68,7 @@ impl Engine {
             page.end_call(None);
             return;
         }
-        let call = RegistrationCall { engine: self.clone(), page: page.clone(), answer: None };
+        let call = RegistrationCall { engine: self.clone(), page: page.clone(), result: None };
         self.tasks.spawn(call.run());
     }
 }
@@ -77,19 +77,19 @@ impl Engine {
 struct RegistrationCall {
     engine: Arc<Engine>,
     page: Arc<PendingRegistration>,
-    answer: Option<Result<bool, ClientError>>,
+    result: Option<Result<bool, ClientError>>,
 }
 
 impl RegistrationCall {
     async fn run(mut self) {
         let client = &self.engine.client;
-        self.answer = Some(client.has_registered_mobile_device(&self.page.token).await);
+        self.result = Some(client.has_registered_mobile_device(&self.page.token).await);
     }
 }
 
 impl Drop for RegistrationCall {
     fn drop(&mut self) {
-        let outcome = match &self.answer {
+        let outcome = match &self.result {
             Some(Ok(true)) => Some(RegistrationProgress::Registered),
             // The user was deleted in the meantime.
             Some(Err(error)) if error.kind() == ClientErrorKind::UnknownUser => {
@@ -97,11 +97,11 @@ impl Drop for RegistrationCall {
             }
             Some(Ok(false) | Err(_)) | None => None,
         };
-        let is_failed = outcome.is_none() && !matches!(self.answer, Some(Ok(false)));
-        let asked_pause = self.answer.as_ref().and_then(|answer| answer.as_ref().err());
-        let asked_pause = asked_pause.and_then(ClientError::retry_after);
+        let is_failed = outcome.is_none() && !matches!(self.result, Some(Ok(false)));
+        let requested_pause = self.result.as_ref().and_then(|result| result.as_ref().err());
+        let requested_pause = requested_pause.and_then(ClientError::retry_after);
         let now = self.engine.now().mono;
-        self.engine.enrollment.registrations.pace().end(is_failed, asked_pause, now);
+        self.engine.enrollment.registrations.pace().end(is_failed, requested_pause, now);
         self.page.end_call(outcome);
     }
 }

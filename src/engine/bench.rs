@@ -32,11 +32,11 @@ impl Activeconnect {
         let record = PackedRecord::new(user, &token, &remote, &ClientDetails::default(), false);
         let now = engine.now();
         let session = Session::new(engine.shared.clone(), record, AuthMethods::default(), now);
-        let others = UpstreamSnapshot { last_success: None, is_recent: false };
+        let upstream = UpstreamSnapshot { last_success: None, is_recent: false };
         session.queue_poll(now, 0);
         let poll = session.start_poll(now).unwrap();
         let active = PollOutcome::Status(StatusReading::Status(SessionStatus::Active));
-        session.apply_poll(poll.sequence, now, active, others);
+        session.apply_poll(poll.sequence, now, active, upstream);
         session.finish_poll(now, engine.config.poll_interval, None);
         if parked {
             assert!(session.park(now.after(IDLE_TIMEOUT), IDLE_TIMEOUT));
@@ -62,7 +62,7 @@ impl Activeconnect {
     pub fn bench_timers(&self, how_many: usize) -> Duration {
         let engine = self.engine();
         let mut now = engine.now();
-        let begun = std::time::Instant::now();
+        let started_at = std::time::Instant::now();
         for _ in 0..how_many {
             let session = loop {
                 match engine.shared.schedule.pop(now) {
@@ -83,7 +83,7 @@ impl Activeconnect {
             session.finish_poll(now, engine.config.poll_interval, None);
             engine.shared.schedule.reschedule(&session, now);
         }
-        begun.elapsed()
+        started_at.elapsed()
     }
 
     /// Polls for so long, with so many in flight at most; between two such calls, not at all. The

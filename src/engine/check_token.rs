@@ -45,12 +45,12 @@ impl CheckTask {
         loop {
             let place = checks.place(&self.user, &self.upgraded).await;
             checks.begin_lookup(&self.user);
-            let began = self.engine.now();
-            let is_answered = !self.is_needed(began) || self.look_up(began).await;
+            let started_at = self.engine.now();
+            let is_done = !self.is_needed(started_at) || self.look_up(started_at).await;
             drop(place);
-            if !is_answered && self.is_waited_for() {
+            if !is_done && self.is_waited_for() {
                 checks.request(&self.user, TokenCheck::Resuming);
-                let again = began.after(RESUME_RETRY);
+                let again = started_at.after(RESUME_RETRY);
                 tokio::time::sleep_until(self.engine.shared.clock.instant(again.mono)).await;
             }
             if checks.finish(&self.user) {
@@ -77,7 +77,7 @@ impl CheckTask {
     }
 
     /// Looks the token up once and applies the result; false if the lookup failed.
-    async fn look_up(&self, began: Timestamp) -> bool {
+    async fn look_up(&self, started_at: Timestamp) -> bool {
         let lookup = self.engine.store.token(&self.user);
         let token = match tokio::time::timeout(TOKEN_LOOKUP_TIMEOUT, lookup).await {
             Ok(Ok(token)) => token,
@@ -92,14 +92,14 @@ impl CheckTask {
         };
         for session in self.engine.sessions.of_user(&self.user) {
             // A later session may have a newer token.
-            if session.lifecycle.created_at().mono > began.mono {
+            if session.lifecycle.created_at().mono > started_at.mono {
                 continue;
             }
             if !token.as_ref().is_some_and(|token| session.record.matches_token(token)) {
                 tracing::info!("a user's token was removed or changed; the session ends");
                 self.engine.end_session(&session, EndReason::TokenChanged);
             } else if session.phase() != Phase::Parked {
-                session.mark_token_checked(began.mono);
+                session.mark_token_checked(started_at.mono);
             }
         }
         true

@@ -121,14 +121,14 @@ impl Activeconnect {
     /// succeeded.
     pub async fn log_in(&self, user: &UserId) -> Result<SessionCredential, LoginError> {
         let engine = self.engine();
-        let begun = engine.begin_attempt(StartAttempt {
+        let started = engine.begin_attempt(StartAttempt {
             target: AttemptTarget::User(user.clone()),
             initiator: Initiator::Application,
             previous_attempt: None,
             deliver_in_body: false,
             client: ClientDetails::default(),
         });
-        let named = begun.map_err(|error| match error {
+        let named = started.map_err(|error| match error {
             StartError::AlreadyPending { .. } => LoginError::AlreadyPending,
             StartError::RateLimited { retry_after } => LoginError::RateLimited(retry_after),
             StartError::LimitReached { .. } => LoginError::LimitReached(Limit::Attempts),

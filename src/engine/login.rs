@@ -28,13 +28,7 @@ impl Engine {
         self: &Arc<Self>,
         start: StartAttempt<'_>,
     ) -> Result<NamedAttempt, StartError> {
-        let StartAttempt {
-            target: who,
-            initiator,
-            previous_attempt: mine,
-            deliver_in_body,
-            client,
-        } = start;
+        let StartAttempt { target, initiator, previous_attempt, deliver_in_body, client } = start;
         let now = self.now();
         let issued = self.key_ring.issue_attempt(now.wall);
         let credential = issued.map_err(|_| StartError::Rng)?;
@@ -56,9 +50,10 @@ impl Engine {
             self.report_limit(Limit::Attempts);
             return Err(StartError::LimitReached { retry_after: CAPACITY_RETRY_AFTER });
         }
-        let name = who.key();
-        let previous = mine.and_then(|mine| self.login.attempts.find(mine));
-        let confirms = match &who {
+        let name = target.key();
+        let previous = previous_attempt
+            .and_then(|previous_attempt| self.login.attempts.find(previous_attempt));
+        let step_up_of = match &target {
             AttemptTarget::StepUp(session, methods, _) => Some((session.clone(), *methods)),
             AttemptTarget::Username(_) | AttemptTarget::User(_) => None,
         };
@@ -66,15 +61,15 @@ impl Engine {
             key: credential.key(),
             browser: previous.as_ref().map_or(credential.key(), |previous| previous.browser),
             name,
-            shown_name: who.shown_name().into(),
-            user: match &who {
+            shown_name: target.shown_name().into(),
+            user: match &target {
                 AttemptTarget::User(user) => Some(user.clone()),
                 AttemptTarget::StepUp(_, _, user) => user.clone(),
                 AttemptTarget::Username(_) => None,
             },
             began_as: initiator,
             deliver_in_body,
-            step_up_of: confirms,
+            step_up_of,
             client,
             started_at: now,
             target: OnceLock::new(),
@@ -100,7 +95,7 @@ impl Engine {
         }
         self.tasks.spawn(evict_after_deadline(self.clone(), attempt.clone()));
         let ringing = AttemptTask { engine: self.clone(), attempt: attempt.clone() };
-        self.tasks.spawn_awaited(ringing.run(who));
+        self.tasks.spawn_awaited(ringing.run(target));
         Ok(NamedAttempt { credential, attempt })
     }
 

@@ -91,8 +91,8 @@ impl Poller {
 
     /// Sends as many polls as the limits allow. If more wait, returns when to continue; the end of
     /// a poll in flight wakes the poller by itself.
-    fn dispatch(&mut self, stamp: Timestamp) -> Option<u64> {
-        let (engine, now) = (self.engine.clone(), stamp.mono);
+    fn dispatch(&mut self, timestamp: Timestamp) -> Option<u64> {
+        let (engine, now) = (self.engine.clone(), timestamp.mono);
         let limiter = &engine.polling.limiter;
         limiter.set_max(engine.max_polls_in_flight());
         if let Some(open_for) = engine.polling.breaker.take_just_closed() {
@@ -104,8 +104,8 @@ impl Poller {
             let admission = engine.polling.breaker.admission(now);
             let next = match admission {
                 Admission::All => self.queue.next(limiter.admits_retry()),
-                Admission::Probe => self.queue.next_probe(stamp, limiter.admits_retry()),
-                Admission::ProbeOfFreshSession(_) => self.queue.next_fresh(stamp),
+                Admission::Probe => self.queue.next_probe(timestamp, limiter.admits_retry()),
+                Admission::ProbeOfFreshSession(_) => self.queue.next_fresh(timestamp),
                 Admission::Refused(at) => {
                     resume_at = (!self.queue.is_empty()).then_some(at);
                     None
@@ -117,7 +117,7 @@ impl Poller {
                 }
                 break;
             };
-            if next.session.park(stamp, IDLE_TIMEOUT) {
+            if next.session.park(timestamp, IDLE_TIMEOUT) {
                 // The session waited so long that it is no longer in use.
                 continue;
             }
@@ -126,7 +126,7 @@ impl Poller {
                 resume_at = Some(at);
                 break;
             }
-            let Some(poll) = next.session.start_poll(stamp) else { continue };
+            let Some(poll) = next.session.start_poll(timestamp) else { continue };
             engine.polling.breaker.record_sent(now, next.is_retry);
             if !next.is_retry {
                 engine.polling.lock_stats().record_wait(now, now.saturating_sub(next.due_at));
@@ -222,15 +222,15 @@ impl PollTask {
         if end.is_some() {
             engine.polling.lock_stats().record_latency(now, latency);
         }
-        let is_own_trouble = self.is_session_specific();
+        let is_session_specific = self.is_session_specific();
         if let Some(permit) = self.permit.take() {
             match end {
-                Some(PollEnd::TimedOut) if is_own_trouble => {}
+                Some(PollEnd::TimedOut) if is_session_specific => {}
                 Some(end) => permit.release(end, now),
                 None => {}
             }
         }
-        let said = match status {
+        let outcome = match status {
             Ok(reading) => {
                 engine.polling.upstream_health.record_success(self.sent);
                 let transition = engine.polling.breaker.record_success(self.sent.mono, now);
@@ -246,21 +246,21 @@ impl PollTask {
             }
             Err(error) => {
                 tracing::debug!(%error, "a poll said nothing");
-                self.record_failure(&error, now, is_own_trouble);
+                self.record_failure(&error, now, is_session_specific);
                 PollOutcome::NoResponse
             }
         };
-        self.apply_result(said);
+        self.apply_result(outcome);
     }
 
-    fn record_failure(&mut self, error: &ClientError, now: u64, is_own_trouble: bool) {
+    fn record_failure(&mut self, error: &ClientError, now: u64, is_session_specific: bool) {
         let engine = &self.engine;
         let call = FailedCall {
             sent: self.sent.mono,
             failed_at: now,
             is_rate_limited: matches!(error.kind(), ClientErrorKind::RateLimited(_)),
             retry_after: error.retry_after(),
-            is_session_specific: is_own_trouble,
+            is_session_specific,
         };
         let transition = engine.polling.breaker.record_failure(call, backoff::jitter());
         report_breaker_transition(engine, transition, Some(error));
@@ -269,7 +269,7 @@ impl PollTask {
         }
         // A 429 concerns all callers and is the breaker's. Another requested pause may concern this
         // session only.
-        if !call.is_rate_limited || is_own_trouble {
+        if !call.is_rate_limited || is_session_specific {
             self.asked_pause = call.retry_after;
         }
     }
@@ -282,10 +282,10 @@ impl PollTask {
         self.engine.polling.upstream_health.has_answered_after(failing_since)
     }
 
-    fn apply_result(&mut self, said: PollOutcome) {
+    fn apply_result(&mut self, outcome: PollOutcome) {
         self.is_completed = true;
-        let others = self.engine.polling.upstream_health.snapshot(self.engine.now());
-        if self.session.apply_poll(self.poll.sequence, self.sent, said, others) {
+        let upstream = self.engine.polling.upstream_health.snapshot(self.engine.now());
+        if self.session.apply_poll(self.poll.sequence, self.sent, outcome, upstream) {
             tracing::warn!("the service no longer knows a session, or makes no sense about it");
             self.engine.spawn_remote_logout(&self.session, LogoutPriority::Background);
         }
@@ -344,10 +344,10 @@ fn report_breaker_transition(
 fn probe_upstream(engine: &Arc<Engine>, since: Timestamp) {
     let sent = engine.now();
     if engine.polling.upstream_health.should_probe(sent, since) {
-        let asking = engine.clone();
+        let probing = engine.clone();
         engine.tasks.spawn(async move {
-            if asking.client.is_reachable().await {
-                asking.polling.upstream_health.record_success(sent);
+            if probing.client.is_reachable().await {
+                probing.polling.upstream_health.record_success(sent);
             }
         });
     }

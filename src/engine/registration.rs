@@ -317,9 +317,9 @@ impl Activeconnect {
         let user = self.authorize(by)?;
         let token = self.token(&user).await?;
         let engine = self.engine();
-        let spent =
+        let sms_check =
             engine.enrollment.lock_sms_limiter().spend(&user, phone_number, engine.now().mono);
-        spent.map_err(EnrollmentError::TooManyMessages)?;
+        sms_check.map_err(EnrollmentError::TooManyMessages)?;
         let display_name = Some(display_name.unwrap_or(user.as_str()));
         Ok(engine.client.send_registration_sms(&token, phone_number, display_name, message).await?)
     }

@@ -154,8 +154,8 @@ impl Logout {
             Err(error) => {
                 tracing::debug!(%error, "a logout was not confirmed");
                 // The session had ended there already.
-                let over = [ClientErrorKind::Rejected, ClientErrorKind::UnknownSession];
-                over.contains(&error.kind())
+                let has_ended = [ClientErrorKind::Rejected, ClientErrorKind::UnknownSession];
+                has_ended.contains(&error.kind())
             }
         }
     }

@@ -84,23 +84,23 @@ impl Tasks {
     /// Waits, at most for `within`, for the tasks of the shutdown and for those that they spawn;
     /// then aborts all tasks and waits until they are gone.
     pub(crate) async fn join_awaited(&self, within: Duration) {
-        let farewells = async {
+        let shutdown_tasks = async {
             while let Some(mut set) = self.take_shutdown_tasks() {
                 while set.join_next().await.is_some() {}
             }
         };
-        tokio::time::timeout(within, farewells).await.ok();
+        tokio::time::timeout(within, shutdown_tasks).await.ok();
         let running = self.running().take();
-        if let Some(RunningTasks { mut tasks, shutdown_tasks: mut farewells }) = running {
+        if let Some(RunningTasks { mut tasks, mut shutdown_tasks }) = running {
             tasks.shutdown().await;
-            farewells.shutdown().await;
+            shutdown_tasks.shutdown().await;
         }
     }
 
     /// The tasks that a shutdown waits for; `None` if there are none.
     fn take_shutdown_tasks(&self) -> Option<JoinSet<()>> {
-        let farewells = std::mem::take(&mut self.running().as_mut()?.shutdown_tasks);
-        (!farewells.is_empty()).then_some(farewells)
+        let shutdown_tasks = std::mem::take(&mut self.running().as_mut()?.shutdown_tasks);
+        (!shutdown_tasks.is_empty()).then_some(shutdown_tasks)
     }
 
     fn running(&self) -> MutexGuard<'_, Option<RunningTasks>> {

@@ -37,8 +37,8 @@ impl StreamGuard {
 
     /// A guard whose first step reads the clocks.
     pub(crate) fn unchecked(watch: SessionWatcher, policy: Policy) -> Self {
-        let word = watch.get().snapshot();
-        Self { steps_left: 0, ..Self::new(watch, policy, word) }
+        let snapshot = watch.get().snapshot();
+        Self { steps_left: 0, ..Self::new(watch, policy, snapshot) }
     }
 
     pub(crate) fn session(&self) -> &Arc<Session> {
@@ -60,12 +60,12 @@ impl StreamGuard {
 
     /// Decides the next step by the clocks.
     pub(crate) fn check(&mut self) -> Action {
-        let (word, verdict) = self.watch.get().enforce(&self.policy);
-        let reaction = self.policy.action_for(verdict);
-        if reaction == Action::Forward {
-            (self.last_seen, self.steps_left, self.held) = (word, STEPS_PER_CLOCK_CHECK, None);
+        let (snapshot, verdict) = self.watch.get().enforce(&self.policy);
+        let action = self.policy.action_for(verdict);
+        if action == Action::Forward {
+            (self.last_seen, self.steps_left, self.held) = (snapshot, STEPS_PER_CLOCK_CHECK, None);
         }
-        reaction
+        action
     }
 
     /// The denial of a request that would come now, if it were denied.
@@ -77,9 +77,9 @@ impl StreamGuard {
     /// task wakes, so the step after that reads the clocks.
     pub(crate) fn register_and_check(&mut self, cx: &mut Context<'_>) -> Action {
         self.watch.register(cx);
-        let reaction = self.check();
+        let action = self.check();
         self.steps_left = 0;
-        reaction
+        action
     }
 
     /// Holds the response for this reason; ready when it was held for `limit`.

@@ -354,8 +354,8 @@ mod tests {
         let stale = session.lifecycle.created_at().after_millis(15_000);
         session.queue_poll(session.lifecycle.created_at(), 0);
         let poll = session.start_poll(session.lifecycle.created_at()).unwrap();
-        let others = UpstreamSnapshot { last_success: None, is_recent: false };
-        session.apply_poll(poll.sequence, stale, PollOutcome::NoResponse, others);
+        let upstream = UpstreamSnapshot { last_success: None, is_recent: false };
+        session.apply_poll(poll.sequence, stale, PollOutcome::NoResponse, upstream);
         session.finish_poll(stale, interval, None);
         assert_eq!(session.schedule_next(stale), Some(stale.mono));
         assert!(session.is_due(stale.mono));

@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn each_walkaway_policy_has_its_action() {
         let limit = Duration::from_secs(7);
-        for (walkaway, reaction, denial) in [
+        for (walkaway, action, denial) in [
             (Walkaway::Suspend, Action::Cut(Denial::Suspended), Some(Denial::Suspended)),
             (
                 Walkaway::Hold(limit),
@@ -133,7 +133,7 @@ mod tests {
             (Walkaway::Allow, Action::Forward, None),
         ] {
             let policy = Policy { walkaway: walkaway.into(), ..Policy::default() };
-            assert_eq!(policy.action_for(Verdict::Suspended), reaction);
+            assert_eq!(policy.action_for(Verdict::Suspended), action);
             assert_eq!(policy.denial(Verdict::Suspended), denial);
             // Other verdicts do not depend on it.
             assert_eq!(policy.action_for(Verdict::Allow), Action::Forward);
