@@ -1,19 +1,19 @@
 //! One clock for everything that waits or grows old.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 #[cfg(feature = "layer")]
+pub(crate) use crate::moments::{Millis, MonoTime, UnixTime};
+#[cfg(feature = "layer")]
 pub(crate) use dual::{Clock, Timestamp};
-
-/// Whole milliseconds of a duration; centuries too many are as good as for ever.
-pub(crate) fn millis(duration: Duration) -> u64 {
-    duration.as_secs().saturating_mul(1_000).saturating_add(duration.subsec_millis().into())
-}
 
 /// Milliseconds since the Unix epoch; a clock before it counts as the epoch itself.
 #[expect(clippy::disallowed_methods, reason = "this is the one clock")]
 pub(crate) fn unix_millis() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| {
+        // Centuries too many are as good as for ever.
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
 }
 
 /// A moment on the clock of tokio's timers.
@@ -23,7 +23,7 @@ pub(crate) fn monotonic_now() -> tokio::time::Instant {
     tokio::time::Instant::now()
 }
 
-/// Both clocks together, for whatever grows old.
+/// Both clocks together, for everything that grows old.
 #[cfg(feature = "layer")]
 mod dual {
     use std::sync::Arc;
@@ -32,7 +32,7 @@ mod dual {
 
     use tokio::time::Instant;
 
-    use super::{millis, monotonic_now, unix_millis};
+    use super::{Millis, MonoTime, UnixTime, monotonic_now, unix_millis};
 
     /// A moment, read from the monotonic and the wall clock together.
     ///
@@ -40,26 +40,20 @@ mod dual {
     /// wall clock jumps.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub(crate) struct Timestamp {
-        /// Milliseconds since the clock was made.
-        pub(crate) mono: u64,
-        /// Milliseconds since the Unix epoch.
-        pub(crate) wall: u64,
+        pub(crate) mono: MonoTime,
+        pub(crate) wall: UnixTime,
     }
 
     impl Timestamp {
-        /// How old this moment is at `now`, in milliseconds: whichever clock says older.
-        pub(crate) fn age(self, now: Self) -> u64 {
-            now.mono.saturating_sub(self.mono).max(now.wall.saturating_sub(self.wall))
+        /// How old this moment is at `now`, by the clock that says older.
+        pub(crate) fn age(self, now: Self) -> Millis {
+            now.mono.since(self.mono).max(now.wall.since(self.wall))
         }
 
         /// This moment moved into the future on both clocks.
-        pub(crate) fn after(self, delay: Duration) -> Self {
-            self.after_millis(millis(delay))
-        }
-
-        /// The same, by so many milliseconds.
-        pub(crate) fn after_millis(self, ms: u64) -> Self {
-            Self { mono: self.mono.saturating_add(ms), wall: self.wall.saturating_add(ms) }
+        pub(crate) fn after(self, delay: impl Into<Millis>) -> Self {
+            let delay = delay.into();
+            Self { mono: self.mono + delay, wall: self.wall + delay }
         }
 
         /// The later of two moments, on each clock.
@@ -84,9 +78,9 @@ mod dual {
     enum ClockSource {
         /// The machine's own.
         System(Option<coarse::Clock>),
-        /// Tests': the monotonic clock is tokio's, which can be paused; the wall clock goes along
-        /// with it, set forward or back by as much as is kept here.
-        Driven { begun: u64, jumped: Arc<AtomicI64> },
+        /// For tests: the monotonic clock is tokio's, which can be paused; the wall clock follows it,
+        /// shifted by `shift_ms`.
+        Driven { started_at: UnixTime, shift_ms: Arc<AtomicI64> },
     }
 
     impl Clock {
@@ -98,21 +92,21 @@ mod dual {
 
         /// Clocks that go with tokio's.
         pub(crate) fn tokio() -> Self {
-            let (begun, jumped) = (unix_millis(), Arc::default());
-            Self { origin: monotonic_now(), source: ClockSource::Driven { begun, jumped } }
+            let (started_at, shift_ms) = (UnixTime::from_millis(unix_millis()), Arc::default());
+            Self { origin: monotonic_now(), source: ClockSource::Driven { started_at, shift_ms } }
         }
 
         /// Both clocks, to the millisecond.
         #[cold] // beside the coarse ones
         pub(crate) fn now(&self) -> Timestamp {
-            let mono = millis(self.origin.elapsed());
+            let elapsed = Millis::from(self.origin.elapsed());
             let wall = match &self.source {
-                ClockSource::System(_) => unix_millis(),
-                ClockSource::Driven { begun, jumped } => {
-                    (begun + mono).saturating_add_signed(jumped.load(Ordering::Relaxed))
+                ClockSource::System(_) => UnixTime::from_millis(unix_millis()),
+                ClockSource::Driven { started_at, shift_ms } => {
+                    (*started_at + elapsed).saturating_add_signed(shift_ms.load(Ordering::Relaxed))
                 }
             };
-            Timestamp { mono, wall }
+            Timestamp { mono: MonoTime::START + elapsed, wall }
         }
 
         /// Both clocks for the request path: cheap, and set ahead by a few ticks of the system
@@ -126,15 +120,17 @@ mod dual {
         }
 
         /// The instant that tokio's timers understand.
-        pub(crate) fn instant(&self, mono: u64) -> Instant {
-            self.origin + Duration::from_millis(mono)
+        pub(crate) fn instant(&self, moment: MonoTime) -> Instant {
+            self.origin + Duration::from_millis(moment.as_millis())
         }
 
         /// Sets the wall clock forward or back.
         #[cfg(test)]
         pub(crate) fn shift_wall_clock(&self, by_ms: i64) {
             match &self.source {
-                ClockSource::Driven { jumped, .. } => jumped.fetch_add(by_ms, Ordering::Relaxed),
+                ClockSource::Driven { shift_ms, .. } => {
+                    shift_ms.fetch_add(by_ms, Ordering::Relaxed)
+                }
                 ClockSource::System(_) => panic!("only a driven clock jumps"),
             };
         }
@@ -148,7 +144,7 @@ mod dual {
 
         use nix::time::{ClockId, clock_getres, clock_gettime};
 
-        use super::{Timestamp, millis};
+        use super::{Millis, MonoTime, Timestamp, UnixTime};
 
         const MONO_CLOCK: ClockId = ClockId::CLOCK_MONOTONIC_COARSE;
         const WALL_CLOCK: ClockId = ClockId::CLOCK_REALTIME_COARSE;
@@ -166,13 +162,17 @@ mod dual {
         impl Clock {
             pub(super) fn new() -> Option<Self> {
                 let tick = Duration::from(clock_getres(MONO_CLOCK).ok()?);
-                let ahead = millis(tick * MAX_LAG_TICKS) + 1;
+                let ahead = Millis::from(tick * MAX_LAG_TICKS).as_millis() + 1;
                 Some(Self { origin: read(ClockId::CLOCK_MONOTONIC)?, ahead })
             }
 
             pub(super) fn read(&self) -> Option<Timestamp> {
                 let mono = read(MONO_CLOCK)?.saturating_sub(self.origin) + self.ahead;
-                Some(Timestamp { mono, wall: read(WALL_CLOCK)? + self.ahead })
+                let wall = read(WALL_CLOCK)? + self.ahead;
+                Some(Timestamp {
+                    mono: MonoTime::from_millis(mono),
+                    wall: UnixTime::from_millis(wall),
+                })
             }
         }
 
@@ -211,18 +211,21 @@ mod dual {
         fn coarse_reading_is_of_the_same_clocks() {
             let clock = Clock::system();
             let (precise, coarse) = (clock.now(), clock.coarse());
-            assert!(coarse.mono.abs_diff(precise.mono) < 1_000);
-            assert!(coarse.wall.abs_diff(precise.wall) < 1_000);
+            let mono = coarse.mono.as_millis().abs_diff(precise.mono.as_millis());
+            let wall = coarse.wall.as_millis().abs_diff(precise.wall.as_millis());
+            assert!(mono < 1_000 && wall < 1_000, "{mono} {wall}");
         }
 
         #[tokio::test(start_paused = true)]
         async fn driven_clock_goes_with_tokios() {
             let clock = Clock::tokio();
-            let begun = clock.now();
+            let start = clock.now();
             tokio::time::advance(Duration::from_secs(5)).await;
-            assert_eq!(clock.now(), begun.after(Duration::from_secs(5)));
+            let later = start.after(Duration::from_secs(5));
+            assert_eq!(clock.now(), later);
             clock.shift_wall_clock(-1_000);
-            assert_eq!((clock.coarse().mono, clock.coarse().wall), (5_000, begun.wall + 4_000));
+            let wall = start.wall + Millis::from_secs(4);
+            assert_eq!(clock.coarse(), Timestamp { wall, ..later });
         }
     }
 }

@@ -37,6 +37,8 @@ mod layer;
     allow(dead_code, unused_imports, reason = "the routes of axum log browsers in")
 )]
 mod login;
+#[cfg(feature = "layer")]
+mod moments;
 #[cfg(feature = "axum")]
 pub mod pages;
 #[cfg(feature = "layer")]

@@ -3,6 +3,10 @@
 #![allow(dead_code, reason = "the types are more than these models use")]
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "a test may fail")]
 
+mod clock {
+    pub(crate) use crate::moments::{Millis, MonoTime};
+}
+
 mod sync {
     pub(crate) use loom::sync::{Mutex, MutexGuard, atomic};
     pub(crate) use std::sync::PoisonError;
@@ -12,6 +16,8 @@ mod sync {
 mod attempt_state;
 #[path = "../src/session/idle_state.rs"]
 mod idle_state;
+#[path = "../src/moments.rs"]
+mod moments;
 #[path = "../src/session/notify.rs"]
 mod notify;
 
@@ -21,7 +27,14 @@ use loom::sync::Arc;
 use loom::sync::atomic::AtomicUsize;
 use loom::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use loom::thread;
+use moments::{Millis, MonoTime};
 use notify::{Notifies, WakerList, Watcher};
+
+const MINUTE: Millis = Millis::from_secs(60);
+
+fn at(ms: u64) -> MonoTime {
+    MonoTime::from_millis(ms)
+}
 
 /// Every schedule with at most three switches that no primitive asked for: without a bound the
 /// larger models would take hours, and no known fault of this kind needs more.
@@ -91,20 +104,20 @@ fn one_that_leaves_takes_no_others_waking() {
 #[test]
 fn no_waiter_is_left_on_parked_session() {
     model(|| {
-        let activity = Arc::new(IdleState::new(0));
+        let activity = Arc::new(IdleState::new(MonoTime::START));
         let users: Vec<_> = (0..2)
             .map(|_| {
                 let activity = activity.clone();
-                thread::spawn(move || activity.acquire(100_000))
+                thread::spawn(move || activity.acquire(at(100_000)))
             })
             .collect();
-        let parked = activity.park(100_000, 60_000);
+        let parked = activity.park(at(100_000), MINUTE);
         let woken = users.into_iter().map(|user| user.join().unwrap());
         let woken = woken.filter(|woken| *woken).count();
         assert_eq!(woken, usize::from(parked), "one wakes what was parked");
         let expected = if parked { Phase::Resuming } else { Phase::Running };
         assert_eq!((activity.phase(), activity.count()), (expected, 2));
-        assert!(!activity.park(999_000, 60_000), "two are on it");
+        assert!(!activity.park(at(999_000), MINUTE), "two are on it");
     });
 }
 
@@ -112,13 +125,13 @@ fn no_waiter_is_left_on_parked_session() {
 #[test]
 fn no_waiter_is_left_on_unresumed_session() {
     model(|| {
-        let activity = Arc::new(IdleState::new(0));
-        assert!(activity.park(100_000, 60_000));
-        assert!(activity.acquire(100_000));
+        let activity = Arc::new(IdleState::new(MonoTime::START));
+        assert!(activity.park(at(100_000), MINUTE));
+        assert!(activity.acquire(at(100_000)));
         activity.release();
         let user = activity.clone();
-        let coming = thread::spawn(move || user.acquire(200_000));
-        let parked = activity.park(200_000, 60_000);
+        let coming = thread::spawn(move || user.acquire(at(200_000)));
+        let parked = activity.park(at(200_000), MINUTE);
         assert_eq!(coming.join().unwrap(), parked, "whoever comes after the parking wakes it");
         assert_eq!((activity.phase(), activity.count()), (Phase::Resuming, 1));
     });
@@ -129,14 +142,14 @@ fn no_waiter_is_left_on_unresumed_session() {
 #[test]
 fn session_that_was_used_just_now_is_not_parked() {
     model(|| {
-        let activity = IdleState::new(0);
-        activity.acquire(100_012);
+        let activity = IdleState::new(MonoTime::START);
+        activity.acquire(at(100_012));
         activity.release();
-        assert!(!activity.park(100_000, 60_000));
-        activity.acquire(100_000);
+        assert!(!activity.park(at(100_000), MINUTE));
+        activity.acquire(at(100_000));
         activity.release();
-        assert!(!activity.park(160_011, 60_000), "the later use counts");
-        assert!(activity.park(160_012, 60_000));
+        assert!(!activity.park(at(160_011), MINUTE), "the later use counts");
+        assert!(activity.park(at(160_012), MINUTE));
     });
 }
 
@@ -144,14 +157,14 @@ fn session_that_was_used_just_now_is_not_parked() {
 #[test]
 fn presentation_is_kept() {
     model(|| {
-        let activity = Arc::new(IdleState::new(0));
-        activity.acquire(100_000);
+        let activity = Arc::new(IdleState::new(MonoTime::START));
+        activity.acquire(at(100_000));
         let (user, poller) = (activity.clone(), activity.clone());
         let using = thread::spawn(move || {
-            user.acquire(200_000);
+            user.acquire(at(200_000));
             user.release();
         });
-        let parking = thread::spawn(move || poller.park(200_000, 60_000));
+        let parking = thread::spawn(move || poller.park(at(200_000), MINUTE));
         assert!(!activity.is_presented());
         activity.mark_presented();
         activity.release();
@@ -167,12 +180,12 @@ fn presentation_is_kept() {
 #[test]
 fn session_in_use_wakes() {
     model(|| {
-        let activity = Arc::new(IdleState::new(0));
-        assert!(activity.park(100_000, 60_000));
-        assert!(activity.acquire(100_000));
+        let activity = Arc::new(IdleState::new(MonoTime::START));
+        assert!(activity.park(at(100_000), MINUTE));
+        assert!(activity.acquire(at(100_000)));
         let user = activity.clone();
         let using = thread::spawn(move || {
-            let woke = user.acquire(200_000);
+            let woke = user.acquire(at(200_000));
             user.release();
             woke
         });
@@ -181,8 +194,8 @@ fn session_in_use_wakes() {
         assert!(!using.join().unwrap());
         activity.mark_resumed();
         assert_eq!((activity.phase(), activity.count()), (Phase::Running, 0));
-        assert!(!activity.park(250_000, 60_000), "used 50 s ago");
-        assert!(activity.park(260_000, 60_000));
+        assert!(!activity.park(at(250_000), MINUTE), "used 50 s ago");
+        assert!(activity.park(at(260_000), MINUTE));
     });
 }
 

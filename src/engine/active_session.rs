@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use http::Extensions;
 use tokio::sync::oneshot;
@@ -101,7 +101,7 @@ impl ActiveSession {
     /// When the status last changed, to the accuracy of the poll interval.
     #[must_use]
     pub fn status_since(&self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_millis(self.session.lifecycle.status_changed_at().wall)
+        self.session.lifecycle.status_changed_at().wall.into()
     }
 
     /// The methods that the login asked the user for; empty when the service chose.

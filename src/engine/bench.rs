@@ -67,7 +67,7 @@ impl Activeconnect {
             let session = loop {
                 match engine.shared.schedule.pop(now) {
                     Ok(session) => break session,
-                    Err(next) => now = now.after_millis(next.unwrap() - now.mono),
+                    Err(next) => now = now.after(next.unwrap().since(now.mono)),
                 }
             };
             session.queue_poll(now, 0);

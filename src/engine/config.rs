@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::client::POLL_TIMEOUT;
-use crate::clock::{Clock, millis};
+use crate::clock::{Clock, Millis};
 use crate::engine::cookie_names::CookieNames;
 use crate::engine::site_origins::SiteOrigins;
 use crate::engine::trusted_proxies::TrustedProxies;
@@ -128,10 +128,11 @@ impl Config {
     /// duration of the last one.
     pub(crate) fn capacity(&self, max_in_flight: usize, latency: Duration) -> u64 {
         let max_rate = u64::from(self.max_polls_per_second);
-        let by_latency = (max_in_flight as u64 * 1_000).checked_div(millis(latency));
+        let by_latency =
+            (max_in_flight as u64 * 1_000).checked_div(Millis::from(latency).as_millis());
         let rate = by_latency.map_or(max_rate, |rate| rate.min(max_rate));
         let within = self.max_staleness.saturating_sub(POLL_TIMEOUT);
-        rate.saturating_mul(millis(within)) / 1_000
+        rate.saturating_mul(Millis::from(within).as_millis()) / 1_000
     }
 
     /// The `Retry-After` of an unknown status: one poll may resolve it. Whole seconds, as HTTP has

@@ -79,6 +79,6 @@ impl Engine {
 
     /// The present time is later than any epoch that a process kept in its memory and lost.
     fn browser_epoch_after(&self, known: u64) -> u64 {
-        self.now().wall.max(known.saturating_add(1))
+        self.now().wall.as_millis().max(known.saturating_add(1))
     }
 }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::request::Parts;
@@ -251,8 +250,7 @@ impl Activeconnect {
             let mut stats = engine.polling.lock_stats();
             (stats.mean_latency(now), stats.longest_wait(now))
         };
-        let waiting = now.saturating_sub(engine.polling.oldest_queued_ms.load(Ordering::Relaxed));
-        let wait = longest_wait.max(Duration::from_millis(waiting));
+        let wait = longest_wait.max(engine.polling.oldest_wait(now));
         let polls = engine.polling.limiter.snapshot();
         Health {
             sessions: engine.sessions.len(),

@@ -123,8 +123,8 @@ impl Engine {
                 } else if initiator.is_anonymous()
                     || (holder.is_waiting(now) && !initiator.may_supersede(holder.initiator()))
                 {
-                    let left = holder.deadline.mono.saturating_sub(now.mono);
-                    let left = Duration::from_millis(left).max(Duration::from_secs(1));
+                    let left = Duration::from(holder.deadline.mono.since(now.mono));
+                    let left = left.max(Duration::from_secs(1));
                     let refused = self.login.lock_limiter().record_refusal(
                         &attempt.name,
                         initiator,

@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::clock::MonoTime;
 use crate::events::event::Limit;
 use crate::events::fault::{Fault, Faults};
 use crate::events::warning_limiter::WarningLimiter;
@@ -66,14 +67,14 @@ impl OperatorWarnings {
     }
 
     /// Reports that the gate rejected a page to which it sends users, so that none can log in.
-    pub(crate) fn report_gated_login(&self, page: &str, reason: &str, now: u64) {
+    pub(crate) fn report_gated_login(&self, page: &str, reason: &str, now: MonoTime) {
         if let Some(suppressed) = self.gated_login.admit(now, GATED_LOGIN_INTERVAL) {
             tracing::error!(page, reason, suppressed, "the layer turns its own login page away");
         }
     }
 
     /// Warns that a request has more cookies than are read.
-    pub(crate) fn warn_unread_cookies(&self, reason: &str, now: u64) {
+    pub(crate) fn warn_unread_cookies(&self, reason: &str, now: MonoTime) {
         if let Some(suppressed) = self.unread_cookies.admit(now, UNREAD_COOKIES_INTERVAL) {
             tracing::warn!(
                 reason,
@@ -84,12 +85,12 @@ impl OperatorWarnings {
     }
 
     /// Whether to report now that this limit is reached; then how many reports were suppressed.
-    pub(super) fn admit_limit(&self, limit: Limit, now: u64) -> Option<u64> {
+    pub(super) fn admit_limit(&self, limit: Limit, now: MonoTime) -> Option<u64> {
         self.limits[limit as usize].admit(now, LIMIT_INTERVAL)
     }
 
     /// Whether to report this fault now; then how many of its kind were suppressed.
-    pub(super) fn admit_fault(&self, fault: Fault, now: u64) -> Option<u64> {
+    pub(super) fn admit_fault(&self, fault: Fault, now: MonoTime) -> Option<u64> {
         // A poisoned lock holds a whole map: an entry exists or does not.
         let mut faults = self.faults.0.lock().unwrap_or_else(PoisonError::into_inner);
         faults.entry(fault.kind()).or_default().admit(now, FAULT_INTERVAL)

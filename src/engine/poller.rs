@@ -1,11 +1,10 @@
 //! The poller: one task that looks at each session when it is due and spawns its polls.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::client::{ClientError, ClientErrorKind};
-use crate::clock::Timestamp;
+use crate::clock::{MonoTime, Timestamp};
 use crate::engine::logouts::LogoutPriority;
 use crate::engine::state::Engine;
 use crate::events::event::EventKind;
@@ -91,12 +90,12 @@ impl Poller {
 
     /// Sends as many polls as the limits allow. If more wait, returns when to continue; the end of
     /// a poll in flight wakes the poller by itself.
-    fn dispatch(&mut self, timestamp: Timestamp) -> Option<u64> {
+    fn dispatch(&mut self, timestamp: Timestamp) -> Option<MonoTime> {
         let (engine, now) = (self.engine.clone(), timestamp.mono);
         let limiter = &engine.polling.limiter;
         limiter.set_max(engine.max_polls_in_flight());
         if let Some(open_for) = engine.polling.breaker.take_just_closed() {
-            self.rate_limiter.start_slow(now, open_for);
+            self.rate_limiter.start_slow(now, open_for.into());
             limiter.restart();
         }
         let mut resume_at = None;
@@ -129,12 +128,12 @@ impl Poller {
             let Some(poll) = next.session.start_poll(timestamp) else { continue };
             engine.polling.breaker.record_sent(now, next.is_retry);
             if !next.is_retry {
-                engine.polling.lock_stats().record_wait(now, now.saturating_sub(next.due_at));
+                engine.polling.lock_stats().record_wait(now, now.since(next.due_at).into());
             }
             PollTask::spawn(&engine, next.session, poll, permit);
         }
         let oldest_due = self.queue.oldest_due();
-        engine.polling.oldest_queued_ms.store(oldest_due.unwrap_or(u64::MAX), Ordering::Relaxed);
+        engine.polling.set_oldest_queued(oldest_due);
         engine.logouts.set_polls_wait(oldest_due.is_some());
         resume_at
     }
@@ -209,12 +208,10 @@ impl PollTask {
 
     fn complete(&mut self, status: Result<StatusReading, ClientError>) {
         let (engine, now) = (self.engine.clone(), self.engine.now().mono);
-        let latency = now.saturating_sub(self.sent.mono);
+        let latency = Duration::from(now.since(self.sent.mono));
         let end = match &status {
-            Ok(_) => Some(PollEnd::Answered(Duration::from_millis(latency))),
-            Err(error) if error.is_session_rejection() => {
-                Some(PollEnd::Answered(Duration::from_millis(latency)))
-            }
+            Ok(_) => Some(PollEnd::Answered(latency)),
+            Err(error) if error.is_session_rejection() => Some(PollEnd::Answered(latency)),
             Err(error) if error.kind() == ClientErrorKind::TimedOut => Some(PollEnd::TimedOut),
             // The delay of an error says nothing about the service's capacity.
             Err(_) => None,
@@ -253,7 +250,7 @@ impl PollTask {
         self.apply_result(outcome);
     }
 
-    fn record_failure(&mut self, error: &ClientError, now: u64, is_session_specific: bool) {
+    fn record_failure(&mut self, error: &ClientError, now: MonoTime, is_session_specific: bool) {
         let engine = &self.engine;
         let call = FailedCall {
             sent: self.sent.mono,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use crate::client::Client;
-use crate::clock::{Clock, Timestamp, millis};
+use crate::clock::{Clock, Millis, Timestamp};
 use crate::engine::config::Config;
 use crate::engine::logouts::Logouts;
 use crate::engine::operator_warnings::OperatorWarnings;
@@ -61,10 +61,10 @@ impl Engine {
         let context = SessionContext {
             clock: config.clock.clone().unwrap_or_else(Clock::system),
             limits: VerdictLimits {
-                max_staleness: millis(config.max_staleness),
-                lifetime: millis(config.session_lifetime()),
+                max_staleness: config.max_staleness.into(),
+                lifetime: config.session_lifetime().into(),
             },
-            idle_timeout: config.idle_timeout.map_or(u64::MAX, millis),
+            idle_timeout: config.idle_timeout.map_or(Millis::MAX, Millis::from),
             retry_after: config.retry_after(),
             schedule: Schedule::default(),
             events: EventSender::new(),

@@ -1,8 +1,8 @@
 //! How the user's other sessions warn of a login in an unknown browser.
 
-use crate::clock::{Timestamp, millis};
+use crate::clock::Timestamp;
 use crate::engine::state::Engine;
-use crate::session::lifecycle::CLAIM_TICK_MS;
+use crate::session::lifecycle::CLAIM_TICK;
 use crate::session::live::Session;
 use crate::verdict::Verdict;
 
@@ -33,13 +33,13 @@ impl Engine {
     pub(crate) fn mark_warnings_seen(&self, session: &Session, shown: Timestamp) {
         if self.warns_of_unknown_browser(session) {
             // The moment of a login is stored to a tick, and may have been a tick later.
-            let shown = Timestamp { mono: shown.mono.saturating_sub(CLAIM_TICK_MS), ..shown };
+            let shown = Timestamp { mono: shown.mono.before(CLAIM_TICK), ..shown };
             let id = self.session_id(session);
             self.login.seen_warnings.with(|seen| seen.insert(id, shown));
         }
     }
 
     pub(super) fn sweep_seen_warnings(&self, now: Timestamp) {
-        self.login.seen_warnings.sweep(now, millis(self.config.session_lifetime()));
+        self.login.seen_warnings.sweep(now, self.config.session_lifetime());
     }
 }

@@ -133,9 +133,13 @@ impl GrantMap {
 mod tests {
     use super::*;
     use crate::Secret;
+    use crate::clock::{MonoTime, UnixTime};
     use crate::session::key_ring::KeyRing;
 
-    const NOW: Timestamp = Timestamp { mono: 1_000, wall: 1_700_000_000_000 };
+    const NOW: Timestamp = Timestamp {
+        mono: MonoTime::from_millis(1_000),
+        wall: UnixTime::from_millis(1_700_000_000_000),
+    };
 
     fn grant(grants: &Grants, user: &str, now: Timestamp) -> Option<EnrollmentGrant> {
         let keys = KeyRing::from_application_secret(&Secret::new("MXG9EDN581U33XTPLPFT75V2"));
@@ -158,7 +162,7 @@ mod tests {
             (NOW.after(late), false),
             (Timestamp { mono: NOW.after(late).mono, ..NOW }, false),
             (Timestamp { wall: NOW.after(late).wall, ..NOW }, false),
-            (Timestamp { wall: 0, ..NOW.after(almost) }, true),
+            (Timestamp { wall: UnixTime::default(), ..NOW.after(almost) }, true),
         ] {
             let grants = Grants::default();
             let given = grant(&grants, "alice", NOW).unwrap();

@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::clock::{Timestamp, millis};
+use crate::clock::{MonoTime, Timestamp};
 use crate::identity::{SessionKey, UserToken};
 use crate::polling::rate_limiter::PollRateLimiter;
 use crate::session::notify::{Notifies, WakerList};
@@ -17,11 +17,11 @@ pub(crate) const REGISTRATION_PAGE_TTL: Duration = Duration::from_secs(600);
 /// As many pages wait at once. One more takes the place of the oldest.
 const MAX_PAGES: usize = 10_000;
 /// The service is asked for one page no sooner than this after the last call.
-const PAGE_INTERVAL_MS: u64 = 2_000;
+const PAGE_INTERVAL: Duration = Duration::from_secs(2);
 const MAX_CALLS_IN_FLIGHT: usize = 8;
 const MAX_CALLS_PER_SECOND: u32 = 20;
 /// After calls that failed one after the other, no page asks for so long at most.
-const MAX_PAUSE_MS: u64 = 30_000;
+const MAX_PAUSE: Duration = Duration::from_secs(30);
 
 /// A page that waits for a phone.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub(crate) struct PageState {
     /// What does not change any more.
     pub(crate) outcome: Option<RegistrationProgress>,
     pub(crate) is_asking: bool,
-    next_call: u64,
+    next_call: MonoTime,
 }
 
 /// What a page is told of its phone.
@@ -71,13 +71,13 @@ pub(crate) struct Pace {
     in_flight: usize,
     /// Calls that failed since the last good answer.
     failures: u32,
-    next_call: u64,
+    next_call: MonoTime,
 }
 
 impl PendingRegistrations {
     pub(crate) fn new() -> Self {
         let limiter = PollRateLimiter::new(MAX_CALLS_PER_SECOND);
-        let pace = Pace { limiter, in_flight: 0, failures: 0, next_call: 0 };
+        let pace = Pace { limiter, in_flight: 0, failures: 0, next_call: MonoTime::START };
         Self { pages: Mutex::default(), pace: Mutex::new(pace) }
     }
 
@@ -132,7 +132,7 @@ impl Pages {
 
 impl Pace {
     /// Whether one more call may begin now; it is counted then.
-    pub(crate) fn begin(&mut self, now: u64) -> bool {
+    pub(crate) fn begin(&mut self, now: MonoTime) -> bool {
         let may = now >= self.next_call
             && self.in_flight < MAX_CALLS_IN_FLIGHT
             && self.limiter.try_acquire(now).is_ok();
@@ -140,26 +140,26 @@ impl Pace {
         may
     }
 
-    pub(crate) fn end(&mut self, is_failed: bool, asked_pause: Option<Duration>, now: u64) {
+    pub(crate) fn end(&mut self, is_failed: bool, asked_pause: Option<Duration>, now: MonoTime) {
         self.in_flight = self.in_flight.saturating_sub(1);
         if !is_failed {
             self.failures = 0;
             return;
         }
-        let pause = (PAGE_INTERVAL_MS << self.failures.min(8)).min(MAX_PAUSE_MS);
+        let pause = PAGE_INTERVAL.saturating_mul(1 << self.failures.min(8)).min(MAX_PAUSE);
         self.failures = self.failures.saturating_add(1);
-        self.next_call = now + pause.max(asked_pause.map_or(0, millis));
+        self.next_call = now + pause.max(asked_pause.unwrap_or_default());
     }
 }
 
 impl PendingRegistration {
     /// Whether the service may be asked for this page now. The caller asks it then.
-    pub(crate) fn begin_call(&self, now: u64) -> bool {
+    pub(crate) fn begin_call(&self, now: MonoTime) -> bool {
         let mut state = self.state();
         let may = !state.is_asking && state.outcome.is_none() && now >= state.next_call;
         if may {
             state.is_asking = true;
-            state.next_call = now + PAGE_INTERVAL_MS;
+            state.next_call = now + PAGE_INTERVAL;
         }
         may
     }
@@ -187,9 +187,17 @@ impl Notifies for Arc<PendingRegistration> {
 mod tests {
     use super::*;
     use crate::Secret;
+    use crate::clock::UnixTime;
     use crate::session::key_ring::KeyRing;
 
-    const NOW: Timestamp = Timestamp { mono: 1_000, wall: 1_700_000_000_000 };
+    const NOW: Timestamp = Timestamp {
+        mono: MonoTime::from_millis(1_000),
+        wall: UnixTime::from_millis(1_700_000_000_000),
+    };
+
+    fn at(ms: u64) -> MonoTime {
+        MonoTime::from_millis(ms)
+    }
 
     fn key() -> SessionKey {
         let keys = KeyRing::from_application_secret(&Secret::new("MXG9EDN581U33XTPLPFT75V2"));
@@ -238,24 +246,24 @@ mod tests {
     #[test]
     fn one_page_asks_each_two_seconds() {
         let page = page(NOW);
-        assert!(page.begin_call(1_000));
-        assert!(!page.begin_call(9_000), "one call at a time");
+        assert!(page.begin_call(at(1_000)));
+        assert!(!page.begin_call(at(9_000)), "one call at a time");
         page.end_call(None);
-        assert!(!page.begin_call(2_999));
-        assert!(page.begin_call(3_000));
+        assert!(!page.begin_call(at(2_999)));
+        assert!(page.begin_call(at(3_000)));
         page.end_call(Some(RegistrationProgress::Registered));
-        assert!(!page.begin_call(9_000), "nothing is left to ask");
+        assert!(!page.begin_call(at(9_000)), "nothing is left to ask");
     }
 
     #[test]
     fn all_pages_share_one_pace() {
         let mut pace = PendingRegistrations::new().pace.into_inner().unwrap();
-        let in_flight = (0..1_000).filter(|i| pace.begin(10_000 + i)).count();
+        let in_flight = (0..1_000).filter(|i| pace.begin(at(10_000 + i))).count();
         assert_eq!(in_flight, MAX_CALLS_IN_FLIGHT);
         let mut begun = 0;
         for now in 20_000..30_000 {
-            pace.end(false, None, now);
-            begun += u32::from(pace.begin(now));
+            pace.end(false, None, at(now));
+            begun += u32::from(pace.begin(at(now)));
         }
         assert!((190..=210).contains(&begun), "{begun}");
     }
@@ -265,17 +273,20 @@ mod tests {
         let mut pace = PendingRegistrations::new().pace.into_inner().unwrap();
         let mut now = 10_000;
         for pause in [2_000, 4_000, 8_000, 16_000, 30_000, 30_000] {
-            assert!(pace.begin(now));
-            pace.end(true, None, now);
-            assert!(!pace.begin(now + pause - 1), "{pause}");
+            assert!(pace.begin(at(now)));
+            pace.end(true, None, at(now));
+            assert!(!pace.begin(at(now + pause - 1)), "{pause}");
             now += pause;
         }
-        assert!(pace.begin(now));
-        pace.end(true, Some(Duration::from_secs(60)), now);
-        assert!(!pace.begin(now + 59_999) && pace.begin(now + 60_000), "as the service asks");
-        pace.end(false, None, now + 60_000);
-        assert!(pace.begin(now + 61_000));
-        pace.end(true, None, now + 61_000);
-        assert!(pace.begin(now + 63_000), "a good answer ends the row of failures");
+        assert!(pace.begin(at(now)));
+        pace.end(true, Some(Duration::from_secs(60)), at(now));
+        assert!(
+            !pace.begin(at(now + 59_999)) && pace.begin(at(now + 60_000)),
+            "as the service asks"
+        );
+        pace.end(false, None, at(now + 60_000));
+        assert!(pace.begin(at(now + 61_000)));
+        pace.end(true, None, at(now + 61_000));
+        assert!(pace.begin(at(now + 63_000)), "a good answer ends the row of failures");
     }
 }

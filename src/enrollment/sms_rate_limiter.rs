@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::clock::MonoTime;
 use crate::identity::UserId;
 use crate::login::rate_window::{RateLimit, SlidingWindowLimiter};
 
@@ -27,7 +28,12 @@ impl SmsRateLimiter {
     }
 
     /// Spends what one message costs, of all budgets or of none; or says how long to wait.
-    pub(crate) fn spend(&mut self, user: &UserId, number: &str, now: u64) -> Result<(), Duration> {
+    pub(crate) fn spend(
+        &mut self,
+        user: &UserId,
+        number: &str,
+        now: MonoTime,
+    ) -> Result<(), Duration> {
         let number = number.to_owned();
         let waits = [
             self.to_user.retry_after(user, now),
@@ -43,7 +49,7 @@ impl SmsRateLimiter {
         Ok(())
     }
 
-    pub(crate) fn sweep(&mut self, now: u64) {
+    pub(crate) fn sweep(&mut self, now: MonoTime) {
         self.to_user.purge(now);
         self.to_number.purge(now);
     }

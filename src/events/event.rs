@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::broadcast;
 use tokio_stream::Stream;
@@ -271,7 +271,7 @@ impl Stream for Events {
 impl Event {
     /// One that is about no user.
     pub(crate) fn new(kind: EventKind, now: Timestamp) -> Self {
-        let time = UNIX_EPOCH + Duration::from_millis(now.wall);
+        let time = SystemTime::from(now.wall);
         Self { kind, time, user: None, session: None, address: None, user_agent: None }
     }
 }

@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::clock::millis;
+use crate::clock::MonoTime;
 
 /// Has one kind of warning written once in an interval, with the number of those in between.
 #[derive(Debug, Default)]
@@ -13,8 +13,9 @@ pub(crate) struct WarningLimiter {
 
 impl WarningLimiter {
     /// Counts a warning. If it may be written, gives how many were not since the last one.
-    pub(crate) fn admit(&self, now_ms: u64, interval: Duration) -> Option<u64> {
-        let claim = |next: u64| (now_ms >= next).then(|| now_ms.saturating_add(millis(interval)));
+    pub(crate) fn admit(&self, now: MonoTime, interval: Duration) -> Option<u64> {
+        let next = (now + interval).as_millis();
+        let claim = |due: u64| (now.as_millis() >= due).then_some(next);
         if self.next_ms.fetch_update(Ordering::Relaxed, Ordering::Relaxed, claim).is_ok() {
             Some(self.suppressed.swap(0, Ordering::Relaxed))
         } else {
@@ -28,15 +29,19 @@ impl WarningLimiter {
 mod tests {
     use super::*;
 
+    fn at(ms: u64) -> MonoTime {
+        MonoTime::from_millis(ms)
+    }
+
     #[test]
     fn one_an_interval_with_the_count_of_others() {
         let (limiter, minute) = (WarningLimiter::default(), Duration::from_secs(60));
-        assert_eq!(limiter.admit(0, minute), Some(0));
+        assert_eq!(limiter.admit(at(0), minute), Some(0));
         for now in [0, 1, 59_999] {
-            assert_eq!(limiter.admit(now, minute), None);
+            assert_eq!(limiter.admit(at(now), minute), None);
         }
-        assert_eq!(limiter.admit(60_000, minute), Some(3));
-        assert_eq!(limiter.admit(60_001, minute), None);
-        assert_eq!(limiter.admit(u64::MAX, minute), Some(1));
+        assert_eq!(limiter.admit(at(60_000), minute), Some(3));
+        assert_eq!(limiter.admit(at(60_001), minute), None);
+        assert_eq!(limiter.admit(at(u64::MAX), minute), Some(1));
     }
 }

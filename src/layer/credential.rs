@@ -276,12 +276,15 @@ mod tests {
 
     use super::*;
     use crate::Secret;
+    use crate::clock::UnixTime;
 
     static KEYS: LazyLock<KeyRing> =
         LazyLock::new(|| KeyRing::from_application_secret(&Secret::new("a secret")));
     /// Two credentials of sessions, as this application issues them.
     static OURS: LazyLock<[String; 2]> = LazyLock::new(|| {
-        [0, 1].map(|_| KEYS.derive_session(&KEYS.issue_attempt(0).unwrap()).expose())
+        [0, 1].map(|_| {
+            KEYS.derive_session(&KEYS.issue_attempt(UnixTime::default()).unwrap()).expose()
+        })
     });
 
     const SESSION_COOKIE: &str = "__Host-activeconnect";
@@ -347,9 +350,10 @@ mod tests {
     #[test]
     fn own_session_wins_over_foreign_cookie() {
         let ours = OURS[0].as_str();
-        let attempt = KEYS.issue_attempt(0).unwrap().expose();
+        let attempt = KEYS.issue_attempt(UnixTime::default()).unwrap().expose();
         let foreign = KeyRing::from_application_secret(&Secret::new("another"));
-        let foreign = foreign.derive_session(&foreign.issue_attempt(0).unwrap()).expose();
+        let foreign =
+            foreign.derive_session(&foreign.issue_attempt(UnixTime::default()).unwrap()).expose();
         for headers in [
             vec![cookie(ours), bearer(B)],
             vec![cookie(A), bearer(ours)],
@@ -393,8 +397,8 @@ mod tests {
 
     #[test]
     fn own_attempt_wins_over_foreign_cookie() {
-        let ours = KEYS.issue_attempt(0).unwrap().expose();
-        let other = KEYS.issue_attempt(0).unwrap().expose();
+        let ours = KEYS.issue_attempt(UnixTime::default()).unwrap().expose();
+        let other = KEYS.issue_attempt(UnixTime::default()).unwrap().expose();
         let cookies = |values: &[&str]| -> Vec<(&str, String)> {
             let cookie = |value: &&str| ("cookie", format!("{ATTEMPT_COOKIE}={value}"));
             values.iter().map(cookie).collect()
@@ -410,7 +414,7 @@ mod tests {
     #[test]
     fn registration_page_is_named_by_its_own_credential() {
         let names = CookieNames::secure("activeconnect");
-        let ours = || KEYS.issue_registration(0).unwrap();
+        let ours = || KEYS.issue_registration(UnixTime::default()).unwrap();
         let (page, other) = (ours(), ours());
         let named = |values: &[&str]| {
             let mut headers = HeaderMap::new();
@@ -424,7 +428,7 @@ mod tests {
         assert_eq!(named(&[&text]), Some(page.key()));
         assert_eq!(named(&[A, &text, &OURS[0]]), Some(page.key()));
         assert_eq!(named(&[&text, &other.expose()]), None);
-        for foreign in [A, "", &OURS[0], &KEYS.issue_grant(0).unwrap().expose()] {
+        for foreign in [A, "", &OURS[0], &KEYS.issue_grant(UnixTime::default()).unwrap().expose()] {
             assert_eq!(named(&[foreign]), None, "{foreign}");
         }
     }

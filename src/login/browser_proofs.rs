@@ -11,6 +11,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::Secret;
+use crate::clock::UnixTime;
 use crate::identity::{AttemptKey, UserToken};
 use crate::login::username::LoginKey;
 
@@ -88,8 +89,13 @@ impl BrowserProofs {
     }
 
     /// What the first of a browser's proofs that is of this name says.
-    pub(crate) fn verify(&self, proofs: &[u8], name: &LoginKey, wall: u64) -> Option<BrowserProof> {
-        let now = wall / 1_000;
+    pub(crate) fn verify(
+        &self,
+        proofs: &[u8],
+        name: &LoginKey,
+        wall: UnixTime,
+    ) -> Option<BrowserProof> {
+        let now = wall.as_secs();
         proofs.split(|byte| *byte == b'.').take(MAX_PROOFS).find_map(|proof| {
             let bytes: [u8; 76] = URL_SAFE_NO_PAD.decode(proof).ok()?.try_into().ok()?;
             let (signed, tag) = bytes.split_at(44);
@@ -112,9 +118,9 @@ impl BrowserProofs {
         proofs: &[u8],
         name: &LoginKey,
         proof: BrowserProof,
-        wall: u64,
+        wall: UnixTime,
     ) -> String {
-        let now = u32::try_from(wall / 1_000).unwrap_or(u32::MAX);
+        let now = u32::try_from(wall.as_secs()).unwrap_or(u32::MAX);
         let mut signed = [0; 44];
         signed[..16].copy_from_slice(&proof.browser.0);
         signed[16..32].copy_from_slice(&proof.user.0);
@@ -148,8 +154,9 @@ fn hmac_key(key: &[u8]) -> Hmac<Sha256> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Millis;
 
-    const NOW: u64 = 1_800_000_000_000;
+    const NOW: UnixTime = UnixTime::from_millis(1_800_000_000_000);
     const USER: UserMark = UserMark([3; 16]);
     const PROOF: BrowserProof = BrowserProof { browser: BrowserId([7; 16]), user: USER, epoch: 5 };
 
@@ -191,8 +198,12 @@ mod tests {
     fn proof_expires_after_half_a_year() {
         let known = known();
         let proof = known.issue(b"", &name("alice"), PROOF, NOW);
-        let over = NOW + u64::try_from(PROOF_TTL.as_millis()).unwrap();
-        assert!(known.verify(proof.as_bytes(), &name("alice"), over - 1).is_some());
+        let over = NOW + PROOF_TTL;
+        assert!(
+            known
+                .verify(proof.as_bytes(), &name("alice"), over.before(Millis::from_millis(1)))
+                .is_some()
+        );
         assert_eq!(known.verify(proof.as_bytes(), &name("alice"), over), None);
     }
 

@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use crate::clock::millis;
+use crate::clock::MonoTime;
 use crate::identity::UserToken;
 use crate::login::browser_proofs::{BrowserId, BrowserProof};
 use crate::login::rate_window::{RateLimit, SlidingWindowLimiter};
@@ -187,7 +187,7 @@ impl<N: Eq + Hash> PartitionedLimiter<N> {
         }
     }
 
-    fn sweep(&mut self, now: u64) {
+    fn sweep(&mut self, now: MonoTime) {
         self.anonymous.purge(now);
         self.others.purge(now);
     }
@@ -196,7 +196,7 @@ impl<N: Eq + Hash> PartitionedLimiter<N> {
 #[derive(Debug)]
 struct Declines {
     consecutive: u32,
-    last: u64,
+    last: MonoTime,
 }
 
 impl LoginRateLimiter {
@@ -223,7 +223,7 @@ impl LoginRateLimiter {
         &mut self,
         name: &LoginKey,
         initiator: Initiator,
-        now: u64,
+        now: MonoTime,
     ) -> Result<(), Duration> {
         let key = LimiterKey { name: name.clone(), bucket: initiator.bucket() };
         let mut wait = self.by_name.of(&key).retry_after(&key, now);
@@ -261,7 +261,7 @@ impl LoginRateLimiter {
         &mut self,
         name: &LoginKey,
         initiator: Initiator,
-        now: u64,
+        now: MonoTime,
     ) -> Option<Duration> {
         let Initiator::Anonymous(Some(address)) = initiator else { return None };
         let pair = (network(address), name.clone());
@@ -278,7 +278,7 @@ impl LoginRateLimiter {
         &mut self,
         token: &UserToken,
         initiator: Initiator,
-        begun: u64,
+        begun: MonoTime,
     ) -> Result<(), Duration> {
         let key = LimiterKey { name: token.clone(), bucket: initiator.bucket() };
         let budget = self.by_token.of(&key);
@@ -292,16 +292,21 @@ impl LoginRateLimiter {
     }
 
     /// Until when the user who declined is left alone.
-    pub(crate) fn push_blocked_until(&self, token: &UserToken, initiator: Initiator) -> u64 {
+    pub(crate) fn push_blocked_until(&self, token: &UserToken, initiator: Initiator) -> MonoTime {
         let key = LimiterKey { name: token.clone(), bucket: initiator.bucket() };
-        let Some(declines) = self.declines.get(&key) else { return 0 };
-        let Some(doublings) = declines.consecutive.checked_sub(2) else { return 0 };
-        let quiet = millis(DECLINE_BACKOFF) << doublings.min(16);
-        declines.last + quiet.min(millis(MAX_DECLINE_BACKOFF))
+        let Some(declines) = self.declines.get(&key) else { return MonoTime::START };
+        let Some(doublings) = declines.consecutive.checked_sub(2) else { return MonoTime::START };
+        let quiet = DECLINE_BACKOFF.saturating_mul(1 << doublings.min(16));
+        declines.last + quiet.min(MAX_DECLINE_BACKOFF)
     }
 
     /// The user has declined.
-    pub(crate) fn record_decline(&mut self, token: &UserToken, initiator: Initiator, now: u64) {
+    pub(crate) fn record_decline(
+        &mut self,
+        token: &UserToken,
+        initiator: Initiator,
+        now: MonoTime,
+    ) {
         let key = LimiterKey { name: token.clone(), bucket: initiator.bucket() };
         if self.declines.len() >= MAX_KEYS && !self.declines.contains_key(&key) {
             self.sweep_declines(now);
@@ -313,7 +318,7 @@ impl LoginRateLimiter {
             }
         }
         let declines = self.declines.entry(key).or_insert(Declines { consecutive: 0, last: now });
-        if now >= declines.last + millis(DECLINE_RESET) {
+        if now >= declines.last + DECLINE_RESET {
             declines.consecutive = 0;
         }
         declines.consecutive += 1;
@@ -334,7 +339,7 @@ impl LoginRateLimiter {
         self.declines.remove(&key);
     }
 
-    pub(crate) fn sweep(&mut self, now: u64) {
+    pub(crate) fn sweep(&mut self, now: MonoTime) {
         self.by_name.sweep(now);
         self.by_token.sweep(now);
         self.by_address.purge(now);
@@ -342,8 +347,8 @@ impl LoginRateLimiter {
         self.sweep_declines(now);
     }
 
-    fn sweep_declines(&mut self, now: u64) {
-        self.declines.retain(|_, declines| now < declines.last + millis(DECLINE_RESET));
+    fn sweep_declines(&mut self, now: MonoTime) {
+        self.declines.retain(|_, declines| now < declines.last + DECLINE_RESET);
     }
 }
 
@@ -372,6 +377,10 @@ mod tests {
         LoginRateLimiter::new(&LoginLimits::default())
     }
 
+    fn at(ms: u64) -> MonoTime {
+        MonoTime::from_millis(ms)
+    }
+
     fn name(name: &str) -> LoginKey {
         LoginKey::Username(name.into())
     }
@@ -387,29 +396,35 @@ mod tests {
     #[test]
     fn strangers_spend_their_own_budget_alone() {
         let mut budgets = budgets();
-        for at in 0..5 {
-            let address = u8::try_from(at).unwrap();
-            assert_eq!(budgets.check_start(&name("alice"), stranger(address), at * SECOND), Ok(()));
+        for i in 0..5 {
+            let address = u8::try_from(i).unwrap();
+            assert_eq!(
+                budgets.check_start(&name("alice"), stranger(address), at(i * SECOND)),
+                Ok(())
+            );
         }
-        assert_eq!(budgets.check_start(&name("alice"), stranger(9), 5 * SECOND), seconds(295));
-        assert_eq!(budgets.check_start(&name("bob"), stranger(9), 5 * SECOND), Ok(()));
+        assert_eq!(budgets.check_start(&name("alice"), stranger(9), at(5 * SECOND)), seconds(295));
+        assert_eq!(budgets.check_start(&name("bob"), stranger(9), at(5 * SECOND)), Ok(()));
         assert_eq!(
-            budgets.check_start(&name("alice"), Initiator::KnownBrowser(BROWSER), 5 * SECOND),
+            budgets.check_start(&name("alice"), Initiator::KnownBrowser(BROWSER), at(5 * SECOND)),
             Ok(())
         );
-        assert_eq!(budgets.check_start(&name("alice"), Initiator::Application, 5 * SECOND), Ok(()));
+        assert_eq!(
+            budgets.check_start(&name("alice"), Initiator::Application, at(5 * SECOND)),
+            Ok(())
+        );
         let other = BrowserProof { browser: BrowserId([8; 16]), ..BROWSER };
         let other = Initiator::KnownBrowser(other);
         for _ in 0..5 {
-            assert_eq!(budgets.check_start(&name("alice"), other, 5 * SECOND), Ok(()));
+            assert_eq!(budgets.check_start(&name("alice"), other, at(5 * SECOND)), Ok(()));
         }
         assert_eq!(
-            budgets.check_start(&name("alice"), other, 5 * SECOND),
+            budgets.check_start(&name("alice"), other, at(5 * SECOND)),
             seconds(300),
             "each for itself"
         );
         assert_eq!(
-            budgets.check_start(&name("alice"), stranger(9), 300 * SECOND),
+            budgets.check_start(&name("alice"), stranger(9), at(300 * SECOND)),
             Ok(()),
             "the first is over"
         );
@@ -421,44 +436,46 @@ mod tests {
         let mut rung = 0;
         for minute in 0..60 {
             rung += u32::from(
-                budgets.check_start(&name("alice"), stranger(1), minute * 60 * SECOND).is_ok(),
+                budgets.check_start(&name("alice"), stranger(1), at(minute * 60 * SECOND)).is_ok(),
             );
         }
         assert_eq!(rung, 12);
-        assert!(budgets.check_start(&name("alice"), stranger(1), 3_600 * SECOND).is_ok());
+        assert!(budgets.check_start(&name("alice"), stranger(1), at(3_600 * SECOND)).is_ok());
     }
 
     #[test]
     fn one_address_has_thirty_whatever_names_it_tries() {
         let mut budgets = budgets();
-        for at in 0..30 {
+        for i in 0..30 {
             assert_eq!(
-                budgets.check_start(&name(&at.to_string()), stranger(1), at * SECOND),
+                budgets.check_start(&name(&i.to_string()), stranger(1), at(i * SECOND)),
                 Ok(())
             );
         }
-        assert_eq!(budgets.check_start(&name("alice"), stranger(1), 30 * SECOND), seconds(270));
+        assert_eq!(budgets.check_start(&name("alice"), stranger(1), at(30 * SECOND)), seconds(270));
         let mapped = Initiator::Anonymous(Some("::ffff:198.51.100.1".parse().unwrap()));
-        assert_eq!(budgets.check_start(&name("alice"), mapped, 30 * SECOND), seconds(270));
+        assert_eq!(budgets.check_start(&name("alice"), mapped, at(30 * SECOND)), seconds(270));
         let network = |address: &str| Initiator::Anonymous(Some(address.parse().unwrap()));
-        for at in 0..30 {
-            let address = network(&format!("2001:db8::{at:x}"));
+        for i in 0..30 {
+            let address = network(&format!("2001:db8::{i:x}"));
             assert_eq!(
-                budgets.check_start(&name(&at.to_string()), address, 40 * SECOND + at * 100),
+                budgets.check_start(&name(&i.to_string()), address, at(40 * SECOND + i * 100)),
                 Ok(())
             );
         }
         assert!(
-            budgets.check_start(&name("alice"), network("2001:db8::ffff"), 44 * SECOND).is_err()
+            budgets
+                .check_start(&name("alice"), network("2001:db8::ffff"), at(44 * SECOND))
+                .is_err()
         );
         assert_eq!(
-            budgets.check_start(&name("alice"), network("2001:db8:0:1::"), 44 * SECOND),
+            budgets.check_start(&name("alice"), network("2001:db8:0:1::"), at(44 * SECOND)),
             Ok(())
         );
         // What was refused was not charged.
-        for at in 1..5 {
+        for i in 1..5 {
             assert_eq!(
-                budgets.check_start(&name("alice"), stranger(2), (44 + at) * SECOND),
+                budgets.check_start(&name("alice"), stranger(2), at((44 + i) * SECOND)),
                 Ok(())
             );
         }
@@ -467,53 +484,56 @@ mod tests {
     #[test]
     fn overall_limit_exempts_known_browsers() {
         let mut budgets = budgets();
-        for at in 0..20 {
+        for i in 0..20 {
             assert_eq!(
-                budgets.check_start(&name(&at.to_string()), Initiator::Anonymous(None), 0),
+                budgets.check_start(&name(&i.to_string()), Initiator::Anonymous(None), at(0)),
                 Ok(())
             );
         }
         assert_eq!(
-            budgets.check_start(&name("alice"), Initiator::Anonymous(None), 999),
+            budgets.check_start(&name("alice"), Initiator::Anonymous(None), at(999)),
             Err(Duration::from_millis(1))
         );
         assert_eq!(
-            budgets.check_start(&name("alice"), Initiator::KnownBrowser(BROWSER), 999),
+            budgets.check_start(&name("alice"), Initiator::KnownBrowser(BROWSER), at(999)),
             Ok(())
         );
-        assert_eq!(budgets.check_start(&name("alice"), Initiator::Anonymous(None), SECOND), Ok(()));
+        assert_eq!(
+            budgets.check_start(&name("alice"), Initiator::Anonymous(None), at(SECOND)),
+            Ok(())
+        );
     }
 
     #[test]
     fn names_of_one_user_share_the_phone() {
         let (mut budgets, token) = (budgets(), UserToken::new("t").unwrap());
         for _ in 0..5 {
-            assert_eq!(budgets.check_push(&token, stranger(1), 0), Ok(()));
+            assert_eq!(budgets.check_push(&token, stranger(1), at(0)), Ok(()));
         }
-        assert_eq!(budgets.check_push(&token, stranger(2), 0), seconds(300));
-        assert_eq!(budgets.check_push(&token, Initiator::KnownBrowser(BROWSER), 0), Ok(()));
+        assert_eq!(budgets.check_push(&token, stranger(2), at(0)), seconds(300));
+        assert_eq!(budgets.check_push(&token, Initiator::KnownBrowser(BROWSER), at(0)), Ok(()));
         budgets.record_success(&name("alice"), &token, stranger(1));
-        assert_eq!(budgets.check_push(&token, stranger(2), 0), Ok(()));
+        assert_eq!(budgets.check_push(&token, stranger(2), at(0)), Ok(()));
     }
 
     #[test]
     fn each_decline_doubles_the_quiet() {
         let (mut budgets, token) = (budgets(), UserToken::new("t").unwrap());
-        assert_eq!(budgets.push_blocked_until(&token, stranger(1)), 0);
+        assert_eq!(budgets.push_blocked_until(&token, stranger(1)), at(0));
         let mut quiet = Vec::new();
         for _ in 0..10 {
-            budgets.record_decline(&token, stranger(1), SECOND);
+            budgets.record_decline(&token, stranger(1), at(SECOND));
             let until = budgets.push_blocked_until(&token, stranger(2));
-            quiet.push(until.saturating_sub(SECOND) / SECOND);
+            quiet.push(until.since(at(SECOND)).as_millis() / SECOND);
         }
         assert_eq!(quiet, [0, 5, 10, 20, 40, 80, 160, 320, 640, 900]);
-        assert_eq!(budgets.push_blocked_until(&token, Initiator::KnownBrowser(BROWSER)), 0);
-        let later = SECOND + millis(DECLINE_RESET);
-        budgets.record_decline(&token, stranger(1), later);
-        assert_eq!(budgets.push_blocked_until(&token, stranger(1)), 0, "no longer in a row");
-        budgets.record_decline(&token, stranger(1), later);
+        assert_eq!(budgets.push_blocked_until(&token, Initiator::KnownBrowser(BROWSER)), at(0));
+        let later = SECOND + 1_000 * DECLINE_RESET.as_secs();
+        budgets.record_decline(&token, stranger(1), at(later));
+        assert_eq!(budgets.push_blocked_until(&token, stranger(1)), at(0), "no longer in a row");
+        budgets.record_decline(&token, stranger(1), at(later));
         budgets.record_success(&name("alice"), &token, stranger(1));
-        assert_eq!(budgets.push_blocked_until(&token, stranger(1)), 0);
+        assert_eq!(budgets.push_blocked_until(&token, stranger(1)), at(0));
     }
 
     #[test]
@@ -522,58 +542,61 @@ mod tests {
         let mut budgets = LoginRateLimiter::new(&LoginLimits::default().overall(overall));
         let token = UserToken::new("t").unwrap();
         for _ in 0..5 {
-            assert_eq!(budgets.check_start(&name("alice"), stranger(1), 0), Ok(()));
-            assert_eq!(budgets.check_push(&token, stranger(1), 0), Ok(()));
+            assert_eq!(budgets.check_start(&name("alice"), stranger(1), at(0)), Ok(()));
+            assert_eq!(budgets.check_push(&token, stranger(1), at(0)), Ok(()));
         }
-        for at in 0..2 * MAX_KEYS as u64 {
-            let name = name(&at.to_string());
-            budgets.check_start(&name, Initiator::Anonymous(None), 1 + at / 1_000).unwrap();
+        for i in 0..2 * MAX_KEYS as u64 {
+            let name = name(&i.to_string());
+            budgets.check_start(&name, Initiator::Anonymous(None), at(1 + i / 1_000)).unwrap();
         }
         assert!(budgets.by_name.anonymous.len() <= MAX_KEYS);
-        assert_eq!(budgets.check_start(&name("bob"), stranger(1), SECOND), Ok(()));
+        assert_eq!(budgets.check_start(&name("bob"), stranger(1), at(SECOND)), Ok(()));
         // Names that a flood has pushed out: the phone is counted apart.
-        assert_eq!(budgets.check_push(&token, stranger(1), SECOND), seconds(299));
+        assert_eq!(budgets.check_push(&token, stranger(1), at(SECOND)), seconds(299));
     }
 
     #[test]
     fn refused_starts_count_by_address_and_name() {
         let mut budgets = budgets();
         for refusal in 1..=5 {
-            let wait = budgets.record_refusal(&name("alice"), stranger(1), 0);
+            let wait = budgets.record_refusal(&name("alice"), stranger(1), at(0));
             assert_eq!(wait.is_some(), refusal == 5, "{refusal}");
         }
-        assert_eq!(budgets.check_start(&name("alice"), stranger(1), SECOND), seconds(299));
+        assert_eq!(budgets.check_start(&name("alice"), stranger(1), at(SECOND)), seconds(299));
         // Neither the name alone is refused, nor the address alone.
-        assert_eq!(budgets.check_start(&name("alice"), stranger(2), 0), Ok(()));
-        assert_eq!(budgets.check_start(&name("bob"), stranger(1), 0), Ok(()));
+        assert_eq!(budgets.check_start(&name("alice"), stranger(2), at(0)), Ok(()));
+        assert_eq!(budgets.check_start(&name("bob"), stranger(1), at(0)), Ok(()));
         assert_eq!(
-            budgets.check_start(&name("alice"), Initiator::KnownBrowser(BROWSER), 0),
+            budgets.check_start(&name("alice"), Initiator::KnownBrowser(BROWSER), at(0)),
             Ok(())
         );
         // A client that goes on without a pause is refused without end.
-        for at in 0..100 {
-            let now = at * 10 * SECOND;
-            assert!(budgets.check_start(&name("alice"), stranger(1), now).is_err(), "{at}");
+        for i in 0..100 {
+            let now = i * 10 * SECOND;
+            assert!(budgets.check_start(&name("alice"), stranger(1), at(now)).is_err(), "{i}");
         }
         let now = (95 * 10 + 300) * SECOND;
-        assert_eq!(budgets.check_start(&name("alice"), stranger(1), now), Ok(()));
+        assert_eq!(budgets.check_start(&name("alice"), stranger(1), at(now)), Ok(()));
         // Of clients without an address none is counted: they would be the name alone.
         for _ in 0..100 {
-            assert_eq!(budgets.record_refusal(&name("carol"), Initiator::Anonymous(None), 0), None);
+            assert_eq!(
+                budgets.record_refusal(&name("carol"), Initiator::Anonymous(None), at(0)),
+                None
+            );
         }
-        assert_eq!(budgets.check_start(&name("carol"), Initiator::Anonymous(None), 0), Ok(()));
+        assert_eq!(budgets.check_start(&name("carol"), Initiator::Anonymous(None), at(0)), Ok(()));
     }
 
     #[test]
     fn overload_by_others_counts_no_refusal() {
         let mut budgets = budgets();
-        for at in 0..20 {
-            let other = name(&at.to_string());
-            assert_eq!(budgets.check_start(&other, Initiator::Anonymous(None), 0), Ok(()));
+        for i in 0..20 {
+            let other = name(&i.to_string());
+            assert_eq!(budgets.check_start(&other, Initiator::Anonymous(None), at(0)), Ok(()));
         }
         for _ in 0..100 {
-            assert!(budgets.check_start(&name("alice"), stranger(1), 0).is_err());
+            assert!(budgets.check_start(&name("alice"), stranger(1), at(0)).is_err());
         }
-        assert_eq!(budgets.check_start(&name("alice"), stranger(1), SECOND), Ok(()));
+        assert_eq!(budgets.check_start(&name("alice"), stranger(1), at(SECOND)), Ok(()));
     }
 }

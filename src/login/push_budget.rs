@@ -76,7 +76,7 @@ impl PushBudget {
 
 /// Year and month, UTC.
 fn month(now: Timestamp) -> (i32, u8) {
-    let seconds = i64::try_from(now.wall / 1_000).unwrap_or_default();
+    let seconds = i64::try_from(now.wall.as_secs()).unwrap_or_default();
     let date = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     (date.year(), date.month().into())
 }
@@ -84,10 +84,17 @@ fn month(now: Timestamp) -> (i32, u8) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::{MonoTime, UnixTime};
 
     /// In the night to the first of December 2026.
-    const NOVEMBER: Timestamp = Timestamp { mono: 1_000, wall: 1_796_083_199_999 };
-    const DECEMBER: Timestamp = Timestamp { mono: 1_001, wall: 1_796_083_200_000 };
+    const NOVEMBER: Timestamp = Timestamp {
+        mono: MonoTime::from_millis(1_000),
+        wall: UnixTime::from_millis(1_796_083_199_999),
+    };
+    const DECEMBER: Timestamp = Timestamp {
+        mono: MonoTime::from_millis(1_001),
+        wall: UnixTime::from_millis(1_796_083_200_000),
+    };
 
     #[test]
     fn budget_lasts_for_a_calendar_month() {

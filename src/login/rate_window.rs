@@ -2,7 +2,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::time::Duration;
 
-use crate::clock::millis;
+use crate::clock::{Millis, MonoTime};
 
 /// So many times in any stretch of time that is so long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl RateLimit {
 #[derive(Debug)]
 pub(crate) struct SlidingWindowLimiter<K> {
     rates: Vec<RateLimit>,
-    recorded: HashMap<K, VecDeque<u64>>,
+    recorded: HashMap<K, VecDeque<MonoTime>>,
     /// As many keys are kept. For one more, those that spent nothing for the longest time are
     /// forgotten: a flood of keys keeps no other key out.
     max_keys: usize,
@@ -41,19 +41,19 @@ impl<K: Eq + Hash> SlidingWindowLimiter<K> {
     }
 
     /// How long to wait before one more may be spent, if at all.
-    pub(crate) fn retry_after(&self, key: &K, now: u64) -> Option<Duration> {
+    pub(crate) fn retry_after(&self, key: &K, now: MonoTime) -> Option<Duration> {
         let spent = self.recorded.get(key)?;
         let free_at = self.rates.iter().filter_map(|rate| {
             let oldest =
                 spent.len().checked_sub(rate.count()).and_then(|index| spent.get(index))?;
-            Some(oldest + millis(rate.per))
+            Some(*oldest + rate.per)
         });
-        let wait = free_at.max()?.saturating_sub(now);
-        (wait > 0).then(|| Duration::from_millis(wait))
+        let wait = free_at.max()?.since(now);
+        (wait > Millis::ZERO).then(|| wait.into())
     }
 
     /// Spends one, whether it may or not.
-    pub(crate) fn record(&mut self, key: K, now: u64) {
+    pub(crate) fn record(&mut self, key: K, now: MonoTime) {
         if self.recorded.len() >= self.max_keys && !self.recorded.contains_key(&key) {
             self.make_room(now);
         }
@@ -67,12 +67,12 @@ impl<K: Eq + Hash> SlidingWindowLimiter<K> {
 
     /// Forgets keys that have their whole budget; if there are none, the tenth of all keys that
     /// spent nothing for the longest time, so that the search is paid for by many keys.
-    fn make_room(&mut self, now: u64) {
+    fn make_room(&mut self, now: MonoTime) {
         self.purge(now);
         if self.recorded.len() < self.max_keys {
             return;
         }
-        let mut last: Vec<u64> =
+        let mut last: Vec<MonoTime> =
             self.recorded.values().filter_map(|spent| spent.back().copied()).collect();
         let mut surplus = last.len() / 10 + 1;
         let Some(index) = last.len().checked_sub(1).map(|end| end.min(surplus - 1)) else { return };
@@ -90,9 +90,9 @@ impl<K: Eq + Hash> SlidingWindowLimiter<K> {
     }
 
     /// Forgets those who have their whole budget.
-    pub(crate) fn purge(&mut self, now: u64) {
-        let longest = self.rates.iter().map(|rate| millis(rate.per)).max().unwrap_or(0);
-        self.recorded.retain(|_, spent| spent.back().is_some_and(|last| last + longest > now));
+    pub(crate) fn purge(&mut self, now: MonoTime) {
+        let longest = self.rates.iter().map(|rate| rate.per).max().unwrap_or_default();
+        self.recorded.retain(|_, spent| spent.back().is_some_and(|last| *last + longest > now));
     }
 
     #[cfg(test)]
@@ -117,10 +117,10 @@ mod tests {
         key: &'static str,
         now: u64,
     ) -> Result<(), Duration> {
-        match budget.retry_after(&key, now) {
+        match budget.retry_after(&key, MonoTime::from_millis(now)) {
             Some(wait) => Err(wait),
             None => {
-                budget.record(key, now);
+                budget.record(key, MonoTime::from_millis(now));
                 Ok(())
             }
         }
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(spend(&mut budget, "alice", 60 * MINUTES), Err(minutes(10)));
         budget.reset(&"alice");
         assert_eq!(spend(&mut budget, "alice", 60 * MINUTES), Ok(()));
-        budget.purge(115 * MINUTES);
+        budget.purge(MonoTime::from_millis(115 * MINUTES));
         assert_eq!(budget.len(), 1, "bob has his whole budget again");
     }
 
@@ -152,13 +152,20 @@ mod tests {
         assert_eq!(spend(&mut budget, "dave", 3 * MINUTES), Ok(()));
         assert_eq!(budget.len(), 3);
         for (key, wait) in [("bob", 58), ("carol", 59), ("dave", 60)] {
-            assert_eq!(budget.retry_after(&key, 3 * MINUTES), Some(minutes(wait)), "{key}");
+            assert_eq!(
+                budget.retry_after(&key, MonoTime::from_millis(3 * MINUTES)),
+                Some(minutes(wait)),
+                "{key}"
+            );
         }
-        assert_eq!(budget.retry_after(&"alice", 3 * MINUTES), None);
+        assert_eq!(budget.retry_after(&"alice", MonoTime::from_millis(3 * MINUTES)), None);
         // Keys that have their whole budget go first.
         assert_eq!(spend(&mut budget, "erin", 62 * MINUTES), Ok(()));
         assert_eq!(budget.len(), 2);
-        assert_eq!(budget.retry_after(&"dave", 62 * MINUTES), Some(minutes(1)));
+        assert_eq!(
+            budget.retry_after(&"dave", MonoTime::from_millis(62 * MINUTES)),
+            Some(minutes(1))
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::session::session_id::SessionId;
@@ -14,8 +15,8 @@ pub(crate) struct SeenWarnings(Mutex<HashMap<SessionId, Timestamp>>);
 
 impl SeenWarnings {
     /// Forgets what is older than any session.
-    pub(crate) fn sweep(&self, now: Timestamp, longest_life_ms: u64) {
-        self.with(|seen| seen.retain(|_, at| at.age(now) < longest_life_ms));
+    pub(crate) fn sweep(&self, now: Timestamp, longest_life: Duration) {
+        self.with(|seen| seen.retain(|_, at| at.age(now) < longest_life.into()));
     }
 
     pub(crate) fn with<R>(

@@ -1,24 +1,24 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::clock::millis;
+use crate::clock::{Millis, MonoTime};
 use crate::polling::backoff;
 
 /// How many failures in a row open the breaker.
 const FAILURE_THRESHOLD: u32 = 5;
 /// They open it only if no call was answered for as long: where hundreds are answered in a second,
 /// five in a row say nothing.
-const SILENCE_BEFORE_OPEN_MS: u64 = 1_000;
+const SILENCE_BEFORE_OPEN: Duration = Duration::from_secs(1);
 /// The longest pause between two probes unless the service asks for one: one call at a time spares
 /// it enough, and each second that its return goes unnoticed costs every user a second of 503.
 pub(crate) const MAX_OPEN_DURATION: Duration = Duration::from_secs(2);
 /// How long a probe may take before another is sent: a poll's 3 s, and a second to report.
-const PROBE_TIMEOUT_MS: u64 = 4_000;
+const PROBE_TIMEOUT: Duration = Duration::from_secs(4);
 /// How many probes a round has at most: it begins with one, and each round has twice as many as the
 /// one before.
 const MAX_PROBES: u32 = 64;
 /// How long the breaker is open before a request gives up hope at once.
-const FAILING_STATE_MS: u64 = 3_500;
+const FAILING_STATE_AGE: Duration = Duration::from_millis(3_500);
 
 /// Whether the service is called at all: closed, it is; open, after too many failures or when the
 /// service asked for a pause (429), it gets one call now and then, a probe. The first good answer
@@ -27,8 +27,6 @@ const FAILING_STATE_MS: u64 = 3_500;
 /// If a probe fails, that may be its session's own trouble. So each round has more probes than the
 /// one before, of sessions that are still fresh: that ends when `max_staleness` is over, and none of
 /// these is asked about twice.
-///
-/// All times are milliseconds on the monotonic clock.
 #[derive(Debug)]
 pub(crate) struct CircuitBreaker(Mutex<State>);
 
@@ -36,7 +34,7 @@ pub(crate) struct CircuitBreaker(Mutex<State>);
 struct State {
     circuit: Circuit,
     /// How long the breaker was open, once it has closed, until the poller reads it.
-    just_closed: Option<u64>,
+    just_closed: Option<Millis>,
 }
 
 #[derive(Debug)]
@@ -44,25 +42,25 @@ enum Circuit {
     Closed {
         /// Failures in a row.
         failures: u32,
-        last_success: Option<u64>,
+        last_success: Option<MonoTime>,
     },
     Open {
-        since: u64,
+        since: MonoTime,
         /// The service asked for it.
         retry_after_set: bool,
         reopen_count: u32,
         /// Before that no probe is sent.
-        probe_at: u64,
+        probe_at: MonoTime,
         /// The probes in flight.
         round: Option<Round>,
-        last_failure: u64,
+        last_failure: MonoTime,
     },
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Round {
     /// When the first was sent.
-    began: u64,
+    began: MonoTime,
     in_flight: u32,
     /// How many more may be sent.
     left: u32,
@@ -77,16 +75,16 @@ pub(crate) enum Admission {
     Probe,
     /// One of a session that is still fresh, as another probe. If there is none, ask again at that
     /// time.
-    ProbeOfFreshSession(u64),
+    ProbeOfFreshSession(MonoTime),
     /// None before that time.
-    Refused(u64),
+    Refused(MonoTime),
 }
 
 /// A call that failed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FailedCall {
-    pub(crate) sent: u64,
-    pub(crate) failed_at: u64,
+    pub(crate) sent: MonoTime,
+    pub(crate) failed_at: MonoTime,
     /// The service answered 429: it asks all callers for a pause.
     pub(crate) is_rate_limited: bool,
     /// The pause that the service asked for.
@@ -112,13 +110,13 @@ impl CircuitBreaker {
     }
 
     /// Which polls may be sent now.
-    pub(crate) fn admission(&self, now: u64) -> Admission {
+    pub(crate) fn admission(&self, now: MonoTime) -> Admission {
         match self.state().circuit {
             Circuit::Closed { .. } => Admission::All,
             Circuit::Open { round: Some(Round { began, left, .. }), .. }
-                if now < began + PROBE_TIMEOUT_MS =>
+                if now < began + PROBE_TIMEOUT =>
             {
-                let timeout = began + PROBE_TIMEOUT_MS;
+                let timeout = began + PROBE_TIMEOUT;
                 match left {
                     0 => Admission::Refused(timeout),
                     _ => Admission::ProbeOfFreshSession(timeout),
@@ -132,11 +130,11 @@ impl CircuitBreaker {
     }
 
     /// Records that a poll is sent; if the breaker is open, that poll is a probe.
-    pub(crate) fn record_sent(&self, now: u64, is_retry: bool) {
+    pub(crate) fn record_sent(&self, now: MonoTime, is_retry: bool) {
         let mut state = self.state();
         let Circuit::Open { round, reopen_count, .. } = &mut state.circuit else { return };
         match round {
-            Some(round) if now < round.began + PROBE_TIMEOUT_MS => {
+            Some(round) if now < round.began + PROBE_TIMEOUT => {
                 round.in_flight += 1;
                 round.left = round.left.saturating_sub(1);
             }
@@ -161,22 +159,22 @@ impl CircuitBreaker {
 
     /// Whether the service has been out for a while, and the last probe failed just now: there is
     /// no hope of an answer within the time that a request waits.
-    pub(crate) fn is_failing(&self, now: u64) -> bool {
+    pub(crate) fn is_failing(&self, now: MonoTime) -> bool {
         match self.state().circuit {
             Circuit::Closed { .. } => false,
             Circuit::Open { since, last_failure, .. } => {
-                now >= since + FAILING_STATE_MS && now < last_failure + FAILING_STATE_MS
+                now >= since + FAILING_STATE_AGE && now < last_failure + FAILING_STATE_AGE
             }
         }
     }
 
     /// How long the breaker was open, if it has closed since the last call of this function.
-    pub(crate) fn take_just_closed(&self) -> Option<u64> {
+    pub(crate) fn take_just_closed(&self) -> Option<Millis> {
         self.state().just_closed.take()
     }
 
     /// Records that a call that was sent at `sent` was answered.
-    pub(crate) fn record_success(&self, sent: u64, now: u64) -> Option<Transition> {
+    pub(crate) fn record_success(&self, sent: MonoTime, now: MonoTime) -> Option<Transition> {
         let mut state = self.state();
         let open_since = match state.circuit {
             // The call was in flight before: the service asked for the pause all the same.
@@ -185,7 +183,7 @@ impl CircuitBreaker {
             Circuit::Closed { .. } => None,
         };
         state.circuit = Circuit::Closed { failures: 0, last_success: Some(now) };
-        state.just_closed = open_since.map(|since| now - since).or(state.just_closed);
+        state.just_closed = open_since.map(|since| now.since(since)).or(state.just_closed);
         open_since.map(|_| Transition::Closed)
     }
 
@@ -199,7 +197,7 @@ impl CircuitBreaker {
             Circuit::Closed { failures, last_success } => {
                 *failures += 1;
                 let is_first = *failures == 1;
-                let is_silent = last_success.is_none_or(|at| now >= at + SILENCE_BEFORE_OPEN_MS);
+                let is_silent = last_success.is_none_or(|at| now >= at + SILENCE_BEFORE_OPEN);
                 if !call.is_rate_limited && (*failures < FAILURE_THRESHOLD || !is_silent) {
                     return is_first.then_some(Transition::Failing);
                 }
@@ -208,7 +206,7 @@ impl CircuitBreaker {
                     since: now,
                     retry_after_set: call.is_rate_limited || asked.is_some(),
                     reopen_count: 0,
-                    probe_at: now + millis(pause),
+                    probe_at: now + pause,
                     round: None,
                     last_failure: now,
                 };
@@ -232,12 +230,12 @@ impl CircuitBreaker {
                     *reopen_count += 1;
                     let pause = asked.unwrap_or_else(|| own_pause(*reopen_count, jitter));
                     // From the sending on: probes that time out are followed by the next at once.
-                    *probe_at = (probes.began + millis(pause)).max(now);
+                    *probe_at = (probes.began + pause).max(now);
                     *round = None;
                 } else if let Some(asked) = asked {
                     // The call was in flight before. The first probe is late by no more for it.
-                    let longest = *since + millis(backoff::MAX_ASKED_PAUSE);
-                    *probe_at = (now + millis(asked)).min(longest).max(*probe_at);
+                    let longest = *since + backoff::MAX_ASKED_PAUSE;
+                    *probe_at = (now + asked).min(longest).max(*probe_at);
                 }
                 None
             }
@@ -259,11 +257,15 @@ fn own_pause(reopen_count: u32, jitter: f64) -> Duration {
 mod tests {
     use super::*;
 
+    fn at(ms: u64) -> MonoTime {
+        MonoTime::from_millis(ms)
+    }
+
     /// A call that failed as soon as it was sent.
     fn failed(now: u64) -> FailedCall {
         FailedCall {
-            sent: now,
-            failed_at: now,
+            sent: at(now),
+            failed_at: at(now),
             is_rate_limited: false,
             retry_after: None,
             is_session_specific: false,
@@ -276,8 +278,8 @@ mod tests {
     }
 
     fn probe(breaker: &CircuitBreaker, now: u64) {
-        assert_eq!(breaker.admission(now), Admission::Probe);
-        breaker.record_sent(now, false);
+        assert_eq!(breaker.admission(at(now)), Admission::Probe);
+        breaker.record_sent(at(now), false);
     }
 
     #[test]
@@ -287,31 +289,35 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(breaker.record_failure(failed(0), 1.0), None);
         }
-        assert_eq!(breaker.record_success(0, 0), None);
+        assert_eq!(breaker.record_success(at(0), at(0)), None);
         assert_eq!(breaker.record_failure(failed(5_000), 1.0), Some(Transition::Failing));
         for _ in 0..3 {
             assert_eq!(breaker.record_failure(failed(5_000), 1.0), None);
-            assert_eq!(breaker.admission(5_000), Admission::All);
+            assert_eq!(breaker.admission(at(5_000)), Admission::All);
         }
         assert_eq!(breaker.record_failure(failed(5_000), 1.0), Some(Transition::Opened));
         assert_eq!(breaker.record_failure(failed(5_010), 1.0), None, "it was in flight");
-        assert_eq!(breaker.admission(5_999), Admission::Refused(6_000));
+        assert_eq!(breaker.admission(at(5_999)), Admission::Refused(at(6_000)));
         probe(&breaker, 6_000);
-        assert_eq!(breaker.admission(6_001), Admission::Refused(10_000), "one probe at a time");
+        assert_eq!(
+            breaker.admission(at(6_001)),
+            Admission::Refused(at(10_000)),
+            "one probe at a time"
+        );
         assert_eq!(breaker.record_failure(failed(6_001), 1.0), None);
-        assert_eq!(breaker.admission(7_999), Admission::Refused(8_000), "twice as long");
+        assert_eq!(breaker.admission(at(7_999)), Admission::Refused(at(8_000)), "twice as long");
         probe(&breaker, 8_000);
         probe(&breaker, 12_000);
-        assert_eq!(breaker.record_success(12_000, 12_100), Some(Transition::Closed));
-        assert_eq!(breaker.admission(12_100), Admission::All);
-        assert_eq!(breaker.take_just_closed(), Some(7_100));
+        assert_eq!(breaker.record_success(at(12_000), at(12_100)), Some(Transition::Closed));
+        assert_eq!(breaker.admission(at(12_100)), Admission::All);
+        assert_eq!(breaker.take_just_closed(), Some(Millis::from_millis(7_100)));
         assert_eq!(breaker.take_just_closed(), None);
     }
 
     #[test]
     fn failures_amid_answers_open_nothing() {
         let breaker = CircuitBreaker::new();
-        breaker.record_success(0, 0);
+        breaker.record_success(at(0), at(0));
         for now in 1..1_000 {
             assert_ne!(breaker.record_failure(failed(now), 1.0), Some(Transition::Opened));
         }
@@ -321,29 +327,33 @@ mod tests {
             let own = FailedCall { is_session_specific: true, ..rate_limited(now, 300) };
             assert_eq!(breaker.record_failure(own, 1.0), None);
         }
-        assert_eq!(breaker.admission(1_000), Admission::All);
+        assert_eq!(breaker.admission(at(1_000)), Admission::All);
     }
 
     #[test]
     fn asked_pause_gets_a_probe_each_three_seconds() {
         let breaker = CircuitBreaker::new();
         assert_eq!(breaker.record_failure(rate_limited(1_000, 300), 0.0), Some(Transition::Opened));
-        assert_eq!(breaker.record_success(1_000, 1_500), None, "in flight before");
+        assert_eq!(breaker.record_success(at(1_000), at(1_500)), None, "in flight before");
         assert_eq!(breaker.record_failure(rate_limited(3_500, 300), 0.0), None);
-        assert_eq!(breaker.admission(3_999), Admission::Refused(4_000), "no later for that");
+        assert_eq!(
+            breaker.admission(at(3_999)),
+            Admission::Refused(at(4_000)),
+            "no later for that"
+        );
         for now in [4_000, 7_000, 10_000] {
             probe(&breaker, now);
-            let probed = FailedCall { failed_at: now + 500, ..rate_limited(now, 300) };
+            let probed = FailedCall { failed_at: at(now + 500), ..rate_limited(now, 300) };
             assert_eq!(breaker.record_failure(probed, 0.0), None);
-            assert_eq!(breaker.admission(now + 2_999), Admission::Refused(now + 3_000));
+            assert_eq!(breaker.admission(at(now + 2_999)), Admission::Refused(at(now + 3_000)));
         }
         assert!(breaker.is_pause_asked_for());
         probe(&breaker, 13_000);
-        assert_eq!(breaker.record_success(13_000, 13_001), Some(Transition::Closed));
+        assert_eq!(breaker.record_success(at(13_000), at(13_001)), Some(Transition::Closed));
         assert!(!breaker.is_pause_asked_for());
         // A shorter one is kept as it is.
         breaker.record_failure(rate_limited(20_000, 1), 0.0);
-        assert_eq!(breaker.admission(20_999), Admission::Refused(21_000));
+        assert_eq!(breaker.admission(at(20_999)), Admission::Refused(at(21_000)));
     }
 
     #[test]
@@ -355,19 +365,19 @@ mod tests {
         }
         let fifth = FailedCall { is_rate_limited: false, ..rate_limited(0, 300) };
         assert_eq!(breaker.record_failure(fifth, 0.0), Some(Transition::Opened));
-        assert_eq!(breaker.admission(2_999), Admission::Refused(3_000));
+        assert_eq!(breaker.admission(at(2_999)), Admission::Refused(at(3_000)));
     }
 
     #[test]
     fn good_session_need_not_wait_for_a_failing_one() {
         let breaker = CircuitBreaker::new();
         breaker.record_failure(rate_limited(0, 1), 0.0);
-        assert_eq!(breaker.admission(1_000), Admission::Probe);
-        breaker.record_sent(1_000, true);
-        assert_eq!(breaker.admission(1_001), Admission::ProbeOfFreshSession(5_000));
-        breaker.record_sent(1_001, false);
-        assert_eq!(breaker.admission(1_002), Admission::Refused(5_000));
-        assert_eq!(breaker.record_success(1_001, 1_500), Some(Transition::Closed));
+        assert_eq!(breaker.admission(at(1_000)), Admission::Probe);
+        breaker.record_sent(at(1_000), true);
+        assert_eq!(breaker.admission(at(1_001)), Admission::ProbeOfFreshSession(at(5_000)));
+        breaker.record_sent(at(1_001), false);
+        assert_eq!(breaker.admission(at(1_002)), Admission::Refused(at(5_000)));
+        assert_eq!(breaker.record_success(at(1_001), at(1_500)), Some(Transition::Closed));
     }
 
     #[test]
@@ -376,16 +386,19 @@ mod tests {
         breaker.record_failure(rate_limited(0, 1), 0.0);
         let mut now = 0;
         for probes in [1, 2, 4, 8, 16, 32, 64, 64] {
-            let Admission::Refused(at) = breaker.admission(now) else { panic!("{now}") };
-            now = at;
+            let Admission::Refused(next) = breaker.admission(at(now)) else { panic!("{now}") };
+            now = next.as_millis();
             probe(&breaker, now);
             for _ in 1..probes {
-                assert_eq!(breaker.admission(now), Admission::ProbeOfFreshSession(now + 4_000));
-                breaker.record_sent(now, false);
+                assert_eq!(
+                    breaker.admission(at(now)),
+                    Admission::ProbeOfFreshSession(at(now + 4_000))
+                );
+                breaker.record_sent(at(now), false);
             }
             // The round is over with the last of them.
             for _ in 0..probes {
-                assert_eq!(breaker.admission(now), Admission::Refused(now + 4_000));
+                assert_eq!(breaker.admission(at(now)), Admission::Refused(at(now + 4_000)));
                 breaker.record_failure(failed(now), 1.0);
             }
         }
@@ -397,11 +410,11 @@ mod tests {
         let mut now = 0;
         for _ in 0..100 {
             breaker.record_failure(failed(now), 1.0);
-            if let Admission::Refused(at) = breaker.admission(now) {
-                assert!(at - now <= 2_000);
-                now = at;
+            if let Admission::Refused(next) = breaker.admission(at(now)) {
+                assert!(next.since(at(now)) <= Millis::from_secs(2));
+                now = next.as_millis();
             }
-            breaker.record_sent(now, false);
+            breaker.record_sent(at(now), false);
         }
     }
 
@@ -410,21 +423,21 @@ mod tests {
         let breaker = CircuitBreaker::new();
         breaker.record_failure(rate_limited(0, 1), 1.0);
         probe(&breaker, 1_000);
-        let hung = FailedCall { failed_at: 4_000, ..failed(1_000) };
+        let hung = FailedCall { failed_at: at(4_000), ..failed(1_000) };
         breaker.record_failure(hung, 1.0);
-        assert_eq!(breaker.admission(4_000), Admission::Probe);
+        assert_eq!(breaker.admission(at(4_000)), Admission::Probe);
     }
 
     #[test]
     fn requests_give_up_while_probes_fail() {
         let breaker = CircuitBreaker::new();
         breaker.record_failure(rate_limited(0, 300), 1.0);
-        assert!(!breaker.is_failing(3_499), "the first probe may be answered");
+        assert!(!breaker.is_failing(at(3_499)), "the first probe may be answered");
         probe(&breaker, 3_000);
         breaker.record_failure(failed(3_100), 1.0);
-        assert!(breaker.is_failing(3_500) && breaker.is_failing(6_599));
-        assert!(!breaker.is_failing(6_600), "it was long ago, the service may be back");
-        breaker.record_success(3_200, 6_000);
-        assert!(!breaker.is_failing(6_001));
+        assert!(breaker.is_failing(at(3_500)) && breaker.is_failing(at(6_599)));
+        assert!(!breaker.is_failing(at(6_600)), "it was long ago, the service may be back");
+        breaker.record_success(at(3_200), at(6_000));
+        assert!(!breaker.is_failing(at(6_001)));
     }
 }

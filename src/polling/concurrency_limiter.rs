@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::clock::MonoTime;
+
 /// How many polls may be in flight before the service has answered any of them in time.
 const INITIAL_LIMIT: f64 = 256.0;
 /// Below it no timeout brings the limit.
@@ -14,7 +16,7 @@ const SLOW_START_STEP: f64 = 2.0;
 const GROWTH_STEP: f64 = 1.0 / 8.0;
 /// The limit is halved at most once in the time that a poll may take: polls that were in flight
 /// together time out together.
-const POLL_TIMEOUT_MS: u64 = crate::client::POLL_TIMEOUT.as_secs() * 1_000;
+const MIN_HALVING_INTERVAL: Duration = crate::client::POLL_TIMEOUT;
 /// An answer that took longer adds nothing after a timeout: the service is near its limit.
 const NEAR_TIMEOUT_LATENCY: Duration = Duration::from_millis(2_500);
 
@@ -38,7 +40,7 @@ struct State {
     threshold: f64,
     in_flight: usize,
     retries_in_flight: usize,
-    halved_at: Option<u64>,
+    halved_at: Option<MonoTime>,
     /// Benches set the limit themselves.
     #[cfg(feature = "__bench")]
     is_fixed: bool,
@@ -159,7 +161,7 @@ impl State {
 
 impl PollPermit {
     /// Gives the place back, and learns from the end of the poll.
-    pub(crate) fn release(self, end: PollEnd, now: u64) {
+    pub(crate) fn release(self, end: PollEnd, now: MonoTime) {
         let mut state = self.limiter.state();
         match end {
             PollEnd::Answered(latency) if self.is_limit_used => {
@@ -172,7 +174,7 @@ impl PollPermit {
             }
             PollEnd::Answered(_) => {}
             PollEnd::TimedOut => {
-                if state.halved_at.is_none_or(|at| now >= at + POLL_TIMEOUT_MS) {
+                if state.halved_at.is_none_or(|at| now >= at + MIN_HALVING_INTERVAL) {
                     state.halved_at = Some(now);
                     state.limit = (state.limit / 2.0).max(MIN_LIMIT).min(state.max);
                     state.threshold = state.limit;
@@ -203,7 +205,7 @@ mod tests {
     }
 
     fn end_all(permits: Vec<PollPermit>, end: PollEnd, now: u64) {
-        permits.into_iter().for_each(|permit| permit.release(end, now));
+        permits.into_iter().for_each(|permit| permit.release(end, MonoTime::from_millis(now)));
     }
 
     #[test]
@@ -241,7 +243,7 @@ mod tests {
     #[test]
     fn limit_grows_slowly_after_a_timeout() {
         let limiter = Arc::new(ConcurrencyLimiter::new(MAX));
-        limiter.try_acquire(false).unwrap().release(PollEnd::TimedOut, 0);
+        limiter.try_acquire(false).unwrap().release(PollEnd::TimedOut, MonoTime::START);
         assert_eq!(limiter.snapshot().reachable, 128);
         end_all(fill(&limiter), FAST, 1_000);
         let limit = limiter.snapshot().limit;
@@ -255,7 +257,7 @@ mod tests {
     fn unused_limit_does_not_grow() {
         let limiter = Arc::new(ConcurrencyLimiter::new(MAX));
         for now in 0..10_000 {
-            limiter.try_acquire(false).unwrap().release(FAST, now);
+            limiter.try_acquire(false).unwrap().release(FAST, MonoTime::from_millis(now));
         }
         assert_eq!(limiter.snapshot().limit, 256);
     }
@@ -281,7 +283,10 @@ mod tests {
         }
         assert_eq!(limiter.snapshot().limit, 100);
         limiter.set_max(50);
-        limiter.try_acquire(false).unwrap().release(PollEnd::TimedOut, 9_000);
+        limiter
+            .try_acquire(false)
+            .unwrap()
+            .release(PollEnd::TimedOut, MonoTime::from_millis(9_000));
         assert_eq!(limiter.snapshot().limit, 25);
     }
 }

@@ -4,7 +4,7 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 use std::sync::{Arc, Weak};
 
-use crate::clock::Timestamp;
+use crate::clock::{MonoTime, Timestamp};
 use crate::session::live::Session;
 use crate::session::poll_state::QueuedPoll;
 use crate::verdict::Verdict;
@@ -34,7 +34,7 @@ pub(crate) struct PollQueue {
 #[derive(Debug)]
 pub(crate) struct NextPoll {
     pub(crate) session: Arc<Session>,
-    pub(crate) due_at: u64,
+    pub(crate) due_at: MonoTime,
     pub(crate) is_retry: bool,
 }
 
@@ -46,9 +46,9 @@ struct Heap {
 
 #[derive(Debug)]
 struct Place {
-    order: u64,
+    order: MonoTime,
     ticket: u64,
-    due_at: u64,
+    due_at: MonoTime,
     session: Weak<Session>,
 }
 
@@ -112,7 +112,7 @@ impl PollQueue {
 
     /// When the poll became due that comes first among the urgent ones or the others, retries
     /// apart: whichever is earlier.
-    pub(crate) fn oldest_due(&mut self) -> Option<u64> {
+    pub(crate) fn oldest_due(&mut self) -> Option<MonoTime> {
         let heaps = [&mut self.urgent, &mut self.idle];
         heaps.into_iter().filter_map(|heap| Some(heap.first()?.1.due_at)).min()
     }
@@ -169,7 +169,7 @@ impl Heap {
     }
 
     /// The first that still waits at its place, and what orders it.
-    fn first(&mut self) -> Option<((u64, u64), NextPoll)> {
+    fn first(&mut self) -> Option<((MonoTime, u64), NextPoll)> {
         loop {
             let Reverse(place) = self.places.peek()?;
             if let Some(next) = place.next() {
@@ -229,6 +229,8 @@ impl Eq for Place {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
     use crate::engine::poller::IDLE_TIMEOUT;
     use crate::identity::UserToken;
     use crate::session::test_session::test_session;
@@ -272,7 +274,7 @@ mod tests {
     #[test]
     fn void_places_do_not_pile_up() {
         let (mut queue, sessions) = (PollQueue::default(), [(); 10].map(|()| session()));
-        let now = sessions[0].lifecycle.status_changed_at().after_millis(1);
+        let now = sessions[0].lifecycle.status_changed_at().after(Duration::from_millis(1));
         for session in &sessions {
             queue.push(session, now);
         }

@@ -1,9 +1,10 @@
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::clock::MonoTime;
 use crate::polling::circuit_breaker::CircuitBreaker;
 use crate::polling::concurrency_limiter::ConcurrencyLimiter;
 use crate::polling::poll_stats::PollStats;
@@ -16,8 +17,9 @@ pub(crate) struct PollingState {
     pub(crate) breaker: CircuitBreaker,
     pub(crate) limiter: Arc<ConcurrencyLimiter>,
     stats: Mutex<PollStats>,
-    /// When the first poll in the queue became due; `u64::MAX` if none waits.
-    pub(crate) oldest_queued_ms: AtomicU64,
+    /// When the first poll in the queue became due, in milliseconds of the monotonic clock;
+    /// `u64::MAX` if none waits.
+    oldest_queued_ms: AtomicU64,
     /// A poll has ended, so that the next one may be sent.
     pub(crate) slot_freed: Notify,
     pub(crate) token_checks: TokenChecks,
@@ -34,6 +36,18 @@ impl PollingState {
             slot_freed: Notify::new(),
             token_checks: TokenChecks::new(),
         }
+    }
+
+    /// Stores when the first poll in the queue became due.
+    pub(crate) fn set_oldest_queued(&self, due_at: Option<MonoTime>) {
+        let due_at = due_at.unwrap_or(MonoTime::NEVER);
+        self.oldest_queued_ms.store(due_at.as_millis(), Ordering::Relaxed);
+    }
+
+    /// How long the first poll in the queue has waited; zero if none waits.
+    pub(crate) fn oldest_wait(&self, now: MonoTime) -> Duration {
+        let due_at = MonoTime::from_millis(self.oldest_queued_ms.load(Ordering::Relaxed));
+        now.since(due_at).into()
     }
 
     pub(crate) fn lock_stats(&self) -> MutexGuard<'_, PollStats> {

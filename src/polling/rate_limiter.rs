@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::clock::millis;
+use crate::clock::MonoTime;
 
 /// How many polls a second begin after a long outage; each second doubles it.
 const SLOW_START_RATE: f64 = 16.0;
@@ -10,45 +10,48 @@ const SLOW_START_RATE: f64 = 16.0;
 /// waits, not everything.
 const SHORT_PAUSE_SHARE: f64 = 0.25;
 /// A pause that lasted as long leaves no session fresh at the default settings: all of them wait.
-const LONG_PAUSE_MS: u64 = 10_000;
+const LONG_PAUSE: Duration = Duration::from_secs(10);
 
 /// A token bucket: at most `max_rate` polls a second, in bursts of a tenth of that, and fewer just
 /// after a pause, so that a service that has just come back is not run over.
-///
-/// All times are milliseconds on the monotonic clock.
 #[derive(Debug)]
 pub(crate) struct PollRateLimiter {
     max_rate: f64,
     tokens: f64,
     /// When the tokens were counted.
-    counted_at: u64,
+    counted_at: MonoTime,
     slow_start: Option<SlowStart>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct SlowStart {
-    since: u64,
+    since: MonoTime,
     initial_rate: f64,
 }
 
 impl PollRateLimiter {
     pub(crate) fn new(max_rate: u32) -> Self {
-        Self { max_rate: max_rate.into(), tokens: 1.0, counted_at: 0, slow_start: None }
+        Self {
+            max_rate: max_rate.into(),
+            tokens: 1.0,
+            counted_at: MonoTime::START,
+            slow_start: None,
+        }
     }
 
-    /// Begins slowly from now on, after no poll was sent for `paused_ms`.
-    pub(crate) fn start_slow(&mut self, now: u64, paused_ms: u64) {
-        let is_long = paused_ms >= LONG_PAUSE_MS;
+    /// Begins slowly from now on, after no poll was sent for `paused`.
+    pub(crate) fn start_slow(&mut self, now: MonoTime, paused: Duration) {
+        let is_long = paused >= LONG_PAUSE;
         let share = if is_long { 0.0 } else { self.max_rate * SHORT_PAUSE_SHARE };
         self.slow_start = Some(SlowStart { since: now, initial_rate: share.max(SLOW_START_RATE) });
         self.tokens = self.tokens.min(1.0);
     }
 
     /// Takes the token of one poll, or says when to ask again.
-    pub(crate) fn try_acquire(&mut self, now: u64) -> Result<(), u64> {
+    pub(crate) fn try_acquire(&mut self, now: MonoTime) -> Result<(), MonoTime> {
         let rate = self.rate(now);
         let burst = (rate / 10.0).max(1.0);
-        let passed = now.saturating_sub(self.counted_at) as f64 / 1_000.0;
+        let passed = now.since(self.counted_at).as_millis() as f64 / 1_000.0;
         self.tokens = (self.tokens + passed * rate).min(burst);
         self.counted_at = now;
         if self.tokens >= 1.0 {
@@ -56,12 +59,13 @@ impl PollRateLimiter {
             return Ok(());
         }
         let missing = Duration::from_secs_f64((1.0 - self.tokens) / rate);
-        Err(now + millis(missing) + 1)
+        // Rounded up, so that the token is there then.
+        Err(now + missing + Duration::from_millis(1))
     }
 
-    fn rate(&mut self, now: u64) -> f64 {
+    fn rate(&mut self, now: MonoTime) -> f64 {
         let Some(SlowStart { since, initial_rate }) = self.slow_start else { return self.max_rate };
-        let seconds = now.saturating_sub(since) as f64 / 1_000.0;
+        let seconds = now.since(since).as_millis() as f64 / 1_000.0;
         let rate = initial_rate * seconds.min(60.0).exp2();
         if rate >= self.max_rate {
             self.slow_start = None;
@@ -78,9 +82,9 @@ mod tests {
     fn begin(limiter: &mut PollRateLimiter, from: u64, to: u64) -> u32 {
         let (mut now, mut begun) = (from, 0);
         while now < to {
-            match limiter.try_acquire(now) {
+            match limiter.try_acquire(MonoTime::from_millis(now)) {
                 Ok(()) => begun += 1,
-                Err(at) => now = at,
+                Err(at) => now = at.as_millis(),
             }
         }
         begun
@@ -106,7 +110,7 @@ mod tests {
     fn rate_starts_slowly_after_an_outage() {
         let mut limiter = PollRateLimiter::new(1_000);
         begin(&mut limiter, 0, 1_000);
-        limiter.start_slow(1_000, LONG_PAUSE_MS);
+        limiter.start_slow(MonoTime::from_millis(1_000), LONG_PAUSE);
         let begun = begin_each_second(&mut limiter, 1);
         assert!(begun[0] <= 32 && begun[1] <= 64 && begun[2] <= 128, "{begun:?}");
         assert!(begun[7] >= 900, "{begun:?}");
@@ -116,13 +120,13 @@ mod tests {
     fn short_pause_costs_two_seconds_of_full_rate() {
         let mut limiter = PollRateLimiter::new(1_000);
         begin(&mut limiter, 0, 1_000);
-        limiter.start_slow(1_000, 3_000);
+        limiter.start_slow(MonoTime::from_millis(1_000), Duration::from_secs(3));
         let begun = begin_each_second(&mut limiter, 1);
         assert!((250..=500).contains(&begun[0]), "{begun:?}");
         assert!(begun[2] >= 900, "{begun:?}");
         // A rate that is lower than the slow one stays what it is.
         let mut limiter = PollRateLimiter::new(10);
-        limiter.start_slow(1_000, 3_000);
+        limiter.start_slow(MonoTime::from_millis(1_000), Duration::from_secs(3));
         assert!((9..=11).contains(&begin(&mut limiter, 1_000, 2_000)));
     }
 }

@@ -4,18 +4,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
-use crate::clock::Timestamp;
-
-/// The `due` of a session that the poller need not look at.
-pub(crate) const UNSCHEDULED: u64 = u64::MAX;
+use crate::clock::{MonoTime, Timestamp};
 
 /// What is looked at when it needs it next: a session, by the poller.
 pub(crate) trait Scheduled {
     /// Sets when it is looked at next; says when, if that changes.
-    fn schedule_next(&self, now: Timestamp) -> Option<u64>;
+    fn schedule_next(&self, now: Timestamp) -> Option<MonoTime>;
 
     /// Whether this is the time that was set; it is then no longer.
-    fn is_due(&self, at: u64) -> bool;
+    fn is_due(&self, at: MonoTime) -> bool;
 }
 
 /// What is looked at when. Parked sessions are not in it.
@@ -27,7 +24,7 @@ pub(crate) struct Schedule<T> {
 
 #[derive(Debug)]
 struct Entry<T> {
-    at: u64,
+    at: MonoTime,
     item: Weak<T>,
 }
 
@@ -53,7 +50,7 @@ impl<T: Scheduled> Schedule<T> {
     }
 
     /// An item that is due, or when the next will be.
-    pub(crate) fn pop(&self, now: Timestamp) -> Result<Arc<T>, Option<u64>> {
+    pub(crate) fn pop(&self, now: Timestamp) -> Result<Arc<T>, Option<MonoTime>> {
         let mut heap = self.heap();
         loop {
             match heap.peek() {

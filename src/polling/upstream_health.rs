@@ -1,7 +1,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::clock::{Timestamp, millis};
+use crate::clock::{MonoTime, Timestamp};
 use crate::polling::circuit_breaker;
 use crate::verdict::UpstreamSnapshot;
 
@@ -43,13 +43,12 @@ impl UpstreamHealth {
 
     pub(crate) fn snapshot(&self, now: Timestamp) -> UpstreamSnapshot {
         let answered = self.state().last_success;
-        let lately = answered.is_some_and(|sent| sent.age(now) < millis(self.freshness));
+        let lately = answered.is_some_and(|sent| sent.age(now) < self.freshness.into());
         UpstreamSnapshot { last_success: answered, is_recent: lately }
     }
 
-    /// Whether a call was answered well that was sent later than at this moment (milliseconds on
-    /// the monotonic clock).
-    pub(crate) fn has_answered_after(&self, moment: u64) -> bool {
+    /// Whether a call was answered well that was sent later than at this moment.
+    pub(crate) fn has_answered_after(&self, moment: MonoTime) -> bool {
         self.state().last_success.is_some_and(|sent| sent.mono > moment)
     }
 
@@ -58,7 +57,7 @@ impl UpstreamHealth {
     pub(crate) fn should_probe(&self, now: Timestamp, since: Timestamp) -> bool {
         let mut state = self.state();
         let is_known = state.last_success.is_some_and(|sent| sent.mono >= since.mono);
-        let is_asked = state.probed_at.is_some_and(|at| at.age(now) < millis(PROBE_INTERVAL));
+        let is_asked = state.probed_at.is_some_and(|at| at.age(now) < PROBE_INTERVAL.into());
         if is_known || is_asked {
             return false;
         }
@@ -75,9 +74,13 @@ impl UpstreamHealth {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::UnixTime;
 
     fn at(mono: u64) -> Timestamp {
-        Timestamp { mono, wall: 1_700_000_000_000 + mono }
+        Timestamp {
+            mono: MonoTime::from_millis(mono),
+            wall: UnixTime::from_millis(1_700_000_000_000 + mono),
+        }
     }
 
     #[test]
@@ -96,6 +99,8 @@ mod tests {
         health.record_success(at(2_000));
         health.record_success(at(1_000));
         assert_eq!(health.snapshot(at(3_000)).last_success, Some(at(2_000)));
-        assert!(health.has_answered_after(1_999) && !health.has_answered_after(2_000));
+        assert!(
+            health.has_answered_after(at(1_999).mono) && !health.has_answered_after(at(2_000).mono)
+        );
     }
 }

@@ -1,3 +1,4 @@
+use crate::clock::{Millis, MonoTime};
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{AcqRel, Acquire};
 
@@ -29,10 +30,9 @@ const COUNT_UNIT: u64 = TIME_MASK + 1;
 const COUNT_MASK: u64 = !(PHASE_MASK | PRESENTED_BIT | TIME_MASK);
 
 impl IdleState {
-    /// A running session that was used at `now` (milliseconds on the monotonic clock, as all times
-    /// here).
-    pub(crate) fn new(now: u64) -> Self {
-        Self(AtomicU64::new(now & TIME_MASK))
+    /// A running session that was used at `now`.
+    pub(crate) fn new(now: MonoTime) -> Self {
+        Self(AtomicU64::new(now.as_millis() & TIME_MASK))
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -50,10 +50,10 @@ impl IdleState {
 
     /// Uses the session and holds it open until [`IdleState::release`]. True for exactly one of the
     /// callers that find it parked: that caller has it polled.
-    pub(crate) fn acquire(&self, now: u64) -> bool {
+    pub(crate) fn acquire(&self, now: MonoTime) -> bool {
         let mut word = self.0.load(Acquire);
         loop {
-            let time = word.wrapping_add(since(word, now)) & TIME_MASK;
+            let time = word.wrapping_add(since(word, now).as_millis()) & TIME_MASK;
             let phase = if word & PHASE_MASK == 0 { 0 } else { RESUMING_BIT };
             let entered = (phase | word & (PRESENTED_BIT | COUNT_MASK) | time) + COUNT_UNIT;
             match self.0.compare_exchange_weak(word, entered, AcqRel, Acquire) {
@@ -63,19 +63,19 @@ impl IdleState {
         }
     }
 
-    /// When the session was last used.
-    pub(crate) fn last_used(&self, now: u64) -> u64 {
-        now.saturating_sub(since(self.0.load(Acquire), now))
+    /// How long the session has not been used.
+    pub(crate) fn unused_for(&self, now: MonoTime) -> Millis {
+        since(self.0.load(Acquire), now)
     }
 
     pub(crate) fn release(&self) {
         self.0.fetch_sub(COUNT_UNIT, AcqRel);
     }
 
-    /// Parks a session that nothing holds open and that was not used for `keep` milliseconds, also
-    /// one whose first poll did not complete in that time. Returns whether it parked it. A session
-    /// that is held open counts as used now.
-    pub(crate) fn park(&self, now: u64, keep: u64) -> bool {
+    /// Parks a session that nothing holds open and that was not used for `keep`, also one whose
+    /// first poll did not complete in that time. Returns whether it parked it. A session that is
+    /// held open counts as used now.
+    pub(crate) fn park(&self, now: MonoTime, keep: Millis) -> bool {
         let word = self.0.load(Acquire);
         if word & PARKED_BIT != 0 {
             return false;
@@ -84,7 +84,9 @@ impl IdleState {
         let (parks, then) = match word & COUNT_MASK {
             0 if unused >= keep => (true, PARKED_BIT | word & !PHASE_MASK),
             0 => return false,
-            count => (false, word & (PHASE_MASK | PRESENTED_BIT) | count | now & TIME_MASK),
+            count => {
+                (false, word & (PHASE_MASK | PRESENTED_BIT) | count | now.as_millis() & TIME_MASK)
+            }
         };
         // Fails if the session was used in between.
         self.0.compare_exchange(word, then, AcqRel, Acquire).is_ok() && parks
@@ -106,9 +108,9 @@ impl IdleState {
     }
 }
 
-/// The milliseconds from the last use to `now`; zero if the last use was stored by a clock that is
+/// The span from the last use to `now`; zero if the last use was stored by a clock that is
 /// ahead of this one, as the clock of requests is of the poller's.
-fn since(word: u64, now: u64) -> u64 {
-    let passed = now.wrapping_sub(word) & TIME_MASK;
-    if passed > TIME_MASK / 2 { 0 } else { passed }
+fn since(word: u64, now: MonoTime) -> Millis {
+    let passed = now.as_millis().wrapping_sub(word) & TIME_MASK;
+    Millis::from_millis(if passed > TIME_MASK / 2 { 0 } else { passed })
 }

@@ -9,6 +9,7 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use crate::Secret;
+use crate::clock::UnixTime;
 use crate::identity::{AttemptCredential, SessionCredential};
 use crate::rng_error::RngError;
 use crate::session::owner_id::OwnerId;
@@ -79,31 +80,31 @@ impl KeyRing {
         Self { keys: [RingKey::new(&expand(&extracted, RING_KEY_LABEL))] }
     }
 
-    /// Makes the secret of a login attempt that starts now, which is given in Unix milliseconds.
+    /// Makes the secret of a login attempt that starts now.
     ///
     /// # Errors
     ///
     /// When the operating system has no randomness to give.
-    pub(crate) fn issue_attempt(&self, now: u64) -> Result<AttemptCredential, RngError> {
+    pub(crate) fn issue_attempt(&self, now: UnixTime) -> Result<AttemptCredential, RngError> {
         self.issue(CredentialKind::Attempt, now).map(AttemptCredential::from_bytes)
     }
 
-    /// Makes a grant that is issued now, which is given in Unix milliseconds.
+    /// Makes a grant that is issued now.
     ///
     /// # Errors
     ///
     /// When the operating system has no randomness to give.
-    pub(crate) fn issue_grant(&self, now: u64) -> Result<SessionCredential, RngError> {
+    pub(crate) fn issue_grant(&self, now: UnixTime) -> Result<SessionCredential, RngError> {
         self.issue(CredentialKind::Grant, now).map(SessionCredential::from_bytes)
     }
 
-    /// Makes the credential of a page that waits from now on, which is given in Unix milliseconds.
+    /// Makes the credential of a page that waits from now on.
     ///
     /// # Errors
     ///
     /// When the operating system has no randomness to give.
     #[cfg(feature = "axum")]
-    pub(crate) fn issue_registration(&self, now: u64) -> Result<SessionCredential, RngError> {
+    pub(crate) fn issue_registration(&self, now: UnixTime) -> Result<SessionCredential, RngError> {
         self.issue(CredentialKind::Registration, now).map(SessionCredential::from_bytes)
     }
 
@@ -140,10 +141,10 @@ impl KeyRing {
         credential.is_some_and(|it| self.keys.iter().any(|key| key.verifies(kind, it.as_bytes())))
     }
 
-    fn issue(&self, kind: CredentialKind, now: u64) -> Result<Zeroizing<[u8; 32]>, RngError> {
+    fn issue(&self, kind: CredentialKind, now: UnixTime) -> Result<Zeroizing<[u8; 32]>, RngError> {
         let mut bytes = Zeroizing::new([0; 32]);
         getrandom::fill(&mut bytes[..SECRET_LEN]).map_err(RngError::new)?;
-        let seconds = u32::try_from(now / 1_000).unwrap_or(u32::MAX);
+        let seconds = u32::try_from(now.as_secs()).unwrap_or(u32::MAX);
         bytes[SECRET_LEN..SIGNED_LEN].copy_from_slice(&seconds.to_be_bytes());
         self.issuing().sign(kind, &mut bytes);
         Ok(bytes)
@@ -208,7 +209,7 @@ impl fmt::Debug for KeyRing {
 mod tests {
     use super::*;
 
-    const NOW: u64 = 1_800_000_000_999;
+    const NOW: UnixTime = UnixTime::from_millis(1_800_000_000_999);
 
     fn ring() -> KeyRing {
         KeyRing::from_application_secret(&Secret::new("MXG9EDN581U33XTPLPFT75V2"))

@@ -1,12 +1,12 @@
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::clock::Timestamp;
+use crate::clock::{Millis, MonoTime, Timestamp};
 use crate::protocol::{AuthMethods, SessionStatus};
 
-/// The unit in which the moment of a login is stored, in milliseconds. The stored number covers a
-/// quarter of an hour, longer than any login takes.
-pub(crate) const CLAIM_TICK_MS: u64 = 16;
+/// The unit in which the moment of a claim is stored. The stored number covers a quarter of an hour,
+/// longer than any login takes.
+pub(crate) const CLAIM_TICK: Duration = Duration::from_millis(16);
 
 /// When and how a session was requested, claimed and last used, and the last status that the
 /// service reported.
@@ -51,22 +51,20 @@ impl Lifecycle {
         self.methods
     }
 
-    /// The age of the session in milliseconds, by the clock that says older.
-    pub(crate) fn age(&self, now: Timestamp) -> u64 {
+    /// The age of the session, by the clock that says older.
+    pub(crate) fn age(&self, now: Timestamp) -> Millis {
         self.created_at.age(now)
     }
 
-    /// The milliseconds from `created_at` to `now` on the monotonic and on the wall clock.
-    fn age_by_clock(&self, now: Timestamp) -> (u64, u64) {
-        (
-            now.mono.saturating_sub(self.created_at.mono),
-            now.wall.saturating_sub(self.created_at.wall),
-        )
+    /// The age of the session on the monotonic and on the wall clock.
+    fn age_by_clock(&self, now: Timestamp) -> [Millis; 2] {
+        [now.mono.since(self.created_at.mono), now.wall.since(self.created_at.wall)]
     }
 
     /// Stores when the client claimed the session.
     pub(crate) fn record_claim(&self, now: Timestamp) {
-        let ticks = now.mono.saturating_sub(self.created_at.mono) / CLAIM_TICK_MS;
+        let after = now.mono.since(self.created_at.mono).as_millis();
+        let ticks = u128::from(after) / CLAIM_TICK.as_millis();
         // A later claim than the ticks can tell is stored as earlier: the login seems older than it
         // is, so that `max_age` of a layer is never exceeded.
         let ticks = u16::try_from(ticks).unwrap_or(u16::MAX - 1).min(u16::MAX - 1);
@@ -80,37 +78,36 @@ impl Lifecycle {
     /// When the client claimed the session.
     pub(crate) fn claimed_at(&self) -> Timestamp {
         let ticks = self.claimed_at.load(Ordering::Acquire).saturating_sub(1);
-        self.created_at.after(Duration::from_millis(u64::from(ticks) * CLAIM_TICK_MS))
+        self.created_at.after(CLAIM_TICK * ticks.into())
     }
 
     /// Stores that a request used the session.
     pub(crate) fn record_use(&self, now: Timestamp) {
         // 32 bits are 49 days, and no session lives that long.
-        let (mono, wall) = self.age_by_clock(now);
-        let [mono, wall] = [mono, wall].map(|ms| u64::from(u32::try_from(ms).unwrap_or(0)));
+        let stored = |age: Millis| u64::from(u32::try_from(age.as_millis()).unwrap_or(0));
+        let [mono, wall] = self.age_by_clock(now).map(stored);
         self.last_use.store(mono | wall << 32, Ordering::Release);
     }
 
-    /// The milliseconds from `created_at` to the last use on the monotonic and on the wall clock.
-    fn last_use(&self) -> (u64, u64) {
+    /// The age of the session at its last use on the monotonic and on the wall clock.
+    fn last_use(&self) -> [Millis; 2] {
         let used = self.last_use.load(Ordering::Acquire);
-        (used & u64::from(u32::MAX), used >> 32)
+        [used & u64::from(u32::MAX), used >> 32].map(Millis::from_millis)
     }
 
-    /// Whether no request has used the session for `idle_timeout` milliseconds. Idleness counts
-    /// from the claim.
-    pub(crate) fn is_idle(&self, idle_timeout: u64, now: Timestamp) -> bool {
-        let (mono, wall) = self.age_by_clock(now);
-        let (used_mono, used_wall) = self.last_use();
+    /// Whether no request has used the session for `idle_timeout`. Idleness counts from the claim.
+    pub(crate) fn is_idle(&self, idle_timeout: Millis, now: Timestamp) -> bool {
+        let [mono, wall] = self.age_by_clock(now);
+        let [used_mono, used_wall] = self.last_use();
         let unused = mono.saturating_sub(used_mono).max(wall.saturating_sub(used_wall));
         self.is_claimed() && unused >= idle_timeout
     }
 
-    /// When the session expires if no request uses it before: milliseconds on the monotonic clock.
-    pub(crate) fn expires_at(&self, lifetime: u64, idle_timeout: u64) -> u64 {
-        let idle = self.last_use().0.saturating_add(idle_timeout);
-        let life = if self.is_claimed() { lifetime.min(idle) } else { lifetime };
-        self.created_at.mono.saturating_add(life)
+    /// When the session expires if no request uses it before.
+    pub(crate) fn expires_at(&self, lifetime: Millis, idle_timeout: Millis) -> MonoTime {
+        let idle_at = self.last_use()[0] + idle_timeout;
+        let life = if self.is_claimed() { lifetime.min(idle_at) } else { lifetime };
+        self.created_at.mono + life
     }
 
     /// The last status that the service reported, whatever its age.
@@ -125,7 +122,7 @@ impl Lifecycle {
 
     /// Stores a status that differs from the last one.
     pub(crate) fn record_status(&self, status: SessionStatus, now: Timestamp) {
-        let after = now.mono.saturating_sub(self.created_at.mono);
+        let after = now.mono.since(self.created_at.mono).as_millis();
         self.status_changed_at.store(u32::try_from(after).unwrap_or(u32::MAX), Ordering::Release);
         self.status.store(status as u8, Ordering::Release);
     }

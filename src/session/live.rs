@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::clock::{Clock, Timestamp, millis};
+use crate::clock::{Clock, Millis, Timestamp, UnixTime};
 use crate::events::event::{EndReason, Event, EventKind, EventSender};
 use crate::polling::schedule::Schedule;
 use crate::protocol::AuthMethods;
@@ -24,8 +24,8 @@ use crate::verdict::{KnownState, Requirement, SessionStateMachine, Verdict, Verd
 pub(crate) struct SessionContext {
     pub(crate) clock: Clock,
     pub(crate) limits: VerdictLimits,
-    /// How long a session may go unused, in milliseconds; `u64::MAX` for its whole life.
-    pub(crate) idle_timeout: u64,
+    /// How long a session may go unused; [`Millis::MAX`] for its whole life.
+    pub(crate) idle_timeout: Millis,
     /// The `Retry-After` of a response that cannot tell the state of a session.
     pub(crate) retry_after: Duration,
     pub(crate) schedule: Schedule<Session>,
@@ -107,10 +107,10 @@ impl Session {
         }
     }
 
-    /// When the session was last used, in Unix milliseconds: now, if something holds it open.
-    pub(crate) fn last_used(&self, now: Timestamp) -> u64 {
-        let unused = now.mono.saturating_sub(self.idle_state.last_used(now.mono));
-        if self.held_open() > 0 { now.wall } else { now.wall.saturating_sub(unused) }
+    /// When the session was last used: now, if something holds it open.
+    pub(crate) fn last_used(&self, now: Timestamp) -> UnixTime {
+        let unused_for = self.idle_state.unused_for(now.mono);
+        if self.held_open() > 0 { now.wall } else { now.wall.before(unused_for) }
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -310,8 +310,7 @@ impl Session {
     /// Whether the session ended at least `ttl` ago, so that nothing refers to its end any more.
     pub(crate) fn is_tombstone_expired(&self, now: Timestamp, ttl: Duration) -> bool {
         let ended_at = self.lifecycle.status_changed_at();
-        self.last_known().0 == KnownState::Ended
-            && now.mono.saturating_sub(ended_at.mono) >= millis(ttl)
+        self.last_known().0 == KnownState::Ended && now.mono.since(ended_at.mono) >= ttl.into()
     }
 }
 
@@ -351,7 +350,7 @@ mod tests {
     fn staleness_is_rescheduled_until_published() {
         let session = test_session(&"alice".into(), &UserToken::random().unwrap());
         let interval = Duration::from_secs(5);
-        let stale = session.lifecycle.created_at().after_millis(15_000);
+        let stale = session.lifecycle.created_at().after(Millis::from_secs(15));
         session.queue_poll(session.lifecycle.created_at(), 0);
         let poll = session.start_poll(session.lifecycle.created_at()).unwrap();
         let upstream = UpstreamSnapshot { last_success: None, is_recent: false };
@@ -380,7 +379,13 @@ mod tests {
                 }
                 (0..5_000).for_each(|_| std::hint::spin_loop());
                 // What a completed poll does.
-                session.snapshot.store(Snapshot::new(KnownState::Active, false, false, 0, 0));
+                session.snapshot.store(Snapshot::new(
+                    KnownState::Active,
+                    false,
+                    false,
+                    Millis::ZERO,
+                    0,
+                ));
                 session.idle_state.mark_resumed();
                 drop(held);
                 arriving.join().unwrap()

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use crate::clock::Timestamp;
+use crate::clock::{Millis, MonoTime, Timestamp, UnixTime};
 use crate::events::event::EndReason;
 use crate::identity::UserToken;
 use crate::protocol::{SessionStatus, StatusReading};
@@ -83,7 +83,8 @@ impl History {
                     if stated == SessionStatus::Walkaway {
                         away = Some(*sent);
                     }
-                    let soon = away.is_some_and(|away| sent.mono < away.mono + 3_000);
+                    let soon =
+                        away.is_some_and(|away| sent.mono < away.mono + Millis::from_secs(3));
                     suspended = stated == SessionStatus::Walkaway
                         || (stated == SessionStatus::Active && soon);
                     status = if suspended { SessionStatus::Walkaway } else { stated };
@@ -124,7 +125,7 @@ impl History {
 
 /// Whichever clock says older.
 fn age(then: Timestamp, now: Timestamp) -> u64 {
-    now.mono.saturating_sub(then.mono).max(now.wall.saturating_sub(then.wall))
+    now.mono.since(then.mono).max(now.wall.since(then.wall)).as_millis()
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -162,7 +163,8 @@ fn reply(session: &Arc<Session>, sequence: u64, sent: Timestamp, said: Reply, ot
         Reply::Nothing => PollOutcome::NoResponse,
     };
     // Others were answered just now, or never.
-    let answered = others.then_some(Timestamp { mono: u64::MAX, wall: u64::MAX });
+    let answered = others
+        .then_some(Timestamp { mono: MonoTime::NEVER, wall: UnixTime::from_millis(u64::MAX) });
     let others = UpstreamSnapshot { last_success: answered, is_recent: others };
     session.apply_poll(sequence, sent, said, others);
     session.finish_poll(sent, Duration::ZERO, None);
@@ -181,8 +183,9 @@ proptest! {
         for step in steps {
             match step {
                 Step::Pass { mono, wall_jump } => {
-                    now.mono += mono;
-                    now.wall = now.wall.saturating_add(mono).saturating_add_signed(wall_jump);
+                    now.mono = now.mono + Millis::from_millis(mono);
+                    let wall = now.wall + Millis::from_millis(mono);
+                    now.wall = wall.saturating_add_signed(wall_jump);
                 }
                 Step::Send => {
                     sequence += 1;
@@ -191,7 +194,7 @@ proptest! {
                 Step::Reply { which, said, others } if !on_their_way.is_empty() => {
                     let (sequence, sent) = on_their_way.remove(which % on_their_way.len());
                     // Others were answered just now, or never.
-                    let others_answered = others.then_some(Timestamp { mono: u64::MAX, wall: u64::MAX });
+                    let others_answered = others.then_some(Timestamp { mono: MonoTime::NEVER, wall: UnixTime::from_millis(u64::MAX) });
                     let others_lately = others;
                     history.polls.push(Polled {
                         sequence,

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use crate::clock::{Timestamp, millis};
+use crate::clock::{Millis, MonoTime, Timestamp};
 use crate::events::event::{EndReason, EventKind};
 use crate::polling::backoff;
-use crate::polling::schedule::UNSCHEDULED;
 use crate::session::idle_state::Phase;
 use crate::session::request_number::RequestNumber;
 use crate::verdict::{KnownState, PollOutcome, SessionStateMachine, UpstreamSnapshot};
@@ -20,12 +19,12 @@ pub(crate) struct PollState {
     machine: SessionStateMachine,
     sequence: u64,
     stage: PollStage,
-    /// When the next poll is due; zero for at once.
-    next_poll_at: u64,
+    /// When the next poll is due; [`MonoTime::START`] for at once.
+    next_poll_at: MonoTime,
     /// How many polls in a row got no response.
     failures: u32,
     /// When the first of these polls was sent.
-    failing_since: u64,
+    failing_since: MonoTime,
     /// The last state that an event reported: active, suspended or ended.
     last_reported: KnownState,
     /// Why the session ended in this process.
@@ -34,11 +33,11 @@ pub(crate) struct PollState {
     ended_by: Option<RequestNumber>,
     /// When the poller looks at the session next. An entry of the schedule for another time is
     /// void.
-    scheduled_at: u64,
-    /// When the token lookup that last confirmed the session's token started; zero before the
+    scheduled_at: MonoTime,
+    /// When the token lookup that last confirmed the session's token started; `START` before the
     /// first.
-    token_checked_at: u64,
-    next_token_check: u64,
+    token_checked_at: MonoTime,
+    next_token_check: MonoTime,
     /// Set while a session that was parked is not yet in use again.
     resumption: Option<Resumption>,
     /// When the poll was sent whose result was reported as stale.
@@ -63,7 +62,7 @@ enum PollStage {
 /// at `since` or later.
 #[derive(Clone, Copy, Debug)]
 struct Resumption {
-    since: u64,
+    since: MonoTime,
     is_polled: bool,
 }
 
@@ -71,8 +70,8 @@ struct Resumption {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct QueuedPoll {
     /// The poll with the lowest order is sent first.
-    pub(crate) order: u64,
-    pub(crate) due_at: u64,
+    pub(crate) order: MonoTime,
+    pub(crate) due_at: MonoTime,
     pub(crate) is_urgent: bool,
     /// The last poll of the session got no response.
     pub(crate) is_retry: bool,
@@ -83,7 +82,7 @@ pub(crate) struct QueuedPoll {
 pub(crate) struct StartedPoll {
     pub(crate) sequence: u64,
     /// When the first of the polls was sent that have failed in a row until now.
-    pub(crate) failing_since: Option<u64>,
+    pub(crate) failing_since: Option<MonoTime>,
 }
 
 /// Why the token store has to be asked for the session's token.
@@ -112,15 +111,15 @@ impl PollState {
             machine,
             sequence: 0,
             stage: PollStage::Idle,
-            next_poll_at: 0,
+            next_poll_at: MonoTime::START,
             failures: 0,
-            failing_since: 0,
+            failing_since: MonoTime::START,
             last_reported,
             end_reason: None,
             ended_by: None,
-            scheduled_at: UNSCHEDULED,
-            token_checked_at: 0,
-            next_token_check: 0,
+            scheduled_at: MonoTime::NEVER,
+            token_checked_at: MonoTime::START,
+            next_token_check: MonoTime::START,
             resumption: None,
             stale_reported_for: None,
         }
@@ -155,7 +154,7 @@ impl PollState {
 
     /// Makes the next poll due at once.
     pub(crate) fn poll_now(&mut self) {
-        self.next_poll_at = 0;
+        self.next_poll_at = MonoTime::START;
     }
 
     /// Makes the next poll due at once if the last one got no response.
@@ -172,7 +171,7 @@ impl PollState {
         now: Timestamp,
         ticket: u64,
         is_urgent: bool,
-        max_staleness: u64,
+        max_staleness: Millis,
     ) -> Option<QueuedPoll> {
         let queues = match self.stage {
             PollStage::Idle => now.mono >= self.next_poll_at,
@@ -182,14 +181,14 @@ impl PollState {
         if !queues || self.known_state() == KnownState::Ended {
             return None;
         }
-        if self.next_poll_at == 0 {
+        if self.next_poll_at == MonoTime::START {
             self.next_poll_at = now.mono;
         }
         Some(self.enter_queue(ticket, is_urgent, max_staleness))
     }
 
     /// Moves an urgent poll to the others, under this ticket.
-    pub(crate) fn demote(&mut self, ticket: u64, max_staleness: u64) -> Option<QueuedPoll> {
+    pub(crate) fn demote(&mut self, ticket: u64, max_staleness: Millis) -> Option<QueuedPoll> {
         match self.stage {
             PollStage::Queued { is_urgent: true, .. } => {
                 Some(self.enter_queue(ticket, false, max_staleness))
@@ -201,10 +200,10 @@ impl PollState {
     /// Polls are sent in the order in which they became due, except that knowledge which grows
     /// stale sooner is renewed first. The age of a failing session does not count: it would always
     /// be first.
-    fn enter_queue(&mut self, ticket: u64, is_urgent: bool, max_staleness: u64) -> QueuedPoll {
+    fn enter_queue(&mut self, ticket: u64, is_urgent: bool, max_staleness: Millis) -> QueuedPoll {
         self.stage = PollStage::Queued { is_urgent, ticket };
-        let in_line = self.next_poll_at.saturating_add(max_staleness / 2);
-        let stale_at = self.machine.last_good_at().mono.saturating_add(max_staleness);
+        let in_line = self.next_poll_at + max_staleness.half();
+        let stale_at = self.machine.last_good_at().mono + max_staleness;
         let is_retry = self.is_failing();
         let order = if is_retry { in_line } else { in_line.min(stale_at) };
         QueuedPoll { order, due_at: self.next_poll_at, is_urgent, is_retry }
@@ -261,7 +260,7 @@ impl PollState {
             Some(pause) => delay.max(pause).min(backoff::MAX_ASKED_PAUSE),
             None => delay,
         };
-        self.next_poll_at = sent.mono.saturating_add(millis(delay));
+        self.next_poll_at = sent.mono + delay;
         if let Some(resumption) = &mut self.resumption {
             resumption.is_polled = true;
         }
@@ -288,7 +287,7 @@ impl PollState {
     }
 
     /// The token store, asked at `asked_at`, has confirmed the session's token.
-    pub(crate) fn mark_token_checked(&mut self, asked_at: u64) {
+    pub(crate) fn mark_token_checked(&mut self, asked_at: MonoTime) {
         self.token_checked_at = self.token_checked_at.max(asked_at);
         self.next_token_check = token_check_after(self.token_checked_at);
     }
@@ -312,7 +311,7 @@ impl PollState {
 
     /// Forgets what only a session in use needs.
     pub(crate) fn park(&mut self) {
-        self.scheduled_at = UNSCHEDULED;
+        self.scheduled_at = MonoTime::NEVER;
         self.stage = PollStage::Idle;
         self.resumption = None;
     }
@@ -324,14 +323,14 @@ impl PollState {
         &self,
         now: Timestamp,
         is_urgent: bool,
-        max_staleness: u64,
-        expires_at: u64,
-    ) -> Option<u64> {
+        max_staleness: Millis,
+        expires_at: MonoTime,
+    ) -> Option<MonoTime> {
         if self.known_state() == KnownState::Ended {
             return None;
         }
         let good = self.machine.last_good_at();
-        let stale_at = good.mono.saturating_add(max_staleness);
+        let stale_at = good.mono + max_staleness;
         // Scheduled until it is reported, however late.
         let stale_at = Some(stale_at)
             .filter(|stale_at| *stale_at > now.mono || self.stale_reported_for != Some(good));
@@ -346,17 +345,17 @@ impl PollState {
     }
 
     /// Sets when the poller looks at the session next; returns the time if it is another one.
-    pub(crate) fn reschedule(&mut self, at: Option<u64>) -> Option<u64> {
-        let at = at.unwrap_or(UNSCHEDULED);
+    pub(crate) fn reschedule(&mut self, at: Option<MonoTime>) -> Option<MonoTime> {
+        let at = at.unwrap_or(MonoTime::NEVER);
         let is_changed = std::mem::replace(&mut self.scheduled_at, at) != at;
-        (is_changed && at != UNSCHEDULED).then_some(at)
+        (is_changed && at != MonoTime::NEVER).then_some(at)
     }
 
     /// Whether the poller was to look at the session at this time; it was the last look then.
-    pub(crate) fn take_scheduled(&mut self, at: u64) -> bool {
+    pub(crate) fn take_scheduled(&mut self, at: MonoTime) -> bool {
         let is_due = self.scheduled_at == at;
         if is_due {
-            self.scheduled_at = UNSCHEDULED;
+            self.scheduled_at = MonoTime::NEVER;
         }
         is_due
     }
@@ -367,7 +366,7 @@ impl PollState {
     }
 
     /// Reports the last good result as stale, unless a newer one has come in.
-    pub(crate) fn report_stale(&mut self, now: Timestamp, max_staleness: u64) {
+    pub(crate) fn report_stale(&mut self, now: Timestamp, max_staleness: Millis) {
         let good = self.machine.last_good_at();
         if good.age(now) >= max_staleness {
             self.stale_reported_for = Some(good);
@@ -410,7 +409,7 @@ impl PollState {
     }
 }
 
-fn token_check_after(asked_at: u64) -> u64 {
+fn token_check_after(asked_at: MonoTime) -> MonoTime {
     let interval = backoff::shortened(TOKEN_CHECK_INTERVAL, backoff::jitter());
-    asked_at.saturating_add(millis(interval))
+    asked_at + interval
 }

@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use crate::clock::{Timestamp, millis};
+use crate::clock::{MonoTime, Timestamp};
 use crate::polling::schedule::Scheduled;
 use crate::session::idle_state::Phase;
 use crate::session::live::Session;
@@ -72,9 +72,9 @@ impl Session {
         self.watchers.wake();
     }
 
-    /// The token store, asked at `asked_at` (milliseconds on the monotonic clock), has confirmed
+    /// The token store, asked at `asked_at`  has confirmed
     /// the session's token.
-    pub(crate) fn mark_token_checked(&self, asked_at: u64) {
+    pub(crate) fn mark_token_checked(&self, asked_at: MonoTime) {
         self.update_poll_state(|state| {
             state.mark_token_checked(asked_at);
             self.finish_resumption(state);
@@ -93,7 +93,7 @@ impl Session {
     pub(crate) fn park(&self, now: Timestamp, idle_timeout: Duration) -> bool {
         let mut slot = self.poll_state.lock().unwrap_or_else(PoisonError::into_inner);
         let is_in_flight = slot.as_ref().is_some_and(|state| state.is_in_flight());
-        if is_in_flight || !self.idle_state.park(now.mono, millis(idle_timeout)) {
+        if is_in_flight || !self.idle_state.park(now.mono, idle_timeout.into()) {
             return false;
         }
         match slot.as_mut() {
@@ -133,7 +133,7 @@ impl Session {
 }
 
 impl Scheduled for Session {
-    fn schedule_next(&self, now: Timestamp) -> Option<u64> {
+    fn schedule_next(&self, now: Timestamp) -> Option<MonoTime> {
         if self.snapshot().known_state() == KnownState::Ended || self.phase() == Phase::Parked {
             // An entry that stays in the schedule finds nothing to do.
             return None;
@@ -151,7 +151,7 @@ impl Scheduled for Session {
         })
     }
 
-    fn is_due(&self, at: u64) -> bool {
+    fn is_due(&self, at: MonoTime) -> bool {
         let mut slot = self.poll_state.lock().unwrap_or_else(PoisonError::into_inner);
         slot.as_mut().is_some_and(|state| state.take_scheduled(at))
     }

@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 #[cfg(feature = "axum")]
 use std::time::Duration;
 
-use crate::clock::Timestamp;
+use crate::clock::{Millis, Timestamp};
 use crate::events::event::EndReason;
 use crate::session::live::Session;
 use crate::session::poll_state::PollState;
@@ -29,7 +29,7 @@ impl Session {
     pub(super) fn verdict_of(&self, snapshot: Snapshot, now: Timestamp) -> Verdict {
         let verdict = self.verdict_by_age(snapshot, now);
         // The request path: most applications have no idle timeout.
-        if self.context.idle_timeout == u64::MAX {
+        if self.context.idle_timeout == Millis::MAX {
             verdict
         } else {
             self.verdict_by_last_use(verdict, now)
@@ -39,16 +39,16 @@ impl Session {
     fn verdict_by_age(&self, snapshot: Snapshot, now: Timestamp) -> Verdict {
         // A snapshot counts from the creation of its session.
         let created_at = self.lifecycle.created_at();
-        let mono = now.mono.saturating_sub(created_at.mono);
-        let wall = millis_between(created_at.wall, now.wall);
+        let mono = now.mono.since(created_at.mono);
+        let wall = now.wall.signed_since(created_at.wall);
         let (good_mono, Some(good_wall)) = snapshot.last_good() else {
             return self.verdict_under_lock(now);
         };
-        let wall_since_good = wall.saturating_sub(good_wall).max(0).cast_unsigned();
+        let span = |ms: i64| Millis::from_millis(ms.max(0).cast_unsigned());
         let input = VerdictInput {
             state: snapshot.known_state(),
-            staleness: mono.saturating_sub(good_mono).max(wall_since_good),
-            session_age: mono.max(wall.max(0).cast_unsigned()),
+            staleness: mono.saturating_sub(good_mono).max(span(wall.saturating_sub(good_wall))),
+            session_age: mono.max(span(wall)),
         };
         verdict(input, self.context.limits)
     }
@@ -61,7 +61,7 @@ impl Session {
         let slot = self.poll_state.lock().unwrap_or_else(PoisonError::into_inner);
         let (state, staleness) = match slot.as_ref() {
             Some(state) => (state.known_state(), state.machine().last_good_at().age(now)),
-            None => (self.snapshot().known_state(), u64::MAX),
+            None => (self.snapshot().known_state(), Millis::MAX),
         };
         drop(slot);
         let session_age = self.lifecycle.age(now);
@@ -80,7 +80,7 @@ impl Session {
     pub(super) fn last_known(&self) -> (KnownState, Timestamp) {
         let (created_at, snapshot) = (self.lifecycle.created_at(), self.snapshot());
         let (mono, wall) = snapshot.last_good();
-        let wall = wall.map_or(0, |wall| created_at.wall.saturating_add_signed(wall));
+        let wall = wall.map(|ms| created_at.wall.saturating_add_signed(ms)).unwrap_or_default();
         (snapshot.known_state(), Timestamp { mono: created_at.mono + mono, wall })
     }
 
@@ -91,8 +91,8 @@ impl Session {
             state.known_state(),
             state.is_stale_reported(),
             state.is_failing(),
-            good.mono.saturating_sub(created_at.mono),
-            millis_between(created_at.wall, good.wall),
+            good.mono.since(created_at.mono),
+            good.wall.signed_since(created_at.wall),
         );
         self.snapshot.store(snapshot);
     }
@@ -101,7 +101,7 @@ impl Session {
     #[cfg(feature = "axum")]
     pub(crate) fn life_left(&self, now: Timestamp) -> Duration {
         let lifetime = self.context.limits.lifetime;
-        Duration::from_millis(lifetime.saturating_sub(self.lifecycle.age(now)))
+        lifetime.saturating_sub(self.lifecycle.age(now)).into()
     }
 
     /// The reason of an end that no status and no caller caused.
@@ -109,10 +109,4 @@ impl Session {
         let is_old = self.lifecycle.age(now) >= self.context.limits.lifetime;
         if is_old { EndReason::Expired } else { EndReason::Idle }
     }
-}
-
-/// How far `to` is after `from`; negative if it is before.
-fn millis_between(from: u64, to: u64) -> i64 {
-    let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
-    if to >= from { signed(to - from) } else { -signed(from - to) }
 }

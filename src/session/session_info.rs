@@ -1,5 +1,5 @@
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use crate::clock::Timestamp;
 use crate::identity::UserId;
@@ -60,10 +60,10 @@ impl SessionInfo {
             id,
             user: session.user().into(),
             status: session.lifecycle.status(),
-            since: time(session.lifecycle.status_changed_at().wall),
-            started_at: time(started),
+            since: session.lifecycle.status_changed_at().wall.into(),
+            started_at: started.into(),
             // The use may be known a little less exactly than the login.
-            last_used_at: time(session.last_used(now).max(started)),
+            last_used_at: session.last_used(now).max(started).into(),
             methods: session.lifecycle.methods(),
             held_open: session.held_open(),
             description: client.description(),
@@ -155,9 +155,4 @@ impl SessionInfo {
     pub(crate) fn browser_and_system(&self) -> Option<(&str, &'static str)> {
         self.client.browser.as_deref().zip(self.client.system)
     }
-}
-
-/// A moment in Unix milliseconds.
-fn time(unix_ms: u64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_millis(unix_ms)
 }

@@ -1,6 +1,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
+use crate::clock::Millis;
 use crate::verdict::KnownState;
 
 /// What a verdict needs, in one atomic word: readers take no lock and never see half of a change.
@@ -30,7 +31,7 @@ const STALE_BIT: u32 = FAILING_BIT + 1;
 impl AtomicSnapshot {
     /// The snapshot of a session that was just created in this state.
     pub(crate) fn new(state: KnownState) -> Self {
-        Self(AtomicU64::new(Snapshot::new(state, false, false, 0, 0).0))
+        Self(AtomicU64::new(Snapshot::new(state, false, false, Millis::ZERO, 0).0))
     }
 
     pub(crate) fn store(&self, snapshot: Snapshot) {
@@ -43,17 +44,17 @@ impl AtomicSnapshot {
 }
 
 impl Snapshot {
-    /// `good_mono` and `good_wall` are the milliseconds from the creation of the session to the
-    /// last good poll on each clock. On the monotonic clock, a value that does not fit is stored as
+    /// `good_mono` and `good_wall` (in milliseconds) are the spans from the creation of the session
+    /// to the last good poll on each clock. On the monotonic clock, a value that does not fit is stored as
     /// older than it is.
     pub(crate) fn new(
         state: KnownState,
         is_stale_reported: bool,
         is_failing: bool,
-        good_mono: u64,
+        good_mono: Millis,
         good_wall: i64,
     ) -> Self {
-        let mono = good_mono.min((1 << MONO_BITS) - 1);
+        let mono = good_mono.as_millis().min((1 << MONO_BITS) - 1);
         let fits = (-WALL_MAX_MS..=WALL_MAX_MS).contains(&good_wall);
         let wall = if fits { good_wall } else { WALL_OUT_OF_RANGE };
         let wall = wall.cast_unsigned() & ((1 << WALL_BITS) - 1);
@@ -73,11 +74,11 @@ impl Snapshot {
 
     /// The milliseconds from the creation of the session to the last good poll, on the monotonic
     /// and on the wall clock; `None` for a wall clock that was set so far that they do not fit.
-    pub(crate) fn last_good(self) -> (u64, Option<i64>) {
+    pub(crate) fn last_good(self) -> (Millis, Option<i64>) {
         let mono = self.0 >> WALL_BITS & ((1 << MONO_BITS) - 1);
         // Shifted up and down again to extend the sign.
         let wall = (self.0 << (64 - WALL_BITS)).cast_signed() >> (64 - WALL_BITS);
-        (mono, (wall != WALL_OUT_OF_RANGE).then_some(wall))
+        (Millis::from_millis(mono), (wall != WALL_OUT_OF_RANGE).then_some(wall))
     }
 }
 
@@ -93,6 +94,7 @@ mod tests {
             state in 0..5_u8, stale: bool, failing: bool, mono: u64, wall: i64,
         ) {
             let state = KnownState::from_u8(state);
+            let mono = Millis::from_millis(mono);
             let stored = Snapshot::new(state, stale, failing, mono, wall);
             let atomic = AtomicSnapshot::new(KnownState::Pending);
             atomic.store(stored);
@@ -101,7 +103,7 @@ mod tests {
             prop_assert_eq!(loaded.known_state(), state);
             prop_assert_eq!(loaded.is_failing(), failing);
             let (mono_read, wall_read) = loaded.last_good();
-            prop_assert!(mono_read <= mono && (mono_read == mono || mono >= 1 << MONO_BITS));
+            prop_assert!(mono_read <= mono && (mono_read == mono || mono.as_millis() >= 1 << MONO_BITS));
             match wall_read {
                 Some(read) => prop_assert_eq!(read, wall),
                 None => prop_assert!(!(-WALL_MAX_MS..=WALL_MAX_MS).contains(&wall)),
@@ -115,6 +117,7 @@ mod tests {
             state in 0..5_u8, mono in 0..67_108_864_u64, wall in -86_400_000..86_400_000_i64,
         ) {
             let state = KnownState::from_u8(state);
+            let mono = Millis::from_millis(mono);
             let snapshot = Snapshot::new(state, false, false, mono, wall);
             prop_assert_eq!(snapshot.known_state(), state);
             prop_assert_eq!(snapshot.last_good(), (mono, Some(wall)));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::Credentials;
 use crate::client::Client;
-use crate::clock::Clock;
+use crate::clock::{Clock, Millis};
 use crate::events::event::EventSender;
 use crate::identity::{UserId, UserToken};
 use crate::polling::schedule::Schedule;
@@ -28,8 +28,11 @@ pub(crate) fn test_session(user: &UserId, token: &UserToken) -> Arc<Session> {
     let created_at = clock.now();
     let context = SessionContext {
         clock,
-        limits: VerdictLimits { max_staleness: 15_000, lifetime: 3_600_000 },
-        idle_timeout: u64::MAX,
+        limits: VerdictLimits {
+            max_staleness: Millis::from_secs(15),
+            lifetime: Millis::from_secs(3_600),
+        },
+        idle_timeout: Millis::MAX,
         retry_after: Duration::from_secs(5),
         schedule: Schedule::default(),
         events: EventSender::new(),

@@ -8,6 +8,8 @@ mod state_machine;
 
 use std::fmt;
 
+use crate::clock::Millis;
+
 pub(crate) use requirement::Requirement;
 pub(crate) use state_machine::{PollOutcome, SessionStateMachine, UpstreamSnapshot};
 
@@ -123,17 +125,17 @@ impl KnownState {
 pub(crate) struct VerdictInput {
     pub(crate) state: KnownState,
     /// Since the last good poll was sent; since the session was asked for until there is one.
-    pub(crate) staleness: u64,
+    pub(crate) staleness: Millis,
     /// Since the session was asked for.
-    pub(crate) session_age: u64,
+    pub(crate) session_age: Millis,
 }
 
 /// How long knowledge and sessions last, in milliseconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct VerdictLimits {
-    pub(crate) max_staleness: u64,
+    pub(crate) max_staleness: Millis,
     /// Of a session, whatever the service says.
-    pub(crate) lifetime: u64,
+    pub(crate) lifetime: Millis,
 }
 
 /// The one rule: from what is known, how old it is and how long the session has lived.

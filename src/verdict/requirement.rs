@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::clock::{Timestamp, millis};
+use crate::clock::Timestamp;
 use crate::protocol::AuthMethods;
 
 /// What a layer requires of the login that made a session, beside that the session is allowed.
@@ -27,16 +27,20 @@ impl Requirement {
         now: Timestamp,
     ) -> bool {
         let by_methods = self.methods.is_empty() || self.methods == asked;
-        by_methods && self.max_age.is_none_or(|most| login.age(now) <= millis(most))
+        by_methods && self.max_age.is_none_or(|most| login.age(now) <= most.into())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::{MonoTime, UnixTime};
     use crate::protocol::AuthMethod::{self, Acceptance, Device, Facial};
 
-    const LOGIN: Timestamp = Timestamp { mono: 5_000, wall: 1_700_000_000_000 };
+    const LOGIN: Timestamp = Timestamp {
+        mono: MonoTime::from_millis(5_000),
+        wall: UnixTime::from_millis(1_700_000_000_000),
+    };
 
     fn methods(methods: &[AuthMethod]) -> AuthMethods {
         methods.iter().copied().collect()
@@ -69,8 +73,8 @@ mod tests {
             (over, false),
             (Timestamp { mono: over.mono, ..LOGIN }, false),
             (Timestamp { wall: over.wall, ..LOGIN }, false),
-            (Timestamp { wall: 0, ..edge }, true),
-            (Timestamp { wall: 0, ..over }, false),
+            (Timestamp { wall: UnixTime::default(), ..edge }, true),
+            (Timestamp { wall: UnixTime::default(), ..over }, false),
         ] {
             assert_eq!(required.is_satisfied(AuthMethods::NONE, LOGIN, now), met, "{now:?}");
         }

@@ -1,5 +1,5 @@
 use super::KnownState;
-use crate::clock::Timestamp;
+use crate::clock::{Millis, Timestamp};
 use crate::protocol::{SessionStatus, StatusReading};
 
 /// What one poll said.
@@ -26,11 +26,11 @@ pub(crate) struct UpstreamSnapshot {
 
 /// How long after the last `walkaway` an `active` must have been sent to resume, in milliseconds:
 /// a phone at the edge of its range must not flicker.
-const WALKAWAY_DEBOUNCE_MS: u64 = 3_000;
+const WALKAWAY_DEBOUNCE: Millis = Millis::from_secs(3);
 
 /// How long a session may go on saying odd things, or nothing while the service answers others,
 /// in milliseconds. Then it is lost.
-const LOST_AFTER_MS: u64 = 300_000;
+const LOST_AFTER: Millis = Millis::from_secs(300);
 
 /// The state of one session, moved by what polls say, in the order they were sent.
 #[derive(Debug)]
@@ -141,9 +141,7 @@ impl SessionStateMachine {
             self.walked_away = Some(sent);
         }
         let flickers = status == SessionStatus::Active
-            && self
-                .walked_away
-                .is_some_and(|away| sent.mono.saturating_sub(away.mono) < WALKAWAY_DEBOUNCE_MS);
+            && self.walked_away.is_some_and(|away| sent.mono.since(away.mono) < WALKAWAY_DEBOUNCE);
         if flickers {
             self.known_state = KnownState::Suspended;
             return;
@@ -164,7 +162,7 @@ impl SessionStateMachine {
         self.no_response_since = None;
         self.rejected_since = None;
         self.known_state = KnownState::Inconsistent;
-        if self.inconsistent_since.get_or_insert(sent).age(sent) >= LOST_AFTER_MS {
+        if self.inconsistent_since.get_or_insert(sent).age(sent) >= LOST_AFTER {
             self.mark_lost();
         }
     }
@@ -184,7 +182,7 @@ impl SessionStateMachine {
     fn apply_no_response(&mut self, sent: Timestamp, others: UpstreamSnapshot) {
         if !others.is_recent {
             self.no_response_since = None;
-        } else if self.no_response_since.get_or_insert(sent).age(sent) >= LOST_AFTER_MS {
+        } else if self.no_response_since.get_or_insert(sent).age(sent) >= LOST_AFTER {
             self.mark_lost();
         }
     }
@@ -212,11 +210,16 @@ const fn rank(status: SessionStatus) -> u8 {
 mod tests {
     use super::super::{Verdict, VerdictInput, VerdictLimits, verdict};
     use super::*;
+    use crate::clock::{MonoTime, UnixTime};
 
-    const LIMITS: VerdictLimits = VerdictLimits { max_staleness: 15_000, lifetime: 40_000_000 };
+    const LIMITS: VerdictLimits =
+        VerdictLimits { max_staleness: Millis::from_secs(15), lifetime: Millis::from_secs(40_000) };
 
     fn at(seconds: u64) -> Timestamp {
-        Timestamp { mono: seconds * 1000, wall: 1_700_000_000_000 + seconds * 1000 }
+        Timestamp {
+            mono: MonoTime::START + Millis::from_secs(seconds),
+            wall: UnixTime::from_millis(1_700_000_000_000) + Millis::from_secs(seconds),
+        }
     }
 
     /// Others are answered, as of this second.
@@ -226,7 +229,10 @@ mod tests {
 
     /// No session is answered any more.
     const SILENT: UpstreamSnapshot = UpstreamSnapshot {
-        last_success: Some(Timestamp { mono: 1_000, wall: 1 }),
+        last_success: Some(Timestamp {
+            mono: MonoTime::from_millis(1_000),
+            wall: UnixTime::from_millis(1),
+        }),
         is_recent: false,
     };
 
@@ -264,14 +270,20 @@ mod tests {
         }
         let machine = after(&[(1, says(SessionStatus::Active))]);
         let mut edge = at(16);
-        edge.mono -= 1;
-        edge.wall -= 1;
+        edge.mono = edge.mono.before(Millis::from_millis(1));
+        edge.wall = edge.wall.before(Millis::from_millis(1));
         assert_eq!(judge(&machine, edge), Verdict::Allow);
         assert_eq!(judge(&machine, at(16)), Verdict::Unavailable);
         // Either clock is enough: a machine that slept, and a wall clock that jumped ahead.
-        assert_eq!(judge(&machine, Timestamp { mono: 2_000, ..at(16) }), Verdict::Unavailable);
-        assert_eq!(judge(&machine, Timestamp { wall: 0, ..at(16) }), Verdict::Unavailable);
-        assert_eq!(judge(&machine, Timestamp { wall: 0, ..at(2) }), Verdict::Allow);
+        assert_eq!(judge(&machine, Timestamp { mono: at(2).mono, ..at(16) }), Verdict::Unavailable);
+        assert_eq!(
+            judge(&machine, Timestamp { wall: UnixTime::default(), ..at(16) }),
+            Verdict::Unavailable
+        );
+        assert_eq!(
+            judge(&machine, Timestamp { wall: UnixTime::default(), ..at(2) }),
+            Verdict::Allow
+        );
     }
 
     #[test]
@@ -297,7 +309,7 @@ mod tests {
         let machine = after(&[(1, says(SessionStatus::Active))]);
         let expired = VerdictInput {
             state: machine.known_state(),
-            staleness: 1,
+            staleness: Millis::from_millis(1),
             session_age: LIMITS.lifetime,
         };
         assert_eq!(verdict(expired, LIMITS), Verdict::Ended);

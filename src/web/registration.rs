@@ -90,8 +90,8 @@ impl RegistrationLink {
             qr_code: self.qr_svg(),
             next: redirect::sanitize_next(self.next.as_deref(), paths),
             wait: awaited.as_ref().map(|(_, until)| PageWait {
-                until_unix_ms: until.wall,
-                left_ms: until.mono.saturating_sub(now.mono),
+                until_unix_ms: until.wall.as_millis(),
+                left_ms: until.mono.since(now.mono).as_millis(),
             }),
         };
         let view = engine.config.pages.view(paths, language);
@@ -147,8 +147,8 @@ pub(super) async fn progress(State(ac): State<Activeconnect>, request: Request) 
         (RegistrationProgress::Pending, Some(page)) => {
             let now = engine.now();
             let wait = PageWait {
-                until_unix_ms: page.expires.wall,
-                left_ms: page.expires.mono.saturating_sub(now.mono),
+                until_unix_ms: page.expires.wall.as_millis(),
+                left_ms: page.expires.mono.since(now.mono).as_millis(),
             };
             render(StatusCode::OK, view.registering(wait))
         }

@@ -21,7 +21,7 @@ use super::json::{problem_response, status_json};
 use super::login::{is_form, is_json, parse_body};
 use super::pages::{language_of, render};
 use super::redirect;
-use crate::clock::millis;
+use crate::clock::Millis;
 use crate::engine::{
     Activeconnect, EndSessionError, Engine, LogoutOutcome, Session, SessionId, SessionInfo,
 };
@@ -313,5 +313,5 @@ fn facts(session: &SessionInfo, current: SessionId) -> SessionFacts<'_> {
 }
 
 fn unix_ms(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, millis)
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| Millis::from(since).as_millis())
 }

@@ -65,8 +65,8 @@ pub(super) async fn waiting(
             let login = LoginFacts {
                 name: attempt.shown_name(),
                 site: settings.origins.display_host(request_host(&parts)),
-                begun_unix_ms: attempt.started_at.wall,
-                left_ms: attempt.deadline.mono.saturating_sub(now.mono),
+                begun_unix_ms: attempt.started_at.wall.as_millis(),
+                left_ms: attempt.deadline.mono.since(now.mono).as_millis(),
             };
             page(&attempt, (!over).then_some(login))
         }

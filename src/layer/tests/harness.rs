@@ -19,7 +19,7 @@ use tower_layer::Layer as _;
 use tower_service::Service;
 
 use crate::client::mock::{ReceivedCall, ScriptedUpstream};
-use crate::clock::Clock;
+use crate::clock::{Clock, MonoTime};
 use crate::engine::{AttemptTarget, ClientDetails, Initiator, Session, StartAttempt};
 use crate::identity::{SessionCredential, UserId, UserToken};
 use crate::layer::{GateBody, SessionRevoked};
@@ -70,12 +70,12 @@ impl Harness {
     }
 
     pub(super) fn now(&self) -> u64 {
-        self.clock.now().mono
+        self.clock.now().mono.as_millis()
     }
 
     /// Waits until so many milliseconds after the beginning.
     pub(super) async fn at(&self, ms: u64) {
-        sleep_until(self.clock.instant(ms)).await;
+        sleep_until(self.clock.instant(MonoTime::from_millis(ms))).await;
     }
 
     /// The next call, which must be to this path.
@@ -166,7 +166,7 @@ impl Harness {
         let clock = self.clock.clone();
         tokio::spawn(async move {
             while let Some(call) = heard.recv().await {
-                answer(clock.now().mono, call);
+                answer(clock.now().mono.as_millis(), call);
             }
         })
     }
@@ -263,10 +263,10 @@ async fn read(
     let mut body = std::pin::pin!(body);
     loop {
         match std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await.unwrap() {
-            Ok(_) => frames.lock().unwrap().push(clock.now().mono),
+            Ok(_) => frames.lock().unwrap().push(clock.now().mono.as_millis()),
             Err(error) => {
                 let cut: Box<SessionRevoked> = error.downcast().unwrap();
-                return (clock.now().mono, cut.denial());
+                return (clock.now().mono.as_millis(), cut.denial());
             }
         }
     }

@@ -18,7 +18,7 @@ use tokio::time::sleep;
 
 use super::harness;
 use crate::client::mock::{ReceivedCall, ScriptedUpstream};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, MonoTime, Timestamp};
 use crate::identity::{SessionCredential, UserId, UserToken};
 use crate::polling::yield_injection::{seed_yields, with_random_yields};
 use crate::protocol::SessionStatus;
@@ -139,7 +139,7 @@ impl Remote {
     /// What the model says at this moment, before and after what happens in the same millisecond.
     fn verdicts(&self, now: Timestamp) -> [Verdict; 2] {
         [false, true].map(|with| {
-            let known = |at: u64| at < now.mono || (with && at == now.mono);
+            let known = |at: u64| at < now.mono.as_millis() || (with && at == now.mono.as_millis());
             let polls = self.polls.iter().filter(|(at, _)| known(*at));
             let history = History {
                 polls: polls.map(|(_, poll)| *poll).collect(),
@@ -184,14 +184,14 @@ impl Model {
 
     /// A call that was sent then was answered well; one that was sent later may have been before.
     fn record_answer(&mut self, sent: Timestamp) {
-        if self.others_answered.is_none_or(|last| last.mono <= sent.mono) {
+        if self.others_answered.is_none_or(|last| last.mono.as_millis() <= sent.mono.as_millis()) {
             self.others_answered = Some(sent);
         }
     }
 
     /// Takes a later millisecond that is not taken yet.
     fn moment(&mut self, after: u64) -> u64 {
-        let mut at = self.now().mono + after.max(1);
+        let mut at = self.now().mono.as_millis() + after.max(1);
         while self.taken.contains(&at) {
             at += 1;
         }
@@ -201,7 +201,7 @@ impl Model {
 }
 
 async fn until(world: &Shared, at: u64) {
-    let instant = lock(world).clock.instant(at);
+    let instant = lock(world).clock.instant(MonoTime::from_millis(at));
     tokio::time::sleep_until(instant).await;
 }
 
@@ -249,7 +249,7 @@ async fn authenticate(world: Shared, call: ReceivedCall) {
             seen_ended: false,
             unsure: !matches!(how, ReplyKind::Well | ReplyKind::Odd | ReplyKind::Refused),
             taken: false,
-            used: asked.mono,
+            used: asked.mono.as_millis(),
             open: 0,
         });
         (which, how, world.moment(late))
@@ -268,13 +268,13 @@ async fn poll(world: Shared, which: usize, mut call: ReceivedCall) {
         let mut world = lock(&world);
         let sent = world.now();
         let (how, late) = world.how();
-        let deadline = sent.mono + POLL;
+        let deadline = sent.mono.as_millis() + POLL;
         let at = if matches!(how, ReplyKind::Never) { u64::MAX } else { world.moment(late) };
         world.taken.push(deadline);
         let remote = &mut world.remotes[which];
         assert!(!remote.in_flight, "two polls of one session at once");
         remote.in_flight = true;
-        remote.sends.push(sent.mono);
+        remote.sends.push(sent.mono.as_millis());
         (sent, how, at, deadline)
     };
     if at > deadline {
@@ -289,7 +289,7 @@ async fn poll(world: Shared, which: usize, mut call: ReceivedCall) {
     let now = world.now();
     let status = world.remotes[which].status;
     let text = status.as_str();
-    let (said, delivered) = if now.mono < at {
+    let (said, delivered) = if now.mono.as_millis() < at {
         (Reply::Nothing, false)
     } else {
         match how {
@@ -311,7 +311,10 @@ async fn poll(world: Shared, which: usize, mut call: ReceivedCall) {
     }
     let others_answered = world.others_answered;
     let age = |then: Timestamp| {
-        now.mono.saturating_sub(then.mono).max(now.wall.saturating_sub(then.wall))
+        now.mono
+            .as_millis()
+            .saturating_sub(then.mono.as_millis())
+            .max(now.wall.as_millis().saturating_sub(then.wall.as_millis()))
     };
     // Two intervals, or the breaker's longest pause, and two polls.
     let fresh = (2 * world.interval).max(2_000) + 2 * POLL;
@@ -320,7 +323,7 @@ async fn poll(world: Shared, which: usize, mut call: ReceivedCall) {
     remote.in_flight = false;
     let sequence = remote.sends.len() as u64;
     let polled = Polled { sequence, sent, said, others_answered, others_lately };
-    remote.polls.push((now.mono, polled));
+    remote.polls.push((now.mono.as_millis(), polled));
 }
 
 /// Logouts, and the calls that ask whether the service answers at all.
@@ -386,7 +389,7 @@ async fn log_in(
     assert!(verdicts.contains(&Verdict::Allow), "logged in though {verdicts:?}");
     {
         let mut world = lock(&world);
-        world.remotes[which].used = world.now().mono;
+        world.remotes[which].used = world.now().mono.as_millis();
         world.remotes[which].taken = true;
     }
     held.lock().unwrap().push(PendingRequest { credential, which, orphaned: false });
@@ -398,7 +401,7 @@ struct OpenStream(Shared, usize);
 impl OpenStream {
     fn new(world: &Shared, which: usize) -> Self {
         let mut held = lock(world);
-        let now = held.now().mono;
+        let now = held.now().mono.as_millis();
         held.remotes[which].open += 1;
         held.remotes[which].used = now;
         Self(world.clone(), which)
@@ -409,7 +412,7 @@ impl Drop for OpenStream {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             let mut world = lock(&self.0);
-            let now = world.now().mono;
+            let now = world.now().mono.as_millis();
             world.remotes[self.1].open -= 1;
             world.remotes[self.1].used = now;
         }
@@ -420,7 +423,7 @@ impl Drop for OpenStream {
 async fn request(world: Shared, ac: Activeconnect, held: PendingRequest, takes: Option<u64>) {
     let (begun, was_parked) = {
         let world = lock(&world);
-        let (now, remote) = (world.now().mono, &world.remotes[held.which]);
+        let (now, remote) = (world.now().mono.as_millis(), &world.remotes[held.which]);
         // When the poller last saw it in use is up to a poll ago.
         (now, remote.open == 0 && now >= remote.used + KEEP - world.interval - POLL)
     };
@@ -432,7 +435,7 @@ async fn request(world: Shared, ac: Activeconnect, held: PendingRequest, takes: 
     let said = verdicts(&world, held.which);
     let context = || format!("{status} at {now:?}, begun {begun}: {said:?}");
     let longest = WAKE + takes.unwrap_or_default().max(5_000) + HOLD;
-    assert!(now.mono <= begun + longest, "took too long: {}", context());
+    assert!(now.mono.as_millis() <= begun + longest, "took too long: {}", context());
     if held.orphaned {
         assert_eq!(status, StatusCode::UNAUTHORIZED, "an engine that is gone: {}", context());
         return;
@@ -454,9 +457,12 @@ async fn request(world: Shared, ac: Activeconnect, held: PendingRequest, takes: 
             assert!(is("unavailable"), "{body}");
             // A poll that had to be waited for and did not come in time may excuse it.
             let polled_since = remote.polls.iter().any(|(at, poll)| {
-                *at > begun && matches!(poll.said, Reply::Status(_)) && poll.sent.mono >= begun
+                *at > begun
+                    && matches!(poll.said, Reply::Status(_))
+                    && poll.sent.mono.as_millis() >= begun
             });
-            let tried = remote.polls.iter().any(|(at, _)| *at >= begun) || now.mono >= begun + WAKE;
+            let tried = remote.polls.iter().any(|(at, _)| *at >= begun)
+                || now.mono.as_millis() >= begun + WAKE;
             let excused = was_parked && tried && !polled_since;
             let justified = said.contains(&Verdict::Unavailable) || excused;
             assert!(justified, "{body} {} {remote:?}", context());
@@ -531,7 +537,7 @@ async fn play(trace: Trace) {
                 for remote in &mut world.remotes {
                     // An end by age stays, though the clock is set back.
                     if remote.verdicts(now)[1] == Verdict::Ended {
-                        remote.ended_here.get_or_insert(now.mono);
+                        remote.ended_here.get_or_insert(now.mono.as_millis());
                     }
                 }
                 world.clock.shift_wall_clock(by);
@@ -569,7 +575,7 @@ async fn play(trace: Trace) {
                 let key = held.as_ref().map(|held| held.credential.key());
                 if let Some(session) = key.and_then(|key| ac.engine().sessions.present(&key)) {
                     let mut world = lock(&world);
-                    let now = world.now().mono;
+                    let now = world.now().mono.as_millis();
                     world.remotes[held.unwrap().which].ended_here.get_or_insert(now);
                     drop(world);
                     let engine = ac.engine().clone();
@@ -580,7 +586,7 @@ async fn play(trace: Trace) {
             }
             Op::EndAll(user) => {
                 let mut now_ended = lock(&world);
-                let now = now_ended.now().mono;
+                let now = now_ended.now().mono.as_millis();
                 for held in held.lock().unwrap().iter().filter(|held| !held.orphaned) {
                     if now_ended.remotes[held.which].user == USERS[user] {
                         now_ended.remotes[held.which].ended_here.get_or_insert(now);
@@ -665,8 +671,9 @@ fn check(world: &Shared) {
     let world = lock(world);
     let now = world.now();
     for remote in &world.remotes {
-        let pause = remote.sends.last().map_or(0, |sent| now.mono - sent);
-        let is_live = remote.open > 0 || now.mono < remote.used + KEEP - world.interval - POLL;
+        let pause = remote.sends.last().map_or(0, |sent| now.mono.as_millis() - sent);
+        let is_live =
+            remote.open > 0 || now.mono.as_millis() < remote.used + KEEP - world.interval - POLL;
         let is_over = remote.verdicts(now).contains(&Verdict::Ended);
         // After failures the pauses grow, and the service is left alone for a while.
         let silent = remote.polls.last().is_some_and(|(_, poll)| poll.said == Reply::Nothing);
