@@ -103,7 +103,7 @@ impl ActiveconnectBuilder {
     /// How many sessions in use can be kept within `max_staleness` even if each poll takes the 3 s
     /// that it may, and a connection of its own (HTTP/1.1): as many polls as can be sent, and be in
     /// flight, in that time, less the 3 s of the last. What the latency and the protocol of the
-    /// moment allow is in [`Health::capacity`](crate::Health), and is more as a rule.
+    /// moment allow is in [`Health::capacity`](crate::events::Health), and is more as a rule.
     #[must_use]
     pub fn capacity(&self) -> u64 {
         let max_in_flight = self.config.max_polls_in_flight(client::max_http1_calls());
@@ -111,7 +111,7 @@ impl ActiveconnectBuilder {
     }
 
     /// How many sessions there may be, those that ended within the last five minutes too: default
-    /// 1,000,000. One more login is refused by [`LoginError::LimitReached`](crate::LoginError::LimitReached); a
+    /// 1,000,000. One more login is refused by [`LoginError::LimitReached`](crate::login::LoginError::LimitReached); a
     /// browser sees one that the phone does not answer.
     pub fn max_sessions(mut self, limit: usize) -> Self {
         self.config.max_sessions = limit;
@@ -148,7 +148,7 @@ impl ActiveconnectBuilder {
     }
 
     /// How long a session may go unused: 1 s to 12 h; by default as long as it lives. Then it ends, here
-    /// and at the service, as [`EndReason::Idle`](crate::EndReason::Idle) (OWASP ASVS 5.0, 7.3.1).
+    /// and at the service, as [`EndReason::Idle`](crate::events::EndReason::Idle) (OWASP ASVS 5.0, 7.3.1).
     ///
     /// A use is a request that a layer lets in, or that [`verify`](Activeconnect::routes) allows. What is
     /// no use: `status` and `events`, which pages ask by themselves; whatever a stream, a WebSocket or
@@ -176,14 +176,17 @@ impl ActiveconnectBuilder {
     }
 
     /// How users shall prove that it is them; by default the service chooses.
-    pub fn methods(mut self, methods: impl IntoIterator<Item = crate::AuthMethod>) -> Self {
+    pub fn methods(
+        mut self,
+        methods: impl IntoIterator<Item = crate::protocol::AuthMethod>,
+    ) -> Self {
         self.config.methods = methods.into_iter().collect::<AuthMethods>();
         self
     }
 
     /// What the phone asks in place of [`methods`](ActiveconnectBuilder::methods) when the login was begun by a
     /// browser in which the user had not logged in before, or by a program
-    /// ([`BearerLogin`](crate::BearerLogin)). By default the same.
+    /// ([`BearerLogin`](crate::client::BearerLogin)). By default the same.
     ///
     /// A phone can be set to accept requests by itself; one that lies unattended then approves a
     /// stranger's login. `AuthMethod::Facial` and `AuthMethod::Device` need the person. A layer whose
@@ -191,14 +194,15 @@ impl ActiveconnectBuilder {
     /// confirm. See `docs/push-fatigue.md`.
     ///
     /// ```
-    /// # use tower_activeconnect::{ActiveconnectBuilder, AuthMethod};
+    /// # use tower_activeconnect::ActiveconnectBuilder;
+    /// # use tower_activeconnect::protocol::AuthMethod;
     /// # fn example(builder: ActiveconnectBuilder) -> ActiveconnectBuilder {
     /// builder.require_methods_of_unknown_browsers([AuthMethod::Facial])
     /// # }
     /// ```
     pub fn require_methods_of_unknown_browsers(
         mut self,
-        methods: impl IntoIterator<Item = crate::AuthMethod>,
+        methods: impl IntoIterator<Item = crate::protocol::AuthMethod>,
     ) -> Self {
         self.config.unknown_browser_methods = methods.into_iter().collect::<AuthMethods>();
         self
@@ -210,8 +214,8 @@ impl ActiveconnectBuilder {
     ///
     /// Names that do not exist are counted alike, so that the budget tells nothing of names. Once it is spent,
     /// such logins stay `pending` and ring no phone. Known browsers, sessions that confirm and
-    /// [`log_in`](Activeconnect::log_in) go on. [`Health::pushes_left`](crate::Health::pushes_left)
-    /// and [`EventKind::PushBudgetLow`](crate::EventKind::PushBudgetLow) tell of it in time.
+    /// [`log_in`](Activeconnect::log_in) go on. [`Health::pushes_left`](crate::events::Health::pushes_left)
+    /// and [`EventKind::PushBudgetLow`](crate::events::EventKind::PushBudgetLow) tell of it in time.
     ///
     /// It is counted in memory: a restart begins anew, and each instance counts for itself.
     pub fn push_budget(mut self, per_month: u32) -> Self {
@@ -477,7 +481,7 @@ impl ActiveconnectBuilder {
     /// Name, logo, color and one text:
     ///
     /// ```
-    /// use tower_activeconnect::{Logo, Theme};
+    /// use tower_activeconnect::pages::{Logo, Theme};
     ///
     /// # fn example(builder: tower_activeconnect::ActiveconnectBuilder) -> tower_activeconnect::ActiveconnectBuilder {
     /// let logo = Logo::path("/logo.svg");

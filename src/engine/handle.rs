@@ -189,7 +189,8 @@ impl Activeconnect {
     /// a user by several spellings of the id.
     ///
     /// ```no_run
-    /// # use tower_activeconnect::{Activeconnect, StoreError, UserId};
+    /// # use tower_activeconnect::store::StoreError;
+    /// # use tower_activeconnect::{Activeconnect, UserId};
     /// # async fn example(ac: Activeconnect) -> Result<(), StoreError> {
     /// ac.end_all_sessions(&UserId::from("alice")).forget_browsers().await?;
     /// # Ok(())
@@ -291,10 +292,11 @@ impl Activeconnect {
 
 impl Activeconnect {
     /// What happens from now on. The engine never waits for a reader: one that is more than 1,024
-    /// events behind is told by [`EventKind::Lagged`](crate::EventKind::Lagged) how many are lost.
+    /// events behind is told by [`EventKind::Lagged`](crate::events::EventKind::Lagged) how many are lost.
     ///
     /// ```
-    /// use tower_activeconnect::{Activeconnect, EventKind};
+    /// use tower_activeconnect::Activeconnect;
+    /// use tower_activeconnect::events::EventKind;
     ///
     /// async fn watch(ac: Activeconnect) {
     ///     let mut events = ac.events();

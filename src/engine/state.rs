@@ -119,7 +119,7 @@ pub enum LogoutOutcome {
     /// Here and at the service.
     Confirmed,
     /// Here; the service has not confirmed yet. It is asked five times more, in a quarter of an
-    /// hour as a rule, while [`Health::logouts_pending`](crate::Health::logouts_pending) counts it; the session ends there by its own expiry
+    /// hour as a rule, while [`Health::logouts_pending`](crate::events::Health::logouts_pending) counts it; the session ends there by its own expiry
     /// at the latest.
     LocalOnly,
 }

@@ -1,4 +1,4 @@
-//! Sessions: what is known of them, who may go on, and the guards of what they hold open.
+//! Sessions: their ids, verdicts and guards, and the ways to end them.
 
 pub(crate) mod client_details;
 pub(crate) mod guard;
@@ -20,3 +20,9 @@ pub(crate) mod session_id;
 pub(crate) mod session_info;
 pub(crate) mod snapshot;
 pub(crate) mod upgrade_stats;
+
+pub use crate::engine::{EndAllSessions, EndSessionError, LogoutOutcome, SessionGuard};
+pub use crate::verdict::Verdict;
+pub use owner_id::OwnerId;
+pub use session_id::{InvalidSessionIdError, SessionId};
+pub use session_info::SessionInfo;

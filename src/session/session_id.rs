@@ -5,20 +5,20 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// Names a session to its user and to administrators: the `id` of a
-/// [`SessionInfo`](crate::SessionInfo).
+/// [`SessionInfo`](crate::session::SessionInfo).
 ///
 /// It is a 128-bit message authentication code of what the engine knows the session by, and the same
 /// for as long as the session lives. It opens nothing, so it may stand in forms, logs and addresses.
 /// Its text is 22 characters of base64url.
 ///
 /// ```
-/// use tower_activeconnect::SessionId;
+/// use tower_activeconnect::session::SessionId;
 ///
 /// // What a form has sent.
 /// let id: SessionId = "AAECAwQFBgcICQoLDA0ODw".parse()?;
 /// assert_eq!(id.to_string(), "AAECAwQFBgcICQoLDA0ODw");
 /// assert!("../../etc/passwd".parse::<SessionId>().is_err());
-/// # Ok::<_, tower_activeconnect::InvalidSessionIdError>(())
+/// # Ok::<_, tower_activeconnect::session::InvalidSessionIdError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionId([u8; Self::LEN]);
