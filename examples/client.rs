@@ -10,10 +10,10 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use tokio::time::sleep;
+use tower_activeconnect::client::{AuthenticationRequest, Client, RemoteSession};
+use tower_activeconnect::protocol::SessionStatus;
 use tower_activeconnect::protocol::StatusReading;
-use tower_activeconnect::{
-    AuthenticationRequest, Client, Credentials, RemoteSession, SessionStatus, UserToken,
-};
+use tower_activeconnect::{Credentials, UserToken};
 
 type Failure = Box<dyn std::error::Error>;
 

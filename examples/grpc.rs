@@ -17,9 +17,9 @@ use tonic_health::ServingStatus;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt as _;
-use tower_activeconnect::{
-    Activeconnect, BearerInterceptor, BearerLogin, Credentials, MemoryTokenStore, SessionCredential,
-};
+use tower_activeconnect::client::{BearerInterceptor, BearerLogin};
+use tower_activeconnect::identity::SessionCredential;
+use tower_activeconnect::{Activeconnect, Credentials, MemoryTokenStore};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -12,7 +12,7 @@
 #[cfg(feature = "layer")]
 mod accept;
 #[cfg(feature = "client")]
-mod client;
+pub mod client;
 #[cfg(feature = "client")]
 mod clock;
 #[cfg(feature = "layer")]
@@ -22,21 +22,21 @@ mod clock;
 )]
 mod engine;
 #[cfg(feature = "layer")]
-mod enrollment;
+pub mod enrollment;
 mod error_debug;
 #[cfg(feature = "layer")]
-mod events;
+pub mod events;
 #[cfg(all(any(doc, doctest), feature = "layer"))]
 pub mod guides;
-mod identity;
+pub mod identity;
 #[cfg(feature = "layer")]
-mod layer;
+pub mod layer;
 #[cfg(feature = "layer")]
 #[cfg_attr(
     not(feature = "axum"),
     allow(dead_code, unused_imports, reason = "the routes of axum log browsers in")
 )]
-mod login;
+pub mod login;
 #[cfg(feature = "layer")]
 mod moments;
 #[cfg(feature = "axum")]
@@ -53,54 +53,40 @@ mod secret;
     not(feature = "axum"),
     allow(dead_code, unused_imports, reason = "the routes of axum log browsers in")
 )]
-mod session;
+pub mod session;
 #[cfg(feature = "layer")]
-mod store;
+pub mod store;
 #[cfg(feature = "layer")]
 mod sync;
 #[cfg(feature = "layer")]
 mod verdict;
 #[cfg(feature = "axum")]
-mod web;
+pub mod web;
 
-#[cfg(feature = "tonic")]
-pub use client::BearerInterceptor;
+/// Settings that the builder takes, its errors, and the report of
+/// [`Activeconnect::check`](crate::Activeconnect::check).
+#[cfg(feature = "layer")]
+pub mod setup {
+    pub use crate::engine::{
+        BuildError, ClockFinding, ForwardedHeader, RoutesFinding, ServiceFinding, SetupReport,
+        TokenStoreFinding,
+    };
+    /// A network, for
+    /// [`ActiveconnectBuilder::trusted_proxies`](crate::ActiveconnectBuilder::trusted_proxies).
+    pub use ipnet::IpNet;
+}
+
 #[cfg(feature = "client")]
-pub use client::{
-    AddedUsers, AuthenticationRequest, BearerAttempt, BearerLogin, BearerLoginError,
-    BearerLoginErrorKind, Client, ClientError, ClientErrorKind, Credentials, CredentialsError,
-    LoginProgress, RemoteSession, SecretText,
-};
+pub use client::credentials::Credentials;
 #[cfg(feature = "layer")]
-pub use engine::{
-    ActiveSession, Activeconnect, ActiveconnectBuilder, Authorization, BuildError, ClockFinding,
-    EndAllSessions, EndReason, EndSessionError, EnrollNewError, EnrollmentError, EnrollmentGrant,
-    Event, EventKind, Events, Fault, ForwardedHeader, Health, InvalidSessionIdError, Limit,
-    LoginError, LoginLimits, LogoutOutcome, MakeRegistrationLink, OwnerId, RateLimit,
-    RegistrationLink, RoutesFinding, SendRegistrationSms, ServiceFinding, SessionGuard, SessionId,
-    SessionInfo, SetupReport, TokenStoreFinding, Walkaway,
-};
-pub use identity::{InvalidUserTokenError, SessionCredential, SessionKey, UserId, UserToken};
-/// A network, for [`ActiveconnectBuilder::trusted_proxies`].
+pub use engine::{ActiveSession, Activeconnect, ActiveconnectBuilder};
+pub use identity::user::{UserId, UserToken};
 #[cfg(feature = "layer")]
-pub use ipnet::IpNet;
-#[cfg(feature = "layer")]
-pub use layer::{
-    ActiveconnectLayer, ActiveconnectService, BoxError, CacheControl, GateBody, GateFuture,
-    SessionRevoked, UploadBody, UploadGuard, UploadGuardLayer,
-};
-#[cfg(feature = "axum")]
-pub use pages::{Logo, Theme};
-pub use protocol::{AuthMethod, AuthMethods, Dialect, SessionStatus};
-pub use rng_error::RngError;
+pub use layer::service::ActiveconnectLayer;
 pub use secret::Secret;
 #[cfg(feature = "layer")]
-pub use store::{MemoryTokenStore, StoreError, StoreErrorKind, TokenStore};
+pub use store::memory::MemoryTokenStore;
 #[cfg(feature = "layer")]
-pub use verdict::{Denial, Verdict};
-#[cfg(feature = "axum")]
-pub use web::ActiveSessionRejection;
-#[cfg(feature = "ws")]
-pub use web::GuardedSocket;
-#[cfg(all(feature = "axum", unix))]
-pub use web::UnixPeer;
+pub use store::token::TokenStore;
+#[cfg(feature = "layer")]
+pub use verdict::Denial;

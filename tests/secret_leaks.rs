@@ -22,10 +22,13 @@ use support::raw::{self, Raw, Received, STATUS_ACTIVE, Step, answer, head, sessi
 use support::trace::Trace;
 use support::{Browser, serve, until};
 use tower::{Layer as _, Service as _};
+use tower_activeconnect::client::{AuthenticationRequest, Client, RemoteSession, SecretText};
+use tower_activeconnect::enrollment::Authorization;
+use tower_activeconnect::identity::SessionCredential;
+use tower_activeconnect::protocol::Dialect;
 use tower_activeconnect::protocol::{AuthenticationHeader, Nonce, sign};
 use tower_activeconnect::{
-    ActiveSession, Activeconnect, AuthenticationRequest, Authorization, Client, Credentials,
-    Dialect, MemoryTokenStore, RemoteSession, Secret, SecretText, SessionCredential, UserToken,
+    ActiveSession, Activeconnect, Credentials, MemoryTokenStore, Secret, UserToken,
 };
 use tracing::Level;
 

@@ -6,7 +6,8 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
-use tower_activeconnect::{Secret, SessionCredential};
+use tower_activeconnect::Secret;
+use tower_activeconnect::identity::SessionCredential;
 
 /// The process's own memory at this address. What was freed may hold the allocator's notes in its
 /// first 16 bytes.

@@ -22,7 +22,7 @@ use nix::time::{ClockId, clock_gettime};
 use pin_project_lite::pin_project;
 use sha2::{Digest as _, Sha256};
 use tower::{Layer, Service};
-use tower_activeconnect::SessionCredential;
+use tower_activeconnect::identity::SessionCredential;
 
 const STALE: u64 = 15_000_000;
 

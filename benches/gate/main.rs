@@ -35,9 +35,8 @@ use support::service::{NoOpLayer, requests};
 use support::{Case, HASH, Prepare};
 use tonic::service::Routes;
 use tower::Service;
-use tower_activeconnect::{
-    Activeconnect, Credentials, MemoryTokenStore, SessionCredential, UserId,
-};
+use tower_activeconnect::identity::SessionCredential;
+use tower_activeconnect::{Activeconnect, Credentials, MemoryTokenStore, UserId};
 
 const SESSIONS: usize = 10_000;
 /// So many are enough under callgrind, where making them takes long.

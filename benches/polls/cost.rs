@@ -12,11 +12,9 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 use reqwest::header::HeaderValue;
 use serde_json::{Value, json};
+use tower_activeconnect::client::{AuthenticationRequest, Client, RemoteSession};
 use tower_activeconnect::protocol::{Dialect, Nonce, sign};
-use tower_activeconnect::{
-    Activeconnect, AuthenticationRequest, Client, MemoryTokenStore, RemoteSession, Secret,
-    UserToken,
-};
+use tower_activeconnect::{Activeconnect, MemoryTokenStore, Secret, UserToken};
 
 use super::service::{Service, TOKEN};
 use super::{credentials, support};

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::routing::get;
 use serde_json::{Value, json};
-use tower_activeconnect::{Activeconnect, MemoryTokenStore, SessionCredential};
+use tower_activeconnect::identity::SessionCredential;
+use tower_activeconnect::{Activeconnect, MemoryTokenStore};
 
 use super::service::Service;
 use super::{Process, credentials, support};

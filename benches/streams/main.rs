@@ -34,7 +34,8 @@ use serde_json::json;
 use support::Case;
 use support::service::{NoOpLayer, requests};
 use tower::{Layer as _, ServiceExt as _, service_fn};
-use tower_activeconnect::{Activeconnect, Credentials, MemoryTokenStore, SessionCredential};
+use tower_activeconnect::identity::SessionCredential;
+use tower_activeconnect::{Activeconnect, Credentials, MemoryTokenStore};
 
 const STREAMS: usize = 10_000;
 

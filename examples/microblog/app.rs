@@ -8,7 +8,8 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use tower_activeconnect::{Activeconnect, CacheControl};
+use tower_activeconnect::Activeconnect;
+use tower_activeconnect::layer::CacheControl;
 use tower_http::csrf::CsrfLayer;
 
 use crate::database::Database;

@@ -1,6 +1,6 @@
 //! Who came and went, in the table `audit` and on stderr, from the engine's events.
 
-use tower_activeconnect::{Event, EventKind, Events};
+use tower_activeconnect::events::{Event, EventKind, Events};
 
 use crate::database::Database;
 

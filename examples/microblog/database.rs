@@ -3,7 +3,7 @@
 use std::time::UNIX_EPOCH;
 
 use sqlx::sqlite::SqlitePool;
-use tower_activeconnect::Event;
+use tower_activeconnect::events::Event;
 use tower_activeconnect_sqlx::SqliteTokenStore;
 
 const TABLES: &str = "

@@ -6,7 +6,8 @@ use axum::http::header::{
     CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::response::{Html, IntoResponse, Response};
-use tower_activeconnect::{OwnerId, UserId};
+use tower_activeconnect::UserId;
+use tower_activeconnect::session::OwnerId;
 
 use crate::database::Post;
 

@@ -9,9 +9,9 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
 use serde::Deserialize;
-use tower_activeconnect::{
-    ActiveSession, ClientErrorKind, EnrollNewError, EnrollmentError, RegistrationLink, UserId,
-};
+use tower_activeconnect::client::ClientErrorKind;
+use tower_activeconnect::enrollment::{EnrollNewError, EnrollmentError, RegistrationLink};
+use tower_activeconnect::{ActiveSession, UserId};
 
 use crate::app::Blog;
 use crate::pages::{self, RegisterPage};

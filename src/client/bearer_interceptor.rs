@@ -13,7 +13,7 @@ use crate::identity::SessionCredential;
 /// ```no_run
 /// use tonic::transport::Channel;
 /// use tonic_health::pb::health_client::HealthClient;
-/// use tower_activeconnect::{BearerInterceptor, BearerLogin};
+/// use tower_activeconnect::client::{BearerInterceptor, BearerLogin};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let login = BearerLogin::new("https://app.example/auth")?;

@@ -44,7 +44,7 @@ const MAX_DETAIL_CHARS: usize = 200;
 /// the environment names (`HTTPS_PROXY`), if any.
 ///
 /// ```no_run
-/// use tower_activeconnect::{BearerLogin, LoginProgress};
+/// use tower_activeconnect::client::{BearerLogin, LoginProgress};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// // Where the application nests `Activeconnect::routes`.

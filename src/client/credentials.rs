@@ -13,13 +13,14 @@ use crate::protocol::Dialect;
 /// Which application calls which service: id, secret, server and dialect.
 ///
 /// ```
-/// use tower_activeconnect::{Credentials, Dialect};
+/// use tower_activeconnect::Credentials;
+/// use tower_activeconnect::protocol::Dialect;
 ///
 /// let credentials = Credentials::new("a4c123b1612dd272d1371c17149d4395", "MXG9EDN581U33XTPLPFT75V2")?
 ///     .with_dialect(Dialect::Iampass)
 ///     .with_server("https://iam-api.com")?;
 /// assert_eq!(credentials.server_url().as_str(), "https://iam-api.com/");
-/// # Ok::<(), tower_activeconnect::CredentialsError>(())
+/// # Ok::<(), tower_activeconnect::client::CredentialsError>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Credentials {
@@ -182,7 +183,7 @@ impl Credentials {
     /// use tower_activeconnect::Credentials;
     ///
     /// let credentials = Credentials::from_env()?.with_ca_file("/etc/activeconnect/ca.pem")?;
-    /// # Ok::<(), tower_activeconnect::CredentialsError>(())
+    /// # Ok::<(), tower_activeconnect::client::CredentialsError>(())
     /// ```
     ///
     /// # Errors

@@ -5,7 +5,7 @@ mod bearer_interceptor;
 mod bearer_login;
 mod clock_skew;
 mod connector;
-mod credentials;
+pub(crate) mod credentials;
 mod credentials_error;
 mod error;
 #[cfg(test)]
@@ -30,7 +30,7 @@ use self::transport::{
     RawResponse, ResourceKind, SignedRequest, Signer, Transport, invalid_response,
 };
 use crate::Secret;
-use crate::identity::UserToken;
+use crate::UserToken;
 use crate::protocol::messages::{
     AddUsersResponse, AuthenticateResponse, HasDeviceResponse, OutcomeResponse,
     RegistrationLinkResponse, RegistrationSms, StatusResponse, Users,
@@ -42,7 +42,8 @@ pub use bearer_interceptor::BearerInterceptor;
 pub use bearer_login::{
     BearerAttempt, BearerLogin, BearerLoginError, BearerLoginErrorKind, LoginProgress,
 };
-pub use credentials::{Credentials, SecretText};
+pub(crate) use credentials::Credentials;
+pub use credentials::SecretText;
 pub use credentials_error::CredentialsError;
 pub use error::{ClientError, ClientErrorKind};
 #[cfg(feature = "layer")]
@@ -75,7 +76,8 @@ const PATH_SEGMENT: &AsciiSet =
 /// [`Activeconnect`](crate::Activeconnect) always run on the runtime that it was built in.
 ///
 /// ```no_run
-/// use tower_activeconnect::{Client, Credentials, UserToken};
+/// use tower_activeconnect::client::Client;
+/// use tower_activeconnect::{Credentials, UserToken};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let client = Client::new(Credentials::from_env()?)?;

@@ -103,7 +103,7 @@ impl ActiveconnectBuilder {
 
     /// How many sessions in use can be kept within `max_staleness` even if each poll takes its full
     /// 3 s on a connection of its own (HTTP/1.1): the polls that can be sent and be in flight in
-    /// that time, less the 3 s of the last one. [`Health::capacity`](crate::Health) tells what the
+    /// that time, less the 3 s of the last one. [`Health::capacity`](crate::events::Health) tells what the
     /// present latency and protocol allow, usually more.
     #[must_use]
     pub fn capacity(&self) -> u64 {
@@ -113,7 +113,7 @@ impl ActiveconnectBuilder {
 
     /// The maximum number of sessions, counting those that ended within the last five minutes:
     /// default 1,000,000. A further login fails with
-    /// [`LoginError::LimitReached`](crate::LoginError::LimitReached); its browser sees the same as
+    /// [`LoginError::LimitReached`](crate::login::LoginError::LimitReached); its browser sees the same as
     /// when the phone does not respond.
     pub fn max_sessions(mut self, limit: usize) -> Self {
         self.config.max_sessions = limit;
@@ -151,7 +151,7 @@ impl ActiveconnectBuilder {
     }
 
     /// How long a session may go unused: 1 s to 12 h; by default as long as it lives. Then it ends, here
-    /// and at the service, as [`EndReason::Idle`](crate::EndReason::Idle) (OWASP ASVS 5.0, 7.3.1).
+    /// and at the service, as [`EndReason::Idle`](crate::events::EndReason::Idle) (OWASP ASVS 5.0, 7.3.1).
     ///
     /// A use is a request that a layer allows, or that [`verify`](Activeconnect::routes) allows.
     /// Not uses: `status` and `events`, which pages request by themselves; what a stream, a
@@ -179,13 +179,16 @@ impl ActiveconnectBuilder {
     }
 
     /// The methods by which users prove their identity; by default the service chooses.
-    pub fn methods(mut self, methods: impl IntoIterator<Item = crate::AuthMethod>) -> Self {
+    pub fn methods(
+        mut self,
+        methods: impl IntoIterator<Item = crate::protocol::AuthMethod>,
+    ) -> Self {
         self.config.methods = methods.into_iter().collect::<AuthMethods>();
         self
     }
 
     /// The methods of logins that an unknown browser, in which the user had not logged in before,
-    /// or a program ([`BearerLogin`](crate::BearerLogin)) starts, in place of
+    /// or a program ([`BearerLogin`](crate::client::BearerLogin)) starts, in place of
     /// [`methods`](ActiveconnectBuilder::methods). By default the same.
     ///
     /// A phone can be set to accept requests by itself; an unattended one then approves the login
@@ -194,14 +197,15 @@ impl ActiveconnectBuilder {
     /// methods has such a session confirm. See `docs/push-fatigue.md`.
     ///
     /// ```
-    /// # use tower_activeconnect::{ActiveconnectBuilder, AuthMethod};
+    /// # use tower_activeconnect::ActiveconnectBuilder;
+    /// # use tower_activeconnect::protocol::AuthMethod;
     /// # fn example(builder: ActiveconnectBuilder) -> ActiveconnectBuilder {
     /// builder.require_methods_of_unknown_browsers([AuthMethod::Facial])
     /// # }
     /// ```
     pub fn require_methods_of_unknown_browsers(
         mut self,
-        methods: impl IntoIterator<Item = crate::AuthMethod>,
+        methods: impl IntoIterator<Item = crate::protocol::AuthMethod>,
     ) -> Self {
         self.config.unknown_browser_methods = methods.into_iter().collect::<AuthMethods>();
         self
@@ -213,8 +217,8 @@ impl ActiveconnectBuilder {
     /// Names that do not exist count too, so that the budget reveals nothing about names. Once the
     /// budget is spent, such logins stay `pending` and send no push. Known browsers, sessions that
     /// confirm and [`log_in`](Activeconnect::log_in) go on.
-    /// [`Health::pushes_left`](crate::Health::pushes_left) and
-    /// [`EventKind::PushBudgetLow`](crate::EventKind::PushBudgetLow) report it in time.
+    /// [`Health::pushes_left`](crate::events::Health::pushes_left) and
+    /// [`EventKind::PushBudgetLow`](crate::events::EventKind::PushBudgetLow) report it in time.
     ///
     /// The count is in memory: a restart resets it, and each instance counts for itself.
     pub fn push_budget(mut self, per_month: u32) -> Self {
@@ -481,7 +485,7 @@ impl ActiveconnectBuilder {
     /// Name, logo, color and one text:
     ///
     /// ```
-    /// use tower_activeconnect::{Logo, Theme};
+    /// use tower_activeconnect::pages::{Logo, Theme};
     ///
     /// # fn example(builder: tower_activeconnect::ActiveconnectBuilder) -> tower_activeconnect::ActiveconnectBuilder {
     /// let logo = Logo::path("/logo.svg");

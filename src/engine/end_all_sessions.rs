@@ -56,7 +56,8 @@ impl<'a> EndAllSessions<'a> {
     /// Spares this session: "log out everywhere else".
     ///
     /// ```no_run
-    /// # use tower_activeconnect::{ActiveSession, StoreError};
+    /// # use tower_activeconnect::ActiveSession;
+    /// # use tower_activeconnect::store::StoreError;
     /// # async fn example(session: ActiveSession) -> Result<(), StoreError> {
     /// session.end_all_sessions().except(&session).await?;
     /// # Ok(())

@@ -49,7 +49,8 @@ impl Activeconnect {
     /// dropped. The user is the one whose page it is: an id alone ends nothing.
     ///
     /// ```no_run
-    /// # use tower_activeconnect::{Activeconnect, EndSessionError, SessionId, UserId};
+    /// # use tower_activeconnect::session::{EndSessionError, SessionId};
+    /// # use tower_activeconnect::{Activeconnect, UserId};
     /// # async fn example(ac: Activeconnect, user: UserId, id: SessionId) {
     /// match ac.end_session(&user, &id).await {
     ///     Ok(_) => println!("the session has ended"),

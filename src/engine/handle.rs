@@ -186,7 +186,8 @@ impl Activeconnect {
     /// spellings of the id.
     ///
     /// ```no_run
-    /// # use tower_activeconnect::{Activeconnect, StoreError, UserId};
+    /// # use tower_activeconnect::store::StoreError;
+    /// # use tower_activeconnect::{Activeconnect, UserId};
     /// # async fn example(ac: Activeconnect) -> Result<(), StoreError> {
     /// ac.end_all_sessions(&UserId::from("alice")).forget_browsers().await?;
     /// # Ok(())
@@ -288,11 +289,12 @@ impl Activeconnect {
 
 impl Activeconnect {
     /// The events from now on. The engine never waits for a reader: one that is more than 1,024
-    /// events behind gets [`EventKind::Lagged`](crate::EventKind::Lagged) with the number of lost
+    /// events behind gets [`EventKind::Lagged`](crate::events::EventKind::Lagged) with the number of lost
     /// events.
     ///
     /// ```
-    /// use tower_activeconnect::{Activeconnect, EventKind};
+    /// use tower_activeconnect::Activeconnect;
+    /// use tower_activeconnect::events::EventKind;
     ///
     /// async fn watch(ac: Activeconnect) {
     ///     let mut events = ac.events();

@@ -39,15 +39,11 @@ mod test_session;
 mod trusted_proxies;
 mod warn_unknown_browsers;
 
-pub use crate::enrollment::enrollment_error::{EnrollNewError, EnrollmentError};
-pub use crate::enrollment::grants::EnrollmentGrant;
 #[cfg(feature = "axum")]
 pub(crate) use crate::enrollment::pending_registrations::{
     REGISTRATION_PAGE_TTL, RegistrationProgress,
 };
-pub use crate::events::event::{EndReason, Event, EventKind, Events, Health, Limit};
-pub use crate::events::fault::Fault;
-pub use crate::login::attempts::LoginError;
+pub(crate) use crate::events::event::EndReason;
 pub(crate) use crate::login::attempts::{
     Attempt, AttemptTarget, BrowserToRemember, ClaimedSession, NamedAttempt, StartAttempt,
 };
@@ -55,8 +51,6 @@ pub(crate) use crate::login::browser_proofs::PROOF_TTL;
 #[cfg(test)]
 pub(crate) use crate::login::browser_proofs::{BrowserId, BrowserProof};
 pub(crate) use crate::login::login_limits::Initiator;
-pub use crate::login::login_limits::LoginLimits;
-pub use crate::login::rate_window::RateLimit;
 #[cfg(test)]
 pub(crate) use crate::login::username::UsernameNormalizer;
 pub(crate) use crate::login::username::trim_username;
@@ -66,12 +60,11 @@ pub(crate) use crate::session::idle_state::Phase;
 pub(crate) use crate::session::key_ring::{CredentialKind, KeyRing};
 pub(crate) use crate::session::live::{Arrival, Session, SessionWatcher};
 pub(crate) use crate::session::notify::Watcher;
-pub use crate::session::owner_id::OwnerId;
-pub use crate::session::policy::Walkaway;
+pub(crate) use crate::session::policy::Walkaway;
 pub(crate) use crate::session::policy::{Action, Policy};
 pub(crate) use crate::session::request_number::RequestNumber;
-pub use crate::session::session_id::{InvalidSessionIdError, SessionId};
-pub use crate::session::session_info::SessionInfo;
+pub(crate) use crate::session::session_id::SessionId;
+pub(crate) use crate::session::session_info::SessionInfo;
 pub(crate) use crate::session::snapshot::Snapshot;
 pub(crate) use crate::session::upgrade_stats::{Upgrade, UpgradeStats};
 pub(crate) use active_session::GuardState;

@@ -51,7 +51,8 @@ impl<'a> From<&'a EnrollmentGrant> for Authorization<'a> {
 /// # #[cfg(feature = "axum")] mod example {
 /// use axum::extract::State;
 /// use axum::http::StatusCode;
-/// use tower_activeconnect::{ActiveSession, Activeconnect, RegistrationLink};
+/// use tower_activeconnect::enrollment::RegistrationLink;
+/// use tower_activeconnect::{ActiveSession, Activeconnect};
 ///
 /// /// `POST /phone`, behind the gate: another phone for the user who is logged in.
 /// async fn another_phone(
@@ -196,7 +197,8 @@ impl Activeconnect {
     /// Dropping the future may leave a link at the service that no caller got.
     ///
     /// ```
-    /// # use tower_activeconnect::*;
+    /// # use tower_activeconnect::Activeconnect;
+    /// # use tower_activeconnect::enrollment::{EnrollmentError, EnrollmentGrant};
     /// # async fn example(ac: &Activeconnect, grant: &EnrollmentGrant) -> Result<(), EnrollmentError> {
     /// // The id of this user is a number that is not for pages.
     /// let link = ac.registration_link(grant).display_name("Alice").await?;

@@ -41,7 +41,7 @@ pub enum LogoutOutcome {
     /// Here and at the service.
     Confirmed,
     /// Here; the service has not confirmed yet. The engine tries five times more, within a quarter
-    /// of an hour as a rule, while [`Health::logouts_pending`](crate::Health::logouts_pending)
+    /// of an hour as a rule, while [`Health::logouts_pending`](crate::events::Health::logouts_pending)
     /// counts the logout. The session ends at the service by its own expiry at the latest.
     LocalOnly,
 }

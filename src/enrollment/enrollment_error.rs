@@ -84,7 +84,8 @@ impl From<ClientError> for EnrollmentError {
 /// Why [`Activeconnect::enroll_new`](crate::Activeconnect::enroll_new) failed; `E` is the error of the application's own part.
 ///
 /// ```
-/// use tower_activeconnect::{Activeconnect, EnrollNewError, UserId};
+/// use tower_activeconnect::enrollment::EnrollNewError;
+/// use tower_activeconnect::{Activeconnect, UserId};
 ///
 /// enum InsertError {
 ///     NameTaken,

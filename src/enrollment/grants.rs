@@ -21,7 +21,8 @@ const MAX_GRANTS: usize = 10_000;
 /// `Cache-Control: no-store`.
 ///
 /// ```
-/// use tower_activeconnect::{Activeconnect, EnrollmentError, EnrollmentGrant, RegistrationLink};
+/// use tower_activeconnect::Activeconnect;
+/// use tower_activeconnect::enrollment::{EnrollmentError, EnrollmentGrant, RegistrationLink};
 ///
 /// /// The address was verified: the user reads mail there.
 /// fn link_for_mail(ac: &Activeconnect, user: &str) -> Result<String, EnrollmentError> {

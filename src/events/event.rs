@@ -31,14 +31,14 @@ pub struct Event {
     pub time: SystemTime,
     /// Whose session or login it is; `None` if it is about no user.
     pub user: Option<UserId>,
-    /// The session, as [`SessionInfo::id`](crate::SessionInfo::id) names it: the same in all its
+    /// The session, as [`SessionInfo::id`](crate::session::SessionInfo::id) names it: the same in all its
     /// events. `None` if it is about no session.
     pub session: Option<SessionId>,
     /// The address that the session's login came from, as
-    /// [`SessionInfo::address`](crate::SessionInfo::address) tells it.
+    /// [`SessionInfo::address`](crate::session::SessionInfo::address) tells it.
     pub address: Option<IpAddr>,
     /// The user agent that the session's login came from, as
-    /// [`SessionInfo::browser`](crate::SessionInfo::browser) tells it: "Firefox on Windows". Any client
+    /// [`SessionInfo::browser`](crate::session::SessionInfo::browser) tells it: "Firefox on Windows". Any client
     /// can say anything.
     pub user_agent: Option<String>,
 }

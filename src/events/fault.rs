@@ -9,10 +9,11 @@ use crate::client::ClientErrorKind;
 use crate::events::warning_limiter::WarningLimiter;
 use crate::store::StoreErrorKind;
 
-/// What keeps users out though they did nothing wrong; [`EventKind::Fault`](crate::EventKind::Fault) tells.
+/// What keeps users out though they did nothing wrong; [`EventKind::Fault`](crate::events::EventKind::Fault) tells.
 ///
 /// ```
-/// use tower_activeconnect::{ClientErrorKind, Event, EventKind, Fault};
+/// use tower_activeconnect::client::ClientErrorKind;
+/// use tower_activeconnect::events::{Event, EventKind, Fault};
 ///
 /// fn alert(event: &Event) -> Option<String> {
 ///     match event.kind {

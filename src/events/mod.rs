@@ -1,5 +1,8 @@
-//! What happens in the engine, for audit logs.
+//! Events, faults and health figures of the engine, for audit logs and metrics.
 
 pub(crate) mod event;
 pub(crate) mod fault;
 pub(crate) mod warning_limiter;
+
+pub use event::{EndReason, Event, EventKind, Events, Health, Limit};
+pub use fault::Fault;

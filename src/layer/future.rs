@@ -21,7 +21,7 @@ use crate::verdict::Denial;
 pin_project! {
     /// The future of [`ActiveconnectService`](super::ActiveconnectService).
     #[must_use = "futures do nothing unless polled"]
-    pub struct GateFuture<S, ReqBody, ResBody>
+    pub struct ResponseFuture<S, ReqBody, ResBody>
     where
         S: Service<Request<ReqBody>>,
     {
@@ -55,7 +55,7 @@ pin_project! {
     }
 }
 
-impl<S, ReqBody, ResBody> GateFuture<S, ReqBody, ResBody>
+impl<S, ReqBody, ResBody> ResponseFuture<S, ReqBody, ResBody>
 where
     S: Service<Request<ReqBody>>,
 {
@@ -89,7 +89,7 @@ where
     }
 }
 
-impl<S, ReqBody, ResBody> Future for GateFuture<S, ReqBody, ResBody>
+impl<S, ReqBody, ResBody> Future for ResponseFuture<S, ReqBody, ResBody>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     ResBody: Body<Data = Bytes> + 'static,
@@ -177,11 +177,11 @@ where
     }
 }
 
-impl<S, ReqBody, ResBody> fmt::Debug for GateFuture<S, ReqBody, ResBody>
+impl<S, ReqBody, ResBody> fmt::Debug for ResponseFuture<S, ReqBody, ResBody>
 where
     S: Service<Request<ReqBody>>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GateFuture").finish_non_exhaustive()
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }
 }

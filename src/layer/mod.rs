@@ -1,5 +1,7 @@
-//! The Tower layer: it learns which session a request names, lets it through or answers in the
-//! format that the client expects, and watches over what it let through.
+//! The Tower layer's service, future and bodies.
+//!
+//! The gate finds the session that a request names, forwards the request or denies it in the format
+//! that the client expects, and guards the response that it forwards.
 
 mod attach_session;
 mod authorize;
@@ -21,13 +23,14 @@ mod query;
 mod respond;
 mod response_format;
 mod security_headers;
-mod service;
+pub(crate) mod service;
 mod site_paths;
 mod step_up;
 #[cfg(test)]
 mod tests;
 mod upload;
 
+pub use crate::session::policy::Walkaway;
 #[cfg(feature = "axum")]
 pub(crate) use authorize::{Authorizer, Decision};
 pub use body::{BoxError, GateBody, SessionRevoked};
@@ -39,7 +42,7 @@ pub(crate) use credential::{
 };
 #[cfg(feature = "axum")]
 pub(crate) use cross_origin::is_cross_origin;
-pub use future::GateFuture;
+pub use future::ResponseFuture;
 #[cfg(feature = "axum")]
 pub(crate) use peer::Peer;
 #[cfg(feature = "axum")]
@@ -48,7 +51,7 @@ pub(crate) use query::MAX_NEXT_LEN;
 pub(crate) use response_format::{ClientContext, ResponseFormat};
 #[cfg(feature = "axum")]
 pub(crate) use security_headers::set_security_headers;
-pub use service::{ActiveconnectLayer, ActiveconnectService};
+pub use service::ActiveconnectService;
 #[cfg(feature = "axum")]
 pub(crate) use site_paths::SitePaths;
 #[cfg(feature = "axum")]

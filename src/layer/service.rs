@@ -12,7 +12,7 @@ use super::attach_session::attach_session;
 use super::authorize::{Authorizer, Decision};
 use super::body::{BoxError, GateBody};
 use super::cache_control::CacheControl;
-use super::future::GateFuture;
+use super::future::ResponseFuture;
 use super::response_format::ClientContext;
 use crate::engine::{ActiveSession, Activeconnect, Walkaway};
 use crate::protocol::AuthMethods;
@@ -101,7 +101,7 @@ const MIN_MAX_AGE: Duration = Duration::from_secs(1);
 /// use axum::response::Response;
 /// use axum::ServiceExt;
 /// use tower::ServiceBuilder;
-/// use tower_activeconnect::GateBody;
+/// use tower_activeconnect::layer::GateBody;
 ///
 /// let gated = ServiceBuilder::new()
 ///     .map_response(|response: Response<GateBody<Body>>| response.map(Body::new))
@@ -154,7 +154,7 @@ impl Activeconnect {
     /// [`ActiveSession::from_extensions`], and there are no login routes.
     ///
     /// ```
-    /// use tower_activeconnect::{Activeconnect, ActiveSession};
+    /// use tower_activeconnect::{ActiveSession, Activeconnect};
     /// # async fn example(ac: Activeconnect) {
     /// use axum::{Router, routing::get};
     ///
@@ -236,7 +236,8 @@ impl ActiveconnectLayer {
     ///
     /// ```
     /// use axum::{Router, routing::get};
-    /// use tower_activeconnect::{Activeconnect, ActiveSession, CacheControl};
+    /// use tower_activeconnect::layer::CacheControl;
+    /// use tower_activeconnect::{ActiveSession, Activeconnect};
     ///
     /// fn app(ac: &Activeconnect) -> Router {
     ///     Router::new()
@@ -264,7 +265,8 @@ impl ActiveconnectLayer {
     /// use std::time::Duration;
     ///
     /// use axum::{Router, routing::{get, post}};
-    /// use tower_activeconnect::{Activeconnect, AuthMethod};
+    /// use tower_activeconnect::Activeconnect;
+    /// use tower_activeconnect::protocol::AuthMethod;
     ///
     /// fn app(ac: &Activeconnect) -> Router {
     ///     let transfers = ac.layer()
@@ -278,7 +280,10 @@ impl ActiveconnectLayer {
     ///         .nest("/auth", ac.routes())
     /// }
     /// ```
-    pub fn require_methods(self, methods: impl IntoIterator<Item = crate::AuthMethod>) -> Self {
+    pub fn require_methods(
+        self,
+        methods: impl IntoIterator<Item = crate::protocol::AuthMethod>,
+    ) -> Self {
         let methods: AuthMethods = methods.into_iter().collect();
         self.map_authorizer(|gate| gate.require_methods(methods))
     }
@@ -359,7 +364,7 @@ where
 {
     type Response = Response<GateBody<ResBody>>;
     type Error = S::Error;
-    type Future = GateFuture<S, ReqBody, ResBody>;
+    type Future = ResponseFuture<S, ReqBody, ResBody>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -389,7 +394,7 @@ where
                 // The service that is ready is this one; its clone need not be.
                 let clone = self.inner.clone();
                 let ready = std::mem::replace(&mut self.inner, clone);
-                GateFuture::deciding(self.gate.clone(), client, answer, ready, request)
+                ResponseFuture::deciding(self.gate.clone(), client, answer, ready, request)
             }
             Decision::Deny(denial) if !self.gate.optional => {
                 // What the inner service reserved for this request, others may have.
@@ -397,12 +402,12 @@ where
                 drop(std::mem::replace(&mut self.inner, clone));
                 let (uri, extensions) = (request.uri(), request.extensions());
                 let is_login = self.gate.is_login_route(uri, extensions, &client);
-                GateFuture::denied(self.gate.clone(), client, denial, is_login)
+                ResponseFuture::denied(self.gate.clone(), client, denial, is_login)
             }
             decision => {
                 let guard = attach_session(&self.gate, decision, &client, &mut request);
                 let future = self.inner.call(request);
-                GateFuture::running(self.gate.clone(), client, future, guard)
+                ResponseFuture::running(self.gate.clone(), client, future, guard)
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::engine::{ActiveSession, GuardState, SessionGuard};
 
 /// Ends uploads with their session: what a client still sends reaches the handler no more.
 ///
-/// Goes inside an [`ActiveconnectLayer`](super::ActiveconnectLayer), around the handlers that read
+/// Goes inside an [`ActiveconnectLayer`](crate::ActiveconnectLayer), around the handlers that read
 /// long bodies. While the session's status is not known, the upload waits; when the session ends,
 /// the handler's next read fails with [`SessionRevoked`]. Requests that no session let in pass as
 /// they are.
@@ -23,7 +23,8 @@ use crate::engine::{ActiveSession, GuardState, SessionGuard};
 ///
 /// ```
 /// use axum::{Router, body::Body, routing::post};
-/// use tower_activeconnect::{Activeconnect, UploadGuardLayer};
+/// use tower_activeconnect::Activeconnect;
+/// use tower_activeconnect::layer::UploadGuardLayer;
 ///
 /// # async fn upload() {}
 /// # fn example(ac: Activeconnect) -> Router {

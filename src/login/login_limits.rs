@@ -30,7 +30,7 @@ const DECLINE_RESET: Duration = Duration::from_secs(3_600);
 ///
 /// ```
 /// use std::time::Duration;
-/// use tower_activeconnect::{LoginLimits, RateLimit};
+/// use tower_activeconnect::login::{LoginLimits, RateLimit};
 ///
 /// let limits = LoginLimits::default().per_address(RateLimit::new(100, Duration::from_secs(300)));
 /// ```

@@ -1,4 +1,4 @@
-//! Attempts to log in, and their limits.
+//! Login attempts: their errors and rate limits.
 
 pub(crate) mod attempt_state;
 #[cfg(test)]
@@ -14,3 +14,7 @@ pub(crate) mod push_budget;
 pub(crate) mod rate_window;
 pub(crate) mod unknown_browsers;
 pub(crate) mod username;
+
+pub use attempts::LoginError;
+pub use login_limits::LoginLimits;
+pub use rate_window::RateLimit;

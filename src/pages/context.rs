@@ -13,21 +13,21 @@ pub struct Layout {
     pub lang: String,
     /// The direction of the language, `ltr` or `rtl`, for `<html dir>`.
     pub dir: &'static str,
-    /// [`Theme::app_name`](crate::Theme::app_name).
+    /// [`Theme::app_name`](crate::pages::Theme::app_name).
     pub app_name: Option<String>,
-    /// The address of the [logo](crate::Theme::logo).
+    /// The address of the [logo](crate::pages::Theme::logo).
     pub logo: Option<String>,
     /// The address of what a tab shows: the logo, or an icon of the crate's.
     pub icon: String,
     /// The addresses of the style sheets, in their order: the crate's, then the
-    /// [application's](crate::Theme::custom_css).
+    /// [application's](crate::pages::Theme::custom_css).
     pub style_sheets: Vec<String>,
     /// The address of a script that each page should load, so that a browser does not show it again
     /// after the session has ended.
     pub script: String,
-    /// [`Theme::support_url`](crate::Theme::support_url).
+    /// [`Theme::support_url`](crate::pages::Theme::support_url).
     pub support: Option<Link>,
-    /// [`Theme::privacy_url`](crate::Theme::privacy_url).
+    /// [`Theme::privacy_url`](crate::pages::Theme::privacy_url).
     pub privacy: Option<Link>,
 }
 
@@ -62,7 +62,7 @@ pub struct LoginPage {
     pub next: String,
     /// The text of the button.
     pub submit: String,
-    /// [`Theme::sign_up_url`](crate::Theme::sign_up_url).
+    /// [`Theme::sign_up_url`](crate::pages::Theme::sign_up_url).
     pub sign_up: Option<Link>,
 }
 
@@ -235,7 +235,7 @@ pub struct SessionsPage {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ListedSession {
-    /// The value of the hidden field `id`: [`SessionInfo::id`](crate::SessionInfo::id).
+    /// The value of the hidden field `id`: [`SessionInfo::id`](crate::session::SessionInfo::id).
     pub id: String,
     /// The page is seen in this session.
     pub is_current: bool,
@@ -267,7 +267,7 @@ pub struct Moment {
     pub text: String,
 }
 
-/// The answer that is a [`RegistrationLink`](crate::RegistrationLink). It is kept by no cache and
+/// The answer that is a [`RegistrationLink`](crate::enrollment::RegistrationLink). It is kept by no cache and
 /// told to no other site.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

@@ -11,7 +11,8 @@ use super::setup_error::SetupError;
 /// Everything has a default: no name, no logo, a blue accent, no links.
 ///
 /// ```
-/// # use tower_activeconnect::{ActiveconnectBuilder, Logo, Theme};
+/// # use tower_activeconnect::ActiveconnectBuilder;
+/// # use tower_activeconnect::pages::{Logo, Theme};
 /// # fn example(builder: ActiveconnectBuilder) -> ActiveconnectBuilder {
 /// builder.theme(
 ///     Theme::new()

@@ -32,7 +32,7 @@ impl AuthMethod {
 /// A set of [`AuthMethod`]s; empty means that the service chooses (preferred).
 ///
 /// ```
-/// use tower_activeconnect::{AuthMethod, AuthMethods};
+/// use tower_activeconnect::protocol::{AuthMethod, AuthMethods};
 ///
 /// let methods: AuthMethods = [AuthMethod::Facial, AuthMethod::Device].into_iter().collect();
 /// assert_eq!(methods.to_string(), "device,facial");

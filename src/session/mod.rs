@@ -1,4 +1,4 @@
-//! Sessions: their state, the guards of responses, credentials and ids.
+//! Sessions: their ids, verdicts and guards, and the ways to end them.
 
 pub(crate) mod client_details;
 pub(crate) mod guard;
@@ -27,3 +27,9 @@ pub(crate) mod snapshot;
 pub(crate) mod test_session;
 pub(crate) mod upgrade_stats;
 pub(crate) mod walkaway_ends;
+
+pub use crate::engine::{EndAllSessions, EndSessionError, LogoutOutcome, SessionGuard};
+pub use crate::verdict::Verdict;
+pub use owner_id::OwnerId;
+pub use session_id::{InvalidSessionIdError, SessionId};
+pub use session_info::SessionInfo;

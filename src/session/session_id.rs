@@ -5,14 +5,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// The id of a session for its user and for administrators: the `id` of a
-/// [`SessionInfo`](crate::SessionInfo).
+/// [`SessionInfo`](crate::session::SessionInfo).
 ///
 /// It is a 128-bit message authentication code of the session's name at the service, and stays the
 /// same for the life of the session. It opens nothing, so it may appear in forms, logs and
 /// addresses. Its text is 22 characters of base64url.
 ///
 /// ```
-/// use tower_activeconnect::SessionId;
+/// use tower_activeconnect::session::SessionId;
 ///
 /// The value of a form field.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

@@ -14,11 +14,13 @@ use crate::session::session_id::SessionId;
 /// It opens no page and proves no login.
 ///
 /// ```
-/// use tower_activeconnect::{Activeconnect, EndSessionError, SessionId, StoreError, UserId};
+/// use tower_activeconnect::session::{EndSessionError, SessionId};
+/// use tower_activeconnect::store::StoreError;
+/// use tower_activeconnect::{Activeconnect, UserId};
 ///
 /// async fn list(ac: &Activeconnect, user: &UserId) -> Result<Vec<String>, StoreError> {
 ///     let sessions = ac.sessions(user).await?;
-///     let line = |session: &tower_activeconnect::SessionInfo| {
+///     let line = |session: &tower_activeconnect::session::SessionInfo| {
 ///         let browser = session.browser().unwrap_or("an unknown browser");
 ///         // Safe in a form: it names the session and opens nothing.
 ///         format!("{}: {browser}", session.id())

@@ -8,7 +8,7 @@ const MAX_SOURCE_CHARS: usize = 256;
 /// [`StoreError::kind`].
 ///
 /// ```
-/// use tower_activeconnect::{StoreError, StoreErrorKind};
+/// use tower_activeconnect::store::{StoreError, StoreErrorKind};
 ///
 /// let error = StoreError::new(std::io::Error::other("the disk is gone"));
 /// assert_eq!(error.kind(), StoreErrorKind::Other);

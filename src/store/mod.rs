@@ -1,10 +1,8 @@
-//! Where the lookup table is kept.
+//! Errors of token stores, and the in-memory store.
 
 mod error;
-mod memory;
-mod token;
+pub(crate) mod memory;
+pub(crate) mod token;
 
 pub use error::{StoreError, StoreErrorKind};
-pub use memory::MemoryTokenStore;
-pub(crate) use token::DynTokenStore;
-pub use token::TokenStore;
+pub(crate) use token::{DynTokenStore, TokenStore};

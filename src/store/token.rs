@@ -23,7 +23,8 @@ use crate::identity::{UserId, UserToken};
 /// `remove` and the epoch must know the same spellings as `token`.
 ///
 /// ```
-/// use tower_activeconnect::{StoreError, TokenStore, UserId, UserToken};
+/// use tower_activeconnect::store::StoreError;
+/// use tower_activeconnect::{TokenStore, UserId, UserToken};
 ///
 /// struct Directory;
 ///

@@ -1,4 +1,4 @@
-//! Axum: the extractor, and the routes through which browsers log in and out.
+//! Axum: the extractor, guarded WebSockets, and the routes through which browsers log in and out.
 
 mod client_ip;
 mod confirm;

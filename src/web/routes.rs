@@ -40,7 +40,7 @@ impl Activeconnect {
     /// | `GET locked` | a page that waits for the phone to come back |
     /// | `GET status` | `{"status":"…"}`: of the attempt, whose result it claims once approved, else of the session; `none` without either, `unavailable` when it is not known. Of a session also `"owner"`, by which pages tell [users apart](crate::ActiveSession::owner_id), and `"warning":"unknown-browser"` while a browser that was not known has a later session of the user, until they look at `sessions` |
     /// | `GET events` | the same as server-sent events, one for each change, whose id is the status. A browser's `EventSource` connects again after the last one; it gets 204, and stops |
-    /// | `GET registration` | `{"status":"…"}` of the page with a [`RegistrationLink`](crate::RegistrationLink) that this browser was shown last: `pending`, `registered`, or `none` when no page waits; a page load once the phone has registered goes on (303) |
+    /// | `GET registration` | `{"status":"…"}` of the page with a [`RegistrationLink`](crate::enrollment::RegistrationLink) that this browser was shown last: `pending`, `registered`, or `none` when no page waits; a page load once the phone has registered goes on (303) |
     /// | `GET verify` | for a proxy that asks whether to pass a request on: 200, 401, 403 or 503 with no redirect and no cookie, whatever `Accept` and the method say; the user in [a header](crate::ActiveconnectBuilder::verify_user_header), if one is set |
     /// | `POST logout` | ends the session here and at the service |
     /// | `GET sessions` | a page on which users see where they are logged in, and end what should not be; JSON for scripts |

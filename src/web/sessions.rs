@@ -288,7 +288,7 @@ impl<'a> SessionEntry<'a> {
             status: session.status().to_string(),
             started_at: rfc3339(unix_ms(session.started_at())),
             last_used_at: rfc3339(unix_ms(session.last_used_at())),
-            methods: session.methods().iter().map(crate::AuthMethod::as_str).collect(),
+            methods: session.methods().iter().map(crate::protocol::AuthMethod::as_str).collect(),
             held_open: session.held_open(),
             browser: session.browser(),
             address: session.address(),

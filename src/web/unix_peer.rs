@@ -32,7 +32,8 @@ impl ActiveconnectBuilder {
     /// ```
     /// use axum::Router;
     /// use tokio::net::UnixListener;
-    /// use tower_activeconnect::{ActiveconnectBuilder, UnixPeer};
+    /// use tower_activeconnect::ActiveconnectBuilder;
+    /// use tower_activeconnect::web::UnixPeer;
     ///
     /// fn configure(builder: ActiveconnectBuilder) -> ActiveconnectBuilder {
     ///     builder.trust_unix_peer::<UnixPeer>()

@@ -10,7 +10,7 @@ use axum::Router;
 use axum::http::{StatusCode, Uri};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tower_activeconnect::SessionStatus;
+use tower_activeconnect::protocol::SessionStatus;
 use tower_activeconnect_sqlx::SqliteTokenStore;
 
 use crate::support::blog::{Blog, link, program, register};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use activeconnect_emulator::{Action, Emulator, Endpoint, Fault, FaultKind};
 use tempfile::TempDir;
-use tower_activeconnect::SessionStatus;
+use tower_activeconnect::protocol::SessionStatus;
 
 use crate::support::blog::{Blog, before};
 use crate::support::{self, Browser, until};

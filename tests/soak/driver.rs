@@ -11,7 +11,8 @@ use axum::response::Response;
 use axum::routing::get;
 use reqwest::header::{AUTHORIZATION, COOKIE, HeaderName};
 use tokio::task::JoinSet;
-use tower_activeconnect::{Activeconnect, Client, MemoryTokenStore, TokenStore as _, UserToken};
+use tower_activeconnect::client::Client;
+use tower_activeconnect::{Activeconnect, MemoryTokenStore, TokenStore as _, UserToken};
 
 use super::event_log::{Answer, CUT, INTERVAL, KEEP, Life, MAX_STALENESS, Span, Story, Walk, now};
 use super::fault_schedule::Weather;

@@ -28,9 +28,8 @@ use support::service::{NoOpLayer, requests};
 use support::{Case, Prepare};
 use tower::{ServiceBuilder, ServiceExt as _};
 use activeconnect_emulator::{Action, Emulator};
-use tower_activeconnect::{
-    Activeconnect, Authentication, Client, Credentials, MemoryTokenStore, RemoteSession, UserToken,
-};
+use tower_activeconnect::client::{Client, RemoteSession};
+use tower_activeconnect::{Activeconnect, Authentication, Credentials, MemoryTokenStore, UserToken};
 use tower_http::validate_request::ValidateRequestHeaderLayer;
 use tower_sessions::{MemoryStore, Session, SessionManagerLayer};
 

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use tower_activeconnect::Dialect;
+use tower_activeconnect::protocol::Dialect;
 
 /// Whose signatures the emulator takes. Each request is judged by whichever dialect's headers it
 /// bears.

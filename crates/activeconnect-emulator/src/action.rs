@@ -1,7 +1,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use tower_activeconnect::SessionStatus;
+use tower_activeconnect::protocol::SessionStatus;
 
 /// What the phone, or an administrator of the service, does to a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -10,12 +10,13 @@ use axum::routing::{MethodFilter, on};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tower_activeconnect::Secret;
 use tower_activeconnect::protocol::messages::{
     AddUsersResponse, AuthenticateResponse, AuthenticationStatus, HasDeviceResponse,
     OutcomeResponse, RegistrationLinkResponse, RegistrationSms, StatusFields, StatusResponse,
     Users, from_json,
 };
-use tower_activeconnect::{AuthMethods, Secret, SessionStatus};
+use tower_activeconnect::protocol::{AuthMethods, SessionStatus};
 
 use super::endpoint::Endpoint;
 use super::error_response::ErrorResponse;

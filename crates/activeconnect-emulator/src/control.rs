@@ -12,7 +12,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tower_activeconnect::SessionStatus;
+use tower_activeconnect::protocol::SessionStatus;
 use tower_activeconnect::protocol::messages::from_json;
 
 use super::control_error::ControlError;

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tower_activeconnect::SessionStatus;
+use tower_activeconnect::protocol::SessionStatus;
 
 use super::Action;
 use super::error_response::ErrorResponse;

@@ -4,7 +4,7 @@
 //! and forgets everything when it stops.
 //!
 //! ```
-//! use tower_activeconnect::SessionStatus;
+//! use tower_activeconnect::protocol::SessionStatus;
 //! use activeconnect_emulator::{Action, ControlError, Emulator};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -72,7 +72,8 @@ use std::sync::Arc;
 
 use background_runtime::BackgroundRuntime;
 use server::AppState;
-use tower_activeconnect::{Secret, SessionStatus};
+use tower_activeconnect::Secret;
+use tower_activeconnect::protocol::SessionStatus;
 
 pub use accepted_dialects::{AcceptedDialects, UnknownDialects};
 pub use action::{Action, UnknownAction};

@@ -1,5 +1,5 @@
 use serde::Serialize;
-use tower_activeconnect::SessionStatus;
+use tower_activeconnect::protocol::SessionStatus;
 
 use super::endpoint::Endpoint;
 

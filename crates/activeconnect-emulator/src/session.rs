@@ -1,4 +1,5 @@
-use tower_activeconnect::{AuthMethod, AuthMethods, Secret, SessionStatus};
+use tower_activeconnect::Secret;
+use tower_activeconnect::protocol::{AuthMethod, AuthMethods, SessionStatus};
 
 use super::Action;
 use super::report::SessionReport;

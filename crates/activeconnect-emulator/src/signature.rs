@@ -1,6 +1,7 @@
 use axum::http::HeaderMap;
+use tower_activeconnect::Secret;
+use tower_activeconnect::protocol::Dialect;
 use tower_activeconnect::protocol::{API_VERSION, AUTHENTICATION_HEADER, AuthenticationHeader};
-use tower_activeconnect::{Dialect, Secret};
 
 use super::AcceptedDialects;
 

@@ -1,7 +1,8 @@
 use std::collections::{BTreeMap, HashMap};
 
+use tower_activeconnect::Secret;
+use tower_activeconnect::protocol::SessionStatus;
 use tower_activeconnect::protocol::messages::AddedUsers;
-use tower_activeconnect::{Secret, SessionStatus};
 
 use super::endpoint::Endpoint;
 use super::fault::FaultRegistry;
@@ -262,7 +263,7 @@ fn act(session: &mut Session, action: Action, now: u64) -> Result<SessionStatus,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tower_activeconnect::AuthMethods;
+    use tower_activeconnect::protocol::AuthMethods;
 
     const NOW: u64 = 1_700_000_000_000;
     const NOW_S: u64 = NOW / 1000;

@@ -11,7 +11,8 @@ use sqlx::sqlite::{
 };
 use sqlx::{AssertSqlSafe, Row as _, SqlSafeStr as _};
 
-use tower_activeconnect::{StoreError, StoreErrorKind, TokenStore, UserId, UserToken};
+use tower_activeconnect::store::{StoreError, StoreErrorKind};
+use tower_activeconnect::{TokenStore, UserId, UserToken};
 
 /// How long a statement waits for another connection's lock, here or in another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);

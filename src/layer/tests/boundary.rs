@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::harness::{Harness, StoreBehavior, app_login, reply_not_found, reply_ok, reply_status};
+use crate::UserId;
+use crate::login::LoginError;
 use crate::polling::yield_injection::seed_yields;
 use crate::protocol::SessionStatus::{Active, Closed, Walkaway};
 use crate::verdict::Denial;
-use crate::{LoginError, UserId};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -116,7 +117,7 @@ async fn login_that_waits_is_polled_each_second() {
     let login = stage.spawn_login("alice");
     stage.start().await;
     for second in 0..10 {
-        reply_status(stage.poll_at(second * 1_000).await, crate::SessionStatus::Pending);
+        reply_status(stage.poll_at(second * 1_000).await, crate::protocol::SessionStatus::Pending);
     }
     reply_status(stage.poll_at(10_000).await, Active);
     login.await.unwrap().unwrap();
@@ -284,7 +285,7 @@ async fn approval_counts_until_the_deadline() {
         for second in 0..59 {
             reply_status(
                 stage.poll_at(begun + second * 1_000).await,
-                crate::SessionStatus::Pending,
+                crate::protocol::SessionStatus::Pending,
             );
         }
         let poll = stage.poll_at(begun + 59_000).await;
@@ -294,7 +295,7 @@ async fn approval_counts_until_the_deadline() {
         if approved_at < 60_000 {
             let alice = outcome.unwrap();
             assert_eq!(stage.send_request(&alice).await, "allowed");
-            stage.session(&alice).end(crate::EndReason::LoggedOut);
+            stage.session(&alice).end(crate::events::EndReason::LoggedOut);
             stage.at(begun + 70_000).await;
         } else {
             assert!(matches!(outcome.unwrap_err(), LoginError::TimedOut));

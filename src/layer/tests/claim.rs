@@ -4,9 +4,10 @@
 use std::sync::{Arc, Mutex};
 
 use super::harness::{Harness, app_login, next_event, of, reply_ok, reply_status};
+use crate::UserId;
 use crate::engine::StartAttempt;
+use crate::events::{EndReason, EventKind};
 use crate::protocol::SessionStatus::{Active, Pending};
-use crate::{EndReason, EventKind, UserId};
 
 /// Lets all that is ready run.
 async fn settle() {

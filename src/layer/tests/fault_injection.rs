@@ -10,8 +10,12 @@ use tower_layer::Layer as _;
 use tower_service::Service as _;
 
 use super::harness::{self, App, Harness, StoreBehavior, next_event, of, reply_ok, reply_status};
+use crate::UserId;
+use crate::engine::BuildError;
+use crate::events::EndReason;
+use crate::login::LoginError;
+use crate::protocol::SessionStatus;
 use crate::protocol::SessionStatus::{Active, Closed};
-use crate::{BuildError, EndReason, LoginError, SessionStatus, UserId};
 
 /// T084: a handler that panics takes nothing with it.
 #[tokio::test(start_paused = true)]
@@ -121,7 +125,7 @@ async fn late_answer_revives_nothing() {
     stage.at(250_000).await;
     assert!(stage.is_quiet().await, "what is over is not polled");
     assert_eq!(stage.send_request(&alice).await, "ended");
-    let ended = crate::EventKind::Ended { reason: EndReason::LoggedOut };
+    let ended = crate::events::EventKind::Ended { reason: EndReason::LoggedOut };
     assert_eq!(next_event(&mut events).await, Some(of("alice", ended)));
 }
 

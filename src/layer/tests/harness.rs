@@ -21,14 +21,13 @@ use tower_service::Service;
 use crate::client::mock::{ReceivedCall, ScriptedUpstream};
 use crate::clock::{Clock, MonoTime};
 use crate::engine::{AttemptTarget, ClientDetails, Initiator, Session, StartAttempt};
+use crate::events::{EventKind, Events};
 use crate::identity::{SessionCredential, UserId, UserToken};
 use crate::layer::{GateBody, SessionRevoked};
 use crate::protocol::SessionStatus;
+use crate::store::{StoreError, StoreErrorKind};
 use crate::verdict::Denial;
-use crate::{
-    Activeconnect, ActiveconnectBuilder, Credentials, EventKind, Events, StoreError,
-    StoreErrorKind, TokenStore,
-};
+use crate::{Activeconnect, ActiveconnectBuilder, Credentials, TokenStore};
 
 /// After so long in vain a test fails.
 const TEST_TIMEOUT: Duration = Duration::from_secs(3_600);
@@ -119,7 +118,7 @@ impl Harness {
     pub(super) fn spawn_login(
         &self,
         user: &str,
-    ) -> JoinHandle<Result<SessionCredential, crate::LoginError>> {
+    ) -> JoinHandle<Result<SessionCredential, crate::login::LoginError>> {
         let (ac, user) = (self.ac.clone(), UserId::from(user));
         let login = async move { timeout(TEST_TIMEOUT, ac.log_in(&user)).await };
         tokio::spawn(async { login.await.expect("a login ends") })

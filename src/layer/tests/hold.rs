@@ -13,7 +13,7 @@ use crate::protocol::SessionStatus::{Active, Walkaway};
 use crate::verdict::Denial;
 
 /// What the service says at a time, in seconds: a status, or something odd.
-type Story = fn(u64) -> Option<crate::SessionStatus>;
+type Story = fn(u64) -> Option<crate::protocol::SessionStatus>;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const HALF_A_MINUTE: Duration = Duration::from_secs(30);
@@ -22,7 +22,7 @@ const HALF_A_MINUTE: Duration = Duration::from_secs(30);
 async fn cut(away: Duration, unknown: Duration, story: Story) -> (u64, Denial) {
     let mut stage = Harness::new();
     let alice = stage.log_in("alice").await;
-    let layer = stage.ac.layer().walkaway(crate::Walkaway::Hold(away)).hold_limit(unknown);
+    let layer = stage.ac.layer().walkaway(crate::layer::Walkaway::Hold(away)).hold_limit(unknown);
     let bearer = format!("Bearer {}", alice.expose());
     let request = Request::get("/stream").header("authorization", bearer).body(()).unwrap();
     let response = layer.layer(App).call(request).await.unwrap();

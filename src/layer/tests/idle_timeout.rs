@@ -8,10 +8,10 @@ use tower_layer::Layer as _;
 use tower_service::Service as _;
 
 use super::harness::{App, Harness, denial_name, next_event, of, reply_ok};
+use crate::ActiveconnectLayer;
+use crate::events::{EndReason, EventKind};
 use crate::identity::SessionCredential;
-use crate::layer::ActiveconnectLayer;
 use crate::verdict::Denial;
-use crate::{EndReason, EventKind};
 
 const TIMEOUT: Duration = Duration::from_secs(40);
 
@@ -47,7 +47,7 @@ async fn session_idles_out_after_last_request() {
         assert_eq!(stage.send_request(&alice).await, "allowed", "after {at} ms");
     }
     stage.at(139_998).await;
-    assert_eq!(stage.session(&alice).verdict(), crate::Verdict::Allow);
+    assert_eq!(stage.session(&alice).verdict(), crate::session::Verdict::Allow);
     stage.at(139_999).await;
     assert_eq!(stage.send_request(&alice).await, "ended");
     stage.at(140_100).await;
@@ -74,7 +74,7 @@ async fn open_stream_is_no_use() {
 async fn passive_layers_and_refusals_are_no_use() {
     let (stage, alice, _) = logged_in(TIMEOUT).await;
     let passive = || stage.ac.layer().passive();
-    let too_careful = || stage.ac.layer().require_methods([crate::AuthMethod::Facial]);
+    let too_careful = || stage.ac.layer().require_methods([crate::protocol::AuthMethod::Facial]);
     for at in [10_000, 20_000, 30_000, 39_999] {
         stage.at(at).await;
         assert_eq!(ask(passive(), &alice).await, "allowed", "after {at} ms");

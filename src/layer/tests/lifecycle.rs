@@ -11,12 +11,13 @@ use super::harness::{
     Harness, StoreBehavior, Told, denial_name, next_event, of, reply_not_found, reply_ok,
     reply_status, started,
 };
+use crate::UserId;
+use crate::client::ClientErrorKind;
+use crate::events::{EndReason, Event, EventKind, Events, Fault, Limit};
+use crate::login::LoginError;
+use crate::protocol::SessionStatus;
 use crate::protocol::SessionStatus::{Active, Cancelled, Closed, Walkaway};
 use crate::verdict::Denial;
-use crate::{
-    ClientErrorKind, EndReason, Event, EventKind, Events, Fault, Limit, LoginError, SessionStatus,
-    UserId,
-};
 
 fn user(name: &str) -> UserId {
     UserId::from(name)
@@ -318,7 +319,7 @@ async fn last_handle_leaves_nothing_behind() {
     service.await.unwrap();
     assert!(!reply_status(poll, Active));
     assert_eq!(stream.end.await.unwrap().1, Denial::Ended);
-    assert_eq!(waits.verdict(), crate::Verdict::Ended);
+    assert_eq!(waits.verdict(), crate::session::Verdict::Ended);
     assert_eq!(waits.held_open(), 0);
     assert_eq!(next_event(&mut events).await, Some(ended("alice", EndReason::Shutdown)));
     assert_eq!(events.next().await, None);
@@ -339,7 +340,7 @@ async fn engine_runs_as_long_as_a_handler() {
     let answer = stage.ac.layer().layer(app).oneshot(request);
     drop(stage);
     assert_eq!(answer.await.unwrap().status(), 200);
-    assert_eq!(waits.verdict(), crate::Verdict::Ended);
+    assert_eq!(waits.verdict(), crate::session::Verdict::Ended);
 }
 
 /// T130: engines of one process know nothing of each other.

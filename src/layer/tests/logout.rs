@@ -9,7 +9,9 @@ use super::harness::{Harness, StoreBehavior, reply_ok, reply_status, started};
 use crate::client::mock::ReceivedCall;
 use crate::identity::SessionCredential;
 use crate::protocol::SessionStatus::Active;
-use crate::{Activeconnect, LogoutOutcome, StoreErrorKind, UserId};
+use crate::session::LogoutOutcome;
+use crate::store::StoreErrorKind;
+use crate::{Activeconnect, UserId};
 
 /// A service that leaves logouts unanswered while it is told to.
 #[derive(Clone, Default)]
@@ -297,7 +299,7 @@ async fn superseded_login_is_withdrawn_in_time() {
         } else if call.path.starts_with("/l/") {
             unanswered.push(call);
         } else if call.path.starts_with("/s/1000") {
-            reply_status(call, crate::SessionStatus::Pending);
+            reply_status(call, crate::protocol::SessionStatus::Pending);
         } else {
             reply_status(call, Active);
         }

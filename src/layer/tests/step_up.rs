@@ -9,9 +9,9 @@ use tower_layer::Layer as _;
 use tower_service::Service as _;
 
 use super::harness::{App, Harness, denial_name, reply_ok};
+use crate::ActiveconnectLayer;
 use crate::engine::Session;
 use crate::identity::{SessionCredential, UserId};
-use crate::layer::ActiveconnectLayer;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const MS: Duration = Duration::from_millis(1);
@@ -49,7 +49,7 @@ async fn login_is_too_old_past_max_age() {
     tokio::time::sleep(TICK + MS).await;
     assert_eq!(ask(layer(), &credential).await, "step-up", "{}", stage.now() - login);
     assert_eq!(ask(stage.ac.layer(), &credential).await, "allowed", "only where it is required");
-    assert_eq!(stage.session(&credential).verdict(), crate::Verdict::Allow);
+    assert_eq!(stage.session(&credential).verdict(), crate::session::Verdict::Allow);
 }
 
 /// The same on the wall clock, which goes on while a machine sleeps; set back it makes no login young.

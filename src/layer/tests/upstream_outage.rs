@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::harness::{Harness, StoreBehavior, reply_ok, reply_status, started};
+use crate::UserId;
 use crate::client::mock::ReceivedCall;
 use crate::engine::SessionWatcher;
+use crate::events::EventKind;
 use crate::identity::SessionCredential;
 use crate::polling::yield_injection::seed_yields;
 use crate::protocol::SessionStatus::{Active, Closed};
 use crate::verdict::Denial;
-use crate::{EventKind, UserId};
 
 /// The polls that were heard: when, and of which session.
 type Log = Arc<Mutex<Vec<(u64, usize)>>>;
@@ -360,7 +361,7 @@ async fn service_that_is_gone_is_left_alone() {
     assert_eq!(events.next().await.map(|event| event.kind), Some(EventKind::PollFailed));
     assert_eq!(events.next().await.map(|event| event.kind), Some(EventKind::BreakerOpened));
     for credential in &credentials {
-        assert_eq!(stage.session(credential).verdict(), crate::Verdict::Unavailable);
+        assert_eq!(stage.session(credential).verdict(), crate::session::Verdict::Unavailable);
     }
 }
 
@@ -594,7 +595,7 @@ async fn effective_interval_is_true_of_streams_too() {
         assert!(pauses.values().all(|pause| *pause <= told + told / 50), "{told}: {pauses:?}");
         assert!(told.abs_diff(interval) <= interval / 10, "{told}");
         for one in &credentials {
-            let is_allowed = stage.session(one).verdict() == crate::Verdict::Allow;
+            let is_allowed = stage.session(one).verdict() == crate::session::Verdict::Allow;
             assert!(is_allowed || count > 1_200, "within the capacity");
         }
         seed_yields(0);
@@ -649,7 +650,7 @@ async fn hundred_thousand_at_once_stay_under_the_ceiling() {
         }
         for (which, one) in held.iter().enumerate() {
             let age = stage.now() - good[which];
-            if one.verdict() == crate::Verdict::Allow {
+            if one.verdict() == crate::session::Verdict::Allow {
                 assert!(age < 15_000, "{which} is allowed after {age} ms");
             } else {
                 assert!(age >= 15_000, "{which} is not allowed after {age} ms");

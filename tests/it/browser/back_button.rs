@@ -5,7 +5,9 @@ use axum::Router;
 use axum::response::Html;
 use axum::routing::get;
 use serde_json::Value;
-use tower_activeconnect::{ActiveSession, Activeconnect, AuthMethod, CacheControl};
+use tower_activeconnect::layer::CacheControl;
+use tower_activeconnect::protocol::AuthMethod;
+use tower_activeconnect::{ActiveSession, Activeconnect};
 
 use crate::support::chromium::{Chromium, Tab};
 use crate::support::{approve, builder, serve, until, with_phones};

@@ -2,7 +2,9 @@
 
 use activeconnect_emulator::{Action, Emulator};
 use serde_json::json;
-use tower_activeconnect::{AuthenticationRequest, Client, SessionStatus, UserToken};
+use tower_activeconnect::UserToken;
+use tower_activeconnect::client::{AuthenticationRequest, Client};
+use tower_activeconnect::protocol::SessionStatus;
 
 use crate::support::axe;
 use crate::support::chromium::{Chromium, Tab};

@@ -12,10 +12,9 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tower_activeconnect::{
-    ActiveSession, Activeconnect, ActiveconnectBuilder, BearerLogin, BearerLoginErrorKind,
-    LoginProgress, SessionStatus,
-};
+use tower_activeconnect::client::{BearerLogin, BearerLoginErrorKind, LoginProgress};
+use tower_activeconnect::protocol::SessionStatus;
+use tower_activeconnect::{ActiveSession, Activeconnect, ActiveconnectBuilder};
 
 use crate::support::secure::{Authority, Secure};
 use crate::support::{Browser, approve, builder, ringing, serve, until, with_phones};

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use activeconnect_emulator::{AcceptedDialects, Action, Emulator};
+use tower_activeconnect::client::{AuthenticationRequest, Client, ClientErrorKind};
 use tower_activeconnect::protocol::StatusReading;
-use tower_activeconnect::{
-    AuthMethod, AuthenticationRequest, Client, ClientErrorKind, Credentials, Dialect, Secret,
-    SessionStatus, UserToken,
-};
+use tower_activeconnect::protocol::{AuthMethod, Dialect, SessionStatus};
+use tower_activeconnect::{Credentials, Secret, UserToken};
 
 fn client(emulator: &Emulator, dialect: Dialect) -> Client {
     let secret = emulator.application_secret().clone();

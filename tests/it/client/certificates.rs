@@ -6,10 +6,9 @@ use std::path::Path;
 use std::process::Stdio;
 
 use activeconnect_emulator::Emulator;
-use tower_activeconnect::{
-    Activeconnect, BuildError, Client, ClientErrorKind, Credentials, CredentialsError,
-    MemoryTokenStore,
-};
+use tower_activeconnect::client::{Client, ClientErrorKind, CredentialsError};
+use tower_activeconnect::setup::BuildError;
+use tower_activeconnect::{Activeconnect, Credentials, MemoryTokenStore};
 
 use super::service::Service;
 use crate::support::raw::authenticate;

@@ -11,9 +11,9 @@ use axum::routing::get;
 use futures_util::future::join_all;
 use http::{Request, StatusCode};
 use tower::ServiceExt as _;
-use tower_activeconnect::{
-    Activeconnect, Client, ClientError, ClientErrorKind, Dialect, MemoryTokenStore, RemoteSession,
-};
+use tower_activeconnect::client::{Client, ClientError, ClientErrorKind, RemoteSession};
+use tower_activeconnect::protocol::Dialect;
+use tower_activeconnect::{Activeconnect, MemoryTokenStore};
 
 use super::relay::{Relay, Treatment};
 use super::service::Service;

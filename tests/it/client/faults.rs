@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use activeconnect_emulator::{Emulator, Endpoint, Fault, FaultKind, FaultRoute};
 use reqwest::StatusCode;
 use tokio::net::TcpListener;
-use tower_activeconnect::protocol::StatusReading;
-use tower_activeconnect::{
-    AuthenticationRequest, Client, ClientError, ClientErrorKind, Credentials, RemoteSession,
-    SessionStatus, UserToken,
+use tower_activeconnect::client::{
+    AuthenticationRequest, Client, ClientError, ClientErrorKind, RemoteSession,
 };
+use tower_activeconnect::protocol::SessionStatus;
+use tower_activeconnect::protocol::StatusReading;
+use tower_activeconnect::{Credentials, UserToken};
 
 const CALLS: [Endpoint; 9] = [
     Endpoint::AddUsers,

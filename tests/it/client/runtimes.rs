@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use activeconnect_emulator::Emulator;
 use tokio::runtime::{Builder, Runtime};
-use tower_activeconnect::{
-    Activeconnect, BuildError, Client, Credentials, LoginError, MemoryTokenStore,
-};
+use tower_activeconnect::client::Client;
+use tower_activeconnect::login::LoginError;
+use tower_activeconnect::setup::BuildError;
+use tower_activeconnect::{Activeconnect, Credentials, MemoryTokenStore};
 
 use super::service::Service;
 use crate::support;

@@ -11,7 +11,8 @@ use h2::server::SendResponse;
 use http::{Request, Response, StatusCode};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
-use tower_activeconnect::{Credentials, Dialect};
+use tower_activeconnect::Credentials;
+use tower_activeconnect::protocol::Dialect;
 
 use crate::support::raw::{self, STATUS_ACTIVE};
 use crate::support::secure::{Authority, Secure};

@@ -1,6 +1,7 @@
 //! URLs that the service names for a session, where the server is configured with a path.
 
-use tower_activeconnect::{AuthenticationRequest, ClientErrorKind, Dialect};
+use tower_activeconnect::client::{AuthenticationRequest, ClientErrorKind};
+use tower_activeconnect::protocol::Dialect;
 
 use crate::support::raw::{Raw, STATUS_ACTIVE, Step, alice, answer, client, session_at};
 

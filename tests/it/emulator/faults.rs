@@ -10,7 +10,7 @@ use reqwest::{Method, StatusCode, Url};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tower_activeconnect::{Dialect, SessionStatus};
+use tower_activeconnect::protocol::{Dialect, SessionStatus};
 
 use crate::support::caller::{Caller, Session};
 

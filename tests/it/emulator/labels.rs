@@ -3,7 +3,8 @@
 use activeconnect_emulator::{ControlError, Emulator};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use tower_activeconnect::{Client, UserToken};
+use tower_activeconnect::UserToken;
+use tower_activeconnect::client::Client;
 
 use crate::support::credentials;
 

@@ -7,8 +7,9 @@ use activeconnect_emulator::{
 };
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use tower_activeconnect::Secret;
+use tower_activeconnect::protocol::{Dialect, SessionStatus};
 use tower_activeconnect::protocol::{Nonce, sign};
-use tower_activeconnect::{Dialect, Secret, SessionStatus};
 
 use crate::support::caller::{self, Caller, plain};
 

@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use activeconnect_emulator::{Emulator, Endpoint, Fault, FaultKind};
 use tokio::sync::Notify;
-use tower_activeconnect::{
-    Activeconnect, EnrollNewError, EnrollmentError, EnrollmentGrant, MemoryTokenStore,
-    TokenStore as _, UserId, UserToken,
-};
+use tower_activeconnect::enrollment::{EnrollNewError, EnrollmentError, EnrollmentGrant};
+use tower_activeconnect::{Activeconnect, MemoryTokenStore, TokenStore as _, UserId, UserToken};
 use tower_activeconnect_sqlx::SqliteTokenStore;
 
 use crate::support::{self, approve, builder, until, with_phones};

@@ -11,10 +11,10 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use reqwest::header::LOCATION;
-use tower_activeconnect::{
-    ActiveSession, Activeconnect, Denial, EnrollmentError, EnrollmentGrant, RegistrationLink,
-    SessionStatus, Walkaway,
-};
+use tower_activeconnect::enrollment::{EnrollmentError, EnrollmentGrant, RegistrationLink};
+use tower_activeconnect::layer::Walkaway;
+use tower_activeconnect::protocol::SessionStatus;
+use tower_activeconnect::{ActiveSession, Activeconnect, Denial};
 use tracing::Level;
 
 use crate::support::trace::{Trace, hear};

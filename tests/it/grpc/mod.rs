@@ -24,10 +24,9 @@ use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Server};
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::StatusExt as _;
-use tower_activeconnect::{
-    ActiveSession, Activeconnect, ActiveconnectBuilder, ActiveconnectLayer, SessionCredential,
-    SessionInfo,
-};
+use tower_activeconnect::identity::SessionCredential;
+use tower_activeconnect::session::SessionInfo;
+use tower_activeconnect::{ActiveSession, Activeconnect, ActiveconnectBuilder, ActiveconnectLayer};
 
 use crate::support::plain::Plain;
 use crate::support::{approve, builder, serve, until, with_phones};

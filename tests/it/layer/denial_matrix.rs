@@ -10,9 +10,8 @@ use axum::routing::{any, get};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
-use tower_activeconnect::{
-    ActiveSession, Activeconnect, StoreError, TokenStore, UserId, UserToken,
-};
+use tower_activeconnect::store::StoreError;
+use tower_activeconnect::{ActiveSession, Activeconnect, TokenStore, UserId, UserToken};
 
 use crate::support::{Browser, builder, location, serve, until, with_phones};
 

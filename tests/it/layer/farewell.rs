@@ -15,7 +15,8 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use tower::ServiceExt as _;
-use tower_activeconnect::{ActiveSession, Activeconnect, SessionStatus};
+use tower_activeconnect::protocol::SessionStatus;
+use tower_activeconnect::{ActiveSession, Activeconnect};
 
 use crate::support::{approve, builder, serve, with_phones};
 

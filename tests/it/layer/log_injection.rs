@@ -7,9 +7,10 @@ use axum::Router;
 use axum::http::request::Parts;
 use axum::routing::get;
 use serde_json::json;
+use tower_activeconnect::protocol::Dialect;
+use tower_activeconnect::store::StoreError;
 use tower_activeconnect::{
-    ActiveSession, Activeconnect, Dialect, MemoryTokenStore, StoreError, TokenStore, UserId,
-    UserToken,
+    ActiveSession, Activeconnect, MemoryTokenStore, TokenStore, UserId, UserToken,
 };
 use tracing::Level;
 

@@ -8,7 +8,9 @@ use axum::http::request::Parts;
 use axum::routing::any;
 use reqwest::Response;
 use serde_json::{Value, json};
-use tower_activeconnect::{Activeconnect, AuthMethod, StoreError, TokenStore, UserId, UserToken};
+use tower_activeconnect::protocol::AuthMethod;
+use tower_activeconnect::store::StoreError;
+use tower_activeconnect::{Activeconnect, TokenStore, UserId, UserToken};
 
 use crate::support::{Browser, builder, serve, until, with_phones};
 

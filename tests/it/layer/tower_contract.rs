@@ -13,9 +13,8 @@ use http::{Request, Response};
 use serde_json::json;
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::{Layer as _, Service as _, ServiceExt as _, service_fn};
-use tower_activeconnect::{
-    ActiveSession, Activeconnect, ActiveconnectLayer, Denial, SessionCredential, UserId,
-};
+use tower_activeconnect::identity::SessionCredential;
+use tower_activeconnect::{ActiveSession, Activeconnect, ActiveconnectLayer, Denial, UserId};
 
 use crate::support::{Browser, approve, builder, serve, session_of, until, with_phones};
 

@@ -6,7 +6,8 @@ use activeconnect_emulator::Emulator;
 use axum::Router;
 use axum::routing::get;
 use serde_json::{Value, json};
-use tower_activeconnect::{ActiveSession, Activeconnect, BuildError, MemoryTokenStore};
+use tower_activeconnect::setup::BuildError;
+use tower_activeconnect::{ActiveSession, Activeconnect, MemoryTokenStore};
 
 use crate::support::{Browser, builder, credentials, serve, with_phones};
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
-use tower_activeconnect::{ActiveconnectBuilder, SessionStatus, UserId};
+use tower_activeconnect::protocol::SessionStatus;
+use tower_activeconnect::{ActiveconnectBuilder, UserId};
 
 use super::fixture::{Fixture, start};
 use crate::support::{Browser, approve, ringing, until};

@@ -11,9 +11,11 @@ use futures_util::future::join_all;
 use reqwest::StatusCode;
 use serde_json::json;
 use tokio::sync::Notify;
+use tower_activeconnect::login::LoginError;
+use tower_activeconnect::protocol::SessionStatus;
+use tower_activeconnect::store::StoreError;
 use tower_activeconnect::{
-    ActiveSession, Activeconnect, LoginError, MemoryTokenStore, SessionStatus, StoreError,
-    TokenStore, UserId, UserToken,
+    ActiveSession, Activeconnect, MemoryTokenStore, TokenStore, UserId, UserToken,
 };
 
 use crate::support::{Browser, approve, builder, ringing, serve, until, with_phones};

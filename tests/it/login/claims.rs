@@ -8,7 +8,9 @@ use axum::routing::get;
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
-use tower_activeconnect::{ActiveSession, Activeconnect, EndReason, EventKind, SessionStatus};
+use tower_activeconnect::events::{EndReason, EventKind};
+use tower_activeconnect::protocol::SessionStatus;
+use tower_activeconnect::{ActiveSession, Activeconnect};
 
 use crate::support::{Browser, approve, builder, location, pass, serve, until, with_phones};
 

@@ -8,9 +8,8 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 use serde_json::json;
-use tower_activeconnect::{
-    ActiveSession, Activeconnect, Denial, StoreError, TokenStore, UserId, UserToken,
-};
+use tower_activeconnect::store::StoreError;
+use tower_activeconnect::{ActiveSession, Activeconnect, Denial, TokenStore, UserId, UserToken};
 
 use crate::support::{Browser, approve, builder, credentials, ringing, serve, until, with_phones};
 

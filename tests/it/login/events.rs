@@ -9,9 +9,9 @@ use axum::routing::get;
 use futures_util::StreamExt as _;
 use http::header::USER_AGENT;
 use tokio::net::TcpListener;
-use tower_activeconnect::{
-    ActiveSession, Activeconnect, ActiveconnectBuilder, EndReason, Event, EventKind, SessionStatus,
-};
+use tower_activeconnect::events::{EndReason, Event, EventKind};
+use tower_activeconnect::protocol::SessionStatus;
+use tower_activeconnect::{ActiveSession, Activeconnect, ActiveconnectBuilder};
 
 use crate::support::{Browser, approve, builder, ringing, until, with_phones};
 

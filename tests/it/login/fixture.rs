@@ -8,9 +8,8 @@ use axum::Router;
 use axum::routing::get;
 use reqwest::Response;
 use serde_json::json;
-use tower_activeconnect::{
-    ActiveSession, Activeconnect, ActiveconnectBuilder, MemoryTokenStore, SessionStatus,
-};
+use tower_activeconnect::protocol::SessionStatus;
+use tower_activeconnect::{ActiveSession, Activeconnect, ActiveconnectBuilder, MemoryTokenStore};
 
 use crate::support::{Browser, builder, with_phones};
 

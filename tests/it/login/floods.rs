@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tower_activeconnect::{LoginLimits, RateLimit};
+use tower_activeconnect::login::{LoginLimits, RateLimit};
 
 use super::fixture::{Fixture, start};
 use crate::support::approve;

@@ -8,10 +8,10 @@ use activeconnect_emulator::{Action, SessionReport};
 use reqwest::Response;
 use serde_json::json;
 use tokio::sync::Notify;
-use tower_activeconnect::{
-    ActiveconnectBuilder, EnrollmentError, MemoryTokenStore, SessionStatus, StoreError,
-    StoreErrorKind, TokenStore, UserId, UserToken,
-};
+use tower_activeconnect::enrollment::EnrollmentError;
+use tower_activeconnect::protocol::SessionStatus;
+use tower_activeconnect::store::{StoreError, StoreErrorKind};
+use tower_activeconnect::{ActiveconnectBuilder, MemoryTokenStore, TokenStore, UserId, UserToken};
 
 use super::fixture::{Fixture, KNOWN, start};
 use crate::support::{Browser, approve, pass, ringing, until};

@@ -6,9 +6,9 @@ use activeconnect_emulator::Emulator;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{Connection as _, Executor as _, SqliteConnection};
 use tempfile::TempDir;
-use tower_activeconnect::{
-    Activeconnect, LoginError, StoreError, StoreErrorKind, TokenStore, UserToken,
-};
+use tower_activeconnect::login::LoginError;
+use tower_activeconnect::store::{StoreError, StoreErrorKind};
+use tower_activeconnect::{Activeconnect, TokenStore, UserToken};
 use tower_activeconnect_sqlx::SqliteTokenStore;
 
 use crate::support;

@@ -12,7 +12,8 @@ use axum::routing::get;
 use reqwest::Response;
 use serde_json::json;
 use tower::Layer as _;
-use tower_activeconnect::{ActiveSession, Activeconnect, ActiveconnectBuilder, AuthMethod, UserId};
+use tower_activeconnect::protocol::AuthMethod;
+use tower_activeconnect::{ActiveSession, Activeconnect, ActiveconnectBuilder, UserId};
 use tracing::Level;
 
 use crate::support::trace::{Trace, hear};

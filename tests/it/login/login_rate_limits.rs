@@ -15,9 +15,13 @@ use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tower::ServiceExt as _;
+use tower_activeconnect::events::{EventKind, Limit};
+use tower_activeconnect::login::{LoginLimits, RateLimit};
+use tower_activeconnect::protocol::SessionStatus;
+use tower_activeconnect::store::StoreError;
 use tower_activeconnect::{
-    ActiveSession, Activeconnect, ActiveconnectBuilder, EventKind, Limit, LoginLimits,
-    MemoryTokenStore, RateLimit, SessionStatus, StoreError, TokenStore, UserId, UserToken,
+    ActiveSession, Activeconnect, ActiveconnectBuilder, MemoryTokenStore, TokenStore, UserId,
+    UserToken,
 };
 
 use crate::support::{Browser, approve, builder, ringing, until, with_phones};

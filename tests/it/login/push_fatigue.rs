@@ -11,10 +11,10 @@ use http::header::AUTHORIZATION;
 use http::{Method as HttpMethod, StatusCode};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tower_activeconnect::{
-    ActiveSession, Activeconnect, ActiveconnectBuilder, AuthMethod, EventKind, Events, LoginError,
-    SessionStatus,
-};
+use tower_activeconnect::events::{EventKind, Events};
+use tower_activeconnect::login::LoginError;
+use tower_activeconnect::protocol::{AuthMethod, SessionStatus};
+use tower_activeconnect::{ActiveSession, Activeconnect, ActiveconnectBuilder};
 
 use crate::support::{Browser, approve, builder, pass, ringing, until, with_phones};
 

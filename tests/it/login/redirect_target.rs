@@ -9,7 +9,8 @@ use axum::routing::get;
 use futures_util::{StreamExt as _, stream};
 use reqwest::Response;
 use serde_json::json;
-use tower_activeconnect::{ActiveSession, Activeconnect, LoginLimits, RateLimit};
+use tower_activeconnect::login::{LoginLimits, RateLimit};
+use tower_activeconnect::{ActiveSession, Activeconnect};
 use url::form_urlencoded;
 
 use crate::support::chromium::Chromium;

@@ -8,7 +8,8 @@ use axum::Router;
 use reqwest::StatusCode;
 use serde_json::json;
 use tokio::runtime::{Builder as RuntimeBuilder, Runtime};
-use tower_activeconnect::{Activeconnect, LoginError, MemoryTokenStore};
+use tower_activeconnect::login::LoginError;
+use tower_activeconnect::{Activeconnect, MemoryTokenStore};
 use tracing::Level;
 
 use crate::support::trace::{Trace, hear};

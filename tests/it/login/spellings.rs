@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use activeconnect_emulator::SessionReport;
-use tower_activeconnect::{
-    ActiveconnectBuilder, EnrollmentError, Limit, LoginError, LogoutOutcome, MemoryTokenStore,
-    SessionStatus, StoreError, StoreErrorKind, TokenStore, UserId, UserToken,
-};
+use tower_activeconnect::enrollment::EnrollmentError;
+use tower_activeconnect::events::Limit;
+use tower_activeconnect::login::LoginError;
+use tower_activeconnect::protocol::SessionStatus;
+use tower_activeconnect::session::LogoutOutcome;
+use tower_activeconnect::store::{StoreError, StoreErrorKind};
+use tower_activeconnect::{ActiveconnectBuilder, MemoryTokenStore, TokenStore, UserId, UserToken};
 
 use super::fixture::{Fixture, KNOWN, start};
 use crate::support::{ringing, until};

@@ -16,9 +16,8 @@ use reqwest::Response;
 use serde_json::{Value, json};
 use tokio::process::Command;
 use tonic_types::StatusExt as _;
-use tower_activeconnect::{
-    ActiveSession, Activeconnect, ActiveconnectBuilder, AuthMethod, Denial, UserId,
-};
+use tower_activeconnect::protocol::AuthMethod;
+use tower_activeconnect::{ActiveSession, Activeconnect, ActiveconnectBuilder, Denial, UserId};
 
 use crate::support::{
     Browser, approve, builder, location, pass, ringing, serve, until, with_phones,

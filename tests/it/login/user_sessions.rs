@@ -8,9 +8,10 @@ use activeconnect_emulator::{Action, Emulator};
 use axum::Router;
 use axum::http::request::Parts;
 use axum::routing::get;
+use tower_activeconnect::session::LogoutOutcome;
+use tower_activeconnect::store::StoreError;
 use tower_activeconnect::{
-    ActiveSession, Activeconnect, LogoutOutcome, MemoryTokenStore, StoreError, TokenStore, UserId,
-    UserToken,
+    ActiveSession, Activeconnect, MemoryTokenStore, TokenStore, UserId, UserToken,
 };
 
 use crate::support::{Browser, builder, pass, serve, session_of, until, with_phones};

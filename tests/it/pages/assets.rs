@@ -1,6 +1,6 @@
 //! The files that the pages load: names, caching, size.
 
-use tower_activeconnect::{Logo, Theme};
+use tower_activeconnect::pages::{Logo, Theme};
 
 use super::fixture::{Site, files, header};
 

@@ -4,7 +4,8 @@ use activeconnect_emulator::Emulator;
 use axum::Router;
 use axum::routing::{any, get};
 use reqwest::Response;
-use tower_activeconnect::{ActiveSession, ActiveconnectBuilder, AuthMethod};
+use tower_activeconnect::protocol::AuthMethod;
+use tower_activeconnect::{ActiveSession, ActiveconnectBuilder};
 
 use crate::support::{Browser, builder, serve, with_phones};
 

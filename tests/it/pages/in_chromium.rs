@@ -11,9 +11,9 @@ use axum::middleware::{Next, from_fn};
 use axum::routing::get;
 use serde_json::json;
 use tokio::sync::watch;
-use tower_activeconnect::{
-    ActiveSession, Activeconnect, ActiveconnectBuilder, AuthMethod, Logo, Theme,
-};
+use tower_activeconnect::pages::{Logo, Theme};
+use tower_activeconnect::protocol::AuthMethod;
+use tower_activeconnect::{ActiveSession, Activeconnect, ActiveconnectBuilder};
 
 use crate::support::axe;
 use crate::support::chromium::{Chromium, Tab};

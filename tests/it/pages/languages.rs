@@ -1,7 +1,7 @@
 //! In which language a page is, and that a login stays in it.
 
 use activeconnect_emulator::Emulator;
-use tower_activeconnect::BuildError;
+use tower_activeconnect::setup::BuildError;
 
 use super::fixture::{Site, attributes};
 use crate::support::{approve, builder, location, until};

@@ -5,7 +5,8 @@ use std::time::Duration;
 use activeconnect_emulator::{Action, Emulator};
 use reqwest::header::ACCEPT;
 use serde_json::json;
-use tower_activeconnect::{BuildError, Logo, Theme};
+use tower_activeconnect::pages::{Logo, Theme};
+use tower_activeconnect::setup::BuildError;
 
 use super::fixture::{Site, attributes, files, header};
 use crate::support::{approve, builder, pass, until};

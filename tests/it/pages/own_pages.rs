@@ -1,8 +1,8 @@
 //! Pages of the application's own.
 
 use activeconnect_emulator::Action;
-use tower_activeconnect::BuildError;
 use tower_activeconnect::pages::{ErrorPage, LoginPage, PageResult, Pages, WaitingPage};
+use tower_activeconnect::setup::BuildError;
 
 use super::fixture::{Site, header};
 use crate::support::{approve, builder, location, until};

@@ -13,9 +13,8 @@ use http::header::{ACCEPT, AUTHORIZATION, ORIGIN, USER_AGENT};
 use reqwest::Response;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tower_activeconnect::{
-    ActiveSession, Activeconnect, ActiveconnectBuilder, EndSessionError, SessionId, UserId,
-};
+use tower_activeconnect::session::{EndSessionError, SessionId};
+use tower_activeconnect::{ActiveSession, Activeconnect, ActiveconnectBuilder, UserId};
 
 use super::in_chromium::Fixture;
 use crate::support::{
@@ -73,7 +72,7 @@ impl Site {
 
     async fn ids(&self, user: &str) -> Vec<SessionId> {
         let sessions = self.ac.sessions(&user.into()).await.unwrap();
-        sessions.iter().map(tower_activeconnect::SessionInfo::id).collect()
+        sessions.iter().map(tower_activeconnect::session::SessionInfo::id).collect()
     }
 }
 

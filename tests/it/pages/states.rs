@@ -8,7 +8,8 @@ use std::time::Duration;
 use activeconnect_emulator::{Action, Endpoint, Fault, FaultKind};
 use http::request::Parts;
 use serde_json::json;
-use tower_activeconnect::{Activeconnect, ActiveconnectBuilder, Theme, UserId};
+use tower_activeconnect::pages::Theme;
+use tower_activeconnect::{Activeconnect, ActiveconnectBuilder, UserId};
 
 use super::in_chromium::Fixture;
 use crate::support::approve;

@@ -15,9 +15,10 @@ use futures_util::stream::unfold;
 use http_body_util::BodyExt as _;
 use tokio::task::JoinHandle;
 use tower::ServiceExt as _;
+use tower_activeconnect::client::Client;
+use tower_activeconnect::identity::SessionCredential;
 use tower_activeconnect::{
-    Activeconnect, ActiveconnectBuilder, Client, MemoryTokenStore, SessionCredential, TokenStore,
-    UserId, UserToken,
+    Activeconnect, ActiveconnectBuilder, MemoryTokenStore, TokenStore, UserId, UserToken,
 };
 
 use crate::support::credentials;

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use activeconnect_emulator::{Action, Emulator, Endpoint, Fault, FaultKind};
 use tokio::task::JoinSet;
-use tower_activeconnect::{LogoutOutcome, UserId};
+use tower_activeconnect::UserId;
+use tower_activeconnect::session::LogoutOutcome;
 
 use crate::support::{approve, builder, until, with_phones};
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use tower_activeconnect::{ActiveconnectBuilder, LoginError};
+use tower_activeconnect::ActiveconnectBuilder;
+use tower_activeconnect::login::LoginError;
 use tower_activeconnect_sqlx::SqliteTokenStore;
 
 use super::fixture::{Fixture, user};

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde_json::json;
-use tower_activeconnect::{ActiveconnectBuilder, ForwardedHeader, LoginLimits, RateLimit};
+use tower_activeconnect::ActiveconnectBuilder;
+use tower_activeconnect::login::{LoginLimits, RateLimit};
+use tower_activeconnect::setup::ForwardedHeader;
 
 use super::Site;
 use super::servers::Proxy;

@@ -13,7 +13,9 @@ use axum::serve::IncomingStream;
 use reqwest::StatusCode;
 use serde_json::json;
 use tokio::net::{TcpListener, UnixListener};
-use tower_activeconnect::{Activeconnect, ActiveconnectBuilder, LoginLimits, RateLimit, UnixPeer};
+use tower_activeconnect::login::{LoginLimits, RateLimit};
+use tower_activeconnect::web::UnixPeer;
+use tower_activeconnect::{Activeconnect, ActiveconnectBuilder};
 
 use super::app;
 use super::servers::Proxy;

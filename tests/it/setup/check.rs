@@ -3,10 +3,10 @@
 use activeconnect_emulator::Emulator;
 use axum::Router;
 use axum::routing::get;
-use tower_activeconnect::{
-    Activeconnect, ClientErrorKind, ClockFinding, RoutesFinding, ServiceFinding, StoreErrorKind,
-    TokenStoreFinding,
-};
+use tower_activeconnect::Activeconnect;
+use tower_activeconnect::client::ClientErrorKind;
+use tower_activeconnect::setup::{ClockFinding, RoutesFinding, ServiceFinding, TokenStoreFinding};
+use tower_activeconnect::store::StoreErrorKind;
 
 use super::fixture::{HangingStore, StoppedStore, with_wrong_secret, without_service};
 use crate::support::{Browser, builder, credentials, serve};

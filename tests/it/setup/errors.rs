@@ -3,9 +3,11 @@
 use std::error::Error;
 
 use activeconnect_emulator::{Action, Emulator};
-use tower_activeconnect::{
-    Activeconnect, AuthMethods, BearerLogin, Credentials, Dialect, SessionId, StoreError, UserToken,
-};
+use tower_activeconnect::client::BearerLogin;
+use tower_activeconnect::protocol::{AuthMethods, Dialect};
+use tower_activeconnect::session::SessionId;
+use tower_activeconnect::store::StoreError;
+use tower_activeconnect::{Activeconnect, Credentials, UserToken};
 
 use super::fixture::{StoppedStore, without_service};
 use crate::support::credentials;
@@ -57,7 +59,7 @@ async fn database_that_cannot_be_opened_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}/missing/app.db", folder.path().display());
     let error = tower_activeconnect_sqlx::SqliteTokenStore::open(&url).await.unwrap_err();
-    assert_eq!(error.kind(), tower_activeconnect::StoreErrorKind::Unavailable);
+    assert_eq!(error.kind(), tower_activeconnect::store::StoreErrorKind::Unavailable);
     assert!(error.to_string().contains(&format!("{url:?} cannot be opened: ")), "{error}");
     assert_says(&error);
 }

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use activeconnect_emulator::{Emulator, Endpoint, Fault as Strike, FaultKind};
-use tower_activeconnect::{
-    Activeconnect, ClientErrorKind, EventKind, Events, Fault, LoginError, StoreErrorKind,
-    TokenStore,
-};
+use tower_activeconnect::client::ClientErrorKind;
+use tower_activeconnect::events::{EventKind, Events, Fault};
+use tower_activeconnect::login::LoginError;
+use tower_activeconnect::store::StoreErrorKind;
+use tower_activeconnect::{Activeconnect, TokenStore};
 
 use super::fixture::{HangingStore, Log, StoppedStore, skip, with_wrong_secret, without_service};
 use crate::support::{Browser, builder, credentials, serve, until, with_phones};

@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use activeconnect_emulator::Emulator;
+use tower_activeconnect::store::{StoreError, StoreErrorKind};
 use tower_activeconnect::{
-    Activeconnect, ActiveconnectBuilder, Credentials, MemoryTokenStore, StoreError, StoreErrorKind,
-    TokenStore, UserId, UserToken,
+    Activeconnect, ActiveconnectBuilder, Credentials, MemoryTokenStore, TokenStore, UserId,
+    UserToken,
 };
 use tracing::dispatcher::DefaultGuard;
 use tracing::{Dispatch, Level};

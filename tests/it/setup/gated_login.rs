@@ -8,7 +8,8 @@ use axum::http::header::ACCEPT;
 use reqwest::Response;
 use serde_json::{Value, json};
 use tower::Layer as _;
-use tower_activeconnect::{Activeconnect, ActiveconnectBuilder, AuthMethod};
+use tower_activeconnect::protocol::AuthMethod;
+use tower_activeconnect::{Activeconnect, ActiveconnectBuilder};
 
 use super::fixture::{Log, skip};
 use crate::support::{Browser, builder, location, serve};

@@ -1,6 +1,7 @@
 //! The lookup table: in memory and on SQLite, judged by the same questions.
 
-use tower_activeconnect::{MemoryTokenStore, StoreErrorKind, TokenStore, UserId, UserToken};
+use tower_activeconnect::store::StoreErrorKind;
+use tower_activeconnect::{MemoryTokenStore, TokenStore, UserId, UserToken};
 use tower_activeconnect_sqlx::SqliteTokenStore;
 
 fn token() -> UserToken {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use activeconnect_emulator::{Action, Endpoint, Fault, FaultKind};
 use tonic::Code;
-use tower_activeconnect::{ActiveconnectLayer, Walkaway};
+use tower_activeconnect::ActiveconnectLayer;
+use tower_activeconnect::layer::Walkaway;
 
 use super::stage::{BOUND, Caller, Held, Kind, Outcome, Seen, Stage};
 use crate::support::until;

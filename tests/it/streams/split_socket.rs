@@ -12,7 +12,9 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message as ClientMessage;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
-use tower_activeconnect::{ActiveSession, GuardedSocket, SessionCredential};
+use tower_activeconnect::ActiveSession;
+use tower_activeconnect::identity::SessionCredential;
+use tower_activeconnect::web::GuardedSocket;
 
 use crate::support::{approve, builder, serve, until, with_phones};
 

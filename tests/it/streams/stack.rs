@@ -18,7 +18,7 @@ use tower::load_shed::LoadShed;
 use tower::timeout::Timeout;
 use tower::util::BoxCloneService;
 use tower::{BoxError, Layer as _, Service, ServiceExt as _, service_fn};
-use tower_activeconnect::BoxError as AnyError;
+use tower_activeconnect::layer::BoxError as AnyError;
 use tower_http::compression::CompressionLayer;
 
 use super::stage::{Caller, Over, Stage};

@@ -27,9 +27,8 @@ use tonic::transport::Channel;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Status};
 use tower::{BoxError, Service, service_fn};
-use tower_activeconnect::{
-    ActiveSession, Activeconnect, ActiveconnectBuilder, ActiveconnectLayer, UploadGuardLayer,
-};
+use tower_activeconnect::layer::UploadGuardLayer;
+use tower_activeconnect::{ActiveSession, Activeconnect, ActiveconnectBuilder, ActiveconnectLayer};
 
 use crate::support::plain::Plain;
 use crate::support::{approve, builder, serve, until, with_phones};

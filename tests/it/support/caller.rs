@@ -6,8 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use activeconnect_emulator::Emulator;
 use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use serde_json::{Value, json};
+use tower_activeconnect::Secret;
+use tower_activeconnect::protocol::Dialect;
 use tower_activeconnect::protocol::{Nonce, sign};
-use tower_activeconnect::{Dialect, Secret};
 
 /// A client that signs nothing and follows nothing.
 pub(crate) fn plain() -> Client {

@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tower_activeconnect::client::{AuthenticationRequest, Client, ClientError, RemoteSession};
+use tower_activeconnect::protocol::Dialect;
 use tower_activeconnect::protocol::{AUTHENTICATION_HEADER, AuthenticationHeader, StatusReading};
-use tower_activeconnect::{
-    AuthenticationRequest, Client, ClientError, Credentials, Dialect, RemoteSession, Secret,
-    UserToken,
-};
+use tower_activeconnect::{Credentials, Secret, UserToken};
 
 pub(crate) const APPLICATION: &str = "a4c123b1612dd272d1371c17149d4395";
 pub(crate) const APPLICATION_SECRET: &str = "MXG9EDN581U33XTPLPFT75V2";

@@ -17,7 +17,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use tokio_rustls::server::TlsStream;
-use tower_activeconnect::Dialect;
+use tower_activeconnect::protocol::Dialect;
 use tracing::Level;
 
 use super::raw::{self, APPLICATION_SECRET, SESSION_SECRET, SESSION_TOKEN};

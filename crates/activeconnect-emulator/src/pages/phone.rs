@@ -13,7 +13,7 @@ use axum::response::Response;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream::{self, Stream};
 use tokio::time::{MissedTickBehavior, interval};
-use tower_activeconnect::SessionStatus;
+use tower_activeconnect::protocol::SessionStatus;
 
 use crate::Action;
 use crate::error_response::ErrorResponse;

@@ -1,7 +1,8 @@
 //! Cookies that others put into the victim's browser.
 
 use serde_json::json;
-use tower_activeconnect::{SessionStatus, UserId};
+use tower_activeconnect::UserId;
+use tower_activeconnect::protocol::SessionStatus;
 
 use super::stage::Stage;
 use crate::support::approve;

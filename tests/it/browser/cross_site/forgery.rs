@@ -1,7 +1,7 @@
 //! What others send in the victim's name.
 
 use serde_json::json;
-use tower_activeconnect::SessionStatus;
+use tower_activeconnect::protocol::SessionStatus;
 
 use super::stage::Stage;
 use crate::support::approve;

@@ -1,7 +1,8 @@
 //! Answers that are well-formed HTTP but no statement.
 
+use tower_activeconnect::client::ClientErrorKind;
+use tower_activeconnect::protocol::SessionStatus;
 use tower_activeconnect::protocol::StatusReading;
-use tower_activeconnect::{ClientErrorKind, SessionStatus};
 
 use crate::support::raw::{Raw, STATUS_ACTIVE, Step, answer, authenticate, head, status_of};
 

@@ -1,7 +1,8 @@
 //! Answers that end too early, or are no HTTP.
 
+use tower_activeconnect::client::ClientErrorKind;
+use tower_activeconnect::protocol::SessionStatus;
 use tower_activeconnect::protocol::StatusReading;
-use tower_activeconnect::{ClientErrorKind, SessionStatus};
 
 use crate::support::raw::{STATUS_ACTIVE, Step, answer, chunk, head, status_of};
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tower_activeconnect::ClientErrorKind;
+use tower_activeconnect::client::ClientErrorKind;
 
 use crate::support::raw::{Raw, STATUS_ACTIVE, Step, alice, answer, authenticate, head, status_of};
 

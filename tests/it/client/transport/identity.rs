@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use tower_activeconnect::{ClientErrorKind, Credentials, CredentialsError};
+use tower_activeconnect::Credentials;
+use tower_activeconnect::client::{ClientErrorKind, CredentialsError};
 use tracing::Level;
 
 use crate::support::raw::{APPLICATION, Raw, SESSION_SECRET, Step, answer, authenticate};

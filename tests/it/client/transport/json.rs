@@ -1,7 +1,8 @@
 //! Bodies that are nearly the right JSON.
 
+use tower_activeconnect::client::ClientErrorKind;
+use tower_activeconnect::protocol::SessionStatus;
 use tower_activeconnect::protocol::StatusReading;
-use tower_activeconnect::{ClientErrorKind, SessionStatus};
 
 use crate::support::raw::{Raw, Step, answer, authenticate};
 

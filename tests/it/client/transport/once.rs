@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use tower_activeconnect::ClientErrorKind;
+use tower_activeconnect::client::ClientErrorKind;
 
 use crate::support::raw::{Raw, Received, Step, answer, authenticate, head, session};
 

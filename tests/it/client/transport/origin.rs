@@ -1,6 +1,7 @@
 //! URLs that the service names: of its own origin, without tricks, or nothing is sent there.
 
-use tower_activeconnect::{ClientErrorKind, Dialect};
+use tower_activeconnect::client::ClientErrorKind;
+use tower_activeconnect::protocol::Dialect;
 
 use crate::support::raw::{
     LOGOUT_PATH, Raw, Received, SESSION_SECRET, SESSION_TOKEN, STATUS_ACTIVE, STATUS_PATH, Step,

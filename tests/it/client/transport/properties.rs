@@ -7,14 +7,13 @@ use std::sync::{Arc, Mutex};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use serde_json::Value;
+use tower_activeconnect::client::{AuthenticationRequest, ClientErrorKind};
 use tower_activeconnect::protocol::messages::{StatusResponse, from_json};
 use tower_activeconnect::protocol::{
     AUTHENTICATION_HEADER, AuthenticationHeader, Nonce, StatusReading, sign,
 };
-use tower_activeconnect::{
-    AuthMethod, AuthMethods, AuthenticationRequest, ClientErrorKind, Dialect, Secret,
-    SessionStatus, UserToken,
-};
+use tower_activeconnect::protocol::{AuthMethod, AuthMethods, Dialect, SessionStatus};
+use tower_activeconnect::{Secret, UserToken};
 
 use crate::support::raw::{
     self, APPLICATION_SECRET, Raw, SESSION_SECRET, STATUS_ACTIVE, Step, answer, client, session_at,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use tower_activeconnect::ClientErrorKind;
+use tower_activeconnect::client::ClientErrorKind;
 
 use crate::support::raw::{Raw, Step, answer, authenticate};
 

@@ -1,6 +1,6 @@
 //! Redirects are never followed: what is signed stays with the server it was signed for.
 
-use tower_activeconnect::ClientErrorKind;
+use tower_activeconnect::client::ClientErrorKind;
 
 use crate::support::raw::{Raw, Step, answer, authenticate};
 

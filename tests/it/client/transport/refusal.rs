@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tower_activeconnect::{ClientErrorKind, Dialect};
+use tower_activeconnect::client::ClientErrorKind;
+use tower_activeconnect::protocol::Dialect;
 
 use crate::support::raw::{
     APPLICATION_SECRET, Raw, Received, STATUS_ACTIVE, Step, answer, authenticate, session,

@@ -1,6 +1,6 @@
 //! Answers that are too big: refused after 64 KiB, whatever their length, form or encoding.
 
-use tower_activeconnect::ClientErrorKind;
+use tower_activeconnect::client::ClientErrorKind;
 
 use crate::support::raw::{Raw, STATUS_ACTIVE, Step, answer, chunk, head, status_of};
 
