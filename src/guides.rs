@@ -1,7 +1,6 @@
-//! The guides of the folder `docs`, with their examples compiled.
+//! The guides of the folder `docs`. Their examples are compiled as doc tests.
 //!
-//! Links and pictures in them are relative, for who reads the files. What `docs/rustdoc` defines takes
-//! their place here.
+//! The files have relative links and pictures. The definitions in `docs/rustdoc` replace them here.
 
 macro_rules! guides {
     ($($(#[$cfg:meta])* $name:ident: $file:literal;)*) => {$(

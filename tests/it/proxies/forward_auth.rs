@@ -20,7 +20,7 @@ const DOCS: &str = include_str!("../../../docs/behind-a-proxy.md");
 
 /// The recipe in this language, with the addresses of the application and the service.
 fn recipe(language: &str, app: &str, service: &str) -> String {
-    let (_, recipes) = DOCS.split_once("\n## Services of other makes\n").unwrap();
+    let (_, recipes) = DOCS.split_once("\n## Forward authentication\n").unwrap();
     let (_, recipe) = recipes.split_once(&format!("```{language}\n")).unwrap();
     let (recipe, _) = recipe.split_once("```").unwrap();
     let address = |url: &str| url.strip_prefix("http://").unwrap().to_owned();
