@@ -1,9 +1,9 @@
-//! What a session costs in memory: a million of them, parked and in use, each in a process of its
-//! own, and what the process resides in before and after; and what it costs to have that many wait
-//! for their next poll: to take one that is due from the schedule, and to plan its next.
+//! What a session costs: the memory of a million sessions, parked and in use, measured as resident
+//! bytes of a separate process each; and the time to take a due session from the schedule of that
+//! many and to schedule its next poll.
 //!
-//! Prints tables, and `target/bench/engine.json`: rows of a name and resident bytes a session, or
-//! nanoseconds.
+//! Prints tables and writes `target/bench/engine.json`: rows of a name and resident bytes a
+//! session, or nanoseconds.
 #![allow(clippy::unwrap_used, reason = "a bench may fail")]
 
 use std::process::Command;
@@ -11,14 +11,14 @@ use std::process::Command;
 use serde_json::json;
 use tower_activeconnect::{Activeconnect, Credentials, MemoryTokenStore, UserId};
 
-/// The last ones not in short runs, so that tests can try the bench.
+/// Short runs skip the last ones, so that tests can run the bench.
 const SESSIONS: [u64; 3] = [100_000, 300_000, 1_000_000];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let quick = !arguments.iter().any(|argument| argument == "--bench");
-    if let Some(what) = arguments.iter().find_map(|argument| argument.strip_prefix("--hold=")) {
-        let (which, sessions) = what.split_once(',').unwrap();
+    if let Some(context) = arguments.iter().find_map(|argument| argument.strip_prefix("--hold=")) {
+        let (which, sessions) = context.split_once(',').unwrap();
         println!("{}", hold(sessions.parse().unwrap(), which == "parked"));
         return;
     }
@@ -31,9 +31,9 @@ fn main() {
     {
         let mut child = Command::new(std::env::current_exe().unwrap());
         child.arg(format!("--hold={which},{sessions}"));
-        let said = child.output().unwrap();
-        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
-        let bytes: u64 = String::from_utf8(said.stdout).unwrap().trim().parse().unwrap();
+        let actual = child.output().unwrap();
+        assert!(actual.status.success(), "{}", String::from_utf8_lossy(&actual.stderr));
+        let bytes: u64 = String::from_utf8(actual.stdout).unwrap().trim().parse().unwrap();
         println!("{:<30}{bytes:>19}", format!("{sessions} {which}"));
         rows.push(json!({ "name": which, "sessions": sessions, "resident_bytes": bytes }));
     }
@@ -49,7 +49,7 @@ fn main() {
     std::fs::write(folder.join("engine.json"), text + "\n").unwrap();
 }
 
-/// Makes the sessions; answers how many bytes each adds to what the process resides in.
+/// Creates the sessions; returns the resident bytes that each one adds.
 #[tokio::main(flavor = "current_thread")]
 async fn hold(sessions: u64, parked: bool) -> u64 {
     let ac = engine();
@@ -62,8 +62,8 @@ async fn hold(sessions: u64, parked: bool) -> u64 {
     (after - before) / sessions
 }
 
-/// Nanoseconds to take a session that is due from the schedule and to plan its next poll: the
-/// median of a few turns in which each is planned once.
+/// The nanoseconds to take a due session from the schedule and to schedule its next poll: the
+/// median of several rounds, in each of which every session is scheduled once.
 #[tokio::main(flavor = "current_thread")]
 async fn plan(sessions: u64) -> f64 {
     let ac = engine();
@@ -75,12 +75,12 @@ async fn plan(sessions: u64) -> f64 {
     turns[2].as_nanos() as f64 / sessions as f64
 }
 
-/// Twelve bytes, as the names of users may have.
+/// A user id of twelve bytes, a typical length.
 fn user(i: u64) -> UserId {
     format!("user-{i:07}").into()
 }
 
-/// One that polls nobody meanwhile.
+/// An engine that does not poll during the measurement.
 fn engine() -> Activeconnect {
     let hour = std::time::Duration::from_secs(3600);
     let credentials = Credentials::new("APPLICATION", "MXG9EDN581U33XTPLPFT75V2").unwrap();
@@ -93,7 +93,7 @@ fn engine() -> Activeconnect {
         .unwrap()
 }
 
-/// Bytes of this process that are in memory.
+/// The resident bytes of this process.
 fn resident() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096

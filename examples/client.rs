@@ -1,5 +1,5 @@
-//! The client by itself, without the layer: adds a user, shows the registration link, rings the
-//! phone, waits for the answer, logs out. Ctrl-C while the phone rings cancels at the service.
+//! The client without the layer: adds a user, prints the registration link, sends a push to the
+//! phone, waits for the approval and logs out. Ctrl-C cancels the pending authentication.
 //!
 //! ```text
 //! export ACTIVE_CONNECT_APPLICATION_ID=… ACTIVE_CONNECT_APPLICATION_SECRET=…
@@ -15,7 +15,7 @@ use tower_activeconnect::protocol::SessionStatus;
 use tower_activeconnect::protocol::StatusReading;
 use tower_activeconnect::{Credentials, UserToken};
 
-type Failure = Box<dyn std::error::Error>;
+type Error = Box<dyn std::error::Error>;
 
 #[tokio::main]
 async fn main() {
@@ -25,29 +25,29 @@ async fn main() {
     }
 }
 
-async fn run() -> Result<(), Failure> {
+async fn run() -> Result<(), Error> {
     let client = Client::new(Credentials::from_env()?)?;
-    // An application keeps the token beside its own user; this one forgets it.
+    // An application stores the token with its user; this example deletes the user at the end.
     let token = UserToken::random()?;
     client.add_users(std::slice::from_ref(&token)).await?;
     let link = client.device_registration_link(&token, Some("Alice")).await?;
     println!("open on the phone: {}", link.expose());
     let registered = async {
         while !client.has_registered_mobile_device(&token).await? {
-            progress();
+            print_dot();
             sleep(Duration::from_secs(1)).await;
         }
-        Ok::<(), Failure>(())
+        Ok::<(), Error>(())
     };
     tokio::select! {
         registered = registered => registered?,
-        _ = tokio::signal::ctrl_c() => return delete(&client, &token).await,
+        _ = tokio::signal::ctrl_c() => return delete_user(&client, &token).await,
     }
 
     let session = client.authenticate_user(&token, &AuthenticationRequest::default()).await?;
-    println!("\nthe phone rings");
+    println!("\nsent a push to the phone");
     let status = tokio::select! {
-        status = answered(&client, &session) => Some(status?),
+        status = wait_for_result(&client, &session) => Some(status?),
         _ = tokio::signal::ctrl_c() => None,
     };
     match status {
@@ -58,31 +58,31 @@ async fn run() -> Result<(), Failure> {
         client.logout(&session).await?;
         println!("logged out");
     }
-    delete(&client, &token).await
+    delete_user(&client, &token).await
 }
 
-/// Waits until the phone has answered, one way or the other.
-async fn answered(client: &Client, session: &RemoteSession) -> Result<SessionStatus, Failure> {
+/// Waits until the user approves or declines, or the request times out.
+async fn wait_for_result(client: &Client, session: &RemoteSession) -> Result<SessionStatus, Error> {
     loop {
         match client.status(session).await {
             Ok(StatusReading::Status(SessionStatus::Pending | SessionStatus::Identifying)) => {
-                progress();
+                print_dot();
             }
             Ok(StatusReading::Status(status)) => return Ok(status),
-            // Nothing to act on; the next answer may make more sense.
-            Ok(StatusReading::Inconsistent) => progress(),
+            // The response contradicts itself; the next poll may clear it up.
+            Ok(StatusReading::Inconsistent) => print_dot(),
             Err(error) => eprintln!("\n{error}"),
         }
         sleep(Duration::from_secs(1)).await;
     }
 }
 
-fn progress() {
+fn print_dot() {
     print!(".");
     std::io::stdout().flush().ok();
 }
 
-async fn delete(client: &Client, token: &UserToken) -> Result<(), Failure> {
+async fn delete_user(client: &Client, token: &UserToken) -> Result<(), Error> {
     client.delete_users(std::slice::from_ref(token)).await?;
     Ok(())
 }

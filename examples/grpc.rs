@@ -1,7 +1,8 @@
-//! The same layer on a tonic server: a client logs in by its user's phone, one without a session is
-//! refused, and a stream ends with the session that it was opened with. The login routes are HTTP, on
-//! the same port. tonic's health service stands in for an application's; how a real one stays open to
-//! probes is in `docs/grpc.md`.
+//! The layer on a tonic server. A call without a session is denied, a client logs in with its user's
+//! phone, and a stream ends with its session. The login routes are plain HTTP on the same port.
+//!
+//! tonic's health service stands in for an application's service. `docs/grpc.md` describes how to
+//! keep a real health service open to probes.
 //!
 //! ```text
 //! cargo run --example grpc --features tonic
@@ -23,7 +24,7 @@ use tower_activeconnect::{Activeconnect, Credentials, MemoryTokenStore};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // The emulator stands in for the service and for the phone.
+    // The emulator stands in for the login service and for the phone.
     let emulator = Emulator::start().await?;
     let (id, secret) = (emulator.application_id(), emulator.application_secret().clone());
     let credentials = Credentials::new(id, secret)?.with_server(emulator.url())?;
@@ -43,48 +44,48 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let channel = Channel::from_shared(site.clone())?.connect().await?;
     match HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await {
         Err(status) if status.code() == Code::Unauthenticated => {
-            println!("refused: UNAUTHENTICATED");
-            println!("because of: {}", reason(&status));
+            println!("denied: UNAUTHENTICATED");
+            println!("reason: {}", reason(&status));
         }
-        other => return Err(format!("a call without a session was answered {other:?}").into()),
+        other => return Err(format!("a call without a session returned {other:?}").into()),
     }
 
     let credential = log_in(&format!("{site}/auth"), &emulator, &phone).await?;
-    let mut health = client(channel, &credential);
-    let answer = health.check(HealthCheckRequest::default()).await?.into_inner();
-    println!("allowed: {}", answer.status().as_str_name());
+    let mut health = health_client(channel, &credential);
+    let response = health.check(HealthCheckRequest::default()).await?.into_inner();
+    println!("allowed: {}", response.status().as_str_name());
 
     let mut watch = health.watch(HealthCheckRequest::default()).await?.into_inner();
-    if let Some(answer) = watch.message().await? {
-        println!("watching: {}", answer.status().as_str_name());
+    if let Some(response) = watch.message().await? {
+        println!("watching: {}", response.status().as_str_name());
     }
-    // Somebody ends the session on the phone, or an administrator does.
+    // Ends the session, as the user on the phone or an administrator can.
     emulator.act(&phone, Action::Close)?;
     match watch.message().await {
         Err(status) if status.code() == Code::Unauthenticated => {
-            println!("the stream ended: UNAUTHENTICATED");
-            println!("because of: {}", reason(&status));
+            println!("stream ended: UNAUTHENTICATED");
+            println!("reason: {}", reason(&status));
             Ok(())
         }
-        other => Err(format!("the stream went on with {other:?}").into()),
+        other => Err(format!("the stream did not end: {other:?}").into()),
     }
 }
 
-/// The gate's word for why, from the status's details.
+/// The gate's reason, from the error details of the status.
 fn reason(status: &Status) -> String {
     let details = status.get_error_details();
-    details.error_info().map_or_else(|| "no reason".to_owned(), |info| info.reason.clone())
+    details.error_info().map_or_else(|| "none".to_owned(), |info| info.reason.clone())
 }
 
-/// Logs alice in as a client of another machine would; the emulated phone says yes.
+/// Logs alice in over HTTP, as a client on another machine does, and approves on the emulated phone.
 async fn log_in(
     auth_url: &str,
     emulator: &Emulator,
     phone: &str,
 ) -> Result<SessionCredential, Box<dyn std::error::Error>> {
     let mut attempt = BearerLogin::new(auth_url)?.start("alice").await?;
-    println!("the phone asks whether it is alice");
-    // What pressing the button on the phone does, once it asks.
+    println!("waiting for approval on the phone");
+    // Approves as soon as the phone received the push.
     let approve = async {
         while emulator.act(phone, Action::Approve).is_err() {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
@@ -94,7 +95,7 @@ async fn log_in(
     Ok(credential?)
 }
 
-fn client(
+fn health_client(
     channel: Channel,
     credential: &SessionCredential,
 ) -> HealthClient<InterceptedService<Channel, BearerInterceptor>> {

@@ -1,6 +1,6 @@
-//! A page for whoever logs in with their phone. Set `ACTIVE_CONNECT_APPLICATION_ID` and
-//! `ACTIVE_CONNECT_APPLICATION_SECRET`, run it, open the printed link on the phone, then log in as
-//! `alice` at <http://127.0.0.1:3000>.
+//! A page for users who log in with their phone. Set `ACTIVE_CONNECT_APPLICATION_ID` and
+//! `ACTIVE_CONNECT_APPLICATION_SECRET`, run the example, open the printed link on the phone, and log
+//! in as `alice` at <http://127.0.0.1:3000>.
 use std::net::SocketAddr;
 
 use axum::{Router, routing::get};
@@ -25,12 +25,12 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let ac = Activeconnect::builder(Credentials::from_env()?).token_store(store).build()?;
     let app = Router::new()
         .route("/", get(|s: ActiveSession| async move { format!("Hello {}", s.user()) }))
-        .layer(ac.layer()) // closed by default; login page at /auth/login unless told otherwise
+        .layer(ac.layer()) // denies requests without a session; the login page is /auth/login by default
         .nest("/auth", ac.routes()); // outside the gate
-    println!("{}", ac.check().await); // is the secret right, the service there, the clock set?
+    println!("{}", ac.check().await); // checks the secret, the service and the clock
 
     ac.enroll(&"alice".into()).await?;
-    let grant = ac.enrollment_grant(&"alice".into())?; // whoever reads this terminal is alice
+    let grant = ac.enrollment_grant(&"alice".into())?; // whoever reads the terminal can register as alice
     let link = ac.registration_link(&grant).await?;
     println!("alice registers her phone at {}", link.expose());
 

@@ -1,4 +1,4 @@
-//! Prints the three headers that sign a request, so that the API can be tried with curl:
+//! Prints the three headers that sign a request, so that you can call the API with curl:
 //!
 //! ```text
 //! ACTIVE_CONNECT_APPLICATION_SECRET=… cargo run -q --example sign -- --client-id ID --url URL
@@ -11,7 +11,7 @@ use clap::Parser;
 use tower_activeconnect::protocol::{Dialect, Nonce, sign};
 use tower_activeconnect::{Credentials, Secret};
 
-const SECRET: &str = "ACTIVE_CONNECT_APPLICATION_SECRET";
+const SECRET_VARIABLE: &str = "ACTIVE_CONNECT_APPLICATION_SECRET";
 
 /// Prints the headers that sign a request; the secret is read from ACTIVE_CONNECT_APPLICATION_SECRET.
 #[derive(Parser)]
@@ -19,10 +19,10 @@ struct Arguments {
     /// activeconnect, iampass, activeconnect-documented or iampass-documented
     #[arg(long, default_value_t)]
     dialect: Dialect,
-    /// The application id, or the session token to sign a session's call with its secret
+    /// The application id; for a session's call, the session token
     #[arg(long)]
     client_id: String,
-    /// The whole URL, byte for byte as it will be sent
+    /// The whole URL, byte for byte as the client sends it
     #[arg(long)]
     url: String,
     /// A number below 2^64 (default: random)
@@ -41,14 +41,15 @@ fn main() {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let secret = std::env::var(SECRET).map_err(|_| format!("{SECRET} is not set"))?;
+    let secret =
+        std::env::var(SECRET_VARIABLE).map_err(|_| format!("{SECRET_VARIABLE} is not set"))?;
     let credentials = Credentials::new(&arguments.client_id, Secret::new(secret))?;
     let url = url::Url::parse(&arguments.url).map_err(|error| format!("--url: {error}"))?;
     if url.as_str() != arguments.url {
-        eprintln!("note: many clients would send this URL as {url}");
+        eprintln!("note: many clients send this URL as {url}");
     }
     let nonce = arguments.nonce.map_or_else(Nonce::random, |nonce| Ok(Nonce::from_u64(nonce)))?;
-    #[expect(clippy::disallowed_methods, reason = "nothing here waits or grows old")]
+    #[expect(clippy::disallowed_methods, reason = "the timestamp is for the service")]
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let signed = sign(
         arguments.dialect,

@@ -1,5 +1,5 @@
-//! Ten thousand gRPC connections, closed in every way: nothing is left of them. Alone in its
-//! process, whose memory, files and tasks are counted.
+//! Ten thousand gRPC connections, closed in every way, leave nothing behind. A separate program,
+//! because the test counts the process's memory, files and tasks.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
@@ -18,17 +18,17 @@ use echo::Echo;
 use futures_util::future::join_all;
 use h2::Ping;
 use http::Request;
-use support::{approve, builder, until, with_phones};
+use support::{approve, builder, enroll_users, poll_until};
 use tokio::net::{TcpListener, TcpStream};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
 const CONNECTIONS: usize = 10_000;
 const AT_A_TIME: usize = 40;
-/// How many KiB the process may grow by, for all of them together.
+/// The maximum growth of the process for all connections together, in KiB.
 const GROWTH: usize = 8 * 1024;
 
-/// What the process holds: memory in KiB, open files, tasks.
+/// Resources of the process: memory in KiB, open files, tasks.
 #[derive(Clone, Copy, Debug)]
 struct Holds {
     memory: usize,
@@ -48,8 +48,8 @@ impl Holds {
     }
 }
 
-/// Connects, and leaves: after a call, in the middle of a stream, in the middle of a message, or
-/// before any call. Whoever breaks off does so without a word.
+/// Connects and disconnects: after a call, in the middle of a stream, in the middle of a message,
+/// or before any call.
 async fn visit(server: SocketAddr, bearer: &str, which: usize) {
     let tcp = TcpStream::connect(server).await.unwrap();
     if which != 0 {
@@ -64,29 +64,29 @@ async fn visit(server: SocketAddr, bearer: &str, which: usize) {
             .header("te", "trailers")
             .header("authorization", bearer);
         let mut send = send.clone().ready().await.unwrap();
-        let (answer, mut body) = send.send_request(request.body(()).unwrap(), false).unwrap();
+        let (response, mut body) = send.send_request(request.body(()).unwrap(), false).unwrap();
         body.send_data(Bytes::from_static(message), ends).unwrap();
-        (answer, body)
+        (response, body)
     };
     match which {
         0 => {
-            let mut answer = call("Unary", b"\0\0\0\0\x02hi", true).await.0.await.unwrap();
-            let message = answer.body_mut().data().await.unwrap().unwrap();
+            let mut response = call("Unary", b"\0\0\0\0\x02hi", true).await.0.await.unwrap();
+            let message = response.body_mut().data().await.unwrap().unwrap();
             assert_eq!(message, &b"\0\0\0\0\x09alice: hi"[..]);
-            assert!(answer.body_mut().data().await.is_none());
-            let trailers = answer.body_mut().trailers().await.unwrap().unwrap();
+            assert!(response.body_mut().data().await.is_none());
+            let trailers = response.body_mut().trailers().await.unwrap().unwrap();
             assert_eq!(trailers["grpc-status"], "0");
-            drop((answer, send));
+            drop((response, send));
             connection.await.unwrap().unwrap();
             return;
         }
         1 => {
-            let mut answer = call("Watch", b"\0\0\0\0\0", true).await.0.await.unwrap();
-            assert!(answer.body_mut().data().await.unwrap().is_ok());
+            let mut response = call("Watch", b"\0\0\0\0\0", true).await.0.await.unwrap();
+            assert!(response.body_mut().data().await.unwrap().is_ok());
         }
         2 => {
             let _call = call("Collect", b"\0\0\0", false).await;
-            // It has arrived when what was sent after it has been answered.
+            // The message has arrived when the next call gets its response.
             pings.ping(Ping::opaque()).await.unwrap();
         }
         _ => _ = pings.ping(Ping::opaque()).await.unwrap(),
@@ -99,7 +99,7 @@ async fn visit(server: SocketAddr, bearer: &str, which: usize) {
 async fn ten_thousand_connections_leave_nothing() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
-    with_phones(&emulator, &ac, &["alice"]).await;
+    enroll_users(&emulator, &ac, &["alice"]).await;
     let alice = "alice".into();
     let (credential, _) = tokio::join!(ac.log_in(&alice), approve(&emulator));
     let bearer = format!("Bearer {}", credential.unwrap().expose());
@@ -115,18 +115,18 @@ async fn ten_thousand_connections_leave_nothing() {
             }
         };
         join_all((0..AT_A_TIME).map(some)).await;
-        until("nothing holds the session open", async || {
+        poll_until("nothing holds the session open", async || {
             (ac.sessions(&alice).await.unwrap()[0].held_open() == 0).then_some(())
         })
         .await;
     };
-    // What is made once, and kept, is there before the count.
+    // The baseline includes everything that is created once.
     visits(CONNECTIONS / 10).await;
     let before = Holds::now();
-    let begun = Instant::now();
+    let started_at = Instant::now();
     visits(CONNECTIONS).await;
-    let took = begun.elapsed();
-    let after = until("files and tasks are as many as before", async || {
+    let took = started_at.elapsed();
+    let after = poll_until("files and tasks are as many as before", async || {
         let now = Holds::now();
         (now.files <= before.files + 2 && now.tasks <= before.tasks + 2).then_some(now)
     })

@@ -1,5 +1,5 @@
-//! Every schedule of the engine's small concurrent types, tried one by one by loom. The files are
-//! the engine's own, compiled here with loom's primitives in place of the standard library's.
+//! Every schedule of the engine's small concurrent types, explored by loom. The files are the
+//! engine's own, compiled with loom's primitives instead of the standard library's.
 #![allow(dead_code, reason = "the types are more than these models use")]
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "a test may fail")]
 
@@ -36,8 +36,8 @@ fn at(ms: u64) -> MonoTime {
     MonoTime::from_millis(ms)
 }
 
-/// Every schedule with at most three switches that no primitive asked for: without a bound the
-/// larger models would take hours, and no known fault of this kind needs more.
+/// Every schedule with at most three preemptions: without a bound the larger models take hours, and
+/// known faults of this kind need no more.
 fn model(body: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
@@ -58,11 +58,12 @@ impl Notifies for Arc<Watchable> {
 
 fn wait_for(watched: &Arc<Watchable>, state: usize) {
     let mut watch = Watcher::new(watched.clone());
-    let seen = watch.wait_for(|watched| (watched.state.load(Acquire) == state).then_some(()));
-    loom::future::block_on(seen);
+    let observed = watch.wait_for(|watched| (watched.state.load(Acquire) == state).then_some(()));
+    loom::future::block_on(observed);
 }
 
-/// Guard registry: an end between looking and waiting is not missed. A lost wakeup is a deadlock.
+/// Guard registry: an end between the check and the wait is not missed. A lost wakeup is a
+/// deadlock.
 #[test]
 fn no_wakeup_is_lost() {
     model(|| {
@@ -78,9 +79,9 @@ fn no_wakeup_is_lost() {
     });
 }
 
-/// Guard registry: one that leaves takes no other's place, nor its waking.
+/// Guard registry: a dropped watcher takes neither another's slot nor its wakeup.
 #[test]
-fn one_that_leaves_takes_no_others_waking() {
+fn dropped_watcher_keeps_others_wakeup() {
     model(|| {
         let watched = Arc::new(Watchable::default());
         let (ender, leaver) = (watched.clone(), watched.clone());
@@ -99,10 +100,10 @@ fn one_that_leaves_takes_no_others_waking() {
     });
 }
 
-/// Single-flight hand-over: a session is never left parked with somebody on it, and of those who
-/// come to a parked one exactly one wakes it.
+/// Single-flight handover: a session is never left parked while a request waits for it, and exactly
+/// one of the requests for a parked session resumes it.
 #[test]
-fn no_waiter_is_left_on_parked_session() {
+fn parked_session_wakes_all_waiters() {
     model(|| {
         let activity = Arc::new(IdleState::new(MonoTime::START));
         let users: Vec<_> = (0..2)
@@ -121,9 +122,9 @@ fn no_waiter_is_left_on_parked_session() {
     });
 }
 
-/// One that did not wake is parked again, unless somebody comes to it at that moment.
+/// A session whose resume failed is parked again, unless a request arrives at that moment.
 #[test]
-fn no_waiter_is_left_on_unresumed_session() {
+fn unresumed_session_wakes_all_waiters() {
     model(|| {
         let activity = Arc::new(IdleState::new(MonoTime::START));
         assert!(activity.park(at(100_000), MINUTE));
@@ -137,10 +138,10 @@ fn no_waiter_is_left_on_unresumed_session() {
     });
 }
 
-/// Requests read a clock that is some milliseconds ahead of the poller's: a session that was used
-/// just now has not been unused for 198 days.
+/// Requests read a clock that is some milliseconds ahead of the poller's: a session that was just
+/// used must not count as unused for 198 days.
 #[test]
-fn session_that_was_used_just_now_is_not_parked() {
+fn recently_used_session_is_not_parked() {
     model(|| {
         let activity = IdleState::new(MonoTime::START);
         activity.acquire(at(100_012));
@@ -153,9 +154,9 @@ fn session_that_was_used_just_now_is_not_parked() {
     });
 }
 
-/// That a credential was presented is kept, whatever else happens to the session at that moment.
+/// The mark that a credential was presented is kept in every race.
 #[test]
-fn presentation_is_kept() {
+fn presentation_is_not_lost() {
     model(|| {
         let activity = Arc::new(IdleState::new(MonoTime::START));
         activity.acquire(at(100_000));
@@ -176,9 +177,9 @@ fn presentation_is_kept() {
     });
 }
 
-/// Single-flight hand-over: the poll that comes back and a use at the same moment.
+/// Single-flight handover: a poll completes while a request starts.
 #[test]
-fn session_in_use_wakes() {
+fn used_session_resumes() {
     model(|| {
         let activity = Arc::new(IdleState::new(MonoTime::START));
         assert!(activity.park(at(100_000), MINUTE));
@@ -199,7 +200,7 @@ fn session_in_use_wakes() {
     });
 }
 
-/// Of two requests of one browser one makes the session, and the other gets the same.
+/// Two requests of one browser: one creates the session, and the other gets the same.
 #[test]
 fn racing_claims_make_one_session() {
     model(|| {
@@ -223,9 +224,9 @@ fn racing_claims_make_one_session() {
     });
 }
 
-/// A claim that makes nothing leaves the result to the next.
+/// A claim that creates no session leaves the result for the next claim.
 #[test]
-fn refused_claim_leaves_the_result() {
+fn rejected_claim_keeps_the_result() {
     model(|| {
         let outcome = Arc::new(AttemptState::<u8, ()>::new());
         assert!(outcome.approve(7));
@@ -238,7 +239,8 @@ fn refused_claim_leaves_the_result() {
     });
 }
 
-/// Delete wins: a result is never claimed after a cancel, and one claimed before is handed to it.
+/// The cancel wins: a result is never claimed after a cancel, and a cancel gets a session that was
+/// claimed before.
 #[test]
 fn cancel_wins_over_a_claim() {
     model(|| {
@@ -257,9 +259,9 @@ fn cancel_wins_over_a_claim() {
     });
 }
 
-/// A deadline and a claim: one of the two, and an end stays.
+/// A deadline and a claim: exactly one happens, and an end is permanent.
 #[test]
-fn deadline_and_a_claim_exclude_each_other() {
+fn deadline_and_claim_exclude_each_other() {
     model(|| {
         let outcome = Arc::new(AttemptState::<u8, &str>::new());
         assert!(outcome.approve(7));

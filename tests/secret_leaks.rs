@@ -1,5 +1,5 @@
-//! A canary in every place a secret can be: nothing that is logged, shown or panicked with, at any
-//! level, may hold it, however encoded.
+//! Marker secrets in every place of a secret: no log, `Debug` output or panic message has one, at
+//! any level and in any encoding.
 #![cfg(feature = "axum")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
@@ -18,9 +18,11 @@ use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::json;
-use support::raw::{self, Raw, Received, STATUS_ACTIVE, Step, answer, head, session_at};
-use support::trace::Trace;
-use support::{Browser, serve, until};
+use support::log_capture::LogCapture;
+use support::raw_server::{
+    self, RawServer, ReceivedRequest, STATUS_ACTIVE, Step, head, response, session_at,
+};
+use support::{Browser, poll_until, serve};
 use tower::{Layer as _, Service as _};
 use tower_activeconnect::client::{AuthenticationRequest, Client, RemoteSession, SecretText};
 use tower_activeconnect::enrollment::Authorization;
@@ -32,14 +34,14 @@ use tower_activeconnect::{
 };
 use tracing::Level;
 
-// Each begins alike, so that a part of one is found too; and has characters that URLs encode. The
-// unusual length of the first makes the client warn of it.
+// The secrets share a prefix, so that a part is found, too; and have characters that URLs encode.
+// The length of the first one causes a warning of the client.
 const APPLICATION_SECRET: &str = "CAN4RY/app+secret=";
 const SESSION_SECRET: &str = "CAN4RY/session+secret=";
 const REGISTER_URL: &str = "https://register.example/CAN4RY/link?t=CAN4RY";
 const SESSION_TOKEN: &str = "CAN4RY-session-token";
 
-/// All that was recorded, of every thread.
+/// The records of all threads.
 static RECORDED: Mutex<String> = Mutex::new(String::new());
 
 fn record(text: impl AsRef<str>) {
@@ -48,21 +50,23 @@ fn record(text: impl AsRef<str>) {
     recorded.push('\n');
 }
 
-/// Installs the recorder and a panic hook that records, once for the process.
+/// Installs the subscriber and a recording panic hook, once for the process.
 fn listen() {
     static ONCE: OnceLock<()> = OnceLock::new();
     ONCE.get_or_init(|| {
-        tracing::subscriber::set_global_default(Trace(Level::TRACE, |line: &str| record(line)))
-            .unwrap();
+        tracing::subscriber::set_global_default(LogCapture(Level::TRACE, |line: &str| {
+            record(line)
+        }))
+        .unwrap();
         std::panic::set_hook(Box::new(|panic| {
             record(format!("{panic}"));
-            // A failed test is not told by the recorder alone.
+            // Also prints failures, which the recorder alone would swallow.
             eprintln!("{panic}");
         }));
     });
 }
 
-/// The forms in which a secret could be found.
+/// The encodings in which a secret may appear.
 fn forms(secret: &str) -> Vec<String> {
     let bytes = secret.as_bytes();
     let start = &bytes[..bytes.len().min(6)];
@@ -73,7 +77,7 @@ fn forms(secret: &str) -> Vec<String> {
         secret.to_lowercase(),
         percent_encoding::utf8_percent_encode(secret, percent_encoding::NON_ALPHANUMERIC)
             .to_string(),
-        // Whole groups of three bytes, so that nothing depends on what follows.
+        // Whole groups of three bytes, which do not depend on the next bytes.
         STANDARD_NO_PAD.encode(&bytes[..bytes.len() / 3 * 3]),
         URL_SAFE_NO_PAD.encode(&bytes[..bytes.len() / 3 * 3]),
         hex.to_uppercase(),
@@ -102,7 +106,7 @@ fn shown(value: &impl Debug) {
     record(format!("{value:?}\n{value:#?}"));
 }
 
-fn told(error: &(impl Error + 'static)) {
+fn log_error(error: &(impl Error + 'static)) {
     shown(&error);
     let mut next: Option<&dyn Error> = Some(error);
     while let Some(error) = next {
@@ -113,7 +117,7 @@ fn told(error: &(impl Error + 'static)) {
 
 fn outcome<T, E: Error + 'static>(outcome: &Result<T, E>) {
     if let Err(error) = outcome {
-        told(error);
+        log_error(error);
     }
 }
 
@@ -121,33 +125,33 @@ fn credentials(server: &str) -> Credentials {
     Credentials::new("application", APPLICATION_SECRET).unwrap().with_server(server).unwrap()
 }
 
-fn a_session(request: &Received) -> Vec<u8> {
+fn a_session(request: &ReceivedRequest) -> Vec<u8> {
     let url = format!("http://{}/session/{SESSION_TOKEN}", request.header("host").unwrap());
     let whole = String::from_utf8(session_at(&url, &url)).unwrap();
     let body = whole.split("\r\n\r\n").nth(1).unwrap();
-    let body = body.replace(raw::SESSION_TOKEN, SESSION_TOKEN);
-    answer("202 Accepted", &[], body.replace(raw::SESSION_SECRET, SESSION_SECRET))
+    let body = body.replace(raw_server::SESSION_TOKEN, SESSION_TOKEN);
+    response("202 Accepted", &[], body.replace(raw_server::SESSION_SECRET, SESSION_SECRET))
 }
 
-/// The service, with the canary wherever it has a secret to tell.
-fn good(request: &Received) -> Vec<Step> {
-    vec![Step::Send(if request.asks_for_a_session() {
+/// A service whose responses have the secrets in every place.
+fn good(request: &ReceivedRequest) -> Vec<Step> {
+    vec![Step::Send(if request.is_authenticate_user() {
         a_session(request)
     } else if request.target.starts_with("/session/") && request.method == "GET" {
-        answer("200 OK", &[], STATUS_ACTIVE)
+        response("200 OK", &[], STATUS_ACTIVE)
     } else {
         let body = json!({"status": true, "register_url": REGISTER_URL, "device_registered": true});
-        answer("200 OK", &[], body.to_string())
+        response("200 OK", &[], body.to_string())
     })]
 }
 
-/// Every way to answer badly with a canary inside.
+/// Each kind of invalid response, with a secret inside.
 fn bad() -> Vec<Vec<Step>> {
-    let json = |body: &str| vec![Step::Send(answer("202 Accepted", &[], body))];
+    let json = |body: &str| vec![Step::Send(response("202 Accepted", &[], body))];
     let status = |status| {
         let body = json!({"session_secret": SESSION_SECRET, "register_url": REGISTER_URL});
         let headers = [("set-cookie", SESSION_SECRET), ("location", REGISTER_URL)];
-        vec![Step::Send(answer(status, &headers, body.to_string()))]
+        vec![Step::Send(response(status, &headers, body.to_string()))]
     };
     let of = |field: &str, value: serde_json::Value| {
         let mut session = json!({"authenticated": true, "status_url": "http://127.0.0.1:1/x",
@@ -186,13 +190,14 @@ fn bad() -> Vec<Vec<Step>> {
     ]
 }
 
-/// A service that can be told to answer badly.
-async fn service() -> (Raw, Arc<Mutex<Option<Vec<Step>>>>) {
+/// A service that can switch to invalid responses.
+async fn service() -> (RawServer, Arc<Mutex<Option<Vec<Step>>>>) {
     let fault = Arc::new(Mutex::new(None::<Vec<Step>>));
     let script = Arc::clone(&fault);
-    let raw =
-        Raw::start(move |request| script.lock().unwrap().clone().unwrap_or_else(|| good(request)))
-            .await;
+    let raw = RawServer::start(move |request| {
+        script.lock().unwrap().clone().unwrap_or_else(|| good(request))
+    })
+    .await;
     (raw, fault)
 }
 
@@ -210,7 +215,7 @@ async fn every_call(client: &Client, session: &RemoteSession) {
     outcome(&client.logout(session).await);
 }
 
-/// The search itself finds what it is for.
+/// The search finds a known leak.
 #[test]
 fn leak_detector_finds_leak() {
     for leak in forms(SESSION_SECRET) {
@@ -224,7 +229,7 @@ fn leak_detector_finds_leak() {
 }
 
 #[tokio::test]
-async fn calls_and_their_errors_tell_no_secret() {
+async fn calls_and_errors_log_no_secret() {
     listen();
     let (raw, fault) = service().await;
     let client = Client::new(credentials(&raw.url())).unwrap();
@@ -294,7 +299,7 @@ async fn secret_types_show_no_secret() {
 }
 
 #[tokio::test]
-async fn panic_tells_no_secret() {
+async fn panic_shows_no_secret() {
     listen();
     let (raw, fault) = service().await;
     let client = Client::new(credentials(&raw.url())).unwrap();
@@ -319,9 +324,9 @@ async fn panic_tells_no_secret() {
     assert_silent(&[APPLICATION_SECRET, SESSION_SECRET, REGISTER_URL, SESSION_TOKEN]);
 }
 
-/// The whole way, over HTTP: a login, gated requests, a handler that panics, faults, a logout.
+/// All steps over HTTP: a login, gated requests, a panicking handler, faults, a logout.
 #[tokio::test]
-async fn login_tells_no_secret() {
+async fn login_shows_no_secret() {
     listen();
     let (raw, fault) = service().await;
     let ac = Activeconnect::builder(credentials(&raw.url()))
@@ -363,7 +368,7 @@ async fn login_tells_no_secret() {
     }
     browser.json("/auth/login", &json!({"username": "alice"})).await;
     let attempt = browser.cookie("__Host-activeconnect-attempt").unwrap();
-    until("active", async || (browser.status().await == "active").then_some(())).await;
+    poll_until("active", async || (browser.status().await == "active").then_some(())).await;
     let credential = browser.cookie("__Host-activeconnect").unwrap();
     assert_eq!(browser.api("/").await.text().await.unwrap(), "alice");
     let panicking = browser.get("/panics").header("cookie", browser.cookie_header());

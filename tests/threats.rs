@@ -1,4 +1,5 @@
-//! docs/threats.md names, for every attack and fault, a test that there is, or who brings one.
+//! Checks docs/threats.md: each attack and fault names an existing test, or the reason for having
+//! none.
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +11,7 @@ const ROWS: usize = 189;
 const ISSUES: [&str; 8] =
     ["Wire", "Engine", "Misbehaviour", "In flight", "Login", "gRPC", "Performance", "Faults"];
 
-/// One row: its id, and the tests that its cover names as path and name.
+/// One row: its id, and the paths and names of its tests.
 #[derive(Debug, PartialEq)]
 struct Row<'a> {
     id: &'a str,
@@ -24,17 +25,17 @@ fn rows(text: &str) -> Result<Vec<Row<'_>>, String> {
 
 fn row(line: &str) -> Result<Row<'_>, String> {
     let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
-    let [id, what, cover] = cells[..] else {
+    let [id, context, cover] = cells[..] else {
         return Err(format!("{} cells, not 3: {line}", cells.len()));
     };
-    if what.is_empty() {
+    if context.is_empty() {
         return Err(format!("{id} does not say what it is about"));
     }
-    let tests = tests(cover).map_err(|why| format!("{id}: {why}"))?;
+    let tests = tests(cover).map_err(|reason| format!("{id}: {reason}"))?;
     Ok(Row { id, tests })
 }
 
-/// `` `path::name`, … `` and perhaps `; rest: ` and a promise, or a promise alone.
+/// Parses `` `path::name`, … `` with an optional `; rest: ` and text, or a text alone.
 fn tests(cover: &str) -> Result<Vec<(&str, &str)>, String> {
     if !cover.starts_with('`') {
         return promise(cover).map(|()| Vec::new());
@@ -50,27 +51,27 @@ fn tests(cover: &str) -> Result<Vec<(&str, &str)>, String> {
 }
 
 fn test(quoted: &str) -> Result<(&str, &str), String> {
-    let refused = || format!("{quoted} is no `path.rs::test`");
+    let rejected = || format!("{quoted} is no `path.rs::test`");
     let inner = quoted.strip_prefix('`').and_then(|text| text.strip_suffix('`'));
-    let (path, name) = inner.and_then(|text| text.split_once(".rs::")).ok_or_else(refused)?;
+    let (path, name) = inner.and_then(|text| text.split_once(".rs::")).ok_or_else(rejected)?;
     let path = &quoted[1..path.len() + ".rs".len() + 1];
     let is_name = !name.is_empty()
         && name.split("::").all(|part| {
             !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         });
-    if is_name { Ok((path, name)) } else { Err(refused()) }
+    if is_name { Ok((path, name)) } else { Err(rejected()) }
 }
 
 fn promise(text: &str) -> Result<(), String> {
     let kept = match text.split_once(": ") {
         Some(("issue", names)) => names.split(", ").all(|name| ISSUES.contains(&name)),
-        Some(("later" | "n/a", why)) => !why.trim().is_empty() && !why.contains("; "),
+        Some(("later" | "n/a", reason)) => !reason.trim().is_empty() && !reason.contains("; "),
         _ => false,
     };
     if kept { Ok(()) } else { Err(format!("{text:?} is no cover")) }
 }
 
-/// What is wrong with the ids: each once, in order.
+/// The errors in the ids: each must appear once, in order.
 fn misnumbered(rows: &[Row<'_>], count: usize) -> Vec<String> {
     let found: Vec<&str> = rows.iter().map(|row| row.id).collect();
     let wanted: Vec<String> = (1..=count).map(|number| format!("T{number:03}")).collect();
@@ -78,15 +79,15 @@ fn misnumbered(rows: &[Row<'_>], count: usize) -> Vec<String> {
         .filter(|id| found.iter().filter(|other| *other == id).count() != 1)
         .map(|id| format!("{id} does not stand there once"))
         .collect();
-    let strangers = found.iter().filter(|id| !wanted.iter().any(|other| other == *id));
-    wrong.extend(strangers.map(|id| format!("{id:?} is no id")));
+    let anonymous_clients = found.iter().filter(|id| !wanted.iter().any(|other| other == *id));
+    wrong.extend(anonymous_clients.map(|id| format!("{id:?} is no id")));
     if wrong.is_empty() && found != wanted {
         wrong.push("the ids are out of order".to_owned());
     }
     wrong
 }
 
-/// The tests of each file of tests: what `cargo test --lib --bins --tests -- --list` lists.
+/// The tests of each test file, as listed by `cargo test --lib --bins --tests -- --list`.
 fn listed() -> BTreeMap<String, BTreeSet<String>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let built = Command::new(env!("CARGO"))
@@ -109,7 +110,7 @@ fn listed() -> BTreeMap<String, BTreeSet<String>> {
     let mut listed = BTreeMap::new();
     for line in String::from_utf8(built.stdout).unwrap().lines() {
         let Ok(message) = serde_json::from_str::<serde_json::Value>(line) else { continue };
-        // `executable` is null for what is no program.
+        // `executable` is null for artifacts that are no programs.
         if message["profile"]["test"] != true {
             continue;
         }
@@ -128,7 +129,7 @@ fn exists(listed: &BTreeMap<String, BTreeSet<String>>, path: &str, name: &str) -
     if let Some(names) = listed.get(path) {
         return names.contains(name);
     }
-    // A module of a library: its tests stand under the module's name.
+    // Tests of a library's module have the module's name as a prefix.
     let Some((package, module)) = path.split_once("src/") else { return false };
     let Some(module) = module.strip_suffix(".rs") else { return false };
     let module = module.strip_suffix("/mod").unwrap_or(module).replace('/', "::");
@@ -138,7 +139,7 @@ fn exists(listed: &BTreeMap<String, BTreeSet<String>>, path: &str, name: &str) -
 }
 
 #[test]
-fn every_id_stands_there_once_with_a_cover() {
+fn every_id_is_listed_once_with_a_cover() {
     let rows = rows(TABLE).unwrap();
     assert_eq!(misnumbered(&rows, ROWS), Vec::<String>::new());
 }
@@ -158,7 +159,7 @@ fn every_named_test_exists() {
 }
 
 #[test]
-fn covers_are_read_and_nonsense_is_refused() {
+fn covers_are_parsed_strictly() {
     assert_eq!(tests("`tests/a.rs::b`"), Ok(vec![("tests/a.rs", "b")]));
     let both = "`src/a/b.rs::tests::c`, `tests/d/main.rs::e::f`";
     let read = vec![("src/a/b.rs", "tests::c"), ("tests/d/main.rs", "e::f")];
@@ -211,7 +212,7 @@ fn rows_are_counted() {
 }
 
 #[test]
-fn tests_are_found_by_their_file() {
+fn tests_are_found_by_file() {
     let of = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     let listed = BTreeMap::from([
         ("src/lib.rs".to_owned(), of(&["a::b::tests::c", "d::tests::e"])),
@@ -231,12 +232,12 @@ fn tests_are_found_by_their_file() {
     }
 }
 
-/// T074. Not for what the time is, which a machine with other work cannot say, but for how it is
-/// written: what holds a secret has no derived comparison, and those by hand ask `subtle`.
+/// T074. Timing is not measurable on a busy machine, so the test checks the source: types with
+/// secrets have no derived comparison, and their own comparisons use `subtle`.
 #[test]
-fn no_lock_is_held_over_an_await_or_left_poisoned() {
+fn locks_are_not_held_across_await() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    // T079: clippy refuses a guard that lives across an await; it runs in `.ci/run`.
+    // T079: clippy rejects a guard that lives across an await; it runs in `.ci/run`.
     let manifest = std::fs::read_to_string(root.join("Cargo.toml")).unwrap();
     assert!(manifest.contains("\nawait_holding_lock = \"deny\"\n"));
     let ci = std::fs::read_to_string(root.join(".ci/run")).unwrap();
@@ -245,16 +246,16 @@ fn no_lock_is_held_over_an_await_or_left_poisoned() {
             "cargo clippy --locked --workspace --all-targets --all-features -- -D warnings"
         )
     );
-    // T078: each lock of the engine is taken whoever panicked under it.
+    // T078: each lock of the engine recovers from poisoning.
     let folders = ["engine", "enrollment", "events", "login", "polling", "session"];
     for path in folders.iter().flat_map(|folder| sources(root.join("src").join(folder))) {
         let text = std::fs::read_to_string(&path).unwrap();
         let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
-        // `self.lock()` is a method of the type's own, which is looked at itself.
+        // `self.lock()` is the type's own method, which is checked itself.
         let code = code.replace("self.lock()", "");
         let bare = code.split(".lock()").skip(1).find(|rest| {
             let rest = rest.trim_start();
-            // tokio's locks are awaited; a panic does not poison them.
+            // tokio's locks are not poisoned by a panic.
             !rest.starts_with(".unwrap_or_else(PoisonError::into_inner)")
                 && !rest.starts_with(".await")
         });
@@ -287,11 +288,11 @@ fn secrets_are_compared_in_constant_time() {
     ] {
         assert_eq!(comparable(bad).count(), 1, "{bad}");
     }
-    // A field that is a `Secret` is compared by that.
+    // A field of type `Secret` uses that type's comparison.
     assert_eq!(comparable("#[derive(PartialEq)]\nstruct C(Secret);").count(), 0);
 }
 
-/// Every Rust file of a folder, and of those in it.
+/// The Rust files of a folder, recursively.
 fn sources(folder: PathBuf) -> Vec<PathBuf> {
     let (mut folders, mut files) = (vec![folder], Vec::new());
     while let Some(folder) = folders.pop() {
@@ -307,7 +308,7 @@ fn sources(folder: PathBuf) -> Vec<PathBuf> {
     files
 }
 
-/// The types that hold zeroised memory and derive a comparison.
+/// The types with zeroized memory that derive a comparison.
 fn comparable(text: &str) -> impl Iterator<Item = &str> {
     text.split("#[derive(").skip(1).filter(|after| {
         let (derived, rest) = after.split_once(")]").unwrap_or_default();

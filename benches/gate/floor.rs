@@ -1,9 +1,9 @@
-//! The least that a gate can do, written by hand: what the crate's own layer is held against.
+//! A hand-written minimal gate: the baseline for the crate's own layer.
 //!
-//! It reads the cookie and refuses a second one, hashes it, looks the session up, counts itself in,
-//! and then asks whether it is active and fresh on both clocks; puts it into the extensions; asks
-//! again when the answer is there, adds `Cache-Control`, and has a body that is not whole at once
-//! look at a flag before each frame.
+//! The gate reads the cookie and rejects a second one, hashes the value, looks the session up,
+//! counts a hold, and checks that the session is active and fresh on both clocks. It inserts the
+//! session into the extensions, checks again when the response is ready, adds `Cache-Control`, and
+//! wraps a body that is not complete at once, to check a flag before each frame.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ const STALE: u64 = 15_000_000;
 
 pub(crate) struct Session {
     active: AtomicBool,
-    /// When it was last known to be, in milliseconds.
+    /// The time of the last good status, in milliseconds.
     mono: AtomicU64,
     wall: AtomicU64,
     guards: AtomicU32,
@@ -70,7 +70,7 @@ impl FloorLayer {
         Self { sessions: Arc::new(sessions), guards: true }
     }
 
-    /// Lets every body go on whatever becomes of its session.
+    /// Leaves bodies unguarded.
     #[allow(dead_code, reason = "one of the benches uses it")]
     pub(crate) fn unguarded(self) -> Self {
         Self { guards: false, ..self }
@@ -179,7 +179,7 @@ where
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
         }
         Poll::Ready(Ok(response.map(|inner| {
-            // What has its exact size is whole at once here.
+            // A body with an exact size counts as complete.
             let guards = *this.guards && inner.size_hint().exact().is_none();
             let guard = guards.then_some(guard);
             FloorBody { inner: Some(inner), guard }

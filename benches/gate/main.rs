@@ -1,6 +1,5 @@
-//! What a gated request costs: one `GET` through a bare axum router, through a layer that does
-//! nothing, through the least that a gate can do, and through this crate's layer in each of its
-//! uses, beside 10,000 sessions.
+//! What a gated request costs: one `GET` through a bare axum router, through a no-op layer, through
+//! the baseline gate, and through this crate's layer in each of its uses, with 10,000 sessions.
 //!
 //! ```text
 //! cargo bench --features __bench,tonic --bench gate                      # table, and target/bench/gate.json
@@ -39,7 +38,7 @@ use tower_activeconnect::identity::SessionCredential;
 use tower_activeconnect::{Activeconnect, Credentials, MemoryTokenStore, UserId};
 
 const SESSIONS: usize = 10_000;
-/// So many are enough under callgrind, where making them takes long.
+/// Fewer sessions under callgrind, where creating them is slow.
 const SESSIONS_COUNTED: usize = 500;
 
 fn main() {
@@ -59,7 +58,7 @@ fn main() {
     support::write("gate", &rows);
 }
 
-/// An engine that does not poll meanwhile, and its sessions.
+/// An engine that does not poll during the measurement, with its sessions.
 fn engine() -> (Activeconnect, Vec<SessionCredential>) {
     let hour = Duration::from_secs(3600);
     let credentials = Credentials::new("APPLICATION", "MXG9EDN581U33XTPLPFT75V2").unwrap();
@@ -79,7 +78,7 @@ fn user(i: usize) -> UserId {
     format!("user-{i:07}").into()
 }
 
-/// A route that answers at once, and one that streams.
+/// A route with an immediate response, and one with a stream.
 fn router() -> Router<()> {
     Router::new().route("/", get(async || "hello")).route(
         "/stream",
@@ -90,21 +89,21 @@ fn router() -> Router<()> {
     )
 }
 
-/// What another login leaves in the extensions.
+/// The user that another login puts into the extensions.
 #[derive(Clone)]
 struct AppUser(usize);
 
-/// Who asks, and how.
+/// The kind of client.
 #[derive(Clone, Copy, PartialEq)]
 enum By {
     Cookie,
-    /// Each time another session, far away in memory.
+    /// A different session for each request, so that it is not in the CPU caches.
     OtherCookie,
     Bearer,
     Stranger,
 }
 
-/// Requests of one of these sessions.
+/// Requests with the credential of one of these sessions.
 fn asking(
     sessions: &[SessionCredential],
     by: By,
@@ -133,7 +132,7 @@ fn asking(
 fn cases(ac: &Activeconnect, sessions: &[SessionCredential]) -> Vec<Case> {
     let presence =
         ac.with_user_resolver(|parts| parts.extensions.get::<AppUser>().map(|AppUser(i)| user(*i)));
-    // `with_state`, or each request would apply the layers anew.
+    // `with_state` applies the layers once instead of for each request.
     let bare = router().with_state(());
     let noop = router().layer(NoOpLayer).with_state(());
     let floor = router().layer(FloorLayer::new(sessions)).with_state(());
@@ -142,29 +141,30 @@ fn cases(ac: &Activeconnect, sessions: &[SessionCredential]) -> Vec<Case> {
     let presence = router().layer(presence.layer()).with_state(());
     let ask = |by| asking(sessions, by, "/");
     let stream = || asking(sessions, By::Cookie, "/stream");
-    let answer = (200, 1);
+    let response = (200, 1);
     let grpc_gate = grpc(ac.layer(), sessions);
     vec![
-        Case::new("bare router", requests(bare.clone(), ask(By::Cookie), answer)),
-        Case::new(NOOP, requests(noop.clone(), ask(By::Cookie), answer)).over("bare router"),
-        Case::new(FLOOR, requests(floor.clone(), ask(By::Cookie), answer)).over(NOOP).hashes(),
-        Case::new("gate, cookie", requests(gate.clone(), ask(By::Cookie), answer)).gate(),
-        Case::new(FLOOR_OTHERS, requests(floor.clone(), ask(By::OtherCookie), answer))
+        Case::new("bare router", requests(bare.clone(), ask(By::Cookie), response)),
+        Case::new(NOOP, requests(noop.clone(), ask(By::Cookie), response)).over("bare router"),
+        Case::new(FLOOR, requests(floor.clone(), ask(By::Cookie), response)).over(NOOP).hashes(),
+        Case::new("gate, cookie", requests(gate.clone(), ask(By::Cookie), response)).gate(),
+        Case::new(FLOOR_OTHERS, requests(floor.clone(), ask(By::OtherCookie), response))
             .over(NOOP)
             .hashes(),
-        Case::new("gate, cookie, others", requests(gate.clone(), ask(By::OtherCookie), answer))
+        Case::new("gate, cookie, others", requests(gate.clone(), ask(By::OtherCookie), response))
             .over(NOOP)
             .hashes()
             .against(FLOOR_OTHERS),
-        Case::new("gate, bearer", requests(gate.clone(), ask(By::Bearer), answer)).gate(),
-        Case::new("gate, presence", requests(presence, ask(By::Cookie), answer)).gate(),
-        Case::new("gate, optional", requests(optional.clone(), ask(By::Cookie), answer)).gate(),
-        Case::new("gate, optional, stranger", requests(optional, ask(By::Stranger), answer))
+        Case::new("gate, bearer", requests(gate.clone(), ask(By::Bearer), response)).gate(),
+        Case::new("gate, presence", requests(presence, ask(By::Cookie), response)).gate(),
+        Case::new("gate, optional", requests(optional.clone(), ask(By::Cookie), response)).gate(),
+        Case::new("gate, optional, stranger", requests(optional, ask(By::Stranger), response))
             .over(NOOP),
-        Case::new("bare router, guarded body", requests(bare, stream(), answer)),
-        Case::new(NOOP_GUARDED, requests(noop, stream(), answer)).over("bare router, guarded body"),
-        Case::new(FLOOR_GUARDED, requests(floor, stream(), answer)).over(NOOP_GUARDED).hashes(),
-        Case::new("gate, guarded body", requests(gate, stream(), answer))
+        Case::new("bare router, guarded body", requests(bare, stream(), response)),
+        Case::new(NOOP_GUARDED, requests(noop, stream(), response))
+            .over("bare router, guarded body"),
+        Case::new(FLOOR_GUARDED, requests(floor, stream(), response)).over(NOOP_GUARDED).hashes(),
+        Case::new("gate, guarded body", requests(gate, stream(), response))
             .over(NOOP_GUARDED)
             .hashes()
             .against(FLOOR_GUARDED),
@@ -184,13 +184,13 @@ const TONIC_NOOP: &str = "tonic, no-op layer";
 const TONIC_FLOOR: &str = "tonic, floor";
 
 impl Case {
-    /// A gate before the small answer.
+    /// The gate in front of the small response.
     fn gate(self) -> Self {
         self.over(NOOP).hashes().against(FLOOR)
     }
 }
 
-/// The layer outside tonic's services, as its server puts it there.
+/// The layer around all services of a tonic server.
 fn grpc<L, B>(layer: L, sessions: &[SessionCredential]) -> Prepare
 where
     L: tower::Layer<Routes>,
@@ -206,11 +206,11 @@ where
         parts.method = Method::POST;
         parts.headers.insert("content-type", HeaderValue::from_static("application/grpc"));
         parts.headers.insert("te", HeaderValue::from_static("trailers"));
-        // A message of no bytes: the health of all.
+        // An empty message: the health of the whole server.
         let message = Full::new(Bytes::from_static(&[0; 5]));
         Request::from_parts(parts, tonic::body::Body::new(message))
     };
-    // The message, and the trailers.
+    // The message and the trailers.
     requests(service, request, (200, 2))
 }
 

@@ -1,7 +1,7 @@
-//! What a request costs on two threads at once, against one: what both write to, their processors
-//! have to hand to each other.
+//! What a request costs on two threads compared with one: the threads' processors contend for
+//! shared memory that both write to.
 //!
-//! In CPU time of the threads, not by the clock on the wall: that would count who else is busy.
+//! Measures CPU time of the threads, because wall clock time includes other processes.
 
 use std::sync::Barrier;
 use std::time::Duration;
@@ -16,8 +16,8 @@ use super::support::service::drive;
 const TURNS: usize = 20_000;
 const ROUNDS: usize = 15;
 
-/// How much of a request's speed on one thread is left to each of two: the best of some rounds, for
-/// each of these.
+/// The share of the single-thread speed that each of two threads keeps, for each case: the best of
+/// several rounds.
 pub(crate) fn scaling<F>(apps: &[Router<()>], request: impl Fn() -> F) -> Vec<f64>
 where
     F: FnMut() -> Request<Body>,
@@ -34,7 +34,7 @@ where
     best.iter().map(|[alone, both]| alone.as_secs_f64() / both.as_secs_f64()).collect()
 }
 
-/// CPU time of the slower thread.
+/// The CPU time of the slower thread.
 fn took<F>(app: &Router<()>, threads: usize, request: &impl Fn() -> F) -> Duration
 where
     F: FnMut() -> Request<Body>,
@@ -45,18 +45,18 @@ where
         let running: Vec<_> = (0..threads)
             .map(|thread| {
                 let mut request = request();
-                // Not the same sessions at the same time.
+                // The threads use different sessions at the same time.
                 (0..thread * 4_999).for_each(|_| drop(request()));
                 let requests: Vec<_> = (0..turns).map(|_| request()).collect();
                 let (app, barrier) = (app.clone(), &barrier);
                 scope.spawn(move || {
                     barrier.wait();
-                    let begun = cpu();
+                    let started_at = cpu();
                     for request in requests {
                         let (status, _) = drive(&app, request);
                         assert_eq!(status, 200);
                     }
-                    cpu() - begun
+                    cpu() - started_at
                 })
             })
             .collect();

@@ -1,11 +1,10 @@
-//! CPU time of this process, user and system, for one poll: in one thread, with 16 in flight, over
+//! The CPU time (user and system) of one poll: on one thread, with 16 polls in flight, over
 //! HTTP/1.1 without TLS.
 //!
-//! "One poll" is measured twice. *Call* is the client's own status call: signature, HTTP, parsing.
-//! *Poll* is all that the engine does: it finds the session that is due, makes its URL from what is
-//! kept, calls, and publishes what was said; the poller sends as many as 16 at once will take, from
-//! 10,000 sessions of which more are due than that. *Bare* is reqwest's client, built as this
-//! crate's, with the same URL and headers, whose body is read and thrown away.
+//! Three rows. *Call* is the client's status call: signature, HTTP, parsing. *Poll* is the work of
+//! the engine: it finds the due session, builds its URL, calls, and publishes the status; up to 16
+//! polls are in flight, and more of the 10,000 sessions are due than that. *Bare* is a reqwest
+//! client configured like the crate's, with the same URL and headers, which discards the body.
 
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ use super::{credentials, support};
 
 const IN_FLIGHT: usize = 16;
 const SESSIONS: usize = 10_000;
-/// All three rows in less than a minute: sessions that nobody uses for longer are not polled.
+/// All three rows take less than a minute, because unused sessions are not polled for longer.
 const ROUNDS: usize = 61;
 const ROUND: Duration = Duration::from_millis(200);
 
@@ -41,19 +40,19 @@ pub(crate) async fn measure() -> Vec<Value> {
     let mut samples = NAMES.map(|_| Vec::new());
     for _ in 0..rounds {
         for (name, samples) in NAMES.iter().zip(&mut samples) {
-            let (answered, begun) = (service.answered(), cpu());
+            let (answered, started_at) = (service.answered(), cpu());
             match *name {
                 "bare" => in_flight(round, async || bare.call().await).await,
                 "call" => in_flight(round, async || call(&client, &session).await).await,
                 _ => ac.bench_polls(IN_FLIGHT as u32, round).await,
             }
-            let took = (cpu() - begun).as_secs_f64() * 1e6;
+            let took = (cpu() - started_at).as_secs_f64() * 1e6;
             samples.push(took / (service.answered() - answered) as f64);
         }
     }
     println!("{:<26}{:>14}{:>10}", "", "CPU us each", "to bare");
     let rows = NAMES.iter().zip(&samples).map(|(name, own)| {
-        // Of each round, for the machine is never the same for long.
+        // Several rounds, because the speed of the machine varies.
         let ratios = own.iter().zip(&samples[0]).map(|(own, bare)| own / bare);
         let (us, ratio) =
             (support::median(own.iter().copied()).unwrap(), support::median(ratios).unwrap());
@@ -63,7 +62,7 @@ pub(crate) async fn measure() -> Vec<Value> {
     rows.collect()
 }
 
-/// Turns for so long, so many at once.
+/// Runs turns for this duration, with this many in flight.
 async fn in_flight(during: Duration, turn: impl AsyncFn()) {
     let until = tokio::time::Instant::now() + during;
     let turns = (0..IN_FLIGHT).map(|_| async {
@@ -110,13 +109,13 @@ impl Bare {
         for (name, value) in &self.headers {
             request = request.header(*name, value);
         }
-        let answer = request.send().await.unwrap();
-        assert_eq!(answer.status(), 200);
-        drop(std::hint::black_box(answer.bytes().await.unwrap()));
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        drop(std::hint::black_box(response.bytes().await.unwrap()));
     }
 }
 
-/// Sessions each of which wants ten polls a second.
+/// An engine whose sessions are each due ten times a second.
 fn engine(service: &str) -> Activeconnect {
     let ac = Activeconnect::builder(credentials(service))
         .token_store(MemoryTokenStore::new())

@@ -1,11 +1,10 @@
-//! How long requests through the gate take, over sockets, beside 100,000 live sessions: *idle*, when
-//! no poll is due, and *polled*, when more are due than the ceiling of polls a second (the default)
-//! lets through.
+//! How long requests through the gate take over sockets, with 100,000 live sessions: *idle*, with
+//! no poll due, and *polled*, with more polls due than the default rate allows.
 //!
-//! Client, site and service share two cores. What is asked about is how much polls get in the way,
-//! not how long a queue grows: each of a few connections waits a while after every answer, so that
-//! most of the machine idles. Sites take turns, each a process that has just begun, for an unused
-//! session is polled for a minute only.
+//! Client, site and service share two cores. The bench measures how much polls delay requests, not
+//! how long a queue grows, so each connection pauses after each response and the machine is mostly
+//! idle. Sites take turns. Each site is a new process, because an unused session is polled only for
+//! a minute.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -25,13 +24,14 @@ const SESSIONS: usize = 100_000;
 const SESSIONS_QUICK: usize = 1_000;
 const ROUNDS: usize = 11;
 const ROUND: Duration = Duration::from_secs(5);
-/// Each with a session of its own.
+/// Each connection has its own session.
 const CONNECTIONS: usize = 8;
 const PAUSE: Duration = Duration::from_millis(4);
-/// When the first polls of `polled` are due; then there are more of them than may be sent.
+/// The time until the first polls of `polled` are due; from then on more are due than the rate
+/// allows.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// What one turn of a site showed: microseconds, and a second.
+/// The result of one turn of a site: latency in microseconds, and requests a second.
 struct Turn {
     p50: f64,
     p99: f64,
@@ -70,15 +70,15 @@ fn turn(site: &str, service: &mut Service, length: Duration) -> Turn {
     let mut process = Process::start(&format!("{site},{}", service.address));
     let port: u16 = process.line().parse().unwrap();
     let credentials: Vec<String> = (0..CONNECTIONS).map(|_| process.line()).collect();
-    let (answered, begun) = (service.answered(), Instant::now());
+    let (answered, started_at) = (service.answered(), Instant::now());
     let mut times: Vec<Duration> = std::thread::scope(|scope| {
         let clients =
             credentials.iter().map(|bearer| scope.spawn(move || ask(port, bearer, length)));
-        // All of them before the first is waited for.
+        // Sends all requests before it waits for the first.
         let clients: Vec<_> = clients.collect();
         clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
     });
-    let seconds = begun.elapsed().as_secs_f64();
+    let seconds = started_at.elapsed().as_secs_f64();
     let polls = (service.answered() - answered) as f64;
     times.sort_unstable();
     let at = |share: usize| times[times.len() * share / 100].as_secs_f64() * 1e6;
@@ -90,7 +90,7 @@ fn turn(site: &str, service: &mut Service, length: Duration) -> Turn {
     }
 }
 
-/// Requests on one connection; how long each took.
+/// Sends requests on one connection; returns the time of each.
 fn ask(port: u16, bearer: &str, length: Duration) -> Vec<Duration> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_nodelay(true).unwrap();
@@ -99,20 +99,20 @@ fn ask(port: u16, bearer: &str, length: Duration) -> Vec<Duration> {
     let mut times = Vec::new();
     let until = Instant::now() + length;
     while Instant::now() < until {
-        let begun = Instant::now();
+        let started_at = Instant::now();
         stream.write_all(request.as_bytes()).unwrap();
         let read = stream.read(&mut buffer).unwrap();
-        times.push(begun.elapsed());
-        // So small an answer comes in one piece.
-        let answer = &buffer[..read];
-        let is_good = answer.starts_with(b"HTTP/1.1 200") && answer.ends_with(b"hello");
-        assert!(is_good, "{}", String::from_utf8_lossy(answer));
+        times.push(started_at.elapsed());
+        // A response this small arrives in one piece.
+        let response = &buffer[..read];
+        let is_good = response.starts_with(b"HTTP/1.1 200") && response.ends_with(b"hello");
+        assert!(is_good, "{}", String::from_utf8_lossy(response));
         std::thread::sleep(PAUSE);
     }
     times
 }
 
-/// Serves until it is killed.
+/// Serves until the process is killed.
 #[tokio::main]
 pub(crate) async fn serve(polled: bool, service: &str) -> ! {
     let hour = Duration::from_secs(3600);
@@ -130,7 +130,7 @@ pub(crate) async fn serve(polled: bool, service: &str) -> ! {
     let router = Router::new().route("/", get(async || "hello")).layer(ac.layer());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     if support::in_full() {
-        // Until all that are due wait for their turn.
+        // Waits until all due polls are queued.
         tokio::time::sleep(2 * INTERVAL).await;
     }
     println!("{}", listener.local_addr().unwrap().port());

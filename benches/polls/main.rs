@@ -1,8 +1,8 @@
-//! What polls cost: CPU time of one beside reqwest's bare call, and how long requests take while
-//! 100,000 sessions are polled as often as may be.
+//! What polls cost: the CPU time of one poll compared with a bare reqwest call, and the latency of
+//! requests while 100,000 sessions are polled at the maximum rate.
 //!
-//! The service, and the site whose requests are timed, are processes of their own: this program with
-//! another argument. Times move with whatever else runs, so that only ratios mean something.
+//! The service and the site run in separate processes: this program with another argument. Times
+//! vary with the load of the machine, so compare only ratios.
 //!
 //! ```text
 //! cargo bench --features __bench,tonic --bench polls    # tables, and target/bench/polls.json
@@ -40,10 +40,10 @@ fn main() {
     support::write("polls", &rows);
 }
 
-/// This program in another process, until it is dropped.
+/// This program in another process, killed on drop.
 struct Process {
     child: Child,
-    said: Lines<BufReader<ChildStdout>>,
+    actual: Lines<BufReader<ChildStdout>>,
 }
 
 impl Process {
@@ -54,12 +54,12 @@ impl Process {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let said = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, said }
+        let actual = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, actual }
     }
 
     fn line(&mut self) -> String {
-        self.said.next().unwrap().unwrap()
+        self.actual.next().unwrap().unwrap()
     }
 }
 
@@ -70,7 +70,7 @@ impl Drop for Process {
     }
 }
 
-/// For calls to the service at this address.
+/// Credentials for calls to the service at this address.
 fn credentials(service: &str) -> Credentials {
     let credentials = Credentials::new("APPLICATION", "MXG9EDN581U33XTPLPFT75V2").unwrap();
     credentials.with_server(&format!("http://{service}")).unwrap()

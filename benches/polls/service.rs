@@ -1,5 +1,5 @@
-//! A service that costs as little as it can: it reads no more of a request than its first line,
-//! checks nothing, and says of every session that it is active.
+//! A minimal service: it reads only the first line of a request, checks nothing, and reports every
+//! session as active.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream as Blocking;
@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::Process;
 
-/// How session tokens look.
+/// A session token of typical length.
 pub(crate) const TOKEN: &str = "5DNSIPZZ5FK2Z9RI19R0WYOJFLJOOA5L";
 const ACTIVE: &str =
     r#"{"authentication_status":{"authenticated":true,"session_status":"active"}}"#;
@@ -29,7 +29,7 @@ impl Service {
         Self { asks: Blocking::connect(&address).unwrap(), address, _process: process }
     }
 
-    /// How many status calls it has answered.
+    /// The number of status calls so far.
     pub(crate) fn answered(&mut self) -> u64 {
         self.asks.write_all(b"GET /answered HTTP/1.1\r\n\r\n").unwrap();
         let mut buffer = [0; 1024];
@@ -39,7 +39,7 @@ impl Service {
     }
 }
 
-/// Serves until it is killed.
+/// Serves until the process is killed.
 #[tokio::main(flavor = "current_thread")]
 pub(crate) async fn serve() -> ! {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -54,7 +54,7 @@ pub(crate) async fn serve() -> ! {
     }
 }
 
-/// Answers until the client leaves.
+/// Responds until the client disconnects.
 async fn converse(mut stream: TcpStream, answered: Arc<AtomicU64>, session: String) {
     let active = answer(ACTIVE);
     let mut buffer = [0; 2048];
@@ -65,7 +65,7 @@ async fn converse(mut stream: TcpStream, answered: Arc<AtomicU64>, session: Stri
             _ => return,
         }
         let request = &buffer[..filled];
-        // A login has a body, which is two braces.
+        // A login has a body: two braces.
         let logs_in = request.starts_with(b"POST");
         if !request.ends_with(if logs_in { &b"{}"[..] } else { b"\r\n\r\n" }) {
             continue;
@@ -86,7 +86,7 @@ async fn converse(mut stream: TcpStream, answered: Arc<AtomicU64>, session: Stri
     }
 }
 
-/// With the headers that any service has.
+/// A response with typical headers.
 fn answer(body: &str) -> String {
     let length = body.len();
     format!(
@@ -95,7 +95,7 @@ fn answer(body: &str) -> String {
     )
 }
 
-/// What a login is answered.
+/// The response to a login.
 fn session(address: &str) -> String {
     let url = |call| format!("http://{address}/authentication/{call}/{TOKEN}");
     serde_json::json!({ "authentication_status": {

@@ -1,6 +1,6 @@
-//! What the gate costs over sockets: CPU time of the server for each request, and how long requests
-//! take under load, of a bare axum server, of one behind the floor of `benches/gate`, and of one
-//! behind the gate. Each is a process with one thread, and wrk asks all in turns.
+//! What the gate costs over sockets: CPU time of the server for each request, and latency under
+//! load, for a bare axum server, a server behind the baseline gate of `benches/gate`, and a server
+//! behind this crate's gate. Each is a process with one thread; wrk measures them in turns.
 //!
 //! ```text
 //! cargo bench --features __bench,tonic --bench sockets    # table, and target/bench/sockets.json; needs wrk
@@ -72,7 +72,7 @@ struct Server {
     cookie: String,
 }
 
-/// Microseconds, and requests a second.
+/// Latency in microseconds, and requests a second.
 struct Run {
     cpu: f64,
     p50: f64,
@@ -87,8 +87,8 @@ impl Server {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut said = BufReader::new(process.stdout.take().unwrap()).lines();
-        let mut line = || said.next().unwrap().unwrap();
+        let mut actual = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut line = || actual.next().unwrap().unwrap();
         Self { port: line(), cookie: line(), process }
     }
 
@@ -101,13 +101,13 @@ impl Server {
             .output()
             .unwrap();
         let cpu = self.cpu() - before;
-        let said = String::from_utf8(wrk.stdout).unwrap();
-        assert!(!said.contains("Non-2xx"), "{said}");
+        let actual = String::from_utf8(wrk.stdout).unwrap();
+        assert!(!actual.contains("Non-2xx"), "{actual}");
         let after = |label: &str| {
-            let line = said.lines().find_map(|line| line.trim().strip_prefix(label));
-            line.unwrap_or_else(|| panic!("{label} in {said}")).trim().to_owned()
+            let line = actual.lines().find_map(|line| line.trim().strip_prefix(label));
+            line.unwrap_or_else(|| panic!("{label} in {actual}")).trim().to_owned()
         };
-        let requests = said.lines().find_map(|line| line.split_once(" requests in "));
+        let requests = actual.lines().find_map(|line| line.split_once(" requests in "));
         let requests: f64 = requests.unwrap().0.trim().parse().unwrap();
         Run {
             cpu: cpu.as_secs_f64() * 1e6 / requests,
@@ -117,7 +117,7 @@ impl Server {
         }
     }
 
-    /// What the process had of the processors, user and system.
+    /// The CPU time of the process, user and system.
     fn cpu(&self) -> Duration {
         let path = format!("/proc/{}/schedstat", self.process.id());
         let text = std::fs::read_to_string(path).unwrap();
@@ -132,7 +132,7 @@ impl Drop for Server {
     }
 }
 
-/// As wrk writes times.
+/// Parses a time as wrk prints it.
 fn micros(time: &str) -> f64 {
     let unit = time.find(|c: char| c.is_ascii_alphabetic()).unwrap();
     let number: f64 = time[..unit].parse().unwrap();
@@ -143,7 +143,7 @@ fn micros(time: &str) -> f64 {
     }
 }
 
-/// Serves until it is killed.
+/// Serves until the process is killed.
 #[tokio::main(flavor = "current_thread")]
 async fn serve(which: &str) -> ! {
     let hour = Duration::from_secs(3600);

@@ -1,7 +1,7 @@
-//! What a stream costs that ends with its session: a whole request with 64 frames, and with one,
-//! through a layer that does nothing, through the gate, and through the least that a gate can do
-//! that leaves the stream unguarded; and the time from an end to the last of
-//! ten thousand streams that are cut, all of one session and one each of ten thousand.
+//! What a guarded stream costs: a request with 64 frames and with one frame, through a no-op layer,
+//! through the gate, and through the baseline gate, which leaves the stream unguarded; and the time
+//! from the end until the last of ten thousand streams is cut, for streams of one session and of
+//! ten thousand sessions.
 //!
 //! ```text
 //! cargo bench --features __bench,tonic --bench streams                      # table, and target/bench/streams.json
@@ -51,7 +51,7 @@ fn main() {
             rows.push(json!({ "name": "64 frames, guarded against unguarded", "ratio": ratio }));
         }
         for (name, sessions) in [("of one session", 1), ("each of 10,000 sessions", STREAMS)] {
-            // The best of a few: what else the machine does is not measured.
+            // The best of several rounds, to exclude other work of the machine.
             let ms = (0..5).map(|_| runtime.block_on(cut(sessions))).reduce(f64::min).unwrap();
             let name = format!("cut 10,000 streams {name}");
             println!("{name:<45} {ms:>9.1} ms");
@@ -79,7 +79,7 @@ fn cases() -> Vec<Case> {
         Case::new("1 frame, no-op layer", requests(noop.clone(), ask("/1"), (200, 1))),
         Case::new("1 frame, gate", requests(gate.clone(), ask("/1"), (200, 1)))
             .over("1 frame, no-op layer"),
-        // What is taken off is the request: 63 frames are left.
+        // Subtracts the cost of the request, which leaves 63 frames.
         Case::new("64 frames, no-op layer", requests(noop, ask("/64"), (200, 64)))
             .over("1 frame, no-op layer"),
         Case::new(GUARDED, requests(gate, ask("/64"), (200, 64)))
@@ -103,7 +103,7 @@ fn router() -> Router<()> {
         .route("/64", get(async move || frames(64)))
 }
 
-/// An engine that does not poll meanwhile.
+/// An engine that does not poll during the measurement.
 fn engine() -> Activeconnect {
     let hour = Duration::from_secs(3600);
     let credentials = Credentials::new("APPLICATION", "MXG9EDN581U33XTPLPFT75V2").unwrap();
@@ -120,7 +120,7 @@ fn request(session: &SessionCredential) -> Request<()> {
     Request::get("/").header("authorization", bearer).body(()).unwrap()
 }
 
-/// Milliseconds from the end of so many sessions until the last stream is cut.
+/// The milliseconds from the end of this many sessions until the last stream is cut.
 async fn cut(sessions: usize) -> f64 {
     let ac = engine();
     let inner = service_fn(async |_: Request<()>| {
@@ -133,19 +133,19 @@ async fn cut(sessions: usize) -> f64 {
         .collect();
     let mut streams = Vec::new();
     for credential in credentials.iter().cycle().take(STREAMS) {
-        let answer = ac.layer().layer(inner).oneshot(request(credential)).await.unwrap();
-        let mut body = answer.into_body();
+        let response = ac.layer().layer(inner).oneshot(request(credential)).await.unwrap();
+        let mut body = response.into_body();
         let (waits, waiting) = tokio::sync::oneshot::channel();
         streams.push(tokio::spawn(async move {
             assert!(body.frame().await.unwrap().is_ok());
-            // It is in the runtime's hands; the next poll registers it.
+            // The runtime owns the stream; its next poll registers the waker.
             waits.send(()).unwrap();
             assert!(body.frame().await.unwrap().is_err());
             Instant::now()
         }));
         waiting.await.unwrap();
     }
-    // Those that were last may still be on their way into the wait; an end is seen all the same.
+    // The last streams may not be waiting yet; they see the end all the same.
     let ended = Instant::now();
     let shutdown = tokio::spawn(async move { ac.shutdown().await });
     let mut last = ended;

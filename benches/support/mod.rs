@@ -1,8 +1,8 @@
-//! What the benches share: rows that are timed in interleaved rounds, whose allocations are counted
-//! and whose instructions callgrind counts, as a table and as JSON.
+//! Shared code of the benches: times rows in interleaved rounds, counts allocations, counts
+//! instructions with callgrind, and writes a table and JSON.
 //!
-//! Times move with the machine, so that only ratios and differences within one run mean anything;
-//! instructions repeat.
+//! Times vary with the machine, so compare only ratios and differences within one run. Instruction
+//! counts are reproducible.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -18,17 +18,18 @@ use serde_json::{Map, Value, json};
 
 pub(crate) mod service;
 
-/// Makes what so many turns need; what it answers is what is measured.
+/// Prepares the input of this many turns, and returns the closure to measure.
 pub(crate) type Prepare = Box<dyn FnMut(u64) -> Box<dyn FnOnce()>>;
 
-/// Something that is measured.
+/// One measured case.
 pub(crate) struct Case {
     name: &'static str,
-    /// What is taken off: the same without a gate.
+    /// The case to subtract: the same without a gate.
     over: Option<&'static str>,
-    /// What the rest is held against.
+    /// The case to compare with.
     floor: Option<&'static str>,
-    /// Hashes once; callgrind knows no SHA instructions, so that this is counted apart.
+    /// Whether the case hashes once. Callgrind does not support SHA instructions, so the hash is
+    /// counted separately.
     hashes: bool,
     prepare: Prepare,
 }
@@ -51,29 +52,29 @@ impl Case {
     }
 }
 
-/// The name of the row that is the hash alone.
+/// The name of the row that only hashes.
 pub(crate) const HASH: &str = "SHA-256 of 32 bytes";
 
-/// As long, or as many turns, are between two looks at the clock: about as long for all, or the
-/// dear ones would be interrupted more often than the cheap ones. What they need is made before.
+/// The duration or number of turns between two clock reads. About equal for all cases, because
+/// longer cases would be interrupted more often. Inputs are prepared before.
 const LENGTH: Duration = Duration::from_micros(300);
 const MOST: u32 = 300;
 const ROUNDS: usize = 1_000;
-/// Turns whose allocations and instructions are counted.
+/// The number of turns for counting allocations and instructions.
 const COUNTED: u64 = 1_000;
 
 #[derive(Clone, Copy, Default)]
 struct Figures {
     ns: f64,
-    /// Over what is taken off.
+    /// The nanoseconds above the subtracted case.
     added_ns: Option<f64>,
-    /// Of that to what the floor adds.
+    /// The ratio to what the baseline adds.
     ratio: Option<f64>,
     instructions: Option<f64>,
     allocations: f64,
 }
 
-/// `cargo bench` says so; `cargo test` only tries the bench.
+/// `cargo bench` runs in full; `cargo test` only tries the bench.
 pub(crate) fn in_full() -> bool {
     has("--bench") && !has("--quick")
 }
@@ -82,9 +83,9 @@ fn has(argument: &str) -> bool {
     std::env::args().any(|given| given == argument)
 }
 
-/// Measures all cases, prints the table, and answers the rows for [`write`].
+/// Measures all cases, prints the table, and returns the rows for [`write`].
 ///
-/// `--instructions` counts those alone.
+/// `--instructions` counts only instructions.
 pub(crate) fn measure(bench: &str, mut cases: Vec<Case>) -> Vec<Value> {
     if has("--counted") {
         let only =
@@ -94,7 +95,7 @@ pub(crate) fn measure(bench: &str, mut cases: Vec<Case>) -> Vec<Value> {
                 count(case);
             }
         }
-        // What the sessions leave behind need not be taken down under valgrind.
+        // Skips dropping the sessions, which is slow under valgrind.
         std::process::exit(0);
     }
     let only_instructions = has("--instructions");
@@ -114,7 +115,7 @@ pub(crate) fn measure(bench: &str, mut cases: Vec<Case>) -> Vec<Value> {
     rows
 }
 
-/// Measures times and allocations alone: what waits for another thread can't be counted.
+/// Measures only times and allocations, for cases that wait for another thread.
 pub(crate) fn measure_times(mut cases: Vec<Case>) -> Vec<Value> {
     let mut figures = vec![Figures::default(); cases.len()];
     time(&mut cases, &mut figures);
@@ -123,16 +124,15 @@ pub(crate) fn measure_times(mut cases: Vec<Case>) -> Vec<Value> {
     rows
 }
 
-/// Medians over rounds in which all cases take their turn; and allocations. What a case adds, and
-/// its ratio to the floor, are taken within each round, as the machine is faster in one round than in
-/// another.
+/// Medians over rounds in which all cases take turns, and allocations. Differences and ratios are
+/// computed within each round, because the speed of the machine varies between rounds.
 fn time(cases: &mut [Case], figures: &mut [Figures]) {
     let rounds = if in_full() { ROUNDS } else { 3 };
     let took = |case: &mut Case, turns| {
         let run = (case.prepare)(turns);
-        let begun = Instant::now();
+        let started_at = Instant::now();
         run();
-        begun.elapsed()
+        started_at.elapsed()
     };
     let turns: Vec<u64> = cases
         .iter_mut()
@@ -166,7 +166,7 @@ fn time(cases: &mut [Case], figures: &mut [Figures]) {
     }
 }
 
-/// What a case took in each round.
+/// The times of one case in each round.
 #[derive(Clone, Default)]
 struct Samples {
     ns: Vec<f64>,
@@ -174,13 +174,13 @@ struct Samples {
     ratios: Vec<f64>,
 }
 
-/// Where in the list that one is which each case names.
+/// The index of the case that each case names.
 fn places(cases: &[Case], named: fn(&Case) -> Option<&'static str>) -> Vec<Option<usize>> {
     let find = |name| cases.iter().position(|case| case.name == name);
     cases.iter().map(|case| find(named(case)?)).collect()
 }
 
-/// `None` of nothing.
+/// The median; `None` for an empty list.
 pub(crate) fn median(samples: impl IntoIterator<Item = f64>) -> Option<f64> {
     let mut samples: Vec<f64> = samples.into_iter().collect();
     samples.sort_unstable_by(f64::total_cmp);
@@ -194,7 +194,7 @@ fn count(case: &mut Case) {
     counted_by_callgrind(&mut || run.take().unwrap()());
 }
 
-/// Callgrind knows both by their names: it begins at zero here, and tells at the end of that.
+/// Callgrind resets its counters at the start of this function and dumps them at its end, by name.
 #[inline(never)]
 fn zeroed_by_callgrind() {
     std::hint::black_box(());
@@ -205,8 +205,8 @@ fn counted_by_callgrind(run: &mut dyn FnMut()) {
     run();
 }
 
-/// Instructions a turn of each case, as this very program has them under callgrind, which writes a
-/// file for each case; `None` without valgrind.
+/// The instructions per turn of each case: runs this program under callgrind, which writes a file
+/// for each case. `None` without valgrind.
 fn instructions(bench: &str) -> Option<Vec<f64>> {
     let folder = folder().join(format!("callgrind-{bench}"));
     let _ = std::fs::remove_dir_all(&folder);
@@ -312,16 +312,16 @@ fn print(rows: &[Value]) {
     }
 }
 
-/// Writes `target/bench/NAME.json`, or `NAME-instructions.json` where only those were counted.
+/// Writes `target/bench/NAME.json`, or `NAME-instructions.json` for instruction counts.
 pub(crate) fn write(bench: &str, rows: &[Value]) {
     let text = serde_json::to_string_pretty(rows).unwrap();
-    let what = if has("--instructions") { "-instructions" } else { "" };
-    std::fs::write(folder().join(format!("{bench}{what}.json")), text + "\n").unwrap();
+    let context = if has("--instructions") { "-instructions" } else { "" };
+    std::fs::write(folder().join(format!("{bench}{context}.json")), text + "\n").unwrap();
 }
 
 fn folder() -> PathBuf {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    // One place for all, also for the package beside.
+    // One folder for all benches, also for the separate package.
     let root = own.ancestors().find(|folder| folder.join("benches/support").is_dir()).unwrap();
     let folder = root.join("target/bench");
     std::fs::create_dir_all(&folder).unwrap();

@@ -1,4 +1,4 @@
-//! Services without a gate, and requests driven through them in place.
+//! Services without a gate, and requests driven to completion in place.
 
 use std::convert::Infallible;
 use std::hint::black_box;
@@ -12,7 +12,7 @@ use tower::{Layer, Service, ServiceExt as _};
 
 use super::Prepare;
 
-/// What any layer costs: axum boxes whatever it is given.
+/// The cost of any layer: axum boxes the service.
 #[derive(Clone)]
 pub(crate) struct NoOp<S>(S);
 
@@ -41,8 +41,8 @@ impl<S: Service<R>, R> Service<R> for NoOp<S> {
     }
 }
 
-/// One request, polled to its end in place: nothing in here waits. Answers the status and how many
-/// frames there were.
+/// Sends one request and polls it to its end; nothing waits. Returns the status and the number of
+/// frames.
 pub(crate) fn drive<S, Q, B>(service: &S, request: Request<Q>) -> (u16, usize)
 where
     S: Service<Request<Q>, Response = Response<B>, Error = Infallible> + Clone,
@@ -62,11 +62,11 @@ where
     (status, frames)
 }
 
-/// Turns that are one request each. Each must be answered so.
+/// Turns of one request each. Asserts the status.
 pub(crate) fn requests<S, Q, B>(
     service: S,
     mut request: impl FnMut() -> Request<Q> + 'static,
-    answer: (u16, usize),
+    response: (u16, usize),
 ) -> Prepare
 where
     S: Service<Request<Q>, Response = Response<B>, Error = Infallible> + Clone + 'static,
@@ -78,7 +78,7 @@ where
         let requests: Vec<_> = (0..turns).map(|_| request()).collect();
         Box::new(move || {
             for request in requests {
-                assert_eq!(drive(&service, request), answer);
+                assert_eq!(drive(&service, request), response);
             }
         })
     })

@@ -1,4 +1,4 @@
-//! The blog as a router: what is behind the gate, and what is not.
+//! The blog's router: routes behind the gate, and public routes.
 
 use std::sync::Arc;
 
@@ -16,11 +16,11 @@ use crate::database::Database;
 use crate::service::Service;
 use crate::{pages, register, timeline};
 
-/// Far more than any form here needs, so that what is only somewhat too long is answered with the
-/// form and the text in it.
+/// Far more than any form needs. A post that is a little too long thus gets the form back, with its
+/// text, instead of an error page.
 const MAX_BODY_BYTES: usize = 256 * 1024;
 
-/// What the handlers share.
+/// The state of all handlers.
 #[derive(Clone)]
 pub(crate) struct Blog {
     pub(crate) ac: Activeconnect,
@@ -31,18 +31,18 @@ pub(crate) struct Blog {
 pub(crate) fn router(blog: Blog) -> Router {
     let ac = blog.ac.clone();
     Router::new()
-        .route("/", get(timeline::show))
-        .route("/posts", post(timeline::write))
-        .route("/phone", post(register::another_phone))
-        .fallback(async || pages::refused(StatusCode::NOT_FOUND, "There is no such page."))
-        // What comes before is for logged-in users only, what comes after for everyone.
-        // Nothing of it is to be seen once the user has logged out.
+        .route("/", get(timeline::show_timeline))
+        .route("/posts", post(timeline::create_post))
+        .route("/phone", post(register::register_phone))
+        .fallback(async || pages::error(StatusCode::NOT_FOUND, "This page does not exist."))
+        // The routes above are only for logged-in users, the routes below are public.
+        // `NoStore` keeps the browser from showing a cached page after the logout.
         .layer(ac.layer().cache_control(CacheControl::NoStore))
-        .route("/register", get(register::form).post(register::register))
+        .route("/register", get(register::show_form).post(register::register))
         .route("/style.css", get(style))
         .nest("/auth", ac.routes())
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        // Forms of other sites are refused.
+        // Rejects forms that other sites send.
         .layer(CsrfLayer::new())
         .with_state(blog)
 }

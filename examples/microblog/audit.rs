@@ -1,30 +1,30 @@
-//! Who came and went, in the table `audit` and on stderr, from the engine's events.
+//! Writes the engine's events to the table `audit` and to stderr.
 
 use tower_activeconnect::events::{Event, EventKind, Events};
 
 use crate::database::Database;
 
-/// Keeps events until the engine is over.
-pub(crate) async fn keep(mut events: Events, database: Database) {
+/// Records events until the engine ends.
+pub(crate) async fn record(mut events: Events, database: Database) {
     while let Some(event) = events.next().await {
         print(&event);
-        if let Err(error) = database.keep_event(&event).await {
-            eprintln!("an event is not in the audit log: {error}");
+        if let Err(error) = database.insert_event(&event).await {
+            eprintln!("cannot write an event to the audit log: {error}");
         }
     }
 }
 
 fn print(event: &Event) {
     let Event { kind, user: Some(user), .. } = event else {
-        // How the service does, and events that were missed.
+        // An event about the service, or a count of missed events.
         return eprintln!("{} {}", event.kind, event.kind.detail());
     };
     match kind {
         EventKind::Started => eprintln!("{user} logged in"),
-        EventKind::UnknownBrowser => eprintln!("{user}: that browser is new"),
-        EventKind::Suspended => eprintln!("{user}'s phone walked away"),
+        EventKind::UnknownBrowser => eprintln!("{user} logged in from an unknown browser"),
+        EventKind::Suspended => eprintln!("{user}'s phone is away"),
         EventKind::Resumed => eprintln!("{user}'s phone is back"),
-        EventKind::Ended { reason } => eprintln!("{user} is out: {reason}"),
+        EventKind::Ended { reason } => eprintln!("{user}'s session ended: {reason}"),
         other => eprintln!("{user}: {other} {}", other.detail()),
     }
 }

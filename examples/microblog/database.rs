@@ -1,4 +1,4 @@
-//! What the blog keeps: its users and their posts, in one file with the library's lookup table.
+//! The blog's database: users, posts and the audit log, in one file with the library's token store.
 
 use std::time::UNIX_EPOCH;
 
@@ -28,11 +28,11 @@ const TABLES: &str = "
         address TEXT,
         user_agent TEXT
     );
-    -- Deletes nobody, but only in a file that can be written.
+    -- Deletes no row, but fails if the file is read-only.
     DELETE FROM users WHERE false;";
 
-/// How many posts the timeline shows.
-const SHOWN: i64 = 50;
+/// The number of posts on the timeline.
+const TIMELINE_POSTS: i64 = 50;
 
 #[derive(Clone)]
 pub(crate) struct Database {
@@ -42,27 +42,28 @@ pub(crate) struct Database {
 pub(crate) struct Post {
     pub(crate) author: String,
     pub(crate) body: String,
-    /// UTC, as `2022-05-17 09:30`.
-    pub(crate) written: String,
+    /// The time in UTC, as `2022-05-17 09:30`.
+    pub(crate) created: String,
 }
 
 impl Database {
+    /// Opens the database and creates missing tables; returns the token store, too.
     pub(crate) async fn open(url: &str) -> Result<(SqliteTokenStore, Self), String> {
-        let failed = |error: &dyn std::error::Error| {
+        let describe = |error: &dyn std::error::Error| {
             format!(
                 "cannot use the database {url:?}: {error}; give --database a file that can be \
                  written, like sqlite:microblog.db"
             )
         };
-        let tokens = SqliteTokenStore::open(url).await.map_err(|error| failed(&error))?;
+        let tokens = SqliteTokenStore::open(url).await.map_err(|error| describe(&error))?;
         let database = Self { pool: tokens.pool().clone() };
-        database.make_tables().await.map_err(|error| failed(&error))?;
+        database.create_tables().await.map_err(|error| describe(&error))?;
         Ok((tokens, database))
     }
 
-    /// Fails for a file that can only be read even if the tables are there: better now than at the
-    /// first user.
-    async fn make_tables(&self) -> sqlx::Result<()> {
+    /// Creates missing tables. Also fails if the file is read-only, so that the error appears at the
+    /// start and not at the first registration.
+    async fn create_tables(&self) -> sqlx::Result<()> {
         sqlx::raw_sql(TABLES).execute(&self.pool).await?;
         Ok(())
     }
@@ -71,39 +72,39 @@ impl Database {
         Ok(self.token(name).await?.is_some())
     }
 
-    /// Those who have a token, and so can log in.
+    /// The users who have a token and thus can log in.
     pub(crate) async fn registered_users(&self) -> sqlx::Result<Vec<String>> {
         sqlx::query_scalar("SELECT user_id FROM activeconnect_token").fetch_all(&self.pool).await
     }
 
-    /// What the login service calls the user.
+    /// The user's token, which is the user's id at the login service.
     pub(crate) async fn token(&self, name: &str) -> sqlx::Result<Option<String>> {
         let token = sqlx::query_scalar("SELECT token FROM activeconnect_token WHERE user_id = ?");
         token.bind(name).fetch_optional(&self.pool).await
     }
 
-    /// Makes the user's row; `false` when the name is somebody's.
+    /// Inserts the user's row; returns `false` if the name is taken.
     ///
-    /// A row that has had no token for a minute is nobody's: its registration broke off, and
-    /// nobody ever logged in with it.
-    pub(crate) async fn claim(&self, name: &str, email: &str) -> sqlx::Result<bool> {
-        let claimed = sqlx::query(
+    /// A row that has no token after a minute is free again: its registration was interrupted, and
+    /// no user has logged in with it.
+    pub(crate) async fn insert_user(&self, name: &str, email: &str) -> sqlx::Result<bool> {
+        let query = sqlx::query(
             "INSERT INTO users (id, email, created) VALUES (?, ?, unixepoch())
              ON CONFLICT (id) DO UPDATE SET email = excluded.email, created = excluded.created
              WHERE users.created < unixepoch() - 60
              AND NOT EXISTS (SELECT 1 FROM activeconnect_token WHERE user_id = users.id)",
         );
-        let done = claimed.bind(name).bind(email).execute(&self.pool).await?;
-        Ok(done.rows_affected() == 1)
+        let result = query.bind(name).bind(email).execute(&self.pool).await?;
+        Ok(result.rows_affected() == 1)
     }
 
-    /// Takes a claim back; a token goes with the row.
-    pub(crate) async fn release(&self, name: &str) -> sqlx::Result<()> {
+    /// Deletes the user's row, and with it the user's token.
+    pub(crate) async fn delete_user(&self, name: &str) -> sqlx::Result<()> {
         sqlx::query("DELETE FROM users WHERE id = ?").bind(name).execute(&self.pool).await?;
         Ok(())
     }
 
-    pub(crate) async fn write(&self, author: &str, body: &str) -> sqlx::Result<()> {
+    pub(crate) async fn insert_post(&self, author: &str, body: &str) -> sqlx::Result<()> {
         sqlx::query("INSERT INTO posts (user_id, body, created) VALUES (?, ?, unixepoch())")
             .bind(author)
             .bind(body)
@@ -112,8 +113,8 @@ impl Database {
         Ok(())
     }
 
-    /// Adds a row to the audit log. `docs/audit-log.md` tells more of such a table.
-    pub(crate) async fn keep_event(&self, event: &Event) -> sqlx::Result<()> {
+    /// Inserts a row into the audit log. `docs/audit-log.md` describes such a table.
+    pub(crate) async fn insert_event(&self, event: &Event) -> sqlx::Result<()> {
         let seconds = event.time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         sqlx::query(
             "INSERT INTO audit (time, event, detail, user_id, session, address, user_agent)
@@ -131,16 +132,16 @@ impl Database {
         Ok(())
     }
 
-    /// The latest posts, the newest first.
-    pub(crate) async fn posts(&self) -> sqlx::Result<Vec<Post>> {
+    /// The latest posts, newest first.
+    pub(crate) async fn latest_posts(&self) -> sqlx::Result<Vec<Post>> {
         let rows: Vec<(String, String, String)> = sqlx::query_as(
             "SELECT user_id, body, strftime('%Y-%m-%d %H:%M', created, 'unixepoch')
              FROM posts ORDER BY id DESC LIMIT ?",
         )
-        .bind(SHOWN)
+        .bind(TIMELINE_POSTS)
         .fetch_all(&self.pool)
         .await?;
-        let post = |(author, body, written)| Post { author, body, written };
+        let post = |(author, body, created)| Post { author, body, created };
         Ok(rows.into_iter().map(post).collect())
     }
 }

@@ -1,8 +1,8 @@
 //! A microblog whose users log in with their phone:
 //! `cargo run --example microblog`.
 //!
-//! It starts the emulator, so that it can be tried without an account at the service and without
-//! a phone. With `ACTIVE_CONNECT_SERVER` (or `IAMPASS_SERVER`) set it uses that service instead.
+//! The blog starts the emulator, so you need neither an account at the service nor a phone to try
+//! it. If `ACTIVE_CONNECT_SERVER` or `IAMPASS_SERVER` is set, the blog uses that service instead.
 
 mod app;
 mod audit;
@@ -31,7 +31,7 @@ struct Arguments {
     /// Where the blog listens; port 0 picks a free one
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:3000")]
     listen: String,
-    /// An SQLite database, made if there is none
+    /// The SQLite database, created if it does not exist
     #[arg(long, value_name = "URL", default_value = "sqlite:microblog.db")]
     database: String,
     /// Where the emulator listens, unless ACTIVE_CONNECT_SERVER or IAMPASS_SERVER names a service
@@ -57,16 +57,16 @@ async fn run(arguments: Arguments) -> Result<(), String> {
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     let ac = Activeconnect::builder(service.credentials()?)
         .token_store(tokens)
-        // The blog serves plain http, where WebKit takes no `Secure` cookie. Browsers keep one jar for
-        // all ports of a host, so that the port tells two blogs on one machine apart.
+        // The blog serves plain HTTP, where WebKit rejects `Secure` cookies. Browsers share cookies
+        // between all ports of a host, so the name contains the port.
         .insecure_cookie_name(format!("microblog-{}", address.port()))
         .build()
         .map_err(|error| error.to_string())?;
-    service.introduce_users(&ac, &database).await?;
-    let audit = tokio::spawn(audit::keep(ac.events(), database.clone()));
+    service.enroll_users(&ac, &database).await?;
+    let audit = tokio::spawn(audit::record(ac.events(), database.clone()));
     let blog = format!("http://{address}");
-    // In one write: whoever reads the first line and closes the pipe does not end the blog.
-    let greeting = format!("listening on {blog}\n{}", service.what_next(&blog));
+    // One write: a process that reads only the first line and closes the pipe does not end the blog.
+    let greeting = format!("listening on {blog}\n{}", service.instructions(&blog));
     let mut stdout = io::stdout().lock();
     stdout
         .write_all(greeting.as_bytes())
@@ -75,6 +75,6 @@ async fn run(arguments: Arguments) -> Result<(), String> {
     drop(stdout);
     let app = app::router(Blog { ac: ac.clone(), database, service: Arc::new(service) });
     server::serve(listener, app, &ac).await?;
-    // The engine is over, and its last events are kept.
+    // Waits until the last events of the engine are recorded.
     audit.await.map_err(|error| error.to_string())
 }

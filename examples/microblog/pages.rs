@@ -1,4 +1,4 @@
-//! The blog's pages and the headers that all of them bear.
+//! The blog's pages, and the headers of all pages.
 
 use askama::Template;
 use axum::http::StatusCode;
@@ -16,7 +16,7 @@ use crate::database::Post;
 pub(crate) struct RegisterPage<'a> {
     pub(crate) username: &'a str,
     pub(crate) email: &'a str,
-    /// What is wrong with what was typed.
+    /// The error of the input.
     pub(crate) message: Option<&'a str>,
 }
 
@@ -24,17 +24,17 @@ pub(crate) struct RegisterPage<'a> {
 #[template(path = "blog_timeline.html")]
 pub(crate) struct TimelinePage<'a> {
     pub(crate) user: &'a UserId,
-    /// For whom `guard.js` shows the page.
+    /// The user for whom `guard.js` shows the page.
     pub(crate) owner: OwnerId,
     pub(crate) posts: &'a [Post],
     pub(crate) draft: &'a str,
-    pub(crate) limit: usize,
-    /// What is wrong with the draft.
+    pub(crate) max_chars: usize,
+    /// The error of the draft.
     pub(crate) message: Option<&'a str>,
 }
 
 #[derive(Template)]
-#[template(path = "blog_refused.html")]
+#[template(path = "blog_error.html")]
 struct ErrorPage<'a> {
     title: &'a str,
     message: &'a str,
@@ -44,26 +44,26 @@ const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
                       connect-src 'self'; form-action 'self'; frame-ancestors 'none'; \
                       base-uri 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
-/// Everything here is one user's business: not told to the next site. That no cache keeps it, not
-/// even the browser's, is for the gate to say.
+/// The headers of all pages. The gate adds `Cache-Control`.
 const SECURITY_HEADERS: [(HeaderName, &str); 3] = [
     (CONTENT_SECURITY_POLICY, CSP),
     (REFERRER_POLICY, "no-referrer"),
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
 ];
 
-pub(crate) fn show(status: StatusCode, page: &impl Template) -> Response {
+/// Renders a page.
+pub(crate) fn render(status: StatusCode, page: &impl Template) -> Response {
     match page.render() {
         Ok(html) => (status, SECURITY_HEADERS, Html(html)).into_response(),
         Err(error) => {
-            eprintln!("microblog: a page could not be rendered: {error}");
+            eprintln!("microblog: cannot render a page: {error}");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
 }
 
-/// For what cannot be put right in a form.
-pub(crate) fn refused(status: StatusCode, message: &str) -> Response {
-    let title = status.canonical_reason().unwrap_or("Refused");
-    show(status, &ErrorPage { title, message })
+/// An error page, for errors that a form cannot show.
+pub(crate) fn error(status: StatusCode, message: &str) -> Response {
+    let title = status.canonical_reason().unwrap_or("Error");
+    render(status, &ErrorPage { title, message })
 }

@@ -1,4 +1,4 @@
-//! The listener, and a shutdown that open pages do not hold up.
+//! The listener, and a shutdown that open pages do not delay.
 
 use std::future::IntoFuture as _;
 use std::io;
@@ -13,8 +13,8 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tower_activeconnect::Activeconnect;
 
-/// How long requests may take to finish once the blog was asked to stop.
-const GRACE: Duration = Duration::from_secs(2);
+/// The time that running requests get at shutdown.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
 pub(crate) async fn bind(listen: &str) -> Result<TcpListener, String> {
     TcpListener::bind(listen).await.map_err(|error| match error.kind() {
@@ -36,30 +36,30 @@ pub(crate) async fn serve(
     ac: &Activeconnect,
 ) -> Result<(), String> {
     let (stop, stopped) = oneshot::channel::<()>();
-    // The addresses of clients are what login budgets are counted by.
+    // The login limits count by client address.
     let app = app.into_make_service_with_connect_info::<SocketAddr>();
-    let serving = axum::serve(listener, app).with_graceful_shutdown(async {
+    let server = axum::serve(listener, app).with_graceful_shutdown(async {
         stopped.await.ok();
     });
-    let mut serving = pin!(serving.into_future());
+    let mut server = pin!(server.into_future());
     tokio::select! {
-        result = &mut serving => return result.map_err(|error| format!("serving ended: {error}")),
-        result = asked_to_stop() => {
+        result = &mut server => return result.map_err(|error| format!("the server failed: {error}")),
+        result = stop_signal() => {
             result.map_err(|error| format!("cannot listen for signals: {error}"))?;
         }
     }
     drop(stop);
-    // What sessions hold open ends here, so that nothing keeps the server from finishing.
+    // Ends all streams of sessions, so that the server can finish.
     ac.shutdown().await;
-    match timeout(GRACE, serving).await {
-        Ok(result) => result.map_err(|error| format!("serving ended: {error}")),
-        // What is still open is cut with the process.
+    match timeout(SHUTDOWN_GRACE, server).await {
+        Ok(result) => result.map_err(|error| format!("the server failed: {error}")),
+        // The connections that are still open end with the process.
         Err(_) => Ok(()),
     }
 }
 
 #[cfg(unix)]
-async fn asked_to_stop() -> io::Result<()> {
+async fn stop_signal() -> io::Result<()> {
     let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate())?;
     tokio::select! {
         result = signal::ctrl_c() => result,
@@ -68,6 +68,6 @@ async fn asked_to_stop() -> io::Result<()> {
 }
 
 #[cfg(not(unix))]
-async fn asked_to_stop() -> io::Result<()> {
+async fn stop_signal() -> io::Result<()> {
     signal::ctrl_c().await
 }

@@ -1,4 +1,4 @@
-//! Which service the blog's users log in through.
+//! The login service of the blog: a real one, or the emulator.
 
 use std::env;
 
@@ -7,8 +7,8 @@ use tower_activeconnect::{Activeconnect, Credentials, UserId};
 
 use crate::database::Database;
 
-const SERVERS: [&str; 2] = ["ACTIVE_CONNECT_SERVER", "IAMPASS_SERVER"];
-const APPLICATIONS: [&str; 4] = [
+const SERVER_VARIABLES: [&str; 2] = ["ACTIVE_CONNECT_SERVER", "IAMPASS_SERVER"];
+const APPLICATION_VARIABLES: [&str; 4] = [
     "ACTIVE_CONNECT_APPLICATION_ID",
     "ACTIVE_CONNECT_APPLICATION_SECRET",
     "IAMPASS_APPLICATION_ID",
@@ -16,22 +16,23 @@ const APPLICATIONS: [&str; 4] = [
 ];
 
 pub(crate) enum Service {
-    /// The one that the environment names.
-    Named(Credentials),
-    /// The blog's own; it stops when this is dropped.
+    /// The service that the environment variables name.
+    Configured(Credentials),
+    /// The blog's own emulator, which stops when this is dropped.
     Emulated(Emulator),
 }
 
 impl Service {
+    /// The configured service, or an emulator that listens at `emulator`.
     pub(crate) async fn choose(emulator: &str) -> Result<Self, String> {
-        if SERVERS.iter().any(|name| is_set(name)) {
+        if SERVER_VARIABLES.iter().any(|name| is_set(name)) {
             let credentials = Credentials::from_env().map_err(|error| error.to_string())?;
-            return Ok(Self::Named(credentials));
+            return Ok(Self::Configured(credentials));
         }
-        if let Some(name) = APPLICATIONS.iter().find(|name| is_set(name)) {
+        if let Some(name) = APPLICATION_VARIABLES.iter().find(|name| is_set(name)) {
             eprintln!(
-                "microblog: {name} is set but no server is: using the emulator; to use a service, \
-                 set ACTIVE_CONNECT_SERVER or IAMPASS_SERVER too"
+                "microblog: {name} is set without a server, so the blog uses the emulator; to use a \
+                service, also set ACTIVE_CONNECT_SERVER or IAMPASS_SERVER"
             );
         }
         let started = Emulator::builder().listen(emulator).start().await;
@@ -47,7 +48,7 @@ impl Service {
 
     pub(crate) fn credentials(&self) -> Result<Credentials, String> {
         match self {
-            Self::Named(credentials) => Ok(credentials.clone()),
+            Self::Configured(credentials) => Ok(credentials.clone()),
             Self::Emulated(emulator) => {
                 let secret = emulator.application_secret().clone();
                 Credentials::new(emulator.application_id(), secret)
@@ -57,9 +58,9 @@ impl Service {
         }
     }
 
-    /// Makes the users known to an emulator that has just begun and knows no user. Another service
-    /// knows them.
-    pub(crate) async fn introduce_users(
+    /// Enrolls the blog's users at the emulator, which starts without users. A real service keeps its
+    /// users.
+    pub(crate) async fn enroll_users(
         &self,
         ac: &Activeconnect,
         database: &Database,
@@ -71,34 +72,34 @@ impl Service {
         let users: Vec<UserId> = names.iter().map(UserId::from).collect();
         ac.enroll_many(users, |_, _| ()).await.map_err(|error| error.to_string())?;
         for name in names {
-            self.label(database, &name).await;
+            self.set_phone_label(database, &name).await;
         }
         Ok(())
     }
 
-    /// Has the emulated phone show the user's name, where it knows the user's token only. Another
-    /// service is told no name.
-    pub(crate) async fn label(&self, database: &Database, name: &str) {
+    /// Sets the name that the emulated phone shows instead of the token. A real service does not get
+    /// the name.
+    pub(crate) async fn set_phone_label(&self, database: &Database, name: &str) {
         let Self::Emulated(emulator) = self else { return };
-        let labelled = match database.token(name).await {
+        let result = match database.token(name).await {
             Ok(Some(token)) => emulator.set_label(&token, name).map_err(|error| error.to_string()),
             Ok(None) => Ok(()),
             Err(error) => Err(error.to_string()),
         };
-        if let Err(error) = labelled {
-            eprintln!("microblog: the phone does not show the name {name:?}: {error}");
+        if let Err(error) = result {
+            eprintln!("microblog: cannot set the name {name:?} on the phone: {error}");
         }
     }
 
-    /// What to tell who started the blog.
-    pub(crate) fn what_next(&self, blog: &str) -> String {
+    /// The instructions that the blog prints at its start.
+    pub(crate) fn instructions(&self, blog: &str) -> String {
         match self {
-            Self::Named(credentials) => {
+            Self::Configured(credentials) => {
                 let service = credentials.server_url();
                 format!(
                     "the blog:    {blog}\n\
                      the service: {service}\n\
-                     Register at {blog}/register, open the link that is shown on your phone, and \
+                     Register at {blog}/register, open the link of the page on your phone, and \
                      log in at {blog}/\n"
                 )
             }
@@ -108,12 +109,12 @@ impl Service {
                     "the blog:  {blog}\n\
                      the phone: {phone}\n\
                      \n\
-                     1. Register at {blog}/register and open the link that is shown: the emulated \
-                     phone is yours.\n\
+                     1. Register at {blog}/register and open the link on the page: the emulated \
+                     phone is now yours.\n\
                      2. Log in at {blog}/ and press \"approve\" on the phone's page.\n\
                      3. Write a post. Then press \"walk away\", \"return\" and \"close\" on the \
                      phone's page and watch the blog.\n\
-                     The emulator forgets every phone when the blog stops. After a restart press \
+                     The emulator forgets all phones when the blog stops. After a restart press \
                      \"register device\" on the phone's page before you log in.\n"
                 )
             }
@@ -121,7 +122,7 @@ impl Service {
     }
 }
 
-/// As `Credentials::from_env` has it: what is empty is not set.
+/// Whether a variable is set and not empty, as in `Credentials::from_env`.
 fn is_set(name: &str) -> bool {
     env::var_os(name).is_some_and(|value| !value.is_empty())
 }

@@ -1,4 +1,4 @@
-//! Kept apart from what it tests: that file is also compiled by the schedule checker.
+//! Unit tests in a separate file, because loom tests compile the tested file, too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +18,7 @@ impl Notifies for Arc<Flag> {
     }
 }
 
-/// T081: the change falls between the look that found nothing and the registration.
+/// T081: the value changes between the check and the registration of the waker.
 #[test]
 fn change_while_registering_is_seen() {
     let mut watch = Watcher::new(Arc::new(Flag::default()));
@@ -27,12 +27,12 @@ fn change_while_registering_is_seen() {
         flag.watchers.wake();
         was_set.then_some(())
     }));
-    // Polled once: nothing would wake it for a second time.
+    // The first poll must be ready: no wake follows.
     assert!(seen.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
 }
 
 #[tokio::test]
-async fn all_are_woken_and_leave_nothing_behind() {
+async fn wake_reaches_all_watchers_and_frees_slots() {
     let flag = Arc::new(Flag::default());
     let waiters: Vec<_> = (0..100)
         .map(|_| {
@@ -52,7 +52,7 @@ async fn all_are_woken_and_leave_nothing_behind() {
         waiter.await.unwrap();
     }
     assert_eq!(flag.watchers.places(), 0);
-    // Places are used again while there are waiters.
+    // Freed slots are reused.
     let mut watches: Vec<_> = (0..3).map(|_| Watcher::new(flag.clone())).collect();
     for watch in &mut watches {
         watch.register(&Context::from_waker(Waker::noop()));

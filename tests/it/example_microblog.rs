@@ -1,4 +1,4 @@
-//! The example blog as a program over real sockets: what its users meet, and who starts it.
+//! The example blog as a program over sockets.
 
 use std::net::TcpListener;
 use std::process::Output;
@@ -13,11 +13,11 @@ use tempfile::TempDir;
 use tower_activeconnect::protocol::SessionStatus;
 use tower_activeconnect_sqlx::SqliteTokenStore;
 
-use crate::support::blog::{Blog, link, program, register};
-use crate::support::{Browser, approve, location, ringing, serve, until};
+use crate::support::blog::{Blog, blog_command, register, registration_link};
+use crate::support::{Browser, approve, location, pending_session, poll_until, serve};
 
-/// Interval, the longest a poll may take, and a second.
-const BOUND: Duration = Duration::from_secs(5 + 3 + 1);
+/// The poll interval, the poll timeout and one second.
+const END_DEADLINE: Duration = Duration::from_secs(5 + 3 + 1);
 
 impl Blog {
     async fn tables(&self) -> SqliteTokenStore {
@@ -35,22 +35,22 @@ impl Blog {
     }
 }
 
-/// What `events` tells of a status.
+/// The event in `events` for a status.
 fn event(status: &str) -> String {
     format!("id: {status}\ndata: {{\"status\":\"{status}\"}}\n\n")
 }
 
-/// A service that takes every user, unless a call is told to go wrong.
+/// A service that accepts every user, unless the test makes a call fail.
 #[derive(Clone, Default)]
-struct MoodyService(Arc<Mutex<Mood>>);
+struct FaultyService(Arc<Mutex<Behavior>>);
 
 #[derive(Default)]
-struct Mood {
+struct Behavior {
     wrong: Option<(&'static str, u16, &'static str)>,
     calls: Vec<String>,
 }
 
-impl MoodyService {
+impl FaultyService {
     async fn start(&self) -> String {
         let this = self.clone();
         serve(Router::new().fallback(async move |uri: Uri| this.answer(&uri))).await
@@ -58,9 +58,9 @@ impl MoodyService {
 
     fn answer(&self, uri: &Uri) -> (StatusCode, String) {
         let call = uri.path().split('/').nth(2).unwrap().to_owned();
-        let mut mood = self.0.lock().unwrap();
-        mood.calls.push(call.clone());
-        if let Some((route, status, body)) = mood.wrong
+        let mut behavior = self.0.lock().unwrap();
+        behavior.calls.push(call.clone());
+        if let Some((route, status, body)) = behavior.wrong
             && route == call
         {
             return (StatusCode::from_u16(status).unwrap(), body.to_owned());
@@ -75,7 +75,7 @@ impl MoodyService {
         }
     }
 
-    fn goes_wrong(&self, wrong: Option<(&'static str, u16, &'static str)>) {
+    fn fails(&self, wrong: Option<(&'static str, u16, &'static str)>) {
         self.0.lock().unwrap().wrong = wrong;
     }
 
@@ -94,7 +94,8 @@ fn ended_at(emulator: &Emulator, session: &SessionReport) -> u64 {
     ended.unwrap().ended_at.unwrap()
 }
 
-/// T133: another link is for who is logged in, in that browser; a name that is known is not enough.
+/// T133: a link for another phone needs the user's session in that browser; the user name is not
+/// enough.
 #[tokio::test]
 async fn another_link_is_for_logged_in_user() {
     let emulator = Emulator::start().await.unwrap();
@@ -102,9 +103,9 @@ async fn another_link_is_for_logged_in_user() {
     blog.register("alice").await;
     let (bob, _) = blog.log_in(&emulator, "bob").await;
     let naming = [("username", "alice"), ("email", "someone@example.org")];
-    let stranger = blog.browser();
-    assert_eq!(stranger.form("/phone", &naming).await.status(), 401);
-    let again = stranger.form("/register", &naming).await;
+    let anonymous = blog.browser();
+    assert_eq!(anonymous.form("/phone", &naming).await.status(), 401);
+    let again = anonymous.form("/register", &naming).await;
     assert_eq!(again.status(), 409);
     assert!(!again.text().await.unwrap().contains("class=\"link\""));
     let links = emulator.state().calls.device_registration_link;
@@ -116,12 +117,12 @@ async fn another_link_is_for_logged_in_user() {
     assert_eq!(bobs.headers()["referrer-policy"], "no-referrer");
     let page = bobs.text().await.unwrap();
     assert!(page.contains("<bdi>bob</bdi>") && page.contains("<svg") && !page.contains("alice"));
-    assert!(link(&page).starts_with(emulator.url()));
+    assert!(registration_link(&page).starts_with(emulator.url()));
     assert_eq!(emulator.state().calls.device_registration_link, links + 1);
 }
 
 #[tokio::test]
-async fn audit_log_has_the_last_events_too() {
+async fn audit_log_has_last_events() {
     let emulator = Emulator::start().await.unwrap();
     let mut blog = Blog::start(&emulator).await;
     blog.log_in(&emulator, "alice").await;
@@ -146,10 +147,10 @@ async fn register_log_in_write_and_log_out() {
     assert!(browser.page("/register").await.text().await.unwrap().contains("name=\"username\""));
 
     blog.register("alice").await;
-    let begun = browser.form("/auth/login", &[("username", "alice")]).await;
-    assert_eq!((begun.status().as_u16(), location(&begun)), (303, "/auth/waiting"));
+    let started_at = browser.form("/auth/login", &[("username", "alice")]).await;
+    assert_eq!((started_at.status().as_u16(), location(&started_at)), (303, "/auth/waiting"));
     approve(&emulator).await;
-    let there = until("the login is taken", async || {
+    let there = poll_until("the login is claimed", async || {
         let page = browser.page("/auth/waiting").await;
         (page.status() == 303).then_some(page)
     })
@@ -188,7 +189,7 @@ async fn register_log_in_write_and_log_out() {
 }
 
 #[tokio::test]
-async fn remote_logout_is_noticed_in_time() {
+async fn remote_logout_takes_effect_in_time() {
     let emulator = Emulator::start().await.unwrap();
     let blog = Blog::start(&emulator).await;
     let (browser, session) = blog.log_in(&emulator, "alice").await;
@@ -199,21 +200,21 @@ async fn remote_logout_is_noticed_in_time() {
 
     emulator.act_on_session(&session.session_token, Action::Close).unwrap();
     let ended_at = ended_at(&emulator, &session);
-    let told = tokio::spawn(async move {
-        let mut told = String::new();
+    let reported = tokio::spawn(async move {
+        let mut reported = String::new();
         while let Some(chunk) = open_page.chunk().await.unwrap() {
-            told.push_str(&String::from_utf8_lossy(&chunk));
+            reported.push_str(&String::from_utf8_lossy(&chunk));
         }
-        (told, since(ended_at))
+        (reported, since(ended_at))
     });
-    until("refused", async || (browser.api("/").await.status() == 401).then_some(())).await;
+    poll_until("refused", async || (browser.api("/").await.status() == 401).then_some(())).await;
     let took = since(ended_at);
-    assert!(took <= BOUND, "refused {took:?} after the end");
-    let (told, took) = told.await.unwrap();
-    assert!(took <= BOUND, "the page was told {took:?} after the end");
-    assert_eq!(told, event("closed"));
+    assert!(took <= END_DEADLINE, "denied {took:?} after the end");
+    let (reported, took) = reported.await.unwrap();
+    assert!(took <= END_DEADLINE, "the page got the event {took:?} after the end");
+    assert_eq!(reported, event("closed"));
 
-    // A new login is a new session; the old cookie stays dead.
+    // A new login is a new session; the old cookie stays invalid.
     browser.log_in(&emulator, "alice").await;
     assert_eq!(browser.api("/").await.status(), 200);
     browser.set_cookie(&blog.session_cookie(), &cookie);
@@ -221,7 +222,7 @@ async fn remote_logout_is_noticed_in_time() {
 }
 
 #[tokio::test]
-async fn walking_away_locks_and_coming_back_unlocks() {
+async fn walkaway_locks_and_return_unlocks() {
     let emulator = Emulator::start().await.unwrap();
     let blog = Blog::start(&emulator).await;
     let (browser, session) = blog.log_in(&emulator, "alice").await;
@@ -251,10 +252,10 @@ async fn declined_login_is_denied() {
     blog.register("alice").await;
     let browser = blog.browser();
     browser.form("/auth/login", &[("username", "alice")]).await;
-    let session = ringing(&emulator).await;
+    let session = pending_session(&emulator).await;
     emulator.act_on_session(&session.session_token, Action::Cancel).unwrap();
     let polls = emulator.state().calls.status;
-    until("told", async || (emulator.state().calls.status > polls).then_some(())).await;
+    poll_until("told", async || (emulator.state().calls.status > polls).then_some(())).await;
     for browser in [&browser, &blog.browser()] {
         assert_eq!(browser.api("/").await.status(), 401);
         assert_eq!(browser.page("/").await.status(), 303);
@@ -272,26 +273,28 @@ async fn qr_page_is_shown_once() {
     assert_eq!(shown.headers()["cache-control"], "no-store");
     assert_eq!(shown.headers()["referrer-policy"], "no-referrer");
     let page = shown.text().await.unwrap();
-    let link = link(&page);
-    assert!(link.starts_with(emulator.url()), "{link}");
-    assert!(page.contains(&format!(">{link}</a>")) && page.contains("<svg"), "{page}");
+    let registration_link = registration_link(&page);
+    assert!(registration_link.starts_with(emulator.url()), "{registration_link}");
+    assert!(page.contains(&format!(">{registration_link}</a>")) && page.contains("<svg"), "{page}");
 
-    // Reloading it sends the form again.
+    // Reloading the page sends the form again.
     for browser in [&browser, &blog.browser()] {
-        let refused = register(browser, "alice").await;
-        assert_eq!(refused.status(), 409);
-        let refused = refused.text().await.unwrap();
-        assert!(refused.contains("The user name is taken; choose another."));
-        assert!(refused.contains("value=\"alice\"") && refused.contains("someone@example.org"));
-        for page in [refused, browser.page("/register").await.text().await.unwrap()] {
-            assert!(!page.contains(link) && !page.contains("<svg"), "{page}");
+        let start_error = register(browser, "alice").await;
+        assert_eq!(start_error.status(), 409);
+        let start_error = start_error.text().await.unwrap();
+        assert!(start_error.contains("The user name is taken; choose another."));
+        assert!(
+            start_error.contains("value=\"alice\"") && start_error.contains("someone@example.org")
+        );
+        for page in [start_error, browser.page("/register").await.text().await.unwrap()] {
+            assert!(!page.contains(registration_link) && !page.contains("<svg"), "{page}");
         }
     }
     assert_eq!(emulator.state().users.len(), 1);
 }
 
 #[tokio::test]
-async fn username_goes_to_one_of_concurrent_requests() {
+async fn concurrent_registrations_claim_name_once() {
     let emulator = Emulator::start().await.unwrap();
     let blog = Blog::start(&emulator).await;
     let mut asking = tokio::task::JoinSet::new();
@@ -299,47 +302,47 @@ async fn username_goes_to_one_of_concurrent_requests() {
         let browser = blog.browser();
         asking.spawn(async move { register(&browser, "alice").await.status().as_u16() });
     }
-    let mut answers = asking.join_all().await;
-    answers.sort_unstable();
-    assert_eq!(answers, [200, 409, 409, 409, 409, 409, 409, 409]);
+    let mut responses = asking.join_all().await;
+    responses.sort_unstable();
+    assert_eq!(responses, [200, 409, 409, 409, 409, 409, 409, 409]);
     assert_eq!(emulator.state().users.len(), 1);
     assert_eq!(blog.users().await, 1);
 }
 
 #[tokio::test]
-async fn mistyped_registration_is_shown_again() {
+async fn invalid_registration_shows_form_again() {
     let emulator = Emulator::start().await.unwrap();
     let blog = Blog::start(&emulator).await;
     let browser = blog.browser();
     let long = "é".repeat(65);
     let long_email = format!("{}@example.org", "a".repeat(254));
-    for (username, email, says) in [
+    for (username, email, expected_text) in [
         ("", "a@example.org", "The user name is empty"),
         (&long, "a@example.org", "The user name is too long"),
         ("ali\u{7}ce", "a@example.org", "control characters"),
         ("ali\nce", "a@example.org", "control characters"),
-        (" alice", "a@example.org", "begins or ends with a blank"),
-        ("alice\u{a0}", "a@example.org", "begins or ends with a blank"),
-        ("<alice>", "", "The e-mail address is not one"),
-        ("alice", "example.org", "The e-mail address is not one"),
-        ("alice", "@example.org", "The e-mail address is not one"),
-        ("alice", "a@", "The e-mail address is not one"),
-        ("alice", "a@b@c", "The e-mail address is not one"),
-        ("alice", "a b@example.org", "The e-mail address is not one"),
-        ("alice", "a@example.", "The e-mail address is not one"),
-        ("alice", &long_email, "The e-mail address is not one"),
+        (" alice", "a@example.org", "starts or ends with a space"),
+        ("alice\u{a0}", "a@example.org", "starts or ends with a space"),
+        ("<alice>", "", "The e-mail address is invalid"),
+        ("alice", "example.org", "The e-mail address is invalid"),
+        ("alice", "@example.org", "The e-mail address is invalid"),
+        ("alice", "a@", "The e-mail address is invalid"),
+        ("alice", "a@b@c", "The e-mail address is invalid"),
+        ("alice", "a b@example.org", "The e-mail address is invalid"),
+        ("alice", "a@example.", "The e-mail address is invalid"),
+        ("alice", &long_email, "The e-mail address is invalid"),
     ] {
         let answer = browser.form("/register", &[("username", username), ("email", email)]).await;
         assert_eq!(answer.status(), 422, "{username:?} {email:?}");
         let page = answer.text().await.unwrap();
         let kept = username.replace('<', "&#60;").replace('>', "&#62;");
-        assert!(page.contains(says), "{username:?} {email:?}: {page}");
+        assert!(page.contains(expected_text), "{username:?} {email:?}: {page}");
         assert!(page.contains(&format!("value=\"{kept}\"")), "{page}");
         assert!(page.contains(&format!("value=\"{email}\"")), "{page}");
     }
     assert_eq!(emulator.state().calls.add_users, 0);
     assert_eq!(blog.users().await, 0);
-    // At the limit, and with all that HTML and SQL could stumble on.
+    // A post of maximum length, with special characters of HTML and SQL.
     for name in ["é".repeat(64), "Robert'); DROP TABLE users;--".to_owned(), "<b>&\"'".to_owned()]
     {
         assert_eq!(register(&browser, &name).await.status(), 200, "{name}");
@@ -347,24 +350,24 @@ async fn mistyped_registration_is_shown_again() {
 }
 
 #[tokio::test]
-async fn post_that_is_refused_is_shown_again() {
+async fn rejected_post_shows_form_again() {
     let emulator = Emulator::start().await.unwrap();
     let blog = Blog::start(&emulator).await;
     let (browser, _) = blog.log_in(&emulator, "alice").await;
     let long = format!("<{}", "é".repeat(500));
-    for (body, says) in [("", "empty"), (" \r\n ", "empty"), (&long, "too long")] {
+    for (body, expected_text) in [("", "empty"), (" \r\n ", "empty"), (&long, "too long")] {
         let answer = browser.form("/posts", &[("body", body)]).await;
         assert_eq!(answer.status(), 422, "{body:?}");
         let page = answer.text().await.unwrap();
         let kept = body.replace("\r\n", "\n").replace('<', "&#60;");
-        assert!(page.contains(&format!("The post is {says}")), "{page}");
+        assert!(page.contains(&format!("The post is {expected_text}")), "{page}");
         assert!(page.contains(&format!(">\n{kept}</textarea>")), "{page}");
-        assert!(page.contains("Nobody has written anything yet."), "{page}");
+        assert!(page.contains("There are no posts yet."), "{page}");
     }
-    // Each line end is one character, however it was sent.
+    // Each line end counts as one character, as CR LF or LF.
     let lines = "\r\n".repeat(498);
-    let most = format!("a{lines}b");
-    assert_eq!(browser.form("/posts", &[("body", &most)]).await.status(), 303);
+    let max = format!("a{lines}b");
+    assert_eq!(browser.form("/posts", &[("body", &max)]).await.status(), 303);
 }
 
 #[tokio::test]
@@ -399,8 +402,9 @@ async fn malformed_form_gets_a_page() {
 
 #[tokio::test]
 async fn failed_registration_can_be_retried() {
-    let service = MoodyService::default();
-    let blog = Blog::start_as("ACTIVE_CONNECT", [&service.start().await, "id", "secret"]).await;
+    let service = FaultyService::default();
+    let blog =
+        Blog::start_with_service("ACTIVE_CONNECT", [&service.start().await, "id", "secret"]).await;
     let browser = blog.browser();
     for (call, answered, body, status) in [
         ("add_users", 503, "", 503),
@@ -411,7 +415,7 @@ async fn failed_registration_can_be_retried() {
         ("device_registration_link", 500, "", 503),
         ("device_registration_link", 404, "{}", 502),
     ] {
-        service.goes_wrong(Some((call, answered, body)));
+        service.fails(Some((call, answered, body)));
         let answer = register(&browser, "alice").await;
         assert_eq!(answer.status(), status, "{call} {answered}");
         let page = answer.text().await.unwrap();
@@ -419,9 +423,9 @@ async fn failed_registration_can_be_retried() {
         assert!(page.contains("value=\"alice\"") && page.contains("someone@example.org"));
         assert_eq!(blog.users().await, 0, "{call} {answered}");
     }
-    service.goes_wrong(None);
+    service.fails(None);
 
-    // The lookup table fails after the user's row was made.
+    // The token store fails after the user's row was inserted.
     blog.execute(
         "CREATE TRIGGER full BEFORE INSERT ON activeconnect_token
          BEGIN SELECT RAISE(ABORT, 'full'); END",
@@ -433,18 +437,18 @@ async fn failed_registration_can_be_retried() {
     assert_eq!(service.calls(), ["add_users", "delete_users"]);
     blog.execute("DROP TRIGGER full").await;
 
-    // The blog died in between: the row is left. It may be of one who is registering right now.
+    // The blog stopped in between and left the row, which may belong to a registration in progress.
     blog.execute("INSERT INTO users VALUES ('alice', 'a@example.org', unixepoch())").await;
     assert_eq!(register(&browser, "alice").await.status(), 409);
     blog.execute("UPDATE users SET created = created - 120").await;
     let page = register(&browser, "alice").await;
     assert_eq!(page.status(), 200);
-    // Not a link to click on, whatever the service says.
+    // The link is checked before it is put into the page.
     assert!(page.text().await.unwrap().contains("<p class=\"link\">javascript:1</p>"));
     blog.execute("UPDATE users SET created = created - 120").await;
     service.calls();
     assert_eq!(register(&browser, "alice").await.status(), 409);
-    assert!(service.calls().is_empty(), "a name that is known to be taken costs no call");
+    assert!(service.calls().is_empty(), "a taken name needs no call");
     assert_eq!(blog.users().await, 1);
 }
 
@@ -452,7 +456,7 @@ async fn failed_registration_can_be_retried() {
 async fn outage_fails_registration() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let server = format!("http://{nobody}");
-    let blog = Blog::start_as("ACTIVE_CONNECT", [&server, "id", "secret"]).await;
+    let blog = Blog::start_with_service("ACTIVE_CONNECT", [&server, "id", "secret"]).await;
     let answer = register(&blog.browser(), "alice").await;
     assert_eq!(answer.status(), 503);
     assert!(answer.text().await.unwrap().contains("you are not registered"));
@@ -460,11 +464,11 @@ async fn outage_fails_registration() {
 }
 
 #[tokio::test]
-async fn variables_of_iampass_choose_its_dialect() {
+async fn iampass_variables_select_dialect() {
     let emulator = Emulator::builder().dialect(AcceptedDialects::Iampass).start().await.unwrap();
     let secret = emulator.application_secret().expose();
     let values = [emulator.url(), emulator.application_id(), secret];
-    let mut blog = Blog::start_as("IAMPASS", values).await;
+    let mut blog = Blog::start_with_service("IAMPASS", values).await;
     let (browser, _) = blog.log_in(&emulator, "alice").await;
     assert_eq!(browser.page("/").await.status(), 200);
     assert_eq!(
@@ -476,28 +480,28 @@ async fn variables_of_iampass_choose_its_dialect() {
 }
 
 #[tokio::test]
-async fn with_its_own_emulator_it_outlives_a_restart() {
+async fn own_emulator_users_survive_restart() {
     let mut folder = tempfile::tempdir().unwrap();
     for run in 1..=2 {
-        let mut command = program(&folder);
+        let mut command = blog_command(&folder);
         command.args(["--emulator", "127.0.0.1:0"]);
-        let mut blog = Blog::run(command, folder).await;
-        let mut said = String::new();
+        let mut blog = Blog::spawn(command, folder).await;
+        let mut actual = String::new();
         let phone = loop {
             let line = blog.stdout.next_line().await.unwrap().unwrap();
-            said.push_str(&line);
+            actual.push_str(&line);
             if let Some(phone) = line.strip_prefix("the phone: ") {
                 break Browser::new(phone.strip_suffix("/emulator").unwrap());
             }
         };
-        assert!(said.contains(&blog.url));
+        assert!(actual.contains(&blog.url));
         assert_eq!(phone.page("/emulator").await.status(), 200);
 
         let browser = blog.browser();
         if run == 1 {
             blog.register("alice").await;
         }
-        // A new emulator knows the users that the blog makes known, and no other; the phone is gone.
+        // A new emulator knows only the users whom the blog enrolls, and no phones.
         let state: Value = phone.api("/emulator/state").await.json().await.unwrap();
         let [user] = &state["users"].as_array().unwrap()[..] else { panic!("one user: {state}") };
         assert_eq!((&user["label"], &user["devices"]), (&json!("alice"), &json!(2 - run)));
@@ -508,14 +512,14 @@ async fn with_its_own_emulator_it_outlives_a_restart() {
         assert_eq!(act("register_device").await, 200);
         let started = browser.json("/auth/login", &json!({"username": "alice"})).await;
         assert_eq!(started.status(), 202);
-        until("approved", async || (act("approve").await == 200).then_some(())).await;
-        until("taken", async || (browser.status().await == "active").then_some(())).await;
+        poll_until("approved", async || (act("approve").await == 200).then_some(())).await;
+        poll_until("taken", async || (browser.status().await == "active").then_some(())).await;
         if run == 1 {
             browser.form("/posts", &[("body", "before the restart")]).await;
         }
         assert!(browser.page("/").await.text().await.unwrap().contains("before the restart"));
 
-        // An open page does not hold up the end.
+        // An open page does not delay the shutdown.
         let _open_page = browser.api("/auth/events").await;
         blog.signal("TERM").await;
         let ended = tokio::time::timeout(Duration::from_secs(10), blog.child.wait()).await;
@@ -524,52 +528,55 @@ async fn with_its_own_emulator_it_outlives_a_restart() {
     }
 }
 
-/// What it says on stderr when it cannot start.
-async fn refused(folder: &TempDir, arguments: &[&str], variables: &[(&str, &str)]) -> String {
-    let mut command = program(folder);
+/// The error on stderr when the blog cannot start.
+async fn start_error(folder: &TempDir, arguments: &[&str], variables: &[(&str, &str)]) -> String {
+    let mut command = blog_command(folder);
     command.args(arguments).envs(variables.iter().copied());
     let output = tokio::time::timeout(Duration::from_secs(20), command.output()).await;
     let Output { status, stdout, stderr } = output.expect("it ends").unwrap();
-    let said = String::from_utf8(stderr).unwrap();
-    assert!(status.code().is_some_and(|code| code == 1 || code == 2), "{status} {said}");
+    let actual = String::from_utf8(stderr).unwrap();
+    assert!(status.code().is_some_and(|code| code == 1 || code == 2), "{status} {actual}");
     assert!(stdout.is_empty(), "{arguments:?} {variables:?}");
-    assert!(!said.contains("panicked") && !said.contains(" { "), "{said}");
-    said
+    assert!(!actual.contains("panicked") && !actual.contains(" { "), "{actual}");
+    actual
 }
 
 #[tokio::test]
-async fn addresses_that_cannot_be_had_are_named() {
+async fn unusable_addresses_are_named() {
     let folder = tempfile::tempdir().unwrap();
-    // Ours or somebody else's: all of them are taken.
+    // All of these addresses are in use.
     let mut held: Vec<TcpListener> = Vec::new();
     held.extend(TcpListener::bind("127.0.0.1:3000").ok());
     held.extend(TcpListener::bind("127.0.0.1:8099").ok());
-    let said = refused(&folder, &["--emulator", "127.0.0.1:0"], &[]).await;
-    assert!(said.contains("127.0.0.1:3000 is taken") && said.contains("--listen"), "{said}");
-    let said = refused(&folder, &["--listen", "127.0.0.1:0"], &[]).await;
-    assert!(said.contains("127.0.0.1:8099 is taken") && said.contains("--emulator"), "{said}");
+    let actual = start_error(&folder, &["--emulator", "127.0.0.1:0"], &[]).await;
+    assert!(actual.contains("127.0.0.1:3000 is taken") && actual.contains("--listen"), "{actual}");
+    let actual = start_error(&folder, &["--listen", "127.0.0.1:0"], &[]).await;
+    assert!(
+        actual.contains("127.0.0.1:8099 is taken") && actual.contains("--emulator"),
+        "{actual}"
+    );
 
-    for (arguments, says) in [
+    for (arguments, expected_text) in [
         (["--listen", "nonsense", "--emulator", "127.0.0.1:0"], "like 127.0.0.1:3000"),
         (["--listen", "127.0.0.1:0", "--emulator", "nonsense"], "like 127.0.0.1:8099"),
         (["--listen", "127.0.0.1:0", "--emulator", "0.0.0.0:0"], "loopback"),
         (["--listen", "127.0.0.1:0", "--klingon", ""], "--klingon"),
     ] {
-        let said = refused(&folder, &arguments, &[]).await;
-        assert!(said.contains(says), "{arguments:?}: {said}");
+        let actual = start_error(&folder, &arguments, &[]).await;
+        assert!(actual.contains(expected_text), "{arguments:?}: {actual}");
     }
 }
 
 #[tokio::test]
-async fn database_that_cannot_be_written_is_named() {
+async fn read_only_database_is_named() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("junk.db"), "no database at all, but long enough").unwrap();
-    // One that has all tables already, so that only writing to it can fail.
+    // A database that has all tables, so that only writes can fail.
     {
-        let mut command = program(&folder);
+        let mut command = blog_command(&folder);
         command.args(["--emulator", "127.0.0.1:0"]);
         let own = tempfile::tempdir().unwrap();
-        drop(Blog::run(command, own).await);
+        drop(Blog::spawn(command, own).await);
     }
     for url in [
         "sqlite:no/such/folder/microblog.db",
@@ -581,20 +588,20 @@ async fn database_that_cannot_be_written_is_named() {
         "",
     ] {
         let arguments = ["--listen", "127.0.0.1:0", "--emulator", "127.0.0.1:0", "--database", url];
-        let said = refused(&folder, &arguments, &[]).await;
-        assert!(said.contains(&format!("cannot use the database {url:?}")), "{said}");
-        assert!(said.contains("give --database a file that can be written"), "{said}");
+        let actual = start_error(&folder, &arguments, &[]).await;
+        assert!(actual.contains(&format!("cannot use the database {url:?}")), "{actual}");
+        assert!(actual.contains("give --database a file that can be written"), "{actual}");
     }
 }
 
 #[tokio::test]
-async fn credentials_that_cannot_be_used_are_named() {
+async fn unusable_credentials_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let server = ("ACTIVE_CONNECT_SERVER", "http://127.0.0.1:1");
     let id = ("ACTIVE_CONNECT_APPLICATION_ID", "a4c123b1612dd272d1371c17149d4395");
     let secret = ("ACTIVE_CONNECT_APPLICATION_SECRET", "MXG9EDN581U33XTPLPFT75V2");
     let with_server = |server| vec![("ACTIVE_CONNECT_SERVER", server), id, secret];
-    for (variables, says) in [
+    for (variables, expected_text) in [
         (vec![server], "ACTIVE_CONNECT_APPLICATION_ID is not set"),
         (vec![server, id], "ACTIVE_CONNECT_APPLICATION_SECRET is not set"),
         (vec![server, secret, ("ACTIVE_CONNECT_APPLICATION_ID", "a:b")], "split a header"),
@@ -607,8 +614,8 @@ async fn credentials_that_cannot_be_used_are_named() {
         (with_server("http://iam-api.com"), "plain http is for the loopback only"),
         (with_server("ftp://iam-api.com"), "use https"),
     ] {
-        let said = refused(&folder, &["--listen", "127.0.0.1:0"], &variables).await;
-        assert!(said.contains(says), "{variables:?}: {said}");
-        assert!(!said.contains(secret.1), "{said}");
+        let actual = start_error(&folder, &["--listen", "127.0.0.1:0"], &variables).await;
+        assert!(actual.contains(expected_text), "{variables:?}: {actual}");
+        assert!(!actual.contains(secret.1), "{actual}");
     }
 }

@@ -1,4 +1,4 @@
-//! The examples do what their first lines say, as programs.
+//! Runs the examples as programs.
 
 use std::process::Stdio;
 
@@ -12,7 +12,7 @@ const SECRET: &str = "ACTIVE_CONNECT_APPLICATION_SECRET";
 
 #[tokio::test]
 async fn grpc_status_has_client_details() {
-    // No credential goes to a proxy in clear text.
+    // The example must not send credentials to a proxy.
     let proxy = "http://127.0.0.1:9";
     let output = Command::new(example("grpc"))
         .envs(["http_proxy", "HTTP_PROXY", "ALL_PROXY"].map(|name| (name, proxy)))
@@ -25,13 +25,13 @@ async fn grpc_status_has_client_details() {
     assert_eq!(
         lines,
         [
-            "refused: UNAUTHENTICATED",
-            "because of: NO_SESSION",
-            "the phone asks whether it is alice",
+            "denied: UNAUTHENTICATED",
+            "reason: NO_SESSION",
+            "waiting for approval on the phone",
             "allowed: SERVING",
             "watching: SERVING",
-            "the stream ended: UNAUTHENTICATED",
-            "because of: ENDED",
+            "stream ended: UNAUTHENTICATED",
+            "reason: ENDED",
         ]
     );
 }
@@ -62,7 +62,7 @@ async fn quickstart_logs_in() {
     let listening = lines.next_line().await.unwrap().unwrap();
     let url = listening.strip_prefix("listening on ").unwrap();
 
-    // What opening the link on the phone and pressing its button does.
+    // Opening the link on the phone and confirming sends this request.
     assert!(reqwest::Client::new().post(link).send().await.unwrap().status().is_success());
     let browser = Browser::new(url);
     browser.log_in(&emulator, "alice").await;
@@ -79,8 +79,8 @@ async fn quickstart_names_missing_setup() {
         .await
         .unwrap();
     assert!(!output.status.success());
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.starts_with("ACTIVE_CONNECT_APPLICATION_ID is not set"), "{said}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.starts_with("ACTIVE_CONNECT_APPLICATION_ID is not set"), "{stderr}");
 }
 
 #[tokio::test]
@@ -99,9 +99,9 @@ async fn quickstart_names_the_taken_address() {
         .await
         .unwrap();
     assert!(!output.status.success());
-    let said = String::from_utf8(output.stderr).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
     let expected = format!("cannot listen on {address}: Address already in use");
-    assert!(said.starts_with(&expected), "{said}");
+    assert!(stderr.starts_with(&expected), "{stderr}");
 }
 
 #[tokio::test]
@@ -150,7 +150,7 @@ async fn sign_prints_headers_of_the_sdks() {
 async fn sign_explains_bad_arguments() {
     let program = example("sign");
     let url = "https://iam-api.com/management/add_users/id";
-    for (arguments, secret, says) in [
+    for (arguments, secret, expected) in [
         (
             vec!["--client-id", "id", "--url", url, "--dialect", "klingon"],
             Some("s"),
@@ -169,13 +169,16 @@ async fn sign_explains_bad_arguments() {
         }
         let output = command.output().await.unwrap();
         assert!(!output.status.success());
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(said.contains(says) && !said.contains("panicked"), "{arguments:?}: {said}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            stderr.contains(expected) && !stderr.contains("panicked"),
+            "{arguments:?}: {stderr}"
+        );
     }
 }
 
-/// The client example as a child, its phone registered, ringing.
-async fn ringing_client(emulator: &Emulator) -> (tokio::process::Child, Lines) {
+/// Starts the client example, registers its phone, and waits for the push.
+async fn spawn_client_with_push(emulator: &Emulator) -> (tokio::process::Child, Lines) {
     let mut child = Command::new(example("client"))
         .env("ACTIVE_CONNECT_APPLICATION_ID", emulator.application_id())
         .env(SECRET, emulator.application_secret().expose())
@@ -188,7 +191,7 @@ async fn ringing_client(emulator: &Emulator) -> (tokio::process::Child, Lines) {
     let link = lines.next_line().await.unwrap().unwrap();
     let link = link.strip_prefix("open on the phone: ").unwrap();
     assert!(reqwest::Client::new().post(link).send().await.unwrap().status().is_success());
-    while lines.next_line().await.unwrap().unwrap() != "the phone rings" {}
+    while lines.next_line().await.unwrap().unwrap() != "sent a push to the phone" {}
     (child, lines)
 }
 
@@ -197,7 +200,7 @@ type Lines = tokio::io::Lines<BufReader<tokio::process::ChildStdout>>;
 #[tokio::test]
 async fn client_logs_in_and_out() {
     let emulator = Emulator::start().await.unwrap();
-    let (mut child, mut lines) = ringing_client(&emulator).await;
+    let (mut child, mut lines) = spawn_client_with_push(&emulator).await;
     support::approve(&emulator).await;
     let mut printed = Vec::new();
     while let Some(line) = lines.next_line().await.unwrap() {
@@ -209,9 +212,9 @@ async fn client_logs_in_and_out() {
 }
 
 #[tokio::test]
-async fn client_cancels_at_the_service_on_ctrl_c() {
+async fn ctrl_c_cancels_at_the_service() {
     let emulator = Emulator::start().await.unwrap();
-    let (mut child, mut lines) = ringing_client(&emulator).await;
+    let (mut child, mut lines) = spawn_client_with_push(&emulator).await;
     let pid = child.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-INT", &pid]).status().await.unwrap().success());
     let mut printed = Vec::new();

@@ -1,11 +1,11 @@
-//! T137: what plays the service and the phone is in no program that did not ask for it.
+//! T137: the emulator is only in programs that request it.
 
 use std::process::Command;
 
 use serde_json::Value;
 use tracing::Level;
 
-use crate::support::trace::{Trace, hear};
+use crate::support::log_capture::{LogCapture, capture};
 
 fn package() -> Value {
     let metadata = Command::new(env!("CARGO"))
@@ -24,7 +24,7 @@ fn library_contains_no_emulator() {
     for target in package["targets"].as_array().unwrap() {
         assert_ne!(target["kind"][0], "bin", "{target}");
     }
-    // What only tests and examples use is no part of what others compile.
+    // Test code is in no build of other packages.
     let dependencies = package["dependencies"].as_array().unwrap();
     let normal = dependencies.iter().filter(|dependency| dependency["kind"] != "dev");
     let normal: Vec<&str> = normal.map(|dependency| dependency["name"].as_str().unwrap()).collect();
@@ -35,11 +35,11 @@ fn library_contains_no_emulator() {
 }
 
 #[tokio::test]
-async fn emulator_says_loudly_that_it_runs() {
+async fn emulator_start_logs_a_warning() {
     use std::sync::Mutex;
     static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
     let record = |line: &str| LINES.lock().unwrap().push(line.to_owned());
-    let _hearing = hear(Trace(Level::WARN, record));
+    let _capture = capture(LogCapture(Level::WARN, record));
     let _emulator = activeconnect_emulator::Emulator::start().await.unwrap();
     let lines = LINES.lock().unwrap();
     assert!(lines.iter().any(|line| line.contains("never in production")), "{lines:?}");

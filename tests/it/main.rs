@@ -1,6 +1,6 @@
-//! The integration tests: one program, one folder for each part of the crate. A test of its own
-//! program stays beside this folder only where the process itself is the subject. `threats` does,
-//! too: it builds all programs, which tests that measure time must not run beside.
+//! The integration tests: one program, with a folder for each part of the crate. A test has its own
+//! program if it measures or changes the process. `threats` has one, too, because it builds all
+//! programs and would disturb tests that measure time.
 #![cfg(feature = "axum")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 

@@ -1,4 +1,4 @@
-//! Whoever makes everything happen, and writes down what is true of it.
+//! Drives a run: sends requests, changes sessions, injects faults, and records the events.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,63 +14,66 @@ use tokio::task::JoinSet;
 use tower_activeconnect::client::Client;
 use tower_activeconnect::{Activeconnect, MemoryTokenStore, TokenStore as _, UserToken};
 
-use super::event_log::{Answer, CUT, INTERVAL, KEEP, Life, MAX_STALENESS, Span, Story, Walk, now};
-use super::fault_schedule::Weather;
-use super::overload_probe::Pulse;
-use super::rng::Chance;
+use super::event_log::{
+    Absence, CUT, EventLog, IDLE_TIMEOUT, INTERVAL, MAX_STALENESS, Outcome, SessionRecord, Span,
+    now,
+};
+use super::fault_schedule::FaultSchedule;
+use super::overload_probe::OverloadProbe;
+use super::rng::Rng;
 use super::support::{builder, credentials, serve};
 
-/// A header.
-const LEFT: &str = "x-left-at";
+/// The header with the time when a response left the gate.
+const LEFT_AT_HEADER: &str = "x-left-at";
 const SESSIONS: usize = 500;
 const REQUESTS_PER_SECOND: u64 = 50;
-/// How often the end of a session is looked for: as exact are the figures.
-const WATCH: Duration = Duration::from_millis(25);
+/// The interval of requests that measure an end, which is the resolution of the statistics.
+const WATCH_INTERVAL: Duration = Duration::from_millis(25);
 
 pub(crate) struct Driver {
-    chance: Chance,
-    weather: Weather,
+    rng: Rng,
+    faults: FaultSchedule,
     emulator: Arc<Emulator>,
     ac: Activeconnect,
     browser: Browser,
     users: Vec<UserToken>,
-    /// One for each user.
-    seats: Vec<Seat>,
-    /// Sessions that are over, and what named them.
-    dead: Vec<(usize, Credential)>,
-    going_on: JoinSet<Done>,
-    story: Story,
+    /// One slot per user.
+    slots: Vec<Slot>,
+    /// Ended sessions with their credentials.
+    ended: Vec<(usize, Credential)>,
+    tasks: JoinSet<TaskResult>,
+    log: EventLog,
 }
 
-/// Where a session sits, and the next one after its end.
+/// The current session of a user.
 #[derive(Default)]
-struct Seat {
-    /// `None` while somebody logs in.
+struct Slot {
+    /// The record and credential; `None` during a login.
     session: Option<(usize, Credential)>,
-    /// Its end is being looked for.
+    /// Whether the session is being ended.
     is_ending: bool,
-    comes_back_at: Option<u64>,
-    /// Nobody uses it until then.
-    rests_until: u64,
+    returns_at: Option<u64>,
+    /// The time until which the session gets no requests.
+    idle_until: u64,
 }
 
 type Credential = (HeaderName, Arc<str>);
 
-enum Done {
-    LoggedIn { seat: usize, credential: String },
-    Answered(Answer),
-    LoggedOut { life: usize, span: Span, then: Answer },
-    Watched(Vec<Answer>),
+enum TaskResult {
+    LoggedIn { slot: usize, credential: String },
+    Responded(Outcome),
+    LoggedOut { record: usize, span: Span, then: Outcome },
+    Watched(Vec<Outcome>),
 }
 
 impl Driver {
-    /// Everybody is logged in.
+    /// Starts the engine and logs all users in.
     pub(crate) async fn start(seed: u64) -> Self {
         let emulator = Arc::new(Emulator::start().await.unwrap());
         let users: Vec<_> = (0..SESSIONS).map(|_| UserToken::random().unwrap()).collect();
         let store = MemoryTokenStore::new();
-        for (seat, token) in users.iter().enumerate() {
-            store.assign(&name(seat).into(), token).await.unwrap();
+        for (slot, token) in users.iter().enumerate() {
+            store.assign(&name(slot).into(), token).await.unwrap();
         }
         Client::new(credentials(&emulator)).unwrap().add_users(&users).await.unwrap();
         for token in &users {
@@ -83,112 +86,116 @@ impl Driver {
             .build()
             .unwrap();
         let app = Router::new().route("/", get(async || "in")).layer(ac.layer());
-        let app = app.nest("/auth", ac.routes()).layer(map_response(stamped));
+        let app = app.nest("/auth", ac.routes()).layer(map_response(add_left_header));
         let site = serve(app).await;
         let mut driver = Self {
-            chance: Chance::new(seed),
-            weather: Weather::new(),
+            rng: Rng::new(seed),
+            faults: FaultSchedule::new(),
             emulator,
             ac,
             browser: Browser::new(site),
             users,
-            seats: (0..SESSIONS).map(|_| Seat::default()).collect(),
-            dead: Vec::new(),
-            going_on: JoinSet::new(),
-            story: Story::default(),
+            slots: (0..SESSIONS).map(|_| Slot::default()).collect(),
+            ended: Vec::new(),
+            tasks: JoinSet::new(),
+            log: EventLog::default(),
         };
-        for seat in 0..SESSIONS {
-            driver.log_in(seat);
+        for slot in 0..SESSIONS {
+            driver.log_in(slot);
         }
-        while let Some(done) = driver.going_on.join_next().await {
-            driver.note(done.unwrap());
+        while let Some(done) = driver.tasks.join_next().await {
+            driver.record_result(done.unwrap());
         }
         driver
     }
 
-    /// Goes on for this long, and tells what happened.
-    pub(crate) async fn run(mut self, length: Duration) -> Story {
-        // So that some have been parked before the first minutes are over.
-        for seat in 0..SESSIONS {
-            if self.chance.per_mille(300) {
-                self.rest(seat);
+    /// Runs for this long; returns the event log.
+    pub(crate) async fn run(mut self, length: Duration) -> EventLog {
+        // Some sessions are parked within the first minutes.
+        for slot in 0..SESSIONS {
+            if self.rng.per_mille(300) {
+                self.leave_idle(slot);
             }
         }
-        let pulse = Pulse::start(self.emulator.url());
+        let probe = OverloadProbe::start(self.emulator.url());
         let mut pace = tokio::time::interval(Duration::from_millis(1_000 / REQUESTS_PER_SECOND));
         let until = now() + u64::try_from(length.as_millis()).unwrap();
         while now() < until {
             pace.tick().await;
-            while let Some(done) = self.going_on.try_join_next() {
-                self.note(done.unwrap());
+            while let Some(done) = self.tasks.try_join_next() {
+                self.record_result(done.unwrap());
             }
-            let over = self.weather.turn(&mut self.chance, &self.emulator, &self.users);
-            self.story.outages.extend(over);
-            self.come_back();
-            self.something_happens();
-            self.somebody_asks();
+            let ended = self.faults.advance(&mut self.rng, &self.emulator, &self.users);
+            self.log.outages.extend(ended);
+            self.return_phones();
+            self.act_on_random_session();
+            self.send_random_request();
         }
-        self.story.outages.extend(self.weather.clear(&self.emulator));
-        while let Some(done) = self.going_on.join_next().await {
-            self.note(done.unwrap());
+        self.log.outages.extend(self.faults.clear(&self.emulator));
+        while let Some(done) = self.tasks.join_next().await {
+            self.record_result(done.unwrap());
         }
-        self.story.outages.extend(pulse.stop());
-        self.story.outages.sort_by_key(|outage| outage.on.from);
-        self.ask_the_emulator();
-        self.story.seconds = length.as_secs();
-        self.story
+        self.log.outages.extend(probe.stop());
+        self.log.outages.sort_by_key(|outage| outage.span.from);
+        self.read_emulator_report();
+        self.log.seconds = length.as_secs();
+        self.log
     }
 
-    fn note(&mut self, done: Done) {
+    fn record_result(&mut self, done: TaskResult) {
         match done {
-            Done::LoggedIn { seat, credential } => {
-                let life = self.story.lives.len();
-                self.story.lives.push(Life { user: seat, began: now(), ..Life::default() });
-                // Both ways of saying who asks.
-                let credential = if seat.is_multiple_of(2) {
+            TaskResult::LoggedIn { slot, credential } => {
+                let record = self.log.records.len();
+                self.log.records.push(SessionRecord {
+                    user: slot,
+                    started_at: now(),
+                    ..SessionRecord::default()
+                });
+                // Both kinds of credential.
+                let credential = if slot.is_multiple_of(2) {
                     (COOKIE, format!("__Host-activeconnect={credential}").into())
                 } else {
                     (AUTHORIZATION, format!("Bearer {credential}").into())
                 };
-                self.seats[seat] = Seat { session: Some((life, credential)), ..Seat::default() };
+                self.slots[slot] = Slot { session: Some((record, credential)), ..Slot::default() };
             }
-            Done::Answered(answer) => self.answered(answer),
-            Done::LoggedOut { life, span, then } => {
-                self.story.lives[life].logout = Some(span);
-                self.answered(then);
+            TaskResult::Responded(response) => self.record_response(response),
+            TaskResult::LoggedOut { record, span, then } => {
+                self.log.records[record].logout = Some(span);
+                self.record_response(then);
             }
-            Done::Watched(answers) => {
-                answers.into_iter().for_each(|answer| self.answered(answer));
+            TaskResult::Watched(responses) => {
+                responses.into_iter().for_each(|response| self.record_response(response));
             }
         }
     }
 
-    /// Who hears 401 logs in again.
-    fn answered(&mut self, answer: Answer) {
-        let seat = self.story.lives[answer.life].user;
-        let is_here = |(life, _): &(usize, Credential)| *life == answer.life;
-        if answer.status == 401
-            && let Some(over) = self.seats[seat].session.take_if(|session| is_here(session))
+    /// Records a response; a user who gets 401 logs in again.
+    fn record_response(&mut self, response: Outcome) {
+        let slot = self.log.records[response.record].user;
+        let is_here = |(record, _): &(usize, Credential)| *record == response.record;
+        if response.status == 401
+            && let Some(ended) = self.slots[slot].session.take_if(|session| is_here(session))
         {
-            self.dead.push(over);
-            self.log_in(seat);
+            self.ended.push(ended);
+            self.log_in(slot);
         }
-        self.story.answers.push(answer);
+        self.log.responses.push(response);
     }
 
-    fn log_in(&mut self, seat: usize) {
+    fn log_in(&mut self, slot: usize) {
         let (ac, emulator) = (self.ac.clone(), self.emulator.clone());
-        let token = self.users[seat].clone();
-        self.going_on.spawn(async move {
-            let user = name(seat).into();
+        let token = self.users[slot].clone();
+        self.tasks.spawn(async move {
+            let user = name(slot).into();
             let mut login = pin!(ac.log_in(&user));
             loop {
                 tokio::select! {
                     credential = &mut login => {
-                        return Done::LoggedIn { seat, credential: credential.unwrap().expose() };
+                        return TaskResult::LoggedIn { slot, credential: credential.unwrap().expose() };
                     }
                     () = tokio::time::sleep(Duration::from_millis(50)) => {
-                        // The session before it is over, and refuses.
+                        // Fails while the newest session is still the ended one.
                         emulator.act(token.as_str(), Action::Approve).ok();
                     }
                 }
@@ -196,146 +203,149 @@ impl Driver {
         });
     }
 
-    fn rest(&mut self, seat: usize) {
-        self.seats[seat].rests_until = now() + self.chance.between(KEEP + 2_000, KEEP + 40_000);
+    fn leave_idle(&mut self, slot: usize) {
+        self.slots[slot].idle_until =
+            now() + self.rng.between(IDLE_TIMEOUT + 2_000, IDLE_TIMEOUT + 40_000);
     }
 
-    /// The phones that have been away for long enough.
-    fn come_back(&mut self) {
-        for seat in 0..SESSIONS {
-            if self.seats[seat].comes_back_at.is_none_or(|at| at > now()) {
+    /// Returns the phones whose time is over.
+    fn return_phones(&mut self) {
+        for slot in 0..SESSIONS {
+            if self.slots[slot].returns_at.is_none_or(|at| at > now()) {
                 continue;
             }
-            self.seats[seat].comes_back_at = None;
-            let Some(life) = self.living(seat) else { continue };
-            let told_at = self.told_at(seat);
+            self.slots[slot].returns_at = None;
+            let Some(record) = self.active_session(slot) else { continue };
+            let told_at = self.told_at(slot);
             let from = now();
-            if self.emulator.act(self.users[seat].as_str(), Action::Return).is_ok() {
-                let walk = self.story.lives[life].walks.last_mut().unwrap();
-                (walk.told_at, walk.back) = (told_at, Some(Span { from, until: now() }));
+            if self.emulator.act(self.users[slot].as_str(), Action::Return).is_ok() {
+                let absence = self.log.records[record].absences.last_mut().unwrap();
+                (absence.told_at, absence.back) = (told_at, Some(Span { from, until: now() }));
             }
         }
     }
 
-    /// When the emulator first told the newest change of this user's session.
-    fn told_at(&self, seat: usize) -> Option<u64> {
+    /// The time when the emulator first reported the newest change of this user's session.
+    fn told_at(&self, slot: usize) -> Option<u64> {
         let sessions = self.emulator.state().sessions;
-        sessions.into_iter().rfind(|s| s.user_id == self.users[seat].as_str())?.told_at
+        sessions.into_iter().rfind(|s| s.user_id == self.users[slot].as_str())?.told_at
     }
 
-    /// The session that sits there, if nobody has seen to its end yet.
-    fn living(&self, seat: usize) -> Option<usize> {
-        let Seat { session: Some((life, _)), is_ending: false, .. } = &self.seats[seat] else {
+    /// The slot's session, unless it is being ended.
+    fn active_session(&self, slot: usize) -> Option<usize> {
+        let Slot { session: Some((record, _)), is_ending: false, .. } = &self.slots[slot] else {
             return None;
         };
-        Some(*life)
+        Some(*record)
     }
 
-    /// To one session, or none.
-    fn something_happens(&mut self) {
-        let seat = self.chance.index(SESSIONS);
-        let Some(life) = self.living(seat) else { return };
-        match self.chance.below(1_000) {
-            0..24 => self.close(seat, life),
-            24..28 => self.log_out(seat, life),
-            28..40 => self.walk_away(seat, life),
-            40..52 => self.rest(seat),
+    /// Acts on a random session, or on none.
+    fn act_on_random_session(&mut self) {
+        let slot = self.rng.index(SESSIONS);
+        let Some(record) = self.active_session(slot) else { return };
+        match self.rng.below(1_000) {
+            0..24 => self.close(slot, record),
+            24..28 => self.log_out(slot, record),
+            28..40 => self.walk_away(slot, record),
+            40..52 => self.leave_idle(slot),
             _ => {}
         }
     }
 
-    fn close(&mut self, seat: usize, life: usize) {
-        if self.emulator.act(self.users[seat].as_str(), Action::Close).is_err() {
+    fn close(&mut self, slot: usize, record: usize) {
+        if self.emulator.act(self.users[slot].as_str(), Action::Close).is_err() {
             return;
         }
-        if self.chance.per_mille(200) {
-            // Whoever asks next is the first to hear.
+        if self.rng.per_mille(200) {
+            // The next regular request notices the end.
             return;
         }
-        self.story.lives[life].watched = true;
-        self.seats[seat].is_ending = true;
-        let ask = self.ask(seat);
-        self.going_on.spawn(async move {
-            let mut answers = Vec::new();
-            // Long enough for every bound; the judge says which was missed.
-            let give_up = now() + 10 * MAX_STALENESS;
-            while now() < give_up {
-                answers.push(Answer { watching: true, ..ask.send().await });
-                if answers.last().is_some_and(|answer| answer.status == 401) {
+        self.log.records[record].watched = true;
+        self.slots[slot].is_ending = true;
+        let client = self.client(slot);
+        self.tasks.spawn(async move {
+            let mut responses = Vec::new();
+            // Longer than every bound; the checker reports a missed one.
+            let deadline = now() + 10 * MAX_STALENESS;
+            while now() < deadline {
+                responses.push(Outcome { is_watch: true, ..client.send().await });
+                if responses.last().is_some_and(|response| response.status == 401) {
                     break;
                 }
-                tokio::time::sleep(WATCH).await;
+                tokio::time::sleep(WATCH_INTERVAL).await;
             }
-            Done::Watched(answers)
+            TaskResult::Watched(responses)
         });
     }
 
-    fn log_out(&mut self, seat: usize, life: usize) {
-        self.seats[seat].is_ending = true;
-        let ask = self.ask(seat);
-        self.going_on.spawn(async move {
-            let span = ask.log_out().await;
-            Done::LoggedOut { life, span, then: ask.send().await }
+    fn log_out(&mut self, slot: usize, record: usize) {
+        self.slots[slot].is_ending = true;
+        let client = self.client(slot);
+        self.tasks.spawn(async move {
+            let span = client.log_out().await;
+            TaskResult::LoggedOut { record, span, then: client.send().await }
         });
     }
 
-    fn walk_away(&mut self, seat: usize, life: usize) {
+    fn walk_away(&mut self, slot: usize, record: usize) {
         let from = now();
-        if self.emulator.act(self.users[seat].as_str(), Action::WalkAway).is_ok() {
+        if self.emulator.act(self.users[slot].as_str(), Action::WalkAway).is_ok() {
             let left = Span { from, until: now() };
-            self.story.lives[life].walks.push(Walk { left, told_at: None, back: None });
-            self.seats[seat].comes_back_at = Some(now() + self.chance.between(500, 12_000));
+            self.log.records[record].absences.push(Absence { left, told_at: None, back: None });
+            self.slots[slot].returns_at = Some(now() + self.rng.between(500, 12_000));
         }
     }
 
-    fn somebody_asks(&mut self) {
-        if !self.dead.is_empty() && self.chance.per_mille(20) {
-            let (life, credential) = self.dead[self.chance.index(self.dead.len())].clone();
-            let ask = Ask { browser: self.browser.clone(), life, credential };
-            self.going_on.spawn(async move { Done::Answered(ask.send().await) });
+    fn send_random_request(&mut self) {
+        if !self.ended.is_empty() && self.rng.per_mille(20) {
+            let (record, credential) = self.ended[self.rng.index(self.ended.len())].clone();
+            let client = SessionClient { browser: self.browser.clone(), record, credential };
+            self.tasks.spawn(async move { TaskResult::Responded(client.send().await) });
             return;
         }
-        // Nearly all of them are there and awake.
+        // Nearly all sessions are active and not idle.
         for _ in 0..100 {
-            let seat = self.chance.index(SESSIONS);
-            if self.living(seat).is_some() && self.seats[seat].rests_until <= now() {
-                let ask = self.ask(seat);
-                self.going_on.spawn(async move { Done::Answered(ask.send().await) });
+            let slot = self.rng.index(SESSIONS);
+            if self.active_session(slot).is_some() && self.slots[slot].idle_until <= now() {
+                let client = self.client(slot);
+                self.tasks.spawn(async move { TaskResult::Responded(client.send().await) });
                 return;
             }
         }
     }
 
-    fn ask(&self, seat: usize) -> Ask {
-        let (life, credential) = self.seats[seat].session.clone().unwrap();
-        Ask { browser: self.browser.clone(), life, credential }
+    fn client(&self, slot: usize) -> SessionClient {
+        let (record, credential) = self.slots[slot].session.clone().unwrap();
+        SessionClient { browser: self.browser.clone(), record, credential }
     }
 
-    /// When each session ended there: a user's sessions are in the order of their lives.
-    fn ask_the_emulator(&mut self) {
+    /// Reads the ends from the emulator, whose sessions of a user are in the order of the records.
+    fn read_emulator_report(&mut self) {
         let sessions = self.emulator.state().sessions;
         for (user, token) in self.users.iter().enumerate() {
-            let mut there = sessions.iter().filter(|session| session.user_id == token.as_str());
-            for life in self.story.lives.iter_mut().filter(|life| life.user == user) {
-                let session = there.next().unwrap();
-                (life.ended_at, life.first_told_at) = (session.ended_at, session.first_told_at);
-                if let Some(walk) = life.walks.last_mut().filter(|walk| walk.back.is_none()) {
-                    walk.told_at = session.told_at;
+            let mut reported = sessions.iter().filter(|session| session.user_id == token.as_str());
+            for record in self.log.records.iter_mut().filter(|record| record.user == user) {
+                let session = reported.next().unwrap();
+                (record.ended_at, record.first_told_at) = (session.ended_at, session.first_told_at);
+                if let Some(absence) =
+                    record.absences.last_mut().filter(|absence| absence.back.is_none())
+                {
+                    absence.told_at = session.told_at;
                 }
             }
-            assert!(there.next().is_none(), "a login too many");
+            assert!(reported.next().is_none(), "the service has an unrecorded session");
         }
     }
 }
 
-/// Says when the gate inside let the answer go.
-async fn stamped(mut answer: Response) -> Response {
-    answer.headers_mut().insert(LEFT, now().into());
-    answer
+/// Adds the time when the response leaves the gate.
+async fn add_left_header(mut response: Response) -> Response {
+    response.headers_mut().insert(LEFT_AT_HEADER, now().into());
+    response
 }
 
-fn name(seat: usize) -> String {
-    format!("user-{seat}")
+fn name(slot: usize) -> String {
+    format!("user-{slot}")
 }
 
 #[derive(Clone)]
@@ -355,37 +365,37 @@ impl Browser {
     }
 }
 
-/// Asks for one session.
-struct Ask {
+/// Sends requests of one session.
+struct SessionClient {
     browser: Browser,
-    life: usize,
+    record: usize,
     credential: Credential,
 }
 
-impl Ask {
-    async fn send(&self) -> Answer {
+impl SessionClient {
+    async fn send(&self) -> Outcome {
         self.request(self.browser.http.get(format!("{}/", self.browser.site))).await
     }
 
     async fn log_out(&self) -> Span {
         let logout = self.browser.http.post(format!("{}/auth/logout", self.browser.site));
-        let Answer { status, span, .. } = self.request(logout).await;
+        let Outcome { status, span, .. } = self.request(logout).await;
         assert!(status == 200 || status == 202, "logout: {status}");
         span
     }
 
-    async fn request(&self, request: reqwest::RequestBuilder) -> Answer {
+    async fn request(&self, request: reqwest::RequestBuilder) -> Outcome {
         let (name, value) = &self.credential;
         let from = now();
-        let answered = async {
+        let result = async {
             let response = request.header(name, &**value).send().await?;
-            let left = response.headers()[LEFT].to_str().unwrap().parse().unwrap();
+            let left = response.headers()[LEFT_AT_HEADER].to_str().unwrap().parse().unwrap();
             let status = response.status().as_u16();
             response.bytes().await?;
             Ok::<_, reqwest::Error>((status, left))
         };
-        let (status, left) = answered.await.unwrap_or_else(|_| (CUT, now()));
+        let (status, left) = result.await.unwrap_or_else(|_| (CUT, now()));
         let span = Span { from, until: now() };
-        Answer { life: self.life, span, left, status, watching: false }
+        Outcome { record: self.record, span, left, status, is_watch: false }
     }
 }

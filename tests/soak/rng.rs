@@ -1,13 +1,13 @@
-//! Dice that fall the same way for the same seed (SplitMix64).
+//! A seeded random number generator (SplitMix64).
 
-pub(crate) struct Chance(u64);
+pub(crate) struct Rng(u64);
 
-impl Chance {
+impl Rng {
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// From 0 to below `end`.
+    /// A number from 0 to below `end`.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -16,15 +16,15 @@ impl Chance {
         (z ^ (z >> 31)) % end
     }
 
-    pub(crate) fn between(&mut self, least: u64, most: u64) -> u64 {
-        least + self.below(most - least + 1)
+    pub(crate) fn between(&mut self, min: u64, max: u64) -> u64 {
+        min + self.below(max - min + 1)
     }
 
     pub(crate) fn index(&mut self, length: usize) -> usize {
         usize::try_from(self.below(length as u64)).unwrap()
     }
 
-    /// True this many times in a thousand.
+    /// True with this probability in thousandths.
     pub(crate) fn per_mille(&mut self, times: u64) -> bool {
         self.below(1_000) < times
     }

@@ -1,144 +1,155 @@
-//! What a run measured, as the tables of docs/quality.md.
+//! The statistics of a run, as in the tables of docs/quality.md.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::event_log::{Answer, CUT, KEEP, Life, Span, Story};
+use super::event_log::{CUT, EventLog, IDLE_TIMEOUT, Outcome, SessionRecord, Span};
 
-/// Upper ends of the histogram's rows, in milliseconds.
-const ROWS: [u64; 12] =
+/// The upper bounds of the histogram's rows, in milliseconds.
+const ROW_BOUNDS_MS: [u64; 12] =
     [100, 250, 500, 750, 1_000, 1_250, 1_500, 2_000, 3_000, 4_000, 5_000, 6_000];
 
-/// How long it took until an end was enforced: from the end, or from the moment the emulator first
-/// told it, to the first request that was not let in, or the last answer that was.
-pub(crate) struct Figures {
+/// Counts, and the times until an end took effect: from the end, or from the emulator's first report
+/// of it, to the first denied request or the last allowed response.
+pub(crate) struct Stats {
     seconds: u64,
-    answers: BTreeMap<u16, usize>,
-    watching: usize,
+    responses: BTreeMap<u16, usize>,
+    is_watch: usize,
     slowest: u64,
     sessions: usize,
     remote_ends: usize,
     logouts: usize,
-    walks: usize,
-    wakes: usize,
+    absences: usize,
+    resumes: usize,
     faults: BTreeMap<String, (usize, u64)>,
     undisturbed: Vec<u64>,
     disturbed: Vec<u64>,
-    told: Vec<u64>,
+    reported: Vec<u64>,
 }
 
-impl Figures {
-    pub(crate) fn of(story: &Story) -> Self {
-        let mut figures = Self {
-            seconds: story.seconds,
-            answers: BTreeMap::new(),
-            watching: story.answers.iter().filter(|answer| answer.watching).count(),
-            slowest: story.answers.iter().map(|a| a.span.until - a.span.from).max().unwrap_or(0),
-            sessions: story.lives.len(),
+impl Stats {
+    pub(crate) fn compute(log: &EventLog) -> Self {
+        let mut stats = Self {
+            seconds: log.seconds,
+            responses: BTreeMap::new(),
+            is_watch: log.responses.iter().filter(|response| response.is_watch).count(),
+            slowest: log
+                .responses
+                .iter()
+                .map(|response| response.span.until - response.span.from)
+                .max()
+                .unwrap_or(0),
+            sessions: log.records.len(),
             remote_ends: 0,
             logouts: 0,
-            walks: story.lives.iter().map(|life| life.walks.len()).sum(),
-            wakes: 0,
+            absences: log.records.iter().map(|record| record.absences.len()).sum(),
+            resumes: 0,
             faults: BTreeMap::new(),
             undisturbed: Vec::new(),
             disturbed: Vec::new(),
-            told: Vec::new(),
+            reported: Vec::new(),
         };
-        let mut of_life: Vec<Vec<&Answer>> = vec![Vec::new(); story.lives.len()];
-        for answer in &story.answers {
-            *figures.answers.entry(answer.status).or_default() += 1;
-            of_life[answer.life].push(answer);
+        let mut of_record: Vec<Vec<&Outcome>> = vec![Vec::new(); log.records.len()];
+        for response in &log.responses {
+            *stats.responses.entry(response.status).or_default() += 1;
+            of_record[response.record].push(response);
         }
-        for outage in &story.outages {
-            let (times, on) = figures.faults.entry(outage.kind.clone()).or_default();
+        for outage in &log.outages {
+            let (times, on) = stats.faults.entry(outage.kind.clone()).or_default();
             *times += 1;
-            *on += outage.on.until - outage.on.from;
+            *on += outage.span.until - outage.span.from;
         }
-        for (life, mut answers) in story.lives.iter().zip(of_life) {
-            answers.sort_unstable_by_key(|answer| answer.span.from);
-            figures.add(story, life, &answers);
+        for (record, mut responses) in log.records.iter().zip(of_record) {
+            responses.sort_unstable_by_key(|response| response.span.from);
+            stats.add(log, record, &responses);
         }
-        for times in [&mut figures.undisturbed, &mut figures.disturbed, &mut figures.told] {
+        for times in [&mut stats.undisturbed, &mut stats.disturbed, &mut stats.reported] {
             times.sort_unstable();
         }
-        figures
+        stats
     }
 
-    fn add(&mut self, story: &Story, life: &Life, answers: &[&Answer]) {
-        let mut used = life.began;
-        for answer in answers {
-            self.wakes +=
-                usize::from(answer.span.from >= used + KEEP + 2_000 && answer.status == 200);
-            used = answer.span.from;
+    fn add(&mut self, log: &EventLog, record: &SessionRecord, responses: &[&Outcome]) {
+        let mut used = record.started_at;
+        for response in responses {
+            self.resumes += usize::from(
+                response.span.from >= used + IDLE_TIMEOUT + 2_000 && response.status == 200,
+            );
+            used = response.span.from;
         }
-        self.logouts += usize::from(life.logout.is_some());
-        let Some(ended) = life.ended_at.filter(|_| life.logout.is_none()) else { return };
+        self.logouts += usize::from(record.logout.is_some());
+        let Some(ended) = record.ended_at.filter(|_| record.logout.is_none()) else { return };
         self.remote_ends += 1;
-        let let_in = answers.iter().filter(|a| a.status == 200).map(|a| a.left).max();
-        let refused = answers.iter().find(|a| a.span.from >= ended && a.status != 200);
-        let Some(refused) = refused.filter(|_| life.watched) else { return };
-        // One that met the end on its way is answered later, but not let in.
-        let enforced = let_in.unwrap_or_default().max(refused.span.from);
-        let times = match story.is_disturbed(life.user, Span { from: ended, until: enforced }) {
+        let last_allowed = responses
+            .iter()
+            .filter(|response| response.status == 200)
+            .map(|response| response.left)
+            .max();
+        let rejected =
+            responses.iter().find(|response| response.span.from >= ended && response.status != 200);
+        let Some(rejected) = rejected.filter(|_| record.watched) else { return };
+        // A request in flight at the end gets its denial later.
+        let enforced = last_allowed.unwrap_or_default().max(rejected.span.from);
+        let times = match log.is_disturbed(record.user, Span { from: ended, until: enforced }) {
             true => &mut self.disturbed,
             false => &mut self.undisturbed,
         };
         times.push(enforced - ended);
-        self.told.extend(life.first_told_at.map(|told| enforced.saturating_sub(told)));
+        self.reported
+            .extend(record.first_told_at.map(|reported| enforced.saturating_sub(reported)));
     }
 
     pub(crate) fn assert_enough_happened(&self) {
-        let answers = [200, 401, 403, 503].map(|status| self.answers.get(&status).copied());
-        let others = [self.told.len(), self.logouts, self.walks, self.wakes];
-        let all = answers.map(Option::unwrap_or_default).into_iter().chain(others);
-        assert!(all.min() >= Some(10), "too little happened: {answers:?} {others:?}");
+        let responses = [200, 401, 403, 503].map(|status| self.responses.get(&status).copied());
+        let others = [self.reported.len(), self.logouts, self.absences, self.resumes];
+        let all = responses.map(Option::unwrap_or_default).into_iter().chain(others);
+        assert!(all.min() >= Some(10), "too little happened: {responses:?} {others:?}");
     }
 }
 
-impl fmt::Display for Figures {
+impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count: usize = self.answers.values().sum();
-        let answers = &self.answers;
-        writeln!(f, "| what | how often |\n| --- | --- |")?;
+        let count: usize = self.responses.values().sum();
+        let responses = &self.responses;
+        writeln!(f, "| event | count |\n| --- | --- |")?;
         writeln!(f, "| seconds | {} |", self.seconds)?;
         writeln!(f, "| sessions, 500 at a time | {} |", self.sessions)?;
         writeln!(f, "| ended remotely | {} |", self.remote_ends)?;
-        writeln!(f, "| logged out here | {} |", self.logouts)?;
-        writeln!(f, "| walked away | {} |", self.walks)?;
-        writeln!(f, "| let in again after being parked | {} |", self.wakes)?;
+        writeln!(f, "| logged out locally | {} |", self.logouts)?;
+        writeln!(f, "| walked away | {} |", self.absences)?;
+        writeln!(f, "| allowed after being parked | {} |", self.resumes)?;
         writeln!(f, "| requests | {count} |")?;
-        writeln!(f, "| of these, to see an end noticed | {} |", self.watching)?;
-        for (status, n) in answers {
+        writeln!(f, "| of these, to measure an end | {} |", self.is_watch)?;
+        for (status, n) in responses {
             match *status {
                 CUT => writeln!(f, "| cut before the first byte | {n} |")?,
-                status => writeln!(f, "| answered {status} | {n} |")?,
+                status => writeln!(f, "| status {status} | {n} |")?,
             }
         }
-        writeln!(f, "| slowest answer | {} ms |", self.slowest)?;
+        writeln!(f, "| slowest response | {} ms |", self.slowest)?;
         for (kind, (times, on)) in &self.faults {
-            writeln!(f, "| fault `{kind}` | {times}, {} s in all |", on / 1_000)?;
+            writeln!(f, "| fault `{kind}` | {times}, {} s in total |", on / 1_000)?;
         }
         let columns = [
-            ("end to refusal, no fault", &self.undisturbed),
-            ("end to refusal, faults", &self.disturbed),
-            ("told to refusal", &self.told),
+            ("end to denial, no fault", &self.undisturbed),
+            ("end to denial, faults", &self.disturbed),
+            ("first report to denial", &self.reported),
         ];
         write!(f, "\n| ms |")?;
         columns.iter().try_for_each(|(title, _)| write!(f, " {title} |"))?;
         writeln!(f, "\n| --- | --- | --- | --- |")?;
-        let mut least = 0;
-        for most in ROWS {
-            let within =
-                |times: &[u64]| times.iter().filter(|t| (least..most).contains(*t)).count();
-            write!(f, "| {least} to {most} |")?;
+        let mut min = 0;
+        for max in ROW_BOUNDS_MS {
+            let within = |times: &[u64]| times.iter().filter(|t| (min..max).contains(*t)).count();
+            write!(f, "| {min} to {max} |")?;
             columns.iter().try_for_each(|(_, times)| write!(f, " {} |", within(times)))?;
             writeln!(f)?;
-            least = most;
+            min = max;
         }
-        let beyond = |times: &[u64]| times.iter().filter(|time| **time >= least).count();
-        write!(f, "| {least} and more |")?;
+        let beyond = |times: &[u64]| times.iter().filter(|time| **time >= min).count();
+        write!(f, "| {min} and more |")?;
         columns.iter().try_for_each(|(_, times)| write!(f, " {} |", beyond(times)))?;
-        for (name, percent) in [("p50", 50), ("p90", 90), ("p99", 99), ("greatest", 100)] {
+        for (name, percent) in [("p50", 50), ("p90", 90), ("p99", 99), ("max", 100)] {
             write!(f, "\n| {name} |")?;
             columns
                 .iter()
@@ -148,7 +159,7 @@ impl fmt::Display for Figures {
     }
 }
 
-/// Of sorted times: so many percent are not above it.
+/// The percentile of sorted times.
 fn percentile(times: &[u64], percent: usize) -> u64 {
     let rank = (times.len() * percent).div_ceil(100).max(1);
     times.get(rank - 1).copied().unwrap_or(0)

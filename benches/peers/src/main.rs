@@ -1,6 +1,6 @@
-//! What others charge for a request that is let in, beside this crate's layer: one `GET` through an
-//! in-process axum router, with a small answer that is there at once. Where they look something up
-//! there are 10,000 sessions, and one of them asks all the time.
+//! The costs of comparable crates for an allowed request, compared with this crate's layer: one
+//! `GET` through an in-process axum router with a small immediate response. Crates with a store
+//! have 10,000 sessions, and one of these sends all requests.
 //!
 //! ```text
 //! cargo run --release --locked --manifest-path benches/peers/Cargo.toml -- --bench
@@ -48,7 +48,7 @@ fn router() -> Router<()> {
     Router::new().route("/", get(async || "hello"))
 }
 
-/// All are answered alike.
+/// All routes respond alike.
 fn whole(app: Router, ask: impl FnMut() -> Request<Body> + 'static) -> Prepare {
     requests(app.with_state(()), ask, (200, 1))
 }
@@ -78,7 +78,7 @@ async fn cases() -> Vec<Case> {
     ]
 }
 
-/// Requests that bear one of these cookies, as the third of three.
+/// Requests with one of these cookies, as the third of three cookies.
 fn cookies(cookies: Vec<String>) -> impl FnMut() -> Request<Body> + 'static {
     let cookies = format!("theme=dark; lang=en; {}", cookies[cookies.len() / 2]);
     move || Request::get("/").header("cookie", &cookies).body(Body::empty()).unwrap()
@@ -111,32 +111,32 @@ fn gate() -> Case {
     Case::new(GATE, requests(app, ask, (200, 1))).over(NOOP)
 }
 
-/// The cookies that this app hands out at `/begin`.
-async fn begun(app: &Router, name: &str) -> Vec<String> {
+/// The cookies that this app sets at `/begin`.
+async fn started_at(app: &Router, name: &str) -> Vec<String> {
     let mut cookies = Vec::new();
     for _ in 0..SESSIONS {
         let request = Request::get("/begin").body(Body::empty()).unwrap();
-        let answer = app.clone().oneshot(request).await.unwrap();
-        let cookie = answer.headers()["set-cookie"].to_str().unwrap();
+        let response = app.clone().oneshot(request).await.unwrap();
+        let cookie = response.headers()["set-cookie"].to_str().unwrap();
         assert!(cookie.starts_with(name));
         cookies.push(cookie.split(';').next().unwrap().to_owned());
     }
     cookies
 }
 
-/// The session is read before the handler.
+/// Reads the session before the handler runs.
 async fn tower_sessions() -> (Router, Vec<String>) {
     async fn read(session: Session, request: Request<Body>, next: Next) -> Response<Body> {
         let user: Option<u64> = session.get("user").await.unwrap();
         assert_eq!(user, Some(7));
         next.run(request).await
     }
-    let begin = async |session: Session| session.insert("user", 7_u64).await.unwrap();
+    let start = async |session: Session| session.insert("user", 7_u64).await.unwrap();
     let app = router()
         .layer(from_fn(read))
-        .route("/begin", get(begin))
+        .route("/begin", get(start))
         .layer(SessionManagerLayer::new(MemoryStore::default()));
-    let cookies = begun(&app, "id=").await;
+    let cookies = started_at(&app, "id=").await;
     (app, cookies)
 }
 
@@ -173,14 +173,14 @@ impl AuthnBackend for Users {
 }
 
 async fn axum_login() -> (Router, Vec<String>) {
-    let begin = async |mut session: AuthSession<Users>| session.login(&User(7)).await.unwrap();
+    let start = async |mut session: AuthSession<Users>| session.login(&User(7)).await.unwrap();
     let sessions = SessionManagerLayer::new(MemoryStore::default());
     let users = Users(Arc::new((0..1_000).map(|id| (id, User(id))).collect()));
     let app = router()
         .layer(login_required!(Users))
-        .route("/begin", get(begin))
+        .route("/begin", get(start))
         .layer(AuthManagerLayerBuilder::new(users, sessions).build());
-    let cookies = begun(&app, "id=").await;
+    let cookies = started_at(&app, "id=").await;
     (app, cookies)
 }
 
@@ -190,17 +190,17 @@ async fn private_jar() -> (Router, Vec<String>) {
         next.run(request).await
     }
     let key = Key::generate();
-    let begin = async |jar: PrivateCookieJar| jar.add(Cookie::new("user", "7"));
+    let start = async |jar: PrivateCookieJar| jar.add(Cookie::new("user", "7"));
     let app = Router::new()
         .route("/", get(async || "hello"))
         .layer(from_fn_with_state(key.clone(), read))
-        .route("/begin", get(begin))
+        .route("/begin", get(start))
         .with_state(key);
-    let cookies = begun(&app, "user=").await;
+    let cookies = started_at(&app, "user=").await;
     (app, cookies)
 }
 
-/// What jwt-authorizer answers is of another axum than ours.
+/// jwt-authorizer's response type is from another axum version.
 struct Answer(Response<Body>);
 
 impl From<AuthError> for Answer {
@@ -223,15 +223,15 @@ async fn jwt(algorithm: Algorithm) -> (Router, String) {
     let claims = serde_json::json!({ "sub": "alice", "exp": 4_000_000_000_u64 });
     let token = jsonwebtoken::encode(&Header::new(algorithm), &claims, &key).unwrap();
     let layer = ServiceBuilder::new()
-        .map_response(|Answer(answer)| answer)
+        .map_response(|Answer(response)| response)
         .layer(builder.build().await.unwrap().into_layer())
         .map_response(Answer);
     (router().layer(layer), token)
 }
 
-/// Each request waits for the service's word, as with the vendor's own SDK.
+/// Each request waits for a status call, as with the vendor's own SDK.
 fn status_call() -> Prepare {
-    // The service has a thread of its own.
+    // The service runs on its own thread.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let (emulator, client, session) = std::thread::scope(|scope| {
         scope.spawn(|| runtime.block_on(active_session())).join().unwrap()
@@ -240,8 +240,8 @@ fn status_call() -> Prepare {
     let ask = move |request: Request<Body>, next: Next| {
         let (client, session) = (client.clone(), session.clone());
         async move {
-            let said = format!("{:?}", client.status(&session).await.unwrap());
-            assert_eq!(said, "Status(Active)");
+            let actual = format!("{:?}", client.status(&session).await.unwrap());
+            assert_eq!(actual, "Status(Active)");
             next.run(request).await
         }
     };
@@ -255,8 +255,8 @@ fn status_call() -> Prepare {
         Box::new(move || {
             runtime.block_on(async {
                 for request in requests {
-                    let answer = app.clone().oneshot(request).await.unwrap();
-                    assert_eq!(answer.status(), 200);
+                    let response = app.clone().oneshot(request).await.unwrap();
+                    assert_eq!(response.status(), 200);
                 }
             });
         })

@@ -1,4 +1,4 @@
-//! Which answers pass without a guard, and that no other loses anything by being asked.
+//! Which response bodies the layer buffers and passes unguarded, and that probing changes no other body.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -24,27 +24,27 @@ use crate::layer::GateBody;
 use crate::protocol::SessionStatus::Closed;
 
 enum Step {
-    Gives(&'static [u8]),
+    Data(&'static [u8]),
     Trailers,
-    Waits,
-    Fails,
-    Ends,
+    Wait,
+    Fail,
+    End,
 }
 use Step::*;
 
-/// A body that says how long it is, which may not be true, and does this.
-struct Steps {
-    left: u64,
+/// A body that follows a script. The announced length may be wrong.
+struct ScriptedBody {
+    remaining: u64,
     steps: VecDeque<Step>,
 }
 
-impl Steps {
+impl ScriptedBody {
     fn body(length: u64, steps: impl IntoIterator<Item = Step>) -> Body {
-        Body::new(Self { left: length, steps: steps.into_iter().collect() })
+        Body::new(Self { remaining: length, steps: steps.into_iter().collect() })
     }
 }
 
-impl http_body::Body for Steps {
+impl http_body::Body for ScriptedBody {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -53,14 +53,14 @@ impl http_body::Body for Steps {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         Poll::Ready(match self.steps.pop_front() {
-            Some(Gives(data)) => {
-                self.left -= data.len() as u64;
+            Some(Data(data)) => {
+                self.remaining -= data.len() as u64;
                 Some(Ok(Frame::data(data.into())))
             }
             Some(Trailers) => Some(Ok(Frame::trailers(HeaderMap::new()))),
-            Some(Waits) => return Poll::Pending,
-            Some(Fails) => Some(Err(io::Error::other("failed"))),
-            Some(Ends) | None => None,
+            Some(Wait) => return Poll::Pending,
+            Some(Fail) => Some(Err(io::Error::other("failed"))),
+            Some(End) | None => None,
         })
     }
 
@@ -69,14 +69,15 @@ impl http_body::Body for Steps {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
+        SizeHint::with_exact(self.remaining)
     }
 }
 
-/// The answer to this request of alice's, and how many held her session open once it was there.
-async fn answer_to(
+/// Sends a request; returns the response's body and the number of holds on the session when the
+/// response arrived.
+async fn send_with_method(
     method: Method,
-    stage: &Harness,
+    harness: &Harness,
     alice: &SessionCredential,
     body: Body,
 ) -> (Pin<Box<GateBody<Body>>>, u64) {
@@ -87,22 +88,22 @@ async fn answer_to(
     });
     let bearer = format!("Bearer {}", alice.expose());
     let request = Request::builder().method(method).header("authorization", bearer);
-    let mut answer = pin!(stage.ac.layer().layer(app).call(request.body(()).unwrap()));
-    let response = answer.as_mut().await.unwrap();
-    // While what gave it is still there.
-    (Box::pin(response.into_body()), stage.session(alice).held_open())
+    let mut future = pin!(harness.ac.layer().layer(app).call(request.body(()).unwrap()));
+    let response = future.as_mut().await.unwrap();
+    // The response future is not dropped yet.
+    (Box::pin(response.into_body()), harness.session(alice).held_open())
 }
 
-async fn answer(
-    stage: &Harness,
+async fn send(
+    harness: &Harness,
     alice: &SessionCredential,
     body: Body,
 ) -> (Pin<Box<GateBody<Body>>>, u64) {
-    answer_to(Method::GET, stage, alice, body).await
+    send_with_method(Method::GET, harness, alice, body).await
 }
 
-/// All that comes, as far as it comes without waiting, and how it goes on.
-fn read(body: &mut Pin<Box<GateBody<Body>>>) -> String {
+/// The data that is ready, and how the body goes on: `.` end, `!` error, `…` pending.
+fn read_ready(body: &mut Pin<Box<GateBody<Body>>>) -> String {
     let mut cx = Context::from_waker(Waker::noop());
     let mut text = String::new();
     loop {
@@ -125,85 +126,86 @@ fn read(body: &mut Pin<Box<GateBody<Body>>>) -> String {
     }
 }
 
-async fn end(stage: &mut Harness) {
-    reply_status(stage.poll_at(5_000).await, Closed);
+async fn close_session(harness: &mut Harness) {
+    reply_status(harness.next_poll_at(5_000).await, Closed);
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
 
-/// It left with its head, as far as the gate is concerned.
+/// A buffered body counts as sent together with the response head.
 #[tokio::test(start_paused = true)]
 async fn small_ready_body_is_unguarded() {
-    let most = vec![b'a'; 64 * 1024];
-    for bytes in [Bytes::from_static(b"whole"), most.into()] {
-        let mut stage = Harness::new();
-        let alice = stage.log_in("alice").await;
-        let (mut body, held_open) = answer(&stage, &alice, Body::from(bytes.clone())).await;
+    let longest = vec![b'a'; 64 * 1024];
+    for bytes in [Bytes::from_static(b"whole"), longest.into()] {
+        let mut harness = Harness::new();
+        let alice = harness.log_in("alice").await;
+        let (mut body, held_open) = send(&harness, &alice, Body::from(bytes.clone())).await;
         assert_eq!(held_open, 0);
         assert_eq!(body.size_hint().exact(), Some(bytes.len() as u64));
         assert!(!body.is_end_stream());
-        end(&mut stage).await;
-        assert_eq!(read(&mut body), format!("{}.", std::str::from_utf8(&bytes).unwrap()));
+        close_session(&mut harness).await;
+        assert_eq!(read_ready(&mut body), format!("{}.", std::str::from_utf8(&bytes).unwrap()));
         assert!(body.is_end_stream());
     }
 }
 
-fn others() -> [(Body, &'static str); 8] {
+fn guarded_bodies() -> [(Body, &'static str); 8] {
     [
-        (Steps::body(5, [Gives(b"wh"), Gives(b"ole")]), "whole."),
-        (Steps::body(5, [Gives(b"whole"), Trailers]), "whole+trailers."),
-        (Steps::body(5, [Gives(b"wh"), Waits, Gives(b"ole")]), "wh…"),
-        (Steps::body(5, [Waits, Gives(b"whole")]), "whole."),
-        (Steps::body(5, [Gives(b"wh")]), "wh."),
-        (Steps::body(5, [Ends]), "."),
-        (Steps::body(5, [Fails]), "!failed"),
-        (Steps::body(0, [Trailers]), "+trailers."),
+        (ScriptedBody::body(5, [Data(b"wh"), Data(b"ole")]), "whole."),
+        (ScriptedBody::body(5, [Data(b"whole"), Trailers]), "whole+trailers."),
+        (ScriptedBody::body(5, [Data(b"wh"), Wait, Data(b"ole")]), "wh…"),
+        (ScriptedBody::body(5, [Wait, Data(b"whole")]), "whole."),
+        (ScriptedBody::body(5, [Data(b"wh")]), "wh."),
+        (ScriptedBody::body(5, [End]), "."),
+        (ScriptedBody::body(5, [Fail]), "!failed"),
+        (ScriptedBody::body(0, [Trailers]), "+trailers."),
     ]
 }
 
-/// What the look at it has taken comes first.
+/// The prefetched frame comes first.
 #[tokio::test(start_paused = true)]
-async fn other_bodies_are_unchanged() {
-    let mut stage = Harness::new();
-    let alice = stage.log_in("alice").await;
-    for (body, text) in others() {
+async fn guarded_bodies_are_unchanged() {
+    let mut harness = Harness::new();
+    let alice = harness.log_in("alice").await;
+    for (body, text) in guarded_bodies() {
         let length = body.size_hint().exact();
-        let (mut body, held_open) = answer(&stage, &alice, body).await;
+        let (mut body, held_open) = send(&harness, &alice, body).await;
         assert_eq!(body.size_hint().exact(), length, "{text}");
         assert!(!body.is_end_stream(), "{text}");
         assert_eq!(held_open, 1, "{text}");
-        assert_eq!(read(&mut body), text);
+        assert_eq!(read_ready(&mut body), text);
     }
 }
 
-/// As an answer's to HEAD that says how long the other would be; and what is empty.
+/// Empty bodies, also with a length, as in a response to `HEAD`.
 #[tokio::test(start_paused = true)]
-async fn answer_at_its_end_is_left_alone() {
-    let mut stage = Harness::new();
-    let alice = stage.log_in("alice").await;
+async fn empty_body_is_unguarded() {
+    let mut harness = Harness::new();
+    let alice = harness.log_in("alice").await;
     for length in [0, 5] {
-        let (body, held_open) = answer(&stage, &alice, Steps::body(length, [])).await;
+        let (body, held_open) = send(&harness, &alice, ScriptedBody::body(length, [])).await;
         assert!(body.is_end_stream());
         assert_eq!((body.size_hint().exact(), held_open), (Some(length), 0));
     }
 }
 
-/// A server throws it away: what is read once must not be read for that.
+/// The server discards this body, so the layer must not consume it.
 #[tokio::test(start_paused = true)]
-async fn body_of_an_answer_to_head_is_not_asked() {
-    let mut stage = Harness::new();
-    let alice = stage.log_in("alice").await;
+async fn body_of_head_response_is_not_polled() {
+    let mut harness = Harness::new();
+    let alice = harness.log_in("alice").await;
     let (mut body, held_open) =
-        answer_to(Method::HEAD, &stage, &alice, Steps::body(5, [Gives(b"whole")])).await;
-    assert_eq!((read(&mut body).as_str(), held_open), ("whole.", 1));
+        send_with_method(Method::HEAD, &harness, &alice, ScriptedBody::body(5, [Data(b"whole")]))
+            .await;
+    assert_eq!((read_ready(&mut body).as_str(), held_open), ("whole.", 1));
 }
 
-/// The cause of an error is found where it was.
+/// The layer does not wrap errors of the body.
 #[tokio::test(start_paused = true)]
-async fn errors_are_those_of_the_body() {
-    let mut stage = Harness::new();
-    let alice = stage.log_in("alice").await;
-    for steps in [vec![Fails], vec![Gives(b"wh"), Fails]] {
-        let (mut body, _) = answer(&stage, &alice, Steps::body(5, steps)).await;
+async fn body_errors_keep_their_source() {
+    let mut harness = Harness::new();
+    let alice = harness.log_in("alice").await;
+    for steps in [vec![Fail], vec![Data(b"wh"), Fail]] {
+        let (mut body, _) = send(&harness, &alice, ScriptedBody::body(5, steps)).await;
         let error = loop {
             match body.frame().await.unwrap() {
                 Ok(_) => {}
@@ -215,54 +217,54 @@ async fn errors_are_those_of_the_body() {
     }
 }
 
-/// An answer that was held back until the status was known again leaves as any other.
+/// A response that was held until the status was fresh again is not guarded.
 #[tokio::test(start_paused = true)]
 async fn held_response_passes_unguarded() {
-    let mut stage = Harness::new();
-    let alice = stage.log_in("alice").await;
-    let clock = stage.clock.clone();
+    let mut harness = Harness::new();
+    let alice = harness.log_in("alice").await;
+    let clock = harness.clock.clone();
     let app = service_fn(move |_: Request<()>| {
-        // Longer than anything known may be old.
+        // Longer than the staleness limit.
         clock.shift_wall_clock(20_000);
         ready(Ok::<_, Infallible>(Response::new(Body::from("whole"))))
     });
     let bearer = format!("Bearer {}", alice.expose());
     let request = Request::get("/").header("authorization", bearer).body(()).unwrap();
-    let mut answer = pin!(stage.ac.layer().layer(app).call(request));
+    let mut future = pin!(harness.ac.layer().layer(app).call(request));
     let mut cx = Context::from_waker(Waker::noop());
-    assert!(answer.as_mut().poll(&mut cx).is_pending());
-    stage.clock.shift_wall_clock(-20_000);
-    let mut body = Box::pin(answer.as_mut().await.unwrap().into_body());
-    assert_eq!(stage.session(&alice).held_open(), 0);
-    assert_eq!(read(&mut body), "whole.");
+    assert!(future.as_mut().poll(&mut cx).is_pending());
+    harness.clock.shift_wall_clock(-20_000);
+    let mut body = Box::pin(future.as_mut().await.unwrap().into_body());
+    assert_eq!(harness.session(&alice).held_open(), 0);
+    assert_eq!(read_ready(&mut body), "whole.");
 }
 
-/// The outer layer finds whole what the inner one has let out whole.
+/// The outer layer buffers a body that the inner layer buffered.
 #[tokio::test(start_paused = true)]
-async fn layer_inside_a_layer_changes_nothing() {
-    let mut stage = Harness::new();
-    let alice = stage.log_in("alice").await;
+async fn nested_layers_keep_buffered_body() {
+    let mut harness = Harness::new();
+    let alice = harness.log_in("alice").await;
     let app = axum::Router::<()>::new()
         .route("/", axum::routing::get(async || "whole"))
-        .layer(stage.ac.layer())
-        .layer(stage.ac.layer());
+        .layer(harness.ac.layer())
+        .layer(harness.ac.layer());
     let bearer = format!("Bearer {}", alice.expose());
     let request = Request::get("/").header("authorization", bearer).body(Body::empty()).unwrap();
-    let answer = tower::ServiceExt::oneshot(app, request).await.unwrap();
-    assert_eq!(stage.session(&alice).held_open(), 0);
-    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "whole");
+    let response = tower::ServiceExt::oneshot(app, request).await.unwrap();
+    assert_eq!(harness.session(&alice).held_open(), 0);
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "whole");
 }
 
-/// Also what was taken before the end.
+/// Also a frame that was prefetched before the end.
 #[tokio::test(start_paused = true)]
-async fn no_frame_of_other_bodies_after_end() {
+async fn guarded_body_is_cut_after_session_end() {
     let large = Bytes::from(vec![b'a'; 64 * 1024 + 1]);
-    for (body, text) in others().into_iter().chain([(Body::from(large), "large")]) {
-        let mut stage = Harness::new();
-        let alice = stage.log_in("alice").await;
-        let (mut body, _) = answer(&stage, &alice, body).await;
-        end(&mut stage).await;
-        let read = read(&mut body);
-        assert!(read.starts_with("!cut with the session"), "{text}: {read}");
+    for (body, expected) in guarded_bodies().into_iter().chain([(Body::from(large), "large")]) {
+        let mut harness = Harness::new();
+        let alice = harness.log_in("alice").await;
+        let (mut body, _) = send(&harness, &alice, body).await;
+        close_session(&mut harness).await;
+        let text = read_ready(&mut body);
+        assert!(text.starts_with("!cut with the session"), "{expected}: {text}");
     }
 }

@@ -1,5 +1,5 @@
-//! A stage for the engine: time is paused, the service and the lookup table are played by a test,
-//! call by call, and an application stands behind the layer.
+//! Test harness for an engine in paused time. The test replies to each call of the service, and
+//! configures the token store and the application behind the layer.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -29,19 +29,19 @@ use crate::store::{StoreError, StoreErrorKind};
 use crate::verdict::Denial;
 use crate::{Activeconnect, ActiveconnectBuilder, Credentials, TokenStore};
 
-/// After so long in vain a test fails.
+/// The time limit of each wait, in paused time.
 const TEST_TIMEOUT: Duration = Duration::from_secs(3_600);
 
-/// What an event says, and of which user.
-pub(super) type Told = (EventKind, Option<UserId>);
+/// An event's kind and user.
+pub(super) type KindAndUser = (EventKind, Option<UserId>);
 
-/// The next event, once it is there; `None` when the engine is over.
-pub(super) async fn next_event(events: &mut Events) -> Option<Told> {
+/// Waits for the next event; `None` when the engine ended.
+pub(super) async fn next_event(events: &mut Events) -> Option<KindAndUser> {
     events.next().await.map(|event| (event.kind, event.user))
 }
 
-/// What an event says of alice's session, or another user's.
-pub(super) fn of(user: &str, kind: EventKind) -> Told {
+/// An expected event of a user.
+pub(super) fn user_event(user: &str, kind: EventKind) -> KindAndUser {
     (kind, Some(user.into()))
 }
 
@@ -49,8 +49,8 @@ pub(super) struct Harness {
     pub(super) ac: Activeconnect,
     pub(super) clock: Clock,
     pub(super) token_store: FaultyTokenStore,
-    heard: UnboundedReceiver<ReceivedCall>,
-    started: usize,
+    calls: UnboundedReceiver<ReceivedCall>,
+    session_count: usize,
 }
 
 impl Harness {
@@ -61,74 +61,74 @@ impl Harness {
     pub(super) fn with_builder(
         configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder,
     ) -> Self {
-        let (script, heard) = ScriptedUpstream::new();
+        let (script, calls) = ScriptedUpstream::new();
         let (clock, token_store) = (Clock::tokio(), FaultyTokenStore::default());
         let builder = builder().token_store(token_store.clone()).script(script, clock.clone());
         let ac = configure(builder).build().unwrap();
-        Self { ac, clock, token_store, heard, started: 0 }
+        Self { ac, clock, token_store, calls, session_count: 0 }
     }
 
     pub(super) fn now(&self) -> u64 {
         self.clock.now().mono.as_millis()
     }
 
-    /// Waits until so many milliseconds after the beginning.
-    pub(super) async fn at(&self, ms: u64) {
+    /// Waits until this many milliseconds after the start.
+    pub(super) async fn advance_to(&self, ms: u64) {
         sleep_until(self.clock.instant(MonoTime::from_millis(ms))).await;
     }
 
-    /// The next call, which must be to this path.
-    pub(super) async fn call(&mut self, path: &str) -> ReceivedCall {
-        let heard = timeout(TEST_TIMEOUT, self.heard.recv()).await;
-        let call = heard.expect("a call within the hour").unwrap();
+    /// The next call; asserts that its path starts with `path`.
+    pub(super) async fn next_call(&mut self, path: &str) -> ReceivedCall {
+        let call = timeout(TEST_TIMEOUT, self.calls.recv()).await;
+        let call = call.expect("a call within the hour").unwrap();
         assert!(call.path.starts_with(path), "{} at {}", call.path, self.now());
         call
     }
 
-    /// The next call, which must be a poll sent at this very moment.
-    pub(super) async fn poll_at(&mut self, ms: u64) -> ReceivedCall {
-        let call = self.call("/s/").await;
+    /// The next call; asserts that it is a poll sent at this time.
+    pub(super) async fn next_poll_at(&mut self, ms: u64) -> ReceivedCall {
+        let call = self.next_call("/s/").await;
         assert_eq!(self.now(), ms);
         call
     }
 
-    /// Whether nothing was called that has not been answered here.
-    pub(super) async fn is_quiet(&mut self) -> bool {
+    /// Whether no call waits for a reply.
+    pub(super) async fn has_no_calls(&mut self) -> bool {
         sleep(Duration::from_millis(1)).await;
-        self.heard.is_empty()
+        self.calls.is_empty()
     }
 
-    /// Has the phone ring: the session is made at the service.
-    pub(super) async fn start(&mut self) {
-        let call = self.call("/authentication/authenticate_user").await;
-        let which = self.started;
-        self.started += 1;
-        started(call, which);
+    /// Replies to the next `authenticate_user` with a new session.
+    pub(super) async fn reply_next_start(&mut self) {
+        let call = self.next_call("/authentication/authenticate_user").await;
+        let session = self.session_count;
+        self.session_count += 1;
+        reply_started(call, session);
     }
 
-    /// A user logs in, and answers the phone at once.
+    /// Logs a user in, with immediate approval.
     pub(super) async fn log_in(&mut self, user: &str) -> SessionCredential {
         let login = self.spawn_login(user);
-        self.start().await;
-        reply_status(self.call("/s/").await, SessionStatus::Active);
+        self.reply_next_start().await;
+        reply_status(self.next_call("/s/").await, SessionStatus::Active);
         login.await.unwrap().unwrap()
     }
 
-    /// A login that goes on by itself.
+    /// Spawns a login.
     pub(super) fn spawn_login(
         &self,
         user: &str,
     ) -> JoinHandle<Result<SessionCredential, crate::login::LoginError>> {
         let (ac, user) = (self.ac.clone(), UserId::from(user));
         let login = async move { timeout(TEST_TIMEOUT, ac.log_in(&user)).await };
-        tokio::spawn(async { login.await.expect("a login ends") })
+        tokio::spawn(async { login.await.expect("the login ends") })
     }
 
     pub(super) fn session(&self, credential: &SessionCredential) -> Arc<Session> {
         self.ac.engine().sessions.present(&credential.key()).unwrap()
     }
 
-    /// A request: `allowed`, or the name of its denial.
+    /// Sends a request; returns `allowed` or the name of the denial.
     pub(super) fn send_request(
         &self,
         credential: &SessionCredential,
@@ -137,7 +137,7 @@ impl Harness {
         async { denial_name(response.await).await }
     }
 
-    /// A request to `/ms`, answered after so long; to `/panic`; or to anything else, a stream.
+    /// Sends a request to [`App`].
     pub(super) fn request(
         &self,
         path: &str,
@@ -146,26 +146,26 @@ impl Harness {
         request(&self.ac, path, credential)
     }
 
-    /// Opens a stream, and reads it until it ends.
+    /// Opens a stream and spawns a task that reads it to its end.
     pub(super) async fn stream(&self, credential: &SessionCredential) -> Stream {
         let response = self.request("/stream", credential).await;
         assert_eq!(response.status(), StatusCode::OK);
         let (frames, clock) = (Arc::new(Mutex::new(Vec::new())), self.clock.clone());
-        let reading = read(response.into_body(), clock, frames.clone());
+        let reading = read_stream(response.into_body(), clock, frames.clone());
         Stream { frames, end: tokio::spawn(reading) }
     }
 
-    /// From now on each call goes to `answer`, with its moment. The task is over when the last
-    /// client is gone, and so every task of the engine.
+    /// From now on passes each call to `reply`, with the time in milliseconds. The returned task ends
+    /// when the last client is dropped, and with it every task of the engine.
     pub(super) fn respond_with(
         &mut self,
-        mut answer: impl FnMut(u64, ReceivedCall) + Send + 'static,
+        mut reply: impl FnMut(u64, ReceivedCall) + Send + 'static,
     ) -> JoinHandle<()> {
-        let mut heard = std::mem::replace(&mut self.heard, unbounded_channel().1);
+        let mut calls = std::mem::replace(&mut self.calls, unbounded_channel().1);
         let clock = self.clock.clone();
         tokio::spawn(async move {
-            while let Some(call) = heard.recv().await {
-                answer(clock.now().mono.as_millis(), call);
+            while let Some(call) = calls.recv().await {
+                reply(clock.now().mono.as_millis(), call);
             }
         })
     }
@@ -176,29 +176,36 @@ pub(super) fn builder() -> ActiveconnectBuilder {
     Activeconnect::builder(credentials.with_server("http://127.0.0.1:9").unwrap())
 }
 
-/// Answers the start of a login: its polls go to `/s/` and this number, its logout to `/l/`.
-pub(super) fn started(call: ReceivedCall, which: usize) {
+/// Lets all ready tasks run.
+pub(super) async fn run_ready_tasks() {
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Replies to `authenticate_user`: polls go to `/s/{session}`, the logout goes to `/l/{session}`.
+pub(super) fn reply_started(call: ReceivedCall, session: usize) {
     call.answer(
         202,
         format!(
             r#"{{"authentication_status":{{"authenticated":true,"session_status":"pending",
-            "status_url":"http://127.0.0.1:9/s/{which}","logout_url":"http://127.0.0.1:9/l/{which}",
-            "session_token":"S{which}","session_secret":"SECRET"}}}}"#
+            "status_url":"http://127.0.0.1:9/s/{session}","logout_url":"http://127.0.0.1:9/l/{session}",
+            "session_token":"S{session}","session_secret":"SECRET"}}}}"#
         ),
     );
 }
 
-/// Answers a poll; false if the caller has gone.
+/// Replies to a poll; returns false if the poller no longer waits.
 pub(super) fn reply_status(call: ReceivedCall, status: SessionStatus) -> bool {
     call.answer(200, format!(r#"{{"authentication_status":{{"session_status":"{status}"}}}}"#))
 }
 
-/// Refuses a session as the service itself does.
+/// Replies that the session is unknown, as the service does.
 pub(super) fn reply_not_found(call: ReceivedCall) -> bool {
     call.answer(404, r#"{"status":false}"#)
 }
 
-/// Answers well whatever it is.
+/// Replies with success to any call.
 pub(super) fn reply_ok(call: ReceivedCall) {
     if call.path.starts_with("/s/") {
         reply_status(call, SessionStatus::Active);
@@ -216,16 +223,16 @@ pub(super) fn request(
         .header("authorization", format!("Bearer {}", credential.expose()))
         .body(())
         .unwrap();
-    let answer = ac.layer().layer(App).call(request);
-    async { answer.await.unwrap() }
+    let response = ac.layer().layer(App).call(request);
+    async { response.await.unwrap() }
 }
 
-/// What an answer says: `allowed`, or the name of its denial.
+/// `allowed`, or the name of the denial in a response.
 pub(super) async fn denial_name(response: Response<GateBody<TickBody>>) -> String {
     if response.status() == StatusCode::OK {
         return "allowed".to_owned();
     }
-    assert!(response.headers().get("set-cookie").is_none(), "the gate writes no cookies");
+    assert!(response.headers().get("set-cookie").is_none(), "the gate sets no cookies");
     let text = text(response).await;
     let (_, rest) = text.split_once(r#""denial":""#).unwrap();
     rest.split('"').next().unwrap().to_owned()
@@ -240,21 +247,21 @@ pub(super) async fn text(response: Response<GateBody<TickBody>>) -> String {
     String::from_utf8(text).unwrap()
 }
 
-/// A stream that is read.
+/// A stream that a task reads.
 pub(super) struct Stream {
     frames: Arc<Mutex<Vec<u64>>>,
-    /// When it was cut, and why.
+    /// The time and the denial when the stream was cut.
     pub(super) end: JoinHandle<(u64, Denial)>,
 }
 
 impl Stream {
-    /// When the last frame came.
-    pub(super) fn last(&self) -> u64 {
+    /// The time of the last frame, in milliseconds.
+    pub(super) fn last_frame_at(&self) -> u64 {
         *self.frames.lock().unwrap().last().unwrap()
     }
 }
 
-async fn read(
+async fn read_stream(
     body: GateBody<TickBody>,
     clock: Clock,
     frames: Arc<Mutex<Vec<u64>>>,
@@ -264,60 +271,59 @@ async fn read(
         match std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await.unwrap() {
             Ok(_) => frames.lock().unwrap().push(clock.now().mono.as_millis()),
             Err(error) => {
-                let cut: Box<SessionRevoked> = error.downcast().unwrap();
-                return (clock.now().mono.as_millis(), cut.denial());
+                let error: Box<SessionRevoked> = error.downcast().unwrap();
+                return (clock.now().mono.as_millis(), error.denial());
             }
         }
     }
 }
 
-/// The lookup table: each user's token is their name, as long as it is in the mood.
+/// A token store with injected faults. Each user's token is the user's id.
 #[derive(Clone, Default)]
 pub(super) struct FaultyTokenStore {
-    mood: Arc<Mutex<StoreBehavior>>,
-    asked: Arc<AtomicUsize>,
+    behavior: Arc<Mutex<StoreBehavior>>,
+    lookups: Arc<AtomicUsize>,
 }
 
 #[derive(Clone, Copy, Default)]
 pub(super) enum StoreBehavior {
     #[default]
-    Names,
-    /// It has another token.
-    Changes,
-    /// It has no token.
-    Forgets,
+    ReturnsToken,
+    ReturnsOtherToken,
+    ReturnsNone,
     Fails,
     Hangs,
     Panics,
 }
 
 impl FaultyTokenStore {
-    pub(super) fn set_behavior(&self, mood: StoreBehavior) {
-        *self.mood.lock().unwrap() = mood;
+    pub(super) fn set_behavior(&self, behavior: StoreBehavior) {
+        *self.behavior.lock().unwrap() = behavior;
     }
 
-    /// How often it was asked.
+    /// The number of lookups so far.
     pub(super) fn lookups(&self) -> usize {
-        self.asked.load(Ordering::Relaxed)
+        self.lookups.load(Ordering::Relaxed)
     }
 }
 
 impl TokenStore for FaultyTokenStore {
     async fn token(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        let mood = *self.mood.lock().unwrap();
-        match mood {
-            StoreBehavior::Names => Ok(Some(UserToken::new(user.as_str()).unwrap())),
-            StoreBehavior::Changes => Ok(Some(UserToken::new("another").unwrap())),
-            StoreBehavior::Forgets => Ok(None),
+        self.lookups.fetch_add(1, Ordering::Relaxed);
+        let behavior = *self.behavior.lock().unwrap();
+        match behavior {
+            StoreBehavior::ReturnsToken => Ok(Some(UserToken::new(user.as_str()).unwrap())),
+            StoreBehavior::ReturnsOtherToken => Ok(Some(UserToken::new("another").unwrap())),
+            StoreBehavior::ReturnsNone => Ok(None),
             StoreBehavior::Fails => Err(StoreError::from_kind(StoreErrorKind::Unavailable)),
             StoreBehavior::Hangs => pending().await,
-            StoreBehavior::Panics => panic!("the lookup table panics"),
+            StoreBehavior::Panics => panic!("injected panic of the token store"),
         }
     }
 }
 
-/// The application: an answer after a while, or a stream without end.
+/// The application. `/<ms>` responds after that delay, `/panic` panics, and other paths respond with
+/// an endless stream.
 #[derive(Clone)]
 pub(super) struct App;
 
@@ -333,18 +339,18 @@ impl Service<Request<()>> for App {
     fn call(&mut self, request: Request<()>) -> Self::Future {
         let path = request.uri().path()[1..].to_owned();
         Box::pin(async move {
-            assert_ne!(path, "panic", "the handler panics");
-            let takes = path.parse().ok();
-            if let Some(takes) = takes {
-                sleep(Duration::from_millis(takes)).await;
+            assert_ne!(path, "panic", "injected panic of the handler");
+            let delay_ms = path.parse().ok();
+            if let Some(delay_ms) = delay_ms {
+                sleep(Duration::from_millis(delay_ms)).await;
             }
-            let next = takes.is_none().then(|| Box::pin(sleep(Duration::ZERO)));
+            let next = delay_ms.is_none().then(|| Box::pin(sleep(Duration::ZERO)));
             Ok(Response::new(TickBody { next }))
         })
     }
 }
 
-/// A frame each quarter of a second, or no frame at all.
+/// A body with a frame every 250 ms, or without frames.
 pub(super) struct TickBody {
     next: Option<Pin<Box<Sleep>>>,
 }
@@ -368,7 +374,7 @@ impl Body for TickBody {
     }
 }
 
-/// A login that the application begins for a user.
+/// A login that the application starts for a user.
 pub(crate) fn app_login(user: UserId) -> StartAttempt<'static> {
     StartAttempt {
         target: AttemptTarget::User(user),

@@ -1,5 +1,5 @@
-//! How long what is in flight is held back: while the phone is away, and while the status is not
-//! known. T180: each counts its own time.
+//! How long the guard holds a stream: while the phone is away, and while the status is unknown.
+//! T180: each limit counts separately.
 
 use std::time::Duration;
 
@@ -12,29 +12,34 @@ use crate::layer::SessionRevoked;
 use crate::protocol::SessionStatus::{Active, Walkaway};
 use crate::verdict::Denial;
 
-/// What the service says at a time, in seconds: a status, or something odd.
-type Story = fn(u64) -> Option<crate::protocol::SessionStatus>;
+/// The status that the service reports at a time in seconds; `None` for an inconsistent one.
+type StatusAt = fn(u64) -> Option<crate::protocol::SessionStatus>;
 
 const HOUR: Duration = Duration::from_secs(3_600);
-const HALF_A_MINUTE: Duration = Duration::from_secs(30);
+const THIRTY_SECONDS: Duration = Duration::from_secs(30);
 
-/// When a stream is cut, in seconds, and why, under these limits and this story.
-async fn cut(away: Duration, unknown: Duration, story: Story) -> (u64, Denial) {
-    let mut stage = Harness::new();
-    let alice = stage.log_in("alice").await;
-    let layer = stage.ac.layer().walkaway(crate::layer::Walkaway::Hold(away)).hold_limit(unknown);
+/// The time in seconds when a stream is stream_end, and the denial.
+async fn stream_end(
+    walkaway_limit: Duration,
+    hold_limit: Duration,
+    status_at: StatusAt,
+) -> (u64, Denial) {
+    let mut harness = Harness::new();
+    let alice = harness.log_in("alice").await;
+    let layer = harness.ac.layer();
+    let layer = layer.walkaway(crate::layer::Walkaway::Hold(walkaway_limit)).hold_limit(hold_limit);
     let bearer = format!("Bearer {}", alice.expose());
     let request = Request::get("/stream").header("authorization", bearer).body(()).unwrap();
     let response = layer.layer(App).call(request).await.unwrap();
     assert_eq!(response.status(), 200);
-    stage.respond_with(move |now, call| {
+    harness.respond_with(move |now, call| {
         if !call.path.starts_with("/s/") {
             reply_ok(call);
-        } else if let Some(status) = story(now / 1_000) {
+        } else if let Some(status) = status_at(now / 1_000) {
             reply_status(call, status);
         } else {
-            let odd = r#"{"authentication_status":{"session_status":"resting"}}"#;
-            call.answer(200, odd);
+            let inconsistent = r#"{"authentication_status":{"session_status":"resting"}}"#;
+            call.answer(200, inconsistent);
         }
     });
     let mut body = std::pin::pin!(response.into_body());
@@ -42,55 +47,55 @@ async fn cut(away: Duration, unknown: Duration, story: Story) -> (u64, Denial) {
         let frame = std::future::poll_fn(|cx| http_body::Body::poll_frame(body.as_mut(), cx)).await;
         if let Err(error) = frame.unwrap() {
             let denial = error.downcast::<SessionRevoked>().unwrap().denial();
-            return (stage.now() / 1_000, denial);
+            return (harness.now() / 1_000, denial);
         }
     }
 }
 
-/// A moment with an odd status neither cuts what waits for the phone, nor begins its hour anew.
+/// A short inconsistent status neither cuts a suspended stream nor restarts its limit.
 #[tokio::test(start_paused = true)]
-async fn odd_status_does_not_shorten_a_suspension() {
-    let story: Story = |now| if (50..60).contains(&now) { None } else { Some(Walkaway) };
-    let (at, denial) = cut(HOUR, HALF_A_MINUTE, story).await;
+async fn inconsistent_status_does_not_shorten_suspension() {
+    let status_at: StatusAt = |now| if (50..60).contains(&now) { None } else { Some(Walkaway) };
+    let (at, denial) = stream_end(HOUR, THIRTY_SECONDS, status_at).await;
     assert_eq!(denial, Denial::Suspended);
     assert!((3_600..=3_606).contains(&at), "{at}");
 }
 
-/// However often the status is not known for a while, the phone is not away for longer.
+/// Repeated inconsistent statuses do not extend the limit of a suspension.
 #[tokio::test(start_paused = true)]
-async fn odd_statuses_do_not_lengthen_a_suspension() {
-    let story: Story = |now| if now % 40 < 20 { Some(Walkaway) } else { None };
-    let (at, denial) = cut(Duration::from_secs(300), HALF_A_MINUTE, story).await;
+async fn inconsistent_statuses_do_not_extend_suspension() {
+    let status_at: StatusAt = |now| if now % 40 < 20 { Some(Walkaway) } else { None };
+    let (at, denial) = stream_end(Duration::from_secs(300), THIRTY_SECONDS, status_at).await;
     assert_eq!(denial, Denial::Suspended);
     assert!((300..=326).contains(&at), "{at}");
 }
 
-/// What is not known for longer than it may be is cut, although the phone might be away for longer.
+/// A stream is stream_end at the hold limit, although the walkaway limit is longer.
 #[tokio::test(start_paused = true)]
-async fn unknown_status_counts_from_its_own_beginning() {
-    let story: Story = |now| if now < 50 { Some(Walkaway) } else { None };
-    let (at, denial) = cut(HOUR, HALF_A_MINUTE, story).await;
+async fn hold_limit_counts_from_first_unknown_status() {
+    let status_at: StatusAt = |now| if now < 50 { Some(Walkaway) } else { None };
+    let (at, denial) = stream_end(HOUR, THIRTY_SECONDS, status_at).await;
     assert_eq!(denial, Denial::Unavailable);
     assert!((80..=86).contains(&at), "{at}");
 }
 
-/// The phone is found to be away after the status was not known for longer than that may take.
+/// The walkaway limit starts with the first walkaway, although the status was unknown before for longer.
 #[tokio::test(start_paused = true)]
-async fn suspension_counts_from_its_own_beginning() {
-    let story: Story = |now| if now < 120 { None } else { Some(Walkaway) };
-    let (at, denial) = cut(HALF_A_MINUTE, HOUR, story).await;
+async fn suspension_limit_counts_from_first_walkaway() {
+    let status_at: StatusAt = |now| if now < 120 { None } else { Some(Walkaway) };
+    let (at, denial) = stream_end(THIRTY_SECONDS, HOUR, status_at).await;
     assert_eq!(denial, Denial::Suspended);
     assert!((150..=156).contains(&at), "{at}");
 }
 
-/// A phone that comes back ends the suspension: the next one has all its time.
+/// When the phone returns, the next suspension gets the full limit.
 #[tokio::test(start_paused = true)]
-async fn return_of_the_phone_begins_anew() {
-    let story: Story = |now| match now {
+async fn phone_return_resets_suspension_limit() {
+    let status_at: StatusAt = |now| match now {
         0..40 | 60..100 | 120.. => Some(Walkaway),
         _ => Some(Active),
     };
-    let (at, denial) = cut(Duration::from_secs(50), HALF_A_MINUTE, story).await;
+    let (at, denial) = stream_end(Duration::from_secs(50), THIRTY_SECONDS, status_at).await;
     assert_eq!(denial, Denial::Suspended);
     assert!((170..=176).contains(&at), "{at}");
 }

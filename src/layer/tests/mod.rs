@@ -1,4 +1,4 @@
-//! Scenarios of the whole gate in paused time.
+//! Tests of the engine and its layer in paused time, with a scripted service.
 
 mod boundary;
 #[cfg(feature = "axum")]

@@ -1,10 +1,10 @@
-//! The whole engine, the layer in front of it, against a model: random traces of logins, requests,
-//! streams, callers that go away, polls answered late, oddly or never, clock jumps, logouts, walks
-//! away, restarts. Time is paused, the service is played here, and what is ready at one moment runs
-//! in another order in each trace.
+//! Model-based test of the engine with its layer. Random traces contain logins, requests, streams,
+//! aborted tasks, late, inconsistent and missing poll replies, clock jumps, logouts, walkaways and
+//! restarts. Time is paused, the service is scripted, and each trace runs ready tasks in a different
+//! order.
 //!
-//! The model is `History` (`session/model_tests.rs`), which knows neither `verdict` nor the state
-//! machine. What happens in one and the same millisecond may be seen in either order.
+//! The model is `History` (`session/model_tests.rs`), which uses neither `verdict` nor the state
+//! machine. Events of the same millisecond may be seen in either order.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -27,149 +27,154 @@ use crate::verdict::Verdict;
 use crate::{Activeconnect, MemoryTokenStore, TokenStore as _};
 
 const USERS: [&str; 3] = ["alice", "bob", "carol"];
-const LIFETIME: u64 = 200_000;
-const POLL: u64 = 3_000;
-const KEEP: u64 = 60_000;
-const WAKE: u64 = 3_500;
-const HOLD: u64 = 30_000;
+const LIFETIME_MS: u64 = 200_000;
+const POLL_TIMEOUT_MS: u64 = 3_000;
+const IDLE_TIMEOUT_MS: u64 = 60_000;
+const WAKE_TIMEOUT_MS: u64 = 3_500;
+const HOLD_LIMIT_MS: u64 = 30_000;
 
 #[derive(Clone, Debug)]
 enum Op {
-    Pass(u64),
-    WallJumps(i64),
+    Advance(u64),
+    ShiftWallClock(i64),
     LogIn(usize),
-    /// The phone acts on the newest, second newest … remote session.
-    Remote(usize, SessionStatus),
-    /// A request whose handler takes so long.
+    /// Sets the status of the newest, second newest … session at the service.
+    SetStatus(usize, SessionStatus),
+    /// A request whose handler takes this many milliseconds.
     Request(usize, u64),
-    /// A request whose answer is a stream without end.
+    /// A request whose response is an endless stream.
     Stream(usize),
-    /// One of those that wait or stream goes away.
-    Leave(usize),
+    /// Aborts one of the running tasks.
+    Abort(usize),
     LogOut(usize),
     EndAll(usize),
     Restart,
 }
 
-/// How a call is answered.
+/// The kind of reply to a call.
 #[derive(Clone, Copy, Debug)]
 enum ReplyKind {
-    Well,
-    Odd,
-    Refused,
-    Unwell,
+    Success,
+    Inconsistent,
+    NotFound,
+    ServerError,
     Reset,
     Never,
 }
 
 #[derive(Clone, Debug)]
 struct Trace {
-    steps: Vec<Op>,
-    answers: Vec<(ReplyKind, u64)>,
+    ops: Vec<Op>,
+    /// The replies to calls, each with its delay in milliseconds; used cyclically.
+    replies: Vec<(ReplyKind, u64)>,
+    /// The poll interval, in milliseconds.
     interval: u64,
-    unrest: u64,
+    yield_seed: u64,
 }
 
 fn trace() -> impl Strategy<Value = Trace> {
-    let act = prop_oneof![
+    let status = prop_oneof![
         8 => Just(SessionStatus::Active),
         2 => Just(SessionStatus::Walkaway),
         1 => prop::sample::select(&SessionStatus::ALL[..]),
     ];
-    let pass = prop_oneof![
+    let advance = prop_oneof![
         10 => 0..3_000_u64,
         3 => 0..20_000_u64,
         1 => 55_000..75_000_u64,
         1 => 0..320_000_u64,
     ];
-    let step = prop_oneof![
-        12 => pass.prop_map(Op::Pass),
-        1 => (-40_000..40_000_i64).prop_map(Op::WallJumps),
+    let op = prop_oneof![
+    12 => advance.prop_map(Op::Advance),
+    1 => (-40_000..40_000_i64).prop_map(Op::ShiftWallClock),
         5 => (0..USERS.len()).prop_map(Op::LogIn),
-        8 => (0..4_usize, act).prop_map(|(which, status)| Op::Remote(which, status)),
+        8 => (0..4_usize, status).prop_map(|(index, status)| Op::SetStatus(index, status)),
         10 => (0..8_usize, prop_oneof![3 => Just(0), 1 => 1..8_000_u64])
-            .prop_map(|(which, takes)| Op::Request(which, takes)),
+            .prop_map(|(index, delay)| Op::Request(index, delay)),
         5 => (0..8_usize).prop_map(Op::Stream),
-        4 => any::<usize>().prop_map(Op::Leave),
+        4 => any::<usize>().prop_map(Op::Abort),
         3 => (0..8_usize).prop_map(Op::LogOut),
         1 => prop::bool::weighted(0.3).prop_flat_map(|all| (0..USERS.len()).prop_map(move |user| {
             if all { Op::EndAll(user) } else { Op::LogIn(user) }
         })),
-        1 => prop::bool::weighted(0.2).prop_map(|all| {
-            if all { Op::Restart } else { Op::Pass(1) }
+        1 => prop::bool::weighted(0.2).prop_map(|restarts| {
+        if restarts { Op::Restart } else { Op::Advance(1) }
         }),
     ];
-    let how = prop_oneof![
-        14 => Just(ReplyKind::Well),
-        1 => Just(ReplyKind::Odd),
-        1 => Just(ReplyKind::Refused),
-        2 => Just(ReplyKind::Unwell),
+    let kind = prop_oneof![
+        14 => Just(ReplyKind::Success),
+        1 => Just(ReplyKind::Inconsistent),
+        1 => Just(ReplyKind::NotFound),
+        2 => Just(ReplyKind::ServerError),
         1 => Just(ReplyKind::Reset),
         1 => Just(ReplyKind::Never),
     ];
-    let late = prop_oneof![6 => 0..200_u64, 1 => 0..4_000_u64, 1 => Just(POLL)];
-    let answers = prop::collection::vec((how, late), 30);
+    let delay = prop_oneof![6 => 0..200_u64, 1 => 0..4_000_u64, 1 => Just(POLL_TIMEOUT_MS)];
+    let replies = prop::collection::vec((kind, delay), 30);
     let interval = prop_oneof![Just(1_000), Just(2_500), Just(5_000)];
-    (prop::collection::vec(step, 50), answers, interval, 1..u64::MAX)
-        .prop_map(|(steps, answers, interval, unrest)| Trace { steps, answers, interval, unrest })
+    (prop::collection::vec(op, 50), replies, interval, 1..u64::MAX).prop_map(
+        |(ops, replies, interval, yield_seed)| Trace { ops, replies, interval, yield_seed },
+    )
 }
 
-/// A session at the service, and all that was said of it.
+/// A session at the service, with the history of its polls.
 #[derive(Debug)]
-struct Remote {
+struct ModelSession {
     user: String,
     status: SessionStatus,
-    asked: Timestamp,
-    /// When the engine's polls were sent; whether one is on its way; what came of them and when.
+    created_at: Timestamp,
+    /// The times when the engine sent polls.
     sends: Vec<u64>,
     in_flight: bool,
+    /// The completed polls, each with its time.
     polls: Vec<(u64, Polled)>,
     ended_here: Option<u64>,
     seen_ended: bool,
-    /// The engine could not know of it, or could not end it.
-    unsure: bool,
-    /// A login was claimed with it.
-    taken: bool,
-    /// When the session was used, and how many hold it open now.
-    used: u64,
-    open: usize,
+    /// Whether the engine may not know of the session, or may have failed to end it.
+    is_uncertain: bool,
+    claimed: bool,
+    last_used: u64,
+    /// The number of requests and streams that hold the session.
+    holds: usize,
 }
 
-impl Remote {
-    /// What the model says at this moment, before and after what happens in the same millisecond.
+impl ModelSession {
+    /// The model's verdicts now, without and with the events of the same millisecond.
     fn verdicts(&self, now: Timestamp) -> [Verdict; 2] {
-        [false, true].map(|with| {
-            let known = |at: u64| at < now.mono.as_millis() || (with && at == now.mono.as_millis());
+        [false, true].map(|inclusive| {
+            let known =
+                |at: u64| at < now.mono.as_millis() || (inclusive && at == now.mono.as_millis());
             let polls = self.polls.iter().filter(|(at, _)| known(*at));
             let history = History {
                 polls: polls.map(|(_, poll)| *poll).collect(),
                 ended_here: self.ended_here.is_some_and(known),
             };
-            history.verdict(self.asked, LIFETIME, now)
+            history.verdict(self.created_at, LIFETIME_MS, now)
         })
     }
 }
 
-/// What is true, kept by the service that is played and by those who use the engine.
+/// The expected state, updated by the scripted service and by the tasks that use the engine.
 #[derive(Debug)]
 struct Model {
     clock: Clock,
-    /// Of the engine's polls.
+    /// The poll interval, in milliseconds.
     interval: u64,
-    remotes: Vec<Remote>,
-    answers: Vec<(ReplyKind, u64)>,
-    next_answer: usize,
-    others_answered: Option<Timestamp>,
-    /// The last call of any came to nothing.
+    sessions: Vec<ModelSession>,
+    replies: Vec<(ReplyKind, u64)>,
+    next_reply: usize,
+    /// The time when the latest successful call was sent.
+    last_success: Option<Timestamp>,
+    /// Whether the last call failed.
     failing: bool,
-    /// Milliseconds at which something happens already: one thing at a time.
-    taken: Vec<u64>,
+    /// The milliseconds that are reserved for an event each.
+    reserved: Vec<u64>,
 }
 
-type Shared = Arc<Mutex<Model>>;
+type SharedModel = Arc<Mutex<Model>>;
 
-fn lock(world: &Shared) -> MutexGuard<'_, Model> {
-    world.lock().unwrap()
+fn lock(model: &SharedModel) -> MutexGuard<'_, Model> {
+    model.lock().unwrap()
 }
 
 impl Model {
@@ -177,312 +182,316 @@ impl Model {
         self.clock.now()
     }
 
-    fn how(&mut self) -> (ReplyKind, u64) {
-        self.next_answer += 1;
-        self.answers[self.next_answer % self.answers.len()]
+    fn take_reply(&mut self) -> (ReplyKind, u64) {
+        self.next_reply += 1;
+        self.replies[self.next_reply % self.replies.len()]
     }
 
-    /// A call that was sent then was answered well; one that was sent later may have been before.
-    fn record_answer(&mut self, sent: Timestamp) {
-        if self.others_answered.is_none_or(|last| last.mono.as_millis() <= sent.mono.as_millis()) {
-            self.others_answered = Some(sent);
+    /// Records a successful call that was sent at this time. Calls may complete in another order.
+    fn record_success(&mut self, sent: Timestamp) {
+        if self.last_success.is_none_or(|last| last.mono.as_millis() <= sent.mono.as_millis()) {
+            self.last_success = Some(sent);
         }
     }
 
-    /// Takes a later millisecond that is not taken yet.
-    fn moment(&mut self, after: u64) -> u64 {
-        let mut at = self.now().mono.as_millis() + after.max(1);
-        while self.taken.contains(&at) {
+    /// Reserves a free millisecond, `delay` ms from now or later.
+    fn reserve_time(&mut self, delay: u64) -> u64 {
+        let mut at = self.now().mono.as_millis() + delay.max(1);
+        while self.reserved.contains(&at) {
             at += 1;
         }
-        self.taken.push(at);
+        self.reserved.push(at);
         at
     }
 }
 
-async fn until(world: &Shared, at: u64) {
-    let instant = lock(world).clock.instant(MonoTime::from_millis(at));
+async fn sleep_until_ms(model: &SharedModel, at: u64) {
+    let instant = lock(model).clock.instant(MonoTime::from_millis(at));
     tokio::time::sleep_until(instant).await;
 }
 
-/// The service: hears calls until the engine is gone.
-async fn serve(world: Shared, mut heard: UnboundedReceiver<ReceivedCall>) {
-    while let Some(call) = heard.recv().await {
-        let world = world.clone();
+/// The service: replies to calls until the engine is dropped.
+async fn serve(model: SharedModel, mut calls: UnboundedReceiver<ReceivedCall>) {
+    while let Some(call) = calls.recv().await {
+        let model = model.clone();
         if call.path.starts_with("/authentication/authenticate_user") {
-            tokio::spawn(authenticate(world, call));
+            tokio::spawn(authenticate(model, call));
         } else if let Some(name) = call.path.strip_prefix("/s/") {
-            let which = name.parse().unwrap();
-            tokio::spawn(poll(world, which, call));
+            let index = name.parse().unwrap();
+            tokio::spawn(poll(model, index, call));
         } else {
-            tokio::spawn(other(world, call));
+            tokio::spawn(logout_or_probe(model, call));
         }
     }
 }
 
-async fn authenticate(world: Shared, call: ReceivedCall) {
-    let (which, how, at) = {
-        let mut world = lock(&world);
-        let asked = world.now();
-        let (how, late) = world.how();
-        let which = world.remotes.len();
+async fn authenticate(model: SharedModel, call: ReceivedCall) {
+    let (index, kind, at) = {
+        let mut model = lock(&model);
+        let created_at = model.now();
+        let (kind, delay) = model.take_reply();
+        let index = model.sessions.len();
         let user = call.path.rsplit('/').next().unwrap().to_owned();
-        let rings = |remote: &Remote| {
-            let waits = remote.status == SessionStatus::Pending && !remote.unsure;
-            waits
-                && remote.user == user
-                && remote
+        let is_pending = |session: &ModelSession| {
+            session.status == SessionStatus::Pending
+                && !session.is_uncertain
+                && session.user == user
+                && session
                     .polls
                     .iter()
-                    .all(|(_, poll)| poll.said == Reply::Status(SessionStatus::Pending))
+                    .all(|(_, poll)| poll.reply == Reply::Status(SessionStatus::Pending))
         };
-        let ringing = world.remotes.iter().find(|remote| rings(remote));
-        assert!(ringing.is_none(), "two requests wait on one phone at {asked:?}: {ringing:?}");
-        world.remotes.push(Remote {
+        let pending = model.sessions.iter().find(|session| is_pending(session));
+        assert!(pending.is_none(), "a second push to one phone at {created_at:?}: {pending:?}");
+        model.sessions.push(ModelSession {
             user,
             status: SessionStatus::Pending,
-            asked,
+            created_at,
             sends: Vec::new(),
             in_flight: false,
             polls: Vec::new(),
             ended_here: None,
             seen_ended: false,
-            unsure: !matches!(how, ReplyKind::Well | ReplyKind::Odd | ReplyKind::Refused),
-            taken: false,
-            used: asked.mono.as_millis(),
-            open: 0,
+            is_uncertain: !matches!(
+                kind,
+                ReplyKind::Success | ReplyKind::Inconsistent | ReplyKind::NotFound
+            ),
+            claimed: false,
+            last_used: created_at.mono.as_millis(),
+            holds: 0,
         });
-        (which, how, world.moment(late))
+        (index, kind, model.reserve_time(delay))
     };
-    until(&world, at).await;
-    match how {
-        ReplyKind::Well | ReplyKind::Odd | ReplyKind::Refused => harness::started(call, which),
-        ReplyKind::Unwell | ReplyKind::Never | ReplyKind::Reset => {
+    sleep_until_ms(&model, at).await;
+    match kind {
+        ReplyKind::Success | ReplyKind::Inconsistent | ReplyKind::NotFound => {
+            harness::reply_started(call, index);
+        }
+        ReplyKind::ServerError | ReplyKind::Never | ReplyKind::Reset => {
             call.reset();
         }
     }
 }
 
-async fn poll(world: Shared, which: usize, mut call: ReceivedCall) {
-    let (sent, how, at, deadline) = {
-        let mut world = lock(&world);
-        let sent = world.now();
-        let (how, late) = world.how();
-        let deadline = sent.mono.as_millis() + POLL;
-        let at = if matches!(how, ReplyKind::Never) { u64::MAX } else { world.moment(late) };
-        world.taken.push(deadline);
-        let remote = &mut world.remotes[which];
-        assert!(!remote.in_flight, "two polls of one session at once");
-        remote.in_flight = true;
-        remote.sends.push(sent.mono.as_millis());
-        (sent, how, at, deadline)
+async fn poll(model: SharedModel, index: usize, mut call: ReceivedCall) {
+    let (sent, kind, at, deadline) = {
+        let mut model = lock(&model);
+        let sent = model.now();
+        let (kind, delay) = model.take_reply();
+        let deadline = sent.mono.as_millis() + POLL_TIMEOUT_MS;
+        let at =
+            if matches!(kind, ReplyKind::Never) { u64::MAX } else { model.reserve_time(delay) };
+        model.reserved.push(deadline);
+        let session = &mut model.sessions[index];
+        assert!(!session.in_flight, "two polls of one session at once");
+        session.in_flight = true;
+        session.sends.push(sent.mono.as_millis());
+        (sent, kind, at, deadline)
     };
     if at > deadline {
         call.cancelled().await;
     } else {
         tokio::select! {
-            () = until(&world, at) => {}
+            () = sleep_until_ms(&model, at) => {}
             () = call.cancelled() => {}
         }
     }
-    let mut world = lock(&world);
-    let now = world.now();
-    let status = world.remotes[which].status;
+    let mut model = lock(&model);
+    let now = model.now();
+    let status = model.sessions[index].status;
     let text = status.as_str();
-    let (said, delivered) = if now.mono.as_millis() < at {
-        (Reply::Nothing, false)
+    let (reply, delivered) = if now.mono.as_millis() < at {
+        (Reply::NoResponse, false)
     } else {
-        match how {
-            ReplyKind::Well => {
+        match kind {
+            ReplyKind::Success => {
                 let body = format!(r#"{{"authentication_status":{{"session_status":"{text}"}}}}"#);
                 (Reply::Status(status), call.answer(200, body))
             }
-            ReplyKind::Odd => (Reply::Odd, call.answer(200, r#"{"session_status":"dancing"}"#)),
-            ReplyKind::Refused => (Reply::Refused, call.answer(404, r#"{"status":false}"#)),
-            ReplyKind::Unwell => (Reply::Nothing, call.answer(503, "<html>")),
-            ReplyKind::Reset | ReplyKind::Never => (Reply::Nothing, call.reset()),
+            ReplyKind::Inconsistent => {
+                (Reply::Inconsistent, call.answer(200, r#"{"session_status":"dancing"}"#))
+            }
+            ReplyKind::NotFound => (Reply::Rejected, call.answer(404, r#"{"status":false}"#)),
+            ReplyKind::ServerError => (Reply::NoResponse, call.answer(503, "<html>")),
+            ReplyKind::Reset | ReplyKind::Never => (Reply::NoResponse, call.reset()),
         }
     };
-    // Who gave up in this very millisecond heard nothing.
-    let said = if delivered { said } else { Reply::Nothing };
-    world.failing = said == Reply::Nothing;
-    if matches!(said, Reply::Status(_) | Reply::Odd) {
-        world.record_answer(sent);
+    // A poll that timed out in this millisecond received no response.
+    let reply = if delivered { reply } else { Reply::NoResponse };
+    model.failing = reply == Reply::NoResponse;
+    if matches!(reply, Reply::Status(_) | Reply::Inconsistent) {
+        model.record_success(sent);
     }
-    let others_answered = world.others_answered;
-    let age = |then: Timestamp| {
-        now.mono
-            .as_millis()
-            .saturating_sub(then.mono.as_millis())
-            .max(now.wall.as_millis().saturating_sub(then.wall.as_millis()))
-    };
+    let last_success = model.last_success;
+    let age = |then: Timestamp| then.age(now).as_millis();
     // Two intervals, or the breaker's longest pause, and two polls.
-    let fresh = (2 * world.interval).max(2_000) + 2 * POLL;
-    let others_lately = others_answered.is_some_and(|at| age(at) < fresh);
-    let remote = &mut world.remotes[which];
-    remote.in_flight = false;
-    let sequence = remote.sends.len() as u64;
-    let polled = Polled { sequence, sent, said, others_answered, others_lately };
-    remote.polls.push((now.mono.as_millis(), polled));
+    let freshness = (2 * model.interval).max(2_000) + 2 * POLL_TIMEOUT_MS;
+    let is_recent = last_success.is_some_and(|at| age(at) < freshness);
+    let session = &mut model.sessions[index];
+    session.in_flight = false;
+    let sequence = session.sends.len() as u64;
+    let polled = Polled { sequence, sent, reply, last_success, is_recent };
+    session.polls.push((now.mono.as_millis(), polled));
 }
 
-/// Logouts, and the calls that ask whether the service answers at all.
-async fn other(world: Shared, mut call: ReceivedCall) {
-    let (sent, how, at) = {
-        let mut world = lock(&world);
-        let (how, late) = world.how();
-        (world.now(), how, world.moment(late))
+/// Replies to a logout or to a probe of the service.
+async fn logout_or_probe(model: SharedModel, mut call: ReceivedCall) {
+    let (sent, kind, at) = {
+        let mut model = lock(&model);
+        let (kind, delay) = model.take_reply();
+        (model.now(), kind, model.reserve_time(delay))
     };
     tokio::select! {
-        () = until(&world, at) => {}
+        () = sleep_until_ms(&model, at) => {}
         () = call.cancelled() => {}
     }
-    let mut world = lock(&world);
-    let which = call.path.strip_prefix("/l/").map(|name| name.parse::<usize>().unwrap());
-    match how {
-        ReplyKind::Well | ReplyKind::Odd | ReplyKind::Refused => {
-            if let Some(which) = which {
-                let status = &mut world.remotes[which].status;
+    let mut model = lock(&model);
+    let index = call.path.strip_prefix("/l/").map(|name| name.parse::<usize>().unwrap());
+    match kind {
+        ReplyKind::Success | ReplyKind::Inconsistent | ReplyKind::NotFound => {
+            if let Some(index) = index {
+                let status = &mut model.sessions[index].status;
                 if !status.is_terminal() {
                     *status = SessionStatus::Closed;
                 }
             }
-            if call.answer(200, r#"{"status":true,"users":{}}"#) && which.is_none() {
-                world.record_answer(sent);
+            if call.answer(200, r#"{"status":true,"users":{}}"#) && index.is_none() {
+                model.record_success(sent);
             }
         }
-        ReplyKind::Unwell | ReplyKind::Reset | ReplyKind::Never => {
-            if let Some(which) = which {
-                world.remotes[which].unsure = true;
+        ReplyKind::ServerError | ReplyKind::Reset | ReplyKind::Never => {
+            if let Some(index) = index {
+                model.sessions[index].is_uncertain = true;
             }
             call.reset();
         }
     }
 }
 
-/// What a client holds: a credential and the remote session that it stands for.
+/// A client's credential and the index of its session in the model.
 #[derive(Clone)]
-struct PendingRequest {
+struct ClientSession {
     credential: SessionCredential,
-    which: usize,
-    /// The engine that gave it is gone.
+    index: usize,
+    /// Whether the engine of the session was dropped.
     orphaned: bool,
 }
 
-fn verdicts(world: &Shared, which: usize) -> [Verdict; 2] {
-    let world = lock(world);
-    world.remotes[which].verdicts(world.now())
+fn verdicts(model: &SharedModel, index: usize) -> [Verdict; 2] {
+    let model = lock(model);
+    model.sessions[index].verdicts(model.now())
 }
 
 async fn log_in(
-    world: Shared,
+    model: SharedModel,
     ac: Activeconnect,
     user: UserId,
-    held: Arc<Mutex<Vec<PendingRequest>>>,
+    clients: Arc<Mutex<Vec<ClientSession>>>,
 ) {
     let Ok(credential) = ac.log_in(&user).await else { return };
     let session = ac.engine().sessions.present(&credential.key()).unwrap();
     let remote = session.record.remote(&ac.engine().client).unwrap();
-    let which = remote.token()[1..].parse().unwrap();
+    let index = remote.token()[1..].parse().unwrap();
     drop(remote);
-    let verdicts = verdicts(&world, which);
-    assert!(verdicts.contains(&Verdict::Allow), "logged in though {verdicts:?}");
+    let verdicts = verdicts(&model, index);
+    assert!(verdicts.contains(&Verdict::Allow), "logged in at {verdicts:?}");
     {
-        let mut world = lock(&world);
-        world.remotes[which].used = world.now().mono.as_millis();
-        world.remotes[which].taken = true;
+        let mut model = lock(&model);
+        model.sessions[index].last_used = model.now().mono.as_millis();
+        model.sessions[index].claimed = true;
     }
-    held.lock().unwrap().push(PendingRequest { credential, which, orphaned: false });
+    clients.lock().unwrap().push(ClientSession { credential, index, orphaned: false });
 }
 
-/// Counts who holds a session open, also if they go away.
-struct OpenStream(Shared, usize);
+/// Counts a hold on a session until it is dropped.
+struct ModelHold(SharedModel, usize);
 
-impl OpenStream {
-    fn new(world: &Shared, which: usize) -> Self {
-        let mut held = lock(world);
-        let now = held.now().mono.as_millis();
-        held.remotes[which].open += 1;
-        held.remotes[which].used = now;
-        Self(world.clone(), which)
+impl ModelHold {
+    fn new(model: &SharedModel, index: usize) -> Self {
+        let mut locked = lock(model);
+        let now = locked.now().mono.as_millis();
+        locked.sessions[index].holds += 1;
+        locked.sessions[index].last_used = now;
+        Self(model.clone(), index)
     }
 }
 
-impl Drop for OpenStream {
+impl Drop for ModelHold {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            let mut world = lock(&self.0);
-            let now = world.now().mono.as_millis();
-            world.remotes[self.1].open -= 1;
-            world.remotes[self.1].used = now;
+            let mut model = lock(&self.0);
+            let now = model.now().mono.as_millis();
+            model.sessions[self.1].holds -= 1;
+            model.sessions[self.1].last_used = now;
         }
     }
 }
 
-/// A request, and all that comes of it.
-async fn request(world: Shared, ac: Activeconnect, held: PendingRequest, takes: Option<u64>) {
-    let (begun, was_parked) = {
-        let world = lock(&world);
-        let (now, remote) = (world.now().mono.as_millis(), &world.remotes[held.which]);
-        // When the poller last saw it in use is up to a poll ago.
-        (now, remote.open == 0 && now >= remote.used + KEEP - world.interval - POLL)
+/// Sends a request, and checks the response and each frame of it against the model. `delay` is the
+/// duration of the handler in milliseconds; `None` requests a stream.
+async fn request(model: SharedModel, ac: Activeconnect, client: ClientSession, delay: Option<u64>) {
+    let (sent_at, was_parked) = {
+        let model = lock(&model);
+        let (now, session) = (model.now().mono.as_millis(), &model.sessions[client.index]);
+        // The poller last saw the session in use up to one poll ago.
+        let idle_since = session.last_used + IDLE_TIMEOUT_MS - model.interval - POLL_TIMEOUT_MS;
+        (now, session.holds == 0 && now >= idle_since)
     };
-    let _open = OpenStream::new(&world, held.which);
-    let path = takes.map_or("/stream".to_owned(), |takes| format!("/{takes}"));
-    let response = harness::request(&ac, &path, &held.credential).await;
+    let _hold = ModelHold::new(&model, client.index);
+    let path = delay.map_or("/stream".to_owned(), |delay| format!("/{delay}"));
+    let response = harness::request(&ac, &path, &client.credential).await;
     let status = response.status();
-    let now = lock(&world).now();
-    let said = verdicts(&world, held.which);
-    let context = || format!("{status} at {now:?}, begun {begun}: {said:?}");
-    let longest = WAKE + takes.unwrap_or_default().max(5_000) + HOLD;
-    assert!(now.mono.as_millis() <= begun + longest, "took too long: {}", context());
-    if held.orphaned {
-        assert_eq!(status, StatusCode::UNAUTHORIZED, "an engine that is gone: {}", context());
+    let now = lock(&model).now();
+    let expected = verdicts(&model, client.index);
+    let context = || format!("{status} at {now:?}, sent at {sent_at}: {expected:?}");
+    let max_ms = WAKE_TIMEOUT_MS + delay.unwrap_or_default().max(5_000) + HOLD_LIMIT_MS;
+    assert!(now.mono.as_millis() <= sent_at + max_ms, "took too long: {}", context());
+    if client.orphaned {
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "the engine was dropped: {}", context());
         return;
     }
     if status != StatusCode::OK {
         let body = harness::text(response).await;
-        let is = |word: &str| body.contains(&format!(r#""denial":"{word}""#));
-        let mut world = lock(&world);
-        let remote = &mut world.remotes[held.which];
-        if is("ended") || is("no-session") {
-            assert!(said.contains(&Verdict::Ended), "{body} {}", context());
-            remote.seen_ended = true;
-        } else if is("suspended") {
-            // A handler that was cut is not answered for, though the phone is back before its grace
-            // is over.
-            let came_back = takes.is_some() && said.contains(&Verdict::Allow);
-            assert!(said.contains(&Verdict::Suspended) || came_back, "{body} {}", context());
+        let is_denial = |name: &str| body.contains(&format!(r#""denial":"{name}""#));
+        let mut model = lock(&model);
+        let session = &mut model.sessions[client.index];
+        if is_denial("ended") || is_denial("no-session") {
+            assert!(expected.contains(&Verdict::Ended), "{body} {}", context());
+            session.seen_ended = true;
+        } else if is_denial("suspended") {
+            // A cut handler stays denied, even if the phone returns before its grace period ends.
+            let returned = delay.is_some() && expected.contains(&Verdict::Allow);
+            assert!(expected.contains(&Verdict::Suspended) || returned, "{body} {}", context());
         } else {
-            assert!(is("unavailable"), "{body}");
-            // A poll that had to be waited for and did not come in time may excuse it.
-            let polled_since = remote.polls.iter().any(|(at, poll)| {
-                *at > begun
-                    && matches!(poll.said, Reply::Status(_))
-                    && poll.sent.mono.as_millis() >= begun
+            assert!(is_denial("unavailable"), "{body}");
+            // A parked session may be unavailable because its first poll failed or was late.
+            let polled_since = session.polls.iter().any(|(at, poll)| {
+                *at > sent_at
+                    && matches!(poll.reply, Reply::Status(_))
+                    && poll.sent.mono.as_millis() >= sent_at
             });
-            let tried = remote.polls.iter().any(|(at, _)| *at >= begun)
-                || now.mono.as_millis() >= begun + WAKE;
-            let excused = was_parked && tried && !polled_since;
-            let justified = said.contains(&Verdict::Unavailable) || excused;
-            assert!(justified, "{body} {} {remote:?}", context());
+            let tried = session.polls.iter().any(|(at, _)| *at >= sent_at)
+                || now.mono.as_millis() >= sent_at + WAKE_TIMEOUT_MS;
+            let poll_failed = was_parked && tried && !polled_since;
+            let justified = expected.contains(&Verdict::Unavailable) || poll_failed;
+            assert!(justified, "{body} {} {session:?}", context());
         }
         return;
     }
-    assert!(said.contains(&Verdict::Allow), "let through: {}", context());
-    assert!(!lock(&world).remotes[held.which].seen_ended, "revived: {}", context());
+    assert!(expected.contains(&Verdict::Allow), "allowed: {}", context());
+    assert!(!lock(&model).sessions[client.index].seen_ended, "revived: {}", context());
     let mut body = std::pin::pin!(response.into_body());
     loop {
         let frame = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await;
-        let said = verdicts(&world, held.which);
-        let now = lock(&world).now();
+        let expected = verdicts(&model, client.index);
+        let now = lock(&model).now();
         match frame {
             Some(Ok(_)) => {
-                assert!(said.contains(&Verdict::Allow), "a frame left at {now:?}: {said:?}");
-                assert!(!lock(&world).remotes[held.which].seen_ended);
+                assert!(expected.contains(&Verdict::Allow), "frame at {now:?}: {expected:?}");
+                assert!(!lock(&model).sessions[client.index].seen_ended);
             }
             Some(Err(_)) => {
-                assert_ne!(said, [Verdict::Allow; 2], "cut at {now:?}");
+                assert_ne!(expected, [Verdict::Allow; 2], "cut at {now:?}");
                 return;
             }
             None => return,
@@ -490,197 +499,202 @@ async fn request(world: Shared, ac: Activeconnect, held: PendingRequest, takes: 
     }
 }
 
-async fn engine(world: &Shared, tokens: &[UserToken]) -> (Activeconnect, JoinHandle<()>) {
+async fn engine(model: &SharedModel, tokens: &[UserToken]) -> (Activeconnect, JoinHandle<()>) {
     let store = MemoryTokenStore::new();
     for (user, token) in USERS.iter().zip(tokens) {
         store.assign(&(*user).into(), token).await.unwrap();
     }
-    let (script, heard) = ScriptedUpstream::new();
+    let (script, calls) = ScriptedUpstream::new();
     let (clock, interval) = {
-        let world = lock(world);
-        (world.clock.clone(), Duration::from_millis(world.interval))
+        let model = lock(model);
+        (model.clock.clone(), Duration::from_millis(model.interval))
     };
     let ac = harness::builder()
         .token_store(store)
         .poll_interval(interval)
-        .session_duration(Duration::from_millis(LIFETIME))
+        .session_duration(Duration::from_millis(LIFETIME_MS))
         .script(script, clock)
         .build()
         .unwrap();
-    (ac, tokio::spawn(serve(world.clone(), heard)))
+    (ac, tokio::spawn(serve(model.clone(), calls)))
 }
 
-async fn play(trace: Trace) {
-    seed_yields(trace.unrest);
-    let world = Arc::new(Mutex::new(Model {
+async fn run_trace(trace: Trace) {
+    seed_yields(trace.yield_seed);
+    let model = Arc::new(Mutex::new(Model {
         clock: Clock::tokio(),
         interval: trace.interval,
-        remotes: Vec::new(),
-        answers: trace.answers,
-        next_answer: 0,
-        others_answered: None,
+        sessions: Vec::new(),
+        replies: trace.replies,
+        next_reply: 0,
+        last_success: None,
         failing: false,
-        taken: Vec::new(),
+        reserved: Vec::new(),
     }));
     let tokens: Vec<_> = USERS.iter().map(|user| UserToken::new(user).unwrap()).collect();
-    let (mut ac, mut service) = engine(&world, &tokens).await;
-    let held = Arc::new(Mutex::new(Vec::<PendingRequest>::new()));
-    let mut callers: Vec<JoinHandle<()>> = Vec::new();
-    for step in trace.steps {
-        // The newest first: traces are full of old ones.
-        let find = |which: usize| held.lock().unwrap().iter().rev().nth(which).cloned();
-        match step {
-            Op::Pass(ms) => sleep(Duration::from_millis(ms)).await,
-            Op::WallJumps(by) => {
-                let mut world = lock(&world);
-                let now = world.now();
-                for remote in &mut world.remotes {
-                    // An end by age stays, though the clock is set back.
-                    if remote.verdicts(now)[1] == Verdict::Ended {
-                        remote.ended_here.get_or_insert(now.mono.as_millis());
+    let (mut ac, mut service) = engine(&model, &tokens).await;
+    let clients = Arc::new(Mutex::new(Vec::<ClientSession>::new()));
+    let mut tasks: Vec<JoinHandle<()>> = Vec::new();
+    for op in trace.ops {
+        // Counts from the newest, because most sessions of a trace are old.
+        let find = |index: usize| clients.lock().unwrap().iter().rev().nth(index).cloned();
+        match op {
+            Op::Advance(ms) => sleep(Duration::from_millis(ms)).await,
+            Op::ShiftWallClock(ms) => {
+                let mut model = lock(&model);
+                let now = model.now();
+                for session in &mut model.sessions {
+                    // An end by age is permanent, even if the clock is set back.
+                    if session.verdicts(now)[1] == Verdict::Ended {
+                        session.ended_here.get_or_insert(now.mono.as_millis());
                     }
                 }
-                world.clock.shift_wall_clock(by);
+                model.clock.shift_wall_clock(ms);
             }
             Op::LogIn(user) => {
                 let user = USERS[user].into();
-                let task = log_in(world.clone(), ac.clone(), user, held.clone());
-                callers.push(tokio::spawn(with_random_yields(task)));
+                let task = log_in(model.clone(), ac.clone(), user, clients.clone());
+                tasks.push(tokio::spawn(with_random_yields(task)));
             }
-            Op::Remote(which, status) => {
-                if let Some(remote) = lock(&world).remotes.iter_mut().rev().nth(which) {
-                    // Not even the service takes an end back.
-                    if !remote.status.is_terminal() {
-                        remote.status = status;
+            Op::SetStatus(index, status) => {
+                if let Some(session) = lock(&model).sessions.iter_mut().rev().nth(index) {
+                    // The service does not revive ended sessions.
+                    if !session.status.is_terminal() {
+                        session.status = status;
                     }
                 }
             }
-            Op::Request(which, takes) => {
-                let ask = |held| request(world.clone(), ac.clone(), held, Some(takes));
-                callers.extend(find(which).map(|held| tokio::spawn(with_random_yields(ask(held)))));
+            Op::Request(index, delay) => {
+                let send = |client| request(model.clone(), ac.clone(), client, Some(delay));
+                tasks.extend(
+                    find(index).map(|client| tokio::spawn(with_random_yields(send(client)))),
+                );
             }
-            Op::Stream(which) => {
-                let ask = |held| request(world.clone(), ac.clone(), held, None);
-                callers.extend(find(which).map(|held| tokio::spawn(with_random_yields(ask(held)))));
+            Op::Stream(index) => {
+                let send = |client| request(model.clone(), ac.clone(), client, None);
+                tasks.extend(
+                    find(index).map(|client| tokio::spawn(with_random_yields(send(client)))),
+                );
             }
-            Op::Leave(which) => {
-                if !callers.is_empty() {
-                    let caller = callers.swap_remove(which % callers.len());
-                    caller.abort();
-                    finish(caller).await;
+            Op::Abort(index) => {
+                if !tasks.is_empty() {
+                    let task = tasks.swap_remove(index % tasks.len());
+                    task.abort();
+                    join(task).await;
                 }
             }
-            Op::LogOut(which) => {
-                let held = find(which).filter(|held| !held.orphaned);
-                let key = held.as_ref().map(|held| held.credential.key());
+            Op::LogOut(index) => {
+                let client = find(index).filter(|client| !client.orphaned);
+                let key = client.as_ref().map(|client| client.credential.key());
                 if let Some(session) = key.and_then(|key| ac.engine().sessions.present(&key)) {
-                    let mut world = lock(&world);
-                    let now = world.now().mono.as_millis();
-                    world.remotes[held.unwrap().which].ended_here.get_or_insert(now);
-                    drop(world);
+                    let mut model = lock(&model);
+                    let now = model.now().mono.as_millis();
+                    model.sessions[client.unwrap().index].ended_here.get_or_insert(now);
+                    drop(model);
                     let engine = ac.engine().clone();
-                    callers.push(tokio::spawn(with_random_yields(async move {
+                    tasks.push(tokio::spawn(with_random_yields(async move {
                         engine.log_out(&session).await;
                     })));
                 }
             }
             Op::EndAll(user) => {
-                let mut now_ended = lock(&world);
-                let now = now_ended.now().mono.as_millis();
-                for held in held.lock().unwrap().iter().filter(|held| !held.orphaned) {
-                    if now_ended.remotes[held.which].user == USERS[user] {
-                        now_ended.remotes[held.which].ended_here.get_or_insert(now);
+                let mut locked = lock(&model);
+                let now = locked.now().mono.as_millis();
+                for client in clients.lock().unwrap().iter().filter(|client| !client.orphaned) {
+                    if locked.sessions[client.index].user == USERS[user] {
+                        locked.sessions[client.index].ended_here.get_or_insert(now);
                     }
                 }
-                drop(now_ended);
+                drop(locked);
                 let (ac, user) = (ac.clone(), USERS[user].into());
-                callers.push(tokio::spawn(async move {
+                tasks.push(tokio::spawn(async move {
                     ac.end_all_sessions(&user).await.unwrap();
                 }));
             }
             Op::Restart => {
-                let mut cut = Vec::new();
-                for caller in callers.drain(..) {
-                    caller.abort();
-                    cut.push(caller);
+                let mut aborted = Vec::new();
+                for task in tasks.drain(..) {
+                    task.abort();
+                    aborted.push(task);
                 }
-                for caller in cut {
-                    finish(caller).await;
+                for task in aborted {
+                    join(task).await;
                 }
                 drop(ac);
-                service.await.expect("the engine that is gone makes no call");
-                for held in held.lock().unwrap().iter_mut() {
-                    held.orphaned = true;
+                service.await.expect("the dropped engine makes no call");
+                for client in clients.lock().unwrap().iter_mut() {
+                    client.orphaned = true;
                 }
                 {
-                    // What was begun is known nowhere: it ends by itself.
-                    let mut world = lock(&world);
-                    world.others_answered = None;
-                    for remote in &mut world.remotes {
-                        remote.status = SessionStatus::Timeout;
-                        remote.in_flight = false;
-                        remote.taken = false;
+                    // The new engine does not know the old sessions; they end at the service.
+                    let mut model = lock(&model);
+                    model.last_success = None;
+                    for session in &mut model.sessions {
+                        session.status = SessionStatus::Timeout;
+                        session.in_flight = false;
+                        session.claimed = false;
                     }
                 }
-                (ac, service) = engine(&world, &tokens).await;
+                (ac, service) = engine(&model, &tokens).await;
             }
         }
         sleep(Duration::from_millis(1)).await;
-        check(&world);
-        let mut going_on = Vec::new();
-        for caller in callers {
-            if caller.is_finished() {
-                finish(caller).await;
+        assert_live_sessions_are_polled(&model);
+        let mut running = Vec::new();
+        for task in tasks {
+            if task.is_finished() {
+                join(task).await;
             } else {
-                going_on.push(caller);
+                running.push(task);
             }
         }
-        callers = going_on;
+        tasks = running;
     }
-    for caller in &callers {
-        caller.abort();
+    for task in &tasks {
+        task.abort();
     }
-    for caller in callers {
-        finish(caller).await;
+    for task in tasks {
+        join(task).await;
     }
-    // Those who were on a session are off it: soon nothing is asked about any more.
+    // Without requests the engine stops polling.
     assert_eq!(ac.engine().open_watches(), 0, "a watch was leaked");
     let attempts = Duration::from_secs(60 + 60 + 30);
-    sleep(attempts + Duration::from_millis(KEEP + trace.interval)).await;
-    let sends =
-        |world: &Shared| lock(world).remotes.iter().map(|remote| remote.sends.len()).sum::<usize>();
-    let before = sends(&world);
+    sleep(attempts + Duration::from_millis(IDLE_TIMEOUT_MS + trace.interval)).await;
+    let sends = |model: &SharedModel| {
+        lock(model).sessions.iter().map(|session| session.sends.len()).sum::<usize>()
+    };
+    let before = sends(&model);
     sleep(Duration::from_secs(30)).await;
-    assert_eq!(sends(&world), before, "polled though it is not used");
+    assert_eq!(sends(&model), before, "an unused session was polled");
     drop(ac);
-    // It hears that the last client is gone, so no task holds the engine any more.
+    // The service ends when no task holds the engine any more.
     service.await.unwrap();
     seed_yields(0);
 }
 
-async fn finish(caller: JoinHandle<()>) {
-    if let Err(error) = caller.await
+/// Joins a task and propagates its panic.
+async fn join(task: JoinHandle<()>) {
+    if let Err(error) = task.await
         && error.is_panic()
     {
         std::panic::resume_unwind(error.into_panic());
     }
 }
 
-/// What must hold at any quiet moment.
-fn check(world: &Shared) {
-    let world = lock(world);
-    let now = world.now();
-    for remote in &world.remotes {
-        let pause = remote.sends.last().map_or(0, |sent| now.mono.as_millis() - sent);
-        let is_live =
-            remote.open > 0 || now.mono.as_millis() < remote.used + KEEP - world.interval - POLL;
-        let is_over = remote.verdicts(now).contains(&Verdict::Ended);
-        // After failures the pauses grow, and the service is left alone for a while.
-        let silent = remote.polls.last().is_some_and(|(_, poll)| poll.said == Reply::Nothing);
-        if remote.taken && is_live && !is_over && !silent && !world.failing {
+fn assert_live_sessions_are_polled(model: &SharedModel) {
+    let model = lock(model);
+    let now = model.now();
+    for session in &model.sessions {
+        let pause = session.sends.last().map_or(0, |sent| now.mono.as_millis() - sent);
+        let idle_since = session.last_used + IDLE_TIMEOUT_MS - model.interval - POLL_TIMEOUT_MS;
+        let is_live = session.holds > 0 || now.mono.as_millis() < idle_since;
+        let is_ended = session.verdicts(now).contains(&Verdict::Ended);
+        // After failures the pauses grow and the breaker may open.
+        let failed = session.polls.last().is_some_and(|(_, poll)| poll.reply == Reply::NoResponse);
+        if session.claimed && is_live && !is_ended && !failed && !model.failing {
             assert!(
-                pause <= world.interval + POLL,
-                "not polled for {pause} ms: {remote:?} at {now:?}"
+                pause <= model.interval + POLL_TIMEOUT_MS,
+                "not polled for {pause} ms: {session:?} at {now:?}"
             );
         }
     }
@@ -696,6 +710,6 @@ proptest! {
             .start_paused(true)
             .build()
             .unwrap();
-        runtime.block_on(play(trace));
+        runtime.block_on(run_trace(trace));
     }
 }

@@ -1,12 +1,12 @@
-//! The service asks for a pause, is gone, is slow, comes back; and more sessions than may be asked
-//! about at once.
+//! Polling when the service rate-limits, is unreachable, is slow or recovers, and with more sessions
+//! than the poll rate allows.
 
+use crate::UserId;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::harness::{Harness, StoreBehavior, reply_ok, reply_status, started};
-use crate::UserId;
+use super::harness::{Harness, StoreBehavior, reply_ok, reply_started, reply_status};
 use crate::client::mock::ReceivedCall;
 use crate::engine::SessionWatcher;
 use crate::events::EventKind;
@@ -15,201 +15,204 @@ use crate::polling::yield_injection::seed_yields;
 use crate::protocol::SessionStatus::{Active, Closed};
 use crate::verdict::Denial;
 
-/// The polls that were heard: when, and of which session.
-type Log = Arc<Mutex<Vec<(u64, usize)>>>;
+/// The received polls: time in milliseconds, and session.
+type PollLog = Arc<Mutex<Vec<(u64, usize)>>>;
 
-/// Which session a poll is of.
-fn which(call: &ReceivedCall) -> Option<usize> {
-    call.path.strip_prefix("/s/").map(|which| which.parse().unwrap())
+/// The session of a poll; `None` for other calls.
+fn polled_session(call: &ReceivedCall) -> Option<usize> {
+    call.path.strip_prefix("/s/").map(|session| session.parse().unwrap())
 }
 
-/// Writes down the polls and has `answer` answer all.
-fn logged(stage: &mut Harness, mut answer: impl FnMut(u64, ReceivedCall) + Send + 'static) -> Log {
-    let log = Log::default();
-    let writing = log.clone();
-    stage.respond_with(move |now, call| {
-        writing.lock().unwrap().extend(which(&call).map(|which| (now, which)));
-        answer(now, call);
+/// Logs the polls, and passes each call to `reply`.
+fn respond_and_log(
+    harness: &mut Harness,
+    mut reply: impl FnMut(u64, ReceivedCall) + Send + 'static,
+) -> PollLog {
+    let log = PollLog::default();
+    let entries = log.clone();
+    harness.respond_with(move |now, call| {
+        entries.lock().unwrap().extend(polled_session(&call).map(|session| (now, session)));
+        reply(now, call);
     });
     log
 }
 
-/// So many sessions, active as of now.
-fn sessions(stage: &Harness, count: usize) -> Vec<SessionCredential> {
-    let put = |which: usize| {
-        stage.ac.engine().insert_test_session(&UserId::from(format!("user{which}")), which)
+/// Inserts `count` sessions, active as of now.
+fn insert_sessions(harness: &Harness, count: usize) -> Vec<SessionCredential> {
+    let insert = |session: usize| {
+        harness.ac.engine().insert_test_session(&UserId::from(format!("user{session}")), session)
     };
-    (0..count).map(put).collect()
+    (0..count).map(insert).collect()
 }
 
-fn live(stage: &Harness, credentials: &[SessionCredential]) -> Vec<SessionWatcher> {
-    credentials.iter().map(|credential| stage.session(credential).watch()).collect()
+fn watch_all(harness: &Harness, credentials: &[SessionCredential]) -> Vec<SessionWatcher> {
+    credentials.iter().map(|credential| harness.session(credential).watch()).collect()
 }
 
-/// The most polls in any one second of these.
-fn most_in_a_second(log: &[(u64, usize)]) -> usize {
-    let (mut first, mut most) = (0, 0);
+/// The maximum number of polls within one second.
+fn max_polls_per_second(log: &[(u64, usize)]) -> usize {
+    let (mut first, mut max) = (0, 0);
     for (i, (at, _)) in log.iter().enumerate() {
         while log[first].0 + 1_000 <= *at {
             first += 1;
         }
-        most = most.max(i + 1 - first);
+        max = max.max(i + 1 - first);
     }
-    most
+    max
 }
 
-/// T058: a pause that the service asks for is everybody's, but for one call each three seconds; it
-/// ends no session, and lengthens none.
+/// T058: a requested pause applies to all sessions, except for a probe every three seconds. The
+/// pause neither ends nor extends a session.
 #[tokio::test(start_paused = true)]
 async fn requested_pause_ends_no_session() {
-    let mut stage = Harness::new();
-    let credentials = sessions(&stage, 3);
-    let _live = live(&stage, &credentials);
-    let mut heard = Vec::new();
+    let mut harness = Harness::new();
+    let credentials = insert_sessions(&harness, 3);
+    let _live = watch_all(&harness, &credentials);
+    let mut polls = Vec::new();
     for _ in &credentials {
-        heard.push(stage.poll_at(5_000).await);
+        polls.push(harness.next_poll_at(5_000).await);
     }
-    heard.sort_by_key(which);
-    let mut heard = heard.into_iter();
-    assert!(heard.next().unwrap().reply_retry_after(429, Duration::from_secs(60)));
-    // Those that were on their way count, and do not end the pause.
-    reply_status(heard.next().unwrap(), Active);
-    assert!(heard.next().unwrap().reply_retry_after(503, Duration::from_secs(10)));
-    let log = logged(&mut stage, |now, call| {
+    polls.sort_by_key(polled_session);
+    let mut polls = polls.into_iter();
+    assert!(polls.next().unwrap().reply_retry_after(429, Duration::from_secs(60)));
+    // Polls in flight count, and do not end the pause.
+    reply_status(polls.next().unwrap(), Active);
+    assert!(polls.next().unwrap().reply_retry_after(503, Duration::from_secs(10)));
+    let log = respond_and_log(&mut harness, |now, call| {
         if now < 62_000 {
             call.reply_retry_after(429, Duration::from_secs(60));
         } else {
             reply_ok(call);
         }
     });
-    for (at, says) in [
+    for (at, expected) in [
         (14_999, ["allowed", "allowed", "allowed"]),
         (15_000, ["unavailable", "allowed", "unavailable"]),
         (19_999, ["unavailable", "allowed", "unavailable"]),
         (20_000, ["unavailable"; 3]),
         (61_000, ["unavailable"; 3]),
     ] {
-        stage.at(at).await;
-        let asked =
-            credentials.iter().map(|credential| tokio::spawn(stage.send_request(credential)));
-        for (asked, says) in asked.collect::<Vec<_>>().into_iter().zip(says) {
-            assert_eq!(asked.await.unwrap(), says, "at {at}");
+        harness.advance_to(at).await;
+        let requests =
+            credentials.iter().map(|credential| tokio::spawn(harness.send_request(credential)));
+        for (request, expected) in requests.collect::<Vec<_>>().into_iter().zip(expected) {
+            assert_eq!(request.await.unwrap(), expected, "at {at}");
         }
-        assert_eq!(stage.now(), at, "no request waits for what will not come");
+        assert_eq!(harness.now(), at, "no request waits during a pause");
     }
-    assert!(stage.ac.health().breaker_open);
+    assert!(harness.ac.health().breaker_open);
     let times: Vec<_> = log.lock().unwrap().iter().map(|(at, _)| *at).collect();
-    let each_three_seconds: Vec<_> = (8_000..62_000).step_by(3_000).collect();
-    assert_eq!(times, each_three_seconds);
-    assert_eq!(log.lock().unwrap()[1], (11_000, 1), "first the one that was answered last");
-    // One finds out; then the others.
-    stage.at(63_000).await;
+    let every_3_s: Vec<_> = (8_000..62_000).step_by(3_000).collect();
+    assert_eq!(times, every_3_s);
+    assert_eq!(log.lock().unwrap()[1], (11_000, 1), "the session of the last success is first");
+    // One probe succeeds; then all sessions are polled.
+    harness.advance_to(63_000).await;
     for credential in &credentials {
-        assert_eq!(stage.send_request(credential).await, "allowed");
+        assert_eq!(harness.send_request(credential).await, "allowed");
     }
-    assert!(!stage.ac.health().breaker_open);
+    assert!(!harness.ac.health().breaker_open);
 }
 
-/// Asks for all sessions each quarter of a second, each second if there are many; all have to be
-/// let in at once.
-async fn all_stay_in(stage: &Harness, credentials: &[SessionCredential], until: u64) {
+/// Sends requests with all credentials every 250 ms (every second for 100 and more) until `end`;
+/// asserts that each is allowed at once.
+async fn assert_all_allowed(harness: &Harness, credentials: &[SessionCredential], end: u64) {
     let pause = if credentials.len() < 100 { 250 } else { 1_000 };
-    while stage.now() < until {
-        let now = stage.now();
-        for one in credentials {
-            assert_eq!(stage.send_request(one).await, "allowed", "at {now}");
+    while harness.now() < end {
+        let now = harness.now();
+        for credential in credentials {
+            assert_eq!(harness.send_request(credential).await, "allowed", "at {now}");
         }
-        assert_eq!(stage.now(), now, "one had to wait");
-        stage.at(now + pause).await;
+        assert_eq!(harness.now(), now, "a request waited");
+        harness.advance_to(now + pause).await;
     }
 }
 
-/// When this session was polled from that time on.
-fn polls_of(log: &Log, session: usize, from: u64) -> Vec<u64> {
+/// The times of this session's polls since `from`.
+fn polls_of(log: &PollLog, session: usize, from: u64) -> Vec<u64> {
     let log = log.lock().unwrap();
-    log.iter().filter(|(at, which)| *which == session && *at >= from).map(|(at, _)| *at).collect()
+    log.iter().filter(|(at, polled)| *polled == session && *at >= from).map(|(at, _)| *at).collect()
 }
 
-/// The longest pause between two polls of each session that was polled twice from that time on.
-fn longest_pauses(log: &Log, from: u64) -> HashMap<usize, u64> {
+/// The longest pause between two polls of each session since `from`.
+fn longest_pauses(log: &PollLog, from: u64) -> HashMap<usize, u64> {
     let (mut last, mut longest) = (HashMap::new(), HashMap::new());
-    for (at, which) in log.lock().unwrap().iter().filter(|(at, _)| *at >= from) {
-        if let Some(before) = last.insert(*which, *at) {
-            let longest = longest.entry(*which).or_insert(0);
+    for (at, session) in log.lock().unwrap().iter().filter(|(at, _)| *at >= from) {
+        if let Some(before) = last.insert(*session, *at) {
+            let longest = longest.entry(*session).or_insert(0);
             *longest = (*longest).max(at - before);
         }
     }
     longest
 }
 
-/// T168: a pause that is asked for in an answer about one session is that session's.
+/// T168: a `Retry-After` in a 503 applies only to the polled session.
 #[tokio::test(start_paused = true)]
-async fn asked_pause_of_one_session_is_its_own() {
+async fn retry_after_503_delays_only_its_session() {
     for count in [1, 2, 40] {
         seed_yields(13);
-        let mut stage = Harness::new();
-        let credentials = sessions(&stage, count);
-        let mut strikes = 1;
-        let log = logged(&mut stage, move |now, call| {
-            if which(&call) == Some(0) && now > 20_000 && strikes > 0 {
-                strikes -= 1;
+        let mut harness = Harness::new();
+        let credentials = insert_sessions(&harness, count);
+        let mut faults_left = 1;
+        let log = respond_and_log(&mut harness, move |now, call| {
+            if polled_session(&call) == Some(0) && now > 20_000 && faults_left > 0 {
+                faults_left -= 1;
                 call.reply_retry_after(503, Duration::from_secs(300));
             } else {
                 reply_ok(call);
             }
         });
-        all_stay_in(&stage, &credentials, 60_000).await;
-        let struck = polls_of(&log, 0, 20_001);
-        assert_eq!(struck[1] - struck[0], 3_000, "it is asked about again all the same");
+        assert_all_allowed(&harness, &credentials, 60_000).await;
+        let polls = polls_of(&log, 0, 20_001);
+        assert_eq!(polls[1] - polls[0], 3_000, "the session is polled again after 3 s");
         let pauses = longest_pauses(&log, 0);
         assert!((0..count).all(|session| pauses[&session] <= 5_000), "{pauses:?}");
-        assert!(!stage.ac.health().breaker_open);
+        assert!(!harness.ac.health().breaker_open);
         seed_yields(0);
     }
 }
 
-/// T168: so is one that is asked for again and again.
+/// T168: the same for repeated requests for a pause.
 #[tokio::test(start_paused = true)]
-async fn session_that_always_asks_for_pauses_costs_no_other() {
+async fn repeated_retry_after_spares_other_sessions() {
     for status in [503, 429] {
         seed_yields(17);
-        let mut stage = Harness::new();
-        let credentials = sessions(&stage, 30);
-        let _live = live(&stage, &credentials);
-        let log = logged(&mut stage, move |now, call| {
-            if which(&call) == Some(0) && (20_000..100_000).contains(&now) {
+        let mut harness = Harness::new();
+        let credentials = insert_sessions(&harness, 30);
+        let _live = watch_all(&harness, &credentials);
+        let log = respond_and_log(&mut harness, move |now, call| {
+            if polled_session(&call) == Some(0) && (20_000..100_000).contains(&now) {
                 call.reply_retry_after(status, Duration::from_secs(300));
             } else {
                 reply_ok(call);
             }
         });
-        all_stay_in(&stage, &credentials[1..], 103_000).await;
-        // The first of its 429 pauses everybody, until the next one is answered.
+        assert_all_allowed(&harness, &credentials[1..], 103_000).await;
+        // The first 429 pauses all sessions until the next reply.
         let polls = polls_of(&log, 0, 30_000);
-        let pauses: Vec<_> = polls.windows(2).map(|two| two[1] - two[0]).collect();
+        let pauses: Vec<_> = polls.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert!(pauses[..20].iter().all(|pause| *pause == 3_000), "{status}: {pauses:?}");
-        all_stay_in(&stage, &credentials, 120_000).await;
+        assert_all_allowed(&harness, &credentials, 120_000).await;
         seed_yields(0);
     }
 }
 
-/// T168: a 429 pauses all for three seconds at most while the service would answer.
+/// T168: a single 429 pauses all sessions for at most three seconds.
 #[tokio::test(start_paused = true)]
-async fn one_rate_limit_costs_three_seconds() {
+async fn single_429_pauses_polls_for_3_s() {
     for count in [1, 50, 3_000] {
         seed_yields(19);
-        let mut stage = Harness::new();
-        let credentials = sessions(&stage, count);
-        let mut struck = None;
-        let log = logged(&mut stage, move |now, call| {
-            if now > 20_000 && struck.is_none() {
-                struck = Some(now);
+        let mut harness = Harness::new();
+        let credentials = insert_sessions(&harness, count);
+        let mut limited_at = None;
+        let log = respond_and_log(&mut harness, move |now, call| {
+            if now > 20_000 && limited_at.is_none() {
+                limited_at = Some(now);
                 call.reply_retry_after(429, Duration::from_secs(300));
             } else {
                 reply_ok(call);
             }
         });
-        all_stay_in(&stage, &credentials, 40_000).await;
+        assert_all_allowed(&harness, &credentials, 40_000).await;
         let log = log.lock().unwrap();
         let first = log.iter().position(|(at, _)| *at > 20_000).unwrap();
         let pause = log[first + 1..].iter().find(|(at, _)| *at > log[first].0).unwrap().0;
@@ -218,41 +221,39 @@ async fn one_rate_limit_costs_three_seconds() {
     }
 }
 
-/// T168: a request to a parked session waits until the first call of the pause is answered; a login
-/// does, too.
+/// T168: during a pause a request for a parked session waits for the first probe, and so does a login.
 #[tokio::test(start_paused = true)]
 async fn pause_delays_requests_and_logins_by_one_probe() {
-    let mut stage = Harness::new();
-    let alice = stage.log_in("alice").await;
-    let bob = stage.log_in("bob").await;
-    let _live = stage.session(&bob).watch();
-    stage.respond_with(|now, call| {
+    let mut harness = Harness::new();
+    let alice = harness.log_in("alice").await;
+    let bob = harness.log_in("bob").await;
+    let _live = harness.session(&bob).watch();
+    harness.respond_with(|now, call| {
         if call.path.starts_with("/authentication/") {
-            started(call, 2);
+            reply_started(call, 2);
         } else if (200_000..203_000).contains(&now) {
             call.reply_retry_after(429, Duration::from_secs(300));
         } else {
             reply_ok(call);
         }
     });
-    stage.at(201_000).await;
-    assert!(stage.ac.health().breaker_open);
-    let login = stage.spawn_login("carol");
-    assert_eq!(stage.send_request(&alice).await, "allowed");
-    assert!((203_000..203_010).contains(&stage.now()), "{}", stage.now());
+    harness.advance_to(201_000).await;
+    assert!(harness.ac.health().breaker_open);
+    let login = harness.spawn_login("carol");
+    assert_eq!(harness.send_request(&alice).await, "allowed");
+    assert!((203_000..203_010).contains(&harness.now()), "{}", harness.now());
     login.await.unwrap().unwrap();
-    assert!(stage.now() < 203_500, "{}", stage.now());
+    assert!(harness.now() < 203_500, "{}", harness.now());
 }
 
-/// T060: while the service is out no request waits for it, whether its session's own poll has failed
-/// or waits for its turn.
+/// T060: during an outage no request waits, neither for a failed poll nor for a queued one.
 #[tokio::test(start_paused = true)]
-async fn requests_do_not_wait_while_the_service_is_out() {
+async fn requests_fail_fast_during_outage() {
     for hangs in [true, false] {
         seed_yields(71);
-        let mut stage = Harness::new();
-        let credentials = sessions(&stage, 400);
-        logged(&mut stage, move |now, mut call| {
+        let mut harness = Harness::new();
+        let credentials = insert_sessions(&harness, 400);
+        respond_and_log(&mut harness, move |now, mut call| {
             if !(10_000..=50_000).contains(&now) {
                 reply_ok(call);
             } else if hangs {
@@ -262,42 +263,43 @@ async fn requests_do_not_wait_while_the_service_is_out() {
             }
         });
         for at in [30_000, 40_000, 49_000] {
-            stage.at(at).await;
-            let asked = credentials.iter().map(|one| tokio::spawn(stage.send_request(one)));
-            for asked in asked.collect::<Vec<_>>() {
-                assert_eq!(asked.await.unwrap(), "unavailable");
+            harness.advance_to(at).await;
+            let requests =
+                credentials.iter().map(|credential| tokio::spawn(harness.send_request(credential)));
+            for request in requests.collect::<Vec<_>>() {
+                assert_eq!(request.await.unwrap(), "unavailable");
             }
-            assert_eq!(stage.now(), at, "one had to wait");
+            assert_eq!(harness.now(), at, "a request waited");
         }
-        stage.at(60_000).await;
-        for one in &credentials {
-            assert_eq!(stage.send_request(one).await, "allowed");
+        harness.advance_to(60_000).await;
+        for credential in &credentials {
+            assert_eq!(harness.send_request(credential).await, "allowed");
         }
         seed_yields(0);
     }
 }
 
-/// Some sessions whose polls fail from 20 s on, beside good ones.
-struct Failing {
+/// A scenario in which the polls of some sessions fail from 20 s on.
+struct PartialOutage {
     bad: usize,
     good: usize,
-    /// The bad ones hang, or fail at once.
+    /// Whether polls of bad sessions hang; otherwise they fail at once.
     hangs: bool,
-    /// The bad ones have streams, which go first, or none.
+    /// Whether bad sessions have streams, whose polls go first.
     streams: bool,
 }
 
-impl Failing {
-    /// Plays two minutes in which the good ones stay in; answers the longest pause between two polls
-    /// of a good one, in all and once the bad ones have failed.
-    async fn play(&self, seed: u64) -> (u64, u64) {
+impl PartialOutage {
+    /// Runs two minutes and asserts that the good sessions stay allowed. Returns the longest pause
+    /// between two polls of a good session, in total and since 40 s.
+    async fn run(&self, seed: u64) -> (u64, u64) {
         let Self { bad, good, hangs, streams } = *self;
         seed_yields(seed);
-        let mut stage = Harness::new();
-        let credentials = sessions(&stage, bad + good);
-        let _live = live(&stage, if streams { &credentials[..bad] } else { &[] });
-        let log = logged(&mut stage, move |now, mut call| {
-            if now < 20_000 || which(&call).is_none_or(|which| which >= bad) {
+        let mut harness = Harness::new();
+        let credentials = insert_sessions(&harness, bad + good);
+        let _live = watch_all(&harness, if streams { &credentials[..bad] } else { &[] });
+        let log = respond_and_log(&mut harness, move |now, mut call| {
+            if now < 20_000 || polled_session(&call).is_none_or(|session| session >= bad) {
                 reply_ok(call);
             } else if hangs {
                 tokio::spawn(async move { call.cancelled().await });
@@ -305,138 +307,141 @@ impl Failing {
                 call.reset();
             }
         });
-        all_stay_in(&stage, &credentials[bad..], 120_000).await;
+        assert_all_allowed(&harness, &credentials[bad..], 120_000).await;
         seed_yields(0);
-        let of_good = |from| {
+        let longest_good_pause = |from| {
             let pauses = longest_pauses(&log, from);
-            (bad..bad + good).map(|which| pauses[&which]).max().unwrap()
+            (bad..bad + good).map(|session| pauses[&session]).max().unwrap()
         };
-        (of_good(0), of_good(40_000))
+        (longest_good_pause(0), longest_good_pause(40_000))
     }
 }
 
-/// T185: the polls of some hang, or fail, for good; those of the others lose nothing.
+/// T185: some sessions' polls hang or fail permanently; the polls of other sessions stay on time.
 #[tokio::test(start_paused = true)]
-async fn failing_sessions_cost_the_good_ones_nothing() {
+async fn failing_sessions_do_not_delay_others() {
     for (bad, good, hangs) in [(20, 5, true), (20, 5, false), (400, 100, true), (3, 1, true)] {
         for (seed, streams) in [(23, true), (29, false), (31, true)] {
-            let (longest, later) = Failing { bad, good, hangs, streams }.play(seed).await;
+            let (longest, later) = PartialOutage { bad, good, hangs, streams }.run(seed).await;
             assert!(longest <= 8_000, "{longest}: {bad} {hangs} {seed}");
             assert!(later <= 5_000, "{later}: {bad} {hangs} {seed}");
         }
     }
 }
 
-/// T185: if nearly all fail at once, the breaker opens; it finds those that would be answered.
+/// T185: if nearly all polls fail at once, the breaker opens; its probes find the good sessions.
 #[tokio::test(start_paused = true)]
-async fn few_good_sessions_are_found_among_many_that_fail() {
+async fn breaker_finds_the_few_good_sessions() {
     for seed in [59, 61, 67] {
         for streams in [true, false] {
-            let failing = Failing { bad: 200, good: 3, hangs: false, streams };
-            let (_, later) = failing.play(seed).await;
+            let outage = PartialOutage { bad: 200, good: 3, hangs: false, streams };
+            let (_, later) = outage.run(seed).await;
             assert!(later <= 5_000, "{later}");
         }
     }
 }
 
-/// T060: five calls in a row that come to nothing, and the service is left alone but for one call
-/// now and then.
+/// T060: after five failed calls in a row the poller sends only probes.
 #[tokio::test(start_paused = true)]
-async fn service_that_is_gone_is_left_alone() {
+async fn unreachable_service_gets_only_probes() {
     seed_yields(11);
-    let mut stage = Harness::new();
-    let credentials = sessions(&stage, 50);
-    let _live = live(&stage, &credentials);
-    let mut events = stage.ac.events();
-    let log = logged(&mut stage, |_, call| {
+    let mut harness = Harness::new();
+    let credentials = insert_sessions(&harness, 50);
+    let _live = watch_all(&harness, &credentials);
+    let mut events = harness.ac.events();
+    let log = respond_and_log(&mut harness, |_, call| {
         call.reset();
     });
-    stage.at(600_000).await;
+    harness.advance_to(600_000).await;
     seed_yields(0);
     let log = log.lock().unwrap().clone();
-    // All are due at about the same moment, and on their way before the first has come back.
+    // All polls are due at about the same time, and in flight before the first fails.
     let later: Vec<_> = log.iter().filter(|(at, _)| *at > 7_000).collect();
     assert!((296..900).contains(&later.len()), "{}", later.len());
-    assert!(later.windows(2).all(|two| two[1].0 - two[0].0 <= 2_100));
+    assert!(later.windows(2).all(|pair| pair[1].0 - pair[0].0 <= 2_100));
     assert_eq!(events.next().await.map(|event| event.kind), Some(EventKind::PollFailed));
     assert_eq!(events.next().await.map(|event| event.kind), Some(EventKind::BreakerOpened));
     for credential in &credentials {
-        assert_eq!(stage.session(credential).verdict(), crate::session::Verdict::Unavailable);
+        assert_eq!(harness.session(credential).verdict(), crate::verdict::Verdict::Unavailable);
     }
 }
 
-/// T060, T061: an outage ends no session, and sends no user to the login. When the service is back,
-/// those who wait and those with streams come first, slowly; those not used meanwhile, not at
-/// all.
+/// T060, T061: an outage ends no session. After the recovery the poll rate rises slowly: sessions with
+/// waiting requests or streams come first, and unused sessions are not polled.
 #[tokio::test(start_paused = true)]
 async fn slow_start_after_outage() {
     const STREAMS: usize = 30;
     const USED: usize = 90;
     for outage in [600_000, 3_600_000] {
         seed_yields(5);
-        let mut stage = Harness::with_builder(|builder| builder.max_polls_per_second(100));
-        let credentials = sessions(&stage, 300);
-        let live = live(&stage, &credentials[..STREAMS]);
-        let mut events = stage.ac.events();
-        let log = logged(&mut stage, move |now, call| {
+        let mut harness = Harness::with_builder(|builder| builder.max_polls_per_second(100));
+        let credentials = insert_sessions(&harness, 300);
+        let live = watch_all(&harness, &credentials[..STREAMS]);
+        let mut events = harness.ac.events();
+        let log = respond_and_log(&mut harness, move |now, call| {
             if now < outage {
                 call.reset();
             } else {
                 reply_ok(call);
             }
         });
-        stage.at(14_900).await;
-        assert_eq!(stage.send_request(&credentials[0]).await, "allowed");
+        harness.advance_to(14_900).await;
+        assert_eq!(harness.send_request(&credentials[0]).await, "allowed");
         for minute in 1..outage / 60_000 {
-            stage.at(minute * 60_000).await;
-            let asked = credentials[..USED].iter().map(|one| tokio::spawn(stage.send_request(one)));
-            for asked in asked.collect::<Vec<_>>() {
-                assert_eq!(asked.await.unwrap(), "unavailable");
+            harness.advance_to(minute * 60_000).await;
+            let requests = credentials[..USED]
+                .iter()
+                .map(|credential| tokio::spawn(harness.send_request(credential)));
+            for request in requests.collect::<Vec<_>>() {
+                assert_eq!(request.await.unwrap(), "unavailable");
             }
         }
-        // Some come in the last moment before, and go on coming.
-        stage.at(outage - 10_000).await;
-        for one in &credentials[..USED] {
-            drop(tokio::spawn(stage.send_request(one)));
+        // Sessions are in use shortly before the recovery.
+        harness.advance_to(outage - 10_000).await;
+        for credential in &credentials[..USED] {
+            drop(tokio::spawn(harness.send_request(credential)));
         }
-        stage.at(outage + 60_000).await;
+        harness.advance_to(outage + 60_000).await;
         seed_yields(0);
-        for one in &credentials[..USED] {
-            assert_eq!(stage.send_request(one).await, "allowed");
+        for credential in &credentials[..USED] {
+            assert_eq!(harness.send_request(credential).await, "allowed");
         }
         let log: Vec<_> =
             log.lock().unwrap().iter().filter(|(at, _)| *at >= outage).copied().collect();
-        assert!(most_in_a_second(&log) <= 110, "{}", most_in_a_second(&log));
+        assert!(max_polls_per_second(&log) <= 110, "{}", max_polls_per_second(&log));
         let back = log[0].0;
         let first = log.iter().filter(|(at, _)| *at < back + 1_000).count();
         assert!(first <= 32, "{first} in the first second");
-        let place = |which| log.iter().position(|(_, polled)| *polled == which);
-        let last_stream = (0..STREAMS).map(|which| place(which).unwrap()).max().unwrap();
-        let mut before: Vec<_> = log[..last_stream].iter().map(|(_, which)| *which).collect();
-        before.retain(|which| *which >= STREAMS);
-        assert!(before.is_empty(), "{before:?} before those with streams");
-        assert!((USED..300).all(|which| place(which).is_none()), "these are not used");
-        let mut told = Vec::new();
-        while told.last() != Some(&EventKind::BreakerClosed) {
-            told.push(events.next().await.unwrap().kind);
+        let position = |session| log.iter().position(|(_, polled)| *polled == session);
+        let last_stream = (0..STREAMS).map(|session| position(session).unwrap()).max().unwrap();
+        let mut before: Vec<_> = log[..last_stream].iter().map(|(_, session)| *session).collect();
+        before.retain(|session| *session >= STREAMS);
+        assert!(before.is_empty(), "{before:?} were polled before sessions with streams");
+        assert!(
+            (USED..300).all(|session| position(session).is_none()),
+            "unused sessions were polled"
+        );
+        let mut kinds = Vec::new();
+        while kinds.last() != Some(&EventKind::BreakerClosed) {
+            kinds.push(events.next().await.unwrap().kind);
         }
         let [failing, opened] = [EventKind::PollFailed, EventKind::BreakerOpened];
-        assert_eq!(told, [failing, opened, EventKind::BreakerClosed]);
+        assert_eq!(kinds, [failing, opened, EventKind::BreakerClosed]);
         drop(live);
     }
 }
 
-/// Counts the polls in flight: how many are, and how many were at most.
+/// The current and the maximum number of polls in flight.
 type InFlight = Arc<Mutex<(u32, u32)>>;
 
-/// Answers each poll with `active` after `latency`, unless it is given up before.
-fn answered_slowly(stage: &mut Harness, latency: Duration) -> InFlight {
+/// Replies `active` to each poll after `latency`, unless the poll is cancelled first.
+fn respond_slowly(harness: &mut Harness, latency: Duration) -> InFlight {
     let counts = InFlight::default();
-    let counted = counts.clone();
-    stage.respond_with(move |_, mut call| {
-        let counted = counted.clone();
+    let shared = counts.clone();
+    harness.respond_with(move |_, mut call| {
+        let shared = shared.clone();
         {
-            let mut counts = counted.lock().unwrap();
+            let mut counts = shared.lock().unwrap();
             counts.0 += 1;
             counts.1 = counts.1.max(counts.0);
         }
@@ -445,69 +450,70 @@ fn answered_slowly(stage: &mut Harness, latency: Duration) -> InFlight {
                 () = tokio::time::sleep(latency) => {}
                 () = call.cancelled() => {}
             }
-            counted.lock().unwrap().0 -= 1;
+            shared.lock().unwrap().0 -= 1;
             reply_status(call, Active);
         });
     });
     counts
 }
 
-/// T169: a token store that hangs costs no session in use anything.
+/// T169: a hanging token store affects no session in use.
 #[tokio::test(start_paused = true)]
-async fn store_that_hangs_slows_no_poll_down() {
-    for (mood, count) in [(StoreBehavior::Hangs, 1_000), (StoreBehavior::Fails, 50)] {
+async fn hanging_store_does_not_delay_polls() {
+    for (behavior, count) in [(StoreBehavior::Hangs, 1_000), (StoreBehavior::Fails, 50)] {
         seed_yields(37);
-        let mut stage = Harness::new();
-        let credentials = sessions(&stage, count);
-        let log = logged(&mut stage, |_, call| reply_ok(call));
-        all_stay_in(&stage, &credentials, 30_000).await;
-        stage.token_store.set_behavior(mood);
-        // Each session is to be checked at a minute of age.
-        all_stay_in(&stage, &credentials, 120_000).await;
+        let mut harness = Harness::new();
+        let credentials = insert_sessions(&harness, count);
+        let log = respond_and_log(&mut harness, |_, call| reply_ok(call));
+        assert_all_allowed(&harness, &credentials, 30_000).await;
+        harness.token_store.set_behavior(behavior);
+        // Each session's token check is due at an age of one minute.
+        assert_all_allowed(&harness, &credentials, 120_000).await;
         let pauses = longest_pauses(&log, 0);
         assert!((0..count).all(|session| pauses[&session] <= 5_000), "{pauses:?}");
-        stage.token_store.set_behavior(StoreBehavior::Names);
-        let asked = stage.token_store.lookups();
-        all_stay_in(&stage, &credentials, 140_000).await;
-        let checks = stage.token_store.lookups() - asked;
-        assert!((count..count + 50).contains(&checks), "{checks}: each is checked, once");
+        harness.token_store.set_behavior(StoreBehavior::ReturnsToken);
+        let lookups = harness.token_store.lookups();
+        assert_all_allowed(&harness, &credentials, 140_000).await;
+        let checks = harness.token_store.lookups() - lookups;
+        assert!((count..count + 50).contains(&checks), "{checks}: each token is checked once");
         seed_yields(0);
     }
 }
 
-/// T169: one look into the token store counts for all sessions of a user.
+/// T169: one token check counts for all sessions of a user.
 #[tokio::test(start_paused = true)]
 async fn sessions_of_a_user_share_a_token_check() {
     seed_yields(41);
-    let mut stage = Harness::new();
+    let mut harness = Harness::new();
     let alice = UserId::from("alice");
     let credentials: Vec<_> =
-        (0..50).map(|which| stage.ac.engine().insert_test_session(&alice, which)).collect();
-    let _live = live(&stage, &credentials);
-    logged(&mut stage, |_, call| reply_ok(call));
-    stage.at(600_000).await;
-    let asked = stage.token_store.lookups();
-    // Jitter only shortens the minute, and the check goes with a poll.
-    assert!((9..=12).contains(&asked), "{asked} in ten minutes");
-    stage.token_store.set_behavior(StoreBehavior::Changes);
-    stage.at(660_000).await;
-    for one in &credentials {
-        assert_eq!(stage.send_request(one).await, "ended");
+        (0..50).map(|session| harness.ac.engine().insert_test_session(&alice, session)).collect();
+    let _live = watch_all(&harness, &credentials);
+    respond_and_log(&mut harness, |_, call| reply_ok(call));
+    harness.advance_to(600_000).await;
+    let lookups = harness.token_store.lookups();
+    // Jitter only shortens the minute, and the check runs with a poll.
+    assert!((9..=12).contains(&lookups), "{lookups} in ten minutes");
+    harness.token_store.set_behavior(StoreBehavior::ReturnsOtherToken);
+    harness.advance_to(660_000).await;
+    for credential in &credentials {
+        assert_eq!(harness.send_request(credential).await, "ended");
     }
     seed_yields(0);
 }
 
-/// Streams of so many sessions, and a service that takes so long for each poll. Some end there, each
-/// at a moment of its own.
+/// Opens `count` streams, with a service that takes `latency` ms for each poll, and ends some
+/// sessions at different times. Asserts that their streams end in time and the others stay.
 async fn streams_end_in_time(count: usize, latency: u64, seed: u64) {
     seed_yields(seed);
-    let mut stage = Harness::new();
-    let credentials = sessions(&stage, count);
-    let ended = Arc::new(Mutex::new(vec![u64::MAX; count]));
-    let told = ended.clone();
-    let log = logged(&mut stage, move |now, call| {
-        // As it was when the call came: what the service says is as old as it may be.
-        let ended = which(&call).is_some_and(|which| told.lock().unwrap()[which] <= now);
+    let mut harness = Harness::new();
+    let credentials = insert_sessions(&harness, count);
+    let end_times = Arc::new(Mutex::new(vec![u64::MAX; count]));
+    let service_end_times = end_times.clone();
+    let log = respond_and_log(&mut harness, move |now, call| {
+        // The reply has the status at the time of the call.
+        let ended = polled_session(&call)
+            .is_some_and(|session| service_end_times.lock().unwrap()[session] <= now);
         let latency = if now < 10_000 { 0 } else { latency };
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(latency)).await;
@@ -515,52 +521,57 @@ async fn streams_end_in_time(count: usize, latency: u64, seed: u64) {
         });
     });
     let mut streams = Vec::new();
-    for one in &credentials {
-        streams.push(stage.stream(one).await);
+    for credential in &credentials {
+        streams.push(harness.stream(credential).await);
     }
     let (first_end, ends) = (20_000, 40);
-    while stage.now() < 45_000 {
-        let now = stage.now();
-        for which in 0..ends {
-            if now >= first_end + which as u64 * 125 {
-                let end = &mut ended.lock().unwrap()[which * (count / ends)];
+    while harness.now() < 45_000 {
+        let now = harness.now();
+        for index in 0..ends {
+            if now >= first_end + index as u64 * 125 {
+                let end = &mut end_times.lock().unwrap()[index * (count / ends)];
                 *end = now.min(*end);
             }
         }
         // A tenth of the sessions at a time.
-        for (which, one) in credentials.iter().enumerate().skip(now as usize / 125 % 10).step_by(10)
+        for (session, credential) in
+            credentials.iter().enumerate().skip(now as usize / 125 % 10).step_by(10)
         {
-            if ended.lock().unwrap()[which] == u64::MAX {
-                assert_eq!(stage.send_request(one).await, "allowed", "{which} of {count} at {now}");
+            if end_times.lock().unwrap()[session] == u64::MAX {
+                assert_eq!(
+                    harness.send_request(credential).await,
+                    "allowed",
+                    "{session} of {count} at {now}"
+                );
             }
         }
-        assert_eq!(stage.now(), now, "one had to wait");
-        stage.at(now + 125).await;
+        assert_eq!(harness.now(), now, "a request waited");
+        harness.advance_to(now + 125).await;
     }
-    let health = stage.ac.health();
+    let health = harness.ac.health();
     assert_eq!(health.poll_latency, Duration::from_millis(latency));
     assert!(health.max_polls_in_flight as u64 >= count as u64 * latency / 5_000, "{health:?}");
     assert!(health.effective_interval < Duration::from_millis(5_300), "{health:?}");
     assert!(health.capacity >= count as u64, "{health:?}");
     assert!(longest_pauses(&log, 35_000).values().all(|pause| *pause < 5_300));
-    let mut cut = 0;
-    for (which, stream) in streams.into_iter().enumerate() {
-        let end = ended.lock().unwrap()[which];
+    let mut cut_count = 0;
+    for (session, stream) in streams.into_iter().enumerate() {
+        let end = end_times.lock().unwrap()[session];
         if end == u64::MAX {
-            assert!(!stream.end.is_finished(), "{which} of {count} was cut");
+            assert!(!stream.end.is_finished(), "{session} of {count} was cut");
             continue;
         }
-        assert!(stream.end.is_finished(), "{which} of {count} goes on");
-        let (at, why) = stream.end.await.unwrap();
-        assert_eq!(why, Denial::Ended);
-        assert!(at <= end + 9_000, "{which} of {count} was cut after {} ms", at - end);
-        cut += 1;
+        assert!(stream.end.is_finished(), "{session} of {count} was not cut");
+        let (at, denial) = stream.end.await.unwrap();
+        assert_eq!(denial, Denial::Ended);
+        assert!(at <= end + 9_000, "{session} of {count} was cut after {} ms", at - end);
+        cut_count += 1;
     }
-    assert_eq!(cut, ends);
+    assert_eq!(cut_count, ends);
     seed_yields(0);
 }
 
-/// T167: 800 streams, and a service that takes a second for each poll.
+/// T167: 800 streams, and a service that takes one second for each poll.
 #[tokio::test(start_paused = true)]
 async fn streams_of_a_slow_service_end_in_time() {
     for seed in [0, 43] {
@@ -569,7 +580,7 @@ async fn streams_of_a_slow_service_end_in_time() {
     }
 }
 
-/// T167: the same at two seconds.
+/// T167: the same with two seconds.
 #[tokio::test(start_paused = true)]
 async fn streams_of_a_very_slow_service_end_in_time() {
     for seed in [0, 47] {
@@ -577,155 +588,162 @@ async fn streams_of_a_very_slow_service_end_in_time() {
     }
 }
 
-/// T167: with more streams than may be polled in an interval all are polled less often, in turn,
-/// and what is told of that is true.
+/// T167: with more streams than the poll rate allows, all are polled in turn and less often, and the
+/// health report has the true interval.
 #[tokio::test(start_paused = true)]
-async fn effective_interval_is_true_of_streams_too() {
+async fn effective_interval_matches_stream_polls() {
     for (count, interval) in [(1_100, 11_000), (2_000, 20_000)] {
         seed_yields(53);
-        let mut stage = Harness::with_builder(|builder| builder.max_polls_per_second(100));
-        assert_eq!(stage.ac.health().capacity, 1_200);
-        let credentials = sessions(&stage, count);
-        let _live = live(&stage, &credentials);
-        let log = logged(&mut stage, |_, call| reply_ok(call));
-        stage.at(100_000).await;
-        let health = stage.ac.health();
-        let told = u64::try_from(health.effective_interval.as_millis()).unwrap();
+        let mut harness = Harness::with_builder(|builder| builder.max_polls_per_second(100));
+        assert_eq!(harness.ac.health().capacity, 1_200);
+        let credentials = insert_sessions(&harness, count);
+        let _live = watch_all(&harness, &credentials);
+        let log = respond_and_log(&mut harness, |_, call| reply_ok(call));
+        harness.advance_to(100_000).await;
+        let health = harness.ac.health();
+        let reported = u64::try_from(health.effective_interval.as_millis()).unwrap();
         let pauses = longest_pauses(&log, 60_000);
-        assert!(pauses.values().all(|pause| *pause <= told + told / 50), "{told}: {pauses:?}");
-        assert!(told.abs_diff(interval) <= interval / 10, "{told}");
-        for one in &credentials {
-            let is_allowed = stage.session(one).verdict() == crate::session::Verdict::Allow;
+        let longest = reported + reported / 50;
+        assert!(pauses.values().all(|pause| *pause <= longest), "{reported}: {pauses:?}");
+        assert!(reported.abs_diff(interval) <= interval / 10, "{reported}");
+        for credential in &credentials {
+            let is_allowed =
+                harness.session(credential).verdict() == crate::verdict::Verdict::Allow;
             assert!(is_allowed || count > 1_200, "within the capacity");
         }
         seed_yields(0);
     }
 }
 
-/// T110: a service that hangs is sent no more polls than a first few, however many are due.
+/// T110: at most 256 polls are in flight to a hanging service.
 #[tokio::test(start_paused = true)]
-async fn service_that_hangs_is_not_flooded() {
-    let mut stage = Harness::new();
-    let credentials = sessions(&stage, 5_000);
-    let _live = live(&stage, &credentials);
-    let in_flight = answered_slowly(&mut stage, Duration::from_secs(60));
-    stage.at(5_100).await;
-    assert_eq!(stage.ac.health().polls_in_flight, 256);
-    stage.at(300_000).await;
+async fn polls_in_flight_are_capped_at_256() {
+    let mut harness = Harness::new();
+    let credentials = insert_sessions(&harness, 5_000);
+    let _live = watch_all(&harness, &credentials);
+    let in_flight = respond_slowly(&mut harness, Duration::from_secs(60));
+    harness.advance_to(5_100).await;
+    assert_eq!(harness.ac.health().polls_in_flight, 256);
+    harness.advance_to(300_000).await;
     assert_eq!(in_flight.lock().unwrap().1, 256);
-    let health = stage.ac.health();
+    let health = harness.ac.health();
     assert!(health.breaker_open && health.polls_in_flight <= 2, "{health:?}");
 }
 
-/// T110: nor do more polls fly than may be sent in the time that one may take.
+/// T110: at most as many polls are in flight as the rate allows in one poll timeout.
 #[tokio::test(start_paused = true)]
-async fn polls_in_flight_are_bounded_by_the_rate() {
-    let mut stage = Harness::with_builder(|builder| builder.max_polls_per_second(50));
-    let credentials = sessions(&stage, 500);
-    let _live = live(&stage, &credentials);
-    let in_flight = answered_slowly(&mut stage, Duration::from_millis(2_900));
-    stage.at(60_000).await;
-    let most = in_flight.lock().unwrap().1;
-    assert!((140..=150).contains(&most), "{most}");
+async fn polls_in_flight_are_bounded_by_rate() {
+    let mut harness = Harness::with_builder(|builder| builder.max_polls_per_second(50));
+    let credentials = insert_sessions(&harness, 500);
+    let _live = watch_all(&harness, &credentials);
+    let in_flight = respond_slowly(&mut harness, Duration::from_millis(2_900));
+    harness.advance_to(60_000).await;
+    let max = in_flight.lock().unwrap().1;
+    assert!((140..=150).contains(&max), "{max}");
 }
 
-/// T108: a hundred thousand sessions are due at the same moment, many times what may be asked.
+/// T108: the polls of 100,000 sessions are due at once, many times what the rate allows.
 #[tokio::test(start_paused = true)]
-async fn hundred_thousand_at_once_stay_under_the_ceiling() {
+async fn poll_rate_limit_holds_for_100_000_sessions() {
     const STREAMS: usize = 5_000;
     const ALL: usize = 100_000;
-    let mut stage = Harness::new();
-    let credentials = sessions(&stage, ALL);
-    // The last to be due are those with streams.
-    let _live = live(&stage, &credentials[ALL - STREAMS..]);
-    let log = logged(&mut stage, |_, call| reply_ok(call));
-    let held: Vec<_> = credentials.iter().map(|one| stage.session(one)).collect();
-    let (mut good, mut read, mut slowest) = (vec![0; ALL], 0, Duration::ZERO);
-    for moment in 1..9 {
-        stage.at(moment * 4_000).await;
-        slowest = slowest.max(stage.ac.health().effective_interval);
-        for (at, which) in &log.lock().unwrap()[read..] {
-            good[*which] = *at;
+    let mut harness = Harness::new();
+    let credentials = insert_sessions(&harness, ALL);
+    // The sessions with streams are due last.
+    let _live = watch_all(&harness, &credentials[ALL - STREAMS..]);
+    let log = respond_and_log(&mut harness, |_, call| reply_ok(call));
+    let sessions: Vec<_> =
+        credentials.iter().map(|credential| harness.session(credential)).collect();
+    let (mut last_polls, mut read, mut slowest) = (vec![0; ALL], 0, Duration::ZERO);
+    for round in 1..9 {
+        harness.advance_to(round * 4_000).await;
+        slowest = slowest.max(harness.ac.health().effective_interval);
+        for (at, session) in &log.lock().unwrap()[read..] {
+            last_polls[*session] = *at;
             read += 1;
         }
-        for (which, one) in held.iter().enumerate() {
-            let age = stage.now() - good[which];
-            if one.verdict() == crate::session::Verdict::Allow {
-                assert!(age < 15_000, "{which} is allowed after {age} ms");
+        for (session, credential) in sessions.iter().enumerate() {
+            let age = harness.now() - last_polls[session];
+            if credential.verdict() == crate::verdict::Verdict::Allow {
+                assert!(age < 15_000, "{session} is allowed after {age} ms");
             } else {
-                assert!(age >= 15_000, "{which} is not allowed after {age} ms");
-                assert!(which < ALL - STREAMS, "one with a stream had to wait");
+                assert!(age >= 15_000, "{session} is not allowed after {age} ms");
+                assert!(session < ALL - STREAMS, "a session with a stream is stale");
             }
         }
-        let entries = stage.ac.engine().shared.schedule.len();
+        let entries = harness.ac.engine().shared.schedule.len();
         assert!(entries <= 3 * ALL, "{entries} in the schedule");
     }
     let log = log.lock().unwrap();
-    assert!(most_in_a_second(&log) <= 2_200, "{}", most_in_a_second(&log));
-    assert!(log.len() > 50_000, "{}: the ceiling is made use of", log.len());
-    assert!(slowest > Duration::from_secs(25), "{slowest:?} is told");
-    let first: Vec<_> = log.iter().take(STREAMS).map(|(_, which)| *which).collect();
-    assert!(first.iter().all(|which| *which >= ALL - STREAMS), "those with streams come first");
+    assert!(max_polls_per_second(&log) <= 2_200, "{}", max_polls_per_second(&log));
+    assert!(log.len() > 50_000, "{}: the rate is used", log.len());
+    assert!(slowest > Duration::from_secs(25), "{slowest:?} is reported");
+    let first: Vec<_> = log.iter().take(STREAMS).map(|(_, session)| *session).collect();
+    assert!(
+        first.iter().all(|session| *session >= ALL - STREAMS),
+        "sessions with streams come first"
+    );
 }
 
-/// A request for a session that waits its turn among many does not wait for all of them.
+/// A session with a waiting request is polled before the other queued sessions.
 #[tokio::test(start_paused = true)]
 async fn waiting_requests_are_polled_first() {
-    let mut stage = Harness::with_builder(|builder| builder.max_polls_per_second(10));
-    let credentials = sessions(&stage, 1_000);
-    let log = logged(&mut stage, |_, call| reply_ok(call));
-    stage.at(30_000).await;
+    let mut harness = Harness::with_builder(|builder| builder.max_polls_per_second(10));
+    let credentials = insert_sessions(&harness, 1_000);
+    let log = respond_and_log(&mut harness, |_, call| reply_ok(call));
+    harness.advance_to(30_000).await;
     let last = credentials.iter().rev().take(20).collect::<Vec<_>>();
-    let asked: Vec<_> = last.iter().map(|one| tokio::spawn(stage.send_request(one))).collect();
-    for asked in asked {
-        assert_eq!(asked.await.unwrap(), "allowed");
+    let requests: Vec<_> =
+        last.iter().map(|credential| tokio::spawn(harness.send_request(credential))).collect();
+    for request in requests {
+        assert_eq!(request.await.unwrap(), "allowed");
     }
-    assert!(stage.now() <= 32_200, "{}", stage.now());
-    assert!(most_in_a_second(&log.lock().unwrap()) <= 11);
+    assert!(harness.now() <= 32_200, "{}", harness.now());
+    assert!(max_polls_per_second(&log.lock().unwrap()) <= 11);
 }
 
-/// T107: no poll is sent for a session that was not used while the poll waited its turn.
+/// T107: a session that is unused while its poll is queued is parked without a poll.
 #[tokio::test(start_paused = true)]
-async fn one_that_waited_for_a_minute_unused_is_parked() {
-    let mut stage = Harness::with_builder(|builder| builder.max_polls_per_second(1));
-    let credentials = sessions(&stage, 500);
-    let log = logged(&mut stage, |_, call| reply_ok(call));
-    stage.at(600_000).await;
+async fn session_unused_while_queued_is_parked() {
+    let mut harness = Harness::with_builder(|builder| builder.max_polls_per_second(1));
+    let credentials = insert_sessions(&harness, 500);
+    let log = respond_and_log(&mut harness, |_, call| reply_ok(call));
+    harness.advance_to(600_000).await;
     let polls = log.lock().unwrap().len();
     assert!((50..=60).contains(&polls), "{polls}");
-    assert_eq!(stage.send_request(&credentials[499]).await, "allowed");
+    assert_eq!(harness.send_request(&credentials[499]).await, "allowed");
 }
 
-/// T043, T060: a certificate, a page, an error: an answer that is not the service's ends no session.
+/// T043, T060: a response that is not from the service, as from a proxy, ends no session.
 #[tokio::test(start_paused = true)]
 async fn proxy_errors_end_no_session_in_an_hour() {
     for (status, body) in [(200, "<html>"), (502, ""), (404, "<html>"), (302, ""), (429, "")] {
-        let mut stage = Harness::new();
-        let credentials = sessions(&stage, 2);
-        let _live = live(&stage, &credentials);
-        logged(&mut stage, move |_, call| {
+        let mut harness = Harness::new();
+        let credentials = insert_sessions(&harness, 2);
+        let _live = watch_all(&harness, &credentials);
+        respond_and_log(&mut harness, move |_, call| {
             call.answer(status, body);
         });
-        stage.at(3_600_000).await;
-        for one in &credentials {
-            assert_eq!(stage.send_request(one).await, "unavailable", "{status}");
+        harness.advance_to(3_600_000).await;
+        for credential in &credentials {
+            assert_eq!(harness.send_request(credential).await, "unavailable", "{status}");
         }
     }
 }
 
-/// A good word of one is none about another.
+/// A status applies only to its own session.
 #[tokio::test(start_paused = true)]
-async fn each_session_hears_its_own_end() {
-    let mut stage = Harness::new();
-    let credentials = sessions(&stage, 3);
-    logged(&mut stage, |_, call| {
-        let status = if which(&call) == Some(1) { Closed } else { Active };
+async fn each_session_gets_its_own_status() {
+    let mut harness = Harness::new();
+    let credentials = insert_sessions(&harness, 3);
+    respond_and_log(&mut harness, |_, call| {
+        let status = if polled_session(&call) == Some(1) { Closed } else { Active };
         reply_status(call, status);
     });
-    stage.at(6_000).await;
-    let mut said = Vec::new();
-    for one in &credentials {
-        said.push(stage.send_request(one).await);
+    harness.advance_to(6_000).await;
+    let mut results = Vec::new();
+    for credential in &credentials {
+        results.push(harness.send_request(credential).await);
     }
-    assert_eq!(said, ["allowed", "ended", "allowed"]);
+    assert_eq!(results, ["allowed", "ended", "allowed"]);
 }

@@ -1,4 +1,4 @@
-//! A page of another origin that may use the site, in a real browser, and others that may not.
+//! Pages of an allowed origin and of other origins in Chromium.
 
 use activeconnect_emulator::Emulator;
 use axum::Router;
@@ -9,29 +9,29 @@ use serde_json::json;
 use tower_activeconnect::ActiveSession;
 
 use crate::support::chromium::Chromium;
-use crate::support::{approve, builder, serve, with_phones};
+use crate::support::{approve, builder, enroll_users, serve};
 
-/// As a single-page application would, with the address of the routes in `auth`.
+/// Requests of a single-page application; `auth` is the URL of the routes.
 const SCRIPT: &str = "
 const credentials = 'include';
 const ask = (path, more) => fetch(auth + path, { credentials, ...more })
-    .then(answer => answer.json(), error => ({ status: error.name }));
+    .then(response => response.json(), error => ({ status: error.name }));
 const post = (path, body) => ask(path, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify(body),
-}).then(answer => answer.status);
-const status = () => ask('/status').then(answer => answer.status);
+}).then(response => response.status);
+const status = () => ask('/status').then(response => response.status);
 const event = () => new Promise(done => {
     const events = new EventSource(auth + '/events', { withCredentials: true });
     const close = word => { events.close(); done(word); };
     events.onmessage = event => close(JSON.parse(event.data).status);
-    events.onerror = () => close('refused');
+    events.onerror = () => close('rejected');
 });
 const socket = () => new Promise(done => {
     const socket = new WebSocket(auth.replace('http', 'ws').replace('/auth', '/socket'));
     socket.onmessage = event => done(event.data);
-    socket.onerror = () => done('refused');
+    socket.onerror = () => done('rejected');
 });
 ";
 
@@ -49,7 +49,7 @@ async fn page_of_an_allowed_origin_logs_in_and_out() {
 
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).allow_origin(&www).allow_origin(&other_site).build().unwrap();
-    with_phones(&emulator, &ac, &["alice"]).await;
+    enroll_users(&emulator, &ac, &["alice"]).await;
     let socket = async |session: ActiveSession, upgrade: WebSocketUpgrade| {
         upgrade.on_upgrade(async move |mut socket| {
             _ = socket.send(Message::text(session.user().to_string())).await;
@@ -62,7 +62,7 @@ async fn page_of_an_allowed_origin_logs_in_and_out() {
     let profile = chromium.profile().await;
     let tab = profile.tab().await;
     let visit = async |page: &str| {
-        tab.go(page).await;
+        tab.navigate(page).await;
         tab.eval(&format!("window.auth = {}", json!(auth))).await;
     };
     visit(&www).await;
@@ -70,20 +70,21 @@ async fn page_of_an_allowed_origin_logs_in_and_out() {
     assert_eq!(tab.eval("post('/login', { username: 'alice' })").await, "pending");
     assert_eq!(tab.eval("event()").await, "pending");
     approve(&emulator).await;
-    tab.until("status().then(status => status === 'active')").await;
+    tab.wait_for("status().then(status => status === 'active')").await;
     assert_eq!(tab.eval("event()").await, "active");
     assert_eq!(tab.eval("socket()").await, "alice");
 
-    // One of the same site has the cookies sent along, but is none that may ask; a hostile one has
-    // neither; and to one of another site, whose origin may ask, the browser lends no cookie.
-    for (page, answer, heard) in [
+    // A page of the same site sends cookies, but its origin is not allowed. A page of another site
+    // has neither cookies nor an allowed origin. For an allowed origin on another site, the browser
+    // sends no cookie.
+    for (page, response, received) in [
         (&sibling, "TypeError", "refused"),
         (&evil, "TypeError", "refused"),
         (&other_site, "none", "none"),
     ] {
         visit(page).await;
-        assert_eq!(tab.eval("status()").await, answer, "{page}");
-        assert_eq!(tab.eval("event()").await, heard, "{page}");
+        assert_eq!(tab.eval("status()").await, response, "{page}");
+        assert_eq!(tab.eval("event()").await, received, "{page}");
         assert_eq!(tab.eval("socket()").await, "refused", "{page}");
         tab.eval("post('/logout', {})").await;
     }

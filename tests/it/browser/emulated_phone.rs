@@ -1,4 +1,4 @@
-//! The emulated phone in Chromium: what it shows, its buttons, and that everybody can use it.
+//! The emulated phone in Chromium: its content, its buttons, its accessibility.
 
 use activeconnect_emulator::{Action, Emulator};
 use serde_json::json;
@@ -8,7 +8,7 @@ use tower_activeconnect::protocol::SessionStatus;
 
 use crate::support::axe;
 use crate::support::chromium::{Chromium, Tab};
-use crate::support::{credentials, until};
+use crate::support::{credentials, poll_until};
 
 struct Fixture {
     chromium: Chromium,
@@ -17,7 +17,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// `None` where there is no Chromium.
+    /// Returns `None` if Chromium is not installed.
     async fn start() -> Option<Self> {
         let chromium = Chromium::start().await?;
         let emulator = Emulator::start().await.unwrap();
@@ -25,7 +25,7 @@ impl Fixture {
         Some(Self { chromium, emulator, client })
     }
 
-    /// A user with a phone.
+    /// A user with a registered phone.
     async fn user(&self, label: Option<&str>) -> UserToken {
         let user = UserToken::random().unwrap();
         self.client.add_users(std::slice::from_ref(&user)).await.unwrap();
@@ -36,36 +36,39 @@ impl Fixture {
         user
     }
 
-    /// The user's phone rings.
-    async fn ring(&self, user: &UserToken) {
+    /// Sends a push to the user's phone.
+    async fn authenticate(&self, user: &UserToken) {
         let asked = AuthenticationRequest::default();
         self.client.authenticate_user(user, &asked).await.unwrap();
     }
 
-    /// A tab that shows the phone.
-    async fn phone(&self) -> Tab {
+    /// A tab with the phone's page.
+    async fn open_phone_page(&self) -> Tab {
         let tab = self.chromium.profile().await.tab().await;
         self.open(&tab).await;
         tab
     }
 
     async fn open(&self, tab: &Tab) {
-        tab.go(&format!("{}/emulator", self.emulator.url())).await;
+        tab.navigate(&format!("{}/emulator", self.emulator.url())).await;
     }
 
     fn newest_status(&self) -> SessionStatus {
         self.emulator.state().sessions.last().unwrap().status
     }
 
-    async fn becomes(&self, status: SessionStatus) {
-        until(status.as_str(), async || (self.newest_status() == status).then_some(())).await;
+    async fn wait_for_status(&self, status: SessionStatus) {
+        poll_until(status.as_str(), async || (self.newest_status() == status).then_some(())).await;
     }
 
-    /// One of each thing that the page shows.
-    async fn fill(&self) {
+    /// Creates each state that the page can show.
+    async fn create_all_states(&self) {
         let (alice, bob) = (self.user(Some("Alice Doe-Smith")).await, self.user(None).await);
-        let phone = "+15551234567";
-        self.client.send_registration_sms(&alice, phone, None, Some("Welcome!")).await.unwrap();
+        let open_phone_page = "+15551234567";
+        self.client
+            .send_registration_sms(&alice, open_phone_page, None, Some("Welcome!"))
+            .await
+            .unwrap();
         for (user, actions) in [
             (&alice, &[Action::Cancel][..]),
             (&alice, &[Action::Approve]),
@@ -73,7 +76,7 @@ impl Fixture {
             (&bob, &[Action::Identify]),
             (&alice, &[]),
         ] {
-            self.ring(user).await;
+            self.authenticate(user).await;
             for action in actions {
                 self.emulator.act(user.as_str(), *action).unwrap();
             }
@@ -81,69 +84,69 @@ impl Fixture {
     }
 }
 
-/// Whether a part of the page says this.
-fn says(part: &str, text: &str) -> String {
+/// An expression: whether a part of the page contains the text.
+fn contains_text(part: &str, text: &str) -> String {
     format!("document.getElementById('{part}').innerText.includes({})", json!(text))
 }
 
-/// Clicks a button by what is on it.
+/// Clicks the button with this text.
 async fn click(tab: &Tab, button: &str) {
     let found = format!(
         "[...document.querySelectorAll('button')]
             .find((button) => button.textContent === {})",
         json!(button)
     );
-    tab.until(&format!("!!{found}")).await;
+    tab.wait_for(&format!("!!{found}")).await;
     tab.eval(&format!("{found}.click()")).await;
 }
 
 #[tokio::test]
 async fn new_request_changes_title_and_is_announced() {
     let Some(fixture) = Fixture::start().await else { return };
-    let tab = fixture.phone().await;
+    let tab = fixture.open_phone_page().await;
     assert_eq!(tab.eval("document.title").await, "Phone");
     let alice = fixture.user(Some("Alice & Co")).await;
-    fixture.ring(&alice).await;
-    tab.until("document.title === '(1) Phone'").await;
+    fixture.authenticate(&alice).await;
+    tab.wait_for("document.title === '(1) Phone'").await;
     assert_eq!(tab.eval("document.getElementById('news').role").await, "status");
-    tab.until(&says("news", "Alice & Co: asks to log in.")).await;
+    tab.wait_for(&contains_text("news", "Alice & Co: asks to log in.")).await;
     let bob = fixture.user(None).await;
-    fixture.ring(&bob).await;
-    tab.until("document.title === '(2) Phone'").await;
-    tab.until(&says("news", &format!("{}: asks to log in.", bob.as_str()))).await;
+    fixture.authenticate(&bob).await;
+    tab.wait_for("document.title === '(2) Phone'").await;
+    tab.wait_for(&contains_text("news", &format!("{}: asks to log in.", bob.as_str()))).await;
     for (user, action) in [(&alice, Action::Approve), (&bob, Action::Cancel)] {
         fixture.emulator.act(user.as_str(), action).unwrap();
     }
-    tab.until("document.title === 'Phone'").await;
+    tab.wait_for("document.title === 'Phone'").await;
 }
 
 #[tokio::test]
 async fn label_is_shown_and_the_token_is_small() {
     let Some(fixture) = Fixture::start().await else { return };
     let alice = fixture.user(Some("<b>Alice</b>")).await;
-    fixture.ring(&alice).await;
-    let tab = fixture.phone().await;
+    fixture.authenticate(&alice).await;
+    let tab = fixture.open_phone_page().await;
     for part in ["requests", "users"] {
         let heading = format!("document.querySelector('#{part} h3').innerText");
         assert_eq!(tab.eval(&heading).await, "<b>Alice</b>");
-        assert_eq!(tab.eval(&says(part, alice.as_str())).await, true);
+        assert_eq!(tab.eval(&contains_text(part, alice.as_str())).await, true);
     }
     let in_small_print = "[...document.querySelectorAll('code')]
         .every((token) => parseFloat(getComputedStyle(token).fontSize) < 13)";
     assert_eq!(tab.eval(in_small_print).await, true);
     fixture.emulator.set_label(alice.as_str(), "Alicia").unwrap();
-    tab.until("document.querySelector('#requests h3').innerText === 'Alicia'").await;
+    tab.wait_for("document.querySelector('#requests h3').innerText === 'Alicia'").await;
     let link = fixture.client.device_registration_link(&alice, None).await.unwrap();
-    tab.go(link.expose()).await;
+    tab.navigate(link.expose()).await;
     assert!(tab.text().await.contains("the logins of Alicia."));
 }
 
 #[tokio::test]
-async fn buttons_do_what_their_labels_say() {
+async fn buttons_change_the_status() {
     let Some(fixture) = Fixture::start().await else { return };
     let alice = fixture.user(Some("Alice")).await;
-    let tab = fixture.phone().await;
-    fixture.ring(&alice).await;
+    let tab = fixture.open_phone_page().await;
+    fixture.authenticate(&alice).await;
     for (button, status) in [
         ("Approve Alice", SessionStatus::Active),
         ("Walk away Alice", SessionStatus::Walkaway),
@@ -151,36 +154,36 @@ async fn buttons_do_what_their_labels_say() {
         ("Close Alice", SessionStatus::Closed),
     ] {
         click(&tab, button).await;
-        fixture.becomes(status).await;
-        tab.until(&says("news", &format!("{button}: done."))).await;
+        fixture.wait_for_status(status).await;
+        tab.wait_for(&contains_text("news", &format!("{button}: done."))).await;
         let part = if status.is_terminal() { "history" } else { "sessions" };
-        tab.until(&says(part, status.as_str())).await;
+        tab.wait_for(&contains_text(part, status.as_str())).await;
     }
-    fixture.ring(&alice).await;
+    fixture.authenticate(&alice).await;
     click(&tab, "Decline Alice").await;
-    fixture.becomes(SessionStatus::Cancelled).await;
-    tab.until(&says("history", "cancelled")).await;
+    fixture.wait_for_status(SessionStatus::Cancelled).await;
+    tab.wait_for(&contains_text("history", "cancelled")).await;
     click(&tab, "Register device of Alice").await;
-    tab.until(&says("users", "2 devices")).await;
-    assert_eq!(tab.place().await, format!("{}/emulator", fixture.emulator.url()));
+    tab.wait_for(&contains_text("users", "2 devices")).await;
+    assert_eq!(tab.url().await, format!("{}/emulator", fixture.emulator.url()));
 }
 
 #[tokio::test]
-async fn stopped_emulator_is_told() {
+async fn page_reports_stopped_emulator() {
     let Some(fixture) = Fixture::start().await else { return };
-    let tab = fixture.phone().await;
+    let tab = fixture.open_phone_page().await;
     assert_eq!(tab.eval("document.getElementById('trouble').hidden").await, true);
     drop(fixture.emulator);
-    tab.until(&says("trouble", "The emulator does not answer.")).await;
+    tab.wait_for(&contains_text("trouble", "The emulator does not answer.")).await;
     assert_eq!(tab.eval("document.getElementById('trouble').hidden").await, false);
 }
 
 #[tokio::test]
-async fn times_of_requests_and_ends_are_told() {
+async fn page_shows_times_of_requests_and_ends() {
     let Some(fixture) = Fixture::start().await else { return };
     let alice = fixture.user(Some("Alice")).await;
-    fixture.ring(&alice).await;
-    let tab = fixture.phone().await;
+    fixture.authenticate(&alice).await;
+    let tab = fixture.open_phone_page().await;
     let began = fixture.emulator.state().sessions[0].created_at;
     assert_eq!(
         tab.eval("document.querySelector('#requests [data-ago]').dataset.ago").await,
@@ -189,64 +192,66 @@ async fn times_of_requests_and_ends_are_told() {
     let clock = format!("new Date({began} * 1000).toLocaleTimeString()");
     let shown = "document.querySelector('#requests [data-clock]').innerText";
     assert_eq!(tab.eval(shown).await, tab.eval(&clock).await);
-    // It goes on by itself.
+    // The page updates by itself.
     let ago = "parseInt(document.querySelector('#requests [data-ago]').innerText)";
     let first = tab.eval(ago).await;
-    tab.until(&format!("{ago} > {first}")).await;
+    tab.wait_for(&format!("{ago} > {first}")).await;
 
-    // The last twenty, the newest first.
+    // The latest twenty, newest first.
     fixture.emulator.act(alice.as_str(), Action::Cancel).unwrap();
     for _ in 0..20 {
-        fixture.ring(&alice).await;
+        fixture.authenticate(&alice).await;
         fixture.emulator.act(alice.as_str(), Action::Fail).unwrap();
     }
     let newest = fixture.emulator.state().sessions.last().unwrap().session_token.clone();
-    tab.until(&format!("document.querySelector('#history code').innerText === '{newest}'")).await;
+    tab.wait_for(&format!("document.querySelector('#history code').innerText === '{newest}'"))
+        .await;
     assert_eq!(tab.eval("document.querySelectorAll('#history article').length").await, 20);
-    assert_eq!(tab.eval(&says("history", "cancelled")).await, false);
+    assert_eq!(tab.eval(&contains_text("history", "cancelled")).await, false);
     let ended = "document.querySelectorAll('#history article:first-of-type [data-ago]').length";
     assert_eq!(tab.eval(ended).await, 2);
 }
 
-/// The focus is where it was while other parts of the page change, and near it when its button goes.
+/// The focus stays while other parts of the page change, and moves nearby when its button
+/// disappears.
 #[tokio::test]
-async fn keyboard_keeps_its_place_while_requests_come() {
+async fn focus_stays_while_requests_arrive() {
     let Some(fixture) = Fixture::start().await else { return };
     let (alice, bob) = (fixture.user(Some("Alice")).await, fixture.user(Some("Bob")).await);
-    fixture.ring(&alice).await;
-    let tab = fixture.phone().await;
+    fixture.authenticate(&alice).await;
+    let tab = fixture.open_phone_page().await;
     tab.press("Tab").await;
     let focused = "document.activeElement.textContent";
-    tab.until(&format!("{focused} === 'Approve Alice'")).await;
-    fixture.ring(&bob).await;
-    tab.until("document.title === '(2) Phone'").await;
+    tab.wait_for(&format!("{focused} === 'Approve Alice'")).await;
+    fixture.authenticate(&bob).await;
+    tab.wait_for("document.title === '(2) Phone'").await;
     assert_eq!(tab.eval(focused).await, "Approve Alice");
     tab.press("Enter").await;
-    until("approved", async || {
+    poll_until("approved", async || {
         (fixture.emulator.state().sessions[0].status == SessionStatus::Active).then_some(())
     })
     .await;
-    tab.until(&format!("{focused} === 'Requests'")).await;
+    tab.wait_for(&format!("{focused} === 'Requests'")).await;
 }
 
 #[tokio::test]
 async fn page_is_accessible_in_light_and_dark() {
     let Some(fixture) = Fixture::start().await else { return };
-    let tab = fixture.phone().await;
+    let tab = fixture.open_phone_page().await;
     for scheme in ["light", "dark"] {
         tab.prefer_color_scheme(scheme).await;
         fixture.open(&tab).await;
         assert_eq!(axe::violations(&tab).await, [""; 0], "{scheme}");
     }
-    fixture.fill().await;
+    fixture.create_all_states().await;
     let user = fixture.user(None).await;
     let link = fixture.client.device_registration_link(&user, Some("Al")).await.unwrap();
     for scheme in ["light", "dark"] {
         tab.prefer_color_scheme(scheme).await;
         fixture.open(&tab).await;
-        tab.until(&says("requests", "Alice")).await;
+        tab.wait_for(&contains_text("requests", "Alice")).await;
         assert_eq!(axe::violations(&tab).await, [""; 0], "{scheme}");
-        tab.go(link.expose()).await;
+        tab.navigate(link.expose()).await;
         assert_eq!(axe::violations(&tab).await, [""; 0], "{scheme} link");
     }
 }
@@ -254,10 +259,10 @@ async fn page_is_accessible_in_light_and_dark() {
 #[tokio::test]
 async fn page_fits_a_width_of_320_pixels() {
     let Some(fixture) = Fixture::start().await else { return };
-    fixture.fill().await;
+    fixture.create_all_states().await;
     let alice = fixture.user(Some(&"W".repeat(64))).await;
-    fixture.ring(&alice).await;
-    let tab = fixture.phone().await;
+    fixture.authenticate(&alice).await;
+    let tab = fixture.open_phone_page().await;
     tab.set_width(320).await;
     fixture.open(&tab).await;
     assert_eq!(tab.eval("document.documentElement.clientWidth").await, 320);
@@ -275,9 +280,9 @@ async fn page_works_without_scripts() {
     tab.disable_scripts().await;
     fixture.open(&tab).await;
     let alice = fixture.user(Some("Alice")).await;
-    fixture.ring(&alice).await;
+    fixture.authenticate(&alice).await;
     click(&tab, "Reload").await;
-    tab.until("document.title === '(1) Phone'").await;
+    tab.wait_for("document.title === '(1) Phone'").await;
     let clock = "document.querySelector('#requests [data-clock]').innerText.endsWith(' UTC')";
     assert_eq!(tab.eval(clock).await, true);
     tab.enable_scripts().await;
@@ -287,25 +292,25 @@ async fn page_works_without_scripts() {
         [("Approve Alice", SessionStatus::Active), ("Close Alice", SessionStatus::Closed)]
     {
         click(&tab, button).await;
-        fixture.becomes(status).await;
-        tab.until("document.title === 'Phone'").await;
+        fixture.wait_for_status(status).await;
+        tab.wait_for("document.title === 'Phone'").await;
     }
-    tab.until(&says("history", "closed")).await;
+    tab.wait_for(&contains_text("history", "closed")).await;
 }
 
 #[tokio::test]
-async fn policy_allows_nothing_inline() {
+async fn csp_allows_nothing_inline() {
     let Some(fixture) = Fixture::start().await else { return };
-    fixture.fill().await;
+    fixture.create_all_states().await;
     let url = format!("{}/emulator", fixture.emulator.url());
-    let answer = reqwest::Client::builder().no_proxy().build().unwrap().get(&url).send().await;
-    let answer = answer.unwrap();
-    let policy = answer.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    let response = reqwest::Client::builder().no_proxy().build().unwrap().get(&url).send().await;
+    let response = response.unwrap();
+    let policy = response.headers()["content-security-policy"].to_str().unwrap().to_owned();
     assert!(policy.starts_with("default-src 'none';") && !policy.contains("unsafe"), "{policy}");
-    let html = answer.text().await.unwrap();
+    let html = response.text().await.unwrap();
     assert!(!html.contains("<style") && !html.contains("style=") && !html.contains("http-equiv"));
-    let tab = fixture.phone().await;
-    // A style that was refused would leave the browser's own.
+    let tab = fixture.open_phone_page().await;
+    // If the policy blocked the style, the browser's default would apply.
     assert_eq!(tab.eval("getComputedStyle(document.body).marginTop").await, "0px");
-    tab.until(&says("requests", "s ago")).await;
+    tab.wait_for(&contains_text("requests", "s ago")).await;
 }

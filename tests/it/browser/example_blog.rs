@@ -7,41 +7,41 @@ use crate::support::blog::Blog;
 use crate::support::chromium::{Chromium, Tab};
 
 async fn log_in(emulator: &Emulator, blog: &Blog, tab: &Tab, user: &str) {
-    // A timeline that is not looked at is hidden.
+    // `guard.js` hides the timeline of a hidden tab.
     tab.bring_to_front().await;
-    tab.go(&format!("{}/", blog.url)).await;
-    tab.until("location.pathname === '/auth/login'").await;
+    tab.navigate(&format!("{}/", blog.url)).await;
+    tab.wait_for("location.pathname === '/auth/login'").await;
     tab.eval(&format!("document.querySelector('[name=username]').value = '{user}'")).await;
     tab.eval("document.forms[0].submit()").await;
-    tab.until("location.pathname === '/auth/waiting'").await;
+    tab.wait_for("location.pathname === '/auth/waiting'").await;
     approve(emulator).await;
     shows_timeline(tab, user).await;
 }
 
 async fn shows_timeline(tab: &Tab, user: &str) {
-    tab.until("document.title.startsWith('Timeline')").await;
-    tab.loaded().await;
+    tab.wait_for("document.title.startsWith('Timeline')").await;
+    tab.wait_for_load().await;
     assert!(tab.text().await.contains(&format!("Logged in as {user}")));
 }
 
-/// Who registers is led on once the phone is there, and only has to log in.
+/// After registration the page leads to the login once the phone is registered.
 #[tokio::test]
-async fn registration_leads_to_the_login() {
+async fn registration_page_leads_to_login() {
     let Some(chromium) = Chromium::start().await else { return };
     let emulator = Emulator::start().await.unwrap();
     let blog = Blog::start(&emulator).await;
     let tab = chromium.profile().await.tab().await;
-    tab.go(&format!("{}/register", blog.url)).await;
+    tab.navigate(&format!("{}/register", blog.url)).await;
     tab.eval(
         "document.querySelector('[name=username]').value = 'alice';
          document.querySelector('[name=email]').value = 'alice@example.org';
          document.forms[0].submit()",
     )
     .await;
-    tab.until("!!document.querySelector('[data-follow] .link')").await;
+    tab.wait_for("!!document.querySelector('[data-follow] .link')").await;
     let user = emulator.state().users.remove(0).user_id;
     emulator.register_device(&user).unwrap();
-    tab.until("location.pathname === '/auth/login'").await;
+    tab.wait_for("location.pathname === '/auth/login'").await;
     log_in(&emulator, &blog, &tab, "alice").await;
 }
 
@@ -54,11 +54,11 @@ async fn back_after_logout_shows_no_post() {
     let tab = chromium.profile().await.tab().await;
     log_in(&emulator, &blog, &tab, "alice").await;
     tab.eval("document.querySelector('form[action=\"/auth/logout\"]').submit()").await;
-    tab.until("location.href.endsWith('/auth/login')").await;
-    tab.loaded().await;
+    tab.wait_for("location.href.endsWith('/auth/login')").await;
+    tab.wait_for_load().await;
     tab.eval("window.isBeforeBack = true; history.back()").await;
-    // The gate was asked, or the page was kept in memory and is hidden.
-    tab.until(
+    // The browser loads the page again, or restores it from memory and `guard.js` hides it.
+    tab.wait_for(
         "!window.isBeforeBack && (!!document.querySelector('[name=username]')
             || getComputedStyle(document.body).visibility === 'hidden')",
     )
@@ -66,9 +66,9 @@ async fn back_after_logout_shows_no_post() {
     assert!(!tab.text().await.contains("alice"));
 }
 
-/// The end of the session comes while a post is written.
+/// The session ends while the user writes a post.
 #[tokio::test]
-async fn post_outlives_the_session() {
+async fn draft_survives_session_end() {
     let Some(chromium) = Chromium::start().await else { return };
     let emulator = Emulator::start().await.unwrap();
     let blog = Blog::start(&emulator).await;
@@ -79,13 +79,13 @@ async fn post_outlives_the_session() {
     tab.eval("document.querySelector('textarea').value = 'not lost'").await;
     let session = emulator.state().sessions.pop().unwrap();
     emulator.act_on_session(&session.session_token, Action::Close).unwrap();
-    tab.until("getComputedStyle(document.body).visibility === 'hidden'").await;
+    tab.wait_for("getComputedStyle(document.body).visibility === 'hidden'").await;
     let login = profile.tab().await;
     log_in(&emulator, &blog, &login, "alice").await;
     tab.bring_to_front().await;
-    tab.until("getComputedStyle(document.body).visibility === 'visible'").await;
+    tab.wait_for("getComputedStyle(document.body).visibility === 'visible'").await;
     tab.eval("document.querySelector('form[action=\"/posts\"] button').click()").await;
-    tab.until("document.querySelector('article .text')?.innerText === 'not lost'").await;
+    tab.wait_for("document.querySelector('article .text')?.innerText === 'not lost'").await;
 }
 
 /// T166: a browser sends the cookies of a host to all its ports.
@@ -102,13 +102,13 @@ async fn blogs_on_two_ports_keep_two_logins() {
     log_in(&emulator, &second, &bobs, "bob").await;
     for (blog, tab, user) in [(&first, &alices, "alice"), (&second, &bobs, "bob")] {
         tab.bring_to_front().await;
-        tab.go(&format!("{}/", blog.url)).await;
+        tab.navigate(&format!("{}/", blog.url)).await;
         shows_timeline(tab, user).await;
         assert!(profile.cookie(&blog.session_cookie()).await.is_some());
     }
     bobs.eval("document.querySelector('form[action=\"/auth/logout\"]').submit()").await;
-    bobs.until("location.pathname === '/auth/login'").await;
+    bobs.wait_for("location.pathname === '/auth/login'").await;
     alices.bring_to_front().await;
-    alices.go(&format!("{}/", first.url)).await;
+    alices.navigate(&format!("{}/", first.url)).await;
     shows_timeline(&alices, "alice").await;
 }

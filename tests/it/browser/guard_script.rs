@@ -1,4 +1,4 @@
-//! `guard.js` in pages of an application, in Chromium: what it hides, when, and what stays.
+//! `guard.js` in an application's pages, in Chromium: what it hides, when, and what stays.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -23,15 +23,15 @@ use tower_activeconnect::{ActiveSession, Activeconnect};
 
 use crate::support::axe;
 use crate::support::chromium::{Chromium, Profile, Tab};
-use crate::support::{Browser, approve, builder, pass, serve, until, with_phones};
+use crate::support::{Browser, advance, approve, builder, enroll_users, poll_until, serve};
 
-/// What `docs/pages.md` says that pages need, and Trusted Types.
+/// The policy that `docs/pages.md` recommends, with Trusted Types.
 const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; require-trusted-types-for 'script'; \
                       trusted-types 'none'";
 
-/// Records what is blocked, and lets tests and axe-core look into the closed shadow root.
-const LOOK_IN: &str = "
+/// Records blocked resources, and opens the closed shadow root for tests and axe-core.
+const INSTRUMENTATION: &str = "
 window.blocked = [];
 addEventListener('securitypolicyviolation', event =>
     blocked.push(`${event.violatedDirective} ${event.blockedURI}`));
@@ -49,15 +49,15 @@ struct Site {
     emulator: Emulator,
     ac: Activeconnect,
     url: String,
-    /// The event streams that are open.
+    /// The number of open event streams.
     streams: Arc<AtomicUsize>,
-    /// How often each path was asked for.
+    /// The number of requests for each path.
     requests: Arc<Mutex<HashMap<String, usize>>>,
-    /// No request for these paths is answered.
+    /// Requests for these paths wait.
     held: watch::Sender<&'static [&'static str]>,
-    /// The routes answer 503, as a proxy does.
+    /// The routes respond with 503, as a proxy does.
     is_down: Arc<AtomicBool>,
-    /// The event stream alone does.
+    /// Only the event stream responds with 503.
     is_without_events: Arc<AtomicBool>,
 }
 
@@ -74,7 +74,7 @@ impl Site {
     async fn new() -> Self {
         let emulator = Emulator::start().await.unwrap();
         let ac = builder(&emulator).build().unwrap();
-        with_phones(&emulator, &ac, &["alice", "bob"]).await;
+        enroll_users(&emulator, &ac, &["alice", "bob"]).await;
         let streams = Arc::new(AtomicUsize::new(0));
         let requests: Arc<Mutex<HashMap<String, usize>>> = Arc::default();
         let (is_down, is_without_events) = (Arc::<AtomicBool>::default(), Arc::default());
@@ -133,47 +133,47 @@ impl Site {
         Self { emulator, ac, url, streams, requests, held, is_down, is_without_events }
     }
 
-    fn requests_of(&self, path: &str) -> usize {
+    fn request_count(&self, path: &str) -> usize {
         self.requests.lock().unwrap().get(path).copied().unwrap_or_default()
     }
 
     async fn tab(&self, profile: &Profile) -> Tab {
         let tab = profile.tab().await;
-        tab.run_first(LOOK_IN).await;
+        tab.add_init_script(INSTRUMENTATION).await;
         tab
     }
 
-    /// Logs in in this tab, and shows a page.
+    /// Logs in in this tab and opens a page.
     async fn log_in(&self, tab: &Tab, user: &str, page: &str) -> SessionReport {
-        tab.go(&format!("{}{page}", self.url)).await;
+        tab.navigate(&format!("{}{page}", self.url)).await;
         let session = self.submit_login(tab, user).await;
-        tab.until("window.isShown?.()").await;
+        tab.wait_for("window.isShown?.()").await;
         session
     }
 
-    /// Logs in by the login page that is there.
+    /// Logs in on the open login page.
     async fn submit_login(&self, tab: &Tab, user: &str) -> SessionReport {
-        tab.until("!!document.querySelector('[name=username]')").await;
+        tab.wait_for("!!document.querySelector('[name=username]')").await;
         tab.eval(&format!("document.querySelector('[name=username]').value = '{user}'")).await;
         tab.eval("document.querySelector('main form button').click()").await;
-        tab.until("location.pathname === '/auth/waiting'").await;
+        tab.wait_for("location.pathname === '/auth/waiting'").await;
         approve(&self.emulator).await
     }
 
-    fn act(&self, session: &SessionReport, action: Action) {
+    fn act_on_phone(&self, session: &SessionReport, action: Action) {
         self.emulator.act_on_session(&session.session_token, action).unwrap();
     }
 
-    async fn has_streams(&self, count: usize) {
-        until(&format!("{count} streams"), async || {
+    async fn wait_for_streams(&self, count: usize) {
+        poll_until(&format!("{count} streams"), async || {
             (self.streams.load(Ordering::SeqCst) == count).then_some(())
         })
         .await;
     }
 
-    /// Waits until this is asked for once more than `before`.
-    async fn is_asked_for(&self, path: &str, before: usize) {
-        until(path, async || (self.requests_of(path) > before).then_some(())).await;
+    /// Waits for one more request than `before`.
+    async fn wait_for_request(&self, path: &str, before: usize) {
+        poll_until(path, async || (self.request_count(path) > before).then_some(())).await;
     }
 }
 
@@ -185,79 +185,79 @@ impl Drop for OpenStream {
     }
 }
 
-/// Waits for a lock that says this.
-async fn is_locked(tab: &Tab, says: &str) {
-    tab.until(&format!("window.lockText?.().includes('{says}') && isHidden()")).await;
+/// Waits for a lock with this text.
+async fn wait_for_lock(tab: &Tab, expected_text: &str) {
+    tab.wait_for(&format!("window.lockText?.().includes('{expected_text}') && isHidden()")).await;
 }
 
-/// Follows the link of the lock into another tab.
+/// Follows the lock's link into another tab.
 async fn follow_link(profile: &Profile, tab: &Tab) -> Tab {
     tab.eval("lockRoot.querySelector('a').click()").await;
-    let login = profile.opened("/auth/login").await;
+    let login = profile.wait_for_tab("/auth/login").await;
     login.bring_to_front().await;
     login
 }
 
 #[tokio::test]
-async fn walk_away_hides_and_return_shows() {
+async fn walkaway_hides_page_and_return_shows_it() {
     let Some(chromium) = Chromium::start().await else { return };
     let site = Site::new().await;
     let tab = site.tab(&chromium.profile().await).await;
     let session = site.log_in(&tab, "alice", "/page").await;
-    site.has_streams(1).await;
+    site.wait_for_streams(1).await;
     tab.eval("draft.value = 'not sent yet'; draft.focus(); draft.setSelectionRange(4, 8)").await;
 
-    site.act(&session, Action::WalkAway);
-    is_locked(&tab, "Your phone is no longer nearby.").await;
+    site.act_on_phone(&session, Action::WalkAway);
+    wait_for_lock(&tab, "Your phone is no longer nearby.").await;
     assert_eq!(tab.eval("shadowMode").await, "closed");
     assert_eq!(tab.eval("document.activeElement === lockRoot.host").await, true);
     assert_eq!(tab.eval("lockRoot.querySelector('dialog').role").await, "alertdialog");
     let on_top = "[[1, 1], [innerWidth / 2, innerHeight / 2], [innerWidth - 2, innerHeight - 2]]
         .every(point => document.elementFromPoint(...point) === lockRoot.host)";
     assert_eq!(tab.eval(on_top).await, true);
-    // Neither keys nor scripts get to the page.
+    // Neither keys nor scripts reach the page.
     for key in ["Tab", "Escape", "Escape", "Tab"] {
         tab.press(key).await;
     }
     tab.eval("draft.focus()").await;
     assert_eq!(tab.eval("document.activeElement === draft").await, false);
-    is_locked(&tab, "Your phone is no longer nearby.").await;
+    wait_for_lock(&tab, "Your phone is no longer nearby.").await;
 
-    site.act(&session, Action::Return);
-    tab.until("isShown()").await;
+    site.act_on_phone(&session, Action::Return);
+    tab.wait_for("isShown()").await;
     let kept = "[draft.value, draft.selectionStart, document.activeElement === draft, blocked]";
     assert_eq!(tab.eval(kept).await, json!(["not sent yet", 4, true, []]));
 }
 
 /// T189
 #[tokio::test]
-async fn login_of_a_new_browser_is_shown() {
+async fn login_of_new_browser_shows_warning() {
     let Some(chromium) = Chromium::start().await else { return };
     let site = Site::new().await;
     let alice = "alice".into();
     let (credential, _) = tokio::join!(site.ac.log_in(&alice), approve(&site.emulator));
-    // Until that login's deadline the phone rings for no stranger.
-    pass(Duration::from_secs(60), Duration::from_secs(5)).await;
+    // Until that login's deadline anonymous clients cannot send a push.
+    advance(Duration::from_secs(60), Duration::from_secs(5)).await;
     let profile = chromium.profile().await;
-    profile.plant(&site.url, "__Host-activeconnect", &credential.unwrap().expose()).await;
+    profile.set_host_cookie(&site.url, "__Host-activeconnect", &credential.unwrap().expose()).await;
     let tab = site.tab(&profile).await;
-    tab.go(&format!("{}/page", site.url)).await;
-    tab.until("window.isShown?.()").await;
+    tab.navigate(&format!("{}/page", site.url)).await;
+    tab.wait_for("window.isShown?.()").await;
     let warning = "document.querySelector('.activeconnect-warning')";
     assert_eq!(tab.eval(&format!("{warning}.checkVisibility()")).await, false);
-    let stranger = Browser::new(&site.url);
+    let anonymous = Browser::new(&site.url);
     let started = json!({ "username": "alice" });
-    stranger.json("/auth/login", &started).await;
+    anonymous.json("/auth/login", &started).await;
     approve(&site.emulator).await;
-    until("logged in", async || (stranger.status().await == "active").then_some(())).await;
-    tab.until(&format!("{warning}.checkVisibility() && isShown()")).await;
-    let said = tab.eval(&format!("[{warning}.textContent, {warning}.pathname, blocked]")).await;
+    poll_until("logged in", async || (anonymous.status().await == "active").then_some(())).await;
+    tab.wait_for(&format!("{warning}.checkVisibility() && isShown()")).await;
+    let actual = tab.eval(&format!("[{warning}.textContent, {warning}.pathname, blocked]")).await;
     let text = "New browser on your account. Was it you?";
-    assert_eq!(said, json!([text, "/auth/sessions", []]));
+    assert_eq!(actual, json!([text, "/auth/sessions", []]));
     tab.eval(&format!("{warning}.click()")).await;
-    tab.until("document.body?.innerText.includes('New browser.')").await;
-    tab.go(&format!("{}/page", site.url)).await;
-    tab.until("isShown()").await;
+    tab.wait_for("document.body?.innerText.includes('New browser.')").await;
+    tab.navigate(&format!("{}/page", site.url)).await;
+    tab.wait_for("isShown()").await;
     assert_eq!(tab.eval(&format!("{warning}.checkVisibility()")).await, false);
 }
 
@@ -269,8 +269,8 @@ async fn same_user_keeps_typed_text() {
     let tab = site.tab(&profile).await;
     let session = site.log_in(&tab, "alice", "/page").await;
     tab.eval("draft.value = 'not sent yet'; draft.focus(); window.isSame = true").await;
-    site.act(&session, Action::Close);
-    is_locked(&tab, "You are logged out.").await;
+    site.act_on_phone(&session, Action::Close);
+    wait_for_lock(&tab, "You are logged out.").await;
     let link = "[lockRoot.querySelector('a').rel, lockRoot.querySelector('a').innerText]";
     assert_eq!(tab.eval(link).await, json!(["noopener", "Log in"]));
     assert_eq!(tab.eval("document.activeElement === lockRoot.host").await, true);
@@ -278,66 +278,66 @@ async fn same_user_keeps_typed_text() {
     assert_eq!(tab.eval(stored).await, json!([0, 0, null, ""]));
 
     let login = follow_link(&profile, &tab).await;
-    assert!(login.place().await.ends_with("/auth/login?next=%2Fpage"));
+    assert!(login.url().await.ends_with("/auth/login?next=%2Fpage"));
     assert_eq!(login.eval("window.opener").await, json!(null));
     site.submit_login(&login, "alice").await;
-    login.until("location.pathname === '/page'").await;
+    login.wait_for("location.pathname === '/page'").await;
     tab.bring_to_front().await;
-    tab.until("isShown()").await;
+    tab.wait_for("isShown()").await;
     let kept = "[draft.value, document.activeElement === draft, isSame, blocked]";
     assert_eq!(tab.eval(kept).await, json!(["not sent yet", true, true, []]));
     assert_eq!(tab.eval(stored).await, json!([0, 0, null, ""]));
 }
 
 #[tokio::test]
-async fn another_user_gets_a_page_of_their_own() {
+async fn other_user_gets_own_page() {
     let Some(chromium) = Chromium::start().await else { return };
     let site = Site::new().await;
     let profile = chromium.profile().await;
     let tab = site.tab(&profile).await;
     let session = site.log_in(&tab, "alice", "/page#draft").await;
     tab.eval("draft.value = 'not sent yet'").await;
-    site.act(&session, Action::Close);
-    is_locked(&tab, "You are logged out.").await;
+    site.act_on_phone(&session, Action::Close);
+    wait_for_lock(&tab, "You are logged out.").await;
     let login = follow_link(&profile, &tab).await;
     site.submit_login(&login, "bob").await;
-    login.until("location.pathname === '/page'").await;
+    login.wait_for("location.pathname === '/page'").await;
 
     site.held.send_replace(&["/page"]);
-    let before = site.requests_of("/page");
+    let before = site.request_count("/page");
     tab.bring_to_front().await;
-    site.is_asked_for("/page", before).await;
+    site.wait_for_request("/page", before).await;
     assert_eq!(tab.eval("isHidden()").await, true);
     site.held.send_replace(&[]);
-    tab.until("window.isShown?.() && document.body.innerText.includes('secret of bob')").await;
+    tab.wait_for("window.isShown?.() && document.body.innerText.includes('secret of bob')").await;
     assert_eq!(tab.eval("draft.value").await, "");
 }
 
-/// A page out of the browser's cache, which says for whom it was made.
+/// A page from the browser's cache, with the owner for whom it was made.
 #[tokio::test]
-async fn cached_page_of_another_user_is_renewed() {
+async fn cached_page_of_other_user_is_reloaded() {
     let Some(chromium) = Chromium::start().await else { return };
     let site = Site::new().await;
     let profile = chromium.profile().await;
     let tab = site.tab(&profile).await;
     let session = site.log_in(&tab, "alice", "/kept").await;
-    tab.go(&format!("{}/elsewhere", site.url)).await;
-    site.act(&session, Action::Close);
-    tab.go(&format!("{}/auth/login", site.url)).await;
-    until("over", async || {
+    tab.navigate(&format!("{}/elsewhere", site.url)).await;
+    site.act_on_phone(&session, Action::Close);
+    tab.navigate(&format!("{}/auth/login", site.url)).await;
+    poll_until("the session ended", async || {
         site.ac.sessions(&"alice".into()).await.unwrap().is_empty().then_some(())
     })
     .await;
-    tab.go(&format!("{}/auth/login?next=/elsewhere", site.url)).await;
+    tab.navigate(&format!("{}/auth/login?next=/elsewhere", site.url)).await;
     site.submit_login(&tab, "bob").await;
-    tab.until("location.pathname === '/elsewhere'").await;
-    assert_eq!(site.requests_of("/kept"), 2, "one was turned away");
-    tab.go(&format!("{}/kept", site.url)).await;
-    tab.until("window.isShown?.() && document.body.innerText.includes('secret of bob')").await;
-    assert_eq!(site.requests_of("/kept"), 3);
+    tab.wait_for("location.pathname === '/elsewhere'").await;
+    assert_eq!(site.request_count("/kept"), 2, "one request was denied");
+    tab.navigate(&format!("{}/kept", site.url)).await;
+    tab.wait_for("window.isShown?.() && document.body.innerText.includes('secret of bob')").await;
+    assert_eq!(site.request_count("/kept"), 3);
 }
 
-/// HTTP/1.1 browsers have six connections to a site.
+/// HTTP/1.1 browsers open at most six connections to a site.
 #[tokio::test]
 async fn hidden_tabs_hold_no_connection() {
     let Some(chromium) = Chromium::start().await else { return };
@@ -349,30 +349,30 @@ async fn hidden_tabs_hold_no_connection() {
     for _ in 1..8 {
         let tab = site.tab(&profile).await;
         tab.bring_to_front().await;
-        tab.go(&format!("{}/page", site.url)).await;
-        tab.until("window.isShown?.()").await;
-        site.has_streams(1).await;
+        tab.navigate(&format!("{}/page", site.url)).await;
+        tab.wait_for("window.isShown?.()").await;
+        site.wait_for_streams(1).await;
         let before = tabs.last().unwrap();
-        before.until("document.hidden && isHidden()").await;
+        before.wait_for("document.hidden && isHidden()").await;
         assert_eq!(before.eval("document.title").await, "Drafts");
         tabs.push(tab);
     }
-    site.act(&session, Action::WalkAway);
+    site.act_on_phone(&session, Action::WalkAway);
     for tab in tabs.iter().rev() {
         tab.bring_to_front().await;
-        is_locked(tab, "Your phone is no longer nearby.").await;
-        site.has_streams(1).await;
+        wait_for_lock(tab, "Your phone is no longer nearby.").await;
+        site.wait_for_streams(1).await;
     }
-    site.act(&session, Action::Return);
+    site.act_on_phone(&session, Action::Return);
     for tab in &tabs {
         tab.bring_to_front().await;
-        tab.until("isShown()").await;
-        site.has_streams(1).await;
+        tab.wait_for("isShown()").await;
+        site.wait_for_streams(1).await;
     }
 }
 
 #[tokio::test]
-async fn hidden_tab_asks_before_it_shows() {
+async fn hidden_tab_requests_status_before_show() {
     let Some(chromium) = Chromium::start().await else { return };
     let site = Site::new().await;
     let profile = chromium.profile().await;
@@ -380,64 +380,64 @@ async fn hidden_tab_asks_before_it_shows() {
     tab.bring_to_front().await;
     site.log_in(&tab, "alice", "/page").await;
     other.bring_to_front().await;
-    tab.until("document.hidden").await;
-    site.has_streams(0).await;
+    tab.wait_for("document.hidden").await;
+    site.wait_for_streams(0).await;
     site.held.send_replace(&["/auth/status"]);
-    let before = site.requests_of("/auth/status");
+    let before = site.request_count("/auth/status");
     tab.bring_to_front().await;
-    site.is_asked_for("/auth/status", before).await;
+    site.wait_for_request("/auth/status", before).await;
     let covered = "[document.hidden, isHidden(), lockText().includes('One moment')]";
     assert_eq!(tab.eval(covered).await, json!([false, true, true]));
     site.held.send_replace(&[]);
-    tab.until("isShown()").await;
+    tab.wait_for("isShown()").await;
 }
 
-/// A page that a browser has kept as it was, the session having ended.
+/// The session ends while the browser keeps the page in memory.
 #[tokio::test]
-async fn restored_page_asks_before_it_shows() {
+async fn restored_page_requests_status_before_show() {
     let Some(chromium) = Chromium::start().await else { return };
     let site = Site::new().await;
     let tab = site.tab(&chromium.profile().await).await;
     let session = site.log_in(&tab, "alice", "/page").await;
     tab.eval("window.isRestored = true; location.href = '/elsewhere'").await;
-    tab.until("document.title === 'elsewhere'").await;
-    site.has_streams(0).await;
-    site.act(&session, Action::Close);
-    until("over", async || {
+    tab.wait_for("document.title === 'elsewhere'").await;
+    site.wait_for_streams(0).await;
+    site.act_on_phone(&session, Action::Close);
+    poll_until("the session ended", async || {
         site.ac.sessions(&"alice".into()).await.unwrap().is_empty().then_some(())
     })
     .await;
     site.held.send_replace(&["/auth/status"]);
-    let before = site.requests_of("/auth/status");
+    let before = site.request_count("/auth/status");
     tab.eval("history.back()").await;
-    tab.until("window.isRestored === true").await;
-    site.is_asked_for("/auth/status", before).await;
+    tab.wait_for("window.isRestored === true").await;
+    site.wait_for_request("/auth/status", before).await;
     assert_eq!(tab.eval("isHidden()").await, true);
     site.held.send_replace(&[]);
-    is_locked(&tab, "You are logged out.").await;
+    wait_for_lock(&tab, "You are logged out.").await;
 }
 
 #[tokio::test]
-async fn silence_hides_the_page_until_an_answer() {
+async fn missing_responses_hide_page() {
     let Some(chromium) = Chromium::start().await else { return };
     let site = Site::new().await;
     let tab = site.tab(&chromium.profile().await).await;
     site.log_in(&tab, "alice", "/page").await;
-    site.has_streams(1).await;
+    site.wait_for_streams(1).await;
     site.is_down.store(true, Ordering::SeqCst);
-    let answers = "performance.getEntriesByType('resource')
+    let responses = "performance.getEntriesByType('resource')
         .filter(entry => entry.name.endsWith('/auth/status')).length";
-    let before = tab.eval(answers).await;
+    let before = tab.eval(responses).await;
     tab.eval("dispatchEvent(new Event('focus'))").await;
-    tab.until(&format!("{answers} > {before}")).await;
-    assert_eq!(tab.eval("isShown()").await, true, "it is not silent for long");
+    tab.wait_for(&format!("{responses} > {before}")).await;
+    assert_eq!(tab.eval("isShown()").await, true, "the page stays during a short silence");
     tab.eval("{ const now = Date.now; Date.now = () => now() + 20000 }").await;
-    is_locked(&tab, "Your login cannot be checked now.").await;
+    wait_for_lock(&tab, "Your login cannot be checked now.").await;
     site.is_down.store(false, Ordering::SeqCst);
-    tab.until("isShown()").await;
+    tab.wait_for("isShown()").await;
 }
 
-/// The service says something that cannot be understood.
+/// The service reports an unknown status.
 #[tokio::test]
 async fn unknown_status_hides_the_page() {
     let Some(chromium) = Chromium::start().await else { return };
@@ -445,50 +445,50 @@ async fn unknown_status_hides_the_page() {
     let tab = site.tab(&chromium.profile().await).await;
     site.log_in(&tab, "alice", "/page").await;
     site.emulator.inject_fault(Fault::new(Endpoint::Status, FaultKind::UnknownStatus));
-    is_locked(&tab, "Your login cannot be checked now.").await;
+    wait_for_lock(&tab, "Your login cannot be checked now.").await;
     site.emulator.clear_faults();
-    tab.until("isShown()").await;
+    tab.wait_for("isShown()").await;
 }
 
-/// A page that is there for everybody begins with the first user who is logged in.
+/// A public page shows for the first user who logs in.
 #[tokio::test]
-async fn page_without_a_user_waits_for_one() {
+async fn page_without_owner_shows_first_user() {
     let Some(chromium) = Chromium::start().await else { return };
     let site = Site::new().await;
     let profile = chromium.profile().await;
     let tab = site.tab(&profile).await;
-    tab.go(&format!("{}/open", site.url)).await;
-    is_locked(&tab, "You are logged out.").await;
+    tab.navigate(&format!("{}/open", site.url)).await;
+    wait_for_lock(&tab, "You are logged out.").await;
     let login = follow_link(&profile, &tab).await;
     let session = site.submit_login(&login, "alice").await;
-    login.until("location.pathname === '/open'").await;
+    login.wait_for("location.pathname === '/open'").await;
     tab.eval("window.isSame = true").await;
     tab.bring_to_front().await;
-    tab.until("isShown() && isSame").await;
-    site.act(&session, Action::Close);
-    is_locked(&tab, "You are logged out.").await;
+    tab.wait_for("isShown() && isSame").await;
+    site.act_on_phone(&session, Action::Close);
+    wait_for_lock(&tab, "You are logged out.").await;
     login.bring_to_front().await;
-    login.go(&format!("{}/auth/login?next=/open", site.url)).await;
+    login.navigate(&format!("{}/auth/login?next=/open", site.url)).await;
     site.submit_login(&login, "bob").await;
-    login.until("location.pathname === '/open'").await;
+    login.wait_for("location.pathname === '/open'").await;
     tab.bring_to_front().await;
-    tab.until("window.isShown?.() && !window.isSame").await;
+    tab.wait_for("window.isShown?.() && !window.isSame").await;
 }
 
 #[tokio::test]
-async fn page_without_events_asks_for_the_status() {
+async fn page_without_events_polls_status() {
     let Some(chromium) = Chromium::start().await else { return };
     let site = Site::new().await;
     site.is_without_events.store(true, Ordering::SeqCst);
     let tab = site.tab(&chromium.profile().await).await;
     let session = site.log_in(&tab, "alice", "/page").await;
-    site.act(&session, Action::WalkAway);
-    is_locked(&tab, "Your phone is no longer nearby.").await;
-    site.act(&session, Action::Return);
-    tab.until("isShown()").await;
+    site.act_on_phone(&session, Action::WalkAway);
+    wait_for_lock(&tab, "Your phone is no longer nearby.").await;
+    site.act_on_phone(&session, Action::Return);
+    tab.wait_for("isShown()").await;
 }
 
-/// On screens of three widths, light and dark. `scripts/screenshot-pages` keeps the pictures.
+/// Three screen widths, light and dark. `scripts/screenshot-pages` stores the screenshots.
 #[tokio::test]
 async fn lock_fits_and_is_accessible() {
     let Some(chromium) = Chromium::start().await else { return };
@@ -499,7 +499,7 @@ async fn lock_fits_and_is_accessible() {
     let look = async |state: &str| {
         for (screen, width) in [("small", 320), ("phone", 390), ("desktop", 1280)] {
             tab.set_width(width).await;
-            tab.until(&format!("innerWidth === {width}")).await;
+            tab.wait_for(&format!("innerWidth === {width}")).await;
             let fits = "[...lockRoot.querySelectorAll('*')].every(element =>
                 element.scrollWidth <= element.offsetWidth
                     && element.getBoundingClientRect().right <= innerWidth)";
@@ -509,32 +509,32 @@ async fn lock_fits_and_is_accessible() {
                 assert_eq!(axe::violations(&tab).await, [""; 0], "{state} {width} {scheme}");
                 if let Some(folder) = &pictures {
                     let file = folder.join(format!("guard-{state}-{screen}-{scheme}.png"));
-                    std::fs::write(file, tab.picture().await).unwrap();
+                    std::fs::write(file, tab.screenshot().await).unwrap();
                 }
             }
         }
     };
-    site.act(&session, Action::WalkAway);
-    is_locked(&tab, "Your phone is no longer nearby.").await;
+    site.act_on_phone(&session, Action::WalkAway);
+    wait_for_lock(&tab, "Your phone is no longer nearby.").await;
     look("locked").await;
-    site.act(&session, Action::Close);
-    is_locked(&tab, "You are logged out.").await;
+    site.act_on_phone(&session, Action::Close);
+    wait_for_lock(&tab, "You are logged out.").await;
     tab.press("Tab").await;
     assert_eq!(tab.eval("lockRoot.activeElement?.innerText").await, "Log in");
     look("ended").await;
 }
 
 #[tokio::test]
-async fn settings_replace_the_words() {
+async fn data_attributes_replace_texts() {
     let Some(chromium) = Chromium::start().await else { return };
     let site = Site::new().await;
     let tab = site.tab(&chromium.profile().await).await;
     let session = site.log_in(&tab, "alice", "/worded").await;
-    site.act(&session, Action::WalkAway);
-    is_locked(&tab, "Weg").await;
+    site.act_on_phone(&session, Action::WalkAway);
+    wait_for_lock(&tab, "Weg").await;
     assert_eq!(tab.eval("lockText()").await, "Gesperrt\n\nWeg");
-    site.act(&session, Action::Close);
-    is_locked(&tab, "Ende").await;
+    site.act_on_phone(&session, Action::Close);
+    wait_for_lock(&tab, "Ende").await;
     assert_eq!(tab.eval("lockText()").await, "Gesperrt\n\nEnde\n\nAnmelden");
     assert_eq!(tab.eval("lockRoot.querySelector('dialog').ariaLabel").await, "Gesperrt");
     let link = "new URL(lockRoot.querySelector('a').href)";

@@ -1,4 +1,4 @@
-//! The way of a person through the pages, in the engines of all three browser makers.
+//! A user's journey through all pages in Chromium, Firefox and WebKit.
 
 use activeconnect_emulator::{Action, Emulator};
 use axum::Router;
@@ -9,9 +9,9 @@ use tower_activeconnect::{ActiveSession, ActiveconnectBuilder, UserId};
 
 use crate::support::chromium::{Chromium, Tab};
 use crate::support::webdriver::WebDriver;
-use crate::support::{approve, builder, ringing, serve, until, with_phones};
+use crate::support::{approve, builder, enroll_users, pending_session, poll_until, serve};
 
-/// A window of any of the browsers.
+/// A window of any browser.
 enum Window {
     Chromium { tab: Tab, _browser: Chromium },
     Driven(WebDriver),
@@ -23,10 +23,10 @@ impl Window {
         Some(Self::Chromium { tab: browser.profile().await.tab().await, _browser: browser })
     }
 
-    async fn go(&self, url: &str) {
+    async fn navigate(&self, url: &str) {
         match self {
-            Self::Chromium { tab, .. } => tab.go(url).await,
-            Self::Driven(driver) => driver.go(url).await,
+            Self::Chromium { tab, .. } => tab.navigate(url).await,
+            Self::Driven(driver) => driver.navigate(url).await,
         }
     }
 
@@ -37,21 +37,21 @@ impl Window {
         }
     }
 
-    async fn until(&self, expression: &str) {
+    async fn wait_for(&self, expression: &str) {
         match self {
-            Self::Chromium { tab, .. } => tab.until(expression).await,
-            Self::Driven(driver) => driver.until(expression).await,
+            Self::Chromium { tab, .. } => tab.wait_for(expression).await,
+            Self::Driven(driver) => driver.wait_for(expression).await,
         }
     }
 
     /// Waits for the page with this heading.
-    async fn shows(&self, heading: &str) {
-        self.until(&format!("document.querySelector('h1')?.innerText === '{heading}'")).await;
+    async fn wait_for_heading(&self, heading: &str) {
+        self.wait_for(&format!("document.querySelector('h1')?.innerText === '{heading}'")).await;
     }
 
-    /// Waits until the page says this.
-    async fn says(&self, text: &str) {
-        self.until(&format!("!!document.body?.innerText.includes('{text}')")).await;
+    /// Waits until the page contains the text.
+    async fn wait_for_text(&self, text: &str) {
+        self.wait_for(&format!("!!document.body?.innerText.includes('{text}')")).await;
     }
 }
 
@@ -65,83 +65,83 @@ async fn home(session: ActiveSession) -> Html<String> {
     ))
 }
 
-/// Login, waiting, the phone walks away and comes back, another session ends, logout.
-async fn go_through(
+/// Login, waiting page, walkaway and return, end of another session, logout.
+async fn run_journey(
     window: &Window,
     configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder,
 ) {
     let emulator = Emulator::start().await.unwrap();
     let ac = configure(builder(&emulator)).build().unwrap();
-    with_phones(&emulator, &ac, &["alice"]).await;
+    enroll_users(&emulator, &ac, &["alice"]).await;
     let app = Router::new().route("/", get(home)).layer(ac.layer()).nest("/auth", ac.routes());
     let site = serve(app).await;
 
-    window.go(&format!("{site}/?tab=1")).await;
-    window.shows("Log in").await;
+    window.navigate(&format!("{site}/?tab=1")).await;
+    window.wait_for_heading("Log in").await;
     window.eval("document.querySelector('[name=username]').value = 'alice'").await;
     window.eval("document.querySelector('main form button').click()").await;
-    window.shows("Look at your phone").await;
-    window.says("alice").await;
-    window.until("document.querySelector('[data-seconds]').innerText !== '1:00'").await;
-    ringing(&emulator).await;
+    window.wait_for_heading("Look at your phone").await;
+    window.wait_for_text("alice").await;
+    window.wait_for("document.querySelector('[data-seconds]').innerText !== '1:00'").await;
+    pending_session(&emulator).await;
     let session = approve(&emulator).await;
-    // The page goes on by itself, to where the way began.
-    window.shows("Hello alice").await;
+    // The page continues by itself to the page of the start.
+    window.wait_for_heading("Hello alice").await;
     assert_eq!(window.eval("location.search").await, "?tab=1");
 
     let act = |action| emulator.act_on_session(&session.session_token, action).unwrap();
     let is_hidden = "getComputedStyle(document.body).visibility === 'hidden'";
-    window.until(&format!("!({is_hidden})")).await;
+    window.wait_for(&format!("!({is_hidden})")).await;
     act(Action::WalkAway);
-    // The page that is open, and then the gate's.
-    window.until(is_hidden).await;
-    until("the page is locked", async || {
-        window.go(&site).await;
+    // First the open page, then the gate's page.
+    window.wait_for(is_hidden).await;
+    poll_until("the page is locked", async || {
+        window.navigate(&site).await;
         let heading = window.eval("document.querySelector('h1')?.innerText").await;
         (heading == "Locked").then_some(())
     })
     .await;
-    window.says("Your phone is no longer nearby.").await;
+    window.wait_for_text("Your phone is no longer nearby.").await;
     act(Action::Return);
-    window.shows("Hello alice").await;
+    window.wait_for_heading("Hello alice").await;
 
     let alice = UserId::from("alice");
     let (credential, _) = tokio::join!(ac.log_in(&alice), approve(&emulator));
     credential.unwrap();
-    window.go(&format!("{site}/auth/sessions")).await;
-    window.shows("Your sessions").await;
-    // The first is this one; the times are the reader's.
+    window.navigate(&format!("{site}/auth/sessions")).await;
+    window.wait_for_heading("Your sessions").await;
+    // The first entry is this session; times are in the user's time zone.
     let marked = "document.querySelector('main li:first-child').getAttribute('aria-current')";
     assert_eq!(window.eval(marked).await, "true");
-    window.until("!document.querySelector('time').innerText.endsWith('UTC')").await;
+    window.wait_for("!document.querySelector('time').innerText.endsWith('UTC')").await;
     window.eval("document.querySelector('form[action$=others] button').click()").await;
-    window.says("All your other sessions have ended.").await;
+    window.wait_for_text("All your other sessions have ended.").await;
     assert_eq!(ac.sessions(&alice).await.unwrap().len(), 1);
-    window.go(&site).await;
-    window.shows("Hello alice").await;
+    window.navigate(&site).await;
+    window.wait_for_heading("Hello alice").await;
 
     window.eval("document.querySelector('form button').click()").await;
-    window.shows("Log in").await;
-    window.go(&site).await;
-    window.shows("Log in").await;
+    window.wait_for_heading("Log in").await;
+    window.navigate(&site).await;
+    window.wait_for_heading("Log in").await;
     assert!(ac.sessions(&"alice".into()).await.unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn chromium_goes_through_all_pages() {
     let Some(window) = Window::chromium().await else { return };
-    go_through(&window, |builder| builder).await;
+    run_journey(&window, |builder| builder).await;
 }
 
 #[tokio::test]
 async fn firefox_goes_through_all_pages() {
     let Some(driver) = WebDriver::firefox().await else { return };
-    go_through(&Window::Driven(driver), |builder| builder).await;
+    run_journey(&Window::Driven(driver), |builder| builder).await;
 }
 
-/// It takes no `Secure` cookie on plain http (T154).
+/// WebKit rejects `Secure` cookies on plain HTTP (T154).
 #[tokio::test]
 async fn webkit_goes_through_all_pages() {
     let Some(driver) = WebDriver::webkit().await else { return };
-    go_through(&Window::Driven(driver), |builder| builder.insecure_cookie_name("session")).await;
+    run_journey(&Window::Driven(driver), |builder| builder.insecure_cookie_name("session")).await;
 }

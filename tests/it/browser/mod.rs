@@ -1,4 +1,4 @@
-//! Real browsers: pages, cookies, navigation.
+//! Tests in real browsers: pages, cookies, navigation.
 
 #[cfg(feature = "ws")]
 mod allowed_origin;

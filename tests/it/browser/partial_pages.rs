@@ -1,5 +1,5 @@
-//! Libraries that load parts of pages, in Chromium and on a plain http site, where browsers send no
-//! `Sec-Fetch-*`: a request without a session never puts a login page into the open page.
+//! Libraries that load parts of pages, in Chromium on a plain HTTP site, where browsers send no
+//! `Sec-Fetch-*`. A request without a session never loads a login page into the open page.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -16,8 +16,8 @@ use axum::routing::{any, get};
 use crate::support::chromium::{Chromium, Tab};
 use crate::support::{builder, serve};
 
-/// What `scripts/test` has npm install, as tests/it/browser/libraries.txt lists it.
-fn libraries() -> Option<PathBuf> {
+/// The folder that `scripts/test` installs with npm (see tests/it/browser/libraries.txt).
+fn libraries_folder() -> Option<PathBuf> {
     let folder =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("target/browser-libraries/node_modules");
     if !folder.exists() {
@@ -28,13 +28,13 @@ fn libraries() -> Option<PathBuf> {
 }
 
 /// A file of a library.
-fn file(folder: &Path, uri: &Uri) -> Response {
+fn library_file(folder: &Path, uri: &Uri) -> Response {
     let path = folder.join(uri.path().trim_start_matches("/lib/"));
     let Ok(text) = std::fs::read(&path) else { return StatusCode::NOT_FOUND.into_response() };
     ([(CONTENT_TYPE, "text/javascript")], text).into_response()
 }
 
-/// What the gate was asked, and what it answered.
+/// A request to the gate and its response.
 #[derive(Debug)]
 struct Exchange {
     has_fetch_metadata: bool,
@@ -48,7 +48,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// Open pages at `/open/NAME` for each body, and a gated `/part`.
+    /// Serves open pages at `/open/NAME` for each body, and a gated `/part`.
     async fn start(bodies: &[(&'static str, &'static str)]) -> Option<Self> {
         let chromium = Chromium::start().await?;
         let emulator = Emulator::start().await.unwrap();
@@ -70,8 +70,8 @@ impl Fixture {
             .route_layer(ac.layer())
             .route_layer(record)
             .nest("/auth", ac.routes());
-        if let Some(folder) = libraries() {
-            app = app.route("/lib/{*path}", get(async move |uri: Uri| file(&folder, &uri)));
+        if let Some(folder) = libraries_folder() {
+            app = app.route("/lib/{*path}", get(async move |uri: Uri| library_file(&folder, &uri)));
         }
         for (name, body) in bodies {
             let page = format!("<!doctype html><title>open</title>{body}<p id=part>old</p>");
@@ -83,12 +83,12 @@ impl Fixture {
 
     async fn open(&self, name: &str) -> Tab {
         let tab = self.chromium.profile().await.tab().await;
-        tab.go(&format!("{}/open/{name}?folder=in", self.site)).await;
-        tab.until("typeof isReady === 'boolean'").await;
+        tab.navigate(&format!("{}/open/{name}?folder=in", self.site)).await;
+        tab.wait_for("typeof isReady === 'boolean'").await;
         tab
     }
 
-    /// What the gate answered; the browser sent no fetch metadata.
+    /// The statuses of the gate's responses; asserts that the browser sent no fetch metadata.
     fn statuses(&self) -> Vec<u16> {
         let exchanges = std::mem::take(&mut *self.exchanges.lock().unwrap());
         assert!(exchanges.iter().all(|exchange| !exchange.has_fetch_metadata), "{exchanges:?}");
@@ -96,8 +96,8 @@ impl Fixture {
     }
 }
 
-/// htmx and Inertia go to the login page themselves, and come back to the page that was open, or
-/// that was asked for as a page.
+/// htmx and Inertia navigate to the login page, and later return to the open page, or to the
+/// requested page if it was a page request.
 #[tokio::test]
 async fn libraries_go_to_the_login_page() {
     let bodies = [
@@ -142,15 +142,15 @@ async fn libraries_go_to_the_login_page() {
             </script>"#,
         ),
     ];
-    if libraries().is_none() {
+    if libraries_folder().is_none() {
         return;
     }
     let Some(fixture) = Fixture::start(&bodies).await else { return };
     for (name, _) in bodies {
         let tab = fixture.open(name).await;
         tab.eval("go.click()").await;
-        tab.until("location.pathname === '/auth/login'").await;
-        tab.loaded().await;
+        tab.wait_for("location.pathname === '/auth/login'").await;
+        tab.wait_for_load().await;
         let (status, next) = match name {
             "inertia" => (409, "/part?a=b".to_owned()),
             "htmx-2-boosted" => (401, "/part?a=b".to_owned()),
@@ -161,16 +161,16 @@ async fn libraries_go_to_the_login_page() {
     }
 }
 
-/// The others have no such header: they are told 401, and the open page stays as it is.
+/// The other libraries get 401, and the open page stays.
 #[tokio::test]
-async fn libraries_leave_the_open_page_as_it_is() {
+async fn libraries_keep_the_open_page() {
     let bodies = [
         (
             "turbo-frame",
             r#"<turbo-frame id=frame><a id=go href=/part>go</a></turbo-frame><script type=module>
             import "/lib/@hotwired/turbo/dist/turbo.es2017-esm.js";
             addEventListener("turbo:before-fetch-response", event => {
-                window.told = event.detail.fetchResponse.statusCode;
+                window.reported = event.detail.fetchResponse.statusCode;
             });
             window.isReady = true;
             </script>"#,
@@ -179,39 +179,39 @@ async fn libraries_leave_the_open_page_as_it_is() {
             "unpoly",
             r##"<a id=go href=/part up-target="#part">go</a>
             <script src=/lib/unpoly/unpoly.js></script><script>
-            up.on("up:fragment:loaded", event => { told = event.response.status; });
+            up.on("up:fragment:loaded", event => { reported = event.response.status; });
             isReady = true;
             </script>"##,
         ),
         (
             "jquery-3",
-            r##"<button id=go onclick="$('#part').load('/part', (text, status, xhr) => { told = xhr.status; })">go</button>
+            r##"<button id=go onclick="$('#part').load('/part', (text, status, xhr) => { reported = xhr.status; })">go</button>
             <script src=/lib/jquery-3/dist/jquery.js></script><script>isReady = true</script>"##,
         ),
         (
             "jquery-4",
-            r##"<button id=go onclick="$('#part').load('/part', (text, status, xhr) => { told = xhr.status; })">go</button>
+            r##"<button id=go onclick="$('#part').load('/part', (text, status, xhr) => { reported = xhr.status; })">go</button>
             <script src=/lib/jquery-4/dist/jquery.js></script><script>isReady = true</script>"##,
         ),
     ];
-    if libraries().is_none() {
+    if libraries_folder().is_none() {
         return;
     }
     let Some(fixture) = Fixture::start(&bodies).await else { return };
     for (name, _) in bodies {
         let tab = fixture.open(name).await;
         tab.eval("go.click()").await;
-        tab.until("window.told === 401").await;
-        // What a library would still do with the answer, it does before the next frame is drawn.
+        tab.wait_for("window.told === 401").await;
+        // A library that handles the response does so before the next frame.
         tab.eval("new Promise(done => requestAnimationFrame(() => setTimeout(done)))").await;
-        assert!(tab.place().await.ends_with(&format!("/open/{name}?folder=in")), "{name}");
+        assert!(tab.url().await.ends_with(&format!("/open/{name}?folder=in")), "{name}");
         let text = tab.text().await;
         assert!(text.contains("go") && text.contains("old"), "{name}: {text}");
         assert_eq!(fixture.statuses(), [401], "{name}");
     }
 }
 
-/// A form of a page on plain http is answered by a page, whatever its encoding.
+/// A form on plain HTTP gets a page, with any encoding.
 #[tokio::test]
 async fn plain_http_form_gets_a_page() {
     let form = r#"<form method=post action=/part><input name=a value=b><button id=go>go</button>
@@ -220,11 +220,11 @@ async fn plain_http_form_gets_a_page() {
     for encoding in ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"] {
         let tab = fixture.open("form").await;
         tab.eval(&format!("document.forms[0].enctype = '{encoding}'; go.click()")).await;
-        tab.until("location.pathname === '/part'").await;
-        tab.loaded().await;
+        tab.wait_for("location.pathname === '/part'").await;
+        tab.wait_for_load().await;
         assert_eq!(fixture.statuses(), [401], "{encoding}");
         assert_eq!(tab.eval("document.contentType").await, "text/html", "{encoding}");
         tab.eval("document.querySelector('a').click()").await;
-        tab.until("location.pathname === '/auth/login'").await;
+        tab.wait_for("location.pathname === '/auth/login'").await;
     }
 }

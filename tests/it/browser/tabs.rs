@@ -1,4 +1,4 @@
-//! Several tabs of one browser, in Chromium: each ends on the page that it wanted.
+//! Several tabs of one browser in Chromium: each ends on the page that it requested.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,14 +13,14 @@ use axum::{Router, middleware};
 use tower_activeconnect::{ActiveSession, Activeconnect};
 
 use crate::support::chromium::{Chromium, Tab};
-use crate::support::{approve, builder, serve, until, with_phones};
+use crate::support::{approve, builder, enroll_users, poll_until, serve};
 
-/// A page that anyone may see, whose script asks for the status all the time.
-const ASKING: &str = "<!doctype html><title>asking</title><script>
+/// A public page whose script requests the status repeatedly.
+const STATUS_LOOP_PAGE: &str = "<!doctype html><title>asking</title><script>
 setInterval(() => fetch('/auth/status'), 50);
 </script>";
-/// A page that anyone may see, with a list of what to load ahead.
-const LOADING_AHEAD: &str = r#"<!doctype html><title>ahead</title>
+/// A public page with resources to prefetch.
+const PREFETCH_PAGE: &str = r#"<!doctype html><title>ahead</title>
 <link rel="prefetch" href="/auth/waiting?next=/linked">
 <link rel="prefetch" href="/auth/status">
 <script type="speculationrules">{
@@ -32,7 +32,7 @@ struct Site {
     emulator: Emulator,
     ac: Activeconnect,
     url: String,
-    /// What was loaded ahead: path, query and purpose.
+    /// The prefetched requests: path, query and purpose.
     loaded_ahead: Arc<Mutex<Vec<String>>>,
 }
 
@@ -40,7 +40,7 @@ impl Site {
     async fn new(users: &[&str]) -> Self {
         let emulator = Emulator::start().await.unwrap();
         let ac = builder(&emulator).build().unwrap();
-        with_phones(&emulator, &ac, users).await;
+        enroll_users(&emulator, &ac, users).await;
         let loaded_ahead = Arc::new(Mutex::new(Vec::new()));
         let record = loaded_ahead.clone();
         let record = from_fn(move |request: Request, next: middleware::Next| {
@@ -59,29 +59,29 @@ impl Site {
         let app = Router::new()
             .fallback(page)
             .layer(ac.layer())
-            .route("/asking", get(async || Html(ASKING)))
-            .route("/ahead", get(async || Html(LOADING_AHEAD)))
+            .route("/asking", get(async || Html(STATUS_LOOP_PAGE)))
+            .route("/ahead", get(async || Html(PREFETCH_PAGE)))
             .nest("/auth", ac.routes())
             .layer(record);
         let url = serve(app).await;
         Self { emulator, ac, url, loaded_ahead }
     }
 
-    async fn go(&self, tab: &Tab, path: &str) {
-        tab.go(&format!("{}{path}", self.url)).await;
+    async fn navigate(&self, tab: &Tab, path: &str) {
+        tab.navigate(&format!("{}{path}", self.url)).await;
     }
 
     /// Waits until the tab shows this gated page.
-    async fn shows(&self, tab: &Tab, path: &str, user: &str) {
-        tab.until(&format!("document.body?.innerText === '{path} of {user}'")).await;
-        assert_eq!(tab.place().await, format!("{}{path}", self.url));
+    async fn wait_for_page(&self, tab: &Tab, path: &str, user: &str) {
+        tab.wait_for(&format!("document.body?.innerText === '{path} of {user}'")).await;
+        assert_eq!(tab.url().await, format!("{}{path}", self.url));
     }
 }
 
-async fn submit(tab: &Tab, user: &str) {
+async fn submit_login(tab: &Tab, user: &str) {
     tab.eval(&format!("document.querySelector('[name=username]').value = '{user}'")).await;
     tab.eval("document.forms[0].submit()").await;
-    tab.until("location.pathname === '/auth/waiting'").await;
+    tab.wait_for("location.pathname === '/auth/waiting'").await;
 }
 
 /// T149
@@ -91,63 +91,63 @@ async fn two_logins_end_on_two_pages() {
     let site = Site::new(&["alice"]).await;
     let profile = chromium.profile().await;
     let (first, second) = (profile.tab().await, profile.tab().await);
-    site.go(&first, "/first").await;
-    site.go(&second, "/second").await;
-    submit(&first, "alice").await;
-    submit(&second, "alice").await;
-    until("the second start rings", async || {
+    site.navigate(&first, "/first").await;
+    site.navigate(&second, "/second").await;
+    submit_login(&first, "alice").await;
+    submit_login(&second, "alice").await;
+    poll_until("the second start sends a push", async || {
         (site.emulator.state().calls.authenticate_user == 2).then_some(())
     })
     .await;
     approve(&site.emulator).await;
-    site.shows(&first, "/first", "alice").await;
-    site.shows(&second, "/second", "alice").await;
+    site.wait_for_page(&first, "/first", "alice").await;
+    site.wait_for_page(&second, "/second", "alice").await;
     assert_eq!(site.ac.sessions(&"alice".into()).await.unwrap().len(), 1);
 }
 
-/// T149: a page is asked for while a login waits, and a script asks for the status.
+/// T149: a page is requested while a login is pending, and a script requests the status.
 #[tokio::test]
-async fn page_asked_for_meanwhile_is_shown() {
+async fn page_requested_during_login_is_shown() {
     let Some(chromium) = Chromium::start().await else { return };
     let site = Site::new(&["alice", "bob"]).await;
-    for (user, asks) in [("alice", false), ("bob", true)] {
+    for (user, sends) in [("alice", false), ("bob", true)] {
         let profile = chromium.profile().await;
         let (first, second) = (profile.tab().await, profile.tab().await);
         let asking = profile.tab().await;
-        site.go(&first, "/first").await;
-        submit(&first, user).await;
-        site.go(&second, "/second?page=2").await;
+        site.navigate(&first, "/first").await;
+        submit_login(&first, user).await;
+        site.navigate(&second, "/second?page=2").await;
         assert_eq!(second.eval("location.pathname").await, "/auth/waiting");
-        if asks {
-            site.go(&asking, "/asking").await;
+        if sends {
+            site.navigate(&asking, "/asking").await;
         }
         approve(&site.emulator).await;
-        site.shows(&first, "/first", user).await;
-        site.shows(&second, "/second?page=2", user).await;
+        site.wait_for_page(&first, "/first", user).await;
+        site.wait_for_page(&second, "/second?page=2", user).await;
     }
 }
 
-/// T149: Chromium loads the waiting page and the status ahead.
+/// T149: Chromium prefetches the waiting page and the status.
 #[tokio::test]
-async fn page_loaded_ahead_claims_nothing() {
+async fn prefetched_page_claims_nothing() {
     let Some(chromium) = Chromium::start().await else { return };
     let site = Site::new(&["alice"]).await;
     let profile = chromium.profile().await;
     let (first, ahead) = (profile.tab().await, profile.tab().await);
-    site.go(&first, "/first").await;
-    submit(&first, "alice").await;
-    // No page of this browser claims the result.
-    first.go("about:blank").await;
+    site.navigate(&first, "/first").await;
+    submit_login(&first, "alice").await;
+    // No page of this browser can claim the result.
+    first.navigate("about:blank").await;
     approve(&site.emulator).await;
     let known = site.emulator.state().calls.status;
-    until("the approval is known", async || {
+    poll_until("the approval is known", async || {
         (site.emulator.state().calls.status >= known + 3).then_some(())
     })
     .await;
-    site.go(&ahead, "/ahead").await;
-    until("all is loaded ahead", async || {
+    site.navigate(&ahead, "/ahead").await;
+    poll_until("all is loaded ahead", async || {
         let loaded = site.loaded_ahead.lock().unwrap().clone();
-        let has = |what: &str| loaded.iter().any(|line| line.starts_with(what));
+        let has = |context: &str| loaded.iter().any(|line| line.starts_with(context));
         ["/auth/waiting?next=/linked ", "/auth/waiting?next=/prefetched ", "/auth/status "]
             .into_iter()
             .chain(["/auth/waiting?next=/prerendered "])
@@ -157,18 +157,18 @@ async fn page_loaded_ahead_claims_nothing() {
     .await;
     assert!(profile.cookie("__Host-activeconnect").await.is_none());
     assert!(site.ac.sessions(&"alice".into()).await.unwrap().is_empty());
-    site.go(&first, "/first").await;
-    site.shows(&first, "/first", "alice").await;
+    site.navigate(&first, "/first").await;
+    site.wait_for_page(&first, "/first", "alice").await;
 }
 
-/// T159: a browser that refreshes no page by itself and runs no script goes on by a link. Chromium has
-/// no such setting, so the page comes without its refresh.
+/// T159: without page refresh and scripts the user continues by a link. Chromium has no setting
+/// against refreshes, so the test removes the refresh from the page.
 #[tokio::test]
-async fn link_goes_on_where_nothing_refreshes() {
+async fn link_continues_without_refresh_and_script() {
     let Some(chromium) = Chromium::start().await else { return };
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
-    with_phones(&emulator, &ac, &["alice"]).await;
+    enroll_users(&emulator, &ac, &["alice"]).await;
     let without_refresh = map_response(async |response: Response| {
         let (mut head, body) = response.into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap();
@@ -184,17 +184,17 @@ async fn link_goes_on_where_nothing_refreshes() {
     let url = serve(app).await;
     let tab = chromium.profile().await.tab().await;
     tab.disable_scripts().await;
-    tab.go(&format!("{url}/page")).await;
-    submit(&tab, "alice").await;
+    tab.navigate(&format!("{url}/page")).await;
+    submit_login(&tab, "alice").await;
     approve(&emulator).await;
     let known = emulator.state().calls.status;
-    until("the approval is known", async || {
+    poll_until("the approval is known", async || {
         (emulator.state().calls.status >= known + 3).then_some(())
     })
     .await;
     assert!(tab.text().await.contains("Look at your phone"));
     let on = "[...document.links].find(link => link.innerText === 'Go on')";
     tab.eval(&format!("{on}.click()")).await;
-    tab.until("document.body?.innerText === 'alice'").await;
-    assert_eq!(tab.place().await, format!("{url}/page"));
+    tab.wait_for("document.body?.innerText === 'alice'").await;
+    assert_eq!(tab.url().await, format!("{url}/page"));
 }

@@ -1,4 +1,4 @@
-//! A program that logs in without a browser.
+//! `BearerLogin`: a program that logs in without a browser.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,8 +16,8 @@ use tower_activeconnect::client::{BearerLogin, BearerLoginErrorKind, LoginProgre
 use tower_activeconnect::protocol::SessionStatus;
 use tower_activeconnect::{ActiveSession, Activeconnect, ActiveconnectBuilder};
 
-use crate::support::secure::{Authority, Secure};
-use crate::support::{Browser, approve, builder, ringing, serve, until, with_phones};
+use crate::support::tls_server::{CertificateAuthority, TlsServer};
+use crate::support::{Browser, approve, builder, enroll_users, pending_session, poll_until, serve};
 
 struct Site {
     emulator: Emulator,
@@ -27,16 +27,16 @@ struct Site {
 
 impl Site {
     async fn new() -> Self {
-        Self::with(|builder| builder, |app| app).await
+        Self::with_config(|builder| builder, |app| app).await
     }
 
-    async fn with(
+    async fn with_config(
         configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder,
         wrap: impl FnOnce(Router) -> Router,
     ) -> Self {
         let emulator = Emulator::start().await.unwrap();
         let ac = configure(builder(&emulator)).build().unwrap();
-        with_phones(&emulator, &ac, &["alice"]).await;
+        enroll_users(&emulator, &ac, &["alice"]).await;
         let app = Router::new()
             .route("/", get(async |session: ActiveSession| session.user().to_string()))
             .layer(ac.layer())
@@ -51,16 +51,18 @@ impl Site {
 }
 
 #[tokio::test]
-async fn approved_login_gives_a_credential() {
+async fn approved_login_returns_credential() {
     let site = Site::new().await;
     let login = site.login();
     let mut attempt = login.start("alice").await.unwrap();
-    let mut heard = Vec::new();
-    let (credential, _) =
-        tokio::join!(attempt.wait_with(|progress| heard.push(progress)), approve(&site.emulator));
+    let mut received = Vec::new();
+    let (credential, _) = tokio::join!(
+        attempt.wait_with(|progress| received.push(progress)),
+        approve(&site.emulator)
+    );
     let credential = credential.unwrap();
-    assert!(heard.iter().all(|progress| *progress == LoginProgress::Waiting), "{heard:?}");
-    // Its answer may be lost, so it can be had again until it is used.
+    assert!(received.iter().all(|progress| *progress == LoginProgress::Waiting), "{received:?}");
+    // The response may be lost, so the claim is repeatable until the credential is used.
     assert_eq!(attempt.wait().await.unwrap().expose(), credential.expose());
 
     let client = Browser::new(&site.url);
@@ -74,7 +76,7 @@ async fn approved_login_gives_a_credential() {
 #[tokio::test]
 async fn unanswered_login_is_not_approved() {
     let deadline = Duration::from_secs(5);
-    let site = Site::with(|builder| builder.login_timeout(deadline), |app| app).await;
+    let site = Site::with_config(|builder| builder.login_timeout(deadline), |app| app).await;
     let mut attempt = site.login().start("nobody").await.unwrap();
     let error = attempt.wait().await.unwrap_err();
     assert_eq!(error.kind(), BearerLoginErrorKind::NotApproved);
@@ -82,12 +84,12 @@ async fn unanswered_login_is_not_approved() {
 }
 
 #[tokio::test]
-async fn cancelled_login_rings_no_more() {
+async fn cancelled_login_sends_no_further_push() {
     let site = Site::new().await;
     let attempt = site.login().start("alice").await.unwrap();
-    ringing(&site.emulator).await;
+    pending_session(&site.emulator).await;
     attempt.cancel().await.unwrap();
-    until("the phone is quiet", async || {
+    poll_until("the phone is quiet", async || {
         let session = site.emulator.state().sessions.pop().unwrap();
         (session.status == SessionStatus::Closed).then_some(())
     })
@@ -95,17 +97,17 @@ async fn cancelled_login_rings_no_more() {
 }
 
 #[tokio::test]
-async fn refused_starts_say_why() {
+async fn rejected_start_returns_reason() {
     let site = Site::new().await;
     let login = site.login();
     let error = login.start(" ").await.unwrap_err();
     assert_eq!(error.kind(), BearerLoginErrorKind::InvalidUsername);
     assert!(error.to_string().contains("The user name is empty"), "{error}");
-    // Who gave up a login that rang is a stranger for that name until its deadline.
+    // A client that cancels a pushed login is anonymous for that username until its deadline.
     let attempt = login.start("alice").await.unwrap();
-    ringing(&site.emulator).await;
+    pending_session(&site.emulator).await;
     attempt.cancel().await.unwrap();
-    let error = until("refused", async || login.start("alice").await.err()).await;
+    let error = poll_until("refused", async || login.start("alice").await.err()).await;
     assert!(matches!(error.kind(), BearerLoginErrorKind::RateLimited(_)), "{error:?}");
 
     let nobody = BearerLogin::new("http://127.0.0.1:9/auth").unwrap();
@@ -114,7 +116,7 @@ async fn refused_starts_say_why() {
     assert!(error.to_string().contains("http://127.0.0.1:9"), "{error}");
 }
 
-/// A deployment or a proxy that is out for a moment ends no login.
+/// A short outage of the application or a proxy ends no login.
 #[tokio::test]
 async fn outage_while_waiting_is_survived() {
     let failures = Arc::new(AtomicUsize::new(2));
@@ -130,24 +132,24 @@ async fn outage_while_waiting_is_survived() {
             next.run(request).await
         }
     });
-    let site = Site::with(|builder| builder, |app| app.layer(out)).await;
+    let site = Site::with_config(|builder| builder, |app| app.layer(out)).await;
     let mut attempt = site.login().start("alice").await.unwrap();
     approve(&site.emulator).await;
-    let mut heard = Vec::new();
-    attempt.wait_with(|progress| heard.push(progress)).await.unwrap();
-    assert_eq!(heard, [LoginProgress::Retrying]);
+    let mut received = Vec::new();
+    attempt.wait_with(|progress| received.push(progress)).await.unwrap();
+    assert_eq!(received, [LoginProgress::Retrying]);
     assert_eq!(failures.load(Ordering::SeqCst), 0);
 }
 
-/// Something else than this crate's routes may answer at the address.
+/// Another server may respond at the address.
 #[tokio::test]
-async fn other_answers_are_named() {
+async fn unexpected_responses_are_named() {
     let elsewhere = Redirect::to("http://127.0.0.1:9/");
     let liar = Router::new()
         .route("/moved/login", post(elsewhere))
         .route("/html/login", post(async || (StatusCode::ACCEPTED, "<html>")))
         .route("/huge/login", post(async || (StatusCode::ACCEPTED, "x".repeat(20_000))))
-        .route("/loud/login", post(loud));
+        .route("/loud/login", post(long_problem_with_escapes));
     let url = serve(liar).await;
     let start = async |path: &str| {
         let login = BearerLogin::new(&format!("{url}/{path}")).unwrap();
@@ -159,16 +161,16 @@ async fn other_answers_are_named() {
     let huge = start("huge").await;
     assert_eq!(huge.kind(), BearerLoginErrorKind::InvalidResponse);
     assert!(huge.to_string().contains("more than 16 KiB"), "{huge}");
-    let said = start("loud").await.to_string();
-    assert!(!said.contains('\u{1b}') && said.len() < 600, "{said:?}");
+    let actual = start("loud").await.to_string();
+    assert!(!actual.contains('\u{1b}') && actual.len() < 600, "{actual:?}");
 }
 
-/// Credentials go to no server that cannot prove who it is.
+/// The client sends credentials only to servers with a trusted certificate.
 #[tokio::test]
-async fn only_trusted_authorities_are_believed() {
-    let authority = Authority::new();
-    let identity = authority.vouches_for("localhost");
-    let server = Secure::start(identity, "http/1.1", |mut stream, _| async move {
+async fn only_trusted_authorities_are_accepted() {
+    let authority = CertificateAuthority::new();
+    let identity = authority.issue("localhost");
+    let server = TlsServer::start(identity, "http/1.1", |mut stream, _| async move {
         let mut request = [0; 4_096];
         _ = stream.read(&mut request).await;
         stream.write_all(b"HTTP/1.1 418 Teapot\r\ncontent-length: 0\r\n\r\n").await.ok();
@@ -178,7 +180,7 @@ async fn only_trusted_authorities_are_believed() {
     let login = BearerLogin::new(&server.url()).unwrap();
     let error = login.start("alice").await.unwrap_err();
     assert_eq!(error.kind(), BearerLoginErrorKind::Unreachable);
-    let login = login.ca_file(authority.file().path()).unwrap();
+    let login = login.ca_file(authority.pem_file().path()).unwrap();
     let error = login.start("alice").await.unwrap_err();
     assert_eq!(error.kind(), BearerLoginErrorKind::Status(418));
     let error = login.ca_file("none.pem").unwrap_err();
@@ -186,26 +188,26 @@ async fn only_trusted_authorities_are_believed() {
     assert!(error.to_string().contains("none.pem"), "{error}");
 }
 
-/// What a terminal would obey, and a lot of it.
-async fn loud() -> Response {
+/// A long problem response with terminal escapes.
+async fn long_problem_with_escapes() -> Response {
     let detail = format!("{{\"detail\":\"\\u001b[31m{}\"}}", "x".repeat(5_000));
     (StatusCode::IM_A_TEAPOT, detail).into_response()
 }
 
 #[test]
 fn addresses_are_checked() {
-    for refused in
+    for rejected in
         ["http://app.example/auth", "app.example", "https://a:b@app.example/", "ftp://app.example"]
     {
-        let error = BearerLogin::new(refused).unwrap_err();
-        assert_eq!(error.kind(), BearerLoginErrorKind::InvalidSetup, "{refused}");
+        let error = BearerLogin::new(rejected).unwrap_err();
+        assert_eq!(error.kind(), BearerLoginErrorKind::InvalidSetup, "{rejected}");
         assert!(!error.to_string().contains("a:b"), "{error}");
     }
     assert!(BearerLogin::new("https://app.example/auth/").is_ok());
 }
 
 #[tokio::test]
-async fn attempt_tells_no_secret() {
+async fn debug_of_attempt_shows_no_secret() {
     let site = Site::new().await;
     let attempt = site.login().start("alice").await.unwrap();
     let shown = format!("{attempt:?}");

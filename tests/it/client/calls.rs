@@ -1,4 +1,4 @@
-//! The client against the emulator: every call, in all dialects and both shapes of the status.
+//! The client against the emulator: every call, in all dialects and both forms of the status.
 
 use std::time::Duration;
 
@@ -51,15 +51,15 @@ async fn every_call(emulator: &Emulator, client: &Client, dialect: Dialect) {
         methods: [AuthMethod::Device, AuthMethod::Facial].into_iter().collect(),
         duration: Some(Duration::from_secs(600)),
     };
-    let refused = client.authenticate_user(&alice, &asked).await.unwrap_err();
-    assert_eq!(refused.kind(), ClientErrorKind::NoMobileDevice);
+    let rejected = client.authenticate_user(&alice, &asked).await.unwrap_err();
+    assert_eq!(rejected.kind(), ClientErrorKind::NoMobileDevice);
     let link = client.device_registration_link(&alice, Some("Alice é+/ %&?#")).await.unwrap();
     assert!(link.expose().starts_with(emulator.url()));
     emulator.register_device(alice.as_str()).unwrap();
     assert!(client.has_registered_mobile_device(&alice).await.unwrap());
     client.send_registration_sms(&bob, "+15551234567", Some("Bob"), None).await.unwrap();
-    let refused = client.send_registration_sms(&bob, "nonsense", None, None).await.unwrap_err();
-    assert_eq!(refused.kind(), ClientErrorKind::Rejected);
+    let rejected = client.send_registration_sms(&bob, "nonsense", None, None).await.unwrap_err();
+    assert_eq!(rejected.kind(), ClientErrorKind::Rejected);
 
     let session = client.authenticate_user(&alice, &asked).await.unwrap();
     let report = emulator.state().sessions.remove(0);
@@ -90,7 +90,7 @@ async fn every_call(emulator: &Emulator, client: &Client, dialect: Dialect) {
 }
 
 #[tokio::test]
-async fn odd_tokens_are_one_path_segment() {
+async fn special_characters_stay_in_one_path_segment() {
     let emulator = Emulator::start().await.unwrap();
     for dialect in Dialect::ALL {
         let client = client(&emulator, dialect);
@@ -113,7 +113,7 @@ async fn odd_tokens_are_one_path_segment() {
 }
 
 #[tokio::test]
-async fn service_rejections_are_told_apart() {
+async fn service_rejections_have_distinct_kinds() {
     let emulator = Emulator::start().await.unwrap();
     let token = UserToken::random().unwrap();
     let tokens = std::slice::from_ref(&token);
@@ -136,7 +136,7 @@ async fn service_rejections_are_told_apart() {
     drop(emulator);
     let credentials = Credentials::new(id, secret).unwrap().with_server(&url).unwrap();
     let unreachable = Client::new(credentials).unwrap();
-    // The emulator goes down in the background.
+    // The emulator stops in the background.
     loop {
         let error = unreachable.add_users(tokens).await;
         if error.is_err_and(|error| error.kind() == ClientErrorKind::Unreachable) {

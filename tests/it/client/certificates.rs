@@ -1,5 +1,5 @@
-//! Which certificate authorities are trusted, also on a machine that has none. What the environment
-//! says is tried in a child process, as a process cannot safely change its own.
+//! Which certificate authorities the client trusts, also on a machine without any. A child process
+//! tests environment variables, because a process cannot safely change its own.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -11,7 +11,7 @@ use tower_activeconnect::setup::BuildError;
 use tower_activeconnect::{Activeconnect, Credentials, MemoryTokenStore};
 
 use super::service::Service;
-use crate::support::raw::authenticate;
+use crate::support::raw_server::authenticate;
 
 const SERVER: &str = "CERTIFICATES_TEST_SERVER";
 const SECRET: &str = "CERTIFICATES_TEST_SECRET";
@@ -19,7 +19,7 @@ const ID: &str = "CERTIFICATES_TEST_ID";
 const CA_FILE: &str = "CERTIFICATES_TEST_CA_FILE";
 const OUTCOME: &str = "outcome: ";
 
-/// What the child process does; without its variables nothing.
+/// The body of the child process; returns at once without its variables.
 #[tokio::test]
 async fn child_enrolls_a_user() {
     let (Ok(server), Ok(id), Ok(secret)) =
@@ -40,7 +40,7 @@ async fn child_enrolls_a_user() {
     }
 }
 
-/// What comes of enrolling a user from a process without CA certificates.
+/// The result of enrolling a user in a process without CA certificates.
 async fn enroll_without_certificates(credentials: &Credentials, ca_file: Option<&Path>) -> String {
     let nothing = tempfile::tempdir().unwrap();
     let output = tokio::process::Command::new(std::env::current_exe().unwrap())
@@ -68,7 +68,7 @@ async fn loopback_http_needs_no_certificates() {
 }
 
 #[tokio::test]
-async fn https_without_certificates_is_refused() {
+async fn https_without_certificates_is_rejected() {
     let service = Service::start().await;
     let outcome = enroll_without_certificates(&service.credentials(), None).await;
     assert!(outcome.starts_with("NoCaCertificates: "), "{outcome}");
@@ -87,7 +87,7 @@ async fn ca_file_replaces_the_machines_certificates() {
 }
 
 #[tokio::test]
-async fn another_ca_file_trusts_nothing_here() {
+async fn other_ca_file_rejects_server() {
     let (service, other) = (Service::start().await, Service::start().await);
     let credentials = service.credentials().with_ca_file(other.ca_file().path()).unwrap();
     let error = authenticate(&Client::new(credentials).unwrap()).await.unwrap_err();
@@ -95,7 +95,7 @@ async fn another_ca_file_trusts_nothing_here() {
 }
 
 #[test]
-fn unusable_ca_files_are_refused() {
+fn unusable_ca_files_are_rejected() {
     let folder = tempfile::tempdir().unwrap();
     let read = |name: &str| {
         let credentials = Credentials::new("id", "MXG9EDN581U33XTPLPFT75V2").unwrap();

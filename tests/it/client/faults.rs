@@ -1,5 +1,5 @@
-//! Every way the service can go wrong, in every call: a typed error within the call's deadline, and
-//! nobody else is ever contacted.
+//! Every fault of the service in every call: a typed error within the deadline, and no call to
+//! another server.
 
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ struct Site {
     client: Client,
     token: UserToken,
     session: RemoteSession,
-    /// The other origin that a fault may name: nobody may come.
+    /// The other origin that a fault may name; it must receive nothing.
     elsewhere: TcpListener,
 }
 
@@ -55,7 +55,7 @@ impl Site {
         let Self { client, token, session, .. } = self;
         match call {
             Endpoint::AddUsers => client.add_users(std::slice::from_ref(token)).await.map(drop),
-            // Somebody else, so that the user stays.
+            // Another user, so that this one stays.
             Endpoint::DeleteUsers => {
                 client.delete_users(&[UserToken::new("nobody").unwrap()]).await
             }
@@ -78,14 +78,14 @@ impl Site {
         }
     }
 
-    /// The kind of error that the fault makes of the call, within its deadline.
-    async fn struck(&self, call: Endpoint, kind: FaultKind) -> ClientErrorKind {
+    /// The kind of the error that the fault causes, within the call's deadline.
+    async fn call_with_fault(&self, call: Endpoint, kind: FaultKind) -> ClientErrorKind {
         self.emulator.clear_faults();
         self.emulator.inject_fault(Fault::new(call, kind));
         let deadline = Duration::from_secs(if call == Endpoint::Status { 3 } else { 5 });
-        let begun = Instant::now();
+        let started_at = Instant::now();
         let error = self.call(call).await.unwrap_err();
-        assert!(begun.elapsed() < deadline + Duration::from_secs(1), "{call:?} {kind:?}");
+        assert!(started_at.elapsed() < deadline + Duration::from_secs(1), "{call:?} {kind:?}");
         error.kind()
     }
 }
@@ -101,7 +101,7 @@ async fn each_fault_of_each_call_is_a_typed_error() {
             (FaultKind::Oversize, ClientErrorKind::InvalidResponse),
             (FaultKind::Redirect, ClientErrorKind::InvalidResponse),
         ] {
-            assert_eq!(site.struck(call, kind).await, expected, "{call:?} {kind:?}");
+            assert_eq!(site.call_with_fault(call, kind).await, expected, "{call:?} {kind:?}");
         }
         let of_404 = match call {
             Endpoint::AddUsers | Endpoint::DeleteUsers => ClientErrorKind::UnknownApplication,
@@ -123,7 +123,7 @@ async fn each_fault_of_each_call_is_a_typed_error() {
         ] {
             let status = StatusCode::from_u16(status).unwrap();
             let kind = FaultKind::Http { status, retry_after_s };
-            assert_eq!(site.struck(call, kind).await, expected, "{call:?} {status}");
+            assert_eq!(site.call_with_fault(call, kind).await, expected, "{call:?} {status}");
         }
     }
     let nobody = tokio::time::timeout(Duration::ZERO, site.elsewhere.accept()).await;
@@ -131,28 +131,28 @@ async fn each_fault_of_each_call_is_a_typed_error() {
 }
 
 #[tokio::test]
-async fn service_that_hangs_is_given_up_at_the_deadline() {
+async fn hanging_service_times_out() {
     let site = Site::new().await;
     site.emulator.inject_fault(Fault::new(FaultRoute::All, FaultKind::Hang));
-    let struck = CALLS.map(|call| {
+    let call_with_fault = CALLS.map(|call| {
         let site = &site;
         async move {
-            let begun = Instant::now();
+            let started_at = Instant::now();
             let error = site.call(call).await.unwrap_err();
             assert_eq!(error.kind(), ClientErrorKind::TimedOut, "{call:?}");
             let deadline = if call == Endpoint::Status { 3.0 } else { 5.0 };
-            let took = begun.elapsed().as_secs_f64();
+            let took = started_at.elapsed().as_secs_f64();
             assert!((deadline..deadline + 1.0).contains(&took), "{call:?} took {took} s");
         }
     });
-    futures_util::future::join_all(struck).await;
+    futures_util::future::join_all(call_with_fault).await;
 }
 
 #[tokio::test]
 async fn urls_of_another_origin_are_never_called() {
     let site = Site::new().await;
-    let refused = site.struck(Endpoint::AuthenticateUser, FaultKind::ForeignUrls).await;
-    assert_eq!(refused, ClientErrorKind::OriginMismatch);
+    let rejected = site.call_with_fault(Endpoint::AuthenticateUser, FaultKind::ForeignUrls).await;
+    assert_eq!(rejected, ClientErrorKind::OriginMismatch);
     let nobody = tokio::time::timeout(Duration::ZERO, site.elsewhere.accept()).await;
     assert!(nobody.is_err());
 }
@@ -171,11 +171,11 @@ async fn unknown_status_is_inconsistent() {
 }
 
 #[tokio::test]
-async fn clock_that_is_off_is_followed_or_named() {
+async fn clock_offset_is_corrected_or_reported() {
     let site = Site::new().await;
     let rejected = || site.emulator.state().rejected.timestamp;
     for offset in [250, -250] {
-        // The service tolerates nothing like that from others.
+        // The service does not accept such an offset from other clients.
         let strict = Emulator::builder().clock_tolerance(Duration::from_secs(5));
         let emulator = strict.start().await.unwrap();
         emulator.set_clock_offset(offset);
@@ -186,7 +186,7 @@ async fn clock_that_is_off_is_followed_or_named() {
         let token = UserToken::random().unwrap();
         client.add_users(std::slice::from_ref(&token)).await.unwrap();
         assert_eq!(emulator.state().rejected.timestamp, 1);
-        // What was learned is kept.
+        // The client keeps the learned offset.
         client.has_registered_mobile_device(&token).await.unwrap();
         assert_eq!(emulator.state().rejected.timestamp, 1);
     }

@@ -1,4 +1,4 @@
-//! Calls to the remote service: each call, its transport, certificates, runtimes.
+//! The client: each call, transport, certificates, runtimes.
 
 mod bearer_login;
 mod calls;

@@ -1,5 +1,5 @@
-//! A middlebox between the client and a service: it passes bytes, takes them and passes nothing, or
-//! resets a connection that is used.
+//! A relay between the client and a service: it forwards bytes, swallows them, or resets a
+//! connection.
 
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -9,25 +9,25 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What is done with the bytes of a connection.
+/// What the relay does with a connection's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Treatment {
+pub(crate) enum Mode {
     Pass,
     Swallow,
-    /// Ends the client's side with a reset at its next byte.
+    /// Resets the client's side at its next byte.
     Reset,
 }
 
-/// The treatment of one connection, which can change.
+/// The mode of one connection, which can change.
 struct Connection(AtomicU8);
 
 impl Connection {
-    fn set(&self, treatment: Treatment) {
-        self.0.store(treatment as u8, SeqCst);
+    fn set(&self, mode: Mode) {
+        self.0.store(mode as u8, SeqCst);
     }
 
-    fn is(&self, treatment: Treatment) -> bool {
-        self.0.load(SeqCst) == treatment as u8
+    fn is(&self, mode: Mode) -> bool {
+        self.0.load(SeqCst) == mode as u8
     }
 }
 
@@ -37,21 +37,21 @@ pub(crate) struct Relay {
 }
 
 struct State {
-    /// In the order they were begun.
+    /// In the order of their start.
     connections: Mutex<Vec<Arc<Connection>>>,
     treatment_of_new: AtomicU8,
-    /// A connection passes nothing once it is this old.
+    /// The age after which a connection swallows bytes.
     lifetime: Mutex<Option<Duration>>,
-    /// How many connections the client has closed.
+    /// The number of connections that the client closed.
     closed: AtomicUsize,
 }
 
 impl Relay {
-    pub(crate) async fn to(port: u16) -> Self {
+    pub(crate) async fn start(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let state = Arc::new(State {
             connections: Mutex::default(),
-            treatment_of_new: AtomicU8::new(Treatment::Pass as u8),
+            treatment_of_new: AtomicU8::new(Mode::Pass as u8),
             lifetime: Mutex::default(),
             closed: AtomicUsize::new(0),
         });
@@ -69,7 +69,7 @@ impl Relay {
         self.port
     }
 
-    /// How many connections were begun.
+    /// The number of connections so far.
     pub(crate) fn connections(&self) -> usize {
         self.state.connections.lock().unwrap().len()
     }
@@ -78,24 +78,24 @@ impl Relay {
         self.state.closed.load(SeqCst)
     }
 
-    /// Treats the connections that there are like this from now on.
-    pub(crate) fn treat_all(&self, treatment: Treatment) {
+    /// Sets the mode of all existing connections.
+    pub(crate) fn set_mode_of_all(&self, mode: Mode) {
         for connection in self.state.connections.lock().unwrap().iter() {
-            connection.set(treatment);
+            connection.set(mode);
         }
     }
 
-    /// Treats this connection, counted from 0, like this from now on.
-    pub(crate) fn treat(&self, connection: usize, treatment: Treatment) {
-        self.state.connections.lock().unwrap()[connection].set(treatment);
+    /// Sets the mode of this connection, counted from 0.
+    pub(crate) fn set_mode(&self, connection: usize, mode: Mode) {
+        self.state.connections.lock().unwrap()[connection].set(mode);
     }
 
-    /// Treats connections that are begun from now on like this.
-    pub(crate) fn treat_new(&self, treatment: Treatment) {
-        self.state.treatment_of_new.store(treatment as u8, SeqCst);
+    /// Sets the mode of new connections.
+    pub(crate) fn set_mode_of_new(&self, mode: Mode) {
+        self.state.treatment_of_new.store(mode as u8, SeqCst);
     }
 
-    /// Connections that are begun from now on pass nothing once they are this old.
+    /// New connections swallow bytes once they reach this age.
     pub(crate) fn limit_lifetime(&self, lifetime: Duration) {
         *self.state.lifetime.lock().unwrap() = Some(lifetime);
     }
@@ -108,37 +108,37 @@ async fn serve(client: TcpStream, server: TcpStream, state: Arc<State>) {
         let connection = connection.clone();
         tokio::spawn(async move {
             tokio::time::sleep(lifetime).await;
-            connection.set(Treatment::Swallow);
+            connection.set(Mode::Swallow);
         });
     }
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let back = tokio::spawn(pass(from_server, to_client, connection.clone()));
     let from_client = pass(from_client, to_server, connection.clone()).await;
-    if connection.is(Treatment::Reset) {
+    if connection.is(Mode::Reset) {
         from_client.as_ref().set_zero_linger().unwrap();
         back.abort();
     }
     state.closed.fetch_add(1, SeqCst);
 }
 
-/// Gives the reading side back at its end, or when the connection is to be reset.
+/// Returns the reading side at its end, or when the connection must be reset.
 async fn pass(
     mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
+    mut start: OwnedWriteHalf,
     connection: Arc<Connection>,
 ) -> OwnedReadHalf {
     let mut bytes = vec![0; 16 * 1024];
     loop {
         let read = from.read(&mut bytes).await.unwrap_or(0);
-        if connection.is(Treatment::Swallow) && read > 0 {
+        if connection.is(Mode::Swallow) && read > 0 {
             continue;
         }
-        if !connection.is(Treatment::Pass) {
+        if !connection.is(Mode::Pass) {
             return from;
         }
-        if read == 0 || to.write_all(&bytes[..read]).await.is_err() {
-            to.shutdown().await.ok();
+        if read == 0 || start.write_all(&bytes[..read]).await.is_err() {
+            start.shutdown().await.ok();
             return from;
         }
     }

@@ -1,4 +1,4 @@
-//! CallCounts run on the engine's runtime, and no future hangs because another runtime stands still.
+//! Calls run on the engine's runtime, so no future hangs if another runtime stops.
 
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -12,10 +12,10 @@ use tower_activeconnect::{Activeconnect, Credentials, MemoryTokenStore};
 
 use super::service::Service;
 use crate::support;
-use crate::support::raw::{alice, authenticate};
+use crate::support::raw_server::{alice, authenticate};
 
-/// Awaits on a current-thread runtime of another thread, which then stands still, but lives on
-/// until the sender is dropped.
+/// Awaits on a current-thread runtime of another thread. The runtime then stops being driven, but
+/// lives until the sender is dropped.
 fn await_elsewhere(
     work: impl Future<Output = ()> + Send + 'static,
 ) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
@@ -44,15 +44,15 @@ async fn idle_runtime_blocks_no_calls() {
         other.log_in(&"alice".into()).await.unwrap();
     });
     tokio::task::spawn_blocking(move || done.recv().unwrap()).await.unwrap();
-    let begun = Instant::now();
+    let started_at = Instant::now();
     ac.enroll(&"bob".into()).await.unwrap();
     let credential = ac.log_in(&"bob".into()).await.unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(started_at.elapsed() < Duration::from_secs(2), "{:?}", started_at.elapsed());
     assert!(!credential.expose().is_empty());
     assert_eq!(service.connections(), 1);
 }
 
-/// A client without an engine runs where it is awaited: the others time out once.
+/// A client without an engine runs where it is awaited: the other calls time out once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn client_leaves_an_idle_runtime() {
     let service = Service::start().await;
@@ -69,7 +69,7 @@ async fn client_leaves_an_idle_runtime() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn caller_without_a_timer_gets_answers() {
+async fn caller_without_timer_gets_responses() {
     let emulator = Emulator::start().await.unwrap();
     let ac = engine(support::credentials(&emulator));
     let calls = tokio::task::spawn_blocking(move || {
@@ -90,7 +90,7 @@ fn build_in(runtime: &Runtime) -> Result<Activeconnect, BuildError> {
 }
 
 #[test]
-fn build_refuses_incomplete_runtimes() {
+fn build_rejects_incomplete_runtimes() {
     for make in [Builder::new_current_thread, Builder::new_multi_thread] {
         for (missing, runtime) in [
             ("time", make().enable_io().build().unwrap()),
@@ -107,7 +107,7 @@ fn build_refuses_incomplete_runtimes() {
     }
 }
 
-/// Built in a runtime that is never driven, awaited in one that is.
+/// The engine is built in a runtime that is never driven, and awaited in another one.
 #[tokio::test]
 async fn deadlines_hold_on_an_undriven_runtime() {
     let undriven = Builder::new_current_thread().enable_all().build().unwrap();
@@ -120,17 +120,17 @@ async fn deadlines_hold_on_an_undriven_runtime() {
         builder.build().unwrap()
     };
     let slack = Duration::from_secs(1);
-    let begun = Instant::now();
+    let started_at = Instant::now();
     let user = "alice".into();
     let (logged_in, enrolled) = tokio::join!(ac.log_in(&user), ac.enroll(&user));
     assert!(matches!(logged_in.unwrap_err(), LoginError::TimedOut));
     let error = enrolled.unwrap_err().to_string();
     assert!(error.contains("did not answer in time"), "{error}");
-    // The call, and the one that takes back what it may have done.
-    assert!(begun.elapsed() < 2 * deadline + slack, "{:?}", begun.elapsed());
-    let begun = Instant::now();
+    // The call, and the call that undoes it.
+    assert!(started_at.elapsed() < 2 * deadline + slack, "{:?}", started_at.elapsed());
+    let started_at = Instant::now();
     ac.shutdown().await;
-    assert!(begun.elapsed() < Duration::from_secs(6) + slack, "{:?}", begun.elapsed());
+    assert!(started_at.elapsed() < Duration::from_secs(6) + slack, "{:?}", started_at.elapsed());
     drop(ac);
     tokio::task::spawn_blocking(move || drop(undriven)).await.unwrap();
 }

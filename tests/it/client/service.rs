@@ -1,5 +1,4 @@
-//! A remote service behind TLS that speaks HTTP/2, answers everything with success, and takes as
-//! long as it is told to.
+//! A TLS service over HTTP/2 that responds with success after a configured time.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -14,15 +13,15 @@ use tokio_rustls::server::TlsStream;
 use tower_activeconnect::Credentials;
 use tower_activeconnect::protocol::Dialect;
 
-use crate::support::raw::{self, STATUS_ACTIVE};
-use crate::support::secure::{Authority, Secure};
+use crate::support::raw_server::{self, STATUS_ACTIVE};
+use crate::support::tls_server::{CertificateAuthority, TlsServer};
 
-/// What servers allow as a rule.
+/// The usual limit of servers.
 const MAX_STREAMS: u32 = 100;
 
 pub(crate) struct Service {
-    authority: Authority,
-    server: Secure,
+    authority: CertificateAuthority,
+    server: TlsServer,
     state: Arc<State>,
 }
 
@@ -30,17 +29,17 @@ pub(crate) struct Service {
 struct State {
     latency_ms: AtomicU64,
     open: AtomicUsize,
-    /// Requests that wait for their answer, by connection; and the most there have been on one.
+    /// The pending requests of each connection, and the maximum on one connection.
     streams: Mutex<BTreeMap<usize, u32>>,
     most_streams: AtomicU32,
 }
 
 impl Service {
     pub(crate) async fn start() -> Self {
-        let authority = Authority::new();
+        let authority = CertificateAuthority::new();
         let state = Arc::<State>::default();
         let serving = state.clone();
-        let server = Secure::start(authority.vouches_for("localhost"), "h2", move |stream, n| {
+        let server = TlsServer::start(authority.issue("localhost"), "h2", move |stream, n| {
             let state = serving.clone();
             async move {
                 state.open.fetch_add(1, SeqCst);
@@ -52,12 +51,12 @@ impl Service {
         Self { authority, server, state }
     }
 
-    /// How long each answer takes from now on.
+    /// Sets the time of each response from now on.
     pub(crate) fn set_latency(&self, latency: Duration) {
         self.state.latency_ms.store(latency.as_millis().try_into().unwrap(), SeqCst);
     }
 
-    /// How many connections were ever begun.
+    /// The number of connections so far.
     pub(crate) fn connections(&self) -> usize {
         self.server.connections()
     }
@@ -66,7 +65,7 @@ impl Service {
         self.state.open.load(SeqCst)
     }
 
-    /// How many requests wait for their answer.
+    /// The number of pending requests.
     pub(crate) fn waiting(&self) -> u32 {
         self.state.streams.lock().unwrap().values().sum()
     }
@@ -79,19 +78,19 @@ impl Service {
         self.server.port()
     }
 
-    /// The certificate of its authority.
+    /// The certificate of the service's authority.
     pub(crate) fn ca_file(&self) -> tempfile::NamedTempFile {
-        self.authority.file()
+        self.authority.pem_file()
     }
 
     pub(crate) fn credentials(&self) -> Credentials {
         self.credentials_at(self.port())
     }
 
-    /// Credentials that reach the service through something on this port.
+    /// Credentials that reach the service through a relay at this port.
     pub(crate) fn credentials_at(&self, port: u16) -> Credentials {
-        raw::credentials(&format!("https://localhost:{port}"), Dialect::default())
-            .with_ca_file(self.authority.file().path())
+        raw_server::credentials(&format!("https://localhost:{port}"), Dialect::default())
+            .with_ca_file(self.authority.pem_file().path())
             .unwrap()
     }
 }
@@ -102,7 +101,7 @@ async fn serve(stream: TlsStream<TcpStream>, number: usize, state: &Arc<State>) 
     else {
         return;
     };
-    while let Some(Ok((request, respond))) = connection.accept().await {
+    while let Some(Ok((request, sender))) = connection.accept().await {
         let waiting = {
             let mut streams = state.streams.lock().unwrap();
             let waiting = streams.entry(number).or_default();
@@ -114,27 +113,27 @@ async fn serve(stream: TlsStream<TcpStream>, number: usize, state: &Arc<State>) 
         tokio::spawn(async move {
             let latency = Duration::from_millis(state.latency_ms.load(SeqCst));
             tokio::time::sleep(latency).await;
-            answer(&request, respond);
+            respond(&request, sender);
             *state.streams.lock().unwrap().entry(number).or_default() -= 1;
         });
     }
 }
 
-fn answer<B>(request: &Request<B>, mut respond: SendResponse<Bytes>) {
+fn respond<B>(request: &Request<B>, mut sender: SendResponse<Bytes>) {
     let path = request.uri().path();
     let (status, body) = if path.starts_with("/authentication/authenticate_user") {
         let base = format!("https://{}", request.uri().authority().unwrap());
-        let whole = raw::session(&base);
+        let whole = raw_server::session(&base);
         let body = whole.split(|byte| *byte == b'\n').next_back().unwrap().to_vec();
         (StatusCode::ACCEPTED, body)
-    } else if path == raw::STATUS_PATH {
+    } else if path == raw_server::STATUS_PATH {
         (StatusCode::OK, STATUS_ACTIVE.into())
     } else {
         (StatusCode::OK, br#"{"status":true,"device_registered":true,"users":{}}"#.to_vec())
     };
     let head = Response::builder().status(status).body(()).unwrap();
-    // The caller may have gone.
-    if let Ok(mut stream) = respond.send_response(head, false) {
+    // The client may have disconnected.
+    if let Ok(mut stream) = sender.send_response(head, false) {
         stream.send_data(body.into(), true).ok();
     }
 }

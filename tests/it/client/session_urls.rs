@@ -1,23 +1,26 @@
-//! URLs that the service names for a session, where the server is configured with a path.
+//! Session URLs of a server that is configured with a path.
 
 use tower_activeconnect::client::{AuthenticationRequest, ClientErrorKind};
 use tower_activeconnect::protocol::Dialect;
 
-use crate::support::raw::{Raw, STATUS_ACTIVE, Step, alice, answer, client, session_at};
+use crate::support::raw_server::{
+    RawServer, STATUS_ACTIVE, Step, alice, client, response, session_at,
+};
 
-/// A service that names these paths of its own origin for a session.
-async fn service(status: &'static str, logout: &'static str) -> Raw {
-    Raw::start(move |request| {
+/// A service that returns these paths, at its own origin, for a session.
+async fn service(status: &'static str, logout: &'static str) -> RawServer {
+    RawServer::start(move |request| {
         let origin = format!("http://{}", request.header("host").unwrap());
         let session = || session_at(&format!("{origin}{status}"), &format!("{origin}{logout}"));
         let is_start = request.target.contains("/authenticate_user/");
-        let answer = || answer("200 OK", &[("content-type", "application/json")], STATUS_ACTIVE);
-        vec![Step::Send(if is_start { session() } else { answer() })]
+        let response =
+            || response("200 OK", &[("content-type", "application/json")], STATUS_ACTIVE);
+        vec![Step::Send(if is_start { session() } else { response() })]
     })
     .await
 }
 
-/// F49: nothing is sent to a path beside the configured one, be it of the same origin.
+/// F49: no call goes outside the configured path, even at the same origin.
 #[tokio::test]
 async fn url_beside_the_base_path_gets_no_call() {
     for (status, logout) in [("/b/status", "/a/logout"), ("/a/status", "/b/logout")] {

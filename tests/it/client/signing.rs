@@ -1,4 +1,4 @@
-//! The signatures that both SDKs and the documentation make of the same requests.
+//! The signatures of both SDKs and the documentation for the same requests.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ impl Vector {
         Secret::new(self.shared_secret.as_str())
     }
 
-    fn signed(&self, dialect: Dialect) -> BTreeMap<String, String> {
+    fn signed_headers(&self, dialect: Dialect) -> BTreeMap<String, String> {
         let nonce = Nonce::from_u64(self.nonce.parse().expect("a decimal nonce"));
         sign(dialect, &self.client_id, &self.secret(), &self.request_uri, nonce, self.timestamp)
             .headers()
@@ -39,8 +39,8 @@ impl Vector {
             .collect()
     }
 
-    /// Whether the header, signed by somebody else, is taken for this URL, time and secret.
-    fn is_taken(&self, dialect: Dialect, header: &str) -> bool {
+    /// Whether a header from other code verifies for this URL, time and secret.
+    fn verifies(&self, dialect: Dialect, header: &str) -> bool {
         let presented = AuthenticationHeader::parse(header).expect("a well-formed header");
         assert_eq!(presented.client_id, self.client_id);
         assert_eq!(presented.nonce, self.nonce);
@@ -70,8 +70,13 @@ fn sdk_dialects_sign_like_the_sdks() {
             (Dialect::Activeconnect, &vector.activeconnect_sdk_headers),
             (Dialect::Iampass, &vector.iampass_sdk_headers),
         ] {
-            assert_eq!(vector.signed(dialect), *headers, "{dialect} {}", vector.request_uri);
-            assert!(vector.is_taken(dialect, &headers[AUTHENTICATION_HEADER]));
+            assert_eq!(
+                vector.signed_headers(dialect),
+                *headers,
+                "{dialect} {}",
+                vector.request_uri
+            );
+            assert!(vector.verifies(dialect, &headers[AUTHENTICATION_HEADER]));
         }
     }
 }
@@ -82,18 +87,18 @@ fn documented_dialects_sign_the_scheme_as_well() {
         let documented = &vector.documented_authentication;
         for dialect in [Dialect::ActiveconnectDocumented, Dialect::IampassDocumented] {
             assert_eq!(
-                vector.signed(dialect)[AUTHENTICATION_HEADER],
+                vector.signed_headers(dialect)[AUTHENTICATION_HEADER],
                 *documented,
                 "{}",
                 vector.request_uri
             );
-            assert!(vector.is_taken(dialect, documented));
+            assert!(vector.verifies(dialect, documented));
         }
     }
 }
 
 #[test]
-fn sdk_and_documented_forms_do_not_take_each_other() {
+fn sdk_and_documented_signatures_differ() {
     for vector in vectors() {
         let sdk = &vector.activeconnect_sdk_headers[AUTHENTICATION_HEADER];
         let has_scheme = vector.request_uri.contains("://");

@@ -1,4 +1,4 @@
-//! What the phone calls a user, who is only a token at the service.
+//! Labels that the emulated phone shows for users.
 
 use activeconnect_emulator::{ControlError, Emulator};
 use reqwest::StatusCode;
@@ -8,10 +8,10 @@ use tower_activeconnect::client::Client;
 
 use crate::support::credentials;
 
-/// The user's token in a path.
+/// The user's token, percent-encoded.
 const ENCODED: &str = "a%2Fb%20%C3%A9";
 
-/// A user without a label, whose token needs to be encoded in a path.
+/// A user without a label, whose token needs percent-encoding.
 async fn with_user(emulator: &Emulator) -> UserToken {
     let user = UserToken::new("a/b é").unwrap();
     let client = Client::new(credentials(emulator)).unwrap();
@@ -22,12 +22,12 @@ async fn with_user(emulator: &Emulator) -> UserToken {
 async fn post(emulator: &Emulator, user: &str, body: &str) -> (StatusCode, Value) {
     let url = format!("{}/emulator/users/{user}/label", emulator.url());
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let answer = http.post(url).body(body.to_owned()).send().await.unwrap();
-    (answer.status(), answer.json().await.unwrap())
+    let response = http.post(url).body(body.to_owned()).send().await.unwrap();
+    (response.status(), response.json().await.unwrap())
 }
 
 #[tokio::test]
-async fn label_is_in_the_state_once_it_is_set() {
+async fn label_appears_in_state() {
     let emulator = Emulator::start().await.unwrap();
     let user = with_user(&emulator).await;
     let users = || serde_json::to_value(emulator.state().users).unwrap();
@@ -48,7 +48,7 @@ async fn bad_label_is_explained() {
     with_user(&emulator).await;
     emulator.set_label("a/b é", "Alice").unwrap();
     let too_long = json!({"label": "x".repeat(65)}).to_string();
-    for (user, body, status, says) in [
+    for (user, body, status, expected_text) in [
         (ENCODED, "", StatusCode::BAD_REQUEST, "EOF"),
         (ENCODED, "[\"Alice\"]", StatusCode::BAD_REQUEST, "expected"),
         (ENCODED, "{}", StatusCode::BAD_REQUEST, "missing field `label`"),
@@ -63,19 +63,19 @@ async fn bad_label_is_explained() {
     ] {
         let (answered, json) = post(&emulator, user, body).await;
         assert_eq!((answered, &json["status"]), (status, &json!(false)), "{user} {body}");
-        assert!(json["reason"].as_str().unwrap().contains(says), "{user} {body}: {json}");
+        assert!(json["reason"].as_str().unwrap().contains(expected_text), "{user} {body}: {json}");
     }
     assert_eq!(emulator.state().users[0].label.as_deref(), Some("Alice"));
 }
 
-/// A page of another site could put words on the phone.
+/// A page of another site could otherwise write text on the phone.
 #[tokio::test]
-async fn another_sites_page_sets_no_label() {
+async fn other_site_cannot_set_label() {
     let emulator = Emulator::start().await.unwrap();
     with_user(&emulator).await;
     let url = format!("{}/emulator/users/{ENCODED}/label", emulator.url());
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let answer = http.post(url).header("origin", "http://evil.example").body(r#"{"label":"A"}"#);
-    assert_eq!(answer.send().await.unwrap().status(), StatusCode::FORBIDDEN);
+    let response = http.post(url).header("origin", "http://evil.example").body(r#"{"label":"A"}"#);
+    assert_eq!(response.send().await.unwrap().status(), StatusCode::FORBIDDEN);
     assert_eq!(emulator.state().users[0].label, None);
 }

@@ -1,4 +1,4 @@
-//! The emulator as a program: its first line, and what it says when it cannot start.
+//! The emulator's program: its first line, and its messages when it cannot start.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Output, Stdio};
@@ -11,7 +11,7 @@ fn program() -> Command {
     Command::new(emulator_program())
 }
 
-fn refused(arguments: &[&str]) -> String {
+fn start_error(arguments: &[&str]) -> String {
     let Output { status, stdout, stderr } =
         program().args(APPLICATION).args(arguments).output().expect("it runs");
     assert!(!status.success(), "{arguments:?}");
@@ -19,7 +19,7 @@ fn refused(arguments: &[&str]) -> String {
     String::from_utf8(stderr).expect("a text")
 }
 
-/// A running program, ended with the test.
+/// A running program, killed on drop.
 struct Running {
     child: Child,
     address: String,
@@ -55,12 +55,12 @@ async fn emulator_prints_its_address() {
 }
 
 #[test]
-fn failed_start_says_what_to_do() {
+fn failed_start_explains_the_remedy() {
     let running = Running::start();
-    assert!(refused(&["--listen", &running.address]).contains("choose another port"));
-    assert!(refused(&["--listen", "0.0.0.0:0"]).contains("give a loopback address"));
-    assert!(refused(&["--listen", "nowhere"]).contains("give one like 127.0.0.1:8099"));
-    assert!(refused(&["--dialect", "klingon"]).contains("activeconnect, iampass, documented"));
-    assert!(refused(&["--clock-tolerance", "x"]).contains("--clock-tolerance"));
-    assert!(refused(&["--pending-timeout", "0"]).contains("--pending-timeout"));
+    assert!(start_error(&["--listen", &running.address]).contains("choose another port"));
+    assert!(start_error(&["--listen", "0.0.0.0:0"]).contains("give a loopback address"));
+    assert!(start_error(&["--listen", "nowhere"]).contains("give one like 127.0.0.1:8099"));
+    assert!(start_error(&["--dialect", "klingon"]).contains("activeconnect, iampass, documented"));
+    assert!(start_error(&["--clock-tolerance", "x"]).contains("--clock-tolerance"));
+    assert!(start_error(&["--pending-timeout", "0"]).contains("--pending-timeout"));
 }

@@ -1,4 +1,4 @@
-//! The emulator over real sockets: the remote service, the control interface, the phone's pages.
+//! The emulator over sockets: the remote service, the control interface, the phone's pages.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,7 +11,7 @@ use tower_activeconnect::Secret;
 use tower_activeconnect::protocol::{Dialect, SessionStatus};
 use tower_activeconnect::protocol::{Nonce, sign};
 
-use crate::support::caller::{self, Caller, plain};
+use crate::support::signed_client::{self, SignedClient, http_client};
 
 const ODD_USER_IDS: [&str; 9] =
     ["a/b", "a b", "a+b", "a%b", "é", "%2F", "x?y#z", "a&b=c", "<b>\"x\""];
@@ -21,8 +21,8 @@ fn unix_ms() -> u64 {
     since.as_millis().try_into().expect("a moment of this age")
 }
 
-/// Looks again and again until the answer is there; panics when it takes too long.
-async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
+/// Calls `check` until it returns a value; panics if that takes too long.
+async fn poll_until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let looking = async {
         loop {
             if let Some(found) = look().await {
@@ -34,8 +34,8 @@ async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
     tokio::time::timeout(Duration::from_secs(10), looking).await.expect("it in time")
 }
 
-async fn with_user(emulator: &Emulator) -> Caller {
-    let caller = Caller::of(emulator, Dialect::Activeconnect);
+async fn with_user(emulator: &Emulator) -> SignedClient {
+    let caller = SignedClient::new(emulator, Dialect::Activeconnect);
     let added = caller.add_users(&["alice"]).await;
     assert_eq!(added.status, StatusCode::CREATED);
     emulator.register_device("alice").expect("alice exists");
@@ -48,10 +48,10 @@ fn session(state: &StateReport, token: &str) -> SessionReport {
 }
 
 #[tokio::test]
-async fn every_call_answers_in_all_four_dialects() {
+async fn every_call_works_in_all_dialects() {
     for dialect in Dialect::ALL {
         let emulator = Emulator::start().await.expect("a free port");
-        let caller = Caller::of(&emulator, dialect);
+        let caller = SignedClient::new(&emulator, dialect);
 
         let added = caller.add_users(&["alice", "bob"]).await;
         assert_eq!(added.status, StatusCode::CREATED, "{dialect}");
@@ -65,28 +65,28 @@ async fn every_call_answers_in_all_four_dialects() {
             json!({"status": true, "users": {"created": ["carol"], "existing": ["bob"]}})
         );
 
-        let has = caller.get(&caller.of_user("has_registered_mobile_device", "alice")).await;
+        let has = caller.get(&caller.user_path("has_registered_mobile_device", "alice")).await;
         assert_eq!(has.json, json!({"status": true, "device_registered": false}));
-        let link = caller.of_user("device_registration_link", "alice") + "?display_name=Al+Ice";
+        let link = caller.user_path("device_registration_link", "alice") + "?display_name=Al+Ice";
         let link = caller.get(&link).await;
         assert_eq!((link.status, &link.json["status"]), (StatusCode::OK, &json!(true)));
         let register = format!("{}/register/", emulator.url());
         assert!(link.json["register_url"].as_str().expect("a URL").starts_with(&register));
-        let sms = caller.of_user("send_registration_sms", "alice");
+        let sms = caller.user_path("send_registration_sms", "alice");
         let sms = caller.post(&sms, &json!({"phone_number": "+15551234567"})).await;
         assert_eq!(sms.json, json!({"status": true}));
 
-        let refused = caller.authenticate("alice", "").await;
-        assert_eq!(refused.status, StatusCode::OK);
-        let refused = &refused.json["authentication_status"];
-        assert_eq!(refused["authenticated"], false);
-        assert_eq!(refused["reason"], "NO_MOBILE_DEVICE");
+        let rejected = caller.authenticate("alice", "").await;
+        assert_eq!(rejected.status, StatusCode::OK);
+        let rejected = &rejected.json["authentication_status"];
+        assert_eq!(rejected["authenticated"], false);
+        assert_eq!(rejected["reason"], "NO_MOBILE_DEVICE");
         emulator.register_device("alice").expect("alice exists");
 
-        let begun = caller.authenticate("alice", "?methods=facial,device").await;
-        assert_eq!(begun.status, StatusCode::ACCEPTED);
-        let session = caller.session(&begun);
-        assert_eq!(begun.json["authentication_status"]["session_status"], "pending");
+        let started_at = caller.authenticate("alice", "?methods=facial,device").await;
+        assert_eq!(started_at.status, StatusCode::ACCEPTED);
+        let session = caller.session(&started_at);
+        assert_eq!(started_at.json["authentication_status"]["session_status"], "pending");
         assert_eq!(session.token.len(), 32);
         assert_eq!(session.secret.expose().len(), 32);
         assert_eq!(session.status(dialect).await, "pending");
@@ -96,10 +96,10 @@ async fn every_call_answers_in_all_four_dialects() {
         assert_eq!(session.status(dialect).await, "closed");
         assert_eq!(session.logout(dialect).await.json["status"], false);
 
-        let lost = caller.get(&caller.of_user("lost_user_mobile_device", "alice")).await;
+        let lost = caller.get(&caller.user_path("lost_user_mobile_device", "alice")).await;
         assert!(lost.json["register_url"].as_str().expect("a URL").starts_with(&register));
         assert_eq!(emulator.state().users[0].devices, 0);
-        let delete = caller.of_application("delete_users");
+        let delete = caller.application_path("delete_users");
         let deleted = caller.post(&delete, &json!({"users": ["alice"]})).await;
         assert_eq!(deleted.json, json!({"status": true}));
         let none = caller.post(&delete, &json!({"users": ["alice"]})).await;
@@ -120,13 +120,13 @@ async fn every_call_answers_in_all_four_dialects() {
 }
 
 #[tokio::test]
-async fn restricted_emulator_takes_no_other_dialect() {
+async fn restricted_emulator_rejects_other_dialects() {
     for accepted in AcceptedDialects::ALL {
         let emulator = Emulator::builder().dialect(accepted).start().await.expect("a free port");
         for dialect in Dialect::ALL {
-            let answer = Caller::of(&emulator, dialect).add_users(&["alice"]).await;
+            let response = SignedClient::new(&emulator, dialect).add_users(&["alice"]).await;
             let good = accepted.dialects().contains(&dialect);
-            assert_eq!(answer.status != StatusCode::UNAUTHORIZED, good, "{accepted} {dialect}");
+            assert_eq!(response.status != StatusCode::UNAUTHORIZED, good, "{accepted} {dialect}");
         }
     }
 }
@@ -135,7 +135,7 @@ async fn restricted_emulator_takes_no_other_dialect() {
 async fn call_parameters_are_validated() {
     let emulator = Emulator::start().await.expect("a free port");
     let caller = with_user(&emulator).await;
-    let add = caller.of_application("add_users");
+    let add = caller.application_path("add_users");
     for body in [
         json!({"users": []}),
         json!({"users": ["bob", ""]}),
@@ -143,17 +143,17 @@ async fn call_parameters_are_validated() {
         json!({}),
         json!([["bob"]]),
     ] {
-        let answer = caller.post(&add, &body).await;
-        assert_eq!(answer.status, StatusCode::OK, "{body}");
-        assert_eq!(answer.json["status"], false, "{body}");
-        assert!(answer.json["reason"].is_string(), "{body}");
+        let response = caller.post(&add, &body).await;
+        assert_eq!(response.status, StatusCode::OK, "{body}");
+        assert_eq!(response.json["status"], false, "{body}");
+        assert!(response.json["reason"].is_string(), "{body}");
     }
 
-    let sms = caller.of_user("send_registration_sms", "alice");
+    let sms = caller.user_path("send_registration_sms", "alice");
     for number in ["", "15551234567", "+12345", "+1234567890123456", "+1555123456x", "+١٢٣٤٥٦٧"]
     {
-        let answer = caller.post(&sms, &json!({"phone_number": number})).await;
-        assert_eq!((answer.status, &answer.json["status"]), (StatusCode::OK, &json!(false)));
+        let response = caller.post(&sms, &json!({"phone_number": number})).await;
+        assert_eq!((response.status, &response.json["status"]), (StatusCode::OK, &json!(false)));
     }
 
     for query in [
@@ -166,17 +166,17 @@ async fn call_parameters_are_validated() {
         "?duration_seconds=",
         "?duration_seconds=1&duration_seconds=2",
     ] {
-        let answer = caller.authenticate("alice", query).await;
-        assert_eq!(answer.status, StatusCode::OK, "{query}");
-        let said = &answer.json["authentication_status"];
-        assert_eq!(said["authenticated"], false, "{query}");
-        assert!(said["reason"].is_string(), "{query}");
+        let response = caller.authenticate("alice", query).await;
+        assert_eq!(response.status, StatusCode::OK, "{query}");
+        let actual = &response.json["authentication_status"];
+        assert_eq!(actual["authenticated"], false, "{query}");
+        assert!(actual["reason"].is_string(), "{query}");
     }
     assert!(emulator.state().sessions.is_empty());
 
-    // The SDK Activeconnect 0.0.10 writes the first of these when methods are asked for.
+    // The SDK Activeconnect 0.0.10 sends the first of these for requested methods.
     for (query, seconds) in [("?methods=", 3600), ("", 3600), ("?duration_seconds=7", 7)] {
-        let token = caller.begin("alice", query).await.token;
+        let token = caller.start_session("alice", query).await.token;
         let session = session(&emulator.state(), &token);
         assert_eq!(session.expires_at - session.created_at, seconds);
         assert!(session.methods.is_empty());
@@ -186,19 +186,22 @@ async fn call_parameters_are_validated() {
 #[tokio::test]
 async fn unknown_names_are_404() {
     let emulator = Emulator::start().await.expect("a free port");
-    let mut caller = Caller::of(&emulator, Dialect::Activeconnect);
+    let mut caller = SignedClient::new(&emulator, Dialect::Activeconnect);
     for call in
         ["device_registration_link", "has_registered_mobile_device", "lost_user_mobile_device"]
     {
-        let answer = caller.get(&caller.of_user(call, "nobody")).await;
-        assert_eq!((answer.status, &answer.json["status"]), (StatusCode::NOT_FOUND, &json!(false)));
+        let response = caller.get(&caller.user_path(call, "nobody")).await;
+        assert_eq!(
+            (response.status, &response.json["status"]),
+            (StatusCode::NOT_FOUND, &json!(false))
+        );
     }
-    let sms = caller.of_user("send_registration_sms", "nobody");
+    let sms = caller.user_path("send_registration_sms", "nobody");
     let sms = caller.post(&sms, &json!({"phone_number": "+15551234567"})).await;
     assert_eq!(sms.status, StatusCode::NOT_FOUND);
     assert_eq!(caller.authenticate("nobody", "").await.status, StatusCode::NOT_FOUND);
 
-    // Only those who signed learn who is unknown.
+    // Only signed requests learn whether a user is unknown.
     caller.secret = Secret::new("WRONG");
     assert_eq!(caller.authenticate("nobody", "").await.status, StatusCode::UNAUTHORIZED);
     caller.id = "0000".to_owned();
@@ -213,10 +216,10 @@ async fn unknown_names_are_404() {
 }
 
 #[tokio::test]
-async fn replayed_request_is_refused() {
+async fn replayed_request_is_rejected() {
     let emulator = Emulator::start().await.expect("a free port");
     let caller = with_user(&emulator).await;
-    let url = caller.url(&caller.of_user("has_registered_mobile_device", "alice"));
+    let url = caller.url(&caller.user_path("has_registered_mobile_device", "alice"));
     let send = async |signed: &[(&str, String)]| {
         let mut request = caller.http.get(url.clone());
         for (name, value) in signed {
@@ -225,14 +228,14 @@ async fn replayed_request_is_refused() {
         request.send().await.expect("an answer").status()
     };
 
-    let signed = caller.signed(&url);
+    let signed = caller.signed_headers(&url);
     assert_eq!(send(&signed).await, StatusCode::OK);
     assert_eq!(send(&signed).await, StatusCode::UNAUTHORIZED);
     let rejected = emulator.state().rejected;
     assert_eq!((rejected.signature, rejected.timestamp, rejected.nonce), (0, 0, 1));
 
-    // What was refused for its signature burns no nonce.
-    let signed = caller.signed(&url);
+    // A request with an invalid signature does not use up its nonce.
+    let signed = caller.signed_headers(&url);
     let mut wrong = signed.clone();
     wrong[1].1 = (unix_ms() / 1000 + 1).to_string();
     assert_eq!(send(&wrong).await, StatusCode::UNAUTHORIZED);
@@ -240,10 +243,10 @@ async fn replayed_request_is_refused() {
 }
 
 #[tokio::test]
-async fn stale_or_early_timestamp_is_refused() {
+async fn stale_or_early_timestamp_is_rejected() {
     let emulator = Emulator::start().await.expect("a free port");
     let caller = with_user(&emulator).await;
-    let url = caller.url(&caller.of_user("has_registered_mobile_device", "alice"));
+    let url = caller.url(&caller.user_path("has_registered_mobile_device", "alice"));
     let now = unix_ms() / 1000;
     for (moment, status) in [
         (now - 310, StatusCode::UNAUTHORIZED),
@@ -257,10 +260,10 @@ async fn stale_or_early_timestamp_is_refused() {
         for (name, value) in signed.headers() {
             request = request.header(name, value);
         }
-        let answer = request.send().await.expect("an answer");
-        assert_eq!(answer.status(), status, "{moment}");
+        let response = request.send().await.expect("an answer");
+        assert_eq!(response.status(), status, "{moment}");
         if status == StatusCode::UNAUTHORIZED {
-            let json: Value = answer.json().await.expect("JSON");
+            let json: Value = response.json().await.expect("JSON");
             assert!(json["reason"].as_str().expect("a reason").contains("timestamp"));
         }
     }
@@ -271,10 +274,10 @@ async fn stale_or_early_timestamp_is_refused() {
 async fn only_exact_signature_is_accepted() {
     let emulator = Emulator::start().await.expect("a free port");
     let caller = with_user(&emulator).await;
-    let begun = caller.begin("alice", "").await;
-    let url = caller.url(&caller.of_user("has_registered_mobile_device", "alice"));
-    let other_url = caller.url(&caller.of_user("has_registered_mobile_device", "bob"));
-    let good = caller.signed(&url);
+    let started_at = caller.start_session("alice", "").await;
+    let url = caller.url(&caller.user_path("has_registered_mobile_device", "alice"));
+    let other_url = caller.url(&caller.user_path("has_registered_mobile_device", "bob"));
+    let good = caller.signed_headers(&url);
 
     let mut unsigned = good.clone();
     unsigned.remove(0);
@@ -289,13 +292,13 @@ async fn only_exact_signature_is_accepted() {
     let mut two_dialects = good.clone();
     let mut iampass = caller.clone();
     iampass.dialect = Dialect::Iampass;
-    two_dialects.extend(iampass.signed(&url).into_iter().skip(1));
+    two_dialects.extend(iampass.signed_headers(&url).into_iter().skip(1));
     let mut wrong_secret = caller.clone();
     wrong_secret.secret = Secret::new("WRONG");
     let mut by_session = caller.clone();
-    (by_session.id, by_session.secret) = (begun.token.clone(), begun.secret.clone());
+    (by_session.id, by_session.secret) = (started_at.token.clone(), started_at.secret.clone());
 
-    let refused = [
+    let rejected = [
         vec![],
         unsigned,
         untimed,
@@ -303,35 +306,35 @@ async fn only_exact_signature_is_accepted() {
         other_version,
         twice,
         two_dialects,
-        caller.signed(&other_url),
-        wrong_secret.signed(&url),
-        by_session.signed(&url),
+        caller.signed_headers(&other_url),
+        wrong_secret.signed_headers(&url),
+        by_session.signed_headers(&url),
     ];
-    let count = refused.len() as u64;
-    for (i, headers) in refused.into_iter().enumerate() {
+    let count = rejected.len() as u64;
+    for (i, headers) in rejected.into_iter().enumerate() {
         let mut request = caller.http.get(url.clone());
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        let answer = request.send().await.expect("an answer");
-        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{i}");
-        let json: Value = answer.json().await.expect("JSON");
+        let response = request.send().await.expect("an answer");
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{i}");
+        let json: Value = response.json().await.expect("JSON");
         assert!(json["reason"].as_str().expect("a reason").contains("signature"), "{i}");
     }
     assert_eq!(emulator.state().rejected.signature, count);
 
-    // A session's calls are signed by that session, not by the application or another session.
-    let other = caller.begin("alice", "").await;
-    let mut crossed = begun.clone();
+    // A session signs its own calls; neither the application nor another session can.
+    let other = caller.start_session("alice", "").await;
+    let mut crossed = started_at.clone();
     crossed.secret = other.secret.clone();
     assert_eq!(crossed.get_status(Dialect::Activeconnect).await.status, StatusCode::UNAUTHORIZED);
     crossed.token = other.token.clone();
     assert_eq!(crossed.get_status(Dialect::Activeconnect).await.status, StatusCode::UNAUTHORIZED);
-    assert_eq!(caller.get(begun.status_url.path()).await.status, StatusCode::UNAUTHORIZED);
-    assert_eq!(begun.status(Dialect::Activeconnect).await, "pending");
+    assert_eq!(caller.get(started_at.status_url.path()).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(started_at.status(Dialect::Activeconnect).await, "pending");
 }
 
-/// The moves as they are written down: from, action, to.
+/// The transition table: from, action, to.
 const MOVES: [(&str, &str, &str); 15] = [
     ("pending", "identify", "identifying"),
     ("pending", "approve", "active"),
@@ -366,19 +369,19 @@ async fn every_action_follows_the_transition_table() {
     ];
     for (i, (from, way)) in ways.into_iter().enumerate() {
         for action in Action::ALL {
-            let begun = caller.begin("alice", "").await;
+            let started_at = caller.start_session("alice", "").await;
             for step in way {
-                emulator.act_on_session(&begun.token, *step).expect("the way there");
+                emulator.act_on_session(&started_at.token, *step).expect("the way there");
             }
-            // Both addresses do the same, this being the user's newest session.
+            // Both addresses do the same, because this is the user's newest session.
             let path = if i % 2 == 0 {
-                format!("/emulator/sessions/{}/{action}", begun.token)
+                format!("/emulator/sessions/{}/{action}", started_at.token)
             } else {
                 format!("/emulator/users/alice/{action}")
             };
-            let answer = caller.http.post(caller.url(&path)).send().await.expect("an answer");
-            let status = answer.status();
-            let json: Value = answer.json().await.expect("JSON");
+            let response = caller.http.post(caller.url(&path)).send().await.expect("an answer");
+            let status = response.status();
+            let json: Value = response.json().await.expect("JSON");
             let wanted = MOVES.iter().find(|(f, a, _)| (*f, *a) == (from, action.as_str()));
             let now = wanted.map_or(from, |(_, _, to)| to);
             if wanted.is_some() {
@@ -388,7 +391,7 @@ async fn every_action_follows_the_transition_table() {
                 assert!(json["reason"].is_string());
             }
             assert_eq!(json["status"], now, "{from} {action}");
-            assert_eq!(begun.status(Dialect::Activeconnect).await, now, "{from} {action}");
+            assert_eq!(started_at.status(Dialect::Activeconnect).await, now, "{from} {action}");
         }
     }
 }
@@ -402,16 +405,19 @@ async fn unanswered_request_times_out() {
         .expect("a free port");
     let caller = with_user(&emulator).await;
     let before = unix_ms();
-    let begun = caller.begin("alice", "").await;
+    let started_at = caller.start_session("alice", "").await;
     let after = unix_ms();
-    until(async || (begun.status(Dialect::Activeconnect).await == "timeout").then_some(())).await;
+    poll_until(async || {
+        (started_at.status(Dialect::Activeconnect).await == "timeout").then_some(())
+    })
+    .await;
 
-    let over = session(&emulator.state(), &begun.token);
-    let ended_at = over.ended_at.expect("it is over");
-    assert!((before + 150..=after + 150).contains(&ended_at), "when it was due");
+    let over = session(&emulator.state(), &started_at.token);
+    let ended_at = over.ended_at.expect("the session ended");
+    assert!((before + 150..=after + 150).contains(&ended_at), "at its expiry");
     assert_eq!(over.changed_at, over.ended_at);
     assert_eq!(over.told_at, over.first_told_at);
-    assert!(over.first_told_at.expect("it was told") >= ended_at);
+    assert!(over.first_told_at.expect("the end was reported") >= ended_at);
 }
 
 #[tokio::test]
@@ -419,21 +425,22 @@ async fn session_closes_when_it_expires() {
     let emulator = Emulator::start().await.expect("a free port");
     let caller = with_user(&emulator).await;
     let before = unix_ms();
-    let begun = caller.begin("alice", "?duration_seconds=1").await;
+    let started_at = caller.start_session("alice", "?duration_seconds=1").await;
     let after = unix_ms();
     emulator.act("alice", Action::Approve).expect("it waits");
-    emulator.act("alice", Action::WalkAway).expect("it is active");
+    emulator.act("alice", Action::WalkAway).expect("the session is active");
 
-    // Seen by the report alone, nothing was told.
-    let over = until(async || {
-        Some(session(&emulator.state(), &begun.token)).filter(|session| session.ended_at.is_some())
+    // No status call reported the change.
+    let over = poll_until(async || {
+        Some(session(&emulator.state(), &started_at.token))
+            .filter(|session| session.ended_at.is_some())
     })
     .await;
     assert_eq!(over.status, SessionStatus::Closed);
-    assert!((before + 1000..=after + 1000).contains(&over.ended_at.expect("it is over")));
+    assert!((before + 1000..=after + 1000).contains(&over.ended_at.expect("the session ended")));
     assert_eq!((over.told_at, over.first_told_at), (None, None));
-    assert_eq!(begun.status(Dialect::Activeconnect).await, "closed");
-    assert!(session(&emulator.state(), &begun.token).first_told_at.is_some());
+    assert_eq!(started_at.status(Dialect::Activeconnect).await, "closed");
+    assert!(session(&emulator.state(), &started_at.token).first_told_at.is_some());
 }
 
 #[tokio::test]
@@ -442,11 +449,11 @@ async fn deleting_user_closes_only_own_sessions() {
     let caller = with_user(&emulator).await;
     caller.add_users(&["bob"]).await;
     emulator.register_device("bob").expect("bob exists");
-    let alice = caller.begin("alice", "").await;
-    let bob = caller.begin("bob", "").await;
+    let alice = caller.start_session("alice", "").await;
+    let bob = caller.start_session("bob", "").await;
     emulator.act("alice", Action::Approve).expect("it waits");
 
-    let delete = caller.of_application("delete_users");
+    let delete = caller.application_path("delete_users");
     caller.post(&delete, &json!({"users": ["alice", "nobody"]})).await;
     assert_eq!(alice.status(Dialect::Activeconnect).await, "closed");
     assert_eq!(bob.status(Dialect::Activeconnect).await, "pending");
@@ -456,10 +463,10 @@ async fn deleting_user_closes_only_own_sessions() {
 #[tokio::test]
 async fn unusual_user_ids_are_distinct() {
     let emulator = Emulator::start().await.expect("a free port");
-    let caller = Caller::of(&emulator, Dialect::Activeconnect);
+    let caller = SignedClient::new(&emulator, Dialect::Activeconnect);
     assert_eq!(caller.add_users(&ODD_USER_IDS).await.status, StatusCode::CREATED);
     for user_id in ODD_USER_IDS {
-        let percent = caller::encode(user_id);
+        let percent = signed_client::encode_segment(user_id);
         for written in [percent.replace("%20", "+"), percent] {
             let devices = |state: StateReport| -> Vec<(String, u32)> {
                 state.users.into_iter().map(|user| (user.user_id, user.devices)).collect()
@@ -472,12 +479,12 @@ async fn unusual_user_ids_are_distinct() {
             assert_eq!(devices(emulator.state()), wanted, "{written}");
 
             let path = format!("/authentication/authenticate_user/{}/{written}", caller.id);
-            let begun = caller.session(&caller.post(&path, &json!({})).await);
-            assert_eq!(session(&emulator.state(), &begun.token).user_id, user_id);
+            let started_at = caller.session(&caller.post(&path, &json!({})).await);
+            assert_eq!(session(&emulator.state(), &started_at.token).user_id, user_id);
             let path = format!("/emulator/users/{written}/approve");
             let approved = caller.http.post(caller.url(&path)).send().await.expect("an answer");
             assert_eq!(approved.status(), StatusCode::OK, "{written}");
-            assert_eq!(begun.status(Dialect::Activeconnect).await, "active");
+            assert_eq!(started_at.status(Dialect::Activeconnect).await, "active");
         }
     }
 }
@@ -486,10 +493,10 @@ async fn unusual_user_ids_are_distinct() {
 async fn state_has_the_documented_shape_and_no_secrets() {
     let emulator = Emulator::start().await.expect("a free port");
     let caller = with_user(&emulator).await;
-    let begun = caller.begin("alice", "?methods=device").await;
+    let started_at = caller.start_session("alice", "?methods=device").await;
     let url = caller.url("/emulator/state");
     let text = caller.http.get(url).send().await.expect("an answer").text().await.expect("a body");
-    assert!(!text.contains(begun.secret.expose()));
+    assert!(!text.contains(started_at.secret.expose()));
     assert!(!text.contains(caller.secret.expose()));
     let state: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(state, serde_json::to_value(emulator.state()).expect("JSON"));
@@ -500,7 +507,7 @@ async fn state_has_the_documented_shape_and_no_secrets() {
         json!({
             "users": [{"user_id": "alice", "devices": 1}],
             "sessions": [{
-                "session_token": begun.token, "user_id": "alice", "status": "pending",
+                "session_token": started_at.token, "user_id": "alice", "status": "pending",
                 "methods": ["device"], "created_at": created_at, "expires_at": created_at + 3600,
                 "ended_at": null, "first_told_at": null, "changed_at": null, "told_at": null,
             }],
@@ -515,19 +522,19 @@ async fn state_has_the_documented_shape_and_no_secrets() {
 }
 
 #[tokio::test]
-async fn flat_form_of_status() {
+async fn flat_status_is_supported() {
     let emulator = Emulator::builder().flat_status(true).start().await.expect("a free port");
     let caller = with_user(&emulator).await;
-    let begun = caller.begin("alice", "").await;
-    let status = begun.get_status(Dialect::Activeconnect).await.json;
+    let started_at = caller.start_session("alice", "").await;
+    let status = started_at.get_status(Dialect::Activeconnect).await.json;
     assert_eq!(status, json!({"authenticated": false, "session_status": "pending"}));
     emulator.act("alice", Action::Approve).expect("it waits");
-    let status = begun.get_status(Dialect::Activeconnect).await.json;
+    let status = started_at.get_status(Dialect::Activeconnect).await.json;
     assert_eq!(status, json!({"authenticated": true, "session_status": "active"}));
 }
 
 #[tokio::test]
-async fn control_is_for_this_machine_and_its_own_pages() {
+async fn control_routes_accept_only_local_clients() {
     let emulator = Emulator::start().await.expect("a free port");
     let caller = with_user(&emulator).await;
     let port = caller.url("/").port().expect("a port");
@@ -551,7 +558,7 @@ async fn control_is_for_this_machine_and_its_own_pages() {
         assert_eq!(post(allowed).await, StatusCode::OK, "{allowed:?}");
     }
     let devices = emulator.state().users[0].devices;
-    for refused in [
+    for rejected in [
         &[("host", "evil.example")][..],
         &[("host", "localhost.evil.example:80")],
         &[("origin", "http://evil.example")],
@@ -560,7 +567,7 @@ async fn control_is_for_this_machine_and_its_own_pages() {
         &[("origin", own), ("sec-fetch-site", "cross-site")],
         &[("sec-fetch-site", "same-site")],
     ] {
-        assert_eq!(post(refused).await, StatusCode::FORBIDDEN, "{refused:?}");
+        assert_eq!(post(rejected).await, StatusCode::FORBIDDEN, "{rejected:?}");
     }
     assert_eq!(emulator.state().users[0].devices, devices);
 
@@ -579,7 +586,10 @@ async fn unknown_routes_methods_and_actions_are_json() {
         (http.get(caller.url("/")), StatusCode::NOT_FOUND),
         (http.get(caller.url("/emulator/nothing")), StatusCode::NOT_FOUND),
         (http.post(caller.url("/emulator/state")), StatusCode::METHOD_NOT_ALLOWED),
-        (http.get(caller.url(&caller.of_application("add_users"))), StatusCode::METHOD_NOT_ALLOWED),
+        (
+            http.get(caller.url(&caller.application_path("add_users"))),
+            StatusCode::METHOD_NOT_ALLOWED,
+        ),
         (http.post(caller.url("/emulator/users/alice/dance")), StatusCode::NOT_FOUND),
         (http.post(caller.url("/emulator/users/nobody/approve")), StatusCode::NOT_FOUND),
         (http.post(caller.url("/emulator/users/alice/approve")), StatusCode::NOT_FOUND),
@@ -587,14 +597,14 @@ async fn unknown_routes_methods_and_actions_are_json() {
         (http.post(caller.url("/emulator/users/nobody/register_device")), StatusCode::NOT_FOUND),
         (http.post(caller.url("/emulator/sessions/NONE/approve")), StatusCode::NOT_FOUND),
         (
-            http.post(caller.url(&caller.of_application("add_users"))).body(vec![b' '; 65_537]),
+            http.post(caller.url(&caller.application_path("add_users"))).body(vec![b' '; 65_537]),
             StatusCode::PAYLOAD_TOO_LARGE,
         ),
     ] {
-        let answer = request.send().await.expect("an answer");
-        let url = answer.url().clone();
-        assert_eq!(answer.status(), status, "{url}");
-        let json: Value = answer.json().await.expect("JSON");
+        let response = request.send().await.expect("an answer");
+        let url = response.url().clone();
+        assert_eq!(response.status(), status, "{url}");
+        let json: Value = response.json().await.expect("JSON");
         assert!(json["reason"].is_string(), "{url}");
     }
 }
@@ -602,19 +612,19 @@ async fn unknown_routes_methods_and_actions_are_json() {
 #[tokio::test]
 async fn phone_works_as_plain_html() {
     let emulator = Emulator::start().await.expect("a free port");
-    let caller = Caller::of(&emulator, Dialect::Activeconnect);
+    let caller = SignedClient::new(&emulator, Dialect::Activeconnect);
     let user_id = "<b>a/b";
     caller.add_users(&[user_id]).await;
     let page = async || {
-        let answer = caller.http.get(caller.url("/emulator")).send().await.expect("an answer");
-        assert_eq!(answer.headers()["x-frame-options"], "DENY");
-        answer.text().await.expect("a page")
+        let response = caller.http.get(caller.url("/emulator")).send().await.expect("an answer");
+        assert_eq!(response.headers()["x-frame-options"], "DENY");
+        response.text().await.expect("a page")
     };
     let press = async |action: &str| {
         let form = caller.http.post(caller.url(action)).header("accept", "text/html,*/*;q=0.8");
-        let answer = form.form(&[("", ""); 0]).send().await.expect("an answer");
-        assert_eq!(answer.status(), StatusCode::SEE_OTHER);
-        assert_eq!(answer.headers()["location"], "/emulator");
+        let response = form.form(&[("", ""); 0]).send().await.expect("an answer");
+        assert_eq!(response.status(), StatusCode::SEE_OTHER);
+        assert_eq!(response.headers()["location"], "/emulator");
     };
 
     let html = page().await;
@@ -624,8 +634,8 @@ async fn phone_works_as_plain_html() {
     press(button).await;
     assert_eq!(emulator.state().users[0].devices, 1);
 
-    let begun = caller.begin(user_id, "?methods=facial").await;
-    let action = |name: &str| format!("/emulator/sessions/{}/{name}", begun.token);
+    let started_at = caller.start_session(user_id, "?methods=facial").await;
+    let action = |name: &str| format!("/emulator/sessions/{}/{name}", started_at.token);
     let html = page().await;
     for (name, shown) in [("approve", true), ("close", true), ("walk_away", false)] {
         assert_eq!(html.contains(&action(name)), shown, "{name}");
@@ -635,17 +645,17 @@ async fn phone_works_as_plain_html() {
     for (name, shown) in [("approve", false), ("close", true), ("walk_away", true)] {
         assert_eq!(html.contains(&action(name)), shown, "{name}");
     }
-    // Pressed too late it changes nothing and shows what is.
+    // A late press changes nothing and shows the current state.
     press(&action("approve")).await;
-    assert_eq!(begun.status(Dialect::Activeconnect).await, "active");
+    assert_eq!(started_at.status(Dialect::Activeconnect).await, "active");
 }
 
 #[tokio::test]
-async fn registration_link_is_good_for_one_device() {
+async fn registration_link_registers_one_device() {
     let emulator = Emulator::start().await.expect("a free port");
-    let caller = Caller::of(&emulator, Dialect::Activeconnect);
+    let caller = SignedClient::new(&emulator, Dialect::Activeconnect);
     caller.add_users(&["alice"]).await;
-    let path = caller.of_user("device_registration_link", "alice") + "?display_name=Al%3CIce";
+    let path = caller.user_path("device_registration_link", "alice") + "?display_name=Al%3CIce";
     let link = caller.get(&path).await.json["register_url"].as_str().expect("a URL").to_owned();
 
     let offered = caller.http.get(&link).send().await.expect("an answer");
@@ -665,7 +675,7 @@ async fn registration_link_is_good_for_one_device() {
     let unknown = caller.http.get(caller.url("/register/NONE")).send().await.expect("an answer");
     assert_eq!(unknown.status(), StatusCode::NOT_FOUND);
 
-    let sms = caller.of_user("send_registration_sms", "alice");
+    let sms = caller.user_path("send_registration_sms", "alice");
     let sent = json!({"phone_number": "+15551234567", "message": "Welcome!"});
     caller.post(&sms, &sent).await;
     let html = caller.http.get(caller.url("/emulator")).send().await.expect("an answer");
@@ -678,17 +688,17 @@ async fn registration_link_is_good_for_one_device() {
 }
 
 #[tokio::test]
-async fn dropping_it_stops_the_server_and_cuts_connections() {
+async fn drop_stops_server_and_cuts_connections() {
     let emulator = Emulator::start().await.expect("a free port");
-    let http = plain();
+    let http = http_client();
     let url = format!("{}/emulator/state", emulator.url());
     assert!(http.get(&url).send().await.is_ok());
     drop(emulator);
-    until(async || http.get(&url).send().await.is_err().then_some(())).await;
+    poll_until(async || http.get(&url).send().await.is_err().then_some(())).await;
 }
 
 #[tokio::test]
-async fn failed_start_says_what_to_do() {
+async fn failed_start_explains_the_remedy() {
     let running = Emulator::start().await.expect("a free port");
     let taken = running.url().trim_start_matches("http://").to_owned();
     let start = async |listen: &str| {

@@ -1,3 +1,3 @@
-//! Enrollment and the registration of phones.
+//! Enrollment, and registration of phones.
 mod lifecycle;
 mod registration;

@@ -1,5 +1,5 @@
-//! Who gets a registration link: the user it is for, in a browser of theirs, or whoever bears the
-//! application's grant, once. Nobody for a name.
+//! Who gets a registration link: a user with an allowed session, or once the bearer of an
+//! application's grant. A username is not enough.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,10 +17,10 @@ use tower_activeconnect::protocol::SessionStatus;
 use tower_activeconnect::{ActiveSession, Activeconnect, Denial};
 use tracing::Level;
 
-use crate::support::trace::{Trace, hear};
-use crate::support::{Browser, builder, pass, serve, until, with_phones};
+use crate::support::log_capture::{LogCapture, capture};
+use crate::support::{Browser, advance, builder, enroll_users, poll_until, serve};
 
-fn answer(link: Result<RegistrationLink, EnrollmentError>) -> Response {
+fn into_response(link: Result<RegistrationLink, EnrollmentError>) -> Response {
     match link {
         Ok(link) => link.into_response(),
         Err(error) => (StatusCode::FORBIDDEN, error.to_string()).into_response(),
@@ -28,28 +28,28 @@ fn answer(link: Result<RegistrationLink, EnrollmentError>) -> Response {
 }
 
 async fn another_phone(State(ac): State<Activeconnect>, session: ActiveSession) -> Response {
-    answer(ac.registration_link(&session).await)
+    into_response(ac.registration_link(&session).await)
 }
 
 async fn redeem(State(ac): State<Activeconnect>, Path(grant): Path<String>) -> Response {
     let Some(grant) = EnrollmentGrant::parse(grant.as_bytes()) else {
-        return answer(Err(EnrollmentError::InvalidGrant));
+        return into_response(Err(EnrollmentError::InvalidGrant));
     };
-    answer(ac.registration_link(&grant).await)
+    into_response(ac.registration_link(&grant).await)
 }
 
 struct Site {
     emulator: Emulator,
     ac: Activeconnect,
     url: String,
-    /// What a handler was given last.
+    /// The session that the last handler received.
     given: Arc<Mutex<Option<ActiveSession>>>,
 }
 
 async fn site() -> Site {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
-    with_phones(&emulator, &ac, &["alice", "bob"]).await;
+    enroll_users(&emulator, &ac, &["alice", "bob"]).await;
     let given = Arc::new(Mutex::new(None));
     let keeps = given.clone();
     let keep = async move |session: ActiveSession| _ = keeps.lock().unwrap().insert(session);
@@ -69,26 +69,26 @@ impl Site {
         self.ac.enrollment_grant(&user.into()).unwrap()
     }
 
-    /// The session as a handler gets it, of a browser that is logged in.
+    /// The session that a handler receives from this logged-in browser.
     async fn session(&self, browser: &Browser) -> ActiveSession {
         assert_eq!(browser.api("/keep").await.status(), 200);
         self.given.lock().unwrap().take().unwrap()
     }
 
-    /// Who bears this, and what a link then says whose phone it makes.
+    /// Redeems a grant; returns the user whose phone the link registers.
     async fn redeem(&self, browser: &Browser, grant: &EnrollmentGrant) -> Option<String> {
-        whose(browser.form(&format!("/grants/{}", grant.expose()), &[]).await).await
+        user_of_link(browser.form(&format!("/grants/{}", grant.expose()), &[]).await).await
     }
 
-    /// The links that the service was asked for.
-    fn links(&self) -> u64 {
+    /// The number of links requested from the service.
+    fn link_count(&self) -> u64 {
         self.emulator.state().calls.device_registration_link
     }
 }
 
-/// Whose link is on the page; the headers keep it there.
-async fn whose(response: reqwest::Response) -> Option<String> {
-    assert!(response.headers().get(LOCATION).is_none(), "never in a redirect");
+/// The user of the link on the page. Asserts the page's headers.
+async fn user_of_link(response: reqwest::Response) -> Option<String> {
+    assert!(response.headers().get(LOCATION).is_none(), "the link is in no redirect");
     if response.status() != 200 {
         return None;
     }
@@ -107,28 +107,29 @@ async fn whose(response: reqwest::Response) -> Option<String> {
     Some(rest.split('<').next().unwrap().to_owned())
 }
 
-/// T133: a browser that merely knows a name, and one with another user's cookie.
+/// T133: a browser that knows a username, or that has another user's cookie, gets no link.
 #[tokio::test]
-async fn link_is_for_the_user_of_the_session_alone() {
+async fn link_is_for_the_session_user_only() {
     let site = site().await;
     let (alice, bob) = (Browser::new(&site.url), Browser::new(&site.url));
     let naming = [("username", "alice"), ("user", "alice")];
     assert_eq!(alice.form("/phone?user=alice", &naming).await.status(), 401, "knows a name");
     bob.log_in(&site.emulator, "bob").await;
-    let got = whose(bob.form("/phone?user=alice", &naming).await).await;
+    let got = user_of_link(bob.form("/phone?user=alice", &naming).await).await;
     assert_eq!(got.as_deref(), Some("bob"), "another user's cookie");
     alice.log_in(&site.emulator, "alice").await;
-    let got = whose(alice.form("/phone", &naming).await).await;
+    let got = user_of_link(alice.form("/phone", &naming).await).await;
     assert_eq!(got.as_deref(), Some("alice"));
-    assert_eq!(site.links(), 2);
+    assert_eq!(site.link_count(), 2);
     alice.form("/auth/logout", &[]).await;
     assert_eq!(alice.form("/phone", &naming).await.status(), 401);
-    assert_eq!(site.links(), 2);
+    assert_eq!(site.link_count(), 2);
 }
 
-/// T133: once, not after another for the same user, not after ten minutes, and no other text.
+/// T133: a grant is valid once, for ten minutes, until the next grant of its user; other texts are
+/// invalid.
 #[tokio::test]
-async fn grant_is_good_once_for_ten_minutes() {
+async fn grant_is_valid_once_for_ten_minutes() {
     let site = site().await;
     let browser = Browser::new(&site.url);
     let given = site.grant("alice");
@@ -140,14 +141,14 @@ async fn grant_is_good_once_for_ten_minutes() {
     assert_eq!(site.redeem(&browser, &after).await.as_deref(), Some("alice"));
     let nobodys = EnrollmentGrant::parse("A".repeat(43).as_bytes()).unwrap();
     assert_eq!(site.redeem(&browser, &nobodys).await, None);
-    assert_eq!(whose(browser.form("/grants/alice", &[]).await).await, None);
+    assert_eq!(user_of_link(browser.form("/grants/alice", &[]).await).await, None);
 
     let (alices, bobs) = (site.grant("alice"), site.grant("bob"));
-    pass(Duration::from_secs(595), Duration::from_secs(595)).await;
+    advance(Duration::from_secs(595), Duration::from_secs(595)).await;
     assert_eq!(site.redeem(&browser, &alices).await.as_deref(), Some("alice"), "almost");
-    pass(Duration::from_secs(5), Duration::from_secs(5)).await;
+    advance(Duration::from_secs(5), Duration::from_secs(5)).await;
     assert_eq!(site.redeem(&browser, &bobs).await, None, "expired");
-    assert_eq!(site.links(), 3);
+    assert_eq!(site.link_count(), 3);
 }
 
 #[tokio::test]
@@ -157,12 +158,12 @@ async fn concurrent_redeem_gives_one_link() {
     let (one, two) = (Browser::new(&site.url), Browser::new(&site.url));
     let both = tokio::join!(site.redeem(&one, &given), site.redeem(&two, &given));
     assert!(matches!(both, (Some(_), None) | (None, Some(_))), "{both:?}");
-    assert_eq!(site.links(), 1);
+    assert_eq!(site.link_count(), 1);
 }
 
-/// A lost phone and a user who leaves take the grant with them.
+/// A lost phone and unenrolling revoke the user's grant.
 #[tokio::test]
-async fn ending_enrollment_withdraws_grant() {
+async fn unenroll_revokes_grant() {
     let site = site().await;
     let browser = Browser::new(&site.url);
     browser.log_in(&site.emulator, "alice").await;
@@ -174,7 +175,7 @@ async fn ending_enrollment_withdraws_grant() {
     site.ac.unenroll(&"bob".into()).await.unwrap();
     site.ac.enroll(&"bob".into()).await.unwrap();
     assert_eq!(site.redeem(&browser, &given).await, None);
-    assert_eq!(site.links(), 0);
+    assert_eq!(site.link_count(), 0);
 }
 
 fn denial<T>(result: &Result<T, EnrollmentError>) -> Option<Denial> {
@@ -184,7 +185,7 @@ fn denial<T>(result: &Result<T, EnrollmentError>) -> Option<Denial> {
     }
 }
 
-/// T133: the session must be allowed at that very moment, whatever the layer lets through.
+/// T133: the session must be allowed at the time of the call, whatever the layer allows.
 #[tokio::test]
 async fn denied_session_authorizes_nothing() {
     let site = site().await;
@@ -193,7 +194,7 @@ async fn denied_session_authorizes_nothing() {
     let session = site.session(&browser).await;
     site.emulator.act_on_session(&remote.session_token, Action::WalkAway).unwrap();
     let _guard = session.guard();
-    until("the phone is away", async || {
+    poll_until("the phone is away", async || {
         (session.status() == SessionStatus::Walkaway).then_some(())
     })
     .await;
@@ -211,9 +212,9 @@ async fn denied_session_authorizes_nothing() {
     assert_eq!(calls.send_registration_sms, 0);
 }
 
-/// A session that ends while the service makes the link does not get it.
+/// A session that ends during the call to the service gets no link.
 #[tokio::test]
-async fn session_that_ends_meanwhile_gets_no_link() {
+async fn session_ending_during_call_gets_no_link() {
     let site = site().await;
     let browser = Browser::new(&site.url);
     browser.log_in(&site.emulator, "alice").await;
@@ -223,14 +224,14 @@ async fn session_that_ends_meanwhile_gets_no_link() {
         Fault::new(Endpoint::DeviceRegistrationLink, FaultKind::Delay).with_delay(late),
     );
     let ending = async {
-        until("the service is asked", async || (site.links() == 1).then_some(())).await;
+        poll_until("the call is in flight", async || (site.link_count() == 1).then_some(())).await;
         site.ac.log_out(&session).await;
     };
     let (link, ()) = tokio::join!(site.ac.registration_link(&session), ending);
     assert_eq!(denial(&link), Some(Denial::Ended));
 }
 
-/// Two applications in one process may have users of one name.
+/// Two applications in one process may have users of the same id.
 #[tokio::test]
 async fn session_of_other_engine_authorizes_nothing() {
     let (one, other) = (site().await, site().await);
@@ -245,7 +246,7 @@ async fn session_of_other_engine_authorizes_nothing() {
 
 static RECORDED: Mutex<String> = Mutex::new(String::new());
 
-/// T135: what a browser is shown is in no log, at any level.
+/// T135: no log has the link, at any level.
 #[tokio::test]
 async fn link_is_in_no_log() {
     let record = |line: &str| {
@@ -253,7 +254,7 @@ async fn link_is_in_no_log() {
         recorded.push_str(line);
         recorded.push('\n');
     };
-    let _hearing = hear(Trace(Level::TRACE, record));
+    let _capture = capture(LogCapture(Level::TRACE, record));
     let site = site().await;
     let browser = Browser::new(&site.url);
     let given = site.grant("alice");
@@ -271,7 +272,7 @@ async fn link_is_in_no_log() {
     let recorded = RECORDED.lock().unwrap();
     assert!(recorded.contains("shown") && recorded.contains("RegistrationLink"), "it listens");
     for secret in [secret, another, &given.expose()] {
-        // A query has only a part of it.
+        // The query has only a part of the link.
         let secret = secret.split('?').next().unwrap();
         assert!(secret.len() >= 8, "{secret}");
         assert!(!recorded.contains(secret), "{secret}");

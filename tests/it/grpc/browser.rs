@@ -1,4 +1,4 @@
-//! grpc-web as a page in a real browser reads it, from where it came and from elsewhere.
+//! grpc-web in a page in Chromium, from the same and from another origin.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use tower_http::cors::CorsLayer;
 use super::*;
 use crate::support::chromium::Chromium;
 
-/// Calls without and with a credential, and reports each status as it finds it.
+/// Calls without and with a credential, and reports each status.
 const PAGE: &str = r#"<!doctype html><title>page</title><script type="module">
 const sites = { here: location.origin, elsewhere: "ELSEWHERE" };
 const names = ["grpc-status", "grpc-message", "grpc-status-details-bin"];
@@ -38,13 +38,13 @@ async function* messages(body) {
         }
     }
 }
-for (const [where, site] of Object.entries(sites)) {
+for (const [where, site] with_config Object.entries(sites)) {
     const denied = await call(site, "Unary", {});
     await report(`${where} denied`, ...names.map(name => denied.headers.get(name)));
     const watched = await call(site, "Watch", { authorization: "Bearer CREDENTIAL" });
     (async () => {
         let open = false, ended = [];
-        for await (const [flag, text] of messages(watched.body)) {
+        for await (const [flag, text] with_config messages(watched.body)) {
             if (!open) await report(`${where} open`);
             open = true;
             const trailers = Object.fromEntries(text.split("\r\n").map(line => line.split(": ")));
@@ -55,14 +55,14 @@ for (const [where, site] of Object.entries(sites)) {
 }
 </script>"#;
 
-/// T090, T124: the page reads why it is turned away, and why its stream ended. Elsewhere, CORS lets
-/// it ask and says nothing of which headers it may read: the layer does.
+/// T090, T124: the page reads the reason of a denial and of a stream's end. For another origin, the
+/// CORS layer allows the call but no response headers; the gate's layer adds them.
 #[tokio::test]
-async fn page_reads_its_refusal_and_the_end_of_its_stream() {
-    let stage = Stage::new().await;
+async fn page_reads_denial_and_stream_end() {
+    let fixture = Fixture::new().await;
     let app = || {
         let routes = Routes::new(Echo).into_axum_router();
-        routes.layer(GrpcWebLayer::new()).layer(stage.ac.layer())
+        routes.layer(GrpcWebLayer::new()).layer(fixture.ac.layer())
     };
     let (report, mut reports) = mpsc::unbounded_channel::<String>();
     let cors = CorsLayer::new()
@@ -71,7 +71,7 @@ async fn page_reads_its_refusal_and_the_end_of_its_stream() {
         .allow_headers([AUTHORIZATION, CONTENT_TYPE, HeaderName::from_static("x-grpc-web")]);
     let elsewhere = serve(app().layer(cors)).await;
     let page = PAGE.replace("ELSEWHERE", &elsewhere);
-    let page = page.replace("CREDENTIAL", &stage.credential.expose());
+    let page = page.replace("CREDENTIAL", &fixture.credential.expose());
     let here = app()
         .route("/", get(async || Html(page)))
         .route("/report", post(async move |text: String| report.send(text).unwrap()));
@@ -84,28 +84,35 @@ async fn page_reads_its_refusal_and_the_end_of_its_stream() {
         let mut lines = report.lines().map(str::to_owned);
         (lines.next().unwrap(), lines.collect::<Vec<_>>())
     };
-    let mut seen = BTreeMap::new();
+    let mut observed = BTreeMap::new();
     for _ in 0..4 {
-        seen.extend([next().await]);
+        observed.extend([next().await]);
     }
-    assert!(seen.contains_key("here open") && seen.contains_key("elsewhere open"), "{seen:?}");
-    stage.end();
+    assert!(
+        observed.contains_key("here open") && observed.contains_key("elsewhere open"),
+        "{observed:?}"
+    );
+    fixture.end();
     for _ in 0..2 {
-        seen.extend([next().await]);
+        observed.extend([next().await]);
     }
-    for (what, reason) in [("denied", "NO_SESSION"), ("ended", "ENDED")] {
-        for place in ["here", "elsewhere"] {
-            let read = &seen[&format!("{place} {what}")];
-            assert_eq!(said(&status(read)), refusal(Code::Unauthenticated, reason), "{place}");
+    for (context, reason) in [("denied", "NO_SESSION"), ("ended", "ENDED")] {
+        for url_path in ["here", "elsewhere"] {
+            let read = &observed[&format!("{url_path} {context}")];
+            assert_eq!(
+                code_and_reason(&status(read)),
+                denial(Code::Unauthenticated, reason),
+                "{url_path}"
+            );
         }
     }
 }
 
-/// What a gRPC client makes of status, message and details.
+/// The status of a gRPC client, from status, message and details.
 fn status(read: &[String]) -> Status {
     let names = ["grpc-status", "grpc-message", "grpc-status-details-bin"];
-    let named = names.map(HeaderName::from_static).into_iter().zip(read);
+    let user_of = names.map(HeaderName::from_static).into_iter().zip(read);
     let headers: HeaderMap =
-        named.map(|(name, value)| (name, HeaderValue::from_str(value).unwrap())).collect();
+        user_of.map(|(name, value)| (name, HeaderValue::from_str(value).unwrap())).collect();
     Status::from_header_map(&headers).unwrap_or_else(|| panic!("no status: {read:?}"))
 }

@@ -1,4 +1,4 @@
-//! A gRPC service of plain bytes, one method of each kind.
+//! A gRPC service with byte messages, and a method of each kind.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tower::{Service, service_fn};
 use tower_activeconnect::ActiveSession;
 
-use crate::support::plain::Plain;
+use crate::support::bytes_codec::BytesCodec;
 
 /// `echo.Echo`: `Unary`, `Watch`, `Collect` and `Chat`.
 #[derive(Clone)]
@@ -26,23 +26,23 @@ impl NamedService for Echo {
 
 type Messages = BoxStream<'static, Result<Bytes, Status>>;
 
-/// The name of whoever is logged in, before what they said.
-fn named<T>(request: &Request<T>) -> Result<String, Status> {
+/// The user of the session, put before the message.
+fn user_of<T>(request: &Request<T>) -> Result<String, Status> {
     let session = ActiveSession::from_extensions(request.extensions())
         .ok_or_else(|| Status::internal("no Activeconnect layer"))?;
     Ok(format!("{}: ", session.user()))
 }
 
 async fn unary(request: Request<Bytes>) -> Result<Response<Bytes>, Status> {
-    let answer = [named(&request)?.as_bytes(), request.get_ref()].concat();
+    let response = [user_of(&request)?.as_bytes(), request.get_ref()].concat();
     if request.get_ref().as_ref() == b"slow" {
         std::future::pending::<()>().await;
     }
-    Ok(Response::new(answer.into()))
+    Ok(Response::new(response.into()))
 }
 
 async fn watch(request: Request<Bytes>) -> Result<Response<Messages>, Status> {
-    let name = named(&request)?;
+    let name = user_of(&request)?;
     let ticks = futures_util::stream::unfold(0_u32, |i| async move {
         tokio::time::sleep(Duration::from_millis(20)).await;
         Some((i, i + 1))
@@ -52,16 +52,16 @@ async fn watch(request: Request<Bytes>) -> Result<Response<Messages>, Status> {
 }
 
 async fn collect(request: Request<Streaming<Bytes>>) -> Result<Response<Bytes>, Status> {
-    let mut answer = named(&request)?.into_bytes();
+    let mut response = user_of(&request)?.into_bytes();
     let mut messages = request.into_inner();
     while let Some(message) = messages.message().await? {
-        answer.extend_from_slice(&message);
+        response.extend_from_slice(&message);
     }
-    Ok(Response::new(answer.into()))
+    Ok(Response::new(response.into()))
 }
 
 async fn chat(request: Request<Streaming<Bytes>>) -> Result<Response<Messages>, Status> {
-    let name = named(&request)?;
+    let name = user_of(&request)?;
     let messages = request.into_inner().map(move |message| {
         message.map(|message| Bytes::from([name.as_bytes(), &message].concat()))
     });
@@ -79,7 +79,7 @@ impl Service<HttpRequest<Body>> for Echo {
 
     fn call(&mut self, request: HttpRequest<Body>) -> Self::Future {
         Box::pin(async move {
-            let mut grpc = Grpc::new(Plain);
+            let mut grpc = Grpc::new(BytesCodec);
             Ok(match request.uri().path() {
                 "/echo.Echo/Unary" => grpc.unary(service_fn(unary), request).await,
                 "/echo.Echo/Watch" => grpc.server_streaming(service_fn(watch), request).await,
@@ -91,7 +91,7 @@ impl Service<HttpRequest<Body>> for Echo {
     }
 }
 
-/// One message, and silence after it: what a client that stays on the line sends.
+/// Sends one message, and stays connected.
 pub(crate) fn once(message: &'static str) -> impl Stream<Item = Bytes> + Send + 'static {
     futures_util::stream::iter([Bytes::from(message)]).chain(futures_util::stream::pending())
 }

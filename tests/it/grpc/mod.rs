@@ -1,4 +1,4 @@
-//! The layer in tonic servers: calls of each kind, as tonic's client and as grpcio see them.
+//! The layer in tonic servers: calls of each kind, with tonic's client and with grpcio.
 
 mod browser;
 pub(crate) mod echo;
@@ -28,25 +28,27 @@ use tower_activeconnect::identity::SessionCredential;
 use tower_activeconnect::session::SessionInfo;
 use tower_activeconnect::{ActiveSession, Activeconnect, ActiveconnectBuilder, ActiveconnectLayer};
 
-use crate::support::plain::Plain;
-use crate::support::{approve, builder, serve, until, with_phones};
+use crate::support::bytes_codec::BytesCodec;
+use crate::support::{approve, builder, enroll_users, poll_until, serve};
 
-struct Stage {
+struct Fixture {
     emulator: Emulator,
     ac: Activeconnect,
     credential: SessionCredential,
     session: SessionReport,
 }
 
-impl Stage {
+impl Fixture {
     async fn new() -> Self {
-        Self::of(|engine| engine).await
+        Self::with_config(|engine| engine).await
     }
 
-    async fn of(engine: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder) -> Self {
+    async fn with_config(
+        engine: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder,
+    ) -> Self {
         let emulator = Emulator::start().await.unwrap();
         let ac = engine(builder(&emulator)).build().unwrap();
-        with_phones(&emulator, &ac, &["alice"]).await;
+        enroll_users(&emulator, &ac, &["alice"]).await;
         let alice = "alice".into();
         let (credential, session) = tokio::join!(ac.log_in(&alice), approve(&emulator));
         Self { emulator, credential: credential.unwrap(), session, ac }
@@ -56,7 +58,7 @@ impl Stage {
         self.emulator.act_on_session(&self.session.session_token, Action::Close).unwrap();
     }
 
-    /// A tonic server with the layer around all of it.
+    /// Serves with the layer around the whole tonic server.
     async fn serve(&self) -> String {
         self.serve_behind(self.ac.layer()).await
     }
@@ -87,7 +89,7 @@ impl Client {
 
     async fn unary(&mut self, request: Request<Bytes>) -> Result<Response<Bytes>, Status> {
         self.0.ready().await.unwrap();
-        self.0.unary(request, PathAndQuery::from_static("/echo.Echo/Unary"), Plain).await
+        self.0.unary(request, PathAndQuery::from_static("/echo.Echo/Unary"), BytesCodec).await
     }
 
     async fn watch(
@@ -96,97 +98,98 @@ impl Client {
     ) -> Result<Response<Streaming<Bytes>>, Status> {
         self.0.ready().await.unwrap();
         let path = PathAndQuery::from_static("/echo.Echo/Watch");
-        self.0.server_streaming(request, path, Plain).await
+        self.0.server_streaming(request, path, BytesCodec).await
     }
 
-    async fn chat(&mut self, stage: &Stage) -> Result<Response<Streaming<Bytes>>, Status> {
+    async fn chat(&mut self, fixture: &Fixture) -> Result<Response<Streaming<Bytes>>, Status> {
         self.0.ready().await.unwrap();
         let path = PathAndQuery::from_static("/echo.Echo/Chat");
-        self.0.streaming(stage.request(once("a")), path, Plain).await
+        self.0.streaming(fixture.request(once("a")), path, BytesCodec).await
     }
 }
 
-/// When a status says that it is worth trying again.
+/// The retry delay in a status.
 fn retry_after(status: &Status) -> Option<Duration> {
     status.get_error_details().retry_info().and_then(|retry| retry.retry_delay)
 }
 
-/// Code, reason, domain.
-fn said(status: &Status) -> (Code, String, String) {
+/// Code, reason and domain.
+fn code_and_reason(status: &Status) -> (Code, String, String) {
     let info = status.get_error_details().error_info().cloned().unwrap();
     (status.code(), info.reason, info.domain)
 }
 
-fn refusal(code: Code, reason: &str) -> (Code, String, String) {
+fn denial(code: Code, reason: &str) -> (Code, String, String) {
     (code, reason.to_owned(), "tower-activeconnect".to_owned())
 }
 
 #[tokio::test]
 async fn calls_are_gated_and_streams_end_with_session() {
-    let stage = Stage::new().await;
-    let mut client = Client::connect(&stage.serve().await).await;
-    let answer = client.unary(stage.request(Bytes::from("hello"))).await.unwrap();
-    assert_eq!(answer.into_inner(), "alice: hello");
-    let refused = client.unary(Request::new(Bytes::from("hello"))).await.unwrap_err();
-    assert_eq!(said(&refused), refusal(Code::Unauthenticated, "NO_SESSION"));
+    let fixture = Fixture::new().await;
+    let mut client = Client::connect(&fixture.serve().await).await;
+    let response = client.unary(fixture.request(Bytes::from("hello"))).await.unwrap();
+    assert_eq!(response.into_inner(), "alice: hello");
+    let rejected = client.unary(Request::new(Bytes::from("hello"))).await.unwrap_err();
+    assert_eq!(code_and_reason(&rejected), denial(Code::Unauthenticated, "NO_SESSION"));
 
-    let mut watch = client.watch(stage.request(Bytes::new())).await.unwrap().into_inner();
-    let mut chat = client.chat(&stage).await.unwrap().into_inner();
+    let mut watch = client.watch(fixture.request(Bytes::new())).await.unwrap().into_inner();
+    let mut chat = client.chat(&fixture).await.unwrap().into_inner();
     assert_eq!(watch.message().await.unwrap().unwrap(), "alice: 0");
     assert_eq!(chat.message().await.unwrap().unwrap(), "alice: a");
-    stage.end();
+    fixture.end();
     let end = loop {
         if let Err(end) = watch.message().await {
             break end;
         }
     };
-    assert_eq!(said(&end), refusal(Code::Unauthenticated, "ENDED"));
+    assert_eq!(code_and_reason(&end), denial(Code::Unauthenticated, "ENDED"));
     let end = chat.message().await.unwrap_err();
-    assert_eq!(said(&end), refusal(Code::Unauthenticated, "ENDED"));
-    let refused = client.unary(stage.request(Bytes::from("hello"))).await.unwrap_err();
-    assert_eq!(said(&refused), refusal(Code::Unauthenticated, "ENDED"));
+    assert_eq!(code_and_reason(&end), denial(Code::Unauthenticated, "ENDED"));
+    let rejected = client.unary(fixture.request(Bytes::from("hello"))).await.unwrap_err();
+    assert_eq!(code_and_reason(&rejected), denial(Code::Unauthenticated, "ENDED"));
 }
 
 #[tokio::test]
 async fn stale_session_is_unavailable_with_retry() {
     let poll_interval = Duration::from_secs(2);
-    let stage = Stage::of(|engine| engine.poll_interval(poll_interval)).await;
-    let address = stage.serve_behind(stage.ac.layer().hold_limit(Duration::ZERO)).await;
+    let fixture = Fixture::with_config(|engine| engine.poll_interval(poll_interval)).await;
+    let address = fixture.serve_behind(fixture.ac.layer().hold_limit(Duration::ZERO)).await;
     let mut client = Client::connect(&address).await;
-    let mut watch = client.watch(stage.request(Bytes::new())).await.unwrap().into_inner();
-    stage.emulator.inject_fault(Fault::new(Endpoint::Status, FaultKind::UnknownStatus));
-    let refused =
-        until("odd", async || client.unary(stage.request(Bytes::from("hello"))).await.err()).await;
-    assert_eq!(said(&refused), refusal(Code::Unavailable, "UNAVAILABLE"));
-    assert_eq!(retry_after(&refused), Some(poll_interval));
-    // A stream that is cut says the same, and so does HTTP.
+    let mut watch = client.watch(fixture.request(Bytes::new())).await.unwrap().into_inner();
+    fixture.emulator.inject_fault(Fault::new(Endpoint::Status, FaultKind::UnknownStatus));
+    let rejected =
+        poll_until("odd", async || client.unary(fixture.request(Bytes::from("hello"))).await.err())
+            .await;
+    assert_eq!(code_and_reason(&rejected), denial(Code::Unavailable, "UNAVAILABLE"));
+    assert_eq!(retry_after(&rejected), Some(poll_interval));
+    // A cut stream has the same status, and so does HTTP.
     let cut = loop {
         if let Err(cut) = watch.message().await {
             break cut;
         }
     };
-    assert_eq!(said(&cut), refusal(Code::Unavailable, "UNAVAILABLE"));
+    assert_eq!(code_and_reason(&cut), denial(Code::Unavailable, "UNAVAILABLE"));
     assert_eq!(retry_after(&cut), Some(poll_interval));
     let http = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
-    let request = http.get(format!("http://{address}")).bearer_auth(stage.credential.expose());
+    let request = http.get(format!("http://{address}")).bearer_auth(fixture.credential.expose());
     assert_eq!(request.send().await.unwrap().headers()["retry-after"], "2");
 }
 
-/// On one service of several, and in one server that speaks REST and gRPC on one port.
+/// Around one service of several, and in a server with REST and gRPC on one port.
 #[tokio::test]
-async fn layer_goes_around_one_service_or_a_whole_port() {
-    let stage = Stage::new().await;
-    // Health is left open by composition.
+async fn layer_wraps_service_or_whole_server() {
+    let fixture = Fixture::new().await;
+    // The health service is outside the layer.
     let (_, health) = tonic_health::server::health_reporter();
-    let gated = tower::ServiceBuilder::new().layer(stage.ac.layer()).named_layer(Echo);
+    let gated = tower::ServiceBuilder::new().layer(fixture.ac.layer()).named_layer(Echo);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let server = Server::builder().add_service(health).add_service(gated);
     tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
     let mut client = Client::connect(&address).await;
-    let refused = client.unary(Request::new(Bytes::new())).await.unwrap_err();
-    assert_eq!(said(&refused), refusal(Code::Unauthenticated, "NO_SESSION"));
-    assert!(client.unary(stage.request(Bytes::new())).await.is_ok());
+    let rejected = client.unary(Request::new(Bytes::new())).await.unwrap_err();
+    assert_eq!(code_and_reason(&rejected), denial(Code::Unauthenticated, "NO_SESSION"));
+    assert!(client.unary(fixture.request(Bytes::new())).await.is_ok());
     let channel = Channel::from_shared(format!("http://{address}")).unwrap();
     let channel = channel.connect().await.unwrap();
     let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
@@ -195,34 +198,34 @@ async fn layer_goes_around_one_service_or_a_whole_port() {
 
     let rest =
         Router::new().route("/me", get(|s: ActiveSession| async move { s.user().to_string() }));
-    let both = Routes::new(Echo).into_axum_router().merge(rest).layer(stage.ac.layer());
+    let both = Routes::new(Echo).into_axum_router().merge(rest).layer(fixture.ac.layer());
     let site = serve(both).await;
     let mut client = Client::connect(site.strip_prefix("http://").unwrap()).await;
-    assert!(client.unary(stage.request(Bytes::new())).await.is_ok());
-    let refused = client.unary(Request::new(Bytes::new())).await.unwrap_err();
-    assert_eq!(said(&refused), refusal(Code::Unauthenticated, "NO_SESSION"));
+    assert!(client.unary(fixture.request(Bytes::new())).await.is_ok());
+    let rejected = client.unary(Request::new(Bytes::new())).await.unwrap_err();
+    assert_eq!(code_and_reason(&rejected), denial(Code::Unauthenticated, "NO_SESSION"));
     let me = |bearer: bool| {
         let request =
             reqwest::Client::builder().no_proxy().build().unwrap().get(format!("{site}/me"));
-        if bearer { request.bearer_auth(stage.credential.expose()) } else { request }
+        if bearer { request.bearer_auth(fixture.credential.expose()) } else { request }
     };
     assert_eq!(me(true).send().await.unwrap().text().await.unwrap(), "alice");
     assert_eq!(me(false).send().await.unwrap().status(), 401);
 }
 
-/// `scripts/test` installs grpcio; without it there is nobody to judge.
+/// `scripts/test` installs grpcio; the test is skipped without it.
 #[tokio::test]
-async fn grpcio_sees_codes_reasons_and_ends() {
+async fn grpcio_gets_codes_and_reasons() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let python = root.join("target/sdk-venv/bin/python");
     if !python.exists() {
         eprintln!("not judged: scripts/test makes target/sdk-venv, with grpcio in it");
         return;
     }
-    let stage = Stage::new().await;
+    let fixture = Fixture::new().await;
     let mut judge = Command::new(python)
         .arg(root.join("tests/it/grpc/judge.py"))
-        .args([stage.serve().await, stage.credential.expose()])
+        .args([fixture.serve().await, fixture.credential.expose()])
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
@@ -240,7 +243,7 @@ async fn grpcio_sees_codes_reasons_and_ends() {
     ] {
         assert_eq!(next().await, expected);
     }
-    // tonic keeps to the deadline as well, and says so in its own word if it is first.
+    // tonic enforces the deadline too, with its own status if it is first.
     let deadline = next().await;
     assert!(
         ["deadline DEADLINE_EXCEEDED", "deadline CANCELLED"].contains(&deadline.as_str()),
@@ -249,7 +252,7 @@ async fn grpcio_sees_codes_reasons_and_ends() {
     for expected in ["cancelled CANCELLED", "on the line"] {
         assert_eq!(next().await, expected);
     }
-    stage.end();
+    fixture.end();
     for name in ["watch", "chat", "collect"] {
         let expected = format!("ended {name} UNAUTHENTICATED ENDED tower-activeconnect ended");
         assert_eq!(next().await, expected);

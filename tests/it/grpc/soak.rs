@@ -1,5 +1,4 @@
-//! Many clients, while sessions are ended and phones walk away: no wrong code, no hang, nothing
-//! left behind.
+//! Many clients while sessions end and phones walk away: no wrong code, no hang, no leak.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -8,7 +7,7 @@ use super::*;
 const CLIENTS: usize = 50;
 const CALLS: u32 = 20_000;
 
-/// Logs in, again if somebody ends the session before the phone has said yes.
+/// Logs in, and retries if the session ends before its approval.
 async fn log_in(emulator: &Emulator, ac: &Activeconnect, phone: &str, user: &str) -> String {
     let user = user.into();
     let approve = async {
@@ -26,12 +25,12 @@ async fn log_in(emulator: &Emulator, ac: &Activeconnect, phone: &str, user: &str
     };
     tokio::select! {
         credential = logging_in => credential,
-        () = approve => unreachable!("it never ends"),
+        () = approve => unreachable!("the run ends in time"),
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_calls_while_sessions_come_and_go() {
+async fn calls_match_sessions_under_load() {
     let emulator = std::sync::Arc::new(Emulator::start().await.unwrap());
     let ac = builder(&emulator).build().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -49,11 +48,11 @@ async fn many_calls_while_sessions_come_and_go() {
         phones.push(phone);
     }
     let calls = std::sync::Arc::new(AtomicU32::new(0));
-    let seen = std::sync::Arc::new([const { AtomicU32::new(0) }; 3]);
+    let observed = std::sync::Arc::new([const { AtomicU32::new(0) }; 3]);
     let mut clients = Vec::new();
     for (i, phone) in phones.clone().into_iter().enumerate() {
-        let (emulator, ac, calls, seen) =
-            (emulator.clone(), ac.clone(), calls.clone(), seen.clone());
+        let (emulator, ac, calls, observed) =
+            (emulator.clone(), ac.clone(), calls.clone(), observed.clone());
         let address = address.clone();
         clients.push(tokio::spawn(async move {
             let user = format!("user-{i}");
@@ -68,7 +67,7 @@ async fn many_calls_while_sessions_come_and_go() {
                 let bearer = format!("Bearer {credential}").parse().unwrap();
                 request.metadata_mut().insert("authorization", bearer);
                 let result = if call.is_multiple_of(20) {
-                    // A stream that is dropped after some messages, unless it is cut before.
+                    // Drops the stream after some messages, unless it is cut first.
                     let mut messages = 0;
                     match client.watch(request).await {
                         Err(status) => Err(status),
@@ -85,25 +84,25 @@ async fn many_calls_while_sessions_come_and_go() {
                         }
                     }
                 } else {
-                    client.unary(request).await.map(|answer| {
-                        assert_eq!(answer.into_inner(), format!("{user}: hello"));
+                    client.unary(request).await.map(|response| {
+                        assert_eq!(response.into_inner(), format!("{user}: hello"));
                     })
                 };
                 let Err(status) = result else {
-                    seen[0].fetch_add(1, Ordering::Relaxed);
+                    observed[0].fetch_add(1, Ordering::Relaxed);
                     continue;
                 };
-                let (code, reason, _) = said(&status);
+                let (code, reason, _) = code_and_reason(&status);
                 assert_eq!(code, Code::Unauthenticated, "{status:?}");
                 match reason.as_str() {
                     "SUSPENDED" => {
-                        seen[1].fetch_add(1, Ordering::Relaxed);
-                        // The phone comes back, or what it holds is over by now.
+                        observed[1].fetch_add(1, Ordering::Relaxed);
+                        // The phone returns, or its session ended already.
                         emulator.act(&phone, Action::Return).ok();
                         tokio::time::sleep(Duration::from_millis(50)).await;
                     }
                     "ENDED" => {
-                        seen[2].fetch_add(1, Ordering::Relaxed);
+                        observed[2].fetch_add(1, Ordering::Relaxed);
                         credential = log_in(&emulator, &ac, &phone, &user).await;
                     }
                     other => panic!("{other}: {status:?}"),
@@ -111,7 +110,7 @@ async fn many_calls_while_sessions_come_and_go() {
             }
         }));
     }
-    // Every twentieth of a second something happens to somebody.
+    // An action on a random session every 50 ms.
     let chaos = tokio::spawn(async move {
         for turn in 0_usize.. {
             let phone = &phones[turn * 7 % phones.len()];
@@ -124,10 +123,10 @@ async fn many_calls_while_sessions_come_and_go() {
         tokio::time::timeout(Duration::from_secs(120), client).await.expect("no hang").unwrap();
     }
     chaos.abort();
-    let [served, suspended, ended] = [0, 1, 2].map(|i| seen[i].load(Ordering::Relaxed));
+    let [served, suspended, ended] = [0, 1, 2].map(|i| observed[i].load(Ordering::Relaxed));
     println!("{served} calls served, {suspended} met a phone that walked away, {ended} an end");
     assert!(served > CALLS / 2 && suspended > 0 && ended > 0);
-    until("nobody holds a session open", async || {
+    poll_until("no hold is leaked", async || {
         let mut held = 0;
         for i in 0..CLIENTS {
             let sessions = ac.sessions(&format!("user-{i}").into()).await.unwrap();

@@ -1,11 +1,11 @@
-//! grpc-web, with the layer inside and outside of what translates it.
+//! grpc-web, with the layer inside and outside of the grpc-web layer.
 
 use tonic::service::Routes;
 use tonic_web::GrpcWebLayer;
 
 use super::*;
 
-/// A grpc-web call by hand, as a browser's `fetch` makes it.
+/// Sends a grpc-web call, as a browser's `fetch` does.
 async fn fetch(site: &str, credential: Option<String>, method: &str) -> reqwest::Response {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let request = http
@@ -37,7 +37,7 @@ fn read(mut body: &[u8]) -> (Vec<String>, String) {
     (messages, trailers)
 }
 
-/// The status of an answer, wherever it stands.
+/// The status of a response, from headers or trailers.
 async fn status(response: reqwest::Response) -> String {
     if let Some(status) = response.headers().get("grpc-status") {
         return status.to_str().unwrap().to_owned();
@@ -48,33 +48,33 @@ async fn status(response: reqwest::Response) -> String {
 }
 
 #[tokio::test]
-async fn grpc_web_inside_and_outside_is_gated() {
+async fn grpc_web_inside_or_outside_is_gated() {
     for outside in [true, false] {
-        let stage = Stage::new().await;
+        let fixture = Fixture::new().await;
         let routes = Routes::new(Echo).into_axum_router();
         let site = if outside {
-            serve(routes.layer(GrpcWebLayer::new()).layer(stage.ac.layer())).await
+            serve(routes.layer(GrpcWebLayer::new()).layer(fixture.ac.layer())).await
         } else {
-            serve(routes.layer(stage.ac.layer()).layer(GrpcWebLayer::new())).await
+            serve(routes.layer(fixture.ac.layer()).layer(GrpcWebLayer::new())).await
         };
-        let refused = fetch(&site, None, "Unary").await;
-        assert_eq!(refused.status(), 200);
-        assert_eq!(refused.headers()["content-type"], "application/grpc-web+proto");
+        let rejected = fetch(&site, None, "Unary").await;
+        assert_eq!(rejected.status(), 200);
+        assert_eq!(rejected.headers()["content-type"], "application/grpc-web+proto");
         if outside {
-            let exposed = &refused.headers()["access-control-expose-headers"];
+            let exposed = &rejected.headers()["access-control-expose-headers"];
             assert!(exposed.to_str().unwrap().contains("grpc-status-details-bin"));
         }
-        assert_eq!(status(refused).await, "16", "outside: {outside}");
+        assert_eq!(status(rejected).await, "16", "outside: {outside}");
 
-        let credential = Some(stage.credential.expose());
-        let answer = fetch(&site, credential.clone(), "Unary").await.bytes().await.unwrap();
-        let (messages, trailers) = read(&answer);
+        let credential = Some(fixture.credential.expose());
+        let response = fetch(&site, credential.clone(), "Unary").await.bytes().await.unwrap();
+        let (messages, trailers) = read(&response);
         assert_eq!(messages, ["alice: hello"]);
         assert!(trailers.contains("grpc-status:0"), "{trailers}");
 
         let mut watch = fetch(&site, credential, "Watch").await;
         let first = watch.chunk().await.unwrap().unwrap();
-        stage.end();
+        fixture.end();
         let mut body = first.to_vec();
         while let Some(chunk) = watch.chunk().await.unwrap() {
             body.extend_from_slice(&chunk);
@@ -85,10 +85,10 @@ async fn grpc_web_inside_and_outside_is_gated() {
     }
 }
 
-/// An interceptor of the application finds the session, and may refuse for reasons of its own.
+/// An interceptor of the application finds the session, and may deny for its own reasons.
 #[tokio::test]
 async fn interceptors_find_the_session() {
-    let stage = Stage::new().await;
+    let fixture = Fixture::new().await;
     let only_bob = |request: Request<()>| {
         let session = ActiveSession::from_extensions(request.extensions())
             .ok_or_else(|| Status::internal("no Activeconnect layer"))?;
@@ -99,11 +99,11 @@ async fn interceptors_find_the_session() {
         }
     };
     let service = tonic::service::interceptor::InterceptedService::new(Echo, only_bob);
-    let router = Routes::new(service).into_axum_router().layer(stage.ac.layer());
+    let router = Routes::new(service).into_axum_router().layer(fixture.ac.layer());
     let site = serve(router).await;
     let mut client = Client::connect(site.strip_prefix("http://").unwrap()).await;
-    let refused = client.unary(stage.request(Bytes::new())).await.unwrap_err();
-    assert_eq!((refused.code(), refused.message()), (Code::PermissionDenied, "for bob only"));
-    let refused = client.unary(Request::new(Bytes::new())).await.unwrap_err();
-    assert_eq!(refused.code(), Code::Unauthenticated);
+    let rejected = client.unary(fixture.request(Bytes::new())).await.unwrap_err();
+    assert_eq!((rejected.code(), rejected.message()), (Code::PermissionDenied, "for bob only"));
+    let rejected = client.unary(Request::new(Bytes::new())).await.unwrap_err();
+    assert_eq!(rejected.code(), Code::Unauthenticated);
 }

@@ -1,4 +1,4 @@
-//! Who asks, as browsers tell it: this origin, another one, or no browser at all.
+//! Requests from the same origin, from other origins, and from programs.
 
 use activeconnect_emulator::Emulator;
 use axum::Router;
@@ -9,12 +9,12 @@ use reqwest::Method;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tower_activeconnect::{ActiveSession, Activeconnect};
 
-use crate::support::{Browser, builder, serve, with_phones};
+use crate::support::{Browser, builder, enroll_users, serve};
 
 async fn site() -> (Emulator, Activeconnect, String) {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).allow_origin("https://www.example").build().unwrap();
-    with_phones(&emulator, &ac, &["alice"]).await;
+    enroll_users(&emulator, &ac, &["alice"]).await;
     let socket = async |session: ActiveSession, upgrade: WebSocketUpgrade| {
         upgrade.on_upgrade(async move |mut socket| {
             let _ = socket.send(Message::text(session.user().to_string())).await;
@@ -25,8 +25,7 @@ async fn site() -> (Emulator, Activeconnect, String) {
     (emulator, ac, url)
 }
 
-/// What a browser says of the page that asks, and whether that page is this site's. `{}` stands for
-/// the host that is asked.
+/// A browser's headers, and whether they are of the same origin. `{}` stands for the host.
 const PAGES: [(&[(&str, &str)], bool); 22] = [
     (&[], true),
     (&[("sec-fetch-site", "same-origin")], true),
@@ -40,7 +39,7 @@ const PAGES: [(&[(&str, &str)], bool); 22] = [
     (&[("sec-fetch-site", "Same-Origin")], false),
     (&[("sec-fetch-site", "same-site"), ("origin", "http://{}")], false),
     (&[("sec-fetch-site", "cross-site"), ("origin", "https://{}")], false),
-    // Browsers that say no more than the origin.
+    // Browsers that send only the origin.
     (&[("origin", "http://{}")], true),
     (&[("origin", "null")], false),
     (&[("origin", "{}")], false),
@@ -55,7 +54,7 @@ const PAGES: [(&[(&str, &str)], bool); 22] = [
 
 /// T017, T018, T019, over HTTP/1.1 and HTTP/2, where the host is in `:authority`.
 #[tokio::test]
-async fn each_route_asks_where_a_request_comes_from() {
+async fn routes_reject_cross_origin_requests() {
     let (emulator, _ac, url) = site().await;
     let host = url.strip_prefix("http://").unwrap();
     let over_http2 = reqwest::Client::builder().no_proxy().http2_prior_knowledge();
@@ -63,7 +62,7 @@ async fn each_route_asks_where_a_request_comes_from() {
     for (version, client) in ["HTTP/1.1", "HTTP/2.0"].into_iter().zip(clients) {
         let client = client.redirect(reqwest::redirect::Policy::none()).build().unwrap();
         for (headers, is_ours) in PAGES {
-            // On HTTP/2 what `host` says is not looked at.
+            // HTTP/2 uses `:authority` instead of `host`.
             if version == "HTTP/2.0" && headers.iter().any(|(name, _)| *name == "host") {
                 continue;
             }
@@ -81,13 +80,13 @@ async fn each_route_asks_where_a_request_comes_from() {
                 for (name, value) in headers {
                     request = request.header(*name, value.replace("{}", host));
                 }
-                let answer = request.send().await.unwrap();
-                assert_eq!(format!("{:?}", answer.version()), version);
+                let response = request.send().await.unwrap();
+                assert_eq!(format!("{:?}", response.version()), version);
                 let expected = if is_ours { granted } else { 403 };
-                assert_eq!(answer.status(), expected, "{version} {path} {headers:?}");
-                assert!(!answer.headers().contains_key("access-control-allow-origin"));
+                assert_eq!(response.status(), expected, "{version} {path} {headers:?}");
+                assert!(!response.headers().contains_key("access-control-allow-origin"));
             }
-            // Pages are for whoever comes, from a mail for one.
+            // Pages are open to all origins, as for links in mails.
             for path in ["/auth/login", "/auth/locked", "/auth/waiting"] {
                 let mut request = client.get(format!("{url}{path}"));
                 for (name, value) in headers {
@@ -100,9 +99,9 @@ async fn each_route_asks_where_a_request_comes_from() {
     assert_eq!(emulator.state().calls.authenticate_user, 0);
 }
 
-/// T024: the cookie counts on this site's pages, on those of an allowed origin, and for programs.
+/// T024: the cookie is accepted from pages of this site and of allowed origins, and from programs.
 #[tokio::test]
-async fn socket_is_opened_by_allowed_pages_only() {
+async fn socket_opens_only_for_allowed_origins() {
     let (emulator, _ac, url) = site().await;
     let browser = Browser::new(&url);
     browser.log_in(&emulator, "alice").await;
@@ -127,9 +126,9 @@ async fn socket_is_opened_by_allowed_pages_only() {
                 assert!(is_ours, "{headers:?}");
                 assert_eq!(socket.next().await.unwrap().unwrap().into_text().unwrap(), "alice");
             }
-            Err(tokio_tungstenite::tungstenite::Error::Http(answer)) => {
+            Err(tokio_tungstenite::tungstenite::Error::Http(response)) => {
                 assert!(!is_ours, "{headers:?}");
-                assert_eq!(answer.status(), 401);
+                assert_eq!(response.status(), 401);
             }
             Err(other) => panic!("{other}"),
         }

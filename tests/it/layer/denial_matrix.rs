@@ -1,4 +1,4 @@
-//! The table of answers of the design, over sockets: every denial, asked for in every way.
+//! The design's table of denial responses, over sockets: every denial in every response format.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,18 +13,18 @@ use serde_json::{Value, json};
 use tower_activeconnect::store::StoreError;
 use tower_activeconnect::{ActiveSession, Activeconnect, TokenStore, UserId, UserToken};
 
-use crate::support::{Browser, builder, location, serve, until, with_phones};
+use crate::support::{Browser, builder, enroll_users, location, poll_until, serve};
 
 const HTML: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
-/// What nobody is to be told: it is in the address, in the user's name and in the store's error.
-const CANARY: &str = "canary";
-const ASKED: &str = "/posts/canary?page=2";
-const ASKED_IN_QUERY: &str = "/posts/canary%3Fpage%3D2";
+/// A marker in the URL, in the user id and in the store's error, which no response may contain.
+const SECRET_MARKER: &str = "canary";
+const REQUESTED: &str = "/posts/canary?page=2";
+const ENCODED_REQUESTED: &str = "/posts/canary%3Fpage%3D2";
 
-/// What a page load gets.
+/// The response to a page load.
 #[derive(Clone, Copy, Debug)]
 enum Page {
-    /// 303 to this page of the login, perhaps with where to go on to.
+    /// 303 to this page, and whether it has a `next` parameter.
     To(&'static str, bool),
     /// HTML with this status.
     Html(u16),
@@ -35,7 +35,7 @@ enum Page {
 struct Row {
     denial: &'static str,
     page: Page,
-    /// Status of the HTML that answers a form.
+    /// The status of the HTML response to a form.
     form: u16,
     api: u16,
     grpc: u8,
@@ -50,7 +50,7 @@ const TABLE: [Row; 8] = [
         grpc: 16,
     },
     Row { denial: "ended", page: Page::To("/auth/login", true), form: 401, api: 401, grpc: 16 },
-    // Beside another login, which is to say who the user is.
+    // With a user resolver, which returns no user.
     Row { denial: "no-identity", page: Page::Html(401), form: 401, api: 401, grpc: 16 },
     Row { denial: "no-token", page: Page::To("/enroll", false), form: 403, api: 403, grpc: 7 },
     // The application has no enrollment page.
@@ -66,9 +66,8 @@ const TABLE: [Row; 8] = [
     Row { denial: "unavailable", page: Page::Html(503), form: 503, api: 503, grpc: 14 },
 ];
 
-/// How a client asks, beside its method.
+/// `Accept` headers, and whether HTML is preferred.
 const ACCEPTS: [(Option<&str>, bool); 6] = [
-    // Whether HTML is preferred.
     (None, false),
     (Some("*/*"), false),
     (Some(HTML), true),
@@ -95,7 +94,7 @@ const CONTENT_TYPES: [Option<&str>; 7] = [
     Some("application/grpc-web-text"),
 ];
 
-/// One who is turned away, and how to be that one.
+/// A denied client: the expected row, and the headers that it sends.
 struct Denied {
     row: Row,
     url: String,
@@ -106,7 +105,7 @@ struct FailingStore;
 
 impl TokenStore for FailingStore {
     async fn token(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
-        Err(StoreError::new(format!("no luck with {user} of {CANARY}")))
+        Err(StoreError::new(format!("lookup of {user} failed: {SECRET_MARKER}")))
     }
 }
 
@@ -115,24 +114,24 @@ fn gated(ac: &Activeconnect) -> Router {
     Router::new().route("/posts/{*rest}", any(handler)).layer(ac.layer()).nest("/auth", ac.routes())
 }
 
-fn beside_another_login(ac: &Activeconnect) -> Activeconnect {
+fn with_test_user_resolver(ac: &Activeconnect) -> Activeconnect {
     ac.with_user_resolver(|parts: &Parts| {
         parts.headers.get("x-test-user").map(|user| UserId::from(user.to_str().unwrap()))
     })
 }
 
-/// Everybody who can be turned away, of this engine's users.
-async fn everybody(emulator: &Emulator) -> Vec<Denied> {
-    // The one who waits does so until every way of asking is through.
+/// A client for each denial.
+async fn all_denied(emulator: &Emulator) -> Vec<Denied> {
+    // A long timeout, so that the pending login stays pending for all requests.
     let patient = builder(emulator).login_timeout(Duration::from_secs(600));
     let ac = patient.enrollment_path("/enroll").build().unwrap();
-    with_phones(emulator, &ac, &["canary-1", "canary-2", "canary-3"]).await;
+    enroll_users(emulator, &ac, &["canary-1", "canary-2", "canary-3"]).await;
     let url = serve(gated(&ac)).await;
-    let beside = serve(gated(&beside_another_login(&ac))).await;
+    let resolved = serve(gated(&with_test_user_resolver(&ac))).await;
     let without_page = builder(emulator).build().unwrap();
-    let without_page = serve(gated(&beside_another_login(&without_page))).await;
+    let without_page = serve(gated(&with_test_user_resolver(&without_page))).await;
     let failing = builder(emulator).token_store(FailingStore).build().unwrap();
-    let failing = serve(gated(&beside_another_login(&failing))).await;
+    let failing = serve(gated(&with_test_user_resolver(&failing))).await;
 
     let cookies = |browser: &Browser| vec![("cookie", browser.cookie_header())];
     let pending = Browser::new(&url);
@@ -143,15 +142,17 @@ async fn everybody(emulator: &Emulator) -> Vec<Denied> {
     {
         let session = browser.log_in(emulator, user).await;
         emulator.act_on_session(&session.session_token, action).unwrap();
-        until("turned away", async || (browser.api(ASKED).await.status() == status).then_some(()))
-            .await;
+        poll_until("the browser is denied", async || {
+            (browser.api(REQUESTED).await.status() == status).then_some(())
+        })
+        .await;
     }
     let user = vec![("x-test-user", "canary-4".to_owned())];
     let all = [
         ("no-session", &url, vec![]),
         ("ended", &url, cookies(&ended)),
-        ("no-identity", &beside, vec![]),
-        ("no-token", &beside, user.clone()),
+        ("no-identity", &resolved, vec![]),
+        ("no-token", &resolved, user.clone()),
         ("no-token/403", &without_page, user.clone()),
         ("pending", &url, cookies(&pending)),
         ("suspended", &url, cookies(&suspended)),
@@ -169,118 +170,125 @@ async fn everybody(emulator: &Emulator) -> Vec<Denied> {
     all
 }
 
-/// It follows nothing by itself.
+/// A client that does not follow redirects.
 fn client() -> reqwest::Client {
     let redirects = reqwest::redirect::Policy::none();
     reqwest::Client::builder().no_proxy().redirect(redirects).build().unwrap()
 }
 
-fn header<'a>(answer: &'a Response, name: &str) -> Option<&'a str> {
-    answer.headers().get(name).map(|value| value.to_str().unwrap())
+fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
+    response.headers().get(name).map(|value| value.to_str().unwrap())
 }
 
-/// What every answer of ours to browsers and programs bears.
-fn assert_protected(answer: &Response, what: &str) {
-    assert_eq!(header(answer, "cache-control"), Some("no-store"), "{what}");
-    assert!(header(answer, "vary").is_some_and(|vary| vary.contains("cookie")), "{what}");
-    assert_eq!(header(answer, "x-content-type-options"), Some("nosniff"), "{what}");
-    assert_eq!(header(answer, "x-frame-options"), Some("DENY"), "{what}");
-    assert_eq!(header(answer, "referrer-policy"), Some("same-origin"), "{what}");
-    assert_eq!(header(answer, "cross-origin-resource-policy"), Some("same-origin"), "{what}");
-    let policy = header(answer, "content-security-policy").unwrap_or_else(|| panic!("{what}"));
+/// Asserts the headers of every response to browsers and programs.
+fn assert_security_headers(response: &Response, context: &str) {
+    assert_eq!(header(response, "cache-control"), Some("no-store"), "{context}");
+    assert!(header(response, "vary").is_some_and(|vary| vary.contains("cookie")), "{context}");
+    assert_eq!(header(response, "x-content-type-options"), Some("nosniff"), "{context}");
+    assert_eq!(header(response, "x-frame-options"), Some("DENY"), "{context}");
+    assert_eq!(header(response, "referrer-policy"), Some("same-origin"), "{context}");
+    assert_eq!(header(response, "cross-origin-resource-policy"), Some("same-origin"), "{context}");
+    let policy = header(response, "content-security-policy").unwrap_or_else(|| panic!("{context}"));
     for directive in ["default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'"] {
-        assert!(policy.contains(directive), "{what}: {policy}");
+        assert!(policy.contains(directive), "{context}: {policy}");
     }
-    // No script but the files of this site.
+    // Only script files of this site are allowed.
     let mut scripts = policy.split("; ").filter_map(|part| part.strip_prefix("script-src "));
-    assert!(scripts.all(|sources| sources == "'self'"), "{what}: {policy}");
+    assert!(scripts.all(|sources| sources == "'self'"), "{context}: {policy}");
     assert!(!policy.contains("unsafe"), "{policy}");
 }
 
-/// The table itself, T014, T022, T023 and T126.
+/// T014, T022, T023, T126.
 #[tokio::test]
 async fn every_denial_matches_the_table() {
     let emulator = Emulator::start().await.unwrap();
     let http = client();
     let methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
-    for Denied { row, url, headers } in everybody(&emulator).await {
+    for Denied { row, url, headers } in all_denied(&emulator).await {
         let denial = row.denial.split('/').next().unwrap();
         let mut bodies: BTreeMap<String, u32> = BTreeMap::new();
         for method in methods {
-            let reads = method == "GET" || method == "HEAD";
+            let is_read = method == "GET" || method == "HEAD";
             for (accept, prefers_html) in ACCEPTS {
                 for (fetch, content_type) in
                     FETCHES.iter().flat_map(|f| CONTENT_TYPES.map(|c| (*f, c)))
                 {
                     let mut request = http
-                        .request(method.parse::<Method>().unwrap(), format!("{url}{ASKED}"))
+                        .request(method.parse::<Method>().unwrap(), format!("{url}{REQUESTED}"))
                         .headers(headers.clone());
                     let own = [("accept", accept), ("content-type", content_type)];
                     let own = own.iter().filter_map(|(name, value)| Some((*name, (*value)?)));
                     for (name, value) in own.chain(fetch.iter().copied()) {
                         request = request.header(name, value);
                     }
-                    let answer = request.send().await.unwrap();
-                    let what = format!("{row:?} {method} {accept:?} {fetch:?} {content_type:?}");
-                    assert!(!answer.headers().contains_key("set-cookie"), "{what}");
-                    let status = answer.status().as_u16();
-                    assert_eq!(status == 401, answer.headers().contains_key("www-authenticate"));
-                    assert_eq!(status == 503, answer.headers().contains_key("retry-after"));
+                    let response = request.send().await.unwrap();
+                    let context = format!("{row:?} {method} {accept:?} {fetch:?} {content_type:?}");
+                    assert!(!response.headers().contains_key("set-cookie"), "{context}");
+                    let status = response.status().as_u16();
+                    assert_eq!(status == 401, response.headers().contains_key("www-authenticate"));
+                    assert_eq!(status == 503, response.headers().contains_key("retry-after"));
 
                     if let Some(grpc) =
                         content_type.filter(|name| method == "POST" && name.contains("grpc"))
                     {
-                        assert_eq!(status, 200, "{what}");
-                        assert_eq!(header(&answer, "grpc-status"), Some(&*row.grpc.to_string()));
-                        assert_eq!(header(&answer, "content-type"), Some(grpc));
-                        assert_eq!(header(&answer, "cache-control"), Some("no-store"));
-                        assert_eq!(answer.text().await.unwrap(), "", "{what}");
+                        assert_eq!(status, 200, "{context}");
+                        assert_eq!(header(&response, "grpc-status"), Some(&*row.grpc.to_string()));
+                        assert_eq!(header(&response, "content-type"), Some(grpc));
+                        assert_eq!(header(&response, "cache-control"), Some("no-store"));
+                        assert_eq!(response.text().await.unwrap(), "", "{context}");
                         continue;
                     }
-                    assert_protected(&answer, &what);
+                    assert_security_headers(&response, &context);
                     let is_form = method == "POST"
                         && content_type == Some("application/x-www-form-urlencoded");
                     let navigates = if fetch.is_empty() {
-                        (reads || is_form) && prefers_html
+                        (is_read || is_form) && prefers_html
                     } else {
                         fetch.contains(&("sec-fetch-mode", "navigate"))
                     };
-                    let expected = match (navigates, reads, row.page) {
+                    let expected = match (navigates, is_read, row.page) {
                         (true, true, Page::To(..)) => 303,
                         (true, true, Page::Html(status)) => status,
                         (true, false, _) => row.form,
                         (false, _, _) => row.api,
                     };
-                    assert_eq!(status, expected, "{what}");
+                    assert_eq!(status, expected, "{context}");
                     if status == 303 {
-                        let Page::To(place, with_next) = row.page else { unreachable!() };
-                        let next = if with_next { ASKED_IN_QUERY } else { "" };
+                        let Page::To(url_path, with_next) = row.page else { unreachable!() };
+                        let next = if with_next { ENCODED_REQUESTED } else { "" };
                         let query = if with_next { "?next=" } else { "" };
-                        assert_eq!(location(&answer), format!("{place}{query}{next}"), "{what}");
-                        assert_eq!(answer.text().await.unwrap(), "", "{what}");
+                        assert_eq!(
+                            location(&response),
+                            format!("{url_path}{query}{next}"),
+                            "{context}"
+                        );
+                        assert_eq!(response.text().await.unwrap(), "", "{context}");
                         continue;
                     }
-                    assert!(!answer.headers().contains_key("location"), "{what}");
+                    assert!(!response.headers().contains_key("location"), "{context}");
                     let kind = if navigates {
                         "text/html; charset=utf-8"
                     } else {
                         "application/problem+json"
                     };
-                    assert_eq!(header(&answer, "content-type"), Some(kind), "{what}");
+                    assert_eq!(header(&response, "content-type"), Some(kind), "{context}");
                     if status == 401 {
-                        let challenge = header(&answer, "www-authenticate");
+                        let challenge = header(&response, "www-authenticate");
                         assert_eq!(challenge, Some("Activeconnect login=\"/auth/login\""));
                     }
-                    let body = answer.text().await.unwrap();
-                    assert_eq!(body.is_empty(), method == "HEAD", "{what}");
-                    assert!(!body.contains(CANARY) && !body.contains("<script>"), "{what}: {body}");
+                    let body = response.text().await.unwrap();
+                    assert_eq!(body.is_empty(), method == "HEAD", "{context}");
+                    assert!(
+                        !body.contains(SECRET_MARKER) && !body.contains("<script>"),
+                        "{context}: {body}"
+                    );
                     if !navigates && method != "HEAD" {
                         *bodies.entry(body).or_default() += 1;
                     }
                 }
             }
         }
-        // One problem, word for word, whoever asks for whatever.
+        // One problem document for all requests.
         let (body, _) = bodies.pop_first().unwrap();
         assert!(bodies.is_empty(), "{bodies:?}");
         let problem: Value = serde_json::from_str(&body).unwrap();
@@ -292,44 +300,44 @@ async fn every_denial_matches_the_table() {
     }
 }
 
-/// HEAD's answer ends with its head: what follows on the connection is the next answer.
+/// The response to `HEAD` has no body: the next response follows on the connection.
 #[tokio::test]
 async fn head_request_gets_no_body() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let emulator = Emulator::start().await.unwrap();
-    for Denied { row, url, headers } in everybody(&emulator).await {
+    for Denied { row, url, headers } in all_denied(&emulator).await {
         for mode in ["navigate", "cors"] {
             let host = url.strip_prefix("http://").unwrap();
             let mut socket = tokio::net::TcpStream::connect(host).await.unwrap();
-            let mut request = format!("HEAD {ASKED} HTTP/1.1\r\nhost: {host}\r\n");
+            let mut request = format!("HEAD {REQUESTED} HTTP/1.1\r\nhost: {host}\r\n");
             request += &format!("sec-fetch-mode: {mode}\r\nconnection: close\r\n");
             for (name, value) in &headers {
                 request += &format!("{name}: {}\r\n", value.to_str().unwrap());
             }
             socket.write_all(format!("{request}\r\n").as_bytes()).await.unwrap();
-            let mut answer = String::new();
-            socket.read_to_string(&mut answer).await.unwrap();
-            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            let mut response = String::new();
+            socket.read_to_string(&mut response).await.unwrap();
+            let (head, body) = response.split_once("\r\n\r\n").unwrap();
             assert!(head.starts_with("HTTP/1.1 "), "{head}");
             assert_eq!(body, "", "{row:?} {mode}");
         }
     }
 }
 
-/// T014: whatever the routes answer, to whomever.
+/// T014: every response of the routes, for any client.
 #[tokio::test]
-async fn every_answer_of_the_routes_is_protected() {
+async fn every_route_response_has_security_headers() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
-    with_phones(&emulator, &ac, &["alice"]).await;
+    enroll_users(&emulator, &ac, &["alice"]).await;
     let url = serve(gated(&ac)).await;
     let http = client();
     let (nobody, alice) = (Browser::new(&url), Browser::new(&url));
     alice.log_in(&emulator, "alice").await;
-    let mut seen = std::collections::BTreeSet::new();
+    let mut observed = std::collections::BTreeSet::new();
     for browser in [&nobody, &alice] {
         for path in ["login", "waiting", "locked", "status", "events", "logout"] {
-            let place = format!("/auth/{path}");
+            let url_path = format!("/auth/{path}");
             for (method, headers) in [
                 ("GET", vec![]),
                 ("GET", vec![("accept", HTML)]),
@@ -341,40 +349,40 @@ async fn every_answer_of_the_routes_is_protected() {
                 ("POST", vec![("content-type", "application/x-www-form-urlencoded")]),
                 ("POST", vec![("content-type", "text/plain")]),
             ] {
-                let mut request = http.request(method.parse().unwrap(), format!("{url}{place}"));
+                let mut request = http.request(method.parse().unwrap(), format!("{url}{url_path}"));
                 for (name, value) in headers {
                     request = request.header(name, value);
                 }
-                let answer = browser.send(request).await;
-                assert_protected(&answer, &format!("{method} {path}"));
-                seen.insert(answer.status().as_u16());
+                let response = browser.send(request).await;
+                assert_security_headers(&response, &format!("{method} {path}"));
+                observed.insert(response.status().as_u16());
             }
         }
     }
-    assert_eq!(seen.into_iter().collect::<Vec<_>>(), [200, 303, 400, 403, 405, 415, 422]);
+    assert_eq!(observed.into_iter().collect::<Vec<_>>(), [200, 303, 400, 403, 405, 415, 422]);
 }
 
-/// T014: a cache that many share, which heeds `Cache-Control` and `Vary` and nothing else.
-async fn behind_a_shared_cache(origin: String) -> String {
+/// T014: a shared cache that only obeys `Cache-Control` and `Vary`.
+async fn serve_behind_shared_cache(origin: String) -> String {
     use std::sync::{Arc, Mutex};
-    type Kept = Arc<Mutex<BTreeMap<String, (u16, String)>>>;
-    let kept = Kept::default();
+    type Cached = Arc<Mutex<BTreeMap<String, (u16, String)>>>;
+    let cached = Cached::default();
     let http = client();
     let proxy = async move |request: axum::extract::Request| {
         let (parts, _) = request.into_parts();
         let path = parts.uri.to_string();
-        let found = kept.lock().unwrap().get(&path).cloned();
+        let found = cached.lock().unwrap().get(&path).cloned();
         let (status, text) = match found {
             Some(found) => found,
             None => {
                 let asked = http.get(format!("{origin}{path}")).headers(parts.headers);
-                let answer = asked.send().await.unwrap();
-                let status = answer.status().as_u16();
-                let control = header(&answer, "cache-control").unwrap_or_default().to_owned();
-                let varies = answer.headers().contains_key("vary");
-                let text = answer.text().await.unwrap();
+                let response = asked.send().await.unwrap();
+                let status = response.status().as_u16();
+                let control = header(&response, "cache-control").unwrap_or_default().to_owned();
+                let varies = response.headers().contains_key("vary");
+                let text = response.text().await.unwrap();
                 if !control.contains("no-store") && !control.contains("private") && !varies {
-                    kept.lock().unwrap().insert(path, (status, text.clone()));
+                    cached.lock().unwrap().insert(path, (status, text.clone()));
                 }
                 (status, text)
             }
@@ -385,14 +393,14 @@ async fn behind_a_shared_cache(origin: String) -> String {
 }
 
 #[tokio::test]
-async fn shared_cache_mixes_no_users() {
+async fn shared_cache_serves_no_other_user() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
-    with_phones(&emulator, &ac, &["alice", "bob"]).await;
+    enroll_users(&emulator, &ac, &["alice", "bob"]).await;
     let public = async || ([("cache-control", "max-age=60")], "for all");
     let origin = serve(gated(&ac).route("/public", get(public))).await;
-    let cached = behind_a_shared_cache(origin.clone()).await;
-    // It does keep what it may: the second answer comes without the origin.
+    let cached = serve_behind_shared_cache(origin.clone()).await;
+    // The cache stores what it may: the second response does not come from the origin.
     let anybody = Browser::new(&cached);
     for _ in 0..2 {
         assert_eq!(anybody.api("/public").await.text().await.unwrap(), "for all");

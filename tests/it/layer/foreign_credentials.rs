@@ -1,4 +1,4 @@
-//! Credentials of other systems beside ours: another layer's bearer tokens, cookies of our name.
+//! Credentials of other systems: another layer's bearer tokens, and cookies with the gate's name.
 
 use activeconnect_emulator::Emulator;
 use axum::Router;
@@ -7,10 +7,10 @@ use reqwest::header::{AUTHORIZATION, COOKIE};
 use serde_json::{Value, json};
 use tower_activeconnect::{ActiveSession, Activeconnect};
 
-use crate::support::{Browser, approve, builder, serve, until, with_phones};
+use crate::support::{Browser, approve, builder, enroll_users, poll_until, serve};
 
 const SESSION: &str = "__Host-activeconnect";
-/// As long as our credentials, and of their characters.
+/// Values with the length and characters of a credential.
 const FOREIGN: [&str; 2] =
     ["kJ8s2-Qw_7zR4tYp0LmN6vBx1CdF3gHj5KaSeUiOoPE", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"];
 
@@ -24,7 +24,7 @@ impl Site {
     async fn new() -> Self {
         let emulator = Emulator::start().await.unwrap();
         let ac = builder(&emulator).build().unwrap();
-        with_phones(&emulator, &ac, &["alice", "bob"]).await;
+        enroll_users(&emulator, &ac, &["alice", "bob"]).await;
         let app = Router::new()
             .route("/", get(|session: ActiveSession| async move { session.user().to_string() }))
             .layer(ac.layer())
@@ -39,8 +39,8 @@ impl Site {
         browser.cookie(SESSION).unwrap()
     }
 
-    /// `path` with these cookies of our name, and these bearer tokens.
-    async fn ask(&self, path: &str, cookies: &[&str], bearers: &[&str]) -> reqwest::Response {
+    /// Gets `path` with these cookies of the gate's name and these bearer tokens.
+    async fn get(&self, path: &str, cookies: &[&str], bearers: &[&str]) -> reqwest::Response {
         let mut request = reqwest::Client::new().get(format!("{}{path}", self.url));
         for value in cookies {
             request = request.header(COOKIE, format!("{SESSION}={value}"));
@@ -52,7 +52,7 @@ impl Site {
     }
 }
 
-/// T182: what does not verify as ours belongs to another layer.
+/// T182: a value that does not verify belongs to another layer and is ignored.
 #[tokio::test]
 async fn foreign_bearer_beside_the_cookie_is_ignored() {
     let site = Site::new().await;
@@ -68,35 +68,35 @@ async fn foreign_bearer_beside_the_cookie_is_ignored() {
             (&[foreign], &[alice]),
             (&[""], &[alice]),
         ] {
-            let page = site.ask("/", cookies, bearers).await;
+            let page = site.get("/", cookies, bearers).await;
             assert_eq!(page.text().await.unwrap(), "alice", "{cookies:?} {bearers:?}");
             let status: Value =
-                site.ask("/auth/status", cookies, bearers).await.json().await.unwrap();
+                site.get("/auth/status", cookies, bearers).await.json().await.unwrap();
             assert_eq!(status["status"], "active", "{cookies:?} {bearers:?}");
         }
-        assert_eq!(site.ask("/", &[], &[foreign]).await.status(), 401);
-        assert_eq!(site.ask("/", &[foreign], &FOREIGN).await.status(), 401);
+        assert_eq!(site.get("/", &[], &[foreign]).await.status(), 401);
+        assert_eq!(site.get("/", &[foreign], &FOREIGN).await.status(), 401);
     }
 }
 
-/// T182: two that verify and differ name nobody, whether they are live or over.
+/// T182: two different valid credentials are ambiguous and rejected, for active and ended sessions.
 #[tokio::test]
 async fn two_credentials_of_ours_are_rejected() {
     let site = Site::new().await;
     let (alice, bob) = (site.credential("alice").await, site.credential("bob").await);
     let (alice, bob) = (alice.as_str(), bob.as_str());
-    let refused = async |cookies: &[&str], bearers: &[&str]| {
-        let answer = site.ask("/", cookies, bearers).await;
-        assert_eq!(answer.status(), 401, "{cookies:?} {bearers:?}");
-        let said: Value = answer.json().await.unwrap();
-        assert_eq!(said["denial"], "no-session");
+    let rejected = async |cookies: &[&str], bearers: &[&str]| {
+        let response = site.get("/", cookies, bearers).await;
+        assert_eq!(response.status(), 401, "{cookies:?} {bearers:?}");
+        let actual: Value = response.json().await.unwrap();
+        assert_eq!(actual["denial"], "no-session");
     };
     for live in [true, false] {
-        refused(&[alice], &[bob]).await;
-        refused(&[alice, bob], &[]).await;
-        refused(&[], &[bob, alice]).await;
-        refused(&[alice, FOREIGN[0]], &[bob]).await;
-        let equal = site.ask("/", &[alice, alice], &[alice]).await;
+        rejected(&[alice], &[bob]).await;
+        rejected(&[alice, bob], &[]).await;
+        rejected(&[], &[bob, alice]).await;
+        rejected(&[alice, FOREIGN[0]], &[bob]).await;
+        let equal = site.get("/", &[alice, alice], &[alice]).await;
         assert_eq!(equal.text().await.unwrap(), "alice");
         if live {
             site.ac.end_all_sessions(&"bob".into()).await.unwrap();
@@ -104,9 +104,9 @@ async fn two_credentials_of_ours_are_rejected() {
     }
 }
 
-/// T182: a login that is confirmed beside another system's token stays one of cookies.
+/// T182: a confirmation with another system's bearer token gets a cookie credential.
 #[tokio::test]
-async fn foreign_bearer_asks_for_no_bearer_credential() {
+async fn foreign_bearer_gets_cookie_credential() {
     let site = Site::new().await;
     let browser = Browser::new(&site.url);
     browser.log_in(&site.emulator, "alice").await;
@@ -121,6 +121,6 @@ async fn foreign_bearer_asks_for_no_bearer_credential() {
         browser.send(status).await;
         browser.cookie(SESSION).filter(|now| *now != before)
     };
-    until("the confirmed session replaces the one before", claimed).await;
+    poll_until("the confirmed session replaces the one before", claimed).await;
     assert_eq!(browser.api("/").await.text().await.unwrap(), "alice");
 }

@@ -1,4 +1,4 @@
-//! What counts as a gRPC call: its denial is HTTP 200.
+//! Which requests count as gRPC calls, whose denials are HTTP 200.
 
 use std::convert::Infallible;
 
@@ -10,7 +10,7 @@ use futures_util::stream::{self, StreamExt as _};
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Client, Method, StatusCode, redirect};
 
-use crate::support::{Browser, builder, serve, with_phones};
+use crate::support::{Browser, builder, enroll_users, serve};
 
 #[tokio::test]
 async fn only_a_post_is_a_grpc_call() {
@@ -31,13 +31,13 @@ async fn only_a_post_is_a_grpc_call() {
     ] {
         for (method, accept, expected) in [
             ("GET", "*/*", StatusCode::UNAUTHORIZED),
-            // What nginx, Caddy and Traefik pass on of a browser's request.
+            // A request that nginx, Caddy and Traefik forward from a browser.
             ("GET", "text/html", StatusCode::SEE_OTHER),
             ("HEAD", "*/*", StatusCode::UNAUTHORIZED),
             ("PUT", "*/*", StatusCode::UNAUTHORIZED),
             ("OPTIONS", "*/*", StatusCode::UNAUTHORIZED),
             ("PROPFIND", "*/*", StatusCode::UNAUTHORIZED),
-            // AuthMethods are told apart by case.
+            // HTTP methods are case-sensitive.
             ("post", "*/*", StatusCode::UNAUTHORIZED),
             ("POST", "*/*", StatusCode::OK),
         ] {
@@ -45,27 +45,28 @@ async fn only_a_post_is_a_grpc_call() {
                 .request(Method::from_bytes(method.as_bytes()).unwrap(), &site)
                 .header(CONTENT_TYPE, content_type)
                 .header(ACCEPT, accept);
-            let answer = request.send().await.unwrap();
-            assert_eq!(answer.status(), expected, "{method} {content_type} {accept}");
-            let is_grpc = answer.headers().get("grpc-status").is_some_and(|status| status == "16");
+            let response = request.send().await.unwrap();
+            assert_eq!(response.status(), expected, "{method} {content_type} {accept}");
+            let is_grpc =
+                response.headers().get("grpc-status").is_some_and(|status| status == "16");
             assert_eq!(is_grpc, method == "POST", "{method} {content_type} {accept}");
-            assert_ne!(answer.text().await.unwrap(), "a secret");
+            assert_ne!(response.text().await.unwrap(), "a secret");
         }
     }
     let others = ["application/grpcx", "application/grpc-webx", "application/grpc-json"];
     for content_type in others {
-        let answer = client.post(&site).header(CONTENT_TYPE, content_type).send().await.unwrap();
-        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{content_type}");
+        let response = client.post(&site).header(CONTENT_TYPE, content_type).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{content_type}");
     }
 }
 
-/// Only gRPC calls end with a status: a GET whose answer bears their content type is a download.
+/// Only gRPC calls end with a status. A `GET` response of this content type is a download.
 #[tokio::test]
 async fn cut_download_of_grpc_type_is_an_error() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
-    with_phones(&emulator, &ac, &["alice"]).await;
-    // One whole message, and then nothing: where a gRPC stream would be cut cleanly.
+    enroll_users(&emulator, &ac, &["alice"]).await;
+    // One complete message and then nothing, where a gRPC stream would be cut cleanly.
     let message = async || {
         let first = stream::once(async { Ok::<_, Infallible>([0, 0, 0, 0, 1, 7].to_vec()) });
         ([(CONTENT_TYPE, "application/grpc")], Body::from_stream(first.chain(stream::pending())))
@@ -77,5 +78,5 @@ async fn cut_download_of_grpc_type_is_an_error() {
     assert_eq!(download.status(), StatusCode::OK);
     assert!(download.chunk().await.unwrap().is_some());
     emulator.act_on_session(&session.session_token, Action::Close).unwrap();
-    assert!(download.chunk().await.is_err(), "it cannot be taken for whole");
+    assert!(download.chunk().await.is_err(), "the download fails");
 }

@@ -1,4 +1,4 @@
-//! A gRPC server whose health service is outside the gate, and what `TraceLayer` logs of refusals.
+//! A gRPC server with its health service outside the gate, and what `TraceLayer` logs for denials.
 
 use std::sync::{Arc, Mutex};
 
@@ -20,20 +20,20 @@ use tower_http::trace::TraceLayer;
 use tracing::Level;
 
 use crate::grpc::echo::{Echo, once};
-use crate::support::plain::Plain;
-use crate::support::trace::{Trace, hear};
-use crate::support::{approve, builder, until, with_phones};
+use crate::support::bytes_codec::BytesCodec;
+use crate::support::log_capture::{LogCapture, capture};
+use crate::support::{approve, builder, enroll_users, poll_until};
 
 async fn logged_in() -> (Emulator, Activeconnect, SessionCredential) {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
-    with_phones(&emulator, &ac, &["alice"]).await;
+    enroll_users(&emulator, &ac, &["alice"]).await;
     let alice = "alice".into();
     let (credential, _) = tokio::join!(ac.log_in(&alice), approve(&emulator));
     (emulator, ac, credential.unwrap())
 }
 
-/// As docs/grpc.md has it: what the gate answers to callers is no failure of the server.
+/// As in docs/grpc.md: denials are not server errors.
 fn trace_layer() -> TraceLayer<SharedClassifier<GrpcErrorsAsFailures>> {
     let classifier = GrpcErrorsAsFailures::new()
         .with_success(GrpcCode::Unauthenticated)
@@ -67,52 +67,52 @@ async fn unary(channel: &Channel, credential: Option<&SessionCredential>) -> Res
     let mut client = tonic::client::Grpc::new(channel.clone());
     client.ready().await.unwrap();
     let request = request(credential, Bytes::from("hello"));
-    let answer = client.unary(request, "/echo.Echo/Unary".parse().unwrap(), Plain).await?;
-    Ok(answer.into_inner())
+    let response = client.unary(request, "/echo.Echo/Unary".parse().unwrap(), BytesCodec).await?;
+    Ok(response.into_inner())
 }
 
 async fn chat(channel: &Channel, credential: &SessionCredential) -> Streaming<Bytes> {
     let mut client = tonic::client::Grpc::new(channel.clone());
     client.ready().await.unwrap();
     let request = request(Some(credential), once("hello"));
-    let answer = client.streaming(request, "/echo.Echo/Chat".parse().unwrap(), Plain).await;
-    answer.unwrap().into_inner()
+    let response = client.streaming(request, "/echo.Echo/Chat".parse().unwrap(), BytesCodec).await;
+    response.unwrap().into_inner()
 }
 
-/// T165: a probe has no session, and needs none.
+/// T165: a probe needs no session.
 #[tokio::test]
 async fn health_probe_needs_no_session() {
     let (emulator, ac, credential) = logged_in().await;
     let channel = serve(&ac).await;
     let mut probe = HealthClient::new(channel.clone());
     let check = async |probe: &mut HealthClient<Channel>| {
-        let answer = probe.check(HealthCheckRequest::default()).await.unwrap();
-        answer.into_inner().status().as_str_name().to_owned()
+        let response = probe.check(HealthCheckRequest::default()).await.unwrap();
+        response.into_inner().status().as_str_name().to_owned()
     };
     assert_eq!(check(&mut probe).await, "SERVING");
     assert_eq!(unary(&channel, Some(&credential)).await.unwrap(), "alice: hello");
     assert_eq!(unary(&channel, None).await.unwrap_err().code(), Code::Unauthenticated);
 
-    // What the probe watches has no session to end with.
+    // The probe's stream does not end with a session.
     let mut watch = probe.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
     assert!(watch.message().await.unwrap().is_some());
     let session = emulator.state().sessions.remove(0);
     emulator.act_on_session(&session.session_token, Action::Close).unwrap();
-    until("the session has ended", async || {
+    poll_until("the session ended", async || {
         unary(&channel, Some(&credential)).await.is_err().then_some(())
     })
     .await;
     assert_eq!(check(&mut probe).await, "SERVING");
-    assert!(watch.message().now_or_never().is_none(), "it goes on");
+    assert!(watch.message().now_or_never().is_none(), "the stream is open");
 }
 
-/// T165: refusals and streams that end with their session are no errors of the server.
+/// T165: denials and streams that end with their session are not server errors.
 #[tokio::test]
-async fn refusals_are_not_logged_as_errors() {
+async fn denials_are_not_logged_as_errors() {
     let errors = Arc::new(Mutex::new(Vec::new()));
-    let heard = errors.clone();
-    let _traced = hear(Trace(Level::ERROR, move |line: &str| {
-        heard.lock().unwrap().push(line.to_owned());
+    let received = errors.clone();
+    let _capture = capture(LogCapture(Level::ERROR, move |line: &str| {
+        received.lock().unwrap().push(line.to_owned());
     }));
     let (emulator, ac, credential) = logged_in().await;
     let channel = serve(&ac).await;
@@ -126,12 +126,12 @@ async fn refusals_are_not_logged_as_errors() {
     assert_eq!(chat.message().await.unwrap_err().code(), Code::Unauthenticated);
     assert_eq!(*errors.lock().unwrap(), Vec::<String>::new());
 
-    // A method that the service does not have is told all the same.
+    // An unknown method is still logged as an error.
     let mut client = tonic::client::Grpc::new(channel.clone());
     client.ready().await.unwrap();
     let unknown = request(None, Bytes::new());
     let path = "/grpc.health.v1.Health/Unknown".parse().unwrap();
-    let refused = client.unary(unknown, path, Plain).await.unwrap_err();
-    assert_eq!(refused.code(), Code::Unimplemented);
+    let rejected = client.unary(unknown, path, BytesCodec).await.unwrap_err();
+    assert_eq!(rejected.code(), Code::Unimplemented);
     assert_eq!(errors.lock().unwrap().len(), 1);
 }

@@ -1,5 +1,5 @@
-//! Requests that claim to be somebody: by headers, by cookies of their own making, by addresses that
-//! are spelled in odd ways. A handler runs for an allowed session only, and for its user.
+//! Requests that claim to be a user: with headers, forged cookies and unusual path spellings. A
+//! handler runs only for an allowed session and its user.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,16 +18,16 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tower::ServiceExt as _;
 use tower_activeconnect::{ActiveSession, Activeconnect};
 
-use crate::support::{self, Browser, builder, serve, with_phones};
+use crate::support::{self, Browser, builder, enroll_users, serve};
 
 async fn engine() -> (Emulator, Activeconnect) {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
-    with_phones(&emulator, &ac, &["alice"]).await;
+    enroll_users(&emulator, &ac, &["alice"]).await;
     (emulator, ac)
 }
 
-/// `/` is gated, `/open` tells who is there if anybody is.
+/// `/` is gated; `/open` returns the user, if any.
 async fn site() -> (Emulator, Activeconnect, String) {
     let (emulator, ac) = engine().await;
     let whoever = async |session: Option<ActiveSession>| {
@@ -42,21 +42,21 @@ async fn site() -> (Emulator, Activeconnect, String) {
     (emulator, ac, url)
 }
 
-/// Sends what no client library would: status and body of the answer.
+/// Sends raw bytes that no client library sends; returns the response's status and body.
 async fn send_raw(url: &str, head: &[u8]) -> (u16, String) {
     let host = url.strip_prefix("http://").unwrap();
     let mut socket = tokio::net::TcpStream::connect(host).await.unwrap();
-    // A server that has heard enough may close before all is written.
+    // The server may close before all bytes are written.
     let _ = socket.write_all(head).await;
-    let mut answer = Vec::new();
-    let _ = socket.read_to_end(&mut answer).await;
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
-    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    let mut response = Vec::new();
+    let _ = socket.read_to_end(&mut response).await;
+    let response = String::from_utf8_lossy(&response).into_owned();
+    let status = response.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let body = response.split_once("\r\n\r\n").map_or("", |(_, body)| body);
     (status.unwrap_or(0), body.to_owned())
 }
 
-/// T001, T002: no header says who somebody is, however it is spelled.
+/// T001, T002: no header, in any spelling, names a user.
 #[tokio::test]
 async fn no_header_names_a_user() {
     let (emulator, _ac, url) = site().await;
@@ -90,7 +90,7 @@ async fn no_header_names_a_user() {
                 )
             };
             let (status, body) = send_raw(&url, request("/", "").as_bytes()).await;
-            // What is no header at all, the HTTP library refuses.
+            // The HTTP library rejects invalid headers.
             assert!(status == 401 || status == 400, "{name:?} {status} {body}");
             let (status, body) = send_raw(&url, request("/open", "").as_bytes()).await;
             assert!(body.ends_with("nobody") || status == 400, "{name:?} {status} {body}");
@@ -104,9 +104,9 @@ async fn no_header_names_a_user() {
     }
 }
 
-/// T006: what was the session's cookie opens nothing once it is logged out.
+/// T006: the session's cookie is denied after the logout.
 #[tokio::test]
-async fn stolen_cookie_is_worth_nothing_after_the_logout() {
+async fn stolen_cookie_is_denied_after_logout() {
     let (emulator, _ac, url) = site().await;
     let browser = Browser::new(&url);
     browser.log_in(&emulator, "alice").await;
@@ -118,15 +118,15 @@ async fn stolen_cookie_is_worth_nothing_after_the_logout() {
         assert_eq!(thief.api("/").await.status(), 401);
     }
     assert_eq!(thief.status().await, "closed");
-    // Nor does the next login of the same user bring it back.
+    // The next login of the same user does not revive the session.
     browser.log_in(&emulator, "alice").await;
     assert_eq!(thief.api("/").await.status(), 401);
     assert_eq!(browser.api("/").await.status(), 200);
 }
 
-/// T009: the honest cookie among very many, very long or malformed others.
+/// T009: the valid cookie among very many, very long or malformed cookies.
 #[tokio::test]
-async fn malformed_cookies_are_cheap_and_ignored() {
+async fn malformed_cookies_are_ignored() {
     let (emulator, _ac, url) = site().await;
     let browser = Browser::new(&url);
     browser.log_in(&emulator, "alice").await;
@@ -149,19 +149,19 @@ async fn malformed_cookies_are_cheap_and_ignored() {
             &cookies,
             b"\r\n\r\n",
         ];
-        let begun = std::time::Instant::now();
+        let started_at = std::time::Instant::now();
         let (status, _) = send_raw(&url, &request.concat()).await;
         let shown = String::from_utf8_lossy(&cookies[..cookies.len().min(60)]).into_owned();
-        // 400 and 431 are the HTTP library's; 0 is its closing the connection at once.
+        // The HTTP library returns 400 and 431; 0 means that it closed the connection.
         assert!(matches!(status, 401 | 400 | 431 | 0), "{shown}: {status}");
-        assert!(begun.elapsed().as_secs() < 5, "{shown}");
+        assert!(started_at.elapsed().as_secs() < 5, "{shown}");
         assert_eq!(browser.api("/").await.status(), 200, "{shown}");
     }
 }
 
-/// T010: one bit, one character or the length changed: answered as no cookie at all is.
+/// T010: with one bit, one character or the length changed, the response is that without a cookie.
 #[tokio::test]
-async fn cookie_that_was_tampered_with_is_none() {
+async fn tampered_cookie_is_no_session() {
     let (emulator, _ac, url) = site().await;
     let browser = Browser::new(&url);
     browser.log_in(&emulator, "alice").await;
@@ -182,20 +182,20 @@ async fn cookie_that_was_tampered_with_is_none() {
         }
         let forged = Browser::new(&url);
         forged.set_cookie("__Host-activeconnect", &text);
-        let answer = forged.api("/").await;
-        assert_eq!((answer.status(), answer.text().await.unwrap()), expected, "{text:?}");
+        let response = forged.api("/").await;
+        assert_eq!((response.status(), response.text().await.unwrap()), expected, "{text:?}");
     }
     assert_eq!(browser.api("/").await.status(), 200);
 }
 
-/// T016: a credential in the address, or anywhere else but its two places, is none.
+/// T016: a credential in the URL, or anywhere but in its two places, is ignored.
 #[tokio::test]
 async fn credential_in_url_is_ignored() {
     let (emulator, ac, url) = site().await;
     let browser = Browser::new(&url);
     browser.log_in(&emulator, "alice").await;
     let good = browser.cookie("__Host-activeconnect").unwrap();
-    let stranger = Browser::new(&url);
+    let anonymous = Browser::new(&url);
     for path in [
         format!("/?__Host-activeconnect={good}"),
         format!("/?access_token={good}"),
@@ -203,7 +203,7 @@ async fn credential_in_url_is_ignored() {
         format!("/;__Host-activeconnect={good}"),
         format!("/{good}"),
     ] {
-        let status = stranger.api(&path).await.status();
+        let status = anonymous.api(&path).await.status();
         assert!(status == 401 || status == 404, "{path}: {status}");
     }
     let with_password = url.replace("http://", &format!("http://alice:{good}@"));
@@ -215,15 +215,15 @@ async fn credential_in_url_is_ignored() {
         ("authorization", format!("Basic {good}")),
         ("proxy-authorization", format!("Bearer {good}")),
     ] {
-        let asked = stranger.send(stranger.get("/").header(name, value)).await;
+        let asked = anonymous.send(anonymous.get("/").header(name, value)).await;
         assert_eq!(asked.status(), 401, "{name}");
     }
-    let body = stranger.post("/").form(&[("__Host-activeconnect", &good)]);
-    assert_eq!(stranger.send(body).await.status(), 401);
+    let body = anonymous.post("/").form(&[("__Host-activeconnect", &good)]);
+    assert_eq!(anonymous.send(body).await.status(), 401);
     assert_eq!(ac.sessions(&"alice".into()).await.unwrap().len(), 1);
 }
 
-/// What paths are put together of, so that they nearly name a gated one.
+/// Path segments that almost form a gated path.
 const PIECES: &[&str] = &[
     "/",
     "//",
@@ -273,10 +273,10 @@ const PIECES: &[&str] = &[
     "@",
 ];
 
-/// T004: whichever way an address is spelled, the handler of a gated route runs for an allowed
-/// session or not at all. Nothing here looks at paths but the router itself.
+/// T004: for any spelling of a path, the handler of a gated route runs only for an allowed session.
+/// Only the router reads paths.
 #[test]
-fn no_spelling_of_a_path_goes_round_the_gate() {
+fn no_path_spelling_bypasses_the_gate() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let guard = runtime.enter();
     let (emulator, ac) = runtime.block_on(engine());
@@ -306,7 +306,8 @@ fn no_spelling_of_a_path_goes_round_the_gate() {
         .route("/admin/{*rest}", any(gated.clone()))
         .route("/users/{id}", any(gated.clone()))
         .nest("/nested", Router::new().route("/deep", any(gated.clone())).fallback(public.clone()));
-    // By `route_layer` around the routes, whose fallbacks stay open, and by `layer` around a router with its fallback.
+    // With `route_layer` around routes, whose fallback stays open, and with `layer` around a router
+    // and its fallback.
     let app = Router::new()
         .merge(admin.route_layer(ac.layer()))
         .nest("/a", Router::new().fallback(gated).layer(ac.layer()))
@@ -323,8 +324,8 @@ fn no_spelling_of_a_path_goes_round_the_gate() {
         }
         let request = request.body(Body::empty()).unwrap();
         let before = hits.load(Ordering::Relaxed);
-        let answer = runtime.block_on(app.clone().oneshot(request)).unwrap();
-        let body = runtime.block_on(axum::body::to_bytes(answer.into_body(), 1 << 16)).unwrap();
+        let response = runtime.block_on(app.clone().oneshot(request)).unwrap();
+        let body = runtime.block_on(axum::body::to_bytes(response.into_body(), 1 << 16)).unwrap();
         (hits.load(Ordering::Relaxed) - before, String::from_utf8_lossy(&body).into_owned())
     };
     let pieces = prop::collection::vec(select(PIECES), 0..8).prop_map(|pieces| pieces.concat());
@@ -346,7 +347,7 @@ fn no_spelling_of_a_path_goes_round_the_gate() {
         Ok(())
     });
     run.unwrap();
-    // It was no idle run: both sorts of handlers were reached, the gated ones by the session.
+    // The run reached both kinds of handlers, the gated ones with the session.
     assert!(hits.load(Ordering::Relaxed) > 100, "{hits:?}");
     assert!(open.load(Ordering::Relaxed) > 100, "{open:?}");
     drop(guard);

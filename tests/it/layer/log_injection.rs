@@ -1,4 +1,4 @@
-//! T127: nobody writes lines of their own into the log, whatever they call themselves.
+//! T127: user ids and statuses cannot inject lines into the log.
 
 use std::sync::Mutex;
 
@@ -14,9 +14,9 @@ use tower_activeconnect::{
 };
 use tracing::Level;
 
-use crate::support::raw::{self, Raw, Step, answer};
-use crate::support::trace::{Trace, hear};
-use crate::support::{Browser, credentials, serve, until};
+use crate::support::log_capture::{LogCapture, capture};
+use crate::support::raw_server::{self, RawServer, Step, response};
+use crate::support::{Browser, credentials, poll_until, serve};
 
 static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
@@ -24,26 +24,29 @@ fn lines() -> Vec<String> {
     LINES.lock().unwrap().clone()
 }
 
-/// Another login, whose users choose their names freely.
-const NAME: &str = "alice\r\nERROR forged: \u{1b}[2J\u{85}\0";
+/// A user id from another login that allows any characters.
+const HOSTILE_NAME: &str = "alice\r\nERROR forged: \u{1b}[2J\u{85}\0";
 
-struct Quoting;
+struct NameQuotingStore;
 
-impl TokenStore for Quoting {
+impl TokenStore for NameQuotingStore {
     async fn token(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
         Err(StoreError::new(format!("no row for {user}{}", "x".repeat(10_000))))
     }
 }
 
 #[tokio::test]
-async fn name_or_status_writes_no_line_of_its_own() {
+async fn names_and_statuses_inject_no_log_lines() {
     let record = |line: &str| LINES.lock().unwrap().push(line.to_owned());
-    let _hearing = hear(Trace(Level::TRACE, record));
+    let _capture = capture(LogCapture(Level::TRACE, record));
 
-    // A user's name, quoted by the store's error, at the gate and in a login.
+    // The user id is in the store's error, at the gate and in a login.
     let emulator = Emulator::start().await.unwrap();
-    let ac = Activeconnect::builder(credentials(&emulator)).token_store(Quoting).build().unwrap();
-    let ac = ac.with_user_resolver(|_: &Parts| Some(UserId::from(NAME)));
+    let ac = Activeconnect::builder(credentials(&emulator))
+        .token_store(NameQuotingStore)
+        .build()
+        .unwrap();
+    let ac = ac.with_user_resolver(|_: &Parts| Some(UserId::from(HOSTILE_NAME)));
     let app = Router::new()
         .route("/", get(async |_: ActiveSession| "in"))
         .layer(ac.layer())
@@ -51,28 +54,28 @@ async fn name_or_status_writes_no_line_of_its_own() {
     let browser = Browser::new(&serve(app).await);
     assert_eq!(browser.api("/").await.status(), 503);
     assert_eq!(browser.json("/auth/login", &json!({})).await.status(), 202);
-    until("both were told", async || {
+    poll_until("both faults are logged", async || {
         let lines = lines();
-        let told = |what: &str| lines.iter().any(|line| line.contains(what));
-        (told("the token store failed") && told("a login did not start")).then_some(())
+        let reported = |context: &str| lines.iter().any(|line| line.contains(context));
+        (reported("the token store failed") && reported("a login did not start")).then_some(())
     })
     .await;
 
-    // What the service says, as a status and as the reason for declining.
-    let reason = json!({ "reason": format!("{NAME}{}", "y".repeat(10_000)) }).to_string();
+    // The hostile text as the service's status, and as the reason for a rejection.
+    let reason = json!({ "reason": format!("{HOSTILE_NAME}{}", "y".repeat(10_000)) }).to_string();
     let json = [("content-type", "application/json")];
-    let declines = answer("400 Bad Request", &json, &reason);
-    let raw = Raw::start(move |_| vec![Step::Send(declines.clone())]).await;
+    let declines = response("400 Bad Request", &json, &reason);
+    let raw = RawServer::start(move |_| vec![Step::Send(declines.clone())]).await;
     let store = MemoryTokenStore::new();
     store.assign(&"bob".into(), &UserToken::new("bob-token").unwrap()).await.unwrap();
-    let server = raw::credentials(&raw.url(), Dialect::default());
+    let server = raw_server::credentials(&raw.url(), Dialect::default());
     let ac = Activeconnect::builder(server).token_store(store).build().unwrap();
     let error = ac.log_in(&"bob".into()).await.unwrap_err();
     assert!(!error.to_string().contains(char::is_control), "{error}");
 
     let ours: Vec<_> =
         lines().into_iter().filter(|line| line.contains("tower_activeconnect")).collect();
-    assert!(ours.iter().any(|line| line.contains("forged")), "nobody tried");
+    assert!(ours.iter().any(|line| line.contains("forged")), "the hostile text was logged");
     for line in &ours {
         assert!(!line.contains(char::is_control), "{line:?}");
         assert!(line.len() < 1_000, "{line:?}");

@@ -4,7 +4,7 @@
 mod cross_origin;
 mod denial_matrix;
 #[cfg(feature = "ws")]
-mod farewell;
+mod final_response;
 mod foreign_credentials;
 mod grpc_calls;
 mod grpc_health;

@@ -23,8 +23,8 @@ use tower_http::timeout::TimeoutLayer;
 use tower_http::validate_request::ValidateRequestHeaderLayer;
 
 use crate::grpc::echo::Echo;
-use crate::support::plain::Plain;
-use crate::support::{approve, builder, with_phones};
+use crate::support::bytes_codec::BytesCodec;
+use crate::support::{approve, builder, enroll_users};
 
 const ORIGIN: &str = "https://partner.example";
 
@@ -38,7 +38,7 @@ impl Site {
     async fn new() -> Self {
         let emulator = Emulator::start().await.unwrap();
         let ac = builder(&emulator).build().unwrap();
-        with_phones(&emulator, &ac, &["alice"]).await;
+        enroll_users(&emulator, &ac, &["alice"]).await;
         let alice = "alice".into();
         let (credential, _) = tokio::join!(ac.log_in(&alice), approve(&emulator));
         Self { emulator, credential: credential.unwrap(), ac }
@@ -48,7 +48,7 @@ impl Site {
         format!("Bearer {}", self.credential.expose())
     }
 
-    /// Status and text of a GET with the session, or without.
+    /// The status and text of a `GET`, with or without the session.
     async fn get(&self, url: &str, with_session: bool) -> (StatusCode, String) {
         let mut request = reqwest::Client::new().get(url).header(header::ORIGIN, ORIGIN);
         if with_session {
@@ -73,9 +73,9 @@ async fn address() -> (TcpListener, String) {
     (listener, address)
 }
 
-/// T161: layers that answer by themselves need an empty body of the gate's type.
+/// T161: layers with their own responses need an empty body of the gate's type.
 #[tokio::test]
-async fn layers_with_empty_answers_wrap_the_gate() {
+async fn layers_with_empty_responses_wrap_the_gate() {
     let site = Site::new().await;
     let service = ServiceBuilder::new()
         .map_response(|response: Response<GateBody<Body>>| response.map(Body::new))
@@ -97,7 +97,7 @@ async fn layers_with_empty_answers_wrap_the_gate() {
     let late = site.get(&format!("{url}/slow"), true).await;
     assert_eq!(late, (StatusCode::GATEWAY_TIMEOUT, "cors: ".to_owned()));
 
-    // The preflight bears no credential, and a client that wants no text gets none.
+    // A preflight has no credential, and the outer layer rejects other `Accept` values.
     let client = reqwest::Client::new();
     let preflight = client
         .request(Method::OPTIONS, &url)
@@ -113,7 +113,7 @@ async fn layers_with_empty_answers_wrap_the_gate() {
 
 /// T161: the same under axum's own `Router::layer`.
 #[tokio::test]
-async fn layers_with_empty_answers_wrap_a_gated_router() {
+async fn layers_with_empty_responses_wrap_a_router() {
     let site = Site::new().await;
     let gated = ServiceBuilder::new()
         .layer(CorsLayer::new().allow_origin(Any))
@@ -131,7 +131,7 @@ async fn layers_with_empty_answers_wrap_a_gated_router() {
     assert_eq!(late, (StatusCode::GATEWAY_TIMEOUT, "cors: ".to_owned()));
 }
 
-/// T161: tonic's server with CORS and grpc-web outside the gate.
+/// T161: a tonic server with CORS and grpc-web outside the gate.
 #[tokio::test]
 async fn layers_wrap_the_gate_of_a_tonic_server() {
     let site = Site::new().await;
@@ -168,15 +168,15 @@ async fn calls_are_gated(site: &Site, address: &str) {
             request.metadata_mut().insert("authorization", bearer.parse().unwrap());
         }
         client.ready().await.unwrap();
-        client.unary(request, "/echo.Echo/Unary".parse().unwrap(), Plain).await
+        client.unary(request, "/echo.Echo/Unary".parse().unwrap(), BytesCodec).await
     };
     assert_eq!(call(Some(site.bearer())).await.unwrap().into_inner(), "alice: hello");
     assert_eq!(call(None).await.unwrap_err().code(), Code::Unauthenticated);
 }
 
-/// T162: the gated service of a whole router is served as it is, and its streams are cut.
+/// T162: a gated service around a whole router can be served, and its streams are cut.
 #[tokio::test]
-async fn layer_around_a_whole_router_is_served() {
+async fn gated_router_is_served_and_streams_are_cut() {
     let site = Site::new().await;
     let stream =
         async || Body::from_stream(futures_util::stream::pending::<Result<Bytes, axum::Error>>());
@@ -192,8 +192,8 @@ async fn layer_around_a_whole_router_is_served() {
     let url = format!("http://{address}");
     assert_eq!(site.get(&url, true).await, (StatusCode::OK, "alice".to_owned()));
     for path in ["", "/unknown"] {
-        let refused = site.get(&format!("{url}{path}"), false).await;
-        assert_eq!(refused.0, StatusCode::UNAUTHORIZED, "{path}");
+        let rejected = site.get(&format!("{url}{path}"), false).await;
+        assert_eq!(rejected.0, StatusCode::UNAUTHORIZED, "{path}");
     }
     let request = reqwest::Client::new().get(format!("{url}/stream"));
     let mut open = request.header(header::AUTHORIZATION, site.bearer()).send().await.unwrap();
@@ -202,9 +202,9 @@ async fn layer_around_a_whole_router_is_served() {
     assert!(open.chunk().await.is_err(), "the stream is cut");
 }
 
-/// T163: what a request without a session reaches under the documented forms of nesting.
+/// T163: what requests without a session reach, for each documented form of nesting.
 #[tokio::test]
-async fn nested_gates_close_unknown_paths() {
+async fn nested_gates_deny_unknown_paths() {
     let site = Site::new().await;
     let layer = || site.ac.layer();
     let not_found = async || (StatusCode::NOT_FOUND, "inner");
@@ -226,18 +226,18 @@ async fn nested_gates_close_unknown_paths() {
         assert_eq!(site.get(&url, true).await, (StatusCode::OK, "alice".to_owned()), "{form}");
         assert_eq!(site.get(&url, false).await.0, StatusCode::UNAUTHORIZED, "{form}");
         for path in ["/unknown", "/slow/deeper"] {
-            let stranger = site.get(&format!("{url}{path}"), false).await;
+            let anonymous = site.get(&format!("{url}{path}"), false).await;
             let user = site.get(&format!("{url}{path}"), true).await;
             match unknown {
                 Some(inner) => {
-                    assert_eq!(stranger.0, StatusCode::UNAUTHORIZED, "{form}: {path}");
+                    assert_eq!(anonymous.0, StatusCode::UNAUTHORIZED, "{form}: {path}");
                     assert_eq!(user, (StatusCode::NOT_FOUND, inner.to_owned()), "{form}: {path}");
                 }
-                // As the documentation says: axum does not ask the layer.
-                None => assert_eq!(stranger, (StatusCode::NOT_FOUND, "outer".to_owned())),
+                // As documented: axum does not call the layer.
+                None => assert_eq!(anonymous, (StatusCode::NOT_FOUND, "outer".to_owned())),
             }
         }
-        // `/api/` is no path of a router that is nested at `/api`: axum asks the outer one.
+        // axum does not route `/api/` to a router nested at `/api`, but to the outer router.
         let slash = site.get(&format!("{url}/"), false).await;
         match unknown {
             Some("") => assert_eq!(slash.0, StatusCode::UNAUTHORIZED, "{form}"),

@@ -1,4 +1,4 @@
-//! Scripts that load parts of pages, as their headers tell of them: every denial, over sockets.
+//! Scripts that load parts of pages: every denial for their request headers, over sockets.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tower_activeconnect::protocol::AuthMethod;
 use tower_activeconnect::store::StoreError;
 use tower_activeconnect::{Activeconnect, TokenStore, UserId, UserToken};
 
-use crate::support::{Browser, builder, serve, until, with_phones};
+use crate::support::{Browser, builder, enroll_users, poll_until, serve};
 
 const HTML: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 const PART: &str = "/part?page=2";
@@ -21,7 +21,7 @@ struct FailingStore;
 
 impl TokenStore for FailingStore {
     async fn token(&self, _: &UserId) -> Result<Option<UserToken>, StoreError> {
-        Err(StoreError::new("it is broken"))
+        Err(StoreError::new("the store is broken"))
     }
 }
 
@@ -39,7 +39,7 @@ fn second_factor(ac: &Activeconnect) -> Activeconnect {
     })
 }
 
-/// A denied client, what it is denied with, and the page on which its user can go on.
+/// A denied client, its denial, and the page where its user can continue.
 struct Denied {
     denial: &'static str,
     status: u16,
@@ -47,16 +47,16 @@ struct Denied {
     path: &'static str,
     user: Option<&'static str>,
     page: Option<&'static str>,
-    /// Whether that page is told where to go on to.
+    /// Whether the page gets a `next` parameter.
     with_next: bool,
 }
 
 async fn all_denied(emulator: &Emulator) -> Vec<Denied> {
     let patient = builder(emulator).login_timeout(Duration::from_secs(600));
     let ac = patient.enrollment_path("/enroll").build().unwrap();
-    with_phones(emulator, &ac, &["alice", "bob", "carol"]).await;
+    enroll_users(emulator, &ac, &["alice", "bob", "carol"]).await;
     let site = serve(app(&ac)).await;
-    let beside = serve(app(&second_factor(&ac))).await;
+    let resolved = serve(app(&second_factor(&ac))).await;
     let failing = builder(emulator).token_store(FailingStore).build().unwrap();
     let failing = serve(app(&second_factor(&failing))).await;
     let [pending, suspended, ended, active] = std::array::from_fn(|_| Browser::new(&site));
@@ -75,7 +75,8 @@ async fn all_denied(emulator: &Emulator) -> Vec<Denied> {
     {
         let session = browser.log_in(emulator, user).await;
         emulator.act_on_session(&session.session_token, action).unwrap();
-        until("denied", async || (browser.api(PART).await.status() == status).then_some(())).await;
+        poll_until("denied", async || (browser.api(PART).await.status() == status).then_some(()))
+            .await;
     }
     pending.json("/auth/login", &json!({ "username": "nobody" })).await;
     let login = Some("/auth/login");
@@ -88,10 +89,10 @@ async fn all_denied(emulator: &Emulator) -> Vec<Denied> {
             path: "/stepped-up?page=2",
             ..denied("step-up", 403, active, Some("/auth/confirm?methods=facial"), true)
         },
-        denied("no-identity", 401, Browser::new(&beside), None, false),
+        denied("no-identity", 401, Browser::new(&resolved), None, false),
         Denied {
             user: Some("dora"),
-            ..denied("no-token", 403, Browser::new(&beside), Some("/enroll"), false)
+            ..denied("no-token", 403, Browser::new(&resolved), Some("/enroll"), false)
         },
         Denied {
             user: Some("dora"),
@@ -117,7 +118,7 @@ impl Denied {
         self.browser.send(request).await
     }
 
-    /// The page to go to, and back from there to `next`.
+    /// The page to redirect to, with `next` to return to.
     fn page(&self, next: Option<&str>) -> Option<String> {
         let (page, next) = (self.page?, next.filter(|_| self.with_next));
         let separator = if page.contains('?') { '&' } else { '?' };
@@ -125,28 +126,28 @@ impl Denied {
         Some(next.map_or_else(|| page.to_owned(), |next| format!("{page}{separator}next={next}")))
     }
 
-    async fn assert_problem(&self, answer: Response, status: u16, what: &str) {
-        assert_eq!(answer.status(), status, "{what}");
-        assert_eq!(answer.headers()["content-type"], "application/problem+json", "{what}");
-        assert_eq!(answer.headers()["cache-control"], "no-store", "{what}");
-        assert!(!answer.headers().contains_key("location"), "{what}");
-        assert_eq!(status == 401, answer.headers().contains_key("www-authenticate"), "{what}");
-        let problem: Value = answer.json().await.unwrap();
-        let told = (problem["denial"].as_str(), problem["status"].as_u64());
-        assert_eq!(told, (Some(self.denial), Some(status.into())), "{what}");
+    async fn assert_problem(&self, response: Response, status: u16, context: &str) {
+        assert_eq!(response.status(), status, "{context}");
+        assert_eq!(response.headers()["content-type"], "application/problem+json", "{context}");
+        assert_eq!(response.headers()["cache-control"], "no-store", "{context}");
+        assert!(!response.headers().contains_key("location"), "{context}");
+        assert_eq!(status == 401, response.headers().contains_key("www-authenticate"), "{context}");
+        let problem: Value = response.json().await.unwrap();
+        let reported = (problem["denial"].as_str(), problem["status"].as_u64());
+        assert_eq!(reported, (Some(self.denial), Some(status.into())), "{context}");
     }
 }
 
-fn header<'a>(answer: &'a Response, name: &str) -> Option<&'a str> {
-    answer.headers().get(name).map(|value| value.to_str().unwrap())
+fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
+    response.headers().get(name).map(|value| value.to_str().unwrap())
 }
 
-/// Whether the browser tells fetch metadata or not.
+/// Without and with fetch metadata.
 const FETCHES: [&[(&str, &str)]; 2] =
     [&[], &[("sec-fetch-mode", "cors"), ("sec-fetch-site", "same-origin")]];
 
 #[tokio::test]
-async fn htmx_is_sent_to_the_page_that_helps() {
+async fn htmx_is_redirected_to_login_pages() {
     let emulator = Emulator::start().await.unwrap();
     for denied in all_denied(&emulator).await {
         let site = denied.browser.get("/").build().unwrap().url().to_string();
@@ -166,31 +167,31 @@ async fn htmx_is_sent_to_the_page_that_helps() {
         ] {
             for fetch in FETCHES {
                 let headers = [&[("hx-request", "true")], &headers[..], fetch].concat();
-                let answer = denied.send(method, &headers).await;
-                let what = format!("{} {method} {headers:?}", denied.denial);
+                let response = denied.send(method, &headers).await;
+                let context = format!("{} {method} {headers:?}", denied.denial);
                 let page = denied.page(next);
-                assert_eq!(header(&answer, "hx-redirect"), page.as_deref(), "{what}");
+                assert_eq!(header(&response, "hx-redirect"), page.as_deref(), "{context}");
                 let reswap = page.is_none().then_some("none");
-                assert_eq!(header(&answer, "hx-reswap"), reswap, "{what}");
-                denied.assert_problem(answer, denied.status, &what).await;
+                assert_eq!(header(&response, "hx-reswap"), reswap, "{context}");
+                denied.assert_problem(response, denied.status, &context).await;
             }
         }
     }
 }
 
 #[tokio::test]
-async fn inertia_is_sent_to_the_page_that_helps() {
+async fn inertia_is_redirected_to_login_pages() {
     let emulator = Emulator::start().await.unwrap();
     for denied in all_denied(&emulator).await {
         for (method, next) in [("GET", Some(denied.path)), ("POST", None)] {
             for fetch in FETCHES {
                 let inertia = [("x-inertia", "true"), ("x-requested-with", "XMLHttpRequest")];
-                let answer = denied.send(method, &[&inertia, fetch].concat()).await;
-                let what = format!("{} {method} {fetch:?}", denied.denial);
+                let response = denied.send(method, &[&inertia, fetch].concat()).await;
+                let context = format!("{} {method} {fetch:?}", denied.denial);
                 let page = denied.page(next);
-                assert_eq!(header(&answer, "x-inertia-location"), page.as_deref(), "{what}");
+                assert_eq!(header(&response, "x-inertia-location"), page.as_deref(), "{context}");
                 let status = if page.is_some() { 409 } else { denied.status };
-                denied.assert_problem(answer, status, &what).await;
+                denied.assert_problem(response, status, &context).await;
             }
         }
     }
@@ -207,9 +208,9 @@ async fn other_partial_requests_get_no_redirect() {
             ("x-up-version", "3.14.3"),
         ] {
             for (method, fetch) in ["GET", "POST"].into_iter().zip(FETCHES) {
-                let answer = denied.send(method, &[&[(name, value)], fetch].concat()).await;
-                let what = format!("{} {method} {name} {fetch:?}", denied.denial);
-                denied.assert_problem(answer, denied.status, &what).await;
+                let response = denied.send(method, &[&[(name, value)], fetch].concat()).await;
+                let context = format!("{} {method} {name} {fetch:?}", denied.denial);
+                denied.assert_problem(response, denied.status, &context).await;
             }
         }
     }

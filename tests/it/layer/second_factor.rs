@@ -1,4 +1,4 @@
-//! Beside another login: the phone of the user whom that login names must be there, in this very
+//! The phone as a second factor: another login names the user, whose session must be in this
 //! browser.
 
 use activeconnect_emulator::Emulator;
@@ -10,9 +10,9 @@ use axum::routing::get;
 use serde_json::json;
 use tower_activeconnect::{ActiveSession, Denial, UserId};
 
-use crate::support::{Browser, approve, builder, location, serve, until, with_phones};
+use crate::support::{Browser, approve, builder, enroll_users, location, poll_until, serve};
 
-/// The other login: whoever says so in a header. Only a test may be so trusting.
+/// The other login trusts a header, which only a test may do.
 #[derive(Clone)]
 struct AppUser(String);
 
@@ -32,20 +32,20 @@ struct Site {
 async fn site() -> Site {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).enrollment_path("/enroll").build().unwrap();
-    with_phones(&emulator, &ac, &["alice", "bob"]).await;
+    enroll_users(&emulator, &ac, &["alice", "bob"]).await;
     let ac = ac.with_user_resolver(|parts: &Parts| {
         parts.extensions.get::<AppUser>().map(|user| UserId::from(&user.0))
     });
     let app = Router::new()
         .route("/", get(|s: ActiveSession| async move { s.user().to_string() }))
         .layer(ac.layer())
-        .merge(Router::new().route("/open", get(greet)).layer(ac.layer().optional()))
+        .merge(Router::new().route("/open", get(user_or_denial)).layer(ac.layer().optional()))
         .nest("/auth", ac.routes())
         .layer(from_fn(other_login));
     Site { emulator, url: serve(app).await }
 }
 
-async fn greet(session: Option<ActiveSession>, request: Request) -> String {
+async fn user_or_denial(session: Option<ActiveSession>, request: Request) -> String {
     match session {
         Some(session) => session.user().to_string(),
         None => request.extensions().get::<Denial>().unwrap().as_str().to_owned(),
@@ -58,24 +58,24 @@ async fn get_as(browser: &Browser, user: &str, path: &str) -> (u16, String) {
 }
 
 async fn log_in(site: &Site, browser: &Browser, user: &str, typed: &serde_json::Value) {
-    let begin = browser.post("/auth/login").header("x-test-user", user).json(typed);
-    assert_eq!(browser.send(begin).await.status(), 202);
+    let start = browser.post("/auth/login").header("x-test-user", user).json(typed);
+    assert_eq!(browser.send(start).await.status(), 202);
     approve(&site.emulator).await;
-    until("taken", async || {
+    poll_until("taken", async || {
         get_as(browser, user, "/auth/status").await.1.contains("active").then_some(())
     })
     .await;
 }
 
 #[tokio::test]
-async fn only_the_browser_that_used_the_phone_gets_in() {
+async fn only_the_browser_with_the_session_is_allowed() {
     let site = site().await;
     let (one, other) = (Browser::new(&site.url), Browser::new(&site.url));
     log_in(&site, &one, "alice", &json!({})).await;
     assert_eq!(get_as(&one, "alice", "/").await, (200, "alice".to_owned()));
-    let refused = get_as(&other, "alice", "/").await;
-    assert_eq!(refused.0, 401);
-    assert!(refused.1.contains("no-session"), "{}", refused.1);
+    let rejected = get_as(&other, "alice", "/").await;
+    assert_eq!(rejected.0, 401);
+    assert!(rejected.1.contains("no-session"), "{}", rejected.1);
 }
 
 #[tokio::test]
@@ -88,7 +88,7 @@ async fn posted_name_is_ignored() {
 }
 
 #[tokio::test]
-async fn another_users_credential_is_no_session() {
+async fn other_users_credential_is_no_session() {
     let site = site().await;
     let browser = Browser::new(&site.url);
     log_in(&site, &browser, "alice", &json!({})).await;
@@ -99,16 +99,16 @@ async fn another_users_credential_is_no_session() {
 }
 
 #[tokio::test]
-async fn result_is_taken_only_for_the_user_it_was_begun_for() {
+async fn result_is_claimed_only_for_its_user() {
     let site = site().await;
     let browser = Browser::new(&site.url);
-    let begin = browser.post("/auth/login").header("x-test-user", "alice").json(&json!({}));
-    assert_eq!(browser.send(begin).await.status(), 202);
+    let start = browser.post("/auth/login").header("x-test-user", "alice").json(&json!({}));
+    assert_eq!(browser.send(start).await.status(), 202);
     approve(&site.emulator).await;
     let attempt = browser.cookie("__Host-activeconnect-attempt").unwrap();
-    // Bob's login in the same browser, over and over while alice's attempt is approved.
+    // Bob's requests in the same browser while alice's attempt is approved.
     let polled = site.emulator.state().calls.status;
-    until("two more polls", async || {
+    poll_until("two more polls", async || {
         assert!(!get_as(&browser, "bob", "/auth/status").await.1.contains("active"));
         (site.emulator.state().calls.status >= polled + 2).then_some(())
     })
@@ -118,20 +118,20 @@ async fn result_is_taken_only_for_the_user_it_was_begun_for() {
 }
 
 #[tokio::test]
-async fn each_denial_is_the_right_ones_business() {
+async fn denials_name_login_or_application() {
     let site = site().await;
     let browser = Browser::new(&site.url);
-    // Nobody is logged in to the application: not for our login page to solve.
+    // Without a user of the application, the login page is the application's, not the gate's.
     assert_eq!(browser.page("/").await.status(), 401);
     assert_eq!(browser.api("/").await.status(), 401);
     let nobody = browser.json("/auth/login", &json!({"username": "alice"})).await;
     assert_eq!(nobody.status(), 401);
-    // A known user without a token.
+    // A user without a token.
     assert_eq!(get_as(&browser, "carol", "/").await.0, 403);
     let page = browser.get("/").header("x-test-user", "carol").header("sec-fetch-mode", "navigate");
     let page = browser.send(page).await;
     assert_eq!((page.status().as_u16(), location(&page)), (303, "/enroll"));
-    // An optional layer says why.
+    // An optional layer provides the denial.
     assert_eq!(browser.api("/open").await.text().await.unwrap(), "no-identity");
     assert_eq!(get_as(&browser, "alice", "/open").await.1, "no-session");
     assert_eq!(get_as(&browser, "carol", "/open").await.1, "no-token");

@@ -1,4 +1,4 @@
-//! Tower's contract, and the answers of the layer and its routes beside another login.
+//! Tower's service contract, nested layers, and second-factor logins.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -16,11 +16,11 @@ use tower::{Layer as _, Service as _, ServiceExt as _, service_fn};
 use tower_activeconnect::identity::SessionCredential;
 use tower_activeconnect::{ActiveSession, Activeconnect, ActiveconnectLayer, Denial, UserId};
 
-use crate::support::{Browser, approve, builder, serve, session_of, until, with_phones};
+use crate::support::{Browser, approve, builder, enroll_users, poll_until, serve, session_of};
 
-/// T118: a denial drops the ready service, permit and all.
+/// T118: a denial drops the ready service and its permit.
 #[tokio::test]
-async fn denial_gives_the_permit_back() {
+async fn denial_releases_the_permit() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
     let inner = service_fn(|_: Request<Body>| async {
@@ -31,14 +31,14 @@ async fn denial_gives_the_permit_back() {
     let denied = one.ready().await.unwrap().call(Request::new(Body::empty())).await.unwrap();
     assert_eq!(denied.status(), 401);
     drop(denied);
-    // `one` is kept, as a connection or a Buffer keeps its service between requests.
+    // `one` stays alive, as in a connection or a `Buffer`.
     let ready = tokio::time::timeout(Duration::from_secs(2), two.ready()).await;
     assert!(ready.is_ok(), "the denied request still holds the only permit");
 }
 
-/// RFC 9110: 401 has a challenge; design.md: all denials are `no-store`.
+/// RFC 9110: a 401 has a challenge. design.md: all denials are `no-store`.
 #[tokio::test]
-async fn extractor_under_optional_layer_denies_alike() {
+async fn extractor_under_optional_layer_denies() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
     let app = Router::new()
@@ -51,14 +51,14 @@ async fn extractor_under_optional_layer_denies_alike() {
     assert!(denied.headers().contains_key("www-authenticate"));
 }
 
-fn beside_another_login(ac: &Activeconnect) -> Activeconnect {
+fn with_test_user_resolver(ac: &Activeconnect) -> Activeconnect {
     ac.with_user_resolver(|parts: &Parts| {
         parts.headers.get("x-test-user").map(|user| UserId::from(user.to_str().unwrap()))
     })
 }
 
-fn presence(ac: &Activeconnect) -> Router {
-    let ac = beside_another_login(ac);
+fn second_factor_app(ac: &Activeconnect) -> Router {
+    let ac = with_test_user_resolver(ac);
     Router::new()
         .route("/", get(|s: ActiveSession| async move { s.user().to_string() }))
         .layer(ac.layer())
@@ -69,7 +69,7 @@ async fn log_in_as(browser: &Browser, emulator: &Emulator, user: &str) -> String
     let post = browser.post("/auth/login").header("x-test-user", user).json(&json!({}));
     assert_eq!(browser.send(post).await.status(), 202);
     let session = approve(emulator).await;
-    until("taken", async || {
+    poll_until("taken", async || {
         let get = browser.get("/auth/status").header("x-test-user", user);
         browser.send(get).await.text().await.unwrap().contains("active").then_some(())
     })
@@ -77,75 +77,76 @@ async fn log_in_as(browser: &Browser, emulator: &Emulator, user: &str) -> String
     session.session_token
 }
 
-fn status_of(emulator: &Emulator, token: &str) -> String {
+fn session_status(emulator: &Emulator, token: &str) -> String {
     let sessions = emulator.state().sessions;
     sessions.iter().find(|s| s.session_token == token).unwrap().status.to_string()
 }
 
-/// The application has logged its user out already; our logout still ends what the cookie names.
+/// The application logged its user out already; the logout still ends the cookie's session.
 #[tokio::test]
-async fn presence_logout_needs_no_user() {
+async fn second_factor_logout_needs_no_user() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
-    with_phones(&emulator, &ac, &["alice"]).await;
-    let browser = Browser::new(&serve(presence(&ac)).await);
+    enroll_users(&emulator, &ac, &["alice"]).await;
+    let browser = Browser::new(&serve(second_factor_app(&ac)).await);
     let token = log_in_as(&browser, &emulator, "alice").await;
     browser.json("/auth/logout", &json!({})).await;
     assert_eq!(browser.cookie("__Host-activeconnect"), None);
-    assert_eq!(status_of(&emulator, &token), "closed");
+    assert_eq!(session_status(&emulator, &token), "closed");
 }
 
-/// "a session that was there before is logged out", another user's too.
+/// A login logs out the previous session, also that of another user.
 #[tokio::test]
-async fn presence_login_ends_the_session_before_it() {
+async fn second_factor_login_ends_previous_session() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
-    with_phones(&emulator, &ac, &["alice", "bob"]).await;
-    let browser = Browser::new(&serve(presence(&ac)).await);
+    enroll_users(&emulator, &ac, &["alice", "bob"]).await;
+    let browser = Browser::new(&serve(second_factor_app(&ac)).await);
     let alices = log_in_as(&browser, &emulator, "alice").await;
     log_in_as(&browser, &emulator, "bob").await;
-    until("closed", async || (status_of(&emulator, &alices) == "closed").then_some(())).await;
+    poll_until("closed", async || (session_status(&emulator, &alices) == "closed").then_some(()))
+        .await;
 }
 
-/// An attempt begun for one user says nothing to another user's request.
+/// An attempt for one user is not pending for another user's request.
 #[tokio::test]
-async fn presence_attempt_of_another_user_is_not_pending() {
+async fn second_factor_attempt_is_bound_to_user() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
-    with_phones(&emulator, &ac, &["alice", "bob"]).await;
-    let browser = Browser::new(&serve(presence(&ac)).await);
+    enroll_users(&emulator, &ac, &["alice", "bob"]).await;
+    let browser = Browser::new(&serve(second_factor_app(&ac)).await);
     let post = browser.post("/auth/login").header("x-test-user", "alice").json(&json!({}));
     assert_eq!(browser.send(post).await.status(), 202);
     let denied = browser.send(browser.get("/").header("x-test-user", "bob")).await;
     assert!(denied.text().await.unwrap().contains("no-session"));
 }
 
-/// An engine with one user who is logged in.
-struct Realm {
+/// An engine with one logged-in user.
+struct Fixture {
     emulator: Emulator,
     ac: Activeconnect,
     credential: SessionCredential,
     session: SessionReport,
 }
 
-impl Realm {
-    async fn of(user: &str) -> Self {
+impl Fixture {
+    async fn with_user(user: &str) -> Self {
         let emulator = Emulator::start().await.unwrap();
         let ac = builder(&emulator).build().unwrap();
-        with_phones(&emulator, &ac, &[user]).await;
+        enroll_users(&emulator, &ac, &[user]).await;
         let user = UserId::from(user);
         let (credential, session) = tokio::join!(ac.log_in(&user), approve(&emulator));
         Self { emulator, ac, credential: credential.unwrap(), session }
     }
 
-    /// Lets in whom `x-test-user` names while any session of theirs is active.
+    /// Allows the user in `x-test-user` while any session of the user is active.
     fn any_session(&self) -> ActiveconnectLayer {
-        beside_another_login(&self.ac).layer().allow_any_user_session()
+        with_test_user_resolver(&self.ac).layer().allow_any_user_session()
     }
 }
 
-/// What a handler finds, under these two layers.
-async fn found(
+/// The response of a handler that reports its user and denial, behind these two layers.
+async fn respond(
     inner: ActiveconnectLayer,
     outer: ActiveconnectLayer,
     request: http::request::Builder,
@@ -154,74 +155,77 @@ async fn found(
         let user = ActiveSession::from_extensions(request.extensions());
         let user = user.map(|session| session.user().to_string());
         let denial = request.extensions().get::<Denial>().map(|denial| denial.as_str());
-        format!("{} {}", user.as_deref().unwrap_or("nobody"), denial.unwrap_or("let in"))
+        format!("{} {}", user.as_deref().unwrap_or("none"), denial.unwrap_or("allowed"))
     };
     let app = Router::new().route("/", get(look)).layer(inner).layer(outer);
-    let answer = app.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
-    let (status, body) = (answer.status().as_u16(), answer.into_body());
+    let response = app.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let (status, body) = (response.status().as_u16(), response.into_body());
     (status, String::from_utf8(to_bytes(body, 64 * 1024).await.unwrap().into()).unwrap())
 }
 
-fn request_of(realm: &Realm) -> http::request::Builder {
+fn bearer_request(realm: &Fixture) -> http::request::Builder {
     Request::get("/").header("authorization", format!("Bearer {}", realm.credential.expose()))
 }
 
-fn seen(text: &str) -> (u16, String) {
+fn ok(text: &str) -> (u16, String) {
     (200, text.to_owned())
 }
 
 #[tokio::test]
-async fn inner_of_two_layers_of_one_engine_wins() {
-    let alice = Realm::of("alice").await;
+async fn inner_layer_of_same_engine_wins() {
+    let alice = Fixture::with_user("alice").await;
     let (login, any) = (|| alice.ac.layer(), || alice.any_session());
-    with_phones(&alice.emulator, &alice.ac, &["bob"]).await;
+    enroll_users(&alice.emulator, &alice.ac, &["bob"]).await;
     let bob = UserId::from("bob");
     let (logged_in, _) = tokio::join!(alice.ac.log_in(&bob), approve(&alice.emulator));
     logged_in.unwrap();
-    let as_both = || request_of(&alice).header("x-test-user", "bob");
-    assert_eq!(found(any(), login(), as_both()).await, seen("bob let in"));
-    assert_eq!(found(login(), any(), as_both()).await, seen("alice let in"));
-    // The outer one let alice in; nobody is named for the inner one.
-    assert_eq!(found(any(), login(), request_of(&alice)).await.0, 401);
-    let optional = found(any().optional(), login(), request_of(&alice)).await;
-    assert_eq!(optional, seen("nobody no-identity"));
-    // And the other way round: what the outer one said against it is forgotten.
-    assert_eq!(found(login(), any().optional(), request_of(&alice)).await, seen("alice let in"));
+    let as_both = || bearer_request(&alice).header("x-test-user", "bob");
+    assert_eq!(respond(any(), login(), as_both()).await, ok("bob allowed"));
+    assert_eq!(respond(login(), any(), as_both()).await, ok("alice allowed"));
+    // The outer layer allowed alice, but the inner layer's resolver returns no user.
+    assert_eq!(respond(any(), login(), bearer_request(&alice)).await.0, 401);
+    let optional = respond(any().optional(), login(), bearer_request(&alice)).await;
+    assert_eq!(optional, ok("none no-identity"));
+    // In the other order, the inner layer removes the denial of the outer one.
+    assert_eq!(
+        respond(login(), any().optional(), bearer_request(&alice)).await,
+        ok("alice allowed")
+    );
 }
 
 #[tokio::test]
-async fn inner_of_two_engines_layers_wins() {
-    let (alice, bob) = (Realm::of("alice").await, Realm::of("bob").await);
-    let as_both = || request_of(&alice).header("x-test-user", "bob");
+async fn inner_layer_of_other_engine_wins() {
+    let (alice, bob) = (Fixture::with_user("alice").await, Fixture::with_user("bob").await);
+    let as_both = || bearer_request(&alice).header("x-test-user", "bob");
     let inner = || bob.ac.layer();
-    assert_eq!(found(bob.any_session(), alice.ac.layer(), as_both()).await, seen("bob let in"));
-    assert_eq!(found(inner(), alice.ac.layer(), request_of(&alice)).await.0, 401);
-    let optional = found(inner().optional(), alice.ac.layer(), request_of(&alice)).await;
-    assert_eq!(optional, seen("nobody no-session"));
-    let reversed = found(inner(), alice.ac.layer().optional(), request_of(&bob)).await;
-    assert_eq!(reversed, seen("bob let in"));
+    assert_eq!(respond(bob.any_session(), alice.ac.layer(), as_both()).await, ok("bob allowed"));
+    assert_eq!(respond(inner(), alice.ac.layer(), bearer_request(&alice)).await.0, 401);
+    let optional = respond(inner().optional(), alice.ac.layer(), bearer_request(&alice)).await;
+    assert_eq!(optional, ok("none no-session"));
+    let reversed = respond(inner(), alice.ac.layer().optional(), bearer_request(&bob)).await;
+    assert_eq!(reversed, ok("bob allowed"));
 }
 
-/// T001, in the extensions: what others put there lets nobody in.
+/// T001: an extension from other code does not allow a request.
 #[tokio::test]
 async fn foreign_extension_is_denied() {
-    let alice = Realm::of("alice").await;
+    let alice = Fixture::with_user("alice").await;
     let session = session_of(&alice.ac, &alice.credential.expose()).await;
     let planted = || Request::get("/").extension(session.clone());
     let layer = || alice.ac.layer();
     let open = || alice.ac.layer().optional();
-    assert_eq!(found(layer(), open(), planted()).await.0, 401);
-    assert_eq!(found(open(), open(), planted()).await, seen("nobody no-session"));
-    // Nor does a denial keep anybody out.
-    let denied = request_of(&alice).extension(Denial::Ended);
-    assert_eq!(found(layer(), layer(), denied).await, seen("alice let in"));
+    assert_eq!(respond(layer(), open(), planted()).await.0, 401);
+    assert_eq!(respond(open(), open(), planted()).await, ok("none no-session"));
+    // A foreign denial does not deny a request.
+    let denied = bearer_request(&alice).extension(Denial::Ended);
+    assert_eq!(respond(layer(), layer(), denied).await, ok("alice allowed"));
 }
 
-/// Whichever of the two sessions ends, the answer ends.
+/// The response is cut when either session ends.
 #[tokio::test]
-async fn guards_of_both_layers_hold() {
+async fn guards_of_both_layers_cut() {
     for ends_outer in [false, true] {
-        let (alice, bob) = (Realm::of("alice").await, Realm::of("bob").await);
+        let (alice, bob) = (Fixture::with_user("alice").await, Fixture::with_user("bob").await);
         let endless = async || {
             let first = stream::once(async { Ok::<_, Infallible>("first") });
             Body::from_stream(first.chain(stream::pending()))
@@ -230,11 +234,11 @@ async fn guards_of_both_layers_hold() {
         let browser = Browser::new(&serve(app.layer(alice.ac.layer())).await);
         let request =
             browser.get("/").bearer_auth(alice.credential.expose()).header("x-test-user", "bob");
-        let mut answer = browser.send(request).await;
-        assert_eq!(answer.chunk().await.unwrap().unwrap(), "first");
+        let mut response = browser.send(request).await;
+        assert_eq!(response.chunk().await.unwrap().unwrap(), "first");
         let ended = if ends_outer { &alice } else { &bob };
         ended.emulator.act_on_session(&ended.session.session_token, Action::Close).unwrap();
-        let rest = tokio::time::timeout(Duration::from_secs(10), answer.chunk()).await;
-        assert!(rest.expect("it goes on").is_err(), "the outer one ended: {ends_outer}");
+        let rest = tokio::time::timeout(Duration::from_secs(10), response.chunk()).await;
+        assert!(rest.expect("the response ends").is_err(), "the outer session ended: {ends_outer}");
     }
 }

@@ -1,4 +1,4 @@
-//! A request with more cookies than are read: its client and the operator learn of the limit.
+//! Requests above the cookie limits: the client and the operator learn of the limit.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use tower_activeconnect::{ActiveSession, Activeconnect};
 use tracing::Level;
 
-use crate::support::trace::{Trace, hear};
-use crate::support::{Browser, builder, location, serve, with_phones};
+use crate::support::log_capture::{LogCapture, capture};
+use crate::support::{Browser, builder, enroll_users, location, serve};
 
 const HTML: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 const LIMIT: &str = "64 cookies and 8192 bytes";
@@ -27,7 +27,7 @@ impl Fixture {
     async fn start() -> Self {
         let emulator = Emulator::start().await.unwrap();
         let ac: Activeconnect = builder(&emulator).build().unwrap();
-        with_phones(&emulator, &ac, &["alice"]).await;
+        enroll_users(&emulator, &ac, &["alice"]).await;
         let optional = Router::new()
             .route("/optional", get(async |_: ActiveSession| "in"))
             .layer(ac.layer().optional());
@@ -42,7 +42,7 @@ impl Fixture {
         Self { emulator, browser, session }
     }
 
-    /// Sends the session's cookie and others: in front of it, and as large as that.
+    /// Sends the session's cookie after `others` other cookies, padded to `bytes`.
     async fn send(&self, request: RequestBuilder, others: usize, bytes: usize) -> Response {
         let others: String = (0..others).map(|number| format!("c{number}=v; ")).collect();
         let mut cookies = format!("{others}__Host-activeconnect={}", self.session);
@@ -55,26 +55,26 @@ impl Fixture {
 }
 
 #[tokio::test]
-async fn session_within_the_limit_is_known() {
+async fn session_within_cookie_limits_is_found() {
     let fixture = Fixture::start().await;
     for path in ["/", "/optional"] {
         for (others, bytes) in [(0, 0), (63, 0), (0, 8 * 1024)] {
-            let answer = fixture.send(fixture.browser.get(path), others, bytes).await;
-            assert_eq!(answer.status(), 200, "{path} {others} {bytes}");
+            let response = fixture.send(fixture.browser.get(path), others, bytes).await;
+            assert_eq!(response.status(), 200, "{path} {others} {bytes}");
         }
     }
     assert_eq!(fixture.emulator.state().calls.authenticate_user, 1);
 }
 
 #[tokio::test]
-async fn limit_is_named_to_the_client() {
+async fn exceeded_cookie_limit_is_explained() {
     let fixture = Fixture::start().await;
     let browser = &fixture.browser;
     for (others, bytes) in [(64, 0), (200, 0), (0, 8 * 1024 + 1)] {
         for path in ["/", "/optional"] {
-            let answer = fixture.send(browser.get(path), others, bytes).await;
-            assert_eq!(answer.status(), 401);
-            let problem: Value = answer.json().await.unwrap();
+            let response = fixture.send(browser.get(path), others, bytes).await;
+            assert_eq!(response.status(), 401);
+            let problem: Value = response.json().await.unwrap();
             assert!(problem["detail"].as_str().unwrap().contains(LIMIT), "{problem}");
             assert_eq!(problem["denial"], "no-session");
         }
@@ -91,21 +91,21 @@ async fn limit_is_named_to_the_client() {
         assert_eq!(form.status(), 401);
         assert!(form.text().await.unwrap().contains(LIMIT));
     }
-    // Nothing is said of it to others.
+    // Other clients get no such text.
     for path in ["/auth/login", "/auth/waiting"] {
         let page = fixture.send(browser.get(path), 63, 0).await.text().await.unwrap();
         assert!(!page.contains(LIMIT), "{page}");
     }
-    let answer = browser.get("/").send().await.unwrap();
-    assert_eq!(answer.json::<Value>().await.unwrap()["detail"], json!("no session"));
+    let response = browser.get("/").send().await.unwrap();
+    assert_eq!(response.json::<Value>().await.unwrap()["detail"], json!("no session"));
 }
 
 #[tokio::test]
-async fn limit_is_warned_of_once_an_hour() {
+async fn cookie_limit_warning_is_logged_hourly() {
     let lines: Arc<Mutex<Vec<String>>> = Arc::default();
-    let heard = lines.clone();
-    let _hearing = hear(Trace(Level::WARN, move |line: &str| {
-        heard.lock().unwrap().push(line.to_owned());
+    let received = lines.clone();
+    let _capture = capture(LogCapture(Level::WARN, move |line: &str| {
+        received.lock().unwrap().push(line.to_owned());
     }));
     let fixture = Fixture::start().await;
     let warnings = || {

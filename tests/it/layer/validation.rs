@@ -1,4 +1,4 @@
-//! Bad input gets a clear answer, and nothing is lost by it.
+//! Invalid input gets a clear response.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use tower_activeconnect::setup::BuildError;
 use tower_activeconnect::{ActiveSession, Activeconnect, MemoryTokenStore};
 
-use crate::support::{Browser, builder, credentials, serve, with_phones};
+use crate::support::{Browser, builder, credentials, enroll_users, serve};
 
 async fn site() -> (Emulator, Activeconnect, String) {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
-    with_phones(&emulator, &ac, &["alice"]).await;
+    enroll_users(&emulator, &ac, &["alice"]).await;
     let app = Router::new()
         .route("/", get(|s: ActiveSession| async move { s.user().to_string() }))
         .layer(ac.layer())
@@ -43,9 +43,9 @@ async fn malformed_login_is_rejected_without_push() {
         ["", "{", "[]", "{\"username\":1}", "{\"username\":\"a\",\"username\":\"b\"}", "nonsense"]
     {
         let request = browser.post("/auth/login").header("content-type", "application/json");
-        let answer = browser.send(request.body(body)).await;
-        assert!(matches!(answer.status().as_u16(), 400 | 422), "{body}: {}", answer.status());
-        assert_eq!(answer.headers()["content-type"], "application/problem+json");
+        let response = browser.send(request.body(body)).await;
+        assert!(matches!(response.status().as_u16(), 400 | 422), "{body}: {}", response.status());
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
     }
     let huge = json!({"username": "alice", "next": "x".repeat(100_000)});
     assert_eq!(browser.json("/auth/login", &huge).await.status(), 413);
@@ -56,7 +56,7 @@ async fn malformed_login_is_rejected_without_push() {
 }
 
 #[tokio::test]
-async fn unsafe_methods_from_elsewhere_are_refused() {
+async fn cross_origin_unsafe_methods_are_rejected() {
     let (emulator, _ac, url) = site().await;
     let browser = Browser::new(&url);
     browser.log_in(&emulator, "alice").await;
@@ -78,7 +78,7 @@ async fn unsafe_methods_from_elsewhere_are_refused() {
 #[tokio::test]
 async fn unknown_and_ambiguous_cookies_are_ignored() {
     let (emulator, ac, url) = site().await;
-    with_phones(&emulator, &ac, &["bob"]).await;
+    enroll_users(&emulator, &ac, &["bob"]).await;
     let browser = Browser::new(&url);
     browser.log_in(&emulator, "alice").await;
     let good = browser.cookie("__Host-activeconnect").unwrap();
@@ -94,32 +94,32 @@ async fn unknown_and_ambiguous_cookies_are_ignored() {
         format!("__Host-activeconnect={good}; __Host-activeconnect={other}"),
         format!("__Host-activeconnect={other}; __Host-activeconnect={good}"),
     ] {
-        let answer = http.get(format!("{url}/")).header("cookie", &cookies).send().await.unwrap();
-        assert_eq!(answer.status(), 401, "{cookies}");
-        assert!(answer.headers()["www-authenticate"].to_str().unwrap().contains("/auth/login"));
-        assert!(!answer.headers().contains_key("set-cookie"));
+        let response = http.get(format!("{url}/")).header("cookie", &cookies).send().await.unwrap();
+        assert_eq!(response.status(), 401, "{cookies}");
+        assert!(response.headers()["www-authenticate"].to_str().unwrap().contains("/auth/login"));
+        assert!(!response.headers().contains_key("set-cookie"));
         let status = http.get(format!("{url}/auth/status")).header("cookie", &cookies);
         assert_eq!(status.send().await.unwrap().text().await.unwrap(), r#"{"status":"none"}"#);
     }
     let twice = format!("__Host-activeconnect={good}; a=b; __Host-activeconnect={good}");
-    let answer = http.get(format!("{url}/")).header("cookie", twice).send().await.unwrap();
-    assert_eq!(answer.status(), 200);
+    let response = http.get(format!("{url}/")).header("cookie", twice).send().await.unwrap();
+    assert_eq!(response.status(), 200);
     assert_eq!(browser.api("/").await.status(), 200);
 }
 
 #[tokio::test]
-async fn unknown_names_look_like_known_ones() {
+async fn unknown_names_get_the_same_response() {
     let (emulator, _ac, url) = site().await;
     let shape = async |name: &str| {
         let browser = Browser::new(&url);
-        let answer = browser.json("/auth/login", &json!({ "username": name })).await;
-        let mut headers: Vec<String> = answer.headers().keys().map(ToString::to_string).collect();
+        let response = browser.json("/auth/login", &json!({ "username": name })).await;
+        let mut headers: Vec<String> = response.headers().keys().map(ToString::to_string).collect();
         headers.sort();
-        let status = answer.status();
-        (status, headers, answer.text().await.unwrap(), browser.status().await)
+        let status = response.status();
+        (status, headers, response.text().await.unwrap(), browser.status().await)
     };
     assert_eq!(shape("alice").await, shape("nobody").await);
-    // While one waits, another browser gets the same 429 for both.
+    // While one attempt is pending, other browsers get the same 429 for both names.
     for name in ["alice", "nobody"] {
         let other = Browser::new(&url);
         let busy = other.json("/auth/login", &json!({ "username": name })).await;
@@ -130,22 +130,22 @@ async fn unknown_names_look_like_known_ones() {
 }
 
 #[tokio::test]
-async fn route_without_a_layer_says_so() {
+async fn route_without_layer_explains_the_mistake() {
     let (_emulator, _ac, url) = site().await;
     for path in ["/ungated", "/ungated/perhaps"] {
-        let answer = Browser::new(&url).api(path).await;
-        assert_eq!(answer.status(), 500, "{path}");
-        assert!(answer.text().await.unwrap().contains("no ActiveconnectLayer wraps it"));
+        let response = Browser::new(&url).api(path).await;
+        assert_eq!(response.status(), 500, "{path}");
+        assert!(response.text().await.unwrap().contains("no ActiveconnectLayer wraps it"));
     }
 }
 
 #[tokio::test]
-async fn builder_errors_say_how_to_mend() {
+async fn builder_errors_explain_the_remedy() {
     let emulator = Emulator::start().await.unwrap();
     let builder =
         || Activeconnect::builder(credentials(&emulator)).token_store(MemoryTokenStore::new());
     let s = Duration::from_secs;
-    for (built, says) in [
+    for (built, expected_text) in [
         (Activeconnect::builder(credentials(&emulator)).build(), "token_store"),
         (builder().poll_interval(s(0)).build(), "poll_interval is 0ns; choose 100ms to 3600s"),
         (builder().poll_interval(s(20)).build(), "max_staleness is 15s; choose 24s"),
@@ -167,7 +167,7 @@ async fn builder_errors_say_how_to_mend() {
         (builder().allow_origin("ftp://www.example").build(), "is no origin"),
     ] {
         let error = built.unwrap_err().to_string();
-        assert!(error.contains(says), "{error}");
+        assert!(error.contains(expected_text), "{error}");
     }
     let builder = builder();
     let outside = std::thread::spawn(move || builder.build().unwrap_err()).join().unwrap();

@@ -1,4 +1,4 @@
-//! What the routes tell browsers about pages of other origins.
+//! CORS headers of the routes for pages of other origins.
 
 use activeconnect_emulator::Emulator;
 use axum::Router;
@@ -38,8 +38,9 @@ async fn site(configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuild
 async fn ask(method: &Method, url: &str, origin: &str) -> (StatusCode, HeaderMap) {
     let request = reqwest::Client::new().request(method.clone(), url);
     let request = request.header(ORIGIN, origin).header("sec-fetch-site", "same-site");
-    let answer = request.header(CONTENT_TYPE, "application/json").body("{}").send().await.unwrap();
-    (answer.status(), answer.headers().clone())
+    let response =
+        request.header(CONTENT_TYPE, "application/json").body("{}").send().await.unwrap();
+    (response.status(), response.headers().clone())
 }
 
 async fn preflight(method: &Method, url: &str, origin: &str) -> (StatusCode, HeaderMap) {
@@ -47,8 +48,8 @@ async fn preflight(method: &Method, url: &str, origin: &str) -> (StatusCode, Hea
     let request = request.header(ORIGIN, origin).header("sec-fetch-site", "same-site");
     let request = request.header(ACCESS_CONTROL_REQUEST_METHOD, method.as_str());
     let request = request.header(ACCESS_CONTROL_REQUEST_HEADERS, "content-type");
-    let answer = request.send().await.unwrap();
-    (answer.status(), answer.headers().clone())
+    let response = request.send().await.unwrap();
+    (response.status(), response.headers().clone())
 }
 
 fn varies(headers: &HeaderMap, by: &str) -> bool {
@@ -58,7 +59,7 @@ fn varies(headers: &HeaderMap, by: &str) -> bool {
 
 /// T017, T019: exact origins, with credentials.
 #[tokio::test]
-async fn allowed_origins_alone_may_read() {
+async fn only_allowed_origins_may_read() {
     let url = site(|builder| builder.allow_origin(ALLOWED)).await;
     for (method, path) in &LOGIN_ROUTES {
         let url = format!("{url}{path}");
@@ -83,9 +84,10 @@ async fn allowed_origins_alone_may_read() {
     }
 }
 
-/// A proxy asks `verify` with the method of a preflight, too, and passes that on if it gets 200.
+/// A proxy calls `verify` with the method of a preflight, and forwards the preflight if the status
+/// is 200.
 #[tokio::test]
-async fn preflights_pass_no_proxy() {
+async fn preflights_are_not_cached() {
     let url = site(|builder| builder.allow_origin(ALLOWED)).await;
     let (status, headers) = preflight(&Method::POST, &format!("{url}/verify"), ALLOWED).await;
     assert_eq!(status, StatusCode::UNAUTHORIZED);
@@ -106,7 +108,7 @@ async fn no_other_origin_may_read_by_default() {
 }
 
 #[tokio::test]
-async fn null_is_no_origin_to_allow() {
+async fn null_origin_cannot_be_allowed() {
     let emulator = Emulator::start().await.unwrap();
     for origin in ["null", "*", "www.example.com", "https://www.example.com/", "https://*.example"]
     {

@@ -1,4 +1,4 @@
-//! Claims whose answer is lost: the same answer again, one session, and none that no client holds.
+//! Claims whose response is lost: a repeated claim, one session, and no session without a client.
 
 use std::time::Duration;
 
@@ -12,7 +12,9 @@ use tower_activeconnect::events::{EndReason, EventKind};
 use tower_activeconnect::protocol::SessionStatus;
 use tower_activeconnect::{ActiveSession, Activeconnect};
 
-use crate::support::{Browser, approve, builder, location, pass, serve, until, with_phones};
+use crate::support::{
+    Browser, advance, approve, builder, enroll_users, location, poll_until, serve,
+};
 
 const SESSION: &str = "__Host-activeconnect";
 const ATTEMPT_COOKIE: &str = "__Host-activeconnect-attempt";
@@ -31,7 +33,7 @@ impl Site {
     async fn with_deadline(deadline: Duration) -> Self {
         let emulator = Emulator::start().await.unwrap();
         let ac = builder(&emulator).login_timeout(deadline).build().unwrap();
-        with_phones(&emulator, &ac, &["alice"]).await;
+        enroll_users(&emulator, &ac, &["alice"]).await;
         let app = Router::new()
             .route("/", get(|session: ActiveSession| async move { session.user().to_string() }))
             .layer(ac.layer())
@@ -40,13 +42,13 @@ impl Site {
         Self { emulator, ac, url }
     }
 
-    /// A browser whose login is approved and not claimed, as the engine knows.
+    /// A browser whose login is approved and not claimed.
     async fn approved(&self) -> (Browser, SessionReport) {
         let browser = Browser::new(&self.url);
         let started = browser.json("/auth/login", &json!({ "username": "alice" })).await;
         assert_eq!(started.status(), 202);
         let session = approve(&self.emulator).await;
-        // The event stream tells, and claims nothing.
+        // The event stream reports, but does not claim.
         let mut events = browser.api("/auth/events").await;
         let mut text = String::new();
         while !text.contains("active") {
@@ -56,24 +58,25 @@ impl Site {
         (browser, session)
     }
 
-    /// Asks for `path` with the browser's cookies, and closes the connection once the result is
-    /// claimed, without reading a byte of the answer.
-    async fn claim_and_leave(&self, browser: &Browser, path: &str) {
+    /// Requests `path` with the browser's cookies, and closes the connection after the claim
+    /// without reading the response.
+    async fn claim_without_response(&self, browser: &Browser, path: &str) {
         let address = self.url.strip_prefix("http://").unwrap();
         let mut stream = TcpStream::connect(address).await.unwrap();
         let cookies = browser.cookie_header();
         let request =
             format!("GET {path} HTTP/1.1\r\nhost: {address}\r\ncookie: {cookies}\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
-        until("the result is claimed", async || (self.sessions().await == 1).then_some(())).await;
+        poll_until("the result is claimed", async || (self.sessions().await == 1).then_some(()))
+            .await;
     }
 
     async fn sessions(&self) -> usize {
         self.ac.sessions(&"alice".into()).await.unwrap().len()
     }
 
-    async fn closed_at_the_service(&self, session: &SessionReport) {
-        until("logged out at the service", async || {
+    async fn closed_count(&self, session: &SessionReport) {
+        poll_until("logged out at the service", async || {
             let sessions = self.emulator.state().sessions;
             let now = sessions.iter().find(|now| now.session_token == session.session_token);
             (now.unwrap().status == SessionStatus::Closed).then_some(())
@@ -82,28 +85,28 @@ impl Site {
     }
 }
 
-/// A copy of a browser as it was before it got an answer.
-fn copy_of(site: &Site, browser: &Browser) -> Browser {
+/// A copy of a browser from before it got a response.
+fn copy_browser(site: &Site, browser: &Browser) -> Browser {
     let copy = Browser::new(&site.url);
     copy.set_cookie(ATTEMPT_COOKIE, &browser.cookie(ATTEMPT_COOKIE).unwrap());
     copy
 }
 
-/// T150: connection closed before the answer is read.
+/// T150: the connection closes before the response is read.
 #[tokio::test]
-async fn lost_answer_is_repeated() {
+async fn lost_claim_response_is_repeated() {
     for path in ["/auth/status", "/auth/waiting"] {
         let site = Site::new().await;
         let (browser, _) = site.approved().await;
-        let copy = copy_of(&site, &browser);
-        site.claim_and_leave(&browser, path).await;
+        let copy = copy_browser(&site, &browser);
+        site.claim_without_response(&browser, path).await;
 
-        // A login waits to be claimed, so a page leads there.
+        // A pending claim leads to the waiting page.
         assert_eq!(location(&browser.page("/").await).split('?').next(), Some("/auth/waiting"));
         let waiting = browser.page("/auth/waiting").await;
         assert_eq!(waiting.status(), 303);
         let first = browser.cookie(SESSION).unwrap();
-        // The other way of asking, by the same browser: it has not presented the credential yet.
+        // The other route, in the same browser, which has not presented the credential yet.
         assert_eq!(copy.status().await, "active");
         assert_eq!(copy.cookie(SESSION).unwrap(), first, "{path}");
         assert_eq!(copy.cookie(ATTEMPT_COOKIE), None);
@@ -115,20 +118,20 @@ async fn lost_answer_is_repeated() {
     }
 }
 
-/// T150: `status` and the waiting page present a credential as the gate does; then the attempt is
+/// T150: `status` and the waiting page present the credential as the gate does; then the attempt is
 /// used up.
 #[tokio::test]
-async fn presented_answer_is_not_repeated() {
+async fn presented_claim_is_not_repeated() {
     let paths = ["/", "/auth/status", "/auth/waiting", "/auth/login", "/auth/events", "POST"];
     for path in paths {
         let site = Site::new().await;
         let (browser, _) = site.approved().await;
-        let copy = copy_of(&site, &browser);
+        let copy = copy_browser(&site, &browser);
         assert_eq!(browser.status().await, "active");
         if path == "POST" {
-            // One that starts nothing.
-            let refused = browser.json("/auth/login", &json!({ "username": "" })).await;
-            assert_eq!(refused.status(), 422);
+            // A response that starts no session.
+            let rejected = browser.json("/auth/login", &json!({ "username": "" })).await;
+            assert_eq!(rejected.status(), 422);
         } else {
             let presents = browser.api(path).await;
             assert!(presents.status().is_success() || presents.status() == 303, "{path}");
@@ -139,7 +142,7 @@ async fn presented_answer_is_not_repeated() {
         let page = copy.page("/auth/waiting").await;
         assert_eq!((page.status().as_u16(), copy.cookie(SESSION)), (200, None));
         let page = page.text().await.unwrap();
-        // Another tab of the browser would bring the cookie next time.
+        // Another tab would send the cookie with its next request.
         assert!(page.contains("/auth/login") && page.contains("http-equiv"), "{page}");
         assert_eq!(location(&copy.page("/").await).split('?').next(), Some("/auth/login"));
         assert_eq!(copy.api("/").await.status(), 401);
@@ -149,37 +152,37 @@ async fn presented_answer_is_not_repeated() {
     }
 }
 
-/// T150: an answer without a body or a credential says nothing of a session.
+/// T150: a response without a body or a credential does not report a session.
 #[tokio::test]
-async fn active_is_said_to_holders_alone() {
+async fn only_holders_get_active_status() {
     let site = Site::new().await;
     let (browser, _) = site.approved().await;
-    let copy = copy_of(&site, &browser);
-    site.claim_and_leave(&browser, "/auth/status").await;
+    let copy = copy_browser(&site, &browser);
+    site.claim_without_response(&browser, "/auth/status").await;
     let head = reqwest::Client::new().head(format!("{}/auth/status", site.url));
     let head = copy.send(head).await;
     assert_eq!((head.status().as_u16(), copy.cookie(SESSION)), (200, None));
-    let said: serde_json::Value = copy.api("/auth/status").await.json().await.unwrap();
-    assert_eq!((said["status"].as_str(), copy.cookie(SESSION).is_some()), (Some("active"), true));
+    let actual: serde_json::Value = copy.api("/auth/status").await.json().await.unwrap();
+    assert_eq!((actual["status"].as_str(), copy.cookie(SESSION).is_some()), (Some("active"), true));
 }
 
-/// T150: no request carries the credential for a minute.
+/// T150: no request presents the credential for a minute.
 #[tokio::test]
 async fn unpresented_session_ends_at_the_service() {
     let site = Site::new().await;
     let mut events = site.ac.events();
     let (browser, session) = site.approved().await;
-    let copy = copy_of(&site, &browser);
-    site.claim_and_leave(&browser, "/auth/status").await;
-    pass(Duration::from_secs(50), Duration::from_secs(5)).await;
+    let copy = copy_browser(&site, &browser);
+    site.claim_without_response(&browser, "/auth/status").await;
+    advance(Duration::from_secs(50), Duration::from_secs(5)).await;
     assert_eq!(
         copy.status().await,
         "active",
         "the answer is repeated as long as the session lives"
     );
     let credential = copy.cookie(SESSION).unwrap();
-    pass(Duration::from_secs(10), Duration::from_secs(5)).await;
-    site.closed_at_the_service(&session).await;
+    advance(Duration::from_secs(10), Duration::from_secs(5)).await;
+    site.closed_count(&session).await;
     assert_eq!(site.sessions().await, 0);
 
     let page = browser.page("/auth/waiting").await;
@@ -202,63 +205,63 @@ async fn unpresented_session_ends_at_the_service() {
     assert_eq!(browser.api("/").await.status(), 200);
 }
 
-/// T150: no browser claims the result for a minute, and the deadline is far.
+/// T150: no browser claims the result for a minute, long before the deadline.
 #[tokio::test]
-async fn unclaimed_result_is_over_after_a_minute() {
+async fn unclaimed_result_expires_after_a_minute() {
     let site = Site::with_deadline(Duration::from_secs(600)).await;
     let (browser, session) = site.approved().await;
-    pass(Duration::from_secs(61), Duration::from_secs(5)).await;
-    site.closed_at_the_service(&session).await;
+    advance(Duration::from_secs(61), Duration::from_secs(5)).await;
+    site.closed_count(&session).await;
     assert_eq!((browser.status().await.as_str(), browser.cookie(SESSION)), ("timeout", None));
     let page = browser.page("/auth/waiting").await.text().await.unwrap();
     assert!(page.contains("No answer") && !page.contains("http-equiv"), "{page}");
     assert_eq!(location(&browser.page("/").await).split('?').next(), Some("/auth/login"));
 }
 
-/// T150: a session that was presented once has the lifetime of a session.
+/// T150: a presented session has the full session lifetime.
 #[tokio::test]
 async fn presented_session_outlives_the_claim_time() {
     let site = Site::new().await;
     let (browser, _) = site.approved().await;
-    site.claim_and_leave(&browser, "/auth/status").await;
+    site.claim_without_response(&browser, "/auth/status").await;
     assert_eq!(browser.status().await, "active");
     assert_eq!(browser.api("/").await.status(), 200);
-    pass(Duration::from_secs(65), Duration::from_secs(5)).await;
+    advance(Duration::from_secs(65), Duration::from_secs(5)).await;
     assert_eq!(browser.api("/").await.status(), 200);
 }
 
-/// T176: the client that left while it claimed starts again with the same attempt cookie.
+/// T176: a client disconnects during its claim and starts again with the same attempt cookie.
 #[tokio::test]
 async fn second_start_ends_the_lost_session() {
     let site = Site::new().await;
     let (browser, session) = site.approved().await;
-    let copy = copy_of(&site, &browser);
-    site.claim_and_leave(&browser, "/auth/waiting").await;
+    let copy = copy_browser(&site, &browser);
+    site.claim_without_response(&browser, "/auth/waiting").await;
     let again = browser.json("/auth/login", &json!({ "username": "alice" })).await;
     assert_eq!((again.status().as_u16(), site.sessions().await), (202, 0));
     assert_eq!(copy.status().await, "none");
-    site.closed_at_the_service(&session).await;
+    site.closed_count(&session).await;
     approve(&site.emulator).await;
-    until("active", async || (browser.status().await == "active").then_some(())).await;
+    poll_until("active", async || (browser.status().await == "active").then_some(())).await;
     assert_eq!((site.sessions().await, site.emulator.state().calls.logout), (1, 1));
     assert_eq!(browser.api("/").await.status(), 200);
 }
 
-/// T150: what the phone approved and the service has ended is not given out again.
+/// T150: a claim is not repeated if the session ended at the service.
 #[tokio::test]
 async fn ended_session_is_not_repeated() {
     let site = Site::new().await;
     let (browser, _) = site.approved().await;
-    site.claim_and_leave(&browser, "/auth/status").await;
+    site.claim_without_response(&browser, "/auth/status").await;
     site.ac.end_all_sessions(&"alice".into()).await.unwrap();
     assert_eq!((browser.status().await.as_str(), browser.cookie(SESSION)), ("timeout", None));
     assert_eq!(browser.page("/auth/waiting").await.status(), 200);
     assert_eq!(browser.cookie(SESSION), None);
 }
 
-/// T150: a client without cookies gets its answer again, too, until it has used the credential.
+/// T150: a client without cookies can repeat its claim until it uses the credential.
 #[tokio::test]
-async fn lost_bearer_answer_is_repeated() {
+async fn lost_bearer_response_is_repeated() {
     let site = Site::new().await;
     let client = Browser::new(&site.url);
     let start = json!({ "username": "alice", "credential": "bearer" });
@@ -267,11 +270,11 @@ async fn lost_bearer_answer_is_repeated() {
     approve(&site.emulator).await;
     let ask = async |secret: &str, path: &str| client.get(path).bearer_auth(secret).send().await;
     let credential = async || -> Option<String> {
-        let answer = ask(attempt, "/auth/status").await.unwrap();
-        let answer: serde_json::Value = answer.json().await.unwrap();
-        answer["credential"].as_str().map(ToOwned::to_owned)
+        let response = ask(attempt, "/auth/status").await.unwrap();
+        let response: serde_json::Value = response.json().await.unwrap();
+        response["credential"].as_str().map(ToOwned::to_owned)
     };
-    let first = until("the credential", credential).await;
+    let first = poll_until("the credential", credential).await;
     assert_eq!(credential().await.as_ref(), Some(&first));
     assert_eq!(ask(&first, "/").await.unwrap().status(), 200);
     assert_eq!(credential().await, None);

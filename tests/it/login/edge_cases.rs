@@ -1,4 +1,4 @@
-//! The engine under odd circumstances: panics, dropped callers, parked sessions, late answers.
+//! The engine in unusual situations: panics, dropped futures, parked sessions, late responses.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -11,15 +11,17 @@ use serde_json::json;
 use tower_activeconnect::store::StoreError;
 use tower_activeconnect::{ActiveSession, Activeconnect, Denial, TokenStore, UserId, UserToken};
 
-use crate::support::{Browser, approve, builder, credentials, ringing, serve, until, with_phones};
+use crate::support::{
+    Browser, approve, builder, credentials, enroll_users, pending_session, poll_until, serve,
+};
 
-type Kept = Arc<Mutex<Option<ActiveSession>>>;
+type StoredSession = Arc<Mutex<Option<ActiveSession>>>;
 
-fn app(ac: &Activeconnect, kept: Kept) -> Router {
+fn app(ac: &Activeconnect, kept: StoredSession) -> Router {
     Router::new()
         .route(
             "/",
-            get(|State(kept): State<Kept>, session: ActiveSession| async move {
+            get(|State(kept): State<StoredSession>, session: ActiveSession| async move {
                 *kept.lock().unwrap() = Some(session);
                 "hello"
             }),
@@ -29,20 +31,20 @@ fn app(ac: &Activeconnect, kept: Kept) -> Router {
         .nest("/auth", ac.routes())
 }
 
-struct Panics;
+struct PanickingStore;
 
-impl TokenStore for Panics {
+impl TokenStore for PanickingStore {
     async fn token(&self, _: &UserId) -> Result<Option<UserToken>, StoreError> {
         panic!("a store with a bug")
     }
 }
 
-/// Invariant 8: a panicking store wedges nothing.
+/// Invariant 8: a panicking store does not block the engine.
 #[tokio::test]
-async fn panicking_store_does_not_hang_a_login() {
+async fn panicking_store_does_not_hang_login() {
     let emulator = Emulator::start().await.unwrap();
     let ac = Activeconnect::builder(credentials(&emulator))
-        .token_store(Panics)
+        .token_store(PanickingStore)
         .login_timeout(Duration::from_secs(5))
         .build()
         .unwrap();
@@ -50,19 +52,19 @@ async fn panicking_store_does_not_hang_a_login() {
     assert!(ended.is_ok(), "log_in hangs past the attempt's deadline");
 }
 
-/// Dropping `log_in` cancels: the next login of that user may begin.
+/// Dropping `log_in` cancels the login: the user's next login can start.
 #[tokio::test]
 async fn dropped_log_in_frees_the_name() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
-    with_phones(&emulator, &ac, &["alice"]).await;
+    enroll_users(&emulator, &ac, &["alice"]).await;
     let dropped = tokio::spawn({
         let ac = ac.clone();
         async move { ac.log_in(&"alice".into()).await }
     });
-    let first = ringing(&emulator).await;
+    let first = pending_session(&emulator).await;
     dropped.abort();
-    until("the first is cancelled at the service", async || {
+    poll_until("the first is cancelled at the service", async || {
         let sessions = emulator.state().sessions;
         let old = sessions.iter().find(|s| s.session_token == first.session_token).unwrap();
         (old.status.to_string() != "pending").then_some(())
@@ -76,53 +78,53 @@ async fn dropped_log_in_frees_the_name() {
     again.await.unwrap().unwrap();
 }
 
-/// A browser that gives up by logging out can begin again.
+/// A browser that logs out while it waits can start again.
 #[tokio::test]
 async fn logout_while_waiting_frees_the_name() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
-    with_phones(&emulator, &ac, &["alice"]).await;
-    let browser = Browser::new(&serve(app(&ac, Kept::default())).await);
+    enroll_users(&emulator, &ac, &["alice"]).await;
+    let browser = Browser::new(&serve(app(&ac, StoredSession::default())).await);
     browser.json("/auth/login", &json!({"username": "alice"})).await;
-    ringing(&emulator).await;
+    pending_session(&emulator).await;
     browser.json("/auth/logout", &json!({})).await;
     let again = browser.json("/auth/login", &json!({"username": "alice"})).await;
     assert_eq!(again.status(), 202);
 }
 
-/// Delete wins: the answer that carries the new cookie is on its way when the browser logs out.
+/// The logout wins: a response with the new cookie is in flight when the browser logs out.
 #[tokio::test]
-async fn logout_ends_the_session_whose_taking_is_on_its_way() {
+async fn logout_ends_session_being_claimed() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
-    with_phones(&emulator, &ac, &["alice"]).await;
-    let url = serve(app(&ac, Kept::default())).await;
+    enroll_users(&emulator, &ac, &["alice"]).await;
+    let url = serve(app(&ac, StoredSession::default())).await;
     let browser = Browser::new(&url);
     browser.json("/auth/login", &json!({"username": "alice"})).await;
     let attempt = browser.cookie("__Host-activeconnect-attempt").unwrap();
     let other = Browser::new(&url);
     other.set_cookie("__Host-activeconnect-attempt", &attempt);
     approve(&emulator).await;
-    until("taken", async || (browser.status().await == "active").then_some(())).await;
-    // `other` is the same browser before the answer arrived.
+    poll_until("taken", async || (browser.status().await == "active").then_some(())).await;
+    // `other` is the same browser before the response arrived.
     other.json("/auth/logout", &json!({})).await;
     assert_eq!(browser.api("/").await.status(), 401, "the late cookie lives on");
 }
 
-/// The event stream of a browser whose other request takes the result says active, not timeout.
+/// The event stream reports active, not timeout, when another request of the browser claims.
 #[tokio::test]
-async fn events_of_a_taken_attempt_do_not_say_timeout() {
+async fn events_of_claimed_attempt_omit_timeout() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).login_timeout(Duration::from_secs(5)).build().unwrap();
-    with_phones(&emulator, &ac, &["alice"]).await;
-    let url = serve(app(&ac, Kept::default())).await;
+    enroll_users(&emulator, &ac, &["alice"]).await;
+    let url = serve(app(&ac, StoredSession::default())).await;
     let browser = Browser::new(&url);
     browser.json("/auth/login", &json!({"username": "alice"})).await;
     let attempt = browser.cookie("__Host-activeconnect-attempt").unwrap();
     let other = Browser::new(&url);
     other.set_cookie("__Host-activeconnect-attempt", &attempt);
     approve(&emulator).await;
-    until("taken", async || (browser.status().await == "active").then_some(())).await;
+    poll_until("taken", async || (browser.status().await == "active").then_some(())).await;
     let mut events = other.api("/auth/events").await;
     let mut text = String::new();
     let read = async {
@@ -134,13 +136,13 @@ async fn events_of_a_taken_attempt_do_not_say_timeout() {
     assert!(!text.contains("timeout"), "{text}");
 }
 
-/// A session that ended while it was parked is refused at once.
+/// A session that ended while it was parked is denied at once.
 #[tokio::test]
-async fn expired_parked_session_is_refused_at_once() {
+async fn expired_parked_session_is_denied_at_once() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).session_duration(Duration::from_secs(100)).build().unwrap();
-    with_phones(&emulator, &ac, &["alice"]).await;
-    let browser = Browser::new(&serve(app(&ac, Kept::default())).await);
+    enroll_users(&emulator, &ac, &["alice"]).await;
+    let browser = Browser::new(&serve(app(&ac, StoredSession::default())).await);
     browser.log_in(&emulator, "alice").await;
     assert_eq!(browser.api("/").await.status(), 200);
     for _ in 0..2 {
@@ -150,24 +152,24 @@ async fn expired_parked_session_is_refused_at_once() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     for _ in 0..2 {
-        let begun = Instant::now();
+        let started_at = Instant::now();
         assert_eq!(browser.api("/").await.status(), 401);
-        assert!(begun.elapsed() < Duration::from_secs(1), "waited {:?}", begun.elapsed());
+        assert!(started_at.elapsed() < Duration::from_secs(1), "waited {:?}", started_at.elapsed());
     }
 }
 
-/// A guard made late is live all the same.
+/// A watcher that is created late is live, too.
 #[tokio::test]
 async fn guard_of_a_parked_session_is_live() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).poll_interval(Duration::from_secs(2)).build().unwrap();
-    with_phones(&emulator, &ac, &["alice"]).await;
-    let kept = Kept::default();
+    enroll_users(&emulator, &ac, &["alice"]).await;
+    let kept = StoredSession::default();
     let browser = Browser::new(&serve(app(&ac, kept.clone())).await);
     let remote = browser.log_in(&emulator, "alice").await;
     assert_eq!(browser.api("/").await.status(), 200);
     let session = kept.lock().unwrap().take().unwrap();
-    // 63 s of a task's own work, while the poller goes on and then parks.
+    // 63 s of work in a handler, while the poller parks the session.
     for _ in 0..21 {
         tokio::time::pause();
         tokio::time::advance(Duration::from_secs(3)).await;
@@ -186,24 +188,24 @@ async fn guard_of_a_parked_session_is_live() {
     }
     assert!(
         waiting.is_finished(),
-        "nobody tells the guard, {} polls since",
+        "the guard is not notified, {} polls since",
         emulator.state().calls.status - calls
     );
 }
 
-/// The last handle gone, what waits is told.
+/// Dropping the last handle notifies waiting requests.
 #[tokio::test]
 async fn last_handle_dropped_revokes() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
-    with_phones(&emulator, &ac, &["alice"]).await;
+    enroll_users(&emulator, &ac, &["alice"]).await;
     let logging_in = tokio::spawn({
         let ac = ac.clone();
         async move { ac.log_in(&"alice".into()).await.unwrap() }
     });
     approve(&emulator).await;
     let credential = logging_in.await.unwrap();
-    let kept = Kept::default();
+    let kept = StoredSession::default();
     let request = http::Request::get("/")
         .header("authorization", format!("Bearer {}", credential.expose()))
         .body(axum::body::Body::empty())
@@ -215,23 +217,23 @@ async fn last_handle_dropped_revokes() {
     let waiting = tokio::spawn(async move { session.revoked().await });
     tokio::time::sleep(Duration::from_millis(50)).await;
     drop(ac);
-    // At once: not only when what was known is too old.
-    let told = tokio::time::timeout(Duration::from_secs(2), waiting).await;
-    let told = told.expect("a guard of a dead engine waits for ever").unwrap();
-    assert_eq!(told, Denial::Ended);
+    // At once, not only when the status is stale.
+    let reported = tokio::time::timeout(Duration::from_secs(2), waiting).await;
+    let reported = reported.expect("a guard of a dead engine waits for ever").unwrap();
+    assert_eq!(reported, Denial::Ended);
 }
 
-/// A logout answers soon though the service is gone; the tries go on behind it.
+/// A logout returns soon during an outage; the retries continue in the background.
 #[tokio::test]
 async fn logout_does_not_wait_for_every_try() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
-    with_phones(&emulator, &ac, &["alice"]).await;
-    let browser = Browser::new(&serve(app(&ac, Kept::default())).await);
+    enroll_users(&emulator, &ac, &["alice"]).await;
+    let browser = Browser::new(&serve(app(&ac, StoredSession::default())).await);
     browser.log_in(&emulator, "alice").await;
     drop(emulator);
-    let begun = Instant::now();
+    let started_at = Instant::now();
     let out = browser.json("/auth/logout", &json!({})).await;
     assert_eq!(out.status(), 202);
-    assert!(begun.elapsed() < Duration::from_secs(4), "waited {:?}", begun.elapsed());
+    assert!(started_at.elapsed() < Duration::from_secs(4), "waited {:?}", started_at.elapsed());
 }

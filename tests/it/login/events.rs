@@ -1,4 +1,4 @@
-//! What the engine tells of logins: fit for an audit log.
+//! Events of logins, for an audit log.
 
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
@@ -13,7 +13,7 @@ use tower_activeconnect::events::{EndReason, Event, EventKind};
 use tower_activeconnect::protocol::SessionStatus;
 use tower_activeconnect::{ActiveSession, Activeconnect, ActiveconnectBuilder};
 
-use crate::support::{Browser, approve, builder, ringing, until, with_phones};
+use crate::support::{Browser, approve, builder, enroll_users, pending_session, poll_until};
 
 const FIREFOX: &str = "Mozilla/5.0 (Windows NT 10.0; rv:145.0) Gecko/20100101 Firefox/145.0";
 
@@ -27,7 +27,7 @@ impl Site {
     async fn new(configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder) -> Self {
         let emulator = Emulator::start().await.unwrap();
         let ac = configure(builder(&emulator)).build().unwrap();
-        with_phones(&emulator, &ac, &["alice"]).await;
+        enroll_users(&emulator, &ac, &["alice"]).await;
         let app = Router::new()
             .route("/", get(async |_: ActiveSession| "in"))
             .layer(ac.layer())
@@ -39,7 +39,7 @@ impl Site {
         Self { emulator, ac, url }
     }
 
-    /// A browser that asks the phone of alice.
+    /// A browser that starts a login of alice.
     async fn start(&self) -> Browser {
         let browser = Browser::new(&self.url);
         let start = browser.post("/auth/login").header(USER_AGENT, FIREFOX);
@@ -47,16 +47,16 @@ impl Site {
         browser
     }
 
-    /// The events of a login that the phone approves, and of its logout.
+    /// The events of an approved login and its logout.
     async fn login_and_logout(&self) -> [Event; 3] {
         let events = self.ac.events();
         let browser = self.start().await;
         approve(&self.emulator).await;
-        until("logged in", async || (browser.status().await == "active").then_some(())).await;
+        poll_until("logged in", async || (browser.status().await == "active").then_some(())).await;
         browser.form("/auth/logout", &[]).await;
-        // As any stream.
-        let told: Vec<Event> = events.take(3).collect().await;
-        told.try_into().unwrap()
+        // Reads the events as a stream.
+        let reported: Vec<Event> = events.take(3).collect().await;
+        reported.try_into().unwrap()
     }
 }
 
@@ -73,7 +73,7 @@ async fn session_events_have_user_address_and_time() {
         assert_eq!(event.user, Some("alice".into()));
         assert_eq!(event.address, Some([127, 0, 0, 1].into()));
         assert_eq!(event.user_agent.as_deref(), Some("Firefox on Windows"));
-        // Times have milliseconds.
+        // Times have a resolution of milliseconds.
         assert!(event.time >= before - Duration::from_millis(1));
         assert!(event.time <= SystemTime::now());
     }
@@ -82,7 +82,7 @@ async fn session_events_have_user_address_and_time() {
 }
 
 #[tokio::test]
-async fn session_of_an_event_is_that_of_the_listing() {
+async fn event_and_listing_share_session_id() {
     let site = Site::new(|builder| builder).await;
     let mut events = site.ac.events();
     let alice = "alice".into();
@@ -98,21 +98,21 @@ async fn session_of_an_event_is_that_of_the_listing() {
 }
 
 #[tokio::test]
-async fn refused_login_says_where_it_came_from() {
+async fn declined_login_event_has_client_details() {
     let site = Site::new(|builder| builder).await;
     let mut events = site.ac.events();
     site.start().await;
-    let session = ringing(&site.emulator).await;
+    let session = pending_session(&site.emulator).await;
     site.emulator.act_on_session(&session.session_token, Action::Cancel).unwrap();
-    let refused = events.next().await.unwrap();
-    assert_eq!(refused.kind, EventKind::LoginRefused { status: SessionStatus::Cancelled });
+    let rejected = events.next().await.unwrap();
+    assert_eq!(rejected.kind, EventKind::LoginRefused { status: SessionStatus::Cancelled });
     assert_eq!(
-        (refused.kind.as_str(), refused.kind.detail()),
+        (rejected.kind.as_str(), rejected.kind.detail()),
         ("login_refused", "cancelled".into())
     );
-    assert_eq!(refused.user, Some("alice".into()));
-    assert_eq!(refused.address, Some([127, 0, 0, 1].into()));
-    assert_eq!(refused.user_agent.as_deref(), Some("Firefox on Windows"));
+    assert_eq!(rejected.user, Some("alice".into()));
+    assert_eq!(rejected.address, Some([127, 0, 0, 1].into()));
+    assert_eq!(rejected.user_agent.as_deref(), Some("Firefox on Windows"));
 }
 
 #[tokio::test]

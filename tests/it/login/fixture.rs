@@ -1,4 +1,4 @@
-//! An application with login routes on a real socket, behind a proxy on the loopback that it trusts.
+//! An application with login routes on a socket, behind a trusted proxy on the loopback.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use serde_json::json;
 use tower_activeconnect::protocol::SessionStatus;
 use tower_activeconnect::{ActiveSession, Activeconnect, ActiveconnectBuilder, MemoryTokenStore};
 
-use crate::support::{Browser, builder, with_phones};
+use crate::support::{Browser, builder, enroll_users};
 
-/// The cookie of a browser that has logged in before.
+/// The cookie of a known browser.
 pub(crate) const KNOWN: &str = "__Host-activeconnect-known";
 
 pub(crate) struct Fixture {
@@ -24,7 +24,7 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
-    /// An application whose users `users` have a phone each.
+    /// An application with these users, each with a phone.
     pub(crate) async fn new(
         users: &[&str],
         configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder,
@@ -34,7 +34,7 @@ impl Fixture {
         let builder = builder(&emulator).token_store(table.clone());
         let builder = builder.trusted_proxies(["127.0.0.1/32".parse().unwrap()]);
         let ac = configure(builder).build().unwrap();
-        with_phones(&emulator, &ac, users).await;
+        enroll_users(&emulator, &ac, users).await;
         let url = serve(&ac).await;
         Self { emulator, ac, table, url }
     }
@@ -43,8 +43,7 @@ impl Fixture {
         Browser::new(&self.url)
     }
 
-    /// A browser that has logged in by this name before, at another instance of the application:
-    /// nothing of that login is left here.
+    /// A browser in which a user logged in by this username at another instance of the application.
     pub(crate) async fn known_browser(&self, username: &str) -> Browser {
         let other = builder(&self.emulator).token_store(self.table.clone()).build().unwrap();
         let there = Browser::new(&serve(&other).await);
@@ -55,26 +54,26 @@ impl Fixture {
         browser
     }
 
-    /// Another browser with the same proof: a copy that somebody has kept.
+    /// A copy of this browser's proof in another browser.
     pub(crate) fn copy(&self, browser: &Browser) -> Browser {
         let copy = self.browser();
         copy.set_cookie(KNOWN, &browser.cookie(KNOWN).unwrap());
         copy
     }
 
-    /// How many requests wait on phones.
-    pub(crate) fn rings_now(&self) -> usize {
+    /// The number of pending sessions.
+    pub(crate) fn pending_count(&self) -> usize {
         let sessions = self.emulator.state().sessions;
         sessions.iter().filter(|session| session.status == SessionStatus::Pending).count()
     }
 
-    /// How often the service was asked to ring a phone.
-    pub(crate) fn rings(&self) -> u64 {
+    /// The number of pushes so far.
+    pub(crate) fn push_count(&self) -> u64 {
         self.emulator.state().calls.authenticate_user
     }
 }
 
-/// Serves an application that knows the address of its clients; returns its URL.
+/// Serves an application that gets client addresses; returns its URL.
 pub(crate) async fn serve(ac: &Activeconnect) -> String {
     let app: Router = Router::new()
         .route("/", get(|session: ActiveSession| async move { session.user().to_string() }))

@@ -1,4 +1,4 @@
-//! Floods of starts that fill the places of logins that wait.
+//! Floods of starts that fill the slots of pending attempts.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use tower_activeconnect::login::{LoginLimits, RateLimit};
 use super::fixture::{Fixture, start};
 use crate::support::approve;
 
-/// F49: the last places are not for anonymous browsers: neither the application nor a known browser is
-/// kept out.
+/// F49: the last slots are not for anonymous browsers, so the application and known browsers can
+/// still log in.
 #[tokio::test]
 async fn flood_of_starts_keeps_log_in_going() {
     let often = RateLimit::new(1_000, Duration::from_secs(1));
@@ -17,7 +17,7 @@ async fn flood_of_starts_keeps_log_in_going() {
     let site = Fixture::new(&users, |builder| builder.max_attempts(20).login_limits(limits)).await;
     let known = site.known_browser("alice").await;
     let mut places = 0;
-    let refused = loop {
+    let rejected = loop {
         let name = format!("name-{places}");
         let started = start(&site.browser(), &name, "198.51.100.9").await;
         if started.status() != 202 {
@@ -25,7 +25,7 @@ async fn flood_of_starts_keeps_log_in_going() {
         }
         places += 1;
     };
-    assert_eq!((refused.status().as_u16(), places), (429, 18));
+    assert_eq!((rejected.status().as_u16(), places), (429, 18));
     for user in ["bob", "carol"] {
         let user = user.into();
         let (credential, _) = tokio::join!(site.ac.log_in(&user), approve(&site.emulator));

@@ -1,4 +1,4 @@
-//! A phone logs a user in, the layer lets them through, and a remote logout puts them out.
+//! A login by phone, an allowed request, and a remote logout.
 
 use std::time::Duration;
 
@@ -8,7 +8,9 @@ use axum::routing::get;
 use serde_json::json;
 use tower_activeconnect::{ActiveSession, Activeconnect};
 
-use crate::support::{Browser, approve, builder, location, ringing, serve, until, with_phones};
+use crate::support::{
+    Browser, approve, builder, enroll_users, location, pending_session, poll_until, serve,
+};
 
 fn app(ac: &Activeconnect) -> Router {
     Router::new()
@@ -24,13 +26,13 @@ fn app(ac: &Activeconnect) -> Router {
 async fn site() -> (Emulator, Activeconnect, String) {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
-    with_phones(&emulator, &ac, &["alice", "bob"]).await;
+    enroll_users(&emulator, &ac, &["alice", "bob"]).await;
     let url = serve(app(&ac)).await;
     (emulator, ac, url)
 }
 
 #[tokio::test]
-async fn script_logs_in_and_a_remote_logout_puts_it_out() {
+async fn script_login_ends_with_remote_logout() {
     let (emulator, _ac, url) = site().await;
     let browser = Browser::new(&url);
     assert_eq!(browser.status().await, "none");
@@ -42,7 +44,7 @@ async fn script_logs_in_and_a_remote_logout_puts_it_out() {
     assert_eq!(browser.status().await, "pending");
     assert_eq!(browser.api("/").await.status(), 401);
     let session = approve(&emulator).await;
-    until("active", async || (browser.status().await == "active").then_some(())).await;
+    poll_until("active", async || (browser.status().await == "active").then_some(())).await;
     assert_eq!(browser.cookie("__Host-activeconnect-attempt"), None);
     let hello = browser.api("/").await;
     assert_eq!(hello.status(), 200);
@@ -50,19 +52,19 @@ async fn script_logs_in_and_a_remote_logout_puts_it_out() {
     assert_eq!(hello.text().await.unwrap(), "Hello alice");
 
     emulator.act_on_session(&session.session_token, Action::WalkAway).unwrap();
-    until("suspended", async || (browser.api("/").await.status() == 403).then_some(())).await;
+    poll_until("suspended", async || (browser.api("/").await.status() == 403).then_some(())).await;
     assert_eq!(browser.status().await, "walkaway");
     emulator.act_on_session(&session.session_token, Action::Return).unwrap();
-    until("back", async || (browser.api("/").await.status() == 200).then_some(())).await;
+    poll_until("back", async || (browser.api("/").await.status() == 200).then_some(())).await;
 
     emulator.act_on_session(&session.session_token, Action::Close).unwrap();
-    until("refused", async || (browser.api("/").await.status() == 401).then_some(())).await;
+    poll_until("refused", async || (browser.api("/").await.status() == 401).then_some(())).await;
     assert_eq!(browser.status().await, "closed");
     assert_eq!(browser.api("/").await.status(), 401);
 }
 
 #[tokio::test]
-async fn browser_without_javascript_is_led_through() {
+async fn browser_without_javascript_logs_in() {
     let (emulator, _ac, url) = site().await;
     let browser = Browser::new(&url);
     let sent_away = browser.page("/posts?page=2").await;
@@ -73,14 +75,14 @@ async fn browser_without_javascript_is_led_through() {
     assert!(form.text().await.unwrap().contains(r#"name="next" value="/posts?page=2""#));
 
     let fields = [("username", "alice"), ("next", "/posts?page=2")];
-    let begun = browser.form("/auth/login", &fields).await;
+    let started_at = browser.form("/auth/login", &fields).await;
     let waiting = "/auth/waiting?next=/posts%3Fpage%3D2";
-    assert_eq!((begun.status().as_u16(), location(&begun)), (303, waiting));
+    assert_eq!((started_at.status().as_u16(), location(&started_at)), (303, waiting));
     let gated = browser.page("/posts").await;
     assert_eq!((gated.status().as_u16(), location(&gated)), (303, "/auth/waiting?next=/posts"));
     assert_eq!(browser.page(waiting).await.status(), 200);
     approve(&emulator).await;
-    let there = until("taken", async || {
+    let there = poll_until("taken", async || {
         let page = browser.page(waiting).await;
         (page.status() == 303).then_some(page)
     })
@@ -101,9 +103,9 @@ async fn declined_login_is_denied() {
     let (emulator, _ac, url) = site().await;
     let browser = Browser::new(&url);
     browser.json("/auth/login", &json!({"username": "alice"})).await;
-    let session = ringing(&emulator).await;
+    let session = pending_session(&emulator).await;
     emulator.act_on_session(&session.session_token, Action::Cancel).unwrap();
-    // The decline frees the attempt: the same browser starts again, and is let in.
+    // The decline frees the username: the same browser starts again and logs in.
     assert_eq!(browser.status().await, "pending");
     assert_eq!(browser.api("/").await.status(), 401);
     browser.log_in(&emulator, "alice").await;
@@ -115,20 +117,20 @@ async fn requests_add_no_polls() {
     let emulator = Emulator::start().await.unwrap();
     let interval = Duration::from_secs(1);
     let ac = builder(&emulator).poll_interval(interval).build().unwrap();
-    with_phones(&emulator, &ac, &["alice"]).await;
+    enroll_users(&emulator, &ac, &["alice"]).await;
     let url = serve(app(&ac)).await;
     let browser = Browser::new(&url);
     browser.log_in(&emulator, "alice").await;
-    let (begun, before) = (std::time::Instant::now(), emulator.state().calls.status);
+    let (started_at, before) = (std::time::Instant::now(), emulator.state().calls.status);
     for _ in 0..2_000 {
         assert_eq!(browser.api("/").await.status(), 200);
     }
-    let most = begun.elapsed().as_secs_f64() / (0.8 * interval.as_secs_f64()) + 2.0;
+    let max = started_at.elapsed().as_secs_f64() / (0.8 * interval.as_secs_f64()) + 2.0;
     let calls = emulator.state().calls.status - before;
-    assert!(f64::from(u32::try_from(calls).unwrap()) <= most, "{calls} calls, {most} allowed");
+    assert!(f64::from(u32::try_from(calls).unwrap()) <= max, "{calls} calls, {max} allowed");
 }
 
-/// T033: two tabs, or a repeated request, of the browser that began: exactly one session.
+/// T033: two tabs, or a repeated request, of the starting browser: one session.
 #[tokio::test]
 async fn result_makes_one_session() {
     let (emulator, ac, url) = site().await;
@@ -136,7 +138,7 @@ async fn result_makes_one_session() {
     browser.json("/auth/login", &json!({"username": "alice"})).await;
     let attempt = browser.cookie("__Host-activeconnect-attempt").unwrap();
     approve(&emulator).await;
-    until("claimed", async || (browser.status().await == "active").then_some(())).await;
+    poll_until("claimed", async || (browser.status().await == "active").then_some(())).await;
     let first = browser.cookie("__Host-activeconnect").unwrap();
     let again = async |path: &str| {
         let again = Browser::new(&url);
@@ -148,7 +150,7 @@ async fn result_makes_one_session() {
         assert_eq!(again(path).await.as_ref(), Some(&first), "{path}: the same answer");
     }
     assert_eq!(ac.sessions(&"alice".into()).await.unwrap().len(), 1);
-    // The browser has shown that it got the answer.
+    // The browser presented the credential.
     assert_eq!(browser.api("/").await.status(), 200);
     for path in ["/auth/status", "/auth/waiting"] {
         assert_eq!(again(path).await, None, "{path}");
@@ -156,22 +158,22 @@ async fn result_makes_one_session() {
     assert_eq!(browser.api("/").await.status(), 200);
 }
 
-/// T032: knowing the name, or having another attempt, is not having this one.
+/// T032: neither the username nor another attempt gives access to this attempt.
 #[tokio::test]
 async fn attempt_bound_to_browser() {
     let (emulator, _ac, url) = site().await;
     let browser = Browser::new(&url);
     browser.json("/auth/login", &json!({"username": "alice"})).await;
     approve(&emulator).await;
-    let stranger = Browser::new(&url);
-    stranger.json("/auth/login", &json!({"username": "nobody"})).await;
-    stranger.set_cookie("__Host-activeconnect-attempt", &"A".repeat(43));
+    let anonymous = Browser::new(&url);
+    anonymous.json("/auth/login", &json!({"username": "nobody"})).await;
+    anonymous.set_cookie("__Host-activeconnect-attempt", &"A".repeat(43));
     let polled = emulator.state().calls.status;
-    until("the approval is known", async || {
+    poll_until("the approval is known", async || {
         (emulator.state().calls.status >= polled + 3).then_some(())
     })
     .await;
-    assert_eq!(stranger.status().await, "none");
-    assert_eq!(stranger.cookie("__Host-activeconnect"), None);
+    assert_eq!(anonymous.status().await, "none");
+    assert_eq!(anonymous.cookie("__Host-activeconnect"), None);
     assert_eq!(browser.status().await, "active");
 }

@@ -1,4 +1,4 @@
-//! Browsers in which a user has logged in: their budget, and how they are forgotten.
+//! Known browsers: their rate limit, and how they are forgotten.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use tower_activeconnect::store::{StoreError, StoreErrorKind};
 use tower_activeconnect::{ActiveconnectBuilder, MemoryTokenStore, TokenStore, UserId, UserToken};
 
 use super::fixture::{Fixture, KNOWN, start};
-use crate::support::{Browser, approve, pass, ringing, until};
+use crate::support::{Browser, advance, approve, pending_session, poll_until};
 
 const ATTEMPT_COOKIE: &str = "__Host-activeconnect-attempt";
 const OWNER: &str = "203.0.113.7";
@@ -25,7 +25,7 @@ async fn fixture() -> Fixture {
     Fixture::new(&["alice"], |builder| builder).await
 }
 
-/// A lookup table that keeps no epochs.
+/// A token store without epochs.
 struct Plain(MemoryTokenStore);
 
 impl TokenStore for Plain {
@@ -42,15 +42,15 @@ impl TokenStore for Plain {
     }
 }
 
-/// A lookup table that keeps epochs, and can be made to answer late about them, or never.
+/// A token store with epochs, which can delay its results or hang.
 #[derive(Clone, Default)]
 struct Slow {
     table: Arc<MemoryTokenStore>,
-    /// The answer about an epoch that leaves when it is released: the first, the second, or none (0).
+    /// The call whose result waits until it is released: the first, the second, or none (0).
     holds: Arc<AtomicUsize>,
     held: Arc<AtomicBool>,
     release: Arc<Notify>,
-    /// It takes no changes, and does not say so.
+    /// Changes hang.
     hangs: Arc<AtomicBool>,
 }
 
@@ -98,41 +98,44 @@ fn is_pending(site: &Fixture, session: &SessionReport) -> bool {
     now.is_some_and(|now| now.status == SessionStatus::Pending)
 }
 
-/// A stranger's login rings alice's phone.
-async fn strangers_login(site: &Fixture) -> SessionReport {
+/// An anonymous login sends a push to alice.
+async fn start_anonymous_login(site: &Fixture) -> SessionReport {
     assert_eq!(start(&site.browser(), "alice", STRANGER).await.status(), 202);
-    ringing(&site.emulator).await
+    pending_session(&site.emulator).await
 }
 
-/// The browser starts a login while a stranger's rings: a known browser goes before it.
-async fn goes_before_a_stranger(site: &Fixture, browser: &Browser) {
-    let theirs = strangers_login(site).await;
+/// Asserts that the browser is known: its start supersedes an anonymous attempt.
+async fn assert_known(site: &Fixture, browser: &Browser) {
+    let theirs = start_anonymous_login(site).await;
     assert_eq!(start(browser, "alice", OWNER).await.status(), 202);
-    until("it is withdrawn", async || (!is_pending(site, &theirs)).then_some(())).await;
-    until("the phone rings", async || (site.rings_now() == 1).then_some(())).await;
+    poll_until("the anonymous attempt is cancelled", async || {
+        (!is_pending(site, &theirs)).then_some(())
+    })
+    .await;
+    poll_until("a push is sent", async || (site.pending_count() == 1).then_some(())).await;
 }
 
-/// The browser starts a login while a stranger's rings: one that is forgotten changes nothing.
-async fn changes_nothing_for_a_stranger(site: &Fixture, browser: &Browser, how: &str) {
-    let theirs = strangers_login(site).await;
-    let rings = site.rings();
+/// Asserts that the browser is anonymous: its start does not supersede an anonymous attempt.
+async fn assert_anonymous(site: &Fixture, browser: &Browser, how: &str) {
+    let theirs = start_anonymous_login(site).await;
+    let push_count = site.push_count();
     assert_eq!(start(browser, "alice", OWNER).await.status(), 202, "{how}: as before");
     for _ in 0..50 {
         assert_eq!(browser.status().await, "pending", "{how}");
         assert!(is_pending(site, &theirs), "{how}");
     }
-    assert_eq!(site.rings(), rings, "{how}");
+    assert_eq!(site.push_count(), push_count, "{how}");
 }
 
-/// Gives alice's newest token a phone.
+/// Registers a phone for alice's newest token.
 fn register_device(site: &Fixture) {
     let users = site.emulator.state().users;
     site.emulator.register_device(&users.last().unwrap().user_id).unwrap();
 }
 
-/// F37: proofs that were kept from several logins of one browser share one budget.
+/// F37: copied proofs from several logins of one browser share one limit.
 #[tokio::test]
-async fn kept_proofs_share_one_budget() {
+async fn copied_proofs_share_one_limit() {
     let site = fixture().await;
     let browser = site.browser();
     let mut kept = Vec::new();
@@ -142,16 +145,16 @@ async fn kept_proofs_share_one_budget() {
         browser.json("/auth/logout", &json!({})).await;
     }
     let proofs: Vec<_> = kept.iter().map(|copy| copy.cookie(KNOWN).unwrap()).collect();
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     for copy in kept.iter().cycle().take(20) {
-        answers.push(start(copy, "alice", OWNER).await.status().as_u16());
+        responses.push(start(copy, "alice", OWNER).await.status().as_u16());
     }
-    assert_eq!(answers[..5], [202; 5], "{proofs:?}");
-    assert_eq!(answers[5..], [429; 15]);
-    until("five more rings", async || (site.rings() == 9).then_some(())).await;
+    assert_eq!(responses[..5], [202; 5], "{proofs:?}");
+    assert_eq!(responses[5..], [429; 15]);
+    poll_until("five more pushes", async || (site.push_count() == 9).then_some(())).await;
 }
 
-/// F37: nor does a result that is claimed again, before its credential was presented, make another
+/// F37: a claim that is repeated before the credential is presented does not create another known
 /// browser.
 #[tokio::test]
 async fn repeated_claim_makes_one_browser() {
@@ -161,16 +164,16 @@ async fn repeated_claim_makes_one_browser() {
     let again = site.browser();
     again.set_cookie(ATTEMPT_COOKIE, &browser.cookie(ATTEMPT_COOKIE).unwrap());
     approve(&site.emulator).await;
-    until("claimed", async || (browser.status().await == "active").then_some(())).await;
+    poll_until("claimed", async || (browser.status().await == "active").then_some(())).await;
     assert_eq!(again.status().await, "active");
-    // The id is what a proof begins with.
+    // A proof starts with the browser's id.
     let ids = [browser, again].map(|browser| browser.cookie(KNOWN).unwrap()[..21].to_owned());
     assert_eq!(ids[0], ids[1]);
 }
 
-/// F37: a browser is forgotten by whatever forgets it, and by nothing else.
+/// F37: which actions forget browsers, and which do not.
 #[tokio::test]
-async fn forgotten_browsers_count_as_strangers() {
+async fn forgotten_browsers_count_as_anonymous() {
     let alice = UserId::from("alice");
     for how in ["forget_browsers", "end_all_sessions", "lost_device", "unenroll"] {
         let site = fixture().await;
@@ -191,7 +194,7 @@ async fn forgotten_browsers_count_as_strangers() {
                 register_device(&site);
             }
         }
-        changes_nothing_for_a_stranger(&site, &browser, how).await;
+        assert_anonymous(&site, &browser, how).await;
     }
 }
 
@@ -201,10 +204,10 @@ async fn ended_sessions_leave_browsers_known() {
     let browser = site.known_browser("alice").await;
     site.ac.end_all_sessions(&"alice".into()).await.unwrap();
     site.ac.forget_browsers(&"bob".into()).await.unwrap();
-    goes_before_a_stranger(&site, &browser).await;
+    assert_known(&site, &browser).await;
 }
 
-/// F37: a lookup table that keeps no epochs leaves them to the process.
+/// F37: with a token store without epochs, the process keeps them.
 #[tokio::test]
 async fn process_keeps_epochs_for_a_plain_store() {
     let keep_no_epochs =
@@ -213,16 +216,16 @@ async fn process_keeps_epochs_for_a_plain_store() {
     let browser = site.browser();
     browser.log_in(&site.emulator, "alice").await;
     site.ac.end_all_sessions(&"alice".into()).forget_browsers().await.unwrap();
-    // The name is reserved to the deadline of the login: a known browser begins all the same.
-    let rings = site.rings();
+    // The username is reserved until the deadline, but a known browser can start.
+    let push_count = site.push_count();
     assert_eq!(start(&browser, "alice", OWNER).await.status(), 202);
     for _ in 0..50 {
-        assert_eq!((browser.status().await.as_str(), site.rings()), ("pending", rings));
+        assert_eq!((browser.status().await.as_str(), site.push_count()), ("pending", push_count));
     }
 }
 
-/// What an answer says, without what differs by chance.
-fn said(response: &Response) -> (u16, Vec<String>) {
+/// A response without its random parts.
+fn comparable(response: &Response) -> (u16, Vec<String>) {
     let mut headers: Vec<_> = response
         .headers()
         .iter()
@@ -236,122 +239,123 @@ fn said(response: &Response) -> (u16, Vec<String>) {
     (response.status().as_u16(), headers)
 }
 
-/// F37: whoever starts with a proof does not learn whether it is revoked.
+/// F37: a response does not reveal whether a proof is revoked.
 #[tokio::test]
-async fn revoked_proof_is_answered_like_a_valid_one() {
-    let mut answers = Vec::new();
+async fn revoked_proof_gets_same_response() {
+    let mut responses = Vec::new();
     for is_revoked in [false, true] {
         let site = fixture().await;
         let browser = site.known_browser("alice").await;
         if is_revoked {
             site.ac.forget_browsers(&"alice".into()).await.unwrap();
         }
-        let mut heard = Vec::new();
-        // By a free name, by a reserved one, and more often than is allowed.
-        heard.push(said(&start(&browser, "alice", OWNER).await));
+        let mut received = Vec::new();
+        // With a free username, a reserved one, and above the limit.
+        received.push(comparable(&start(&browser, "alice", OWNER).await));
         let copy = site.copy(&browser);
         for _ in 0..5 {
-            let answer = start(&copy, "alice", OWNER).await;
-            heard.push(said(&answer));
-            answer.bytes().await.unwrap();
-            heard.push(said(&copy.api("/auth/status").await));
+            let response = start(&copy, "alice", OWNER).await;
+            received.push(comparable(&response));
+            response.bytes().await.unwrap();
+            received.push(comparable(&copy.api("/auth/status").await));
         }
-        answers.push(heard);
+        responses.push(received);
     }
-    assert_eq!(answers[0], answers[1]);
-    let codes: Vec<_> = answers[0].iter().map(|(code, _)| *code).collect();
+    assert_eq!(responses[0], responses[1]);
+    let codes: Vec<_> = responses[0].iter().map(|(code, _)| *code).collect();
     assert_eq!(codes, [202, 202, 200, 202, 200, 202, 200, 202, 200, 429, 200]);
 }
 
-/// F37: a browser that logs in after it was forgotten is another one: whoever kept its old proof
-/// does not use up its budget.
+/// F37: a browser that logs in after it was forgotten is a new one: a copy of its old proof does
+/// not use its limit.
 #[tokio::test]
-async fn old_proof_uses_up_no_new_budget() {
+async fn old_proof_does_not_use_new_limit() {
     let site = fixture().await;
     let browser = site.known_browser("alice").await;
     let thief = site.copy(&browser);
     site.ac.forget_browsers(&"alice".into()).await.unwrap();
     browser.log_in(&site.emulator, "alice").await;
     browser.json("/auth/logout", &json!({})).await;
-    let rings = site.rings();
-    // The browser's own last start was counted by the old proof.
+    let push_count = site.push_count();
+    // The browser's own last start counted for the old proof.
     for expected in [202, 202, 202, 202, 429] {
         assert_eq!(start(&thief, "alice", STRANGER).await.status(), expected);
     }
     assert_eq!(thief.status().await, "pending");
     browser.log_in(&site.emulator, "alice").await;
-    assert_eq!(site.rings(), rings + 1, "the old proof rings nobody");
+    assert_eq!(site.push_count(), push_count + 1, "the old proof sends no push");
 }
 
-/// T174: a request that rings already is withdrawn.
+/// T174: a pending request is cancelled.
 #[tokio::test]
-async fn forgotten_while_its_phone_rings() {
+async fn browser_forgotten_during_push_is_anonymous() {
     let site = fixture().await;
     let browser = site.known_browser("alice").await;
     assert_eq!(start(&browser, "alice", OWNER).await.status(), 202);
-    let session = ringing(&site.emulator).await;
+    let session = pending_session(&site.emulator).await;
     site.ac.forget_browsers(&"alice".into()).await.unwrap();
-    until("its request is withdrawn", async || (!is_pending(&site, &session)).then_some(())).await;
+    poll_until("its request is withdrawn", async || (!is_pending(&site, &session)).then_some(()))
+        .await;
     assert_ne!(browser.status().await, "active");
 }
 
-/// F37: also while its login waits, as the user has said no twice.
+/// F37: also while its login is queued after two declines.
 #[tokio::test]
-async fn forgotten_while_its_login_waits() {
+async fn browser_forgotten_in_queue_is_anonymous() {
     for forgets in [false, true] {
         let site = fixture().await;
         let browser = site.known_browser("alice").await;
         for _ in 0..2 {
             assert_eq!(start(&browser, "alice", OWNER).await.status(), 202);
-            let declined = ringing(&site.emulator).await;
+            let declined = pending_session(&site.emulator).await;
             site.emulator.act_on_session(&declined.session_token, Action::Cancel).unwrap();
             let over = async || (browser.status().await == "timeout").then_some(());
-            until("it is over", over).await;
+            poll_until("the login failed", over).await;
         }
-        let rings = site.rings();
+        let push_count = site.push_count();
         assert_eq!(start(&browser, "alice", OWNER).await.status(), 202);
-        assert_eq!((browser.status().await.as_str(), site.rings()), ("pending", rings));
+        assert_eq!((browser.status().await.as_str(), site.push_count()), ("pending", push_count));
         if forgets {
-            // Another instance of the application does: this one withdraws nothing.
+            // Another instance of the application forgets it, so this one cancels nothing.
             let epoch = u64::MAX / 2;
             site.table.set_browser_epoch(&"alice".into(), epoch).await.unwrap();
         }
-        pass(Duration::from_secs(8), Duration::from_secs(1)).await;
-        let rings_again = u64::from(!forgets);
+        advance(Duration::from_secs(8), Duration::from_secs(1)).await;
+        let extra_pushes = u64::from(!forgets);
         for _ in 0..50 {
             assert_eq!(browser.status().await, "pending");
         }
-        assert_eq!(site.rings(), rings + rings_again);
+        assert_eq!(site.push_count(), push_count + extra_pushes);
     }
 }
 
-/// F37: also while an answer of the table about it is on its way.
+/// F37: also while the token store's result is in flight.
 #[tokio::test]
-async fn forgotten_while_the_table_answers() {
-    for answer in [1, 2] {
+async fn browser_forgotten_during_lookup_is_anonymous() {
+    for response in [1, 2] {
         let store = Slow::default();
         let site = Fixture::new(&["alice"], |builder| builder.token_store(store.clone())).await;
         let browser = site.browser();
         browser.log_in(&site.emulator, "alice").await;
-        let rings = site.rings();
-        store.holds.store(answer, Ordering::SeqCst);
-        // The name is reserved by that login: a known browser begins all the same.
+        let push_count = site.push_count();
+        store.holds.store(response, Ordering::SeqCst);
+        // The username is reserved by that login, but a known browser can start.
         assert_eq!(start(&browser, "alice", OWNER).await.status(), 202);
         let is_held = async || store.held.load(Ordering::SeqCst).then_some(());
-        until("the table is asked", is_held).await;
+        poll_until("the store is called", is_held).await;
         site.ac.forget_browsers(&"alice".into()).await.unwrap();
         store.release.notify_one();
         for _ in 0..50 {
-            let now = (browser.status().await, site.rings());
-            assert_eq!((now.0.as_str(), now.1), ("pending", rings), "{answer}");
+            let now = (browser.status().await, site.push_count());
+            assert_eq!((now.0.as_str(), now.1), ("pending", push_count), "{response}");
         }
     }
 }
 
-/// F37: a table that hangs is not waited for: the phone is disabled, the sessions end, and the
-/// process has forgotten the browsers.
+/// F37: the engine does not wait for a hanging store: the phone is disabled, the sessions end, and
+/// the process forgets the browsers.
 #[tokio::test]
-async fn hanging_table_keeps_no_browser_known() {
+async fn hanging_store_makes_browser_anonymous() {
     for unenrolls in [false, true] {
         let store = Slow::default();
         let site = Fixture::new(&["alice"], |builder| builder.token_store(store.clone())).await;
@@ -369,30 +373,33 @@ async fn hanging_table_keeps_no_browser_known() {
         };
         let error = tokio::select! {
             error = fails => error,
-            () = pass(Duration::from_secs(20), Duration::from_secs(1)) => panic!("it hangs"),
+            () = advance(Duration::from_secs(20), Duration::from_secs(1)) => panic!("it hangs"),
         };
         let EnrollmentError::Store(error) = error else { panic!("{error}") };
         assert_eq!(error.kind(), StoreErrorKind::Unavailable);
         assert_eq!(browser.api("/").await.status(), 401);
         let calls = site.emulator.state().calls;
         assert_eq!(calls.lost_user_mobile_device + calls.delete_users, 1);
-        let rings = site.rings();
+        let push_count = site.push_count();
         assert_eq!(start(&browser, "alice", OWNER).await.status(), 202);
         for _ in 0..50 {
-            assert_eq!((browser.status().await.as_str(), site.rings()), ("pending", rings));
+            assert_eq!(
+                (browser.status().await.as_str(), site.push_count()),
+                ("pending", push_count)
+            );
         }
     }
 }
 
-/// F37: a name may be another user's by now. In whose browser it was logged in with before, does not
-/// go before the new owner, who would approve that login for their own.
+/// F37: a username may move to another user. A browser in which its previous owner logged in does
+/// not supersede logins of the new owner.
 #[tokio::test]
 async fn name_of_another_user_is_not_known() {
     let renamed = |builder: ActiveconnectBuilder| {
         builder.resolve_username(|_| async { Ok::<_, StoreError>(Some(UserId::from("bob"))) })
     };
     let site = Fixture::new(&["alice", "bob"], renamed).await;
-    // At another instance, where the name is still the first owner's.
+    // At another instance, where the username is still the first owner's.
     let browser = site.known_browser("alice").await;
-    changes_nothing_for_a_stranger(&site, &browser, "another user").await;
+    assert_anonymous(&site, &browser, "another user").await;
 }

@@ -1,4 +1,4 @@
-//! A lookup table that another connection has locked.
+//! A token store that another connection locks.
 
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,7 @@ impl Database {
         format!("sqlite:{}", self.folder.path().join("users.db").display())
     }
 
-    /// Locks the file against readers and writers, until the connection is closed.
+    /// Locks the file for reads and writes, until the connection closes.
     async fn lock(&self) -> SqliteConnection {
         let mut connection = SqliteConnection::connect(&self.url()).await.unwrap();
         connection.execute("BEGIN EXCLUSIVE").await.unwrap();
@@ -41,19 +41,19 @@ impl Database {
     }
 }
 
-/// The call is told that the store is unavailable, before the shortest login is over.
+/// The call fails as unavailable, before the shortest login timeout.
 async fn is_unavailable<T: std::fmt::Debug>(call: impl Future<Output = Result<T, StoreError>>) {
-    let begun = Instant::now();
+    let started_at = Instant::now();
     let error = call.await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}");
-    assert!(begun.elapsed() < Duration::from_millis(4_500), "{:?}", begun.elapsed());
+    assert!(started_at.elapsed() < Duration::from_millis(4_500), "{:?}", started_at.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn locked_store_is_unavailable() {
     let (database, store) = Database::create().await;
     let (alice, token) = ("alice".into(), UserToken::random().unwrap());
-    // An application's own pool, which would wait for half a minute.
+    // An application's own pool, with a timeout of 30 s.
     let options: SqliteConnectOptions = database.url().parse().unwrap();
     let patient = SqlitePoolOptions::new()
         .max_connections(1)
@@ -76,7 +76,7 @@ async fn locked_store_is_unavailable() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn login_meets_a_locked_store() {
+async fn locked_store_makes_login_unavailable() {
     let (database, store) = Database::create().await;
     let emulator = Emulator::start().await.unwrap();
     let deadline = Duration::from_secs(5);
@@ -86,13 +86,13 @@ async fn login_meets_a_locked_store() {
         .build()
         .unwrap();
     let alice = "alice".into();
-    support::with_phones(&emulator, &ac, &["alice"]).await;
+    support::enroll_users(&emulator, &ac, &["alice"]).await;
     let locked = database.lock().await;
-    let begun = Instant::now();
+    let started_at = Instant::now();
     let error = ac.log_in(&alice).await.unwrap_err();
     let LoginError::Store(store_error) = &error else { panic!("{error:?}") };
     assert_eq!(store_error.kind(), StoreErrorKind::Unavailable);
-    assert!(begun.elapsed() < deadline, "{:?}", begun.elapsed());
+    assert!(started_at.elapsed() < deadline, "{:?}", started_at.elapsed());
     locked.close().await.unwrap();
     let (credential, _) = tokio::join!(ac.log_in(&alice), support::approve(&emulator));
     credential.unwrap();

@@ -1,4 +1,4 @@
-//! The login page of a browser that is logged in already: it goes on, and in no circle.
+//! The login page of a logged-in browser: it continues, without a redirect loop.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,10 +16,12 @@ use tower_activeconnect::protocol::AuthMethod;
 use tower_activeconnect::{ActiveSession, Activeconnect, ActiveconnectBuilder, UserId};
 use tracing::Level;
 
-use crate::support::trace::{Trace, hear};
-use crate::support::{Browser, approve, builder, location, pass, serve, until, with_phones};
+use crate::support::log_capture::{LogCapture, capture};
+use crate::support::{
+    Browser, advance, approve, builder, enroll_users, location, poll_until, serve,
+};
 
-/// A site whose every page but the login's is gated; `/secret` asks for the face, too.
+/// A site whose pages are all gated except the login's; `/secret` also requires the face.
 struct Site {
     emulator: Emulator,
     url: String,
@@ -30,13 +32,13 @@ impl Site {
         Self::with_routes_of(|ac| (ac.clone(), ac.clone())).await
     }
 
-    /// With the layer of the first handle, and the routes of the second.
+    /// The layer of the first handle with the routes of the second.
     async fn with_routes_of(
         handles: impl FnOnce(&Activeconnect) -> (Activeconnect, Activeconnect),
     ) -> Self {
         let emulator = Emulator::start().await.unwrap();
         let ac = builder(&emulator).build().unwrap();
-        with_phones(&emulator, &ac, &["alice", "bob"]).await;
+        enroll_users(&emulator, &ac, &["alice", "bob"]).await;
         let (gate, routes) = handles(&ac);
         let secret = Router::new()
             .route("/secret", get(async || "secret"))
@@ -62,8 +64,8 @@ impl Site {
     }
 }
 
-/// Whether the login page asks for a name.
-async fn shows_form(page: Response) -> bool {
+/// Asserts whether the login page shows its form.
+async fn assert_shows_form(page: Response) -> bool {
     let is_ok = page.status() == StatusCode::OK;
     let text = page.text().await.unwrap();
     is_ok && text.contains(r#"name="username""#)
@@ -73,22 +75,23 @@ async fn shows_form(page: Response) -> bool {
 #[tokio::test]
 async fn logged_in_browser_goes_on() {
     let site = Site::new().await;
-    assert!(shows_form(Browser::new(&site.url).page("/auth/login?next=/page").await).await);
+    assert!(assert_shows_form(Browser::new(&site.url).page("/auth/login?next=/page").await).await);
     let (browser, _) = site.logged_in().await;
-    for (login, place) in [
+    for (login, url_path) in [
         ("/auth/login?next=/page%3Fnumber%3D2", "/page?number=2"),
         ("/auth/login", "/"),
         ("/auth/login?next=//evil.example", "/"),
         ("/auth/login?next=/auth/login", "/"),
     ] {
         let page = browser.page(login).await;
-        assert_eq!((page.status().as_u16(), location(&page)), (303, place));
+        assert_eq!((page.status().as_u16(), location(&page)), (303, url_path));
         assert_eq!(page.headers()["cache-control"], "no-store");
     }
     assert_eq!(browser.status().await, "active");
 }
 
-/// T158: a page of another origin may lead here, and learns from no image whether that goes on.
+/// T158: a page of another origin may link here, but cannot learn from an image whether the user is
+/// logged in.
 #[tokio::test]
 async fn other_pages_do_not_learn_user() {
     let site = Site::new().await;
@@ -110,12 +113,12 @@ async fn other_pages_do_not_learn_user() {
     }
 }
 
-/// T158: for another user than the one who is logged in, and again while that login waits.
+/// T158: a login of another user than the logged-in one, also while that login is pending.
 #[tokio::test]
 async fn switch_shows_the_form() {
     let site = Site::new().await;
     let (browser, _) = site.logged_in().await;
-    assert!(shows_form(browser.page("/auth/login?switch").await).await);
+    assert!(assert_shows_form(browser.page("/auth/login?switch").await).await);
     let form = browser.page("/auth/login?next=/page&switch").await.text().await.unwrap();
     assert!(form.contains(r#"name="next" value="/page""#), "{form}");
     let form = [("username", "bob"), ("next", "/page")];
@@ -123,75 +126,80 @@ async fn switch_shows_the_form() {
     let page = browser.page(&waiting).await.text().await.unwrap();
     assert!(page.contains(r#"<a href="/auth/login?next=/page&#38;switch">Start again"#), "{page}");
     approve(&site.emulator).await;
-    until("the other one is in", async || {
+    poll_until("the other one is in", async || {
         (browser.page(&waiting).await.headers().get("location")? == "/page").then_some(())
     })
     .await;
     assert_eq!(browser.page("/optional").await.text().await.unwrap(), "bob");
 }
 
-/// T158: only who is let in at this moment goes on.
+/// T158: only a session that is allowed now continues.
 #[tokio::test]
-async fn session_that_is_not_allowed_gets_the_form() {
+async fn denied_session_gets_login_form() {
     let site = Site::new().await;
     let (browser, session) = site.logged_in().await;
     let act = |action| site.emulator.act_on_session(&session.session_token, action).unwrap();
     let becomes = async |status: &str| {
-        until(status, async || (browser.status().await == status).then_some(())).await;
+        poll_until(status, async || (browser.status().await == status).then_some(())).await;
     };
     let login = "/auth/login?next=/page";
     act(Action::WalkAway);
     becomes("walkaway").await;
-    assert!(shows_form(browser.page(login).await).await);
+    assert!(assert_shows_form(browser.page(login).await).await);
     act(Action::Return);
     becomes("active").await;
     assert_eq!(location(&browser.page(login).await), "/page");
     site.emulator.inject_fault(Fault::new(Endpoint::Status, FaultKind::Reset));
-    pass(Duration::from_secs(20), Duration::from_secs(1)).await;
+    advance(Duration::from_secs(20), Duration::from_secs(1)).await;
     becomes("unavailable").await;
-    assert!(shows_form(browser.page(login).await).await);
+    assert!(assert_shows_form(browser.page(login).await).await);
     site.emulator.clear_faults();
     becomes("active").await;
     assert_eq!(location(&browser.page(login).await), "/page");
     act(Action::Close);
     becomes("closed").await;
-    assert!(shows_form(browser.page(login).await).await);
+    assert!(assert_shows_form(browser.page(login).await).await);
 }
 
-/// T158: the status of a parked session is asked for first.
+/// T158: a parked session is polled first.
 #[tokio::test]
-async fn parked_session_is_asked_for() {
+async fn parked_session_is_polled_first() {
     let site = Site::new().await;
     let (browser, session) = site.logged_in().await;
-    pass(Duration::from_secs(130), Duration::from_secs(5)).await;
+    advance(Duration::from_secs(130), Duration::from_secs(5)).await;
     assert_eq!(location(&browser.page("/auth/login?next=/page").await), "/page");
-    pass(Duration::from_secs(130), Duration::from_secs(5)).await;
+    advance(Duration::from_secs(130), Duration::from_secs(5)).await;
     site.emulator.act_on_session(&session.session_token, Action::Close).unwrap();
-    assert!(shows_form(browser.page("/auth/login?next=/page").await).await);
+    assert!(assert_shows_form(browser.page("/auth/login?next=/page").await).await);
 }
 
-/// Follows redirects as a browser does; the last page, and how many there were.
-async fn follow(browser: &Browser, path: &str, user: &str, others: &str) -> (Response, usize) {
-    let mut place = path.to_owned();
+/// Follows redirects like a browser; returns the last page and the number of redirects.
+async fn follow_redirects(
+    browser: &Browser,
+    path: &str,
+    user: &str,
+    others: &str,
+) -> (Response, usize) {
+    let mut url_path = path.to_owned();
     for redirects in 0..10 {
-        // What else the browser has for pages, and not for the login's.
-        let others = if place.starts_with("/auth/") { "" } else { others };
-        let request = browser.get(&place).header("accept", "text/html").header("x-user", user);
-        let answer = browser.send(request.header("cookie", others)).await;
-        if answer.status() != 303 {
-            return (answer, redirects);
+        // The browser's other cookies are for pages, not for the login's.
+        let others = if url_path.starts_with("/auth/") { "" } else { others };
+        let request = browser.get(&url_path).header("accept", "text/html").header("x-user", user);
+        let response = browser.send(request.header("cookie", others)).await;
+        if response.status() != 303 {
+            return (response, redirects);
         }
-        location(&answer).clone_into(&mut place);
+        location(&response).clone_into(&mut url_path);
     }
     panic!("{path} leads round and round");
 }
 
-/// T158, T021: the page that is wanted asks for more than a login.
+/// T158, T021: the requested page requires more than a login.
 #[tokio::test]
-async fn step_up_page_is_no_circle() {
+async fn step_up_page_does_not_loop() {
     let site = Site::new().await;
     let (browser, _) = site.logged_in().await;
-    let (page, redirects) = follow(&browser, "/auth/login?next=/secret", "", "").await;
+    let (page, redirects) = follow_redirects(&browser, "/auth/login?next=/secret", "", "").await;
     assert_eq!((page.status().as_u16(), redirects), (200, 2));
     assert!(page.text().await.unwrap().contains("Confirm with your phone"));
 }
@@ -200,19 +208,19 @@ fn header_user(parts: &Parts) -> Option<UserId> {
     parts.headers.get("x-user").map(|user| UserId::from(user.to_str().unwrap()))
 }
 
-/// T158: beside another login, for its user alone.
+/// T158: with a user resolver, only the resolved user continues.
 #[tokio::test]
-async fn session_of_another_user_gets_the_form() {
+async fn other_users_session_gets_login_form() {
     let both = |ac: &Activeconnect| {
         (ac.with_user_resolver(header_user), ac.with_user_resolver(header_user))
     };
     let site = Site::with_routes_of(both).await;
     let browser = Browser::new(&site.url);
-    let begin = browser.post("/auth/login").header("x-user", "alice").json(&json!({}));
-    assert_eq!(browser.send(begin).await.status(), 202);
+    let start = browser.post("/auth/login").header("x-user", "alice").json(&json!({}));
+    assert_eq!(browser.send(start).await.status(), 202);
     approve(&site.emulator).await;
     let status = || browser.get("/auth/status").header("x-user", "alice");
-    until("in", async || {
+    poll_until("in", async || {
         let status = browser.send(status()).await.text().await.unwrap();
         status.contains("active").then_some(())
     })
@@ -227,28 +235,28 @@ async fn session_of_another_user_gets_the_form() {
         assert_eq!(page.status(), 200);
         assert!(page.text().await.unwrap().contains(user));
     }
-    assert!(shows_form(browser.page("/auth/login?next=/page").await).await);
-    let (page, _) = follow(&browser, "/page", "bob", "").await;
+    assert!(assert_shows_form(browser.page("/auth/login?next=/page").await).await);
+    let (page, _) = follow_redirects(&browser, "/page", "bob", "").await;
     assert_eq!(page.status(), 200);
 }
 
-/// T158, T021: the gate goes by another login, the routes do not.
+/// T158, T021: the gate uses a user resolver, the routes do not.
 #[tokio::test]
-async fn gate_of_another_handle_is_no_circle() {
+async fn other_handles_gate_does_not_loop() {
     let site = Site::with_routes_of(|ac| (ac.with_user_resolver(header_user), ac.clone())).await;
     let (browser, _) = site.logged_in().await;
     for path in ["/page", "/optional"] {
-        let (page, _) = follow(&browser, path, "alice", "").await;
+        let (page, _) = follow_redirects(&browser, path, "alice", "").await;
         assert_eq!(page.status(), 200, "{path}");
-        let (page, redirects) = follow(&browser, path, "bob", "").await;
+        let (page, redirects) = follow_redirects(&browser, path, "bob", "").await;
         assert_eq!(redirects, 1, "{path}");
-        assert!(shows_form(page).await, "{path}");
+        assert!(assert_shows_form(page).await, "{path}");
     }
 }
 
-/// T158, T021: a page to which the browser sends more cookies than are read, or two sessions.
+/// T158, T021: requests to the page have too many cookies, or two sessions.
 #[tokio::test]
-async fn page_with_misread_cookies_is_no_circle() {
+async fn unreadable_cookies_do_not_loop() {
     let site = Site::new().await;
     let (browser, _) = site.logged_in().await;
     let many = (0..64).map(|number| format!("c{number}=v; ")).collect();
@@ -256,20 +264,20 @@ async fn page_with_misread_cookies_is_no_circle() {
     bobs.log_in(&site.emulator, "bob").await;
     for others in [many, bobs.cookie_header()] {
         for path in ["/page", "/optional"] {
-            let (page, redirects) = follow(&browser, path, "", &others).await;
+            let (page, redirects) = follow_redirects(&browser, path, "", &others).await;
             assert_eq!(redirects, 1, "{path} {others}");
-            assert!(shows_form(page).await, "{path} {others}");
+            assert!(assert_shows_form(page).await, "{path} {others}");
         }
     }
 }
 
-/// T158, T021: the gate takes any session of the user, whose phone walks away from another one than
-/// this browser's.
+/// T158, T021: the gate allows any session of the user, and the phone of another session walks
+/// away.
 #[tokio::test]
-async fn phone_of_another_session_is_no_circle() {
+async fn other_sessions_phone_does_not_loop() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap().with_user_resolver(header_user);
-    with_phones(&emulator, &ac, &["alice"]).await;
+    enroll_users(&emulator, &ac, &["alice"]).await;
     let app = Router::new()
         .fallback(async || "page")
         .layer(ac.layer().allow_any_user_session())
@@ -278,15 +286,15 @@ async fn phone_of_another_session_is_no_circle() {
     let alice = "alice".into();
     let (elsewhere, session) = tokio::join!(ac.log_in(&alice), approve(&emulator));
     elsewhere.unwrap();
-    let (page, redirects) = follow(&browser, "/page", "alice", "").await;
+    let (page, redirects) = follow_redirects(&browser, "/page", "alice", "").await;
     assert_eq!((page.status().as_u16(), redirects), (200, 0));
     emulator.act_on_session(&session.session_token, Action::WalkAway).unwrap();
-    until("the phone is away", async || {
+    poll_until("the phone is away", async || {
         let page = browser.get("/page").header("accept", "text/html").header("x-user", "alice");
         (browser.send(page).await.status() == 303).then_some(())
     })
     .await;
-    let (page, _) = follow(&browser, "/page", "alice", "").await;
+    let (page, _) = follow_redirects(&browser, "/page", "alice", "").await;
     assert_eq!(page.url().path(), "/auth/login");
 }
 
@@ -294,12 +302,12 @@ fn page() -> Router {
     Router::new().fallback(async |_: ActiveSession| "page")
 }
 
-/// T021: the pages to which the gate sends users are behind it, by mistake.
+/// T021: the login's pages are behind the gate by mistake.
 #[tokio::test]
-async fn page_behind_the_gate_is_no_circle() {
+async fn gated_login_page_does_not_loop() {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let written = lines.clone();
-    let _hearing = hear(Trace(Level::WARN, move |line: &str| {
+    let _capture = capture(LogCapture(Level::WARN, move |line: &str| {
         written.lock().unwrap().push(line.to_owned());
     }));
     let nested_too_soon = |ac: &Activeconnect| page().nest("/auth", ac.routes()).layer(ac.layer());
@@ -327,8 +335,9 @@ async fn page_behind_the_gate_is_no_circle() {
         let ac = configure(builder(&emulator)).build().unwrap();
         let browser = Browser::new(&serve(application(&ac)).await);
         for _ in 0..2 {
-            let (answer, redirects) = follow(&browser, "/page?number=2", "carol", "").await;
-            assert_eq!((answer.status().as_u16(), redirects), (500, 1), "{gated}");
+            let (response, redirects) =
+                follow_redirects(&browser, "/page?number=2", "carol", "").await;
+            assert_eq!((response.status().as_u16(), redirects), (500, 1), "{gated}");
         }
         let warnings = std::mem::take(&mut *lines.lock().unwrap());
         let warned = warnings.iter().filter(|line| line.contains("turns its own login page away"));

@@ -1,5 +1,4 @@
-//! Logging in with strangers about: budgets, known browsers, answers that tell nothing, clients
-//! without cookies.
+//! Login rate limits, known browsers, responses that reveal nothing, and clients without cookies.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -24,7 +23,7 @@ use tower_activeconnect::{
     UserToken,
 };
 
-use crate::support::{Browser, approve, builder, ringing, until, with_phones};
+use crate::support::{Browser, approve, builder, enroll_users, pending_session, poll_until};
 
 const ATTEMPT_COOKIE: &str = "__Host-activeconnect-attempt";
 const KNOWN: &str = "__Host-activeconnect-known";
@@ -48,14 +47,14 @@ impl Site {
         Self::with(|builder| builder).await
     }
 
-    /// A site whose users are alice and bob, behind a proxy on the loopback that it trusts.
+    /// A site with the users alice and bob, behind a trusted proxy on the loopback.
     async fn with(configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder) -> Self {
         let emulator = Emulator::start().await.unwrap();
         let table = Arc::new(MemoryTokenStore::new());
         let builder = builder(&emulator).token_store(table.clone());
         let builder = builder.trusted_proxies(["127.0.0.1/32".parse().unwrap()]);
         let ac = configure(builder).build().unwrap();
-        with_phones(&emulator, &ac, &["alice", "bob"]).await;
+        enroll_users(&emulator, &ac, &["alice", "bob"]).await;
         let url = serve(app(&ac)).await;
         Self { emulator, table, ac, url }
     }
@@ -64,13 +63,13 @@ impl Site {
         Browser::new(&self.url)
     }
 
-    /// How often a phone was to ring.
-    fn rings(&self) -> u64 {
+    /// The number of pushes so far.
+    fn push_count(&self) -> u64 {
         self.emulator.state().calls.authenticate_user
     }
 
-    /// A browser in which this user has logged in once, at another instance of the application.
-    async fn known(&self, user: &str) -> Browser {
+    /// A browser in which this user logged in once at another instance of the application.
+    async fn known_browser(&self, user: &str) -> Browser {
         let other = builder(&self.emulator).token_store(self.table.clone()).build().unwrap();
         let there = Browser::new(&serve(app(&other)).await);
         there.log_in(&self.emulator, user).await;
@@ -81,7 +80,7 @@ impl Site {
     }
 }
 
-/// As [`support::serve`], and the application knows who is connected.
+/// Like [`support::serve`], with the client addresses for the application.
 async fn serve(app: Router) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -90,7 +89,7 @@ async fn serve(app: Router) -> String {
     format!("http://{address}")
 }
 
-/// Starts a login from an address.
+/// Starts a login from this address.
 async fn start(browser: &Browser, user: &str, address: &str) -> Response {
     let request = browser.post("/auth/login").json(&json!({ "username": user }));
     browser.send(request.header("x-forwarded-for", address)).await
@@ -101,19 +100,19 @@ fn retry_after(response: &Response) -> u64 {
     response.headers()["retry-after"].to_str().unwrap().parse().unwrap()
 }
 
-/// T027, T030: a thousand starts from a thousand addresses ring within the budget; meanwhile the
-/// user gets in from a browser that is known.
+/// T027, T030: a thousand starts from a thousand addresses stay within the push limit, while the
+/// user logs in from a known browser.
 #[tokio::test]
-async fn thousand_starts_ring_within_the_budget() {
+async fn thousand_starts_stay_within_push_limit() {
     let overall = RateLimit::new(10_000, Duration::from_secs(1));
     let site = Site::with(|b| b.login_limits(LoginLimits::default().overall(overall))).await;
-    let known = site.known("alice").await;
-    let before = site.rings();
+    let known_browser = site.known_browser("alice").await;
+    let before = site.push_count();
     let attacker = site.browser();
     let mut events = site.ac.events();
     for number in 0_u32..1_000 {
         let address = format!("203.0.{}.{}", number / 250, number % 250);
-        // One browser that tries again and again, and others that join it.
+        // One browser that starts repeatedly, and others that join it.
         let response = if number % 2 == 0 {
             start(&attacker, "alice", &address).await
         } else {
@@ -123,31 +122,33 @@ async fn thousand_starts_ring_within_the_budget() {
             assert!(retry_after(&response) > 200, "the budget of five minutes is spent");
         }
         if number == 500 {
-            let started = start(&known, "alice", "203.0.113.1").await;
+            let started = start(&known_browser, "alice", "203.0.113.1").await;
             assert_eq!(started.status(), 202, "strangers do not keep the user out");
-            until("the user is in", async || {
+            poll_until("the user is in", async || {
                 let sessions = site.emulator.state().sessions;
-                if let Some(ringing) =
+                if let Some(pending_session) =
                     sessions.last().filter(|s| s.status == SessionStatus::Pending)
                 {
-                    // If it is a stranger's, the user's own login may have closed it just now.
-                    _ = site.emulator.act_on_session(&ringing.session_token, Action::Approve);
+                    // An anonymous session may have been superseded by the user's own login.
+                    _ = site
+                        .emulator
+                        .act_on_session(&pending_session.session_token, Action::Approve);
                 }
-                (known.status().await == "active").then_some(())
+                (known_browser.status().await == "active").then_some(())
             })
             .await;
         }
     }
-    assert!(site.rings() - before <= 6, "{} rang", site.rings() - before);
-    assert_eq!(known.page("/").await.status(), 200);
+    assert!(site.push_count() - before <= 6, "{} rang", site.push_count() - before);
+    assert_eq!(known_browser.page("/").await.status(), 200);
     let mut hit = false;
     while let Ok(Some(event)) = tokio::time::timeout(Duration::ZERO, events.next()).await {
         hit |= event.kind == EventKind::LimitReached(Limit::Logins);
     }
-    assert!(hit, "the application is told");
+    assert!(hit, "the application gets the event");
 }
 
-/// T028: one address has its budget, whatever names it tries and whatever it says of itself.
+/// T028: an address has one limit, for all usernames and forwarded headers.
 #[tokio::test]
 async fn address_is_counted_despite_forwarded_headers() {
     let overall = RateLimit::new(1_000, Duration::from_secs(1));
@@ -160,12 +161,12 @@ async fn address_is_counted_despite_forwarded_headers() {
     }
     assert!(retry_after(&start(&site.browser(), "nobody", "203.0.113.99").await) > 200);
     assert!(retry_after(&start(&site.browser(), "alice", "198.51.100.1").await) > 200);
-    assert_eq!(site.rings(), 0);
+    assert_eq!(site.push_count(), 0);
 }
 
-/// T028: and all together have one.
+/// T028: all anonymous clients share a total limit.
 #[tokio::test]
-async fn all_strangers_together_are_counted() {
+async fn anonymous_clients_share_total_limit() {
     let emulator = Emulator::start().await.unwrap();
     tokio::time::pause();
     let ac = builder(&emulator).build().unwrap();
@@ -183,46 +184,46 @@ async fn all_strangers_together_are_counted() {
     assert_eq!(ask(21).await, StatusCode::ACCEPTED);
 }
 
-/// A hundred thousand starts for names that do not exist: memory stays flat, and the service hears
-/// of none.
+/// A hundred thousand starts for unknown usernames: memory stays constant, and the service gets no
+/// call.
 #[tokio::test]
-async fn flood_of_names_costs_nothing() {
-    let most = RateLimit::new(1_000_000, Duration::from_secs(1));
-    let limits = LoginLimits::default().overall(most).per_address(most);
+async fn flood_of_names_needs_no_memory() {
+    let max = RateLimit::new(1_000_000, Duration::from_secs(1));
+    let limits = LoginLimits::default().overall(max).per_address(max);
     let site = Site::with(|b| b.login_limits(limits)).await;
     let calls = site.emulator.state().calls;
     let app = app(&site.ac);
     let mut memory = 0;
-    let mut answers = HashMap::new();
+    let mut responses = HashMap::new();
     for number in 0_u32..100_000 {
         let body = Body::from(format!(r#"{{"username":"nobody{number}"}}"#));
         let request = Request::post("/auth/login").header("content-type", "application/json");
-        let answer = app.clone().oneshot(request.body(body).unwrap()).await.unwrap();
-        *answers.entry(answer.status()).or_insert(0) += 1;
+        let response = app.clone().oneshot(request.body(body).unwrap()).await.unwrap();
+        *responses.entry(response.status()).or_insert(0) += 1;
         if number == 20_000 {
             memory = resident();
         }
     }
     let grown = resident().saturating_sub(memory);
-    println!("{answers:?}, {} MB, {} MB more since the 20,000th", memory >> 20, grown >> 20);
+    println!("{responses:?}, {} MB, {} MB more since the 20,000th", memory >> 20, grown >> 20);
     assert!(grown < 16 << 20, "{grown} bytes more");
-    // The last tenth of the 10,000 attempts is not for strangers.
-    assert_eq!(answers[&StatusCode::ACCEPTED], 9_000, "as many attempts wait as may");
-    assert_eq!(answers[&StatusCode::TOO_MANY_REQUESTS], 91_000);
+    // The last tenth of the 10,000 attempts is not for anonymous clients.
+    assert_eq!(responses[&StatusCode::ACCEPTED], 9_000, "as many attempts wait as may");
+    assert_eq!(responses[&StatusCode::TOO_MANY_REQUESTS], 91_000);
     assert_eq!(site.emulator.state().calls, calls);
 }
 
-/// Resident bytes of this process.
+/// The resident bytes of this process.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }
 
-/// A store that never answers for one user.
-struct Hanging(MemoryTokenStore);
+/// A store that hangs for one user.
+struct HangingStore(MemoryTokenStore);
 
-impl TokenStore for Hanging {
+impl TokenStore for HangingStore {
     async fn token(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
         if user.as_str() == "hang" {
             std::future::pending::<()>().await;
@@ -235,9 +236,8 @@ impl TokenStore for Hanging {
     }
 }
 
-/// Sends a start and gives the answer's bytes, without what may differ: the attempt cookie's value
-/// and the date.
-async fn answer_to_a_start(site: &Site, content_type: &str, body: &str) -> String {
+/// Sends a start; returns the response's bytes without the attempt cookie's value and the date.
+async fn start_response(site: &Site, content_type: &str, body: &str) -> String {
     let address = site.url.strip_prefix("http://").unwrap();
     let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
     let length = body.len();
@@ -246,9 +246,9 @@ async fn answer_to_a_start(site: &Site, content_type: &str, body: &str) -> Strin
          content-length: {length}\r\nconnection: close\r\n\r\n{body}"
     );
     socket.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).await.unwrap();
-    let lines = answer.split("\r\n").map(|line| {
+    let mut response = String::new();
+    socket.read_to_string(&mut response).await.unwrap();
+    let lines = response.split("\r\n").map(|line| {
         if let Some(rest) = line.strip_prefix(&format!("set-cookie: {ATTEMPT_COOKIE}=")) {
             let (value, attributes) = rest.split_once(';').unwrap();
             assert_eq!(value.len(), 43);
@@ -262,33 +262,34 @@ async fn answer_to_a_start(site: &Site, content_type: &str, body: &str) -> Strin
     lines.collect::<Vec<_>>().join("\r\n")
 }
 
-/// T025, T026: whoever it is, and whatever the store and the service do, the start's answer is the
-/// same; so are the answers while it waits, and the one that comes too early.
+/// T025, T026: the response to a start is the same for all users and all states of the store and
+/// the service. So are the responses while it is pending, and the response to a start that is too
+/// early.
 #[tokio::test]
 async fn start_reveals_nothing() {
     let site = Site::with(|b| {
-        b.token_store(Hanging(MemoryTokenStore::new())).login_timeout(Duration::from_secs(5))
+        b.token_store(HangingStore(MemoryTokenStore::new())).login_timeout(Duration::from_secs(5))
     })
     .await;
     site.ac.enroll(&"phoneless".into()).await.unwrap();
     let users = ["alice", "nobody", "phoneless", "hang", "bob"];
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for user in users {
         if user == "bob" {
             site.emulator.inject_fault(Fault::new(Endpoint::AuthenticateUser, FaultKind::Hang));
         }
         let form = format!("username={user}&next=/a");
-        told.push(answer_to_a_start(&site, "application/x-www-form-urlencoded", &form).await);
+        reported.push(start_response(&site, "application/x-www-form-urlencoded", &form).await);
     }
-    assert!(told[0].starts_with("HTTP/1.1 303"), "{}", told[0]);
-    assert!(told.windows(2).all(|pair| pair[0] == pair[1]), "{told:#?}");
-    // And in the other form, for those whose names are free again.
-    let mut told = Vec::new();
+    assert!(reported[0].starts_with("HTTP/1.1 303"), "{}", reported[0]);
+    assert!(reported.windows(2).all(|pair| pair[0] == pair[1]), "{reported:#?}");
+    // The same in the other format, for usernames that are free again.
+    let mut reported = Vec::new();
     let browsers: Vec<_> = users.map(|user| (site.browser(), user)).into();
-    // From one address each time: refused starts count by address and name.
+    // Each from its own address, because rejected starts count by address and name.
     let mut tries = 0_u16;
     for (browser, user) in &browsers {
-        until("the name is free again", async || {
+        poll_until("the name is free again", async || {
             tries += 1;
             let [high, low] = tries.to_be_bytes();
             let started = start(browser, user, &format!("203.0.{high}.{low}")).await;
@@ -297,25 +298,25 @@ async fn start_reveals_nothing() {
         .await;
         let page = browser.page("/auth/waiting").await.text().await.unwrap();
         assert!(page.contains(site.url.strip_prefix("http://").unwrap()), "{page}");
-        // What differs is what was typed, and the time.
+        // The pages differ only in the typed username and the time.
         let (before, rest) = page.split_once(&format!("<bdi>{user}</bdi>")).unwrap();
         let (between, rest) = rest.split_once("<span ").unwrap();
         let (time, rest) = rest.split_once("</span>").unwrap();
         assert!(time.starts_with("data-started=") && time.ends_with(" UTC"), "{time}");
         let (_, after) = rest.split_once("</dl>").unwrap();
-        told.push((browser.status().await, format!("{before}{between}{after}")));
+        reported.push((browser.status().await, format!("{before}{between}{after}")));
     }
-    assert_eq!(told[0].0, "pending");
-    assert!(told.windows(2).all(|pair| pair[0] == pair[1]), "{told:#?}");
+    assert_eq!(reported[0].0, "pending");
+    assert!(reported.windows(2).all(|pair| pair[0] == pair[1]), "{reported:#?}");
     for (browser, user) in &browsers {
         let over = async || (browser.status().await == "timeout").then_some(());
-        until(user, over).await;
+        poll_until(user, over).await;
         let page = browser.page("/auth/waiting").await.text().await.unwrap();
         assert!(page.contains("No answer came"), "{user}");
     }
 }
 
-/// T026: names that do not exist have the same budget as those that do.
+/// T026: unknown usernames have the same limits as known ones.
 #[tokio::test]
 async fn rate_limit_response_reveals_nothing() {
     let site = Site::new().await;
@@ -325,9 +326,9 @@ async fn rate_limit_response_reveals_nothing() {
         for _ in 0..5 {
             assert_eq!(start(&browser, user, "203.0.113.7").await.status(), 202);
         }
-        let refused = start(&browser, user, "203.0.113.8").await;
-        waits.push(retry_after(&refused));
-        let problem: Value = refused.json().await.unwrap();
+        let rejected = start(&browser, user, "203.0.113.8").await;
+        waits.push(retry_after(&rejected));
+        let problem: Value = rejected.json().await.unwrap();
         let detail = problem["detail"].as_str().unwrap().to_owned();
         assert!(detail.contains(&format!("{} seconds", waits.last().unwrap())), "{detail}");
         let page = browser.form("/auth/login", &[("username", user)]).await;
@@ -337,87 +338,88 @@ async fn rate_limit_response_reveals_nothing() {
     assert!(waits[0].abs_diff(waits[1]) <= 2, "{waits:?}");
 }
 
-/// A browser in which the user has logged in before takes the place of a stranger's attempt, which
-/// is logged out at the service; a stranger does not take anybody's.
+/// A known browser supersedes an anonymous attempt, which is logged out at the service. An
+/// anonymous browser supersedes no other attempt.
 #[tokio::test]
-async fn known_browser_goes_before_strangers() {
+async fn known_browser_supersedes_anonymous() {
     let site = Site::new().await;
-    let (known, other) = (site.known("alice").await, site.known("bob").await);
-    let stranger = site.browser();
-    assert_eq!(start(&stranger, "alice", "203.0.113.7").await.status(), 202);
-    let theirs = ringing(&site.emulator).await;
-    // Known by one name is not known by another.
+    let (known_browser, other) =
+        (site.known_browser("alice").await, site.known_browser("bob").await);
+    let anonymous = site.browser();
+    assert_eq!(start(&anonymous, "alice", "203.0.113.7").await.status(), 202);
+    let theirs = pending_session(&site.emulator).await;
+    // A browser known for one username is anonymous for another.
     assert_eq!(start(&other, "alice", "203.0.113.9").await.status(), 429);
-    assert_eq!(start(&known, "alice", "203.0.113.8").await.status(), 202);
+    assert_eq!(start(&known_browser, "alice", "203.0.113.8").await.status(), 202);
     let withdrawn = async || {
         let sessions = site.emulator.state().sessions;
         let now = sessions.into_iter().find(|s| s.session_token == theirs.session_token).unwrap();
         (now.status == SessionStatus::Closed).then_some(())
     };
-    until("the stranger's login is withdrawn", withdrawn).await;
-    // The stranger's browser may start anew, as it could for a name that does not exist.
-    assert_eq!(start(&stranger, "alice", "203.0.113.7").await.status(), 202);
+    poll_until("the stranger's login is withdrawn", withdrawn).await;
+    // The anonymous browser may start again, as for an unknown username.
+    assert_eq!(start(&anonymous, "alice", "203.0.113.7").await.status(), 202);
     approve(&site.emulator).await;
-    until("in", async || (known.status().await == "active").then_some(())).await;
-    // The stranger does not learn that somebody went before them.
-    assert_eq!(stranger.status().await, "pending");
+    poll_until("in", async || (known_browser.status().await == "active").then_some(())).await;
+    // The anonymous browser does not learn that its attempt was superseded.
+    assert_eq!(anonymous.status().await, "pending");
 }
 
-/// A decline looks like nothing; the same browser may start again at once, and the application is
-/// told.
+/// Anonymous browsers cannot see a decline and may start again at once; the application gets an
+/// event.
 #[tokio::test]
 async fn decline_is_reported_to_application_only() {
     let site = Site::new().await;
     let mut events = site.ac.events();
     let browser = site.browser();
     assert_eq!(start(&browser, "alice", "203.0.113.7").await.status(), 202);
-    let session = ringing(&site.emulator).await;
+    let session = pending_session(&site.emulator).await;
     site.emulator.act_on_session(&session.session_token, Action::Cancel).unwrap();
     let event = events.next().await.unwrap();
-    let refused = EventKind::LoginRefused { status: SessionStatus::Cancelled };
-    assert_eq!((event.kind, event.user), (refused, Some("alice".into())));
-    // However often it is asked about, the phone does not ring again by itself (T029).
+    let rejected = EventKind::LoginRefused { status: SessionStatus::Cancelled };
+    assert_eq!((event.kind, event.user), (rejected, Some("alice".into())));
+    // Status requests send no push (T029).
     for _ in 0..20 {
         assert_eq!(browser.status().await, "pending");
         assert_eq!(browser.page("/auth/waiting").await.status(), 200);
     }
-    assert_eq!(site.rings(), 1);
+    assert_eq!(site.push_count(), 1);
     assert_eq!(start(&site.browser(), "alice", "203.0.113.8").await.status(), 429);
     assert_eq!(start(&browser, "alice", "203.0.113.7").await.status(), 202);
     approve(&site.emulator).await;
-    until("in", async || (browser.status().await == "active").then_some(())).await;
+    poll_until("in", async || (browser.status().await == "active").then_some(())).await;
 }
 
-/// A browser that is known for the name learns at once that it came to nothing.
+/// A known browser learns at once that its attempt was declined.
 #[tokio::test]
-async fn known_browser_is_told_of_a_decline() {
+async fn known_browser_gets_decline_status() {
     let site = Site::new().await;
-    let known = site.known("alice").await;
-    assert_eq!(start(&known, "alice", "203.0.113.7").await.status(), 202);
-    let session = ringing(&site.emulator).await;
+    let known_browser = site.known_browser("alice").await;
+    assert_eq!(start(&known_browser, "alice", "203.0.113.7").await.status(), 202);
+    let session = pending_session(&site.emulator).await;
     site.emulator.act_on_session(&session.session_token, Action::Cancel).unwrap();
-    until("told", async || (known.status().await == "timeout").then_some(())).await;
-    let page = known.page("/auth/waiting").await.text().await.unwrap();
+    poll_until("told", async || (known_browser.status().await == "timeout").then_some(())).await;
+    let page = known_browser.page("/auth/waiting").await.text().await.unwrap();
     assert!(page.contains("No answer came"), "{page}");
-    assert_eq!(start(&known, "alice", "203.0.113.7").await.status(), 202);
+    assert_eq!(start(&known_browser, "alice", "203.0.113.7").await.status(), 202);
 }
 
-/// Clients without cookies: secrets come in bodies alone, and to no page.
+/// Clients without cookies: credentials are only in bodies, and not in pages.
 #[tokio::test]
 async fn cookieless_client_gets_credential_in_body() {
     let site = Site::new().await;
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let login = format!("{}/auth/login", site.url);
-    let begin = json!({ "username": "alice", "credential": "bearer" });
+    let start = json!({ "username": "alice", "credential": "bearer" });
     for (name, value) in [("origin", site.url.as_str()), ("sec-fetch-site", "same-origin")] {
-        let refused = http.post(&login).json(&begin).header(name, value).send().await.unwrap();
-        assert_eq!(refused.status(), 403, "{name}");
+        let rejected = http.post(&login).json(&start).header(name, value).send().await.unwrap();
+        assert_eq!(rejected.status(), 403, "{name}");
     }
-    assert_eq!(site.rings(), 0);
+    assert_eq!(site.push_count(), 0);
     let odd = json!({ "username": "alice", "credential": "both" });
     assert_eq!(http.post(&login).json(&odd).send().await.unwrap().status(), 422);
 
-    let started = http.post(&login).json(&begin).send().await.unwrap();
+    let started = http.post(&login).json(&start).send().await.unwrap();
     assert_eq!(started.status(), 202);
     assert_eq!(started.headers()["cache-control"], "no-store");
     assert!(!started.headers().contains_key("set-cookie"));
@@ -435,14 +437,14 @@ async fn cookieless_client_gets_credential_in_body() {
         text.push_str(&String::from_utf8_lossy(&events.chunk().await.unwrap().unwrap()));
     }
     drop(events);
-    // Nobody else's way: neither a cookie nor a page takes it.
+    // Neither a cookie nor a page can claim this attempt.
     let thief = site.browser();
     thief.set_cookie(ATTEMPT_COOKIE, secret);
     assert_eq!(thief.status().await, "none");
     for (name, value) in [("origin", site.url.as_str()), ("sec-fetch-site", "same-origin")] {
         assert_eq!(status().header(name, value).send().await.unwrap().status(), 403);
     }
-    // An answer without a body would lose it.
+    // A response without a body would lose the credential.
     let head = http.head(format!("{}/auth/status", site.url)).bearer_auth(secret);
     assert_eq!(head.send().await.unwrap().status(), 200);
     let taken = status().send().await.unwrap();
@@ -450,7 +452,7 @@ async fn cookieless_client_gets_credential_in_body() {
     let taken: Value = taken.json().await.unwrap();
     assert_eq!(taken["status"], "active");
     let credential = taken["credential"].as_str().unwrap();
-    // Its answer may be lost on the way, so it is given again, until the credential is used.
+    // The response may be lost, so it is repeated until the credential is used.
     let again: Value = status().send().await.unwrap().json().await.unwrap();
     assert_eq!(again, taken);
     let page = http.get(&site.url).bearer_auth(credential).send().await.unwrap();
@@ -459,22 +461,22 @@ async fn cookieless_client_gets_credential_in_body() {
     assert_eq!(over, json!({ "status": "timeout" }));
 }
 
-/// A client without cookies may begin anew at once as well, by the secret that it was given.
+/// A client without cookies may also start again at once, with its attempt credential.
 #[tokio::test]
-async fn client_without_cookies_begins_anew() {
+async fn client_without_cookies_starts_again() {
     let site = Site::new().await;
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let begin = json!({ "username": "alice", "credential": "bearer" });
-    let login = || http.post(format!("{}/auth/login", site.url)).json(&begin);
+    let start = json!({ "username": "alice", "credential": "bearer" });
+    let login = || http.post(format!("{}/auth/login", site.url)).json(&start);
     let started: Value = login().send().await.unwrap().json().await.unwrap();
     assert_eq!(login().send().await.unwrap().status(), 429);
     let secret = started["attempt"].as_str().unwrap();
     assert_eq!(login().bearer_auth(secret).send().await.unwrap().status(), 202);
 }
 
-/// Names that are typed are not the ids that they look like: neither is in the other's way.
+/// A username that equals a user id is not that id: the two do not affect each other.
 #[tokio::test]
-async fn name_is_no_id() {
+async fn username_is_not_a_user_id() {
     let site = Site::with(|b| {
         b.resolve_username(|typed| async move {
             Ok::<_, std::io::Error>((typed == "mail").then(|| UserId::from("alice")))
@@ -483,24 +485,24 @@ async fn name_is_no_id() {
     .await;
     let (ac, alice) = (site.ac.clone(), UserId::from("alice"));
     let login = tokio::spawn(async move { ac.log_in(&alice).await });
-    ringing(&site.emulator).await;
-    let stranger = site.browser();
-    assert_eq!(start(&stranger, "alice", "203.0.113.7").await.status(), 202);
+    pending_session(&site.emulator).await;
+    let anonymous = site.browser();
+    assert_eq!(start(&anonymous, "alice", "203.0.113.7").await.status(), 202);
     approve(&site.emulator).await;
     assert!(login.await.unwrap().is_ok());
-    assert_eq!(stranger.status().await, "pending");
+    assert_eq!(anonymous.status().await, "pending");
 }
 
-/// Strangers who have the phone ring do not keep the application from it.
+/// Attempts of anonymous clients do not block the application.
 #[tokio::test]
-async fn application_goes_before_strangers() {
+async fn application_supersedes_anonymous() {
     let site = Site::new().await;
-    let stranger = site.browser();
-    assert_eq!(start(&stranger, "alice", "203.0.113.7").await.status(), 202);
-    let theirs = ringing(&site.emulator).await;
+    let anonymous = site.browser();
+    assert_eq!(start(&anonymous, "alice", "203.0.113.7").await.status(), 202);
+    let theirs = pending_session(&site.emulator).await;
     let alice = UserId::from("alice");
     let approved = async {
-        until("ours rings", async || {
+        poll_until("the application's push is sent", async || {
             let sessions = site.emulator.state().sessions;
             let newest = sessions.last().filter(|s| s.session_token != theirs.session_token)?;
             site.emulator.act_on_session(&newest.session_token, Action::Approve).ok()
@@ -509,10 +511,10 @@ async fn application_goes_before_strangers() {
     };
     let (credential, ()) = tokio::join!(site.ac.log_in(&alice), approved);
     assert!(credential.is_ok());
-    assert_eq!(stranger.status().await, "pending");
+    assert_eq!(anonymous.status().await, "pending");
 }
 
-/// A browser's attempt is taken by its cookie alone.
+/// Only the cookie claims a browser's attempt.
 #[tokio::test]
 async fn cookie_attempt_rejects_bearer() {
     let site = Site::new().await;
@@ -523,12 +525,12 @@ async fn cookie_attempt_rejects_bearer() {
     let thief = site.browser();
     let status = thief.send(thief.get("/auth/status").bearer_auth(secret)).await;
     assert_eq!(status.json::<Value>().await.unwrap(), json!({ "status": "none" }));
-    until("in", async || (browser.status().await == "active").then_some(())).await;
+    poll_until("in", async || (browser.status().await == "active").then_some(())).await;
 }
 
-/// Whom a typed name means is asked behind the answer.
+/// The username is resolved after the response.
 #[tokio::test]
-async fn name_is_looked_up_behind_the_answer() {
+async fn username_is_resolved_after_the_response() {
     let site = Site::with(|b| {
         b.resolve_username(|typed| async move {
             match typed.to_lowercase().split_once('@') {
@@ -545,13 +547,13 @@ async fn name_is_looked_up_behind_the_answer() {
     let browser = site.browser();
     assert_eq!(start(&browser, "Alice@users.example", "203.0.113.7").await.status(), 202);
     approve(&site.emulator).await;
-    until("in", async || (browser.status().await == "active").then_some(())).await;
-    assert_eq!(site.rings(), 1);
+    poll_until("in", async || (browser.status().await == "active").then_some(())).await;
+    assert_eq!(site.push_count(), 1);
 }
 
-/// The names of the cookies; without `__Host-` they say so nowhere but where they must.
+/// The cookies' names; without `__Host-` the attributes are the same except where TLS is missing.
 #[tokio::test]
-async fn cookies_are_called_as_the_builder_says() {
+async fn builder_sets_cookie_names() {
     for (secure, names) in [
         (true, ["__Host-mine", "__Host-mine-attempt", "__Host-mine-known"]),
         (false, ["mine", "mine-attempt", "mine-known"]),
@@ -570,7 +572,7 @@ async fn cookies_are_called_as_the_builder_says() {
         assert!(set.contains("HttpOnly; SameSite=Lax") && set.contains("Path=/"), "{set}");
         assert!(browser.cookie(names[1]).is_some());
         approve(&site.emulator).await;
-        until("in", async || (browser.status().await == "active").then_some(())).await;
+        poll_until("in", async || (browser.status().await == "active").then_some(())).await;
         assert!(browser.cookie(names[0]).is_some() && browser.cookie(names[1]).is_none());
         assert!(browser.cookie(names[2]).is_some());
         assert_eq!(browser.page("/").await.status(), 200);

@@ -1,4 +1,4 @@
-//! What pages tell users apart by: `owner` in the answers of `status`.
+//! The `owner` in responses of `status`, by which pages distinguish users.
 
 use activeconnect_emulator::{Action, Emulator};
 use axum::Router;
@@ -6,11 +6,11 @@ use axum::routing::get;
 use serde_json::{Value, json};
 use tower_activeconnect::ActiveSession;
 
-use crate::support::{Browser, approve, builder, serve, until, with_phones};
+use crate::support::{Browser, approve, builder, enroll_users, poll_until, serve};
 
 async fn site(emulator: &Emulator) -> String {
     let ac = builder(emulator).build().unwrap();
-    with_phones(emulator, &ac, &["alice", "bob"]).await;
+    enroll_users(emulator, &ac, &["alice", "bob"]).await;
     let app = Router::new()
         .route("/", get(async |session: ActiveSession| session.owner_id().to_string()))
         .layer(ac.layer())
@@ -27,7 +27,7 @@ async fn owner(browser: &Browser) -> String {
 }
 
 #[tokio::test]
-async fn owner_is_of_the_user_not_of_the_session() {
+async fn owner_id_is_per_user() {
     let emulator = Emulator::start().await.unwrap();
     let url = site(&emulator).await;
     let browser = Browser::new(&url);
@@ -42,14 +42,14 @@ async fn owner_is_of_the_user_not_of_the_session() {
     other.log_in(&emulator, "bob").await;
     assert_ne!(owner(&other).await, first);
 
-    // The one whose session it was still bears its credential.
+    // The browser whose session ended still has its credential.
     emulator.act_on_session(&session.session_token, Action::Close).unwrap();
     let closed = json!({ "status": "closed", "owner": first });
-    until("over", async || (status(&browser).await == closed).then_some(())).await;
+    poll_until("over", async || (status(&browser).await == closed).then_some(())).await;
 }
 
 #[tokio::test]
-async fn unclaimed_attempt_tells_no_owner() {
+async fn unclaimed_attempt_has_no_owner() {
     let emulator = Emulator::start().await.unwrap();
     let url = site(&emulator).await;
     let browser = Browser::new(&url);
@@ -58,11 +58,11 @@ async fn unclaimed_attempt_tells_no_owner() {
     assert_eq!(status(&browser).await, json!({ "status": "pending" }));
     approve(&emulator).await;
     let mut events = browser.api("/auth/events").await;
-    let mut told = String::new();
-    while !told.contains("active") {
-        told.push_str(&String::from_utf8_lossy(&events.chunk().await.unwrap().unwrap()));
+    let mut reported = String::new();
+    while !reported.contains("active") {
+        reported.push_str(&String::from_utf8_lossy(&events.chunk().await.unwrap().unwrap()));
     }
-    assert!(!told.contains("owner"), "{told}");
-    // It is claimed by the answer that tells.
+    assert!(!reported.contains("owner"), "{reported}");
+    // The response with the owner claims the attempt.
     assert_eq!(owner(&browser).await.len(), 22);
 }

@@ -1,4 +1,4 @@
-//! `ActiveconnectBuilder::persistent_cookie`: the session's cookie outlives the browser, not its session.
+//! `ActiveconnectBuilder::persistent_cookie`: the session's cookie survives a browser restart.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use axum::Router;
 use http::header::SET_COOKIE;
 use tower_activeconnect::ActiveconnectBuilder;
 
-use crate::support::{Browser, approve, builder, serve, until, with_phones};
+use crate::support::{Browser, approve, builder, enroll_users, poll_until, serve};
 
-/// What sets the session's cookie at a login, and what removes it at the logout.
+/// The headers that set the session's cookie at a login and remove it at the logout.
 async fn cookies(
     configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder,
 ) -> (String, String) {
     let emulator = Emulator::start().await.unwrap();
     let ac = configure(builder(&emulator)).build().unwrap();
-    with_phones(&emulator, &ac, &["alice"]).await;
+    enroll_users(&emulator, &ac, &["alice"]).await;
     let browser = Browser::new(&serve(Router::new().nest("/auth", ac.routes())).await);
     let session = |response: &reqwest::Response| {
         let headers = response.headers().get_all(SET_COOKIE).iter();
@@ -24,7 +24,7 @@ async fn cookies(
     };
     browser.form("/auth/login", &[("username", "alice")]).await;
     approve(&emulator).await;
-    let set = until("a session", async || session(&browser.page("/auth/waiting").await)).await;
+    let set = poll_until("a session", async || session(&browser.page("/auth/waiting").await)).await;
     let removed = session(&browser.form("/auth/logout", &[]).await).unwrap();
     (set, removed)
 }
@@ -35,7 +35,7 @@ fn max_age(cookie: &str) -> Option<u64> {
 }
 
 #[tokio::test]
-async fn persistent_cookie_lives_as_long_as_its_session_may() {
+async fn persistent_cookie_has_session_lifetime() {
     let (set, removed) = cookies(|builder| builder.persistent_cookie(true)).await;
     let age = max_age(&set).unwrap();
     assert!((12 * 3_600 - 60..12 * 3_600).contains(&age), "{set}");
@@ -49,7 +49,7 @@ async fn persistent_cookie_lives_as_long_as_its_session_may() {
 }
 
 #[tokio::test]
-async fn cookie_goes_with_the_browser_by_default() {
+async fn session_cookie_is_the_default() {
     let (set, removed) = cookies(|builder| builder).await;
     assert_eq!(max_age(&set), None, "{set}");
     assert_eq!(max_age(&removed), Some(0));

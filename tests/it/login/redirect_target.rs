@@ -1,4 +1,4 @@
-//! Where a login leads: a path of this site, as it was asked for, or `/`.
+//! The redirect target of a login: the requested path of this site, or `/`.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use tower_activeconnect::{ActiveSession, Activeconnect};
 use url::form_urlencoded;
 
 use crate::support::chromium::Chromium;
-use crate::support::{Browser, approve, builder, location, serve, until, with_phones};
+use crate::support::{Browser, approve, builder, enroll_users, location, poll_until, serve};
 
-/// One a line: what is asked for, and where that leads; the routes are at `/auth`.
+/// One case a line: the requested value and the target; the routes are at `/auth`.
 const CORPUS: &str = include_str!("redirect_target.jsonl");
 
 fn corpus() -> Vec<(String, String)> {
@@ -25,14 +25,14 @@ fn corpus() -> Vec<(String, String)> {
     corpus
 }
 
-/// A site whose every page but the login's is gated and says what was asked for.
+/// A site whose pages are all gated except the login's, and which responds with the requested URL.
 async fn site() -> (Emulator, Activeconnect, String) {
     let emulator = Emulator::start().await.unwrap();
-    // Hundreds of logins within a minute.
+    // Allows hundreds of logins a minute.
     let often = RateLimit::new(10_000, Duration::from_secs(1));
     let limits = LoginLimits::default().per_user([often]).per_address(often).overall(often);
     let ac = builder(&emulator).login_limits(limits).build().unwrap();
-    with_phones(&emulator, &ac, &["alice"]).await;
+    enroll_users(&emulator, &ac, &["alice"]).await;
     let echo = async |_: ActiveSession, request: Request| format!("you are at {}", request.uri());
     let app = Router::new().fallback(echo).layer(ac.layer()).nest("/auth", ac.routes());
     let url = serve(app).await;
@@ -43,11 +43,11 @@ async fn login_page(browser: &Browser, next: &str) -> String {
     let next: String = form_urlencoded::byte_serialize(next.as_bytes()).collect();
     let page = browser.page(&format!("/auth/login?next={next}")).await;
     assert_eq!(page.status(), 200);
-    kept(&page.text().await.unwrap())
+    kept_next(&page.text().await.unwrap())
 }
 
-/// The value of the hidden field that the login page carries `next` in.
-fn kept(page: &str) -> String {
+/// The hidden field `next` of the login page.
+fn kept_next(page: &str) -> String {
     let (_, rest) = page.split_once(r#"name="next" value=""#).unwrap();
     let (value, _) = rest.split_once('"').unwrap();
     let entities =
@@ -55,9 +55,9 @@ fn kept(page: &str) -> String {
     entities.iter().fold(value.to_owned(), |text, (entity, plain)| text.replace(entity, plain))
 }
 
-/// T020, T021: in the query of the login page.
+/// T020, T021: `next` in the query of the login page.
 #[tokio::test]
-async fn every_value_is_kept_or_refused() {
+async fn every_next_value_is_kept_or_rejected() {
     let (_emulator, _ac, url) = site().await;
     let browser = Browser::new(&url);
     for (wanted, expected) in &corpus() {
@@ -70,7 +70,7 @@ async fn every_value_is_kept_or_refused() {
     assert_eq!(login_page(&browser, &fits).await, fits);
 }
 
-/// Approves whatever rings, for ever.
+/// Approves all pending logins, without end.
 async fn approve_all(emulator: &Emulator) {
     loop {
         let sessions = emulator.state().sessions.into_iter();
@@ -81,37 +81,36 @@ async fn approve_all(emulator: &Emulator) {
     }
 }
 
-/// Waits for the phone; the answer that the waiting page then gives.
-async fn taken(browser: &Browser, waiting: &str) -> Response {
-    until("taken", async || {
+/// Waits for the approval; returns the response of the waiting page.
+async fn claimed(browser: &Browser, waiting: &str) -> Response {
+    poll_until("taken", async || {
         let page = browser.page(waiting).await;
         (page.status() == 303).then_some(page)
     })
     .await
 }
 
-/// Where a login leads that was begun with this `next`.
+/// The target of a login with this `next`.
 async fn destination(site: &str, user: &str, next: &str) -> String {
     let browser = Browser::new(site);
-    let begun = browser.form("/auth/login", &[("username", user), ("next", next)]).await;
-    assert_eq!(begun.status(), 303);
-    let waiting = location(&begun);
+    let started_at = browser.form("/auth/login", &[("username", user), ("next", next)]).await;
+    assert_eq!(started_at.status(), 303);
+    let waiting = location(&started_at);
     assert!(waiting.starts_with("/auth/waiting"), "{waiting}");
-    let taken = taken(&browser, waiting).await;
-    assert_eq!(location(&taken), waiting);
-    let onward = browser.page(location(&taken)).await;
+    let claimed = claimed(&browser, waiting).await;
+    assert_eq!(location(&claimed), waiting);
+    let onward = browser.page(location(&claimed)).await;
     assert_eq!(onward.status(), 303);
     location(&onward).to_owned()
 }
 
-/// T020: every value in the form of a login that is approved; Chromium says what it makes of
-/// where each of them leads.
+/// T020: every value in the form of an approved login; Chromium resolves each target.
 #[tokio::test]
-async fn every_login_ends_on_this_site() {
+async fn every_login_redirects_to_this_site() {
     let (emulator, ac, url) = site().await;
     let corpus = corpus();
     let users: Vec<String> = (0..corpus.len()).map(|number| format!("user{number}")).collect();
-    with_phones(&emulator, &ac, &users.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    enroll_users(&emulator, &ac, &users.iter().map(String::as_str).collect::<Vec<_>>()).await;
     let logins = users.iter().zip(&corpus).map(async |(user, (wanted, expected))| {
         let led_to = destination(&url, user, wanted).await;
         assert_eq!(led_to, *expected, "{wanted:?}");
@@ -119,19 +118,19 @@ async fn every_login_ends_on_this_site() {
     });
     let led_to: Vec<String> = tokio::select! {
         led_to = stream::iter(logins).buffered(16).collect() => led_to,
-        () = approve_all(&emulator) => unreachable!("it goes on for ever"),
+        () = approve_all(&emulator) => unreachable!("the task runs until the test ends"),
     };
     let Some(chromium) = Chromium::start().await else { return };
     let tab = chromium.profile().await.tab().await;
-    tab.go(&format!("{url}/auth/login")).await;
+    tab.navigate(&format!("{url}/auth/login")).await;
     let origins = "list => list.map(place => new URL(place, location.href).origin)";
     let origins = tab.eval(&format!("({origins})({})", json!(led_to))).await;
     assert_eq!(origins, json!(vec![&url; led_to.len()]));
 }
 
-/// The nastiest of them, by a browser's own navigation.
+/// The most hostile values, by a browser's navigation.
 #[tokio::test]
-async fn browser_ends_on_this_site() {
+async fn browser_stays_on_this_site() {
     let (emulator, ac, url) = site().await;
     let Some(chromium) = Chromium::start().await else { return };
     let corpus = corpus();
@@ -159,10 +158,10 @@ async fn browser_ends_on_this_site() {
     {
         let (_, expected) = corpus.iter().find(|(value, _)| value == wanted).unwrap();
         let user = format!("user{number}");
-        with_phones(&emulator, &ac, &[&user]).await;
+        enroll_users(&emulator, &ac, &[&user]).await;
         let profile = chromium.profile().await;
         let tab = profile.tab().await;
-        tab.go(&format!("{url}/auth/login")).await;
+        tab.navigate(&format!("{url}/auth/login")).await;
         let fill = format!(
             "document.querySelector('[name=username]').value = '{user}';
              document.querySelector('[name=next]').value = {};
@@ -171,18 +170,18 @@ async fn browser_ends_on_this_site() {
         );
         tab.eval(&fill).await;
         approve(&emulator).await;
-        tab.until("document.body.innerText.startsWith('you are at')").await;
-        // The fragment is the browser's own business.
-        assert_eq!(tab.place().await, format!("{url}{expected}"), "{wanted:?}");
+        tab.wait_for("document.body.innerText.startsWith('you are at')").await;
+        // The fragment stays in the browser.
+        assert_eq!(tab.url().await, format!("{url}{expected}"), "{wanted:?}");
     }
 }
 
-/// The prefix of a router that is nested in another is kept, on the way to the login and back.
+/// The prefix of a nested router is kept, to the login and back.
 #[tokio::test]
 async fn nested_prefixes_are_kept() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).auth_path("/app/v1/auth").build().unwrap();
-    with_phones(&emulator, &ac, &["alice"]).await;
+    enroll_users(&emulator, &ac, &["alice"]).await;
     let posts = Router::new()
         .route("/posts", get(async |_: ActiveSession| "posts"))
         .layer(ac.layer())
@@ -199,56 +198,57 @@ async fn nested_prefixes_are_kept() {
     let sent_away = browser.page("/app/v1/posts?page=2").await;
     assert_eq!(location(&sent_away), "/app/v1/auth/login?next=/app/v1/posts%3Fpage%3D2");
     let page = browser.page(location(&sent_away)).await.text().await.unwrap();
-    assert_eq!(kept(&page), "/app/v1/posts?page=2");
+    assert_eq!(kept_next(&page), "/app/v1/posts?page=2");
     let loops = browser.page("/app/v1/auth/login?next=/app/v1/%61uth/login").await;
-    assert_eq!(kept(&loops.text().await.unwrap()), "/");
+    assert_eq!(kept_next(&loops.text().await.unwrap()), "/");
     let fields = [("username", "alice"), ("next", "/app/v1/posts?page=2")];
-    let mut place = location(&browser.form("/app/v1/auth/login", &fields).await).to_owned();
+    let mut url_path = location(&browser.form("/app/v1/auth/login", &fields).await).to_owned();
     approve(&emulator).await;
-    let posts = until("there", async || {
-        let page = browser.page(&place).await;
+    let posts = poll_until("there", async || {
+        let page = browser.page(&url_path).await;
         if page.status() == 303 {
-            place = location(&page).to_owned();
+            url_path = location(&page).to_owned();
             return None;
         }
-        (page.text().await.unwrap() == "posts").then(|| place.clone())
+        (page.text().await.unwrap() == "posts").then(|| url_path.clone())
     })
     .await;
     assert_eq!(posts, "/app/v1/posts?page=2");
 }
 
-/// T021: a browser that brings no cookie back is told so, at either step, and sent nowhere.
+/// T021: a browser without cookies gets an explanation at both steps, and no redirect.
 #[tokio::test]
-async fn browser_without_cookies_goes_round_in_no_circle() {
+async fn browser_without_cookies_does_not_loop() {
     let (emulator, _ac, url) = site().await;
     let browser = Browser::new(&url);
-    let explained = async |browser: &Browser, place: &str| {
-        let page = browser.page(place).await;
-        assert_eq!(page.status(), 400, "{place}");
+    let explained = async |browser: &Browser, url_path: &str| {
+        let page = browser.page(url_path).await;
+        assert_eq!(page.status(), 400, "{url_path}");
         assert!(!page.headers().contains_key("location"));
         assert!(page.text().await.unwrap().contains("allow cookies"));
     };
-    let begun = browser.form("/auth/login", &[("username", "alice"), ("next", "/posts")]).await;
-    explained(&Browser::new(&url), location(&begun)).await;
+    let started_at =
+        browser.form("/auth/login", &[("username", "alice"), ("next", "/posts")]).await;
+    explained(&Browser::new(&url), location(&started_at)).await;
     approve(&emulator).await;
-    let taken = taken(&browser, location(&begun)).await;
-    assert_eq!(location(&taken), "/auth/waiting?next=/posts");
-    explained(&Browser::new(&url), location(&taken)).await;
-    assert_eq!(location(&browser.page(location(&taken)).await), "/posts");
+    let claimed = claimed(&browser, location(&started_at)).await;
+    assert_eq!(location(&claimed), "/auth/waiting?next=/posts");
+    explained(&Browser::new(&url), location(&claimed)).await;
+    assert_eq!(location(&browser.page(location(&claimed)).await), "/posts");
 }
 
-/// Chromium keeps no `Secure` cookie of a site without TLS that is not the loopback.
+/// Chromium drops a `Secure` cookie of a site without TLS that is not the loopback.
 #[tokio::test]
 async fn site_without_tls_explains_lost_cookie() {
     let (emulator, _ac, url) = site().await;
     let Some(chromium) = Chromium::start().await else { return };
     let profile = chromium.profile().await;
     let tab = profile.tab().await;
-    tab.go(&format!("{}/posts", url.replace("127.0.0.1", "app.example"))).await;
+    tab.navigate(&format!("{}/posts", url.replace("127.0.0.1", "app.example"))).await;
     tab.eval("document.querySelector('[name=username]').value = 'alice'").await;
     tab.eval("document.querySelector('button').click()").await;
     approve(&emulator).await;
-    tab.until("document.body.innerText.includes('begins with https')").await;
-    assert!(tab.place().await.ends_with("/auth/waiting?next=/posts"));
+    tab.wait_for("document.body.innerText.includes('begins with https')").await;
+    assert!(tab.url().await.ends_with("/auth/waiting?next=/posts"));
     assert!(profile.cookies().await.is_empty());
 }

@@ -1,4 +1,4 @@
-//! Engines whose runtime is shut down while the server goes on.
+//! Engines whose runtime is shut down while the server still runs.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,11 +12,11 @@ use tower_activeconnect::login::LoginError;
 use tower_activeconnect::{Activeconnect, MemoryTokenStore};
 use tracing::Level;
 
-use crate::support::trace::{Trace, hear};
+use crate::support::log_capture::{LogCapture, capture};
 use crate::support::{Browser, credentials, serve};
 
-/// An engine that was built on a runtime which is shut down since.
-fn orphan(
+/// An engine whose runtime was shut down.
+fn engine_without_runtime(
     emulator: &Emulator,
     runtime: impl FnOnce() -> Runtime + Send + 'static,
 ) -> Activeconnect {
@@ -37,36 +37,41 @@ async fn login_without_runtime_is_503() {
     let emulator = Emulator::start().await.unwrap();
     let current_thread = || RuntimeBuilder::new_current_thread().enable_all().build().unwrap();
     let multi_thread = || RuntimeBuilder::new_multi_thread().enable_all().build().unwrap();
-    for ac in [orphan(&emulator, current_thread), orphan(&emulator, multi_thread)] {
+    for ac in [
+        engine_without_runtime(&emulator, current_thread),
+        engine_without_runtime(&emulator, multi_thread),
+    ] {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let written = lines.clone();
-        let _heard = hear(Trace(Level::WARN, move |line: &str| {
+        let _heard = capture(LogCapture(Level::WARN, move |line: &str| {
             written.lock().unwrap().push(line.to_owned());
         }));
         let site = serve(Router::new().nest("/auth", ac.routes())).await;
-        // Every name, again and again: nothing is reserved, so none of them is 429.
-        for name in ["alice", "alice", "a name that nobody has"] {
+        // Every username, repeatedly: no username is reserved, so none returns 429.
+        for name in ["alice", "alice", "an unknown user name"] {
             let browser = Browser::new(&site);
-            let answer = browser.form("/auth/login", &[("username", name)]).await;
-            assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-            let answer = browser.json("/auth/login", &json!({ "username": name })).await;
-            assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-            assert_eq!(answer.headers()["content-type"], "application/problem+json");
+            let response = browser.form("/auth/login", &[("username", name)]).await;
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            let response = browser.json("/auth/login", &json!({ "username": name })).await;
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(response.headers()["content-type"], "application/problem+json");
             assert!(browser.cookie_header().is_empty(), "there is no attempt to wait for");
         }
         let lines = lines.lock().unwrap();
-        let told = |line: &&String| line.contains("call build() on a runtime that lives as long");
-        assert_eq!(lines.iter().filter(told).count(), 1, "{lines:?}");
+        let reported =
+            |line: &&String| line.contains("call build() on a runtime that lives as long");
+        assert_eq!(lines.iter().filter(reported).count(), 1, "{lines:?}");
         assert!(lines.iter().all(|line| !line.contains("failed")), "{lines:?}");
     }
-    assert!(emulator.state().sessions.is_empty(), "no phone rings");
+    assert!(emulator.state().sessions.is_empty(), "no push is sent");
 }
 
 #[tokio::test]
-async fn log_in_without_runtime_is_interrupted() {
+async fn log_in_without_runtime_is_aborted() {
     let emulator = Emulator::start().await.unwrap();
-    let ac =
-        orphan(&emulator, || RuntimeBuilder::new_current_thread().enable_all().build().unwrap());
+    let ac = engine_without_runtime(&emulator, || {
+        RuntimeBuilder::new_current_thread().enable_all().build().unwrap()
+    });
     let ended = tokio::time::timeout(Duration::from_secs(5), ac.log_in(&"alice".into())).await;
     assert!(matches!(ended.unwrap().unwrap_err(), LoginError::Aborted));
 }

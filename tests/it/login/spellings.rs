@@ -1,4 +1,4 @@
-//! A lookup table that ignores case: one user has several spellings of an id.
+//! A case-insensitive token store: a user's id has several spellings.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,9 +13,9 @@ use tower_activeconnect::store::{StoreError, StoreErrorKind};
 use tower_activeconnect::{ActiveconnectBuilder, MemoryTokenStore, TokenStore, UserId, UserToken};
 
 use super::fixture::{Fixture, KNOWN, start};
-use crate::support::{ringing, until};
+use crate::support::{pending_session, poll_until};
 
-/// It keeps no epochs, and fails as long as it is told to.
+/// A store without epochs, which fails while the flag is set.
 #[derive(Clone, Default)]
 struct CaseBlind {
     table: Arc<MemoryTokenStore>,
@@ -59,7 +59,7 @@ fn status(site: &Fixture, session: &SessionReport) -> SessionStatus {
     sessions.iter().find(|now| now.session_token == session.session_token).unwrap().status
 }
 
-/// F46: whatever ends the sessions of a user ends those under other spellings of the id.
+/// F46: each way to end a user's sessions ends those under other spellings of the id.
 #[tokio::test]
 async fn all_spellings_of_a_user_end() {
     let [lower, upper] = ["alice", "ALICE"].map(UserId::from);
@@ -70,7 +70,7 @@ async fn all_spellings_of_a_user_end() {
         for user in [&lower, &upper] {
             let listed = site.ac.sessions(user).await.unwrap();
             assert_eq!(listed.len(), 1);
-            assert_eq!(listed[0].user(), &upper, "as it was typed");
+            assert_eq!(listed[0].user(), &upper, "with the typed spelling");
         }
         assert!(site.ac.sessions(&"bob".into()).await.unwrap().is_empty());
         match how {
@@ -90,28 +90,30 @@ async fn all_spellings_of_a_user_end() {
     }
 }
 
-/// F46: nor does a login go on that waits under another spelling.
+/// F46: logins that are pending under another spelling are aborted.
 #[tokio::test]
-async fn attempts_of_all_spellings_are_given_up() {
+async fn attempts_of_all_spellings_are_aborted() {
     let (site, _) = fixture(|builder| builder).await;
     let browser = site.browser();
     assert_eq!(start(&browser, "ALICE", "203.0.113.7").await.status(), 202);
-    let session = ringing(&site.emulator).await;
+    let session = pending_session(&site.emulator).await;
     site.ac.end_all_sessions(&"alice".into()).await.unwrap();
-    until("withdrawn", async || (status(&site, &session) == SessionStatus::Closed).then_some(()))
-        .await;
+    poll_until("withdrawn", async || {
+        (status(&site, &session) == SessionStatus::Closed).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
-async fn spellings_share_the_limit_of_sessions() {
+async fn spellings_share_the_session_limit() {
     let (site, _) = fixture(|builder| builder.max_sessions_per_user(1)).await;
     site.browser().log_in(&site.emulator, "ALICE").await;
     let error = site.ac.log_in(&"alice".into()).await.unwrap_err();
     assert!(matches!(error, LoginError::LimitReached(Limit::SessionsPerUser)), "{error}");
-    assert_eq!(site.rings(), 1);
+    assert_eq!(site.push_count(), 1);
 }
 
-/// A table without epochs leaves them to the process, which knows the user by the token.
+/// With a store without epochs, the process keeps them by the user's token.
 #[tokio::test]
 async fn browsers_of_all_spellings_are_forgotten() {
     let (site, _) = fixture(|builder| builder).await;
@@ -120,14 +122,14 @@ async fn browsers_of_all_spellings_are_forgotten() {
     site.ac.end_all_sessions(&"alice".into()).forget_browsers().await.unwrap();
     assert_eq!(start(&browser, "ALICE", "203.0.113.7").await.status(), 202);
     for _ in 0..50 {
-        assert_eq!((browser.status().await.as_str(), site.rings()), ("pending", 1));
+        assert_eq!((browser.status().await.as_str(), site.push_count()), ("pending", 1));
     }
 }
 
-/// F46: without the table, the sessions of the very id end, and the caller hears that there may be
-/// others.
+/// F46: without the store, the sessions of exactly this id end, and the caller learns that there
+/// may be others.
 #[tokio::test]
-async fn failing_table_keeps_no_session_alive() {
+async fn failing_store_does_not_prevent_ends() {
     let [lower, upper] = ["alice", "ALICE"].map(UserId::from);
     for unenrolls in [false, true] {
         let (site, store) = fixture(|builder| builder).await;
@@ -144,7 +146,7 @@ async fn failing_table_keeps_no_session_alive() {
             assert_eq!(error.kind(), StoreErrorKind::Unavailable);
         }
         assert_eq!(other.api("/").await.status(), 401);
-        assert_eq!(browser.api("/").await.status(), 200, "it is told of");
+        assert_eq!(browser.api("/").await.status(), 200, "the error is reported");
         assert!(site.ac.sessions(&lower).await.is_err());
         store.fails.store(false, Ordering::SeqCst);
         assert_eq!(site.ac.sessions(&lower).await.unwrap().len(), 1);

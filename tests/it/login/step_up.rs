@@ -1,5 +1,5 @@
-//! What some pages need beside a session: that the user was asked with certain methods, or not long
-//! ago. And how a user gets there: by confirming on the phone, which brings them back.
+//! Pages that require certain methods or a recent login, and the confirmation on the phone that
+//! leads back to them.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use tower_activeconnect::protocol::AuthMethod;
 use tower_activeconnect::{ActiveSession, Activeconnect, ActiveconnectBuilder, Denial, UserId};
 
 use crate::support::{
-    Browser, approve, builder, location, pass, ringing, serve, until, with_phones,
+    Browser, advance, approve, builder, enroll_users, location, pending_session, poll_until, serve,
 };
 
 const SESSION: &str = "__Host-activeconnect";
@@ -33,22 +33,22 @@ struct Site {
     url: String,
 }
 
-async fn greet(session: ActiveSession) -> String {
+async fn user_of_session(session: ActiveSession) -> String {
     format!("{} {}", session.user(), session.methods())
 }
 
-/// Everything needs a session; `/secret` two methods, `/fresh` a login of the last minute, `/both`
-/// one method and a login of the last hour.
+/// All routes need a session; `/secret` requires two methods, `/fresh` a login within the last
+/// minute, `/both` one method and a login within the last hour.
 fn app(ac: &Activeconnect) -> Router {
     let at = |path: &'static str, layer| {
-        Router::new().route(path, get(greet).post(greet)).route_layer(layer)
+        Router::new().route(path, get(user_of_session).post(user_of_session)).route_layer(layer)
     };
     Router::new()
         .merge(at("/secret", ac.layer().require_methods([AuthMethod::Facial, AuthMethod::Device])))
         .merge(at("/fresh", ac.layer().max_age(MINUTE)))
         .merge(at("/both", ac.layer().require_methods([AuthMethod::Device]).max_age(60 * MINUTE)))
         .merge(at("/open", ac.layer().optional()))
-        .route("/", get(greet))
+        .route("/", get(user_of_session))
         .layer(ac.layer())
         .nest("/auth", ac.routes())
 }
@@ -60,7 +60,7 @@ async fn site() -> Site {
 async fn site_of(configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder) -> Site {
     let emulator = Emulator::start().await.unwrap();
     let ac = configure(builder(&emulator)).build().unwrap();
-    with_phones(&emulator, &ac, &["alice", "bob"]).await;
+    enroll_users(&emulator, &ac, &["alice", "bob"]).await;
     let url = serve(app(&ac)).await;
     Site { emulator, ac, url }
 }
@@ -72,7 +72,7 @@ impl Site {
         (browser, session)
     }
 
-    fn rings(&self) -> u64 {
+    fn push_count(&self) -> u64 {
         self.emulator.state().calls.authenticate_user
     }
 
@@ -83,14 +83,14 @@ impl Site {
     }
 }
 
-/// Loads the waiting page until it goes on, and goes on.
-async fn taken(browser: &Browser, waiting: &str) -> Response {
-    let taken = until("the result is taken", async || {
+/// Loads the waiting page until it redirects, and follows the redirect.
+async fn claimed(browser: &Browser, waiting: &str) -> Response {
+    let claimed = poll_until("the result is claimed", async || {
         let page = browser.page(waiting).await;
         (page.status() == 303).then_some(page)
     })
     .await;
-    browser.page(location(&taken)).await
+    browser.page(location(&claimed)).await
 }
 
 async fn problem(response: Response) -> Value {
@@ -114,37 +114,37 @@ async fn step_up_is_explained_in_each_format() {
     let form = browser.form("/secret", &[]).await;
     assert_eq!(form.status(), 403);
     assert!(form.text().await.unwrap().contains(&format!("href=\"{confirm}\"")));
-    let told = problem(browser.api("/secret").await).await;
-    assert_eq!(told["denial"], "step-up");
-    assert_eq!(told["methods"], json!(["device", "facial"]));
-    assert_eq!(told["confirm"], confirm);
-    assert!(told.get("max_age").is_none());
-    let told = problem(browser.api("/both").await).await;
-    assert_eq!((&told["methods"], &told["max_age"]), (&json!(["device"]), &json!(3600)));
+    let reported = problem(browser.api("/secret").await).await;
+    assert_eq!(reported["denial"], "step-up");
+    assert_eq!(reported["methods"], json!(["device", "facial"]));
+    assert_eq!(reported["confirm"], confirm);
+    assert!(reported.get("max_age").is_none());
+    let reported = problem(browser.api("/both").await).await;
+    assert_eq!((&reported["methods"], &reported["max_age"]), (&json!(["device"]), &json!(3600)));
 
-    pass(Duration::from_secs(61), Duration::from_secs(61)).await;
-    let told = problem(browser.api("/fresh").await).await;
-    assert!(told.get("methods").is_none());
-    assert_eq!((&told["max_age"], &told["confirm"]), (&json!(60), &json!("/auth/confirm")));
+    advance(Duration::from_secs(61), Duration::from_secs(61)).await;
+    let reported = problem(browser.api("/fresh").await).await;
+    assert!(reported.get("methods").is_none());
+    assert_eq!((&reported["max_age"], &reported["confirm"]), (&json!(60), &json!("/auth/confirm")));
     let page = browser.page("/fresh").await;
     assert_eq!(location(&page), "/auth/confirm?next=/fresh");
 
-    // A session is needed first, whoever asks.
-    let stranger = Browser::new(&site.url);
-    assert_eq!(location(&stranger.page("/secret").await), "/auth/login?next=/secret");
-    assert_eq!(stranger.api("/secret").await.status(), 401);
-    assert_eq!(site.rings(), 1, "nobody's phone rang for any of this");
+    // A missing session is reported first.
+    let anonymous = Browser::new(&site.url);
+    assert_eq!(location(&anonymous.page("/secret").await), "/auth/login?next=/secret");
+    assert_eq!(anonymous.api("/secret").await.status(), 401);
+    assert_eq!(site.push_count(), 1, "no push was sent");
 }
 
-/// gRPC: `PERMISSION_DENIED`, and the same in `ErrorInfo`, read by tonic's own types.
+/// gRPC: `PERMISSION_DENIED`, with `ErrorInfo` in tonic's own types.
 #[tokio::test]
 async fn step_up_is_explained_in_grpc() {
     let site = site().await;
     let (browser, _) = site.logged_in().await;
     let call = browser.post("/both").header("content-type", "application/grpc");
-    let answer = browser.send(call).await;
-    assert_eq!(answer.status(), 200);
-    let status = tonic::Status::from_header_map(answer.headers()).unwrap();
+    let response = browser.send(call).await;
+    assert_eq!(response.status(), 200);
+    let status = tonic::Status::from_header_map(response.headers()).unwrap();
     assert_eq!(status.code(), tonic::Code::PermissionDenied);
     let details = status.get_error_details();
     let info = details.error_info().unwrap();
@@ -161,8 +161,8 @@ async fn step_up_is_explained_in_grpc() {
     }
 }
 
-/// Without JavaScript: page, form, waiting page, and back, with a new credential in the place of
-/// the old.
+/// Without JavaScript: page, form, waiting page, and back, with a new credential instead of the
+/// old.
 #[tokio::test]
 async fn confirmation_issues_new_credential() {
     let site = site().await;
@@ -178,62 +178,62 @@ async fn confirmation_issues_new_credential() {
     assert!(page.contains("<form method=\"post\"><button>"), "{page}");
     assert!(page.contains("<bdi>alice</bdi>") && page.contains("unlock the phone"), "{page}");
     assert!(page.contains("show your face") && !page.contains("accept"), "{page}");
-    assert_eq!(site.rings(), 1, "a page rings nobody");
+    assert_eq!(site.push_count(), 1, "a page sends no push");
 
-    let begun = browser.form(&confirm, &[("username", "bob")]).await;
+    let started_at = browser.form(&confirm, &[("username", "bob")]).await;
     let waiting = "/auth/waiting?next=/secret%3Fa%3D1";
-    assert_eq!((begun.status().as_u16(), location(&begun)), (303, waiting));
-    let asked = ringing(&site.emulator).await;
+    assert_eq!((started_at.status().as_u16(), location(&started_at)), (303, waiting));
+    let asked = pending_session(&site.emulator).await;
     assert_eq!(asked.user_id, before.user_id, "the session's own user, whatever is posted");
     assert_eq!(asked.methods, ["device", "facial"]);
     assert_eq!(browser.status().await, "pending");
-    assert_eq!(browser.api("/").await.status(), 200, "the session is as it was");
+    assert_eq!(browser.api("/").await.status(), 200, "the session is unchanged");
     assert_eq!(browser.cookie(SESSION).unwrap(), old);
 
     approve(&site.emulator).await;
-    assert_eq!(location(&taken(&browser, waiting).await), "/secret?a=1");
+    assert_eq!(location(&claimed(&browser, waiting).await), "/secret?a=1");
     let new = browser.cookie(SESSION).unwrap();
     assert_ne!(new, old);
     let secret = browser.page("/secret?a=1").await;
     assert_eq!(secret.status(), 200);
     assert_eq!(secret.text().await.unwrap(), "alice device,facial");
-    assert_eq!(site.rings(), 2);
+    assert_eq!(site.push_count(), 2);
 
     let thief = Browser::new(&site.url);
     thief.set_cookie(SESSION, &old);
     assert_eq!(thief.api("/").await.status(), 401, "the old credential is void");
-    until("the old session is logged out", async || {
+    poll_until("the old session is logged out", async || {
         (site.status(&before) == "closed").then_some(())
     })
     .await;
 }
 
-/// A program posts to what it was told, and finds the new credential with the status.
+/// A program posts to the given URL, and gets the new credential with the status.
 #[tokio::test]
-async fn program_confirms_too() {
+async fn program_confirms_with_bearer() {
     let site = site().await;
     let (browser, _) = site.logged_in().await;
     let old = browser.cookie(SESSION).unwrap();
-    let told = problem(browser.api("/both").await).await;
-    let begun = browser.send(browser.post(told["confirm"].as_str().unwrap())).await;
-    assert_eq!(begun.status(), 202);
-    assert_eq!(begun.text().await.unwrap(), r#"{"status":"pending"}"#);
+    let reported = problem(browser.api("/both").await).await;
+    let started_at = browser.send(browser.post(reported["confirm"].as_str().unwrap())).await;
+    assert_eq!(started_at.status(), 202);
+    assert_eq!(started_at.text().await.unwrap(), r#"{"status":"pending"}"#);
     approve(&site.emulator).await;
-    // With the attempt's cookie alone: the session that it confirms ends all the same.
+    // With only the attempt's cookie, the confirmed session ends, too.
     browser.set_cookie(SESSION, "");
-    until("taken", async || (browser.status().await == "active").then_some(())).await;
+    poll_until("taken", async || (browser.status().await == "active").then_some(())).await;
     assert_ne!(browser.cookie(SESSION).unwrap(), old);
     assert_eq!(browser.api("/both").await.text().await.unwrap(), "alice device");
     let thief = Browser::new(&site.url);
     thief.set_cookie(SESSION, &old);
     assert_eq!(thief.api("/").await.status(), 401);
-    // Another set, though a larger one, is not what the other page requires.
+    // A larger set of methods does not satisfy the other page.
     assert_eq!(problem(browser.api("/secret").await).await["denial"], "step-up");
 }
 
-/// A confirmation is of a session: it comes to nothing when that is over, even once approved.
+/// A confirmation ends with its session, even after the approval.
 #[tokio::test]
-async fn confirmation_does_not_outlive_its_session() {
+async fn confirmation_ends_with_its_session() {
     let site = site().await;
     let (browser, _) = site.logged_in().await;
     let confirm = "/auth/confirm?methods=device%2Cfacial";
@@ -244,48 +244,48 @@ async fn confirmation_does_not_outlive_its_session() {
     while !text.contains("active") {
         text.push_str(&String::from_utf8_lossy(&events.chunk().await.unwrap().unwrap()));
     }
-    // Elsewhere, by the session's credential alone.
+    // A request with only the session's credential.
     let elsewhere = Browser::new(&site.url);
     elsewhere.set_cookie(SESSION, &browser.cookie(SESSION).unwrap());
     assert_eq!(elsewhere.json("/auth/logout", &json!({})).await.status(), 200);
     browser.set_cookie(SESSION, "");
     assert_ne!(browser.status().await, "active");
     assert!(site.ac.sessions(&"alice".into()).await.unwrap().is_empty());
-    until("withdrawn there", async || (site.status(&asked) == "closed").then_some(())).await;
+    poll_until("withdrawn there", async || (site.status(&asked) == "closed").then_some(())).await;
 }
 
-/// Without a session of one's own the way is to the login, wherever one came from: the layer may have
-/// let another session of the user in.
+/// Without an own session the redirect goes to the login: the layer may have allowed another
+/// session of the user.
 #[tokio::test]
 async fn confirmation_without_session_leads_to_login() {
     let site = site().await;
     let confirm = "/auth/confirm?next=/secret";
-    let stranger = Browser::new(&site.url);
-    assert_eq!(location(&stranger.page(confirm).await), "/auth/login?next=/secret");
-    // A form that does not say that it is one's page's, as from old browsers.
-    let form = stranger.send(stranger.post(confirm).form(&[("a", "b")])).await;
+    let anonymous = Browser::new(&site.url);
+    assert_eq!(location(&anonymous.page(confirm).await), "/auth/login?next=/secret");
+    // A form without fetch metadata or origin, as from old browsers.
+    let form = anonymous.send(anonymous.post(confirm).form(&[("a", "b")])).await;
     assert_eq!(location(&form), "/auth/login?next=/secret");
-    let told = stranger.send(stranger.post(confirm)).await;
-    assert_eq!(told.status(), 401);
-    assert_eq!(told.headers()["www-authenticate"], r#"Activeconnect login="/auth/login""#);
+    let reported = anonymous.send(anonymous.post(confirm)).await;
+    assert_eq!(reported.status(), 401);
+    assert_eq!(reported.headers()["www-authenticate"], r#"Activeconnect login="/auth/login""#);
 }
 
-/// A login that is too old is made anew by the same methods.
+/// A login that is too old is repeated with the same methods.
 #[tokio::test]
 async fn max_age_confirmation_keeps_methods() {
     let site = site_of(|builder| builder.methods([AuthMethod::Acceptance])).await;
     let (browser, _) = site.logged_in().await;
     assert_eq!(browser.api("/fresh").await.status(), 200);
-    pass(Duration::from_secs(61), Duration::from_secs(61)).await;
+    advance(Duration::from_secs(61), Duration::from_secs(61)).await;
     let confirm = location(&browser.page("/fresh").await).to_owned();
     assert_eq!(confirm, "/auth/confirm?next=/fresh");
-    let begun = browser.form(&confirm, &[]).await;
+    let started_at = browser.form(&confirm, &[]).await;
     assert_eq!(approve(&site.emulator).await.methods, ["acceptance"]);
-    assert_eq!(location(&taken(&browser, location(&begun)).await), "/fresh");
+    assert_eq!(location(&claimed(&browser, location(&started_at)).await), "/fresh");
     assert_eq!(browser.page("/fresh").await.text().await.unwrap(), "alice acceptance");
 }
 
-/// Declined, or not answered: told at once, the session as it was, and to be tried again.
+/// A decline or a timeout is reported at once; the session stays, and the user can try again.
 #[tokio::test]
 async fn failed_confirmation_keeps_session() {
     let site = site_of(|builder| builder.login_timeout(Duration::from_secs(10))).await;
@@ -294,13 +294,13 @@ async fn failed_confirmation_keeps_session() {
     let confirm = "/auth/confirm?methods=device%2Cfacial&next=/secret";
     for declines in [true, false] {
         assert_eq!(browser.form(confirm, &[]).await.status(), 303);
-        let asked = ringing(&site.emulator).await;
+        let asked = pending_session(&site.emulator).await;
         if declines {
             site.emulator.act_on_session(&asked.session_token, Action::Cancel).unwrap();
         } else {
-            pass(Duration::from_secs(11), Duration::from_millis(500)).await;
+            advance(Duration::from_secs(11), Duration::from_millis(500)).await;
         }
-        let page = until("it is told", async || {
+        let page = poll_until("the decline is reported", async || {
             let page = browser.page("/auth/waiting?next=/secret").await;
             assert_eq!(page.status(), 200);
             let page = page.text().await.unwrap();
@@ -317,8 +317,8 @@ async fn failed_confirmation_keeps_session() {
     }
 }
 
-/// Nobody has a phone ring by methods that no layer requires, for somebody else, from elsewhere, or
-/// without a session.
+/// A confirmation is possible only with methods that a layer requires, for the own session, and
+/// from the same origin.
 #[tokio::test]
 async fn confirmation_is_limited_to_required_methods() {
     let site = site().await;
@@ -326,7 +326,7 @@ async fn confirmation_is_limited_to_required_methods() {
     for odd in ["acceptance", "facial", "device,facial,acceptance", "", "nose", "device,,nose"] {
         let path = format!("/auth/confirm?methods={odd}");
         if odd.is_empty() {
-            // What the session was asked with, which is what the service chose.
+            // The methods of the session, as chosen by the service.
             assert_eq!(browser.page(&path).await.status(), 200);
             continue;
         }
@@ -338,60 +338,60 @@ async fn confirmation_is_limited_to_required_methods() {
     let elsewhere = browser.post(confirm).header("sec-fetch-site", "cross-site");
     let elsewhere = elsewhere.header("sec-fetch-mode", "navigate");
     assert_eq!(browser.send(elsewhere).await.status(), 403);
-    let stranger = Browser::new(&site.url);
-    assert_eq!(location(&stranger.page(confirm).await), "/auth/login?next=/both");
-    assert_eq!(location(&stranger.form(confirm, &[]).await), "/auth/login?next=/both");
-    assert_eq!(stranger.send(stranger.post(confirm)).await.status(), 401);
-    assert_eq!(site.rings(), 1);
+    let anonymous = Browser::new(&site.url);
+    assert_eq!(location(&anonymous.page(confirm).await), "/auth/login?next=/both");
+    assert_eq!(location(&anonymous.form(confirm, &[]).await), "/auth/login?next=/both");
+    assert_eq!(anonymous.send(anonymous.post(confirm)).await.status(), 401);
+    assert_eq!(site.push_count(), 1);
     let evil = "/auth/confirm?methods=device&next=//evil.example&username=bob";
-    let begun = browser.form(evil, &[("username", "bob"), ("next", "//evil.example")]).await;
-    assert_eq!(location(&begun), "/auth/waiting");
-    assert_eq!(ringing(&site.emulator).await.user_id, before.user_id);
+    let started_at = browser.form(evil, &[("username", "bob"), ("next", "//evil.example")]).await;
+    assert_eq!(location(&started_at), "/auth/waiting");
+    assert_eq!(pending_session(&site.emulator).await.user_id, before.user_id);
     approve(&site.emulator).await;
-    assert_eq!(location(&taken(&browser, location(&begun)).await), "/");
+    assert_eq!(location(&claimed(&browser, location(&started_at)).await), "/");
 }
 
-/// Who began nothing here does not hold the user up who is logged in, and a limit of one session is
-/// enough to confirm.
+/// An anonymous attempt does not block the logged-in user, and a limit of one session suffices to
+/// confirm.
 #[tokio::test]
 async fn anonymous_login_blocks_no_confirmation() {
     let deadline = Duration::from_secs(5);
     let site = site_of(|builder| builder.max_sessions_per_user(1).login_timeout(deadline)).await;
     let (browser, _) = site.logged_in().await;
-    let stranger = Browser::new(&site.url);
-    until("the name is free again", async || {
-        let begun = stranger.json("/auth/login", &json!({"username": "alice"})).await;
-        (begun.status() == 202).then_some(())
+    let anonymous = Browser::new(&site.url);
+    poll_until("the name is free again", async || {
+        let started_at = anonymous.json("/auth/login", &json!({"username": "alice"})).await;
+        (started_at.status() == 202).then_some(())
     })
     .await;
-    let begun = browser.form("/auth/confirm?methods=device&next=/both", &[]).await;
-    assert_eq!(begun.status(), 303);
-    let asked = until("her own phone rings", async || {
+    let started_at = browser.form("/auth/confirm?methods=device&next=/both", &[]).await;
+    assert_eq!(started_at.status(), 303);
+    let asked = poll_until("a push is sent to her phone", async || {
         let sessions = site.emulator.state().sessions;
         let methods = ["device".to_owned()];
         sessions.into_iter().find(|s| s.methods == methods && s.status.to_string() == "pending")
     })
     .await;
     site.emulator.act_on_session(&asked.session_token, Action::Approve).unwrap();
-    assert_eq!(location(&taken(&browser, location(&begun)).await), "/both");
+    assert_eq!(location(&claimed(&browser, location(&started_at)).await), "/both");
     assert_eq!(browser.page("/both").await.status(), 200);
     assert_eq!(site.ac.sessions(&"alice".into()).await.unwrap().len(), 1);
 }
 
-/// An optional layer that requires something lets through, and says why it did not allow.
+/// An optional layer with requirements allows the request, and provides the denial.
 #[tokio::test]
-async fn optional_layer_says_step_up() {
+async fn optional_layer_reports_step_up() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
-    with_phones(&emulator, &ac, &["alice"]).await;
-    let why = async |session: Option<ActiveSession>, request: Request| match session {
+    enroll_users(&emulator, &ac, &["alice"]).await;
+    let reason = async |session: Option<ActiveSession>, request: Request| match session {
         Some(session) => session.user().to_string(),
         None => request.extensions().get::<Denial>().unwrap().as_str().to_owned(),
     };
     let layer = ac.layer().optional().require_methods([AuthMethod::Facial]);
     let app = Router::new()
-        .route("/", get(why))
-        .route("/needs", get(greet))
+        .route("/", get(reason))
+        .route("/needs", get(user_of_session))
         .layer(layer)
         .nest("/auth", ac.routes());
     let browser = Browser::new(&serve(app).await);
@@ -412,12 +412,12 @@ async fn other_login(mut request: Request, next: Next) -> axum::response::Respon
     next.run(request).await
 }
 
-/// Beside another login: for the user whom it names, by the session that is theirs.
+/// With a user resolver: for the resolved user, with the user's own session.
 #[tokio::test]
-async fn beside_another_login_the_resolved_user_confirms() {
+async fn resolved_user_confirms() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
-    with_phones(&emulator, &ac, &["alice", "bob"]).await;
+    enroll_users(&emulator, &ac, &["alice", "bob"]).await;
     let ac = ac.with_user_resolver(|parts: &Parts| {
         parts.extensions.get::<AppUser>().map(|user| UserId::from(&user.0))
     });
@@ -428,7 +428,7 @@ async fn beside_another_login_the_resolved_user_confirms() {
     of("alice", browser.post("/auth/login").json(&json!({}))).await;
     let first = approve(&emulator).await;
     let status = async |user| of(user, browser.get("/auth/status")).await.text().await.unwrap();
-    until("logged in", async || status("alice").await.contains("active").then_some(())).await;
+    poll_until("logged in", async || status("alice").await.contains("active").then_some(())).await;
     assert_eq!(of("alice", browser.get("/secret")).await.status(), 403);
 
     let confirm = "/auth/confirm?methods=device,facial&next=/secret";
@@ -437,15 +437,15 @@ async fn beside_another_login_the_resolved_user_confirms() {
     assert_eq!(of("alice", browser.post(confirm)).await.status(), 202);
     let asked = approve(&emulator).await;
     assert_eq!(asked.user_id, first.user_id);
-    // Bob's login in the same browser can't take what was begun for alice.
+    // Bob's login in the same browser can't claim alice's attempt.
     let polled = emulator.state().calls.status;
-    until("polls of both sessions", async || {
+    poll_until("polls of both sessions", async || {
         assert!(!status("bob").await.contains("active"));
         (emulator.state().calls.status >= polled + 6).then_some(())
     })
     .await;
     let old = browser.cookie(SESSION).unwrap();
-    until("taken", async || {
+    poll_until("taken", async || {
         status("alice").await;
         (browser.cookie(SESSION).unwrap() != old).then_some(())
     })
@@ -455,9 +455,9 @@ async fn beside_another_login_the_resolved_user_confirms() {
     assert_eq!(of("bob", browser.get("/secret")).await.status(), 401);
 }
 
-/// The user's hand: types the name where one is asked for, and presses the button. The rest of the
-/// policy stays, and so does that of all else.
-async fn with_a_hand(response: axum::response::Response) -> axum::response::Response {
+/// A policy with a permission to enter the username and press the button; the rest of the policy
+/// stays.
+async fn phone_with_hand_method(response: axum::response::Response) -> axum::response::Response {
     let (mut parts, body) = response.into_parts();
     let Some(policy) = parts.headers.get("content-security-policy") else {
         return (parts, body).into_response();
@@ -474,16 +474,16 @@ async fn with_a_hand(response: axum::response::Response) -> axum::response::Resp
     (parts, page.replace("</body>", hand)).into_response()
 }
 
-/// In a real browser: to the page that needs more, through the login and the confirmation.
+/// In Chromium: to the page that requires more, through login and confirmation.
 #[tokio::test]
-async fn browser_confirms_and_is_where_it_wanted_to_go() {
+async fn browser_confirms_and_returns_to_page() {
     if !std::path::Path::new(CHROMIUM).exists() {
         println!("there is no {CHROMIUM}");
         return;
     }
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
-    with_phones(&emulator, &ac, &["alice"]).await;
+    enroll_users(&emulator, &ac, &["alice"]).await;
     let (arrived, mut arrivals) = tokio::sync::mpsc::unbounded_channel();
     let arrive = async move |session: ActiveSession, uri: Uri| {
         arrived.send(format!("{} {uri}", session.methods())).unwrap();
@@ -492,7 +492,7 @@ async fn browser_confirms_and_is_where_it_wanted_to_go() {
     let app = Router::new()
         .route("/secret", get(arrive))
         .layer(layer)
-        .nest("/auth", ac.routes().layer(map_response(with_a_hand)));
+        .nest("/auth", ac.routes().layer(map_response(phone_with_hand_method)));
     let url = serve(app).await;
     let profile = tempfile::tempdir().unwrap();
     let _chromium = Command::new(CHROMIUM)
@@ -508,7 +508,7 @@ async fn browser_confirms_and_is_where_it_wanted_to_go() {
         .unwrap();
     let first = approve(&emulator).await;
     assert!(first.methods.is_empty());
-    until("the phone rings once more", async || {
+    poll_until("another push is sent", async || {
         let sessions = emulator.state().sessions;
         let methods = ["facial".to_owned()];
         let again = sessions.into_iter().find(|session| session.methods == methods)?;

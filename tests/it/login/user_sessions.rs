@@ -1,4 +1,4 @@
-//! What concerns a user as a whole: the token in the lookup table, all their sessions at once.
+//! All sessions of a user: changes of the token, and ending all sessions.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use tower_activeconnect::{
     ActiveSession, Activeconnect, MemoryTokenStore, TokenStore, UserId, UserToken,
 };
 
-use crate::support::{Browser, builder, pass, serve, session_of, until, with_phones};
+use crate::support::{Browser, advance, builder, enroll_users, poll_until, serve, session_of};
 
 fn app(ac: &Activeconnect) -> Router {
     Router::new()
@@ -23,13 +23,13 @@ fn app(ac: &Activeconnect) -> Router {
         .nest("/auth", ac.routes())
 }
 
-/// A lookup table that can stop answering.
-struct Sulky {
+/// A token store that can hang.
+struct UnreliableStore {
     table: Arc<MemoryTokenStore>,
     sulks: Arc<AtomicBool>,
 }
 
-impl TokenStore for Sulky {
+impl TokenStore for UnreliableStore {
     async fn token(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
         if self.sulks.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
@@ -53,27 +53,27 @@ struct Site {
 async fn site() -> Site {
     let emulator = Emulator::start().await.unwrap();
     let (table, sulks) = (Arc::new(MemoryTokenStore::new()), Arc::new(AtomicBool::new(false)));
-    let store = Sulky { table: table.clone(), sulks: sulks.clone() };
+    let store = UnreliableStore { table: table.clone(), sulks: sulks.clone() };
     let ac = builder(&emulator).poll_interval(Duration::from_secs(5)).token_store(store);
     let ac = ac.build().unwrap();
-    with_phones(&emulator, &ac, &["alice", "bob"]).await;
+    enroll_users(&emulator, &ac, &["alice", "bob"]).await;
     let browser = Browser::new(&serve(app(&ac)).await);
     Site { emulator, table, sulks, ac, browser }
 }
 
 #[tokio::test]
-async fn removed_token_ends_the_sessions_within_a_minute() {
+async fn removed_token_ends_sessions_within_a_minute() {
     let site = site().await;
     site.browser.log_in(&site.emulator, "alice").await;
     let credential = site.browser.cookie("__Host-activeconnect").unwrap();
     let session = session_of(&site.ac, &credential).await;
-    // Live, so that it is polled all the while.
+    // A live session, which is polled continuously.
     let revoked = tokio::spawn(async move { session.revoked().await });
     site.table.remove(&"alice".into()).await.unwrap();
-    pass(Duration::from_secs(70), Duration::from_secs(5)).await;
+    advance(Duration::from_secs(70), Duration::from_secs(5)).await;
     assert!(revoked.is_finished());
     assert_eq!(site.browser.api("/").await.status(), 401);
-    until("ended there", async || {
+    poll_until("ended there", async || {
         let sessions = site.emulator.state().sessions;
         sessions.iter().all(|s| s.status.to_string() == "closed").then_some(())
     })
@@ -84,23 +84,25 @@ async fn removed_token_ends_the_sessions_within_a_minute() {
 async fn changed_token_denies_parked_session() {
     let site = site().await;
     site.browser.log_in(&site.emulator, "alice").await;
-    pass(Duration::from_secs(130), Duration::from_secs(5)).await;
+    advance(Duration::from_secs(130), Duration::from_secs(5)).await;
     site.table.remove(&"alice".into()).await.unwrap();
     site.table.assign(&"alice".into(), &UserToken::random().unwrap()).await.unwrap();
     assert_eq!(site.browser.api("/").await.status(), 401);
 }
 
 #[tokio::test]
-async fn lookup_table_that_hangs_costs_availability_only() {
+async fn hanging_store_costs_only_availability() {
     let site = site().await;
     site.browser.log_in(&site.emulator, "alice").await;
-    pass(Duration::from_secs(130), Duration::from_secs(5)).await;
+    advance(Duration::from_secs(130), Duration::from_secs(5)).await;
     site.sulks.store(true, Ordering::SeqCst);
     assert_eq!(site.browser.api("/").await.status(), 503);
     assert!(site.browser.cookie("__Host-activeconnect").is_some());
     site.sulks.store(false, Ordering::SeqCst);
-    until("it answers again", async || (site.browser.api("/").await.status() == 200).then_some(()))
-        .await;
+    poll_until("it answers again", async || {
+        (site.browser.api("/").await.status() == 200).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -109,7 +111,7 @@ async fn end_all_sessions_ends_only_that_users() {
     let (alice, bob) = (UserId::from("alice"), UserId::from("bob"));
     let other = Browser::new(&serve(app(&site.ac)).await);
     site.browser.log_in(&site.emulator, "alice").await;
-    // Another browser of hers, known from an earlier login.
+    // Another browser of alice, known from an earlier login.
     let known = "__Host-activeconnect-known";
     other.set_cookie(known, &site.browser.cookie(known).unwrap());
     other.log_in(&site.emulator, "alice").await;
@@ -155,8 +157,8 @@ async fn any_user_session_allows_if_configured() {
     assert_eq!(ask("/any", "bob").await, 401);
     assert_eq!(ask("/own", "alice").await, 401);
     site.emulator.act_on_session(&session.session_token, Action::Close).unwrap();
-    until("ended", async || {
-        pass(Duration::from_secs(1), Duration::from_secs(1)).await;
+    poll_until("ended", async || {
+        advance(Duration::from_secs(1), Duration::from_secs(1)).await;
         (ask("/any", "alice").await == 401).then_some(())
     })
     .await;

@@ -1,15 +1,15 @@
-//! How a typed name is read: white space, Unicode, case.
+//! How a typed username is normalized: white space, Unicode, case.
 
 use std::sync::{Arc, Mutex};
 
 use tower_activeconnect::UserId;
 
 use super::fixture::{Fixture, start};
-use crate::support::{approve, until};
+use crate::support::{approve, poll_until};
 
-/// F20: white space around a name, as a keyboard or a copy leaves it, is no part of the name.
+/// F20: surrounding white space, as from a keyboard or a copy, is removed.
 #[tokio::test]
-async fn white_space_around_a_name_is_ignored() {
+async fn white_space_around_username_is_ignored() {
     let users = ["Zoë1", "Zoë2", "Zoë3", "Zoë4", "Zoë5"];
     let site = Fixture::new(&users, |builder| builder).await;
     let typed =
@@ -18,7 +18,7 @@ async fn white_space_around_a_name_is_ignored() {
         let browser = site.browser();
         assert_eq!(start(&browser, typed, "203.0.113.7").await.status(), 202, "{typed:?}");
         approve(&site.emulator).await;
-        until(user, async || (browser.status().await == "active").then_some(())).await;
+        poll_until(user, async || (browser.status().await == "active").then_some(())).await;
         assert_eq!(browser.page("/").await.text().await.unwrap(), user);
     }
     for blank in ["", " ", "\u{a0}\u{3000}\t"] {
@@ -26,14 +26,14 @@ async fn white_space_around_a_name_is_ignored() {
     }
 }
 
-/// F20: the lookup gets the trimmed text in NFC, in the case that was typed.
+/// F20: the resolver gets the trimmed text in NFC, in the typed case.
 #[tokio::test]
 async fn lookup_gets_trimmed_text_in_typed_case() {
     let asked = Arc::new(Mutex::new(Vec::new()));
-    let heard = asked.clone();
+    let received = asked.clone();
     let site = Fixture::new(&[], |builder| {
         builder.resolve_username(move |text| {
-            heard.lock().unwrap().push(text);
+            received.lock().unwrap().push(text);
             async { Ok::<_, std::io::Error>(None::<UserId>) }
         })
     })
@@ -41,27 +41,27 @@ async fn lookup_gets_trimmed_text_in_typed_case() {
     for typed in [" Alice@Example.COM\u{a0}", "\u{3000}ZOE\u{308}"] {
         assert_eq!(start(&site.browser(), typed, "203.0.113.7").await.status(), 202);
     }
-    until("both are looked up", async || (asked.lock().unwrap().len() == 2).then_some(())).await;
+    poll_until("both are looked up", async || (asked.lock().unwrap().len() == 2).then_some(()))
+        .await;
     let mut asked = asked.lock().unwrap().clone();
     asked.sort();
     assert_eq!(asked, ["Alice@Example.COM", "ZO\u{cb}"]);
 }
 
-/// F35: spellings of a name are one name: one of them is reserved at a time, as for names that do
-/// not exist.
+/// F35: spellings of a username share one reservation, also if the username does not exist.
 #[tokio::test]
-async fn spellings_of_a_name_are_reserved_as_one() {
+async fn spellings_share_one_reservation() {
     let site = Fixture::new(&["alice"], |builder| builder).await;
     for name in ["alice", "nobody"] {
         assert_eq!(start(&site.browser(), name, "203.0.113.7").await.status(), 202);
         for typed in [name.to_uppercase(), format!("\u{a0}{name} ")] {
-            let refused = start(&site.browser(), &typed, "203.0.113.8").await;
-            assert_eq!(refused.status(), 429, "{typed:?}");
+            let rejected = start(&site.browser(), &typed, "203.0.113.8").await;
+            assert_eq!(rejected.status(), 429, "{typed:?}");
         }
     }
 }
 
-/// F35: what names are one name is for the application to say.
+/// F35: the application decides which usernames are equal.
 #[tokio::test]
 async fn own_normalizer_decides_equality() {
     let site = Fixture::new(&["alice"], |builder| {
@@ -80,9 +80,9 @@ async fn own_normalizer_decides_equality() {
     assert_eq!(start(&browser, "alice+a@example.com", "203.0.113.7").await.status(), 202);
     let other = start(&site.browser(), "alice+b@example.com", "203.0.113.8").await;
     assert_eq!(other.status(), 429);
-    // Typed in another case it is another name here.
+    // In another case this is another username.
     assert_eq!(start(&site.browser(), "Alice@example.com", "203.0.113.8").await.status(), 202);
     approve(&site.emulator).await;
-    until("in", async || (browser.status().await == "active").then_some(())).await;
-    assert_eq!(site.rings(), 1);
+    poll_until("in", async || (browser.status().await == "active").then_some(())).await;
+    assert_eq!(site.push_count(), 1);
 }

@@ -4,12 +4,12 @@ use tower_activeconnect::pages::{Logo, Theme};
 
 use super::fixture::{Site, files, header};
 
-/// What a browser loads before its user has logged in, without compression.
+/// The maximum size of a first page load, uncompressed.
 const MAX_FIRST_LOAD: usize = 20 * 1024;
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
 #[tokio::test]
-async fn files_are_kept_by_caches() {
+async fn assets_are_cacheable() {
     let css = "main { border-width: 3px }";
     let theme = Theme::new().logo(Logo::bytes("image/png", &b"png"[..])).custom_css(css);
     let site = Site::new(|builder| builder.theme(theme)).await;
@@ -46,7 +46,7 @@ async fn files_are_kept_by_caches() {
     assert_eq!(browser.page(&files[0]).await.bytes().await.unwrap(), "png");
 }
 
-/// A page of before an update asks for files that are no more.
+/// A page from before an update requests a file with an old hash.
 #[tokio::test]
 async fn unknown_hash_gets_the_current_file() {
     let site = Site::new(|builder| builder).await;
@@ -63,9 +63,9 @@ async fn unknown_hash_gets_the_current_file() {
     }
 }
 
-/// Pages of the application call it by one name: it is asked for anew, and sent if it has changed.
+/// Application pages use a fixed URL for the script, so caches revalidate it.
 #[tokio::test]
-async fn guard_script_is_asked_for_anew() {
+async fn guard_script_is_revalidated() {
     let site = Site::new(|builder| builder).await;
     let browser = site.browser();
     let path = "/auth/assets/guard.js";
@@ -87,11 +87,11 @@ async fn guard_script_is_asked_for_anew() {
         ("\"other\"".to_owned(), 200),
         (etag.trim_matches('"').to_owned(), 200),
     ] {
-        let answer = browser.send(browser.get(path).header("if-none-match", &known)).await;
-        assert_eq!(answer.status(), status, "{known}");
-        assert_eq!(header(&answer, "etag"), etag, "{known}");
-        assert_eq!(header(&answer, "cache-control"), "no-cache", "{known}");
-        assert_eq!(answer.bytes().await.unwrap().is_empty(), status == 304, "{known}");
+        let response = browser.send(browser.get(path).header("if-none-match", &known)).await;
+        assert_eq!(response.status(), status, "{known}");
+        assert_eq!(header(&response, "etag"), etag, "{known}");
+        assert_eq!(header(&response, "cache-control"), "no-cache", "{known}");
+        assert_eq!(response.bytes().await.unwrap().is_empty(), status == 304, "{known}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! An application whose pages are configured, and what stands on them.
+//! An application with configured pages, and helpers to read them.
 
 use activeconnect_emulator::Emulator;
 use axum::Router;
@@ -7,7 +7,7 @@ use reqwest::Response;
 use tower_activeconnect::protocol::AuthMethod;
 use tower_activeconnect::{ActiveSession, ActiveconnectBuilder};
 
-use crate::support::{Browser, builder, serve, with_phones};
+use crate::support::{Browser, builder, enroll_users, serve};
 
 pub(crate) struct Site {
     pub(crate) emulator: Emulator,
@@ -20,7 +20,7 @@ impl Site {
     ) -> Self {
         let emulator = Emulator::start().await.unwrap();
         let ac = configure(builder(&emulator)).build().unwrap();
-        with_phones(&emulator, &ac, &["alice", "bob", "carol"]).await;
+        enroll_users(&emulator, &ac, &["alice", "bob", "carol"]).await;
         let careful = Router::new()
             .route("/careful", get(async || "careful"))
             .layer(ac.layer().require_methods([AuthMethod::Facial]));
@@ -39,7 +39,7 @@ impl Site {
     }
 }
 
-/// The values of an attribute, in the order of the page.
+/// The values of an attribute, in page order.
 pub(crate) fn attributes(page: &str, name: &str) -> Vec<String> {
     let start = format!(" {name}=\"");
     let values = page.split(&start).skip(1).filter_map(|rest| rest.split('"').next());

@@ -1,5 +1,5 @@
-//! The pages in a browser: nothing overflows, nothing is blocked, and a page goes on by its script,
-//! or without one.
+//! The pages in Chromium: no overflow, no blocked resource, and each page continues with and
+//! without scripts.
 
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ use tower_activeconnect::{ActiveSession, Activeconnect, ActiveconnectBuilder};
 
 use crate::support::axe;
 use crate::support::chromium::{Chromium, Tab};
-use crate::support::{approve, builder, ringing, serve, until, with_phones};
+use crate::support::{approve, builder, enroll_users, pending_session, poll_until, serve};
 
-/// Records what the content security policy blocks, and the text with which a page is done.
+/// Records resources that the content security policy blocks, and the final text of a page.
 const RECORD: &str = r#"
 const record = (name, value) =>
   sessionStorage.setItem(name, (sessionStorage.getItem(name) ?? '') + value + '\n');
@@ -31,7 +31,7 @@ addEventListener('pagehide', () => {
   if (root) record('done', root.querySelector('[data-state]').textContent);
 });"#;
 
-/// 1 × 1 pixel.
+/// A GIF of one pixel.
 const GIF: &[u8] = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;";
 
 pub(super) struct Fixture {
@@ -39,7 +39,7 @@ pub(super) struct Fixture {
     pub(super) ac: Activeconnect,
     url: String,
     pub(super) tab: Tab,
-    /// Pages are not answered: the one that is there stays, even if it loads anew.
+    /// Whether page requests wait: the open page stays, even if it reloads.
     is_held: watch::Sender<bool>,
     _chromium: Chromium,
 }
@@ -59,14 +59,14 @@ impl Fixture {
         let chromium = Chromium::start().await?;
         let emulator = Emulator::start().await.unwrap();
         let ac = adapt(configure(builder(&emulator)).build().unwrap());
-        with_phones(&emulator, &ac, &["alice"]).await;
+        enroll_users(&emulator, &ac, &["alice"]).await;
         let link = {
             let ac = ac.clone();
             async move |session: ActiveSession| {
                 ac.registration_link(&session).await.map_err(|_| StatusCode::BAD_GATEWAY)
             }
         };
-        // The help desk vouches for her.
+        // The help desk enrolls her.
         let lost = {
             let ac = ac.clone();
             async move || {
@@ -96,11 +96,11 @@ impl Fixture {
         });
         let url = serve(wrap(app).layer(hold)).await;
         let tab = chromium.profile().await.tab().await;
-        tab.run_first(RECORD).await;
+        tab.add_init_script(RECORD).await;
         Some(Self { emulator, ac, url, tab, is_held, _chromium: chromium })
     }
 
-    /// No page is answered until [`release_pages`](Self::release_pages).
+    /// Holds page requests until [`release_pages`](Self::release_pages).
     pub(super) fn hold_pages(&self) {
         self.is_held.send_replace(true);
     }
@@ -109,35 +109,37 @@ impl Fixture {
         self.is_held.send_replace(false);
     }
 
-    /// Posts an empty form.
+    /// Sends an empty form.
     pub(super) async fn post(&self, path: &str) {
         let post = "const form = document.createElement('form'); form.method = 'post';
             document.body.append(form)";
         self.tab.eval(&format!("{post}; form.action = '{path}'; form.submit()")).await;
     }
 
-    pub(super) async fn go(&self, path: &str) {
-        self.tab.go(&format!("{}{path}", self.url)).await;
+    pub(super) async fn navigate(&self, path: &str) {
+        self.tab.navigate(&format!("{}{path}", self.url)).await;
     }
 
-    pub(super) async fn begin_login(&self, user: &str) {
-        self.go("/auth/login").await;
+    pub(super) async fn start_login(&self, user: &str) {
+        self.navigate("/auth/login").await;
         self.tab.eval(&format!("document.querySelector('[name=username]').value = '{user}'")).await;
         self.tab.eval("document.forms[0].submit()").await;
-        self.tab.until("location.pathname === '/auth/waiting'").await;
-        self.tab.loaded().await;
+        self.tab.wait_for("location.pathname === '/auth/waiting'").await;
+        self.tab.wait_for_load().await;
     }
 
-    pub(super) async fn shows_home(&self) {
-        self.tab.until("location.pathname === '/' && document.body?.innerText === 'alice'").await;
+    pub(super) async fn wait_for_home(&self) {
+        self.tab
+            .wait_for("location.pathname === '/' && document.body?.innerText === 'alice'")
+            .await;
     }
 
-    /// The phone walks away, and the page is locked.
+    /// The phone walks away, and the page locks.
     pub(super) async fn walk_away(&self, session: &SessionReport) {
         self.emulator.act_on_session(&session.session_token, Action::WalkAway).unwrap();
-        until("away", async || {
-            self.go("/").await;
-            self.tab.place().await.contains("/auth/locked").then_some(())
+        poll_until("away", async || {
+            self.navigate("/").await;
+            self.tab.url().await.contains("/auth/locked").then_some(())
         })
         .await;
     }
@@ -146,13 +148,13 @@ impl Fixture {
         assert_eq!(self.tab.eval("sessionStorage.getItem('blocked')").await, json!(null));
     }
 
-    /// Looks at the page on screens of three widths, light and dark.
+    /// Checks the page on three screen widths, light and dark.
     async fn fits(&self, heading: &str) {
-        self.tab.loaded().await;
+        self.tab.wait_for_load().await;
         assert_eq!(self.tab.eval("document.querySelector('h1').innerText").await, heading);
         for width in [320, 390, 1280] {
             self.tab.set_width(width).await;
-            self.tab.until(&format!("innerWidth === {width}")).await;
+            self.tab.wait_for(&format!("innerWidth === {width}")).await;
             let overflow = "[...document.querySelectorAll('*')].filter(element =>
                 element.getBoundingClientRect().right > innerWidth).map(element => element.outerHTML)";
             assert_eq!(self.tab.eval(overflow).await, json!([]), "{heading} {width}");
@@ -182,28 +184,28 @@ async fn pages_fit_and_are_accessible() {
     else {
         return;
     };
-    site.go("/auth/login").await;
+    site.navigate("/auth/login").await;
     site.fits("Log in").await;
-    site.go("/auth/waiting").await;
+    site.navigate("/auth/waiting").await;
     site.fits("No login waits here").await;
-    site.begin_login(&"W".repeat(200)).await;
+    site.start_login(&"W".repeat(200)).await;
     site.fits("Look at your phone").await;
-    site.begin_login("alice").await;
+    site.start_login("alice").await;
     let session = approve(&site.emulator).await;
-    site.shows_home().await;
-    site.go("/auth/confirm").await;
+    site.wait_for_home().await;
+    site.navigate("/auth/confirm").await;
     site.fits("Confirm that it is you").await;
-    site.go("/phone").await;
+    site.navigate("/phone").await;
     site.fits("Register your phone").await;
     site.walk_away(&session).await;
     site.fits("Locked").await;
 }
 
-/// It follows the login, says so, and leads to the page that was wanted.
+/// The page follows the login, reports the result, and leads to the requested page.
 #[tokio::test]
-async fn waiting_page_goes_on_by_script() {
+async fn waiting_page_continues_by_script() {
     let Some(site) = Fixture::start(|builder| builder).await else { return };
-    site.begin_login("alice").await;
+    site.start_login("alice").await;
     let tab = &site.tab;
     assert_eq!(tab.eval("document.querySelectorAll('meta[http-equiv]').length").await, 0);
     let local = "new Intl.DateTimeFormat('en', { timeStyle: 'medium' })
@@ -212,21 +214,21 @@ async fn waiting_page_goes_on_by_script() {
     assert_eq!(tab.eval(local).await, true);
     let left = "document.querySelector('[data-seconds]').textContent";
     let first = tab.eval(left).await;
-    tab.until(&format!("{left} !== {first}")).await;
-    // The page stays as it is: nothing that has the focus loses it.
+    tab.wait_for(&format!("{left} !== {first}")).await;
+    // The page does not reload, so the focus stays.
     assert_eq!(tab.eval("document.querySelector('[data-without-script]').hidden").await, true);
     tab.eval("document.querySelector('main p:not([hidden]) a').focus(); window.isSame = true")
         .await;
-    ringing(&site.emulator).await;
-    tab.until("window.isSame && document.activeElement.matches('main a')").await;
+    pending_session(&site.emulator).await;
+    tab.wait_for("window.isSame && document.activeElement.matches('main a')").await;
     approve(&site.emulator).await;
-    site.shows_home().await;
+    site.wait_for_home().await;
     let done = tab.eval("sessionStorage.getItem('done')").await;
     assert_eq!(done, "Approved. Going on …\n");
     site.assert_nothing_is_blocked().await;
 }
 
-/// Event streams do not reach every browser.
+/// Event streams are not available in every browser.
 #[tokio::test]
 async fn waiting_page_falls_back_to_status() {
     let refuse_events = from_fn(async |request: Request, next: Next| {
@@ -237,64 +239,64 @@ async fn waiting_page_falls_back_to_status() {
     });
     let wrap = |app: Router| app.layer(refuse_events);
     let Some(site) = Fixture::start_with(|builder| builder, |ac| ac, wrap).await else { return };
-    site.begin_login("alice").await;
+    site.start_login("alice").await;
     approve(&site.emulator).await;
-    site.shows_home().await;
+    site.wait_for_home().await;
     let done = site.tab.eval("sessionStorage.getItem('done')").await;
     assert_eq!(done, "Approved. Going on …\n");
 }
 
 #[tokio::test]
-async fn waiting_page_goes_on_without_scripts() {
+async fn waiting_page_continues_without_scripts() {
     let Some(site) = Fixture::start(|builder| builder).await else { return };
     site.tab.disable_scripts().await;
-    site.begin_login("alice").await;
+    site.start_login("alice").await;
     let text = site.tab.text().await;
     assert!(text.contains("Confirm there that you want to log in, then go on."), "{text}");
     assert!(text.contains("Go on") && text.contains("UTC"), "{text}");
     approve(&site.emulator).await;
-    site.shows_home().await;
+    site.wait_for_home().await;
 }
 
 #[tokio::test]
-async fn waiting_page_tells_that_it_is_over() {
+async fn waiting_page_reports_the_end() {
     let deadline = Duration::from_secs(5);
     let Some(site) = Fixture::start(|builder| builder.login_timeout(deadline)).await else {
         return;
     };
-    site.begin_login("nobody").await;
-    site.tab.until("document.querySelector('h1').innerText === 'No answer came'").await;
+    site.start_login("nobody").await;
+    site.tab.wait_for("document.querySelector('h1').innerText === 'No answer came'").await;
     let again = "document.querySelector('main .button').getAttribute('href')";
     assert_eq!(site.tab.eval(again).await, "/auth/login");
     site.assert_nothing_is_blocked().await;
 }
 
-/// The text follows the phone, and the page leads back to where it came from.
+/// The text follows the phone, and the page leads back.
 #[tokio::test]
-async fn locked_page_goes_on_when_the_phone_is_back() {
+async fn locked_page_continues_when_phone_returns() {
     let Some(site) = Fixture::start(|builder| builder).await else { return };
-    site.begin_login("alice").await;
+    site.start_login("alice").await;
     let session = approve(&site.emulator).await;
-    site.shows_home().await;
+    site.wait_for_home().await;
     let act = |action| site.emulator.act_on_session(&session.session_token, action).unwrap();
     act(Action::WalkAway);
-    until("away", async || {
-        site.go("/").await;
-        site.tab.place().await.contains("/auth/locked").then_some(())
+    poll_until("away", async || {
+        site.navigate("/").await;
+        site.tab.url().await.contains("/auth/locked").then_some(())
     })
     .await;
     assert!(site.tab.text().await.contains("Your phone is no longer nearby."));
     act(Action::Return);
-    site.shows_home().await;
+    site.wait_for_home().await;
     let done = site.tab.eval("sessionStorage.getItem('done')").await;
     assert_eq!(done, "Approved. Going on …\nYour phone is back. Going on …\n");
     act(Action::WalkAway);
-    until("away again", async || {
-        site.go("/").await;
-        site.tab.place().await.contains("/auth/locked").then_some(())
+    poll_until("away again", async || {
+        site.navigate("/").await;
+        site.tab.url().await.contains("/auth/locked").then_some(())
     })
     .await;
     act(Action::Close);
-    site.tab.until("location.pathname === '/auth/login'").await;
+    site.tab.wait_for("location.pathname === '/auth/login'").await;
     assert!(site.ac.sessions(&"alice".into()).await.unwrap().is_empty());
 }

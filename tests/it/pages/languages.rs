@@ -1,10 +1,10 @@
-//! In which language a page is, and that a login stays in it.
+//! The language of a page, and of all pages of a login.
 
 use activeconnect_emulator::Emulator;
 use tower_activeconnect::setup::BuildError;
 
 use super::fixture::{Site, attributes};
-use crate::support::{approve, builder, location, until};
+use crate::support::{approve, builder, location, poll_until};
 
 async fn heading(site: &Site, path: &str, accept_language: Option<&str>) -> (String, String) {
     let browser = site.browser();
@@ -18,7 +18,7 @@ async fn heading(site: &Site, path: &str, accept_language: Option<&str>) -> (Str
 }
 
 #[tokio::test]
-async fn page_is_in_the_language_asked_for() {
+async fn page_uses_the_requested_language() {
     let site = Site::new(|builder| {
         builder
             .language("fr")
@@ -43,7 +43,7 @@ async fn page_is_in_the_language_asked_for() {
     assert!(page.contains("<html lang=\"ar\" dir=\"rtl\">"), "{page}");
 }
 
-/// From the login page to the page that was wanted.
+/// From the login page to the requested page.
 #[tokio::test]
 async fn login_stays_in_its_language() {
     let site = Site::new(|builder| builder).await;
@@ -51,17 +51,17 @@ async fn login_stays_in_its_language() {
     let page = browser.page("/auth/login?lang=de&next=/form").await.text().await.unwrap();
     let action = attributes(&page, "action").remove(0);
     assert_eq!(action, "/auth/login?lang=de");
-    let begun = browser.form(&action, &[("username", "alice"), ("next", "/form")]).await;
-    let waiting = location(&begun).to_owned();
+    let started_at = browser.form(&action, &[("username", "alice"), ("next", "/form")]).await;
+    let waiting = location(&started_at).to_owned();
     assert_eq!(waiting, "/auth/waiting?next=/form&lang=de");
     let page = browser.page(&waiting).await.text().await.unwrap();
     assert!(page.contains("Sehen Sie auf Ihr Telefon"), "{page}");
     let again = "/auth/login?next=/form&lang=de".to_owned();
     assert!(attributes(&page, "href").contains(&again), "{page}");
     approve(&site.emulator).await;
-    let claimed = until("the result is claimed", async || {
-        let answer = browser.page(&waiting).await;
-        (answer.status() == 303).then(|| location(&answer).to_owned())
+    let claimed = poll_until("the result is claimed", async || {
+        let response = browser.page(&waiting).await;
+        (response.status() == 303).then(|| location(&response).to_owned())
     })
     .await;
     assert_eq!(claimed, waiting);
@@ -70,9 +70,9 @@ async fn login_stays_in_its_language() {
     assert_eq!(location(&out), "/auth/login?lang=de");
 }
 
-/// Why a start is refused, in words and numbers of the language.
+/// The reason of a rejected start, in the language's words and numbers.
 #[tokio::test]
-async fn refused_start_is_told_in_the_language() {
+async fn rejected_start_uses_the_language() {
     let site = Site::new(|builder| builder).await;
     let browser = site.browser();
     let long = "x".repeat(257);
@@ -81,23 +81,23 @@ async fn refused_start_is_told_in_the_language() {
         (long.as_str(), "Der Benutzername ist zu lang; höchstens 256 Byte sind möglich."),
         ("a\u{7}", "Der Benutzername enthält Steuerzeichen; lassen Sie sie weg."),
     ] {
-        let refused = browser.form("/auth/login?lang=de", &[("username", name)]).await;
-        assert_eq!(refused.status(), 422);
-        let page = refused.text().await.unwrap();
+        let rejected = browser.form("/auth/login?lang=de", &[("username", name)]).await;
+        assert_eq!(rejected.status(), 422);
+        let page = rejected.text().await.unwrap();
         assert!(page.contains(detail), "{page}");
         assert!(page.contains("href=\"/auth/login?lang=de\""), "{page}");
     }
     browser.form("/auth/login", &[("username", "alice")]).await;
     let other = site.browser();
-    let refused = other.form("/auth/login?lang=ja", &[("username", "alice")]).await;
-    assert_eq!(refused.status(), 429);
-    let seconds = refused.headers()["retry-after"].to_str().unwrap().to_owned();
-    let page = refused.text().await.unwrap();
+    let rejected = other.form("/auth/login?lang=ja", &[("username", "alice")]).await;
+    assert_eq!(rejected.status(), 429);
+    let seconds = rejected.headers()["retry-after"].to_str().unwrap().to_owned();
+    let page = rejected.text().await.unwrap();
     assert!(page.contains(&format!("{seconds} 秒後")), "{page}");
 }
 
 #[tokio::test]
-async fn build_refuses_unusable_texts() {
+async fn build_rejects_unusable_texts() {
     let emulator = Emulator::start().await.unwrap();
     for (language, texts) in
         [("en", "login-headline = Sign in"), ("en", "login-heading"), ("?", "login-heading = x")]

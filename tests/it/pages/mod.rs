@@ -1,11 +1,11 @@
-//! What people see: files, looks and languages of the pages, and how they are in a browser.
+//! The HTML pages: files, themes, languages, behavior in a browser.
 
 mod assets;
 mod fixture;
 mod in_chromium;
 mod languages;
-mod looks;
 mod own_pages;
 mod registration;
 mod sessions;
 mod states;
+mod theme;

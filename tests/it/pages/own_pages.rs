@@ -1,11 +1,11 @@
-//! Pages of the application's own.
+//! Pages that the application provides.
 
 use activeconnect_emulator::Action;
 use tower_activeconnect::pages::{ErrorPage, LoginPage, PageResult, Pages, WaitingPage};
 use tower_activeconnect::setup::BuildError;
 
 use super::fixture::{Site, header};
-use crate::support::{approve, builder, location, until};
+use crate::support::{approve, builder, location, poll_until};
 
 struct OwnPages;
 
@@ -20,7 +20,7 @@ impl Pages for OwnPages {
     }
 }
 
-/// Those that it has, and the crate's others; both with the headers of a page.
+/// The application's pages and the crate's other pages, all with the security headers.
 #[tokio::test]
 async fn application_replaces_pages() {
     let site = Site::new(|builder| builder.pages(OwnPages)).await;
@@ -32,15 +32,15 @@ async fn application_replaces_pages() {
     assert!(header(&waiting, "content-security-policy").contains("script-src 'self'"));
     assert_eq!(header(&waiting, "content-type"), "text/html; charset=utf-8");
     assert_eq!(waiting.text().await.unwrap(), "own de alice /auth/events");
-    let stranger = site.browser();
-    let form = stranger.post("/form").header("accept", "text/html").form(&[("a", "b")]);
-    let refused = stranger.send(form).await;
+    let anonymous = site.browser();
+    let form = anonymous.post("/form").header("accept", "text/html").form(&[("a", "b")]);
+    let refused = anonymous.send(form).await;
     assert_eq!(refused.status(), 401);
     assert_eq!(header(&refused, "cache-control"), "no-store");
     assert_eq!(refused.text().await.unwrap(), "own 401 You are not logged in");
 }
 
-/// An application's page that fails tells nothing.
+/// An application page that fails shows no error text.
 #[tokio::test]
 async fn failing_page_is_an_empty_500() {
     struct Failing;
@@ -50,14 +50,14 @@ async fn failing_page_is_an_empty_500() {
         }
     }
     let site = Site::new(|builder| builder.pages(Failing)).await;
-    let answer = site.browser().page("/auth/login").await;
-    assert_eq!(answer.status(), 500);
-    assert_eq!(answer.text().await.unwrap(), "");
+    let response = site.browser().page("/auth/login").await;
+    assert_eq!(response.status(), 500);
+    assert_eq!(response.text().await.unwrap(), "");
 }
 
-/// The gate and the routes send people to the application's pages, which serve the routes' purpose.
+/// The gate and the routes redirect to the application's pages.
 #[tokio::test]
-async fn people_are_sent_to_own_addresses() {
+async fn redirects_use_own_page_addresses() {
     let site = Site::new(|builder| {
         builder
             .mount_prefix("/app")
@@ -70,11 +70,11 @@ async fn people_are_sent_to_own_addresses() {
     let browser = site.browser();
     let wanted = browser.page("/form?a=b").await;
     assert_eq!(location(&wanted), "/app/signin?next=/app/form%3Fa%3Db");
-    let begun = browser.form("/auth/login", &[("username", "alice"), ("next", "/form")]).await;
-    assert_eq!(location(&begun), "/app/wait?next=/app/form");
+    let started_at = browser.form("/auth/login", &[("username", "alice"), ("next", "/form")]).await;
+    assert_eq!(location(&started_at), "/app/wait?next=/app/form");
     assert_eq!(location(&browser.page("/form").await), "/app/wait?next=/app/form");
     let session = approve(&site.emulator).await;
-    until("in", async || (browser.status().await == "active").then_some(())).await;
+    poll_until("in", async || (browser.status().await == "active").then_some(())).await;
     assert_eq!(
         location(&browser.page("/careful").await),
         "/app/sure?methods=facial&next=/app/careful"
@@ -82,7 +82,7 @@ async fn people_are_sent_to_own_addresses() {
     let api = browser.api("/careful").await.text().await.unwrap();
     assert!(api.contains("\"confirm\":\"/app/auth/confirm?methods=facial\""), "{api}");
     site.emulator.act_on_session(&session.session_token, Action::WalkAway).unwrap();
-    until("away", async || (browser.status().await == "walkaway").then_some(())).await;
+    poll_until("away", async || (browser.status().await == "walkaway").then_some(())).await;
     assert_eq!(location(&browser.page("/form").await), "/app/away?next=/app/form");
     assert_eq!(location(&browser.form("/auth/logout", &[]).await), "/app/signin");
     let refused = builder(&site.emulator).login_page("https://elsewhere.example/").build();

@@ -1,4 +1,5 @@
-//! The page of a registration link: it waits for the phone, tells no other browser, and goes on.
+//! The page of a registration link: it waits for the phone, continues, and reveals nothing to other
+//! browsers.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -16,14 +17,14 @@ use tower_activeconnect::{Activeconnect, ActiveconnectBuilder};
 
 use super::fixture::{attributes, files, header};
 use crate::support::chromium::{Chromium, Tab};
-use crate::support::{Browser, builder, location, pass, serve, until};
+use crate::support::{Browser, advance, builder, location, poll_until, serve};
 
 const COOKIE: &str = "__Host-activeconnect-registration";
 const ROUTE: &str = "/auth/registration";
 const FAILS: FaultKind =
     FaultKind::Http { status: StatusCode::INTERNAL_SERVER_ERROR, retry_after_s: None };
 
-/// How a link is made and shown.
+/// How a link is created and shown.
 #[derive(Default, Deserialize)]
 struct Options {
     name: Option<String>,
@@ -32,7 +33,7 @@ struct Options {
     plain: Option<String>,
 }
 
-/// The application vouches for everybody: who may have a link is tested elsewhere.
+/// The application gives every user a grant; other tests cover who may have a link.
 async fn link(
     State(ac): State<Activeconnect>,
     Path(user): Path<String>,
@@ -61,7 +62,7 @@ struct Site {
     emulator: Emulator,
     ac: Activeconnect,
     url: String,
-    /// The user whose phone is next to register, by the token.
+    /// The user whose phone registers next, by token.
     tokens: Mutex<Vec<(String, String)>>,
 }
 
@@ -78,7 +79,7 @@ impl Site {
         Self { emulator, ac, url, tokens: Mutex::default() }
     }
 
-    /// A user without a phone.
+    /// Enrolls a user without a phone.
     async fn enroll(&self, user: &str) {
         let known: Vec<String> = self.users();
         self.ac.enroll(&user.into()).await.unwrap();
@@ -96,7 +97,7 @@ impl Site {
         self.emulator.register_device(token).unwrap();
     }
 
-    /// How often the service was asked whether a user has a phone.
+    /// The number of calls that check for a phone.
     fn calls(&self) -> u64 {
         self.emulator.state().calls.has_registered_mobile_device
     }
@@ -106,7 +107,7 @@ impl Site {
     }
 }
 
-/// The page with a link, which is there.
+/// Loads a page with a link.
 async fn link_page(browser: &Browser, path: &str) -> String {
     let page = browser.page(path).await;
     assert_eq!(page.status(), 200, "{path}");
@@ -116,20 +117,20 @@ async fn link_page(browser: &Browser, path: &str) -> String {
 }
 
 async fn status(browser: &Browser) -> String {
-    let answer = browser.api(ROUTE).await;
-    assert_eq!((answer.status().as_u16(), header(&answer, "cache-control")), (200, "no-store"));
-    let answer: serde_json::Value = answer.json().await.unwrap();
-    assert_eq!(answer.as_object().unwrap().len(), 1, "{answer}");
-    answer["status"].as_str().unwrap().to_owned()
+    let response = browser.api(ROUTE).await;
+    assert_eq!((response.status().as_u16(), header(&response, "cache-control")), (200, "no-store"));
+    let response: serde_json::Value = response.json().await.unwrap();
+    assert_eq!(response.as_object().unwrap().len(), 1, "{response}");
+    response["status"].as_str().unwrap().to_owned()
 }
 
-/// Asks until the page is told that its phone has registered.
+/// Polls until the page reports the registration.
 async fn is_registered(browser: &Browser) {
-    until("registered", async || (status(browser).await == "registered").then_some(())).await;
+    poll_until("registered", async || (status(browser).await == "registered").then_some(())).await;
 }
 
 #[tokio::test]
-async fn page_goes_on_once_the_phone_has_registered() {
+async fn page_continues_after_registration() {
     let site = Site::new(|builder| builder).await;
     site.enroll("alice").await;
     let browser = site.browser();
@@ -139,7 +140,7 @@ async fn page_goes_on_once_the_phone_has_registered() {
     assert_eq!(attributes(&page, "data-go-on"), [ROUTE]);
     let seconds: u64 = attributes(&page, "data-seconds")[0].parse().unwrap();
     assert!((590..=600).contains(&seconds), "{seconds}");
-    // Without scripts: the page that would load itself anew must not be the one with the link.
+    // Without scripts the reloading page must not be the one with the link.
     assert!(!page.contains("http-equiv"), "{page}");
     let button = format!("<a href=\"{ROUTE}\" target=\"_blank\" class=\"button\">Go on</a>");
     assert!(page.contains(&format!("<p data-without-script>{button}</p>")), "{page}");
@@ -154,53 +155,53 @@ async fn page_goes_on_once_the_phone_has_registered() {
 
     site.register_phone("alice");
     is_registered(&browser).await;
-    // Nothing is consumed: a prefetch, or a second tab, takes nothing away.
+    // A prefetch or a second tab consumes nothing.
     for purpose in ["prefetch", "none", "none"] {
         let load = browser.get(ROUTE).header("sec-fetch-mode", "navigate");
-        let answer = browser.send(load.header("sec-purpose", purpose)).await;
-        assert_eq!((answer.status().as_u16(), location(&answer)), (303, "/welcome"));
+        let response = browser.send(load.header("sec-purpose", purpose)).await;
+        assert_eq!((response.status().as_u16(), location(&response)), (303, "/welcome"));
     }
     let calls = site.calls();
     assert_eq!(status(&browser).await, "registered");
     assert_eq!(site.calls(), calls, "nothing is left to ask");
 }
 
-/// T133, T135: to know the user, or the link itself, opens nothing.
+/// T133, T135: knowing the user or the link gives no access to the page.
 #[tokio::test]
-async fn other_browsers_are_told_of_no_page() {
+async fn other_browsers_learn_nothing() {
     let site = Site::new(|builder| builder).await;
     site.enroll("alice").await;
     let browser = site.browser();
     link_page(&browser, "/link/alice?next=/welcome").await;
     let ours = browser.cookie(COOKIE).unwrap();
     site.register_phone("alice");
-    let (calls, stranger) = (site.calls(), site.browser());
+    let (calls, anonymous) = (site.calls(), site.browser());
     let grant = site.ac.enrollment_grant(&"alice".into()).unwrap().expose();
-    stranger.json("/auth/login", &serde_json::json!({ "username": "alice" })).await;
-    let attempt = stranger.cookie("__Host-activeconnect-attempt").unwrap();
+    anonymous.json("/auth/login", &serde_json::json!({ "username": "alice" })).await;
+    let attempt = anonymous.cookie("__Host-activeconnect-attempt").unwrap();
     let forged = format!("{}{}", &ours[..42], if ours.ends_with('A') { 'E' } else { 'A' });
     for value in [None, Some(""), Some("alice"), Some(&*grant), Some(&*attempt), Some(&*forged)] {
         if let Some(value) = value {
-            stranger.set_cookie(COOKIE, value);
+            anonymous.set_cookie(COOKIE, value);
         }
-        assert_eq!(status(&stranger).await, "none", "{value:?}");
-        assert_eq!(status(&stranger).await, "none", "{value:?}");
-        let page = stranger.page(&format!("{ROUTE}?username=alice&next=/welcome")).await;
+        assert_eq!(status(&anonymous).await, "none", "{value:?}");
+        assert_eq!(status(&anonymous).await, "none", "{value:?}");
+        let page = anonymous.page(&format!("{ROUTE}?username=alice&next=/welcome")).await;
         assert_eq!(page.status(), 400, "{value:?}");
         let page = page.text().await.unwrap();
         assert!(page.contains("No registration waits here"), "{page}");
         assert!(!page.contains("alice") && !page.contains("welcome"), "{page}");
     }
-    assert_eq!(site.calls(), calls, "nobody asks the service for a stranger");
+    assert_eq!(site.calls(), calls, "an anonymous client causes no call");
     is_registered(&browser).await;
-    // What names the page is no credential for anything else.
+    // The page's cookie is no credential elsewhere.
     let bearer = browser.get("/auth/status").bearer_auth(&ours).send().await.unwrap();
     assert!(bearer.text().await.unwrap().contains("none"));
 }
 
-/// Two that are ours name none, as nobody knows whose page it is.
+/// Two valid cookies are ambiguous and ignored.
 #[tokio::test]
-async fn planted_cookie_beside_the_own_names_no_page() {
+async fn ambiguous_link_cookie_is_ignored() {
     let site = Site::new(|builder| builder).await;
     site.enroll("alice").await;
     site.enroll("mallory").await;
@@ -223,7 +224,7 @@ async fn planted_cookie_beside_the_own_names_no_page() {
 }
 
 #[tokio::test]
-async fn twenty_askers_share_one_call() {
+async fn twenty_requests_share_one_call() {
     let site = Site::new(|builder| builder).await;
     site.enroll("alice").await;
     let browser = site.browser();
@@ -232,13 +233,13 @@ async fn twenty_askers_share_one_call() {
     let slow = Fault::new(Endpoint::HasRegisteredMobileDevice, FaultKind::Delay);
     site.emulator.inject_fault(slow.times(1));
     for round in ["while one call runs", "just after it"] {
-        let answers = join_all((0..20).map(|_| status(&browser))).await;
-        assert_eq!(answers, ["pending"; 20], "{round}");
+        let responses = join_all((0..20).map(|_| status(&browser))).await;
+        assert_eq!(responses, ["pending"; 20], "{round}");
         assert_eq!(site.calls(), before + 1, "{round}");
     }
 }
 
-/// An outage says nothing of the phone, and is not made worse.
+/// An outage reports nothing about the phone, and causes no extra calls.
 #[tokio::test]
 async fn outage_keeps_the_page_waiting() {
     let site = Site::new(|builder| builder).await;
@@ -253,13 +254,13 @@ async fn outage_keeps_the_page_waiting() {
     for _ in 0..8 {
         assert_eq!(status(&browser).await, "pending");
         assert_eq!(status(&bobs).await, "pending");
-        pass(Duration::from_secs(1), Duration::from_secs(1)).await;
+        advance(Duration::from_secs(1), Duration::from_secs(1)).await;
     }
     // At 0, 2 and 6 s, for both pages together.
     let calls = site.calls() - before;
     assert!((2..=4).contains(&calls), "{calls}");
     site.emulator.clear_faults();
-    pass(Duration::from_secs(30), Duration::from_secs(10)).await;
+    advance(Duration::from_secs(30), Duration::from_secs(10)).await;
     is_registered(&browser).await;
 }
 
@@ -269,16 +270,16 @@ async fn page_waits_for_ten_minutes() {
     site.enroll("alice").await;
     let browser = site.browser();
     link_page(&browser, "/link/alice").await;
-    pass(Duration::from_secs(590), Duration::from_secs(590)).await;
+    advance(Duration::from_secs(590), Duration::from_secs(590)).await;
     assert_eq!(status(&browser).await, "pending");
-    pass(Duration::from_secs(10), Duration::from_secs(10)).await;
+    advance(Duration::from_secs(10), Duration::from_secs(10)).await;
     let calls = site.calls();
     assert_eq!(status(&browser).await, "none");
     assert_eq!(browser.page(ROUTE).await.status(), 400);
     assert_eq!(site.calls(), calls);
 }
 
-/// A user who was deleted has no phone to wait for.
+/// A deleted user has no phone to wait for.
 #[tokio::test]
 async fn page_of_unenrolled_user_ends() {
     let site = Site::new(|builder| builder).await;
@@ -286,7 +287,7 @@ async fn page_of_unenrolled_user_ends() {
     let browser = site.browser();
     link_page(&browser, "/link/alice").await;
     site.ac.unenroll(&"alice".into()).await.unwrap();
-    until("over", async || (status(&browser).await == "none").then_some(())).await;
+    poll_until("over", async || (status(&browser).await == "none").then_some(())).await;
 }
 
 #[tokio::test]
@@ -301,7 +302,7 @@ async fn display_name_stands_for_the_id() {
     ] {
         let page = link_page(&site.browser(), path).await;
         assert!(page.contains(shown) && !page.contains(hidden), "{path}: {page}");
-        // What the phone is shown, by the service.
+        // The service shows the name on the phone.
         let link = attributes(&page, "data-copy").remove(0);
         let phone = http.get(link).send().await.unwrap().text().await.unwrap();
         assert!(!phone.contains(hidden), "{path}: {phone}");
@@ -313,9 +314,10 @@ async fn display_name_stands_for_the_id() {
     sms.await.unwrap();
 }
 
-/// The service says whether there is a phone, not how many: nobody would tell of another one.
+/// The service reports whether there is a phone, not how many, so the page cannot detect a second
+/// one.
 #[tokio::test]
-async fn page_of_another_phone_does_not_wait() {
+async fn page_for_second_phone_does_not_wait() {
     let site = Site::new(|builder| builder).await;
     site.enroll("alice").await;
     site.register_phone("alice");
@@ -326,19 +328,19 @@ async fn page_of_another_phone_does_not_wait() {
     assert_eq!(browser.cookie(COOKIE), None);
     assert_eq!(status(&browser).await, "none");
 
-    // The phone that is lost is one no more.
+    // A lost phone is not registered any more.
     let page = link_page(&browser, "/link/alice?lost&next=/welcome").await;
     assert!(page.contains("data-follow"), "{page}");
     assert_eq!(status(&browser).await, "pending");
     site.register_phone("alice");
-    pass(Duration::from_secs(2), Duration::from_secs(2)).await;
+    advance(Duration::from_secs(2), Duration::from_secs(2)).await;
     is_registered(&browser).await;
     assert_eq!(location(&browser.page(ROUTE).await), "/welcome");
 }
 
-/// The link is there though the service does not say whether there is a phone.
+/// The page shows the link even if the service does not report whether there is a phone.
 #[tokio::test]
-async fn link_is_shown_though_the_service_fails() {
+async fn link_is_shown_during_outage() {
     let site = Site::new(|builder| builder).await;
     site.enroll("alice").await;
     site.emulator.inject_fault(Fault::new(Endpoint::HasRegisteredMobileDevice, FAILS));
@@ -346,9 +348,9 @@ async fn link_is_shown_though_the_service_fails() {
     assert!(page.contains(">Done</a>") && !page.contains("data-follow"), "{page}");
 }
 
-/// T020: whatever the application was given as `next`, the page stays on this site.
+/// T020: for any `next` of the application, the page stays on this site.
 #[tokio::test]
-async fn page_goes_on_within_this_site() {
+async fn page_continues_within_this_site() {
     let site = Site::new(|builder| builder).await;
     site.enroll("alice").await;
     for (next, to) in [
@@ -370,9 +372,9 @@ async fn page_goes_on_within_this_site() {
     }
 }
 
-/// T019: pages of other origins learn nothing, whatever they load.
+/// T019: pages of other origins learn nothing.
 #[tokio::test]
-async fn other_sites_cannot_ask() {
+async fn other_sites_get_no_status() {
     let site = Site::new(|builder| builder).await;
     site.enroll("alice").await;
     let browser = site.browser();
@@ -389,7 +391,7 @@ async fn other_sites_cannot_ask() {
 }
 
 #[tokio::test]
-async fn page_is_as_its_request_asks() {
+async fn page_follows_request_headers() {
     let site = Site::new(|builder| builder.language("fr")).await;
     site.enroll("alice").await;
     let page = async |path: &str| {
@@ -425,71 +427,71 @@ async fn tab(chromium: &Chromium) -> Tab {
 }
 
 #[tokio::test]
-async fn page_goes_on_by_script() {
+async fn page_continues_by_script() {
     let Some(chromium) = Chromium::start().await else { return };
     let site = Site::new(|builder| builder).await;
     site.enroll("alice").await;
     let tab = tab(&chromium).await;
-    tab.go(&format!("{}/link/alice?next=/welcome", site.url)).await;
-    tab.until("document.querySelector('[data-without-script]').hidden").await;
+    tab.navigate(&format!("{}/link/alice?next=/welcome", site.url)).await;
+    tab.wait_for("document.querySelector('[data-without-script]').hidden").await;
     let local = "new Intl.DateTimeFormat('en', { timeStyle: 'medium' })
         .format(new Date(Number(document.querySelector('[data-until]').dataset.until)))
         === document.querySelector('[data-until]').textContent";
-    tab.until(local).await;
+    tab.wait_for(local).await;
     tab.eval("window.isSame = true").await;
     let before = site.calls();
-    until("the page asks", async || (site.calls() > before).then_some(())).await;
-    tab.until("isSame && document.querySelector('[data-at-end]').hidden").await;
-    tab.until("document.querySelector('[data-state]').checkVisibility()").await;
+    poll_until("the page asks", async || (site.calls() > before).then_some(())).await;
+    tab.wait_for("isSame && document.querySelector('[data-at-end]').hidden").await;
+    tab.wait_for("document.querySelector('[data-state]').checkVisibility()").await;
     site.register_phone("alice");
-    tab.until("location.pathname === '/welcome'").await;
+    tab.wait_for("location.pathname === '/welcome'").await;
 }
 
 #[tokio::test]
-async fn page_goes_on_without_scripts() {
+async fn page_continues_without_scripts() {
     let Some(chromium) = Chromium::start().await else { return };
     let site = Site::new(|builder| builder).await;
     site.enroll("alice").await;
     let tab = tab(&chromium).await;
     tab.disable_scripts().await;
-    tab.go(&format!("{}/link/alice?next=/welcome", site.url)).await;
+    tab.navigate(&format!("{}/link/alice?next=/welcome", site.url)).await;
     assert_eq!(tab.eval("document.querySelector('[data-copy]').checkVisibility()").await, false);
-    // Nor does it promise to go on by itself.
+    // The page does not promise to continue by itself.
     let promise = "document.querySelector('[data-state]').checkVisibility()";
     assert_eq!(tab.eval(promise).await, false);
     let button = "document.querySelector('[data-without-script] a')";
     assert_eq!(tab.eval(&format!("{button}.target")).await, "_blank");
     let there = tab.eval(&format!("{button}.href")).await;
-    tab.go(there.as_str().unwrap()).await;
-    tab.until("document.querySelector('h1')?.innerText === 'Waiting for your phone'").await;
+    tab.navigate(there.as_str().unwrap()).await;
+    tab.wait_for("document.querySelector('h1')?.innerText === 'Waiting for your phone'").await;
     site.register_phone("alice");
-    tab.until("location.pathname === '/welcome'").await;
+    tab.wait_for("location.pathname === '/welcome'").await;
 }
 
-/// The link may still be good: the page stays, says what to do, and offers to go on.
+/// The link may still be valid: the page stays, explains what to do, and offers to continue.
 #[tokio::test]
-async fn page_that_is_over_stays_and_says_so() {
+async fn expired_page_stays_and_says_so() {
     let Some(chromium) = Chromium::start().await else { return };
     let site = Site::new(|builder| builder).await;
     site.enroll("alice").await;
     let tab = tab(&chromium).await;
-    tab.go(&format!("{}/link/alice?next=/welcome", site.url)).await;
+    tab.navigate(&format!("{}/link/alice?next=/welcome", site.url)).await;
     site.ac.unenroll(&"alice".into()).await.unwrap();
-    tab.until("'over' in document.querySelector('[data-follow]').dataset").await;
+    tab.wait_for("'over' in document.querySelector('[data-follow]').dataset").await;
     let text = tab.text().await;
     assert!(text.contains("This page no longer waits."), "{text}");
     assert_eq!(tab.eval("document.querySelector('.code').checkVisibility()").await, true);
     tab.eval("document.querySelector('[data-at-end] a').click()").await;
-    tab.until("location.pathname === '/welcome'").await;
+    tab.wait_for("location.pathname === '/welcome'").await;
 }
 
-/// By keyboard; a screen reader is told.
+/// By keyboard, with a message for screen readers.
 #[tokio::test]
 async fn button_copies_the_link() {
     let Some(chromium) = Chromium::start().await else { return };
     let site = Site::new(|builder| builder).await;
     site.enroll("alice").await;
-    // The page of another phone, too, which follows nothing.
+    // The page for a second phone has the button, too.
     for has_phone in [false, true] {
         if has_phone {
             site.register_phone("alice");
@@ -497,11 +499,11 @@ async fn button_copies_the_link() {
         let profile = chromium.profile().await;
         profile.allow_clipboard(&site.url).await;
         let tab = profile.tab().await;
-        tab.go(&format!("{}/link/alice", site.url)).await;
-        tab.until("document.querySelector('[data-copy]').checkVisibility()").await;
+        tab.navigate(&format!("{}/link/alice", site.url)).await;
+        tab.wait_for("document.querySelector('[data-copy]').checkVisibility()").await;
         tab.eval("document.querySelector('[data-copy] button').focus()").await;
         tab.press("Enter").await;
-        tab.until("document.querySelector('[role=status][data-copied]').innerText === 'Copied'")
+        tab.wait_for("document.querySelector('[role=status][data-copied]').innerText === 'Copied'")
             .await;
         let copied = tab.eval("navigator.clipboard.readText()").await;
         assert_eq!(copied, tab.eval("document.querySelector('.link').innerText").await);
@@ -510,15 +512,15 @@ async fn button_copies_the_link() {
     }
 }
 
-/// Without the Clipboard API there is nothing to press.
+/// Without the Clipboard API there is no button.
 #[tokio::test]
 async fn copy_button_needs_the_clipboard() {
     let Some(chromium) = Chromium::start().await else { return };
     let site = Site::new(|builder| builder).await;
     site.enroll("alice").await;
     let tab = tab(&chromium).await;
-    tab.run_first("delete Navigator.prototype.clipboard").await;
-    tab.go(&format!("{}/link/alice", site.url)).await;
-    tab.until("document.querySelector('[data-without-script]').hidden").await;
+    tab.add_init_script("delete Navigator.prototype.clipboard").await;
+    tab.navigate(&format!("{}/link/alice", site.url)).await;
+    tab.wait_for("document.querySelector('[data-without-script]').hidden").await;
     assert_eq!(tab.eval("document.querySelector('[data-copy]').checkVisibility()").await, false);
 }

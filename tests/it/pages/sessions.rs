@@ -1,4 +1,4 @@
-//! `sessions`: where a user is logged in, and what ends from there.
+//! The page `sessions`: a user's logins, and how to end them.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use tower_activeconnect::{ActiveSession, Activeconnect, ActiveconnectBuilder, Us
 
 use super::in_chromium::Fixture;
 use crate::support::{
-    Browser, approve, builder, location, ringing, session_of, until, with_phones,
+    Browser, approve, builder, enroll_users, location, pending_session, poll_until, session_of,
 };
 
 const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0";
@@ -34,7 +34,7 @@ impl Site {
     async fn new(configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder) -> Self {
         let emulator = Emulator::start().await.unwrap();
         let ac = configure(builder(&emulator)).build().unwrap();
-        with_phones(&emulator, &ac, &["alice", "bob"]).await;
+        enroll_users(&emulator, &ac, &["alice", "bob"]).await;
         let open = async |_: ActiveSession| {
             let first = stream::iter([Ok::<_, Infallible>(Bytes::from("first"))]);
             Body::from_stream(first.chain(stream::pending()))
@@ -46,20 +46,20 @@ impl Site {
             .nest("/auth", ac.routes());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        // Who is connected is what the address comes from.
+        // The client address comes from the connection.
         let app = app.into_make_service_with_connect_info::<SocketAddr>();
         tokio::spawn(async { axum::serve(listener, app).await });
         Self { url, emulator, ac }
     }
 
-    /// A browser that calls itself so, and in which the user has logged in.
+    /// A browser with this user agent, in which the user logged in.
     async fn browser(&self, user: &str, user_agent: &str) -> Browser {
         let browser = Browser::new(&self.url);
         let start = browser.post("/auth/login").header(USER_AGENT, user_agent);
-        let begun = browser.send(start.form(&[("username", user)])).await;
-        assert_eq!(begun.status(), StatusCode::SEE_OTHER);
+        let started_at = browser.send(start.form(&[("username", user)])).await;
+        assert_eq!(started_at.status(), StatusCode::SEE_OTHER);
         approve(&self.emulator).await;
-        until("logged in", async || (browser.status().await == "active").then_some(())).await;
+        poll_until("logged in", async || (browser.status().await == "active").then_some(())).await;
         browser
     }
 
@@ -76,17 +76,17 @@ impl Site {
     }
 }
 
-async fn listed(browser: &Browser) -> Value {
-    let answer = browser.api("/auth/sessions").await;
-    assert_eq!(answer.status(), StatusCode::OK);
-    answer.json().await.unwrap()
+async fn listed_sessions(browser: &Browser) -> Value {
+    let response = browser.api("/auth/sessions").await;
+    assert_eq!(response.status(), StatusCode::OK);
+    response.json().await.unwrap()
 }
 
-/// The id of a session that is not the one which asks.
-fn other(listing: &Value) -> String {
+/// The id of a session other than the requesting one.
+fn other_user(listing: &Value) -> String {
     let mut sessions = listing["sessions"].as_array().unwrap().iter();
-    let other = sessions.find(|session| session["current"] == false).unwrap();
-    other["id"].as_str().unwrap().to_owned()
+    let other_user = sessions.find(|session| session["current"] == false).unwrap();
+    other_user["id"].as_str().unwrap().to_owned()
 }
 
 async fn end(browser: &Browser, id: &str) -> Response {
@@ -99,7 +99,7 @@ async fn sessions_are_listed_with_details() {
     let browser = site.browser("alice", FIREFOX).await;
     let _program = site.program("alice").await;
     site.browser("bob", EVIL).await;
-    let listing = listed(&browser).await;
+    let listing = listed_sessions(&browser).await;
     assert_eq!(listing["user"], "alice");
     let sessions = listing["sessions"].as_array().unwrap();
     assert_eq!(sessions.len(), 2, "{listing}");
@@ -108,9 +108,9 @@ async fn sessions_are_listed_with_details() {
     assert_eq!(own["browser"], "Firefox on Linux");
     assert_eq!(own["address"], "127.0.0.1");
     assert_eq!(own["status"], "active");
-    let other = &sessions[1];
-    assert_eq!((&other["current"], &other["browser"]), (&json!(false), &Value::Null));
-    assert_eq!(other["address"], Value::Null);
+    let other_user = &sessions[1];
+    assert_eq!((&other_user["current"], &other_user["browser"]), (&json!(false), &Value::Null));
+    assert_eq!(other_user["address"], Value::Null);
     for session in sessions {
         let id: SessionId = session["id"].as_str().unwrap().parse().unwrap();
         assert!(site.ids("alice").await.contains(&id));
@@ -120,7 +120,7 @@ async fn sessions_are_listed_with_details() {
     }
 }
 
-/// T016: what names a session opens nothing.
+/// T016: a session id is no credential.
 #[tokio::test]
 async fn session_ids_are_no_credentials() {
     let site = Site::new(|builder| builder).await;
@@ -129,12 +129,12 @@ async fn session_ids_are_no_credentials() {
     let credential = browser.cookie("__Host-activeconnect").unwrap();
     assert!(!credential.contains(&id.to_string()));
     let request = reqwest::Client::new().get(&site.url).header(ACCEPT, "application/json");
-    let answer = request.header(AUTHORIZATION, format!("Bearer {id}")).send().await.unwrap();
-    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    let response = request.header(AUTHORIZATION, format!("Bearer {id}")).send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(site.ids("alice").await, [id], "the same each time");
 }
 
-/// When the answer has come, what the other browser held open is over: the body gives no more.
+/// When the response arrives, the streams of the other browser are cut.
 #[tokio::test]
 async fn ending_session_terminates_its_streams() {
     let site = Site::new(|builder| builder).await;
@@ -143,71 +143,71 @@ async fn ending_session_terminates_its_streams() {
     let request = reqwest::Client::new().get(format!("{}/open", site.url));
     let mut open = request.header(AUTHORIZATION, &program).send().await.unwrap();
     assert_eq!(open.chunk().await.unwrap().unwrap(), "first");
-    let listing = listed(&browser).await;
+    let listing = listed_sessions(&browser).await;
     assert_eq!(listing["sessions"][1]["held_open"], 1);
-    let answer = end(&browser, &other(&listing)).await;
-    assert_eq!(answer.status(), StatusCode::OK);
+    let response = end(&browser, &other_user(&listing)).await;
+    assert_eq!(response.status(), StatusCode::OK);
     assert!(open.chunk().await.is_err());
-    let sessions = listed(&browser).await;
+    let sessions = listed_sessions(&browser).await;
     assert_eq!(sessions["sessions"].as_array().unwrap().len(), 1);
     let at_the_service = site.emulator.state().sessions;
     assert_eq!(at_the_service[1].status.to_string(), "closed");
 }
 
-/// T016: ids of other users and other applications, of nobody and what is none: one answer.
+/// T016: ids of other users, of other applications, unknown and invalid ids get the same response.
 #[tokio::test]
-async fn ids_of_others_are_unknown() {
+async fn ids_of_other_users_are_unknown() {
     let (site, another) = (Site::new(|b| b).await, Site::new(|b| b).await);
     let browser = site.browser("alice", FIREFOX).await;
     site.program("bob").await;
     another.program("alice").await;
     let bobs = site.ids("bob").await.remove(0);
     let foreign = another.ids("alice").await.remove(0);
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     for id in [&bobs.to_string(), &foreign.to_string(), "AAECAwQFBgcICQoLDA0ODw", "x", ""] {
-        let answer = end(&browser, id).await;
-        assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{id}");
-        answers.push(answer.text().await.unwrap());
+        let response = end(&browser, id).await;
+        assert_eq!(response.status(), StatusCode::NOT_FOUND, "{id}");
+        responses.push(response.text().await.unwrap());
     }
-    answers.push(browser.json("/auth/sessions/end", &json!({})).await.text().await.unwrap());
-    answers.dedup();
-    assert_eq!(answers.len(), 1, "{answers:?}");
+    responses.push(browser.json("/auth/sessions/end", &json!({})).await.text().await.unwrap());
+    responses.dedup();
+    assert_eq!(responses.len(), 1, "{responses:?}");
     let alice = UserId::from("alice");
     let ended = site.ac.end_session(&alice, &bobs).await;
     assert!(matches!(ended, Err(EndSessionError::Unknown)));
     assert_eq!(site.ids("bob").await, [bobs]);
-    // For administrators, and once.
+    // For administrators, and only once.
     site.ac.end_session(&"bob".into(), &bobs).await.unwrap();
     assert!(site.ac.end_session(&"bob".into(), &bobs).await.is_err());
     assert!(site.ids("bob").await.is_empty());
 }
 
 #[tokio::test]
-async fn all_others_end_and_this_one_goes_on() {
+async fn other_sessions_end_and_this_one_stays() {
     let site = Site::new(|builder| builder).await;
     let browser = site.browser("alice", FIREFOX).await;
     for _ in 0..3 {
         site.program("alice").await;
     }
     site.program("bob").await;
-    let kept = listed(&browser).await["sessions"][0]["id"].clone();
-    let answer = browser.form("/auth/sessions/end-others", &[]).await;
-    assert_eq!(answer.status(), StatusCode::SEE_OTHER);
-    assert_eq!(location(&answer), "/auth/sessions?done=others-ended");
+    let kept = listed_sessions(&browser).await["sessions"][0]["id"].clone();
+    let response = browser.form("/auth/sessions/end-others", &[]).await;
+    assert_eq!(response.status(), StatusCode::SEE_OTHER);
+    assert_eq!(location(&response), "/auth/sessions?done=others-ended");
     let left = site.ids("alice").await;
     assert_eq!(left.iter().map(|id| json!(id.to_string())).collect::<Vec<_>>(), [kept]);
     assert_eq!(site.ids("bob").await.len(), 1);
     assert_eq!(browser.api("/").await.status(), StatusCode::OK);
-    // The same for the application's own handler.
+    // The same in the application's own handler.
     site.program("alice").await;
     let session = session_of(&site.ac, &browser.cookie("__Host-activeconnect").unwrap()).await;
     session.end_all_sessions().except(&session).await.unwrap();
     assert_eq!(site.ids("alice").await, left);
 }
 
-/// T017: neither a form nor a script of another origin ends anything, or reads who is logged in.
+/// T017: forms and scripts of another origin can neither end sessions nor read the list.
 #[tokio::test]
-async fn other_origins_end_no_session() {
+async fn other_origins_cannot_end_sessions() {
     let site = Site::new(|builder| builder).await;
     let browser = site.browser("alice", FIREFOX).await;
     let id = site.ids("alice").await.remove(0).to_string();
@@ -226,17 +226,17 @@ async fn other_origins_end_no_session() {
 #[tokio::test]
 async fn only_allowed_session_manages_sessions() {
     let site = Site::new(|builder| builder).await;
-    let stranger = Browser::new(&site.url);
-    assert_eq!(stranger.api("/auth/sessions").await.status(), StatusCode::UNAUTHORIZED);
-    let page = stranger.page("/auth/sessions").await;
+    let anonymous = Browser::new(&site.url);
+    assert_eq!(anonymous.api("/auth/sessions").await.status(), StatusCode::UNAUTHORIZED);
+    let page = anonymous.page("/auth/sessions").await;
     assert_eq!(page.status(), StatusCode::SEE_OTHER);
     assert_eq!(location(&page), "/auth/login?next=/auth/sessions");
-    assert_eq!(stranger.form("/auth/sessions/end-others", &[]).await.status(), 401);
+    assert_eq!(anonymous.form("/auth/sessions/end-others", &[]).await.status(), 401);
 
     let browser = site.browser("alice", FIREFOX).await;
     let phone: SessionReport = site.emulator.state().sessions.pop().unwrap();
     site.emulator.act_on_session(&phone.session_token, Action::WalkAway).unwrap();
-    until("away", async || (browser.api("/").await.status() == 403).then_some(())).await;
+    poll_until("away", async || (browser.api("/").await.status() == 403).then_some(())).await;
     assert_eq!(browser.api("/auth/sessions").await.status(), StatusCode::FORBIDDEN);
     let id = site.ids("alice").await.remove(0);
     assert_eq!(end(&browser, &id.to_string()).await.status(), StatusCode::FORBIDDEN);
@@ -244,32 +244,32 @@ async fn only_allowed_session_manages_sessions() {
 }
 
 #[tokio::test]
-async fn login_leads_back_to_the_page() {
+async fn login_returns_to_sessions_page() {
     let site = Site::new(|builder| builder).await;
     let browser = Browser::new(&site.url);
     let to_login = browser.page("/auth/sessions").await;
     assert_eq!(location(&to_login), "/auth/login?next=/auth/sessions");
     let login = browser.post("/auth/login");
-    let begun =
+    let started_at =
         browser.send(login.form(&[("username", "alice"), ("next", "/auth/sessions")])).await;
-    let waiting = location(&begun).to_owned();
+    let waiting = location(&started_at).to_owned();
     approve(&site.emulator).await;
-    until("logged in", async || (browser.status().await == "active").then_some(())).await;
+    poll_until("logged in", async || (browser.status().await == "active").then_some(())).await;
     assert_eq!(location(&browser.page(&waiting).await), "/auth/sessions");
     assert_eq!(browser.page("/auth/sessions").await.status(), StatusCode::OK);
 }
 
 #[tokio::test]
-async fn client_details_are_not_kept_unless_wanted() {
+async fn client_details_are_stored_only_on_request() {
     let site = Site::new(|builder| builder.record_client_details(false)).await;
     let browser = site.browser("alice", FIREFOX).await;
-    let own = &listed(&browser).await["sessions"][0];
+    let own = &listed_sessions(&browser).await["sessions"][0];
     assert_eq!((&own["browser"], &own["address"]), (&Value::Null, &Value::Null));
     let session = &site.ac.sessions(&"alice".into()).await.unwrap()[0];
     assert_eq!((session.browser(), session.address()), (None, None));
 }
 
-/// The address says what came of the form; no text of it is shown.
+/// The query has the result of the form; the page shows no text from the query.
 #[tokio::test]
 async fn page_describes_completed_action() {
     let site = Site::new(|builder| builder).await;
@@ -291,33 +291,35 @@ async fn page_describes_completed_action() {
     assert!(page.contains("action=\"/auth/sessions/end?next=/posts\""), "{page}");
 }
 
-/// In Chromium, with its scripts off: another session ends by its button.
+/// In Chromium without scripts: the button ends another session.
 #[tokio::test]
 async fn sessions_end_without_scripts() {
     let Some(site) = Fixture::start(|builder| builder).await else { return };
     site.tab.disable_scripts().await;
-    site.begin_login("alice").await;
+    site.start_login("alice").await;
     approve(&site.emulator).await;
-    site.shows_home().await;
+    site.wait_for_home().await;
     let alice = UserId::from("alice");
-    let begun = site.ac.log_in(&alice);
-    let (credential, _) = tokio::join!(begun, async {
-        ringing(&site.emulator).await;
+    let started_at = site.ac.log_in(&alice);
+    let (credential, _) = tokio::join!(started_at, async {
+        pending_session(&site.emulator).await;
         approve(&site.emulator).await
     });
     credential.unwrap();
-    site.go("/auth/sessions").await;
-    site.tab.until("document.querySelectorAll('main li').length === 2").await;
+    site.navigate("/auth/sessions").await;
+    site.tab.wait_for("document.querySelectorAll('main li').length === 2").await;
     assert_eq!(
         site.tab.eval("document.querySelector('time').innerText.endsWith('UTC')").await,
         true
     );
     site.tab.eval("document.querySelector('form[action$=\"sessions/end\"] button').click()").await;
     site.tab
-        .until("document.querySelector('[role=status]')?.innerText === 'The session has ended.'")
+        .wait_for("document.querySelector('[role=status]')?.innerText === 'The session has ended.'")
         .await;
     assert_eq!(site.ac.sessions(&alice).await.unwrap().len(), 1);
     site.tab.eval("document.querySelector('form[action$=logout] button').click()").await;
-    until("logged out", async || site.ac.sessions(&alice).await.unwrap().is_empty().then_some(()))
-        .await;
+    poll_until("logged out", async || {
+        site.ac.sessions(&alice).await.unwrap().is_empty().then_some(())
+    })
+    .await;
 }

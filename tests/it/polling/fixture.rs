@@ -1,4 +1,4 @@
-//! Many users who are logged in, and requests and streams of theirs without sockets.
+//! Many logged-in users, with in-process requests and streams.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -37,7 +37,7 @@ pub(super) struct LoggedIn {
 }
 
 impl Fixture {
-    /// So many users, logged in.
+    /// Logs in this many users.
     pub(super) async fn new(
         count: usize,
         configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder,
@@ -45,7 +45,7 @@ impl Fixture {
         Self::over(MemoryTokenStore::new(), count, configure).await
     }
 
-    /// The same with this token store, which has to know users called `user0`, `user1` …
+    /// The same with this token store, which must have users called `user0`, `user1` …
     pub(super) async fn over(
         store: impl TokenStore,
         count: usize,
@@ -77,12 +77,12 @@ impl Fixture {
         Self { emulator, ac, sessions: sessions.collect(), app }
     }
 
-    /// What a request of this session is answered with.
+    /// Sends a request of this session; returns the status.
     pub(super) async fn ask(&self, session: &LoggedIn) -> StatusCode {
         self.request("/", session).await.status()
     }
 
-    /// Asks for each session once; answers how many were answered so.
+    /// Sends a request of each session; returns the number of responses with this status.
     pub(super) async fn count(&self, status: StatusCode) -> usize {
         let asked = join_all(self.sessions.iter().map(|session| self.ask(session))).await;
         asked.iter().filter(|answered| **answered == status).count()
@@ -110,14 +110,14 @@ impl Fixture {
     }
 }
 
-/// A stream that is read.
+/// A stream that a task reads.
 pub(super) struct Stream {
     last_byte: Arc<Mutex<u64>>,
     reading: JoinHandle<()>,
 }
 
 impl Stream {
-    /// When the last byte came, if the stream has been cut.
+    /// The time of the last byte, if the stream was cut.
     pub(super) fn ended_at(&self) -> Option<u64> {
         self.reading.is_finished().then(|| *self.last_byte.lock().unwrap())
     }
@@ -143,14 +143,14 @@ async fn log_in(
         tokio::select! {
             credential = &mut login => return credential.unwrap(),
             () = tokio::time::sleep(Duration::from_millis(50)) => {
-                // Nothing rings yet, or it is approved already.
+                // The session is not pending yet, or approved already.
                 emulator.act(token.as_str(), Action::Approve).ok();
             }
         }
     }
 }
 
-/// A few bytes each quarter of a second.
+/// A few bytes every 250 ms.
 fn ticks() -> impl futures_util::Stream<Item = std::io::Result<Bytes>> + Send {
     let tick = async |()| {
         tokio::time::sleep(Duration::from_millis(250)).await;

@@ -1,4 +1,4 @@
-//! The first requests after a pause: all wait for one poll, and none depends on another.
+//! The first requests after an idle time: all wait for one poll, independently.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use axum::http::{Request, StatusCode};
 use axum::routing::get;
 use tower::ServiceExt as _;
 
-use crate::support::{Browser, builder, pass, serve, with_phones};
+use crate::support::{Browser, advance, builder, enroll_users, serve};
 
 struct Site {
     emulator: Emulator,
@@ -18,18 +18,18 @@ struct Site {
 }
 
 impl Site {
-    /// A site with one session, parked.
+    /// A site with one parked session.
     async fn parked() -> Self {
         let emulator = Emulator::start().await.unwrap();
         let ac = builder(&emulator).poll_interval(Duration::from_secs(5)).build().unwrap();
-        with_phones(&emulator, &ac, &["alice"]).await;
+        enroll_users(&emulator, &ac, &["alice"]).await;
         let app = Router::new().route("/", get(async || "in")).layer(ac.layer());
         let app = app.nest("/auth", ac.routes()).with_state(());
         let browser = Browser::new(&serve(app.clone()).await);
         browser.log_in(&emulator, "alice").await;
-        pass(Duration::from_secs(130), Duration::from_secs(5)).await;
+        advance(Duration::from_secs(130), Duration::from_secs(5)).await;
         let calls = emulator.state().calls.status;
-        pass(Duration::from_secs(60), Duration::from_secs(5)).await;
+        advance(Duration::from_secs(60), Duration::from_secs(5)).await;
         assert_eq!(emulator.state().calls.status, calls, "parked sessions are not polled");
         let cookie = browser.cookie_header();
         Self { emulator, app, cookie }
@@ -42,17 +42,17 @@ impl Site {
 }
 
 #[tokio::test]
-async fn ten_thousand_requests_at_once_share_one_poll() {
+async fn ten_thousand_requests_share_one_poll() {
     let site = Site::parked().await;
     let before = site.emulator.state().calls.status;
     let asked = (0..10_000).map(|_| site.ask());
-    let answers = futures_util::future::join_all(asked).await;
-    assert!(answers.iter().all(|status| *status == 200));
+    let responses = futures_util::future::join_all(asked).await;
+    assert!(responses.iter().all(|status| *status == 200));
     assert_eq!(site.emulator.state().calls.status - before, 1);
 }
 
 #[tokio::test]
-async fn dropped_leaders_keep_shared_poll() {
+async fn dropped_requests_keep_shared_poll() {
     let site = Site::parked().await;
     let before = site.emulator.state().calls.status;
     let slow =
@@ -60,7 +60,7 @@ async fn dropped_leaders_keep_shared_poll() {
     site.emulator.inject_fault(slow.times(1));
     for _ in 0..1_000 {
         let mut leader = std::pin::pin!(site.ask());
-        // Polled once, so that it waits; then gone.
+        // The future is polled once, so that it waits, and then dropped.
         let waits = futures_util::poll!(leader.as_mut());
         assert!(waits.is_pending());
     }

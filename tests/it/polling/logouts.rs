@@ -1,4 +1,4 @@
-//! Very many sessions that end at one moment are logged out at the service a few at a time.
+//! Many sessions that end at once are logged out at the service a few at a time.
 
 use std::time::{Duration, Instant};
 
@@ -7,14 +7,14 @@ use tokio::task::JoinSet;
 use tower_activeconnect::UserId;
 use tower_activeconnect::session::LogoutOutcome;
 
-use crate::support::{approve, builder, until, with_phones};
+use crate::support::{approve, builder, enroll_users, poll_until};
 
 const SESSIONS: usize = 300;
-/// How long the service takes for a logout.
+/// The service's response time for a logout.
 const LOGOUT: Duration = Duration::from_millis(500);
-/// Client and emulator are one process: each connection is two files in it.
+/// Client and emulator share the process: each connection is two files.
 const FILES_PER_CONNECTION: usize = 2;
-/// What polls, and connections that are just being closed, may have open beside.
+/// Other open files: polls, and connections that are closing.
 const OTHER_FILES: usize = 64;
 const MAX_LOGOUTS_IN_FLIGHT: usize = 64;
 
@@ -22,8 +22,8 @@ fn open_files() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-/// T175: the sessions of very many users expire together at a service that is slow to log out. A
-/// user who logs in and out meanwhile is not kept waiting.
+/// T175: the sessions of many users expire together while the service is slow. A user who logs in
+/// and out meanwhile does not wait.
 #[tokio::test]
 async fn expiring_sessions_open_few_connections() {
     let emulator = Emulator::start().await.unwrap();
@@ -38,7 +38,7 @@ async fn expiring_sessions_open_few_connections() {
         let ac = ac.clone();
         logins.spawn(async move { ac.log_in(&user).await.unwrap() });
     }
-    until("all have logged in", async || {
+    poll_until("all have logged in", async || {
         for session in emulator.state().sessions {
             if session.status.to_string() == "pending" {
                 emulator.act_on_session(&session.session_token, Action::Approve).unwrap();
@@ -48,15 +48,15 @@ async fn expiring_sessions_open_few_connections() {
         logins.is_empty().then_some(())
     })
     .await;
-    with_phones(&emulator, &ac, &["alice"]).await;
+    enroll_users(&emulator, &ac, &["alice"]).await;
     emulator.inject_fault(Fault::new(Endpoint::Logout, FaultKind::Delay).with_delay(LOGOUT));
     let before = open_files();
-    // Half a day goes by.
+    // Advances by half a day.
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(12 * 3_600)).await;
     tokio::time::resume();
-    let begun = Instant::now();
-    until("sessions expire", async || (ac.health().logouts_pending > 200).then_some(())).await;
+    let started_at = Instant::now();
+    poll_until("sessions expire", async || (ac.health().logouts_pending > 200).then_some(())).await;
     let alice = UserId::from("alice");
     let (credential, _) = tokio::join!(ac.log_in(&alice), approve(&emulator));
     credential.unwrap();
@@ -65,15 +65,15 @@ async fn expiring_sessions_open_few_connections() {
     assert_eq!(ac.end_session(&alice, &session).await.unwrap(), LogoutOutcome::Confirmed);
     assert!(asked.elapsed() < LOGOUT + Duration::from_secs(1), "{:?}", asked.elapsed());
     assert!(ac.health().logouts_pending > 0, "all others are logged out already");
-    let mut most = 0;
-    until("all are logged out", async || {
-        most = most.max(open_files());
+    let mut max = 0;
+    poll_until("all are logged out", async || {
+        max = max.max(open_files());
         let sessions = emulator.state().sessions;
         let over = sessions.iter().filter(|session| session.status.to_string() == "closed");
         (over.count() > SESSIONS && ac.health().logouts_pending == 0).then_some(())
     })
     .await;
-    let most = most.saturating_sub(before);
-    assert!(most <= FILES_PER_CONNECTION * MAX_LOGOUTS_IN_FLIGHT + OTHER_FILES, "{most} files");
-    eprintln!("{SESSIONS} logouts: at most {most} files more, in {:?}", begun.elapsed());
+    let max = max.saturating_sub(before);
+    assert!(max <= FILES_PER_CONNECTION * MAX_LOGOUTS_IN_FLIGHT + OTHER_FILES, "{max} files");
+    eprintln!("{SESSIONS} logouts: at most {max} files more, in {:?}", started_at.elapsed());
 }

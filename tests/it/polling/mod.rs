@@ -1,9 +1,9 @@
 //! The poller: freshness, outages, load.
 
-mod asked_pauses;
 mod fixture;
 mod idle_sessions;
 mod logouts;
 mod poll_outcomes;
+mod retry_after;
 mod slow_service;
 mod token_store;

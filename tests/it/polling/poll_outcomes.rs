@@ -1,4 +1,5 @@
-//! What a poll can say, and what follows for requests: a statement, an odd statement, no statement.
+//! The outcomes of a poll and their effect on requests: a status, an inconsistent status, no
+//! response.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use axum::Router;
 use axum::routing::get;
 use reqwest::StatusCode;
 
-use crate::support::{Browser, builder, serve, until, with_phones};
+use crate::support::{Browser, builder, enroll_users, poll_until, serve};
 
 struct Site {
     emulator: Emulator,
@@ -24,7 +25,7 @@ impl Site {
     async fn stale_after(limit: Duration) -> Self {
         let emulator = Emulator::start().await.unwrap();
         let ac = builder(&emulator).max_staleness(limit).build().unwrap();
-        with_phones(&emulator, &ac, &["alice", "bob"]).await;
+        enroll_users(&emulator, &ac, &["alice", "bob"]).await;
         let app = Router::new()
             .route("/", get(async || "in"))
             .layer(ac.layer())
@@ -43,10 +44,10 @@ impl Site {
             .inject_fault(Fault::new(Endpoint::Status, kind).for_user(&self.session.user_id));
     }
 
-    /// Waits until this many more status calls were made.
+    /// Waits for this many more status calls.
     async fn polls(&self, more: u64) {
         let before = self.emulator.state().calls.status;
-        until("polls", async || {
+        poll_until("polls", async || {
             self.bob.api("/").await;
             (self.emulator.state().calls.status >= before + more).then_some(())
         })
@@ -55,17 +56,18 @@ impl Site {
 }
 
 #[tokio::test]
-async fn session_that_the_service_refuses_twice_is_lost() {
+async fn session_rejected_twice_is_ended() {
     for status in [401, 403, 404, 410] {
         let site = Site::new().await;
         assert_eq!(site.alice.api("/").await.status(), 200);
         site.strike(status);
-        until("lost", async || (site.alice.api("/").await.status() == 401).then_some(())).await;
+        poll_until("lost", async || (site.alice.api("/").await.status() == 401).then_some(()))
+            .await;
         assert_eq!(site.alice.status().await, "closed", "{status}");
-        // It was said at least twice, and the other session goes on.
+        // The service rejected at least twice, and the other session stays.
         assert_eq!(site.bob.api("/").await.status(), 200);
-        // What the service may still know of it is ended there.
-        until("ended there", async || {
+        // The engine logs the session out, in case the service still knows it.
+        poll_until("ended there", async || {
             let sessions = site.emulator.state().sessions;
             let lost = sessions.iter().find(|s| s.session_token == site.session.session_token);
             (lost.unwrap().status.to_string() == "closed").then_some(())
@@ -75,7 +77,7 @@ async fn session_that_the_service_refuses_twice_is_lost() {
 }
 
 #[tokio::test]
-async fn refusal_said_once_changes_nothing() {
+async fn single_rejection_changes_nothing() {
     let site = Site::new().await;
     let kind = FaultKind::Http { status: StatusCode::NOT_FOUND, retry_after_s: None };
     let fault = Fault::new(Endpoint::Status, kind).for_user(&site.session.user_id).times(1);
@@ -92,7 +94,7 @@ async fn non_json_errors_keep_session() {
         site.emulator
             .inject_fault(Fault::new(Endpoint::Status, kind).for_user(&site.session.user_id));
         site.polls(8).await;
-        // The last good verdict stands.
+        // The last good verdict stays.
         assert_eq!(site.alice.api("/").await.status(), 200, "{kind:?}");
     }
     site.strike(503);
@@ -118,25 +120,29 @@ async fn inconsistent_status_is_unavailable_until_good() {
     site.emulator.inject_fault(
         Fault::new(Endpoint::Status, FaultKind::UnknownStatus).for_user(&site.session.user_id),
     );
-    until("odd", async || (site.alice.api("/").await.status() == 503).then_some(())).await;
-    let refused = site.alice.api("/").await;
-    assert!(refused.headers().contains_key("retry-after"));
+    poll_until("odd", async || (site.alice.api("/").await.status() == 503).then_some(())).await;
+    let rejected = site.alice.api("/").await;
+    assert!(rejected.headers().contains_key("retry-after"));
     assert_eq!(site.alice.status().await, "unavailable");
     site.emulator.clear_faults();
-    until("good", async || (site.alice.api("/").await.status() == 200).then_some(())).await;
+    poll_until("good", async || (site.alice.api("/").await.status() == 200).then_some(())).await;
 }
 
-/// Invariant 2: what a poll says is as old as its sending, not as its answer.
+/// Invariant 2: a status is as old as the poll's send, not its response.
 #[tokio::test]
-async fn knowledge_is_as_old_as_the_poll_that_brought_it() {
+async fn status_age_counts_from_the_send() {
     let site = Site::stale_after(Duration::from_millis(4_500)).await;
     assert_eq!(site.alice.api("/").await.status(), 200);
     let of_alice = |kind| Fault::new(Endpoint::Status, kind).for_user(&site.session.user_id);
     let late = Duration::from_millis(2_500);
     site.emulator.inject_fault(of_alice(FaultKind::Delay).with_delay(late).times(1));
     site.emulator.inject_fault(of_alice(FaultKind::Hang));
-    let begun = Instant::now();
-    until("stale", async || (site.alice.api("/").await.status() == 503).then_some(())).await;
-    // The last good poll was sent within an interval. Counted from its answer it would be 7 s.
-    assert!(begun.elapsed() < Duration::from_secs(6), "allowed for {:?}", begun.elapsed());
+    let started_at = Instant::now();
+    poll_until("stale", async || (site.alice.api("/").await.status() == 503).then_some(())).await;
+    // The last good poll was sent within an interval. From its response it would be 7 s.
+    assert!(
+        started_at.elapsed() < Duration::from_secs(6),
+        "allowed for {:?}",
+        started_at.elapsed()
+    );
 }

@@ -1,4 +1,4 @@
-//! T143: events arrive while they are news, through proxies that buffer by default.
+//! T143: events arrive at once through proxies that buffer by default.
 
 use std::time::{Duration, Instant};
 
@@ -12,14 +12,14 @@ use super::Site;
 use super::servers::Proxy;
 
 const WITHIN: Duration = Duration::from_secs(1);
-/// A test that waits longer for anything fails.
+/// The time limit of each wait.
 const TEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 async fn next_chunk(events: &mut Response) -> Bytes {
     timeout(TEST_TIMEOUT, events.chunk()).await.expect("an event").unwrap().unwrap()
 }
 
-/// A session's status and its end, as a page behind this proxy hears of them.
+/// A page behind this proxy receives a session's status and its end.
 async fn events_arrive(site: &Site, proxy: &Proxy) {
     let (browser, session) = site.log_in(proxy).await;
     let asked = Instant::now();
@@ -32,13 +32,13 @@ async fn events_arrive(site: &Site, proxy: &Proxy) {
     let ended = Instant::now();
     site.emulator.act_on_session(&session.session_token, Action::Close).unwrap();
     let second = next_chunk(&mut events).await;
-    // A poll each 500 ms, and the bound.
+    // The poll interval of 500 ms, and the bound.
     assert!(ended.elapsed() < WITHIN + Duration::from_millis(500), "{:?}", ended.elapsed());
     assert!(second.starts_with(b"id: closed\ndata: {\"status\":\"closed\"}"), "{second:?}");
 }
 
 #[tokio::test]
-async fn events_pass_nginx_at_once() {
+async fn nginx_delivers_events_at_once() {
     let site = Site::start(|builder| builder).await;
     let nginx = site.behind_nginx("").await;
     events_arrive(&site, &nginx).await;
@@ -47,7 +47,7 @@ async fn events_pass_nginx_at_once() {
 }
 
 #[tokio::test]
-async fn events_pass_caddy_at_once() {
+async fn caddy_delivers_events_at_once() {
     let site = Site::start(|builder| builder).await;
     let caddy = Proxy::caddy(&format!("reverse_proxy {}", site.url)).await;
     events_arrive(&site, &caddy).await;

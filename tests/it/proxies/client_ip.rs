@@ -1,4 +1,4 @@
-//! T145, T181: logins are counted by the client's address, however the proxy writes it.
+//! T145, T181: login limits count by the client's address, in any header format.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::support::Browser;
 
 const LOOPBACK: [&str; 1] = ["127.0.0.1/32"];
 
-/// Trusts these networks and lets each address begin one login.
+/// Trusts these networks, and allows one login per address.
 fn one_login_each<'a>(
     trusted: impl IntoIterator<Item = &'a str>,
 ) -> impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder {
@@ -23,7 +23,7 @@ fn one_login_each<'a>(
     move |builder| builder.trusted_proxies(trusted).login_limits(limits)
 }
 
-/// Begins a login under a name of its own, with this header.
+/// Starts a login under a new username, with this header.
 async fn start(url: &str, header: (&str, &str)) -> StatusCode {
     static NUMBER: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -44,7 +44,7 @@ async fn each_spelling_has_its_own_limit() {
                 ("[2001:db8:2::1]:4711", true),
                 ("\"203.0.113.5\"", true),
                 ("203.0.113.6:4711, 127.0.0.1", true),
-                // The same clients once more.
+                // The same clients again.
                 ("2001:db8::ffff", false),
                 ("[2001:db8:1::2]", false),
                 ("::ffff:203.0.113.5", false),
@@ -86,7 +86,7 @@ async fn hidden_clients_share_the_proxys_limit() {
         ("forwarded", "for=unknown"),
         ("forwarded", "proto=https"),
         ("forwarded", "for=203.0.113.5;for=203.0.113.6"),
-        // The other header is never read.
+        // The other header is ignored.
         ("x-forwarded-for", "for=203.0.113.5"),
     ] {
         assert_eq!(start(&site.url, header).await, 429, "{header:?}");
@@ -106,10 +106,10 @@ async fn mapped_networks_are_trusted() {
     assert_eq!(start(&site.url, ("x-forwarded-for", "203.0.113.2")).await, 429, "not trusted");
 }
 
-/// nginx names clients in both headers as its own documentation says; `x-client` plays their
-/// addresses.
+/// nginx sets both headers as its documentation recommends; `x-client` stands for the client's
+/// address.
 #[tokio::test]
-async fn nginx_names_each_client() {
+async fn nginx_forwards_each_client_ip() {
     for (setting, forged) in [
         (
             ForwardedHeader::XForwardedFor,

@@ -1,4 +1,4 @@
-//! T148: the recipes of docs/behind-a-proxy.md, as they stand there, in real nginx and Caddy.
+//! T148: the recipes of docs/behind-a-proxy.md, unchanged, in nginx and Caddy.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,7 +14,7 @@ use tower_activeconnect::ActiveconnectBuilder;
 
 use super::Site;
 use super::servers::Proxy;
-use crate::support::{Browser, approve, location, serve, until};
+use crate::support::{Browser, approve, location, poll_until, serve};
 
 const DOCS: &str = include_str!("../../../docs/behind-a-proxy.md");
 
@@ -27,18 +27,18 @@ fn recipe(language: &str, app: &str, service: &str) -> String {
     recipe.replace("127.0.0.1:3000", &address(app)).replace("127.0.0.1:8080", &address(service))
 }
 
-/// What the service has seen of one request.
+/// The service's record of one request.
 #[derive(Clone, Debug, PartialEq)]
-struct Seen {
+struct Record {
     line: String,
-    /// The values of `X-Auth-User` in every spelling that some services take for the same.
+    /// The values of `X-Auth-User`, in each spelling that some services treat alike.
     users: Vec<String>,
     body: String,
 }
 
-/// A service that knows nothing of this crate.
+/// A service that does not use this crate.
 #[derive(Clone, Default)]
-struct Service(Arc<Mutex<Vec<Seen>>>);
+struct Service(Arc<Mutex<Vec<Record>>>);
 
 impl Service {
     async fn answer(
@@ -52,7 +52,7 @@ impl Service {
         let users: Vec<_> = users.map(|(_, value)| value.to_str().unwrap().to_owned()).collect();
         let body = axum::body::to_bytes(request.into_body(), 1_000).await.unwrap();
         let body = String::from_utf8(body.to_vec()).unwrap();
-        service.0.lock().unwrap().push(Seen { line, users: users.clone(), body });
+        service.0.lock().unwrap().push(Record { line, users: users.clone(), body });
         let text = users.join(", ");
         match upgrade {
             Ok(upgrade) => upgrade.on_upgrade(async move |mut socket| {
@@ -62,12 +62,12 @@ impl Service {
         }
     }
 
-    fn take(&self) -> Vec<Seen> {
+    fn record(&self) -> Vec<Record> {
         std::mem::take(&mut *self.0.lock().unwrap())
     }
 }
 
-/// What clients send who want to be somebody else.
+/// Headers of clients that claim to be another user.
 const FORGED: [(&str, &str); 5] = [
     ("X-Auth-User", "mallory"),
     ("x-auth-user", "root"),
@@ -98,10 +98,10 @@ async fn open_socket(proxy: &Proxy, origin: &str, cookies: &str) -> Result<Strin
     }
 }
 
-/// Everything that a recipe promises.
-async fn recipe_holds(site: &Site, service: &Service, proxy: &Proxy) {
+/// Asserts each promise of the recipe.
+async fn assert_recipe_gates(site: &Site, service: &Service, proxy: &Proxy) {
     let browser = Browser::new(&proxy.url());
-    // Without a session nothing reaches the service.
+    // Without a session no request reaches the service.
     let api = browser.send(forge(browser.get("/reports?q=1"))).await;
     assert_eq!(api.status(), 401, "{}", proxy.log());
     let request = forge(browser.get("/reports?q=1")).header("accept", "text/html");
@@ -109,20 +109,20 @@ async fn recipe_holds(site: &Site, service: &Service, proxy: &Proxy) {
     assert_eq!((page.status().as_u16(), location(&page)), (303, "/auth/login?next=/reports?q=1"));
     assert_eq!(open_socket(proxy, &proxy.url(), "").await, Err(401));
     assert_eq!(browser.api("/auth/verify").await.status(), 404, "for the proxy alone");
-    assert_eq!(service.take(), []);
+    assert_eq!(service.record(), []);
 
-    // The login leads back to what was asked for.
+    // The login leads back to the requested page.
     let login = browser.page(location(&page)).await.text().await.unwrap();
     assert!(login.contains("value=\"/reports?q=1\""), "{login}");
     browser.form("/auth/login", &[("username", "alice"), ("next", "/reports?q=1")]).await;
     let session = approve(&site.emulator).await;
-    until("the login is over", async || {
+    poll_until("the login is claimed", async || {
         let waiting = browser.page("/auth/waiting?next=/reports?q=1").await;
         (waiting.status() == 303 && location(&waiting) == "/reports?q=1").then_some(())
     })
     .await;
 
-    // The service hears of this user, whatever the client says.
+    // The service gets this user, whatever the client sends.
     let send = async |request: reqwest::RequestBuilder| {
         let response = browser.send(forge(request)).await;
         (response.status().as_u16(), response.text().await.unwrap())
@@ -130,25 +130,28 @@ async fn recipe_holds(site: &Site, service: &Service, proxy: &Proxy) {
     assert_eq!(send(browser.get("/reports?q=1&r=2")).await, (200, "alice".to_owned()));
     let form = browser.post("/reports").form(&[("a", "b")]).header("accept", "text/html");
     assert_eq!(send(form).await, (200, "alice".to_owned()));
-    let seen = |line: &str, body: &str| Seen {
+    let observed = |line: &str, body: &str| Record {
         line: line.to_owned(),
         users: vec!["alice".to_owned()],
         body: body.to_owned(),
     };
-    assert_eq!(service.take(), [seen("GET /reports?q=1&r=2", ""), seen("POST /reports", "a=b")]);
+    assert_eq!(
+        service.record(),
+        [observed("GET /reports?q=1&r=2", ""), observed("POST /reports", "a=b")]
+    );
     let cookies = browser.cookie_header();
     assert_eq!(open_socket(proxy, &proxy.url(), &cookies).await, Ok("alice".to_owned()));
     assert_eq!(open_socket(proxy, "https://evil.example", &cookies).await, Err(403));
-    assert_eq!(service.take().len(), 1);
+    assert_eq!(service.record().len(), 1);
 
-    // What verify says of the session, the client hears.
+    // The client gets the denial of `verify`.
     let becomes = async |status: u16| {
         let look = async || (send(browser.get("/")).await.0 == status).then_some(());
-        until(&format!("the proxy answers {status}"), look).await;
-        service.take();
+        poll_until(&format!("the proxy answers {status}"), look).await;
+        service.record();
         let answered = send(browser.get("/")).await.0;
         assert_eq!(answered, status);
-        assert_eq!(service.take().len(), usize::from(status == 200));
+        assert_eq!(service.record().len(), usize::from(status == 200));
     };
     site.emulator.act_on_session(&session.session_token, Action::WalkAway).unwrap();
     becomes(403).await;
@@ -163,13 +166,13 @@ async fn recipe_holds(site: &Site, service: &Service, proxy: &Proxy) {
     becomes(401).await;
 }
 
-/// Where `verify` names nobody, clients do not name themselves in its place.
-async fn forged_names_stay_out(site: &Site, service: &Service, proxy: &Proxy) {
+/// If `verify` returns no user, the client cannot name one.
+async fn assert_forged_names_are_dropped(site: &Site, service: &Service, proxy: &Proxy) {
     let browser = Browser::new(&proxy.url());
     browser.log_in(&site.emulator, "alice").await;
     assert_eq!(browser.send(forge(browser.get("/"))).await.status(), 200);
-    let [seen] = &service.take()[..] else { panic!("one request") };
-    assert!(seen.users.is_empty(), "{seen:?}");
+    let [observed] = &service.record()[..] else { panic!("one request") };
+    assert!(observed.users.is_empty(), "{observed:?}");
 }
 
 async fn start(
@@ -195,26 +198,26 @@ async fn caddy(site: &Site, service: &str, copied: &str) -> Proxy {
 }
 
 #[tokio::test]
-async fn nginx_recipe_holds() {
+async fn nginx_recipe_gates_all_requests() {
     let (site, service, url) = start(|b| b.verify_user_header("x-auth-user")).await;
-    recipe_holds(&site, &service, &nginx(&site, &url).await).await;
+    assert_recipe_gates(&site, &service, &nginx(&site, &url).await).await;
 }
 
 #[tokio::test]
 async fn nginx_recipe_drops_forged_names() {
     let (site, service, url) = start(|builder| builder).await;
-    forged_names_stay_out(&site, &service, &nginx(&site, &url).await).await;
+    assert_forged_names_are_dropped(&site, &service, &nginx(&site, &url).await).await;
 }
 
 #[tokio::test]
-async fn caddy_recipe_holds() {
+async fn caddy_recipe_gates_all_requests() {
     let (site, service, url) = start(|b| b.verify_user_header("x-auth-user")).await;
     let caddy = caddy(&site, &url, "copy_headers X-Auth-User").await;
-    recipe_holds(&site, &service, &caddy).await;
+    assert_recipe_gates(&site, &service, &caddy).await;
 }
 
 #[tokio::test]
 async fn caddy_recipe_drops_forged_names() {
     let (site, service, url) = start(|builder| builder).await;
-    forged_names_stay_out(&site, &service, &caddy(&site, &url, "").await).await;
+    assert_forged_names_are_dropped(&site, &service, &caddy(&site, &url, "").await).await;
 }

@@ -22,18 +22,18 @@ use axum::routing::get;
 use servers::Proxy;
 use tower_activeconnect::{ActiveSession, Activeconnect, ActiveconnectBuilder};
 
-use crate::support::{Browser, builder, with_phones};
+use crate::support::{Browser, builder, enroll_users};
 
 const KNOWN_BROWSER: &str = "__Host-activeconnect-known";
 
-/// An application whose users are alice and bob, on a port of its own.
+/// An application with the users alice and bob, on its own port.
 struct Site {
     emulator: Emulator,
     ac: Activeconnect,
-    /// Its address without a proxy, such as `http://127.0.0.1:4711`.
+    /// The address without a proxy, such as `http://127.0.0.1:4711`.
     url: String,
-    /// The proof of the browser that logged in last: with it the next login of the same user does
-    /// not wait until the name is free.
+    /// The proof of the last known browser: with it the user's next login does not wait for the
+    /// reservation to end.
     proof: Mutex<Option<String>>,
 }
 
@@ -41,7 +41,7 @@ impl Site {
     async fn start(configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder) -> Self {
         let emulator = Emulator::start().await.unwrap();
         let ac = configure(builder(&emulator)).build().unwrap();
-        with_phones(&emulator, &ac, &["alice", "bob"]).await;
+        enroll_users(&emulator, &ac, &["alice", "bob"]).await;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let app = app(&ac).into_make_service_with_connect_info::<SocketAddr>();
@@ -49,7 +49,7 @@ impl Site {
         Self { emulator, ac, url, proof: Mutex::default() }
     }
 
-    /// A browser in which alice has logged in through this proxy.
+    /// A browser in which alice logged in through this proxy.
     async fn log_in(&self, proxy: &Proxy) -> (Browser, SessionReport) {
         let browser = Browser::new(&proxy.url());
         if let Some(proof) = &*self.proof.lock().unwrap() {
@@ -64,7 +64,7 @@ impl Site {
         *self.proof.lock().unwrap() = browser.cookie(KNOWN_BROWSER);
     }
 
-    /// Starts nginx in front of it, with these directives in its `location /`.
+    /// Starts nginx in front of the site, with these directives in its `location /`.
     async fn behind_nginx(&self, directives: &str) -> Proxy {
         let location = format!("location / {{ proxy_pass {}; {directives} }}", self.url);
         Proxy::nginx(&format!("server {{ listen LISTEN; {location} }}")).await
@@ -79,7 +79,7 @@ fn app(ac: &Activeconnect) -> Router {
     app.layer(ac.layer()).nest("/auth", ac.routes())
 }
 
-/// Says who its user is.
+/// Sends the user of the session.
 #[cfg(feature = "ws")]
 async fn socket(
     session: ActiveSession,

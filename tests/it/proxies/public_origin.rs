@@ -1,4 +1,4 @@
-//! T144: pages of this site are known as such, whatever a proxy makes of `Host`.
+//! T144: the gate recognizes pages of its public origin, whatever `Host` a proxy sends.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,14 +10,14 @@ use tracing::Level;
 
 use super::Site;
 use super::servers::Proxy;
-use crate::support::trace::{Trace, hear};
+use crate::support::log_capture::{LogCapture, capture};
 use crate::support::{Browser, approve};
 
 const SOCKET: &str = "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; \
                       proxy_set_header Connection upgrade;";
 
-/// What a page of this origin, in a browser without fetch metadata, gets of `POST login`, `status`,
-/// `POST logout` and a socket, through a proxy that is asked under this host.
+/// The results of `POST login`, `status`, `POST logout` and a socket, for a page of this origin in
+/// a browser without fetch metadata, through a proxy with this host.
 async fn statuses(site: &Site, proxy: &Proxy, host: &str, origin: &str) -> [u16; 4] {
     let (browser, _) = site.log_in(proxy).await;
     let socket = open_socket(proxy, host, origin, &browser.cookie_header()).await;
@@ -35,7 +35,7 @@ async fn statuses(site: &Site, proxy: &Proxy, host: &str, origin: &str) -> [u16;
     [login, status, logout, socket]
 }
 
-/// 101 for a socket that says who its user is.
+/// The status of a socket's handshake; asserts that the socket sends its user.
 async fn open_socket(proxy: &Proxy, host: &str, origin: &str, cookies: &str) -> u16 {
     let url = format!("ws://{}/socket", proxy.address());
     let mut request = url.into_client_request().unwrap();
@@ -57,9 +57,9 @@ const OURS: [u16; 4] = [202, 200, 200, 101];
 const FOREIGN: [u16; 4] = [403, 403, 403, 401];
 
 #[tokio::test]
-async fn changed_host_is_settled() {
+async fn public_origin_replaces_changed_host() {
     for (host_header, host, origin) in [
-        // The upstream's name, as nginx has it by default.
+        // The upstream's name, as nginx sends it by default.
         ("", "app.example.com", "https://app.example.com"),
         // The port is dropped.
         ("proxy_set_header Host $host;", "app.example.com:8443", "https://app.example.com:8443"),
@@ -83,7 +83,7 @@ async fn changed_host_is_settled() {
             let nginx = site.behind_nginx(&directives).await;
             assert_eq!(statuses(&site, &nginx, host, page).await, expected, "{page}");
         }
-        // Named by the upstream's address, the page is another one.
+        // A page with the upstream's address has another origin.
         let site = Site::start(|builder| builder.public_origin(origin)).await;
         let nginx = site.behind_nginx(&directives).await;
         assert_eq!(statuses(&site, &nginx, host, &site.url).await, FOREIGN);
@@ -108,10 +108,10 @@ async fn default_ports_compare_equal() {
 }
 
 #[tokio::test]
-async fn mismatch_is_warned_of_once() {
+async fn origin_mismatch_is_logged_once() {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let written = lines.clone();
-    let _hearing = hear(Trace(Level::WARN, move |line: &str| {
+    let _capture = capture(LogCapture(Level::WARN, move |line: &str| {
         written.lock().unwrap().push(line.to_owned());
     }));
     let warnings = || {
@@ -147,7 +147,7 @@ async fn mismatch_is_warned_of_once() {
             ] {
                 assert!(warnings[0].contains(part), "{part} in {warnings:?}");
             }
-            // What is plainly foreign, or ours, is no mistake.
+            // A foreign origin, or the own one, logs no warning.
             for (name, value) in [("sec-fetch-site", "cross-site"), ("origin", "null")] {
                 browser.send(browser.post("/auth/logout").header(name, value)).await;
             }

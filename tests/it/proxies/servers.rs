@@ -1,13 +1,13 @@
-//! Real reverse proxies: each is a process of its own on a free port of the loopback, with its
-//! configuration and data in a temporary folder. It ends when the value is dropped.
+//! Reverse proxies as child processes, each on a free port of the loopback, with its files in a
+//! temporary folder. Dropping the value stops the process.
 
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use crate::support::until;
+use crate::support::poll_until;
 
-/// How often another port is tried when one is taken before the server binds it.
+/// The number of ports to try if another process takes a port first.
 const ATTEMPTS: usize = 10;
 
 /// A running reverse proxy.
@@ -17,9 +17,9 @@ pub(super) struct Proxy {
     folder: tempfile::TempDir,
 }
 
-/// What to start, with places to be filled in.
+/// A program to start, with placeholders.
 struct Server {
-    /// Where the program may be.
+    /// The possible paths of the program.
     programs: &'static [&'static str],
     package: &'static str,
     config: String,
@@ -29,13 +29,13 @@ struct Server {
 }
 
 impl Proxy {
-    /// Starts nginx with this `http` block, in which `LISTEN` stands for its address and `FOLDER`
-    /// for its folder. Everything else is as nginx has it by default.
+    /// Starts nginx with this `http` block, in which `LISTEN` stands for the address and `FOLDER`
+    /// for the folder. All other settings are nginx's defaults.
     pub(super) async fn nginx(http: &str) -> Self {
         let places = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|name| format!("{name}_temp_path FOLDER/{name};"))
             .join("\n");
-        // One process, which ends with the test.
+        // A single process, which stops with the test.
         let config = format!(
             "daemon off; master_process off; pid FOLDER/nginx.pid;\n\
              error_log FOLDER/log info;\nevents {{}}\n\
@@ -51,7 +51,7 @@ impl Proxy {
         .await
     }
 
-    /// Starts Caddy with these directives of one site, in which `FOLDER` stands for its folder.
+    /// Starts Caddy with these directives of one site, in which `FOLDER` stands for the folder.
     pub(super) async fn caddy(site: &str) -> Self {
         let config = format!(
             "{{\n\tadmin off\n\tauto_https off\n}}\n\
@@ -90,7 +90,7 @@ impl Proxy {
                 .stderr(fs::File::create(folder.path().join("log")).unwrap())
                 .spawn()
                 .unwrap();
-            let listens = until("the proxy listens or gives up", async || {
+            let listens = poll_until("the proxy listens or gives up", async || {
                 let has_ended = process.try_wait().unwrap().is_some();
                 (has_ended || (server.ready)(folder.path())).then_some(!has_ended)
             })
@@ -114,7 +114,7 @@ impl Proxy {
         format!("http://{}", self.address())
     }
 
-    /// What the server has logged, for the message of a failed test.
+    /// The server's log, for the message of a failed test.
     pub(super) fn log(&self) -> String {
         read_log(self.folder.path())
     }

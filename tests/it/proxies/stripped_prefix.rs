@@ -1,4 +1,4 @@
-//! A proxy that strips a prefix: browsers ask for `/app/…`, and the application sees `/…`.
+//! A proxy that strips a prefix: browsers request `/app/…`, and the application receives `/…`.
 
 use activeconnect_emulator::Action;
 use reqwest::header::WWW_AUTHENTICATE;
@@ -6,7 +6,7 @@ use tower_activeconnect::ActiveconnectBuilder;
 
 use super::Site;
 use super::servers::Proxy;
-use crate::support::{Browser, approve, location, until};
+use crate::support::{Browser, approve, location, poll_until};
 
 const HEADER: &str = "proxy_set_header X-Forwarded-Prefix /app;";
 
@@ -20,7 +20,7 @@ async fn stripping_nginx(site: &Site, directives: &str) -> Proxy {
     Proxy::nginx(&format!("server {{ listen LISTEN; {location} }}")).await
 }
 
-/// Follows a login from the page that was wanted to where it leads in the end.
+/// Follows a login from the requested page to the final URL.
 async fn login_leads_to(site: &Site, proxy: &Proxy, user: &str, wanted: &str) -> String {
     let browser = Browser::new(&proxy.url());
     let turned_away = browser.page(wanted).await;
@@ -30,11 +30,11 @@ async fn login_leads_to(site: &Site, proxy: &Proxy, user: &str, wanted: &str) ->
     assert!(page.contains("action=\"/app/auth/login\""), "{page}");
     let next = page.split("name=\"next\" value=\"").nth(1).unwrap().split('"').next().unwrap();
     let next = next.replace("&#38;", "&").replace("&amp;", "&");
-    let begun = browser.form("/app/auth/login", &[("username", user), ("next", &next)]).await;
-    let waiting = location(&begun).to_owned();
+    let started_at = browser.form("/app/auth/login", &[("username", user), ("next", &next)]).await;
+    let waiting = location(&started_at).to_owned();
     assert!(waiting.starts_with("/app/auth/waiting"), "{waiting}");
     approve(&site.emulator).await;
-    let here = until("the result is claimed", async || {
+    let here = poll_until("the result is claimed", async || {
         let page = browser.page(&waiting).await;
         (page.status() == 303).then(|| location(&page).to_owned())
     })
@@ -46,7 +46,7 @@ async fn login_leads_to(site: &Site, proxy: &Proxy, user: &str, wanted: &str) ->
     there
 }
 
-/// T147: every page of a login is under the prefix, and so is where it leads.
+/// T147: all pages of a login are under the prefix, and so is the final URL.
 #[tokio::test]
 async fn login_stays_under_the_prefix() {
     let set: fn(ActiveconnectBuilder) -> ActiveconnectBuilder =
@@ -62,14 +62,14 @@ async fn login_stays_under_the_prefix() {
     }
 }
 
-/// T147: what is locked or refused leads back under the prefix, for scripts and pages.
+/// T147: denials link to paths under the prefix, for scripts and pages.
 #[tokio::test]
-async fn denials_name_paths_under_the_prefix() {
+async fn denials_use_paths_under_the_prefix() {
     let site = Site::start(|builder| builder.mount_prefix("/app")).await;
     let proxy = stripping_nginx(&site, "").await;
     let browser = Browser::new(&proxy.url());
-    let refused = browser.api("/app/reports").await;
-    assert_eq!(refused.headers()[WWW_AUTHENTICATE], "Activeconnect login=\"/app/auth/login\"");
+    let rejected = browser.api("/app/reports").await;
+    assert_eq!(rejected.headers()[WWW_AUTHENTICATE], "Activeconnect login=\"/app/auth/login\"");
     let htmx = browser.get("/app/part").header("hx-request", "true");
     let current = format!("{}/app/reports?q=1", proxy.url());
     let htmx = browser.send(htmx.header("hx-current-url", current)).await;
@@ -80,17 +80,17 @@ async fn denials_name_paths_under_the_prefix() {
     let redirect = &boosted.headers()["hx-redirect"];
     assert_eq!(redirect, "/app/auth/login?next=/app/reports%3Fq%3D1");
 
-    let begun = browser.form("/app/auth/login", &[("username", "alice")]).await;
-    assert_eq!(location(&begun), "/app/auth/waiting");
+    let started_at = browser.form("/app/auth/login", &[("username", "alice")]).await;
+    assert_eq!(location(&started_at), "/app/auth/waiting");
     let session = approve(&site.emulator).await;
-    until("logged in", async || {
+    poll_until("logged in", async || {
         let page = browser.page("/app/auth/waiting").await;
         (page.status() == 303).then_some(())
     })
     .await;
     assert_eq!(browser.page("/app/reports").await.status(), 200);
     site.emulator.act_on_session(&session.session_token, Action::WalkAway).unwrap();
-    until("locked", async || {
+    poll_until("locked", async || {
         let page = browser.page("/app/reports?q=1").await;
         (page.status() == 303)
             .then(|| assert_eq!(location(&page), "/app/auth/locked?next=/app/reports%3Fq%3D1"))
@@ -98,7 +98,7 @@ async fn denials_name_paths_under_the_prefix() {
     .await;
 }
 
-/// T147: a prefix that a client names, or whoever is not trusted, changes nothing.
+/// T147: a prefix from a client or from an untrusted proxy is ignored.
 #[tokio::test]
 async fn forged_prefix_is_ignored() {
     let trusting = Site::start(trust_loopback).await;

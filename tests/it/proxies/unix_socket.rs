@@ -1,4 +1,4 @@
-//! T146: an application on a unix socket, which the proxy alone can connect to.
+//! T146: an application on a Unix socket, which only the proxy can connect to.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,9 +19,9 @@ use tower_activeconnect::{Activeconnect, ActiveconnectBuilder};
 
 use super::app;
 use super::servers::Proxy;
-use crate::support::{Browser, builder, with_phones};
+use crate::support::{Browser, builder, enroll_users};
 
-/// As axum's own example has it.
+/// As in axum's own example.
 #[derive(Clone, Debug)]
 struct UdsConnectInfo {
     peer: Arc<tokio::net::unix::SocketAddr>,
@@ -37,13 +37,13 @@ impl Connected<IncomingStream<'_, UnixListener>> for UdsConnectInfo {
 struct Site {
     _emulator: Emulator,
     nginx: Proxy,
-    /// The same application on a port.
+    /// The same application on a TCP port.
     tcp: String,
     _folder: tempfile::TempDir,
 }
 
-/// Serves an application whose clients may begin one login each, on a unix socket behind nginx, and
-/// on a port.
+/// Serves an application with one login per client, on a Unix socket behind nginx and on a TCP
+/// port.
 async fn serve<C>(configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder) -> Site
 where
     C: for<'a> Connected<IncomingStream<'a, UnixListener>>,
@@ -51,7 +51,7 @@ where
     let emulator = Emulator::start().await.unwrap();
     let limits = LoginLimits::default().per_address(RateLimit::new(1, Duration::from_secs(300)));
     let ac: Activeconnect = configure(builder(&emulator)).login_limits(limits).build().unwrap();
-    with_phones(&emulator, &ac, &["alice"]).await;
+    enroll_users(&emulator, &ac, &["alice"]).await;
     let peer = async |ConnectInfo(info): ConnectInfo<UdsConnectInfo>| format!("{:?}", info.peer);
     let app: Router = app(&ac).route("/peer", get(peer));
     let folder = tempfile::tempdir().unwrap();
@@ -63,7 +63,7 @@ where
     let tcp = format!("http://{}", listener.local_addr().unwrap());
     let on_tcp = app.into_make_service_with_connect_info::<SocketAddr>();
     tokio::spawn(async move { axum::serve(listener, on_tcp).await.unwrap() });
-    // `x-client` plays the address that a client connects from.
+    // `x-client` stands for the client's address.
     let nginx = Proxy::nginx(&format!(
         "set_real_ip_from 127.0.0.1; real_ip_header x-client;\n\
          server {{ listen LISTEN; location / {{\n\
@@ -75,7 +75,7 @@ where
     Site { _emulator: emulator, nginx, tcp, _folder: folder }
 }
 
-/// Begins a login under a name of its own.
+/// Starts a login under a new username.
 async fn start(url: &str, headers: &[(&str, &str)]) -> StatusCode {
     static NUMBER: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -96,7 +96,7 @@ async fn each_client_has_its_limit(site: &Site) {
         let forged = ("x-forwarded-for", "198.51.100.2");
         assert_eq!(start(&nginx, &[("x-client", client), forged]).await, 429, "{client}");
     }
-    // Only the unix socket is trusted.
+    // Only the Unix socket is trusted.
     assert_eq!(start(&site.tcp, &[("x-forwarded-for", "203.0.113.3")]).await, 202);
     assert_eq!(start(&site.tcp, &[("x-forwarded-for", "203.0.113.4")]).await, 429);
 }
@@ -116,7 +116,7 @@ async fn connect_info_of_the_application_is_trusted() {
 
 #[tokio::test]
 async fn unix_peer_is_not_trusted_by_default() {
-    // A type that was not named is not trusted either.
+    // A connect info type that the application does not name is not trusted.
     for configure in [
         |b: ActiveconnectBuilder| b,
         |b: ActiveconnectBuilder| b.trust_unix_peer::<UdsConnectInfo>(),
@@ -124,7 +124,7 @@ async fn unix_peer_is_not_trusted_by_default() {
         let site = serve::<UnixPeer>(configure).await;
         let nginx = site.nginx.url();
         for _ in 0..3 {
-            // Nothing is counted by address, and the forwarded one does not become one.
+            // No limit counts by address, and the forwarded address is not used.
             assert_eq!(start(&nginx, &[("x-client", "203.0.113.1")]).await, 202);
         }
     }

@@ -1,4 +1,4 @@
-//! T148: a proxy asks `verify` whether to pass a request on.
+//! T148: a proxy calls `verify` to decide whether to forward a request.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use serde_json::json;
 use tower_activeconnect::{Activeconnect, Credentials, MemoryTokenStore, UserId};
 
 use super::Site;
-use crate::support::{Browser, approve, builder, pass, serve, until, with_phones};
+use crate::support::{Browser, advance, approve, builder, enroll_users, poll_until, serve};
 
 const HTML: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 
-/// Whatever the headers say that decide the format of an answer elsewhere.
+/// Headers that decide the response format elsewhere.
 const REQUESTS: [&[(&str, &str)]; 10] = [
     &[],
     &[("accept", HTML)],
@@ -44,50 +44,50 @@ async fn verify(browser: &Browser, headers: &[(&str, &str)]) -> Response {
     browser.send(request).await
 }
 
-/// Every way of asking gets this status, and nothing that a proxy could misunderstand.
-async fn every_request_gets(site: &Site, browser: &Browser, expected: u16) {
+/// Asserts that requests of every kind get this status, and nothing that a proxy could misread.
+async fn assert_all_requests_get(site: &Site, browser: &Browser, expected: u16) {
     let http = reqwest::Client::builder().no_proxy();
     let http = http.redirect(reqwest::redirect::Policy::none()).build().unwrap();
     for headers in REQUESTS {
         for method in METHODS {
-            let what = format!("{method} {headers:?}");
+            let context = format!("{method} {headers:?}");
             let mut request = http.request(method, format!("{}/auth/verify", site.url));
             request = request.header("cookie", browser.cookie_header());
             for (name, value) in headers {
                 request = request.header(*name, *value);
             }
             let response = request.send().await.unwrap();
-            assert_eq!(response.status(), expected, "{what}");
+            assert_eq!(response.status(), expected, "{context}");
             let header = |name| response.headers().get(name).map(|value| value.to_str().unwrap());
             for absent in ["location", "set-cookie", "hx-redirect", "grpc-status"] {
-                assert_eq!(header(absent), None, "{what}");
+                assert_eq!(header(absent), None, "{context}");
             }
-            assert_eq!(header("cache-control"), Some("no-store"), "{what}");
+            assert_eq!(header("cache-control"), Some("no-store"), "{context}");
             let user = (expected == 200).then_some("alice");
-            assert_eq!(header("x-auth-user"), user, "{what}");
-            assert_eq!(header("www-authenticate").is_some(), expected == 401, "{what}");
-            assert_eq!(header("retry-after").is_some(), expected == 503, "{what}");
+            assert_eq!(header("x-auth-user"), user, "{context}");
+            assert_eq!(header("www-authenticate").is_some(), expected == 401, "{context}");
+            assert_eq!(header("retry-after").is_some(), expected == 503, "{context}");
         }
     }
 }
 
 #[tokio::test]
-async fn verify_answers_four_statuses() {
+async fn verify_returns_four_statuses() {
     let site = Site::start(|builder| builder.verify_user_header("X-Auth-User")).await;
     let browser = Browser::new(&site.url);
-    every_request_gets(&site, &browser, 401).await;
-    // A login that waits is not one.
+    assert_all_requests_get(&site, &browser, 401).await;
+    // A pending login is no session.
     browser.json("/auth/login", &json!({"username": "bob"})).await;
-    every_request_gets(&site, &browser, 401).await;
+    assert_all_requests_get(&site, &browser, 401).await;
     approve(&site.emulator).await;
     browser.json("/auth/logout", &json!({})).await;
 
     let session = browser.log_in(&site.emulator, "alice").await;
-    every_request_gets(&site, &browser, 200).await;
+    assert_all_requests_get(&site, &browser, 200).await;
     let becomes = async |status: u16| {
         let look = async || (verify(&browser, &[]).await.status() == status).then_some(());
-        until("verify tells the change", look).await;
-        every_request_gets(&site, &browser, status).await;
+        poll_until("verify tells the change", look).await;
+        assert_all_requests_get(&site, &browser, status).await;
     };
     let act = |action| site.emulator.act_on_session(&session.session_token, action).unwrap();
     act(Action::WalkAway);
@@ -117,7 +117,7 @@ async fn verify_sets_no_user_by_default() {
     assert_eq!(response.text().await.unwrap(), "");
 }
 
-/// A result that waits is claimed by a page or a script of its browser, never by a proxy.
+/// A page or a script of the browser claims a result, never a proxy.
 #[tokio::test]
 async fn verify_claims_no_result() {
     let site = Site::start(|builder| builder).await;
@@ -125,7 +125,7 @@ async fn verify_claims_no_result() {
     browser.json("/auth/login", &json!({"username": "alice"})).await;
     let session = approve(&site.emulator).await;
     let before = site.emulator.state().calls.status;
-    until("the approval is polled", async || {
+    poll_until("the approval is polled", async || {
         (site.emulator.state().calls.status > before + 1).then_some(())
     })
     .await;
@@ -150,11 +150,11 @@ async fn user_header_is_percent_encoded() {
         ("x\r\nx-admin: 1\0", Some("x%0D%0Ax-admin%3A%201%00".to_owned())),
         (" ", Some("%20".to_owned())),
         (&long, Some("%C3%BC".repeat(2_048 / 6))),
-        // A proxy would leave in its place what the client has sent.
+        // A proxy would forward the client's own header instead.
         ("", None),
         (&too_long, None),
     ] {
-        with_phones(&site.emulator, &site.ac, &[user]).await;
+        enroll_users(&site.emulator, &site.ac, &[user]).await;
         let user = UserId::from(user);
         let (credential, _) = tokio::join!(site.ac.log_in(&user), approve(&site.emulator));
         let bearer = format!("Bearer {}", credential.unwrap().expose());
@@ -167,7 +167,7 @@ async fn user_header_is_percent_encoded() {
 }
 
 #[tokio::test]
-async fn misleading_user_headers_are_refused() {
+async fn misleading_user_headers_are_rejected() {
     for name in ["", "x auth", "x_auth_user", "set-cookie", "Location", "content-type", "x-\u{e4}"]
     {
         let credentials = Credentials::new("a4c123b1612dd272d1371c17149d4395", "secret").unwrap();
@@ -177,7 +177,7 @@ async fn misleading_user_headers_are_refused() {
     }
 }
 
-/// However a proxy passes the handshake on: as it is, without what is for one hop only, or by GET.
+/// The handshake as a proxy may forward it: unchanged, without hop-by-hop headers, or as a `GET`.
 #[tokio::test]
 async fn foreign_sockets_get_403() {
     const ORIGIN: &str = "https://app.example.com";
@@ -212,12 +212,12 @@ async fn foreign_sockets_get_403() {
     for origin in [ORIGIN, "https://www.example"] {
         assert_eq!(statuses(origin).await, [200], "{origin}");
     }
-    // A page of another site may load a page: what the cookie allows, SameSite says.
+    // A page of another site may navigate here; SameSite decides about the cookie.
     assert_eq!(verify(&browser, &[("origin", "https://evil.example")]).await.status(), 200);
 }
 
 #[tokio::test]
-async fn verify_obeys_another_login() {
+async fn verify_uses_the_user_resolver() {
     let site = Site::start(|builder| builder.verify_user_header("x-auth-user")).await;
     let ac = site.ac.with_user_resolver(|parts: &axum::http::request::Parts| {
         let user = parts.headers.get("x-test-user")?;
@@ -244,23 +244,23 @@ async fn verify_obeys_another_login() {
     }
 }
 
-/// A session that was not used for a while is asked for once, by all who wait.
+/// A parked session is polled once for all waiting requests.
 #[tokio::test]
-async fn parked_session_wakes_with_one_poll() {
+async fn parked_session_resumes_with_one_poll() {
     let emulator = activeconnect_emulator::Emulator::start().await.unwrap();
     let ac = builder(&emulator).poll_interval(Duration::from_secs(5)).build().unwrap();
-    with_phones(&emulator, &ac, &["alice"]).await;
+    enroll_users(&emulator, &ac, &["alice"]).await;
     let url = serve(axum::Router::new().nest("/auth", ac.routes())).await;
     let browser = Browser::new(&url);
     let session = browser.log_in(&emulator, "alice").await;
-    pass(Duration::from_secs(130), Duration::from_secs(5)).await;
+    advance(Duration::from_secs(130), Duration::from_secs(5)).await;
     let before = emulator.state().calls.status;
     let asked = (0..20).map(|_| async { verify(&browser, &[]).await.status() });
     let statuses = futures_util::future::join_all(asked).await;
     assert!(statuses.iter().all(|status| *status == StatusCode::OK), "{statuses:?}");
     assert_eq!(emulator.state().calls.status - before, 1);
-    // What ended meanwhile is not let in on old knowledge.
-    pass(Duration::from_secs(130), Duration::from_secs(5)).await;
+    // A session that ended while parked is not allowed by its old status.
+    advance(Duration::from_secs(130), Duration::from_secs(5)).await;
     emulator.act_on_session(&session.session_token, Action::Close).unwrap();
     assert_eq!(verify(&browser, &[]).await.status(), 401);
 }

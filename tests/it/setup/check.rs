@@ -1,4 +1,4 @@
-//! `Activeconnect::check`: what it says of a setup with each mistake.
+//! `Activeconnect::check` for a setup with each mistake.
 
 use activeconnect_emulator::Emulator;
 use axum::Router;
@@ -40,7 +40,7 @@ async fn good_setup_is_ok() {
     assert_eq!(printed.lines().count(), 4, "{printed}");
     assert!(printed.lines().all(|line| line.starts_with("ok       ")), "{printed}");
     assert!(printed.contains("routes: they are at /auth"), "{printed}");
-    // Nothing was changed there.
+    // The check changed nothing at the service.
     assert_eq!(emulator.state().users.len(), 0);
 }
 
@@ -93,13 +93,14 @@ async fn failing_token_store_is_found() {
     let emulator = Emulator::start().await.unwrap();
     let stopped = Activeconnect::builder(credentials(&emulator)).token_store(StoppedStore);
     let hanging = Activeconnect::builder(credentials(&emulator)).token_store(HangingStore);
-    for (builder, said) in [(stopped, "connection refused"), (hanging, "did not answer in time")] {
+    for (builder, actual) in [(stopped, "connection refused"), (hanging, "did not answer in time")]
+    {
         let report = builder.build().unwrap().check().await;
         assert!(!report.is_ok());
         let TokenStoreFinding::Fails(error) = &report.token_store else { panic!("{report}") };
         assert_eq!(error.kind(), StoreErrorKind::Unavailable);
         assert!(found(&report, "FAULT    token store: the store cannot be reached"), "{report}");
-        assert!(report.to_string().contains(said), "{report}");
+        assert!(report.to_string().contains(actual), "{report}");
         assert!(matches!(report.service, ServiceFinding::Accepts), "{report}");
     }
 }
@@ -124,7 +125,7 @@ async fn misplaced_routes_are_found() {
     assert!(found(&report, r#"FAULT    routes: they are at "/login", and"#), "{report}");
 }
 
-/// A prefix that a proxy strips is no part of where the routes are nested.
+/// A stripped prefix is not part of the nesting path.
 #[tokio::test]
 async fn routes_under_a_stripped_prefix_are_ok() {
     let emulator = Emulator::start().await.unwrap();

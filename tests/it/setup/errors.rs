@@ -1,4 +1,4 @@
-//! Errors as `main` prints them when it returns one.
+//! Errors as `main` prints them.
 
 use std::error::Error;
 
@@ -12,7 +12,7 @@ use tower_activeconnect::{Activeconnect, Credentials, UserToken};
 use super::fixture::{StoppedStore, without_service};
 use crate::support::credentials;
 
-fn assert_says(error: &dyn Error) {
+fn assert_message(error: &dyn Error) {
     let (debug, message) = (format!("{error:?}"), error.to_string());
     assert!(debug.starts_with(&message), "{debug} does not say: {message}");
 }
@@ -26,31 +26,31 @@ async fn debug_of_errors_has_the_message() {
     let (unreachable, url) = without_service().await;
     let alice = "alice".into();
 
-    assert_says(&Credentials::new("", "secret").unwrap_err());
-    assert_says(&Credentials::new("id", "secret").unwrap().with_server("no url").unwrap_err());
-    assert_says(&Activeconnect::builder(credentials).build().unwrap_err());
-    assert_says(&broken.log_in(&alice).await.unwrap_err());
-    assert_says(&broken.enroll(&alice).await.unwrap_err());
-    assert_says(&broken.sessions(&alice).await.unwrap_err());
+    assert_message(&Credentials::new("", "secret").unwrap_err());
+    assert_message(&Credentials::new("id", "secret").unwrap().with_server("no url").unwrap_err());
+    assert_message(&Activeconnect::builder(credentials).build().unwrap_err());
+    assert_message(&broken.log_in(&alice).await.unwrap_err());
+    assert_message(&broken.enroll(&alice).await.unwrap_err());
+    assert_message(&broken.sessions(&alice).await.unwrap_err());
     let id: SessionId = "-_v7-_v7-_v7-_v7-_v7-w".parse().unwrap();
-    assert_says(&broken.end_session(&alice, &id).await.unwrap_err());
-    assert_says(&unreachable.enroll(&"bob".into()).await.unwrap_err());
-    assert_says(&BearerLogin::new("ftp://host/auth").unwrap_err());
+    assert_message(&broken.end_session(&alice, &id).await.unwrap_err());
+    assert_message(&unreachable.enroll(&"bob".into()).await.unwrap_err());
+    assert_message(&BearerLogin::new("ftp://host/auth").unwrap_err());
     let login = BearerLogin::new(&format!("{url}/auth")).unwrap();
-    assert_says(&login.start("alice").await.unwrap_err());
-    assert_says(&StoreError::new("the disk is gone"));
-    assert_says(&UserToken::new("").unwrap_err());
-    assert_says(&"x".parse::<SessionId>().unwrap_err());
-    assert_says(&"x".parse::<Dialect>().unwrap_err());
-    assert_says(&"x".parse::<AuthMethods>().unwrap_err());
-    assert_says(&"x".parse::<Action>().unwrap_err());
-    assert_says(&emulator.act("nobody", Action::Approve).unwrap_err());
+    assert_message(&login.start("alice").await.unwrap_err());
+    assert_message(&StoreError::new("the disk is gone"));
+    assert_message(&UserToken::new("").unwrap_err());
+    assert_message(&"x".parse::<SessionId>().unwrap_err());
+    assert_message(&"x".parse::<Dialect>().unwrap_err());
+    assert_message(&"x".parse::<AuthMethods>().unwrap_err());
+    assert_message(&"x".parse::<Action>().unwrap_err());
+    assert_message(&emulator.act("nobody", Action::Approve).unwrap_err());
     let taken = emulator.url().trim_start_matches("http://");
     let error = Emulator::builder().listen(taken).start().await.unwrap_err();
-    assert_says(&error);
+    assert_message(&error);
     assert!(format!("{error:?}").contains(taken), "{error:?}");
 
-    // The causes are there, too: here what the operating system says.
+    // The causes are there, too, such as the message of the operating system.
     let error = format!("{:?}", unreachable.log_in(&alice).await.unwrap_err());
     assert!(error.contains(&url) && error.contains("refused"), "{error}");
 }
@@ -61,5 +61,5 @@ async fn database_that_cannot_be_opened_is_named() {
     let error = tower_activeconnect_sqlx::SqliteTokenStore::open(&url).await.unwrap_err();
     assert_eq!(error.kind(), tower_activeconnect::store::StoreErrorKind::Unavailable);
     assert!(error.to_string().contains(&format!("{url:?} cannot be opened: ")), "{error}");
-    assert_says(&error);
+    assert_message(&error);
 }

@@ -1,4 +1,4 @@
-//! The log, and engines whose setup has a mistake.
+//! The log, and engines with a misconfigured setup.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,29 +12,29 @@ use tower_activeconnect::{
 use tracing::dispatcher::DefaultGuard;
 use tracing::{Dispatch, Level};
 
-use crate::support::trace::{Trace, hear};
+use crate::support::log_capture::{LogCapture, capture};
 
-/// What this thread logs, down to warnings.
+/// The log of this thread, from warnings up.
 pub(super) struct Log {
     lines: Arc<Mutex<Vec<String>>>,
-    _hearing: (Dispatch, DefaultGuard),
+    _capture: (Dispatch, DefaultGuard),
 }
 
 impl Log {
-    pub(super) fn hear() -> Self {
+    pub(super) fn capture() -> Self {
         let lines: Arc<Mutex<Vec<String>>> = Arc::default();
-        let heard = lines.clone();
-        let record = move |line: &str| heard.lock().unwrap().push(line.to_owned());
-        Self { lines, _hearing: hear(Trace(Level::WARN, record)) }
+        let received = lines.clone();
+        let record = move |line: &str| received.lock().unwrap().push(line.to_owned());
+        Self { lines, _capture: capture(LogCapture(Level::WARN, record)) }
     }
 
-    /// The lines with this text.
+    /// The lines that contain this text.
     pub(super) fn with(&self, text: &str) -> Vec<String> {
         let lines = self.lines.lock().unwrap();
         lines.iter().filter(|line| line.contains(text)).cloned().collect()
     }
 
-    /// The one line with this text, which tells none of these secrets.
+    /// The only line with this text. Asserts that it has none of these secrets.
     pub(super) fn only(&self, text: &str, secrets: &[&str]) -> String {
         let lines = self.with(text);
         assert_eq!(lines.len(), 1, "{text}: {:?}", self.lines.lock().unwrap());
@@ -43,14 +43,14 @@ impl Log {
     }
 }
 
-/// An engine of the emulator's application with another secret, and its one user.
+/// An engine with a wrong secret, and its one user.
 pub(super) async fn with_wrong_secret(emulator: &Emulator) -> Activeconnect {
     let credentials = Credentials::new(emulator.application_id(), "wrong-secret").unwrap();
     let credentials = credentials.with_server(emulator.url()).unwrap();
     with_alice(Activeconnect::builder(credentials)).await
 }
 
-/// A server that nothing listens at.
+/// An engine whose server does not listen.
 pub(super) async fn without_service() -> (Activeconnect, String) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -70,12 +70,12 @@ pub(super) struct StoppedStore;
 
 impl TokenStore for StoppedStore {
     async fn token(&self, _: &UserId) -> Result<Option<UserToken>, StoreError> {
-        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
-        Err(StoreError::new(refused).with_kind(StoreErrorKind::Unavailable))
+        let rejected = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        Err(StoreError::new(rejected).with_kind(StoreErrorKind::Unavailable))
     }
 }
 
-/// A token store whose database never answers.
+/// A token store whose database hangs.
 pub(super) struct HangingStore;
 
 impl TokenStore for HangingStore {
@@ -84,7 +84,7 @@ impl TokenStore for HangingStore {
     }
 }
 
-/// Lets this time pass at once.
+/// Advances the clock.
 pub(super) async fn skip(time: Duration) {
     tokio::time::pause();
     tokio::time::advance(time).await;

@@ -1,4 +1,4 @@
-//! A login by plain http from another machine, whose browser takes no secure cookie.
+//! A login over plain HTTP from another machine, whose browser rejects the `Secure` cookie.
 
 use activeconnect_emulator::Emulator;
 use axum::Router;
@@ -10,7 +10,7 @@ use super::fixture::Log;
 use crate::support::{Browser, builder, serve};
 
 const WARNING: &str = "did not bring back the cookie of its login";
-const LAN: &str = "192.168.1.7:3000";
+const LAN_ORIGIN: &str = "192.168.1.7:3000";
 
 async fn site(configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder) -> Browser {
     let emulator = Emulator::start().await.unwrap();
@@ -18,24 +18,24 @@ async fn site(configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuild
     Browser::new(&serve(Router::new().nest("/auth", ac.routes())).await)
 }
 
-/// The waiting page, of a browser that has lost the cookie of its login.
+/// The waiting page for a browser that lost its attempt cookie.
 async fn wait(browser: &Browser, headers: &[(&str, &str)]) -> Response {
     let mut request = browser.get("/auth/waiting").header(ACCEPT, "text/html");
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let answer = request.send().await.unwrap();
-    assert_eq!(answer.status(), 400);
-    answer
+    let response = request.send().await.unwrap();
+    assert_eq!(response.status(), 400);
+    response
 }
 
 /// T154
 #[tokio::test]
-async fn lost_cookie_names_the_setting_once() {
-    let log = Log::hear();
+async fn lost_cookie_warning_is_logged_once() {
+    let log = Log::capture();
     let browser = site(|builder| builder).await;
-    let host = (HOST.as_str(), LAN);
-    let form = browser.post("/auth/login").header(ACCEPT, "text/html").header(HOST, LAN);
+    let host = (HOST.as_str(), LAN_ORIGIN);
+    let form = browser.post("/auth/login").header(ACCEPT, "text/html").header(HOST, LAN_ORIGIN);
     let started = form.form(&[("username", "alice")]).send().await.unwrap();
     assert_eq!(started.status(), 303);
     for _ in 0..3 {
@@ -49,12 +49,12 @@ async fn lost_cookie_names_the_setting_once() {
     );
 }
 
-/// T154: nothing is said where the cookie is lost for another reason.
+/// T154: no warning if the cookie is lost for another reason.
 #[tokio::test]
-async fn other_lost_cookies_are_not_warned_of() {
-    let log = Log::hear();
+async fn other_lost_cookies_log_no_warning() {
+    let log = Log::capture();
     let browser = site(|builder| builder).await;
-    let host = (HOST.as_str(), LAN);
+    let host = (HOST.as_str(), LAN_ORIGIN);
     wait(&browser, &[]).await;
     wait(&browser, &[(HOST.as_str(), "localhost:3000")]).await;
     wait(&browser, &[host, ("sec-fetch-mode", "navigate")]).await;

@@ -1,4 +1,4 @@
-//! Setups with a mistake, and what their developers and operators are told.
+//! Misconfigured setups: what developers and operators learn.
 
 mod check;
 mod errors;

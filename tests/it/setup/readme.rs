@@ -1,4 +1,4 @@
-//! README.md, as somebody who begins follows it.
+//! README.md, followed step by step.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,25 +18,25 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The code of this language in the section of this heading.
+/// The code blocks of this language in the section with this heading.
 fn blocks(heading: &str, language: &str) -> Vec<String> {
     let (_, section) = README.split_once(&format!("\n## {heading}\n")).unwrap();
     let section = section.split("\n## ").next().unwrap();
-    let begin = format!("\n```{language}\n");
-    let parts = section.split(&begin).skip(1);
+    let start = format!("\n```{language}\n");
+    let parts = section.split(&start).skip(1);
     parts.map(|part| part.split("\n```").next().unwrap().to_owned()).collect()
 }
 
-/// Runs what a reader types, in a shell.
+/// Runs the reader's commands in a shell.
 async fn run(folder: &Path, script: &str) {
     let done = Command::new("sh").args(["-ec", script]).current_dir(folder).output().await.unwrap();
     assert!(done.status.success(), "{script}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
-/// The commands and files of "Your own application", word by word, but for ports and what is built
-/// already: a page behind a login at the end.
+/// The commands and files of "Your own application", unchanged except for ports and existing
+/// builds: the result is a page behind a login.
 #[tokio::test]
-async fn own_application_is_running_by_the_readme() {
+async fn readme_steps_run() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     std::os::unix::fs::symlink(root(), folder.join("tower-activeconnect")).unwrap();
@@ -53,7 +53,7 @@ async fn own_application_is_running_by_the_readme() {
         .unwrap()
         .unwrap();
     fs::write(&manifest, before + dependencies).unwrap();
-    // The same versions as here, without the network.
+    // The same versions as in this workspace, without network access.
     fs::copy(root().join("Cargo.lock"), folder.join("hello/Cargo.lock")).unwrap();
     run(folder, copy).await;
 
@@ -66,11 +66,11 @@ async fn own_application_is_running_by_the_readme() {
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    let mut said = BufReader::new(emulator.stdout.take().unwrap()).lines();
-    let line = said.next_line().await.unwrap().unwrap();
+    let mut actual = BufReader::new(emulator.stdout.take().unwrap()).lines();
+    let line = actual.next_line().await.unwrap().unwrap();
     let service = line.strip_prefix("listening on ").unwrap();
 
-    // Its own target directory would have all dependencies built once more.
+    // A separate target directory would rebuild all dependencies.
     let target = program.ancestors().nth(2).unwrap().to_owned();
     assert!(start.ends_with("cargo run"), "{start}");
     let start =
@@ -84,8 +84,8 @@ async fn own_application_is_running_by_the_readme() {
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    let mut said = BufReader::new(hello.stdout.take().unwrap()).lines();
-    let mut line = async || said.next_line().await.unwrap().expect("it goes on");
+    let mut actual = BufReader::new(hello.stdout.take().unwrap()).lines();
+    let mut line = async || actual.next_line().await.unwrap().expect("the program runs");
     let mut link = line().await;
     while !link.starts_with("alice registers") {
         assert!(!link.starts_with("fault"), "{link}");
@@ -101,7 +101,7 @@ async fn own_application_is_running_by_the_readme() {
     assert_eq!(browser.page("/").await.status(), 303);
     browser.form("/auth/login", &[("username", "alice")]).await;
     let state = format!("{service}/emulator/state");
-    let session = crate::support::until("a phone rings", async || {
+    let session = crate::support::poll_until("a push is sent", async || {
         let state: serde_json::Value = http.get(&state).send().await.ok()?.json().await.ok()?;
         let token = state["sessions"].as_array()?.last()?["session_token"].as_str()?.to_owned();
         Some(token)
@@ -109,13 +109,14 @@ async fn own_application_is_running_by_the_readme() {
     .await;
     let approve = format!("{service}/emulator/sessions/{session}/approve");
     assert!(http.post(approve).send().await.unwrap().status().is_success());
-    crate::support::until("in", async || (browser.status().await == "active").then_some(())).await;
+    crate::support::poll_until("in", async || (browser.status().await == "active").then_some(()))
+        .await;
     assert_eq!(browser.api("/").await.text().await.unwrap(), "Hello alice");
 }
 
-/// Links and pictures lead somewhere, for who reads the files and in rustdoc.
+/// Links and pictures have targets, in the files and in rustdoc.
 #[test]
-fn links_lead_somewhere() {
+fn readme_links_have_targets() {
     let defined: BTreeSet<&str> = LINKS.lines().filter_map(label).collect();
     let guides = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
     let read = guides.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
@@ -124,7 +125,7 @@ fn links_lead_somewhere() {
     for path in read.chain([root().join("README.md")]) {
         let name = path.file_name().unwrap().to_str().unwrap();
         if name != "README.md" && !source.contains(name) {
-            // Rustdoc shows it as a file.
+            // Rustdoc shows the file itself.
             continue;
         }
         pages += 1;
@@ -151,9 +152,9 @@ fn label(line: &str) -> Option<&str> {
     (!target.is_empty()).then_some(label)
 }
 
-/// `scripts/embed-images` was run since the pictures were made.
+/// `scripts/embed-images` ran after the last change of the screenshots.
 #[test]
-fn embedded_pictures_are_those_of_the_pages() {
+fn readme_screenshots_are_current() {
     let script = root().join("scripts/embed-images");
     let checked = std::process::Command::new(script).arg("--check").output().unwrap();
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));

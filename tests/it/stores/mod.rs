@@ -1,2 +1,2 @@
-//! The lookup table from users to tokens.
+//! Token stores: the lookup table from users to tokens.
 mod token_stores;

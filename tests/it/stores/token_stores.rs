@@ -1,4 +1,4 @@
-//! The lookup table: in memory and on SQLite, judged by the same questions.
+//! The in-memory and SQLite token stores, with the same conformance test.
 
 use tower_activeconnect::store::StoreErrorKind;
 use tower_activeconnect::{MemoryTokenStore, TokenStore, UserId, UserToken};
@@ -8,8 +8,8 @@ fn token() -> UserToken {
     UserToken::random().unwrap()
 }
 
-/// What every store must do, for users who have rows.
-async fn conforms(store: &impl TokenStore, [alice, bob]: [UserId; 2]) {
+/// Asserts what every store must do, for users who have rows.
+async fn assert_conforms(store: &impl TokenStore, [alice, bob]: [UserId; 2]) {
     let (first, second, third) = (token(), token(), token());
     assert_eq!(store.token(&alice).await.unwrap(), None);
     assert_eq!(store.remove(&alice).await.unwrap(), None);
@@ -32,12 +32,12 @@ async fn conforms(store: &impl TokenStore, [alice, bob]: [UserId; 2]) {
     assert_eq!(store.assign(&alice, &second).await.unwrap(), second);
     let racers = (0..20).map(|_| async { store.assign(&bob, &token()).await.unwrap() });
     let bobs = store.token(&bob).await.unwrap().unwrap();
-    for winner in futures(racers).await {
+    for winner in join_all(racers).await {
         assert_eq!(winner, bobs);
     }
 }
 
-async fn futures<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
+async fn join_all<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut done = Vec::new();
     for one in all {
         done.push(one.await);
@@ -53,7 +53,7 @@ async fn with_users(store: &SqliteTokenStore, create: &'static str, insert: &'st
 
 #[tokio::test]
 async fn memory_conforms() {
-    conforms(&MemoryTokenStore::new(), ["alice".into(), "bob".into()]).await;
+    assert_conforms(&MemoryTokenStore::new(), ["alice".into(), "bob".into()]).await;
 }
 
 #[tokio::test]
@@ -67,7 +67,7 @@ async fn sqlite_conforms_and_persists() {
         "INSERT INTO users VALUES ('alice'), ('bob')",
     )
     .await;
-    conforms(&store, ["alice".into(), "bob".into()]).await;
+    assert_conforms(&store, ["alice".into(), "bob".into()]).await;
 
     let unknown = store.assign(&"carol".into(), &token()).await.unwrap_err();
     assert_eq!(unknown.kind(), StoreErrorKind::NoSuchUser);
@@ -89,7 +89,7 @@ async fn sqlite_conforms_and_persists() {
     assert_eq!(store.browser_epoch(&"alice".into()).await.unwrap(), None, "and its epoch");
 }
 
-/// A file of the version before this one is brought up to date, and keeps what it has.
+/// A file of the previous version is migrated, and keeps its rows.
 #[tokio::test]
 async fn sqlite_file_without_epochs_is_migrated() {
     let folder = tempfile::tempdir().unwrap();
@@ -133,7 +133,7 @@ async fn sqlite_with_other_names_and_integer_ids_conforms() {
         "INSERT INTO user VALUES (1, 'alice'), (-2, 'bob')",
     )
     .await;
-    conforms(&store, ["1".into(), "-2".into()]).await;
+    assert_conforms(&store, ["1".into(), "-2".into()]).await;
     for nobody in ["01", "+1", "1 ", "one", "", "99999999999999999999"] {
         assert_eq!(store.token(&nobody.into()).await.unwrap(), None);
         let error = store.assign(&nobody.into(), &token()).await.unwrap_err();
@@ -150,7 +150,7 @@ async fn unopenable_database_is_a_clear_error() {
         format!("sqlite:{}/missing/app.db", folder.path().display()),
         format!("sqlite:{}", folder.path().display()),
         "postgres://localhost/app".to_owned(),
-        // These would be files of that name, and one that is gone when it is closed.
+        // These URLs would create files of that name, or a database that is gone when it closes.
         format!("{}/app.db", folder.path().display()),
         "postgres:app".to_owned(),
         String::new(),

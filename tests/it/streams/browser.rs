@@ -1,4 +1,4 @@
-//! What a real browser makes of it: `EventSource` and `WebSocket` in headless Chromium.
+//! `EventSource` and `WebSocket` in Chromium.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::mpsc;
 use tower_activeconnect::ActiveSession;
 
-use super::stage::Stage;
+use super::fixture::Fixture;
 use crate::support::chromium::Chromium;
-use crate::support::{approve, serve, with_phones};
+use crate::support::{approve, enroll_users, serve};
 
-/// Logs in, opens both, and reports what becomes of them.
+/// Logs in, opens both streams, and reports what they receive.
 const PAGE: &str = r#"<!doctype html><title>page</title><script type="module">
 const report = text => fetch("/report", { method: "POST", body: text });
 const headers = { "content-type": "application/json" };
@@ -44,11 +44,11 @@ async fn listen(session: ActiveSession, socket: WebSocket) {
     while socket.recv().await.is_some() {}
 }
 
-/// `EventSource` connects again once, is refused, and stops; a socket sees 1008.
+/// `EventSource` reconnects once, is denied, and stops; a socket closes with 1008.
 #[tokio::test]
-async fn browser_is_told_and_does_not_come_back() {
-    let stage = Stage::of(|engine| engine, |layer| layer).await;
-    with_phones(&stage.emulator, &stage.ac, &["alice"]).await;
+async fn browser_sees_end_and_does_not_reconnect() {
+    let fixture = Fixture::of(|engine| engine, |layer| layer).await;
+    enroll_users(&fixture.emulator, &fixture.ac, &["alice"]).await;
     let (report, mut reports) = mpsc::unbounded_channel();
     let asked = Arc::new(AtomicU32::new(0));
     let counts = asked.clone();
@@ -68,14 +68,14 @@ async fn browser_is_told_and_does_not_come_back() {
     let app = Router::new()
         .route("/events", get(events))
         .route("/socket", any(socket))
-        .layer(stage.layer.clone())
+        .layer(fixture.layer.clone())
         .layer(count)
-        .nest("/auth", stage.ac.routes())
+        .nest("/auth", fixture.ac.routes())
         .route("/", get(async || Html(PAGE)))
         .route("/report", post(async move |text: String| report.send(text).unwrap()));
     let url = serve(app).await;
     let Some(_chromium) = Chromium::open(&url).await else { return };
-    let session = approve(&stage.emulator).await;
+    let session = approve(&fixture.emulator).await;
     let mut next = async || {
         let patience = Duration::from_secs(30);
         tokio::time::timeout(patience, reports.recv()).await.expect("no report").unwrap()
@@ -83,7 +83,7 @@ async fn browser_is_told_and_does_not_come_back() {
     let mut opened = [next().await, next().await];
     opened.sort();
     assert_eq!(opened, ["events open", "socket open"]);
-    stage.emulator.act_on_session(&session.session_token, Action::Close).unwrap();
+    fixture.emulator.act_on_session(&session.session_token, Action::Close).unwrap();
     let mut ends = [next().await, next().await, next().await];
     ends.sort();
     assert_eq!(ends, ["events closed", "events {\"status\":\"closed\"}", "socket 1008 ended"]);

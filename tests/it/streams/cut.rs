@@ -1,4 +1,4 @@
-//! What a cut looks like on the wire, and whom it does not touch.
+//! A cut on the wire, and the streams that it must not affect.
 
 use std::convert::Infallible;
 use std::sync::Mutex;
@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-use super::stage::{BOUND, Caller, Stage, unix_ms};
+use super::fixture::{BOUND, Fixture, SignedClient, unix_ms};
 use crate::support::serve;
 
 pub(crate) async fn connect(url: &str) -> SendRequest<Bytes> {
@@ -28,14 +28,18 @@ pub(crate) async fn connect(url: &str) -> SendRequest<Bytes> {
     send
 }
 
-async fn get_over(connection: &SendRequest<Bytes>, caller: &Caller, path: &str) -> RecvStream {
+async fn get_over(
+    connection: &SendRequest<Bytes>,
+    caller: &SignedClient,
+    path: &str,
+) -> RecvStream {
     send_over(connection, caller, Request::get(format!("{}{path}", caller.url))).await
 }
 
-/// A gRPC call of either kind, as far as its head goes.
+/// A gRPC call of either kind, up to the response head.
 async fn call_over(
     connection: &SendRequest<Bytes>,
-    caller: &Caller,
+    caller: &SignedClient,
     content_type: &str,
 ) -> RecvStream {
     let request = Request::post(&caller.url).header("content-type", content_type);
@@ -44,18 +48,18 @@ async fn call_over(
 
 async fn send_over(
     connection: &SendRequest<Bytes>,
-    caller: &Caller,
+    caller: &SignedClient,
     request: request::Builder,
 ) -> RecvStream {
     let request = request.header("authorization", &caller.bearer).body(()).unwrap();
     let mut connection = connection.clone().ready().await.unwrap();
-    let answer = connection.send_request(request, true).unwrap().0.await.unwrap();
-    assert_eq!(answer.status(), 200);
-    answer.into_body()
+    let response = connection.send_request(request, true).unwrap().0.await.unwrap();
+    assert_eq!(response.status(), 200);
+    response.into_body()
 }
 
-/// All that comes, and how it ends.
-pub(crate) async fn rest(body: &mut RecvStream) -> (Vec<u8>, Option<h2::Error>) {
+/// The remaining bytes, and how the body ends.
+pub(crate) async fn read_to_end(body: &mut RecvStream) -> (Vec<u8>, Option<h2::Error>) {
     let mut bytes = Vec::new();
     let reading = async {
         while let Some(data) = body.data().await {
@@ -81,39 +85,39 @@ fn assert_reset(end: Option<&h2::Error>) {
 
 /// T087, T089.
 #[tokio::test]
-async fn cut_stream_takes_no_other_with_it() {
-    let stage = Stage::of(|engine| engine, |layer| layer).await;
-    let (alice, bob) = (stage.log_in("alice").await, stage.log_in("bob").await);
-    let connection = connect(&stage.url).await;
+async fn cut_stream_spares_other_streams() {
+    let fixture = Fixture::of(|engine| engine, |layer| layer).await;
+    let (alice, bob) = (fixture.log_in("alice").await, fixture.log_in("bob").await);
+    let connection = connect(&fixture.url).await;
     let mut alices = get_over(&connection, &alice, "/chunked").await;
     let mut bobs = get_over(&connection, &bob, "/chunked").await;
-    stage.act(&alice, Action::Close);
-    let (_, end) = rest(&mut alices).await;
+    fixture.act(&alice, Action::Close);
+    let (_, end) = read_to_end(&mut alices).await;
     assert_reset(end.as_ref());
-    // What was begun goes on, and the connection takes more.
+    // The other streams continue, and the connection accepts more.
     assert_eq!(bobs.data().await.unwrap().unwrap(), "tick");
     let mut another = get_over(&connection, &bob, "/now").await;
-    assert_eq!(rest(&mut another).await.0, b"now");
-    stage.finish();
-    let (text, end) = rest(&mut bobs).await;
+    assert_eq!(read_to_end(&mut another).await.0, b"now");
+    fixture.finish();
+    let (text, end) = read_to_end(&mut bobs).await;
     assert!(end.is_none() && text.ends_with(b"whole"), "{end:?}");
 }
 
-/// T087: no last chunk, so that nobody takes it for whole.
+/// T087: no last chunk, so that the download is not taken for complete.
 #[tokio::test]
 async fn download_over_http1_is_aborted() {
-    let stage = Stage::of(|engine| engine, |layer| layer).await;
-    let alice = stage.log_in("alice").await;
+    let fixture = Fixture::of(|engine| engine, |layer| layer).await;
+    let alice = fixture.log_in("alice").await;
     for path in ["/chunked", "/download"] {
-        let alice = if path == "/chunked" { alice.clone() } else { stage.log_in("bob").await };
-        let mut tcp = TcpStream::connect(stage.url.trim_start_matches("http://")).await.unwrap();
+        let alice = if path == "/chunked" { alice.clone() } else { fixture.log_in("bob").await };
+        let mut tcp = TcpStream::connect(fixture.url.trim_start_matches("http://")).await.unwrap();
         let head =
             format!("GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: {}\r\n\r\n", alice.bearer);
         tcp.write_all(head.as_bytes()).await.unwrap();
         let mut start = [0; 12];
         tcp.read_exact(&mut start).await.unwrap();
         assert_eq!(&start, b"HTTP/1.1 200");
-        stage.act(&alice, Action::Close);
+        fixture.act(&alice, Action::Close);
         let mut text = Vec::new();
         // An end of the connection, or a reset.
         tcp.read_to_end(&mut text).await.ok();
@@ -121,11 +125,11 @@ async fn download_over_http1_is_aborted() {
     }
 }
 
-/// An application whose one answer is of this type and consists of what is sent there.
-async fn pieces(stage: &Stage, content_type: &'static str) -> (String, mpsc::Sender<Vec<u8>>) {
+/// An application whose response has this content type and the pieces sent to the channel.
+async fn pieces(fixture: &Fixture, content_type: &'static str) -> (String, mpsc::Sender<Vec<u8>>) {
     let (send, receive) = mpsc::channel(4);
     let receive = Mutex::new(Some(receive));
-    let answer = move || {
+    let response = move || {
         let receive: mpsc::Receiver<Vec<u8>> = receive.lock().unwrap().take().unwrap();
         let pieces = stream::unfold(receive, |mut receive| async {
             Some((Ok::<_, Infallible>(receive.recv().await?), receive))
@@ -135,8 +139,8 @@ async fn pieces(stage: &Stage, content_type: &'static str) -> (String, mpsc::Sen
             Response::builder().header("content-type", content_type).body(body).unwrap(),
         )
     };
-    let answer = std::sync::Arc::new(answer);
-    let app = Router::new().route("/", post(move || answer())).layer(stage.layer.clone());
+    let response = std::sync::Arc::new(response);
+    let app = Router::new().route("/", post(move || response())).layer(fixture.layer.clone());
     (serve(app).await, send)
 }
 
@@ -147,19 +151,19 @@ fn message(text: &[u8]) -> Vec<u8> {
     message
 }
 
-/// A client that has the first half of a gRPC message.
-struct Half {
-    stage: Stage,
-    caller: Caller,
+/// A client that received the first half of a gRPC message.
+struct PausedMessage {
+    fixture: Fixture,
+    caller: SignedClient,
     pieces: mpsc::Sender<Vec<u8>>,
     body: RecvStream,
 }
 
-impl Half {
+impl PausedMessage {
     async fn of(content_type: &'static str, hold_limit: Duration, first: Vec<u8>) -> Self {
-        let stage = Stage::of(|engine| engine, |layer| layer.hold_limit(hold_limit)).await;
-        let alice = stage.log_in("alice").await;
-        let (url, pieces) = pieces(&stage, content_type).await;
+        let fixture = Fixture::of(|engine| engine, |layer| layer.hold_limit(hold_limit)).await;
+        let alice = fixture.log_in("alice").await;
+        let (url, pieces) = pieces(&fixture, content_type).await;
         let connection = connect(&url).await;
         let mut body = {
             let caller = alice.at(url);
@@ -171,65 +175,64 @@ impl Half {
             body
         };
         assert_eq!(body.data().await.unwrap().unwrap(), first);
-        Self { stage, caller: alice, pieces, body }
+        Self { fixture, caller: alice, pieces, body }
     }
 }
 
 const LONG: Duration = Duration::from_secs(30);
 
-/// T090: the message that is half sent may end; the next does not begin.
+/// T090: a half-sent message may end; the next one does not start.
 #[tokio::test]
-async fn grpc_message_is_finished_and_no_other_begun() {
+async fn grpc_message_is_completed_before_end() {
     let whole = message(b"half and half");
-    for (web, why) in [(false, "16"), (true, "16"), (false, "14"), (true, "14")] {
+    for (web, reason) in [(false, "16"), (true, "16"), (false, "14"), (true, "14")] {
         let content_type = if web { "application/grpc-web+proto" } else { "application/grpc" };
-        let hold_limit = if why == "14" { Duration::ZERO } else { LONG };
-        let mut half = Half::of(content_type, hold_limit, whole[..9].to_vec()).await;
-        if why == "14" {
-            half.stage
+        let hold_limit = if reason == "14" { Duration::ZERO } else { LONG };
+        let mut half = PausedMessage::of(content_type, hold_limit, whole[..9].to_vec()).await;
+        if reason == "14" {
+            half.fixture
                 .emulator
                 .inject_fault(Fault::new(Endpoint::Status, FaultKind::UnknownStatus));
-            half.stage.answers(&half.caller, 503).await;
+            half.fixture.responses(&half.caller, 503).await;
         } else {
-            half.stage.act(&half.caller, Action::Close);
-            half.stage.answers(&half.caller, 401).await;
+            half.fixture.act(&half.caller, Action::Close);
+            half.fixture.responses(&half.caller, 401).await;
         }
         let more = [&whole[9..], &message(b"the next")[..]].concat();
         half.pieces.send(more).await.unwrap();
-        let (mut rest, end) = rest(&mut half.body).await;
+        let (mut read_to_end, end) = read_to_end(&mut half.body).await;
         assert!(end.is_none(), "{end:?}");
         let trailers = half.body.trailers().await.unwrap();
         if web {
             assert!(trailers.is_none());
-            let trailers = rest.split_off(whole.len() - 9);
+            let trailers = read_to_end.split_off(whole.len() - 9);
             assert_eq!(trailers[0], 0x80);
             assert_eq!(trailers[1..5], u32::try_from(trailers.len() - 5).unwrap().to_be_bytes());
-            assert!(trailers[5..].starts_with(format!("grpc-status: {why}\r\n").as_bytes()));
+            assert!(trailers[5..].starts_with(format!("grpc-status: {reason}\r\n").as_bytes()));
         } else {
-            assert_eq!(trailers.unwrap()["grpc-status"], why);
+            assert_eq!(trailers.unwrap()["grpc-status"], reason);
         }
-        assert_eq!(rest, whole[9..]);
-        // Who produces it sees that nobody listens.
+        assert_eq!(read_to_end, whole[9..]);
+        // The producer sees that the receiver is dropped.
         half.pieces.closed().await;
     }
 }
 
-/// T090: a message that does not end within a second is reset, whether nothing comes or more and
-/// more.
+/// T090: a message that does not end within a second is reset, whether or not more bytes come.
 #[tokio::test]
-async fn grpc_message_that_does_not_end_is_reset() {
+async fn unfinished_grpc_message_is_reset() {
     for endless in [false, true] {
         let mut first = vec![0];
         first.extend_from_slice(&u32::MAX.to_be_bytes());
-        let mut half = Half::of("application/grpc", LONG, first).await;
+        let mut half = PausedMessage::of("application/grpc", LONG, first).await;
         let pieces = half.pieces;
         let produced = tokio::spawn(async move {
             while endless && pieces.send(vec![7; 16_384]).await.is_ok() {}
             pieces.closed().await;
         });
-        half.stage.act(&half.caller, Action::Close);
-        let (_, end) = rest(&mut half.body).await;
-        let took = unix_ms() - half.stage.report(&half.caller).ended_at.unwrap();
+        half.fixture.act(&half.caller, Action::Close);
+        let (_, end) = read_to_end(&mut half.body).await;
+        let took = unix_ms() - half.fixture.report(&half.caller).ended_at.unwrap();
         assert_reset(end.as_ref());
         let bound = BOUND + Duration::from_secs(1);
         assert!(Duration::from_millis(took) <= bound, "{took} ms, endless: {endless}");

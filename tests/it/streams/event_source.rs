@@ -1,4 +1,4 @@
-//! Event streams after their session's end: a browser's `EventSource` connects once more, and stops.
+//! Event streams after the session's end: `EventSource` reconnects once, and stops.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -15,15 +15,15 @@ use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 
 use crate::support::chromium::{Chromium, Tab};
-use crate::support::{Browser, approve, builder, serve, until, with_phones};
+use crate::support::{Browser, approve, builder, enroll_users, poll_until, serve};
 
-/// Listens to `events`, and writes down what it is told.
+/// Listens to `events`, and records the messages.
 const LISTENING: &str = "<!doctype html><title>listening</title><script>
-const told = [];
+const reported = [];
 const events = new EventSource('/auth/events');
-events.onmessage = event => told.push(JSON.parse(event.data).status);
+events.onmessage = event => reported.push(JSON.parse(event.data).status);
 </script>";
-/// Counts what the recipe of the documentation shows.
+/// Counts what the documentation's recipe shows.
 const NEWS: &str = "<!doctype html><title>news</title><script>
 let shown = 0;
 const show = () => shown++;
@@ -39,7 +39,7 @@ fn recipe() -> &'static str {
 struct Site {
     emulator: Emulator,
     url: String,
-    /// The paths that were asked for.
+    /// The requested paths.
     requests: Arc<Mutex<Vec<String>>>,
 }
 
@@ -47,7 +47,7 @@ impl Site {
     async fn new() -> Self {
         let emulator = Emulator::start().await.unwrap();
         let ac = builder(&emulator).build().unwrap();
-        with_phones(&emulator, &ac, &["alice"]).await;
+        enroll_users(&emulator, &ac, &["alice"]).await;
         let requests = Arc::new(Mutex::new(Vec::new()));
         let record = requests.clone();
         let record = from_fn(move |request: Request, next: Next| {
@@ -75,15 +75,15 @@ impl Site {
         self.requests.lock().unwrap().iter().filter(|asked| *asked == path).count()
     }
 
-    /// Logs in in this tab, and shows a page.
+    /// Logs in in this tab and opens a page.
     async fn log_in(&self, tab: &Tab, page: &str) -> SessionReport {
-        tab.go(&format!("{}/auth/login?next={page}", self.url)).await;
+        tab.navigate(&format!("{}/auth/login?next={page}", self.url)).await;
         tab.eval("document.querySelector('[name=username]').value = 'alice'").await;
         tab.eval("document.forms[0].submit()").await;
-        tab.until("location.pathname === '/auth/waiting'").await;
+        tab.wait_for("location.pathname === '/auth/waiting'").await;
         let session = approve(&self.emulator).await;
-        tab.until(&format!("location.pathname === '{page}'")).await;
-        tab.loaded().await;
+        tab.wait_for(&format!("location.pathname === '{page}'")).await;
+        tab.wait_for_load().await;
         session
     }
 
@@ -92,12 +92,12 @@ impl Site {
     }
 }
 
-/// Waits until the browser has given the stream up for good.
+/// Waits until the browser closed the stream for good.
 async fn gives_up(tab: &Tab) {
-    tab.until("events.readyState === EventSource.CLOSED").await;
+    tab.wait_for("events.readyState === EventSource.CLOSED").await;
 }
 
-/// T151: at once when there is nothing to tell, or all is told.
+/// T151: at once if there is no event, or after the last one.
 #[tokio::test]
 async fn reconnect_after_the_last_event_gets_204() {
     let site = Site::new().await;
@@ -109,17 +109,17 @@ async fn reconnect_after_the_last_event_gets_204() {
     let first = browser.api("/auth/events").await;
     assert_eq!(first.text().await.unwrap(), "id: none\ndata: {\"status\":\"none\"}\n\n");
     for last in ["none", "active", "something else"] {
-        let answer = connect(last).await;
-        assert_eq!(answer.status(), 204, "{last}");
-        assert_eq!(answer.headers()["cache-control"], "no-store");
-        assert!(answer.text().await.unwrap().is_empty());
+        let response = connect(last).await;
+        assert_eq!(response.status(), 204, "{last}");
+        assert_eq!(response.headers()["cache-control"], "no-store");
+        assert!(response.text().await.unwrap().is_empty());
     }
     browser.json("/auth/login", &json!({ "username": "alice" })).await;
     for (last, status) in [("pending", 200), ("active", 200), ("timeout", 204)] {
         assert_eq!(connect(last).await.status(), status, "{last}");
     }
     let session = approve(&site.emulator).await;
-    until("in", async || (browser.status().await == "active").then_some(())).await;
+    poll_until("in", async || (browser.status().await == "active").then_some(())).await;
     for last in ["pending", "active", "walkaway", "unavailable"] {
         let mut events = connect(last).await;
         assert_eq!(events.status(), 200, "{last}");
@@ -127,8 +127,8 @@ async fn reconnect_after_the_last_event_gets_204() {
         assert_eq!(event, "id: active\ndata: {\"status\":\"active\"}\n\n");
     }
     site.act(&session, Action::Close);
-    until("over", async || (browser.status().await == "closed").then_some(())).await;
-    // What was not told before is told once.
+    poll_until("over", async || (browser.status().await == "closed").then_some(())).await;
+    // An event that was not sent before is sent once.
     let last = connect("active").await.text().await.unwrap();
     assert_eq!(last, "id: closed\ndata: {\"status\":\"closed\"}\n\n");
     for last in ["closed", "timeout", "failed", "cancelled"] {
@@ -143,8 +143,8 @@ async fn event_source_stops_after_the_end() {
     let site = Site::new().await;
     let tab = chromium.profile().await.tab().await;
     let session = site.log_in(&tab, "/listening").await;
-    tab.until("told.at(-1) === 'active'").await;
-    // The waiting page has listened too.
+    tab.wait_for("told.at(-1) === 'active'").await;
+    // The waiting page listened, too.
     let before = site.requests_of("/auth/events");
     site.act(&session, Action::Close);
     gives_up(&tab).await;
@@ -158,29 +158,30 @@ async fn event_source_stops_without_a_session() {
     let Some(chromium) = Chromium::start().await else { return };
     let site = Site::new().await;
     let tab = chromium.profile().await.tab().await;
-    tab.go(&format!("{}/listening", site.url)).await;
+    tab.navigate(&format!("{}/listening", site.url)).await;
     gives_up(&tab).await;
     assert_eq!(tab.eval("told").await, json!(["none"]));
     assert_eq!(site.requests_of("/auth/events"), 2);
 }
 
-/// T151: the recipe of the documentation for an application's own stream.
+/// T151: the documentation's recipe for an application's own stream.
 #[tokio::test]
-async fn gated_stream_is_opened_again_or_left() {
+async fn gated_stream_reconnects_or_stops() {
     let Some(chromium) = Chromium::start().await else { return };
     let site = Site::new().await;
     let tab = chromium.profile().await.tab().await;
     let session = site.log_in(&tab, "/page").await;
-    tab.until("shown > 3").await;
+    tab.wait_for("shown > 3").await;
     site.act(&session, Action::WalkAway);
-    until("the page asks", async || (site.requests_of("/auth/status") > 0).then_some(())).await;
-    // The stream itself, and one that was denied.
+    poll_until("the page asks", async || (site.requests_of("/auth/status") > 0).then_some(()))
+        .await;
+    // The stream itself, and a denied one.
     assert_eq!(site.requests_of("/news"), 2);
     site.act(&session, Action::Return);
-    until("the stream is open", async || (site.requests_of("/news") == 3).then_some(())).await;
+    poll_until("the stream is open", async || (site.requests_of("/news") == 3).then_some(())).await;
     tab.eval("shown = 0").await;
-    tab.until("shown > 3").await;
+    tab.wait_for("shown > 3").await;
     site.act(&session, Action::Close);
-    tab.until("location.pathname === '/auth/login'").await;
+    tab.wait_for("location.pathname === '/auth/login'").await;
     assert_eq!(site.requests_of("/news"), 4);
 }

@@ -1,4 +1,4 @@
-//! Handlers that still run when their session ends, and those who produce what nobody may have.
+//! Handlers that run when their session ends, and producers of streams that are cut.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -13,37 +13,37 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::{mpsc, watch};
 use tower_activeconnect::ActiveSession;
 
-use super::stage::{BOUND, Caller, Over, Stage, unix_ms};
-use crate::support::{pass, serve, until};
+use super::fixture::{BOUND, Fixture, SignedClient, Transport, unix_ms};
+use crate::support::{advance, poll_until, serve};
 
-/// What a handler tells of itself.
+/// Reports the progress of a handler.
 #[derive(Clone, Default)]
 struct Work {
-    begun: Arc<AtomicBool>,
+    started_at: Arc<AtomicBool>,
     done: Arc<AtomicBool>,
     dropped: Arc<AtomicBool>,
 }
 
-struct TellsDrop(Arc<AtomicBool>);
+struct DropSignal(Arc<AtomicBool>);
 
-impl Drop for TellsDrop {
+impl Drop for DropSignal {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Release);
     }
 }
 
-/// One who asks a handler that works until it is told; the session ends in the middle.
+/// A request whose session ends while the handler runs.
 struct Interrupted {
-    stage: Stage,
-    alice: Caller,
+    fixture: Fixture,
+    alice: SignedClient,
     work: Work,
     go: watch::Sender<bool>,
-    answer: tokio::task::JoinHandle<reqwest::Response>,
+    response: tokio::task::JoinHandle<reqwest::Response>,
 }
 
 impl Interrupted {
-    async fn of(over: Over, grace: Option<Duration>) -> Self {
-        let stage = Stage::of(
+    async fn of(over: Transport, grace: Option<Duration>) -> Self {
+        let fixture = Fixture::of(
             |engine| engine,
             |layer| match grace {
                 Some(grace) => layer.grace(grace),
@@ -51,56 +51,58 @@ impl Interrupted {
             },
         )
         .await;
-        let alice = stage.log_in("alice").await;
-        let (go, told) = watch::channel(false);
+        let alice = fixture.log_in("alice").await;
+        let (go, reported) = watch::channel(false);
         let work = Work::default();
         let works = work.clone();
         let handler = async move || {
-            let _tells = TellsDrop(works.dropped.clone());
-            works.begun.store(true, Ordering::Release);
-            told.clone().wait_for(|told| *told).await.unwrap();
+            let _tells = DropSignal(works.dropped.clone());
+            works.started_at.store(true, Ordering::Release);
+            reported.clone().wait_for(|reported| *reported).await.unwrap();
             works.done.store(true, Ordering::Release);
             ([("x-result", "secret")], "secret")
         };
-        let app = Router::new().route("/work", get(handler)).layer(stage.layer.clone());
+        let app = Router::new().route("/work", get(handler)).layer(fixture.layer.clone());
         let caller = alice.at(serve(app).await);
         let asked = caller.get(over, "/work").send();
-        let answer = tokio::spawn(async { asked.await.unwrap() });
-        until("it works", async || work.begun.load(Ordering::Acquire).then_some(())).await;
-        stage.act(&alice, Action::Close);
-        Self { stage, alice, work, go, answer }
+        let response = tokio::spawn(async { asked.await.unwrap() });
+        poll_until("it works", async || work.started_at.load(Ordering::Acquire).then_some(()))
+            .await;
+        fixture.act(&alice, Action::Close);
+        Self { fixture, alice, work, go, response }
     }
 
-    /// Nothing of the handler's answer leaves.
+    /// The denial; asserts that no part of the handler's response is sent.
     async fn denied(self) -> (bool, u64) {
         let patience = Duration::from_secs(20);
-        let answer = tokio::time::timeout(patience, self.answer).await.expect("no answer").unwrap();
-        assert_eq!(answer.status(), 401);
-        assert!(!answer.headers().contains_key("x-result"));
-        assert!(!answer.text().await.unwrap().contains("secret"));
+        let response =
+            tokio::time::timeout(patience, self.response).await.expect("no answer").unwrap();
+        assert_eq!(response.status(), 401);
+        assert!(!response.headers().contains_key("x-result"));
+        assert!(!response.text().await.unwrap().contains("secret"));
         assert!(self.work.dropped.load(Ordering::Acquire));
-        let took = unix_ms() - self.stage.report(&self.alice).ended_at.unwrap();
+        let took = unix_ms() - self.fixture.report(&self.alice).ended_at.unwrap();
         (self.work.done.load(Ordering::Acquire), took)
     }
 }
 
-/// T092.
+/// T092
 #[tokio::test]
 async fn handler_finishes_within_grace() {
-    for over in [Over::Http1, Over::Http2] {
+    for over in [Transport::Http1, Transport::Http2] {
         let interrupted = Interrupted::of(over, None).await;
-        interrupted.stage.answers(&interrupted.alice, 401).await;
+        interrupted.fixture.responses(&interrupted.alice, 401).await;
         assert!(!interrupted.work.dropped.load(Ordering::Acquire));
         interrupted.go.send_replace(true);
         assert!(interrupted.denied().await.0);
     }
 }
 
-/// T092.
+/// T092
 #[tokio::test]
-async fn work_is_dropped_when_the_grace_is_over() {
+async fn handler_is_dropped_after_grace() {
     for grace in [Duration::ZERO, Duration::from_millis(700)] {
-        let interrupted = Interrupted::of(Over::Http1, Some(grace)).await;
+        let interrupted = Interrupted::of(Transport::Http1, Some(grace)).await;
         let (done, took) = interrupted.denied().await;
         assert!(!done);
         let took = Duration::from_millis(took);
@@ -108,11 +110,11 @@ async fn work_is_dropped_when_the_grace_is_over() {
     }
 }
 
-/// T092: nobody waits for them to give up.
+/// T092: producers are not waited for.
 #[tokio::test]
 async fn producer_sees_dropped_stream() {
-    let stage = Stage::of(|engine| engine, |layer| layer).await;
-    let alice = stage.log_in("alice").await;
+    let fixture = Fixture::of(|engine| engine, |layer| layer).await;
+    let alice = fixture.log_in("alice").await;
     let (gone, mut is_gone) = watch::channel(0);
     let gone = Arc::new(gone);
     let handler = async move || {
@@ -126,49 +128,49 @@ async fn producer_sees_dropped_stream() {
             Some((Ok::<_, Infallible>(receive.recv().await?), receive))
         }))
     };
-    let app = Router::new().route("/", get(handler)).layer(stage.layer.clone());
+    let app = Router::new().route("/", get(handler)).layer(fixture.layer.clone());
     let caller = alice.at(serve(app).await);
-    let mut answers = Vec::new();
-    for over in [Over::Http1, Over::Http2] {
-        let mut answer = caller.get(over, "/").send().await.unwrap();
-        assert_eq!(answer.chunk().await.unwrap().unwrap(), "first");
-        answers.push(answer);
+    let mut responses = Vec::new();
+    for over in [Transport::Http1, Transport::Http2] {
+        let mut response = caller.get(over, "/").send().await.unwrap();
+        assert_eq!(response.chunk().await.unwrap().unwrap(), "first");
+        responses.push(response);
     }
-    stage.act(&alice, Action::Close);
-    // Before the client does anything about it.
+    fixture.act(&alice, Action::Close);
+    // Before the client reacts.
     let patience = Duration::from_secs(10);
     tokio::time::timeout(patience, is_gone.wait_for(|gone| *gone == 2)).await.unwrap().unwrap();
 }
 
-/// T084: a session that panics had a part in is parked like any other.
+/// T084: after panics of its handlers a session is parked as usual.
 #[tokio::test]
-async fn panics_leave_no_guard() {
+async fn panics_leak_no_guard() {
     let five = Duration::from_secs(5);
-    let stage = Stage::of(|engine| engine.poll_interval(five), |layer| layer).await;
-    let alice = stage.log_in("alice").await;
+    let fixture = Fixture::of(|engine| engine.poll_interval(five), |layer| layer).await;
+    let alice = fixture.log_in("alice").await;
     async fn at_once(_: ActiveSession) -> &'static str {
         tokio::task::yield_now().await;
-        panic!("as it is to")
+        panic!("the session is parked")
     }
     let later = async || {
         let first = stream::once(async { Ok::<_, Infallible>("first") });
-        let panics = stream::once(async { panic!("as it is to") });
+        let panics = stream::once(async { panic!("the session is parked") });
         Body::from_stream(first.chain(panics))
     };
     let app = Router::new().route("/at-once", get(at_once)).route("/later", get(later));
-    let caller = alice.at(serve(app.layer(stage.layer.clone())).await);
+    let caller = alice.at(serve(app.layer(fixture.layer.clone())).await);
     for path in ["/at-once", "/later"] {
         for _ in 0..10 {
-            let answer = caller.get(Over::Http1, path).send().await;
-            let whole = match answer {
-                Ok(answer) => answer.text().await,
+            let response = caller.get(Transport::Http1, path).send().await;
+            let whole = match response {
+                Ok(response) => response.text().await,
                 Err(error) => Err(error),
             };
             assert!(whole.is_err(), "{path}");
         }
     }
-    pass(Duration::from_secs(130), five).await;
-    let polls = stage.emulator.state().calls.status;
-    pass(Duration::from_secs(60), five).await;
-    assert_eq!(stage.emulator.state().calls.status, polls, "something keeps it live");
+    advance(Duration::from_secs(130), five).await;
+    let polls = fixture.emulator.state().calls.status;
+    advance(Duration::from_secs(60), five).await;
+    assert_eq!(fixture.emulator.state().calls.status, polls, "something keeps it live");
 }

@@ -1,4 +1,4 @@
-//! How a process ends: its streams with it, over real sockets.
+//! Graceful shutdown of a process with an open stream, over sockets.
 
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
@@ -11,15 +11,15 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use crate::support::{approve, builder, with_phones};
+use crate::support::{approve, builder, enroll_users};
 
-/// T129: a server that waits for its connections ends when the engine is shut down, though a
-/// stream without end is open: the stream is told, and cut.
+/// T129: a graceful shutdown of the server ends when the engine shuts down, although an endless
+/// stream is open: the stream gets its end event, and is cut.
 #[tokio::test(flavor = "multi_thread")]
-async fn graceful_shutdown_is_not_held_up_by_a_stream() {
+async fn stream_does_not_delay_graceful_shutdown() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
-    with_phones(&emulator, &ac, &["alice"]).await;
+    enroll_users(&emulator, &ac, &["alice"]).await;
     let (credential, _) =
         tokio::join!(async { ac.log_in(&"alice".into()).await.unwrap() }, approve(&emulator));
     let silent = || async {
@@ -42,7 +42,7 @@ async fn graceful_shutdown_is_not_held_up_by_a_stream() {
     let response = client.get(url).bearer_auth(credential.expose()).send().await.unwrap();
     let mut body = response.bytes_stream();
     assert_eq!(body.next().await.unwrap().unwrap(), "data: hello\n\n");
-    let begun = Instant::now();
+    let started_at = Instant::now();
     stop.send(()).unwrap();
     let mut rest = Vec::new();
     while let Some(chunk) = body.next().await {
@@ -52,5 +52,5 @@ async fn graceful_shutdown_is_not_held_up_by_a_stream() {
     drop(body);
     drop(client);
     tokio::time::timeout(Duration::from_secs(5), server).await.unwrap().unwrap().unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(started_at.elapsed() < Duration::from_secs(5), "{:?}", started_at.elapsed());
 }

@@ -1,4 +1,4 @@
-//! Many streams at once: they end when they are to, and none before.
+//! Many concurrent streams: each ends in time, and none before.
 
 use std::collections::BTreeMap;
 use std::collections::HashSet;
@@ -14,44 +14,46 @@ use axum::routing::get;
 use futures_util::future::join_all;
 use futures_util::stream::{self, Stream, StreamExt as _};
 
-use super::matrix::{Why, cut};
-use super::stage::{Caller, Held, Kind, Outcome, Over, Seen, Stage, outcome};
-use crate::support::{pass, serve, until};
+use super::fixture::{
+    Fixture, FrameLog, OpenStream, SignedClient, StreamEnd, StreamKind, Transport, outcome,
+};
+use super::matrix::{Cause, cut};
+use crate::support::{advance, poll_until, serve};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// As many as the variable says.
+/// The count from an environment variable, or the default.
 fn count(variable: &str, default: usize) -> usize {
     std::env::var(variable).map_or(default, |count| count.parse().unwrap())
 }
 
 /// Logs this many users in.
-async fn log_in_all(stage: &Stage, count: usize) -> Vec<Caller> {
+async fn log_in_all(fixture: &Fixture, count: usize) -> Vec<SignedClient> {
     let mut users = Vec::new();
     let mut phones = HashSet::new();
     for n in 0..count {
         let user = format!("user-{n}").into();
-        stage.ac.enroll(&user).await.unwrap();
-        let known = stage.emulator.state().users.into_iter().map(|user| user.user_id);
+        fixture.ac.enroll(&user).await.unwrap();
+        let known = fixture.emulator.state().users.into_iter().map(|user| user.user_id);
         let phone = known.into_iter().find(|phone| !phones.contains(phone)).unwrap();
-        stage.emulator.register_device(&phone).unwrap();
+        fixture.emulator.register_device(&phone).unwrap();
         phones.insert(phone.clone());
         users.push((user, phone));
     }
-    let log_in = async |(user, phone)| (stage.ac.log_in(&user).await.unwrap().expose(), phone);
+    let log_in = async |(user, phone)| (fixture.ac.log_in(&user).await.unwrap().expose(), phone);
     let log_in_all = async {
         let logins = stream::iter(users).map(log_in);
         logins.buffer_unordered(50).collect::<Vec<_>>().await
     };
     let logged_in = tokio::select! {
         logged_in = log_in_all => logged_in,
-        () = approve_all(&stage.emulator) => unreachable!("it goes on for ever"),
+        () = approve_all(&fixture.emulator) => unreachable!("the task runs until the test ends"),
     };
-    let mut sessions: BTreeMap<_, _> = (stage.emulator.state().sessions.into_iter())
+    let mut sessions: BTreeMap<_, _> = (fixture.emulator.state().sessions.into_iter())
         .map(|session| (session.user_id.clone(), session))
         .collect();
     let mut caller =
-        |credential: String, phone| stage.caller(&credential, sessions.remove(&phone).unwrap());
+        |credential: String, phone| fixture.caller(&credential, sessions.remove(&phone).unwrap());
     logged_in.into_iter().map(|(credential, phone)| caller(credential, phone)).collect()
 }
 
@@ -66,12 +68,12 @@ async fn approve_all(emulator: &Emulator) {
     }
 }
 
-/// Prints how many took how long; gives the 99th of a hundred, and the longest.
-fn histogram(what: &str, mut took: Vec<u64>, step: u64) -> (Duration, Duration) {
+/// Prints a histogram; returns the 99th percentile and the maximum.
+fn histogram(context: &str, mut took: Vec<u64>, step: u64) -> (Duration, Duration) {
     took.sort_unstable();
     let mut bars = BTreeMap::<u64, usize>::new();
     took.iter().for_each(|ms| *bars.entry(ms / step * step).or_default() += 1);
-    println!("{what}");
+    println!("{context}");
     for (from, count) in bars {
         println!("{from:>6} ms and on {count:>5}");
     }
@@ -80,11 +82,12 @@ fn histogram(what: &str, mut took: Vec<u64>, step: u64) -> (Duration, Duration) 
     (at(99), at(100))
 }
 
-/// How many streams are open at a time: each one's session is polled every second, and by a build
+/// The number of concurrent streams; each one's session is polled every second, by an unoptimized
+/// build.
 /// that is not optimised.
 const AT_A_TIME: usize = 100;
 
-/// The promise, measured: `LOGOUTS` remote logouts, 100 by default, under load.
+/// Measures the promised bound: `LOGOUTS` remote logouts, 100 by default, under load.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn remote_logouts_end_streams_in_time() {
     let (mut from_end, mut from_told) = (Vec::new(), Vec::new());
@@ -92,45 +95,51 @@ async fn remote_logouts_end_streams_in_time() {
     while left > 0 {
         let logouts = left.min(AT_A_TIME);
         left -= logouts;
-        let (ends, told) = log_out_remotely(logouts).await;
+        let (ends, reported) = log_out_remotely(logouts).await;
         from_end.extend(ends);
-        from_told.extend(told);
+        from_told.extend(reported);
     }
     let (p99, all) = histogram("last byte after the end", from_end, 100);
     assert!(p99 <= SECOND + Duration::from_secs(3) + SECOND, "{p99:?}");
     assert!(all <= Duration::from_secs(15), "{all:?}");
-    let (p99, _) = histogram("last byte after the end was told", from_told, 10);
+    let (p99, _) = histogram("last byte after the report of the end", from_told, 10);
     assert!(p99 <= SECOND, "{p99:?}");
 }
 
-/// Opens so many streams, ends their sessions, and tells how many milliseconds after the end, and
-/// after the service first said so, the last byte of each arrived.
+/// Opens `count` streams and ends their sessions. Returns the milliseconds until the last byte of
+/// each, from the end and from the service's first response with it.
 async fn log_out_remotely(logouts: usize) -> (Vec<u64>, Vec<u64>) {
     let tick = Duration::from_millis(100);
-    let stage = Stage::ticking(tick, |engine| engine.poll_interval(SECOND), |layer| layer).await;
-    let callers = log_in_all(&stage, logouts).await;
-    let kinds = [Kind::Sse, Kind::Chunked, Kind::Socket, Kind::Server];
+    let fixture =
+        Fixture::ticking(tick, |engine| engine.poll_interval(SECOND), |layer| layer).await;
+    let callers = log_in_all(&fixture, logouts).await;
+    let kinds = [StreamKind::Sse, StreamKind::Chunked, StreamKind::Socket, StreamKind::Server];
     let opened = callers.iter().zip(kinds.iter().cycle());
-    let held: Vec<Held> = (opened.enumerate())
+    let held: Vec<OpenStream> = (opened.enumerate())
         .map(|(n, (caller, kind))| {
-            let both = matches!(kind, Kind::Sse | Kind::Chunked) && n % 8 >= 4;
-            let over = if both || *kind == Kind::Server { Over::Http2 } else { Over::Http1 };
-            stage.open(caller, *kind, over)
+            let both = matches!(kind, StreamKind::Sse | StreamKind::Chunked) && n % 8 >= 4;
+            let over = if both || *kind == StreamKind::Server {
+                Transport::Http2
+            } else {
+                Transport::Http1
+            };
+            fixture.open(caller, *kind, over)
         })
         .collect();
-    until("all run", async || held.iter().all(|held| held.seen.frames() > 1).then_some(())).await;
+    poll_until("all run", async || held.iter().all(|held| held.seen.frames() > 1).then_some(()))
+        .await;
     for caller in &callers {
-        stage.act(caller, Action::Close);
-        // Spread over the polls.
+        fixture.act(caller, Action::Close);
+        // Spread over the poll interval.
         tokio::time::sleep(Duration::from_millis(7)).await;
     }
     let mut ends = BTreeMap::new();
     for (caller, held) in callers.iter().zip(held) {
-        assert_eq!(held.outcome.await.unwrap(), cut(held.kind, Why::Ended), "{:?}", held.over);
+        assert_eq!(held.outcome.await.unwrap(), cut(held.kind, Cause::Ended), "{:?}", held.over);
         ends.insert(caller.session.session_token.clone(), held.seen.at());
     }
     let (mut from_end, mut from_told) = (Vec::new(), Vec::new());
-    for session in stage.emulator.state().sessions {
+    for session in fixture.emulator.state().sessions {
         let last = ends[&session.session_token];
         from_end.push(last.saturating_sub(session.ended_at.unwrap()));
         from_told.push(last.saturating_sub(session.first_told_at.unwrap()));
@@ -138,7 +147,7 @@ async fn log_out_remotely(logouts: usize) -> (Vec<u64>, Vec<u64>) {
     (from_end, from_told)
 }
 
-/// So many pieces a few milliseconds apart, and a last one.
+/// This many pieces a few milliseconds apart, and a last one.
 fn pieces(count: u64) -> impl Stream<Item = &'static str> + Send {
     let pieces = stream::iter(0..count).then(async |n| {
         tokio::time::sleep(Duration::from_millis(n % 4)).await;
@@ -147,12 +156,12 @@ fn pieces(count: u64) -> impl Stream<Item = &'static str> + Send {
     pieces.chain(stream::once(async { "whole" }))
 }
 
-/// `SOAK` requests, 10,000 by default, with short streams: none is cut, and nothing is left.
+/// `SOAK` requests, 10,000 by default, with short streams: none is cut, and nothing leaks.
 #[tokio::test]
-async fn short_streams_are_never_cut_and_leave_nothing() {
+async fn short_streams_complete_and_leak_nothing() {
     let requests = count("SOAK", 10_000);
-    let stage = Stage::of(|engine| engine.poll_interval(SECOND), |layer| layer).await;
-    let callers = log_in_all(&stage, 4).await;
+    let fixture = Fixture::of(|engine| engine.poll_interval(SECOND), |layer| layer).await;
+    let callers = log_in_all(&fixture, 4).await;
     let app = Router::new()
         .route(
             "/chunked/{count}",
@@ -167,26 +176,30 @@ async fn short_streams_are_never_cut_and_leave_nothing() {
             }),
         )
         .route("/small/{count}", get(async |Path(count)| format!("{}whole", "x".repeat(count))));
-    let url = serve(app.layer(stage.layer.clone())).await;
-    let callers: Vec<Caller> = callers.iter().map(|caller| caller.at(url.clone())).collect();
+    let url = serve(app.layer(fixture.layer.clone())).await;
+    let callers: Vec<SignedClient> = callers.iter().map(|caller| caller.at(url.clone())).collect();
     let callers = &callers;
     let worker = async |worker: usize| {
         for n in (worker..requests).step_by(WORKERS) {
-            // No pattern that the four users, three kinds and two protocols share.
+            // A step without a common pattern with the four users, three kinds and two protocols.
             let mixed = n.wrapping_mul(0x9E37_79B9) >> 7;
             let kind = ["chunked", "sse", "small"][mixed % 3];
-            let over = if mixed % 5 < 2 { Over::Http2 } else { Over::Http1 };
+            let over = if mixed % 5 < 2 { Transport::Http2 } else { Transport::Http1 };
             let path = format!("/{kind}/{}", mixed % 17);
-            let answer = callers[mixed % 4].get(over, &path).send().await;
-            assert_eq!(outcome(answer, &Seen::default()).await, Outcome::Whole, "{n}: {path}");
+            let response = callers[mixed % 4].get(over, &path).send().await;
+            assert_eq!(
+                outcome(response, &FrameLog::default()).await,
+                StreamEnd::Whole,
+                "{n}: {path}"
+            );
         }
     };
     join_all((0..WORKERS).map(worker)).await;
     let parks_after = Duration::from_secs(130);
-    pass(parks_after, Duration::from_secs(5)).await;
-    let polls = stage.emulator.state().calls.status;
-    pass(Duration::from_secs(60), Duration::from_secs(5)).await;
-    assert_eq!(stage.emulator.state().calls.status, polls, "something keeps a session live");
+    advance(parks_after, Duration::from_secs(5)).await;
+    let polls = fixture.emulator.state().calls.status;
+    advance(Duration::from_secs(60), Duration::from_secs(5)).await;
+    assert_eq!(fixture.emulator.state().calls.status, polls, "something keeps a session live");
 }
 
 const WORKERS: usize = 40;

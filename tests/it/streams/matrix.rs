@@ -1,5 +1,4 @@
-//! Every kind of stream under every change, side by side, each with exactly the end that it is to
-//! have.
+//! Every kind of stream under every change of status, each with its expected end.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,38 +9,42 @@ use tonic::Code;
 use tower_activeconnect::ActiveconnectLayer;
 use tower_activeconnect::layer::Walkaway;
 
-use super::stage::{BOUND, Caller, Held, Kind, Outcome, Seen, Stage};
-use crate::support::until;
+use super::fixture::{BOUND, Fixture, FrameLog, OpenStream, SignedClient, StreamEnd, StreamKind};
+use crate::support::poll_until;
 
-/// The reason for a cut.
+/// The cause of a cut.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Why {
+pub(crate) enum Cause {
     Ended,
     Suspended,
     Unavailable,
 }
 
-/// How this kind ends when it is cut.
-pub(crate) fn cut(kind: Kind, why: Why) -> Outcome {
-    let (name, event, denied, code) = match why {
-        Why::Ended => ("ended", ("ended", "closed"), 401, Code::Unauthenticated),
-        Why::Suspended => ("suspended", ("suspended", "walkaway"), 403, Code::Unauthenticated),
-        Why::Unavailable => ("unavailable", ("unavailable", "unavailable"), 503, Code::Unavailable),
+/// The end of this kind when it is cut.
+pub(crate) fn cut(kind: StreamKind, reason: Cause) -> StreamEnd {
+    let (name, event, denied, code) = match reason {
+        Cause::Ended => ("ended", ("ended", "closed"), 401, Code::Unauthenticated),
+        Cause::Suspended => ("suspended", ("suspended", "walkaway"), 403, Code::Unauthenticated),
+        Cause::Unavailable => {
+            ("unavailable", ("unavailable", "unavailable"), 503, Code::Unavailable)
+        }
     };
     match kind {
-        Kind::Sse => Outcome::Event(event.0, event.1),
-        Kind::Chunked | Kind::Download => Outcome::Broken,
-        Kind::LongPoll | Kind::Upload => Outcome::Denied(denied),
-        Kind::Socket => Outcome::Closed(1008, name.to_owned()),
-        Kind::Unary | Kind::Server | Kind::Client | Kind::Both => Outcome::Status(code),
+        StreamKind::Sse => StreamEnd::Event(event.0, event.1),
+        StreamKind::Chunked | StreamKind::Download => StreamEnd::Broken,
+        StreamKind::LongPoll | StreamKind::Upload => StreamEnd::Denied(denied),
+        StreamKind::Socket => StreamEnd::Closed(1008, name.to_owned()),
+        StreamKind::Unary | StreamKind::Server | StreamKind::Client | StreamKind::Both => {
+            StreamEnd::Status(code)
+        }
     }
 }
 
-/// What became of all of them, beside what is to.
-async fn all_are(held: Vec<Held>, expected: impl Fn(Kind) -> Outcome) {
+/// Asserts the end of every stream.
+async fn assert_all(held: Vec<OpenStream>, expected: impl Fn(StreamKind) -> StreamEnd) {
     let (mut wrong, patience) = (Vec::new(), Duration::from_secs(20));
     let deadline = tokio::time::Instant::now() + patience;
-    for Held { kind, over, outcome, .. } in held {
+    for OpenStream { kind, over, outcome, .. } in held {
         let outcome = tokio::time::timeout_at(deadline, outcome).await;
         let outcome = outcome.map(Result::unwrap).ok();
         if outcome.as_ref() != Some(&expected(kind)) {
@@ -51,26 +54,26 @@ async fn all_are(held: Vec<Held>, expected: impl Fn(Kind) -> Outcome) {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-fn seen(held: &[Held]) -> Vec<Arc<Seen>> {
+fn seen(held: &[OpenStream]) -> Vec<Arc<FrameLog>> {
     held.iter().map(|held| held.seen.clone()).collect()
 }
 
-/// Nothing has arrived anywhere after the promised time.
-fn over_in_time(seen: &[Arc<Seen>], changed_at: u64) {
+/// Asserts that nothing arrived after the promised time.
+fn assert_ended_in_time(seen: &[Arc<FrameLog>], changed_at: u64) {
     for seen in seen {
         let took = Duration::from_millis(seen.at().saturating_sub(changed_at));
         assert!(took <= BOUND, "{took:?} after the change");
     }
 }
 
-/// Waits until nothing has arrived for a while, at any client or handler.
-async fn quiet(stage: &Stage, held: &[Held]) {
+/// Waits until no client or handler received anything for a while.
+async fn assert_no_frames(fixture: &Fixture, held: &[OpenStream]) {
     let frames = || {
-        let uploaded = stage.uploaded.load(Ordering::Relaxed);
+        let uploaded = fixture.uploaded.load(Ordering::Relaxed);
         held.iter().map(|held| held.seen.frames()).sum::<u64>() + uploaded
     };
     let (mut before, mut since) = (frames(), tokio::time::Instant::now());
-    until("it is quiet", async || {
+    poll_until("no frames arrive", async || {
         if frames() != before {
             (before, since) = (frames(), tokio::time::Instant::now());
         }
@@ -79,116 +82,119 @@ async fn quiet(stage: &Stage, held: &[Held]) {
     .await;
 }
 
-async fn stage_of(walkaway: Walkaway, hold_limit: Duration) -> (Stage, Caller, Vec<Held>) {
+async fn fixture_with(
+    walkaway: Walkaway,
+    hold_limit: Duration,
+) -> (Fixture, SignedClient, Vec<OpenStream>) {
     let layer = |layer: ActiveconnectLayer| {
         let grace = Duration::from_millis(200);
         layer.walkaway(walkaway).grace(grace).hold_limit(hold_limit)
     };
-    let stage = Stage::of(|engine| engine, layer).await;
-    let alice = stage.log_in("alice").await;
-    let held = stage.open_all(&alice).await;
-    (stage, alice, held)
+    let fixture = Fixture::of(|engine| engine, layer).await;
+    let alice = fixture.log_in("alice").await;
+    let held = fixture.open_all(&alice).await;
+    (fixture, alice, held)
 }
 
 const LONG: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn ended() {
-    let (stage, alice, held) = stage_of(Walkaway::Suspend, LONG).await;
+    let (fixture, alice, held) = fixture_with(Walkaway::Suspend, LONG).await;
     let seen = seen(&held);
-    stage.act(&alice, Action::Close);
-    all_are(held, |kind| cut(kind, Why::Ended)).await;
-    over_in_time(&seen, stage.report(&alice).ended_at.unwrap());
+    fixture.act(&alice, Action::Close);
+    assert_all(held, |kind| cut(kind, Cause::Ended)).await;
+    assert_ended_in_time(&seen, fixture.report(&alice).ended_at.unwrap());
 }
 
 #[tokio::test]
 async fn suspended() {
-    let (stage, alice, held) = stage_of(Walkaway::Suspend, LONG).await;
+    let (fixture, alice, held) = fixture_with(Walkaway::Suspend, LONG).await;
     let seen = seen(&held);
-    stage.act(&alice, Action::WalkAway);
-    all_are(held, |kind| cut(kind, Why::Suspended)).await;
-    over_in_time(&seen, stage.report(&alice).changed_at.unwrap());
+    fixture.act(&alice, Action::WalkAway);
+    assert_all(held, |kind| cut(kind, Cause::Suspended)).await;
+    assert_ended_in_time(&seen, fixture.report(&alice).changed_at.unwrap());
 }
 
 #[tokio::test]
-async fn held_until_the_phone_is_back() {
-    let (stage, alice, held) = stage_of(Walkaway::Hold(LONG), LONG).await;
-    stage.act(&alice, Action::WalkAway);
-    stage.answers(&alice, 403).await;
-    stage.answer();
-    quiet(&stage, &held).await;
+async fn held_until_the_phone_returns() {
+    let (fixture, alice, held) = fixture_with(Walkaway::Hold(LONG), LONG).await;
+    fixture.act(&alice, Action::WalkAway);
+    fixture.responses(&alice, 403).await;
+    fixture.answer();
+    assert_no_frames(&fixture, &held).await;
     assert!(held.iter().all(|held| !held.outcome.is_finished()));
-    stage.act(&alice, Action::Return);
-    stage.answers(&alice, 200).await;
-    stage.finish();
-    all_are(held, |_| Outcome::Whole).await;
+    fixture.act(&alice, Action::Return);
+    fixture.responses(&alice, 200).await;
+    fixture.finish();
+    assert_all(held, |_| StreamEnd::Whole).await;
 }
 
 #[tokio::test]
 async fn held_for_too_long() {
     let limit = Duration::from_secs(1);
-    let (stage, alice, held) = stage_of(Walkaway::Hold(limit), LONG).await;
-    stage.act(&alice, Action::WalkAway);
-    stage.answers(&alice, 403).await;
-    stage.answer();
-    all_are(held, |kind| cut(kind, Why::Suspended)).await;
+    let (fixture, alice, held) = fixture_with(Walkaway::Hold(limit), LONG).await;
+    fixture.act(&alice, Action::WalkAway);
+    fixture.responses(&alice, 403).await;
+    fixture.answer();
+    assert_all(held, |kind| cut(kind, Cause::Suspended)).await;
 }
 
-/// The walk away ends the session, here and at the service.
+/// The walkaway ends the session, also at the service.
 #[tokio::test]
 async fn walk_away_that_ends() {
-    let (stage, alice, held) = stage_of(Walkaway::End, LONG).await;
+    let (fixture, alice, held) = fixture_with(Walkaway::End, LONG).await;
     let seen = seen(&held);
-    stage.act(&alice, Action::WalkAway);
-    let changed_at = until("told", async || stage.report(&alice).changed_at).await;
-    all_are(held, |kind| cut(kind, Why::Ended)).await;
-    over_in_time(&seen, changed_at);
-    stage.answers(&alice, 401).await;
-    until("logged out there", async || stage.report(&alice).ended_at).await;
+    fixture.act(&alice, Action::WalkAway);
+    let changed_at = poll_until("told", async || fixture.report(&alice).changed_at).await;
+    assert_all(held, |kind| cut(kind, Cause::Ended)).await;
+    assert_ended_in_time(&seen, changed_at);
+    fixture.responses(&alice, 401).await;
+    poll_until("logged out there", async || fixture.report(&alice).ended_at).await;
 }
 
 #[tokio::test]
 async fn walk_away_that_is_allowed() {
-    let (stage, alice, held) = stage_of(Walkaway::Allow, LONG).await;
-    stage.act(&alice, Action::WalkAway);
-    until("it is known", async || stage.report(&alice).told_at).await;
-    until("it is known here", async || {
-        let sessions = stage.ac.sessions(&"alice".into()).await.unwrap();
+    let (fixture, alice, held) = fixture_with(Walkaway::Allow, LONG).await;
+    fixture.act(&alice, Action::WalkAway);
+    poll_until("the service ended the session", async || fixture.report(&alice).told_at).await;
+    poll_until("the engine ended the session", async || {
+        let sessions = fixture.ac.sessions(&"alice".into()).await.unwrap();
         (sessions[0].status().to_string() == "walkaway").then_some(())
     })
     .await;
     let before: Vec<u64> = held.iter().map(|held| held.seen.frames()).collect();
-    until("all go on", async || {
+    poll_until("all go on", async || {
         let mut on = held.iter().zip(&before);
         on.all(|(held, before)| !held.kind.streams() || held.seen.frames() > before + 5)
             .then_some(())
     })
     .await;
-    stage.answers(&alice, 200).await;
-    stage.finish();
-    all_are(held, |_| Outcome::Whole).await;
+    fixture.responses(&alice, 200).await;
+    fixture.finish();
+    assert_all(held, |_| StreamEnd::Whole).await;
 }
 
 #[tokio::test]
 async fn unavailable_then_back() {
-    let (stage, alice, held) = stage_of(Walkaway::Suspend, LONG).await;
-    stage.emulator.inject_fault(Fault::new(Endpoint::Status, FaultKind::UnknownStatus));
-    stage.answers(&alice, 503).await;
-    // An answer that is there is held back too.
-    stage.answer();
-    quiet(&stage, &held).await;
+    let (fixture, alice, held) = fixture_with(Walkaway::Suspend, LONG).await;
+    fixture.emulator.inject_fault(Fault::new(Endpoint::Status, FaultKind::UnknownStatus));
+    fixture.responses(&alice, 503).await;
+    // A complete response is held, too.
+    fixture.answer();
+    assert_no_frames(&fixture, &held).await;
     assert!(held.iter().all(|held| !held.outcome.is_finished()));
-    stage.emulator.clear_faults();
-    stage.answers(&alice, 200).await;
-    stage.finish();
-    all_are(held, |_| Outcome::Whole).await;
+    fixture.emulator.clear_faults();
+    fixture.responses(&alice, 200).await;
+    fixture.finish();
+    assert_all(held, |_| StreamEnd::Whole).await;
 }
 
 #[tokio::test]
 async fn unavailable_for_too_long() {
-    let (stage, alice, held) = stage_of(Walkaway::Suspend, Duration::from_secs(1)).await;
-    stage.emulator.inject_fault(Fault::new(Endpoint::Status, FaultKind::UnknownStatus));
-    stage.answers(&alice, 503).await;
-    stage.answer();
-    all_are(held, |kind| cut(kind, Why::Unavailable)).await;
+    let (fixture, alice, held) = fixture_with(Walkaway::Suspend, Duration::from_secs(1)).await;
+    fixture.emulator.inject_fault(Fault::new(Endpoint::Status, FaultKind::UnknownStatus));
+    fixture.responses(&alice, 503).await;
+    fixture.answer();
+    assert_all(held, |kind| cut(kind, Cause::Unavailable)).await;
 }

@@ -1,10 +1,12 @@
-//! What a session holds open: streams, sockets, shutdown.
+//! Open streams and sockets of a session, and shutdown.
 
 #[cfg(feature = "ws")]
 mod browser;
 #[cfg(feature = "ws")]
 mod cut;
 mod event_source;
+#[cfg(feature = "ws")]
+mod fixture;
 #[cfg(feature = "ws")]
 mod grace;
 mod graceful_shutdown;
@@ -22,5 +24,3 @@ mod sockets;
 mod split_socket;
 #[cfg(feature = "ws")]
 mod stack;
-#[cfg(feature = "ws")]
-mod stage;

@@ -1,4 +1,4 @@
-//! What a session holds open ends with it, within the promised bound.
+//! Streams end with their session, within the promised bound.
 
 use std::convert::Infallible;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,13 +11,13 @@ use axum::routing::get;
 use futures_util::stream::{self, Stream, StreamExt as _};
 use tower_activeconnect::{ActiveSession, Denial};
 
-use crate::support::{self, Browser, builder, serve, until, with_phones};
+use crate::support::{self, Browser, builder, enroll_users, poll_until, serve};
 
 const INTERVAL: Duration = Duration::from_millis(500);
-/// Interval, the longest a poll may take, and a second.
+/// The poll interval, the poll timeout and one second.
 const BOUND: Duration = Duration::from_millis(500 + 3_000 + 1_000);
 
-/// A tick each 10 ms, for ever.
+/// A tick every 10 ms, without end.
 fn ticks() -> impl Stream<Item = u64> + Send {
     let clock = tokio::time::interval(Duration::from_millis(10));
     stream::unfold((clock, 0), |(mut clock, n)| async move {
@@ -33,7 +33,7 @@ fn event(n: u64) -> Result<Event, Infallible> {
 async fn site() -> (Emulator, String) {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).poll_interval(INTERVAL).build().unwrap();
-    with_phones(&emulator, &ac, &["alice"]).await;
+    enroll_users(&emulator, &ac, &["alice"]).await;
     let app = Router::new()
         .route("/sse", get(async || Sse::new(ticks().map(event))))
         .route("/quiet", get(async || Sse::new(stream::pending::<Result<Event, Infallible>>())))
@@ -52,7 +52,7 @@ fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis().try_into().unwrap()
 }
 
-/// Closes the session and says when it ended.
+/// Closes the session; returns the time of the end.
 fn close(emulator: &Emulator, session: &SessionReport) -> u64 {
     emulator.act_on_session(&session.session_token, Action::Close).unwrap();
     let sessions = emulator.state().sessions;
@@ -68,7 +68,8 @@ fn assert_in_time(ended_at: u64) {
 #[tokio::test]
 async fn event_streams_end_with_a_last_event() {
     let (emulator, url) = site().await;
-    // One browser: it is known at its second login, and has no need to wait until the name is free.
+    // One browser: it is a known browser at its second login, so it does not wait for the
+    // reservation.
     let browser = Browser::new(&url);
     for path in ["/sse", "/quiet"] {
         let session = browser.log_in(&emulator, "alice").await;
@@ -88,7 +89,7 @@ async fn event_streams_end_with_a_last_event() {
 }
 
 #[tokio::test]
-async fn walk_away_ends_streams_too() {
+async fn walkaway_policy_ends_streams() {
     let (emulator, url) = site().await;
     let browser = Browser::new(&url);
     let session = browser.log_in(&emulator, "alice").await;
@@ -99,7 +100,7 @@ async fn walk_away_ends_streams_too() {
 }
 
 #[tokio::test]
-async fn download_cannot_be_taken_for_whole() {
+async fn cut_download_is_an_error() {
     let (emulator, url) = site().await;
     let browser = Browser::new(&url);
     let session = browser.log_in(&emulator, "alice").await;
@@ -118,17 +119,17 @@ async fn handler_past_grace_is_denied() {
     let slow = tokio::spawn(browser.get("/slow").header("cookie", browser.cookie_header()).send());
     let asked = browser.get("/revoked").header("cookie", browser.cookie_header()).send();
     let revoked = tokio::spawn(asked);
-    // Both are running once the session is live; the next request says so by being answered.
+    // Both handlers run once the session is live; the next response shows that.
     assert_eq!(browser.status().await, "active");
     close(&emulator, &session);
     assert_eq!(slow.await.unwrap().unwrap().status(), 401);
-    // A handler that finishes within the grace: its work is done, its answer does not leave.
+    // A handler that finishes within the grace period: it completes, but its response is not sent.
     assert_eq!(revoked.await.unwrap().unwrap().status(), 401);
     assert_eq!(Denial::Ended.as_str(), "ended");
 }
 
 #[tokio::test]
-async fn events_route_tells_each_change_and_ends() {
+async fn events_route_sends_each_change_and_ends() {
     let (emulator, url) = site().await;
     let browser = Browser::new(&url);
     assert_eq!(
@@ -145,18 +146,19 @@ async fn events_route_tells_each_change_and_ends() {
         let event = tokio::time::timeout(Duration::from_secs(20), events.next()).await.unwrap();
         event.map(|event| String::from_utf8(event.unwrap().to_vec()).unwrap())
     };
-    let said = |status: &str| Some(format!("id: {status}\ndata: {{\"status\":\"{status}\"}}\n\n"));
-    assert_eq!(next().await, said("pending"));
+    let actual =
+        |status: &str| Some(format!("id: {status}\ndata: {{\"status\":\"{status}\"}}\n\n"));
+    assert_eq!(next().await, actual("pending"));
     let session = support::approve(&emulator).await;
-    assert_eq!(next().await, said("active"));
-    // Listening takes nothing.
+    assert_eq!(next().await, actual("active"));
+    // The event stream claims nothing.
     assert!(browser.cookie("__Host-activeconnect").is_none());
-    until("taken", async || (browser.status().await == "active").then_some(())).await;
+    poll_until("taken", async || (browser.status().await == "active").then_some(())).await;
     for (action, status) in
         [(Action::WalkAway, "walkaway"), (Action::Return, "active"), (Action::Close, "closed")]
     {
         emulator.act_on_session(&session.session_token, action).unwrap();
-        assert_eq!(next().await, said(status));
+        assert_eq!(next().await, actual(status));
     }
     assert_eq!(next().await, None);
 }

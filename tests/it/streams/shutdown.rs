@@ -1,5 +1,5 @@
-//! A graceful shutdown over real sockets ends within the farewell, whatever is open: nothing that a
-//! client holds open, with or without a login, keeps the server from finishing.
+//! A graceful shutdown over sockets ends within its time limit, whatever clients hold open, with or
+//! without a session.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -18,11 +18,11 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tower_activeconnect::{Activeconnect, UserId};
 
-use crate::support::{Browser, approve, builder, ringing, until, with_phones};
+use crate::support::{Browser, approve, builder, enroll_users, pending_session, poll_until};
 
-/// The farewell's 5 s and a second.
+/// The shutdown timeout of 5 s and one second.
 const BOUND: Duration = Duration::from_secs(6);
-/// Where nothing is to be asked of the service, or it answers at once.
+/// The time limit when no call to the service is needed, or the service responds at once.
 const PROMPT: Duration = Duration::from_secs(1);
 
 /// An application that shuts down as the documentation of `shutdown` shows.
@@ -43,7 +43,7 @@ impl Site {
         let emulator = Arc::new(Emulator::start().await.unwrap());
         let deadline = Duration::from_secs(600);
         let ac = configure(builder(&emulator).login_timeout(deadline).build().unwrap());
-        with_phones(&emulator, &ac, &["alice", "bob"]).await;
+        enroll_users(&emulator, &ac, &["alice", "bob"]).await;
         let silent = || async { Sse::new(stream::pending::<Result<Event, Infallible>>()) };
         let app = Router::new()
             .route("/", get(async || "Hello"))
@@ -66,55 +66,55 @@ impl Site {
         Browser::new(&format!("http://{}", self.address))
     }
 
-    /// Shuts down while these are open; how long that took, and what each stream said from its
-    /// beginning to its end. Streams end at once, however long the farewell takes.
+    /// Shuts down with these streams open. Returns the duration and the complete text of each
+    /// stream. Streams end at once, independent of the shutdown's duration.
     async fn shut_down(self, open: Vec<Stream>) -> (Duration, Vec<String>) {
-        let begun = Instant::now();
+        let started_at = Instant::now();
         self.stop.send(()).unwrap();
         let reading = stream::iter(open).map(Stream::rest).buffered(9).collect::<Vec<_>>();
-        let reading = async { (reading.await, begun.elapsed()) };
-        let server = async { (self.server.await, begun.elapsed()) };
+        let reading = async { (reading.await, started_at.elapsed()) };
+        let server = async { (self.server.await, started_at.elapsed()) };
         let bound = Duration::from_secs(20);
         let ends = tokio::time::timeout(bound, async { tokio::join!(reading, server) }).await;
-        let ((said, read), (served, took)) = ends.expect("the server ends");
+        let ((actual, read), (served, took)) = ends.expect("the server ends");
         served.unwrap().unwrap();
         assert!(read < PROMPT, "{read:?}");
-        (took, said)
+        (took, actual)
     }
 }
 
 /// A response that is being read.
 struct Stream {
-    said: String,
+    actual: String,
     body: stream::BoxStream<'static, reqwest::Result<axum::body::Bytes>>,
 }
 
 impl Stream {
-    /// Opens one as the browser, and reads its first event.
+    /// Opens a stream as the browser, and reads its first event.
     async fn open(browser: &Browser, path: &str) -> Self {
         let response = browser.api(path).await;
         assert_eq!(response.status(), 200);
         let mut body = response.bytes_stream().boxed();
-        let mut said = String::new();
+        let mut actual = String::new();
         if path == "/auth/events" {
-            said = String::from_utf8(body.next().await.unwrap().unwrap().into()).unwrap();
+            actual = String::from_utf8(body.next().await.unwrap().unwrap().into()).unwrap();
         }
-        Self { said, body }
+        Self { actual, body }
     }
 
-    /// Reads until the bytes are there.
-    async fn says(&mut self, what: &str) {
-        while !self.said.contains(what) {
+    /// Reads until the text arrives.
+    async fn read_until(&mut self, context: &str) {
+        while !self.actual.contains(context) {
             let chunk = self.body.next().await.unwrap().unwrap();
-            self.said += std::str::from_utf8(&chunk).unwrap();
+            self.actual += std::str::from_utf8(&chunk).unwrap();
         }
     }
 
     async fn rest(mut self) -> String {
         while let Some(chunk) = self.body.next().await {
-            self.said += std::str::from_utf8(&chunk.unwrap()).unwrap();
+            self.actual += std::str::from_utf8(&chunk.unwrap()).unwrap();
         }
-        self.said
+        self.actual
     }
 }
 
@@ -122,59 +122,59 @@ fn events(words: &[&str]) -> String {
     words.iter().map(|word| format!("id: {word}\ndata: {{\"status\":\"{word}\"}}\n\n")).collect()
 }
 
-async fn begin(browser: &Browser, user: &str) {
+async fn start_login(browser: &Browser, user: &str) {
     let started = browser.json("/auth/login", &serde_json::json!({"username": user})).await;
     assert_eq!(started.status(), 202);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pending_attempts_and_decoys_hold_up_nothing() {
+async fn pending_attempts_do_not_delay_shutdown() {
     let site = Site::start().await;
     let (alice, nobody) = (site.browser(), site.browser());
-    begin(&alice, "alice").await;
-    ringing(&site.emulator).await;
-    begin(&nobody, "nobody").await;
+    start_login(&alice, "alice").await;
+    pending_session(&site.emulator).await;
+    start_login(&nobody, "nobody").await;
     let open = vec![
         Stream::open(&alice, "/auth/events").await,
         Stream::open(&nobody, "/auth/events").await,
     ];
-    let (took, said) = site.shut_down(open).await;
-    // Both alike: the end tells nobody who exists.
-    assert_eq!(said, [events(&["pending", "timeout"]), events(&["pending", "timeout"])]);
+    let (took, actual) = site.shut_down(open).await;
+    // Both are alike: the end does not reveal which user exists.
+    assert_eq!(actual, [events(&["pending", "timeout"]), events(&["pending", "timeout"])]);
     assert!(took < PROMPT, "{took:?}");
 }
 
-/// Another tab of the same browser has begun anew: the attempt is in no map any more, and its
-/// stream is still open.
+/// Another tab of the browser started again: the attempt is in no map any more, and its stream is
+/// still open.
 #[tokio::test(flavor = "multi_thread")]
-async fn superseded_attempt_holds_up_nothing() {
+async fn superseded_attempt_does_not_delay_shutdown() {
     let site = Site::start().await;
     let (alice, browser) = (site.browser(), site.browser());
     site.emulator.inject_fault(Fault::new(Endpoint::Logout, FaultKind::Hang));
-    begin(&alice, "alice").await;
-    ringing(&site.emulator).await;
-    begin(&browser, "nobody").await;
+    start_login(&alice, "alice").await;
+    pending_session(&site.emulator).await;
+    start_login(&browser, "nobody").await;
     let first = Stream::open(&browser, "/auth/events").await;
-    begin(&browser, "nobody").await;
+    start_login(&browser, "nobody").await;
     let second = Stream::open(&browser, "/auth/events").await;
-    let (took, said) = site.shut_down(vec![first, second]).await;
-    assert_eq!(said, [events(&["pending", "timeout"]), events(&["pending", "timeout"])]);
+    let (took, actual) = site.shut_down(vec![first, second]).await;
+    assert_eq!(actual, [events(&["pending", "timeout"]), events(&["pending", "timeout"])]);
     assert!(took < BOUND, "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn approved_attempt_holds_up_nothing() {
+async fn approved_attempt_does_not_delay_shutdown() {
     let site = Site::start().await;
     let browser = site.browser();
-    begin(&browser, "alice").await;
+    start_login(&browser, "alice").await;
     let mut stream = Stream::open(&browser, "/auth/events").await;
     let session = approve(&site.emulator).await;
-    stream.says("active").await;
+    stream.read_until("active").await;
     let emulator = site.emulator.clone();
-    let (took, said) = site.shut_down(vec![stream]).await;
-    // By whichever of both it hears first: the engine's stop, or the session's own end.
+    let (took, actual) = site.shut_down(vec![stream]).await;
+    // Either the engine's shutdown or the session's end arrives first.
     let ends = ["timeout", "closed"].map(|end| events(&["pending", "active", end]));
-    assert!(ends.contains(&said[0]), "{said:?}");
+    assert!(ends.contains(&actual[0]), "{actual:?}");
     assert!(took < PROMPT, "{took:?}");
     let reports = emulator.state().sessions;
     let withdrawn = reports.iter().find(|report| report.session_token == session.session_token);
@@ -182,7 +182,7 @@ async fn approved_attempt_holds_up_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sessions_and_confirmations_hold_up_nothing() {
+async fn confirmations_do_not_delay_shutdown() {
     let site = Site::start().await;
     let (alice, bob) = (site.browser(), site.browser());
     alice.log_in(&site.emulator, "alice").await;
@@ -191,64 +191,65 @@ async fn sessions_and_confirmations_hold_up_nothing() {
     let gated = Stream::open(&alice, "/silent").await;
     let confirmed = bob.send(bob.post("/auth/confirm")).await;
     assert_eq!(confirmed.status(), 202);
-    ringing(&site.emulator).await;
+    pending_session(&site.emulator).await;
     let confirming = Stream::open(&bob, "/auth/events").await;
-    let (took, said) = site.shut_down(vec![session, gated, confirming]).await;
-    assert_eq!(said[0], events(&["active", "closed"]));
-    assert!(said[1].starts_with("event: session-ended"), "{said:?}");
-    assert_eq!(said[2], events(&["pending", "timeout"]));
+    let (took, actual) = site.shut_down(vec![session, gated, confirming]).await;
+    assert_eq!(actual[0], events(&["active", "closed"]));
+    assert!(actual[1].starts_with("event: session-ended"), "{actual:?}");
+    assert_eq!(actual[2], events(&["pending", "timeout"]));
     assert!(took < PROMPT, "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn second_factor_attempt_holds_up_nothing() {
+async fn second_factor_does_not_delay_shutdown() {
     let named = |parts: &Parts| parts.headers.get("x-user")?.to_str().ok().map(UserId::from);
     let site = Site::start_with(|ac| ac.with_user_resolver(named)).await;
     let browser = site.browser();
-    let begin = browser.post("/auth/login").header("x-user", "alice").json(&serde_json::json!({}));
-    assert_eq!(browser.send(begin).await.status(), 202);
-    ringing(&site.emulator).await;
+    let start_login =
+        browser.post("/auth/login").header("x-user", "alice").json(&serde_json::json!({}));
+    assert_eq!(browser.send(start_login).await.status(), 202);
+    pending_session(&site.emulator).await;
     let response = browser.send(browser.get("/auth/events").header("x-user", "alice")).await;
-    let mut stream = Stream { said: String::new(), body: response.bytes_stream().boxed() };
-    stream.says("pending").await;
-    let (took, said) = site.shut_down(vec![stream]).await;
-    assert_eq!(said, [events(&["pending", "timeout"])]);
+    let mut stream = Stream { actual: String::new(), body: response.bytes_stream().boxed() };
+    stream.read_until("pending").await;
+    let (took, actual) = site.shut_down(vec![stream]).await;
+    assert_eq!(actual, [events(&["pending", "timeout"])]);
     assert!(took < PROMPT, "{took:?}");
 }
 
-/// A stranger announces a body and never sends it.
+/// An anonymous client announces a body and never sends it.
 #[tokio::test(flavor = "multi_thread")]
-async fn unsent_body_holds_up_nothing() {
+async fn unsent_body_does_not_delay_shutdown() {
     let site = Site::start().await;
-    let mut stranger = TcpStream::connect(site.address).await.unwrap();
+    let mut anonymous = TcpStream::connect(site.address).await.unwrap();
     let head = "POST /auth/login HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n\
                 content-length: 40\r\nexpect: 100-continue\r\n\r\n";
-    stranger.write_all(head.as_bytes()).await.unwrap();
-    // Told when the body begins to be read.
+    anonymous.write_all(head.as_bytes()).await.unwrap();
+    // The server requests the body when it starts to read.
     let mut proceed = [0; 25];
-    stranger.read_exact(&mut proceed).await.unwrap();
+    anonymous.read_exact(&mut proceed).await.unwrap();
     assert_eq!(&proceed, b"HTTP/1.1 100 Continue\r\n\r\n");
-    stranger.write_all(b"{\"username\":").await.unwrap();
+    anonymous.write_all(b"{\"username\":").await.unwrap();
     let (took, _) = site.shut_down(Vec::new()).await;
     assert!(took < PROMPT, "{took:?}");
-    let mut answer = String::new();
-    stranger.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    let mut response = String::new();
+    anonymous.read_to_string(&mut response).await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 503 "), "{response}");
 }
 
-/// Streams of every kind, requests that wait for a poll, and a service that answers nothing: the
-/// farewell is all that takes time. Who comes meanwhile is told at once.
+/// Streams of every kind, requests that wait for a poll, and a service that does not respond: the
+/// shutdown takes only its timeout. Later requests get a response at once.
 #[tokio::test(flavor = "multi_thread")]
-async fn hanging_service_costs_the_farewell_at_most() {
+async fn hanging_service_delays_shutdown_by_5_s() {
     let site = Site::start().await;
     let (alice, bob, nobody) = (site.browser(), site.browser(), site.browser());
     alice.log_in(&site.emulator, "alice").await;
     for call in [Endpoint::Status, Endpoint::Logout] {
         site.emulator.inject_fault(Fault::new(call, FaultKind::Hang));
     }
-    begin(&bob, "bob").await;
-    ringing(&site.emulator).await;
-    begin(&nobody, "nobody").await;
+    start_login(&bob, "bob").await;
+    pending_session(&site.emulator).await;
+    start_login(&nobody, "nobody").await;
     let mut open = Vec::new();
     for browser in [&alice, &bob, &nobody] {
         open.push(Stream::open(browser, "/auth/events").await);
@@ -256,23 +257,23 @@ async fn hanging_service_costs_the_farewell_at_most() {
     open.push(Stream::open(&alice, "/silent").await);
     let (ac, waits) = (site.ac.clone(), site.ac.clone());
     let log_in = tokio::spawn(async move { waits.log_in(&"alice".into()).await });
-    ringing(&site.emulator).await;
+    pending_session(&site.emulator).await;
     let late = async {
-        until("the engine is shut down", async || {
+        poll_until("the engine is shut down", async || {
             ac.sessions(&"alice".into()).await.unwrap().is_empty().then_some(())
         })
         .await;
-        let begun = Instant::now();
+        let started_at = Instant::now();
         let again = Stream::open(&nobody, "/auth/events").await.rest().await;
         let login = nobody.json("/auth/login", &serde_json::json!({"username": "carol"})).await;
-        (again, login.status().as_u16(), begun.elapsed())
+        (again, login.status().as_u16(), started_at.elapsed())
     };
-    let ((took, said), (again, login, answered)) = tokio::join!(site.shut_down(open), late);
+    let ((took, actual), (again, login, answered)) = tokio::join!(site.shut_down(open), late);
     assert!(took < BOUND, "{took:?}");
-    assert_eq!(said[0], events(&["active", "closed"]));
-    assert_eq!(said[1], events(&["pending", "timeout"]));
-    assert_eq!(said[2], events(&["pending", "timeout"]));
-    assert!(said[3].starts_with("event: session-ended"), "{said:?}");
+    assert_eq!(actual[0], events(&["active", "closed"]));
+    assert_eq!(actual[1], events(&["pending", "timeout"]));
+    assert_eq!(actual[2], events(&["pending", "timeout"]));
+    assert!(actual[3].starts_with("event: session-ended"), "{actual:?}");
     assert_eq!((again, login), (events(&["pending", "timeout"]), 503));
     assert!(answered < PROMPT, "{answered:?}");
     assert!(log_in.await.unwrap().is_err());

@@ -1,4 +1,4 @@
-//! What a layer can't reach into: upgraded connections and tasks.
+//! Upgraded connections and tasks, which a layer cannot cut by itself.
 
 use std::sync::{Arc, Mutex};
 
@@ -16,10 +16,10 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tower_activeconnect::{ActiveSession, Denial};
 use tracing::Level;
 
-use super::cut::{connect, rest};
-use super::stage::{Caller, Over, Stage};
-use crate::support::trace::{Trace, hear};
-use crate::support::{serve, session_of, until};
+use super::cut::{connect, read_to_end};
+use super::fixture::{Fixture, SignedClient, Transport};
+use crate::support::log_capture::{LogCapture, capture};
+use crate::support::{poll_until, serve, session_of};
 
 async fn listen(mut socket: WebSocket) {
     while socket.recv().await.is_some() {}
@@ -28,23 +28,23 @@ async fn listen(mut socket: WebSocket) {
 type Client =
     tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
 
-async fn open(caller: &Caller, path: &str) -> Client {
+async fn open(caller: &SignedClient, path: &str) -> Client {
     let url = format!("{}{path}", caller.url.replace("http", "ws"));
     let mut request = url.into_client_request().unwrap();
     request.headers_mut().insert("authorization", caller.bearer.parse().unwrap());
     tokio_tungstenite::connect_async(request).await.unwrap().0
 }
 
-/// T088: a handler that ignores the guard is counted, and warned about once.
+/// T088: a handler that ignores the guard is counted, and logged once.
 #[tokio::test]
 async fn unguarded_upgrades_are_counted() {
     let warnings = Arc::new(Mutex::new(Vec::new()));
-    let heard = warnings.clone();
-    let _traced = hear(Trace(Level::WARN, move |line: &str| {
-        heard.lock().unwrap().push(line.to_owned());
+    let received = warnings.clone();
+    let _capture = capture(LogCapture(Level::WARN, move |line: &str| {
+        received.lock().unwrap().push(line.to_owned());
     }));
-    let stage = Stage::of(|engine| engine, |layer| layer).await;
-    let alice = stage.log_in("alice").await;
+    let fixture = Fixture::of(|engine| engine, |layer| layer).await;
+    let alice = fixture.log_in("alice").await;
     let bare = async |upgrade: WebSocketUpgrade| upgrade.on_upgrade(listen);
     let named = async |session: ActiveSession, upgrade: WebSocketUpgrade| {
         upgrade.on_upgrade(async move |socket| {
@@ -71,26 +71,27 @@ async fn unguarded_upgrades_are_counted() {
         .route("/named", any(named))
         .route("/guarded", any(guarded))
         .route("/waits", any(waits))
-        .layer(stage.layer.clone());
+        .layer(fixture.layer.clone());
     let caller = alice.at(serve(app).await);
-    let unguarded = || stage.layer.unguarded_upgrades();
+    let unguarded = || fixture.layer.unguarded_upgrades();
 
     let mut guarded = Vec::new();
     for path in ["/guarded", "/waits"] {
         guarded.push(open(&caller, path).await);
     }
-    // An upgrade that is not granted is none.
-    let refused = caller.get(Over::Http1, "/bare").header("upgrade", "websocket");
-    assert_eq!(refused.send().await.unwrap().status(), 400);
+    // An upgrade that the handler rejects does not count.
+    let rejected = caller.get(Transport::Http1, "/bare").header("upgrade", "websocket");
+    assert_eq!(rejected.send().await.unwrap().status(), 400);
     let bare = open(&caller, "/bare").await;
-    until("the first is counted", async || (unguarded() == 1).then_some(())).await;
-    // One that knows its session may still take a guard: it is counted when it lets go.
+    poll_until("the first is counted", async || (unguarded() == 1).then_some(())).await;
+    // A handler with the session may still take a guard, so it is counted when it drops the
+    // session.
     drop(open(&caller, "/named").await);
-    until("the second is counted", async || (unguarded() == 2).then_some(())).await;
+    poll_until("the second is counted", async || (unguarded() == 2).then_some(())).await;
     let warned = || warnings.lock().unwrap().iter().filter(|line| line.contains("outlive")).count();
     assert_eq!(warned(), 1);
 
-    stage.act(&alice, Action::Close);
+    fixture.act(&alice, Action::Close);
     for mut socket in guarded {
         while let Some(Ok(_)) = socket.next().await {}
     }
@@ -105,7 +106,7 @@ async fn extended_connect(
     headers: &[(&str, &str)],
 ) -> (Response<RecvStream>, SendStream<Bytes>) {
     let mut connection = connection.clone().ready().await.unwrap();
-    until("the server takes it", async || {
+    poll_until("the server takes it", async || {
         connection.is_extended_connect_protocol_enabled().then_some(())
     })
     .await;
@@ -115,65 +116,68 @@ async fn extended_connect(
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let (answer, send) = connection.send_request(request.body(()).unwrap(), false).unwrap();
-    (answer.await.unwrap(), send)
+    let (response, send) = connection.send_request(request.body(()).unwrap(), false).unwrap();
+    (response.await.unwrap(), send)
 }
 
-/// T089: what is one stream of a connection is a socket like the others.
+/// T089: a socket on one stream of an HTTP/2 connection is guarded like others.
 #[tokio::test]
 async fn http2_websocket_is_guarded_and_origin_bound() {
-    let stage = Stage::of(|engine| engine, |layer| layer).await;
-    let alice = stage.log_in("alice").await;
+    let fixture = Fixture::of(|engine| engine, |layer| layer).await;
+    let alice = fixture.log_in("alice").await;
     let bare = async |upgrade: WebSocketUpgrade| upgrade.on_upgrade(listen);
-    let bare = Router::new().route("/bare", any(bare)).layer(stage.layer.clone());
+    let bare = Router::new().route("/bare", any(bare)).layer(fixture.layer.clone());
     let site = serve(bare).await;
-    let socket = format!("{}/socket", stage.url);
-    let connection = connect(&stage.url).await;
+    let socket = format!("{}/socket", fixture.url);
+    let connection = connect(&fixture.url).await;
 
     let cookie = alice.bearer.replace("Bearer ", "__Host-activeconnect=");
     for (origin, status) in [
         ("https://elsewhere.example", StatusCode::UNAUTHORIZED),
         ("null", StatusCode::UNAUTHORIZED),
-        (stage.url.as_str(), StatusCode::OK),
+        (fixture.url.as_str(), StatusCode::OK),
     ] {
         let headers = [("cookie", cookie.as_str()), ("origin", origin)];
-        let (answer, _send) = extended_connect(&connection, &socket, &headers).await;
-        assert_eq!(answer.status(), status, "{origin}");
+        let (response, _send) = extended_connect(&connection, &socket, &headers).await;
+        assert_eq!(response.status(), status, "{origin}");
     }
 
     let bearer = [("authorization", alice.bearer.as_str())];
     let bare = format!("{site}/bare");
     let unguarded = extended_connect(&connect(&site).await, &bare, &bearer).await;
     assert_eq!(unguarded.0.status(), StatusCode::OK);
-    until("it is counted", async || (stage.layer.unguarded_upgrades() == 1).then_some(())).await;
+    poll_until("the upgrade is counted", async || {
+        (fixture.layer.unguarded_upgrades() == 1).then_some(())
+    })
+    .await;
 
-    let (answer, _send) = extended_connect(&connection, &socket, &bearer).await;
-    let mut answer = answer.into_body();
-    // A text message, as it is on the wire (RFC 6455, 5.2).
-    let first = answer.data().await.unwrap().unwrap();
+    let (response, _send) = extended_connect(&connection, &socket, &bearer).await;
+    let mut response = response.into_body();
+    // A text frame on the wire (RFC 6455, 5.2).
+    let first = response.data().await.unwrap().unwrap();
     assert!(first.starts_with(b"\x81\x04tick"), "{first:?}");
-    stage.act(&alice, Action::Close);
-    let (frames, _) = rest(&mut answer).await;
+    fixture.act(&alice, Action::Close);
+    let (frames, _) = read_to_end(&mut response).await;
     assert!(frames.ends_with(b"\x88\x07\x03\xf0ended"), "{frames:?}");
-    assert_eq!(stage.layer.unguarded_upgrades(), 1);
+    assert_eq!(fixture.layer.unguarded_upgrades(), 1);
 }
 
-/// T093, T094: any number of tasks may wait, and all are told why.
+/// T093, T094: any number of tasks may wait, and all get the denial.
 #[tokio::test]
-async fn thousand_that_wait_are_told() {
-    let stage = Stage::of(|engine| engine, |layer| layer).await;
-    let alice = stage.log_in("alice").await;
-    let session = session_of(&stage.ac, alice.bearer.strip_prefix("Bearer ").unwrap()).await;
+async fn thousand_waiters_learn_of_the_end() {
+    let fixture = Fixture::of(|engine| engine, |layer| layer).await;
+    let alice = fixture.log_in("alice").await;
+    let session = session_of(&fixture.ac, alice.bearer.strip_prefix("Bearer ").unwrap()).await;
     let waiting: Vec<_> = (0..1_000)
         .map(|_| {
             let mut guard = session.guard().clone();
             tokio::spawn(async move { guard.revoked().await })
         })
         .collect();
-    stage.act(&alice, Action::Close);
-    for told in waiting {
-        assert_eq!(told.await.unwrap(), Denial::Ended);
+    fixture.act(&alice, Action::Close);
+    for reported in waiting {
+        assert_eq!(reported.await.unwrap(), Denial::Ended);
     }
-    // And so is who asks late.
+    // A task that waits after the end gets it, too.
     assert_eq!(session.revoked().await, Denial::Ended);
 }

@@ -16,7 +16,7 @@ use tower_activeconnect::ActiveSession;
 use tower_activeconnect::identity::SessionCredential;
 use tower_activeconnect::web::GuardedSocket;
 
-use crate::support::{approve, builder, serve, until, with_phones};
+use crate::support::{approve, builder, enroll_users, poll_until, serve};
 
 type Client = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -28,14 +28,14 @@ struct Site {
 }
 
 impl Site {
-    /// An application whose socket is given to `handler`.
+    /// An application that passes its socket to `handler`.
     async fn new<F>(handler: impl Fn(GuardedSocket) -> F + Clone + Send + Sync + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let emulator = Emulator::start().await.unwrap();
         let ac = builder(&emulator).build().unwrap();
-        with_phones(&emulator, &ac, &["alice"]).await;
+        enroll_users(&emulator, &ac, &["alice"]).await;
         let alice = "alice".into();
         let (credential, session) = tokio::join!(ac.log_in(&alice), approve(&emulator));
         let upgrade = async move |session: ActiveSession, upgrade: WebSocketUpgrade| -> Response {
@@ -65,7 +65,7 @@ fn text(message: &str) -> ClientMessage {
     ClientMessage::text(message)
 }
 
-/// The texts that come before the close frame, and its code.
+/// The texts before the close frame, and its code.
 async fn rest(client: &mut Client) -> (Vec<String>, Option<u16>) {
     let mut texts = Vec::new();
     while let Some(Ok(message)) = client.next().await {
@@ -78,10 +78,10 @@ async fn rest(client: &mut Client) -> (Vec<String>, Option<u16>) {
     (texts, None)
 }
 
-/// T164: both halves work at once in two tasks, and each is told of the end.
+/// T164: both halves work concurrently in two tasks, and each sees the end.
 #[tokio::test]
-async fn split_halves_both_end_with_the_session() {
-    let (ended, mut told) = mpsc::unbounded_channel();
+async fn both_socket_halves_end_with_session() {
+    let (ended, mut reported) = mpsc::unbounded_channel();
     let site = Site::new(move |socket| {
         let ended = ended.clone();
         async move {
@@ -92,7 +92,7 @@ async fn split_halves_both_end_with_the_session() {
                 while let Some(Ok(message)) = messages.next().await {
                     queue.send(message).unwrap();
                 }
-                assert!(messages.next().await.is_none(), "it stays over");
+                assert!(messages.next().await.is_none(), "the socket stays closed");
                 reading.send("reader").unwrap();
             });
             while let Some(message) = queued.recv().await {
@@ -112,19 +112,19 @@ async fn split_halves_both_end_with_the_session() {
     }
     site.end();
     assert_eq!(rest(&mut client).await, (Vec::new(), Some(1008)));
-    let mut halves = [told.recv().await.unwrap(), told.recv().await.unwrap()];
+    let mut halves = [reported.recv().await.unwrap(), reported.recv().await.unwrap()];
     halves.sort_unstable();
     assert_eq!(halves, ["reader", "writer"]);
 }
 
-/// T164: the half that is polled closes the socket, though the other is not looked at.
+/// T164: the polled half closes the socket, although the other half is not polled.
 #[tokio::test]
-async fn either_half_closes_the_socket_alone() {
-    let reads = |socket: GuardedSocket| async move {
+async fn either_half_closes_the_socket() {
+    let is_read = |socket: GuardedSocket| async move {
         let (_sink, mut messages) = socket.split();
         while messages.next().await.is_some() {}
     };
-    let site = Site::new(reads).await;
+    let site = Site::new(is_read).await;
     let mut client = site.connect().await;
     site.end();
     assert_eq!(rest(&mut client).await, (Vec::new(), Some(1008)));
@@ -142,7 +142,7 @@ async fn either_half_closes_the_socket_alone() {
     assert_eq!(rest(&mut client).await.1, Some(1008));
 }
 
-/// T164: combinators of the ecosystem, such as `forward`, take it as it is.
+/// T164: combinators such as `forward` accept the socket.
 #[tokio::test]
 async fn forwarded_socket_ends_with_the_session() {
     let site = Site::new(|socket| async move {
@@ -159,9 +159,9 @@ async fn forwarded_socket_ends_with_the_session() {
     assert_eq!(rest(&mut client).await, (Vec::new(), Some(1008)));
 }
 
-/// T164: what is sent while the status is not known leaves when it is known again.
+/// T164: a message that is sent while the status is unknown leaves when it is known again.
 #[tokio::test]
-async fn queued_message_is_held_while_status_is_unknown() {
+async fn queued_message_waits_for_known_status() {
     let (send, queued) = mpsc::unbounded_channel::<&str>();
     let queued = std::sync::Arc::new(tokio::sync::Mutex::new(queued));
     let site = Site::new(move |socket| {
@@ -180,33 +180,33 @@ async fn queued_message_is_held_while_status_is_unknown() {
     send.send("before").unwrap();
     assert_eq!(client.next().await.unwrap().unwrap(), text("before"));
     site.emulator.inject_fault(Fault::new(Endpoint::Status, FaultKind::UnknownStatus));
-    until("the status is not known", async || {
+    poll_until("the status is not known", async || {
         let request = reqwest::Client::new().get(site.url.replace("ws", "http"));
         let bearer = format!("Bearer {}", site.credential.expose());
-        let answer = request.header("authorization", bearer).send().await.unwrap();
-        (answer.status() == 503).then_some(())
+        let response = request.header("authorization", bearer).send().await.unwrap();
+        (response.status() == 503).then_some(())
     })
     .await;
     send.send("held").unwrap();
     let polls = || site.emulator.state().calls.status;
     let before = polls();
-    until("two more polls", async || (polls() >= before + 2).then_some(())).await;
+    poll_until("two more polls", async || (polls() >= before + 2).then_some(())).await;
     assert!(futures_util::FutureExt::now_or_never(client.next()).is_none(), "nothing leaves");
     site.emulator.clear_faults();
     assert_eq!(client.next().await.unwrap().unwrap(), text("held"));
 }
 
-/// T164: what libraries ask axum's socket for.
+/// T164: properties that libraries read from axum's socket.
 #[tokio::test]
-async fn socket_tells_its_protocol_and_its_end() {
-    let (told, mut tells) = mpsc::unbounded_channel();
+async fn socket_reports_protocol_and_close() {
+    let (reported, mut tells) = mpsc::unbounded_channel();
     let site = Site::new(move |mut socket| {
-        let told = told.clone();
+        let reported = reported.clone();
         async move {
             let protocol = socket.protocol().map(|name| name.to_str().unwrap().to_owned());
             assert!(!socket.is_terminated());
             while socket.next().await.is_some() {}
-            told.send((protocol, socket.is_terminated())).unwrap();
+            reported.send((protocol, socket.is_terminated())).unwrap();
         }
     })
     .await;

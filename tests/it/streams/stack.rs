@@ -1,4 +1,4 @@
-//! The layer among other layers: readiness, permits, time limits, compression.
+//! The layer among other layers: readiness, permits, timeouts, compression.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -21,8 +21,8 @@ use tower::{BoxError, Layer as _, Service, ServiceExt as _, service_fn};
 use tower_activeconnect::layer::BoxError as AnyError;
 use tower_http::compression::CompressionLayer;
 
-use super::stage::{Caller, Over, Stage};
-use crate::support::{pass, serve};
+use super::fixture::{Fixture, SignedClient, Transport};
+use crate::support::{advance, serve};
 
 type Boxed = BoxCloneService<Request<Body>, Response<Body>, BoxError>;
 
@@ -34,10 +34,12 @@ where
     B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
     B::Error: Into<AnyError>,
 {
-    BoxCloneService::new(service.map_response(|answer| answer.map(Body::new)).map_err(Into::into))
+    BoxCloneService::new(
+        service.map_response(|response| response.map(Body::new)).map_err(Into::into),
+    )
 }
 
-/// A service that holds callers to the contract: it is called only where it was found ready.
+/// A service that enforces Tower's contract: it panics if it is called before it is ready.
 #[derive(Default)]
 struct Strict {
     ready: bool,
@@ -60,40 +62,41 @@ impl Service<Request<Body>> for Strict {
     }
 
     fn call(&mut self, _: Request<Body>) -> Self::Future {
-        assert!(std::mem::take(&mut self.ready), "called though it is not ready");
+        assert!(std::mem::take(&mut self.ready), "called before it was ready");
         ready(Ok(Response::new(Body::from("in"))))
     }
 }
 
-fn request(caller: &Caller) -> Request<Body> {
+fn request(caller: &SignedClient) -> Request<Body> {
     Request::get("/").header("authorization", &caller.bearer).body(Body::empty()).unwrap()
 }
 
 async fn status(service: &mut Boxed, request: Request<Body>) -> u16 {
-    let answer = service.ready().await.unwrap().call(request).await.unwrap();
-    answer.status().as_u16()
+    let response = service.ready().await.unwrap().call(request).await.unwrap();
+    response.status().as_u16()
 }
 
 const FIVE: Duration = Duration::from_secs(5);
 
-/// Polls each five seconds; nobody asks for long enough that all sessions are parked.
-async fn stage() -> Stage {
-    Stage::of(|engine| engine.poll_interval(FIVE), |layer| layer).await
+/// Polls every five seconds; all sessions are parked.
+async fn fixture() -> Fixture {
+    Fixture::of(|engine| engine.poll_interval(FIVE), |layer| layer).await
 }
 
-async fn park(stage: &Stage) {
-    pass(Duration::from_secs(130), FIVE).await;
-    let polls = stage.emulator.state().calls.status;
-    pass(Duration::from_secs(20), FIVE).await;
-    assert_eq!(stage.emulator.state().calls.status, polls, "not parked");
+async fn park(fixture: &Fixture) {
+    advance(Duration::from_secs(130), FIVE).await;
+    let polls = fixture.emulator.state().calls.status;
+    advance(Duration::from_secs(20), FIVE).await;
+    assert_eq!(fixture.emulator.state().calls.status, polls, "not parked");
 }
 
-/// T116, T118: whatever stands around it, parked sessions and known ones are let in, others not.
+/// T116, T118: inside any stack, parked and known sessions are allowed, and anonymous clients are
+/// denied.
 #[tokio::test]
 async fn each_stack_serves_parked_known_and_anonymous() {
-    let stage = stage().await;
-    let alice = stage.log_in("alice").await;
-    let layer = || stage.layer.clone();
+    let fixture = fixture().await;
+    let alice = fixture.log_in("alice").await;
+    let layer = || fixture.layer.clone();
     let limit = || GlobalConcurrencyLimitLayer::new(1);
     for (name, mut service) in [
         ("nothing", boxed(layer().layer(Strict::default()))),
@@ -104,7 +107,7 @@ async fn each_stack_serves_parked_known_and_anonymous() {
         ("limit outside", boxed(limit().layer(layer().layer(Strict::default())))),
         ("limit inside", boxed(layer().layer(limit().layer(Strict::default())))),
     ] {
-        park(&stage).await;
+        park(&fixture).await;
         assert_eq!(status(&mut service, request(&alice)).await, 200, "parked, {name}");
         assert_eq!(status(&mut service, request(&alice)).await, 200, "known, {name}");
         assert_eq!(status(&mut service, Request::new(Body::empty())).await, 401, "{name}");
@@ -112,9 +115,9 @@ async fn each_stack_serves_parked_known_and_anonymous() {
     }
 }
 
-/// T117.
+/// T117
 #[tokio::test]
-async fn readiness_and_its_errors_are_the_inner_ones() {
+async fn readiness_is_that_of_the_inner_service() {
     #[derive(Clone)]
     struct Never;
     impl Service<Request<Body>> for Never {
@@ -127,15 +130,15 @@ async fn readiness_and_its_errors_are_the_inner_ones() {
         }
 
         fn call(&mut self, _: Request<Body>) -> Self::Future {
-            unreachable!("it is not ready")
+            unreachable!("the service is not ready")
         }
     }
-    let stage = stage().await;
-    assert_eq!(stage.layer.layer(Never).ready().await.err(), Some("never ready"));
-    // What is busy is busy through the layer too.
+    let fixture = fixture().await;
+    assert_eq!(fixture.layer.layer(Never).ready().await.err(), Some("never ready"));
+    // A busy inner service is busy through the layer.
     let limit = GlobalConcurrencyLimitLayer::new(1);
     let (mut one, mut two) = {
-        let service = stage.layer.layer(limit.layer(Strict::default()));
+        let service = fixture.layer.layer(limit.layer(Strict::default()));
         (service.clone(), service)
     };
     one.ready().await.unwrap();
@@ -144,57 +147,58 @@ async fn readiness_and_its_errors_are_the_inner_ones() {
     two.ready().await.unwrap();
 }
 
-/// T118: a first request that waits for the service in vain keeps the only permit for no longer
-/// than that.
+/// T118: a first request that waits for a hanging service holds the only permit no longer than one
+/// poll.
 #[tokio::test]
 async fn parked_request_blocks_others_for_one_poll() {
-    let stage = stage().await;
-    let (alice, bob) = (stage.log_in("alice").await, stage.log_in("bob").await);
-    park(&stage).await;
+    let fixture = fixture().await;
+    let (alice, bob) = (fixture.log_in("alice").await, fixture.log_in("bob").await);
+    park(&fixture).await;
     let hangs = Fault::new(Endpoint::Status, FaultKind::Hang);
-    stage.emulator.inject_fault(hangs.for_user(&alice.session.user_id));
+    fixture.emulator.inject_fault(hangs.for_user(&alice.session.user_id));
     let limit = GlobalConcurrencyLimitLayer::new(1);
-    let mut one = boxed(stage.layer.layer(limit.layer(Strict::default())));
+    let mut one = boxed(fixture.layer.layer(limit.layer(Strict::default())));
     let mut two = one.clone();
     let alices = one.ready().await.unwrap().call(request(&alice));
-    let begun = tokio::time::Instant::now();
+    let started_at = tokio::time::Instant::now();
     let (alices, bobs) = tokio::join!(alices, status(&mut two, request(&bob)));
     assert_eq!((alices.unwrap().status().as_u16(), bobs), (503, 200));
-    let took = begun.elapsed();
+    let took = started_at.elapsed();
     assert!(took <= Duration::from_millis(3_500 + 1_000), "{took:?}");
 }
 
-/// T119: the poll goes on when nobody waits for it any more.
+/// T119: the poll continues when no request waits for it any more.
 #[tokio::test]
-async fn timeout_outside_does_not_end_the_poll() {
-    let stage = stage().await;
-    let alice = stage.log_in("alice").await;
-    park(&stage).await;
-    let before = stage.emulator.state().calls.status;
+async fn outer_timeout_does_not_end_the_poll() {
+    let fixture = fixture().await;
+    let alice = fixture.log_in("alice").await;
+    park(&fixture).await;
+    let before = fixture.emulator.state().calls.status;
     let slow =
         Fault::new(Endpoint::Status, FaultKind::Delay).with_delay(Duration::from_millis(700));
-    stage.emulator.inject_fault(slow.times(1));
-    let gated = stage.layer.layer(Strict::default());
+    fixture.emulator.inject_fault(slow.times(1));
+    let gated = fixture.layer.layer(Strict::default());
     let mut service = boxed(Timeout::new(gated.clone(), Duration::from_millis(100)));
     let late = service.ready().await.unwrap().call(request(&alice)).await;
     assert!(late.unwrap_err().is::<tower::timeout::error::Elapsed>());
     assert_eq!(status(&mut boxed(gated), request(&alice)).await, 200);
-    assert_eq!(stage.emulator.state().calls.status - before, 1);
+    assert_eq!(fixture.emulator.state().calls.status - before, 1);
 }
 
 /// A timeout inside is the handler's own error.
 #[tokio::test]
-async fn timeout_inside_is_passed_on() {
-    let stage = stage().await;
-    let alice = stage.log_in("alice").await;
+async fn inner_timeout_response_is_forwarded() {
+    let fixture = fixture().await;
+    let alice = fixture.log_in("alice").await;
     let slow =
         service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, BoxError>>());
-    let mut service = boxed(stage.layer.layer(Timeout::new(slow, Duration::from_millis(50))));
+    let mut service = boxed(fixture.layer.layer(Timeout::new(slow, Duration::from_millis(50))));
     let late = service.ready().await.unwrap().call(request(&alice)).await;
     assert!(late.unwrap_err().is::<tower::timeout::error::Elapsed>());
 }
 
-/// Compressed or not: no half file looks whole, and nothing is written into an encoding.
+/// Compressed or not: a partial file does not look complete, and no event is written into an
+/// encoding.
 #[tokio::test]
 async fn compressed_stream_ends_without_marker() {
     let compression = || {
@@ -220,30 +224,30 @@ async fn compressed_stream_ends_without_marker() {
                 }),
             )
     };
-    let stage = Stage::of(|engine| engine, |layer| layer).await;
-    let alice = stage.log_in("alice").await;
-    let inside = serve(routes().layer(compression()).layer(stage.layer.clone())).await;
-    let outside = serve(routes().layer(stage.layer.clone()).layer(compression())).await;
-    // Where nothing was sent yet, a last event would stand alone.
+    let fixture = Fixture::of(|engine| engine, |layer| layer).await;
+    let alice = fixture.log_in("alice").await;
+    let inside = serve(routes().layer(compression()).layer(fixture.layer.clone())).await;
+    let outside = serve(routes().layer(fixture.layer.clone()).layer(compression())).await;
+    // If no frame was sent yet, an end event would stand alone.
     let quiet = async || {
         let headers = [("content-type", "text/event-stream"), ("content-encoding", "gzip")];
         (headers, Body::from_stream(stream::pending::<Result<&str, Infallible>>()))
     };
-    let quiet = Router::new().route("/quiet", get(quiet)).layer(stage.layer.clone());
-    let quiet = alice.at(serve(quiet).await).get(Over::Http1, "/quiet").send().await.unwrap();
+    let quiet = Router::new().route("/quiet", get(quiet)).layer(fixture.layer.clone());
+    let quiet = alice.at(serve(quiet).await).get(Transport::Http1, "/quiet").send().await.unwrap();
     let mut asked = Vec::new();
     for (site, url) in [("inside", inside), ("outside", outside)] {
         for path in ["/file", "/sse"] {
-            for over in [Over::Http1, Over::Http2] {
+            for over in [Transport::Http1, Transport::Http2] {
                 let request =
                     alice.at(url.clone()).get(over, path).header("accept-encoding", "gzip");
-                let answer = request.send().await.unwrap();
-                assert_eq!(answer.headers()["content-encoding"], "gzip");
-                asked.push((site, path, over, tokio::spawn(answer.bytes())));
+                let response = request.send().await.unwrap();
+                assert_eq!(response.headers()["content-encoding"], "gzip");
+                asked.push((site, path, over, tokio::spawn(response.bytes())));
             }
         }
     }
-    stage.act(&alice, Action::Close);
+    fixture.act(&alice, Action::Close);
     for (site, path, over, rest) in asked {
         assert_eq!(rest.await.unwrap().is_ok(), path == "/sse", "{site} {path} {over:?}");
     }

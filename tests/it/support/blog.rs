@@ -16,8 +16,8 @@ use super::{Browser, example};
 
 const VARIABLES: [&str; 3] = ["SERVER", "APPLICATION_ID", "APPLICATION_SECRET"];
 
-/// The program in a working directory, with none of the variables that it reads.
-pub(crate) fn program(folder: &TempDir) -> Command {
+/// The program's command in a working directory, without the variables that the program reads.
+pub(crate) fn blog_command(folder: &TempDir) -> Command {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let mut command = Command::new(BUILT.get_or_init(|| example("microblog")));
     for name in VARIABLES {
@@ -27,15 +27,15 @@ pub(crate) fn program(folder: &TempDir) -> Command {
     command
 }
 
-/// The program before the test's emulator.
-pub(crate) fn before(emulator: &Emulator, folder: &TempDir) -> Command {
+/// The program's command with the test's emulator as its service.
+pub(crate) fn command_for_emulator(emulator: &Emulator, folder: &TempDir) -> Command {
     let secret = emulator.application_secret().expose();
     let values = [emulator.url(), emulator.application_id(), secret];
-    before_service("ACTIVE_CONNECT", values, folder)
+    command_for_service("ACTIVE_CONNECT", values, folder)
 }
 
-fn before_service(product: &str, values: [&str; 3], folder: &TempDir) -> Command {
-    let mut command = program(folder);
+fn command_for_service(product: &str, values: [&str; 3], folder: &TempDir) -> Command {
+    let mut command = blog_command(folder);
     for (name, value) in VARIABLES.iter().zip(values) {
         command.env(format!("{product}_{name}"), value);
     }
@@ -51,28 +51,28 @@ pub(crate) struct Blog {
 }
 
 impl Blog {
-    /// Before the test's emulator.
+    /// Starts a blog whose service is the test's emulator.
     pub(crate) async fn start(emulator: &Emulator) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self::run(before(emulator, &folder), folder).await
+        Self::spawn(command_for_emulator(emulator, &folder), folder).await
     }
 
-    pub(crate) async fn start_as(product: &str, values: [&str; 3]) -> Self {
+    pub(crate) async fn start_with_service(product: &str, values: [&str; 3]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self::run(before_service(product, values, &folder), folder).await
+        Self::spawn(command_for_service(product, values, &folder), folder).await
     }
 
-    /// On a free port.
-    pub(crate) async fn run(mut command: Command, folder: TempDir) -> Self {
+    /// Spawns the command on a free port.
+    pub(crate) async fn spawn(mut command: Command, folder: TempDir) -> Self {
         command.args(["--listen", "127.0.0.1:0"]);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
-        let first = stdout.next_line().await.unwrap().expect("it says where it listens");
+        let first = stdout.next_line().await.unwrap().expect("the first line names the address");
         let url = first.strip_prefix("listening on ").unwrap().to_owned();
         Self { url, folder, child, stdout }
     }
 
-    /// Sends it a signal: `TERM`, `STOP`, …
+    /// Sends the process a signal: `TERM`, `STOP`, …
     pub(crate) async fn signal(&self, name: &str) {
         let pid = self.child.id().unwrap().to_string();
         let sent = Command::new("kill").args(["-s", name, &pid]).status().await.unwrap();
@@ -89,18 +89,18 @@ impl Blog {
         format!("microblog-{port}")
     }
 
-    /// Registers, opens the link on the phone, and gives the QR page.
+    /// Registers, opens the link on the phone, and returns the QR page.
     pub(crate) async fn register(&self, name: &str) -> String {
-        let answer = register(&self.browser(), name).await;
-        assert_eq!(answer.status(), 200);
-        let page = answer.text().await.unwrap();
-        let on_the_phone = reqwest::Client::builder().no_proxy().build().unwrap();
-        let opened = on_the_phone.post(link(&page)).send().await.unwrap();
+        let response = register(&self.browser(), name).await;
+        assert_eq!(response.status(), 200);
+        let page = response.text().await.unwrap();
+        let phone = reqwest::Client::builder().no_proxy().build().unwrap();
+        let opened = phone.post(registration_link(&page)).send().await.unwrap();
         assert!(opened.status().is_success());
         page
     }
 
-    /// Registers and logs in, with the session that the service has.
+    /// Registers and logs in; returns the emulator's session, too.
     pub(crate) async fn log_in(&self, emulator: &Emulator, name: &str) -> (Browser, SessionReport) {
         self.register(name).await;
         let browser = self.browser();
@@ -114,7 +114,8 @@ pub(crate) async fn register(browser: &Browser, name: &str) -> Response {
 }
 
 /// The registration link on a QR page.
-pub(crate) fn link(page: &str) -> &str {
-    let (_, rest) = page.split_once("<p class=\"link\"><a href=\"").expect("a link");
+pub(crate) fn registration_link(page: &str) -> &str {
+    let (_, rest) =
+        page.split_once("<p class=\"link\"><a href=\"").expect("the page has a registration link");
     rest.split('"').next().unwrap()
 }

@@ -1,4 +1,4 @@
-//! A real browser: headless Chromium, driven by its DevTools protocol.
+//! Headless Chromium, driven by its DevTools protocol.
 #![allow(dead_code, reason = "each test file uses some of it")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
@@ -17,26 +17,27 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_tungstenite::tungstenite::Message;
 
 const CHROMIUM: &str = "/usr/bin/chromium";
-/// How long anything may take.
+/// The time limit of each call and wait.
 const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The browser; it is killed when this is dropped.
+/// A browser process, killed when this is dropped.
 pub(crate) struct Chromium {
-    tools: Tools,
+    devtools: DevTools,
     _process: Child,
     _folder: tempfile::TempDir,
 }
 
 impl Chromium {
-    /// Starts it; `None`, and a word, where there is none. Every host name is this machine.
+    /// Starts the browser, which resolves every host name to the loopback. Returns `None` and prints
+    /// a note if Chromium is not installed.
     pub(crate) async fn start() -> Option<Self> {
         Self::start_with(&[]).await
     }
 
-    /// Starts it with more arguments.
+    /// Like [`start`](Self::start), with more arguments.
     pub(crate) async fn start_with(arguments: &[&str]) -> Option<Self> {
         if !std::path::Path::new(CHROMIUM).exists() {
-            println!("there is no {CHROMIUM}");
+            println!("{CHROMIUM} is not installed");
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
@@ -52,52 +53,53 @@ impl Chromium {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let told = folder.path().join("DevToolsActivePort");
-        let address = until("Chromium says where it is", async || {
-            let text = std::fs::read_to_string(&told).ok()?;
+        let port_file = folder.path().join("DevToolsActivePort");
+        let address = poll_until("Chromium writes its DevTools port", async || {
+            let text = std::fs::read_to_string(&port_file).ok()?;
             let (port, path) = text.trim().split_once('\n')?;
             Some(format!("ws://127.0.0.1:{port}{path}"))
         })
         .await;
-        let tools = Tools::connect(&address).await;
-        Some(Self { tools, _process: process, _folder: folder })
+        let devtools = DevTools::connect(&address).await;
+        Some(Self { devtools, _process: process, _folder: folder })
     }
 
-    /// Starts it with a page that does the rest by itself.
+    /// Starts the browser with this page open.
     pub(crate) async fn open(url: &str) -> Option<Self> {
         let chromium = Self::start().await?;
-        chromium.tools.call("Target.createTarget", json!({ "url": url }), None).await.unwrap();
+        chromium.devtools.call("Target.createTarget", json!({ "url": url }), None).await.unwrap();
         Some(chromium)
     }
 
-    /// Another person's browser: it shares no cookies with the others.
+    /// A new profile, which shares no cookies with the others.
     pub(crate) async fn profile(&self) -> Profile {
-        let made = self.tools.call("Target.createBrowserContext", json!({}), None).await.unwrap();
-        let id = made["browserContextId"].as_str().unwrap().to_owned();
-        Profile { tools: self.tools.clone(), id }
+        let created =
+            self.devtools.call("Target.createBrowserContext", json!({}), None).await.unwrap();
+        let id = created["browserContextId"].as_str().unwrap().to_owned();
+        Profile { devtools: self.devtools.clone(), id }
     }
 }
 
-/// One person's browser.
+/// A browser profile: one user's cookies and tabs.
 pub(crate) struct Profile {
-    tools: Tools,
+    devtools: DevTools,
     id: String,
 }
 
 impl Profile {
     pub(crate) async fn tab(&self) -> Tab {
-        let wanted = json!({ "url": "about:blank", "browserContextId": self.id });
-        let made = self.tools.call("Target.createTarget", wanted, None).await.unwrap();
-        let target = json!({ "targetId": made["targetId"], "flatten": true });
-        let attached = self.tools.call("Target.attachToTarget", target, None).await.unwrap();
+        let params = json!({ "url": "about:blank", "browserContextId": self.id });
+        let created = self.devtools.call("Target.createTarget", params, None).await.unwrap();
+        let target = json!({ "targetId": created["targetId"], "flatten": true });
+        let attached = self.devtools.call("Target.attachToTarget", target, None).await.unwrap();
         let session = attached["sessionId"].as_str().unwrap().to_owned();
-        Tab { tools: self.tools.clone(), session }
+        Tab { devtools: self.devtools.clone(), session }
     }
 
-    /// The tab that a page has opened, once its address contains this.
-    pub(crate) async fn opened(&self, address: &str) -> Tab {
-        let target = until(&format!("a tab at {address}"), async || {
-            let found = self.tools.call("Target.getTargets", json!({}), None).await.unwrap();
+    /// Waits for a tab that a page opened and whose URL contains `address`.
+    pub(crate) async fn wait_for_tab(&self, address: &str) -> Tab {
+        let target = poll_until(&format!("a tab opens {address}"), async || {
+            let found = self.devtools.call("Target.getTargets", json!({}), None).await.unwrap();
             let targets = found["targetInfos"].as_array().unwrap().iter();
             let mut tabs = targets.filter(|target| {
                 target["browserContextId"] == *self.id
@@ -108,36 +110,36 @@ impl Profile {
         })
         .await;
         let target = json!({ "targetId": target, "flatten": true });
-        let attached = self.tools.call("Target.attachToTarget", target, None).await.unwrap();
+        let attached = self.devtools.call("Target.attachToTarget", target, None).await.unwrap();
         let session = attached["sessionId"].as_str().unwrap().to_owned();
-        Tab { tools: self.tools.clone(), session }
+        Tab { devtools: self.devtools.clone(), session }
     }
 
-    /// Puts a `__Host-` cookie in, as somebody could who has the browser in their hands.
-    pub(crate) async fn plant(&self, site: &str, name: &str, value: &str) {
+    /// Sets a `__Host-` cookie, as an attacker with access to the device could.
+    pub(crate) async fn set_host_cookie(&self, site: &str, name: &str, value: &str) {
         let cookie =
             json!({ "url": site, "name": name, "value": value, "path": "/", "secure": true });
-        let wanted = json!({ "browserContextId": self.id, "cookies": [cookie] });
-        self.tools.call("Storage.setCookies", wanted, None).await.unwrap();
+        let params = json!({ "browserContextId": self.id, "cookies": [cookie] });
+        self.devtools.call("Storage.setCookies", params, None).await.unwrap();
     }
 
-    /// Pages of this site may read and write the clipboard.
+    /// Allows this site's pages to read and write the clipboard.
     pub(crate) async fn allow_clipboard(&self, site: &str) {
-        let wanted = json!({
+        let params = json!({
             "browserContextId": self.id, "origin": site,
             "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"],
         });
-        self.tools.call("Browser.grantPermissions", wanted, None).await.unwrap();
+        self.devtools.call("Browser.grantPermissions", params, None).await.unwrap();
     }
 
-    /// Every cookie it keeps, as Chromium tells of them.
+    /// All cookies of the profile, in the form of the DevTools protocol.
     pub(crate) async fn cookies(&self) -> Vec<Value> {
-        let wanted = json!({ "browserContextId": self.id });
-        let found = self.tools.call("Storage.getCookies", wanted, None).await.unwrap();
+        let params = json!({ "browserContextId": self.id });
+        let found = self.devtools.call("Storage.getCookies", params, None).await.unwrap();
         found["cookies"].as_array().unwrap().clone()
     }
 
-    /// The value of the only cookie of this name.
+    /// The value of the cookie of this name; panics if there are several.
     pub(crate) async fn cookie(&self, name: &str) -> Option<String> {
         let cookies = self.cookies().await.into_iter();
         let mut named = cookies.filter(|cookie| cookie["name"] == name);
@@ -147,55 +149,55 @@ impl Profile {
     }
 }
 
-/// A tab.
+/// A browser tab.
 pub(crate) struct Tab {
-    tools: Tools,
+    devtools: DevTools,
     session: String,
 }
 
 impl Tab {
-    /// No page runs scripts in it from now on; [`eval`](Self::eval) does.
+    /// Disables the scripts of pages from now on; [`eval`](Self::eval) still works.
     pub(crate) async fn disable_scripts(&self) {
         self.call("Emulation.setScriptExecutionDisabled", json!({ "value": true })).await.unwrap();
     }
 
-    /// Runs this before the scripts of every page from now on.
-    pub(crate) async fn run_first(&self, script: &str) {
+    /// Adds a script that runs before the scripts of each new page.
+    pub(crate) async fn add_init_script(&self, script: &str) {
         self.call("Page.enable", json!({})).await.unwrap();
-        let wanted = json!({ "source": script });
-        self.call("Page.addScriptToEvaluateOnNewDocument", wanted).await.unwrap();
+        let params = json!({ "source": script });
+        self.call("Page.addScriptToEvaluateOnNewDocument", params).await.unwrap();
     }
 
-    /// Ends [`disable_scripts`](Self::disable_scripts). The page that is there stays as it was loaded.
+    /// Undoes [`disable_scripts`](Self::disable_scripts) for pages that load later.
     pub(crate) async fn enable_scripts(&self) {
         self.call("Emulation.setScriptExecutionDisabled", json!({ "value": false })).await.unwrap();
     }
 
-    /// Pages are shown as to a reader who prefers `light` or `dark` ones.
+    /// Sets the preferred color scheme, `light` or `dark`.
     pub(crate) async fn prefer_color_scheme(&self, scheme: &str) {
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
         self.call("Emulation.setEmulatedMedia", json!({ "features": features })).await.unwrap();
     }
 
-    /// Pages are shown on a phone that is so many CSS pixels wide.
+    /// Emulates a phone whose screen has this width in CSS pixels.
     pub(crate) async fn set_width(&self, width: u32) {
         let phone =
             json!({ "width": width, "height": 844, "deviceScaleFactor": 1, "mobile": true });
         self.call("Emulation.setDeviceMetricsOverride", phone).await.unwrap();
     }
 
-    /// A picture of what is shown, as PNG.
-    pub(crate) async fn picture(&self) -> Vec<u8> {
+    /// A PNG screenshot.
+    pub(crate) async fn screenshot(&self) -> Vec<u8> {
         let taken = self.call("Page.captureScreenshot", json!({ "format": "png" })).await.unwrap();
         STANDARD.decode(taken["data"].as_str().unwrap()).unwrap()
     }
 
-    /// Puts it in front of the other tabs of its window, which are hidden then.
+    /// Brings the tab to the front, which hides the other tabs of its window.
     pub(crate) async fn bring_to_front(&self) {
         self.call("Page.bringToFront", json!({})).await.unwrap();
     }
 
-    /// Types a key in the page: `Tab`, `Enter`, …
+    /// Presses a key: `Tab`, `Enter`, …
     pub(crate) async fn press(&self, key: &str) {
         let text = if key == "Enter" { "\r" } else { "" };
         for kind in ["keyDown", "keyUp"] {
@@ -203,7 +205,7 @@ impl Tab {
                 "Enter" => 13,
                 "Tab" => 9,
                 "Escape" => 27,
-                _ => panic!("{key} is not known here"),
+                _ => panic!("add the code of the key {key}"),
             };
             let event = json!({
                 "type": kind, "key": key, "code": key, "text": text,
@@ -213,53 +215,53 @@ impl Tab {
         }
     }
 
-    /// Loads a page, as if its address were typed.
-    pub(crate) async fn go(&self, url: &str) {
+    /// Loads a page, as a URL typed by the user does.
+    pub(crate) async fn navigate(&self, url: &str) {
         self.call("Page.navigate", json!({ "url": url })).await.unwrap();
-        self.loaded().await;
+        self.wait_for_load().await;
     }
 
-    /// The value of an expression, or what its promise comes to; panics when it throws.
+    /// Evaluates an expression and awaits its promise, if any; panics if it throws.
     pub(crate) async fn eval(&self, expression: &str) -> Value {
-        self.try_eval(expression).await.unwrap_or_else(|why| panic!("{expression}: {why}"))
+        self.try_eval(expression).await.unwrap_or_else(|error| panic!("{expression}: {error}"))
     }
 
     async fn try_eval(&self, expression: &str) -> Result<Value, String> {
-        let wanted = json!({
+        let params = json!({
             "expression": expression, "awaitPromise": true, "returnByValue": true,
             "userGesture": true,
         });
-        let done = self.call("Runtime.evaluate", wanted).await?;
-        match done.get("exceptionDetails") {
+        let result = self.call("Runtime.evaluate", params).await?;
+        match result.get("exceptionDetails") {
             Some(thrown) => Err(thrown.to_string()),
-            None => Ok(done["result"]["value"].clone()),
+            None => Ok(result["result"]["value"].clone()),
         }
     }
 
-    /// Looks until an expression is true, over navigations too.
-    pub(crate) async fn until(&self, condition: &str) {
+    /// Waits until an expression is true, also across navigations.
+    pub(crate) async fn wait_for(&self, condition: &str) {
         let what = format!("{condition} in {:?}", self.try_eval("location.href").await);
-        until(&what, async || {
+        poll_until(&what, async || {
             (self.try_eval(condition).await == Ok(Value::Bool(true))).then_some(())
         })
         .await;
     }
 
-    pub(crate) async fn loaded(&self) {
-        self.until("document.readyState === 'complete'").await;
+    pub(crate) async fn wait_for_load(&self) {
+        self.wait_for("document.readyState === 'complete'").await;
     }
 
-    /// Where it is.
-    pub(crate) async fn place(&self) -> String {
+    /// The URL of the current page.
+    pub(crate) async fn url(&self) -> String {
         self.eval("location.href").await.as_str().unwrap().to_owned()
     }
 
-    /// What is to read there.
+    /// The visible text of the current page.
     pub(crate) async fn text(&self) -> String {
         self.eval("document.body?.innerText ?? ''").await.as_str().unwrap().to_owned()
     }
 
-    /// What is shown in the page's frames.
+    /// The URLs of the page's frames.
     pub(crate) async fn frames(&self) -> Vec<String> {
         let tree = self.call("Page.getFrameTree", json!({})).await.unwrap();
         let children = tree["frameTree"]["childFrames"].as_array().cloned().unwrap_or_default();
@@ -268,43 +270,43 @@ impl Tab {
     }
 
     async fn call(&self, method: &str, params: Value) -> Result<Value, String> {
-        self.tools.call(method, params, Some(&self.session)).await
+        self.devtools.call(method, params, Some(&self.session)).await
     }
 }
 
-type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Value>>>>;
+type PendingCalls = Arc<Mutex<HashMap<u64, oneshot::Sender<Value>>>>;
 
-/// The connection to the browser: calls and their answers. What else it tells is not looked at.
+/// The connection to the browser: calls and their responses. Events are ignored.
 #[derive(Clone)]
-struct Tools {
+struct DevTools {
     calls: mpsc::UnboundedSender<Message>,
-    waiting: Waiting,
+    pending: PendingCalls,
     last: Arc<AtomicU64>,
 }
 
-impl Tools {
+impl DevTools {
     async fn connect(address: &str) -> Self {
         let (socket, _) = tokio_tungstenite::connect_async(address).await.unwrap();
         let (mut sink, mut stream) = socket.split();
         let (calls, mut queue) = mpsc::unbounded_channel();
-        let waiting = Waiting::default();
+        let pending = PendingCalls::default();
         tokio::spawn(async move {
             while let Some(call) = queue.recv().await {
                 sink.send(call).await.unwrap();
             }
         });
-        let answered = waiting.clone();
+        let responses = pending.clone();
         tokio::spawn(async move {
             while let Some(Ok(Message::Text(text))) = stream.next().await {
-                let answer: Value = serde_json::from_str(&text).unwrap();
-                let waits =
-                    answer["id"].as_u64().and_then(|id| answered.lock().unwrap().remove(&id));
-                if let Some(waits) = waits {
-                    let _ = waits.send(answer);
+                let response: Value = serde_json::from_str(&text).unwrap();
+                let sender =
+                    response["id"].as_u64().and_then(|id| responses.lock().unwrap().remove(&id));
+                if let Some(sender) = sender {
+                    let _ = sender.send(response);
                 }
             }
         });
-        Self { calls, waiting, last: Arc::default() }
+        Self { calls, pending, last: Arc::default() }
     }
 
     async fn call(&self, method: &str, params: Value, tab: Option<&str>) -> Result<Value, String> {
@@ -313,26 +315,29 @@ impl Tools {
         if let Some(tab) = tab {
             call["sessionId"] = tab.into();
         }
-        let (answer, comes) = oneshot::channel();
-        self.waiting.lock().unwrap().insert(id, answer);
+        let (response, receiver) = oneshot::channel();
+        self.pending.lock().unwrap().insert(id, response);
         self.calls.send(Message::text(call.to_string())).unwrap();
-        let answer = tokio::time::timeout(TEST_TIMEOUT, comes).await.expect("Chromium is silent");
-        let mut answer = answer.expect("Chromium is gone");
-        match answer.get("error") {
+        let response =
+            tokio::time::timeout(TEST_TIMEOUT, receiver).await.expect("Chromium responds in time");
+        let mut response = response.expect("Chromium still runs");
+        match response.get("error") {
             Some(error) => Err(error.to_string()),
-            None => Ok(answer["result"].take()),
+            None => Ok(response["result"].take()),
         }
     }
 }
 
-async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let looking = async {
+async fn poll_until<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
+    let polling = async {
         loop {
-            if let Some(found) = look().await {
+            if let Some(found) = check().await {
                 return found;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(TEST_TIMEOUT, looking).await.unwrap_or_else(|_| panic!("never: {what}"))
+    tokio::time::timeout(TEST_TIMEOUT, polling)
+        .await
+        .unwrap_or_else(|_| panic!("timed out: {what}"))
 }

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
-/// The emulator's program, which is another package's: built here if it is not yet.
+/// The emulator's program. Another package has it, so cargo does not build it for these tests.
 static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
     let built = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--locked", "--package", "activeconnect-emulator"])

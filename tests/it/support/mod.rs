@@ -1,16 +1,16 @@
-//! What tests over real sockets share: a browser, an application, a deadline.
+//! Helpers of the integration tests: builders, a browser, servers, time limits.
 #![allow(dead_code, reason = "each test file uses some of it")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
 pub(crate) mod axe;
 pub(crate) mod blog;
-pub(crate) mod caller;
+pub(crate) mod bytes_codec;
 pub(crate) mod chromium;
 pub(crate) mod emulator_program;
-pub(crate) mod plain;
-pub(crate) mod raw;
-pub(crate) mod secure;
-pub(crate) mod trace;
+pub(crate) mod log_capture;
+pub(crate) mod raw_server;
+pub(crate) mod signed_client;
+pub(crate) mod tls_server;
 pub(crate) mod webdriver;
 
 use std::collections::BTreeMap;
@@ -30,7 +30,7 @@ use tower_activeconnect::{
     ActiveSession, Activeconnect, ActiveconnectBuilder, Credentials, MemoryTokenStore,
 };
 
-/// How long anything that is not itself a bound under test may take.
+/// The time limit of each wait whose duration is not under test.
 const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The credentials of the emulator's application.
@@ -41,7 +41,7 @@ pub(crate) fn credentials(emulator: &Emulator) -> Credentials {
         .unwrap()
 }
 
-/// An engine that polls fast, before the emulator.
+/// The builder of an engine that uses the emulator and polls every 500 ms.
 pub(crate) fn builder(emulator: &Emulator) -> ActiveconnectBuilder {
     Activeconnect::builder(credentials(emulator))
         .token_store(MemoryTokenStore::new())
@@ -49,14 +49,14 @@ pub(crate) fn builder(emulator: &Emulator) -> ActiveconnectBuilder {
         .test_clock()
 }
 
-/// Enrolls users and gives each a phone.
-pub(crate) async fn with_phones(emulator: &Emulator, ac: &Activeconnect, users: &[&str]) {
+/// Enrolls users and registers a phone for each.
+pub(crate) async fn enroll_users(emulator: &Emulator, ac: &Activeconnect, users: &[&str]) {
     for user in users {
-        let before: Vec<String> =
+        let known: Vec<String> =
             emulator.state().users.into_iter().map(|user| user.user_id).collect();
         ac.enroll(&(*user).into()).await.unwrap();
         for user in emulator.state().users {
-            if !before.contains(&user.user_id) {
+            if !known.contains(&user.user_id) {
                 emulator.register_device(&user.user_id).unwrap();
             }
         }
@@ -71,49 +71,52 @@ pub(crate) async fn serve(app: Router) -> String {
     format!("http://{address}")
 }
 
-/// The session of this credential, as a handler behind the gate has it.
+/// The session of this credential, as a handler behind the gate receives it.
 pub(crate) async fn session_of(ac: &Activeconnect, credential: &str) -> ActiveSession {
-    let kept = Arc::new(Mutex::new(None));
-    let keep = {
-        let kept = kept.clone();
-        async move |session: ActiveSession| *kept.lock().unwrap() = Some(session)
+    let extracted = Arc::new(Mutex::new(None));
+    let handler = {
+        let extracted = extracted.clone();
+        async move |session: ActiveSession| *extracted.lock().unwrap() = Some(session)
     };
-    let app = Router::new().route("/", get(keep)).layer(ac.layer());
+    let app = Router::new().route("/", get(handler)).layer(ac.layer());
     let request = Request::get("/").header(AUTHORIZATION, format!("Bearer {credential}"));
     app.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
-    kept.lock().unwrap().take().unwrap()
+    extracted.lock().unwrap().take().unwrap()
 }
 
-/// Looks again and again until the answer is there; panics when it takes too long.
-pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let looking = async {
+/// Calls `check` until it returns a value; panics after [`TEST_TIMEOUT`].
+pub(crate) async fn poll_until<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
+    let polling = async {
         loop {
-            if let Some(found) = look().await {
+            if let Some(found) = check().await {
                 return found;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(TEST_TIMEOUT, looking).await.unwrap_or_else(|_| panic!("never: {what}"))
+    tokio::time::timeout(TEST_TIMEOUT, polling)
+        .await
+        .unwrap_or_else(|_| panic!("timed out: {what}"))
 }
 
-/// The newest session that the emulator has, once it is another than `before`.
-pub(crate) async fn ringing(emulator: &Emulator) -> SessionReport {
-    until("a phone rings", async || {
+/// Waits for a pending session and returns the newest.
+pub(crate) async fn pending_session(emulator: &Emulator) -> SessionReport {
+    poll_until("a session is pending", async || {
         let sessions = emulator.state().sessions;
         sessions.into_iter().rfind(|session| session.status.to_string() == "pending")
     })
     .await
 }
 
-/// Approves the login that waits.
+/// Approves the pending login.
 pub(crate) async fn approve(emulator: &Emulator) -> SessionReport {
-    let session = ringing(emulator).await;
+    let session = pending_session(emulator).await;
     emulator.act_on_session(&session.session_token, Action::Approve).unwrap();
     session
 }
 
-/// A browser: it keeps cookies, `Secure` ones on the loopback too, and follows nothing by itself.
+/// An HTTP client with a cookie jar, which sends `Secure` cookies over the loopback and does not
+/// follow redirects.
 pub(crate) struct Browser {
     http: reqwest::Client,
     site: String,
@@ -136,7 +139,7 @@ impl Browser {
         self.send(self.get(path).header(ACCEPT, accept)).await
     }
 
-    /// Asks as a script does.
+    /// Sends a `GET` as a script does.
     pub(crate) async fn api(&self, path: &str) -> Response {
         self.send(self.get(path)).await
     }
@@ -154,8 +157,8 @@ impl Browser {
 
     /// `GET /auth/status`.
     pub(crate) async fn status(&self) -> String {
-        let answer: serde_json::Value = self.api("/auth/status").await.json().await.unwrap();
-        answer["status"].as_str().unwrap().to_owned()
+        let body: serde_json::Value = self.api("/auth/status").await.json().await.unwrap();
+        body["status"].as_str().unwrap().to_owned()
     }
 
     pub(crate) fn get(&self, path: &str) -> RequestBuilder {
@@ -170,7 +173,7 @@ impl Browser {
         self.http.post(format!("{}{path}", self.site))
     }
 
-    /// Sends with the cookies it has, and keeps what is set.
+    /// Sends the request with the jar's cookies, and stores the cookies of the response.
     pub(crate) async fn send(&self, mut request: RequestBuilder) -> Response {
         let cookies = self.cookie_header();
         if !cookies.is_empty() {
@@ -204,25 +207,27 @@ impl Browser {
         self.cookies.lock().unwrap().insert(name.to_owned(), value.to_owned());
     }
 
-    /// Logs in with the emulated phone, as a script, and goes on as the page does.
+    /// Logs in as a script does, and approves on the emulated phone.
     pub(crate) async fn log_in(&self, emulator: &Emulator, user: &str) -> SessionReport {
         let started = self.json("/auth/login", &serde_json::json!({"username": user})).await;
         assert_eq!(started.status(), 202);
         let session = approve(emulator).await;
-        until("the login is claimed", async || (self.status().await == "active").then_some(()))
-            .await;
+        poll_until("the login is claimed", async || {
+            (self.status().await == "active").then_some(())
+        })
+        .await;
         // The next request carries the credential.
         assert_eq!(self.status().await, "active");
         session
     }
 }
 
-/// `location` of a redirect.
+/// The `location` of a redirect.
 pub(crate) fn location(response: &Response) -> &str {
     response.headers()["location"].to_str().unwrap()
 }
 
-/// An example's program, built as the test was.
+/// The path of an example's program, built with the test's profile.
 pub(crate) fn example(name: &str) -> std::path::PathBuf {
     let test = std::env::current_exe().unwrap();
     let profile = test.ancestors().nth(2).unwrap();
@@ -234,8 +239,8 @@ pub(crate) fn example(name: &str) -> std::path::PathBuf {
     profile.join("examples").join(name)
 }
 
-/// Lets the paused part of the world go on for this long, with time for sockets in between.
-pub(crate) async fn pass(time: Duration, step: Duration) {
+/// Advances tokio's clock by `time`, with real time for sockets after each `step`.
+pub(crate) async fn advance(time: Duration, step: Duration) {
     let mut passed = Duration::ZERO;
     while passed < time {
         tokio::time::pause();

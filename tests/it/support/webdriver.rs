@@ -11,9 +11,9 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use super::until;
+use super::poll_until;
 
-/// Debian's package of WebKitGTK has this browser, in a folder named after the machine.
+/// The browser of Debian's WebKitGTK package, in a folder named after the architecture.
 const WEBKIT: [&str; 2] = [
     "/usr/lib/x86_64-linux-gnu/webkit2gtk-4.1/MiniBrowser",
     "/usr/lib/aarch64-linux-gnu/webkit2gtk-4.1/MiniBrowser",
@@ -21,30 +21,30 @@ const WEBKIT: [&str; 2] = [
 const WEBKIT_DRIVER: &str = "/usr/bin/WebKitWebDriver";
 const SCREEN: &str = "/usr/bin/Xvfb";
 const FIREFOX: &str = "/usr/bin/firefox-esr";
-/// Where `scripts/test` has cargo install it; Debian has none.
+/// Debian does not package it; `scripts/test` installs it with cargo.
 const FIREFOX_DRIVER: &str = "target/tools/bin/geckodriver";
-/// How long the screen may take to begin.
+/// The time limit of the screen's start.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// One window; browser and driver are killed when it is dropped.
+/// One window; the browser and the driver are killed when it is dropped.
 pub(crate) struct WebDriver {
     http: Client,
     session: String,
-    /// The driver leads a process group, in which the browser is too.
+    /// The driver leads a process group that the browser belongs to.
     driver: Child,
     _screen: Option<Child>,
-    /// The browser's home, so that it finds and leaves nothing.
+    /// The browser's home directory, empty at the start.
     _folder: TempDir,
 }
 
 impl WebDriver {
-    /// Starts WebKitGTK on a screen of its own; `None`, and a word, where it is not installed.
+    /// Starts WebKitGTK on its own screen. Returns `None` and prints a note if it is not installed.
     pub(crate) async fn webkit() -> Option<Self> {
         let browser = WEBKIT.into_iter().find(|path| Path::new(path).exists());
         let (Some(browser), true, true) =
             (browser, Path::new(WEBKIT_DRIVER).exists(), Path::new(SCREEN).exists())
         else {
-            println!("there is no WebKitGTK with WebDriver, or no {SCREEN}");
+            println!("WebKitGTK with WebDriver or {SCREEN} is not installed");
             return None;
         };
         let mut screen = Command::new(SCREEN)
@@ -56,32 +56,32 @@ impl WebDriver {
             .unwrap();
         let mut display = BufReader::new(screen.stdout.take().unwrap()).lines();
         let display = tokio::time::timeout(TIMEOUT, display.next_line()).await.unwrap();
-        let display = display.unwrap().expect("Xvfb says which display it is");
+        let display = display.unwrap().expect("Xvfb prints its display");
 
         let port = free_port();
         let mut driver = Command::new(WEBKIT_DRIVER);
         driver
             .arg(format!("--port={port}"))
             .env("DISPLAY", format!(":{display}"))
-            // A machine without a graphics card draws by itself.
+            // Rendering in software, for machines without a graphics card.
             .env("WEBKIT_DISABLE_COMPOSITING_MODE", "1")
             .env("WEBKIT_DISABLE_DMABUF_RENDERER", "1");
         let options = json!({ "binary": browser, "args": ["--automation"] });
-        let wanted = json!({ "webkitgtk:browserOptions": options });
-        Some(Self::start(driver, port, wanted, Some(screen)).await)
+        let capabilities = json!({ "webkitgtk:browserOptions": options });
+        Some(Self::start(driver, port, capabilities, Some(screen)).await)
     }
 
-    /// Starts Firefox without a screen; `None`, and a word, where it is not installed.
+    /// Starts headless Firefox. Returns `None` and prints a note if it is not installed.
     pub(crate) async fn firefox() -> Option<Self> {
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(FIREFOX_DRIVER);
         if !Path::new(FIREFOX).exists() || !program.exists() {
-            println!("there is no {FIREFOX}, or no {}", program.display());
+            println!("{FIREFOX} or {} is not installed", program.display());
             return None;
         }
         let port = free_port();
         let mut driver = Command::new(program);
         driver.arg(format!("--port={port}"));
-        // It asks nobody but the site.
+        // Firefox sends requests to the site only.
         let preferences = json!({
             "app.normandy.enabled": false,
             "datareporting.policy.dataSubmissionEnabled": false,
@@ -91,11 +91,16 @@ impl WebDriver {
             "toolkit.telemetry.server": "data:,",
         });
         let options = json!({ "binary": FIREFOX, "args": ["-headless"], "prefs": preferences });
-        let wanted = json!({ "moz:firefoxOptions": options });
-        Some(Self::start(driver, port, wanted, None).await)
+        let capabilities = json!({ "moz:firefoxOptions": options });
+        Some(Self::start(driver, port, capabilities, None).await)
     }
 
-    async fn start(mut driver: Command, port: u16, wanted: Value, screen: Option<Child>) -> Self {
+    async fn start(
+        mut driver: Command,
+        port: u16,
+        capabilities: Value,
+        screen: Option<Child>,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let home = folder.path();
         let driver = driver
@@ -110,40 +115,40 @@ impl WebDriver {
             .unwrap();
         let http = Client::builder().no_proxy().build().unwrap();
         let base = format!("http://127.0.0.1:{port}/session");
-        let wanted = json!({ "capabilities": { "alwaysMatch": wanted } });
-        let made = until("WebDriver listens", async || {
-            let answer = http.post(&base).json(&wanted).send().await.ok()?;
-            Some(answer.json::<Value>().await.unwrap())
+        let params = json!({ "capabilities": { "alwaysMatch": capabilities } });
+        let created = poll_until("WebDriver listens", async || {
+            let response = http.post(&base).json(&params).send().await.ok()?;
+            Some(response.json::<Value>().await.unwrap())
         })
         .await;
-        let id = made["value"]["sessionId"].as_str().unwrap_or_else(|| panic!("{made}"));
+        let id = created["value"]["sessionId"].as_str().unwrap_or_else(|| panic!("{created}"));
         let session = format!("{base}/{id}");
         Self { http, session, driver, _screen: screen, _folder: folder }
     }
 
-    /// Loads a page; returns when it is there.
-    pub(crate) async fn go(&self, url: &str) {
-        let answer = self.http.post(format!("{}/url", self.session)).json(&json!({ "url": url }));
-        assert!(answer.send().await.unwrap().status().is_success(), "{url}");
+    /// Loads a page; returns when it is loaded.
+    pub(crate) async fn navigate(&self, url: &str) {
+        let request = self.http.post(format!("{}/url", self.session)).json(&json!({ "url": url }));
+        assert!(request.send().await.unwrap().status().is_success(), "{url}");
     }
 
-    /// The value of an expression in the page; null while one page gives way to the next.
+    /// Evaluates an expression in the page; null during a navigation.
     pub(crate) async fn eval(&self, expression: &str) -> Value {
         let call = json!({ "script": format!("return ({expression})"), "args": [] });
         let request = self.http.post(format!("{}/execute/sync", self.session)).json(&call);
-        let mut answer: Value = request.send().await.unwrap().json().await.unwrap();
-        match answer["value"].get("error") {
+        let mut response: Value = request.send().await.unwrap().json().await.unwrap();
+        match response["value"].get("error") {
             Some(_) => Value::Null,
-            None => answer["value"].take(),
+            None => response["value"].take(),
         }
     }
 
-    /// Waits until an expression holds.
-    pub(crate) async fn until(&self, expression: &str) {
-        until(expression, async || (self.eval(expression).await == true).then_some(())).await;
+    /// Waits until an expression is true.
+    pub(crate) async fn wait_for(&self, expression: &str) {
+        poll_until(expression, async || (self.eval(expression).await == true).then_some(())).await;
     }
 
-    /// What the page says.
+    /// The visible text of the page.
     pub(crate) async fn text(&self) -> String {
         let text = self.eval("document.body.innerText").await;
         text.as_str().unwrap_or_default().to_owned()
@@ -152,7 +157,7 @@ impl WebDriver {
 
 impl Drop for WebDriver {
     fn drop(&mut self) {
-        // The driver alone would leave its browser behind.
+        // Killing only the driver would leave the browser running.
         let Some(leader) = self.driver.id() else { return };
         let group = format!("-{leader}");
         std::process::Command::new("kill").args(["-KILL", "--", &group]).status().ok();

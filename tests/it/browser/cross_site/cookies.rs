@@ -1,70 +1,70 @@
-//! Cookies that others put into the victim's browser.
+//! Cookies that an attacker sets in the victim's browser.
 
 use serde_json::json;
 use tower_activeconnect::UserId;
 use tower_activeconnect::protocol::SessionStatus;
 
-use super::stage::Stage;
+use super::fixture::Fixture;
 use crate::support::approve;
 
 const SESSION: &str = "__Host-activeconnect";
 
-/// T007: a session that was planted before the login is not the user's after it, and is dead.
+/// T007: a login replaces a session that an attacker planted, and ends it.
 #[tokio::test]
-async fn planted_session_is_replaced_and_dead() {
-    let Some(stage) = Stage::start().await else { return };
+async fn planted_session_is_replaced_and_ended() {
+    let Some(fixture) = Fixture::start().await else { return };
     let mallory = UserId::from("mallory");
-    let (planted, mallorys) = tokio::join!(stage.ac.log_in(&mallory), approve(&stage.emulator));
+    let (planted, mallorys) = tokio::join!(fixture.ac.log_in(&mallory), approve(&fixture.emulator));
     let planted = planted.unwrap().expose();
-    // Somebody with the browser in their hands can plant it; no page can.
-    let profile = stage.chromium.profile().await;
-    profile.plant(&stage.app, SESSION, &planted).await;
+    // An attacker with access to the device can set this cookie; a page cannot.
+    let profile = fixture.chromium.profile().await;
+    profile.set_host_cookie(&fixture.app, SESSION, &planted).await;
     let tab = profile.tab().await;
-    tab.go(&stage.app).await;
-    stage.is_in(&tab, "mallory").await;
-    stage.log_in(&tab, "alice").await;
+    tab.navigate(&fixture.app).await;
+    fixture.wait_for_page(&tab, "mallory").await;
+    fixture.log_in(&tab, "alice").await;
     let own = profile.cookie(SESSION).await.unwrap();
     assert_ne!(own, planted);
-    let sessions = stage.emulator.state().sessions;
+    let sessions = fixture.emulator.state().sessions;
     let before = sessions.iter().find(|one| one.session_token == mallorys.session_token).unwrap();
     assert_eq!(before.status, SessionStatus::Closed);
-    let other = stage.chromium.profile().await;
-    other.plant(&stage.app, SESSION, &planted).await;
+    let other = fixture.chromium.profile().await;
+    other.set_host_cookie(&fixture.app, SESSION, &planted).await;
     let tab = other.tab().await;
-    tab.go(&stage.app).await;
-    assert_eq!(tab.place().await, format!("{}/auth/login", stage.app));
+    tab.navigate(&fixture.app).await;
+    assert_eq!(tab.url().await, format!("{}/auth/login", fixture.app));
 }
 
-/// T007: nor does a value that was never given out become a session.
+/// T007: a made-up value does not become a session.
 #[tokio::test]
-async fn made_up_session_never_comes_to_life() {
-    let Some(stage) = Stage::start().await else { return };
-    let profile = stage.chromium.profile().await;
+async fn made_up_credential_is_no_session() {
+    let Some(fixture) = Fixture::start().await else { return };
+    let profile = fixture.chromium.profile().await;
     let made_up = "A".repeat(43);
     for name in [SESSION, "__Host-activeconnect-attempt"] {
-        profile.plant(&stage.app, name, &made_up).await;
+        profile.set_host_cookie(&fixture.app, name, &made_up).await;
     }
     let tab = profile.tab().await;
-    stage.log_in(&tab, "alice").await;
+    fixture.log_in(&tab, "alice").await;
     assert_ne!(profile.cookie(SESSION).await.unwrap(), made_up);
-    let other = stage.chromium.profile().await;
-    other.plant(&stage.app, SESSION, &made_up).await;
+    let other = fixture.chromium.profile().await;
+    other.set_host_cookie(&fixture.app, SESSION, &made_up).await;
     let tab = other.tab().await;
-    tab.go(&stage.app).await;
-    assert_eq!(tab.place().await, format!("{}/auth/login", stage.app));
+    tab.navigate(&fixture.app).await;
+    assert_eq!(tab.url().await, format!("{}/auth/login", fixture.app));
 }
 
-/// T008: a sibling's pages set no cookie that the application takes for its own.
+/// T008: pages of a sibling origin cannot set a cookie that the application accepts.
 #[tokio::test]
-async fn sibling_cannot_toss_a_cookie_in() {
-    let Some(stage) = Stage::start().await else { return };
+async fn sibling_origin_cannot_set_cookies() {
+    let Some(fixture) = Fixture::start().await else { return };
     let mallory = UserId::from("mallory");
-    let (planted, _) = tokio::join!(stage.ac.log_in(&mallory), approve(&stage.emulator));
+    let (planted, _) = tokio::join!(fixture.ac.log_in(&mallory), approve(&fixture.emulator));
     let planted = planted.unwrap().expose();
-    let profile = stage.chromium.profile().await;
+    let profile = fixture.chromium.profile().await;
     let tab = profile.tab().await;
     let toss = async |logged_in: bool| {
-        tab.go(&stage.sibling).await;
+        tab.navigate(&fixture.sibling).await;
         for name in
             [SESSION, "__host-activeconnect", "__HOST-ACTIVECONNECT", " __Host-activeconnect"]
         {
@@ -81,17 +81,17 @@ async fn sibling_cannot_toss_a_cookie_in() {
                 tab.eval(&format!("document.cookie = {nameless}")).await;
             }
         }
-        // The sibling can have cookies of the whole domain; these are just not among them.
+        // The sibling can set cookies for the whole domain, but not `__Host-` cookies.
         tab.eval("document.cookie = 'tossed=in; Domain=app.localhost; Path=/'").await;
-        tab.go(&stage.app).await;
+        tab.navigate(&fixture.app).await;
         if logged_in {
-            stage.is_in(&tab, "alice").await;
+            fixture.wait_for_page(&tab, "alice").await;
         } else {
-            assert_eq!(tab.place().await, format!("{}/auth/login", stage.app));
+            assert_eq!(tab.url().await, format!("{}/auth/login", fixture.app));
         }
     };
     toss(false).await;
     assert_eq!(profile.cookie("tossed").await.as_deref(), Some("in"));
-    stage.log_in(&tab, "alice").await;
+    fixture.log_in(&tab, "alice").await;
     toss(true).await;
 }

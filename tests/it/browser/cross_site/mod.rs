@@ -1,7 +1,7 @@
-//! Pages of other origins in the victim's own browser, a real one, and what they get: nothing.
+//! Attacks by pages of other origins in the victim's browser (Chromium).
 
 mod cookies;
+mod fixture;
 mod forgery;
-mod honest;
+mod legitimate_use;
 mod reading;
-mod stage;

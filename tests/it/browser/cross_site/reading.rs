@@ -1,95 +1,95 @@
-//! What others try to read, frame or listen to in the victim's browser.
+//! Attempts of hostile pages to read, frame or listen.
 
 use serde_json::json;
 
-use super::stage::Stage;
+use super::fixture::Fixture;
 use crate::support::approve;
 
-/// T019: who is logged in can't be read, nor a login's result taken, from another origin.
+/// T019: another origin can read neither the login state nor a login's result.
 #[tokio::test]
 async fn status_is_for_this_origin_only() {
-    let Some(stage) = Stage::start().await else { return };
-    let profile = stage.chromium.profile().await;
+    let Some(fixture) = Fixture::start().await else { return };
+    let profile = fixture.chromium.profile().await;
     let (tab, own) = (profile.tab().await, profile.tab().await);
-    stage.begin(&own, "alice").await;
-    // Nothing of ours asks any more.
-    own.go(&stage.evil).await;
-    let polls = || stage.emulator.state().calls.status;
-    approve(&stage.emulator).await;
-    let seen = polls();
-    crate::support::until("approved", async || (polls() >= seen + 2).then_some(())).await;
+    fixture.start_login(&own, "alice").await;
+    // No page of the application polls any more.
+    own.navigate(&fixture.evil).await;
+    let polls = || fixture.emulator.state().calls.status;
+    approve(&fixture.emulator).await;
+    let observed = polls();
+    crate::support::poll_until("approved", async || (polls() >= observed + 2).then_some(())).await;
     let attempt = profile.cookie("__Host-activeconnect-attempt").await;
-    for hostile in [&stage.sibling, &stage.evil] {
+    for hostile in [&fixture.sibling, &fixture.evil] {
         for path in ["/auth/status", "/auth/events"] {
-            tab.go(hostile).await;
-            let place = format!("{}{path}", stage.app);
+            tab.navigate(hostile).await;
+            let url_path = format!("{}{path}", fixture.app);
             let read =
                 "url => fetch(url, { credentials: 'include' }).then(a => a.text(), e => e.name)";
-            assert_eq!(tab.eval(&format!("({read})({})", json!(place))).await, "TypeError");
-            // `Cross-Origin-Resource-Policy`: not even an answer that can't be read.
+            assert_eq!(tab.eval(&format!("({read})({})", json!(url_path))).await, "TypeError");
+            // `Cross-Origin-Resource-Policy` blocks even opaque responses.
             let blind = "url => fetch(url, { credentials: 'include', mode: 'no-cors' })
                 .then(a => a.type, e => e.name)";
-            assert_eq!(tab.eval(&format!("({blind})({})", json!(place))).await, "TypeError");
+            assert_eq!(tab.eval(&format!("({blind})({})", json!(url_path))).await, "TypeError");
             let script = "src => new Promise(done => {
                 const script = document.createElement('script');
                 Object.assign(script, { onerror: done, onload: done, src });
                 document.body.append(script);
             }).then(event => event.type)";
-            assert_eq!(tab.eval(&format!("({script})({})", json!(place))).await, "error");
+            assert_eq!(tab.eval(&format!("({script})({})", json!(url_path))).await, "error");
         }
     }
     assert_eq!(profile.cookie("__Host-activeconnect").await, None);
     assert_eq!(profile.cookie("__Host-activeconnect-attempt").await, attempt);
-    // The application's own pages can, and get the result.
-    own.go(&format!("{}/auth/login", stage.app)).await;
-    profile.tab().await.go(&format!("{}/auth/waiting", stage.app)).await;
+    // The application's own pages can read the status and claim the result.
+    own.navigate(&format!("{}/auth/login", fixture.app)).await;
+    profile.tab().await.navigate(&format!("{}/auth/waiting", fixture.app)).await;
     assert!(profile.cookie("__Host-activeconnect").await.is_some());
 }
 
-/// T024: a sibling's page has the cookies sent along; the origin is what tells.
+/// T024: a sibling origin sends the cookies, so the gate checks the origin.
 #[tokio::test]
 async fn sockets_and_events_are_for_this_origin_only() {
-    let Some(stage) = Stage::start().await else { return };
-    let profile = stage.chromium.profile().await;
+    let Some(fixture) = Fixture::start().await else { return };
+    let profile = fixture.chromium.profile().await;
     let tab = profile.tab().await;
-    stage.log_in(&tab, "alice").await;
-    let socket = format!("{}/socket", stage.app.replace("http", "ws"));
+    fixture.log_in(&tab, "alice").await;
+    let socket = format!("{}/socket", fixture.app.replace("http", "ws"));
     let listen = "url => new Promise(done => {
         const socket = new WebSocket(url);
         socket.onmessage = event => done(event.data);
-        socket.onerror = () => done('refused');
+        socket.onerror = () => done('rejected');
     })";
     let events = "url => new Promise(done => {
         const events = new EventSource(url, { withCredentials: true });
         events.onmessage = event => { events.close(); done(event.data); };
-        events.onerror = () => { events.close(); done('refused'); };
+        events.onerror = () => { events.close(); done('rejected'); };
     })";
-    let hear = async |how: &str, url: &str| tab.eval(&format!("({how})({})", json!(url))).await;
-    let (feed, own) = (format!("{}/feed", stage.app), format!("{}/auth/events", stage.app));
-    assert_eq!(hear(listen, &socket).await, "alice");
-    assert_eq!(hear(events, &feed).await, "alice");
-    for hostile in [&stage.sibling, &stage.evil] {
-        tab.go(hostile).await;
-        assert_eq!(hear(listen, &socket).await, "refused", "{hostile}");
-        assert_eq!(hear(events, &feed).await, "refused", "{hostile}");
-        assert_eq!(hear(events, &own).await, "refused", "{hostile}");
+    let capture = async |how: &str, url: &str| tab.eval(&format!("({how})({})", json!(url))).await;
+    let (feed, own) = (format!("{}/feed", fixture.app), format!("{}/auth/events", fixture.app));
+    assert_eq!(capture(listen, &socket).await, "alice");
+    assert_eq!(capture(events, &feed).await, "alice");
+    for hostile in [&fixture.sibling, &fixture.evil] {
+        tab.navigate(hostile).await;
+        assert_eq!(capture(listen, &socket).await, "refused", "{hostile}");
+        assert_eq!(capture(events, &feed).await, "refused", "{hostile}");
+        assert_eq!(capture(events, &own).await, "refused", "{hostile}");
     }
 }
 
-/// No page of ours is shown in a frame of others, to be clicked on unseen.
+/// Other sites cannot frame the application's pages (clickjacking).
 #[tokio::test]
 async fn no_page_is_framed() {
-    let Some(stage) = Stage::start().await else { return };
-    let profile = stage.chromium.profile().await;
+    let Some(fixture) = Fixture::start().await else { return };
+    let profile = fixture.chromium.profile().await;
     let tab = profile.tab().await;
     for path in ["/auth/login", "/auth/waiting", "/", "/auth/status"] {
-        // Of the same site, so that Chromium tells of the frame with the page around it.
-        tab.go(&stage.sibling).await;
+        // A page of the same site, so that Chromium reports the frame in the page's frame tree.
+        tab.navigate(&fixture.sibling).await;
         let frame = "src => new Promise(done => {
             const frame = Object.assign(document.createElement('iframe'), { onload: done, src });
             document.body.append(frame);
         }).then(() => 'loaded')";
-        tab.eval(&format!("({frame})({})", json!(format!("{}{path}", stage.app)))).await;
+        tab.eval(&format!("({frame})({})", json!(format!("{}{path}", fixture.app)))).await;
         let framed = tab.frames().await;
         assert_eq!(framed, ["chrome-error://chromewebdata/"], "{path}");
     }

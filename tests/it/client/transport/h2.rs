@@ -1,5 +1,5 @@
-//! HTTP/2 has ways to say "I did not process this, send it again". What is signed is not sent
-//! again: its nonce is used up.
+//! HTTP/2 can report that a request was not processed. The client does not resend a signed request,
+//! because its nonce is used.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -10,20 +10,19 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tower_activeconnect::protocol::{AUTHENTICATION_HEADER, AuthenticationHeader};
 
-use crate::support::raw::session;
-use crate::support::secure::{Authority, Secure, call_in_child};
+use crate::support::raw_server::session;
+use crate::support::tls_server::{CertificateAuthority, TlsServer, call_in_child};
 
 #[derive(Clone, Copy)]
 enum Behaviour {
     Answer,
-    /// Answers, and asks for no more requests on this connection.
+    /// Responds, and accepts no more requests on this connection.
     AnswerAndLeave,
-    /// `RST_STREAM` with this reason.
+    /// Sends `RST_STREAM` with this reason.
     Reset(Reason),
-    /// `GOAWAY` with this reason, and the end.
+    /// Sends `GOAWAY` with this reason, and closes.
     GoAway(Reason),
-    /// `GOAWAY` that says that no request was processed, and the end: even a careful client might
-    /// send again.
+    /// Sends `GOAWAY` with last stream 0, and closes: the protocol allows a resend.
     GoAwayUnprocessed,
 }
 
@@ -53,7 +52,7 @@ async fn serve(stream: TlsStream<TcpStream>, behaviour: Behaviour, log: Log) {
     }
 }
 
-/// Frames by hand: settings, and once a request is there, `GOAWAY` with last stream 0.
+/// Writes frames directly: settings, and after a request `GOAWAY` with last stream 0.
 async fn unprocessed(mut stream: TlsStream<TcpStream>, log: Log) {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let mut preface = [0; 24];
@@ -66,7 +65,7 @@ async fn unprocessed(mut stream: TlsStream<TcpStream>, log: Log) {
         let mut payload = vec![0; length as usize];
         stream.read_exact(&mut payload).await.unwrap();
         if head[3] == 1 {
-            // HEADERS, kept as they are.
+            // HEADERS, recorded as received.
             let mut raw = HeaderMap::new();
             raw.insert("x-raw", HeaderValue::from_bytes(hex(&payload).as_bytes()).unwrap());
             log.lock().unwrap().push(raw);
@@ -83,14 +82,14 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 async fn call(behaviour: Behaviour) -> ([String; 2], Vec<HeaderMap>, usize) {
-    let authority = Authority::new();
+    let authority = CertificateAuthority::new();
     let log = Log::default();
     let requests = Arc::clone(&log);
-    let server = Secure::start(authority.vouches_for("localhost"), "h2", move |stream, _| {
+    let server = TlsServer::start(authority.issue("localhost"), "h2", move |stream, _| {
         serve(stream, behaviour, Arc::clone(&requests))
     })
     .await;
-    let trusted = authority.file();
+    let trusted = authority.pem_file();
     let variables = [("SSL_CERT_FILE", trusted.path().into())];
     let outcome = call_in_child(&server.url(), &variables).await;
     let requests = log.lock().unwrap().clone();
@@ -113,18 +112,18 @@ async fn two_calls_share_a_connection() {
 }
 
 #[tokio::test]
-async fn connection_that_is_left_in_good_order_is_replaced() {
+async fn gracefully_closed_connection_is_replaced() {
     let (outcome, requests, connections) = call(Behaviour::AnswerAndLeave).await;
     assert_eq!(outcome, ["ok", "ok"]);
     assert_eq!((nonces(&requests).len(), requests.len(), connections), (2, 2, 2));
 }
 
 #[tokio::test]
-async fn refused_stream_is_not_sent_again() {
+async fn refused_stream_is_not_resent() {
     for reason in [Reason::REFUSED_STREAM, Reason::CANCEL, Reason::ENHANCE_YOUR_CALM] {
         let (outcome, requests, _) = call(Behaviour::Reset(reason)).await;
         assert_eq!(outcome, ["Unreachable", "Unreachable"], "{reason:?}");
-        // Two calls, two requests, each signed anew.
+        // Two calls, two requests, each with its own signature.
         assert_eq!((nonces(&requests).len(), requests.len()), (2, 2), "{reason:?}");
     }
 }
@@ -145,10 +144,10 @@ async fn unprocessed_request_is_not_resent() {
     assert_eq!((requests.len(), connections), (2, 2));
 }
 
-/// RFC 7541, 6.2.3: nothing on the way may keep the signature in a table of compressed headers.
+/// RFC 7541, 6.2.3: no intermediary may put the signature into a header compression table.
 #[tokio::test]
 async fn signature_is_never_indexed() {
-    /// `authentication` in HPACK's Huffman code, after its length.
+    /// `authentication` in HPACK's Huffman code, with its length.
     const NAME: [u8; 11] = [0x8a, 0x1d, 0xa9, 0x9c, 0xb5, 0x24, 0xc4, 0x1a, 0x4c, 0x7a, 0xbf];
     let (_, requests, _) = call(Behaviour::GoAwayUnprocessed).await;
     for request in requests {

@@ -1,4 +1,4 @@
-//! Names that would split the `Authentication` header, and secrets that look wrong.
+//! Ids that would split the `Authentication` header, and secrets of unusual form.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,8 +6,10 @@ use tower_activeconnect::Credentials;
 use tower_activeconnect::client::{ClientErrorKind, CredentialsError};
 use tracing::Level;
 
-use crate::support::raw::{APPLICATION, Raw, SESSION_SECRET, Step, answer, authenticate};
-use crate::support::trace::Trace;
+use crate::support::log_capture::LogCapture;
+use crate::support::raw_server::{
+    APPLICATION, RawServer, SESSION_SECRET, Step, authenticate, response,
+};
 
 const SPLITTERS: [&str; 12] = [
     ":",
@@ -25,10 +27,10 @@ const SPLITTERS: [&str; 12] = [
 ];
 
 #[test]
-fn application_id_that_splits_a_header_is_refused() {
+fn application_id_with_header_separator_is_rejected() {
     for id in SPLITTERS {
-        let refused = Credentials::new(id, "x".repeat(24)).unwrap_err();
-        assert_eq!(refused, CredentialsError::InvalidId, "{id:?}");
+        let rejected = Credentials::new(id, "x".repeat(24)).unwrap_err();
+        assert_eq!(rejected, CredentialsError::InvalidId, "{id:?}");
     }
     assert_eq!(Credentials::new("", "x".repeat(24)).unwrap_err(), CredentialsError::EmptyId);
     for id in [APPLICATION, "a", "!~", "a/b?c#d%"] {
@@ -37,15 +39,15 @@ fn application_id_that_splits_a_header_is_refused() {
 }
 
 #[tokio::test]
-async fn session_token_that_splits_a_header_is_refused() {
+async fn session_token_with_header_separator_is_rejected() {
     for token in SPLITTERS.into_iter().chain([""]) {
-        let raw = Raw::start(move |request| {
+        let raw = RawServer::start(move |request| {
             let url = format!("http://{}/x", request.header("host").unwrap());
             let body = serde_json::json!({"authentication_status": {
                 "authenticated": true, "status_url": url, "logout_url": url,
                 "session_token": token, "session_secret": SESSION_SECRET,
             }});
-            vec![Step::Send(answer("202 Accepted", &[], body.to_string()))]
+            vec![Step::Send(response("202 Accepted", &[], body.to_string()))]
         })
         .await;
         let error = authenticate(&raw.client()).await.unwrap_err();
@@ -54,11 +56,12 @@ async fn session_token_that_splits_a_header_is_refused() {
 }
 
 #[test]
-fn secret_of_unusual_length_is_taken_with_a_warning() {
+fn secret_of_unusual_length_logs_a_warning() {
     let warnings = Arc::new(Mutex::new(Vec::new()));
     let warned = || std::mem::take(&mut *warnings.lock().unwrap());
     let log = Arc::clone(&warnings);
-    let trace = Trace(Level::WARN, move |line: &str| log.lock().unwrap().push(line.to_owned()));
+    let trace =
+        LogCapture(Level::WARN, move |line: &str| log.lock().unwrap().push(line.to_owned()));
     tracing::subscriber::with_default(trace, || {
         for length in [24, 32] {
             assert!(Credentials::new(APPLICATION, "x".repeat(length)).is_ok());
@@ -66,10 +69,10 @@ fn secret_of_unusual_length_is_taken_with_a_warning() {
         }
         for length in [1, 23, 25, 31, 33, 4_000] {
             assert!(Credentials::new(APPLICATION, "x".repeat(length)).is_ok());
-            let said = warned();
-            assert_eq!(said.len(), 1);
-            assert!(said[0].ends_with(&format!(" length={length}")), "{said:?}");
-            assert!(!said[0].contains("xx"), "{said:?}");
+            let actual = warned();
+            assert_eq!(actual.len(), 1);
+            assert!(actual[0].ends_with(&format!(" length={length}")), "{actual:?}");
+            assert!(!actual[0].contains("xx"), "{actual:?}");
         }
         // Nothing is trimmed: 24 characters and a line end are 25.
         let padded = Credentials::new(APPLICATION, format!("{}\n", "x".repeat(24))).unwrap();

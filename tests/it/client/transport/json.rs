@@ -1,25 +1,29 @@
-//! Bodies that are nearly the right JSON.
+//! Bodies that are almost the right JSON.
 
 use tower_activeconnect::client::ClientErrorKind;
 use tower_activeconnect::protocol::SessionStatus;
 use tower_activeconnect::protocol::StatusReading;
 
-use crate::support::raw::{Raw, Step, answer, authenticate};
+use crate::support::raw_server::{RawServer, Step, authenticate, response};
 
 const ACTIVE: Option<StatusReading> = Some(StatusReading::Status(SessionStatus::Active));
-const ODD: Option<StatusReading> = Some(StatusReading::Inconsistent);
+const INCONSISTENT: Option<StatusReading> = Some(StatusReading::Inconsistent);
 
-/// What a status call makes of a body; `None` is not understood. One server answers all.
+/// The result of a status call for each body; `None` is invalid. One server sends all.
 async fn read(bodies: Vec<(Vec<u8>, Option<StatusReading>)>) {
     let script: Vec<Vec<u8>> = bodies.iter().map(|(body, _)| body.clone()).collect();
     let next = std::sync::atomic::AtomicUsize::new(0);
-    let raw = Raw::start(move |request| {
+    let raw = RawServer::start(move |request| {
         let url = format!("http://{}", request.header("host").unwrap());
-        if request.asks_for_a_session() {
-            return vec![Step::Send(crate::support::raw::session(&url))];
+        if request.is_authenticate_user() {
+            return vec![Step::Send(crate::support::raw_server::session(&url))];
         }
         let number = next.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        vec![Step::Send(answer("200 OK", &[("content-type", "application/json")], &script[number]))]
+        vec![Step::Send(response(
+            "200 OK",
+            &[("content-type", "application/json")],
+            &script[number],
+        ))]
     })
     .await;
     let client = raw.client();
@@ -41,7 +45,7 @@ fn all(expected: Option<StatusReading>, bodies: &[&str]) -> Vec<(Vec<u8>, Option
 }
 
 #[tokio::test]
-async fn text_that_is_no_json_is_not_understood() {
+async fn non_json_text_is_invalid() {
     let mut bodies = all(
         None,
         &[
@@ -69,14 +73,14 @@ async fn text_that_is_no_json_is_not_understood() {
     bodies.push((utf16("{\"session_status\":\"active\"}"), None));
     bodies.push((utf16("\u{feff}{\"session_status\":\"active\"}"), None));
     bodies.push((b"{\"session_status\":\"activ\xe9\"}".to_vec(), None));
-    // Latin-1 in what is not read: no JSON all the same.
+    // Latin-1 in an ignored field is invalid JSON, too.
     bodies.push((b"{\"name\":\"Andr\xe9\",\"session_status\":\"active\"}".to_vec(), None));
     bodies.push((b"{\"Andr\xe9\":1,\"session_status\":\"active\"}".to_vec(), None));
     read(bodies).await;
 }
 
 #[tokio::test]
-async fn deep_nesting_is_not_understood_and_breaks_nothing() {
+async fn deeply_nested_json_is_invalid() {
     let mut bodies = Vec::new();
     for depth in [200, 10_000, 30_000] {
         for (open, close) in [("[", "]"), ("{\"x\":", "}")] {
@@ -97,13 +101,13 @@ async fn deep_nesting_is_not_understood_and_breaks_nothing() {
             }
         }
     }
-    // A hundred thousand levels are more than is read at all.
+    // A hundred thousand levels exceed the size limit.
     bodies.push((b"[".repeat(100_000), None));
     read(bodies).await;
 }
 
 #[tokio::test]
-async fn key_that_stands_twice_is_not_understood() {
+async fn duplicate_key_is_invalid() {
     let twice = [
         r#"{"session_status":"closed","session_status":"active"}"#,
         r#"{"session_status":"active","session_status":"active"}"#,
@@ -118,7 +122,7 @@ async fn key_that_stands_twice_is_not_understood() {
 }
 
 #[tokio::test]
-async fn list_is_no_object() {
+async fn list_instead_of_object_is_invalid() {
     let lists = [
         r#"[]"#,
         r#"[{"session_status":"active"}]"#,
@@ -153,7 +157,7 @@ async fn both_shapes_and_unknown_fields_are_read() {
 }
 
 #[tokio::test]
-async fn only_an_exact_status_is_a_status() {
+async fn only_exact_status_names_are_accepted() {
     let nothing = [
         r#"{"session_status":null}"#,
         r#"{"session_status":true}"#,
@@ -179,12 +183,12 @@ async fn only_an_exact_status_is_a_status() {
         r#"{"session_status":"walkaway,active"}"#,
     ];
     let mut bodies = all(None, &nothing);
-    bodies.extend(all(ODD, &odd));
+    bodies.extend(all(INCONSISTENT, &odd));
     read(bodies).await;
 }
 
 #[tokio::test]
-async fn contradictions_are_odd() {
+async fn contradictory_status_is_inconsistent() {
     let odd = [
         r#"{"authenticated":false,"session_status":"active"}"#,
         r#"{"authentication_status":{"authenticated":false,"session_status":"active"}}"#,
@@ -194,5 +198,5 @@ async fn contradictions_are_odd() {
         r#"{"session_status":"closed","authentication_status":{"session_status":"active"}}"#,
         r#"{"session_status":"nonsense","authentication_status":{"session_status":"active"}}"#,
     ];
-    read(all(ODD, &odd)).await;
+    read(all(INCONSISTENT, &odd)).await;
 }

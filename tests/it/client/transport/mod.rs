@@ -1,27 +1,27 @@
-//! The client against a server that sends every byte wrong: each ends in a typed error, in time.
-//! Servers that speak TLS or HTTP/2 are called by a child process.
+//! The client against servers that misbehave at the byte level: each call ends in a typed error, in
+//! time. A child process calls the servers with TLS or HTTP/2.
 
-mod answers;
-mod broken;
+mod broken_responses;
+mod clock_rejection;
 mod deadline;
 mod h2;
 mod identity;
+mod invalid_responses;
 mod json;
-mod once;
+mod no_resend;
 mod origin;
 mod pool;
 mod properties;
 mod proxy;
 mod rate;
 mod redirect;
-mod refusal;
 mod size;
 mod tls;
 
-use crate::support::secure::be_the_child;
+use crate::support::tls_server::run_child;
 
 #[test]
 #[ignore = "run by the others, with variables set"]
 fn child_process() {
-    be_the_child();
+    run_child();
 }

@@ -1,29 +1,30 @@
-//! URLs that the service names: of its own origin, without tricks, or nothing is sent there.
+//! URLs from the service: they must have the service's origin, or no call is sent.
 
 use tower_activeconnect::client::ClientErrorKind;
 use tower_activeconnect::protocol::Dialect;
 
-use crate::support::raw::{
-    LOGOUT_PATH, Raw, Received, SESSION_SECRET, SESSION_TOKEN, STATUS_ACTIVE, STATUS_PATH, Step,
-    answer, authenticate, session_at,
+use crate::support::raw_server::{
+    LOGOUT_PATH, RawServer, ReceivedRequest, SESSION_SECRET, SESSION_TOKEN, STATUS_ACTIVE,
+    STATUS_PATH, Step, authenticate, response, session_at,
 };
 
-async fn refused(status_url: String, logout_url: String) -> ClientErrorKind {
+async fn rejection_of(status_url: String, logout_url: String) -> ClientErrorKind {
     let shown = format!("{status_url:?} {logout_url:?}");
-    let raw = Raw::start(move |_| vec![Step::Send(session_at(&status_url, &logout_url))]).await;
-    let error = authenticate(&raw.client()).await.map(|_| panic!("taken: {shown}")).unwrap_err();
+    let raw =
+        RawServer::start(move |_| vec![Step::Send(session_at(&status_url, &logout_url))]).await;
+    let error = authenticate(&raw.client()).await.map(|_| panic!("accepted: {shown}")).unwrap_err();
     assert_eq!(raw.requests().len(), 1);
     error.kind()
 }
 
-/// The raw server's own port is known only once it runs: `PORT` and `OTHER` stand for the two.
-async fn tricks(tricks: &[&str]) {
-    let elsewhere = Raw::bystander().await;
-    for (number, trick) in tricks.iter().enumerate() {
+/// `PORT` and `OTHER` stand for ports that are known once the servers run.
+async fn hostile_urls(hostile_urls: &[&str]) {
+    let elsewhere = RawServer::unused().await;
+    for (number, trick) in hostile_urls.iter().enumerate() {
         for status_is_bad in [true, false] {
             let trick = (*trick).to_owned();
             let other = elsewhere.address().port();
-            let raw = Raw::start(move |request| {
+            let raw = RawServer::start(move |request| {
                 let host = request.header("host").unwrap();
                 let port = host.rsplit(':').next().unwrap();
                 let good = format!("http://{host}/x");
@@ -33,7 +34,7 @@ async fn tricks(tricks: &[&str]) {
             })
             .await;
             let taken = authenticate(&raw.client()).await;
-            let Err(error) = taken else { panic!("taken: {:?}", tricks[number]) };
+            let Err(error) = taken else { panic!("accepted: {:?}", hostile_urls[number]) };
             assert!(
                 matches!(
                     error.kind(),
@@ -48,8 +49,8 @@ async fn tricks(tricks: &[&str]) {
 }
 
 #[tokio::test]
-async fn url_of_another_origin_is_refused_and_gets_no_call() {
-    tricks(&[
+async fn url_of_other_origin_is_rejected_without_call() {
+    hostile_urls(&[
         "http://127.0.0.1:OTHER/x",
         "https://127.0.0.1:PORT/x",
         "http://127.0.0.2:PORT/x",
@@ -70,7 +71,7 @@ async fn url_of_another_origin_is_refused_and_gets_no_call() {
 
 #[tokio::test]
 async fn ambiguous_url_is_rejected() {
-    tricks(&[
+    hostile_urls(&[
         "http://127.0.0.1:PORT@127.0.0.1:OTHER/x",
         "http://user@127.0.0.1:PORT/x",
         "http://user:password@127.0.0.1:PORT/x",
@@ -97,12 +98,17 @@ async fn ambiguous_url_is_rejected() {
     .await;
 }
 
-/// Other spellings of the loopback, which the parser reads as `127.0.0.1`.
+/// Other spellings of the loopback, which the URL parser reads as `127.0.0.1`.
 #[tokio::test]
-async fn another_spelling_of_the_host_is_refused() {
-    tricks(&["http://0x7f.1:PORT/x", "http://2130706433:PORT/x", "http://127.1:PORT/x"]).await;
-    tricks(&["http://0177.0.0.1:PORT/x", "http://127.0.0.1:0PORT/x", "http:127.0.0.1:PORT/x"])
+async fn other_spelling_of_host_is_rejected() {
+    hostile_urls(&["http://0x7f.1:PORT/x", "http://2130706433:PORT/x", "http://127.1:PORT/x"])
         .await;
+    hostile_urls(&[
+        "http://0177.0.0.1:PORT/x",
+        "http://127.0.0.1:0PORT/x",
+        "http:127.0.0.1:PORT/x",
+    ])
+    .await;
 }
 
 #[tokio::test]
@@ -113,13 +119,14 @@ async fn error_kind_tells_cause() {
         ("http://user@127.0.0.1:2/x", ClientErrorKind::OriginMismatch),
         ("nonsense", ClientErrorKind::InvalidResponse),
     ] {
-        assert_eq!(refused(url.to_owned(), good.to_owned()).await, expected, "{url}");
+        assert_eq!(rejection_of(url.to_owned(), good.to_owned()).await, expected, "{url}");
     }
 }
 
 #[tokio::test]
 async fn session_urls_are_called_signed() {
-    let raw = Raw::with_session(vec![Step::Send(answer("200 OK", &[], STATUS_ACTIVE))]).await;
+    let raw =
+        RawServer::with_session(vec![Step::Send(response("200 OK", &[], STATUS_ACTIVE))]).await;
     let client = raw.client();
     let session = authenticate(&client).await.unwrap();
     client.status(&session).await.unwrap();
@@ -129,20 +136,21 @@ async fn session_urls_are_called_signed() {
     assert_eq!((status.method.as_str(), status.target.as_str()), ("GET", STATUS_PATH));
     assert_eq!((logout.method.as_str(), logout.target.as_str()), ("POST", LOGOUT_PATH));
     for request in [status, logout] {
-        assert_eq!(request.presented().client_id, SESSION_TOKEN);
+        assert_eq!(request.authentication_header().client_id, SESSION_TOKEN);
         assert!(request.is_signed(Dialect::default(), SESSION_SECRET));
     }
 }
 
-/// Who listens in on one call can't make another with it.
+/// A recorded signature is invalid for another call.
 #[tokio::test]
-async fn signature_is_for_one_url_and_one_moment() {
-    let raw = Raw::with_session(vec![Step::Send(answer("200 OK", &[], STATUS_ACTIVE))]).await;
+async fn signature_is_bound_to_url_and_time() {
+    let raw =
+        RawServer::with_session(vec![Step::Send(response("200 OK", &[], STATUS_ACTIVE))]).await;
     let client = raw.client();
     let session = authenticate(&client).await.unwrap();
     client.status(&session).await.unwrap();
     let status = raw.requests().remove(1);
-    let other_url = Received { target: LOGOUT_PATH.to_owned(), ..status.clone() };
+    let other_url = ReceivedRequest { target: LOGOUT_PATH.to_owned(), ..status.clone() };
     let mut later = status.clone();
     for (name, value) in &mut later.headers {
         if name.ends_with("-timestamp") {
@@ -155,10 +163,10 @@ async fn signature_is_for_one_url_and_one_moment() {
     assert!(!status.is_signed(Dialect::default(), "another secret"));
 }
 
-/// A session of one server is not asked about at another.
+/// The client does not poll a session of another server.
 #[tokio::test]
-async fn session_is_checked_at_each_use() {
-    let (ours, elsewhere) = (Raw::with_session(vec![]).await, Raw::bystander().await);
+async fn session_urls_are_checked_at_each_use() {
+    let (ours, elsewhere) = (RawServer::with_session(vec![]).await, RawServer::unused().await);
     let session = authenticate(&ours.client()).await.unwrap();
     let status = elsewhere.client().status(&session).await.unwrap_err();
     let logout = elsewhere.client().logout(&session).await.unwrap_err();

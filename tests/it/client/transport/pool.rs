@@ -1,18 +1,20 @@
-//! The pool of connections is bounded.
+//! The connection pool is bounded.
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use crate::support::raw::{Raw, STATUS_ACTIVE, Step, answer, authenticate};
+use crate::support::raw_server::{RawServer, STATUS_ACTIVE, Step, authenticate, response};
 
 #[tokio::test]
-async fn sixty_four_connections_are_kept_at_most() {
-    let rest = Step::Rest(Duration::from_millis(1_500));
-    let raw = Raw::with_session(vec![rest, Step::Send(answer("200 OK", &[], STATUS_ACTIVE))]).await;
+async fn at_most_64_connections_are_kept() {
+    let rest = Step::Pause(Duration::from_millis(1_500));
+    let raw =
+        RawServer::with_session(vec![rest, Step::Send(response("200 OK", &[], STATUS_ACTIVE))])
+            .await;
     let client = raw.client();
     let session = authenticate(&client).await.unwrap();
-    // So many at once, each on a connection of its own; not more than the server's backlog together.
+    // Concurrent calls on one connection each, within the server's backlog.
     let eighty_calls = async || {
         let calls = (0..80).map(|call| {
             let pause = Duration::from_millis(if call < 40 { 0 } else { 300 });

@@ -1,4 +1,4 @@
-//! What holds for any path, query, token and answer.
+//! Properties for any path, query, token and response.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -15,8 +15,9 @@ use tower_activeconnect::protocol::{
 use tower_activeconnect::protocol::{AuthMethod, AuthMethods, Dialect, SessionStatus};
 use tower_activeconnect::{Secret, UserToken};
 
-use crate::support::raw::{
-    self, APPLICATION_SECRET, Raw, SESSION_SECRET, STATUS_ACTIVE, Step, answer, client, session_at,
+use crate::support::raw_server::{
+    self, APPLICATION_SECRET, RawServer, SESSION_SECRET, STATUS_ACTIVE, Step, client, response,
+    session_at,
 };
 
 fn check<S: Strategy>(
@@ -40,14 +41,14 @@ fn methods() -> impl Strategy<Value = AuthMethods> {
     prop::sample::subsequence(AuthMethod::ALL.to_vec(), 0..=3).prop_map(|m| m.into_iter().collect())
 }
 
-/// Tokens of any characters, those that URLs treat specially among them.
+/// Tokens of any characters, including the special characters of URLs.
 fn tokens() -> impl Strategy<Value = UserToken> {
     let special = "[ +%/?#:;@&=.,'\"<>\\\\^`{|}~!$()*\\[\\]é日\u{10ffff}a-zA-Z0-9_-]{1,40}";
     prop_oneof![special.boxed(), "\\PC{1,60}".boxed(), "(\\.|%2[eEfF]|/){1,9}".boxed()]
         .prop_filter_map("no token", |text| UserToken::new(&text).ok())
 }
 
-/// Paths and queries in which a service may put a session's name; it may write what it likes.
+/// Any path and query that a service may use in a session's URLs.
 fn paths() -> impl Strategy<Value = String> {
     let segment = "([a-zA-Z0-9._~!$&'()*+,;=:@-]|%[0-9a-fA-F]{2}|[|^`{}\\[\\]\"<>]){0,12}";
     let path = prop::collection::vec(segment, 1..5).prop_map(|s| format!("/{}", s.join("/")));
@@ -57,13 +58,14 @@ fn paths() -> impl Strategy<Value = String> {
     })
 }
 
-/// T066, T067: the service signs what it received, and comes to the same signature.
+/// T066, T067: the service computes the same signature from the URL that it received.
 #[test]
 fn any_token_and_query_is_signed_as_it_is_received() {
     let runtime = runtime();
-    let raw = runtime.block_on(Raw::start(|_| vec![Step::Send(answer("200 OK", &[], "{}"))]));
+    let raw =
+        runtime.block_on(RawServer::start(|_| vec![Step::Send(response("200 OK", &[], "{}"))]));
     let clients = Dialect::ALL.map(|dialect| client(&raw.url(), dialect));
-    let seen = AtomicUsize::new(0);
+    let observed = AtomicUsize::new(0);
     check(
         256,
         &(dialects(), tokens(), methods(), "\\PC{0,20}"),
@@ -77,13 +79,13 @@ fn any_token_and_query_is_signed_as_it_is_received() {
                 let _ = client.device_registration_link(&token, Some(&name)).await;
             });
             let requests = raw.requests();
-            let new = &requests[seen.swap(requests.len(), SeqCst)..];
+            let new = &requests[observed.swap(requests.len(), SeqCst)..];
             prop_assert_eq!(new.len(), 2);
             for request in new {
                 prop_assert!(request.is_signed(dialect, APPLICATION_SECRET), "{}", request.target);
-                // A service may read `+` as a space.
+                // A service may decode `+` as a space.
                 prop_assert!(!request.target.contains('+'), "{}", request.target);
-                // One segment, whatever it holds; and the token itself once decoded.
+                // One segment with any content, which decodes to the token.
                 let path = request.target.split('?').next().unwrap();
                 let last = path.split('/').nth(4).unwrap();
                 prop_assert_eq!(path.split('/').count(), 5, "{}", path);
@@ -101,27 +103,27 @@ fn any_status_url_is_signed_as_it_is_received() {
     let runtime = runtime();
     let next = Arc::new(Mutex::new(String::new()));
     let script = Arc::clone(&next);
-    let raw = runtime.block_on(Raw::start(move |request| {
-        vec![Step::Send(if request.asks_for_a_session() {
+    let raw = runtime.block_on(RawServer::start(move |request| {
+        vec![Step::Send(if request.is_authenticate_user() {
             let url =
                 format!("http://{}{}", request.header("host").unwrap(), script.lock().unwrap());
             session_at(&url, &url)
         } else {
-            answer("200 OK", &[], STATUS_ACTIVE)
+            response("200 OK", &[], STATUS_ACTIVE)
         })]
     }));
     let clients = Dialect::ALL.map(|dialect| client(&raw.url(), dialect));
-    let seen = AtomicUsize::new(0);
+    let observed = AtomicUsize::new(0);
     check(256, &(dialects(), paths()), |(dialect, path)| {
         let position = Dialect::ALL.iter().position(|other| *other == dialect).unwrap();
         let client = &clients[position];
         *next.lock().unwrap() = path.clone();
         let read = runtime.block_on(async {
-            let session = raw::authenticate(client).await.map_err(|error| error.kind())?;
+            let session = raw_server::authenticate(client).await.map_err(|error| error.kind())?;
             client.status(&session).await.map_err(|error| error.kind())
         });
         let requests = raw.requests();
-        let new = &requests[seen.swap(requests.len(), SeqCst)..];
+        let new = &requests[observed.swap(requests.len(), SeqCst)..];
         match read {
             Ok(_) => {
                 prop_assert_eq!(new.len(), 2);
@@ -136,21 +138,21 @@ fn any_status_url_is_signed_as_it_is_received() {
     });
 }
 
-/// T062: drawn from the operating system, a million times.
+/// T062: a million nonces from the operating system.
 #[test]
 fn million_nonces_are_unique() {
     let secret = Secret::new(APPLICATION_SECRET);
-    // The number has no reader of its own: it is taken from what `Debug` shows.
-    let mut seen = HashSet::with_capacity(1_000_000);
+    // The number has no getter, so the test reads it from `Debug`.
+    let mut observed = HashSet::with_capacity(1_000_000);
     let mut text = String::new();
     for _ in 0..1_000_000 {
         use std::fmt::Write as _;
         text.clear();
         write!(text, "{:?}", Nonce::random().unwrap()).unwrap();
         let number: u64 = text.trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap();
-        assert!(seen.insert(number));
+        assert!(observed.insert(number));
     }
-    // And what is drawn is what is sent.
+    // The drawn nonce is the sent nonce.
     for _ in 0..100 {
         let nonce = Nonce::random().unwrap();
         text = format!("{nonce:?}");
@@ -161,27 +163,27 @@ fn million_nonces_are_unique() {
     }
 }
 
-/// T062: neither calls nor second tries share a nonce, and so no signature either.
+/// T062: calls and retries share no nonce, and thus no signature.
 #[test]
-fn each_try_is_signed_anew() {
+fn each_retry_is_signed_again() {
     let runtime = runtime();
-    let refusal = answer("401 Unauthorized", &[("content-type", "application/json")], "{}");
-    let raw = runtime.block_on(Raw::start(move |_| vec![Step::Send(refusal.clone())]));
+    let refusal = response("401 Unauthorized", &[("content-type", "application/json")], "{}");
+    let raw = runtime.block_on(RawServer::start(move |_| vec![Step::Send(refusal.clone())]));
     let client = client(&raw.url(), Dialect::default());
     runtime.block_on(async {
         for _ in 0..500 {
-            let _ = raw::authenticate(&client).await;
+            let _ = raw_server::authenticate(&client).await;
         }
     });
     let requests = raw.requests();
     assert_eq!(requests.len(), 1_000);
     let headers: HashSet<_> = requests.iter().map(|r| r.header(AUTHENTICATION_HEADER)).collect();
-    let nonces: HashSet<_> = requests.iter().map(|r| r.presented().nonce).collect();
+    let nonces: HashSet<_> = requests.iter().map(|r| r.authentication_header().nonce).collect();
     assert_eq!((headers.len(), nonces.len()), (1_000, 1_000));
 }
 
-/// The status reader once more, by the rules of protocol.md on a generic document. It looks for
-/// reasons to deny; whatever is left is active.
+/// A second implementation of the status reader by the rules of protocol.md, on a generic document.
+/// It looks for reasons to deny; otherwise the status is active.
 fn reference(text: &[u8]) -> bool {
     let Ok(Value::Object(top)) = serde_json::from_slice::<Value>(text) else { return false };
     let nested = match top.get("authentication_status") {
@@ -204,7 +206,7 @@ fn reference(text: &[u8]) -> bool {
     active > 0
 }
 
-/// Values that nearly are what belongs there.
+/// Values that are almost valid.
 fn values() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         4 => Just(r#""active""#.to_owned()),
@@ -244,14 +246,14 @@ fn objects(values: impl Strategy<Value = String>) -> impl Strategy<Value = Strin
     })
 }
 
-/// A document, now and then with a byte too many, too few or another.
+/// A document, sometimes with a byte added, removed or changed.
 fn documents() -> impl Strategy<Value = Vec<u8>> {
     let whole = prop_oneof![4 => objects(values()).boxed(), 1 => values().boxed()];
     let damage = prop::option::weighted(0.3, (any::<prop::sample::Index>(), any::<u8>(), 0..3_u8));
     (whole, damage).prop_map(|(text, damage)| {
         let mut bytes = text.into_bytes();
-        if let Some((place, byte, kind)) = damage {
-            let at = place.index(bytes.len() + 1);
+        if let Some((url_path, byte, kind)) = damage {
+            let at = url_path.index(bytes.len() + 1);
             match (kind, bytes.get_mut(at)) {
                 (0, Some(there)) => *there = byte,
                 (1, Some(_)) => drop(bytes.remove(at)),
@@ -262,13 +264,14 @@ fn documents() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// T047-T049: ours may refuse what the reference takes (a key that stands twice), never the other
-/// way round.
+/// T047-T049: the reader may reject what the reference accepts (a duplicate key), but not the
+/// reverse.
 #[test]
 fn status_reader_is_as_strict_as_reference() {
     let (ours_said, reference_said) = (AtomicUsize::new(0), AtomicUsize::new(0));
     check(20_000, &documents(), |document| {
-        let ours = from_json::<StatusResponse>(&document).ok().and_then(|answer| answer.reading());
+        let ours =
+            from_json::<StatusResponse>(&document).ok().and_then(|response| response.reading());
         let reference = reference(&document);
         reference_said.fetch_add(usize::from(reference), SeqCst);
         if ours == Some(StatusReading::Status(SessionStatus::Active)) {
@@ -277,7 +280,7 @@ fn status_reader_is_as_strict_as_reference() {
         }
         Ok(())
     });
-    // Neither reader refuses all, or nothing would have been compared.
+    // Neither reader may reject everything, or the comparison would be empty.
     assert!(ours_said.load(SeqCst) > 100, "{ours_said:?} of {reference_said:?}");
     assert!(reference_said.load(SeqCst) > ours_said.load(SeqCst));
 }

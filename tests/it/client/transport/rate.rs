@@ -1,15 +1,15 @@
-//! `Retry-After`, as the error tells it.
+//! `Retry-After` in errors.
 
 use std::time::{Duration, SystemTime};
 
 use tower_activeconnect::client::ClientErrorKind;
 
-use crate::support::raw::{Raw, Step, answer, authenticate};
+use crate::support::raw_server::{RawServer, Step, authenticate, response};
 
-async fn told(retry_after: &str) -> Option<u64> {
+async fn retry_after_seconds(retry_after: &str) -> Option<u64> {
     let headers = [("retry-after", retry_after), ("content-type", "application/json")];
-    let refusal = answer("429 Too Many Requests", &headers, "{}");
-    let raw = Raw::start(move |_| vec![Step::Send(refusal.clone())]).await;
+    let refusal = response("429 Too Many Requests", &headers, "{}");
+    let raw = RawServer::start(move |_| vec![Step::Send(refusal.clone())]).await;
     let error = authenticate(&raw.client()).await.unwrap_err();
     assert_eq!(raw.requests().len(), 1, "no second try");
     match error.kind() {
@@ -19,7 +19,7 @@ async fn told(retry_after: &str) -> Option<u64> {
 }
 
 #[tokio::test]
-async fn pause_is_one_second_to_five_minutes() {
+async fn retry_after_is_clamped_to_1_s_to_5_min() {
     for (seconds, expected) in [
         ("0", Some(1)),
         ("1", Some(1)),
@@ -39,13 +39,13 @@ async fn pause_is_one_second_to_five_minutes() {
         ("Thu, 31 Dec 2099 23:59:59 GMT", Some(300)),
         ("Fri, 31 Dec 9999 23:59:59 GMT", Some(300)),
     ] {
-        assert_eq!(told(seconds).await, expected, "{seconds:?}");
+        assert_eq!(retry_after_seconds(seconds).await, expected, "{seconds:?}");
     }
 }
 
 #[tokio::test]
-async fn date_is_a_pause_from_now() {
+async fn retry_after_date_is_relative_to_now() {
     let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(100));
-    let pause = told(&date).await.unwrap();
+    let pause = retry_after_seconds(&date).await.unwrap();
     assert!((97..=100).contains(&pause), "{pause}");
 }

@@ -1,8 +1,8 @@
-//! Redirects are never followed: what is signed stays with the server it was signed for.
+//! The client follows no redirect: a signed request goes only to its own server.
 
 use tower_activeconnect::client::ClientErrorKind;
 
-use crate::support::raw::{Raw, Step, answer, authenticate};
+use crate::support::raw_server::{RawServer, Step, authenticate, response};
 
 const REDIRECTS: [&str; 5] = [
     "301 Moved Permanently",
@@ -12,17 +12,17 @@ const REDIRECTS: [&str; 5] = [
     "308 Permanent Redirect",
 ];
 
-/// With and without a body that would be understood.
+/// With and without a body that would be valid.
 fn redirect(status: &str, location: &str) -> Vec<u8> {
-    answer(status, &[("location", location), ("refresh", &format!("0;url={location}"))], "{}")
+    response(status, &[("location", location), ("refresh", &format!("0;url={location}"))], "{}")
 }
 
 #[tokio::test]
 async fn status_call_follows_no_redirect() {
-    let elsewhere = Raw::bystander().await;
+    let elsewhere = RawServer::unused().await;
     for status in REDIRECTS {
         let steps = vec![Step::Send(redirect(status, &format!("{}/x", elsewhere.url())))];
-        let raw = Raw::with_session(steps).await;
+        let raw = RawServer::with_session(steps).await;
         let client = raw.client();
         let session = authenticate(&client).await.unwrap();
         let polled = client.status(&session).await.unwrap_err();
@@ -35,11 +35,11 @@ async fn status_call_follows_no_redirect() {
 }
 
 #[tokio::test]
-async fn ringing_a_phone_follows_no_redirect() {
-    let elsewhere = Raw::bystander().await;
+async fn authenticate_follows_no_redirect() {
+    let elsewhere = RawServer::unused().await;
     for status in REDIRECTS {
         let location = format!("{}/x", elsewhere.url());
-        let raw = Raw::start(move |_| vec![Step::Send(redirect(status, &location))]).await;
+        let raw = RawServer::start(move |_| vec![Step::Send(redirect(status, &location))]).await;
         let error = authenticate(&raw.client()).await.unwrap_err();
         assert_eq!(error.kind(), ClientErrorKind::InvalidResponse, "{status}");
         assert_eq!(raw.requests().len(), 1);
@@ -47,11 +47,11 @@ async fn ringing_a_phone_follows_no_redirect() {
     assert_eq!(elsewhere.connections(), 0);
 }
 
-/// To the same server neither: the second request would carry a signature for the first.
+/// A redirect to the same server would carry the signature of the first request.
 #[tokio::test]
 async fn redirect_within_the_server_is_not_followed() {
     for status in REDIRECTS {
-        let raw = Raw::with_session(vec![Step::Send(redirect(status, "/elsewhere"))]).await;
+        let raw = RawServer::with_session(vec![Step::Send(redirect(status, "/elsewhere"))]).await;
         let client = raw.client();
         let session = authenticate(&client).await.unwrap();
         let error = client.status(&session).await.unwrap_err();

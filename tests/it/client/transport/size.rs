@@ -1,29 +1,31 @@
-//! Answers that are too big: refused after 64 KiB, whatever their length, form or encoding.
+//! Responses above 64 KiB are rejected, with any length, form and encoding.
 
 use tower_activeconnect::client::ClientErrorKind;
 
-use crate::support::raw::{Raw, STATUS_ACTIVE, Step, answer, chunk, head, status_of};
+use crate::support::raw_server::{
+    RawServer, STATUS_ACTIVE, Step, chunk, head, response, status_after,
+};
 
 const LIMIT: usize = 64 * 1024;
 
-/// What the kernel may hold of an answer beyond what was read: both sockets' buffers.
-const ON_THE_WAY: usize = 128 * 1024;
+/// The bytes that the kernel may buffer beyond what the client read, in both sockets.
+const BUFFERED: usize = 128 * 1024;
 
-async fn refused(steps: Vec<Step>) -> Raw {
-    let (read, raw) = status_of(steps).await;
+async fn error_and_server(steps: Vec<Step>) -> RawServer {
+    let (read, raw) = status_after(steps).await;
     let error = read.unwrap_err();
     assert_eq!(error.kind(), ClientErrorKind::InvalidResponse, "{error}");
     raw
 }
 
 async fn refused_early(steps: Vec<Step>) {
-    let raw = refused(steps).await;
+    let raw = error_and_server(steps).await;
     tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-    assert!(raw.sent() < LIMIT + ON_THE_WAY, "{} bytes were taken", raw.sent());
+    assert!(raw.sent() < LIMIT + BUFFERED, "{} bytes were read", raw.sent());
 }
 
-/// The statement, and blanks up to this length.
-fn padded(length: usize) -> Vec<u8> {
+/// The status with spaces up to this length.
+fn padded_status(length: usize) -> Vec<u8> {
     let mut body = STATUS_ACTIVE.as_bytes().to_vec();
     body.resize(length, b' ');
     body
@@ -38,46 +40,47 @@ fn in_chunks(body: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn sixty_four_kibibytes_are_read_and_not_one_more() {
-    let exact = padded(LIMIT);
-    for bytes in [answer("200 OK", &[], &exact), in_chunks(&exact)] {
-        let read = status_of(vec![Step::Send(bytes)]).await.0;
+async fn body_limit_is_64_kib() {
+    let exact = padded_status(LIMIT);
+    for bytes in [response("200 OK", &[], &exact), in_chunks(&exact)] {
+        let read = status_after(vec![Step::Send(bytes)]).await.0;
         assert!(read.is_ok(), "{read:?}");
     }
-    let more = padded(LIMIT + 1);
-    for bytes in [answer("200 OK", &[], &more), in_chunks(&more)] {
-        refused(vec![Step::Send(bytes)]).await;
+    let more = padded_status(LIMIT + 1);
+    for bytes in [response("200 OK", &[], &more), in_chunks(&more)] {
+        error_and_server(vec![Step::Send(bytes)]).await;
     }
     let mut until_the_end = head("200 OK", &[]);
     until_the_end.extend(&more);
-    refused(vec![Step::Send(until_the_end), Step::Close]).await;
+    error_and_server(vec![Step::Send(until_the_end), Step::Close]).await;
 }
 
 #[tokio::test]
-async fn endless_body_is_left_after_sixty_four_kibibytes() {
-    let begun = Step::Send(head("200 OK", &[("transfer-encoding", "chunked")]));
-    refused_early(vec![begun, Step::Endless(chunk(&[b' '; 1_000]))]).await;
-    let begun = Step::Send(head("200 OK", &[]));
-    refused_early(vec![begun, Step::Endless(vec![b' '; 1_000])]).await;
+async fn endless_body_is_abandoned_after_64_kib() {
+    let started_at = Step::Send(head("200 OK", &[("transfer-encoding", "chunked")]));
+    refused_early(vec![started_at, Step::Endless(chunk(&[b' '; 1_000]))]).await;
+    let started_at = Step::Send(head("200 OK", &[]));
+    refused_early(vec![started_at, Step::Endless(vec![b' '; 1_000])]).await;
 }
 
-/// Refused by its announced length: the body does not come, and is not waited for.
+/// Rejected by its announced length, without reading the body.
 #[tokio::test]
-async fn five_gigabytes_are_refused_before_the_first_byte() {
+async fn announced_5_gb_body_is_rejected_unread() {
     for length in ["65537", "5368709120", "9223372036854775807"] {
         let announced = head("200 OK", &[("content-length", length)]);
-        let begun = std::time::Instant::now();
-        refused(vec![Step::Send(announced)]).await;
-        assert!(begun.elapsed() < std::time::Duration::from_secs(1));
+        let started_at = std::time::Instant::now();
+        error_and_server(vec![Step::Send(announced)]).await;
+        assert!(started_at.elapsed() < std::time::Duration::from_secs(1));
     }
     let announced = head("200 OK", &[("content-length", "5368709120")]);
     refused_early(vec![Step::Send(announced), Step::Endless(vec![b' '; 1_000])]).await;
 }
 
 #[tokio::test]
-async fn error_answers_are_limited_too() {
-    let begun = Step::Send(head("500 Internal Server Error", &[("transfer-encoding", "chunked")]));
-    refused_early(vec![begun, Step::Endless(chunk(&[b' '; 1_000]))]).await;
+async fn error_bodies_are_limited() {
+    let started_at =
+        Step::Send(head("500 Internal Server Error", &[("transfer-encoding", "chunked")]));
+    refused_early(vec![started_at, Step::Endless(chunk(&[b' '; 1_000]))]).await;
 }
 
 /// `{"session_status":"active"}` in each encoding.
@@ -89,37 +92,37 @@ const ENCODED: [(&str, &[u8]); 4] = [
 ];
 
 #[tokio::test]
-async fn no_encoding_is_asked_for_or_undone() {
+async fn content_encoding_is_not_supported() {
     for (encoding, body) in ENCODED {
-        let encoded = answer("200 OK", &[("content-encoding", encoding)], body);
-        let raw = refused(vec![Step::Send(encoded)]).await;
+        let encoded = response("200 OK", &[("content-encoding", encoding)], body);
+        let raw = error_and_server(vec![Step::Send(encoded)]).await;
         for request in raw.requests() {
             assert_eq!(request.header("accept-encoding"), None);
         }
     }
 }
 
-/// A bomb counts by the bytes on the wire, since it is never opened.
+/// The limit counts bytes on the wire, since the client does not decompress.
 #[tokio::test]
 async fn compressed_bomb_stops_at_64_kib() {
     for (encoding, body) in ENCODED {
         let headers = [("content-encoding", encoding), ("transfer-encoding", "chunked")];
-        let mut begun = head("200 OK", &headers);
-        begun.extend(chunk(&body[..body.len() - 1]));
-        refused_early(vec![Step::Send(begun), Step::Endless(chunk(&[0; 1_000]))]).await;
+        let mut started_at = head("200 OK", &headers);
+        started_at.extend(chunk(&body[..body.len() - 1]));
+        refused_early(vec![Step::Send(started_at), Step::Endless(chunk(&[0; 1_000]))]).await;
     }
 }
 
-/// Headers have a bound of their own, that of the HTTP library.
+/// Headers have their own limit, that of the HTTP library.
 #[tokio::test]
-async fn huge_headers_are_an_error_and_not_read_for_ever() {
+async fn huge_headers_are_rejected() {
     for endless in
         ["x: y\r\n".repeat(100), format!("x: {}\r\n", "y".repeat(10_000)), "y".repeat(999)]
     {
-        let begun = Step::Send(b"HTTP/1.1 200 OK\r\nx: y\r\nz: ".to_vec());
-        let (read, raw) = status_of(vec![begun, Step::Endless(endless.into())]).await;
+        let started_at = Step::Send(b"HTTP/1.1 200 OK\r\nx: y\r\nz: ".to_vec());
+        let (read, raw) = status_after(vec![started_at, Step::Endless(endless.into())]).await;
         assert_eq!(read.unwrap_err().kind(), ClientErrorKind::Unreachable);
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-        assert!(raw.sent() < 512 * 1024 + ON_THE_WAY, "{} bytes were taken", raw.sent());
+        assert!(raw.sent() < 512 * 1024 + BUFFERED, "{} bytes were read", raw.sent());
     }
 }

@@ -1,4 +1,4 @@
-//! A TCP server that sends the bytes it is told to, and remembers what it received.
+//! A TCP server that sends scripted bytes and records the requests.
 #![allow(dead_code, reason = "each test file uses some of it")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
@@ -18,29 +18,29 @@ pub(crate) const APPLICATION: &str = "a4c123b1612dd272d1371c17149d4395";
 pub(crate) const APPLICATION_SECRET: &str = "MXG9EDN581U33XTPLPFT75V2";
 pub(crate) const SESSION_TOKEN: &str = "5DNSIPZZ5FK2Z9RI19R0WYOJFLJOOA5L";
 pub(crate) const SESSION_SECRET: &str = "J0ZRXNHJV8NVEWPI0QLNQBNC";
-/// Where the answers of [`remote_session`] send status calls.
+/// The path of the status URL in [`session`].
 pub(crate) const STATUS_PATH: &str = "/authentication/session_status/x";
-/// Where the answers of [`remote_session`] send logouts.
+/// The path of the logout URL in [`session`].
 pub(crate) const LOGOUT_PATH: &str = "/authentication/session_logout/x";
 
-/// One thing to do to a connection after a request.
+/// One step of a response.
 #[derive(Clone)]
 pub(crate) enum Step {
     Send(Vec<u8>),
-    /// Sends byte by byte, resting before each.
+    /// Sends byte by byte, with a pause before each.
     Drip(Vec<u8>, Duration),
-    /// Sends again and again until the other side goes away.
+    /// Sends the bytes repeatedly until the client disconnects.
     Endless(Vec<u8>),
-    Rest(Duration),
-    /// Ends with a reset instead of an end.
+    Pause(Duration),
+    /// Resets the connection.
     Reset,
     Close,
 }
 
-/// A request as it stood on the wire.
+/// A request as received.
 #[derive(Clone, Debug)]
-pub(crate) struct Received {
-    /// Which connection it came over, from 1.
+pub(crate) struct ReceivedRequest {
+    /// The number of the connection, from 1.
     pub(crate) connection: usize,
     pub(crate) method: String,
     pub(crate) target: String,
@@ -48,8 +48,8 @@ pub(crate) struct Received {
     pub(crate) body: Vec<u8>,
 }
 
-impl Received {
-    /// Reads one request; `None` when the connection ends before.
+impl ReceivedRequest {
+    /// Reads one request; `None` if the connection ends first.
     pub(crate) async fn read(
         stream: &mut (impl AsyncRead + Unpin),
         connection: usize,
@@ -78,7 +78,7 @@ impl Received {
         self.headers.iter().find(|(other, _)| *other == name).map(|(_, value)| value.as_str())
     }
 
-    pub(crate) fn presented(&self) -> AuthenticationHeader<'_> {
+    pub(crate) fn authentication_header(&self) -> AuthenticationHeader<'_> {
         AuthenticationHeader::parse(self.header(AUTHENTICATION_HEADER).unwrap()).unwrap()
     }
 
@@ -87,52 +87,57 @@ impl Received {
         self.header(dialect.timestamp_header()).unwrap()
     }
 
-    /// Whether what was received, and nothing else, is what was signed.
+    /// Whether the signature matches the received URL.
     pub(crate) fn is_signed(&self, dialect: Dialect, secret: &str) -> bool {
         let url = format!("http://{}{}", self.header("host").unwrap(), self.target);
-        self.presented().verify(&Secret::new(secret), dialect, &url, self.timestamp(dialect))
+        self.authentication_header().verify(
+            &Secret::new(secret),
+            dialect,
+            &url,
+            self.timestamp(dialect),
+        )
     }
 
-    pub(crate) fn asks_for_a_session(&self) -> bool {
+    pub(crate) fn is_authenticate_user(&self) -> bool {
         self.target.starts_with("/authentication/authenticate_user/")
     }
 }
 
-type Script = dyn Fn(&Received) -> Vec<Step> + Send + Sync;
+type Script = dyn Fn(&ReceivedRequest) -> Vec<Step> + Send + Sync;
 
 #[derive(Default)]
-struct Seen {
+struct Record {
     connections: AtomicUsize,
     sent: AtomicUsize,
-    requests: Mutex<Vec<Received>>,
+    requests: Mutex<Vec<ReceivedRequest>>,
 }
 
-/// The server; it goes on until the test's runtime ends.
-pub(crate) struct Raw {
+/// The server; it runs until the test's runtime ends.
+pub(crate) struct RawServer {
     address: SocketAddr,
-    seen: Arc<Seen>,
+    record: Arc<Record>,
 }
 
-impl Raw {
-    /// Serves on a free port of the loopback. The script says what each request is answered with;
-    /// without a [`Step::Close`] or [`Step::Reset`] the connection stays open for the next one.
+impl RawServer {
+    /// Serves on a free port of the loopback. The script returns the steps of each response;
+    /// without a [`Step::Close`] or [`Step::Reset`] the connection stays open for the next request.
     pub(crate) async fn start(
-        script: impl Fn(&Received) -> Vec<Step> + Send + Sync + 'static,
+        script: impl Fn(&ReceivedRequest) -> Vec<Step> + Send + Sync + 'static,
     ) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
-        // Little room on the way, so that what was sent is near to what was read.
+        // A small buffer, so that few sent bytes are unread.
         socket.set_send_buffer_size(4 * 1024).unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let listener = socket.listen(64).unwrap();
-        let raw = Self { address: listener.local_addr().unwrap(), seen: Arc::default() };
-        tokio::spawn(accept(listener, Arc::clone(&raw.seen), Arc::new(script)));
-        raw
+        let server = Self { address: listener.local_addr().unwrap(), record: Arc::default() };
+        tokio::spawn(accept(listener, Arc::clone(&server.record), Arc::new(script)));
+        server
     }
 
-    /// Answers every request for a session with one, and everything else by these steps.
+    /// Replies to `authenticate_user` with a session, and to other requests with these steps.
     pub(crate) async fn with_session(steps: Vec<Step>) -> Self {
         Self::start(move |request| {
-            if request.asks_for_a_session() {
+            if request.is_authenticate_user() {
                 vec![Step::Send(session(&format!("http://{}", request.header("host").unwrap())))]
             } else {
                 steps.clone()
@@ -141,9 +146,9 @@ impl Raw {
         .await
     }
 
-    /// A listener that must see nothing.
-    pub(crate) async fn bystander() -> Self {
-        Self::start(|_| vec![Step::Send(answer("200 OK", &[], STATUS_ACTIVE))]).await
+    /// A server that the test expects to receive nothing.
+    pub(crate) async fn unused() -> Self {
+        Self::start(|_| vec![Step::Send(response("200 OK", &[], STATUS_ACTIVE))]).await
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -159,52 +164,52 @@ impl Raw {
     }
 
     pub(crate) fn connections(&self) -> usize {
-        self.seen.connections.load(SeqCst)
+        self.record.connections.load(SeqCst)
     }
 
-    /// Bytes that the kernel took from the last answer that was begun.
+    /// The number of bytes of the latest response that the kernel accepted.
     pub(crate) fn sent(&self) -> usize {
-        self.seen.sent.load(SeqCst)
+        self.record.sent.load(SeqCst)
     }
 
-    pub(crate) fn requests(&self) -> Vec<Received> {
-        self.seen.requests.lock().unwrap().clone()
+    pub(crate) fn requests(&self) -> Vec<ReceivedRequest> {
+        self.record.requests.lock().unwrap().clone()
     }
 }
 
-async fn accept(listener: TcpListener, seen: Arc<Seen>, script: Arc<Script>) {
+async fn accept(listener: TcpListener, record: Arc<Record>, script: Arc<Script>) {
     while let Ok((stream, _)) = listener.accept().await {
-        let number = seen.connections.fetch_add(1, SeqCst) + 1;
-        tokio::spawn(serve(stream, number, Arc::clone(&seen), Arc::clone(&script)));
+        let number = record.connections.fetch_add(1, SeqCst) + 1;
+        tokio::spawn(serve(stream, number, Arc::clone(&record), Arc::clone(&script)));
     }
 }
 
-/// `None` when the connection is over.
+/// Serves one connection; returns `None` when it ends.
 async fn serve(
     mut stream: TcpStream,
     number: usize,
-    seen: Arc<Seen>,
+    record: Arc<Record>,
     script: Arc<Script>,
 ) -> Option<()> {
     stream.set_nodelay(true).unwrap();
     loop {
-        let request = Received::read(&mut stream, number).await?;
+        let request = ReceivedRequest::read(&mut stream, number).await?;
         let steps = script(&request);
-        seen.requests.lock().unwrap().push(request);
-        seen.sent.store(0, SeqCst);
+        record.requests.lock().unwrap().push(request);
+        record.sent.store(0, SeqCst);
         for step in steps {
             match step {
-                Step::Send(bytes) => send(&mut stream, &bytes, &seen).await?,
+                Step::Send(bytes) => send(&mut stream, &bytes, &record).await?,
                 Step::Drip(bytes, pause) => {
                     for byte in bytes {
                         tokio::time::sleep(pause).await;
-                        send(&mut stream, &[byte], &seen).await?;
+                        send(&mut stream, &[byte], &record).await?;
                     }
                 }
                 Step::Endless(bytes) => loop {
-                    send(&mut stream, &bytes, &seen).await?;
+                    send(&mut stream, &bytes, &record).await?;
                 },
-                Step::Rest(pause) => tokio::time::sleep(pause).await,
+                Step::Pause(pause) => tokio::time::sleep(pause).await,
                 Step::Reset => {
                     stream.set_zero_linger().unwrap();
                     return None;
@@ -215,21 +220,21 @@ async fn serve(
     }
 }
 
-async fn send(stream: &mut TcpStream, mut bytes: &[u8], seen: &Seen) -> Option<()> {
+async fn send(stream: &mut TcpStream, mut bytes: &[u8], record: &Record) -> Option<()> {
     while !bytes.is_empty() {
         let sent = stream.write(bytes).await.ok()?;
-        seen.sent.fetch_add(sent, SeqCst);
+        record.sent.fetch_add(sent, SeqCst);
         bytes = &bytes[sent..];
     }
     Some(())
 }
 
-/// A body that says that the session is active.
+/// The body of an active session's status.
 pub(crate) const STATUS_ACTIVE: &str =
     r#"{"authentication_status":{"authenticated":true,"session_status":"active"}}"#;
 
-/// An answer with its length.
-pub(crate) fn answer(status: &str, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Vec<u8> {
+/// A response with its content length.
+pub(crate) fn response(status: &str, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Vec<u8> {
     let body = body.as_ref();
     let mut bytes = head(status, headers);
     bytes.truncate(bytes.len() - 2);
@@ -238,7 +243,7 @@ pub(crate) fn answer(status: &str, headers: &[(&str, &str)], body: impl AsRef<[u
     bytes
 }
 
-/// An answer's head, with nothing but these headers.
+/// A response head with only these headers.
 pub(crate) fn head(status: &str, headers: &[(&str, &str)]) -> Vec<u8> {
     let mut text = format!("HTTP/1.1 {status}\r\n");
     for (name, value) in headers {
@@ -256,19 +261,19 @@ pub(crate) fn chunk(bytes: &[u8]) -> Vec<u8> {
     chunk
 }
 
-/// The answer to `authenticate_user`, with URLs below `base`.
+/// The response of `authenticate_user`, with URLs below `base`.
 pub(crate) fn session(base: &str) -> Vec<u8> {
     session_at(&format!("{base}{STATUS_PATH}"), &format!("{base}{LOGOUT_PATH}"))
 }
 
-/// The answer to `authenticate_user`, with these URLs.
+/// The response of `authenticate_user`, with these URLs.
 pub(crate) fn session_at(status_url: &str, logout_url: &str) -> Vec<u8> {
     let body = serde_json::json!({"authentication_status": {
         "authenticated": true, "session_status": "pending", "reason": null,
         "status_url": status_url, "logout_url": logout_url,
         "session_token": SESSION_TOKEN, "session_secret": SESSION_SECRET,
     }});
-    answer("202 Accepted", &[("content-type", "application/json")], body.to_string())
+    response("202 Accepted", &[("content-type", "application/json")], body.to_string())
 }
 
 pub(crate) fn credentials(server: &str, dialect: Dialect) -> Credentials {
@@ -284,15 +289,17 @@ pub(crate) fn alice() -> UserToken {
     UserToken::new("ALICE").unwrap()
 }
 
-/// Rings the phone of [`alice`].
+/// Authenticates [`alice`], which sends a push.
 pub(crate) async fn authenticate(client: &Client) -> Result<RemoteSession, ClientError> {
     client.authenticate_user(&alice(), &AuthenticationRequest::default()).await
 }
 
-/// What a status call makes of these steps.
-pub(crate) async fn status_of(steps: Vec<Step>) -> (Result<StatusReading, ClientError>, Raw) {
-    let raw = Raw::with_session(steps).await;
-    let client = raw.client();
+/// The result of a status call that these steps respond to.
+pub(crate) async fn status_after(
+    steps: Vec<Step>,
+) -> (Result<StatusReading, ClientError>, RawServer) {
+    let server = RawServer::with_session(steps).await;
+    let client = server.client();
     let session = authenticate(&client).await.unwrap();
-    (client.status(&session).await, raw)
+    (client.status(&session).await, server)
 }

@@ -1,5 +1,5 @@
-//! What is left in memory of a secret that is gone: nothing. The memory is read as a debugger
-//! would, through `/proc`.
+//! Dropped secrets leave no trace in memory. The test reads the memory through `/proc`, as a
+//! debugger does.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
@@ -9,18 +9,17 @@ use std::os::unix::fs::FileExt as _;
 use tower_activeconnect::Secret;
 use tower_activeconnect::identity::SessionCredential;
 
-/// The process's own memory at this address. What was freed may hold the allocator's notes in its
-/// first 16 bytes.
+/// The process's memory at this address. The allocator may use the first 16 bytes of freed memory.
 fn memory<const N: usize>(address: usize) -> [u8; N] {
     let mut bytes = [1; N];
     File::open("/proc/self/mem").unwrap().read_exact_at(&mut bytes, address as u64 + 16).unwrap();
     bytes
 }
 
-// One test, so that no other thread reuses the memory before it is looked at.
+// One test, so that no other thread reuses the memory before the check.
 #[test]
-fn nothing_is_left_of_a_secret() {
-    // The method sees what an ordinary text leaves behind.
+fn dropped_secrets_are_zeroized() {
+    // The method finds an ordinary text after its drop.
     let text = "s".repeat(1_000);
     let address = text.as_ptr() as usize;
     drop(text);

@@ -1,14 +1,16 @@
-//! A phone is rung once: no failure but a refused signature sends the request again.
+//! A request is sent once: only a rejected signature is retried.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use tower_activeconnect::client::ClientErrorKind;
 
-use crate::support::raw::{Raw, Received, Step, answer, authenticate, head, session};
+use crate::support::raw_server::{
+    RawServer, ReceivedRequest, Step, authenticate, head, response, session,
+};
 
-async fn fails_once(steps: Vec<Step>) -> ClientErrorKind {
-    let raw = Raw::start(move |_| steps.clone()).await;
+async fn assert_sent_once(steps: Vec<Step>) -> ClientErrorKind {
+    let raw = RawServer::start(move |_| steps.clone()).await;
     let kind = authenticate(&raw.client()).await.unwrap_err().kind();
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(raw.requests().len(), 1, "{kind:?}");
@@ -17,16 +19,16 @@ async fn fails_once(steps: Vec<Step>) -> ClientErrorKind {
 }
 
 #[tokio::test]
-async fn failed_call_is_sent_exactly_once() {
+async fn failed_call_is_sent_once() {
     use ClientErrorKind::*;
-    let server_error = |status| vec![Step::Send(answer(status, &[("retry-after", "0")], "{}"))];
-    let begun = Step::Send(head("202 Accepted", &[("content-length", "500")]));
+    let server_error = |status| vec![Step::Send(response(status, &[("retry-after", "0")], "{}"))];
+    let started_at = Step::Send(head("202 Accepted", &[("content-length", "500")]));
     for (steps, expected) in [
         (vec![Step::Reset], Unreachable),
         (vec![Step::Close], Unreachable),
-        (vec![begun.clone(), Step::Close], Unreachable),
-        (vec![begun, Step::Reset], Unreachable),
-        (vec![Step::Send(answer("202 Accepted", &[], "{"))], InvalidResponse),
+        (vec![started_at.clone(), Step::Close], Unreachable),
+        (vec![started_at, Step::Reset], Unreachable),
+        (vec![Step::Send(response("202 Accepted", &[], "{"))], InvalidResponse),
         (server_error("408 Request Timeout"), InvalidResponse),
         (server_error("425 Too Early"), InvalidResponse),
         (server_error("429 Too Many Requests"), RateLimited(Some(Duration::from_secs(1)))),
@@ -34,25 +36,25 @@ async fn failed_call_is_sent_exactly_once() {
         (server_error("502 Bad Gateway"), ServerError(502)),
         (server_error("503 Service Unavailable"), ServerError(503)),
     ] {
-        assert_eq!(fails_once(steps).await, expected);
+        assert_eq!(assert_sent_once(steps).await, expected);
     }
 }
 
 #[tokio::test]
-async fn call_without_an_answer_is_sent_exactly_once() {
-    assert_eq!(fails_once(vec![Step::Rest(Duration::from_secs(60))]).await, TIMED_OUT);
+async fn call_without_response_is_sent_once() {
+    assert_eq!(assert_sent_once(vec![Step::Pause(Duration::from_secs(60))]).await, TIMED_OUT);
 }
 
 const TIMED_OUT: ClientErrorKind = ClientErrorKind::TimedOut;
 
-fn a_session(request: &Received) -> Step {
+fn new_session(request: &ReceivedRequest) -> Step {
     Step::Send(session(&format!("http://{}", request.header("host").unwrap())))
 }
 
-/// The service closed the idle connection, and the client knows: the next call takes a new one.
+/// The service closed the idle connection, and the client knows it: the next call opens a new one.
 #[tokio::test]
-async fn connection_closed_between_calls_costs_nothing() {
-    let raw = Raw::start(|request| vec![a_session(request), Step::Close]).await;
+async fn connection_closed_between_calls_is_replaced() {
+    let raw = RawServer::start(|request| vec![new_session(request), Step::Close]).await;
     let client = raw.client();
     for call in 1..=3 {
         authenticate(&client).await.unwrap();
@@ -61,14 +63,14 @@ async fn connection_closed_between_calls_costs_nothing() {
     }
 }
 
-/// The service closes the kept connection as the second call is on its way: what it made of that
-/// call is unknown, so it is not repeated, over a new connection neither.
+/// The service closes the kept connection while the second call is in flight. Whether the service
+/// processed the call is unknown, so the client does not resend it on a new connection.
 #[tokio::test]
 async fn broken_kept_connection_repeats_no_call() {
     for end in [Step::Close, Step::Reset] {
         let calls = AtomicUsize::new(0);
-        let raw = Raw::start(move |request| match calls.fetch_add(1, SeqCst) {
-            0 => vec![a_session(request)],
+        let raw = RawServer::start(move |request| match calls.fetch_add(1, SeqCst) {
+            0 => vec![new_session(request)],
             _ => vec![end.clone()],
         })
         .await;
@@ -81,15 +83,16 @@ async fn broken_kept_connection_repeats_no_call() {
     }
 }
 
-/// The end of the idle connection and the next call cross each other. Whether or not the call
-/// succeeds, each nonce arrives once and no call twice.
+/// The close of the idle connection and the next call cross. Whether or not the call succeeds, each
+/// nonce arrives once and each call at most once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn simultaneous_close_repeats_no_call() {
     for round in 0..80_u64 {
         let pause = Duration::from_micros(round * 12);
-        let raw =
-            Raw::start(move |request| vec![a_session(request), Step::Rest(pause), Step::Reset])
-                .await;
+        let raw = RawServer::start(move |request| {
+            vec![new_session(request), Step::Pause(pause), Step::Reset]
+        })
+        .await;
         let client = raw.client();
         authenticate(&client).await.unwrap();
         tokio::time::sleep(pause).await;
@@ -100,7 +103,8 @@ async fn simultaneous_close_repeats_no_call() {
         if let Err(error) = second {
             assert_eq!(error.kind(), ClientErrorKind::Unreachable);
         }
-        let mut nonces: Vec<_> = requests.iter().map(|r| r.presented().nonce.to_owned()).collect();
+        let mut nonces: Vec<_> =
+            requests.iter().map(|r| r.authentication_header().nonce.to_owned()).collect();
         nonces.dedup();
         assert_eq!(nonces.len(), requests.len());
     }

@@ -1,19 +1,19 @@
-//! Answers that end too early, or are no HTTP.
+//! Truncated responses and invalid HTTP.
 
 use tower_activeconnect::client::ClientErrorKind;
 use tower_activeconnect::protocol::SessionStatus;
 use tower_activeconnect::protocol::StatusReading;
 
-use crate::support::raw::{STATUS_ACTIVE, Step, answer, chunk, head, status_of};
+use crate::support::raw_server::{STATUS_ACTIVE, Step, chunk, head, response, status_after};
 
 const CHUNKED: &[(&str, &str)] =
     &[("content-type", "application/json"), ("transfer-encoding", "chunked")];
 
 async fn kind(steps: Vec<Step>) -> ClientErrorKind {
-    status_of(steps).await.0.unwrap_err().kind()
+    status_after(steps).await.0.unwrap_err().kind()
 }
 
-/// All of the body that would be read as active is there, but not all that was announced.
+/// The part that reads as active arrives, but not the announced length.
 #[tokio::test]
 async fn truncated_body_is_no_response() {
     let mut head = head("200 OK", &[("content-length", "100")]);
@@ -24,7 +24,7 @@ async fn truncated_body_is_no_response() {
 }
 
 #[tokio::test]
-async fn chunked_body_without_its_end_is_no_statement() {
+async fn unterminated_chunked_body_is_no_response() {
     for cut in ["", "0\r\n", "5\r\nab"] {
         let mut bytes = head("200 OK", CHUNKED);
         bytes.extend(chunk(STATUS_ACTIVE.as_bytes()));
@@ -41,7 +41,7 @@ async fn whole_chunked_body_is_read() {
     for part in [first, second, b""] {
         bytes.extend(chunk(part));
     }
-    let read = status_of(vec![Step::Send(bytes)]).await.0;
+    let read = status_after(vec![Step::Send(bytes)]).await.0;
     assert_eq!(read.unwrap(), StatusReading::Status(SessionStatus::Active));
 }
 
@@ -71,11 +71,11 @@ async fn malformed_http_is_an_error() {
 }
 
 #[tokio::test]
-async fn interim_answer_comes_before_the_answer() {
+async fn interim_response_is_skipped() {
     for interim in ["100 Continue", "102 Processing", "103 Early Hints"] {
         let mut bytes = head(interim, &[]);
-        bytes.extend(answer("200 OK", &[], STATUS_ACTIVE));
-        let read = status_of(vec![Step::Send(bytes)]).await.0;
+        bytes.extend(response("200 OK", &[], STATUS_ACTIVE));
+        let read = status_after(vec![Step::Send(bytes)]).await.0;
         assert_eq!(read.unwrap(), StatusReading::Status(SessionStatus::Active), "{interim}");
     }
 }

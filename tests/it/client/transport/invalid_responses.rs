@@ -1,48 +1,50 @@
-//! Answers that are well-formed HTTP but no statement.
+//! Responses that are valid HTTP without a status.
 
 use tower_activeconnect::client::ClientErrorKind;
 use tower_activeconnect::protocol::SessionStatus;
 use tower_activeconnect::protocol::StatusReading;
 
-use crate::support::raw::{Raw, STATUS_ACTIVE, Step, answer, authenticate, head, status_of};
+use crate::support::raw_server::{
+    RawServer, STATUS_ACTIVE, Step, authenticate, head, response, status_after,
+};
 
 async fn kind(bytes: Vec<u8>) -> ClientErrorKind {
-    status_of(vec![Step::Send(bytes)]).await.0.unwrap_err().kind()
+    status_after(vec![Step::Send(bytes)]).await.0.unwrap_err().kind()
 }
 
 #[tokio::test]
 async fn captive_portal_page_is_invalid() {
     let page = "<!DOCTYPE html><html><body>Please log in to the Wi-Fi. active</body></html>";
-    let html = answer("200 OK", &[("content-type", "text/html")], page);
+    let html = response("200 OK", &[("content-type", "text/html")], page);
     assert_eq!(kind(html.clone()).await, ClientErrorKind::InvalidResponse);
-    let raw = Raw::start(move |_| vec![Step::Send(html.clone())]).await;
+    let raw = RawServer::start(move |_| vec![Step::Send(html.clone())]).await;
     let error = authenticate(&raw.client()).await.unwrap_err();
     assert_eq!(error.kind(), ClientErrorKind::InvalidResponse);
 }
 
 #[tokio::test]
-async fn answer_without_a_body_is_not_understood() {
+async fn response_without_body_is_invalid() {
     for bytes in [
         head("204 No Content", &[]),
         head("205 Reset Content", &[("content-length", "0")]),
-        answer("200 OK", &[], ""),
-        answer("200 OK", &[], "null"),
-        answer("200 OK", &[], "{}"),
+        response("200 OK", &[], ""),
+        response("200 OK", &[], "null"),
+        response("200 OK", &[], "{}"),
     ] {
         assert_eq!(kind(bytes).await, ClientErrorKind::InvalidResponse);
     }
 }
 
-/// No range was asked for, so a part of something is a part of something else.
+/// The client requested no range.
 #[tokio::test]
-async fn part_is_not_the_whole() {
+async fn partial_content_is_invalid() {
     let range = [("content-range", "bytes 0-76/99")];
-    let part = answer("206 Partial Content", &range, STATUS_ACTIVE);
+    let part = response("206 Partial Content", &range, STATUS_ACTIVE);
     assert_eq!(kind(part).await, ClientErrorKind::InvalidResponse);
 }
 
 #[tokio::test]
-async fn statement_under_an_error_status_is_no_statement() {
+async fn status_in_error_response_is_ignored() {
     use ClientErrorKind::*;
     for (status, expected) in [
         ("300 Multiple Choices", InvalidResponse),
@@ -61,7 +63,7 @@ async fn statement_under_an_error_status_is_no_statement() {
         ("599 Mystery", ServerError(599)),
         ("999 Mystery", InvalidResponse),
     ] {
-        assert_eq!(kind(answer(status, &[], STATUS_ACTIVE)).await, expected, "{status}");
+        assert_eq!(kind(response(status, &[], STATUS_ACTIVE)).await, expected, "{status}");
     }
 }
 
@@ -73,10 +75,10 @@ async fn unrequested_upgrade_is_invalid() {
 }
 
 #[tokio::test]
-async fn content_type_does_not_decide() {
+async fn content_type_is_ignored() {
     for content_type in ["application/json", "text/plain", "text/html; charset=iso-8859-1", ""] {
-        let bytes = answer("200 OK", &[("content-type", content_type)], STATUS_ACTIVE);
-        let read = status_of(vec![Step::Send(bytes)]).await.0;
+        let bytes = response("200 OK", &[("content-type", content_type)], STATUS_ACTIVE);
+        let read = status_after(vec![Step::Send(bytes)]).await.0;
         assert_eq!(read.unwrap(), StatusReading::Status(SessionStatus::Active), "{content_type}");
     }
 }

@@ -30,47 +30,47 @@ use tower::{BoxError, Service, service_fn};
 use tower_activeconnect::layer::UploadGuardLayer;
 use tower_activeconnect::{ActiveSession, Activeconnect, ActiveconnectBuilder, ActiveconnectLayer};
 
-use crate::support::plain::Plain;
-use crate::support::{approve, builder, serve, until, with_phones};
+use crate::support::bytes_codec::BytesCodec;
+use crate::support::{approve, builder, enroll_users, poll_until, serve};
 
 pub(crate) const INTERVAL: Duration = Duration::from_millis(500);
-/// Interval, the longest a poll may take, and a second.
+/// The poll interval, the poll timeout and one second.
 pub(crate) const BOUND: Duration = Duration::from_millis(500 + 3_000 + 1_000);
 const TICK: Duration = Duration::from_millis(10);
-/// How many bytes the download with a length has.
+/// The length in bytes of the download with a length.
 const LENGTH: usize = 1_000_000;
 
 pub(crate) fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis().try_into().unwrap()
 }
 
-/// What tells the handlers to go on, and what they tell.
+/// Signals to and from the handlers.
 #[derive(Clone)]
 pub(crate) struct Signals {
-    /// How far apart the pieces of a stream are.
+    /// The pause between the pieces of a stream.
     tick: Duration,
-    /// Who waits to answer may.
+    /// Lets waiting handlers respond.
     answer: watch::Receiver<bool>,
-    /// Whatever streams comes to its end.
+    /// Lets all streams end.
     finish: watch::Receiver<bool>,
-    /// How many pieces of uploads have reached a handler.
+    /// The number of upload pieces that handlers received.
     uploaded: Arc<AtomicU64>,
 }
 
-async fn told(mut signal: watch::Receiver<bool>) {
-    // Without the stage there is nobody left to tell anything.
-    signal.wait_for(|told| *told).await.ok();
+async fn wait_for_signal(mut signal: watch::Receiver<bool>) {
+    // The sender is gone when the fixture is dropped.
+    signal.wait_for(|is_set| *is_set).await.ok();
 }
 
 impl Signals {
-    /// A tick at a time until the finish, then a last one.
+    /// A piece each tick until `finish`, then a last one.
     fn ticks(&self) -> impl Stream<Item = &'static str> + Send + use<> {
         let clock = tokio::time::interval(self.tick);
         let ticks = stream::unfold(clock, |mut clock| async move {
             clock.tick().await;
             Some(("tick", clock))
         });
-        let finish = Box::pin(told(self.finish.clone()));
+        let finish = Box::pin(wait_for_signal(self.finish.clone()));
         ticks.take_until(finish).chain(stream::once(async { "whole" }))
     }
 
@@ -104,21 +104,21 @@ impl Signals {
         })
     }
 
-    /// A service of one method of each kind, as tonic's generated code would call it.
+    /// A service with a method of each kind, as tonic's generated code calls it.
     async fn grpc<B>(self, request: http::Request<B>) -> http::Response<tonic::body::Body>
     where
         B: http_body::Body + Send + 'static,
         B::Error: Into<BoxError> + Send,
     {
         type Incoming = tonic::Request<tonic::Streaming<Bytes>>;
-        let mut grpc = tonic::server::Grpc::new(Plain);
+        let mut grpc = tonic::server::Grpc::new(BytesCodec);
         let message = |tick: &'static str| Ok::<_, Status>(Bytes::from_static(tick.as_bytes()));
         let messages = self.ticks().map(message).boxed();
         let whole = || Ok::<_, Status>(tonic::Response::new(Bytes::from_static(b"whole")));
         match request.uri().path() {
             "/grpc/unary" => {
                 let unary = service_fn(|_: tonic::Request<Bytes>| async {
-                    told(self.answer.clone()).await;
+                    wait_for_signal(self.answer.clone()).await;
                     whole()
                 });
                 grpc.unary(unary, request).await
@@ -148,9 +148,9 @@ impl Signals {
                 let mut messages = Some(messages);
                 let both = service_fn(|request: Incoming| {
                     let messages = messages.take().unwrap();
-                    // What the client says is heard for as long as it is spoken to.
-                    let heard = request.into_inner().filter_map(async |_| None);
-                    async { Ok(tonic::Response::new(stream::select(messages, heard))) }
+                    // Reads the client's messages until they end.
+                    let received = request.into_inner().filter_map(async |_| None);
+                    async { Ok(tonic::Response::new(stream::select(messages, received))) }
                 });
                 grpc.streaming(both, request).await
             }
@@ -175,7 +175,7 @@ impl Signals {
             .route(
                 "/poll",
                 get(async |State(s): S| {
-                    told(s.answer).await;
+                    wait_for_signal(s.answer).await;
                     "whole"
                 }),
             )
@@ -187,15 +187,15 @@ impl Signals {
     }
 }
 
-/// The gRPC routes, as a service of tonic's own server.
+/// The gRPC routes as a service of tonic's server.
 #[derive(Clone)]
-struct OfTonic(Signals);
+struct TonicService(Signals);
 
-impl NamedService for OfTonic {
+impl NamedService for TonicService {
     const NAME: &'static str = "grpc";
 }
 
-impl Service<http::Request<tonic::body::Body>> for OfTonic {
+impl Service<http::Request<tonic::body::Body>> for TonicService {
     type Response = http::Response<tonic::body::Body>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
@@ -209,27 +209,27 @@ impl Service<http::Request<tonic::body::Body>> for OfTonic {
     }
 }
 
-/// What a client sees in the end.
+/// The end of a stream as the client sees it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Outcome {
-    /// All there was to see.
+pub(crate) enum StreamEnd {
+    /// The complete stream.
     Whole,
-    /// An orderly end after this event: its name and data.
+    /// A clean end after this event: name and data.
     Event(&'static str, &'static str),
-    /// An orderly end that nobody announced.
+    /// A clean end without an event.
     Short,
     /// An error in the middle.
     Broken,
-    /// Another answer than 200.
+    /// A status other than 200.
     Denied(u16),
     /// A gRPC status.
     Status(Code),
-    /// A WebSocket's close frame.
+    /// A WebSocket close frame.
     Closed(u16, String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum StreamKind {
     Sse,
     Chunked,
     Download,
@@ -243,38 +243,42 @@ pub(crate) enum Kind {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Over {
+pub(crate) enum Transport {
     Http1,
     Http2,
-    /// HTTP/2, to tonic's own server; only gRPC is served there.
+    /// HTTP/2 to tonic's own server, which serves only gRPC.
     Tonic,
 }
 
-impl Kind {
-    /// Every kind, over what it goes over.
-    pub(crate) fn all() -> Vec<(Self, Over)> {
-        use Kind::{Both, Chunked, Client, Download, LongPoll, Server, Socket, Sse, Unary, Upload};
+impl StreamKind {
+    /// Every kind, with its transports.
+    pub(crate) fn all() -> Vec<(Self, Transport)> {
+        use StreamKind::{
+            Both, Chunked, Client, Download, LongPoll, Server, Socket, Sse, Unary, Upload,
+        };
         let http = [Sse, Chunked, Download, LongPoll, Upload];
-        let on_both = http.into_iter().flat_map(|kind| [(kind, Over::Http1), (kind, Over::Http2)]);
+        let on_both =
+            http.into_iter().flat_map(|kind| [(kind, Transport::Http1), (kind, Transport::Http2)]);
         let grpc = [Unary, Server, Client, Both];
-        let grpc = grpc.into_iter().flat_map(|kind| [(kind, Over::Http2), (kind, Over::Tonic)]);
-        on_both.chain([(Socket, Over::Http1)]).chain(grpc).collect()
+        let grpc =
+            grpc.into_iter().flat_map(|kind| [(kind, Transport::Http2), (kind, Transport::Tonic)]);
+        on_both.chain([(Socket, Transport::Http1)]).chain(grpc).collect()
     }
 
-    /// Whether frames come until the end; else an answer does.
+    /// Whether frames come until the end; otherwise one response does.
     pub(crate) fn streams(self) -> bool {
         !matches!(self, Self::LongPoll | Self::Upload | Self::Unary | Self::Client)
     }
 }
 
-/// How much a client has seen, and when last.
+/// The number of frames that a client received, and the time of the last.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct FrameLog {
     frames: AtomicU64,
     at: AtomicU64,
 }
 
-impl Seen {
+impl FrameLog {
     fn more(&self) {
         self.frames.fetch_add(1, Ordering::Relaxed);
         self.at.store(unix_ms(), Ordering::Relaxed);
@@ -284,21 +288,21 @@ impl Seen {
         self.frames.load(Ordering::Relaxed)
     }
 
-    /// When the last frame, or the end, arrived.
+    /// The time of the last frame or of the end.
     pub(crate) fn at(&self) -> u64 {
         self.at.load(Ordering::Relaxed)
     }
 }
 
-/// A client in the middle of something.
-pub(crate) struct Held {
-    pub(crate) kind: Kind,
-    pub(crate) over: Over,
-    pub(crate) seen: Arc<Seen>,
-    pub(crate) outcome: JoinHandle<Outcome>,
+/// A client with an open stream.
+pub(crate) struct OpenStream {
+    pub(crate) kind: StreamKind,
+    pub(crate) over: Transport,
+    pub(crate) seen: Arc<FrameLog>,
+    pub(crate) outcome: JoinHandle<StreamEnd>,
 }
 
-pub(crate) struct Stage {
+pub(crate) struct Fixture {
     pub(crate) emulator: Emulator,
     pub(crate) ac: Activeconnect,
     pub(crate) layer: ActiveconnectLayer,
@@ -310,9 +314,9 @@ pub(crate) struct Stage {
     pub(crate) uploaded: Arc<AtomicU64>,
 }
 
-/// Somebody who is logged in.
+/// A logged-in user.
 #[derive(Clone)]
-pub(crate) struct Caller {
+pub(crate) struct SignedClient {
     pub(crate) url: String,
     pub(crate) bearer: String,
     pub(crate) session: SessionReport,
@@ -322,7 +326,7 @@ pub(crate) struct Caller {
     http2: reqwest::Client,
 }
 
-impl Stage {
+impl Fixture {
     pub(crate) async fn of(
         engine: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder,
         layer: impl FnOnce(ActiveconnectLayer) -> ActiveconnectLayer,
@@ -338,17 +342,17 @@ impl Stage {
         let emulator = Emulator::start().await.unwrap();
         let ac = engine(builder(&emulator).poll_interval(INTERVAL)).build().unwrap();
         let layer = layer(ac.layer());
-        let (answer, answers) = watch::channel(false);
+        let (answer, responses) = watch::channel(false);
         let (finish, finishes) = watch::channel(false);
         let uploaded = Arc::default();
         let signals =
-            Signals { tick, answer: answers, finish: finishes, uploaded: Arc::clone(&uploaded) };
+            Signals { tick, answer: responses, finish: finishes, uploaded: Arc::clone(&uploaded) };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let tonic_url = format!("http://{}", listener.local_addr().unwrap());
         let server = tonic::transport::Server::builder()
             .layer(layer.clone())
             .layer(UploadGuardLayer::new(tonic::body::Body::new))
-            .add_service(OfTonic(signals.clone()));
+            .add_service(TonicService(signals.clone()));
         tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
         let app = signals.routes().layer(UploadGuardLayer::new(Body::new)).layer(layer.clone());
         let url = serve(app).await;
@@ -358,18 +362,18 @@ impl Stage {
         Self { emulator, ac, layer, url, tonic_url, clients, answer, finish, uploaded }
     }
 
-    /// Enrolls the user and logs them in.
-    pub(crate) async fn log_in(&self, user: &str) -> Caller {
-        with_phones(&self.emulator, &self.ac, &[user]).await;
+    /// Enrolls the user and logs in.
+    pub(crate) async fn log_in(&self, user: &str) -> SignedClient {
+        enroll_users(&self.emulator, &self.ac, &[user]).await;
         let user = user.into();
         let (credential, session) = tokio::join!(self.ac.log_in(&user), approve(&self.emulator));
         self.caller(&credential.unwrap().expose(), session)
     }
 
-    pub(crate) fn caller(&self, credential: &str, session: SessionReport) -> Caller {
+    pub(crate) fn caller(&self, credential: &str, session: SessionReport) -> SignedClient {
         let [http1, http2] = self.clients.clone();
         let channel = |url: &String| Channel::from_shared(url.clone()).unwrap().connect_lazy();
-        Caller {
+        SignedClient {
             url: self.url.clone(),
             bearer: format!("Bearer {credential}"),
             session,
@@ -380,46 +384,52 @@ impl Stage {
         }
     }
 
-    /// Lets what waits be answered.
+    /// Lets waiting handlers respond.
     pub(crate) fn answer(&self) {
         self.answer.send_replace(true);
     }
 
-    /// Lets everything come to its end.
+    /// Lets all streams end.
     pub(crate) fn finish(&self) {
         self.answer();
         self.finish.send_replace(true);
     }
 
-    pub(crate) fn act(&self, caller: &Caller, action: Action) {
+    pub(crate) fn act(&self, caller: &SignedClient, action: Action) {
         self.emulator.act_on_session(&caller.session.session_token, action).unwrap();
     }
 
-    pub(crate) fn report(&self, caller: &Caller) -> SessionReport {
+    pub(crate) fn report(&self, caller: &SignedClient) -> SessionReport {
         let sessions = self.emulator.state().sessions.into_iter();
         let token = &caller.session.session_token;
         sessions.into_iter().find(|session| session.session_token == *token).unwrap()
     }
 
-    /// Waits until a request of this caller is answered so.
-    pub(crate) async fn answers(&self, caller: &Caller, status: u16) {
-        until("the answer", async || {
-            let answer = caller.get(Over::Http1, "/now").send().await.unwrap();
+    /// Waits until a request of this client gets this status.
+    pub(crate) async fn responses(&self, caller: &SignedClient, status: u16) {
+        poll_until("the answer", async || {
+            let answer = caller.get(Transport::Http1, "/now").send().await.unwrap();
             (answer.status() == status).then_some(())
         })
         .await;
     }
 
-    /// Opens one.
-    pub(crate) fn open(&self, caller: &Caller, kind: Kind, over: Over) -> Held {
+    /// Opens a stream of this kind.
+    pub(crate) fn open(
+        &self,
+        caller: &SignedClient,
+        kind: StreamKind,
+        over: Transport,
+    ) -> OpenStream {
         caller.open(kind, over, self.finish.subscribe())
     }
 
-    /// Opens one of each kind and waits until all are in the middle of it.
-    pub(crate) async fn open_all(&self, caller: &Caller) -> Vec<Held> {
-        let held: Vec<Held> =
-            (Kind::all().into_iter()).map(|(kind, over)| self.open(caller, kind, over)).collect();
-        until("all run", async || {
+    /// Opens a stream of each kind, and waits until all have frames.
+    pub(crate) async fn open_all(&self, caller: &SignedClient) -> Vec<OpenStream> {
+        let held: Vec<OpenStream> = (StreamKind::all().into_iter())
+            .map(|(kind, over)| self.open(caller, kind, over))
+            .collect();
+        poll_until("all run", async || {
             let run = held.iter().all(|held| !held.kind.streams() || held.seen.frames() > 2);
             (run && self.uploaded.load(Ordering::Relaxed) > 9).then_some(())
         })
@@ -428,75 +438,75 @@ impl Stage {
     }
 }
 
-impl Caller {
-    /// The same one, before another application of the same engine.
+impl SignedClient {
+    /// The same client for another application of the engine.
     pub(crate) fn at(&self, url: String) -> Self {
         Self { url, ..self.clone() }
     }
 
-    fn client(&self, over: Over) -> &reqwest::Client {
+    fn client(&self, over: Transport) -> &reqwest::Client {
         match over {
-            Over::Http1 => &self.http1,
-            Over::Http2 | Over::Tonic => &self.http2,
+            Transport::Http1 => &self.http1,
+            Transport::Http2 | Transport::Tonic => &self.http2,
         }
     }
 
     pub(crate) fn request(
         &self,
         method: http::Method,
-        over: Over,
+        over: Transport,
         path: &str,
     ) -> reqwest::RequestBuilder {
         let request = self.client(over).request(method, format!("{}{path}", self.url));
         request.header("authorization", &self.bearer)
     }
 
-    pub(crate) fn get(&self, over: Over, path: &str) -> reqwest::RequestBuilder {
+    pub(crate) fn get(&self, over: Transport, path: &str) -> reqwest::RequestBuilder {
         self.request(http::Method::GET, over, path)
     }
 
-    /// Begins; what is uploaded comes to its end at the finish.
-    fn open(&self, kind: Kind, over: Over, finish: watch::Receiver<bool>) -> Held {
-        let (caller, seen) = (self.clone(), Arc::new(Seen::default()));
+    /// Starts the stream; an upload ends at `finish`.
+    fn open(&self, kind: StreamKind, over: Transport, finish: watch::Receiver<bool>) -> OpenStream {
+        let (caller, seen) = (self.clone(), Arc::new(FrameLog::default()));
         let sees = seen.clone();
         let outcome = tokio::spawn(async move {
             let (answer, finished, uploaded) = (finish.clone(), finish.clone(), Arc::default());
             let ticks = Signals { tick: TICK, answer, finish, uploaded }.ticks();
             let outcome = match kind {
-                Kind::Sse => caller.read(over, "/sse", &sees).await,
-                Kind::Chunked => caller.read(over, "/chunked", &sees).await,
-                Kind::Download => caller.read(over, "/download", &sees).await,
-                Kind::LongPoll => caller.read(over, "/poll", &sees).await,
-                Kind::Upload => {
-                    // An answer that comes before the end of an upload may be overtaken by the
-                    // reset for what was not read (RFC 9112, 9.6), unless all was.
-                    let most = if over == Over::Http1 { 20 } else { usize::MAX };
-                    let last = Box::pin(told(finished)).map(|()| "whole").into_stream();
-                    let ticks = ticks.take_while(|tick| ready(*tick != "whole")).take(most);
+                StreamKind::Sse => caller.read(over, "/sse", &sees).await,
+                StreamKind::Chunked => caller.read(over, "/chunked", &sees).await,
+                StreamKind::Download => caller.read(over, "/download", &sees).await,
+                StreamKind::LongPoll => caller.read(over, "/poll", &sees).await,
+                StreamKind::Upload => {
+                    // A response before the end of an upload may be overtaken by the reset for
+                    // unread bytes (RFC 9112, 9.6), so the handler reads everything.
+                    let max = if over == Transport::Http1 { 20 } else { usize::MAX };
+                    let last = Box::pin(wait_for_signal(finished)).map(|()| "whole").into_stream();
+                    let ticks = ticks.take_while(|tick| ready(*tick != "whole")).take(max);
                     let ticks = ticks.chain(last);
                     let body = reqwest::Body::wrap_stream(ticks.map(Ok::<_, Infallible>));
                     let post = caller.request(http::Method::POST, over, "/upload").body(body);
                     outcome(post.send().await, &sees).await
                 }
-                Kind::Socket => caller.socket(&sees).await,
-                Kind::Unary | Kind::Server | Kind::Client | Kind::Both => {
+                StreamKind::Socket => caller.socket(&sees).await,
+                StreamKind::Unary | StreamKind::Server | StreamKind::Client | StreamKind::Both => {
                     match caller.grpc(kind, over, ticks, &sees).await {
                         Ok(outcome) => outcome,
-                        Err(status) => Outcome::Status(status.code()),
+                        Err(status) => StreamEnd::Status(status.code()),
                     }
                 }
             };
             sees.more();
             outcome
         });
-        Held { kind, over, seen, outcome }
+        OpenStream { kind, over, seen, outcome }
     }
 
-    async fn read(&self, over: Over, path: &str, seen: &Seen) -> Outcome {
+    async fn read(&self, over: Transport, path: &str, seen: &FrameLog) -> StreamEnd {
         outcome(self.get(over, path).send().await, seen).await
     }
 
-    async fn socket(&self, seen: &Seen) -> Outcome {
+    async fn socket(&self, seen: &FrameLog) -> StreamEnd {
         let url = format!("{}/socket", self.url.replace("http", "ws"));
         let mut request = url.into_client_request().unwrap();
         request.headers_mut().insert("authorization", self.bearer.parse().unwrap());
@@ -506,69 +516,79 @@ impl Caller {
             match message {
                 Ok(tungstenite::Message::Text(text)) => last = Some(text),
                 Ok(tungstenite::Message::Close(Some(close))) => {
-                    return Outcome::Closed(close.code.into(), close.reason.as_str().to_owned());
+                    return StreamEnd::Closed(close.code.into(), close.reason.as_str().to_owned());
                 }
                 Ok(_) => {}
-                Err(_) if last.as_deref() == Some("whole") => return Outcome::Whole,
-                Err(_) => return Outcome::Broken,
+                Err(_) if last.as_deref() == Some("whole") => return StreamEnd::Whole,
+                Err(_) => return StreamEnd::Broken,
             }
             seen.more();
         }
-        Outcome::Short
+        StreamEnd::Short
     }
 
     async fn grpc(
         &self,
-        kind: Kind,
-        over: Over,
+        kind: StreamKind,
+        over: Transport,
         ticks: impl Stream<Item = &'static str> + Send + 'static,
-        seen: &Seen,
-    ) -> Result<Outcome, Status> {
+        seen: &FrameLog,
+    ) -> Result<StreamEnd, Status> {
         fn request<T>(message: T, bearer: &str) -> tonic::Request<T> {
             let mut request = tonic::Request::new(message);
             request.metadata_mut().insert("authorization", bearer.parse().unwrap());
             request
         }
-        let channel = if over == Over::Tonic { &self.tonic } else { &self.axum };
+        let channel = if over == Transport::Tonic { &self.tonic } else { &self.axum };
         let mut grpc = tonic::client::Grpc::new(channel.clone());
         grpc.ready().await.unwrap();
         let path = |path| http::uri::PathAndQuery::from_static(path);
         let one = || request(Bytes::new(), &self.bearer);
         let ticks = ticks.map(|tick: &'static str| Bytes::from_static(tick.as_bytes())).boxed();
-        let mut answers = match kind {
-            Kind::Unary => {
-                return grpc.unary(one(), path("/grpc/unary"), Plain).await.map(|_| Outcome::Whole);
+        let mut responses = match kind {
+            StreamKind::Unary => {
+                return grpc
+                    .unary(one(), path("/grpc/unary"), BytesCodec)
+                    .await
+                    .map(|_| StreamEnd::Whole);
             }
-            Kind::Client => {
+            StreamKind::Client => {
                 let ticks = request(ticks, &self.bearer);
-                let answer = grpc.client_streaming(ticks, path("/grpc/client"), Plain).await;
-                return answer.map(|_| Outcome::Whole);
+                let answer = grpc.client_streaming(ticks, path("/grpc/client"), BytesCodec).await;
+                return answer.map(|_| StreamEnd::Whole);
             }
-            Kind::Server => grpc.server_streaming(one(), path("/grpc/server"), Plain).await?,
-            _ => grpc.streaming(request(ticks, &self.bearer), path("/grpc/both"), Plain).await?,
+            StreamKind::Server => {
+                grpc.server_streaming(one(), path("/grpc/server"), BytesCodec).await?
+            }
+            _ => {
+                grpc.streaming(request(ticks, &self.bearer), path("/grpc/both"), BytesCodec).await?
+            }
         }
         .into_inner();
         let mut last = Bytes::new();
-        while let Some(message) = answers.message().await? {
+        while let Some(message) = responses.message().await? {
             seen.more();
             last = message;
         }
-        Ok(if last == "whole" { Outcome::Whole } else { Outcome::Short })
+        Ok(if last == "whole" { StreamEnd::Whole } else { StreamEnd::Short })
     }
 }
 
-/// Reads an answer to its end, whatever that is.
-pub(crate) async fn outcome(answer: reqwest::Result<reqwest::Response>, seen: &Seen) -> Outcome {
-    let Ok(mut answer) = answer else { return Outcome::Broken };
+/// Reads a response to its end.
+pub(crate) async fn outcome(
+    answer: reqwest::Result<reqwest::Response>,
+    seen: &FrameLog,
+) -> StreamEnd {
+    let Ok(mut answer) = answer else { return StreamEnd::Broken };
     if answer.status() != 200 {
-        return Outcome::Denied(answer.status().as_u16());
+        return StreamEnd::Denied(answer.status().as_u16());
     }
     let mut bytes = Vec::new();
     loop {
         match answer.chunk().await {
             Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
             Ok(None) => break,
-            Err(_) => return Outcome::Broken,
+            Err(_) => return StreamEnd::Broken,
         }
         seen.more();
     }
@@ -577,9 +597,9 @@ pub(crate) async fn outcome(answer: reqwest::Result<reqwest::Response>, seen: &S
         text.ends_with(&format!("event: session-{event}\ndata: {{\"status\":\"{status}\"}}\n\n"))
     };
     if text.trim_end().ends_with("whole") || text.len() == LENGTH {
-        return Outcome::Whole;
+        return StreamEnd::Whole;
     }
     let events = [("ended", "closed"), ("suspended", "walkaway"), ("unavailable", "unavailable")];
     let event = events.into_iter().find(|(event, status)| ends(event, status));
-    event.map_or(Outcome::Short, |(event, status)| Outcome::Event(event, status))
+    event.map_or(StreamEnd::Short, |(event, status)| StreamEnd::Event(event, status))
 }

@@ -1,4 +1,4 @@
-//! Handlers behind the gate that end their own session, and what leaves of their answers.
+//! Handlers that end their own session, and the response that they may still send.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,11 +18,11 @@ use tower::ServiceExt as _;
 use tower_activeconnect::protocol::SessionStatus;
 use tower_activeconnect::{ActiveSession, Activeconnect};
 
-use crate::support::{approve, builder, serve, with_phones};
+use crate::support::{approve, builder, enroll_users, serve};
 
-/// So long may an answer take; what is no goodbye is refused after it.
+/// The grace period; a response that is not final is denied after it.
 const GRACE: Duration = Duration::from_millis(300);
-/// The longest answer that leaves.
+/// The maximum length of a final response.
 const MAX_FINAL_RESPONSE_LEN: usize = 64 * 1024;
 
 struct Site {
@@ -36,17 +36,17 @@ impl Site {
     async fn new() -> Self {
         let emulator = Emulator::start().await.unwrap();
         let ac = builder(&emulator).build().unwrap();
-        with_phones(&emulator, &ac, &["alice"]).await;
+        enroll_users(&emulator, &ac, &["alice"]).await;
         let app = Router::new()
-            .route("/end/{how}", post(end))
-            .route("/keep", post(keep))
-            .route("/length/{length}", post(long))
-            .route("/stream", post(endless))
-            .route("/message", post(message))
+            .route("/end/{way}", post(end))
+            .route("/keep", post(store_session))
+            .route("/length/{length}", post(respond_with_length))
+            .route("/stream", post(respond_with_stream))
+            .route("/message", post(respond_with_grpc))
             .route("/socket", any(socket))
             .route("/open", get(async || endless_body()))
             .layer(ac.layer().grace(GRACE))
-            .with_state((ac.clone(), Kept::default()));
+            .with_state((ac.clone(), StoredSession::default()));
         let alice = "alice".into();
         let (credential, _) = tokio::join!(ac.log_in(&alice), approve(&emulator));
         let bearer = format!("Bearer {}", credential.unwrap().expose()).parse().unwrap();
@@ -65,21 +65,24 @@ impl Site {
     }
 }
 
-/// What a request was let in by.
-type Kept = Arc<Mutex<Option<ActiveSession>>>;
+/// The session that allowed an earlier request.
+type StoredSession = Arc<Mutex<Option<ActiveSession>>>;
 
-async fn keep(State((_, kept)): State<(Activeconnect, Kept)>, session: ActiveSession) {
-    *kept.lock().unwrap() = Some(session);
+async fn store_session(
+    State((_, stored)): State<(Activeconnect, StoredSession)>,
+    session: ActiveSession,
+) {
+    *stored.lock().unwrap() = Some(session);
 }
 
-/// Ends the session in one of the ways, and says goodbye.
+/// Ends the session in this way, and redirects.
 async fn end(
-    State((ac, kept)): State<(Activeconnect, Kept)>,
-    Path(how): Path<String>,
+    State((ac, stored)): State<(Activeconnect, StoredSession)>,
+    Path(way): Path<String>,
     session: ActiveSession,
 ) -> Redirect {
     let user = session.user();
-    match how.as_str() {
+    match way.as_str() {
         "session" => drop(session.log_out().await),
         "all" => drop(session.end_all_sessions().await.unwrap()),
         "browsers" => drop(session.end_all_sessions().forget_browsers().await.unwrap()),
@@ -92,7 +95,7 @@ async fn end(
         "all-outside" => drop(ac.end_all_sessions(user).await.unwrap()),
         "user-outside" => ac.unenroll(user).await.unwrap(),
         "by-another-request" => {
-            let other = kept.lock().unwrap().take().unwrap();
+            let other = stored.lock().unwrap().take().unwrap();
             other.log_out().await;
         }
         "too-late" => {
@@ -104,7 +107,7 @@ async fn end(
     Redirect::to("/goodbye")
 }
 
-async fn long(session: ActiveSession, Path(length): Path<usize>) -> Body {
+async fn respond_with_length(session: ActiveSession, Path(length): Path<usize>) -> Body {
     session.log_out().await;
     let pieces = stream::iter(vec![1_u8; length]).chunks(1_000);
     Body::from_stream(pieces.map(|piece| Ok::<_, axum::Error>(Bytes::from(piece))))
@@ -115,13 +118,13 @@ fn endless_body() -> Body {
     Body::from_stream(first.chain(stream::pending()))
 }
 
-async fn endless(session: ActiveSession) -> Body {
+async fn respond_with_stream(session: ActiveSession) -> Body {
     session.log_out().await;
     endless_body()
 }
 
-/// As a gRPC call is answered: data, and trailers.
-async fn message(session: ActiveSession) -> Response {
+/// Responds like a gRPC call: data and trailers.
+async fn respond_with_grpc(session: ActiveSession) -> Response {
     session.log_out().await;
     let trailers = HeaderMap::from_iter([("grpc-status".parse().unwrap(), "0".parse().unwrap())]);
     let frames = [Frame::data(Bytes::from("\0\0\0\0\0")), Frame::trailers(trailers)];
@@ -135,33 +138,33 @@ async fn socket(session: ActiveSession, upgrade: WebSocketUpgrade) -> Response {
 }
 
 #[tokio::test]
-async fn handler_that_ends_its_session_says_goodbye() {
-    for how in ["session", "all", "browsers", "user", "twice"] {
+async fn handler_ending_its_session_sends_response() {
+    for way in ["session", "all", "browsers", "user", "twice"] {
         let site = Site::new().await;
-        let goodbye = site.post(&format!("/end/{how}")).send().await.unwrap();
-        assert_eq!(goodbye.status(), StatusCode::SEE_OTHER, "{how}");
-        assert_eq!(goodbye.headers()[LOCATION], "/goodbye", "{how}");
-        assert_eq!(goodbye.headers()[CACHE_CONTROL], "private", "{how}");
-        assert_eq!(site.status("/end/session").await, StatusCode::UNAUTHORIZED, "{how}");
+        let response = site.post(&format!("/end/{way}")).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::SEE_OTHER, "{way}");
+        assert_eq!(response.headers()[LOCATION], "/goodbye", "{way}");
+        assert_eq!(response.headers()[CACHE_CONTROL], "private", "{way}");
+        assert_eq!(site.status("/end/session").await, StatusCode::UNAUTHORIZED, "{way}");
         let sessions = site.emulator.state().sessions;
-        assert!(sessions.iter().all(|session| session.status == SessionStatus::Closed), "{how}");
-        assert_eq!(site.emulator.state().users.is_empty(), how == "user", "{how}");
+        assert!(sessions.iter().all(|session| session.status == SessionStatus::Closed), "{way}");
+        assert_eq!(site.emulator.state().users.is_empty(), way == "user", "{way}");
     }
 }
 
-/// Nobody can tell which request a call through `Activeconnect` belongs to.
+/// A call through `Activeconnect` cannot be attributed to a request.
 #[tokio::test]
-async fn session_ended_from_outside_says_no_goodbye() {
+async fn response_after_outside_end_is_denied() {
     let outside = ["session-outside", "all-outside", "user-outside"];
-    for how in outside.into_iter().chain(["by-another-request", "too-late"]) {
+    for way in outside.into_iter().chain(["by-another-request", "too-late"]) {
         let site = Site::new().await;
         assert_eq!(site.status("/keep").await, StatusCode::OK);
-        assert_eq!(site.status(&format!("/end/{how}")).await, StatusCode::UNAUTHORIZED, "{how}");
+        assert_eq!(site.status(&format!("/end/{way}")).await, StatusCode::UNAUTHORIZED, "{way}");
     }
 }
 
 #[tokio::test]
-async fn goodbye_cuts_whatever_else_is_open() {
+async fn final_response_cuts_other_streams() {
     let site = Site::new().await;
     let open = reqwest::Client::new().get(format!("{}/open", site.url));
     let mut open = open.header(AUTHORIZATION, site.bearer.clone()).send().await.unwrap();
@@ -171,11 +174,11 @@ async fn goodbye_cuts_whatever_else_is_open() {
 }
 
 #[tokio::test]
-async fn goodbye_is_no_stream_and_no_upgrade() {
+async fn final_response_is_short_and_no_upgrade() {
     for length in [0, 1, MAX_FINAL_RESPONSE_LEN] {
-        let answer = Site::new().await.post(&format!("/length/{length}")).send().await.unwrap();
-        assert_eq!(answer.status(), StatusCode::OK);
-        assert_eq!(answer.bytes().await.unwrap().len(), length);
+        let response = Site::new().await.post(&format!("/length/{length}")).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.bytes().await.unwrap().len(), length);
     }
     let longer = format!("/length/{}", MAX_FINAL_RESPONSE_LEN + 1);
     assert_eq!(Site::new().await.status(&longer).await, StatusCode::UNAUTHORIZED);
@@ -193,13 +196,13 @@ async fn goodbye_is_no_stream_and_no_upgrade() {
 }
 
 #[tokio::test]
-async fn goodbye_has_its_trailers() {
+async fn final_response_keeps_trailers() {
     let site = Site::new().await;
     let request = Request::post("/message")
         .header(AUTHORIZATION, site.bearer.clone())
         .header(CONTENT_TYPE, "application/grpc");
-    let answer = site.app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
-    let body = answer.into_body().collect().await.unwrap();
+    let response = site.app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let body = response.into_body().collect().await.unwrap();
     assert_eq!(body.trailers().unwrap()["grpc-status"], "0");
     assert_eq!(body.to_bytes(), "\0\0\0\0\0");
 }

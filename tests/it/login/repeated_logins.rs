@@ -1,17 +1,17 @@
-//! One browser that logs in and out, over and over.
+//! One browser that logs in and out repeatedly.
 
 use activeconnect_emulator::Emulator;
 use axum::Router;
 use axum::routing::get;
 
-use crate::support::{Browser, builder, serve, with_phones};
+use crate::support::{Browser, builder, enroll_users, serve};
 
-/// A browser that its user has logged in with before is not slowed down by that.
+/// A known browser is not rate-limited by its own logins.
 #[tokio::test]
-async fn known_browser_logs_in_again_and_again() {
+async fn known_browser_logs_in_repeatedly() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
-    with_phones(&emulator, &ac, &["alice"]).await;
+    enroll_users(&emulator, &ac, &["alice"]).await;
     let app = Router::new()
         .route("/", get(async || "Hello"))
         .layer(ac.layer())

@@ -1,4 +1,4 @@
-//! The theme, and what each page says and allows.
+//! The theme, and the content and headers of each page.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tower_activeconnect::pages::{Logo, Theme};
 use tower_activeconnect::setup::BuildError;
 
 use super::fixture::{Site, attributes, files, header};
-use crate::support::{approve, builder, pass, until};
+use crate::support::{advance, approve, builder, poll_until};
 
 const HTML: &str = "text/html,application/xhtml+xml";
 const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
@@ -37,7 +37,7 @@ fn assert_themed(page: &str) {
     assert!(!page.replace("<script src=", "").contains("<script"), "{page}");
 }
 
-/// The pages of the routes, and those of the gate: 401, 403 and 503.
+/// The pages of the routes, and the gate's pages: 401, 403 and 503.
 #[tokio::test]
 async fn theme_is_on_every_page() {
     let site = Site::new(|builder| builder.theme(acme())).await;
@@ -45,54 +45,54 @@ async fn theme_is_on_every_page() {
     let form = || browser.post("/form").header(ACCEPT, HTML).form(&[("a", "b")]);
     let page = browser.page("/auth/login").await.text().await.unwrap();
     assert!(attributes(&page, "href").contains(&"/register".to_owned()), "{page}");
-    let mut answers = vec![
+    let mut responses = vec![
         browser.page("/auth/login").await,
         browser.page("/auth/waiting").await,
         browser.send(form()).await,
         browser.form("/auth/login", &[("username", "")]).await,
     ];
     browser.form("/auth/login", &[("username", "alice")]).await;
-    answers.push(browser.page("/auth/waiting").await);
-    answers.push(browser.send(form()).await);
+    responses.push(browser.page("/auth/waiting").await);
+    responses.push(browser.send(form()).await);
     let session = approve(&site.emulator).await;
-    until("in", async || (browser.status().await == "active").then_some(())).await;
-    answers.push(browser.page("/auth/confirm").await);
-    answers.push(browser.page("/auth/confirm?methods=device").await);
+    poll_until("in", async || (browser.status().await == "active").then_some(())).await;
+    responses.push(browser.page("/auth/confirm").await);
+    responses.push(browser.page("/auth/confirm?methods=device").await);
     site.emulator.act_on_session(&session.session_token, Action::WalkAway).unwrap();
-    until("away", async || (browser.status().await == "walkaway").then_some(())).await;
-    answers.push(browser.page("/auth/locked").await);
-    answers.push(browser.send(form()).await);
-    let statuses: Vec<u16> = answers.iter().map(|answer| answer.status().as_u16()).collect();
+    poll_until("away", async || (browser.status().await == "walkaway").then_some(())).await;
+    responses.push(browser.page("/auth/locked").await);
+    responses.push(browser.send(form()).await);
+    let statuses: Vec<u16> = responses.iter().map(|response| response.status().as_u16()).collect();
     assert_eq!(statuses, [200, 400, 401, 422, 200, 401, 200, 400, 200, 403]);
-    for answer in answers {
-        assert_eq!(header(&answer, "content-security-policy"), CSP);
-        assert_eq!(header(&answer, "cache-control"), "no-store");
-        assert_themed(&answer.text().await.unwrap());
+    for response in responses {
+        assert_eq!(header(&response, "content-security-policy"), CSP);
+        assert_eq!(header(&response, "cache-control"), "no-store");
+        assert_themed(&response.text().await.unwrap());
     }
 }
 
-/// The gate cannot tell whether the session is active.
+/// The gate cannot know whether the session is active.
 #[tokio::test]
 async fn unavailable_page_has_the_theme_and_language() {
     let site = Site::new(|builder| builder.theme(acme())).await;
     let browser = site.browser();
     browser.log_in(&site.emulator, "alice").await;
     drop(site.emulator);
-    pass(Duration::from_secs(20), Duration::from_secs(5)).await;
+    advance(Duration::from_secs(20), Duration::from_secs(5)).await;
     let request = browser.get("/").header(ACCEPT, HTML).header("accept-language", "es");
-    let answer = browser.send(request).await;
-    assert_eq!(answer.status(), 503);
-    assert!(answer.headers().contains_key("retry-after"));
-    assert_eq!(header(&answer, "content-security-policy"), CSP);
-    let page = answer.text().await.unwrap();
+    let response = browser.send(request).await;
+    assert_eq!(response.status(), 503);
+    assert!(response.headers().contains_key("retry-after"));
+    assert_eq!(header(&response, "content-security-policy"), CSP);
+    let page = response.text().await.unwrap();
     assert_themed(&page);
     assert!(page.contains("lang=\"es\""), "{page}");
     assert!(page.contains("<h1>No disponible por el momento</h1>"), "{page}");
 }
 
-/// It shows the name as it was typed, whether there is such a user or not.
+/// The page shows the typed username, whether or not the user exists.
 #[tokio::test]
-async fn waiting_page_is_the_same_for_everybody() {
+async fn waiting_page_is_the_same_for_all() {
     let site = Site::new(|builder| builder).await;
     let mut pages = Vec::new();
     for name in [" Alice <b>", "alice", "nobody"] {
@@ -113,9 +113,9 @@ async fn waiting_page_is_the_same_for_everybody() {
     assert!(pages.windows(2).all(|two| two[0] == two[1]), "{pages:?}");
 }
 
-/// Without scripts a page loads itself anew and has a button; with scripts it does not.
+/// Without scripts a page reloads and has a button; with scripts it does neither.
 #[tokio::test]
-async fn refresh_is_for_those_without_scripts() {
+async fn refresh_is_only_without_scripts() {
     let site = Site::new(|builder| builder).await;
     let browser = site.browser();
     browser.json("/auth/login", &json!({ "username": "alice" })).await;
@@ -123,7 +123,7 @@ async fn refresh_is_for_those_without_scripts() {
     let refresh = "<noscript><meta http-equiv=\"refresh\" content=\"3\"></noscript>";
     assert!(page.contains(refresh), "{page}");
     assert_eq!(page.matches("http-equiv").count(), 1, "{page}");
-    // Outside `noscript`: a script that was not loaded does not run either.
+    // Outside `noscript`, because a script that failed to load does not run either.
     let link = "<a href=\"/auth/waiting?next=/form\" class=\"button\">Go on</a>";
     let button = format!("<p data-without-script>{link}</p>");
     assert!(page.contains(&button), "{page}");
@@ -131,7 +131,7 @@ async fn refresh_is_for_those_without_scripts() {
 }
 
 #[tokio::test]
-async fn build_refuses_unusable_themes() {
+async fn build_rejects_unusable_themes() {
     let emulator = Emulator::start().await.unwrap();
     for (theme, setting) in [
         (Theme::new().accent("green"), "accent"),

@@ -12,17 +12,18 @@ use futures_util::stream;
 use tower_activeconnect::{ActiveSession, Activeconnect};
 
 use crate::support::chromium::{Chromium, Tab};
-use crate::support::{approve, builder, serve, with_phones};
+use crate::support::{approve, builder, enroll_users, serve};
 
-pub(crate) struct Stage {
+pub(crate) struct Fixture {
     pub(crate) emulator: Emulator,
     pub(crate) ac: Activeconnect,
     pub(crate) chromium: Chromium,
-    /// The application. Chromium trusts it like a site with TLS: it is on the loopback.
+    /// The application's URL. Chromium trusts it like a TLS site, because it is on the loopback.
     pub(crate) app: String,
-    /// Another site.
+    /// The URL of a hostile site.
     pub(crate) evil: String,
-    /// The same site as the application, and another origin: `SameSite` is no help against it.
+    /// The URL of a hostile origin on the application's site, against which `SameSite` does not
+    /// help.
     pub(crate) sibling: String,
 }
 
@@ -30,13 +31,13 @@ async fn hello(session: ActiveSession) -> Html<String> {
     Html(format!("<!doctype html><title>app</title>Hello {}", session.user()))
 }
 
-impl Stage {
-    /// `None` where there is no browser.
+impl Fixture {
+    /// Returns `None` if Chromium is not installed.
     pub(crate) async fn start() -> Option<Self> {
         let chromium = Chromium::start().await?;
         let emulator = Emulator::start().await.unwrap();
         let ac = builder(&emulator).build().unwrap();
-        with_phones(&emulator, &ac, &["alice", "bob", "mallory"]).await;
+        enroll_users(&emulator, &ac, &["alice", "bob", "mallory"]).await;
         let socket = async |session: ActiveSession, upgrade: WebSocketUpgrade| {
             upgrade.on_upgrade(async move |mut socket| {
                 let _ = socket.send(Message::text(session.user().to_string())).await;
@@ -67,29 +68,29 @@ impl Stage {
         })
     }
 
-    /// As a user does it: types the name, and looks at the phone.
+    /// Logs in as a user does, and approves on the phone.
     pub(crate) async fn log_in(&self, tab: &Tab, user: &str) -> SessionReport {
-        self.begin(tab, user).await;
+        self.start_login(tab, user).await;
         let session = approve(&self.emulator).await;
-        self.is_in(tab, user).await;
+        self.wait_for_page(tab, user).await;
         session
     }
 
-    /// Types the name.
-    pub(crate) async fn begin(&self, tab: &Tab, user: &str) {
-        tab.go(&format!("{}/auth/login?switch", self.app)).await;
+    /// Enters the username on the login page.
+    pub(crate) async fn start_login(&self, tab: &Tab, user: &str) {
+        tab.navigate(&format!("{}/auth/login?switch", self.app)).await;
         tab.eval(&format!("document.querySelector('[name=username]').value = '{user}'")).await;
         tab.eval("document.querySelector('button').click()").await;
-        tab.until("location.pathname === '/auth/waiting'").await;
+        tab.wait_for("location.pathname === '/auth/waiting'").await;
     }
 
-    pub(crate) async fn is_in(&self, tab: &Tab, user: &str) {
-        tab.until(&format!("document.body.innerText === 'Hello {user}'")).await;
-        assert_eq!(tab.place().await, format!("{}/", self.app));
+    pub(crate) async fn wait_for_page(&self, tab: &Tab, user: &str) {
+        tab.wait_for(&format!("document.body.innerText === 'Hello {user}'")).await;
+        assert_eq!(tab.url().await, format!("{}/", self.app));
     }
 
-    /// How many phones rang.
-    pub(crate) fn rang(&self) -> u64 {
+    /// The number of pushes so far.
+    pub(crate) fn push_count(&self) -> u64 {
         self.emulator.state().calls.authenticate_user
     }
 }

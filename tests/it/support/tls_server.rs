@@ -1,6 +1,6 @@
-//! Servers behind TLS, and a child process that trusts their authority, or has other variables
-//! set: a process can't safely change its own.
-#![allow(dead_code, reason = "each test file uses some of it")]
+//! TLS servers, and a child process that trusts their certificate authority. A child process,
+//! because a process can't safely change its own environment variables.
+#![allow(dead_code, reason = "each test pem_file uses some of it")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and measures")]
 
 use std::ffi::OsString;
@@ -20,22 +20,22 @@ use tokio_rustls::server::TlsStream;
 use tower_activeconnect::protocol::Dialect;
 use tracing::Level;
 
-use super::raw::{self, APPLICATION_SECRET, SESSION_SECRET, SESSION_TOKEN};
-use super::trace::Trace;
+use super::log_capture::LogCapture;
+use super::raw_server::{self, APPLICATION_SECRET, SESSION_SECRET, SESSION_TOKEN};
 
 /// A certificate authority.
-pub(crate) struct Authority {
+pub(crate) struct CertificateAuthority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
 }
 
 /// A certificate and its key.
-pub(crate) struct Identity {
+pub(crate) struct ServerCertificate {
     certificate: CertificateDer<'static>,
     key: KeyPair,
 }
 
-impl Authority {
+impl CertificateAuthority {
     pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -44,28 +44,28 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
-    pub(crate) fn vouches_for(&self, host: &str) -> Identity {
-        self.vouches_during(host, 2020, 4000)
+    pub(crate) fn issue(&self, host: &str) -> ServerCertificate {
+        self.issue_valid(host, 2020, 4000)
     }
 
-    pub(crate) fn vouches_during(&self, host: &str, from: i32, to: i32) -> Identity {
+    pub(crate) fn issue_valid(&self, host: &str, from: i32, to: i32) -> ServerCertificate {
         let mut params = CertificateParams::new([host.to_owned()]).unwrap();
         params.not_before = date_time_ymd(from, 1, 1);
         params.not_after = date_time_ymd(to, 1, 1);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        Identity { certificate: certificate.der().clone(), key }
+        ServerCertificate { certificate: certificate.der().clone(), key }
     }
 
-    /// A file for `SSL_CERT_FILE`.
-    pub(crate) fn file(&self) -> tempfile::NamedTempFile {
+    /// The authority's certificate as a pem_file for `SSL_CERT_FILE`.
+    pub(crate) fn pem_file(&self) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), &self.pem).unwrap();
         file
     }
 }
 
-impl Identity {
+impl ServerCertificate {
     pub(crate) fn self_signed(host: &str) -> Self {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new([host.to_owned()]).unwrap();
@@ -86,16 +86,16 @@ impl Identity {
     }
 }
 
-/// A server at `https://localhost`, and how many connections it was asked for.
-pub(crate) struct Secure {
+/// A server at `https://localhost` that counts its connections.
+pub(crate) struct TlsServer {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
 }
 
-impl Secure {
-    /// Serves each connection that gets through the handshake.
+impl TlsServer {
+    /// Serves each connection whose handshake succeeds.
     pub(crate) async fn start<F: Future<Output = ()> + Send + 'static>(
-        identity: Identity,
+        identity: ServerCertificate,
         protocol: &str,
         serve: impl Fn(TlsStream<TcpStream>, usize) -> F + Clone + Send + 'static,
     ) -> Self {
@@ -133,14 +133,14 @@ impl Secure {
 
 const SERVER: &str = "WIRE_TEST_SERVER";
 const OUTCOME: &str = "outcome: ";
-/// The ignored test that is the child process.
-const CHILD: &str = "client::transport::child_process";
+/// The ignored test that the child process runs.
+const CHILD_TEST: &str = "client::transport::child_process";
 
-/// Rings a phone at this server, twice, in a process of its own with these variables; gives what
-/// came of it, `ok` or the error's kind. All that the process traces is held against the secrets.
+/// Authenticates twice at this server, in a child process with these variables. Returns each
+/// outcome: `ok` or the error's kind. Asserts that the child's log has no secret.
 pub(crate) async fn call_in_child(url: &str, variables: &[(&str, OsString)]) -> [String; 2] {
     let output = tokio::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", CHILD, "--ignored", "--nocapture"])
+        .args(["--exact", CHILD_TEST, "--ignored", "--nocapture"])
         .env(SERVER, url)
         .envs(variables.iter().cloned())
         .stdin(Stdio::null())
@@ -148,7 +148,7 @@ pub(crate) async fn call_in_child(url: &str, variables: &[(&str, OsString)]) -> 
         .await
         .unwrap();
     let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert!(text.contains("TRACE"), "it listens");
+    assert!(text.contains("TRACE"), "the child logs at the trace level");
     for secret in [APPLICATION_SECRET, SESSION_SECRET, SESSION_TOKEN, "hmac"] {
         assert!(!text.contains(secret), "{secret} in {text}");
     }
@@ -160,17 +160,17 @@ pub(crate) async fn call_in_child(url: &str, variables: &[(&str, OsString)]) -> 
     }
 }
 
-/// What the test [`CHILD`] does.
-pub(crate) fn be_the_child() {
+/// The body of the test [`CHILD_TEST`].
+pub(crate) fn run_child() {
     let Ok(url) = std::env::var(SERVER) else { return };
-    let trace = Trace(Level::TRACE, |line: &str| println!("{line}"));
-    tracing::subscriber::set_global_default(trace).unwrap();
-    tracing::trace!("listening");
+    let subscriber = LogCapture(Level::TRACE, |line: &str| println!("{line}"));
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    tracing::trace!("started");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let client = raw::client(&url, Dialect::default());
+        let client = raw_server::client(&url, Dialect::default());
         for _ in 0..2 {
-            match raw::authenticate(&client).await {
+            match raw_server::authenticate(&client).await {
                 Ok(_) => println!("\n{OUTCOME}ok"),
                 Err(error) => println!("\n{OUTCOME}{:?}", error.kind()),
             }

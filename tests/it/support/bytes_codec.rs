@@ -1,14 +1,14 @@
-//! gRPC messages of plain bytes.
+//! A tonic codec whose messages are bytes.
 
 use bytes::{Buf as _, BufMut as _, Bytes};
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
-/// The bytes are the message.
+/// A codec that does not encode: the bytes are the message.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Plain;
+pub(crate) struct BytesCodec;
 
-impl Codec for Plain {
+impl Codec for BytesCodec {
     type Encode = Bytes;
     type Decode = Bytes;
     type Encoder = Self;
@@ -23,7 +23,7 @@ impl Codec for Plain {
     }
 }
 
-impl Encoder for Plain {
+impl Encoder for BytesCodec {
     type Item = Bytes;
     type Error = Status;
 
@@ -33,7 +33,7 @@ impl Encoder for Plain {
     }
 }
 
-impl Decoder for Plain {
+impl Decoder for BytesCodec {
     type Item = Bytes;
     type Error = Status;
 

@@ -1,4 +1,4 @@
-//! A subscriber of `tracing` that writes everything down.
+//! A `tracing` subscriber that formats each event and span as a line.
 #![allow(dead_code, reason = "each test file uses some of it")]
 
 use std::error::Error;
@@ -10,15 +10,16 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::{NoSubscriber, set_default};
 use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 
-/// Gives each event and span, down to this level, as a line.
-pub(crate) struct Trace<F>(pub(crate) Level, pub(crate) F);
+/// Calls the function with a line for each event and span, down to the level.
+pub(crate) struct LogCapture<F>(pub(crate) Level, pub(crate) F);
 
-/// Hears this thread, until it is dropped. The second subscriber hears nothing: with one alone,
-/// `tracing` asks whichever thread comes to an event first whether anybody ever wants it.
-pub(crate) fn hear<F: Fn(&str) + Send + Sync + 'static>(
-    trace: Trace<F>,
+/// Captures this thread's events until the guard is dropped. The second subscriber receives
+/// nothing: with a single subscriber, `tracing` caches the interest of the thread that first
+/// reaches an event.
+pub(crate) fn capture<F: Fn(&str) + Send + Sync + 'static>(
+    subscriber: LogCapture<F>,
 ) -> (Dispatch, DefaultGuard) {
-    (Dispatch::new(NoSubscriber::new()), set_default(trace))
+    (Dispatch::new(NoSubscriber::new()), set_default(subscriber))
 }
 
 struct Line(String);
@@ -38,7 +39,7 @@ impl Visit for Line {
     }
 }
 
-impl<F: Fn(&str) + 'static> Subscriber for Trace<F> {
+impl<F: Fn(&str) + 'static> Subscriber for LogCapture<F> {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         *metadata.level() <= self.0
     }

@@ -1,4 +1,4 @@
-//! T168: a service that asks for a pause of five minutes once, and would answer all other calls.
+//! T168: a service that requests one pause of five minutes, and would respond to all other calls.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use super::fixture::Fixture;
 
 const SESSIONS: usize = 60;
 
-/// F31: whatever the status, all sessions stay in.
+/// F31: with any status, all sessions stay allowed.
 #[tokio::test]
 async fn one_requested_pause_denies_no_session() {
     for status in [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS] {
@@ -20,8 +20,8 @@ async fn one_requested_pause_denies_no_session() {
         .await;
         let kind = FaultKind::Http { status, retry_after_s: Some(300) };
         site.emulator.inject_fault(Fault::new(Endpoint::Status, kind).times(1));
-        let begun = Instant::now();
-        while begun.elapsed() < Duration::from_secs(9) {
+        let started_at = Instant::now();
+        while started_at.elapsed() < Duration::from_secs(9) {
             assert_eq!(site.count(StatusCode::OK).await, SESSIONS, "{status}");
             sleep(Duration::from_millis(200)).await;
         }

@@ -1,4 +1,4 @@
-//! Refused signatures: what the second try looks like, and when there is none.
+//! Rejected signatures: the retry with a corrected clock, and when there is none.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tower_activeconnect::client::ClientErrorKind;
 use tower_activeconnect::protocol::Dialect;
 
-use crate::support::raw::{
-    APPLICATION_SECRET, Raw, Received, STATUS_ACTIVE, Step, answer, authenticate, session,
+use crate::support::raw_server::{
+    APPLICATION_SECRET, RawServer, ReceivedRequest, STATUS_ACTIVE, Step, authenticate, response,
+    session,
 };
 
 fn now() -> u64 {
@@ -22,38 +23,38 @@ fn date(ahead: i64) -> String {
 
 fn refusal(date: &str) -> Vec<u8> {
     let headers = [("content-type", "application/json"), ("date", date)];
-    answer("401 Unauthorized", &headers, r#"{"status":false}"#)
+    response("401 Unauthorized", &headers, r#"{"status":false}"#)
 }
 
-/// Refuses so many times, with a `Date` that is so far ahead, and accepts from then on.
-async fn refusing(times: usize, ahead: i64) -> Raw {
-    let refused = AtomicUsize::new(0);
-    Raw::start(move |request| {
-        vec![Step::Send(if refused.fetch_add(1, SeqCst) < times {
+/// Rejects this many requests, with a `Date` this far ahead, and accepts later ones.
+async fn refusing(times: usize, ahead: i64) -> RawServer {
+    let rejected = AtomicUsize::new(0);
+    RawServer::start(move |request| {
+        vec![Step::Send(if rejected.fetch_add(1, SeqCst) < times {
             refusal(&date(ahead))
-        } else if request.asks_for_a_session() {
+        } else if request.is_authenticate_user() {
             session(&format!("http://{}", request.header("host").unwrap()))
         } else {
-            answer("200 OK", &[], STATUS_ACTIVE)
+            response("200 OK", &[], STATUS_ACTIVE)
         })]
     })
     .await
 }
 
-fn signed_ahead(request: &Received) -> i64 {
+fn signed_ahead(request: &ReceivedRequest) -> i64 {
     assert!(request.is_signed(Dialect::default(), APPLICATION_SECRET));
     request.timestamp(Dialect::default()).parse::<i64>().unwrap() - i64::try_from(now()).unwrap()
 }
 
 #[tokio::test]
-async fn second_try_has_a_fresh_nonce_and_the_learned_time() {
+async fn retry_has_new_nonce_and_corrected_time() {
     for ahead in [200, -200, 0] {
         let raw = refusing(1, ahead).await;
         authenticate(&raw.client()).await.unwrap();
         let requests = raw.requests();
         assert_eq!(requests.len(), 2);
         let (first, second) = (&requests[0], &requests[1]);
-        assert_ne!(first.presented().nonce, second.presented().nonce);
+        assert_ne!(first.authentication_header().nonce, second.authentication_header().nonce);
         assert_eq!((&first.target, &first.body), (&second.target, &second.body));
         assert!((-3..=3).contains(&signed_ahead(first)));
         let learned = signed_ahead(second) - ahead;
@@ -73,7 +74,7 @@ async fn learned_clock_offset_is_kept() {
 }
 
 #[tokio::test]
-async fn clock_that_is_too_far_off_is_told_and_not_followed() {
+async fn excessive_clock_offset_is_reported_only() {
     for ahead in [400, -400, 315_360_000] {
         let raw = refusing(1, ahead).await;
         let client = raw.client();
@@ -88,7 +89,7 @@ async fn clock_that_is_too_far_off_is_told_and_not_followed() {
 }
 
 #[tokio::test]
-async fn second_refusal_is_the_last_word() {
+async fn second_rejection_is_returned() {
     let raw = refusing(9, 0).await;
     let error = authenticate(&raw.client()).await.unwrap_err();
     assert_eq!(error.kind(), ClientErrorKind::SignatureRejected);
@@ -96,9 +97,9 @@ async fn second_refusal_is_the_last_word() {
 }
 
 #[tokio::test]
-async fn refusal_without_a_usable_date_is_tried_once_more() {
+async fn rejection_without_usable_date_is_retried_once() {
     for date in ["", "yesterday", "Sun, 06 Nov 1994", "-1"] {
-        let raw = Raw::start(move |_| vec![Step::Send(refusal(date))]).await;
+        let raw = RawServer::start(move |_| vec![Step::Send(refusal(date))]).await;
         let error = authenticate(&raw.client()).await.unwrap_err();
         assert_eq!(error.kind(), ClientErrorKind::SignatureRejected, "{date}");
         let requests = raw.requests();
@@ -107,16 +108,16 @@ async fn refusal_without_a_usable_date_is_tried_once_more() {
     }
 }
 
-/// The `Date` of any other answer teaches nothing.
+/// The `Date` of other responses does not change the clock offset.
 #[tokio::test]
-async fn only_a_refusal_moves_the_clock() {
+async fn only_a_rejection_changes_clock_offset() {
     let tries = AtomicUsize::new(0);
-    let raw = Raw::start(move |request| {
+    let raw = RawServer::start(move |request| {
         let date = date(200);
         vec![Step::Send(match tries.fetch_add(1, SeqCst) {
-            0 => answer("500 Internal Server Error", &[("date", &date)], "{}"),
-            1 => answer("404 Not Found", &[("date", &date)], "{}"),
-            2 => answer("200 OK", &[("date", &date)], r#"{"status":true}"#),
+            0 => response("500 Internal Server Error", &[("date", &date)], "{}"),
+            1 => response("404 Not Found", &[("date", &date)], "{}"),
+            2 => response("200 OK", &[("date", &date)], r#"{"status":true}"#),
             _ => session(&format!("http://{}", request.header("host").unwrap())),
         })]
     })
