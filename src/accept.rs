@@ -1,4 +1,4 @@
-//! What the fields `Accept` and `Accept-Language` have in common.
+//! The syntax that `Accept` and `Accept-Language` share.
 
 /// The weight `q` among the parameters of a range, in thousandths: 1000 without one, 0 where it is no
 /// number (RFC 9110, 12.4.2).

@@ -110,8 +110,8 @@ mod dual {
         }
 
         /// Both clocks for the request path: cheap, and set ahead by a few ticks of the system
-        /// (some 10 ms), so that what is judged by them is judged as older, if anything. They are
-        /// behind only while the system itself is so held up that its ticks come late.
+        /// (some 10 ms), so that ages are never too small. They lag only while the system itself is
+        /// so busy that its ticks come late.
         pub(crate) fn coarse(&self) -> Timestamp {
             match &self.source {
                 ClockSource::System(Some(coarse)) => coarse.read().unwrap_or_else(|| self.now()),
@@ -136,8 +136,8 @@ mod dual {
         }
     }
 
-    /// What the kernel keeps at hand: read in a few nanoseconds, and right also after the process
-    /// was stopped, as no thread of ours has to keep it.
+    /// The kernel's coarse clocks: read in a few nanoseconds, and right even after the process was
+    /// stopped, because no thread of the process maintains them.
     #[cfg(target_os = "linux")]
     mod coarse {
         use std::time::Duration;
@@ -153,7 +153,7 @@ mod dual {
 
         #[derive(Clone, Debug)]
         pub(super) struct Clock {
-            /// What the monotonic clock said in the beginning, in milliseconds.
+            /// The reading of the monotonic clock at the start, in milliseconds.
             origin: u64,
             /// How far ahead readings are set, in milliseconds.
             ahead: u64,

@@ -1,4 +1,4 @@
-//! Which runtime work runs on, and timers where the caller's runtime may have none.
+//! Runs work on the engine's runtime, and finds timers where the caller's runtime may have none.
 
 #[cfg(feature = "layer")]
 use std::panic::AssertUnwindSafe;
@@ -12,7 +12,7 @@ use tokio::time::Sleep;
 /// Why work on another runtime gave no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoResult {
-    /// It took too long by the caller's timer: its runtime may not be driven.
+    /// The work took too long by the caller's timer: its runtime may not be driven.
     TimedOut,
     /// Its runtime has ended, or the work has panicked.
     Lost,
@@ -36,8 +36,8 @@ pub(crate) async fn run_on<T: Send + 'static>(
     joined.map_err(|_| NoResult::Lost)
 }
 
-/// Waits for what tasks of this runtime make happen, and keep to `limit` by its timer. A caller on
-/// another runtime waits at most `limit` by its own, if that has a timer; then `None`.
+/// Waits for a result of tasks of this runtime, at most `limit` by its timer. A caller on another
+/// runtime waits at most `limit` by its own, if that has a timer; then `None`.
 pub(crate) async fn within<F: Future>(
     runtime: &Handle,
     limit: Duration,
@@ -56,7 +56,7 @@ fn is_current(runtime: &Handle) -> bool {
     Handle::try_current().is_ok_and(|current| current.id() == runtime.id())
 }
 
-/// What the current runtime lacks that the engine needs; `None` if it has a timer and io.
+/// The driver that the current runtime lacks and the engine needs; `None` if it has a timer and io.
 #[cfg(feature = "layer")]
 pub(crate) fn missing_driver() -> Option<&'static str> {
     if sleep(Duration::ZERO).is_none() {
@@ -76,7 +76,7 @@ fn sleep(duration: Duration) -> Option<Sleep> {
 fn has_io() -> bool {
     let bound = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0));
     let socket = bound.and_then(|socket| socket.set_nonblocking(true).map(|()| socket));
-    // Without a socket there is nothing to find out with; the first call will tell.
+    // Without a socket this cannot be checked; the first call will fail.
     let Ok(socket) = socket else { return true };
     catch_unwind(AssertUnwindSafe(|| tokio::net::UdpSocket::from_std(socket).map(drop))).is_ok()
 }

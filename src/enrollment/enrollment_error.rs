@@ -17,11 +17,11 @@ pub enum EnrollmentError {
     Store(StoreError),
     /// The service did not do its part.
     Service(ClientError),
-    /// The session that was to vouch for the user does not let them in now, or is another engine's.
+    /// The authorizing session does not allow now, or belongs to another engine.
     SessionDenied(Denial),
     /// The grant is unknown, used, withdrawn or older than ten minutes.
     InvalidGrant,
-    /// As many users as there may be have a grant; try again in some minutes.
+    /// The maximum number of grants is reached; try again in some minutes.
     TooManyGrants,
     /// Too many text messages: to this user, to this number, or in all. Try again after this time.
     TooManyMessages(Duration),

@@ -6,19 +6,20 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::identity::{SessionCredential, SessionKey, UserId};
 
-/// How long a grant is good for.
+/// How long a grant is valid.
 const GRANT_TTL: Duration = Duration::from_secs(600);
-/// How many there may be at once.
+/// The maximum number of grants.
 const MAX_GRANTS: usize = 10_000;
 
-/// The application's word that the bearer of this is the user it was made for: 128 random bits,
-/// good once, for ten minutes. Made by [`Activeconnect::enrollment_grant`](crate::Activeconnect::enrollment_grant); whatever leads to a phone
-/// that becomes the user's can be had against it. A secret; zeroised on drop.
+/// A grant of the application: its bearer is the user for whom it was issued. 128 random bits,
+/// valid once, for ten minutes.
+/// [`Activeconnect::enrollment_grant`](crate::Activeconnect::enrollment_grant) issues it; it
+/// authorizes every operation that registers a phone for the user. A secret; zeroised on drop.
 ///
-/// Its text can be part of a link in a mail, say. Let the page there show a form, and redeem the
-/// grant when that is posted: programs that look into mails open links, and a grant is good once.
-/// The page has the grant in its address, so it needs `Referrer-Policy: no-referrer` and
-/// `Cache-Control: no-store`.
+/// Its text can be part of a link in a mail. Let the page behind the link show a form, and redeem
+/// the grant when the form is posted: mail scanners open links, and a grant is valid once. The page
+/// has the grant in its address, so it needs `Referrer-Policy: no-referrer` and `Cache-Control:
+/// no-store`.
 ///
 /// ```
 /// use tower_activeconnect::Activeconnect;
@@ -59,8 +60,8 @@ impl fmt::Debug for EnrollmentGrant {
     }
 }
 
-/// The grants that were not redeemed yet. One lock, so that of those who redeem one at the same
-/// time one gets it.
+/// The grants that are not redeemed. They have one lock, so that one of several concurrent
+/// redemptions succeeds.
 #[derive(Debug, Default)]
 pub(crate) struct Grants(Mutex<GrantMap>);
 
@@ -77,7 +78,7 @@ struct Grant {
 }
 
 impl Grants {
-    /// Keeps a grant in the place of the one the user had; false if there are too many.
+    /// Stores a grant in place of the user's previous one; false at the maximum number of grants.
     pub(crate) fn insert(&self, key: SessionKey, user: &UserId, now: Timestamp) -> bool {
         let mut held = self.lock();
         held.withdraw(user);
@@ -93,7 +94,7 @@ impl Grants {
         fits
     }
 
-    /// Whose grant it is, once, if it is still good.
+    /// The user of the grant, once, if it is still valid.
     pub(crate) fn redeem(&self, grant: &EnrollmentGrant, now: Timestamp) -> Option<UserId> {
         let mut held = self.lock();
         let Grant { user, expires } = held.by_key.remove(&grant.0.key())?;
@@ -101,18 +102,18 @@ impl Grants {
         (!expires.is_elapsed(now)).then_some(user)
     }
 
-    /// The user has no grant any more.
+    /// Removes the user's grant.
     pub(crate) fn withdraw(&self, user: &UserId) {
         self.lock().withdraw(user);
     }
 
-    /// Forgets those that are no longer good.
+    /// Removes expired grants.
     pub(crate) fn sweep(&self, now: Timestamp) {
         self.lock().sweep(now);
     }
 
     fn lock(&self) -> MutexGuard<'_, GrantMap> {
-        // Nothing that can panic runs under the lock, so what a poisoned one holds is whole.
+        // Nothing that can panic runs under the lock, so a poisoned one holds a whole value.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -221,7 +222,7 @@ mod tests {
         assert_eq!(sizes(&grants), (0, 0));
     }
 
-    /// What is kept opens nothing, and what is shown tells nothing.
+    /// The stored hash opens nothing, and `Debug` shows nothing.
     #[test]
     fn kept_as_a_hash_and_never_shown() {
         let grants = Grants::default();

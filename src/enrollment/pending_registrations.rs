@@ -1,7 +1,7 @@
 //! Pages that show a registration link and wait until a phone has registered.
 //!
-//! The browser bears a credential for its page in a cookie; here that is kept as a hash, beside the
-//! user's token. The service is asked only while a page asks, and at a pace that all pages share.
+//! The browser has a credential for its page in a cookie; the engine stores its hash and the user's
+//! token. The service is called only while a page asks, at a rate that all pages share.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,22 +12,22 @@ use crate::identity::{SessionKey, UserToken};
 use crate::polling::rate_limiter::PollRateLimiter;
 use crate::session::notify::{Notifies, WakerList};
 
-/// How long a page waits for its phone. The service does not say when a link expires.
+/// How long a page waits for its phone. The service does not report when a link expires.
 pub(crate) const REGISTRATION_PAGE_TTL: Duration = Duration::from_secs(600);
-/// As many pages wait at once. One more takes the place of the oldest.
+/// The maximum number of waiting pages. A further one replaces the oldest.
 const MAX_PAGES: usize = 10_000;
-/// The service is asked for one page no sooner than this after the last call.
+/// The shortest interval of calls for one page.
 const PAGE_INTERVAL: Duration = Duration::from_secs(2);
 const MAX_CALLS_IN_FLIGHT: usize = 8;
 const MAX_CALLS_PER_SECOND: u32 = 20;
-/// After calls that failed one after the other, no page asks for so long at most.
+/// The longest pause of all pages after calls that failed in a row.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
 /// A page that waits for a phone.
 #[derive(Debug)]
 pub(crate) struct PendingRegistration {
     pub(crate) token: UserToken,
-    /// Where the application has the page go on to, as it named it.
+    /// The destination after the registration, as the application gave it.
     pub(crate) next: Option<String>,
     pub(crate) expires: Timestamp,
     pub(crate) state: Mutex<PageState>,
@@ -36,22 +36,22 @@ pub(crate) struct PendingRegistration {
 
 #[derive(Debug, Default)]
 pub(crate) struct PageState {
-    /// What does not change any more.
+    /// The final outcome.
     pub(crate) outcome: Option<RegistrationProgress>,
     pub(crate) is_asking: bool,
     next_call: MonoTime,
 }
 
-/// What a page is told of its phone.
+/// The progress of a page's registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RegistrationProgress {
     Pending,
     Registered,
-    /// No page of this browser waits, or no longer.
+    /// This browser has no waiting page.
     NoneWaits,
 }
 
-/// All pages that wait, and the pace at which the service is asked for them.
+/// All waiting pages, and the rate of calls for them.
 #[derive(Debug)]
 pub(crate) struct PendingRegistrations {
     pages: Mutex<Pages>,
@@ -61,7 +61,7 @@ pub(crate) struct PendingRegistrations {
 #[derive(Debug, Default)]
 struct Pages {
     by_key: HashMap<SessionKey, Arc<PendingRegistration>>,
-    /// All wait equally long, so that the oldest is the next to expire.
+    /// All pages wait equally long, so the oldest expires next.
     oldest_first: VecDeque<SessionKey>,
 }
 
@@ -69,7 +69,7 @@ struct Pages {
 pub(crate) struct Pace {
     limiter: PollRateLimiter,
     in_flight: usize,
-    /// Calls that failed since the last good answer.
+    /// The failed calls since the last good response.
     failures: u32,
     next_call: MonoTime,
 }
@@ -93,7 +93,7 @@ impl PendingRegistrations {
         pages.by_key.insert(key, Arc::new(page));
     }
 
-    /// The page that this credential was made for, if it still waits.
+    /// The page of this credential, if it still waits.
     pub(crate) fn find(
         &self,
         key: &SessionKey,
@@ -103,13 +103,13 @@ impl PendingRegistrations {
         (!page.expires.is_elapsed(now)).then_some(page)
     }
 
-    /// Forgets those that no longer wait.
+    /// Removes expired pages.
     pub(crate) fn sweep(&self, now: Timestamp) {
         self.pages().sweep(now);
     }
 
     fn pages(&self) -> MutexGuard<'_, Pages> {
-        // Nothing that can panic runs under the lock, so what a poisoned one holds is whole.
+        // Nothing that can panic runs under the lock, so a poisoned one holds a whole value.
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -131,7 +131,7 @@ impl Pages {
 }
 
 impl Pace {
-    /// Whether one more call may begin now; it is counted then.
+    /// Starts and counts a call if one more may start now; returns whether it did.
     pub(crate) fn begin(&mut self, now: MonoTime) -> bool {
         let may = now >= self.next_call
             && self.in_flight < MAX_CALLS_IN_FLIGHT
@@ -153,7 +153,7 @@ impl Pace {
 }
 
 impl PendingRegistration {
-    /// Whether the service may be asked for this page now. The caller asks it then.
+    /// Starts a call for this page if one is due; a caller that gets `true` has to make the call.
     pub(crate) fn begin_call(&self, now: MonoTime) -> bool {
         let mut state = self.state();
         let may = !state.is_asking && state.outcome.is_none() && now >= state.next_call;

@@ -1,4 +1,4 @@
-//! How many text messages may be sent.
+//! The limits of text messages.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::clock::MonoTime;
 use crate::identity::UserId;
 use crate::login::rate_window::{RateLimit, SlidingWindowLimiter};
 
-/// What was spent on text messages.
+/// Counts text messages by user, by number and in all.
 #[derive(Debug)]
 pub(crate) struct SmsRateLimiter {
     to_user: SlidingWindowLimiter<UserId>,
@@ -15,7 +15,7 @@ pub(crate) struct SmsRateLimiter {
 }
 
 impl SmsRateLimiter {
-    /// As many users, and as many numbers, are counted at a time.
+    /// The maximum number of users, and of numbers, that are counted at a time.
     const MAX_KEYS: usize = 100_000;
 
     pub(crate) fn new() -> Self {
@@ -27,7 +27,7 @@ impl SmsRateLimiter {
         }
     }
 
-    /// Spends what one message costs, of all budgets or of none; or says how long to wait.
+    /// Counts one message against all limits, or against none and returns how long to wait.
     pub(crate) fn spend(
         &mut self,
         user: &UserId,

@@ -20,8 +20,8 @@ use crate::session::session_id::SessionId;
 /// As many events wait for a reader; an older one is then missed.
 const CHANNEL_CAPACITY: usize = 1_024;
 
-/// Something that happened in the engine; [`Activeconnect::events`](crate::Activeconnect::events) tells. Fit for an audit log:
-/// `docs/audit-log.md` writes one by SQL.
+/// An event of the engine, from [`Activeconnect::events`](crate::Activeconnect::events).
+/// `docs/audit-log.md` writes an audit log of events with SQL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Event {
@@ -29,17 +29,17 @@ pub struct Event {
     pub kind: EventKind,
     /// When, by the wall clock.
     pub time: SystemTime,
-    /// Whose session or login it is; `None` if it is about no user.
+    /// The user of the session or login; `None` for an event of the engine.
     pub user: Option<UserId>,
-    /// The session, as [`SessionInfo::id`](crate::session::SessionInfo::id) names it: the same in all its
-    /// events. `None` if it is about no session.
+    /// The session, by its [`SessionInfo::id`](crate::session::SessionInfo::id), which is the same
+    /// in all its events; `None` for an event without a session.
     pub session: Option<SessionId>,
-    /// The address that the session's login came from, as
-    /// [`SessionInfo::address`](crate::session::SessionInfo::address) tells it.
+    /// The client address of the session's login, as in
+    /// [`SessionInfo::address`](crate::session::SessionInfo::address).
     pub address: Option<IpAddr>,
-    /// The user agent that the session's login came from, as
-    /// [`SessionInfo::browser`](crate::session::SessionInfo::browser) tells it: "Firefox on Windows". Any client
-    /// can say anything.
+    /// The user agent of the session's login, as in
+    /// [`SessionInfo::browser`](crate::session::SessionInfo::browser): "Firefox on Windows". Any
+    /// client can send any text.
     pub user_agent: Option<String>,
 }
 
@@ -50,43 +50,42 @@ pub enum EventKind {
     /// A browser or caller has claimed the result of a login: a session has started. If its
     /// credential is then never presented, the session ends as [`EndReason::Unclaimed`].
     Started,
-    /// The session that has just started was begun by a browser in which the user had not logged in
-    /// before, or by a program. Their other sessions are warned: see `docs/push-fatigue.md`.
+    /// The session that has just started is of an unknown browser, in which the user had not logged
+    /// in before, or of a program. The user's other sessions warn of it: see
+    /// `docs/push-fatigue.md`.
     UnknownBrowser,
-    /// The phone did not let a login through: by `cancelled` the user said that it was not them.
+    /// The phone did not approve a login; `cancelled`: the user declined.
     LoginRefused {
-        /// How the service says it.
+        /// The status that the service reported.
         status: SessionStatus,
     },
     /// The phone walked away.
     Suspended,
     /// The phone is back.
     Resumed,
-    /// A session that had started is over.
+    /// A session that had started has ended.
     Ended {
         /// Why.
         reason: EndReason,
     },
-    /// A poll came to nothing, the first after one that was answered. Sessions keep what is known
-    /// of them until `max_staleness`. Polls of a session that fail while the service answers
-    /// others do not count.
+    /// A poll failed, the first after a good one. Sessions keep their last status until
+    /// `max_staleness`. Failures of a session while the service responds to others do not count.
     PollFailed,
-    /// Too many calls in a row came to nothing, or the service asked for a pause: it is left alone
-    /// for a while.
+    /// Too many calls failed in a row, or the service requested a pause: the breaker is open.
     BreakerOpened,
-    /// The service answers again.
+    /// The service responds again.
     BreakerClosed,
-    /// A login, or the check of a session that was not used for a minute, came to nothing through a
-    /// fault of the service or of the token store. Told once a minute for each kind of fault.
+    /// A login, or the token check of a session that was not used for a minute, failed because of
+    /// the service or the token store. At most once a minute for each kind of fault.
     Fault(Fault),
     /// Four fifths of this month's [`push_budget`](crate::ActiveconnectBuilder::push_budget) are spent.
     PushBudgetLow,
-    /// This month's [`push_budget`](crate::ActiveconnectBuilder::push_budget) is spent, and a login rang no phone.
-    /// Told once, until it is reset or the month is over.
+    /// This month's [`push_budget`](crate::ActiveconnectBuilder::push_budget) is spent, and a login
+    /// sent no push. Once, until the budget is reset or the month ends.
     PushBudgetSpent,
-    /// A login was refused because a limit of the builder is reached.
+    /// A login was rejected because a limit of the builder is reached.
     LimitReached(Limit),
-    /// The reader was too slow: so many events are lost to it.
+    /// The reader was too slow and lost this many events.
     Lagged(u64),
 }
 
@@ -112,8 +111,8 @@ impl EventKind {
         }
     }
 
-    /// What there is to say beside the name: the status or the reason of an end, the fault, the limit,
-    /// how many were missed. Empty for the others.
+    /// The details beside the name: the status or the reason of an end, the fault, the limit, the
+    /// number of lost events. Empty for the others.
     #[must_use]
     pub fn detail(self) -> String {
         match self {
@@ -149,7 +148,7 @@ pub enum EndReason {
     Upstream(SessionStatus),
     /// Logged out here.
     LoggedOut,
-    /// It lived as long as a session may, here.
+    /// The session reached the longest life that the engine allows.
     Expired,
     /// No request used it for [`ActiveconnectBuilder::idle_timeout`](crate::ActiveconnectBuilder::idle_timeout).
     Idle,
@@ -157,8 +156,8 @@ pub enum EndReason {
     Walkaway,
     /// The lookup table no longer names the token that the session was made with.
     TokenChanged,
-    /// No browser claimed the result of the login within 60 s, or no request carried its credential
-    /// within 60 s of the claim, or the login was given up.
+    /// No browser claimed the result within 60 s, no request carried the credential within 60 s of
+    /// the claim, or the login was cancelled.
     Unclaimed,
     /// The service no longer knows the session, or made no sense about it for five minutes.
     UnknownUpstream,
@@ -167,7 +166,7 @@ pub enum EndReason {
 }
 
 impl EndReason {
-    /// The status that is told from then on.
+    /// The status of the session from then on.
     #[must_use]
     pub const fn status(self) -> SessionStatus {
         match self {
@@ -217,7 +216,7 @@ pub enum Limit {
 }
 
 impl Limit {
-    /// How many there are.
+    /// The number of limits.
     pub(crate) const ALL: usize = 4;
 
     /// The builder's method that sets it.
@@ -247,7 +246,7 @@ pub struct Events {
 }
 
 impl Events {
-    /// The next one; `None` when the engine is gone.
+    /// The next event; `None` when the engine has stopped.
     ///
     /// Cancel safe: no event is lost by dropping the future.
     pub async fn next(&mut self) -> Option<Event> {
@@ -276,7 +275,7 @@ impl Event {
     }
 }
 
-/// Where events come from, until the engine is over.
+/// The source of events, until the engine has stopped.
 #[derive(Debug)]
 pub(crate) struct EventSender(Mutex<Option<broadcast::Sender<Event>>>);
 
@@ -285,7 +284,8 @@ impl EventSender {
         Self(Mutex::new(Some(broadcast::Sender::new(CHANNEL_CAPACITY))))
     }
 
-    /// Tells the listeners, and waits for none of them. Where there is none, nothing is made.
+    /// Sends an event to the readers and waits for none of them. Without a reader the event is not
+    /// made.
     pub(crate) fn send(&self, make: impl FnOnce() -> Event) {
         let sender = self.sender().clone();
         if let Some(sender) = sender.filter(|sender| sender.receiver_count() > 0) {
@@ -293,7 +293,7 @@ impl EventSender {
         }
     }
 
-    /// There is no more to tell.
+    /// Closes the channel.
     pub(crate) fn close(&self) {
         *self.sender() = None;
     }
@@ -306,46 +306,47 @@ impl EventSender {
     }
 
     fn sender(&self) -> MutexGuard<'_, Option<broadcast::Sender<Event>>> {
-        // What a poisoned one holds is whole: it is replaced at once or not at all.
+        // A poisoned lock holds a whole value: it is replaced at once or not at all.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The state of an engine at one moment; [`Activeconnect::health`](crate::Activeconnect::health) tells.
+/// The state of an engine at one moment, from
+/// [`Activeconnect::health`](crate::Activeconnect::health).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
-    /// Sessions whose credential a client holds and that are not over, or ended within the
-    /// last five minutes.
+    /// Sessions whose credential a client holds, counting those that ended within the last five
+    /// minutes.
     pub sessions: usize,
-    /// Logins that wait, and those whose outcome is still told.
+    /// Pending logins, and those whose outcome can still be read.
     pub attempts: usize,
-    /// How often a session in use is polled in effect: the poll interval, and the longest that a
-    /// poll had to wait for its turn within the last two intervals, of sessions with streams and
-    /// without. Polls that failed and are repeated do not count.
+    /// The effective poll interval of a session in use: the configured interval plus the longest
+    /// wait of a poll in the queue within the last two intervals. Retries do not count.
     pub effective_interval: Duration,
-    /// Sessions that are over here, and that the service has not confirmed to be over yet. At most 64
-    /// calls for them are in flight; each session is given up after six tries, in a quarter of an
-    /// hour as a rule.
+    /// Sessions that ended here and are not yet confirmed as ended by the service. At most 64
+    /// logout calls are in flight; each session is tried six times, within a quarter of an hour as
+    /// a rule.
     pub logouts_pending: usize,
-    /// How many pushes strangers may still cause this month; `None` without
+    /// The pushes left for unknown browsers this month; `None` without
     /// [`ActiveconnectBuilder::push_budget`](crate::ActiveconnectBuilder::push_budget).
     pub pushes_left: Option<u32>,
-    /// Whether the service is left alone but for one call now and then: from when it failed, or
-    /// asked for a pause, until the next call that it answers.
+    /// Whether the circuit breaker is open: from a row of failures, or a requested pause, until the
+    /// next call that succeeds.
     pub breaker_open: bool,
-    /// How long a poll takes, in the mean of those that ended within the last two intervals, to the
-    /// millisecond. One that was not answered in time counts with the 3 s that it may take; one that
-    /// failed otherwise does not count. Zero before the first.
+    /// The mean latency of the polls that ended within the last two intervals, to the millisecond.
+    /// A timeout counts with its 3 s; a poll that failed otherwise does not count. Zero before the
+    /// first.
     pub poll_latency: Duration,
     /// How many polls are in flight.
     pub polls_in_flight: usize,
-    /// How many may be at this moment. It grows while they are all used and the service answers,
-    /// and is halved when polls are not answered in time.
+    /// The present limit of polls in flight. It grows while it is used up and the service responds,
+    /// and is halved by timeouts.
     pub max_polls_in_flight: usize,
-    /// How many sessions in use can be kept within `max_staleness` while polls take
-    /// `poll_latency`. Sessions above that are polled less often, and what is too old allows
-    /// nothing until its turn comes. [`ActiveconnectBuilder::capacity`](crate::ActiveconnectBuilder::capacity) is what holds
-    /// at any latency.
+    /// How many sessions in use can be kept within `max_staleness` at the present `poll_latency`.
+    /// Sessions above that are polled less often, and a session whose status is too old allows
+    /// nothing until it is polled.
+    /// [`ActiveconnectBuilder::capacity`](crate::ActiveconnectBuilder::capacity) holds at any
+    /// latency.
     pub capacity: u64,
 }

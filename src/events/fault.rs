@@ -1,4 +1,4 @@
-//! Faults of the service and of the token store that keep users out: what the operator is told.
+//! Faults of the service and of the token store that lock users out, for the operator.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use crate::client::ClientErrorKind;
 use crate::events::warning_limiter::WarningLimiter;
 use crate::store::StoreErrorKind;
 
-/// What keeps users out though they did nothing wrong; [`EventKind::Fault`](crate::events::EventKind::Fault) tells.
+/// A fault that locks users out, in [`EventKind::Fault`](crate::events::EventKind::Fault).
 ///
 /// ```
 /// use tower_activeconnect::client::ClientErrorKind;
@@ -28,10 +28,10 @@ use crate::store::StoreErrorKind;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The service began no login: out of reach, a wrong secret, a clock that is off, or whatever else
-    /// the kind says.
+    /// The service started no login: it is out of reach, the secret is wrong, the clock is off, or
+    /// as the kind says.
     Service(ClientErrorKind),
-    /// The token store failed, or did not answer in time.
+    /// The token store failed, or did not respond in time.
     TokenStore(StoreErrorKind),
 }
 
@@ -41,7 +41,7 @@ pub(crate) enum FaultKind {
     TokenStore(Discriminant<StoreErrorKind>),
 }
 
-/// When each kind of fault was told last.
+/// When each kind of fault was reported last.
 #[derive(Debug, Default)]
 pub(crate) struct Faults(pub(crate) Mutex<HashMap<FaultKind, WarningLimiter>>);
 
@@ -56,7 +56,7 @@ impl fmt::Display for Fault {
 }
 
 impl Fault {
-    /// The numbers in a kind make no other kind: a clock that is off is so by another second each time.
+    /// Ignores the numbers in a kind: a clock skew differs by a second each time.
     pub(crate) fn kind(self) -> FaultKind {
         match self {
             Self::Service(kind) => FaultKind::Service(discriminant(&kind)),

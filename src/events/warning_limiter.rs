@@ -3,16 +3,16 @@ use std::time::Duration;
 
 use crate::clock::MonoTime;
 
-/// Has one kind of warning written once in an interval, with the number of those in between.
+/// Allows one kind of warning once in an interval and counts the suppressed ones.
 #[derive(Debug, Default)]
 pub(crate) struct WarningLimiter {
-    /// When the next one may be written, in milliseconds of the monotonic clock.
+    /// When the next warning may be written, in milliseconds of the monotonic clock.
     next_ms: AtomicU64,
     suppressed: AtomicU64,
 }
 
 impl WarningLimiter {
-    /// Counts a warning. If it may be written, gives how many were not since the last one.
+    /// Counts a warning. If it may be written, returns how many were suppressed since the last one.
     pub(crate) fn admit(&self, now: MonoTime, interval: Duration) -> Option<u64> {
         let next = (now + interval).as_millis();
         let claim = |due: u64| (now.as_millis() >= due).then_some(next);

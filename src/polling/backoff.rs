@@ -10,13 +10,13 @@ const PENDING_INTERVAL: Duration = Duration::from_secs(1);
 const BASE_BACKOFF: Duration = Duration::from_secs(1);
 const MIN_BACKOFF: Duration = Duration::from_millis(200);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
-/// The longest pause that the service can ask for: a session in use is polled at least so often,
-/// and so is a service that asked to be left alone. A service that is wrong once costs no more.
+/// The longest pause that the service can request: a session in use is polled at least that often,
+/// also while the service asks for a longer pause. A service that asks by mistake costs no more.
 pub(crate) const MAX_ASKED_PAUSE: Duration = Duration::from_secs(3);
 
-/// The pause from the sending of one poll to the next. `failures` counts the polls in a row that
-/// failed. `jitter` is between 0 and 1: sessions that begin together drift apart, as jitter makes
-/// the pause shorter, by up to a fifth, never longer.
+/// The time from the sending of one poll to the next. `failures` counts the polls in a row that
+/// failed. `jitter` is between 0 and 1 and shortens the pause by up to a fifth, never lengthens it,
+/// so that sessions which started together drift apart.
 pub(crate) fn next_poll_delay(
     standing: KnownState,
     interval: Duration,
@@ -41,7 +41,7 @@ pub(crate) fn shortened(interval: Duration, jitter: f64) -> Duration {
     interval.mul_f64(1.0 - 0.2 * jitter)
 }
 
-/// The pause after so many failures in a row: full jitter, up to 1 s, 2 s, 4 s … 30 s.
+/// The pause after `failures` failures in a row: full jitter, up to 1 s, 2 s, 4 s … 30 s.
 pub(crate) fn backoff(failures: u32, jitter: f64) -> Duration {
     let doubled = BASE_BACKOFF.saturating_mul(1 << failures.saturating_sub(1).min(5));
     doubled.min(MAX_BACKOFF).mul_f64(jitter).max(MIN_BACKOFF)
@@ -53,7 +53,7 @@ pub(crate) fn jitter() -> f64 {
     getrandom::u32().map_or(0.0, |number| f64::from(number) / f64::from(u32::MAX))
 }
 
-/// In tests it comes from the seed that also decides which task runs first.
+/// In tests the seed of the task order also seeds the jitter.
 #[cfg(test)]
 pub(crate) fn jitter() -> f64 {
     f64::from(crate::polling::yield_injection::next() as u32) / f64::from(u32::MAX)

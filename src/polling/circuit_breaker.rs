@@ -6,27 +6,28 @@ use crate::polling::backoff;
 
 /// How many failures in a row open the breaker.
 const FAILURE_THRESHOLD: u32 = 5;
-/// They open it only if no call was answered for as long: where hundreds are answered in a second,
-/// five in a row say nothing.
+/// Failures open the breaker only if no call has succeeded for this long: among hundreds of good
+/// calls a second, five failures in a row mean nothing.
 const SILENCE_BEFORE_OPEN: Duration = Duration::from_secs(1);
-/// The longest pause between two probes unless the service asks for one: one call at a time spares
-/// it enough, and each second that its return goes unnoticed costs every user a second of 503.
+/// The longest pause between two probes unless the service requests one. One call at a time spares
+/// the service enough, and each second in which its return goes unnoticed costs every user a second
+/// of 503.
 pub(crate) const MAX_OPEN_DURATION: Duration = Duration::from_secs(2);
-/// How long a probe may take before another is sent: a poll's 3 s, and a second to report.
+/// How long a probe may take before another is sent: the 3 s of a poll, and a second to report.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(4);
-/// How many probes a round has at most: it begins with one, and each round has twice as many as the
-/// one before.
+/// The maximum number of probes in a round: the first round has one, each later one twice as many
+/// as the one before.
 const MAX_PROBES: u32 = 64;
-/// How long the breaker is open before a request gives up hope at once.
+/// How long the breaker has to be open before requests stop waiting for a poll.
 const FAILING_STATE_AGE: Duration = Duration::from_millis(3_500);
 
-/// Whether the service is called at all: closed, it is; open, after too many failures or when the
-/// service asked for a pause (429), it gets one call now and then, a probe. The first good answer
-/// closes the breaker, whatever pause was asked for.
+/// The circuit breaker of the service. Closed, it admits all calls. Open, after too many failures
+/// or a requested pause (429), it admits a call now and then, a probe. The first good response
+/// closes it, whatever pause was requested.
 ///
-/// If a probe fails, that may be its session's own trouble. So each round has more probes than the
-/// one before, of sessions that are still fresh: that ends when `max_staleness` is over, and none of
-/// these is asked about twice.
+/// A failed probe may be the fault of its session alone. So each round has more probes than the one
+/// before, of sessions that are still fresh. None of them is probed twice, and none is fresh any
+/// more once `max_staleness` is over.
 #[derive(Debug)]
 pub(crate) struct CircuitBreaker(Mutex<State>);
 
@@ -46,7 +47,7 @@ enum Circuit {
     },
     Open {
         since: MonoTime,
-        /// The service asked for it.
+        /// The service requested the pause.
         retry_after_set: bool,
         reopen_count: u32,
         /// Before that no probe is sent.
@@ -62,19 +63,19 @@ struct Round {
     /// When the first was sent.
     began: MonoTime,
     in_flight: u32,
-    /// How many more may be sent.
+    /// How many more probes may be sent.
     left: u32,
 }
 
-/// Which polls may be sent at a moment.
+/// The polls that the breaker admits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
     /// All.
     All,
     /// One, as a probe.
     Probe,
-    /// One of a session that is still fresh, as another probe. If there is none, ask again at that
-    /// time.
+    /// One of a session that is still fresh, as a further probe. If there is none, ask again at
+    /// that time.
     ProbeOfFreshSession(MonoTime),
     /// None before that time.
     Refused(MonoTime),
@@ -85,16 +86,16 @@ pub(crate) enum Admission {
 pub(crate) struct FailedCall {
     pub(crate) sent: MonoTime,
     pub(crate) failed_at: MonoTime,
-    /// The service answered 429: it asks all callers for a pause.
+    /// The service responded 429: it asks all callers for a pause.
     pub(crate) is_rate_limited: bool,
-    /// The pause that the service asked for.
+    /// The pause that the service requested.
     pub(crate) retry_after: Option<Duration>,
-    /// The service has answered others since the session began to fail: it is that session's own
-    /// trouble.
+    /// The service has responded to other sessions since this one started to fail: the failure
+    /// concerns this session only.
     pub(crate) is_session_specific: bool,
 }
 
-/// What a call's end did to the breaker.
+/// The change that the end of a call caused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transition {
     /// The first of a row of failures.
@@ -109,7 +110,7 @@ impl CircuitBreaker {
         Self(Mutex::new(State { circuit, just_closed: None }))
     }
 
-    /// Which polls may be sent now.
+    /// The polls that may be sent now.
     pub(crate) fn admission(&self, now: MonoTime) -> Admission {
         match self.state().circuit {
             Circuit::Closed { .. } => Admission::All,
@@ -140,25 +141,25 @@ impl CircuitBreaker {
             }
             _ => {
                 let probes = (1 << (*reopen_count).min(31)).min(MAX_PROBES);
-                // A session that has failed before finds out in addition to those that have not.
+                // A retry is sent in addition to the probes of sessions that have not failed.
                 let left = if is_retry { probes } else { probes - 1 };
                 *round = Some(Round { began: now, in_flight: 1, left });
             }
         }
     }
 
-    /// Whether the breaker is open: it stays so until a call is answered well.
+    /// Whether the breaker is open: until a call succeeds.
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.state().circuit, Circuit::Open { .. })
     }
 
-    /// Whether the service asked for the pause.
+    /// Whether the service requested the pause.
     pub(crate) fn is_pause_asked_for(&self) -> bool {
         matches!(self.state().circuit, Circuit::Open { retry_after_set: true, .. })
     }
 
-    /// Whether the service has been out for a while, and the last probe failed just now: there is
-    /// no hope of an answer within the time that a request waits.
+    /// Whether the service has failed for a while and the last probe failed recently: no response
+    /// can be expected within the time that a request waits.
     pub(crate) fn is_failing(&self, now: MonoTime) -> bool {
         match self.state().circuit {
             Circuit::Closed { .. } => false,
@@ -173,11 +174,11 @@ impl CircuitBreaker {
         self.state().just_closed.take()
     }
 
-    /// Records that a call that was sent at `sent` was answered.
+    /// Records that a call sent at `sent` succeeded.
     pub(crate) fn record_success(&self, sent: MonoTime, now: MonoTime) -> Option<Transition> {
         let mut state = self.state();
         let open_since = match state.circuit {
-            // The call was in flight before: the service asked for the pause all the same.
+            // The call was in flight before the service requested the pause, which still holds.
             Circuit::Open { retry_after_set: true, since, .. } if sent <= since => return None,
             Circuit::Open { since, .. } => Some(since),
             Circuit::Closed { .. } => None,
@@ -233,7 +234,7 @@ impl CircuitBreaker {
                     *probe_at = (probes.began + pause).max(now);
                     *round = None;
                 } else if let Some(asked) = asked {
-                    // The call was in flight before. The first probe is late by no more for it.
+                    // The call was in flight before. It delays the first probe no further.
                     let longest = *since + backoff::MAX_ASKED_PAUSE;
                     *probe_at = (now + asked).min(longest).max(*probe_at);
                 }
@@ -243,12 +244,12 @@ impl CircuitBreaker {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing that can panic runs under the lock, so what a poisoned one holds is whole.
+        // Nothing that can panic runs under the lock, so a poisoned one holds a whole value.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The pause before the next probe where the service asked for none.
+/// The pause before the next probe if the service requested none.
 fn own_pause(reopen_count: u32, jitter: f64) -> Duration {
     backoff::backoff(reopen_count + 1, jitter).min(MAX_OPEN_DURATION)
 }
@@ -351,7 +352,7 @@ mod tests {
         probe(&breaker, 13_000);
         assert_eq!(breaker.record_success(at(13_000), at(13_001)), Some(Transition::Closed));
         assert!(!breaker.is_pause_asked_for());
-        // A shorter one is kept as it is.
+        // A shorter requested pause is kept.
         breaker.record_failure(rate_limited(20_000, 1), 0.0);
         assert_eq!(breaker.admission(at(20_999)), Admission::Refused(at(21_000)));
     }
@@ -396,7 +397,7 @@ mod tests {
                 );
                 breaker.record_sent(at(now), false);
             }
-            // The round is over with the last of them.
+            // The round ends with the last of them.
             for _ in 0..probes {
                 assert_eq!(breaker.admission(at(now)), Admission::Refused(at(now + 4_000)));
                 breaker.record_failure(failed(now), 1.0);

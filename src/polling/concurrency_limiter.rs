@@ -1,34 +1,34 @@
-//! How many polls may be in flight at once.
+//! The limit of polls in flight.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::MonoTime;
 
-/// How many polls may be in flight before the service has answered any of them in time.
+/// The limit before the service has responded to any poll in time.
 const INITIAL_LIMIT: f64 = 256.0;
-/// Below it no timeout brings the limit.
+/// No timeout lowers the limit below this.
 const MIN_LIMIT: f64 = 16.0;
-/// What an answer adds to the limit while no poll has timed out, if at least half of the limit was
-/// in use: the limit doubles in the time that an answer takes.
+/// What a response adds to the limit while no poll has timed out, if at least half of the limit was
+/// in use: the limit doubles in the duration of a poll.
 const SLOW_START_STEP: f64 = 2.0;
-/// What an answer adds after that: the limit grows by a sixteenth in the time that one takes.
+/// What a response adds after a timeout: the limit grows by a sixteenth in the duration of a poll.
 const GROWTH_STEP: f64 = 1.0 / 8.0;
-/// The limit is halved at most once in the time that a poll may take: polls that were in flight
-/// together time out together.
+/// The limit is halved at most once in the time that a poll may take, because polls that were in
+/// flight together time out together.
 const MIN_HALVING_INTERVAL: Duration = crate::client::POLL_TIMEOUT;
-/// An answer that took longer adds nothing after a timeout: the service is near its limit.
+/// A slower response adds nothing after a timeout: the service is near its limit.
 const NEAR_TIMEOUT_LATENCY: Duration = Duration::from_millis(2_500);
 
-/// Bounds the polls in flight by what the service can answer in time: additive increase,
+/// Limits the polls in flight to what the service can handle in time: additive increase,
 /// multiplicative decrease, with a slow start, as TCP does it.
 ///
-/// The limit grows while at least half of it is used and polls are answered; a poll that times out
+/// The limit grows while at least half of it is used and the service responds in time; a timeout
 /// halves it. So it follows the latency (in flight = rate × latency), and a service that hangs gets
-/// no more calls than have been answered shortly before. It never exceeds a maximum.
+/// no more calls than it has handled shortly before. The limit never exceeds a maximum.
 ///
-/// Sessions whose last poll failed (retries) share one half of the limit, so that polls that hang
-/// leave places for those that will be answered.
+/// Retries, of sessions whose last poll failed, share one half of the limit, so that polls that
+/// hang leave places for those that succeed.
 #[derive(Debug)]
 pub(crate) struct ConcurrencyLimiter(Mutex<State>);
 
@@ -46,21 +46,21 @@ struct State {
     is_fixed: bool,
 }
 
-/// The place of one poll, until it is dropped.
+/// The place of one poll, held until it is dropped.
 #[derive(Debug)]
 pub(crate) struct PollPermit {
     limiter: Arc<ConcurrencyLimiter>,
     is_retry: bool,
-    /// At least half of the limit was in use when it was taken.
+    /// Whether at least half of the limit was in use when the place was taken.
     is_limit_used: bool,
 }
 
-/// How a poll ended, as far as it says something about the limit.
+/// The end of a poll, if it concerns the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PollEnd {
-    /// The service answered after this time.
+    /// The service responded after this time.
     Answered(Duration),
-    /// The service did not answer in time.
+    /// The service did not respond in time.
     TimedOut,
 }
 
@@ -69,9 +69,9 @@ pub(crate) enum PollEnd {
 pub(crate) struct Concurrency {
     /// How many polls are in flight.
     pub(crate) in_flight: usize,
-    /// How many may be.
+    /// The present limit.
     pub(crate) limit: usize,
-    /// How many may be once the limit has grown to what the service has shown to bear.
+    /// The limit that the service has shown to handle.
     pub(crate) reachable: usize,
 }
 
@@ -90,7 +90,7 @@ impl ConcurrencyLimiter {
         }))
     }
 
-    /// Sets what the limit never exceeds.
+    /// Sets the maximum of the limit.
     pub(crate) fn set_max(&self, max: usize) {
         let mut state = self.state();
         #[cfg(feature = "__bench")]
@@ -118,7 +118,7 @@ impl ConcurrencyLimiter {
         self.state().has_place_for_retry()
     }
 
-    /// Forgets what was learned: the service was out and is back.
+    /// Resets the limit after an outage.
     pub(crate) fn restart(&self) {
         let mut state = self.state();
         state.limit = INITIAL_LIMIT.min(state.max);
@@ -135,7 +135,7 @@ impl ConcurrencyLimiter {
         }
     }
 
-    /// For benches: exactly so many may be in flight.
+    /// For benches: fixes the limit.
     #[cfg(feature = "__bench")]
     pub(crate) fn fix_limit(&self, limit: usize) {
         let mut state = self.state();
@@ -144,7 +144,7 @@ impl ConcurrencyLimiter {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing that can panic runs under the lock, so what a poisoned one holds is whole.
+        // Nothing that can panic runs under the lock, so a poisoned one holds a whole value.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -160,7 +160,7 @@ impl State {
 }
 
 impl PollPermit {
-    /// Gives the place back, and learns from the end of the poll.
+    /// Releases the place and adapts the limit to the end of the poll.
     pub(crate) fn release(self, end: PollEnd, now: MonoTime) {
         let mut state = self.limiter.state();
         match end {
@@ -199,7 +199,7 @@ mod tests {
     const MAX: usize = 6_000;
     const FAST: PollEnd = PollEnd::Answered(Duration::from_millis(20));
 
-    /// As many as there are places for.
+    /// Takes all free places.
     fn fill(limiter: &Arc<ConcurrencyLimiter>) -> Vec<PollPermit> {
         std::iter::from_fn(|| limiter.try_acquire(false)).collect()
     }
@@ -217,7 +217,7 @@ mod tests {
             sizes.push(permits.len());
             end_all(permits, PollEnd::Answered(Duration::from_millis(2_900)), 0);
         }
-        // Those count that used more than half of the limit.
+        // Only places taken above half of the limit count.
         assert_eq!(sizes[0], 256);
         assert!(sizes.windows(2).all(|two| two[1] >= two[0] * 2 || two[1] == MAX), "{sizes:?}");
         assert_eq!(sizes[5], MAX);

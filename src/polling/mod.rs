@@ -1,4 +1,4 @@
-//! What decides when the service is asked, and how often.
+//! When and how often the service is polled.
 
 pub(crate) mod backoff;
 pub(crate) mod circuit_breaker;

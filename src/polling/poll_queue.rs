@@ -1,4 +1,4 @@
-//! The polls that are due and wait for their turn.
+//! The queue of polls that are due.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -9,16 +9,16 @@ use crate::session::live::Session;
 use crate::session::poll_state::QueuedPoll;
 use crate::verdict::Verdict;
 
-/// A heap with more places than this is rid of void ones when it has doubled.
+/// A heap with more places than this is purged of void ones each time it has doubled.
 const MIN_PURGE_LEN: usize = 1_024;
-/// How many places are searched for a session that is known well.
+/// How many places are searched for a fresh session.
 const MAX_SEARCHED_PLACES: usize = 256;
 
-/// Polls that wait, in four heaps: urgent ones (a request waits, or a stream is open) go before the
-/// others; and retries, of sessions whose last poll failed, are apart, as they may not take the
-/// places of polls that will be answered.
+/// Polls that are due, in four heaps: urgent ones (a request waits, or a stream is open) precede
+/// the others. Retries, of sessions whose last poll failed, have heaps of their own, because they
+/// must not take the places of polls that succeed.
 ///
-/// A session that moves leaves a void place behind, which is dropped when it comes first.
+/// A session that moves leaves a void place behind, which is removed when it comes first.
 #[derive(Debug, Default)]
 pub(crate) struct PollQueue {
     urgent: Heap,
@@ -30,7 +30,7 @@ pub(crate) struct PollQueue {
     urgent_probed: bool,
 }
 
-/// A poll whose turn it is. It keeps its place until the session begins the poll.
+/// The poll to send next. It keeps its place until the session starts the poll.
 #[derive(Debug)]
 pub(crate) struct NextPoll {
     pub(crate) session: Arc<Session>,
@@ -61,7 +61,7 @@ impl PollQueue {
         }
     }
 
-    /// Whose turn it is while the service answers: the urgent ones, then the others, each in their
+    /// The next poll while the breaker is closed: urgent ones, then the others, each in their
     /// order.
     pub(crate) fn next(&mut self, admits_retries: bool) -> Option<NextPoll> {
         self.demote_abandoned();
@@ -79,9 +79,9 @@ impl PollQueue {
             .or_else(|| next(&mut self.idle, &mut self.idle_retries))
     }
 
-    /// Who finds out whether the service answers again. First a session that has not failed itself,
-    /// by turns one that is urgent and one that is not but is still fresh: of either kind all may be
-    /// in trouble of their own. Then one whose last poll failed.
+    /// The next probe. First a session that has not failed itself, alternately an urgent one and a
+    /// fresh one that is not urgent, because all sessions of one kind may fail for reasons of their
+    /// own. Then a session whose last poll failed.
     pub(crate) fn next_probe(&mut self, now: Timestamp, admits_retry: bool) -> Option<NextPoll> {
         self.demote_abandoned();
         let urgent = self.urgent.first().map(|(_, next)| next);
@@ -97,7 +97,7 @@ impl PollQueue {
             })
     }
 
-    /// A session that is still fresh, urgent ones and others by turns.
+    /// The next probe of a session that is still fresh, alternately an urgent one and another.
     pub(crate) fn next_fresh(&mut self, now: Timestamp) -> Option<NextPoll> {
         let urgent = self.urgent.any_fresh(now);
         self.by_turns(urgent, now)
@@ -110,8 +110,7 @@ impl PollQueue {
         idle.or(urgent)
     }
 
-    /// When the poll became due that comes first among the urgent ones or the others, retries
-    /// apart: whichever is earlier.
+    /// When the first poll of the queue became due, retries excluded.
     pub(crate) fn oldest_due(&mut self) -> Option<MonoTime> {
         let heaps = [&mut self.urgent, &mut self.idle];
         heaps.into_iter().filter_map(|heap| Some(heap.first()?.1.due_at)).min()
@@ -124,7 +123,7 @@ impl PollQueue {
         heaps.into_iter().all(|heap| heap.first().is_none())
     }
 
-    /// Moves those for which nothing waits any more from the head of the urgent ones.
+    /// Moves polls for which nothing waits any more from the head of the urgent ones.
     fn demote_abandoned(&mut self) {
         for is_retry in [false, true] {
             loop {
@@ -168,7 +167,7 @@ impl Heap {
         self.places.push(Reverse(place));
     }
 
-    /// The first that still waits at its place, and what orders it.
+    /// The first valid place, and its order.
     fn first(&mut self) -> Option<((MonoTime, u64), NextPoll)> {
         loop {
             let Reverse(place) = self.places.peek()?;
@@ -179,8 +178,7 @@ impl Heap {
         }
     }
 
-    /// One of which is known well how it stands at this moment, if there is one: those that came
-    /// last are at the end, and are known best.
+    /// A session that is fresh at `now`, if one is found: the last ones are the freshest.
     fn any_fresh(&self, now: Timestamp) -> Option<NextPoll> {
         let is_fresh = |next: &NextPoll| next.session.verdict_at(now) != Verdict::Unavailable;
         let last = self.places.iter().rev().take(MAX_SEARCHED_PLACES);
@@ -195,7 +193,7 @@ impl Default for Heap {
 }
 
 impl Place {
-    /// The session, if it still waits at this place.
+    /// The session, if its poll is still queued at this place.
     fn session(&self) -> Option<Arc<Session>> {
         self.session.upgrade().filter(|session| session.read_is_queued(self.ticket))
     }
@@ -239,14 +237,13 @@ mod tests {
         test_session(&"alice".into(), &UserToken::random().unwrap())
     }
 
-    /// How many places there are, void ones too.
+    /// The number of places, void ones too.
     fn places(queue: &PollQueue) -> usize {
         let heaps = [&queue.urgent, &queue.urgent_retries, &queue.idle, &queue.idle_retries];
         heaps.iter().map(|heap| heap.places.len()).sum()
     }
 
-    /// T186: a session that is queued again at each turn, moved, parked and used once more, has one
-    /// place that counts.
+    /// T186: a session that is queued repeatedly, moved, parked and used again has one valid place.
     #[test]
     fn session_with_several_places_is_polled_once() {
         let (mut queue, session) = (PollQueue::default(), session());

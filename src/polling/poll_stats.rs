@@ -1,10 +1,10 @@
-//! How long polls lately took, and how long they waited for their turn.
+//! The latency of recent polls and their wait in the queue.
 
 use std::time::Duration;
 
 use crate::clock::{Millis, MonoTime};
 
-/// Figures over the present period and the one before it.
+/// The figures of the present period and of the one before it.
 #[derive(Debug)]
 pub(crate) struct PollStats {
     period: Duration,
@@ -35,21 +35,21 @@ impl PollStats {
         }
     }
 
-    /// A poll ended, answered or timed out.
+    /// Records the latency of a poll that got a response or timed out.
     pub(crate) fn record_latency(&mut self, now: MonoTime, latency: Duration) {
         self.advance(now);
         self.current.polls += 1;
         self.current.latency_sum += latency;
     }
 
-    /// A poll was sent that had waited for its turn.
+    /// Records how long a poll waited in the queue.
     pub(crate) fn record_wait(&mut self, now: MonoTime, wait: Duration) {
         self.advance(now);
         self.current.longest_wait = self.current.longest_wait.max(wait);
     }
 
-    /// The mean latency of the polls that ended lately; of the last ones if there were none, zero
-    /// if there never were.
+    /// The mean latency of the last two periods; of the last period with a poll if there was none,
+    /// zero before the first poll.
     pub(crate) fn mean_latency(&mut self, now: MonoTime) -> Duration {
         self.advance(now);
         let polls = self.current.polls + self.previous.polls;
@@ -57,7 +57,7 @@ impl PollStats {
         sum.checked_div(polls).unwrap_or(self.last_mean)
     }
 
-    /// The longest that a poll waited for its turn lately.
+    /// The longest wait of the last two periods.
     pub(crate) fn longest_wait(&mut self, now: MonoTime) -> Duration {
         self.advance(now);
         self.current.longest_wait.max(self.previous.longest_wait)

@@ -1,24 +1,23 @@
-//! How many polls may begin in a second.
+//! The limit of polls a second.
 
 use std::time::Duration;
 
 use crate::clock::MonoTime;
 
-/// How many polls a second begin after a long outage; each second doubles it.
+/// The rate after a long outage; it doubles each second.
 const SLOW_START_RATE: f64 = 16.0;
-/// After a short pause the rate begins at this share of the maximum: only what came due meanwhile
-/// waits, not everything.
+/// The share of the maximum rate after a short pause, in which only a few polls have become due.
 const SHORT_PAUSE_SHARE: f64 = 0.25;
-/// A pause that lasted as long leaves no session fresh at the default settings: all of them wait.
+/// A pause of this length leaves no session fresh at the default settings: all of them are due.
 const LONG_PAUSE: Duration = Duration::from_secs(10);
 
-/// A token bucket: at most `max_rate` polls a second, in bursts of a tenth of that, and fewer just
-/// after a pause, so that a service that has just come back is not run over.
+/// A token bucket: at most `max_rate` polls a second, in bursts of a tenth of that, and a lower
+/// rate after a pause, so that a service that has just recovered is not overloaded.
 #[derive(Debug)]
 pub(crate) struct PollRateLimiter {
     max_rate: f64,
     tokens: f64,
-    /// When the tokens were counted.
+    /// When the tokens were counted last.
     counted_at: MonoTime,
     slow_start: Option<SlowStart>,
 }
@@ -39,7 +38,7 @@ impl PollRateLimiter {
         }
     }
 
-    /// Begins slowly from now on, after no poll was sent for `paused`.
+    /// Lowers the rate from now on, after no poll was sent for `paused`.
     pub(crate) fn start_slow(&mut self, now: MonoTime, paused: Duration) {
         let is_long = paused >= LONG_PAUSE;
         let share = if is_long { 0.0 } else { self.max_rate * SHORT_PAUSE_SHARE };
@@ -47,7 +46,7 @@ impl PollRateLimiter {
         self.tokens = self.tokens.min(1.0);
     }
 
-    /// Takes the token of one poll, or says when to ask again.
+    /// Takes the token of one poll.
     pub(crate) fn try_acquire(&mut self, now: MonoTime) -> Result<(), MonoTime> {
         let rate = self.rate(now);
         let burst = (rate / 10.0).max(1.0);
@@ -78,7 +77,7 @@ impl PollRateLimiter {
 mod tests {
     use super::*;
 
-    /// How many polls begin between two moments when there is always one that is due.
+    /// The number of polls between two moments if one is always due.
     fn begin(limiter: &mut PollRateLimiter, from: u64, to: u64) -> u32 {
         let (mut now, mut begun) = (from, 0);
         while now < to {
@@ -124,7 +123,7 @@ mod tests {
         let begun = begin_each_second(&mut limiter, 1);
         assert!((250..=500).contains(&begun[0]), "{begun:?}");
         assert!(begun[2] >= 900, "{begun:?}");
-        // A rate that is lower than the slow one stays what it is.
+        // A maximum below the slow rate stays as it is.
         let mut limiter = PollRateLimiter::new(10);
         limiter.start_slow(MonoTime::from_millis(1_000), Duration::from_secs(3));
         assert!((9..=11).contains(&begin(&mut limiter, 1_000, 2_000)));

@@ -6,16 +6,16 @@ use tokio::sync::Notify;
 
 use crate::clock::{MonoTime, Timestamp};
 
-/// What is looked at when it needs it next: a session, by the poller.
+/// An item of a schedule: it says itself when it is due next.
 pub(crate) trait Scheduled {
-    /// Sets when it is looked at next; says when, if that changes.
+    /// Sets when the item is due next; returns the time if it has changed.
     fn schedule_next(&self, now: Timestamp) -> Option<MonoTime>;
 
-    /// Whether this is the time that was set; it is then no longer.
+    /// Whether the item was due at this time; it no longer is after this call.
     fn is_due(&self, at: MonoTime) -> bool;
 }
 
-/// What is looked at when. Parked sessions are not in it.
+/// The times at which items are due. A parked session has no entry.
 #[derive(Debug)]
 pub(crate) struct Schedule<T> {
     heap: Mutex<BinaryHeap<Entry<T>>>,
@@ -35,9 +35,10 @@ impl<T> Default for Schedule<T> {
 }
 
 impl<T: Scheduled> Schedule<T> {
-    /// Looks at the item when it next needs it, and at no other time.
+    /// Sets the item's entry to the time at which it is due next.
     ///
-    /// When that is, is asked under the lock: of two callers the one that knows more is the last.
+    /// The item is asked under the lock: of two callers, the one with the newer knowledge is the
+    /// last.
     pub(crate) fn reschedule(&self, item: &Arc<T>, now: Timestamp) {
         let mut heap = self.heap();
         let Some(at) = item.schedule_next(now) else { return };
@@ -49,7 +50,7 @@ impl<T: Scheduled> Schedule<T> {
         }
     }
 
-    /// An item that is due, or when the next will be.
+    /// An item that is due, or the time of the next one.
     pub(crate) fn pop(&self, now: Timestamp) -> Result<Arc<T>, Option<MonoTime>> {
         let mut heap = self.heap();
         loop {
@@ -59,7 +60,7 @@ impl<T: Scheduled> Schedule<T> {
                 Some(_) => {}
             }
             let Some(Entry { at, item }) = heap.pop() else { return Err(None) };
-            // An entry whose item was rescheduled since is void.
+            // An entry is void if its item was rescheduled since.
             if let Some(item) = item.upgrade().filter(|item| item.is_due(at)) {
                 return Ok(item);
             }
@@ -67,24 +68,24 @@ impl<T: Scheduled> Schedule<T> {
     }
 
     fn heap(&self) -> MutexGuard<'_, BinaryHeap<Entry<T>>> {
-        // Nothing that can panic runs under the lock, so what a poisoned one holds is whole.
+        // Nothing that can panic runs under the lock, so a poisoned one holds a whole value.
         self.heap.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many entries there are, void ones too.
+    /// The number of entries, void ones too.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.heap().len()
     }
 
-    /// Waits until something is due earlier than what was first before.
+    /// Waits until an item is due earlier than the first one before.
     pub(crate) async fn wait_head_changed(&self) {
         self.head_changed.notified().await;
     }
 }
 
 impl<T> Ord for Entry<T> {
-    /// The earliest is the greatest: `BinaryHeap` gives the greatest first.
+    /// Reversed: `BinaryHeap` returns the greatest first.
     fn cmp(&self, other: &Self) -> Ordering {
         other.at.cmp(&self.at)
     }

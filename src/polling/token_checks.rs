@@ -1,4 +1,4 @@
-//! Asks the token store whether users still have the tokens that their sessions were made with.
+//! Checks that users still have the tokens of their sessions.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -9,16 +9,16 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use crate::identity::UserId;
 use crate::session::poll_state::TokenCheck;
 
-/// How many looks for sessions in use run at once.
+/// The maximum number of concurrent lookups for sessions in use.
 const MAX_ROUTINE_CHECKS: usize = 16;
-/// How many more run for sessions that were parked: requests wait for these.
+/// The maximum number of further lookups for sessions that were parked: requests wait for these.
 const MAX_RESUMING_CHECKS: usize = 48;
 
-/// The checks that wait or run.
+/// The pending and running checks.
 ///
-/// They are apart from the polls: a store that hangs keeps no poll from being sent, and costs no
-/// session that is in use a request. Each check is asked for by a poll, so that no more begin in a
-/// second than polls. One look at a time runs for a user, and counts for all sessions of that user.
+/// Checks are independent of polls: a store that hangs delays no poll and rejects no request of a
+/// session in use. A poll requests each check, so checks start no faster than polls. One lookup at
+/// a time runs for a user and counts for all of the user's sessions.
 #[derive(Debug)]
 pub(crate) struct TokenChecks {
     by_user: Mutex<HashMap<UserId, UserCheck>>,
@@ -29,9 +29,9 @@ pub(crate) struct TokenChecks {
 /// The task that checks one user's token.
 #[derive(Debug)]
 pub(crate) struct UserCheck {
-    /// What was asked for since the last look began.
+    /// The check that was requested since the last lookup started.
     is_requested: Option<TokenCheck>,
-    /// A parked session asks while the task waits among the routine ones.
+    /// Notified when a parked session requests a check while the task waits among the routine ones.
     pub(crate) upgraded: Arc<Notify>,
 }
 
@@ -44,7 +44,7 @@ impl TokenChecks {
         }
     }
 
-    /// Asks for a check; if no task does it yet, gives what the task needs.
+    /// Requests a check. If no task runs for the user, returns the notifier for a new one.
     pub(crate) fn request(&self, user: &UserId, check: TokenCheck) -> Option<Arc<Notify>> {
         match self.by_user().entry(user.clone()) {
             Entry::Vacant(entry) => {
@@ -54,8 +54,8 @@ impl TokenChecks {
             }
             Entry::Occupied(mut entry) => {
                 let user_check = entry.get_mut();
-                // A look that runs will do for a session in use. One for a parked session has to
-                // begin after the session was used again.
+                // A running lookup suffices for a session in use. One for a parked session has to
+                // start after the session was used again.
                 if check == TokenCheck::Resuming && user_check.is_requested != Some(check) {
                     user_check.is_requested = Some(check);
                     user_check.upgraded.notify_one();
@@ -69,14 +69,14 @@ impl TokenChecks {
         self.by_user().get(user).and_then(|check| check.is_requested)
     }
 
-    /// A look begins: what is asked for from now on is another.
+    /// A lookup starts: a request from now on is for the next one.
     pub(crate) fn begin_lookup(&self, user: &UserId) {
         if let Some(check) = self.by_user().get_mut(user) {
             check.is_requested = None;
         }
     }
 
-    /// Ends the task of this user unless another look is wanted; whether it has ended.
+    /// Ends the user's task unless another check was requested; returns whether it has ended.
     pub(crate) fn finish(&self, user: &UserId) -> bool {
         match self.by_user().entry(user.clone()) {
             Entry::Occupied(entry) if entry.get().is_requested.is_some() => false,
@@ -88,7 +88,7 @@ impl TokenChecks {
         }
     }
 
-    /// Waits for the place of a look.
+    /// Waits for the place of a lookup.
     pub(crate) async fn place(
         &self,
         user: &UserId,
@@ -105,7 +105,7 @@ impl TokenChecks {
     }
 
     pub(crate) fn by_user(&self) -> MutexGuard<'_, HashMap<UserId, UserCheck>> {
-        // Nothing that can panic runs under the lock, so what a poisoned one holds is whole.
+        // Nothing that can panic runs under the lock, so a poisoned one holds a whole value.
         self.by_user.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,15 +5,15 @@ use crate::clock::{MonoTime, Timestamp};
 use crate::polling::circuit_breaker;
 use crate::verdict::UpstreamSnapshot;
 
-/// How often the service is asked whether it answers at all.
+/// The interval of probes that ask whether the service responds at all.
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
-/// What two polls may take, 3 s each.
+/// The timeout of two polls, 3 s each.
 const TWO_POLL_TIMEOUTS: Duration = Duration::from_secs(6);
 
-/// Whether the service answers at all: the silence of one session is held against it.
+/// Whether the service responds at all, with which the silence of one session is compared.
 #[derive(Debug)]
 pub(crate) struct UpstreamHealth {
-    /// How long a good answer counts.
+    /// How long a good response counts.
     freshness: Duration,
     state: Mutex<State>,
 }
@@ -25,7 +25,7 @@ struct State {
 }
 
 impl UpstreamHealth {
-    /// Good answers count for two polls at this interval, or for one after the longest pause of
+    /// Good responses count for two polls at this interval, or for one after the longest pause of
     /// the breaker; each poll may take its 3 s.
     pub(crate) fn new(poll_interval: Duration) -> Self {
         let freshness =
@@ -33,7 +33,7 @@ impl UpstreamHealth {
         Self { freshness, state: Mutex::default() }
     }
 
-    /// A call that was sent at this moment was answered well.
+    /// Records that a call sent at `sent` succeeded.
     pub(crate) fn record_success(&self, sent: Timestamp) {
         let last = &mut self.state().last_success;
         if last.is_none_or(|last| last.mono <= sent.mono) {
@@ -47,13 +47,13 @@ impl UpstreamHealth {
         UpstreamSnapshot { last_success: answered, is_recent: lately }
     }
 
-    /// Whether a call was answered well that was sent later than at this moment.
+    /// Whether a call that was sent later than `moment` has succeeded.
     pub(crate) fn has_answered_after(&self, moment: MonoTime) -> bool {
         self.state().last_success.is_some_and(|sent| sent.mono > moment)
     }
 
-    /// Whether to ask now; a caller that gets `true` has to ask. `since` is the moment from which an
-    /// answer to others would say something.
+    /// Whether to probe now; a caller that gets `true` has to send the probe. `since` is the moment
+    /// from which a response to others is significant.
     pub(crate) fn should_probe(&self, now: Timestamp, since: Timestamp) -> bool {
         let mut state = self.state();
         let is_known = state.last_success.is_some_and(|sent| sent.mono >= since.mono);
@@ -66,7 +66,7 @@ impl UpstreamHealth {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing that can panic runs under the lock, so what a poisoned one holds is whole.
+        // Nothing that can panic runs under the lock, so a poisoned one holds a whole value.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

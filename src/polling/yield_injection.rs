@@ -1,5 +1,5 @@
-//! Schedules for what loom can't see: tasks that yield at random wherever they could have waited,
-//! so that those which are ready at one moment run in another order each time.
+//! Random task orders, for what loom cannot model: tasks yield at random wherever they could have
+//! waited, so that tasks which are ready at one moment run in another order each time.
 
 use std::cell::Cell;
 use std::pin::pin;
@@ -10,7 +10,7 @@ thread_local! {
     static STATE: Cell<u64> = const { Cell::new(0) };
 }
 
-/// From now on, tasks of this thread yield as this seed says; not at all if it is zero.
+/// Seeds the yields of this thread's tasks from now on; zero turns them off.
 pub(crate) fn seed_yields(seed: u64) {
     STATE.set(seed);
 }
@@ -25,7 +25,7 @@ pub(crate) fn next() -> u64 {
     state
 }
 
-/// Runs `task`, and yields each time before it goes on, as often as chance has it.
+/// Runs `task`, with random yields before it continues.
 pub(crate) async fn with_random_yields<T>(task: impl Future<Output = T>) -> T {
     let mut task = pin!(task);
     std::future::poll_fn(|cx| {

@@ -50,7 +50,7 @@ impl WakerList {
     }
 
     fn slots(&self) -> MutexGuard<'_, Option<Box<WakerSlots>>> {
-        // Nothing that can panic runs under the lock, so what a poisoned one holds is whole.
+        // Nothing that can panic runs under the lock, so a poisoned one holds a whole value.
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
