@@ -105,7 +105,7 @@ impl Poller {
                 Admission::All => self.queue.next(limiter.admits_retry()),
                 Admission::Probe => self.queue.next_probe(timestamp, limiter.admits_retry()),
                 Admission::ProbeOfFreshSession(_) => self.queue.next_fresh(timestamp),
-                Admission::Refused(at) => {
+                Admission::Denied(at) => {
                     resume_at = (!self.queue.is_empty()).then_some(at);
                     None
                 }
@@ -179,7 +179,7 @@ struct PollTask {
     sent: Timestamp,
     is_completed: bool,
     /// The pause that the service requested for this session.
-    asked_pause: Option<Duration>,
+    requested_pause: Option<Duration>,
     /// The place in flight, until the service responds.
     permit: Option<PollPermit>,
 }
@@ -192,7 +192,7 @@ impl PollTask {
             poll,
             sent: engine.now(),
             is_completed: false,
-            asked_pause: None,
+            requested_pause: None,
             permit: Some(permit),
         };
         engine.tasks.spawn(task.run());
@@ -210,8 +210,8 @@ impl PollTask {
         let (engine, now) = (self.engine.clone(), self.engine.now().mono);
         let latency = Duration::from(now.since(self.sent.mono));
         let end = match &status {
-            Ok(_) => Some(PollEnd::Answered(latency)),
-            Err(error) if error.is_session_rejection() => Some(PollEnd::Answered(latency)),
+            Ok(_) => Some(PollEnd::Completed(latency)),
+            Err(error) if error.is_session_rejection() => Some(PollEnd::Completed(latency)),
             Err(error) if error.kind() == ClientErrorKind::TimedOut => Some(PollEnd::TimedOut),
             // The delay of an error says nothing about the service's capacity.
             Err(_) => None,
@@ -261,13 +261,13 @@ impl PollTask {
         };
         let transition = engine.polling.breaker.record_failure(call, backoff::jitter());
         report_breaker_transition(engine, transition, Some(error));
-        if !engine.polling.breaker.is_pause_asked_for() {
+        if !engine.polling.breaker.is_pause_requested() {
             probe_upstream(engine, self.sent);
         }
         // A 429 concerns all callers and is the breaker's. Another requested pause may concern this
         // session only.
         if !call.is_rate_limited || is_session_specific {
-            self.asked_pause = call.retry_after;
+            self.requested_pause = call.retry_after;
         }
     }
 
@@ -276,7 +276,7 @@ impl PollTask {
     /// failures.
     fn is_session_specific(&self) -> bool {
         let failing_since = self.poll.failing_since.unwrap_or(self.sent.mono);
-        self.engine.polling.upstream_health.has_answered_after(failing_since)
+        self.engine.polling.upstream_health.has_succeeded_after(failing_since)
     }
 
     fn apply_result(&mut self, outcome: PollOutcome) {
@@ -295,8 +295,8 @@ impl Drop for PollTask {
             self.apply_result(PollOutcome::NoResponse);
         }
         let interval = self.engine.config.poll_interval;
-        self.session.finish_poll(self.sent, interval, self.asked_pause);
-        if self.engine.polling.breaker.is_open() && self.asked_pause.is_none() {
+        self.session.finish_poll(self.sent, interval, self.requested_pause);
+        if self.engine.polling.breaker.is_open() && self.requested_pause.is_none() {
             // The breaker decides when the service is called again, and the queue decides for which
             // session first; so the session has to be in the queue.
             self.session.poll_now_if_failing();

@@ -140,7 +140,12 @@ impl Pace {
         may
     }
 
-    pub(crate) fn end(&mut self, is_failed: bool, asked_pause: Option<Duration>, now: MonoTime) {
+    pub(crate) fn end(
+        &mut self,
+        is_failed: bool,
+        requested_pause: Option<Duration>,
+        now: MonoTime,
+    ) {
         self.in_flight = self.in_flight.saturating_sub(1);
         if !is_failed {
             self.failures = 0;
@@ -148,7 +153,7 @@ impl Pace {
         }
         let pause = PAGE_INTERVAL.saturating_mul(1 << self.failures.min(8)).min(MAX_PAUSE);
         self.failures = self.failures.saturating_add(1);
-        self.next_call = now + pause.max(asked_pause.unwrap_or_default());
+        self.next_call = now + pause.max(requested_pause.unwrap_or_default());
     }
 }
 

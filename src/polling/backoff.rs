@@ -12,13 +12,13 @@ const MIN_BACKOFF: Duration = Duration::from_millis(200);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// The longest pause that the service can request: a session in use is polled at least that often,
 /// also while the service asks for a longer pause. A service that asks by mistake costs no more.
-pub(crate) const MAX_ASKED_PAUSE: Duration = Duration::from_secs(3);
+pub(crate) const MAX_REQUESTED_PAUSE: Duration = Duration::from_secs(3);
 
 /// The time from the sending of one poll to the next. `failures` counts the polls in a row that
 /// failed. `jitter` is between 0 and 1 and shortens the pause by up to a fifth, never lengthens it,
 /// so that sessions which started together drift apart.
 pub(crate) fn next_poll_delay(
-    standing: KnownState,
+    state: KnownState,
     interval: Duration,
     failures: u32,
     jitter: f64,
@@ -27,7 +27,7 @@ pub(crate) fn next_poll_delay(
         // Sooner than usual, not later: to spare a service that fails is the breaker's part.
         return backoff(failures, jitter).min(interval);
     }
-    match standing {
+    match state {
         KnownState::Pending => PENDING_INTERVAL,
         KnownState::Active
         | KnownState::Suspended
@@ -66,10 +66,10 @@ mod tests {
     #[test]
     fn jitter_only_shortens() {
         let interval = Duration::from_secs(5);
-        for standing in [KnownState::Active, KnownState::Suspended, KnownState::Inconsistent] {
-            assert_eq!(next_poll_delay(standing, interval, 0, 0.0), interval);
-            assert_eq!(next_poll_delay(standing, interval, 0, 0.5), Duration::from_millis(4_500));
-            assert_eq!(next_poll_delay(standing, interval, 0, 1.0), Duration::from_secs(4));
+        for state in [KnownState::Active, KnownState::Suspended, KnownState::Inconsistent] {
+            assert_eq!(next_poll_delay(state, interval, 0, 0.0), interval);
+            assert_eq!(next_poll_delay(state, interval, 0, 0.5), Duration::from_millis(4_500));
+            assert_eq!(next_poll_delay(state, interval, 0, 1.0), Duration::from_secs(4));
         }
         for jitter in [0.0, 0.5, 1.0] {
             let pending = next_poll_delay(KnownState::Pending, interval, 0, jitter);

@@ -61,7 +61,7 @@ enum Circuit {
 #[derive(Clone, Copy, Debug)]
 struct Round {
     /// When the first was sent.
-    began: MonoTime,
+    started_at: MonoTime,
     in_flight: u32,
     /// How many more probes may be sent.
     left: u32,
@@ -78,7 +78,7 @@ pub(crate) enum Admission {
     /// that time.
     ProbeOfFreshSession(MonoTime),
     /// None before that time.
-    Refused(MonoTime),
+    Denied(MonoTime),
 }
 
 /// A call that failed.
@@ -114,17 +114,17 @@ impl CircuitBreaker {
     pub(crate) fn admission(&self, now: MonoTime) -> Admission {
         match self.state().circuit {
             Circuit::Closed { .. } => Admission::All,
-            Circuit::Open { round: Some(Round { began, left, .. }), .. }
-                if now < began + PROBE_TIMEOUT =>
+            Circuit::Open { round: Some(Round { started_at, left, .. }), .. }
+                if now < started_at + PROBE_TIMEOUT =>
             {
-                let timeout = began + PROBE_TIMEOUT;
+                let timeout = started_at + PROBE_TIMEOUT;
                 match left {
-                    0 => Admission::Refused(timeout),
+                    0 => Admission::Denied(timeout),
                     _ => Admission::ProbeOfFreshSession(timeout),
                 }
             }
             Circuit::Open { round: None, probe_at, .. } if now < probe_at => {
-                Admission::Refused(probe_at)
+                Admission::Denied(probe_at)
             }
             Circuit::Open { .. } => Admission::Probe,
         }
@@ -135,7 +135,7 @@ impl CircuitBreaker {
         let mut state = self.state();
         let Circuit::Open { round, reopen_count, .. } = &mut state.circuit else { return };
         match round {
-            Some(round) if now < round.began + PROBE_TIMEOUT => {
+            Some(round) if now < round.started_at + PROBE_TIMEOUT => {
                 round.in_flight += 1;
                 round.left = round.left.saturating_sub(1);
             }
@@ -143,7 +143,7 @@ impl CircuitBreaker {
                 let probes = (1 << (*reopen_count).min(31)).min(MAX_PROBES);
                 // A retry is sent in addition to the probes of sessions that have not failed.
                 let left = if is_retry { probes } else { probes - 1 };
-                *round = Some(Round { began: now, in_flight: 1, left });
+                *round = Some(Round { started_at: now, in_flight: 1, left });
             }
         }
     }
@@ -154,7 +154,7 @@ impl CircuitBreaker {
     }
 
     /// Whether the service requested the pause.
-    pub(crate) fn is_pause_asked_for(&self) -> bool {
+    pub(crate) fn is_pause_requested(&self) -> bool {
         matches!(self.state().circuit, Circuit::Open { retry_after_set: true, .. })
     }
 
@@ -190,11 +190,11 @@ impl CircuitBreaker {
 
     /// Records that a call failed.
     pub(crate) fn record_failure(&self, call: FailedCall, jitter: f64) -> Option<Transition> {
-        let FailedCall { sent, failed_at: now, is_session_specific: is_own_trouble, .. } = call;
-        let asked = call.retry_after.map(|pause| pause.min(backoff::MAX_ASKED_PAUSE));
+        let FailedCall { sent, failed_at: now, is_session_specific, .. } = call;
+        let requested = call.retry_after.map(|pause| pause.min(backoff::MAX_REQUESTED_PAUSE));
         let mut state = self.state();
         match &mut state.circuit {
-            Circuit::Closed { .. } if is_own_trouble => None,
+            Circuit::Closed { .. } if is_session_specific => None,
             Circuit::Closed { failures, last_success } => {
                 *failures += 1;
                 let is_first = *failures == 1;
@@ -202,10 +202,10 @@ impl CircuitBreaker {
                 if !call.is_rate_limited && (*failures < FAILURE_THRESHOLD || !is_silent) {
                     return is_first.then_some(Transition::Failing);
                 }
-                let pause = asked.unwrap_or_else(|| own_pause(0, jitter));
+                let pause = requested.unwrap_or_else(|| own_pause(0, jitter));
                 state.circuit = Circuit::Open {
                     since: now,
-                    retry_after_set: call.is_rate_limited || asked.is_some(),
+                    retry_after_set: call.is_rate_limited || requested.is_some(),
                     reopen_count: 0,
                     probe_at: now + pause,
                     round: None,
@@ -222,21 +222,21 @@ impl CircuitBreaker {
                 last_failure,
             } => {
                 *last_failure = now;
-                *retry_after_set |= asked.is_some();
-                if let Some(probes) = round.as_mut().filter(|round| sent >= round.began) {
+                *retry_after_set |= requested.is_some();
+                if let Some(probes) = round.as_mut().filter(|round| sent >= round.started_at) {
                     probes.in_flight = probes.in_flight.saturating_sub(1);
                     if probes.in_flight > 0 {
                         return None;
                     }
                     *reopen_count += 1;
-                    let pause = asked.unwrap_or_else(|| own_pause(*reopen_count, jitter));
+                    let pause = requested.unwrap_or_else(|| own_pause(*reopen_count, jitter));
                     // From the sending on: probes that time out are followed by the next at once.
-                    *probe_at = (probes.began + pause).max(now);
+                    *probe_at = (probes.started_at + pause).max(now);
                     *round = None;
-                } else if let Some(asked) = asked {
+                } else if let Some(requested) = requested {
                     // The call was in flight before. It delays the first probe no further.
-                    let longest = *since + backoff::MAX_ASKED_PAUSE;
-                    *probe_at = (now + asked).min(longest).max(*probe_at);
+                    let longest = *since + backoff::MAX_REQUESTED_PAUSE;
+                    *probe_at = (now + requested).min(longest).max(*probe_at);
                 }
                 None
             }
@@ -298,15 +298,15 @@ mod tests {
         }
         assert_eq!(breaker.record_failure(failed(5_000), 1.0), Some(Transition::Opened));
         assert_eq!(breaker.record_failure(failed(5_010), 1.0), None, "it was in flight");
-        assert_eq!(breaker.admission(at(5_999)), Admission::Refused(at(6_000)));
+        assert_eq!(breaker.admission(at(5_999)), Admission::Denied(at(6_000)));
         probe(&breaker, 6_000);
         assert_eq!(
             breaker.admission(at(6_001)),
-            Admission::Refused(at(10_000)),
+            Admission::Denied(at(10_000)),
             "one probe at a time"
         );
         assert_eq!(breaker.record_failure(failed(6_001), 1.0), None);
-        assert_eq!(breaker.admission(at(7_999)), Admission::Refused(at(8_000)), "twice as long");
+        assert_eq!(breaker.admission(at(7_999)), Admission::Denied(at(8_000)), "twice as long");
         probe(&breaker, 8_000);
         probe(&breaker, 12_000);
         assert_eq!(breaker.record_success(at(12_000), at(12_100)), Some(Transition::Closed));
@@ -337,24 +337,20 @@ mod tests {
         assert_eq!(breaker.record_failure(rate_limited(1_000, 300), 0.0), Some(Transition::Opened));
         assert_eq!(breaker.record_success(at(1_000), at(1_500)), None, "in flight before");
         assert_eq!(breaker.record_failure(rate_limited(3_500, 300), 0.0), None);
-        assert_eq!(
-            breaker.admission(at(3_999)),
-            Admission::Refused(at(4_000)),
-            "no later for that"
-        );
+        assert_eq!(breaker.admission(at(3_999)), Admission::Denied(at(4_000)), "no later for that");
         for now in [4_000, 7_000, 10_000] {
             probe(&breaker, now);
             let probed = FailedCall { failed_at: at(now + 500), ..rate_limited(now, 300) };
             assert_eq!(breaker.record_failure(probed, 0.0), None);
-            assert_eq!(breaker.admission(at(now + 2_999)), Admission::Refused(at(now + 3_000)));
+            assert_eq!(breaker.admission(at(now + 2_999)), Admission::Denied(at(now + 3_000)));
         }
-        assert!(breaker.is_pause_asked_for());
+        assert!(breaker.is_pause_requested());
         probe(&breaker, 13_000);
         assert_eq!(breaker.record_success(at(13_000), at(13_001)), Some(Transition::Closed));
-        assert!(!breaker.is_pause_asked_for());
+        assert!(!breaker.is_pause_requested());
         // A shorter requested pause is kept.
         breaker.record_failure(rate_limited(20_000, 1), 0.0);
-        assert_eq!(breaker.admission(at(20_999)), Admission::Refused(at(21_000)));
+        assert_eq!(breaker.admission(at(20_999)), Admission::Denied(at(21_000)));
     }
 
     #[test]
@@ -366,7 +362,7 @@ mod tests {
         }
         let fifth = FailedCall { is_rate_limited: false, ..rate_limited(0, 300) };
         assert_eq!(breaker.record_failure(fifth, 0.0), Some(Transition::Opened));
-        assert_eq!(breaker.admission(at(2_999)), Admission::Refused(at(3_000)));
+        assert_eq!(breaker.admission(at(2_999)), Admission::Denied(at(3_000)));
     }
 
     #[test]
@@ -377,7 +373,7 @@ mod tests {
         breaker.record_sent(at(1_000), true);
         assert_eq!(breaker.admission(at(1_001)), Admission::ProbeOfFreshSession(at(5_000)));
         breaker.record_sent(at(1_001), false);
-        assert_eq!(breaker.admission(at(1_002)), Admission::Refused(at(5_000)));
+        assert_eq!(breaker.admission(at(1_002)), Admission::Denied(at(5_000)));
         assert_eq!(breaker.record_success(at(1_001), at(1_500)), Some(Transition::Closed));
     }
 
@@ -387,7 +383,7 @@ mod tests {
         breaker.record_failure(rate_limited(0, 1), 0.0);
         let mut now = 0;
         for probes in [1, 2, 4, 8, 16, 32, 64, 64] {
-            let Admission::Refused(next) = breaker.admission(at(now)) else { panic!("{now}") };
+            let Admission::Denied(next) = breaker.admission(at(now)) else { panic!("{now}") };
             now = next.as_millis();
             probe(&breaker, now);
             for _ in 1..probes {
@@ -399,7 +395,7 @@ mod tests {
             }
             // The round ends with the last of them.
             for _ in 0..probes {
-                assert_eq!(breaker.admission(at(now)), Admission::Refused(at(now + 4_000)));
+                assert_eq!(breaker.admission(at(now)), Admission::Denied(at(now + 4_000)));
                 breaker.record_failure(failed(now), 1.0);
             }
         }
@@ -411,7 +407,7 @@ mod tests {
         let mut now = 0;
         for _ in 0..100 {
             breaker.record_failure(failed(now), 1.0);
-            if let Admission::Refused(next) = breaker.admission(at(now)) {
+            if let Admission::Denied(next) = breaker.admission(at(now)) {
                 assert!(next.since(at(now)) <= Millis::from_secs(2));
                 now = next.as_millis();
             }

@@ -59,7 +59,7 @@ pub(crate) struct PollPermit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PollEnd {
     /// The service responded after this time.
-    Answered(Duration),
+    Completed(Duration),
     /// The service did not respond in time.
     TimedOut,
 }
@@ -164,7 +164,7 @@ impl PollPermit {
     pub(crate) fn release(self, end: PollEnd, now: MonoTime) {
         let mut state = self.limiter.state();
         match end {
-            PollEnd::Answered(latency) if self.is_limit_used => {
+            PollEnd::Completed(latency) if self.is_limit_used => {
                 if state.limit < state.threshold {
                     state.limit += SLOW_START_STEP;
                 } else if latency <= NEAR_TIMEOUT_LATENCY {
@@ -172,7 +172,7 @@ impl PollPermit {
                 }
                 state.limit = state.limit.min(state.max);
             }
-            PollEnd::Answered(_) => {}
+            PollEnd::Completed(_) => {}
             PollEnd::TimedOut => {
                 if state.halved_at.is_none_or(|at| now >= at + MIN_HALVING_INTERVAL) {
                     state.halved_at = Some(now);
@@ -197,7 +197,7 @@ mod tests {
     use super::*;
 
     const MAX: usize = 6_000;
-    const FAST: PollEnd = PollEnd::Answered(Duration::from_millis(20));
+    const FAST: PollEnd = PollEnd::Completed(Duration::from_millis(20));
 
     /// Takes all free places.
     fn fill(limiter: &Arc<ConcurrencyLimiter>) -> Vec<PollPermit> {
@@ -215,7 +215,7 @@ mod tests {
         for _ in 0..6 {
             let permits = fill(&limiter);
             sizes.push(permits.len());
-            end_all(permits, PollEnd::Answered(Duration::from_millis(2_900)), 0);
+            end_all(permits, PollEnd::Completed(Duration::from_millis(2_900)), 0);
         }
         // Only places taken above half of the limit count.
         assert_eq!(sizes[0], 256);
@@ -248,7 +248,7 @@ mod tests {
         end_all(fill(&limiter), FAST, 1_000);
         let limit = limiter.snapshot().limit;
         assert!((130..=136).contains(&limit), "{limit}");
-        let near_timeout = PollEnd::Answered(NEAR_TIMEOUT_LATENCY + Duration::from_millis(1));
+        let near_timeout = PollEnd::Completed(NEAR_TIMEOUT_LATENCY + Duration::from_millis(1));
         end_all(fill(&limiter), near_timeout, 2_000);
         assert_eq!(limiter.snapshot().limit, limit);
     }

@@ -79,14 +79,14 @@ mod tests {
 
     /// The number of polls between two moments if one is always due.
     fn begin(limiter: &mut PollRateLimiter, from: u64, to: u64) -> u32 {
-        let (mut now, mut begun) = (from, 0);
+        let (mut now, mut count) = (from, 0);
         while now < to {
             match limiter.try_acquire(MonoTime::from_millis(now)) {
-                Ok(()) => begun += 1,
+                Ok(()) => count += 1,
                 Err(at) => now = at.as_millis(),
             }
         }
-        begun
+        count
     }
 
     fn begin_each_second(limiter: &mut PollRateLimiter, from: u64) -> Vec<u32> {
@@ -97,8 +97,8 @@ mod tests {
     fn no_second_exceeds_the_rate_and_one_burst() {
         let mut limiter = PollRateLimiter::new(1_000);
         for second in 0..5 {
-            let begun = begin(&mut limiter, second * 1_000, (second + 1) * 1_000);
-            assert!((900..=1_100).contains(&begun), "{begun}");
+            let count = begin(&mut limiter, second * 1_000, (second + 1) * 1_000);
+            assert!((900..=1_100).contains(&count), "{count}");
         }
         assert!(begin(&mut limiter, 100_000, 100_001) <= 101, "no more is saved up than a burst");
         let mut one = PollRateLimiter::new(1);
@@ -110,9 +110,9 @@ mod tests {
         let mut limiter = PollRateLimiter::new(1_000);
         begin(&mut limiter, 0, 1_000);
         limiter.start_slow(MonoTime::from_millis(1_000), LONG_PAUSE);
-        let begun = begin_each_second(&mut limiter, 1);
-        assert!(begun[0] <= 32 && begun[1] <= 64 && begun[2] <= 128, "{begun:?}");
-        assert!(begun[7] >= 900, "{begun:?}");
+        let count = begin_each_second(&mut limiter, 1);
+        assert!(count[0] <= 32 && count[1] <= 64 && count[2] <= 128, "{count:?}");
+        assert!(count[7] >= 900, "{count:?}");
     }
 
     #[test]
@@ -120,9 +120,9 @@ mod tests {
         let mut limiter = PollRateLimiter::new(1_000);
         begin(&mut limiter, 0, 1_000);
         limiter.start_slow(MonoTime::from_millis(1_000), Duration::from_secs(3));
-        let begun = begin_each_second(&mut limiter, 1);
-        assert!((250..=500).contains(&begun[0]), "{begun:?}");
-        assert!(begun[2] >= 900, "{begun:?}");
+        let count = begin_each_second(&mut limiter, 1);
+        assert!((250..=500).contains(&count[0]), "{count:?}");
+        assert!(count[2] >= 900, "{count:?}");
         // A maximum below the slow rate stays as it is.
         let mut limiter = PollRateLimiter::new(10);
         limiter.start_slow(MonoTime::from_millis(1_000), Duration::from_secs(3));

@@ -42,13 +42,13 @@ impl UpstreamHealth {
     }
 
     pub(crate) fn snapshot(&self, now: Timestamp) -> UpstreamSnapshot {
-        let answered = self.state().last_success;
-        let lately = answered.is_some_and(|sent| sent.age(now) < self.freshness.into());
-        UpstreamSnapshot { last_success: answered, is_recent: lately }
+        let last_success = self.state().last_success;
+        let is_recent = last_success.is_some_and(|sent| sent.age(now) < self.freshness.into());
+        UpstreamSnapshot { last_success, is_recent }
     }
 
     /// Whether a call that was sent later than `moment` has succeeded.
-    pub(crate) fn has_answered_after(&self, moment: MonoTime) -> bool {
+    pub(crate) fn has_succeeded_after(&self, moment: MonoTime) -> bool {
         self.state().last_success.is_some_and(|sent| sent.mono > moment)
     }
 
@@ -57,8 +57,8 @@ impl UpstreamHealth {
     pub(crate) fn should_probe(&self, now: Timestamp, since: Timestamp) -> bool {
         let mut state = self.state();
         let is_known = state.last_success.is_some_and(|sent| sent.mono >= since.mono);
-        let is_asked = state.probed_at.is_some_and(|at| at.age(now) < PROBE_INTERVAL.into());
-        if is_known || is_asked {
+        let is_probing = state.probed_at.is_some_and(|at| at.age(now) < PROBE_INTERVAL.into());
+        if is_known || is_probing {
             return false;
         }
         state.probed_at = Some(now);
@@ -100,7 +100,8 @@ mod tests {
         health.record_success(at(1_000));
         assert_eq!(health.snapshot(at(3_000)).last_success, Some(at(2_000)));
         assert!(
-            health.has_answered_after(at(1_999).mono) && !health.has_answered_after(at(2_000).mono)
+            health.has_succeeded_after(at(1_999).mono)
+                && !health.has_succeeded_after(at(2_000).mono)
         );
     }
 }

@@ -246,7 +246,7 @@ impl PollState {
     }
 
     /// Finishes the poll that was sent at `sent` and sets when the next one is due: not before
-    /// `requested_pause` is over, which counts up to [`backoff::MAX_ASKED_PAUSE`].
+    /// `requested_pause` is over, which counts up to [`backoff::MAX_REQUESTED_PAUSE`].
     pub(crate) fn finish_poll(
         &mut self,
         sent: Timestamp,
@@ -257,7 +257,7 @@ impl PollState {
         let jitter = backoff::jitter();
         let delay = backoff::next_poll_delay(self.known_state(), interval, self.failures, jitter);
         let delay = match requested_pause {
-            Some(pause) => delay.max(pause).min(backoff::MAX_ASKED_PAUSE),
+            Some(pause) => delay.max(pause).min(backoff::MAX_REQUESTED_PAUSE),
             None => delay,
         };
         self.next_poll_at = sent.mono + delay;
