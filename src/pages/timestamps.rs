@@ -1,15 +1,15 @@
-//! Moments as pages and JSON tell them: in UTC, as where their reader is is not known here.
+//! Times in pages and JSON. They are in UTC, because the user's time zone is not known.
 
 use time::OffsetDateTime;
 
-/// A moment as RFC 3339 writes it, in whole seconds: `2026-11-26T14:05:09Z`.
+/// A time in RFC 3339 format, in whole seconds: `2026-11-26T14:05:09Z`.
 pub(crate) fn rfc3339(unix_ms: u64) -> String {
     let moment = moment(unix_ms);
     let (hour, minute, second) = moment.to_hms();
     format!("{}T{hour:02}:{minute:02}:{second:02}Z", moment.date())
 }
 
-/// The same for people, to the minute: `2026-11-26 14:05 UTC`.
+/// The same for users, to the minute: `2026-11-26 14:05 UTC`.
 pub(super) fn utc_minute(unix_ms: u64) -> String {
     let moment = moment(unix_ms);
     format!("{} {:02}:{:02} UTC", moment.date(), moment.hour(), moment.minute())

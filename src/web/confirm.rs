@@ -1,7 +1,8 @@
-//! `confirm`: the user of a session is asked on the phone once more, as a layer requires.
+//! `confirm`: the user of a session confirms again on the phone, as a layer requires.
 //!
-//! Nothing is typed here. Whose phone rings, the session says; for which methods, the layers of the
-//! engine: what the query names is one of their sets, or refused.
+//! The user comes from the session, not from the request. The methods of the query must be the
+//! session's own or a set that a layer requires.
+
 
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ use crate::verdict::Verdict;
 
 #[derive(Default, Deserialize)]
 pub(super) struct ConfirmQuery {
-    /// As `authenticate_user` writes them; without, those that the session was asked with.
+    /// As `authenticate_user` writes them. The methods of the session if absent.
     methods: Option<String>,
     next: Option<String>,
 }
@@ -38,57 +39,55 @@ type ConfirmQueryResult = Result<Query<ConfirmQuery>, QueryRejection>;
 /// `GET confirm`. The page's form posts to the page's own address.
 pub(super) async fn page(
     State(ac): State<Activeconnect>,
-    wish: ConfirmQueryResult,
+    query: ConfirmQueryResult,
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
-    let confirmation = ConfirmRequest::read(ac, wish, &parts).await;
+    let confirmation = ConfirmRequest::from_parts(ac, query, &parts).await;
     match confirmation.check() {
         Ok((session, methods)) => {
-            let ConfirmRequest { visitor, paths, .. } = &confirmation;
-            let view = visitor.view(paths, visitor.language(&parts));
+            let ConfirmRequest { context, paths, .. } = &confirmation;
+            let view = context.view(paths, context.language(&parts));
             render(StatusCode::OK, view.confirm(session.user(), methods))
         }
-        Err(why) => confirmation.refuse(why, &parts),
+        Err(error) => confirmation.reject(error, &parts),
     }
 }
 
 /// `POST confirm`: a form or a script, without a body.
 pub(super) async fn start(
     State(ac): State<Activeconnect>,
-    wish: ConfirmQueryResult,
+    query: ConfirmQueryResult,
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
     let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
     let (settings, keys) = (&ac.engine().config, &ac.engine().key_ring);
-    let mine = RequestCredentials::from_request(method, uri, headers, settings, keys).attempt();
-    let mine = mine.or_else(|| attempt_from_bearer(headers, keys));
-    // Who bears a credential in a header gets the next one to bear.
+    let previous_attempt = RequestCredentials::from_request(method, uri, headers, settings, keys).attempt();
+    let previous_attempt = previous_attempt.or_else(|| attempt_from_bearer(headers, keys));
+    // A client that sends its credential in a header gets the next one in the body.
     let bearer = has_bearer_session(headers, keys) && !is_browser_request(headers);
-    let confirmation = ConfirmRequest::read(ac, wish, &parts).await;
+    let confirmation = ConfirmRequest::from_parts(ac, query, &parts).await;
     let (session, methods) = match confirmation.check() {
         Ok(found) => found,
-        Err(why) => return confirmation.refuse(why, &parts),
+        Err(error) => return confirmation.reject(error, &parts),
     };
-    let ConfirmRequest { visitor, paths, next, .. } = confirmation;
-    let who = AttemptTarget::StepUp(session, methods, visitor.user.clone());
-    // Who has a session of that user is no stranger to the name.
-    let initiator = Initiator::Session;
-    let handover = if bearer { CredentialDelivery::Bearer } else { CredentialDelivery::Cookie };
-    let engine = visitor.engine();
+    let ConfirmRequest { context, paths, next, .. } = confirmation;
+    let target = AttemptTarget::StepUp(session, methods, context.user.clone());
+    let delivery = if bearer { CredentialDelivery::Bearer } else { CredentialDelivery::Cookie };
+    let engine = context.engine();
     let client = client_details(&parts, &engine.config);
     let start = StartAttempt {
-        target: who,
-        initiator,
-        previous_attempt: mine.as_ref(),
+        target,
+        initiator: Initiator::Session,
+        previous_attempt: previous_attempt.as_ref(),
         deliver_in_body: bearer,
         client,
     };
-    let begun = engine.begin_attempt(start).map(|begun| (handover, begun.credential));
-    let (wants_json, language) = (!visitor.is_browser(), visitor.language(&parts));
+    let started = engine.begin_attempt(start).map(|started| (delivery, started.credential));
+    let (wants_json, language) = (!context.is_browser(), context.language(&parts));
     login_response(
-        begun.map_err(LoginRejection::from),
+        started.map_err(LoginRejection::from),
         wants_json,
         &paths,
         &next,
@@ -97,7 +96,7 @@ pub(super) async fn start(
     )
 }
 
-/// Why no phone rings.
+/// Why the gate starts no attempt.
 #[derive(Clone, Copy)]
 enum ConfirmError {
     NoSession,
@@ -106,51 +105,51 @@ enum ConfirmError {
 }
 
 struct ConfirmRequest {
-    visitor: RequestContext,
+    context: RequestContext,
     methods: Option<String>,
     paths: SitePaths,
     next: String,
 }
 
 impl ConfirmRequest {
-    async fn read(ac: Activeconnect, wish: ConfirmQueryResult, parts: &Parts) -> Self {
-        let ConfirmQuery { methods, next } = wish.map(|Query(wanted)| wanted).unwrap_or_default();
+    async fn from_parts(ac: Activeconnect, query: ConfirmQueryResult, parts: &Parts) -> Self {
+        let ConfirmQuery { methods, next } = query.map(|Query(query)| query).unwrap_or_default();
         let paths = SitePaths::from_parts(parts, &ac.engine().config);
         let next = redirect::sanitize_next(next.as_deref(), &paths);
-        let visitor = RequestContext::refreshed(ac, parts).await;
-        Self { visitor, methods, paths, next }
+        let context = RequestContext::refreshed(ac, parts).await;
+        Self { context, methods, paths, next }
     }
 
-    /// Whose phone is to ring, and for what.
+    /// The session to confirm, and the methods to confirm it with.
     fn check(&self) -> Result<(Arc<Session>, AuthMethods), ConfirmError> {
-        // A phone that walked away is asked too: a layer may let its session in.
+        // A session in walkaway may be confirmed too: a layer may allow it.
         let is_live = |session: &&Arc<Session>| {
             matches!(session.verdict(), Verdict::Allow | Verdict::Suspended)
         };
-        let Some(session) = self.visitor.session.as_ref().filter(is_live) else {
+        let Some(session) = self.context.session.as_ref().filter(is_live) else {
             return Err(ConfirmError::NoSession);
         };
-        let required = &self.visitor.engine().required_method_sets;
-        let is_asked_for =
+        let required = &self.context.engine().required_method_sets;
+        let is_permitted =
             |methods: &AuthMethods| *methods == session.methods || required.contains(*methods);
         let methods = match &self.methods {
             None => Some(session.methods),
-            Some(named) => named.parse().ok().filter(is_asked_for),
+            Some(named) => named.parse().ok().filter(is_permitted),
         };
         methods.map(|methods| (session.clone(), methods)).ok_or(ConfirmError::NotRequired)
     }
 
-    fn refuse(&self, why: ConfirmError, parts: &Parts) -> Response {
-        match why {
+    fn reject(&self, error: ConfirmError, parts: &Parts) -> Response {
+        match error {
             ConfirmError::NoSession => self.no_session(),
             ConfirmError::NotRequired => self.not_required(parts),
         }
     }
 
     fn no_session(&self) -> Response {
-        if self.visitor.is_browser() {
-            // Not back to the page: a layer that lets any session of a user in may have let another
-            // one in there, and send its request here again.
+        if self.context.is_browser() {
+            // Not to `next`: a layer that allows any session of the user may have allowed another
+            // one there, and would redirect here again.
             return Redirect::to(&self.paths.with_next("login", &self.next)).into_response();
         }
         let mut response =
@@ -163,13 +162,13 @@ impl ConfirmRequest {
     }
 
     fn not_required(&self, parts: &Parts) -> Response {
-        let (status, detail) = (StatusCode::BAD_REQUEST, "Nothing here requires these methods.");
-        if !self.visitor.is_browser() {
+        let (status, detail) = (StatusCode::BAD_REQUEST, "No part of this site requires these methods.");
+        if !self.context.is_browser() {
             return problem_response(status, detail);
         }
         let login = self.paths.with_next("login", &self.next);
-        let refusal = pages::PageError::MethodsNotRequired;
-        let view = self.visitor.view(&self.paths, self.visitor.language(parts));
-        render(status, view.error(status.as_u16(), refusal, Some(login)))
+        let error = pages::PageError::MethodsNotRequired;
+        let view = self.context.view(&self.paths, self.context.language(parts));
+        render(status, view.error(status.as_u16(), error, Some(login)))
     }
 }

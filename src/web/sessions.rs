@@ -1,7 +1,7 @@
-//! `sessions`: users see where they are logged in, and end what should not be.
+//! `sessions`: the routes on which users see and end their sessions.
 //!
-//! The gate lets a request in here as a layer without requirements does. So a session whose phone is
-//! away manages nothing, and a request that is turned away is answered as anywhere behind the gate.
+//! The gate authorizes these requests as a layer without requirements does: a suspended session
+//! cannot manage sessions, and denials are the same as everywhere behind the gate.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -32,26 +32,25 @@ use crate::pages::{
 };
 use crate::store::StoreError;
 
-/// What scripts and people are told of a session that is not there.
-const ALREADY_ENDED_MESSAGE: &str = "That session is over already.";
+const ALREADY_ENDED_MESSAGE: &str = "That session has already ended.";
 
 #[derive(Default, Deserialize)]
 pub(super) struct SessionsQuery {
-    /// The application's page that leads here.
+    /// The application's page that links here.
     next: Option<String>,
-    /// What came of the form that was sent.
+    /// The result of the form that was sent.
     done: Option<String>,
 }
 
 type SessionsQueryResult = Result<Query<SessionsQuery>, QueryRejection>;
 
-/// What a form or a script sends to end a session.
+/// The body of `POST sessions/end`.
 #[derive(Deserialize)]
 struct EndSessionForm {
     id: String,
 }
 
-/// What scripts get.
+/// The JSON response of `GET sessions`.
 #[derive(Serialize)]
 struct SessionList<'a> {
     user: &'a str,
@@ -72,30 +71,30 @@ struct SessionEntry<'a> {
     unknown_browser: bool,
 }
 
-/// A request that the gate let in.
+/// A request that the gate allows.
 struct SessionsRequest {
     ac: Activeconnect,
     session: Arc<Session>,
     paths: SitePaths,
     language: LanguageChoice,
-    /// Where the application's page is from which the visitor came.
+    /// The path of the application's page that links here.
     next: String,
     notice: Option<SessionNotice>,
-    /// A person looks at the answer.
+    /// A browser shows the response to a user.
     is_browser: bool,
-    /// The answer has a body, and no browser asks for it ahead of time.
+    /// The response has a body, and the request is no prefetch.
     is_shown: bool,
 }
 
 /// `GET sessions`.
 pub(super) async fn page(
     State(ac): State<Activeconnect>,
-    wish: SessionsQueryResult,
+    query: SessionsQueryResult,
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
-    match SessionsRequest::begin(ac, wish, &parts).await {
-        Ok(visit) => visit.list().await,
+    match SessionsRequest::authorize(ac, query, &parts).await {
+        Ok(authorized) => authorized.list().await,
         Err(denied) => *denied,
     }
 }
@@ -103,77 +102,77 @@ pub(super) async fn page(
 /// `POST sessions/end`: a form or JSON with the `id`.
 pub(super) async fn end(
     State(ac): State<Activeconnect>,
-    wish: SessionsQueryResult,
+    query: SessionsQueryResult,
     request: Request,
 ) -> Response {
     let (parts, body) = request.into_parts();
-    let visit = match SessionsRequest::begin(ac, wish, &parts).await {
-        Ok(visit) => visit,
+    let authorized = match SessionsRequest::authorize(ac, query, &parts).await {
+        Ok(authorized) => authorized,
         Err(denied) => return *denied,
     };
     let wants_json = is_json(&parts.headers);
     let request = Request::from_parts(parts, body);
-    let named = tokio::select! {
+    let form = tokio::select! {
         biased;
-        named = parse_body::<EndSessionForm>(request, wants_json) => named.ok(),
-        // A client that sends its body slowly, or never, holds no shutdown up.
-        () = visit.engine().wait_shutdown() => None,
+        form = parse_body::<EndSessionForm>(request, wants_json) => form.ok(),
+        // A client that never finishes its body does not delay the shutdown.
+        () = authorized.engine().wait_shutdown() => None,
     };
-    // What names no session is the id of none.
-    let id = named.and_then(|named| named.id.parse::<SessionId>().ok());
+    // A malformed id is treated as an unknown one.
+    let id = form.and_then(|form| form.id.parse::<SessionId>().ok());
     let ended = match id {
-        Some(id) => visit.ac.end_session(&visit.user(), &id).await,
+        Some(id) => authorized.ac.end_session(&authorized.user(), &id).await,
         None => Err(EndSessionError::Unknown),
     };
     match ended {
-        Ok(logged_out) => visit.respond(logged_out, SessionNotice::Ended),
-        Err(EndSessionError::Unknown) if visit.is_browser => {
-            visit.redirect_to_list(SessionNotice::Over)
+        Ok(logged_out) => authorized.respond(logged_out, SessionNotice::Ended),
+        Err(EndSessionError::Unknown) if authorized.is_browser => {
+            authorized.redirect_to_list(SessionNotice::AlreadyEnded)
         }
         Err(EndSessionError::Unknown) => {
             problem_response(StatusCode::NOT_FOUND, ALREADY_ENDED_MESSAGE)
         }
-        Err(EndSessionError::Store(error)) => visit.unavailable(&error),
+        Err(EndSessionError::Store(error)) => authorized.unavailable(&error),
     }
 }
 
 /// `POST sessions/end-others`, without a body.
 pub(super) async fn end_others(
     State(ac): State<Activeconnect>,
-    wish: SessionsQueryResult,
+    query: SessionsQueryResult,
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
-    let visit = match SessionsRequest::begin(ac, wish, &parts).await {
-        Ok(visit) => visit,
+    let authorized = match SessionsRequest::authorize(ac, query, &parts).await {
+        Ok(authorized) => authorized,
         Err(denied) => return *denied,
     };
-    let user = visit.user();
-    match visit.ac.end_all_sessions(&user).except_session(visit.session.clone()).await {
-        Ok(logged_out) => visit.respond(logged_out, SessionNotice::OthersEnded),
-        Err(error) => visit.unavailable(&error),
+    let user = authorized.user();
+    match authorized.ac.end_all_sessions(&user).except_session(authorized.session.clone()).await {
+        Ok(logged_out) => authorized.respond(logged_out, SessionNotice::OthersEnded),
+        Err(error) => authorized.unavailable(&error),
     }
 }
 
 impl SessionsRequest {
-    async fn begin(
+    async fn authorize(
         ac: Activeconnect,
-        wish: SessionsQueryResult,
+        query: SessionsQueryResult,
         parts: &Parts,
     ) -> Result<Self, Box<Response>> {
-        let SessionsQuery { next, done } = wish.map(|Query(wanted)| wanted).unwrap_or_default();
+        let SessionsQuery { next, done } = query.map(|Query(query)| query).unwrap_or_default();
         let settings = &ac.engine().config;
         let gate = Authorizer::new(ac.clone());
         let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
         let mut client =
             ClientContext::from_request(method, uri, headers, &parts.extensions, settings);
         let session = match gate.authorize_and_wait(parts, &mut client).await {
-            // The request itself, which is what holds the session open here, is not to be listed.
+            // Keep only the session: a guard of this request would count as held open in the list.
             Decision::Allow(passage) => passage.session().clone(),
             Decision::Deny(denial) => {
                 return Err(Box::new(gate.deny(denial, &client).map(Body::from)));
             }
-            Decision::Deferred(_) => unreachable!("decide_now has asked"),
+            Decision::Deferred(_) => unreachable!("authorize_and_wait does not defer"),
         };
         let paths = SitePaths::from_parts(parts, settings);
         Ok(Self {
@@ -181,7 +180,7 @@ impl SessionsRequest {
             next: redirect::sanitize_next(next.as_deref(), &paths),
             paths,
             language: language_of(parts, settings),
-            notice: done.and_then(|word| SessionNotice::from_word(&word)),
+            notice: done.and_then(|value| SessionNotice::from_query_value(&value)),
             is_browser: is_browser(is_form(headers), &client.format),
             is_shown: !client.is_head && !is_prefetch(headers),
             ac,
@@ -192,22 +191,22 @@ impl SessionsRequest {
         self.ac.engine()
     }
 
-    /// Beside another login, the gate has checked that both logins name the same user.
+    /// If a resolver is set, the gate has checked that it names the same user.
     fn user(&self) -> UserId {
         self.session.user().into()
     }
 
     async fn list(&self) -> Response {
-        let asked = self.engine().now();
+        let listed_at = self.engine().now();
         let mut sessions = match self.ac.sessions(&self.user()).await {
             Ok(sessions) => sessions,
             Err(error) => return self.unavailable(&error),
         };
         if self.is_shown {
-            self.engine().mark_warnings_seen(&self.session, asked);
+            self.engine().mark_warnings_seen(&self.session, listed_at);
         }
         let current = self.engine().session_id(&self.session);
-        // This one first, then those that were used last.
+        // The current session first, then the most recently used.
         sessions.sort_by_key(SessionInfo::last_used_at);
         sessions.reverse();
         sessions.sort_by_key(|session| session.id() != current);
@@ -234,18 +233,18 @@ impl SessionsRequest {
         }
         match logged_out {
             LogoutOutcome::Confirmed => status_json("closed"),
-            // Over here; the service has not said yes, and is asked again.
+            // Ended here; the engine retries the logout at the service.
             LogoutOutcome::LocalOnly => {
                 (StatusCode::ACCEPTED, status_json("closed")).into_response()
             }
         }
     }
 
-    /// To the page once more, which says what came of the form.
+    /// A redirect to the page, which shows the result of the form.
     fn redirect_to_list(&self, notice: SessionNotice) -> Response {
         let page = self.paths.route_with_next("sessions", &self.next);
         let separator = if page.contains('?') { '&' } else { '?' };
-        let page = format!("{page}{separator}done={}", notice.word());
+        let page = format!("{page}{separator}done={}", notice.query_value());
         let page = self.engine().config.pages.with_language(page, self.language);
         Redirect::to(&page).into_response()
     }
@@ -256,7 +255,7 @@ impl SessionsRequest {
         if !self.is_browser {
             return problem_response(
                 status,
-                "The sessions cannot be found at the moment; try again.",
+                "The sessions are unavailable; try again later.",
             );
         }
         let view = self.engine().config.pages.view(&self.paths, self.language);
@@ -265,18 +264,18 @@ impl SessionsRequest {
 }
 
 impl SessionNotice {
-    /// The word for it in an address.
-    const fn word(self) -> &'static str {
+    /// The value of `done` in the query.
+    const fn query_value(self) -> &'static str {
         match self {
             Self::Ended => "ended",
             Self::OthersEnded => "others-ended",
-            Self::Over => "over",
+            Self::AlreadyEnded => "over",
         }
     }
 
-    /// An address may have any text: it chooses one of these, and is shown nowhere.
-    fn from_word(word: &str) -> Option<Self> {
-        [Self::Ended, Self::OthersEnded, Self::Over].into_iter().find(|it| it.word() == word)
+    /// The notice of this value; `None` for any other text, which is never shown.
+    fn from_query_value(value: &str) -> Option<Self> {
+        [Self::Ended, Self::OthersEnded, Self::AlreadyEnded].into_iter().find(|notice| notice.query_value() == value)
     }
 }
 
