@@ -100,7 +100,8 @@ impl Texts {
         let found = parse_tag(language).and_then(|tag| negotiate(&[tag], &self.tags));
         self.default = found.ok_or_else(|| SetupError::Texts {
             language: language.to_owned(),
-            problem: "the language has no texts; add them with ActiveconnectBuilder::texts".to_owned(),
+            problem: "the language has no texts; add them with ActiveconnectBuilder::texts"
+                .to_owned(),
         })?;
         Ok(())
     }

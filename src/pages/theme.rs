@@ -166,8 +166,9 @@ impl Theme {
         }
         let accent = match accent {
             None => DEFAULT_ACCENT,
-            Some(text) => Color::parse(&text)
-                .ok_or_else(|| invalid("accent", &text, "a CSS hex color, such as #0a7 or #00aa77"))?,
+            Some(text) => Color::parse(&text).ok_or_else(|| {
+                invalid("accent", &text, "a CSS hex color, such as #0a7 or #00aa77")
+            })?,
         };
         Ok(CheckedTheme {
             app_name,

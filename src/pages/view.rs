@@ -294,7 +294,9 @@ impl View<'_> {
             PageError::UsernameTooLong { max_bytes } => {
                 (not_started, vec![text_with("refused-name-too-long", "bytes", max_bytes)])
             }
-            PageError::UsernameHasControls => (not_started, vec![self.text("refused-name-controls")]),
+            PageError::UsernameHasControls => {
+                (not_started, vec![self.text("refused-name-controls")])
+            }
             PageError::NoResolvedUser => (not_started, vec![self.text("refused-no-user")]),
             PageError::BearerFromBrowser => (not_started, vec![self.text("refused-bearer")]),
             PageError::RateLimited { seconds } => {

@@ -63,7 +63,8 @@ impl RequestContext {
         let attempt = find(credentials.attempt(), false);
         let attempt =
             attempt.or_else(|| find(attempt_from_bearer(headers, &engine.key_ring), true));
-        let credential_session = credentials.session().and_then(|named| engine.sessions.present(&named));
+        let credential_session =
+            credentials.session().and_then(|named| engine.sessions.present(&named));
         let resolved = user.as_ref().map(UserId::as_str);
         let is_of_user =
             |session: &Arc<Session>| !ac.has_resolver() || resolved == Some(session.user());

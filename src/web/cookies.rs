@@ -70,8 +70,8 @@ fn same_site(
         cookie = cookie.max_age(max_age);
     }
     let text = cookie.build().to_string();
-    let mut value = HeaderValue::try_from(text)
-        .unwrap_or_else(|_| unreachable!("cookie values are ASCII"));
+    let mut value =
+        HeaderValue::try_from(text).unwrap_or_else(|_| unreachable!("cookie values are ASCII"));
     value.set_sensitive(true);
     value
 }

@@ -102,7 +102,8 @@ fn lookup(parts: &Parts) -> Result<Lookup, ActiveSessionRejection> {
         (Some(denial), Some(gate)) => Ok(Lookup::Denied(*denial, gate.clone())),
         _ => {
             tracing::error!("{MISSING_LAYER_MESSAGE}");
-            let response = (StatusCode::INTERNAL_SERVER_ERROR, MISSING_LAYER_MESSAGE).into_response();
+            let response =
+                (StatusCode::INTERNAL_SERVER_ERROR, MISSING_LAYER_MESSAGE).into_response();
             Err(ActiveSessionRejection { denial: None, response: Box::new(response) })
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::extract::rejection::{FormRejection, JsonRejection};
-use axum::extract::{FromRequest as _, Request};
+use axum::extract::{FromRequest as _, Request, State};
 use axum::http::header::{
     CONTENT_TYPE, ORIGIN, RETRY_AFTER, SET_COOKIE, USER_AGENT, WWW_AUTHENTICATE,
 };
@@ -68,14 +68,11 @@ pub(super) enum InvalidUsername {
     HasControls,
 }
 
-pub(super) async fn post_login(
-    ac: &Activeconnect,
-    user: Option<UserId>,
-    request: Request,
-) -> Response {
+pub(super) async fn login(State(ac): State<Activeconnect>, request: Request) -> Response {
     let wants_json = is_json(request.headers());
     let engine = ac.engine();
     let (parts, body) = request.into_parts();
+    let user = ac.resolve(&parts);
     let login = tokio::select! {
         biased;
         login = parse_body::<LoginRequest>(Request::from_parts(parts.clone(), body), wants_json) => login,
@@ -85,7 +82,7 @@ pub(super) async fn post_login(
     let requested_next = login.as_ref().ok().and_then(|login| login.next.as_deref());
     let paths = SitePaths::from_parts(&parts, &engine.config);
     let next = redirect::sanitize_next(requested_next, &paths);
-    let started = login.and_then(|login| start_attempt(ac, user, &parts, login));
+    let started = login.and_then(|login| start_attempt(&ac, user, &parts, login));
     let language = language_of(&parts, &engine.config);
     login_response(started, wants_json, &paths, &next, &engine.config, language)
 }
@@ -166,7 +163,8 @@ fn start_attempt(
     let previous_attempt =
         RequestCredentials::from_request(method, uri, headers, &engine.config, &engine.key_ring)
             .attempt();
-    let previous_attempt = previous_attempt.or_else(|| attempt_from_bearer(headers, &engine.key_ring));
+    let previous_attempt =
+        previous_attempt.or_else(|| attempt_from_bearer(headers, &engine.key_ring));
     let bearer = login.credential == CredentialDelivery::Bearer;
     if bearer && is_browser_request(&parts.headers) {
         return Err(LoginRejection::BearerFromBrowser);

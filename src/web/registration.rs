@@ -157,7 +157,10 @@ pub(super) async fn progress(State(ac): State<Activeconnect>, request: Request) 
         (RegistrationProgress::NoneWaits, _) | (_, None) => {
             let status = StatusCode::BAD_REQUEST;
             let login = paths.with_next("login", &paths.home());
-            render(status, view.error(status.as_u16(), PageError::NoPendingRegistration, Some(login)))
+            render(
+                status,
+                view.error(status.as_u16(), PageError::NoPendingRegistration, Some(login)),
+            )
         }
     }
 }

@@ -8,6 +8,7 @@ use axum::routing::{any, get, post};
 
 use super::events::events;
 use super::locked::locked;
+use super::login::login;
 use super::login_page::login_page;
 use super::logout::logout;
 use super::origin_checks::{
@@ -17,7 +18,7 @@ use super::pages::asset;
 use super::status::status;
 use super::verify::verify;
 use super::waiting::waiting;
-use super::{confirm, cors, login, registration, sessions};
+use super::{confirm, cors, registration, sessions};
 use crate::engine::{Activeconnect, Engine};
 use crate::layer::{RequestCredentials, SitePaths, set_security_headers};
 
@@ -130,7 +131,8 @@ async fn present_session(
 fn record_placement(engine: &Engine, request: &Request) {
     let (headers, extensions) = (request.headers(), request.extensions());
     let paths = SitePaths::from_request(headers, extensions, &engine.config);
-    let original_uri = extensions.get::<OriginalUri>().map_or(request.uri(), |original| &original.0);
+    let original_uri =
+        extensions.get::<OriginalUri>().map_or(request.uri(), |original| &original.0);
     let nested_at = original_uri.path().strip_suffix(request.uri().path());
     if let Some(nested_at) = nested_at.filter(|path| path.len() <= MAX_RECORDED_PATH_LEN) {
         let is_auth_path = nested_at == paths.auth || paths.requested(nested_at) == paths.auth;
@@ -141,10 +143,4 @@ fn record_placement(engine: &Engine, request: &Request) {
 async fn add_security_headers(mut response: Response) -> Response {
     set_security_headers(response.headers_mut());
     response
-}
-
-async fn login(State(ac): State<Activeconnect>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let user = ac.resolve(&parts);
-    login::post_login(&ac, user, Request::from_parts(parts, body)).await
 }

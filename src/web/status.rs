@@ -13,10 +13,7 @@ pub(super) async fn status(State(ac): State<Activeconnect>, request: Request) ->
     let (parts, _) = request.into_parts();
     let context = RequestContext::refreshed(ac, &parts).await;
     if context.is_browser_with_bearer_attempt() {
-        return problem_response(
-            StatusCode::FORBIDDEN,
-            "Browsers cannot use this attempt secret.",
-        );
+        return problem_response(StatusCode::FORBIDDEN, "Browsers cannot use this attempt secret.");
     }
     if let Some(claimed) = context.claim() {
         if claimed.deliver_in_body {

@@ -84,7 +84,9 @@ impl StatusStream {
             WatchedSource::Session(_) if is_final(last_sent) => None,
             WatchedSource::Session(watch) => Some(
                 watch
-                    .wait_for(|session| Some(status_str(session)).filter(|status| *status != last_sent))
+                    .wait_for(|session| {
+                        Some(status_str(session)).filter(|status| *status != last_sent)
+                    })
                     .await,
             ),
             WatchedSource::Attempt(_) if last_sent == "timeout" => None,

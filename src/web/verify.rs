@@ -37,9 +37,9 @@ pub(super) async fn verify(State(ac): State<Activeconnect>, request: Request) ->
     let mut client = ClientContext::for_program(&parts.method);
     match gate.authorize_and_wait(&parts, &mut client).await {
         Decision::Deny(denial) => gate.deny(denial, &client).map(Body::from),
-        Decision::Allow(passage) => match &settings.verify_user_header {
+        Decision::Allow(guard) => match &settings.verify_user_header {
             None => StatusCode::OK.into_response(),
-            Some(name) => with_user(name, passage.session().user()),
+            Some(name) => with_user(name, guard.session().user()),
         },
         Decision::Deferred(_) => unreachable!("authorize_and_wait does not defer"),
     }

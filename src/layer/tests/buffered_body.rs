@@ -18,9 +18,9 @@ use tower::service_fn;
 use tower_layer::Layer as _;
 use tower_service::Service as _;
 
-use crate::layer::GateBody;
 use super::harness::{Harness, reply_status};
 use crate::identity::SessionCredential;
+use crate::layer::GateBody;
 use crate::protocol::SessionStatus::Closed;
 
 enum Step {

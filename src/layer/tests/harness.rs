@@ -18,11 +18,11 @@ use tokio::time::{Sleep, sleep, sleep_until, timeout};
 use tower_layer::Layer as _;
 use tower_service::Service;
 
-use crate::layer::{GateBody, SessionRevoked};
 use crate::client::mock::{ReceivedCall, ScriptedUpstream};
 use crate::clock::Clock;
 use crate::engine::{AttemptTarget, ClientDetails, Initiator, Session, StartAttempt};
 use crate::identity::{SessionCredential, UserId, UserToken};
+use crate::layer::{GateBody, SessionRevoked};
 use crate::protocol::SessionStatus;
 use crate::verdict::Denial;
 use crate::{

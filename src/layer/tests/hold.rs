@@ -7,8 +7,8 @@ use http::Request;
 use tower_layer::Layer as _;
 use tower_service::Service as _;
 
-use crate::layer::SessionRevoked;
 use super::harness::{App, Harness, reply_ok, reply_status};
+use crate::layer::SessionRevoked;
 use crate::protocol::SessionStatus::{Active, Walkaway};
 use crate::verdict::Denial;
 

@@ -7,9 +7,9 @@ use http::Request;
 use tower_layer::Layer as _;
 use tower_service::Service as _;
 
-use crate::layer::ActiveconnectLayer;
 use super::harness::{App, Harness, denial_name, next_event, of, reply_ok};
 use crate::identity::SessionCredential;
+use crate::layer::ActiveconnectLayer;
 use crate::verdict::Denial;
 use crate::{EndReason, EventKind};
 

@@ -8,10 +8,10 @@ use http::request::Parts;
 use tower_layer::Layer as _;
 use tower_service::Service as _;
 
-use crate::layer::ActiveconnectLayer;
 use super::harness::{App, Harness, denial_name, reply_ok};
 use crate::engine::Session;
 use crate::identity::{SessionCredential, UserId};
+use crate::layer::ActiveconnectLayer;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const MS: Duration = Duration::from_millis(1);

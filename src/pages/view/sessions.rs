@@ -169,7 +169,10 @@ mod tests {
         ] {
             assert!(page.contains(part), "{part}: {page}");
         }
-        assert!(!page.contains("value=\"mine\""), "the current session has a form to end it: {page}");
+        assert!(
+            !page.contains("value=\"mine\""),
+            "the current session has a form to end it: {page}"
+        );
         assert_eq!(page.matches("aria-current").count(), 1, "{page}");
     }
 

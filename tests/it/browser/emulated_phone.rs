@@ -169,7 +169,7 @@ async fn stopped_emulator_is_told() {
     let tab = fixture.phone().await;
     assert_eq!(tab.eval("document.getElementById('trouble').hidden").await, true);
     drop(fixture.emulator);
-    tab.until(&says("trouble", "The emulator does not answer.")).await;
+    tab.until(&says("trouble", "The emulator does not respond.")).await;
     assert_eq!(tab.eval("document.getElementById('trouble').hidden").await, false);
 }
 

@@ -58,8 +58,8 @@ async fn emulator_prints_its_address() {
 fn failed_start_says_what_to_do() {
     let running = Running::start();
     assert!(refused(&["--listen", &running.address]).contains("choose another port"));
-    assert!(refused(&["--listen", "0.0.0.0:0"]).contains("give a loopback address"));
-    assert!(refused(&["--listen", "nowhere"]).contains("give one like 127.0.0.1:8099"));
+    assert!(refused(&["--listen", "0.0.0.0:0"]).contains("use a loopback address"));
+    assert!(refused(&["--listen", "nowhere"]).contains("use one such as 127.0.0.1:8099"));
     assert!(refused(&["--dialect", "klingon"]).contains("activeconnect, iampass, documented"));
     assert!(refused(&["--clock-tolerance", "x"]).contains("--clock-tolerance"));
     assert!(refused(&["--pending-timeout", "0"]).contains("--pending-timeout"));

@@ -3,26 +3,27 @@
 //! The user comes from the session, not from the request. The methods of the query must be the
 //! session's own or a set that a layer requires.
 
+mod page;
+mod start;
 
 use std::sync::Arc;
 
+use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, Request, State};
 use axum::http::header::WWW_AUTHENTICATE;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 
+pub(super) use self::page::page;
+pub(super) use self::start::start;
 use super::context::RequestContext;
 use super::json::problem_response;
-use super::login::{
-    CredentialDelivery, LoginRejection, client_details, is_browser_request, login_response,
-};
 use super::pages::render;
 use super::redirect;
-use crate::engine::{Activeconnect, AttemptTarget, Initiator, Session, StartAttempt};
-use crate::layer::{RequestCredentials, SitePaths, attempt_from_bearer, has_bearer_session};
+use crate::engine::{Activeconnect, Session};
+use crate::layer::SitePaths;
 use crate::pages;
 use crate::protocol::AuthMethods;
 use crate::verdict::Verdict;
@@ -35,66 +36,6 @@ pub(super) struct ConfirmQuery {
 }
 
 type ConfirmQueryResult = Result<Query<ConfirmQuery>, QueryRejection>;
-
-/// `GET confirm`. The page's form posts to the page's own address.
-pub(super) async fn page(
-    State(ac): State<Activeconnect>,
-    query: ConfirmQueryResult,
-    request: Request,
-) -> Response {
-    let (parts, _) = request.into_parts();
-    let confirmation = ConfirmRequest::from_parts(ac, query, &parts).await;
-    match confirmation.check() {
-        Ok((session, methods)) => {
-            let ConfirmRequest { context, paths, .. } = &confirmation;
-            let view = context.view(paths, context.language(&parts));
-            render(StatusCode::OK, view.confirm(session.user(), methods))
-        }
-        Err(error) => confirmation.reject(error, &parts),
-    }
-}
-
-/// `POST confirm`: a form or a script, without a body.
-pub(super) async fn start(
-    State(ac): State<Activeconnect>,
-    query: ConfirmQueryResult,
-    request: Request,
-) -> Response {
-    let (parts, _) = request.into_parts();
-    let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
-    let (settings, keys) = (&ac.engine().config, &ac.engine().key_ring);
-    let previous_attempt = RequestCredentials::from_request(method, uri, headers, settings, keys).attempt();
-    let previous_attempt = previous_attempt.or_else(|| attempt_from_bearer(headers, keys));
-    // A client that sends its credential in a header gets the next one in the body.
-    let bearer = has_bearer_session(headers, keys) && !is_browser_request(headers);
-    let confirmation = ConfirmRequest::from_parts(ac, query, &parts).await;
-    let (session, methods) = match confirmation.check() {
-        Ok(found) => found,
-        Err(error) => return confirmation.reject(error, &parts),
-    };
-    let ConfirmRequest { context, paths, next, .. } = confirmation;
-    let target = AttemptTarget::StepUp(session, methods, context.user.clone());
-    let delivery = if bearer { CredentialDelivery::Bearer } else { CredentialDelivery::Cookie };
-    let engine = context.engine();
-    let client = client_details(&parts, &engine.config);
-    let start = StartAttempt {
-        target,
-        initiator: Initiator::Session,
-        previous_attempt: previous_attempt.as_ref(),
-        deliver_in_body: bearer,
-        client,
-    };
-    let started = engine.begin_attempt(start).map(|started| (delivery, started.credential));
-    let (wants_json, language) = (!context.is_browser(), context.language(&parts));
-    login_response(
-        started.map_err(LoginRejection::from),
-        wants_json,
-        &paths,
-        &next,
-        &engine.config,
-        language,
-    )
-}
 
 /// Why the gate starts no attempt.
 #[derive(Clone, Copy)]
@@ -162,7 +103,8 @@ impl ConfirmRequest {
     }
 
     fn not_required(&self, parts: &Parts) -> Response {
-        let (status, detail) = (StatusCode::BAD_REQUEST, "No part of this site requires these methods.");
+        let (status, detail) =
+            (StatusCode::BAD_REQUEST, "No part of this site requires these methods.");
         if !self.context.is_browser() {
             return problem_response(status, detail);
         }
