@@ -431,7 +431,7 @@ fn denied(denial: Denial) -> (&'static str, &'static str) {
     }
 }
 
-/// The time of day in UTC, of a moment in Unix milliseconds: `14:05:09 UTC`.
+/// The time of day in UTC, of a time in Unix milliseconds: `14:05:09 UTC`.
 fn time_of_day(unix_ms: u64) -> String {
     let second = unix_ms / 1_000 % 86_400;
     format!("{:02}:{:02}:{:02} UTC", second / 3_600, second / 60 % 60, second % 60)

@@ -128,15 +128,15 @@ mod tests {
 
     #[test]
     fn insecure_cookies_are_not_marked_secure() {
-        let names = CookieNames::insecure("mine".to_owned());
+        let names = CookieNames::insecure("custom".to_owned());
         let attempt = AttemptCredential::parse(&[b'g'; 43]).unwrap();
         assert_eq!(
             text(&set_attempt(&names, &attempt)),
-            format!("mine-attempt={}; HttpOnly; SameSite=Lax; Path=/", attempt.expose()),
+            format!("custom-attempt={}; HttpOnly; SameSite=Lax; Path=/", attempt.expose()),
         );
         assert_eq!(
             text(&remove_session(&names)),
-            "mine=; HttpOnly; SameSite=Lax; Path=/; Max-Age=0"
+            "custom=; HttpOnly; SameSite=Lax; Path=/; Max-Age=0"
         );
     }
 }

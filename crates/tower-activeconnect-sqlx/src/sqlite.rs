@@ -132,7 +132,7 @@ impl SqliteTokenStore {
         let Some(query) = query else { return Ok(None) };
         let fetched = tokio::time::timeout(CALL_TIMEOUT, query.fetch_optional(&self.pool)).await;
         let fetched = fetched.map_err(|_| {
-            StoreError::new("the database did not answer in time")
+            StoreError::new("the database did not respond in time")
                 .with_kind(StoreErrorKind::Unavailable)
         })?;
         fetched.map_err(store_error)

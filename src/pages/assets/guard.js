@@ -17,7 +17,7 @@
   };
   let { owner } = set;
   let reason, events, timer;
-  let asked = 0;
+  let seq = 0;
   let heard = Date.now();
 
   const make = (name, rest) => Object.assign(document.createElement(name), rest);
@@ -74,7 +74,7 @@
     } else if (state.owner !== (owner ||= state.owner)) {
       lock("pending");
       // Ignore all responses from now on.
-      asked = NaN;
+      seq = NaN;
       // A reload would send a form again. The fetch renews a cached page.
       fetch(location, { cache: "reload" }).finally(() =>
         location.replace(location.href.split("#")[0]),
@@ -91,12 +91,12 @@
     if (!reason) lock("pending");
     events?.close();
     clearTimeout(timer);
-    asked++;
+    seq++;
   };
 
-  const ask = async () => {
+  const poll = async () => {
     if (document.hidden) return cover();
-    const turn = ++asked;
+    const turn = ++seq;
     let state;
     try {
       const reply = await fetch(at("status"), { signal: AbortSignal.timeout(8000) });
@@ -104,9 +104,9 @@
     } catch {
       // No response.
     }
-    if (turn !== asked) return;
+    if (turn !== seq) return;
     clearTimeout(timer);
-    timer = setTimeout(ask, 5000);
+    timer = setTimeout(poll, 5000);
     if (state) apply(state);
     else if (reason === "pending" || Date.now() - heard > 20000) lock("unavailable");
     if (reason === "ended" || events?.readyState < 2) return;
@@ -115,11 +115,11 @@
       const state = JSON.parse(data);
       if (state.status !== "active") apply(state);
       // An event lacks the owner; the response has it.
-      ask();
+      poll();
     };
   };
 
-  for (const type of ["visibilitychange", "pageshow", "focus"]) addEventListener(type, ask);
+  for (const type of ["visibilitychange", "pageshow", "focus"]) addEventListener(type, poll);
   addEventListener("pagehide", cover);
-  ask();
+  poll();
 })();

@@ -122,14 +122,14 @@ mod tests {
     fn facts(id: &str, browser: Option<&'static str>) -> SessionFacts<'static> {
         SessionFacts {
             id: id.to_owned(),
-            is_current: id == "mine",
+            is_current: id == "current",
             browser,
             browser_and_system: None,
             started_unix_ms: 1_795_701_909_999,
             last_used_unix_ms: 1_795_788_309_000,
             address: Some("2001:db8::1".parse().unwrap()),
             methods: [AuthMethod::Device, AuthMethod::Facial].into_iter().collect(),
-            is_held_open: id != "mine",
+            is_held_open: id != "current",
             is_of_unknown_browser: true,
         }
     }
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn browser_is_escaped() {
         let evil = "\"><script>alert(1)</script><img src=x onerror='alert(1)'>";
-        let page = page("", vec![facts("mine", Some(evil)), facts("other", Some(evil))], None);
+        let page = page("", vec![facts("current", Some(evil)), facts("other", Some(evil))], None);
         assert!(!page.contains("<script>") && !page.contains("<img"), "{page}");
         assert_eq!(page.matches("&#60;script&#62;alert(1)").count(), 2, "{page}");
     }
@@ -154,7 +154,7 @@ mod tests {
     fn session_is_described() {
         let mut other = facts("other", Some("Firefox on Windows"));
         other.browser_and_system = Some(("Firefox", "Windows"));
-        let page = page("lang=de", vec![facts("mine", None), other], None);
+        let page = page("lang=de", vec![facts("current", None), other], None);
         for part in [
             "<bdi>Unbekannter Browser</bdi>",
             "<bdi>Firefox unter Windows</bdi>",
@@ -170,7 +170,7 @@ mod tests {
             assert!(page.contains(part), "{part}: {page}");
         }
         assert!(
-            !page.contains("value=\"mine\""),
+            !page.contains("value=\"current\""),
             "the current session has a form to end it: {page}"
         );
         assert_eq!(page.matches("aria-current").count(), 1, "{page}");
@@ -183,10 +183,10 @@ mod tests {
             (SessionNotice::OthersEnded, "All your other sessions have ended."),
             (SessionNotice::AlreadyEnded, "That session has already ended."),
         ] {
-            let page = page("", vec![facts("mine", None)], Some(notice));
+            let page = page("", vec![facts("current", None)], Some(notice));
             assert!(page.contains(&format!("<p role=\"status\" class=\"notice\">{text}</p>")));
             assert!(!page.contains("/end-others"), "the page offers to end other sessions: {page}");
         }
-        assert!(!page("", vec![facts("mine", None)], None).contains("role=\"status\""));
+        assert!(!page("", vec![facts("current", None)], None).contains("role=\"status\""));
     }
 }

@@ -1,7 +1,7 @@
 // Keeps the page up to date, without moving the scroll position or the focus.
 "use strict";
 
-const news = document.getElementById("news");
+const announcement = document.getElementById("news");
 const trouble = document.getElementById("trouble");
 
 // The same format as the emulator's, for browsers without scripts.
@@ -52,7 +52,7 @@ function show(page) {
   }
   if (added.length > 0) {
     const names = added.map((request) => request.querySelector("h3").textContent);
-    news.textContent = `${names.join(", ")}: asks to log in.`;
+    announcement.textContent = `${names.join(", ")}: asks to log in.`;
   }
 }
 
@@ -80,7 +80,7 @@ document.addEventListener("submit", async (event) => {
     const { reason } = await response.json();
     const pressed = form.querySelector("button").textContent;
     await load();
-    news.textContent = response.ok ? `${pressed}: done.` : `${pressed}: ${reason}.`;
+    announcement.textContent = response.ok ? `${pressed}: done.` : `${pressed}: ${reason}.`;
   } catch {
     showTrouble();
   }

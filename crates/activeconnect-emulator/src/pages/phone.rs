@@ -107,15 +107,15 @@ fn allowed(session: &SessionReport) -> impl Iterator<Item = Action> + use<> {
 }
 
 /// The allowed actions that respond to a request, which have big buttons.
-fn answers(session: &SessionReport) -> impl Iterator<Item = Action> + use<> {
-    allowed(session).filter(is_answer)
+fn primary_actions(session: &SessionReport) -> impl Iterator<Item = Action> + use<> {
+    allowed(session).filter(is_primary)
 }
 
-fn others(session: &SessionReport) -> impl Iterator<Item = Action> + use<> {
-    allowed(session).filter(|action| !is_answer(action))
+fn other_actions(session: &SessionReport) -> impl Iterator<Item = Action> + use<> {
+    allowed(session).filter(|action| !is_primary(action))
 }
 
-fn is_answer(action: &Action) -> bool {
+fn is_primary(action: &Action) -> bool {
     matches!(action, Action::Approve | Action::Cancel)
 }
 
