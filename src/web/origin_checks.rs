@@ -30,8 +30,8 @@ pub(super) async fn reject_cross_origin_subresources(
     request: Request,
     next: middleware::Next,
 ) -> Response {
-    let is_subresource =
-        request.headers().get("sec-fetch-dest").is_some_and(|dest| dest != "document");
+    let destination = request.headers().get("sec-fetch-dest");
+    let is_subresource = destination.is_some_and(|destination| destination != "document");
     if is_subresource && is_cross_origin_request(&ac, &request) {
         return problem_response(
             StatusCode::FORBIDDEN,
