@@ -1,6 +1,6 @@
-//! The files of the pages: style sheets, scripts, the logo. Each has a hash of its content in its
-//! name, so that browsers keep it for as long as it is what it was. The script for the application's
-//! own pages alone is always called the same.
+//! The assets of the pages: style sheets, scripts, the logo. The name of each has a hash of its
+//! content, so that browsers cache it without revalidation. Only the script for the application's
+//! own pages has a fixed name.
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -14,19 +14,19 @@ const GUARD_JS: &str = include_str!("assets/guard.js");
 const RESTORED_JS: &str = include_str!("assets/restored.js");
 const TIMES_JS: &str = include_str!("assets/times.js");
 
-/// The backgrounds of text in `style.css` on which the accent is the hardest to read: the page where
-/// it is light, and the card where it is dark.
+/// The backgrounds in `style.css` on which text in the accent color has the least contrast: the page
+/// in the light scheme, and the card in the dark scheme.
 const LIGHT_PAGE: Color = Color::new(0xf3, 0xf4, 0xf6);
 const DARK_CARD: Color = Color::new(0x1c, 0x1d, 0x20);
 const CSS_MEDIA_TYPE: &str = "text/css; charset=utf-8";
 const JAVASCRIPT_MEDIA_TYPE: &str = "text/javascript; charset=utf-8";
-/// What pages of the application call the script that guards them.
+/// The fixed name of the script that guards the application's own pages.
 const GUARD_FILE: &str = "guard.js";
 
-/// How many bytes of the SHA-256 are in a name.
+/// The length of the hash in a name, in bytes of the SHA-256.
 const HASH_LEN: usize = 8;
 
-/// A file as it is served.
+/// A file that the routes serve.
 #[derive(Debug)]
 pub(crate) struct Asset {
     name: &'static str,
@@ -54,13 +54,13 @@ impl Asset {
         format!("{}.{}.{}", self.name, self.hash, self.extension)
     }
 
-    /// Changes with the content.
+    /// The `ETag`, which changes with the content.
     pub(crate) fn etag(&self) -> String {
         format!("\"{}\"", self.hash)
     }
 }
 
-/// Every file of a renderer.
+/// All files of a renderer.
 #[derive(Debug)]
 pub(super) struct Assets {
     pub(super) style: Asset,
@@ -99,8 +99,8 @@ impl Assets {
         }
     }
 
-    /// The file that is asked for, and whether the hash in the name is that of its content. With
-    /// another hash, a page of before an update gets the file of now.
+    /// The file of this name, and whether the hash in the name matches its content. A page from before
+    /// an update has an outdated hash, and gets the current file.
     pub(super) fn find(&self, file_name: &str) -> Option<(&Asset, bool)> {
         if file_name == GUARD_FILE {
             return Some((&self.guard, false));
@@ -114,8 +114,8 @@ impl Assets {
     }
 }
 
-/// A script without its comments, its line ends, and the spaces beside what is no word. Its comments
-/// must have lines of their own, its other lines end where a statement or an expression may, and it has
+/// The script without comments, line breaks and spaces that do not separate words. Each comment must
+/// have its own line, no line may end within a statement that needs the space, and the script must have
 /// neither escaped quotes nor regular expressions.
 fn compact(script: &str) -> String {
     let lines: String =
@@ -140,8 +140,8 @@ fn compact(script: &str) -> String {
     kept
 }
 
-/// What a tab shows of an application without a logo: a tick. Without any icon a browser would ask
-/// for `/favicon.ico`, which is the application's.
+/// The icon of an application without a logo: a tick. Without an icon, browsers would request
+/// `/favicon.ico`, a path of the application.
 fn icon(accent: Color) -> String {
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 16 16\"><rect width=\"16\" \
@@ -151,7 +151,7 @@ fn icon(accent: Color) -> String {
     )
 }
 
-/// The variables of `style.css` that follow from the accent.
+/// The variables of `style.css` that depend on the accent.
 fn accent_variables(accent: Color) -> String {
     format!(
         ":root{{--accent:{accent};--on-accent:{};--accent-on-light:{};--accent-on-dark:{}}}\n",
@@ -207,7 +207,7 @@ mod tests {
         }
     }
 
-    /// What every page of the application may load.
+    /// Every page of the application may load the script.
     #[test]
     fn guard_script_is_small() {
         let size = assets(Theme::new()).guard.content.len();
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn compact_script_means_the_same() {
+    fn compact_keeps_strings_and_words() {
         let script = r#"
             // A comment.
             const one = () => ({ a: "b , c", d });
@@ -235,16 +235,16 @@ mod tests {
                 Color::parse(rest.split(';').next().unwrap()).unwrap()
             };
             for background in [color("page"), color("card")] {
-                for (name, least) in
+                for (name, minimum) in
                     [("text", 4.5), ("faint", 4.5), ("good", 4.5), ("bad", 4.5), ("field", 3.0)]
                 {
                     let contrast = color(name).contrast(background);
-                    assert!(contrast >= least, "{name} on {background}: {contrast}");
+                    assert!(contrast >= minimum, "{name} on {background}: {contrast}");
                 }
                 for accent in ["#ffffff", "#000000", "#ffd400", "#00aa77", "#1f5fd6", "#777777"] {
                     let accent = Color::parse(accent).unwrap();
-                    let hardest = if sheet == light { LIGHT_PAGE } else { DARK_CARD };
-                    let contrast = accent.readable_on(hardest).contrast(background);
+                    let reference = if sheet == light { LIGHT_PAGE } else { DARK_CARD };
+                    let contrast = accent.readable_on(reference).contrast(background);
                     assert!(contrast >= 4.5, "{accent} on {background}: {contrast}");
                 }
             }

@@ -1,8 +1,8 @@
-//! Colors, as far as their contrast goes: relative luminance and contrast ratio of WCAG 2.2.
+//! Colors, with the relative luminance and the contrast ratio of WCAG 2.2.
 
 use std::fmt;
 
-/// What WCAG 2.2 AA asks of text.
+/// The contrast ratio that WCAG 2.2 AA requires of text.
 const TEXT_CONTRAST: f64 = 4.5;
 
 /// An opaque sRGB color.
@@ -21,7 +21,7 @@ impl Color {
         Self { red, green, blue }
     }
 
-    /// Reads a CSS hex color without transparency: `#0a7` or `#00aa77`.
+    /// Parses a CSS hex color without transparency: `#0a7` or `#00aa77`.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let digits = text.strip_prefix('#')?;
         if !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -48,14 +48,14 @@ impl Color {
         0.2126 * linear(self.red) + 0.7152 * linear(self.green) + 0.0722 * linear(self.blue)
     }
 
-    /// 1 for the same color, 21 for black and white.
+    /// The contrast ratio: 1 for the same color, 21 for black and white.
     pub(crate) fn contrast(self, other: Self) -> f64 {
         let (one, two) = (self.relative_luminance(), other.relative_luminance());
         (one.max(two) + 0.05) / (one.min(two) + 0.05)
     }
 
-    /// The color of text on this one. The better of black and white always has the contrast that
-    /// text needs.
+    /// The color of text on this background: black or white, whichever has more contrast. It always
+    /// meets [`TEXT_CONTRAST`].
     pub(crate) fn text_color(self) -> Self {
         if self.contrast(Self::WHITE) >= self.contrast(Self::BLACK) {
             Self::WHITE
@@ -64,7 +64,7 @@ impl Color {
         }
     }
 
-    /// This color, as far towards black or white as text on `background` needs.
+    /// This color, mixed with black or white until it is readable as text on `background`.
     pub(crate) fn readable_on(self, background: Self) -> Self {
         let towards = background.text_color();
         let steps = (0..=50).map(|step| self.mix(towards, f64::from(step) / 50.0));

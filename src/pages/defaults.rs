@@ -1,4 +1,4 @@
-//! The pages as the crate has them.
+//! The crate's own pages, and the trait that replaces them.
 
 use askama::Template;
 
@@ -7,16 +7,16 @@ use super::context::{
     SuspendedPage, WaitingPage,
 };
 
-/// The HTML of a page, or why there is none: the person then gets 500, and the log the reason.
+/// The HTML of a page. On an error, the gate logs it and responds with 500.
 pub type PageResult = Result<String, Box<dyn std::error::Error + Send + Sync>>;
 
-/// The pages that people see, for [`ActiveconnectBuilder::pages`](crate::ActiveconnectBuilder::pages). Each method has a
-/// default, which is the crate's own page: implement those that should look different.
+/// The pages of the gate, for [`ActiveconnectBuilder::pages`](crate::ActiveconnectBuilder::pages).
+/// The default of each method is the crate's own page: implement the methods of the pages to replace.
 ///
-/// Every text of a context is in the language of the person. A page is sent with a content security
-/// policy that allows the style sheets, scripts and images of this site and nothing inline.
+/// Every text of a context is in the user's language. The content security policy of each page allows
+/// the style sheets, scripts and images of this site and nothing inline.
 ///
-/// The waiting page in a template of the application's own:
+/// The waiting page from an application's template:
 ///
 /// ```
 /// use askama::Template;
@@ -56,27 +56,27 @@ pub type PageResult = Result<String, Box<dyn std::error::Error + Send + Sync>>;
 /// # }
 /// ```
 pub trait Pages: Send + Sync + 'static {
-    /// Asks who wants to log in.
+    /// The form for the user name.
     fn login(&self, page: &LoginPage) -> PageResult {
         Ok(LoginTemplate { layout: &page.layout, page }.render()?)
     }
 
-    /// Waits for the phone, or says that the login is over.
+    /// Waits for the phone, or reports that the login has ended.
     fn waiting(&self, page: &WaitingPage) -> PageResult {
         Ok(WaitingTemplate { layout: &page.layout, page }.render()?)
     }
 
-    /// Waits for the phone to come back.
+    /// Waits for the phone to return.
     fn locked(&self, page: &SuspendedPage) -> PageResult {
         Ok(LockedTemplate { layout: &page.layout, page }.render()?)
     }
 
-    /// Has the user of a session confirm on the phone.
+    /// The form with which the user of a session confirms on the phone.
     fn confirm(&self, page: &ConfirmPage) -> PageResult {
         Ok(ConfirmTemplate { layout: &page.layout, page }.render()?)
     }
 
-    /// Shows where a user is logged in.
+    /// Lists the sessions of the user.
     fn sessions(&self, page: &SessionsPage) -> PageResult {
         Ok(SessionsTemplate { layout: &page.layout, page }.render()?)
     }
@@ -91,9 +91,9 @@ pub trait Pages: Send + Sync + 'static {
         Ok(RegisteringTemplate { layout: &page.layout, page }.render()?)
     }
 
-    /// Says why something is refused.
-    fn refused(&self, page: &ErrorPage) -> PageResult {
-        Ok(RefusedTemplate { layout: &page.layout, page }.render()?)
+    /// Shows the reason of a rejection or a denial.
+    fn error(&self, page: &ErrorPage) -> PageResult {
+        Ok(ErrorTemplate { layout: &page.layout, page }.render()?)
     }
 }
 
@@ -152,8 +152,8 @@ struct RegisteringTemplate<'a> {
 }
 
 #[derive(Template)]
-#[template(path = "refused.html")]
-struct RefusedTemplate<'a> {
+#[template(path = "error.html")]
+struct ErrorTemplate<'a> {
     layout: &'a Layout,
     page: &'a ErrorPage,
 }

@@ -1,9 +1,9 @@
-//! What people see: the pages of a login, their look and their languages.
+//! The pages of the gate: their templates, themes and languages.
 //!
-//! [`Theme`] gives the pages a name, a logo and a color, and
-//! [`ActiveconnectBuilder::texts`](crate::ActiveconnectBuilder::texts) other words. [`Pages`] is for templates of the
-//! application's own: each method gets a context with all that its page shows. `docs/pages.md` has
-//! recipes.
+//! [`Theme`] sets a name, a logo and a color, and
+//! [`ActiveconnectBuilder::texts`](crate::ActiveconnectBuilder::texts) replaces texts. [`Pages`] is for
+//! the application's own templates: each method gets a context with everything that its page shows.
+//! `docs/pages.md` has recipes.
 
 mod assets;
 mod color;
@@ -38,22 +38,22 @@ pub(crate) use self::view::{
     SessionsAddresses, SiteAddresses, UnreadCookies, View,
 };
 
-/// The content security policy of the pages: nothing but files of this site, and nothing inline.
+/// The content security policy of the pages: only files of this site, and nothing inline.
 pub(crate) const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
                                       img-src 'self'; connect-src 'self'; form-action 'self'; \
                                       frame-ancestors 'none'; base-uri 'none'";
 
-/// What the builder is told of the pages.
+/// The settings of the builder for the pages.
 #[derive(Default)]
 pub(crate) struct PageSetup {
     pub(crate) theme: Option<Theme>,
     pub(crate) language: Option<String>,
-    /// A language and its Fluent text each.
+    /// Pairs of a language and its Fluent texts.
     pub(crate) texts: Vec<(String, String)>,
     pub(crate) pages: Option<Box<dyn Pages>>,
 }
 
-/// Makes the HTML of all pages.
+/// Renders the HTML of all pages.
 pub(crate) struct PageRenderer {
     theme: CheckedTheme,
     texts: Texts,
@@ -61,7 +61,7 @@ pub(crate) struct PageRenderer {
     pages: Box<dyn Pages>,
 }
 
-/// Most engines have the pages as they are: these are made once.
+/// The renderer with default settings, which all engines without page settings share.
 static DEFAULT_RENDERER: LazyLock<Arc<PageRenderer>> = LazyLock::new(|| {
     let pages = Box::new(DefaultPages);
     Arc::new(PageRenderer::new(CheckedTheme::default(), Texts::built_in(), pages))
@@ -91,7 +91,7 @@ impl PageRenderer {
         Self { assets: Assets::new(&theme), theme, texts, pages }
     }
 
-    /// The crate's pages as they are.
+    /// The renderer of the crate's own pages with default settings.
     pub(crate) fn default_pages() -> Arc<Self> {
         DEFAULT_RENDERER.clone()
     }
@@ -105,17 +105,17 @@ impl PageRenderer {
         self.texts.choose(query, accept_language)
     }
 
-    /// The language of a page that no request is known of.
+    /// The language of a page that is rendered without a request.
     pub(crate) fn default_language(&self) -> LanguageChoice {
         self.texts.default_choice()
     }
 
-    /// An address of the crate's pages, which asks for the language that its visitor has asked for.
+    /// An address of the crate's pages, with `lang` in the query if the request had it.
     pub(crate) fn with_language(&self, address: String, choice: LanguageChoice) -> String {
         self.texts.with_language(address, choice)
     }
 
-    /// The file that is called so, and whether it is what it was when a page named it.
+    /// The file of this name, and whether the hash in the name matches its content.
     pub(crate) fn asset(&self, file_name: &str) -> Option<(&Asset, bool)> {
         self.assets.find(file_name)
     }

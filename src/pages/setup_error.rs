@@ -1,6 +1,6 @@
-//! Why pages cannot be set up.
+//! The error of invalid page settings.
 
-/// Why the pages cannot be as the application wants them.
+/// An invalid setting of the pages.
 #[derive(Debug)]
 pub(crate) enum SetupError {
     Theme { setting: &'static str, value: String, expected: &'static str },

@@ -1,4 +1,4 @@
-//! The texts of the pages in each language, and which language a person reads.
+//! The texts of the pages in each language, and the choice of the language.
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
@@ -16,7 +16,7 @@ use url::form_urlencoded;
 use super::setup_error::SetupError;
 use crate::accept::parse_qvalue;
 
-/// English comes first: it is the default, and has the texts that an added language lacks.
+/// English is first: it is the default, and the fallback for texts that an added language lacks.
 const LOCALES: [(&str, &str); 6] = [
     ("en", include_str!("locales/en.ftl")),
     ("de", include_str!("locales/de.ftl")),
@@ -26,25 +26,25 @@ const LOCALES: [(&str, &str); 6] = [
     ("ja", include_str!("locales/ja.ftl")),
 ];
 
-/// No more of `Accept-Language` is read.
+/// The most languages of `Accept-Language` that are read.
 const MAX_ACCEPTED_LANGUAGES: usize = 16;
 
 static BUILT_IN: LazyLock<Vec<(LanguageIdentifier, Arc<FluentResource>)>> = LazyLock::new(|| {
     let parsed = LOCALES.iter().filter_map(|(tag, text)| {
-        // A test sees that all of them are well formed.
+        // A test checks that all of them parse.
         let resource = FluentResource::try_new((*text).to_owned()).ok()?;
         Some((tag.parse().ok()?, Arc::new(resource)))
     });
     parsed.collect()
 });
 
-/// Each message of English, with the names of its variables.
+/// The key of each English message, with the names of its variables.
 static KNOWN_TEXTS: LazyLock<BTreeMap<String, BTreeSet<String>>> = LazyLock::new(|| {
     let english = BUILT_IN.iter().take(1).flat_map(|(_, resource)| resource.entries());
     english.filter_map(message).map(|(key, value)| (key.to_owned(), variables(value))).collect()
 });
 
-/// Every language that the pages are in.
+/// All languages of the pages.
 #[derive(Debug)]
 pub(crate) struct Texts {
     tags: Vec<LanguageIdentifier>,
@@ -58,16 +58,16 @@ pub(crate) struct Language {
     bundle: FluentBundle<Arc<FluentResource>>,
 }
 
-/// The language of a request's person.
+/// The language of the response to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LanguageChoice {
     index: usize,
-    /// The address asked for it by `lang`, so that the addresses of the next pages should.
-    is_asked: bool,
+    /// The query has `lang`, so the links to further pages carry it too.
+    is_explicit: bool,
 }
 
 impl Texts {
-    /// The languages that the crate has, English by default.
+    /// The crate's own languages, English by default.
     pub(super) fn built_in() -> Self {
         let tags = BUILT_IN.iter().map(|(tag, _)| tag.clone()).collect();
         let languages =
@@ -75,12 +75,12 @@ impl Texts {
         Self { tags, languages: languages.collect(), default: 0 }
     }
 
-    /// Replaces texts of a language, or adds it. What an added language lacks, the built-in one
-    /// that is most like it says.
+    /// Replaces texts of a language, or adds a language. The closest built-in language supplies the
+    /// texts that an added language lacks.
     pub(super) fn add(&mut self, language: &str, texts: &str) -> Result<(), SetupError> {
         let invalid = |problem| SetupError::Texts { language: language.to_owned(), problem };
         let tag = parse_tag(language).ok_or_else(|| {
-            invalid("this is no language tag; use one such as nl or zh-Hant".to_owned())
+            invalid("the language tag is invalid; use one such as nl or zh-Hant".to_owned())
         })?;
         let texts = Arc::new(check_texts(texts).map_err(invalid)?);
         if let Some(known) = self.languages.iter_mut().find(|known| known.tag == tag) {
@@ -95,50 +95,50 @@ impl Texts {
         Ok(())
     }
 
-    /// Makes a language the one of those who ask for none that there is.
+    /// Sets the language for requests that accept none of the available ones.
     pub(super) fn set_default(&mut self, language: &str) -> Result<(), SetupError> {
         let found = parse_tag(language).and_then(|tag| negotiate(&[tag], &self.tags));
         self.default = found.ok_or_else(|| SetupError::Texts {
             language: language.to_owned(),
-            problem: "there are none; add the language with ActiveconnectBuilder::texts".to_owned(),
+            problem: "the language has no texts; add them with ActiveconnectBuilder::texts"
+                .to_owned(),
         })?;
         Ok(())
     }
 
     pub(super) fn default_choice(&self) -> LanguageChoice {
-        LanguageChoice { index: self.default, is_asked: false }
+        LanguageChoice { index: self.default, is_explicit: false }
     }
 
-    /// The language that `lang` in the query asks for, else the best of `Accept-Language`, else the
-    /// default.
+    /// The language of `lang` in the query, else the best match of `Accept-Language`, else the default.
     pub(super) fn choose(
         &self,
         query: Option<&str>,
         accept_language: Option<&str>,
     ) -> LanguageChoice {
-        let asked = query.and_then(|query| {
+        let explicit = query.and_then(|query| {
             let mut pairs = form_urlencoded::parse(query.as_bytes());
             let (_, tag) = pairs.find(|(name, _)| name == "lang")?;
             negotiate(&[parse_tag(&tag)?], &self.tags)
         });
-        if let Some(index) = asked {
-            return LanguageChoice { index, is_asked: true };
+        if let Some(index) = explicit {
+            return LanguageChoice { index, is_explicit: true };
         }
         let accepted = accept_language.map(accepted_languages).unwrap_or_default();
         match negotiate(&accepted, &self.tags) {
-            Some(index) => LanguageChoice { index, is_asked: false },
+            Some(index) => LanguageChoice { index, is_explicit: false },
             None => self.default_choice(),
         }
     }
 
-    /// The texts of a language that was chosen here.
+    /// The texts of the chosen language.
     pub(super) fn language(&self, choice: LanguageChoice) -> &Language {
         &self.languages[choice.index]
     }
 
-    /// An address of the crate's pages, which asks for the language that its visitor has asked for.
+    /// An address of the crate's pages, with `lang` in the query if the request had it.
     pub(super) fn with_language(&self, address: String, choice: LanguageChoice) -> String {
-        if !choice.is_asked {
+        if !choice.is_explicit {
             return address;
         }
         let separator = if address.contains('?') { '&' } else { '?' };
@@ -152,7 +152,7 @@ impl Language {
         sources: impl IntoIterator<Item = Arc<FluentResource>>,
     ) -> Self {
         let mut bundle = FluentBundle::new_concurrent(vec![tag.clone()]);
-        // Names have elements of their own in the pages, which isolate their direction.
+        // The pages isolate the direction of names with `<bdi>` elements.
         bundle.set_use_isolating(false);
         for source in sources {
             bundle.add_resource_overriding(source);
@@ -184,13 +184,13 @@ impl Language {
     fn format(&self, key: &str, arguments: Option<&FluentArgs<'_>>) -> String {
         let message = self.bundle.get_message(key);
         let Some(pattern) = message.and_then(|message| message.value()) else {
-            // Tests see that no page asks for such a text.
+            // Tests check that no page uses a missing text.
             return key.to_owned();
         };
         let mut errors = Vec::new();
         let text = self.bundle.format_pattern(pattern, arguments, &mut errors);
         for error in errors {
-            tracing::error!(%error, key, language = %self.tag, "a text could not be formatted");
+            tracing::error!(%error, key, language = %self.tag, "text could not be formatted");
         }
         Cow::into_owned(text)
     }
@@ -206,14 +206,14 @@ fn parse_tag(tag: &str) -> Option<LanguageIdentifier> {
     tag.parse().ok().filter(|tag: &LanguageIdentifier| !tag.language.is_empty())
 }
 
-/// The available language that suits best, if any does.
+/// The index of the best matching language, if any matches.
 fn negotiate(requested: &[LanguageIdentifier], available: &[LanguageIdentifier]) -> Option<usize> {
     let strategy = NegotiationStrategy::Lookup;
     let found = negotiate_languages(requested, available, None, strategy).into_iter().next()?;
     available.iter().position(|tag| tag == found)
 }
 
-/// The languages of `Accept-Language`, the most wanted first.
+/// The languages of `Accept-Language`, the highest weight first.
 fn accepted_languages(header: &str) -> Vec<LanguageIdentifier> {
     let mut accepted: Vec<(u16, LanguageIdentifier)> = header
         .split(',')
@@ -229,11 +229,11 @@ fn accepted_languages(header: &str) -> Vec<LanguageIdentifier> {
     accepted.into_iter().map(|(_, tag)| tag).collect()
 }
 
-/// Parses an application's texts; each must be one that a page shows, with no other variables.
+/// Parses an application's texts. Each must be a known text with known variables.
 fn check_texts(text: &str) -> Result<FluentResource, String> {
     let resource = FluentResource::try_new(text.to_owned()).map_err(|(_, errors)| {
         let first = errors.first().map(ToString::to_string).unwrap_or_default();
-        format!("they are not well formed: {first}")
+        format!("the texts are not well formed: {first}")
     })?;
     for entry in resource.entries() {
         match entry {
@@ -245,15 +245,15 @@ fn check_texts(text: &str) -> Result<FluentResource, String> {
             Entry::Message(_) | Entry::Term(_) => {}
             Entry::Comment(_) | Entry::GroupComment(_) | Entry::ResourceComment(_) => continue,
             Entry::Junk { content } => {
-                return Err(format!("they are not well formed: {}", content.trim()));
+                return Err(format!("the texts are not well formed: {}", content.trim()));
             }
         }
         let Some((key, value)) = message(entry) else { continue };
         let Some(known) = KNOWN_TEXTS.get(key) else {
-            return Err(format!("no page has a text that is called {key}"));
+            return Err(format!("the pages have no text {key}"));
         };
         if let Some(unknown) = variables(value).difference(known).next() {
-            return Err(format!("{key} has no variable that is called ${unknown}"));
+            return Err(format!("{key} has no variable ${unknown}"));
         }
     }
     Ok(resource)
@@ -330,10 +330,9 @@ mod tests {
         }
     }
 
-    /// A text that no page shows is one too many, and one that is shown and missing would be its
-    /// own key.
+    /// An unused text is dead, and a page would show a missing text as its key.
     #[test]
-    fn texts_are_those_that_pages_show() {
+    fn every_text_is_used() {
         let sources = [include_str!("view.rs"), include_str!("view/sessions.rs")];
         let sources = sources.map(|source| source.split("#[cfg(test)]").next().unwrap());
         let quoted = sources.iter().flat_map(|source| source.split('"').skip(1).step_by(2));
@@ -373,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn language_asked_for_stays_in_addresses() {
+    fn explicit_language_stays_in_addresses() {
         let texts = texts(&[]).unwrap();
         let address = |query, header, address: &str| {
             texts.with_language(address.to_owned(), texts.choose(query, header))
@@ -404,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn unusable_texts_are_refused() {
+    fn invalid_texts_are_rejected() {
         for (tag, text, expected) in [
             ("en", "login-headin = Sign in", "login-headin"),
             ("en", "login-heading = Sign in, { $user }", "$user"),

@@ -1,4 +1,4 @@
-//! How the pages look: name, logo, accent, links.
+//! The theme of the pages: name, logo, accent, links.
 
 use bytes::Bytes;
 use url::Url;
@@ -6,9 +6,10 @@ use url::Url;
 use super::color::Color;
 use super::setup_error::SetupError;
 
-/// How the crate's pages look, for [`ActiveconnectBuilder::theme`](crate::ActiveconnectBuilder::theme), which checks it.
+/// The theme of the crate's pages, for
+/// [`ActiveconnectBuilder::theme`](crate::ActiveconnectBuilder::theme). The builder validates it.
 ///
-/// Everything has a default: no name, no logo, a blue accent, no links.
+/// By default it has no name, no logo, a blue accent and no links.
 ///
 /// ```
 /// # use tower_activeconnect::ActiveconnectBuilder;
@@ -37,7 +38,7 @@ pub struct Theme {
     custom_css: Option<String>,
 }
 
-/// The image at the head of each page.
+/// The image at the top of each page.
 #[derive(Clone, Debug)]
 pub struct Logo(LogoSource);
 
@@ -48,13 +49,13 @@ enum LogoSource {
 }
 
 impl Logo {
-    /// An image that the crate serves beside its pages: SVG, PNG, JPEG, WebP, AVIF or GIF.
+    /// An image that the routes serve: SVG, PNG, JPEG, WebP, AVIF or GIF.
     pub fn bytes(media_type: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
         Self(LogoSource::Bytes(media_type.into(), bytes.into()))
     }
 
     /// An image that the application serves, by its path on this site. The path must be outside the
-    /// gate: who sees the login page is not logged in.
+    /// gate, because users see the login page before they log in.
     pub fn path(path: impl Into<String>) -> Self {
         Self(LogoSource::Path(path.into()))
     }
@@ -66,47 +67,46 @@ impl Theme {
         Self::default()
     }
 
-    /// What the application is called: at the head of each page and in its title.
+    /// Sets the name of the application, shown at the top of each page and in its title.
     pub fn app_name(mut self, name: impl Into<String>) -> Self {
         self.app_name = Some(name.into());
         self
     }
 
-    /// The logo at the head of each page.
+    /// Sets the logo at the top of each page.
     pub fn logo(mut self, logo: Logo) -> Self {
         self.logo = Some(logo);
         self
     }
 
-    /// The color of buttons, links and the focus, as a CSS hex color such as `#0a7`. The text on
-    /// buttons is black or white, whichever has the better contrast. Where the accent is itself
-    /// text, it is darkened on light and lightened on dark backgrounds until its contrast is that
-    /// of WCAG 2.2 AA.
+    /// Sets the color of buttons, links and the focus, as a CSS hex color such as `#0a7`. The text on
+    /// buttons is black or white, whichever has more contrast. Text in the accent color is darkened
+    /// on light and lightened on dark backgrounds until its contrast meets WCAG 2.2 AA.
     pub fn accent(mut self, color: impl Into<String>) -> Self {
         self.accent = Some(color.into());
         self
     }
 
-    /// Where a person without an account gets one. The login page links to it.
+    /// Sets the link for users without an account, which the login page shows.
     pub fn sign_up_url(mut self, url: impl Into<String>) -> Self {
         self.sign_up_url = Some(url.into());
         self
     }
 
-    /// Where a person gets help. Each page links to it.
+    /// Sets the link to help, which each page shows.
     pub fn support_url(mut self, url: impl Into<String>) -> Self {
         self.support_url = Some(url.into());
         self
     }
 
-    /// The privacy statement. Each page links to it.
+    /// Sets the link to the privacy statement, which each page shows.
     pub fn privacy_url(mut self, url: impl Into<String>) -> Self {
         self.privacy_url = Some(url.into());
         self
     }
 
-    /// A style sheet that each page loads after the crate's own, from a file of its own. It may set
-    /// the variables of that sheet: `--accent`, `--page`, `--card`, `--text`, `--faint`, `--line`,
+    /// Sets a style sheet that each page loads after the crate's own. It may set the variables of the
+    /// crate's sheet: `--accent`, `--page`, `--card`, `--text`, `--faint`, `--line`,
     /// `--radius`.
     pub fn custom_css(mut self, css: impl Into<String>) -> Self {
         self.custom_css = Some(css.into());
@@ -114,7 +114,7 @@ impl Theme {
     }
 }
 
-/// A theme that was checked.
+/// A validated theme.
 #[derive(Debug)]
 pub(super) struct CheckedTheme {
     pub(super) app_name: Option<String>,
@@ -148,7 +148,7 @@ impl Default for CheckedTheme {
     }
 }
 
-/// Images that browsers show, and how their files are called.
+/// The media types of logos, with their file extensions.
 const IMAGES: [(&str, &str); 6] = [
     ("image/svg+xml", "svg"),
     ("image/png", "png"),
@@ -163,12 +163,13 @@ impl Theme {
         let Self { app_name, logo, accent, sign_up_url, support_url, privacy_url, custom_css } =
             self;
         if let Some(name) = app_name.as_ref().filter(|name| name.trim().is_empty()) {
-            return Err(invalid("app_name", name, "a name, or leave it away"));
+            return Err(invalid("app_name", name, "a name that is not blank"));
         }
         let accent = match accent {
             None => DEFAULT_ACCENT,
-            Some(text) => Color::parse(&text)
-                .ok_or_else(|| invalid("accent", &text, "a CSS hex color, as #0a7 or #00aa77"))?,
+            Some(text) => Color::parse(&text).ok_or_else(|| {
+                invalid("accent", &text, "a CSS hex color, such as #0a7 or #00aa77")
+            })?,
         };
         Ok(CheckedTheme {
             app_name,
@@ -200,7 +201,8 @@ impl Logo {
     }
 }
 
-/// A link leads to a site or a mailbox. Any other scheme could run a script.
+/// Checks that a link has the scheme `http`, `https` or `mailto`, or is a path. Other schemes could
+/// run a script.
 fn check_link(setting: &'static str, link: Option<String>) -> Result<Option<String>, SetupError> {
     let Some(link) = link else { return Ok(None) };
     let is_absolute = || {
@@ -215,8 +217,8 @@ fn check_link(setting: &'static str, link: Option<String>) -> Result<Option<Stri
 }
 
 fn is_path(path: &str) -> bool {
-    let is_odd = |c: char| c == '\\' || c.is_control() || c.is_whitespace();
-    path.starts_with('/') && !path.starts_with("//") && !path.contains(is_odd)
+    let is_invalid = |c: char| c == '\\' || c.is_control() || c.is_whitespace();
+    path.starts_with('/') && !path.starts_with("//") && !path.contains(is_invalid)
 }
 
 fn invalid(setting: &'static str, value: &str, expected: &'static str) -> SetupError {
@@ -265,8 +267,8 @@ mod tests {
             (Logo::path("https://elsewhere.example/logo.svg"), false),
             (Logo::path("//elsewhere.example/logo.svg"), false),
         ] {
-            let what = format!("{logo:?}");
-            assert_eq!(Theme::new().logo(logo).check().is_ok(), is_allowed, "{what}");
+            let description = format!("{logo:?}");
+            assert_eq!(Theme::new().logo(logo).check().is_ok(), is_allowed, "{description}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The context of each page, from what is known of a request.
+//! Builds the context of each page and renders it.
 
 mod sessions;
 
@@ -17,16 +17,16 @@ use crate::Secret;
 use crate::protocol::{AuthMethod, AuthMethods};
 use crate::verdict::Denial;
 
-/// How browsers address this site, behind a proxy that strips a prefix too.
+/// The addresses of this site as browsers use them, also behind a proxy that strips a prefix.
 pub(crate) trait SiteAddresses {
-    /// Where the routes are.
+    /// The path of the authentication routes.
     fn auth_path(&self) -> &str;
 
-    /// The address of a path of the application.
+    /// The public address of an application's path.
     fn public(&self, path: &str) -> String;
 }
 
-/// The pages as one person sees them: in their language, with addresses that their browser reaches.
+/// The pages for one request: in its language, with the addresses that its browser uses.
 pub(crate) struct View<'a> {
     renderer: &'a PageRenderer,
     site: &'a dyn SiteAddresses,
@@ -34,7 +34,7 @@ pub(crate) struct View<'a> {
     language: &'a Language,
 }
 
-/// How many cookies, and bytes of them, are read of a request that has more.
+/// The limits on the cookies that the gate reads, for a request that exceeds them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UnreadCookies {
     pub(crate) max_cookies: usize,
@@ -46,36 +46,36 @@ pub(crate) struct UnreadCookies {
 pub(crate) struct LoginFacts<'a> {
     pub(crate) name: &'a str,
     pub(crate) site: &'a str,
-    pub(crate) begun_unix_ms: u64,
+    pub(crate) started_unix_ms: u64,
     pub(crate) left_ms: u64,
 }
 
-/// A registration link that is shown.
+/// A registration link to show.
 #[derive(Debug)]
 pub(crate) struct RegistrationFacts<'a> {
-    /// The user, for people.
+    /// The display name of the user, or the id.
     pub(crate) name: &'a str,
     pub(crate) link: &'a str,
     pub(crate) qr_code: Option<Secret>,
     pub(crate) next: String,
-    /// `None` where no answer can tell that the phone has registered.
+    /// `None` if the service cannot report that the phone has registered.
     pub(crate) wait: Option<PageWait>,
 }
 
-/// For how long a page waits for a phone to register.
+/// The end of a page's wait for a phone to register.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PageWait {
     pub(crate) until_unix_ms: u64,
     pub(crate) left_ms: u64,
 }
 
-/// Why something is refused.
+/// The reason of an error page.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum PageError {
     /// No page of this browser waits for a phone to register.
-    NoRegistrationWaits,
+    NoPendingRegistration,
     /// The waiting page has no login to wait for.
-    NoLoginWaits {
+    NoPendingLogin {
         unread: Option<UnreadCookies>,
         is_loopback: bool,
     },
@@ -86,16 +86,16 @@ pub(crate) enum PageError {
     },
     UsernameHasControls,
     NoResolvedUser,
-    /// A browser asks for what is for other clients.
+    /// A browser requests a bearer credential.
     BearerFromBrowser,
     RateLimited {
         seconds: u64,
     },
     LoginUnavailable,
-    /// Which sessions there are is not known.
+    /// The sessions cannot be listed.
     SessionsUnavailable,
     MethodsNotRequired,
-    /// By a layer.
+    /// A layer denies the request.
     Denied {
         denial: Denial,
         unread: Option<UnreadCookies>,
@@ -135,11 +135,12 @@ impl View<'_> {
         })
     }
 
-    /// `here` is the page's own address, `again` where to begin anew. Without a login, it is over.
+    /// `here` is the page's own address, `restart` starts a new login. Without `login`, the page shows
+    /// that the login has ended.
     pub(crate) fn waiting(
         &self,
         here: String,
-        again: String,
+        restart: String,
         login: Option<LoginFacts<'_>>,
     ) -> PageResult {
         let [heading, lead] = match login {
@@ -156,7 +157,7 @@ impl View<'_> {
             help: ["waiting-help-online", "waiting-help-declined", "waiting-help-register"]
                 .map(|key| self.text(key))
                 .into(),
-            start_again: self.link(again, "waiting-start-again"),
+            start_again: self.link(restart, "waiting-start-again"),
         })
     }
 
@@ -168,8 +169,8 @@ impl View<'_> {
             site_label: self.text("waiting-site"),
             site: login.site.to_owned(),
             started_label: self.text("waiting-started"),
-            started_unix_ms: login.begun_unix_ms,
-            started: time_of_day(login.begun_unix_ms),
+            started_unix_ms: login.started_unix_ms,
+            started: time_of_day(login.started_unix_ms),
             time_left_label: self.text("waiting-time-left"),
             seconds_left,
             time_left: minutes(seconds_left),
@@ -223,7 +224,7 @@ impl View<'_> {
             heading,
             user: self.known_user("registration-lead", name),
             link: Secret::new(link),
-            // What the service sends is not taken for a script.
+            // A link of the service must not run a script.
             is_web_link: ["https://", "http://"].iter().any(|scheme| link.starts_with(scheme)),
             qr_code,
             qr_code_label: self.text("registration-qr-code"),
@@ -267,40 +268,42 @@ impl View<'_> {
         }
     }
 
-    /// `remedy` is where the person can do something about it.
+    /// `remedy` is the address that helps the user.
     pub(crate) fn error(
         &self,
         status: u16,
-        refusal: PageError,
+        error: PageError,
         remedy: Option<String>,
     ) -> PageResult {
-        let start = "refused-start-heading";
-        let with = |key, name: &'static str, number: usize| {
+        let not_started = "refused-start-heading";
+        let text_with = |key, name: &'static str, number: usize| {
             self.language.text_with(key, &FluentArgs::from_iter([(name, number)]))
         };
-        let (heading, details) = match refusal {
-            PageError::NoLoginWaits { unread, is_loopback } => {
+        let (heading, details) = match error {
+            PageError::NoPendingLogin { unread, is_loopback } => {
                 let unread = unread.map(|unread| self.unread_cookies(unread));
                 let detail = unread.unwrap_or_else(|| self.text("refused-no-login"));
                 let webkit = is_loopback.then(|| self.text("refused-webkit-cookie"));
                 ("refused-no-login-heading", [detail].into_iter().chain(webkit).collect())
             }
-            PageError::NoRegistrationWaits => {
+            PageError::NoPendingRegistration => {
                 ("refused-no-registration-heading", vec![self.text("refused-no-registration")])
             }
-            PageError::InvalidBody => (start, vec![self.text("refused-unreadable")]),
-            PageError::UsernameEmpty => (start, vec![self.text("refused-name-empty")]),
+            PageError::InvalidBody => (not_started, vec![self.text("refused-unreadable")]),
+            PageError::UsernameEmpty => (not_started, vec![self.text("refused-name-empty")]),
             PageError::UsernameTooLong { max_bytes } => {
-                (start, vec![with("refused-name-too-long", "bytes", max_bytes)])
+                (not_started, vec![text_with("refused-name-too-long", "bytes", max_bytes)])
             }
-            PageError::UsernameHasControls => (start, vec![self.text("refused-name-controls")]),
-            PageError::NoResolvedUser => (start, vec![self.text("refused-no-user")]),
-            PageError::BearerFromBrowser => (start, vec![self.text("refused-bearer")]),
+            PageError::UsernameHasControls => {
+                (not_started, vec![self.text("refused-name-controls")])
+            }
+            PageError::NoResolvedUser => (not_started, vec![self.text("refused-no-user")]),
+            PageError::BearerFromBrowser => (not_started, vec![self.text("refused-bearer")]),
             PageError::RateLimited { seconds } => {
                 let seconds = usize::try_from(seconds).unwrap_or(usize::MAX);
-                (start, vec![with("refused-too-many", "seconds", seconds)])
+                (not_started, vec![text_with("refused-too-many", "seconds", seconds)])
             }
-            PageError::LoginUnavailable => (start, vec![self.text("refused-not-now")]),
+            PageError::LoginUnavailable => (not_started, vec![self.text("refused-not-now")]),
             PageError::SessionsUnavailable => {
                 ("denied-unavailable-heading", vec![self.text("refused-sessions")])
             }
@@ -313,12 +316,12 @@ impl View<'_> {
                 (heading, [self.text(detail)].into_iter().chain(unread).collect())
             }
         };
-        let remedy_text = match refusal {
+        let remedy_text = match error {
             PageError::Denied { denial: Denial::StepUp, .. } => "refused-confirm",
             _ => "refused-log-in",
         };
         let heading = self.text(heading);
-        self.renderer.pages.refused(&ErrorPage {
+        self.renderer.pages.error(&ErrorPage {
             layout: self.layout(&heading),
             status,
             heading,
@@ -327,10 +330,11 @@ impl View<'_> {
         })
     }
 
-    /// The application turns its own login away; `mistake` tells its developer, in English.
+    /// The page of a configuration mistake that makes the login unreachable; `mistake` is in English,
+    /// for the developer.
     pub(crate) fn misconfigured(&self, status: u16, mistake: &str) -> PageResult {
         let heading = self.text("refused-setup-heading");
-        self.renderer.pages.refused(&ErrorPage {
+        self.renderer.pages.error(&ErrorPage {
             layout: self.layout(&heading),
             status,
             heading,
@@ -396,7 +400,7 @@ impl View<'_> {
         Link { url: self.with_language(address), text: self.text(text) }
     }
 
-    /// A link of the theme: a path of this site has the prefix that a proxy strips.
+    /// A link of the theme. A path gets the prefix that a proxy strips.
     fn theme_link(&self, url: &str, text: &str) -> Link {
         let url = if url.starts_with('/') { self.site.public(url) } else { url.to_owned() };
         Link { url, text: self.text(text) }
@@ -413,7 +417,7 @@ impl View<'_> {
     }
 }
 
-/// The heading of a layer's denial, and what is the matter.
+/// The heading and the reason of a layer's denial.
 fn denied(denial: Denial) -> (&'static str, &'static str) {
     match denial {
         Denial::NoIdentity => ("denied-no-session-heading", "refused-no-user"),
@@ -427,7 +431,7 @@ fn denied(denial: Denial) -> (&'static str, &'static str) {
     }
 }
 
-/// The time of day in UTC, of a moment in Unix milliseconds: `14:05:09 UTC`.
+/// The time of day in UTC, of a time in Unix milliseconds: `14:05:09 UTC`.
 fn time_of_day(unix_ms: u64) -> String {
     let second = unix_ms / 1_000 % 86_400;
     format!("{:02}:{:02}:{:02} UTC", second / 3_600, second / 60 % 60, second % 60)
@@ -476,9 +480,9 @@ mod tests {
 
     #[test]
     fn names_are_escaped() {
-        let odd = "<b>\"&'";
-        let facts = LoginFacts { name: odd, site: odd, begun_unix_ms: 0, left_ms: 59_001 };
-        let theme = Some(Theme::new().app_name(odd));
+        let html = "<b>\"&'";
+        let facts = LoginFacts { name: html, site: html, started_unix_ms: 0, left_ms: 59_001 };
+        let theme = Some(Theme::new().app_name(html));
         let setup = PageSetup { theme, ..PageSetup::default() };
         let page = render(setup, "", |view| {
             view.waiting("/here".to_owned(), "/again".to_owned(), Some(facts))

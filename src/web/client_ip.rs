@@ -1,4 +1,4 @@
-//! Which address a request comes from.
+//! The address of the client that sends a request.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -9,14 +9,14 @@ use super::forwarded::forwarded_addresses;
 use crate::engine::TrustedProxies;
 use crate::layer::Peer;
 
-/// How many hops are followed.
+/// The most forwarded addresses that the gate follows.
 const MAX_HOPS: usize = 32;
-/// What all clients count by that a proxy on a unix socket names no address for.
+/// The shared address of all clients for which a proxy on a unix socket names no address.
 const UNIX_SOCKET: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
-/// The client's address: the connection's peer or, if that is a trusted proxy, the last forwarded
-/// address that is none. What clients write into the header is left of it. `None` when the
-/// application does not say who is connected.
+/// The client's address: the connection's peer or, if the peer is a trusted proxy, the rightmost
+/// forwarded address that is no trusted proxy. Addresses that clients write into the header are left
+/// of it. `None` when the application does not provide the peer's address.
 pub(super) fn client_ip(parts: &Parts, proxies: &TrustedProxies) -> Option<IpAddr> {
     let peer = Peer::from_extensions(&parts.extensions, proxies)?;
     Some(resolve_forwarded(peer, &parts.headers, proxies))
@@ -28,7 +28,7 @@ fn resolve_forwarded(peer: Peer, headers: &HeaderMap, proxies: &TrustedProxies) 
         if !last.is_trusted(proxies) {
             break;
         }
-        // An unreadable element hides the client: the proxy that passed it on stands for it.
+        // An unreadable element hides the client: the address of the proxy that sent it counts.
         let Some(forwarded) = forwarded else { break };
         last = Peer::Address(forwarded);
     }
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn only_trusted_proxies_are_believed() {
+    fn untrusted_peer_headers_are_ignored() {
         for (peer, forwarded, trusted, address) in [
             ("198.51.100.7", &["203.0.113.5"][..], &[][..], "198.51.100.7"),
             ("198.51.100.7", &["203.0.113.5"], &["10.0.0.0/8"], "198.51.100.7"),

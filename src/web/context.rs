@@ -1,4 +1,4 @@
-//! What a request of the routes bears, looked up.
+//! The session, the attempt and the user that a request to the routes names.
 
 use std::sync::Arc;
 
@@ -22,21 +22,21 @@ use crate::layer::{
 use crate::pages::{LanguageChoice, UnreadCookies, View};
 use crate::verdict::Verdict;
 
-/// What a browser bears, looked up.
+/// The session, the attempt and the user of a request.
 pub(super) struct RequestContext {
     ac: Activeconnect,
-    /// Beside another login, the user that it names.
+    /// The user of the application's own login, if a resolver is set.
     pub(super) user: Option<UserId>,
     attempt: Option<NamedAttempt>,
-    /// The request is a browser's, as its page sends it.
+    /// The request has headers that only browsers send.
     is_browser: bool,
-    /// And so is the sender of a form.
+    /// The request has a form as its body.
     is_form_post: bool,
-    /// The browser loads this before its user asks for it, and may throw it away.
+    /// The browser loads the response ahead of time, and may discard it.
     is_prefetch: bool,
-    /// The session that the credential names, of any user. To end it, having the credential is enough.
+    /// The session that the credential names, of any user. The credential is enough to end it.
     pub(super) credential_session: Option<Arc<Session>>,
-    /// The same, if it is the user's.
+    /// The same session, if it belongs to `user` or no resolver is set.
     pub(super) session: Option<Arc<Session>>,
     pub(super) client: ClientContext,
 }
@@ -45,7 +45,7 @@ impl RequestContext {
     pub(super) fn new(ac: Activeconnect, parts: &Parts) -> Self {
         let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
         let engine = ac.engine();
-        let borne = RequestCredentials::from_request(
+        let credentials = RequestCredentials::from_request(
             method,
             uri,
             headers,
@@ -53,24 +53,25 @@ impl RequestContext {
             &engine.key_ring,
         );
         let user = ac.resolve(parts);
-        // A secret that came in a body is none for a cookie, and the other way round.
+        // A secret that was delivered in a body is not valid in a cookie, and vice versa.
         let find = |credential: Option<AttemptCredential>, bearer| {
             let named = engine.login.attempts.find_named(credential?)?;
             let attempt = &named.attempt;
             (attempt.is_bearer() == bearer && attempt.is_allowed_for(user.as_ref()))
                 .then_some(named)
         };
-        let attempt = find(borne.attempt(), false);
+        let attempt = find(credentials.attempt(), false);
         let attempt =
             attempt.or_else(|| find(attempt_from_bearer(headers, &engine.key_ring), true));
-        let credential_session = borne.session().and_then(|named| engine.sessions.present(&named));
+        let credential_session =
+            credentials.session().and_then(|named| engine.sessions.present(&named));
         let resolved = user.as_ref().map(UserId::as_str);
-        let is_theirs =
+        let is_of_user =
             |session: &Arc<Session>| !ac.has_resolver() || resolved == Some(session.user());
-        let session = credential_session.clone().filter(is_theirs);
+        let session = credential_session.clone().filter(is_of_user);
         let mut client =
             ClientContext::from_request(method, uri, headers, &parts.extensions, &engine.config);
-        client.has_unread_cookies = borne.has_unread_cookies();
+        client.has_unread_cookies = credentials.has_unread_cookies();
         let is_browser = login::is_browser_request(headers);
         let is_form_post = login::is_form(headers);
         let is_prefetch = is_prefetch(headers);
@@ -87,17 +88,17 @@ impl RequestContext {
         }
     }
 
-    /// The same, with the session's status known afresh if it was not used for a while.
+    /// Like [`new`](Self::new); if the session's status is stale, waits for a fresh one.
     pub(super) async fn refreshed(ac: Activeconnect, parts: &Parts) -> Self {
-        let visitor = Self::new(ac, parts);
-        if let Some(session) = &visitor.session {
+        let context = Self::new(ac, parts);
+        if let Some(session) = &context.session {
             let mut watch = session.watch();
-            visitor.engine().wait_until_fresh(&mut watch).await;
+            context.engine().wait_until_fresh(&mut watch).await;
         }
-        visitor
+        context
     }
 
-    /// What the user is told where the browser's cookies name nothing as there are too many.
+    /// The notice for a browser that sends more cookies than the gate reads; logs a warning.
     pub(super) fn unread_cookies(&self) -> Option<UnreadCookies> {
         if !self.client.has_unread_cookies {
             return None;
@@ -107,7 +108,7 @@ impl RequestContext {
         Some(UNREAD_COOKIES)
     }
 
-    /// The language of a page for this request, which is the visitor's.
+    /// The language of a page that responds to this request.
     pub(super) fn language(&self, parts: &Parts) -> LanguageChoice {
         language_of(parts, &self.engine().config)
     }
@@ -116,7 +117,7 @@ impl RequestContext {
         self.engine().config.pages.view(paths, language)
     }
 
-    /// The address of a route's page, which goes on to `next` and stays in the language.
+    /// The address of a route's page with `next` and the language in the query.
     pub(super) fn page_address(
         &self,
         paths: &SitePaths,
@@ -140,8 +141,8 @@ impl RequestContext {
         self.attempt.as_ref().map(|named| &named.attempt)
     }
 
-    /// What to tell about: the attempt while it runs, else the session, else how the attempt
-    /// ended.
+    /// The source of the status to report: the attempt while it is pending, else the session, else
+    /// the ended attempt.
     pub(super) fn status_source(&self) -> StatusSource {
         let now = self.engine().now();
         let session = self.session.clone().filter(|session| session.verdict() != Verdict::Ended);
@@ -156,22 +157,22 @@ impl RequestContext {
         }
     }
 
-    /// Whether the gate lets the user in at this moment. For any other user the page that is wanted
-    /// may lead back to the login.
+    /// Whether the gate allows the session at this moment. Otherwise `next` may redirect back to the
+    /// login.
     pub(super) fn is_logged_in(&self) -> bool {
         self.session.as_ref().is_some_and(|session| session.verdict() == Verdict::Allow)
     }
 
-    /// Whether it is a browser's request that names a bearer's attempt.
+    /// Whether a browser's request names an attempt whose credential goes into a body.
     pub(super) fn is_browser_with_bearer_attempt(&self) -> bool {
         self.is_browser && self.attempt().is_some_and(|attempt| attempt.is_bearer())
     }
 
-    /// Claims the attempt's result if it is approved, or once more if the answer to the last claim
-    /// may be lost. The session that was there before is logged out.
+    /// Claims the attempt's result if it is approved, or again if the response to the last claim may
+    /// be lost. Logs out the session that the request's credential names.
     pub(super) fn claim(&self) -> Option<ClaimedSession> {
-        // An answer without a body, to the wrong client, or that its browser may throw away would
-        // take the result along.
+        // A response without a body, to the wrong client, or that the browser may discard would lose
+        // the result.
         if self.is_browser_with_bearer_attempt() || self.client.is_head || self.is_prefetch {
             return None;
         }
@@ -182,10 +183,10 @@ impl RequestContext {
         Some(claimed)
     }
 
-    /// Gives the browser that sent `asked` its session, and a proof that it is known from now on.
+    /// Adds the cookies of the claimed session and of the known browser to the response.
     pub(super) fn set_session_cookies(
         &self,
-        asked: &Parts,
+        request: &Parts,
         mut response: Response,
         claimed: &ClaimedSession,
     ) -> Response {
@@ -196,7 +197,7 @@ impl RequestContext {
         let headers = response.headers_mut();
         headers.append(SET_COOKIE, cookies::set_session(names, &claimed.credential, age));
         headers.append(SET_COOKIE, cookies::remove_attempt(names));
-        let known = known_browser_cookie(&asked.headers, names).unwrap_or_default();
+        let known = known_browser_cookie(&request.headers, names).unwrap_or_default();
         if let Some(BrowserToRemember { name, proof }) = &claimed.remember_as {
             let proofs = engine.login.browser_proofs.issue(known, name, *proof, now.wall);
             headers.append(SET_COOKIE, cookies::set_known(names, proofs));
@@ -204,19 +205,19 @@ impl RequestContext {
         response
     }
 
-    /// Whether a person looks at the answer: a form is sent by a page, though not every browser
-    /// says so.
+    /// Whether a browser shows the response to a user. A form counts as a browser's, whatever
+    /// `Accept` is.
     pub(super) fn is_browser(&self) -> bool {
         is_browser(self.is_form_post, &self.client.format)
     }
 }
 
-/// Whether a person looks at the answer.
-pub(super) fn is_browser(sends_form: bool, format: &ResponseFormat) -> bool {
-    sends_form || matches!(format, ResponseFormat::HtmlRedirect(_) | ResponseFormat::HtmlForm)
+/// Whether a browser shows the response to a user.
+pub(super) fn is_browser(is_form_post: bool, format: &ResponseFormat) -> bool {
+    is_form_post || matches!(format, ResponseFormat::HtmlRedirect(_) | ResponseFormat::HtmlForm)
 }
 
-/// Whether a browser prefetches or prerenders this.
+/// Whether a browser prefetches or prerenders the response.
 pub(super) fn is_prefetch(headers: &HeaderMap) -> bool {
     let purposes = headers.get_all("sec-purpose").iter().chain(headers.get_all("purpose"));
     purposes

@@ -1,4 +1,4 @@
-//! The four cookies. Set and removed with the same attributes, or browsers keep them.
+//! The four cookies. Each is removed with the attributes it was set with, or browsers keep it.
 
 use axum::http::HeaderValue;
 use cookie::{Cookie, SameSite, time::Duration};
@@ -6,7 +6,7 @@ use cookie::{Cookie, SameSite, time::Duration};
 use crate::engine::{CookieNames, PROOF_TTL, REGISTRATION_PAGE_TTL};
 use crate::identity::{AttemptCredential, SessionCredential};
 
-/// With an age, the cookie outlives the browser.
+/// With `age`, the cookie survives a restart of the browser.
 pub(super) fn set_session(
     names: &CookieNames,
     credential: &SessionCredential,
@@ -28,27 +28,28 @@ pub(super) fn remove_attempt(names: &CookieNames) -> HeaderValue {
     header(names, &names.attempt(), None, None)
 }
 
-/// `Strict`: only pages of this site ask for what it names. It opens no session.
+/// The cookie of a registration page. `Strict`: only pages of this site request its status. It
+/// grants no access.
 pub(super) fn set_registration(names: &CookieNames, page: &SessionCredential) -> HeaderValue {
     let age = Duration::try_from(REGISTRATION_PAGE_TTL).unwrap_or(Duration::MAX);
     let value = Some(page.expose());
     same_site(SameSite::Strict, names, &names.registration(), value, Some(age))
 }
 
-/// It outlives the browser's session. It opens no session.
+/// The cookie of a known browser. It survives a restart of the browser and grants no access.
 pub(super) fn set_known(names: &CookieNames, proofs: String) -> HeaderValue {
     let age = Duration::try_from(PROOF_TTL).unwrap_or(Duration::MAX);
     header(names, &names.known(), Some(proofs), Some(age))
 }
 
-/// Without a value it removes the cookie.
+/// A `SameSite=Lax` cookie. `None` as the value removes it.
 fn header(
     names: &CookieNames,
     name: &str,
     value: Option<String>,
     max_age: Option<Duration>,
 ) -> HeaderValue {
-    // `Lax`, not `Strict`: a link from a mail to a page behind the gate must find the session.
+    // `Lax`, not `Strict`: browsers must send the session when a link in a mail leads here.
     same_site(SameSite::Lax, names, name, value, max_age)
 }
 
@@ -69,8 +70,8 @@ fn same_site(
         cookie = cookie.max_age(max_age);
     }
     let text = cookie.build().to_string();
-    let mut value = HeaderValue::try_from(text)
-        .unwrap_or_else(|_| unreachable!("a credential's text is base64url"));
+    let mut value =
+        HeaderValue::try_from(text).unwrap_or_else(|_| unreachable!("cookie values are ASCII"));
     value.set_sensitive(true);
     value
 }
@@ -126,16 +127,16 @@ mod tests {
     }
 
     #[test]
-    fn without_tls_they_claim_nothing() {
-        let names = CookieNames::insecure("mine".to_owned());
+    fn insecure_cookies_are_not_marked_secure() {
+        let names = CookieNames::insecure("custom".to_owned());
         let attempt = AttemptCredential::parse(&[b'g'; 43]).unwrap();
         assert_eq!(
             text(&set_attempt(&names, &attempt)),
-            format!("mine-attempt={}; HttpOnly; SameSite=Lax; Path=/", attempt.expose()),
+            format!("custom-attempt={}; HttpOnly; SameSite=Lax; Path=/", attempt.expose()),
         );
         assert_eq!(
             text(&remove_session(&names)),
-            "mine=; HttpOnly; SameSite=Lax; Path=/; Max-Age=0"
+            "custom=; HttpOnly; SameSite=Lax; Path=/; Max-Age=0"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Which answers pages of other origins may read.
+//! CORS: the responses that pages of allowed origins may read.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::engine::SiteOrigins;
 
-/// How long a browser need not ask again whether it may; Chromium keeps it for two hours at most.
+/// How long browsers cache a preflight response. Chromium caches it for two hours at most.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
 
-/// What tells browsers that pages of the allowed origins may read; `None` if there are none.
+/// The CORS layer for the allowed origins; `None` if there are none.
 pub(super) fn cors(origins: &SiteOrigins) -> Option<CorsLayer> {
     let allowed = origins.allowed.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
     (!origins.allowed.is_empty()).then(|| {

@@ -11,23 +11,23 @@ use crate::engine::Activeconnect;
 
 pub(super) async fn events(State(ac): State<Activeconnect>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    let last = parts.headers.get("last-event-id").map(|word| word.to_str().unwrap_or_default());
+    let last = parts.headers.get("last-event-id").map(|id| id.to_str().unwrap_or_default());
     if last.is_some_and(is_final) {
         return stop_reconnecting();
     }
-    let visitor = RequestContext::refreshed(ac, &parts).await;
-    let subject = visitor.status_source();
-    if last.is_some() && matches!(subject, StatusSource::Nothing) {
+    let context = RequestContext::refreshed(ac, &parts).await;
+    let source = context.status_source();
+    if last.is_some() && matches!(source, StatusSource::Nothing) {
         return stop_reconnecting();
     }
-    let changes = status_stream(visitor.engine().clone(), subject);
+    let changes = status_stream(context.engine().clone(), source);
     let events = Sse::new(changes).keep_alive(KeepAlive::default());
-    // Proxies such as nginx hold a response back until a buffer is full, unless it says this.
+    // Without this header, proxies such as nginx buffer the response.
     ([("x-accel-buffering", "no")], events).into_response()
 }
 
-/// To the event stream of a browser that has been told all: after any 200 it would connect again,
-/// every few seconds.
+/// The response to an `EventSource` that has the final status: it reconnects every few seconds after
+/// a 200, and stops after a 204.
 fn stop_reconnecting() -> Response {
     StatusCode::NO_CONTENT.into_response()
 }

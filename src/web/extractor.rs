@@ -10,15 +10,15 @@ use crate::engine::ActiveSession;
 use crate::layer::{Authorizer, ClientContext};
 use crate::verdict::Denial;
 
-/// Why a handler got no [`ActiveSession`], and the answer to that.
+/// The rejection of a request whose handler takes an [`ActiveSession`] and gets none.
 pub struct ActiveSessionRejection {
     denial: Option<Denial>,
-    answer: Box<Response>,
+    response: Box<Response>,
 }
 
 impl ActiveSessionRejection {
-    /// Why the optional layer did not allow; `None` when the route is under no layer at all, which
-    /// is a mistake of the application and never means "anonymous".
+    /// Why the optional layer denied the request. `None` if no layer wraps the route, which is a
+    /// mistake of the application and never means "anonymous".
     #[must_use]
     pub fn denial(&self) -> Option<Denial> {
         self.denial
@@ -40,7 +40,7 @@ impl std::error::Error for ActiveSessionRejection {}
 
 impl IntoResponse for ActiveSessionRejection {
     fn into_response(self) -> Response {
-        *self.answer
+        *self.response
     }
 }
 
@@ -69,8 +69,8 @@ impl<S: Sync> FromRequestParts<S> for ActiveSession {
                     gate.resolve(parts).as_ref(),
                     &mut client,
                 );
-                let answer = gate.deny(denial, &client).map(Body::from);
-                Err(ActiveSessionRejection { denial: Some(denial), answer: Box::new(answer) })
+                let response = gate.deny(denial, &client).map(Body::from);
+                Err(ActiveSessionRejection { denial: Some(denial), response: Box::new(response) })
             }
         }
     }
@@ -102,8 +102,9 @@ fn lookup(parts: &Parts) -> Result<Lookup, ActiveSessionRejection> {
         (Some(denial), Some(gate)) => Ok(Lookup::Denied(*denial, gate.clone())),
         _ => {
             tracing::error!("{MISSING_LAYER_MESSAGE}");
-            let answer = (StatusCode::INTERNAL_SERVER_ERROR, MISSING_LAYER_MESSAGE).into_response();
-            Err(ActiveSessionRejection { denial: None, answer: Box::new(answer) })
+            let response =
+                (StatusCode::INTERNAL_SERVER_ERROR, MISSING_LAYER_MESSAGE).into_response();
+            Err(ActiveSessionRejection { denial: None, response: Box::new(response) })
         }
     }
 }

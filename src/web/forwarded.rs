@@ -1,9 +1,9 @@
-//! `X-Forwarded-For` and `Forwarded` (RFC 7239): the addresses that proxies have named.
+//! `X-Forwarded-For` and `Forwarded` (RFC 7239): the addresses that proxies add.
 //!
-//! Elements are read from the right, because the nearest proxy appends on the right. Quotes are
-//! matched from the right as well, so that nothing that a client has sent, an open quote for
-//! example, changes how the element of the proxy is read. A parser that begins on the left would
-//! let clients hide in the address of the proxy.
+//! The parser reads elements from the right, because the nearest proxy appends on the right. It
+//! matches quotes from the right as well, so that a client's input, such as an open quote, does not
+//! change how the proxy's element is read. A parser that starts on the left would let clients hide
+//! behind the proxy's address.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,8 +12,8 @@ use axum::http::{HeaderMap, HeaderName};
 
 use crate::engine::ForwardedHeader;
 
-/// The addresses in this header, that of the nearest hop first. An element without a readable
-/// address, such as an obfuscated identifier, is `None`.
+/// The addresses in this header, the nearest hop first. `None` for an element without a readable
+/// address, such as an obfuscated identifier.
 pub(super) fn forwarded_addresses(
     headers: &HeaderMap,
     header: ForwardedHeader,
@@ -35,7 +35,7 @@ pub(super) fn forwarded_addresses(
     })
 }
 
-/// The parts between separators that stand outside quoted strings, the last part first.
+/// The parts between separators outside quoted strings, the last part first.
 fn split_from_right(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
@@ -54,13 +54,13 @@ fn split_from_right(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Whether an odd number of backslashes stands before this place.
+/// Whether an odd number of backslashes precedes this position.
 fn is_escaped(text: &[u8], at: usize) -> bool {
     text[..at].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
 
 /// The value of `for` in an element of `Forwarded`: parameters between semicolons, in any case and
-/// order. `None` when one of them is malformed, or `for` is missing or there twice.
+/// order. `None` if one of them is malformed, or `for` is missing or repeated.
 fn for_parameter(element: &[u8]) -> Option<Cow<'_, str>> {
     let mut found = None;
     for pair in split_from_right(element, b';') {
@@ -77,7 +77,7 @@ fn for_parameter(element: &[u8]) -> Option<Cow<'_, str>> {
     found
 }
 
-/// A value as it is, or the content of a quoted string with its escapes undone.
+/// An unquoted value unchanged, or the content of a quoted string without its escapes.
 fn unquote(value: &[u8]) -> Option<Cow<'_, str>> {
     let value = std::str::from_utf8(value).ok()?;
     let Some(quoted) = value.strip_prefix('"') else {
@@ -97,8 +97,8 @@ fn unquote(value: &[u8]) -> Option<Cow<'_, str>> {
     Some(Cow::Owned(content))
 }
 
-/// The address of a node: IPv4, or IPv6 with brackets or without, and a port or none. Not
-/// `unknown`, and not an identifier that begins with `_`.
+/// The address of a node: IPv4, or IPv6 with or without brackets, with or without a port. `None`
+/// for `unknown` and for an identifier that starts with `_`.
 fn parse_node(node: &str) -> Option<IpAddr> {
     let address = if let Some(bracketed) = node.strip_prefix('[') {
         let (address, port) = bracketed.split_once(']')?;
@@ -113,7 +113,7 @@ fn parse_node(node: &str) -> Option<IpAddr> {
     Some(address.to_canonical())
 }
 
-/// A zone (`fe80::1%eth0`) says nothing about who it is on another machine.
+/// An IPv6 address without its zone (`fe80::1%eth0`), which has a meaning on one machine only.
 fn parse_ipv6(address: &str) -> Option<IpAddr> {
     let (address, _zone) = address.split_once('%').unwrap_or((address, ""));
     address.parse::<Ipv6Addr>().ok().map(IpAddr::V6)
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn each_spelling_of_an_address_is_read() {
+    fn every_address_form_is_parsed() {
         for (line, expected) in [
             ("203.0.113.5", "203.0.113.5"),
             (" 203.0.113.5\t", "203.0.113.5"),
@@ -177,7 +177,7 @@ mod tests {
             ("\"[::ffff:203.0.113.5]:80\"", "203.0.113.5"),
             ("fe80::1%eth0", "fe80::1"),
             ("[fe80::1%25eth0]:80", "fe80::1"),
-            // Hidden, or no address.
+            // Obfuscated or malformed.
             ("", "-"),
             ("unknown", "-"),
             ("_hidden", "-"),
@@ -225,7 +225,7 @@ mod tests {
             ("192.0.2.60", &["-"]),
             ("for=192.0.2.60;a=\"b", &["-"]),
             ("for=192.0.2.60,", &["-", "192.0.2.60"]),
-            // What a client has left open closes nothing.
+            // A client's open quote does not affect the proxy's element.
             ("for=1.1.1.1;a=\", for=192.0.2.60", &["192.0.2.60", "-"]),
             ("for=\"1.1.1.1\\, for=\"[2001:db8::17]\"", &["2001:db8::17", "-"]),
         ] {
@@ -254,7 +254,7 @@ mod tests {
         format!("\"{}\"", escaped.collect::<String>())
     }
 
-    /// An address, and one of the ways to write it.
+    /// An address, and one of its spellings.
     fn node() -> impl Strategy<Value = (IpAddr, String)> {
         let port = option::of(prop_oneof!["[0-9]{1,5}", "_[a-zA-Z0-9._-]{1,8}"]);
         (address(), port, any::<bool>(), vec(any::<bool>(), 0..20)).prop_map(
@@ -272,7 +272,7 @@ mod tests {
         )
     }
 
-    /// An element of this header, with other parameters around the address where it has any.
+    /// An element of this header; of `Forwarded` with other parameters around the address.
     fn element(header: ForwardedHeader) -> BoxedStrategy<(IpAddr, String)> {
         let name = select(vec!["for", "For", "FOR", "fOr"]);
         let other = ("(by|proto|host|x-secret)", "[ -~]{0,12}", vec(any::<bool>(), 0..12));
@@ -289,15 +289,15 @@ mod tests {
         }
     }
 
-    /// Bytes that a header may have, many of them those that the grammar knows.
-    fn sent_by_a_client() -> impl Strategy<Value = Vec<u8>> {
+    /// Bytes that a header may contain, many of them delimiters of the grammar.
+    fn client_bytes() -> impl Strategy<Value = Vec<u8>> {
         let byte = prop_oneof![3 => select(b"\",;=\\ \tfor_:[].1".to_vec()), 1 => 32..127_u8,
             1 => 128..=255_u8];
         vec(byte, 0..40)
     }
 
     proptest! {
-        /// T145: every well-formed chain is read, over however many lines it goes.
+        /// T145: every well-formed chain is read, whatever the number of header lines.
         #[test]
         fn well_formed_chains_are_read(
             x in vec(vec(element(ForwardedHeader::XForwardedFor), 1..4), 0..4),
@@ -314,10 +314,10 @@ mod tests {
             }
         }
 
-        /// T003: whatever a client sends, what the proxy appends is read as it is.
+        /// T003: a client's input does not change how the proxy's element is read.
         #[test]
         fn proxy_appended_element_is_read(
-            sent in sent_by_a_client(),
+            sent in client_bytes(),
             x in element(ForwardedHeader::XForwardedFor),
             rfc in element(ForwardedHeader::Forwarded),
         ) {

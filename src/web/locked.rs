@@ -17,21 +17,21 @@ pub(super) async fn locked(
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
-    let visitor = RequestContext::refreshed(ac, &parts).await;
-    let paths = visitor.paths();
+    let context = RequestContext::refreshed(ac, &parts).await;
+    let paths = context.paths();
     let next = next_from_query(query, &paths);
-    let language = visitor.language(&parts);
-    match visitor.session.as_ref().map(|session| session.verdict()) {
+    let language = context.language(&parts);
+    match context.session.as_ref().map(|session| session.verdict()) {
         Some(verdict @ (Verdict::Suspended | Verdict::Unavailable)) => {
             let here = paths.route_with_next("locked", &next);
             let is_suspended = verdict == Verdict::Suspended;
-            render(StatusCode::OK, visitor.view(&paths, language).locked(is_suspended, here))
+            render(StatusCode::OK, context.view(&paths, language).locked(is_suspended, here))
         }
-        // The gate may go by another session of the user, and would send the browser back here.
+        // A gate that allows any session of the user may redirect the browser back here.
         None => {
-            Redirect::to(&visitor.page_address(&paths, "login", &next, language)).into_response()
+            Redirect::to(&context.page_address(&paths, "login", &next, language)).into_response()
         }
-        // Let in again, or to the login page: the gate there knows.
+        // The gate in front of `next` allows the session, or redirects to the login page.
         Some(_) => Redirect::to(&next).into_response(),
     }
 }

@@ -1,9 +1,9 @@
-//! `POST login`: who is to be rung, and the answer that does not depend on whether they exist.
+//! `POST login`: starts an attempt. The response does not depend on whether the user exists.
 
 use std::time::Duration;
 
 use axum::extract::rejection::{FormRejection, JsonRejection};
-use axum::extract::{FromRequest as _, Request};
+use axum::extract::{FromRequest as _, Request, State};
 use axum::http::header::{
     CONTENT_TYPE, ORIGIN, RETRY_AFTER, SET_COOKIE, USER_AGENT, WWW_AUTHENTICATE,
 };
@@ -26,10 +26,10 @@ use crate::identity::{AttemptCredential, UserId};
 use crate::layer::{RequestCredentials, SitePaths, attempt_from_bearer, known_browser_cookie};
 use crate::pages::{self, LanguageChoice};
 
-/// The longest name that can be typed, in bytes, without white space around it.
+/// The longest user name, in bytes, without surrounding white space.
 const MAX_USERNAME_BYTES: usize = 256;
 
-/// What is posted. Beside another login the name is not looked at.
+/// The body of the request. If a resolver is set, the gate ignores the name.
 #[derive(Deserialize)]
 struct LoginRequest {
     username: Option<String>,
@@ -38,29 +38,29 @@ struct LoginRequest {
     credential: CredentialDelivery,
 }
 
-/// How the session's credential is to be handed over.
+/// How the gate delivers the session's credential.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum CredentialDelivery {
     #[default]
     Cookie,
-    /// In the body of an answer, to a client that is no browser.
+    /// In the body of a response, to a client that is not a browser.
     Bearer,
 }
 
-/// Why a start was refused, before anything was looked up.
+/// Why the gate rejects a login.
 pub(super) enum LoginRejection {
     InvalidBody(StatusCode, String),
     InvalidUsername(InvalidUsername),
     NoResolvedUser,
-    /// A browser asks for what is for other clients.
+    /// A browser requests a bearer credential.
     BearerFromBrowser,
-    /// Too early; the same answer whatever the reason.
+    /// The response is the same for every limit.
     RateLimited(Duration),
     Unavailable,
 }
 
-/// What is wrong with a typed name.
+/// Why a user name is invalid.
 #[derive(Clone, Copy)]
 pub(super) enum InvalidUsername {
     Empty,
@@ -68,39 +68,36 @@ pub(super) enum InvalidUsername {
     HasControls,
 }
 
-pub(super) async fn post_login(
-    ac: &Activeconnect,
-    user: Option<UserId>,
-    request: Request,
-) -> Response {
+pub(super) async fn login(State(ac): State<Activeconnect>, request: Request) -> Response {
     let wants_json = is_json(request.headers());
     let engine = ac.engine();
     let (parts, body) = request.into_parts();
+    let user = ac.resolve(&parts);
     let login = tokio::select! {
         biased;
         login = parse_body::<LoginRequest>(Request::from_parts(parts.clone(), body), wants_json) => login,
-        // A client that sends its body slowly, or never, holds no shutdown up.
+        // A client that never finishes its body does not delay the shutdown.
         () = engine.shutdown.wait() => Err(LoginRejection::Unavailable),
     };
-    let wanted = login.as_ref().ok().and_then(|login| login.next.as_deref());
+    let requested_next = login.as_ref().ok().and_then(|login| login.next.as_deref());
     let paths = SitePaths::from_parts(&parts, &engine.config);
-    let next = redirect::sanitize_next(wanted, &paths);
-    let begun = login.and_then(|login| start_attempt(ac, user, &parts, login));
+    let next = redirect::sanitize_next(requested_next, &paths);
+    let started = login.and_then(|login| start_attempt(&ac, user, &parts, login));
     let language = language_of(&parts, &engine.config);
-    login_response(begun, wants_json, &paths, &next, &engine.config, language)
+    login_response(started, wants_json, &paths, &next, &engine.config, language)
 }
 
-/// What the client that begins an attempt is told: wait, with this secret, or why not. A page goes on to
-/// `next` from there.
+/// The response to a client that starts an attempt: the attempt's secret, or the rejection. The
+/// waiting page continues to `next`.
 pub(super) fn login_response(
-    begun: Result<(CredentialDelivery, AttemptCredential), LoginRejection>,
+    started: Result<(CredentialDelivery, AttemptCredential), LoginRejection>,
     wants_json: bool,
     paths: &SitePaths,
     next: &str,
     settings: &Config,
     language: LanguageChoice,
 ) -> Response {
-    match begun {
+    match started {
         Ok((CredentialDelivery::Bearer, attempt)) => {
             let pending = json(&[("status", "pending"), ("attempt", &attempt.expose())]);
             (StatusCode::ACCEPTED, pending).into_response()
@@ -117,20 +114,20 @@ pub(super) fn login_response(
             response.headers_mut().append(SET_COOKIE, cookie);
             response
         }
-        Err(refusal) => refusal.answer(wants_json, |status, refusal| {
+        Err(rejection) => rejection.into_response(wants_json, |status, error| {
             let login = paths.with_next("login", next);
             let view = settings.pages.view(paths, language);
-            render(status, view.error(status.as_u16(), refusal, Some(login)))
+            render(status, view.error(status.as_u16(), error, Some(login)))
         }),
     }
 }
 
-/// Whether a browser's page sent this: scripts can't leave these headers away.
+/// Whether a browser's page sent the request: scripts cannot omit these headers.
 pub(super) fn is_browser_request(headers: &HeaderMap) -> bool {
     headers.contains_key(ORIGIN) || headers.contains_key("sec-fetch-site")
 }
 
-/// What is to be recorded of the client, if the application wants that.
+/// The client details to record; empty unless the application records them.
 pub(super) fn client_details(parts: &Parts, settings: &Config) -> ClientDetails {
     if !settings.records_client_details {
         return ClientDetails::default();
@@ -148,7 +145,7 @@ pub(super) fn is_form(headers: &HeaderMap) -> bool {
     content_type(headers) == "application/x-www-form-urlencoded"
 }
 
-/// Without its parameters.
+/// The media type without its parameters, in lower case.
 fn content_type(headers: &HeaderMap) -> String {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
@@ -163,22 +160,23 @@ fn start_attempt(
     let engine = ac.engine();
     let names = &engine.config.cookie_names;
     let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
-    let mine =
+    let previous_attempt =
         RequestCredentials::from_request(method, uri, headers, &engine.config, &engine.key_ring)
             .attempt();
-    let mine = mine.or_else(|| attempt_from_bearer(headers, &engine.key_ring));
+    let previous_attempt =
+        previous_attempt.or_else(|| attempt_from_bearer(headers, &engine.key_ring));
     let bearer = login.credential == CredentialDelivery::Bearer;
     if bearer && is_browser_request(&parts.headers) {
         return Err(LoginRejection::BearerFromBrowser);
     }
-    let who = if ac.has_resolver() {
+    let target = if ac.has_resolver() {
         AttemptTarget::User(user.ok_or(LoginRejection::NoResolvedUser)?)
     } else {
-        let typed = validate_username(login.username)?;
-        AttemptTarget::Username(engine.config.username_normalizer.username(&typed))
+        let username = validate_username(login.username)?;
+        AttemptTarget::Username(engine.config.username_normalizer.username(&username))
     };
     let known = known_browser_cookie(&parts.headers, names).and_then(|proofs| {
-        engine.login.browser_proofs.verify(proofs, &who.key(), engine.now().wall)
+        engine.login.browser_proofs.verify(proofs, &target.key(), engine.now().wall)
     });
     let initiator = match known {
         Some(proof) => Initiator::KnownBrowser(proof),
@@ -189,14 +187,14 @@ fn start_attempt(
     }
     let client = client_details(parts, &engine.config);
     let start = StartAttempt {
-        target: who,
+        target,
         initiator,
-        previous_attempt: mine.as_ref(),
+        previous_attempt: previous_attempt.as_ref(),
         deliver_in_body: bearer,
         client,
     };
-    let begun = engine.begin_attempt(start)?;
-    Ok((login.credential, begun.credential))
+    let started = engine.begin_attempt(start)?;
+    Ok((login.credential, started.credential))
 }
 
 impl From<StartError> for LoginRejection {
@@ -210,23 +208,23 @@ impl From<StartError> for LoginRejection {
     }
 }
 
-/// What a form or a script has sent.
+/// The body of a form, or of a script's request as JSON.
 pub(super) async fn parse_body<T: DeserializeOwned>(
     request: Request,
     json: bool,
 ) -> Result<T, LoginRejection> {
     if json {
-        let Json(login) =
+        let Json(body) =
             Json::from_request(request, &()).await.map_err(|error: JsonRejection| {
                 LoginRejection::InvalidBody(error.status(), error.body_text())
             })?;
-        Ok(login)
+        Ok(body)
     } else {
-        let Form(login) =
+        let Form(body) =
             Form::from_request(request, &()).await.map_err(|error: FormRejection| {
                 LoginRejection::InvalidBody(error.status(), error.body_text())
             })?;
-        Ok(login)
+        Ok(body)
     }
 }
 
@@ -244,18 +242,19 @@ fn validate_username(name: Option<String>) -> Result<String, LoginRejection> {
 }
 
 impl LoginRejection {
-    /// Problem details, or the page that `show` makes of it.
-    fn answer(
+    /// Problem details, or the page that `render_page` returns.
+    fn into_response(
         self,
         wants_json: bool,
-        show: impl FnOnce(StatusCode, pages::PageError) -> Response,
+        render_page: impl FnOnce(StatusCode, pages::PageError) -> Response,
     ) -> Response {
-        let later = match self {
-            // Whole seconds, and no earlier than it is true.
+        let retry_after_secs = match self {
+            // Whole seconds, rounded up.
             Self::RateLimited(after) => after.as_secs() + u64::from(after.subsec_nanos() > 0),
             _ => 0,
         };
-        let too_early = format!("There were too many logins; try again in {later} seconds.");
+        let rate_limited =
+            format!("There were too many logins; try again in {retry_after_secs} seconds.");
         let (status, detail) = match &self {
             Self::InvalidBody(status, detail) => (*status, detail.as_str()),
             Self::InvalidUsername(invalid) => (StatusCode::UNPROCESSABLE_ENTITY, invalid.detail()),
@@ -264,23 +263,23 @@ impl LoginRejection {
             }
             Self::BearerFromBrowser => (
                 StatusCode::FORBIDDEN,
-                "Bearer credentials are for clients that are no browsers; leave credential away.",
+                "Browsers cannot request bearer credentials; omit the field `credential`.",
             ),
-            Self::RateLimited(_) => (StatusCode::TOO_MANY_REQUESTS, too_early.as_str()),
-            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Try again later."),
+            Self::RateLimited(_) => (StatusCode::TOO_MANY_REQUESTS, rate_limited.as_str()),
+            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Try again retry_after_secs."),
         };
         let mut response = if wants_json {
             super::json::problem_response(status, detail)
         } else {
-            show(status, self.shown(later))
+            render_page(status, self.page_error(retry_after_secs))
         };
         let headers = response.headers_mut();
         match &self {
             Self::RateLimited(_) => {
-                headers.insert(RETRY_AFTER, HeaderValue::from(later));
+                headers.insert(RETRY_AFTER, HeaderValue::from(retry_after_secs));
             }
             Self::NoResolvedUser => {
-                // RFC 9110 wants a challenge with every 401; the login it names is not ours.
+                // RFC 9110 requires a challenge with every 401. The login is the application's own.
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Activeconnect"));
             }
             _ => {}
@@ -288,8 +287,8 @@ impl LoginRejection {
         response
     }
 
-    /// The same for a page, which tells it in its language.
-    fn shown(&self, later: u64) -> pages::PageError {
+    /// The same rejection for a page, which translates it.
+    fn page_error(&self, retry_after_secs: u64) -> pages::PageError {
         match self {
             Self::InvalidBody(..) => pages::PageError::InvalidBody,
             Self::InvalidUsername(InvalidUsername::Empty) => pages::PageError::UsernameEmpty,
@@ -301,7 +300,7 @@ impl LoginRejection {
             }
             Self::NoResolvedUser => pages::PageError::NoResolvedUser,
             Self::BearerFromBrowser => pages::PageError::BearerFromBrowser,
-            Self::RateLimited(_) => pages::PageError::RateLimited { seconds: later },
+            Self::RateLimited(_) => pages::PageError::RateLimited { seconds: retry_after_secs },
             Self::Unavailable => pages::PageError::LoginUnavailable,
         }
     }
@@ -310,9 +309,9 @@ impl LoginRejection {
 impl InvalidUsername {
     fn detail(self) -> &'static str {
         match self {
-            Self::Empty => "The user name is empty; type one.",
-            Self::TooLong => "The user name is too long; 256 bytes is the most.",
-            Self::HasControls => "The user name has control characters; leave them out.",
+            Self::Empty => "The user name is empty; enter one.",
+            Self::TooLong => "The user name is longer than 256 bytes; enter a shorter one.",
+            Self::HasControls => "The user name has control characters; remove them.",
         }
     }
 }

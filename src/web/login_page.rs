@@ -16,17 +16,18 @@ use crate::layer::SitePaths;
 #[derive(Deserialize)]
 pub(super) struct LoginPageQuery {
     next: Option<String>,
-    /// Another user wants to log in: a browser with a session gets the login page, too.
+    /// If present, the page is shown although the browser has a session, so that another user can
+    /// log in.
     switch: Option<String>,
 }
 
-/// What the query asks for, as far as that may be followed.
+/// The sanitized `next` of the query.
 pub(super) fn next_from_query(
     query: Result<Query<LoginPageQuery>, QueryRejection>,
     paths: &SitePaths,
 ) -> String {
-    let wanted = query.ok().and_then(|Query(query)| query.next);
-    redirect::sanitize_next(wanted.as_deref(), paths)
+    let requested = query.ok().and_then(|Query(query)| query.next);
+    redirect::sanitize_next(requested.as_deref(), paths)
 }
 
 pub(super) async fn login_page(
@@ -35,14 +36,14 @@ pub(super) async fn login_page(
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
-    let visitor = RequestContext::refreshed(ac, &parts).await;
-    let paths = visitor.paths();
-    let switches = query.as_ref().is_ok_and(|Query(query)| query.switch.is_some());
+    let context = RequestContext::refreshed(ac, &parts).await;
+    let paths = context.paths();
+    let switches_user = query.as_ref().is_ok_and(|Query(query)| query.switch.is_some());
     let next = next_from_query(query, &paths);
-    if visitor.is_logged_in() && !switches {
+    if context.is_logged_in() && !switches_user {
         return Redirect::to(&next).into_response();
     }
-    let user = visitor.user.as_ref().map(UserId::as_str);
-    let view = visitor.view(&paths, visitor.language(&parts));
-    render(StatusCode::OK, view.login(user, &next, visitor.unread_cookies()))
+    let user = context.user.as_ref().map(UserId::as_str);
+    let view = context.view(&paths, context.language(&parts));
+    render(StatusCode::OK, view.login(user, &next, context.unread_cookies()))
 }

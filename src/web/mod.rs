@@ -1,4 +1,4 @@
-//! Axum: the extractor, guarded WebSockets, and the routes through which browsers log in and out.
+//! The Axum integration: the extractor, and the routes for login and logout.
 
 mod client_ip;
 mod confirm;

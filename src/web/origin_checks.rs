@@ -1,15 +1,15 @@
-//! Requests of other origins that the routes refuse.
+//! Middleware that rejects requests from other origins.
 
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
-use axum::middleware::{self};
+use axum::middleware;
 use axum::response::Response;
 
 use super::json::problem_response;
 use crate::engine::Activeconnect;
 use crate::layer::is_cross_origin;
 
-/// Keeps forms and scripts of other origins from logging a browser in or out.
+/// Rejects forms and scripts of other origins, which could log a browser in or out.
 pub(super) async fn reject_cross_origin_writes(
     State(ac): State<Activeconnect>,
     request: Request,
@@ -23,24 +23,25 @@ pub(super) async fn reject_cross_origin_writes(
     next.run(request).await
 }
 
-/// A page of another origin may lead here, but an image or frame of it would tell it who is logged in:
-/// the pages here lead on to others by that.
-pub(super) async fn reject_cross_origin_parts(
+/// Rejects subresources of other origins' pages. A page may link here; an image or a frame would
+/// reveal to it whether a user is logged in, because the pages redirect depending on that.
+pub(super) async fn reject_cross_origin_subresources(
     State(ac): State<Activeconnect>,
     request: Request,
     next: middleware::Next,
 ) -> Response {
-    let is_part = request.headers().get("sec-fetch-dest").is_some_and(|part| part != "document");
-    if is_part && is_cross_origin_request(&ac, &request) {
+    let destination = request.headers().get("sec-fetch-dest");
+    let is_subresource = destination.is_some_and(|destination| destination != "document");
+    if is_subresource && is_cross_origin_request(&ac, &request) {
         return problem_response(
             StatusCode::FORBIDDEN,
-            "Pages of other sites can lead here, no more.",
+            "Pages of other sites can only link to this page.",
         );
     }
     next.run(request).await
 }
 
-/// Who is logged in here is not for pages of other origins to know, nor to keep us busy with.
+/// Rejects all requests of other origins: their pages must not read the status, nor cause load.
 pub(super) async fn reject_cross_origin(
     State(ac): State<Activeconnect>,
     request: Request,
@@ -49,7 +50,7 @@ pub(super) async fn reject_cross_origin(
     if is_cross_origin_request(&ac, &request) {
         return problem_response(
             StatusCode::FORBIDDEN,
-            "This can be asked by pages of this site only.",
+            "Only pages of this site can request this.",
         );
     }
     next.run(request).await

@@ -1,4 +1,4 @@
-//! The answers that are pages, and the files that the pages load.
+//! Responses that are pages, and the assets that the pages load.
 
 use axum::extract::{Path, State};
 use axum::http::header::{
@@ -13,19 +13,20 @@ use crate::engine::{Activeconnect, Config};
 use crate::layer::set_security_headers;
 use crate::pages::{LanguageChoice, PAGE_POLICY, PageResult};
 
-/// A file whose name has the hash of its content never changes.
+/// For a file whose name contains the hash of its content.
 const IMMUTABLE_CACHE_CONTROL: &str = "public, max-age=31536000, immutable";
-/// An image may have styles; should a browser open it as a page, no script of it runs.
+/// An image may have styles. No script of it runs if a browser opens it as a page.
 const ASSET_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; sandbox";
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
     HeaderName::from_static("cross-origin-resource-policy");
 
-/// The language of the person who sent a request.
+/// The language of the response to a request.
 pub(super) fn language_of(parts: &Parts, settings: &Config) -> LanguageChoice {
     let accepted = parts.headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
     settings.pages.choose_language(parts.uri.query(), accepted)
 }
 
+/// The response with this page; 500 if the page cannot be rendered.
 pub(super) fn render(status: StatusCode, page: PageResult) -> Response {
     match page {
         Ok(html) => {
@@ -41,8 +42,8 @@ pub(super) fn render(status: StatusCode, page: PageResult) -> Response {
     }
 }
 
-/// `GET assets/{file}`: what the pages load. It is the same for everybody, so that caches may keep
-/// it.
+/// `GET assets/{file}`: a file that the pages load. It does not depend on the user, so that caches
+/// may store it.
 pub(super) async fn asset(
     State(ac): State<Activeconnect>,
     Path(file): Path<String>,
@@ -52,10 +53,10 @@ pub(super) async fn asset(
         return StatusCode::NOT_FOUND.into_response();
     };
     let etag = asset.etag();
-    let is_known = matches_etag(&headers, &etag);
+    let is_cached = matches_etag(&headers, &etag);
     let cache_control = if is_current { IMMUTABLE_CACHE_CONTROL } else { "no-cache" };
     let caching = [(ETAG, etag), (CACHE_CONTROL, cache_control.to_owned())];
-    if is_known {
+    if is_cached {
         return (StatusCode::NOT_MODIFIED, caching).into_response();
     }
     let headers = [
@@ -67,7 +68,7 @@ pub(super) async fn asset(
     (caching, headers, asset.content.clone()).into_response()
 }
 
-/// Whether the client has what this tag stands for: RFC 9110, 13.1.2.
+/// Whether `If-None-Match` has this tag (RFC 9110, section 13.1.2).
 fn matches_etag(headers: &HeaderMap, tag: &str) -> bool {
     let known = headers.get_all(IF_NONE_MATCH).into_iter();
     known

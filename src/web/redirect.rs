@@ -1,28 +1,30 @@
+//! Validation of `next`, the redirect target after a login.
+
 use percent_encoding::percent_decode_str;
 use url::Url;
 
 use crate::layer::{MAX_NEXT_LEN, SitePaths};
 
-/// Where to go after a login: `wanted` if it is a path of this very site outside the
-/// authentication routes, or the page of the user's sessions, `/` otherwise.
+/// The redirect target after a login: `requested` if it is a path of this site outside the
+/// authentication routes, or the sessions page; otherwise the site's home path.
 ///
-/// It is read as a browser would read it against a page of this site, must stay on that site, and
-/// is written anew from what was read: path and query only.
-pub(super) fn sanitize_next(wanted: Option<&str>, paths: &SitePaths) -> String {
-    wanted.and_then(|wanted| parse(wanted, paths)).unwrap_or_else(|| paths.home())
+/// The function resolves `requested` against a page of this site as a browser does, requires the
+/// same origin, and returns the path and the query of the parsed URL.
+pub(super) fn sanitize_next(requested: Option<&str>, paths: &SitePaths) -> String {
+    requested.and_then(|requested| parse(requested, paths)).unwrap_or_else(|| paths.home())
 }
 
-fn parse(wanted: &str, paths: &SitePaths) -> Option<String> {
-    let plain = wanted.len() <= MAX_NEXT_LEN
-        && wanted.starts_with('/')
-        && !wanted.contains('\\')
-        && !wanted.chars().any(char::is_control);
-    if !plain {
+fn parse(requested: &str, paths: &SitePaths) -> Option<String> {
+    let is_plain_path = requested.len() <= MAX_NEXT_LEN
+        && requested.starts_with('/')
+        && !requested.contains('\\')
+        && !requested.chars().any(char::is_control);
+    if !is_plain_path {
         return None;
     }
     // `.invalid` belongs to no site (RFC 2606).
     let site = Url::parse("https://site.invalid/").ok()?;
-    let url = site.join(wanted).ok()?;
+    let url = site.join(requested).ok()?;
     if url.origin() != site.origin() || !url.username().is_empty() || url.password().is_some() {
         return None;
     }
@@ -31,20 +33,20 @@ fn parse(wanted: &str, paths: &SitePaths) -> Option<String> {
         return None;
     }
     let path = paths.public(path);
-    // Of those routes, that page alone is one to come back to. It is named letter by letter.
+    // The sessions page is the only authentication route to return to. Its path must match exactly.
     if is_auth_route(&path, &paths.auth) && path != paths.sessions_page() {
         return None;
     }
-    let kept = match url.query() {
+    let target = match url.query() {
         Some(query) => format!("{path}?{query}"),
         None => path,
     };
-    // Written anew it may have grown.
-    (kept.len() <= MAX_NEXT_LEN).then_some(kept)
+    // Percent-encoding may have made it longer.
+    (target.len() <= MAX_NEXT_LEN).then_some(target)
 }
 
-/// Whether a program on the way, such as a proxy, may take `path` for an authentication route: with
-/// escapes undone, double slashes for one, and dots resolved.
+/// Whether an intermediary, such as a proxy, may take `path` for an authentication route: after
+/// decoding escapes, merging slashes and resolving dots.
 fn is_auth_route(path: &str, auth_path: &str) -> bool {
     let decoded: Vec<u8> = percent_decode_str(path).collect();
     let mut segments = Vec::new();
@@ -55,8 +57,8 @@ fn is_auth_route(path: &str, auth_path: &str) -> bool {
             segment => segments.push(segment),
         }
     }
-    let inside: Vec<&[u8]> = auth_path.split('/').skip(1).map(str::as_bytes).collect();
-    segments.starts_with(&inside)
+    let auth_segments: Vec<&[u8]> = auth_path.split('/').skip(1).map(str::as_bytes).collect();
+    segments.starts_with(&auth_segments)
 }
 
 #[cfg(test)]
@@ -75,7 +77,7 @@ mod tests {
 
     /// T147: behind a proxy that strips `/app`.
     #[test]
-    fn prefix_is_kept_and_its_routes_are_refused() {
+    fn mount_prefix_is_kept() {
         let settings = Config { mount_prefix: Some("/app".to_owned()), ..Config::default() };
         let paths = SitePaths::new(None, &settings);
         for (wanted, kept) in [
@@ -97,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn only_paths_of_this_site_are_followed() {
+    fn foreign_and_auth_paths_are_rejected() {
         for evil in [
             "",
             "//evil.example",
@@ -143,9 +145,9 @@ mod tests {
         assert_eq!(sanitize_next(None, &paths("/auth")), "/");
     }
 
-    /// It is one to come back to after a login. Nothing is done by loading it.
+    /// Loading the page has no side effects, so it may be a redirect target.
     #[test]
-    fn page_of_sessions_is_followed() {
+    fn sessions_page_is_allowed() {
         for wanted in ["/auth/sessions", "/auth/sessions?next=/a", "/auth/x/../sessions?next=/a"] {
             let kept = wanted.replace("x/../", "");
             assert_eq!(sanitize_next(Some(wanted), &paths("/auth")), kept, "{wanted}");
@@ -172,7 +174,7 @@ mod tests {
         }
     }
 
-    /// What is put together of what parsers are known to trip over.
+    /// A concatenation of pieces that URL parsers disagree on.
     fn adversarial_path() -> impl Strategy<Value = String> {
         const PIECES: &[&str] = &[
             "/",
@@ -216,9 +218,9 @@ mod tests {
     }
 
     proptest! {
-        /// T020, T021: `url` reads a location as browsers do (the WHATWG's standard).
+        /// T020, T021: `url` parses a location as browsers do (WHATWG URL standard).
         #[test]
-        fn whatever_is_asked_for_stays_here(start in "/?", rest in adversarial_path(), nested: bool) {
+        fn next_stays_on_this_site(start in "/?", rest in adversarial_path(), nested: bool) {
             let auth_path = if nested { "/app/v1/auth" } else { "/auth" };
             let kept = sanitize_next(Some(&(start + &rest)), &paths(auth_path));
             let here = Url::parse(&format!("http://www.app.example:8080{auth_path}/waiting")).unwrap();
@@ -226,12 +228,12 @@ mod tests {
             prop_assert_eq!(there.origin(), here.origin());
             prop_assert_eq!((there.username(), there.password(), there.fragment()), ("", None, None));
             let path_and_query = &there[url::Position::BeforePath..];
-            prop_assert_eq!(path_and_query, &kept, "it is read as it is written");
+            prop_assert_eq!(path_and_query, &kept, "the URL parser changed the target");
             let decoded = percent_decode_str(there.path()).decode_utf8_lossy().into_owned();
-            let is_a_login = format!("{decoded}/").starts_with(&format!("{auth_path}/"));
-            prop_assert!(!is_a_login, "{}", decoded);
+            let is_auth_route = format!("{decoded}/").starts_with(&format!("{auth_path}/"));
+            prop_assert!(!is_auth_route, "{}", decoded);
             prop_assert!(kept.len() <= MAX_NEXT_LEN && kept.bytes().all(|byte| byte.is_ascii_graphic()));
-            prop_assert_eq!(&sanitize_next(Some(&kept), &paths(auth_path)), &kept, "it is kept as it is");
+            prop_assert_eq!(&sanitize_next(Some(&kept), &paths(auth_path)), &kept, "sanitizing again changed the target");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The page that shows a registration link to the user it is for, and the route that tells that page
+//! The page that shows a registration link to its user, and the route that reports to that page
 //! whether the phone has registered.
 
 use axum::extract::{Request, State};
@@ -18,37 +18,38 @@ use crate::layer::{ClientContext, ResponseFormat, SitePaths, registration_cookie
 use crate::pages::{LanguageChoice, PageError, PageWait, RegistrationFacts};
 
 impl RegistrationLink {
-    /// The link as a QR code for the phone: an `<svg>` element to be put into a page, which needs
-    /// the same headers as the link itself. A secret, as the link is in it; `None` if the link is
-    /// too long for one.
+    /// The link as a QR code for the phone: an `<svg>` element for a page, which needs the same
+    /// headers as a page with the link itself. The code contains the link, so it is a secret. `None`
+    /// if the link is too long for a QR code.
     #[must_use]
     pub fn qr_svg(&self) -> Option<Secret> {
         let code = QrCode::new(self.expose()).ok()?;
         let image = Secret::new(code.render::<svg::Color<'_>>().min_dimensions(240, 240).build());
-        // Inside HTML there is no XML declaration.
+        // HTML has no XML declaration.
         let (_, svg) = image.expose().split_once("?>")?;
         Some(Secret::new(svg))
     }
 
-    /// Where the page goes on to once the phone has registered: a path of this site outside
-    /// [`auth_path`](crate::ActiveconnectBuilder::auth_path), up to 2,048 bytes. Anything else, and nothing, is the
-    /// application's first page.
+    /// Sets the redirect target of the page once the phone has registered: a path of this site
+    /// outside [`auth_path`](crate::ActiveconnectBuilder::auth_path), up to 2,048 bytes. Otherwise,
+    /// and by default, the page redirects to the application's home page.
     #[must_use]
     pub fn next(mut self, path: impl Into<String>) -> Self {
         self.next = Some(path.into());
         self
     }
 
-    /// The page as an answer to this request: in the language of its person, under the prefix that a
-    /// trusted proxy says it has stripped.
+    /// The page as the response to this request: in the language of the request, under the prefix
+    /// that a trusted proxy reports to have stripped.
     ///
-    /// It shows the link, its QR code and a button that copies the link. For ten minutes it waits for
-    /// the phone, and then goes on to [`next_poll_at`](RegistrationLink::next). It waits only if the user had
-    /// no phone when the link was made, or has lost it: the service says whether a user has a phone,
-    /// not how many. The page of another phone has a button that goes on instead.
+    /// The page shows the link, its QR code and a button that copies the link. It waits for the phone
+    /// for ten minutes, and redirects to [`next`](RegistrationLink::next) once the phone has
+    /// registered. It waits only if the user had no phone when the link was made, or has lost it: the
+    /// service reports whether a user has a phone, not how many. The page for a further phone has a
+    /// button that continues instead.
     ///
-    /// A cookie names the page, so that no other browser is told of the phone. Of several such pages
-    /// in one browser the newest is followed.
+    /// A cookie identifies the page, so that no other browser learns of the phone. Of several such
+    /// pages in one browser, the newest waits.
     ///
     /// ```
     /// use axum::extract::State;
@@ -78,8 +79,8 @@ impl RegistrationLink {
     fn page(&self, paths: &SitePaths, language: LanguageChoice) -> Response {
         let engine = &self.engine;
         let names = &engine.config.cookie_names;
-        // Without randomness the page does not wait, and is there all the same.
-        let awaited = self
+        // If the random number generator fails, the page is shown but does not wait.
+        let pending = self
             .is_first_phone
             .then(|| engine.await_registration(self.token.clone(), self.next.clone()).ok())
             .flatten();
@@ -89,7 +90,7 @@ impl RegistrationLink {
             link: self.expose(),
             qr_code: self.qr_svg(),
             next: redirect::sanitize_next(self.next.as_deref(), paths),
-            wait: awaited.as_ref().map(|(_, until)| PageWait {
+            wait: pending.as_ref().map(|(_, until)| PageWait {
                 until_unix_ms: until.wall.as_millis(),
                 left_ms: until.mono.since(now.mono).as_millis(),
             }),
@@ -98,17 +99,18 @@ impl RegistrationLink {
         let mut response = render(StatusCode::OK, view.registration(facts));
         let headers = response.headers_mut();
         headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-        if let Some((page, _)) = &awaited {
+        if let Some((page, _)) = &pending {
             headers.append(SET_COOKIE, cookies::set_registration(names, page));
         }
         response
     }
 }
 
-/// A page with the link and its QR code, kept by no cache and told to no other site. As no request is
-/// known, it is in the language of [`ActiveconnectBuilder::language`](crate::ActiveconnectBuilder::language), and under the
-/// prefix of [`ActiveconnectBuilder::mount_prefix`](crate::ActiveconnectBuilder::mount_prefix);
-/// [`response_to`](RegistrationLink::response_to) goes by the request.
+/// A page with the link and its QR code, which caches do not store and which sends no `Referer`.
+/// It is in the language of
+/// [`ActiveconnectBuilder::language`](crate::ActiveconnectBuilder::language) and under the prefix of
+/// [`ActiveconnectBuilder::mount_prefix`](crate::ActiveconnectBuilder::mount_prefix), because the
+/// request is not known. [`response_to`](RegistrationLink::response_to) uses the request.
 impl IntoResponse for RegistrationLink {
     fn into_response(self) -> Response {
         let settings = &self.engine.config;
@@ -117,8 +119,8 @@ impl IntoResponse for RegistrationLink {
     }
 }
 
-/// `GET registration`: tells the browser that was shown a link whether the phone has registered. It
-/// changes nothing, so that it may be asked again, or by a prefetch.
+/// `GET registration`: reports to the browser that shows a link whether the phone has registered. It
+/// has no side effects, so that retries and prefetches are safe.
 pub(super) async fn progress(State(ac): State<Activeconnect>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let engine = ac.engine();
@@ -155,7 +157,10 @@ pub(super) async fn progress(State(ac): State<Activeconnect>, request: Request) 
         (RegistrationProgress::NoneWaits, _) | (_, None) => {
             let status = StatusCode::BAD_REQUEST;
             let login = paths.with_next("login", &paths.home());
-            render(status, view.error(status.as_u16(), PageError::NoRegistrationWaits, Some(login)))
+            render(
+                status,
+                view.error(status.as_u16(), PageError::NoPendingRegistration, Some(login)),
+            )
         }
     }
 }

@@ -11,37 +11,33 @@ use crate::engine::{Activeconnect, Engine, Session};
 
 pub(super) async fn status(State(ac): State<Activeconnect>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    let visitor = RequestContext::refreshed(ac, &parts).await;
-    if visitor.is_browser_with_bearer_attempt() {
-        return problem_response(
-            StatusCode::FORBIDDEN,
-            "This secret is for clients that are no browsers.",
-        );
+    let context = RequestContext::refreshed(ac, &parts).await;
+    if context.is_browser_with_bearer_attempt() {
+        return problem_response(StatusCode::FORBIDDEN, "Browsers cannot use this attempt secret.");
     }
-    if let Some(claimed) = visitor.claim() {
+    if let Some(claimed) = context.claim() {
         if claimed.deliver_in_body {
             let status = status_str(&claimed.session);
             return json(&[("status", status), ("credential", &claimed.credential.expose())]);
         }
-        return visitor.set_session_cookies(
+        return context.set_session_cookies(
             &parts,
-            session_status(visitor.engine(), &claimed.session),
+            session_status(context.engine(), &claimed.session),
             &claimed,
         );
     }
-    match visitor.status_source() {
-        // A session of which the client holds no credential is none of its own.
-        StatusSource::Attempt(attempt) if attempt.is_over(visitor.engine().now()) => {
+    match context.status_source() {
+        // The session of an ended attempt is not reported to a client without its credential.
+        StatusSource::Attempt(attempt) if attempt.is_over(context.engine().now()) => {
             status_json("timeout")
         }
         StatusSource::Attempt(_) => status_json("pending"),
-        StatusSource::Session(session) => session_status(visitor.engine(), &session),
+        StatusSource::Session(session) => session_status(context.engine(), &session),
         StatusSource::Nothing => status_json("none"),
     }
 }
 
-/// What the status of a session is, which user's, and whether that user is warned: for the one who
-/// bears its credential.
+/// The status, the owner and the warning of a session, for the client that has its credential.
 fn session_status(engine: &Engine, session: &Session) -> Response {
     let owner = session.owner_id().to_string();
     let mut fields = vec![("status", status_str(session)), ("owner", &*owner)];

@@ -1,4 +1,4 @@
-//! What a browser is told of its attempt or its session, at once or as it changes.
+//! The status of an attempt or a session, at once or as a stream of server-sent events.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -10,18 +10,18 @@ use crate::engine::{Attempt, Engine, Session, SessionWatcher, Watcher};
 use crate::protocol::SessionStatus;
 use crate::verdict::Verdict;
 
-/// What a request's cookies name.
+/// The source of the status that a request reads.
 pub(super) enum StatusSource {
     Attempt(Arc<Attempt>),
     Session(Arc<Session>),
     Nothing,
 }
 
-/// The word for a session: what the service states, as far as that is known.
+/// The status string of a session: the service's status, as far as it is known.
 pub(super) fn status_str(session: &Session) -> &'static str {
     match session.verdict() {
         Verdict::Unavailable => "unavailable",
-        // Over by its age alone: the service may not know yet.
+        // The session ended by its age: the service may not know yet.
         Verdict::Ended if !session.lifecycle.status().is_terminal() => {
             SessionStatus::Closed.as_str()
         }
@@ -30,24 +30,24 @@ pub(super) fn status_str(session: &Session) -> &'static str {
     }
 }
 
-/// The present word, then one for each change, until there will be no more: after a final word, or
-/// when the engine is stopped.
+/// The current status, then one event for each change. The stream ends after a final status, or when
+/// the engine shuts down.
 pub(super) fn status_stream(
     engine: Arc<Engine>,
-    subject: StatusSource,
+    source: StatusSource,
 ) -> impl Stream<Item = Result<Event, Infallible>> + Send {
-    let source = match subject {
+    let source = match source {
         StatusSource::Attempt(attempt) => WatchedSource::Attempt(Watcher::new(attempt)),
         StatusSource::Session(session) => WatchedSource::Session(session.watch()),
         StatusSource::Nothing => WatchedSource::Nothing,
     };
-    let follower = StatusStream { engine, source, last_sent: "" };
-    stream::unfold(follower, |mut follower| async move {
-        let word = follower.next().await?;
-        follower.last_sent = word;
-        // A browser that connects again says which it got last.
-        let event = Event::default().id(word).data(format!("{{\"status\":\"{word}\"}}"));
-        Some((Ok(event), follower))
+    let changes = StatusStream { engine, source, last_sent: "" };
+    stream::unfold(changes, |mut changes| async move {
+        let status = changes.next().await?;
+        changes.last_sent = status;
+        // A browser that reconnects sends the id of the last event.
+        let event = Event::default().id(status).data(format!("{{\"status\":\"{status}\"}}"));
+        Some((Ok(event), changes))
     })
 }
 
@@ -64,13 +64,13 @@ enum WatchedSource {
 }
 
 impl StatusStream {
-    /// The next word to tell. Once the engine is stopped, that is the last one: an attempt can't be
-    /// approved or claimed any more, and no session goes on.
+    /// The next status to send. Once the engine shuts down, it is final: no attempt can be approved or
+    /// claimed any more, and no session continues.
     async fn next(&mut self) -> Option<&'static str> {
         let engine = self.engine.clone();
         tokio::select! {
             biased;
-            word = self.change() => word,
+            status = self.change() => status,
             () = engine.shutdown.wait() => Some(match self.source {
                 WatchedSource::Nothing => "none",
                 WatchedSource::Session(_) => SessionStatus::Closed.as_str(),
@@ -80,41 +80,43 @@ impl StatusStream {
     }
 
     async fn change(&mut self) -> Option<&'static str> {
-        let told = self.last_sent;
+        let last_sent = self.last_sent;
         match &mut self.source {
-            WatchedSource::Nothing => (told.is_empty()).then_some("none"),
-            WatchedSource::Session(_) if is_final(told) => None,
+            WatchedSource::Nothing => last_sent.is_empty().then_some("none"),
+            WatchedSource::Session(_) if is_final(last_sent) => None,
             WatchedSource::Session(watch) => Some(
                 watch
-                    .wait_for(|session| Some(status_str(session)).filter(|word| *word != told))
+                    .wait_for(|session| {
+                        Some(status_str(session)).filter(|status| *status != last_sent)
+                    })
                     .await,
             ),
-            WatchedSource::Attempt(_) if told == "timeout" => None,
+            WatchedSource::Attempt(_) if last_sent == "timeout" => None,
             WatchedSource::Attempt(watch) => {
                 let engine = &self.engine;
-                let (word, session) = watch
+                let (status, session) = watch
                     .wait_for(|attempt| {
-                        let is_over = attempt.is_over(engine.now());
-                        // One that was over before is not followed to its session. What was told of
-                        // as pending is, though another tab has claimed it and gone on meanwhile.
-                        let has_session = !is_over || told == "pending";
+                        let has_ended = attempt.is_over(engine.now());
+                        // The stream does not follow an ended attempt to its session, unless it has
+                        // sent `pending`: another tab has claimed the session meanwhile.
+                        let has_session = !has_ended || last_sent == "pending";
                         if let Some(session) = attempt.session().filter(|_| has_session) {
                             return Some((status_str(&session), Some(session)));
                         }
-                        let word = if is_over { "timeout" } else { "pending" };
-                        (word != told).then_some((word, None))
+                        let status = if has_ended { "timeout" } else { "pending" };
+                        (status != last_sent).then_some((status, None))
                     })
                     .await;
                 if let Some(session) = session {
                     self.source = WatchedSource::Session(session.watch());
                 }
-                Some(word)
+                Some(status)
             }
         }
     }
 }
 
-/// Whether no other word follows this one.
-pub(super) fn is_final(word: &str) -> bool {
-    word == "none" || SessionStatus::from_wire(word).is_terminal()
+/// Whether no other status follows this one.
+pub(super) fn is_final(status: &str) -> bool {
+    status == "none" || SessionStatus::from_wire(status).is_terminal()
 }

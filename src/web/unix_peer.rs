@@ -1,3 +1,5 @@
+//! Peers of unix sockets.
+
 use axum::extract::ConnectInfo;
 use axum::extract::connect_info::Connected;
 use axum::http::Extensions;
@@ -19,15 +21,15 @@ impl Connected<IncomingStream<'_, UnixListener>> for UnixPeer {
 }
 
 impl ActiveconnectBuilder {
-    /// Trusts the peers of a unix socket as [trusted proxies](ActiveconnectBuilder::trusted_proxies): the client
-    /// is the last address in the [forwarded header](ActiveconnectBuilder::forwarded_header) that no trusted
-    /// proxy has. Only processes that the socket's permissions let in can connect; whatever these
-    /// are, they say which client they speak for.
+    /// Trusts the peers of a unix socket as
+    /// [trusted proxies](ActiveconnectBuilder::trusted_proxies): the client is the rightmost address
+    /// in the [forwarded header](ActiveconnectBuilder::forwarded_header) that is no trusted proxy.
+    /// Every process that the socket's permissions allow to connect can name any client.
     ///
-    /// `C` is what the application serves with as axum's `ConnectInfo<C>`: [`UnixPeer`], or a type
-    /// of its own for unix listeners. A request counts as such a peer's only if it bears that, so
-    /// an application that listens on TCP as well trusts nothing there. Do not give a type that it
-    /// serves TCP with, too.
+    /// `C` is the application's type for axum's `ConnectInfo<C>`: [`UnixPeer`], or its own type for
+    /// unix listeners. Only a request with a `ConnectInfo<C>` counts as such a peer's, so an
+    /// application that also listens on TCP trusts no peers there. Do not pass a type that the
+    /// application uses for TCP.
     ///
     /// ```
     /// use axum::Router;

@@ -1,9 +1,8 @@
-//! `verify`: says a proxy whether it may pass a request on to a service that is not behind the
-//! layer (nginx `auth_request`, Caddy `forward_auth`, Traefik `forwardAuth`).
+//! `verify`: authorizes a proxy's requests to a service that is not behind the layer (nginx
+//! `auth_request`, Caddy `forward_auth`, Traefik `forwardAuth`).
 //!
-//! Such proxies hand on what they do not know as an error of their own, so the answer is 200, 401,
-//! 403 or 503 whatever else the request asks for; 500 when the user's name cannot be put into a
-//! header.
+//! Such proxies turn an unexpected status into an error of their own, so the response is 200, 401,
+//! 403 or 503 whatever the request accepts; 500 if the user's id does not fit into a header.
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -17,11 +16,11 @@ use super::json::problem_response;
 use crate::engine::Activeconnect;
 use crate::layer::{Authorizer, ClientContext, Decision, is_cross_origin};
 
-/// All but what RFC 3986 calls unreserved.
+/// All characters but the unreserved ones of RFC 3986.
 const USER_HEADER_ESCAPES: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// The longest value of the user header, in bytes: nginx keeps the whole head of an answer in a
-/// buffer of 4 KiB.
+/// The longest value of the user header, in bytes: nginx buffers the whole head of a response in
+/// 4 KiB.
 const MAX_USER_HEADER_LEN: usize = 2 * 1024;
 
 pub(super) async fn verify(State(ac): State<Activeconnect>, request: Request) -> Response {
@@ -30,24 +29,24 @@ pub(super) async fn verify(State(ac): State<Activeconnect>, request: Request) ->
     if is_forwarded_upgrade(&parts)
         && is_cross_origin(&parts.uri, &parts.headers, &settings.origins)
     {
-        // The proxy may have removed `Upgrade`, by which the gate would leave the cookie out.
-        let detail = "This socket can be opened by pages of this site only.";
+        // The proxy may have removed `Upgrade`, without which the gate accepts the cookie.
+        let detail = "Only pages of this site can open this socket.";
         return problem_response(StatusCode::FORBIDDEN, detail);
     }
     let gate = Authorizer::new(ac.clone());
     let mut client = ClientContext::for_program(&parts.method);
     match gate.authorize_and_wait(&parts, &mut client).await {
         Decision::Deny(denial) => gate.deny(denial, &client).map(Body::from),
-        Decision::Allow(passage) => match &settings.verify_user_header {
+        Decision::Allow(guard) => match &settings.verify_user_header {
             None => StatusCode::OK.into_response(),
-            Some(name) => with_user(name, passage.session().user()),
+            Some(name) => with_user(name, guard.session().user()),
         },
-        Decision::Deferred(_) => unreachable!("decide_now has asked"),
+        Decision::Deferred(_) => unreachable!("authorize_and_wait does not defer"),
     }
 }
 
-/// Whether the client asks the proxy for a socket. Proxies remove `Upgrade`, which is for the next
-/// hop only, and ask by GET; what belongs to the handshake besides is left.
+/// Whether the client's request to the proxy opens a socket. Proxies remove `Upgrade`, a hop-by-hop
+/// header, and send GET; the other headers of the handshake remain.
 fn is_forwarded_upgrade(parts: &Parts) -> bool {
     let headers = &parts.headers;
     parts.method == Method::CONNECT
@@ -58,8 +57,8 @@ fn is_forwarded_upgrade(parts: &Parts) -> bool {
         || headers.get("x-forwarded-method").is_some_and(|method| method == "CONNECT")
 }
 
-/// Allows, and names the user. A proxy takes an empty value for none, and would then leave in
-/// place what the client has sent under the same name.
+/// A 200 with the user's id in a header. An empty id is an error: a proxy treats an empty value as
+/// absent, and would keep a header of the same name that the client has sent.
 fn with_user(name: &str, user: &str) -> Response {
     let encoded = utf8_percent_encode(user, USER_HEADER_ESCAPES).to_string();
     let is_usable = (1..=MAX_USER_HEADER_LEN).contains(&encoded.len());
@@ -68,6 +67,6 @@ fn with_user(name: &str, user: &str) -> Response {
     {
         return ([(name, value)], StatusCode::OK).into_response();
     }
-    tracing::error!("a user's id is empty, or too long for the user header of verify");
+    tracing::error!("user id is empty or too long for the verify user header");
     problem_response(StatusCode::INTERNAL_SERVER_ERROR, "The user's id does not fit into a header.")
 }

@@ -25,82 +25,82 @@ pub(super) async fn waiting(
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
-    let visitor = RequestContext::refreshed(ac, &parts).await;
-    let settings = &visitor.engine().config;
-    let paths = visitor.paths();
+    let context = RequestContext::refreshed(ac, &parts).await;
+    let settings = &context.engine().config;
+    let paths = context.paths();
     let next = next_from_query(query, &paths);
     let here = paths.route_with_next("waiting", &next);
-    let language = visitor.language(&parts);
-    let is_bearer = visitor.attempt().is_some_and(|attempt| attempt.is_bearer());
-    let claimed = if is_bearer { None } else { visitor.claim() };
+    let language = context.language(&parts);
+    let is_bearer = context.attempt().is_some_and(|attempt| attempt.is_bearer());
+    let claimed = if is_bearer { None } else { context.claim() };
     if let Some(claimed) = claimed {
-        // By way of this page once more, which sees whether the cookie came back.
+        // The redirect to this page checks that the browser returns the cookie.
         let here = settings.pages.with_language(here, language);
-        return visitor.set_session_cookies(&parts, Redirect::to(&here).into_response(), &claimed);
+        return context.set_session_cookies(&parts, Redirect::to(&here).into_response(), &claimed);
     }
-    let again = |attempt: &Attempt| match attempt.step_up_of() {
-        // The session is what it was; the page that needs more still does.
+    let restart_url = |attempt: &Attempt| match attempt.step_up_of() {
+        // The session is unchanged, and the layer of `next` still requires the methods.
         Some(methods) => confirm_url(&paths.page("confirm"), methods, Some(&next)),
-        None if visitor.is_logged_in() => paths.login_form(&next),
+        None if context.is_logged_in() => paths.login_form(&next),
         None => paths.with_next("login", &next),
     };
-    let view = visitor.view(&paths, language);
+    let view = context.view(&paths, language);
     let page = |attempt: &Attempt, login| {
-        render(StatusCode::OK, view.waiting(here, again(attempt), login))
+        render(StatusCode::OK, view.waiting(here, restart_url(attempt), login))
     };
-    if let Some(attempt) = visitor.attempt()
+    if let Some(attempt) = context.attempt()
         && attempt.step_up_of().is_some()
         && attempt.failure().is_some()
     {
         return page(attempt, None);
     }
-    match visitor.status_source() {
+    match context.status_source() {
         StatusSource::Attempt(attempt) => {
-            // Another tab may have got the session since this request was sent: the next one
-            // carries its cookie.
+            // Another tab may have claimed the session since this request was sent: the next
+            // request carries its cookie.
             let is_claimed =
                 attempt.session().is_some_and(|session| session.verdict() != Verdict::Ended);
-            let now = visitor.engine().now();
-            let over = attempt.is_over(now) && !is_claimed;
+            let now = context.engine().now();
+            let has_ended = attempt.is_over(now) && !is_claimed;
             let login = LoginFacts {
                 name: attempt.shown_name(),
                 site: settings.origins.display_host(request_host(&parts)),
-                begun_unix_ms: attempt.started_at.wall.as_millis(),
+                started_unix_ms: attempt.started_at.wall.as_millis(),
                 left_ms: attempt.deadline.mono.since(now.mono).as_millis(),
             };
-            page(&attempt, (!over).then_some(login))
+            page(&attempt, (!has_ended).then_some(login))
         }
         // Claimed, here or in another tab.
         StatusSource::Session(session) if session.verdict() != Verdict::Ended => {
             Redirect::to(&next).into_response()
         }
         StatusSource::Session(_) => {
-            Redirect::to(&visitor.page_address(&paths, "login", &next, language)).into_response()
+            Redirect::to(&context.page_address(&paths, "login", &next, language)).into_response()
         }
-        // Sent on from here, a browser without cookies would go round and round.
+        // A redirect would loop in a browser without cookies.
         StatusSource::Nothing => {
-            let unread = visitor.unread_cookies();
+            let unread = context.unread_cookies();
             let is_secure = settings.cookie_names.secure;
             let is_loopback = is_secure && is_loopback(request_host(&parts));
-            if is_secure && !is_loopback && seems_plain_http(&parts, &visitor.client.format) {
-                visitor.engine().warnings.warn_lost_cookie();
+            if is_secure && !is_loopback && seems_plain_http(&parts, &context.client.format) {
+                context.engine().warnings.warn_lost_cookie();
             }
-            let refusal = PageError::NoLoginWaits { unread, is_loopback };
+            let error = PageError::NoPendingLogin { unread, is_loopback };
             let status = StatusCode::BAD_REQUEST;
             let login = paths.with_next("login", &next);
-            render(status, view.error(status.as_u16(), refusal, Some(login)))
+            render(status, view.error(status.as_u16(), error, Some(login)))
         }
     }
 }
 
-/// The host that the request names.
+/// The host of the request.
 fn request_host(parts: &Parts) -> &str {
     let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
     parts.uri.authority().map(Authority::as_str).or(host).unwrap_or_default()
 }
 
-/// Whether a browser seems to load this page by plain http: it leaves `Sec-Fetch-*` away then, and no
-/// proxy says that it came by https.
+/// Whether a browser probably loads this page over plain HTTP: it sends no `Sec-Fetch-*` headers then,
+/// and no proxy reports HTTPS.
 fn seems_plain_http(parts: &Parts, format: &ResponseFormat) -> bool {
     let is_page_load = matches!(format, ResponseFormat::HtmlRedirect(_));
     is_page_load
@@ -108,7 +108,7 @@ fn seems_plain_http(parts: &Parts, format: &ResponseFormat) -> bool {
         && !["x-forwarded-proto", "forwarded"].iter().any(|name| parts.headers.contains_key(*name))
 }
 
-/// Whether the `Host` of a request is the browser's own machine.
+/// Whether the `Host` of a request is a loopback name or address.
 fn is_loopback(host: &str) -> bool {
     let Ok(authority) = host.parse::<Authority>() else { return false };
     let name = authority.host();

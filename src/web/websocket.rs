@@ -1,3 +1,5 @@
+//! WebSockets that close with their session.
+
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -14,18 +16,18 @@ use crate::engine::{ActiveSession, GuardState, SessionGuard};
 use crate::layer::SessionRevoked;
 use crate::verdict::Denial;
 
-/// How long a client may take to accept that the socket closes.
+/// How long the guard waits for a client to take the close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A WebSocket that closes with its session, by code 1008 (policy violation, RFC 6455).
 ///
-/// While the session's status is not known nothing is received or sent. When the session ends, the
-/// socket is closed: [`GuardedSocket::recv`] gives `None` and [`GuardedSocket::send`] fails.
+/// While the session's status is not known, the socket receives and sends nothing. When the session
+/// ends, the socket closes: [`GuardedSocket::recv`] returns `None` and [`GuardedSocket::send`] fails.
 ///
-/// It is a `Stream` and a `Sink` of messages as axum's socket is, so `StreamExt::split` makes two
-/// halves for two tasks. Either half notices the end of the session by itself. A message is passed
-/// on when it is flushed; the next one is taken after that. The session is held open, and polled,
-/// until both halves are dropped: end the task that sends when the one that receives is done.
+/// Like axum's socket it is a `Stream` and a `Sink` of messages, so `StreamExt::split` returns two
+/// halves for two tasks. Each half closes the socket by itself. The sink queues one message, and
+/// accepts the next one after a flush. The session stays open, and the poller polls it, until both
+/// halves are dropped: end the sending task when the receiving task is done.
 ///
 /// ```
 /// use axum::extract::ws::WebSocketUpgrade;
@@ -44,16 +46,16 @@ pub struct GuardedSocket {
     socket: WebSocket,
     receiver: GuardedSide,
     sender: GuardedSide,
-    /// The message that was taken and not passed on yet.
+    /// The message that waits to be sent.
     queued: Option<Message>,
-    /// The client may have a part of a message.
+    /// The client may have received a part of a message.
     flushing: bool,
     close_queued: bool,
-    /// Why the socket is over.
+    /// Why the socket has closed.
     closed: Option<Denial>,
 }
 
-/// What one task waits for: the task that receives and the one that sends may differ.
+/// The state of one half: the receiving and the sending task may differ.
 struct GuardedSide {
     guard: SessionGuard,
     close_deadline: Option<Pin<Box<Sleep>>>,
@@ -100,20 +102,21 @@ impl ActiveSession {
 }
 
 impl GuardedSocket {
-    /// The next message; `None` when the client has closed, or the session is over.
+    /// Receives the next message; `None` when the client has closed or the session has ended.
     ///
-    /// Cancel safe: no message is lost by dropping the future.
+    /// Cancel safe: dropping the future loses no message.
     pub async fn recv(&mut self) -> Option<Result<Message, Error>> {
         self.next().await
     }
 
     /// Sends a message.
     ///
-    /// A message whose future is dropped may be sent with the next one.
+    /// Not cancel safe: a message whose future is dropped may be sent with the next one.
     ///
     /// # Errors
     ///
-    /// When the connection is gone, or the session is over; the source is then [`SessionRevoked`].
+    /// When the connection is closed or the session has ended. In the latter case the source is
+    /// [`SessionRevoked`].
     pub async fn send(&mut self, message: Message) -> Result<(), Error> {
         SinkExt::send(self, message).await
     }
@@ -124,7 +127,7 @@ impl GuardedSocket {
         self.socket.protocol()
     }
 
-    /// Passes the queued message on, if the session allows, and flushes it.
+    /// Sends and flushes the queued message, if the session allows it.
     fn poll_send_queued(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         if let Some(denial) = self.closed {
             return Poll::Ready(Err(session_ended(denial)));
@@ -151,8 +154,8 @@ impl GuardedSocket {
         Poll::Ready(Ok(()))
     }
 
-    /// Closes the socket because of the session. Ready when the close frame is sent, or the client
-    /// has not taken it in time.
+    /// Closes the socket because of the session. Ready when the close frame is sent, or when
+    /// [`CLOSE_TIMEOUT`] has elapsed.
     fn poll_end(
         &mut self,
         denial: Denial,
@@ -160,7 +163,7 @@ impl GuardedSocket {
         cx: &mut Context<'_>,
     ) -> Poll<()> {
         self.queued = None;
-        // A client that has a part of a message gets no close frame: the rest would leave first.
+        // The rest of a partial message would precede the close frame: skip the frame then.
         if !self.flushing {
             let deadline =
                 half(self).close_deadline.get_or_insert_with(|| Box::pin(sleep(CLOSE_TIMEOUT)));
@@ -172,7 +175,7 @@ impl GuardedSocket {
         Poll::Ready(())
     }
 
-    /// Ready when the close frame is sent, or the connection is gone.
+    /// Ready when the close frame is sent or the connection is closed.
     fn poll_close_frame(&mut self, denial: Denial, cx: &mut Context<'_>) -> Poll<()> {
         if !self.close_queued {
             if ready!(self.socket.poll_ready_unpin(cx)).is_err() {

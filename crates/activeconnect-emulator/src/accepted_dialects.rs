@@ -3,8 +3,8 @@ use std::str::FromStr;
 
 use tower_activeconnect::protocol::Dialect;
 
-/// Whose signatures the emulator takes. Each request is judged by whichever dialect's headers it
-/// bears.
+/// The signature dialects that the emulator accepts. The headers of each request determine its
+/// dialect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AcceptedDialects {
@@ -52,7 +52,7 @@ impl fmt::Display for AcceptedDialects {
     }
 }
 
-/// The text names no choice of dialects; its message lists them.
+/// The error of an unknown name of dialects. Its message lists the names.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UnknownDialects(String);
 

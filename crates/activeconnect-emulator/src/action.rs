@@ -3,11 +3,11 @@ use std::str::FromStr;
 
 use tower_activeconnect::protocol::SessionStatus;
 
-/// What the phone, or an administrator of the service, does to a session.
+/// An action of the phone, or of an administrator of the service, on a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Action {
-    /// The phone takes the request up.
+    /// The phone starts to identify the user.
     Identify,
     /// The user is authenticated.
     Approve,
@@ -17,11 +17,11 @@ pub enum Action {
     Fail,
     /// The user does not respond in time.
     Timeout,
-    /// The phone goes away from the computer.
+    /// The phone moves away from the computer.
     WalkAway,
-    /// The phone comes back.
+    /// The phone returns.
     Return,
-    /// The session is ended on the phone or by an administrator.
+    /// The user on the phone, or an administrator, ends the session.
     Close,
 }
 
@@ -53,7 +53,7 @@ impl Action {
         }
     }
 
-    /// The status that a session in status `from` moves to; `None` where that is not allowed.
+    /// The new status of a session in status `from`; `None` if that status does not allow the action.
     #[must_use]
     pub const fn apply(self, from: SessionStatus) -> Option<SessionStatus> {
         use SessionStatus::{
@@ -78,7 +78,7 @@ impl fmt::Display for Action {
     }
 }
 
-/// The text names no action; its message lists them.
+/// The error of an unknown action name. Its message lists the names.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UnknownAction(String);
 

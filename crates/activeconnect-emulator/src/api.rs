@@ -28,7 +28,7 @@ use super::signature::verify;
 use super::state::{CallRejection, Message, State, UnknownUser};
 use super::{Action, random};
 
-const LOGIN_ROUTES: [(Endpoint, MethodFilter, &str); 9] = [
+const SERVICE_ROUTES: [(Endpoint, MethodFilter, &str); 9] = [
     (Endpoint::AddUsers, MethodFilter::POST, "/management/add_users/{app}"),
     (Endpoint::DeleteUsers, MethodFilter::POST, "/management/delete_users/{app}"),
     (
@@ -61,29 +61,29 @@ const LOGIN_ROUTES: [(Endpoint, MethodFilter, &str); 9] = [
 ];
 
 pub(super) fn routes() -> Router<Arc<AppState>> {
-    LOGIN_ROUTES.into_iter().fold(Router::new(), |router, (call, method, path)| {
+    SERVICE_ROUTES.into_iter().fold(Router::new(), |router, (call, method, path)| {
         let handler = move |Extract(server): Extract<Arc<AppState>>, request: Request| async move {
-            let received = CapturedRequest::read(request).await?;
-            let (answer, fault) = handle_call(&server, call, &received)?;
+            let request = CapturedRequest::read(request).await?;
+            let (response, fault) = handle_call(&server, call, &request)?;
             Ok::<_, ErrorResponse>(match fault {
-                Some(fault) => fault.apply(answer, &received).await,
-                None => answer,
+                Some(fault) => fault.apply(response, &request).await,
+                None => response,
             })
         };
         router.route(path, on(method, handler))
     })
 }
 
-/// One call from beginning to end. An application or session that does not exist is told first:
-/// without it there is no secret to hold the signature against. Everything else, the user
-/// included, is told only to those who signed; only their calls are struck by a fault.
+/// Handles one call. The emulator reports an unknown application or session first, because it then
+/// has no secret to verify the signature with. It reports everything else, an unknown user included,
+/// only to callers with a valid signature. Faults apply only to their calls.
 fn handle_call(
     server: &AppState,
     call: Endpoint,
-    received: &CapturedRequest,
+    request: &CapturedRequest,
 ) -> Result<(Response, Option<Fault>), ErrorResponse> {
     let mut state = server.state();
-    let client_id = received.segment(2).unwrap_or_default();
+    let client_id = request.segment(2).unwrap_or_default();
     let secret = if matches!(call, Endpoint::Status | Endpoint::Logout) {
         let session =
             state.session(&client_id).ok_or(ErrorResponse::not_found("unknown session"))?;
@@ -95,7 +95,7 @@ fn handle_call(
     };
 
     let accepted = server.settings.dialects;
-    let verified = verify(&received.headers, accepted, &client_id, &secret, &received.url());
+    let verified = verify(&request.headers, accepted, &client_id, &secret, &request.url());
     state.authorize_call(
         call,
         &client_id,
@@ -104,71 +104,71 @@ fn handle_call(
         server.settings.clock_tolerance_s,
     )?;
 
-    let user_ids = users(&mut state, call, &client_id, received);
+    let user_ids = users(&mut state, call, &client_id, request);
     let fault = state.faults.take_matching(call, &user_ids);
-    let answer = match fault.as_ref().and_then(|fault| fault.early_response(received)) {
-        Some(instead) => instead,
+    let response = match fault.as_ref().and_then(|fault| fault.early_response(request)) {
+        Some(early) => early,
         None => {
             let now = server.now();
             let arrives_at = fault.as_ref().map_or(Some(now), |fault| fault.arrives_at(now));
-            let moment = CallTiming { now, arrives_at };
-            dispatch(&mut state, &server.settings, call, &client_id, received, moment)
+            let timing = CallTiming { now, arrives_at };
+            dispatch(&mut state, &server.settings, call, &client_id, request, timing)
                 .into_response()
         }
     };
-    Ok((answer, fault))
+    Ok((response, fault))
 }
 
-/// The user that the call is about.
+/// The users that the call concerns.
 fn users(
     state: &mut State,
     call: Endpoint,
     client_id: &str,
-    received: &CapturedRequest,
+    request: &CapturedRequest,
 ) -> Vec<String> {
     match call {
         Endpoint::AddUsers | Endpoint::DeleteUsers => {
-            body(received).map_or_else(|_| Vec::new(), |Users { users }| users)
+            body(request).map_or_else(|_| Vec::new(), |Users { users }| users)
         }
         Endpoint::Status | Endpoint::Logout => {
             state.session(client_id).map(|session| session.user_id.clone()).into_iter().collect()
         }
-        _ => user(received).into_iter().collect(),
+        _ => user(request).into_iter().collect(),
     }
 }
 
-/// When a call came, and when its answer arrives, if it does. In Unix milliseconds.
+/// The time of a call, and the time at which its response arrives, if it does. In Unix milliseconds.
 #[derive(Clone, Copy)]
 struct CallTiming {
     now: u64,
     arrives_at: Option<u64>,
 }
 
-/// Does what the call asks for.
+/// Carries out the call.
 fn dispatch(
     state: &mut State,
     settings: &Settings,
     call: Endpoint,
     client_id: &str,
-    received: &CapturedRequest,
-    moment: CallTiming,
+    request: &CapturedRequest,
+    timing: CallTiming,
 ) -> Result<Response, ErrorResponse> {
-    let now = moment.now;
+    let now = timing.now;
     match call {
-        Endpoint::AddUsers => add_users(state, received),
-        Endpoint::DeleteUsers => delete_users(state, received, now),
-        Endpoint::Status => status(state, client_id, settings.flat_status, moment),
+        Endpoint::AddUsers => add_users(state, request),
+        Endpoint::DeleteUsers => delete_users(state, request, now),
+        Endpoint::Status => status(state, client_id, settings.flat_status, timing),
         Endpoint::Logout => logout(state, client_id, now),
         Endpoint::DeviceRegistrationLink => {
-            let LinkQuery { display_name } = query(received)?;
-            registration_link(state, received, display_name)
+            let LinkQuery { display_name } = query(request)?;
+            registration_link(state, request, display_name)
         }
         Endpoint::LostUserMobileDevice => {
-            state.remove_devices(&user(received)?)?;
-            registration_link(state, received, None)
+            state.remove_devices(&user(request)?)?;
+            registration_link(state, request, None)
         }
         Endpoint::HasRegisteredMobileDevice => {
-            let registered = state.has_device(&user(received)?)?;
+            let registered = state.has_device(&user(request)?)?;
             let reply = HasDeviceResponse {
                 status: true,
                 reason: None,
@@ -176,24 +176,24 @@ fn dispatch(
             };
             Ok(Json(reply).into_response())
         }
-        Endpoint::SendRegistrationSms => send_registration_sms(state, received),
+        Endpoint::SendRegistrationSms => send_registration_sms(state, request),
         Endpoint::AuthenticateUser => {
-            authenticate_user(state, received, settings.pending_timeout_ms, now)
+            authenticate_user(state, request, settings.pending_timeout_ms, now)
         }
     }
 }
 
-fn user(received: &CapturedRequest) -> Result<String, UnknownUser> {
-    received.segment(3).ok_or(UnknownUser)
+fn user(request: &CapturedRequest) -> Result<String, UnknownUser> {
+    request.segment(3).ok_or(UnknownUser)
 }
 
-fn body<T: DeserializeOwned>(received: &CapturedRequest) -> Result<T, ErrorResponse> {
-    from_json(&received.body)
+fn body<T: DeserializeOwned>(request: &CapturedRequest) -> Result<T, ErrorResponse> {
+    from_json(&request.body)
         .map_err(|error| ErrorResponse::unsuccessful(format!("the body cannot be read: {error}")))
 }
 
-fn query<T: DeserializeOwned>(received: &CapturedRequest) -> Result<T, ErrorResponse> {
-    let Query(query) = Query::try_from_uri(&received.uri).map_err(|error| {
+fn query<T: DeserializeOwned>(request: &CapturedRequest) -> Result<T, ErrorResponse> {
+    let Query(query) = Query::try_from_uri(&request.uri).map_err(|error| {
         ErrorResponse::unsuccessful(format!("the query cannot be read: {error}"))
     })?;
     Ok(query)
@@ -203,8 +203,8 @@ fn done() -> Response {
     Json(OutcomeResponse { status: true, reason: None }).into_response()
 }
 
-fn add_users(state: &mut State, received: &CapturedRequest) -> Result<Response, ErrorResponse> {
-    let Users { users } = body(received)?;
+fn add_users(state: &mut State, request: &CapturedRequest) -> Result<Response, ErrorResponse> {
+    let Users { users } = body(request)?;
     let users = state.add_users(users).map_err(ErrorResponse::unsuccessful)?;
     let reply = AddUsersResponse { status: true, reason: None, users: Some(users) };
     Ok((StatusCode::CREATED, Json(reply)).into_response())
@@ -212,10 +212,10 @@ fn add_users(state: &mut State, received: &CapturedRequest) -> Result<Response, 
 
 fn delete_users(
     state: &mut State,
-    received: &CapturedRequest,
+    request: &CapturedRequest,
     now: u64,
 ) -> Result<Response, ErrorResponse> {
-    let Users { users } = body(received)?;
+    let Users { users } = body(request)?;
     if state.delete_users(&users, now) {
         Ok(done())
     } else {
@@ -230,35 +230,35 @@ struct LinkQuery {
 
 fn new_link(
     state: &mut State,
-    received: &CapturedRequest,
+    request: &CapturedRequest,
     display_name: Option<String>,
 ) -> Result<String, ErrorResponse> {
     let token = random::text(random::UPPERCASE_ALPHABET, 32)?;
-    let register_url = received.own_url(&format!("/register/{token}"));
-    state.add_link(&user(received)?, token, display_name)?;
+    let register_url = request.own_url(&format!("/register/{token}"));
+    state.add_link(&user(request)?, token, display_name)?;
     Ok(register_url)
 }
 
 fn registration_link(
     state: &mut State,
-    received: &CapturedRequest,
+    request: &CapturedRequest,
     display_name: Option<String>,
 ) -> Result<Response, ErrorResponse> {
-    let register_url = Some(new_link(state, received, display_name)?);
+    let register_url = Some(new_link(state, request, display_name)?);
     Ok(Json(RegistrationLinkResponse { status: true, reason: None, register_url }).into_response())
 }
 
 fn send_registration_sms(
     state: &mut State,
-    received: &CapturedRequest,
+    request: &CapturedRequest,
 ) -> Result<Response, ErrorResponse> {
-    let user_id = user(received)?;
+    let user_id = user(request)?;
     state.has_device(&user_id)?;
-    let sms: RegistrationSms = body(received)?;
+    let sms: RegistrationSms = body(request)?;
     if !is_phone_number(&sms.phone_number) {
         return Err(ErrorResponse::unsuccessful("the phone number must be + and 6 to 15 digits"));
     }
-    let register_url = new_link(state, received, sms.display_name)?;
+    let register_url = new_link(state, request, sms.display_name)?;
     let (phone_number, text) = (sms.phone_number, sms.message.unwrap_or_default());
     state.send(Message { user_id, phone_number, text, register_url });
     Ok(done())
@@ -270,7 +270,7 @@ fn is_phone_number(text: &str) -> bool {
     })
 }
 
-/// The parameters of `authenticate_user`; serde refuses one that stands twice.
+/// The parameters of `authenticate_user`. serde rejects duplicates.
 #[derive(Deserialize)]
 struct AuthenticateQuery {
     #[serde(default)]
@@ -280,30 +280,30 @@ struct AuthenticateQuery {
 
 fn authenticate_user(
     state: &mut State,
-    received: &CapturedRequest,
+    request: &CapturedRequest,
     pending_ms: u64,
     now: u64,
 ) -> Result<Response, ErrorResponse> {
-    let user_id = user(received)?;
+    let user_id = user(request)?;
     if !state.has_device(&user_id)? {
         return Ok(auth_failure("NO_MOBILE_DEVICE"));
     }
-    let asked: AuthenticateQuery = match Query::try_from_uri(&received.uri) {
-        Ok(Query(asked)) => asked,
+    let query: AuthenticateQuery = match Query::try_from_uri(&request.uri) {
+        Ok(Query(query)) => query,
         Err(error) => return Ok(auth_failure(format!("the query cannot be read: {error}"))),
     };
-    let methods: AuthMethods = match asked.methods.parse() {
+    let methods: AuthMethods = match query.methods.parse() {
         Ok(methods) => methods,
         Err(error) => return Ok(auth_failure(format!("{error}"))),
     };
     let duration_ms =
-        asked.duration_seconds.map_or(3600, |seconds| u64::from(seconds.get())) * 1000;
+        query.duration_seconds.map_or(3600, |seconds| u64::from(seconds.get())) * 1000;
 
     let token = random::text(random::UPPERCASE_ALPHABET, 32)?;
     let secret = random::text(random::UPPERCASE_ALPHABET, 32)?;
-    let asked = SessionParams { methods, duration_ms, pending_ms };
-    state.authenticate(&user_id, &asked, token.clone(), Secret::new(secret.as_str()), now)?;
-    let url = |call| received.own_url(&format!("/authentication/{call}/{token}"));
+    let params = SessionParams { methods, duration_ms, pending_ms };
+    state.authenticate(&user_id, &params, token.clone(), Secret::new(secret.as_str()), now)?;
+    let url = |call| request.own_url(&format!("/authentication/{call}/{token}"));
     let authentication_status = AuthenticationStatus {
         authenticated: true,
         session_status: Some(SessionStatus::Pending.as_str().to_owned()),
@@ -330,21 +330,21 @@ fn status(
 ) -> Result<Response, ErrorResponse> {
     let session = state.session(token).ok_or(ErrorResponse::not_found("unknown session"))?;
     let status = session.report_status(now, arrives_at);
-    let shape = StatusFields {
-        // Readers take `false` beside `active` for a contradiction.
+    let fields = StatusFields {
+        // Clients treat `false` with `active` as inconsistent.
         authenticated: Some(status == SessionStatus::Active),
         session_status: Some(status.as_str().to_owned()),
     };
-    let answer = if flat {
+    let response = if flat {
         StatusResponse {
-            authenticated: shape.authenticated,
-            session_status: shape.session_status,
+            authenticated: fields.authenticated,
+            session_status: fields.session_status,
             authentication_status: None,
         }
     } else {
-        StatusResponse { authentication_status: Some(shape), ..StatusResponse::default() }
+        StatusResponse { authentication_status: Some(fields), ..StatusResponse::default() }
     };
-    Ok(Json(answer).into_response())
+    Ok(Json(response).into_response())
 }
 
 fn logout(state: &mut State, token: &str, now: u64) -> Result<Response, ErrorResponse> {
@@ -361,8 +361,8 @@ impl From<UnknownUser> for ErrorResponse {
 }
 
 impl From<CallRejection> for ErrorResponse {
-    fn from(refusal: CallRejection) -> Self {
-        let reason = match refusal {
+    fn from(rejection: CallRejection) -> Self {
+        let reason = match rejection {
             CallRejection::Signature(reason) => format!("bad signature: {reason}"),
             CallRejection::Timestamp => {
                 "bad timestamp: too far from the service's clock".to_owned()

@@ -3,12 +3,12 @@ use std::ops::Deref;
 
 use tokio::runtime::{Builder, Runtime};
 
-/// A runtime that can be dropped anywhere. Dropping it ends its tasks and cuts their connections;
-/// tokio's own drop waits for them and panics in asynchronous code.
+/// A runtime that can be dropped anywhere. Dropping it ends its tasks and closes their connections.
+/// tokio's own `Drop` waits for them, and panics in asynchronous code.
 pub(super) struct BackgroundRuntime(Option<Runtime>);
 
 impl BackgroundRuntime {
-    /// With one thread: the emulator's answers are computed under one lock anyway.
+    /// A runtime with one thread: the emulator computes its responses under one lock anyway.
     pub(super) fn new() -> io::Result<Self> {
         let mut builder = Builder::new_multi_thread();
         let builder = builder.worker_threads(1).thread_name("activeconnect-emulator").enable_all();
@@ -20,7 +20,7 @@ impl Deref for BackgroundRuntime {
     type Target = Runtime;
 
     fn deref(&self) -> &Runtime {
-        // Taken by `drop` alone.
+        // Only `drop` takes the runtime.
         self.0.as_ref().unwrap_or_else(|| unreachable!())
     }
 }

@@ -40,49 +40,50 @@ impl Default for EmulatorBuilder {
 }
 
 impl EmulatorBuilder {
-    /// A loopback address and port, `127.0.0.1:8099`; port 0 picks a free one, as is the default.
+    /// Sets the loopback address and port, such as `127.0.0.1:8099`. Port 0 picks a free one. The
+    /// default is `127.0.0.1:0`.
     pub fn listen(mut self, address: impl Into<String>) -> Self {
         self.listen = address.into();
         self
     }
 
-    /// The application that may call. Without it, a random one.
+    /// Sets the application that may call. The default is a random one.
     pub fn application(mut self, id: impl Into<String>, secret: impl Into<String>) -> Self {
         self.application = Some((id.into(), Secret::new(secret)));
         self
     }
 
-    /// Whose signatures are taken.
+    /// Sets the signature dialects to accept. The default is [`AcceptedDialects::Any`].
     pub fn dialect(mut self, accepted: AcceptedDialects) -> Self {
         self.dialects = accepted;
         self
     }
 
-    /// After which time a session that is still pending times out. A minute by default.
+    /// Sets the time after which a pending session times out. The default is 60 s.
     pub fn pending_timeout(mut self, timeout: Duration) -> Self {
         self.pending_timeout = timeout;
         self
     }
 
-    /// How far, in whole seconds, the time of a signature may be from the emulator's clock. Five
-    /// minutes by default.
+    /// Sets the largest difference between the time of a signature and the emulator's clock, in whole
+    /// seconds. The default is 300 s.
     pub fn clock_tolerance(mut self, tolerance: Duration) -> Self {
         self.clock_tolerance = tolerance;
         self
     }
 
-    /// Whether `status_url` answers the documented flat form instead of the SDKs'.
+    /// Sets whether `status_url` returns the documented flat form instead of the SDKs'.
     pub fn flat_status(mut self, flat: bool) -> Self {
         self.flat_status = flat;
         self
     }
 
-    /// Starts the server. It answers from here on, on a thread of its own.
+    /// Starts the server on its own thread. It accepts connections when this returns.
     ///
     /// # Errors
     ///
-    /// When the address is none, not loopback or taken, when the application cannot stand in a
-    /// path or header, or when the operating system has no threads or randomness to give.
+    /// When the address is invalid, not loopback or in use, when the application's id or secret is
+    /// invalid, or when the operating system provides no threads or random numbers.
     pub async fn start(self) -> Result<Emulator, StartError> {
         let address = loopback(&self.listen)?;
         let (application_id, application_secret) = match self.application {
@@ -108,15 +109,15 @@ impl EmulatorBuilder {
         let url = format!("http://{}", listener.local_addr().map_err(bind_error)?);
         let entered = runtime.enter();
         let listener = TcpListener::from_std(listener).map_err(bind_error)?.tap_io(|connection| {
-            // Answers are small and waited for; one that is sent late is still right.
+            // Responses are small and clients wait for them. A failure only delays them.
             let _ = connection.set_nodelay(true);
         });
         drop(entered);
         let app = router(Arc::clone(&server));
         runtime.spawn(async move { axum::serve(listener, app).await });
         tracing::warn!(
-            "the emulator runs: any caller of its control interface can log in as any user; never in \
-             production"
+            "emulator is running: any caller of its control interface can log in as any user; never \
+             use it in production"
         );
         Ok(Emulator { url, server, _runtime: runtime })
     }
@@ -127,7 +128,7 @@ fn loopback(listen: &str) -> Result<SocketAddr, StartError> {
     if address.ip().is_loopback() { Ok(address) } else { Err(StartError::NotLoopback(address)) }
 }
 
-/// The id stands in paths and, between colons, in a header.
+/// Whether the id can be part of a path and of a header with colons as separators.
 fn is_application_id(id: &str) -> bool {
     !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
 }
@@ -139,23 +140,23 @@ fn random_application() -> Result<(String, Secret), getrandom::Error> {
     ))
 }
 
-/// Why the emulator did not start; the message says what to do.
+/// The error of a start of the emulator. Its message says what to do.
 #[non_exhaustive]
 pub enum StartError {
-    /// Not an address and port.
+    /// The text is not an address and port.
     Address(String),
-    /// Others could reach the unsigned control interface there.
+    /// Other machines could reach the unsigned control interface at this address.
     NotLoopback(SocketAddr),
-    /// The port could not be opened.
+    /// The port cannot be opened.
     Bind {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The application's id or secret is empty, or the id has characters that do not fit.
+    /// The application's id or secret is empty, or the id has invalid characters.
     Application,
-    /// The operating system has no threads or randomness to give.
+    /// The operating system provides no threads or random numbers.
     System(io::Error),
 }
 
@@ -165,18 +166,18 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(text) => {
-                write!(f, "{text:?} is no address to listen on; give one like 127.0.0.1:8099")
+                write!(f, "{text:?} is not an address and port; use one such as 127.0.0.1:8099")
             }
             Self::NotLoopback(address) => write!(
                 f,
-                "refusing to listen on {address}: control is unsigned, and any caller is every \
-                 user's phone; give a loopback address like 127.0.0.1:{}",
+                "{address} is not a loopback address: any caller of the unsigned control interface \
+                 can log in as any user; use a loopback address such as 127.0.0.1:{}",
                 address.port()
             ),
             Self::Bind { address, source } if source.kind() == io::ErrorKind::AddrInUse => write!(
                 f,
-                "{address} is taken; stop what listens there, or choose another port (0 picks a \
-                 free one)"
+                "{address} is in use; stop the program that listens there, or choose another port \
+                 (0 picks a free one)"
             ),
             Self::Bind { address, source } => {
                 write!(f, "cannot listen on {address}: {source}; choose another address or port")
@@ -185,7 +186,9 @@ impl fmt::Display for StartError {
                 "the application's id must be letters, digits or -._~ and its secret must not be \
                  empty",
             ),
-            Self::System(error) => write!(f, "the system did not let the emulator start: {error}"),
+            Self::System(error) => {
+                write!(f, "the operating system cannot start the emulator: {error}")
+            }
         }
     }
 }

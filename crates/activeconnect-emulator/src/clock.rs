@@ -1,6 +1,6 @@
 use std::time::{Duration, SystemTime};
 
-/// Whole milliseconds; no time that the emulator handles is longer than `u64` holds.
+/// The duration in whole milliseconds; `u64::MAX` if it is longer.
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

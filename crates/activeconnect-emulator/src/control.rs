@@ -1,4 +1,4 @@
-//! The control interface: unsigned, so only for this machine and never for another site's page.
+//! The control interface. It is unsigned, so it rejects other machines and other sites' pages.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -36,19 +36,21 @@ pub(super) fn routes() -> Router<Arc<AppState>> {
         .route_layer(from_fn(local_only))
 }
 
-/// Keeps out a page of another site in this machine's browser: one that reaches us through a name
-/// of its own (DNS rebinding), and one that posts a form or a script's request to us.
+/// Rejects pages of other sites in this machine's browser: requests through another host name (DNS
+/// rebinding), and unsafe requests of another origin.
 async fn local_only(request: Request, next: Next) -> Response {
     let headers = request.headers();
-    let refused = match host(headers) {
+    let rejection = match host(headers) {
         Some(host) if is_loopback(host) => (!request.method().is_safe()
             && !is_same_origin(headers, host))
         .then_some("of another origin"),
         _ => Some("through a Host that is not loopback; use http://127.0.0.1:PORT"),
     };
-    match refused {
-        Some(why) => ErrorResponse::new(StatusCode::FORBIDDEN, format!("control request {why}"))
-            .into_response(),
+    match rejection {
+        Some(reason) => {
+            ErrorResponse::new(StatusCode::FORBIDDEN, format!("control request {reason}"))
+                .into_response()
+        }
         None => next.run(request).await,
     }
 }
@@ -61,11 +63,11 @@ fn is_loopback(host: &str) -> bool {
         || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
-/// Scripts send neither header; browsers send at least one with everything that is not a plain
-/// load.
+/// Whether `Origin` and `Sec-Fetch-Site`, if present, are those of a same-origin request. Scripts
+/// outside browsers send neither header; browsers send one with every unsafe request.
 fn is_same_origin(headers: &HeaderMap, host: &str) -> bool {
-    let all = |name: &str, good: &dyn Fn(&[u8]) -> bool| {
-        headers.get_all(name).iter().all(|value| good(value.as_bytes()))
+    let all = |name: &str, is_allowed: &dyn Fn(&[u8]) -> bool| {
+        headers.get_all(name).iter().all(|value| is_allowed(value.as_bytes()))
     };
     let own = format!("http://{host}");
     all(ORIGIN.as_str(), &|origin| origin.eq_ignore_ascii_case(own.as_bytes()))
@@ -76,7 +78,7 @@ async fn state(Extract(server): Extract<Arc<AppState>>) -> Json<StateReport> {
     Json(server.state().report(server.now()))
 }
 
-async fn add_fault(Extract(server): Extract<Arc<AppState>>, request: Request) -> Answer {
+async fn add_fault(Extract(server): Extract<Arc<AppState>>, request: Request) -> AckResult {
     let fault = body(request).await?;
     server.state().faults.add(fault);
     Ok(Json(Ack { status: true }))
@@ -93,18 +95,18 @@ struct ClockUpdate {
     offset_s: i64,
 }
 
-async fn set_clock(Extract(server): Extract<Arc<AppState>>, request: Request) -> Answer {
+async fn set_clock(Extract(server): Extract<Arc<AppState>>, request: Request) -> AckResult {
     let ClockUpdate { offset_s } = body(request).await?;
     server.set_clock_offset(offset_s);
     Ok(Json(Ack { status: true }))
 }
 
-type Answer = Result<Json<Ack>, ErrorResponse>;
+type AckResult = Result<Json<Ack>, ErrorResponse>;
 
-/// What a script sent; the 400 says what is wrong with it.
+/// The JSON body of a request; 400 with the reason if it is invalid.
 async fn body<T: DeserializeOwned>(request: Request) -> Result<T, ErrorResponse> {
-    let received = CapturedRequest::read(request).await?;
-    from_json(&received.body)
+    let request = CapturedRequest::read(request).await?;
+    from_json(&request.body)
         .map_err(|error| ErrorResponse::new(StatusCode::BAD_REQUEST, error.to_string()))
 }
 
@@ -140,8 +142,8 @@ async fn set_label(
 ) -> Result<Response, ErrorResponse> {
     let user_id = segment(request.uri(), 2).ok_or(ControlError::UnknownUser);
     let LabelUpdate { label } = body(request).await?;
-    let labelled = user_id.and_then(|user_id| server.state().set_label(&user_id, label));
-    Ok(labelled.map(|()| Json(Ack { status: true })).into_response())
+    let labeled = user_id.and_then(|user_id| server.state().set_label(&user_id, label));
+    Ok(labeled.map(|()| Json(Ack { status: true })).into_response())
 }
 
 async fn act_on_user(
@@ -151,9 +153,9 @@ async fn act_on_user(
 ) -> Result<Response, ErrorResponse> {
     let action = action(&uri)?;
     let user_id = segment(&uri, 2).ok_or(ControlError::UnknownUser);
-    let moved =
+    let updated =
         user_id.and_then(|user_id| server.state().act_on_user(&user_id, action, server.now()));
-    Ok(done(&headers, moved.map(|status| StatusUpdate { status })))
+    Ok(done(&headers, updated.map(|status| StatusUpdate { status })))
 }
 
 async fn act_on_session(
@@ -163,8 +165,9 @@ async fn act_on_session(
 ) -> Result<Response, ErrorResponse> {
     let action = action(&uri)?;
     let token = segment(&uri, 2).ok_or(ControlError::UnknownSession);
-    let moved = token.and_then(|token| server.state().act_on_session(&token, action, server.now()));
-    Ok(done(&headers, moved.map(|status| StatusUpdate { status })))
+    let updated =
+        token.and_then(|token| server.state().act_on_session(&token, action, server.now()));
+    Ok(done(&headers, updated.map(|status| StatusUpdate { status })))
 }
 
 fn action(uri: &Uri) -> Result<Action, ErrorResponse> {
@@ -173,7 +176,7 @@ fn action(uri: &Uri) -> Result<Action, ErrorResponse> {
         .map_err(|unknown: super::UnknownAction| ErrorResponse::not_found(&unknown.to_string()))
 }
 
-/// A browser goes back to the phone, which shows what came of it; a script gets it as JSON.
+/// The response to an action: a redirect to the phone page for a browser, JSON for a script.
 fn done<T: Serialize>(headers: &HeaderMap, outcome: Result<T, ControlError>) -> Response {
     let accepted = headers.get(ACCEPT).and_then(|accepted| accepted.to_str().ok());
     if accepted.is_some_and(|accepted| accepted.contains("text/html")) {

@@ -1,4 +1,4 @@
-//! Why the control interface could not do what was asked.
+//! Errors of the control interface.
 
 use std::fmt;
 
@@ -11,24 +11,23 @@ use tower_activeconnect::protocol::SessionStatus;
 use super::Action;
 use super::error_response::ErrorResponse;
 
-/// Why the phone could not do what was asked.
+/// An error of the control interface.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ControlError {
-    /// No such user.
+    /// The user does not exist.
     UnknownUser,
-    /// The user never had a session.
+    /// The user has no session.
     NoSession,
-    /// No such session.
+    /// The session does not exist.
     UnknownSession,
-    /// A label has 1 to 64 characters. None of them is a control character, and not all are white
-    /// space.
+    /// The label is not 1 to 64 characters, has a control character, or is only white space.
     InvalidLabel,
-    /// The session's status does not allow this.
+    /// The session's status does not allow the action.
     NotAllowed {
-        /// What the session is in, and stays in.
+        /// The status of the session, which does not change.
         status: SessionStatus,
-        /// What was asked for.
+        /// The requested action.
         action: Action,
     },
 }

@@ -1,8 +1,8 @@
 use std::fmt;
 
-/// The calls of the remote service, named as `calls` of the state report names them.
+/// The calls of the remote service, with the names of `calls` in the state report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "each is named like its route")]
+#[expect(missing_docs, reason = "each variant is named like its route")]
 #[non_exhaustive]
 pub enum Endpoint {
     AddUsers,
@@ -46,7 +46,7 @@ impl Endpoint {
         }
     }
 
-    /// Whether the call is one of the management API.
+    /// Whether the call belongs to the management API.
     pub(super) const fn is_management(self) -> bool {
         !matches!(self, Self::AuthenticateUser | Self::Status | Self::Logout)
     }

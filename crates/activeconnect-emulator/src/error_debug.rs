@@ -1,5 +1,5 @@
-/// Implements `Debug` for errors as their message and the messages of their causes: Rust prints the
-/// error that `main` returns by its `Debug`.
+/// Implements `Debug` for errors as their message and the messages of their sources, because Rust
+/// prints the error that `main` returns with `Debug`.
 macro_rules! debug_as_message {
     ($($error:ty),+) => {$(
         impl std::fmt::Debug for $error {

@@ -4,7 +4,7 @@ use axum::response::{IntoResponse, Response};
 
 use tower_activeconnect::protocol::messages::OutcomeResponse;
 
-/// An answer other than success: a status code and, as JSON, the reason.
+/// An unsuccessful response: a status code, and the reason as JSON.
 #[derive(Debug)]
 pub(super) struct ErrorResponse {
     status: StatusCode,
@@ -20,7 +20,7 @@ impl ErrorResponse {
         Self::new(StatusCode::NOT_FOUND, reason)
     }
 
-    /// The service understood the call but did not do it: 200 with `status: false`.
+    /// The response to a valid call that the service does not carry out: 200 with `status: false`.
     pub(super) fn unsuccessful(reason: impl Into<String>) -> Self {
         Self::new(StatusCode::OK, reason)
     }
@@ -35,6 +35,6 @@ impl IntoResponse for ErrorResponse {
 
 impl From<getrandom::Error> for ErrorResponse {
     fn from(error: getrandom::Error) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, format!("no randomness: {error}"))
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, format!("no random numbers: {error}"))
     }
 }

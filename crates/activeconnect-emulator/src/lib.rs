@@ -1,7 +1,7 @@
-//! The remote service and the phone, played on the loopback, for tests and for trying things out.
+//! An emulator of the remote service and the phone on the loopback, for tests and for evaluation.
 //!
-//! **Never for production:** it takes any caller of its control interface for the user's phone,
-//! and forgets everything when it stops.
+//! **Never use it in production:** any caller of its control interface can log in as any user, and it
+//! loses all data when it stops.
 //!
 //! ```
 //! use tower_activeconnect::protocol::SessionStatus;
@@ -10,9 +10,9 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let emulator = Emulator::start().await?;
-//! // Point a client at emulator.url(), with emulator.application_id() and
-//! // emulator.application_secret(). Once it added a user, give that user a phone and, when a
-//! // request waits, approve it:
+//! // Connect a client to emulator.url(), with emulator.application_id() and
+//! // emulator.application_secret(). Once it has added a user, register a phone for the user and
+//! // approve the pending request:
 //! assert_eq!(emulator.register_device("alice"), Err(ControlError::UnknownUser));
 //! assert_eq!(emulator.act("alice", Action::Approve), Err(ControlError::UnknownUser));
 //!
@@ -23,7 +23,7 @@
 //! # }
 //! ```
 //!
-//! Calls can be made to go wrong with a [`Fault`], and the service's clock can be moved:
+//! A [`Fault`] makes calls fail, and the service's clock can be shifted:
 //!
 //! ```
 //! use activeconnect_emulator::{Emulator, Endpoint, Fault, FaultKind};
@@ -38,11 +38,10 @@
 //! # }
 //! ```
 //!
-//! The same as a program, for scripts of any language: `activeconnect-emulator --listen
-//! 127.0.0.1:8099 --application-id ID --application-secret SECRET`. The phone is then a page at
-//! `/emulator`. It shows the tokens that the application has given its users; `POST
-//! /emulator/users/{user_id}/label` with `{"label":"Alice"}`, or [`Emulator::set_label`], lets it
-//! show a name.
+//! The same emulator as a program, for scripts of any language: `activeconnect-emulator --listen
+//! 127.0.0.1:8099 --application-id ID --application-secret SECRET`. The phone is a page at `/emulator`.
+//! It shows users by their tokens. To show a name instead, call [`Emulator::set_label`] or `POST
+//! /emulator/users/{user_id}/label` with `{"label":"Alice"}`.
 
 mod accepted_dialects;
 mod action;
@@ -83,13 +82,13 @@ pub use endpoint::Endpoint;
 pub use fault::{Fault, FaultKind, FaultRoute, UnknownFaultRoute};
 pub use report::{CallCounts, RejectionCounts, SessionReport, StateReport, UserReport};
 
-/// A running emulator. Dropping it stops the server and cuts every connection.
+/// A running emulator. Dropping it stops the server and closes all connections.
 #[must_use = "dropping it stops the server"]
 pub struct Emulator {
     url: String,
     server: Arc<AppState>,
-    /// Its own, because ending a task of another runtime would leave its connections open, and so
-    /// that a test's paused clock or busy thread does not stop the service too.
+    /// A separate runtime: dropping it closes the connections, and a test's paused clock or busy thread
+    /// does not stop the service.
     _runtime: BackgroundRuntime,
 }
 
@@ -98,13 +97,12 @@ impl Emulator {
     ///
     /// # Errors
     ///
-    /// When the port cannot be opened, or the operating system has no threads or randomness to
-    /// give.
+    /// When the port cannot be opened, or the operating system provides no threads or random numbers.
     pub async fn start() -> Result<Self, StartError> {
         Self::builder().start().await
     }
 
-    /// Starts with settings.
+    /// A builder with the default settings.
     ///
     /// ```
     /// use std::time::Duration;
@@ -129,25 +127,25 @@ impl Emulator {
         EmulatorBuilder::default()
     }
 
-    /// The server, as `http://127.0.0.1:PORT`.
+    /// The URL of the server, such as `http://127.0.0.1:8099`.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The application that may call.
+    /// The id of the application that may call.
     #[must_use]
     pub fn application_id(&self) -> &str {
         &self.server.settings.application_id
     }
 
-    /// What the application signs with.
+    /// The secret with which the application signs.
     #[must_use]
     pub fn application_secret(&self) -> &Secret {
         &self.server.settings.application_secret
     }
 
-    /// What `GET /emulator/state` answers.
+    /// The state, as `GET /emulator/state` returns it.
     #[must_use]
     pub fn state(&self) -> StateReport {
         self.server.state().report(self.server.now())
@@ -162,9 +160,8 @@ impl Emulator {
         self.server.state().register_device(user_id)
     }
 
-    /// Sets what the phone's page calls the user, who is only a token there otherwise. Another label
-    /// takes its place; a user who is deleted takes it along. The calls of the service know nothing
-    /// of it.
+    /// Sets the name of the user on the phone page, which shows the token otherwise. A new label
+    /// replaces the old one, and deleting the user removes it. The service's calls do not use it.
     ///
     /// # Errors
     ///
@@ -173,20 +170,20 @@ impl Emulator {
         self.server.state().set_label(user_id, label.into())
     }
 
-    /// Acts on the user's newest session and returns its status.
+    /// Carries out the action on the user's newest session, and returns the new status.
     ///
     /// # Errors
     ///
-    /// When there is no such user, no session, or its status does not allow that.
+    /// When the user or the session does not exist, or its status does not allow the action.
     pub fn act(&self, user_id: &str, action: Action) -> Result<SessionStatus, ControlError> {
         self.server.state().act_on_user(user_id, action, self.server.now())
     }
 
-    /// Acts on one session and returns its status.
+    /// Carries out the action on a session, and returns the new status.
     ///
     /// # Errors
     ///
-    /// When there is no such session or its status does not allow that.
+    /// When the session does not exist, or its status does not allow the action.
     pub fn act_on_session(
         &self,
         session_token: &str,
@@ -195,28 +192,28 @@ impl Emulator {
         self.server.state().act_on_session(session_token, action, self.server.now())
     }
 
-    /// Makes calls go wrong from now on, after the faults that are there already.
+    /// Adds a fault after the existing ones.
     pub fn inject_fault(&self, fault: Fault) {
         self.server.state().faults.add(fault);
     }
 
-    /// Forgets all faults. Calls that were struck stay struck.
+    /// Removes all faults. Faults that have taken effect on a call stay in effect.
     pub fn clear_faults(&self) {
         self.server.state().faults.clear();
     }
 
-    /// Sets the service's own clock, its `Date` header and its judgement of timestamps, this many
-    /// seconds ahead of the real time; behind it, if negative. What
-    /// [`SessionReport`] says stays in real time.
+    /// Sets the service's clock, which its `Date` header and its check of timestamps use, this many
+    /// seconds ahead of real time; behind it if negative. The times of [`SessionReport`] stay in real
+    /// time.
     pub fn set_clock_offset(&self, offset_s: i64) {
         self.server.set_clock_offset(offset_s);
     }
 
-    /// Goes on until Ctrl-C.
+    /// Runs until Ctrl-C.
     ///
     /// # Errors
     ///
-    /// When the operating system does not let the program listen for Ctrl-C.
+    /// When the program cannot listen for Ctrl-C.
     pub async fn run(self) -> io::Result<()> {
         tokio::signal::ctrl_c().await
     }

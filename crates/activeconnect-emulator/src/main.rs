@@ -1,4 +1,4 @@
-//! The Activeconnect service and the phone, played on the loopback. Never for production.
+//! An emulator of the Activeconnect service and the phone on the loopback. Never use it in production.
 
 use std::error::Error;
 use std::io::{self, Write as _};
@@ -9,29 +9,29 @@ use std::time::Duration;
 use activeconnect_emulator::{AcceptedDialects, Emulator};
 use clap::Parser;
 
-/// Plays the Activeconnect service and the phone on the loopback. Never for production.
+/// Emulates the Activeconnect service and the phone on the loopback. Never use it in production.
 #[derive(Parser)]
 #[command(name = "activeconnect-emulator")]
 struct Arguments {
     /// Loopback address and port; port 0 picks a free one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8099")]
     listen: String,
-    /// The application that may call
+    /// Id of the application that may call
     #[arg(long, value_name = "ID")]
     application_id: String,
-    /// What the application signs with
+    /// Secret with which the application signs
     #[arg(long, value_name = "SECRET")]
     application_secret: String,
-    /// Whose signatures are taken: activeconnect, iampass, documented or any
+    /// Accepted signature dialects: activeconnect, iampass, documented or any
     #[arg(long, default_value_t)]
     dialect: AcceptedDialects,
-    /// After how many seconds a pending session times out
+    /// Seconds until a pending session times out
     #[arg(long, value_name = "SECONDS", default_value = "60")]
     pending_timeout: NonZeroU32,
-    /// How many seconds the time of a signature may be off
+    /// Largest accepted clock difference of a signature, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     clock_tolerance: u32,
-    /// Answer status in the documented flat form
+    /// Return the status in the documented flat form
     #[arg(long)]
     flat_status: bool,
 }
@@ -59,7 +59,7 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
             .flat_status(arguments.flat_status)
             .start()
             .await?;
-        // The program that started this one waits for the line, through a pipe as well.
+        // The parent process waits for the line, also through a pipe.
         let mut stdout = io::stdout();
         writeln!(stdout, "listening on {}", emulator.url())?;
         stdout.flush()?;

@@ -1,11 +1,11 @@
 use std::collections::{BTreeMap, HashSet};
 
-/// The nonces that were used. Only those of correctly signed requests come here, so that the memory
-/// cannot be filled without a secret.
+/// The used nonces. Only correctly signed requests add one, so that callers without a secret cannot
+/// fill the memory.
 #[derive(Default)]
 pub(super) struct Nonces {
     used: HashSet<(String, u64)>,
-    /// The same by the time they were signed at, to be forgotten in that order.
+    /// The same by the time of their signature, for their removal in that order.
     signed_at: BTreeMap<u64, Vec<(String, u64)>>,
 }
 
@@ -20,7 +20,7 @@ impl Nonces {
         first
     }
 
-    /// Forgets what was signed before `oldest`: its timestamp alone refuses it from now on.
+    /// Removes the nonces that were signed before `oldest`: their timestamp is rejected anyway.
     pub(super) fn forget_before(&mut self, oldest: u64) {
         while let Some(entry) = self.signed_at.first_entry()
             && *entry.key() < oldest
@@ -41,7 +41,7 @@ mod tests {
         let mut nonces = Nonces::default();
         assert!(nonces.take("a", 1, 100));
         assert!(!nonces.take("a", 1, 100));
-        assert!(!nonces.take("a", 1, 101), "whatever time it is signed at");
+        assert!(!nonces.take("a", 1, 101), "a new timestamp does not renew the nonce");
         assert!(nonces.take("b", 1, 101));
 
         nonces.forget_before(100);

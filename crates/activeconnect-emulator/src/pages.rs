@@ -1,4 +1,4 @@
-//! What a person sees: the phone, and the page behind a registration link.
+//! The pages: the phone, and the page of a registration link.
 
 mod phone;
 
@@ -25,8 +25,8 @@ pub(super) fn register_routes() -> Router<Arc<AppState>> {
     Router::new().route("/register/{link}", get(show_link).post(open_link))
 }
 
-/// Apart from the control interface: a registration page, which needs the style too, may be opened
-/// under a name of this machine that is not its loopback's.
+/// The routes of the assets. They are not part of the control interface, because a registration page,
+/// which needs the style, may be opened through a host name that is not loopback.
 pub(super) fn asset_routes() -> Router<Arc<AppState>> {
     let style = async || asset("text/css", include_str!("pages/phone.css"));
     let script = async || asset("text/javascript", include_str!("pages/phone.js"));
@@ -61,7 +61,7 @@ async fn show_link(
     Extract(server): Extract<Arc<AppState>>,
     uri: Uri,
 ) -> Result<Response, ErrorResponse> {
-    let (step, name) = look(&server, &uri);
+    let (step, name) = link_state(&server, &uri);
     link_page(step, name)
 }
 
@@ -69,15 +69,15 @@ async fn open_link(
     Extract(server): Extract<Arc<AppState>>,
     uri: Uri,
 ) -> Result<Response, ErrorResponse> {
-    let (mut step, name) = look(&server, &uri);
+    let (mut step, name) = link_state(&server, &uri);
     if step == Step::Offered && server.state().redeem_link(&segment(&uri, 1).unwrap_or_default()) {
         step = Step::Done;
     }
     link_page(step, name)
 }
 
-/// What the link is good for, and whose phone it registers.
-fn look(server: &AppState, uri: &Uri) -> (Step, String) {
+/// The state of the link, and the name of its user.
+fn link_state(server: &AppState, uri: &Uri) -> (Step, String) {
     let token = segment(uri, 1).unwrap_or_default();
     let state = server.state();
     match state.link(&token) {
@@ -99,7 +99,7 @@ fn link_page(step: Step, name: String) -> Result<Response, ErrorResponse> {
     page(status, &RegisterDevice { step, name })
 }
 
-/// Not to be framed, so that no other site can borrow a click; never cached.
+/// The pages may not be framed, which prevents clickjacking, and are never cached.
 const SECURITY_HEADERS: [(HeaderName, &str); 5] = [
     (CACHE_CONTROL, "no-store"),
     (

@@ -1,11 +1,11 @@
-/// What tokens and secrets of the service are made of.
+/// The characters of the service's tokens and secrets.
 pub(super) const UPPERCASE_ALPHABET: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
-/// What application ids are made of.
+/// The characters of application ids.
 pub(super) const HEX_ALPHABET: &[u8] = b"0123456789abcdef";
 
-/// `length` characters of `alphabet`, each equally likely.
+/// A random text of `length` characters of `alphabet`, each equally likely.
 pub(super) fn text(alphabet: &[u8], length: usize) -> Result<String, getrandom::Error> {
-    // Bytes past the last whole multiple are drawn again: a remainder would favour some characters.
+    // Rejection sampling: the remainder of `% len` would favor some characters.
     let usable = 256 - 256 % alphabet.len();
     let mut text = String::with_capacity(length);
     while text.len() < length {

@@ -3,67 +3,67 @@ use tower_activeconnect::protocol::SessionStatus;
 
 use super::endpoint::Endpoint;
 
-/// What `GET /emulator/state` answers: everything but secrets.
+/// The response of `GET /emulator/state`: the whole state without secrets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct StateReport {
-    /// The users that exist, by name.
+    /// The existing users, sorted by id.
     pub users: Vec<UserReport>,
-    /// All sessions there ever were, the oldest first.
+    /// All sessions since the start, the oldest first.
     pub sessions: Vec<SessionReport>,
-    /// How many calls were let in, by name.
+    /// The number of accepted calls, by name.
     pub calls: CallCounts,
-    /// How many calls were refused, by reason.
+    /// The number of rejected calls, by reason.
     pub rejected: RejectionCounts,
 }
 
-/// One user.
+/// A user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct UserReport {
     /// The application's token for the user.
     pub user_id: String,
-    /// How many devices are registered.
+    /// The number of registered devices.
     pub devices: u32,
-    /// What the phone calls the user; see [`Emulator::set_label`](super::Emulator::set_label).
+    /// The name of the user on the phone page; see [`Emulator::set_label`](super::Emulator::set_label).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
 }
 
 impl UserReport {
-    /// What the user is shown as.
+    /// The label, or the id if there is none.
     pub(super) fn name(&self) -> &str {
         self.label.as_ref().unwrap_or(&self.user_id)
     }
 }
 
-/// One session. Moments are Unix milliseconds, except for the first two.
+/// A session. Times are Unix milliseconds, except for `created_at` and `expires_at`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SessionReport {
-    /// Names the session.
+    /// The token of the session.
     pub session_token: String,
-    /// Whose it is.
+    /// The id of the user.
     pub user_id: String,
-    /// What `status` would answer now.
+    /// The status that `status` would return now.
     pub status: SessionStatus,
-    /// The methods asked for; empty when the service chooses.
+    /// The requested methods; empty if the service chooses.
     pub methods: Vec<&'static str>,
-    /// When it began, in Unix seconds.
+    /// The start of the session, in Unix seconds.
     pub created_at: u64,
-    /// When it closes by itself, in Unix seconds.
+    /// The time at which the session closes by itself, in Unix seconds.
     pub expires_at: u64,
-    /// When `status` began to answer with an end.
+    /// The time at which the session ended.
     pub ended_at: Option<u64>,
-    /// When `status` first did answer with an end.
+    /// The time at which `status` first reported the end.
     pub first_told_at: Option<u64>,
-    /// When the status last changed; `None` while it is what it began with.
+    /// The time of the last change of the status; `None` before the first change.
     pub changed_at: Option<u64>,
-    /// When `status` first answered with that change.
+    /// The time at which `status` first reported that change.
     pub told_at: Option<u64>,
 }
 
-/// Calls that were let in: signature, time and nonce were good, whatever the answer was then.
+/// The number of accepted calls, whose signature, time and nonce were valid, whatever the response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[expect(missing_docs, reason = "each field is named like the call that it counts")]
 #[non_exhaustive]
@@ -96,15 +96,15 @@ impl CallCounts {
     }
 }
 
-/// Calls that were refused with 401, each counted once: the signature is judged first, then the
-/// time, then the nonce.
+/// The number of calls rejected with 401, each counted once: the emulator checks the signature first,
+/// then the time, then the nonce.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RejectionCounts {
-    /// Headers missing or malformed, another client id, or a signature that does not fit.
+    /// Missing or malformed headers, another client id, or an invalid signature.
     pub signature: u64,
-    /// Signed too long ago or too far ahead.
+    /// A timestamp too far from the service's clock.
     pub timestamp: u64,
-    /// Signed and in time, but the nonce was used before.
+    /// A valid signature and timestamp, but a used nonce.
     pub nonce: u64,
 }

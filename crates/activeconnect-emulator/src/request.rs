@@ -8,7 +8,7 @@ use super::error_response::ErrorResponse;
 
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// A whole request, its address as it was received: that is what is signed.
+/// A whole request, with its URI as received, because the signature covers it.
 pub(super) struct CapturedRequest {
     pub(super) headers: HeaderMap,
     pub(super) uri: Uri,
@@ -36,15 +36,15 @@ impl CapturedRequest {
     }
 
     pub(super) fn path_and_query(&self) -> &str {
-        self.uri.path_and_query().map_or("/", |written| written.as_str())
+        self.uri.path_and_query().map_or("/", |path| path.as_str())
     }
 
-    /// A URL of this server, by the name that the client knows it by.
+    /// A URL of this server, with the host of the request.
     pub(super) fn own_url(&self, path: &str) -> String {
         format!("http://{}{path}", self.host)
     }
 
-    /// A URL of another origin: this server's port on another address of the loopback.
+    /// A URL of another origin: this server's port on another loopback address.
     pub(super) fn foreign_url(&self, path: &str) -> String {
         let port = self.host.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
         let port: u16 = port.unwrap_or(80);
@@ -52,7 +52,7 @@ impl CapturedRequest {
         format!("http://{address}:{port}{path}")
     }
 
-    /// The path's segment of that index, decoded.
+    /// The decoded path segment at `index`.
     pub(super) fn segment(&self, index: usize) -> Option<String> {
         segment(&self.uri, index)
     }
@@ -65,8 +65,8 @@ pub(super) fn host(headers: &HeaderMap) -> Option<&str> {
     if hosts.next().is_some() { None } else { host.to_str().ok() }
 }
 
-/// The path's segment of that index, decoded. The raw path is split first, because a decoded
-/// segment can hold a slash; a plus is a space, as the SDKs write it.
+/// The decoded path segment at `index`. The raw path is split first, because a decoded segment can
+/// contain a slash. A plus is a space, as the SDKs encode it.
 pub(super) fn segment(uri: &Uri, index: usize) -> Option<String> {
     let raw = uri.path().split('/').nth(index + 1)?.replace('+', " ");
     Some(percent_decode_str(&raw).decode_utf8().ok()?.into_owned())
@@ -106,13 +106,13 @@ mod tests {
             ("[::1]", "http://127.0.0.2:80/a?b"),
             ("localhost", "http://127.0.0.2:80/a?b"),
         ] {
-            let received = CapturedRequest {
+            let request = CapturedRequest {
                 headers: HeaderMap::new(),
                 uri: Uri::default(),
                 host: host.to_owned(),
                 body: Bytes::new(),
             };
-            assert_eq!(received.foreign_url("/a?b"), foreign);
+            assert_eq!(request.foreign_url("/a?b"), foreign);
         }
     }
 }

@@ -21,20 +21,20 @@ pub(super) fn router(server: Arc<AppState>) -> Router {
         .merge(pages::asset_routes())
         .fallback(|| async { ErrorResponse::not_found("no such route") })
         .method_not_allowed_fallback(|| async {
-            ErrorResponse::new(StatusCode::METHOD_NOT_ALLOWED, "this route wants another method")
+            ErrorResponse::new(StatusCode::METHOD_NOT_ALLOWED, "this route requires another method")
         })
         .layer(map_response_with_state(Arc::clone(&server), set_date_header))
         .with_state(server)
 }
 
-/// Says what the service's own clock shows; hyper adds the real time only where no `Date` is.
+/// Sets `Date` to the service's clock. hyper adds the real time only if the header is absent.
 async fn set_date_header(
     Extract(server): Extract<Arc<AppState>>,
-    mut answer: Response,
+    mut response: Response,
 ) -> Response {
     let now = UNIX_EPOCH + Duration::from_secs(server.now_s());
     if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(now)) {
-        answer.headers_mut().insert(DATE, date);
+        response.headers_mut().insert(DATE, date);
     }
-    answer
+    response
 }

@@ -7,7 +7,7 @@ use super::AcceptedDialects;
 use super::state::State;
 use crate::clock::unix_millis;
 
-/// What the emulator was started with.
+/// The settings of the emulator.
 pub(super) struct Settings {
     pub(super) application_id: String,
     pub(super) application_secret: Secret,
@@ -17,14 +17,14 @@ pub(super) struct Settings {
     pub(super) flat_status: bool,
 }
 
-/// What all requests share.
+/// The state that all requests share.
 pub(super) struct AppState {
     pub(super) settings: Settings,
     state: Mutex<State>,
     clock_offset_s: AtomicI64,
 }
 
-/// The last moment that a `Date` can name: the end of the year 9999.
+/// The last time that a `Date` can express: the end of the year 9999.
 const LAST_DATE_S: u64 = 253_402_300_799;
 
 impl AppState {
@@ -32,19 +32,19 @@ impl AppState {
         Self { settings, state: Mutex::default(), clock_offset_s: AtomicI64::new(0) }
     }
 
-    /// A panic elsewhere leaves counters and statuses that are still worth reading.
+    /// Locks the state. After a panic in another thread, counters and statuses are still readable.
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The moment of everything but signatures, in Unix milliseconds: comparable with the clock of
-    /// a test that measures.
+    /// The real time in Unix milliseconds, for everything but signatures. A test that measures can
+    /// compare it with its own clock.
     pub(super) fn now(&self) -> u64 {
         unix_millis()
     }
 
-    /// The moment by the service's own clock, in Unix seconds: timestamps of signatures are held
-    /// against it.
+    /// The time of the service's clock in Unix seconds, which timestamps of signatures are compared
+    /// with.
     pub(super) fn now_s(&self) -> u64 {
         let offset_s = self.clock_offset_s.load(Ordering::Relaxed);
         (self.now() / 1000).saturating_add_signed(offset_s).min(LAST_DATE_S)

@@ -4,16 +4,16 @@ use tower_activeconnect::protocol::{AuthMethod, AuthMethods, SessionStatus};
 use super::Action;
 use super::report::SessionReport;
 
-/// What a session is to be.
+/// The parameters of a new session.
 pub(super) struct SessionParams {
     pub(super) methods: AuthMethods,
-    /// How long it waits for the phone.
+    /// How long the session is pending.
     pub(super) pending_ms: u64,
-    /// How long it lasts.
+    /// How long the session lasts.
     pub(super) duration_ms: u64,
 }
 
-/// A session as the service keeps it. Pure: every moment is handed in, in Unix milliseconds.
+/// A session of the service. It reads no clock: callers pass each time in Unix milliseconds.
 pub(super) struct Session {
     pub(super) token: String,
     pub(super) secret: Secret,
@@ -21,7 +21,7 @@ pub(super) struct Session {
     methods: AuthMethods,
     status: SessionStatus,
     created_at: u64,
-    /// When the phone counts as not answering.
+    /// The time at which a pending session times out.
     pending_until: u64,
     expires_at: u64,
     ended_at: Option<u64>,
@@ -35,18 +35,18 @@ impl Session {
         token: String,
         secret: Secret,
         user_id: String,
-        asked: &SessionParams,
+        params: &SessionParams,
         created_at: u64,
     ) -> Self {
         Self {
             token,
             secret,
             user_id,
-            methods: asked.methods,
+            methods: params.methods,
             status: SessionStatus::Pending,
             created_at,
-            pending_until: created_at.saturating_add(asked.pending_ms),
-            expires_at: created_at.saturating_add(asked.duration_ms),
+            pending_until: created_at.saturating_add(params.pending_ms),
+            expires_at: created_at.saturating_add(params.duration_ms),
             ended_at: None,
             first_told_at: None,
             changed_at: None,
@@ -60,12 +60,12 @@ impl Session {
         self.status
     }
 
-    /// The status at `now`, noted as told to the application when the answer arrives there.
+    /// The status at `now`, recorded as reported to the application at `arrives_at`.
     pub(super) fn report_status(&mut self, now: u64, arrives_at: Option<u64>) -> SessionStatus {
         self.advance(now);
         if let Some(at) = arrives_at {
-            // A later answer can overtake one that was held up.
-            let earlier = |told: Option<u64>| Some(told.map_or(at, |told| told.min(at)));
+            // A later response can arrive before a delayed one.
+            let earlier = |reported: Option<u64>| Some(reported.map_or(at, |time| time.min(at)));
             if self.changed_at.is_some() {
                 self.told_at = earlier(self.told_at);
             }
@@ -76,7 +76,7 @@ impl Session {
         self.status
     }
 
-    /// Moves the session; where its status does not allow that, the error is that status.
+    /// Carries out the action. If the status does not allow it, the error is that status.
     pub(super) fn act(&mut self, action: Action, now: u64) -> Result<SessionStatus, SessionStatus> {
         self.advance(now);
         let next = action.apply(self.status).ok_or(self.status)?;
@@ -84,8 +84,7 @@ impl Session {
         Ok(next)
     }
 
-    /// Catches up with what was due by itself. It counts from the moment it was due, not from the
-    /// moment it was asked for.
+    /// Applies the timeout or the expiry that is due. The change has the time at which it was due.
     fn advance(&mut self, now: u64) {
         let (due, end) = match self.status {
             SessionStatus::Pending if self.pending_until <= self.expires_at => {
@@ -131,8 +130,8 @@ mod tests {
     const T0: u64 = 1_700_000_000_123;
 
     fn session(pending_ms: u64, duration_ms: u64) -> Session {
-        let asked = SessionParams { methods: AuthMethods::default(), pending_ms, duration_ms };
-        Session::new("T".into(), Secret::new("S"), "u".into(), &asked, T0)
+        let params = SessionParams { methods: AuthMethods::default(), pending_ms, duration_ms };
+        Session::new("T".into(), Secret::new("S"), "u".into(), &params, T0)
     }
 
     #[test]
@@ -159,49 +158,49 @@ mod tests {
     }
 
     #[test]
-    fn session_shorter_than_the_wait_for_the_phone_closes() {
+    fn session_shorter_than_pending_time_closes() {
         let mut short = session(60_000, 1000);
         assert_eq!(short.status(T0 + 1000), SessionStatus::Closed);
     }
 
     #[test]
-    fn action_that_comes_too_late_is_refused() {
+    fn late_action_is_rejected() {
         let mut late = session(60_000, 3_600_000);
         assert_eq!(late.act(Action::Approve, T0 + 60_000), Err(SessionStatus::Timeout));
     }
 
     #[test]
-    fn telling_is_noted_once_for_each_change() {
-        let mut told = session(60_000, 3_600_000);
-        told.report_status(T0 + 1, Some(T0 + 1));
-        assert_eq!((told.changed_at, told.told_at), (None, None));
+    fn report_is_recorded_once_per_change() {
+        let mut session = session(60_000, 3_600_000);
+        session.report_status(T0 + 1, Some(T0 + 1));
+        assert_eq!((session.changed_at, session.told_at), (None, None));
 
-        assert!(told.act(Action::Approve, T0 + 2).is_ok());
-        assert_eq!((told.changed_at, told.told_at), (Some(T0 + 2), None));
-        told.report_status(T0 + 3, Some(T0 + 3));
-        told.report_status(T0 + 4, Some(T0 + 4));
-        assert_eq!((told.told_at, told.first_told_at), (Some(T0 + 3), None));
+        assert!(session.act(Action::Approve, T0 + 2).is_ok());
+        assert_eq!((session.changed_at, session.told_at), (Some(T0 + 2), None));
+        session.report_status(T0 + 3, Some(T0 + 3));
+        session.report_status(T0 + 4, Some(T0 + 4));
+        assert_eq!((session.told_at, session.first_told_at), (Some(T0 + 3), None));
 
-        assert!(told.act(Action::Close, T0 + 5).is_ok());
+        assert!(session.act(Action::Close, T0 + 5).is_ok());
         assert_eq!(
-            (told.changed_at, told.told_at, told.ended_at),
+            (session.changed_at, session.told_at, session.ended_at),
             (Some(T0 + 5), None, Some(T0 + 5))
         );
-        told.report_status(T0 + 6, Some(T0 + 6));
-        told.report_status(T0 + 7, Some(T0 + 7));
-        assert_eq!((told.told_at, told.first_told_at), (Some(T0 + 6), Some(T0 + 6)));
-        assert_eq!(told.ended_at, Some(T0 + 5));
+        session.report_status(T0 + 6, Some(T0 + 6));
+        session.report_status(T0 + 7, Some(T0 + 7));
+        assert_eq!((session.told_at, session.first_told_at), (Some(T0 + 6), Some(T0 + 6)));
+        assert_eq!(session.ended_at, Some(T0 + 5));
     }
 
     #[test]
-    fn answer_tells_when_it_arrives_and_only_if_it_does() {
-        let mut told = session(60_000, 3_600_000);
-        assert!(told.act(Action::Close, T0 + 1).is_ok());
-        assert_eq!(told.report_status(T0 + 2, None), SessionStatus::Closed);
-        assert_eq!((told.told_at, told.first_told_at), (None, None));
-        told.report_status(T0 + 3, Some(T0 + 500));
-        assert_eq!((told.told_at, told.first_told_at), (Some(T0 + 500), Some(T0 + 500)));
-        told.report_status(T0 + 4, Some(T0 + 4));
-        assert_eq!((told.told_at, told.first_told_at), (Some(T0 + 4), Some(T0 + 4)));
+    fn report_counts_when_response_arrives() {
+        let mut session = session(60_000, 3_600_000);
+        assert!(session.act(Action::Close, T0 + 1).is_ok());
+        assert_eq!(session.report_status(T0 + 2, None), SessionStatus::Closed);
+        assert_eq!((session.told_at, session.first_told_at), (None, None));
+        session.report_status(T0 + 3, Some(T0 + 500));
+        assert_eq!((session.told_at, session.first_told_at), (Some(T0 + 500), Some(T0 + 500)));
+        session.report_status(T0 + 4, Some(T0 + 4));
+        assert_eq!((session.told_at, session.first_told_at), (Some(T0 + 4), Some(T0 + 4)));
     }
 }

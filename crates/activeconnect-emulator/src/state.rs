@@ -12,12 +12,12 @@ use super::session::{Session, SessionParams};
 use super::signature::Verified;
 use super::{Action, ControlError};
 
-/// Everything the service knows. Pure: moments and randomness are handed in. Moments are Unix
-/// milliseconds, those of signing Unix seconds.
+/// The whole state of the service. It reads no clock and no random numbers: callers pass them. Times
+/// are Unix milliseconds, those of signatures Unix seconds.
 #[derive(Default)]
 pub(super) struct State {
     users: BTreeMap<String, User>,
-    /// In the order they began; none is ever forgotten.
+    /// In the order of their start; none is ever removed.
     sessions: Vec<Session>,
     by_token: HashMap<String, usize>,
     links: HashMap<String, Link>,
@@ -35,17 +35,17 @@ struct User {
     newest_session: Option<usize>,
 }
 
-/// The most characters of a label.
+/// The longest label, in characters.
 const MAX_LABEL_CHARS: usize = 64;
 
-/// A registration link: the phone that opens it becomes the user's.
+/// A registration link: the phone that opens it is registered for the user.
 pub(super) struct Link {
     pub(super) user_id: String,
     pub(super) display_name: Option<String>,
     pub(super) used: bool,
 }
 
-/// An SMS that was "sent".
+/// An SMS that the page shows.
 #[derive(Clone, PartialEq)]
 pub(super) struct Message {
     pub(super) user_id: String,
@@ -54,11 +54,11 @@ pub(super) struct Message {
     pub(super) register_url: String,
 }
 
-/// No user of that name: 404.
+/// The user does not exist: 404.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct UnknownUser;
 
-/// Why a call with a known application or session is refused with 401.
+/// Why a call of a known application or session is rejected with 401.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum CallRejection {
     Signature(&'static str),
@@ -67,8 +67,8 @@ pub(super) enum CallRejection {
 }
 
 impl State {
-    /// Lets a call in or refuses it, and counts it either way. A nonce is remembered for as long as
-    /// its timestamp would be accepted.
+    /// Accepts or rejects a call, and counts it. A nonce is kept for as long as its timestamp would be
+    /// accepted.
     pub(super) fn authorize_call(
         &mut self,
         call: Endpoint,
@@ -113,28 +113,28 @@ impl State {
         Ok(AddedUsers { created: Some(created), existing: Some(existing) })
     }
 
-    /// Deletes those that exist and closes their sessions; false when none exists.
+    /// Deletes the existing users and closes their sessions; false if none exists.
     pub(super) fn delete_users(&mut self, user_ids: &[String], now: u64) -> bool {
-        let mut any = false;
+        let mut has_deleted = false;
         for user_id in user_ids {
             if self.users.remove(user_id).is_none() {
                 continue;
             }
-            any = true;
+            has_deleted = true;
             self.links.retain(|_, link| link.user_id != *user_id);
             for session in self.sessions.iter_mut().filter(|session| session.user_id == *user_id) {
-                // Those that are over already refuse, and stay as they are.
+                // Ended sessions reject the action and stay unchanged.
                 let _ = session.act(Action::Close, now);
             }
         }
-        any
+        has_deleted
     }
 
     pub(super) fn has_device(&self, user_id: &str) -> Result<bool, UnknownUser> {
         self.users.get(user_id).map(|user| user.devices > 0).ok_or(UnknownUser)
     }
 
-    /// Makes the registration link `token` good for one device of the user.
+    /// Adds the registration link `token`, which is valid for one device of the user.
     pub(super) fn add_link(
         &mut self,
         user_id: &str,
@@ -163,11 +163,11 @@ impl State {
         &self.messages
     }
 
-    /// Begins a session. It does not end older ones of the user.
+    /// Starts a session. It does not end older sessions of the user.
     pub(super) fn authenticate(
         &mut self,
         user_id: &str,
-        asked: &SessionParams,
+        params: &SessionParams,
         token: String,
         secret: Secret,
         now: u64,
@@ -176,7 +176,7 @@ impl State {
         let index = self.sessions.len();
         user.newest_session = Some(index);
         self.by_token.insert(token.clone(), index);
-        self.sessions.push(Session::new(token, secret, user_id.to_owned(), asked, now));
+        self.sessions.push(Session::new(token, secret, user_id.to_owned(), params, now));
         Ok(())
     }
 
@@ -193,7 +193,7 @@ impl State {
         self.links.get(token)
     }
 
-    /// Opens a link on the phone: the first time, it registers a device.
+    /// Opens a link on the phone. The first time, it registers a device.
     pub(super) fn redeem_link(&mut self, token: &str) -> bool {
         let Some(link) = self.links.get_mut(token).filter(|link| !link.used) else { return false };
         link.used = true;
@@ -275,17 +275,17 @@ mod tests {
         state
     }
 
-    fn begin(state: &mut State, user_id: &str, token: &str) {
-        let asked = SessionParams {
+    fn start_session(state: &mut State, user_id: &str, token: &str) {
+        let params = SessionParams {
             methods: AuthMethods::default(),
             duration_ms: 3_600_000,
             pending_ms: 60_000,
         };
-        let begun = state.authenticate(user_id, &asked, token.into(), Secret::new("S"), NOW);
-        assert_eq!(begun, Ok(()));
+        let result = state.authenticate(user_id, &params, token.into(), Secret::new("S"), NOW);
+        assert_eq!(result, Ok(()));
     }
 
-    fn admit(
+    fn authorize(
         state: &mut State,
         nonce: u64,
         signed_at: u64,
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn users_are_added_once_and_all_or_none() {
+    fn users_are_added_once_or_not_at_all() {
         let mut state = with_users(&["a"]);
         let added = state.add_users(vec!["a".into(), "b".into(), "b".into()]).expect("added");
         assert_eq!(added.created, Some(vec!["b".to_owned()]));
@@ -310,7 +310,7 @@ mod tests {
     fn deleting_user_closes_running_sessions_only() {
         let mut state = with_users(&["a", "b"]);
         for (user_id, token) in [("a", "A1"), ("a", "A2"), ("b", "B1")] {
-            begin(&mut state, user_id, token);
+            start_session(&mut state, user_id, token);
         }
         assert!(state.act_on_session("A1", Action::Cancel, NOW).is_ok());
         assert_eq!(state.add_link("a", "L".into(), None), Ok(()));
@@ -326,23 +326,23 @@ mod tests {
         assert!(state.link("L").is_none());
         assert_eq!(state.act_on_user("a", Action::Close, NOW + 3), Err(ControlError::UnknownUser));
 
-        // A later user of the same name is another user.
+        // A later user with the same id is another user.
         assert!(state.add_users(vec!["a".into()]).is_ok());
         assert_eq!(state.act_on_user("a", Action::Close, NOW + 3), Err(ControlError::NoSession));
     }
 
     #[test]
-    fn user_is_acted_on_through_the_newest_session() {
+    fn user_action_applies_to_newest_session() {
         let mut state = with_users(&["a"]);
-        begin(&mut state, "a", "OLD");
-        begin(&mut state, "a", "NEW");
+        start_session(&mut state, "a", "OLD");
+        start_session(&mut state, "a", "NEW");
         assert_eq!(state.act_on_user("a", Action::Approve, NOW), Ok(SessionStatus::Active));
-        assert_eq!(state.session("OLD").expect("it").status(NOW), SessionStatus::Pending);
-        assert_eq!(state.session("NEW").expect("it").status(NOW), SessionStatus::Active);
+        assert_eq!(state.session("OLD").expect("session").status(NOW), SessionStatus::Pending);
+        assert_eq!(state.session("NEW").expect("session").status(NOW), SessionStatus::Active);
     }
 
     #[test]
-    fn label_is_checked_and_goes_with_the_user() {
+    fn label_is_validated_and_deleted_with_user() {
         let mut state = with_users(&["a"]);
         let label_of_a = |state: &mut State| state.report(NOW).users[0].label.clone();
         assert_eq!(label_of_a(&mut state), None);
@@ -350,23 +350,23 @@ mod tests {
         assert_eq!(state.set_label("unknown", "Alice".into()), Err(ControlError::UnknownUser));
         assert_eq!(state.set_label("a", "Alice".into()), Ok(()));
         assert_eq!(state.set_label("a", longest.clone()), Ok(()));
-        for bad in ["", " \u{a0}", "Al\nice", "Al\u{7f}ice", &format!("{longest}é")] {
+        for invalid in ["", " \u{a0}", "Al\nice", "Al\u{7f}ice", &format!("{longest}é")] {
             assert_eq!(
-                state.set_label("a", bad.into()),
+                state.set_label("a", invalid.into()),
                 Err(ControlError::InvalidLabel),
-                "{bad:?}"
+                "{invalid:?}"
             );
         }
         assert_eq!(label_of_a(&mut state), Some(longest));
 
-        // A user who is added under the same token later is another one.
+        // A later user with the same token is another user.
         assert!(state.delete_users(&["a".into()], NOW));
         assert!(state.add_users(vec!["a".into()]).is_ok());
         assert_eq!(label_of_a(&mut state), None);
     }
 
     #[test]
-    fn link_is_good_for_one_device() {
+    fn link_registers_one_device() {
         let mut state = with_users(&["a"]);
         assert_eq!(state.add_link("unknown", "L".into(), None), Err(UnknownUser));
         assert_eq!(state.add_link("a", "L".into(), None), Ok(()));
@@ -381,30 +381,30 @@ mod tests {
     #[test]
     fn timestamp_tolerance_is_symmetric() {
         let mut state = State::default();
-        assert_eq!(admit(&mut state, 1, NOW_S - 301, NOW_S), Err(CallRejection::Timestamp));
-        assert_eq!(admit(&mut state, 2, NOW_S + 301, NOW_S), Err(CallRejection::Timestamp));
-        assert_eq!(admit(&mut state, 3, NOW_S - 300, NOW_S), Ok(()));
-        assert_eq!(admit(&mut state, 4, NOW_S + 300, NOW_S), Ok(()));
+        assert_eq!(authorize(&mut state, 1, NOW_S - 301, NOW_S), Err(CallRejection::Timestamp));
+        assert_eq!(authorize(&mut state, 2, NOW_S + 301, NOW_S), Err(CallRejection::Timestamp));
+        assert_eq!(authorize(&mut state, 3, NOW_S - 300, NOW_S), Ok(()));
+        assert_eq!(authorize(&mut state, 4, NOW_S + 300, NOW_S), Ok(()));
     }
 
     #[test]
     fn nonce_is_kept_while_timestamp_is_valid() {
         let mut state = State::default();
-        // Signed ahead, so that it stays good for twice the tolerance.
+        // A timestamp in the future stays valid for twice the tolerance.
         let signed_at = NOW_S + 300;
-        assert_eq!(admit(&mut state, 1, signed_at, NOW_S), Ok(()));
-        assert_eq!(admit(&mut state, 1, signed_at, NOW_S + 600), Err(CallRejection::Nonce));
-        assert_eq!(admit(&mut state, 1, signed_at, NOW_S + 601), Err(CallRejection::Timestamp));
+        assert_eq!(authorize(&mut state, 1, signed_at, NOW_S), Ok(()));
+        assert_eq!(authorize(&mut state, 1, signed_at, NOW_S + 600), Err(CallRejection::Nonce));
+        assert_eq!(authorize(&mut state, 1, signed_at, NOW_S + 601), Err(CallRejection::Timestamp));
     }
 
     #[test]
-    fn each_refusal_is_counted_once_and_burns_no_nonce() {
+    fn rejection_is_counted_and_uses_no_nonce() {
         let mut state = State::default();
-        let refused = state.authorize_call(Endpoint::Logout, "c", Err("wrong"), NOW_S, 300);
-        assert_eq!(refused, Err(CallRejection::Signature("wrong")));
-        assert_eq!(admit(&mut state, 1, 0, NOW_S), Err(CallRejection::Timestamp));
-        assert_eq!(admit(&mut state, 1, NOW_S, NOW_S), Ok(()));
-        assert_eq!(admit(&mut state, 1, NOW_S, NOW_S), Err(CallRejection::Nonce));
+        let rejected = state.authorize_call(Endpoint::Logout, "c", Err("wrong"), NOW_S, 300);
+        assert_eq!(rejected, Err(CallRejection::Signature("wrong")));
+        assert_eq!(authorize(&mut state, 1, 0, NOW_S), Err(CallRejection::Timestamp));
+        assert_eq!(authorize(&mut state, 1, NOW_S, NOW_S), Ok(()));
+        assert_eq!(authorize(&mut state, 1, NOW_S, NOW_S), Err(CallRejection::Nonce));
         let report = state.report(NOW);
         assert_eq!(report.rejected, RejectionCounts { signature: 1, timestamp: 1, nonce: 1 });
         assert_eq!(report.calls, CallCounts { status: 1, ..CallCounts::default() });

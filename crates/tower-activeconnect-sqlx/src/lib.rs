@@ -1,6 +1,7 @@
-//! The lookup table of [`tower_activeconnect`] in SQL databases: which user has which token.
+//! Token stores of [`tower_activeconnect`] in SQL databases.
 //!
-//! `SqliteTokenStore` (feature `sqlite`) keeps it in a file beside the application's own users table.
+//! `SqliteTokenStore` (feature `sqlite`) keeps the users' tokens in the same file as the application's
+//! users table.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -1,3 +1,5 @@
+//! The token store on SQLite.
+
 use std::error::Error;
 use std::fmt;
 use std::str::FromStr as _;
@@ -14,29 +16,29 @@ use sqlx::{AssertSqlSafe, Row as _, SqlSafeStr as _};
 use tower_activeconnect::store::{StoreError, StoreErrorKind};
 use tower_activeconnect::{TokenStore, UserId, UserToken};
 
-/// How long a statement waits for another connection's lock, here or in another process.
+/// How long a statement waits for the lock of another connection, in this or another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a statement waits for a free connection of the pool.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a call may take, whatever the pool's own timeouts are: less than the 5 s of the shortest
-/// login.
+/// How long a call may take, whatever the pool's timeouts are. It is less than the shortest login
+/// timeout of 5 s.
 const CALL_TIMEOUT: Duration = Duration::from_secs(4);
 
 type UserQuery = Query<'static, Sqlite, SqliteArguments>;
 
-/// The lookup table on SQLite: the application's users table, and beside it
+/// A token store on SQLite. It adds two tables to the application's users table:
 /// `activeconnect_token(id, user_id UNIQUE REFERENCES users(id) ON DELETE CASCADE, token UNIQUE)` and
 /// `activeconnect_token_browser_epoch(user_id PRIMARY KEY REFERENCES users(id) ON DELETE CASCADE,
-/// epoch)`, which keeps whose browsers are forgotten.
+/// epoch)`, which records the users whose known browsers are invalidated.
 ///
-/// [`SqliteTokenStore::open`] makes the file and both tables; the users table is the
-/// application's and never touched. Enrolling a user whose row does not exist is
-/// [`StoreErrorKind::NoSuchUser`]; deleting the row takes the token and the epoch with it, if the
-/// application has `PRAGMA foreign_keys` on, as the pool here and every sqlx pool has.
+/// [`SqliteTokenStore::open`] creates the file and both tables. It never changes the users table.
+/// Enrolling a user without a row fails with [`StoreErrorKind::NoSuchUser`]. Deleting the row deletes
+/// the token and the epoch, if `PRAGMA foreign_keys` is on, as in every sqlx pool.
 ///
-/// A call waits at most 2 s for a connection and 2 s for a lock that another connection holds (4 s in
-/// all, with any pool); then it is [`StoreErrorKind::Unavailable`], as when the file cannot be read
-/// or written at the moment. Dropping the future of a call leaves open whether it took effect.
+/// A call waits at most 2 s for a connection and 2 s for the lock of another connection (4 s in all,
+/// with any pool). Then it fails with [`StoreErrorKind::Unavailable`], as it does if the file cannot
+/// be read or written at the moment. Calls are not cancel safe: a call whose future is dropped may or
+/// may not take effect.
 ///
 /// ```
 /// use tower_activeconnect::{TokenStore, UserToken};
@@ -60,7 +62,7 @@ pub struct SqliteTokenStore {
     options: SqliteTokenStoreOptions,
 }
 
-/// Names and types of the tables, for applications whose users table is not `users(id TEXT)`.
+/// The names and types of the tables, for applications whose users table is not `users(id TEXT)`.
 ///
 /// ```
 /// use tower_activeconnect_sqlx::SqliteTokenStore;
@@ -84,17 +86,16 @@ pub struct SqliteTokenStoreOptions {
 }
 
 impl SqliteTokenStore {
-    /// Opens `sqlite:PATH`, making the file if there is none, and brings the token table up to
-    /// date.
+    /// Opens `sqlite:PATH`, creates the file if it does not exist, and migrates the tables.
     ///
     /// # Errors
     ///
-    /// When the URL is not SQLite's, or the database cannot be opened or written.
+    /// When the URL is not an SQLite URL, or the database cannot be opened or written.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         Self::options().open(url).await
     }
 
-    /// Other table names and types than the usual ones.
+    /// Options for other table names and types.
     #[must_use]
     pub fn options() -> SqliteTokenStoreOptions {
         SqliteTokenStoreOptions {
@@ -105,21 +106,20 @@ impl SqliteTokenStore {
         }
     }
 
-    /// The connections, for the application's own tables in the same file.
+    /// The connection pool, for the application's own tables in the same file.
     #[must_use]
     pub fn pool(&self) -> &SqlitePool {
         &self.pool
     }
 
-    /// Binds a user id as the type that the users table has; an id that is no such value is no
-    /// row's.
+    /// The user id as an integer; `None` if it is not the canonical text of one, so no row has it.
     fn parse_integer_id(&self, user: &UserId) -> Option<i64> {
         let integer = user.as_str().parse::<i64>().ok()?;
-        // "007" and "+7" are other users than "7" to everyone but a parser.
+        // The ids "007" and "+7" parse as 7, but are not the user "7".
         (integer.to_string() == user.as_str()).then_some(integer)
     }
 
-    /// A query whose first parameter is the user's id; `None` if no row can have that id.
+    /// A query with the user's id as its first parameter; `None` if no row can have that id.
     fn query(&self, sql: String, user: &UserId) -> Option<UserQuery> {
         let query = sqlx::query(AssertSqlSafe(sql));
         if self.options.integer_user_ids {
@@ -133,7 +133,7 @@ impl SqliteTokenStore {
         let Some(query) = query else { return Ok(None) };
         let fetched = tokio::time::timeout(CALL_TIMEOUT, query.fetch_optional(&self.pool)).await;
         let fetched = fetched.map_err(|_| {
-            StoreError::new("the database did not answer in time")
+            StoreError::new("the database did not respond in time")
                 .with_kind(StoreErrorKind::Unavailable)
         })?;
         fetched.map_err(store_error)
@@ -147,49 +147,49 @@ impl SqliteTokenStore {
 }
 
 impl SqliteTokenStoreOptions {
-    /// The application's users table. Default `users`.
+    /// Sets the name of the application's users table. The default is `users`.
     #[must_use]
     pub fn users_table(mut self, name: impl Into<String>) -> Self {
         self.users_table = name.into();
         self
     }
 
-    /// Its primary key. Default `id`.
+    /// Sets the primary key column of the users table. The default is `id`.
     #[must_use]
     pub fn users_id_column(mut self, name: impl Into<String>) -> Self {
         self.users_id_column = name.into();
         self
     }
 
-    /// The table of tokens; that of the epochs is called the same with `_browser_epoch` after it. Default
-    /// `activeconnect_token`.
+    /// Sets the name of the token table. The table of the epochs has the same name with the suffix
+    /// `_browser_epoch`. The default is `activeconnect_token`.
     #[must_use]
     pub fn token_table(mut self, name: impl Into<String>) -> Self {
         self.token_table = name.into();
         self
     }
 
-    /// The users' ids are `INTEGER`. Default `TEXT`.
+    /// Sets the type of the users' ids to `INTEGER`. The default is `TEXT`.
     #[must_use]
     pub fn integer_user_ids(mut self) -> Self {
         self.integer_user_ids = true;
         self
     }
 
-    /// As [`SqliteTokenStore::open`].
+    /// Opens the store like [`SqliteTokenStore::open`], with these options.
     ///
     /// # Errors
     ///
-    /// As [`SqliteTokenStore::open`]; also when a name is not a plain identifier.
+    /// Those of [`SqliteTokenStore::open`]; also when a name is not a plain identifier.
     pub async fn open(self, url: &str) -> Result<SqliteTokenStore, StoreError> {
         if !is_sqlite_url(url) {
-            return Err(StoreError::new(format!("{url:?} is no SQLite URL; write sqlite:PATH")));
+            return Err(StoreError::new(format!("{url:?} is not an SQLite URL; use sqlite:PATH")));
         }
         let connect = SqliteConnectOptions::from_str(url).map_err(store_error)?;
         let connect = connect.busy_timeout(BUSY_TIMEOUT);
         let mut pool = SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT);
         if url.contains(":memory:") || url.contains("mode=memory") {
-            // Each connection to `:memory:` would be a database of its own.
+            // Each connection to `:memory:` opens a separate database.
             pool = pool.max_connections(1).idle_timeout(None).max_lifetime(None);
         }
         let pool = pool.connect_with(connect.create_if_missing(true)).await;
@@ -200,25 +200,25 @@ impl SqliteTokenStoreOptions {
         self.from_pool(pool).await
     }
 
-    /// Uses connections that the application has already.
+    /// Uses the application's existing connection pool.
     ///
     /// # Errors
     ///
-    /// As [`SqliteTokenStoreOptions::open`].
+    /// Those of [`SqliteTokenStoreOptions::open`].
     pub async fn from_pool(self, pool: SqlitePool) -> Result<SqliteTokenStore, StoreError> {
         for name in [&self.users_table, &self.users_id_column, &self.token_table] {
-            let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-            if !plain || name.is_empty() {
+            let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            if !is_plain || name.is_empty() {
                 return Err(StoreError::new(format!(
                     "{name:?} is not a table or column name; use letters, digits and _"
                 )));
             }
         }
-        // One at a time: on SQLite sqlx's migrations take no lock, so that two who open a new file
-        // at once would both make the table. (`run` would do, were its future `Send` here.)
-        let mut alone = pool.begin_with("BEGIN IMMEDIATE").await.map_err(store_error)?;
-        self.migrations().run_direct(None, &mut *alone, false).await.map_err(store_error)?;
-        alone.commit().await.map_err(store_error)?;
+        // sqlx's migrations take no lock on SQLite. Without this transaction, two processes that open
+        // a new file at once would both create the table. (The future of `run` is not `Send` here.)
+        let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.map_err(store_error)?;
+        self.migrations().run_direct(None, &mut *transaction, false).await.map_err(store_error)?;
+        transaction.commit().await.map_err(store_error)?;
         Ok(SqliteTokenStore { pool, options: self })
     }
 
@@ -226,7 +226,7 @@ impl SqliteTokenStoreOptions {
         format!("{}_browser_epoch", self.token_table)
     }
 
-    /// Every version of both tables. What has been released is never changed, only added to.
+    /// The migrations of both tables. A released migration never changes; new ones are appended.
     fn migrations(&self) -> Migrator {
         let Self { users_table, users_id_column: users_id, token_table, integer_user_ids } = self;
         let user_id_type = if *integer_user_ids { "INTEGER" } else { "TEXT" };
@@ -252,7 +252,7 @@ impl SqliteTokenStoreOptions {
             Migration::new(version, name.into(), MigrationType::Simple, sql, false)
         });
         let mut migrator = Migrator::with_migrations(migrations.into());
-        // A history of its own: the application may use sqlx's migrations on the same file.
+        // A separate history, because the application may use sqlx's migrations on the same file.
         migrator.dangerous_set_table_name(format!("{token_table}_migrations"));
         migrator
     }
@@ -267,14 +267,14 @@ impl TokenStore for SqliteTokenStore {
 
     async fn assign(&self, user: &UserId, token: &UserToken) -> Result<UserToken, StoreError> {
         let table = &self.options.token_table;
-        // The no-op update makes RETURNING give the row that was there.
+        // The no-op update makes RETURNING return the existing row.
         let sql = format!(
             "INSERT INTO \"{table}\" (user_id, token) VALUES (?, ?)
              ON CONFLICT (user_id) DO UPDATE SET token = token RETURNING token"
         );
         let query = self.query(sql, user).map(|query| query.bind(token.as_str().to_owned()));
-        let winner = self.fetch_token(query).await?;
-        winner.ok_or_else(|| StoreError::from_kind(StoreErrorKind::NoSuchUser))
+        let assigned = self.fetch_token(query).await?;
+        assigned.ok_or_else(|| StoreError::from_kind(StoreErrorKind::NoSuchUser))
     }
 
     async fn remove(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
@@ -300,14 +300,15 @@ impl TokenStore for SqliteTokenStore {
         let epoch = i64::try_from(epoch).unwrap_or(i64::MAX);
         let query = self.query(sql, user).map(|query| query.bind(epoch));
         match self.fetch(query).await {
-            // A user without a row has no token, and so no browsers.
+            // A user without a row has no token, so no known browsers.
             Err(error) if error.kind() == StoreErrorKind::NoSuchUser => Ok(()),
-            kept => kept.map(drop),
+            result => result.map(drop),
         }
     }
 }
 
-/// sqlx takes any text for a file name, and none for a file that is deleted when it is closed.
+/// Whether the URL is `sqlite:` with a path. sqlx accepts any text as a file name, and an empty one as
+/// a temporary database.
 fn is_sqlite_url(url: &str) -> bool {
     let Some(path) = url.strip_prefix("sqlite:") else { return false };
     let path = path.strip_prefix("//").unwrap_or(path);
@@ -340,7 +341,7 @@ fn store_error_kind(error: &sqlx::Error) -> StoreErrorKind {
     }
 }
 
-/// The database that the URL names cannot be opened. SQLite's own message does not say which.
+/// The database of the URL cannot be opened. SQLite's message does not name the database.
 #[derive(Debug)]
 struct CannotOpen {
     url: String,
@@ -359,8 +360,8 @@ impl Error for CannotOpen {
     }
 }
 
-/// What an extended result code of SQLite means (<https://sqlite.org/rescode.html>): its lower eight
-/// bits say what kind it is.
+/// The kind of an extended SQLite result code (<https://sqlite.org/rescode.html>), which its lower eight
+/// bits determine.
 fn kind_of_code(code: &str) -> StoreErrorKind {
     const BUSY: u32 = 5;
     const LOCKED: u32 = 6;

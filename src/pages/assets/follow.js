@@ -1,11 +1,12 @@
-// Follows a login that waits, a session that is locked, or a phone that is to register, and goes on
-// when it may. The page says by data attributes which statuses it has a text for; at any other it is
-// loaded anew, or gone on from. It also copies a registration link.
+// Follows the status of a pending login, a locked session or a pending registration, and loads the next
+// page when it is done. The data attributes of the page name the statuses for which it has a text; at
+// any other status the script reloads the page or loads the next one. It also copies a registration
+// link.
 "use strict";
 (() => {
   const POLL_MS = 3000;
-  const SILENCE_MS = 5000; // so long a proxy may hold back the first event
-  const TICK_MS = 900; // so long the tick is seen
+  const FIRST_EVENT_TIMEOUT_MS = 5000; // a proxy may delay the first event this long
+  const TICK_MS = 900; // how long the page shows the tick
   const root = document.querySelector("[data-follow]");
   const state = document.querySelector("[data-state]");
   const times = document.querySelectorAll("[data-started], [data-until]");
@@ -13,17 +14,17 @@
   const timer = document.querySelector("[data-seconds]");
   let source = null;
   let next = 0;
-  let isHeard = false; // the stream brings what it should
+  let hasEvents = false; // the stream delivers events
   let isDone = false;
 
   const stop = () => {
     clearTimeout(next);
     if (source) source.close();
     source = null;
-    isHeard = false;
+    hasEvents = false;
   };
 
-  const loadAnew = (delay) => {
+  const loadNext = (delay) => {
     isDone = true;
     stop();
     const to = root.dataset.goOn || location.href.split("#")[0];
@@ -36,51 +37,50 @@
     if (text && state.textContent !== text) state.textContent = text;
     if (status === "active" || status === "registered") {
       root.dataset.done = "";
-      loadAnew(TICK_MS);
+      loadNext(TICK_MS);
     } else if (text && status === "none") {
-      // The page stays: the link on it may still be good.
+      // Keep the page: its link may still be valid.
       isDone = true;
       root.dataset.over = "";
       stop();
       for (const end of document.querySelectorAll("[data-at-end]")) end.hidden = false;
     } else if (!text) {
-      loadAnew(POLL_MS / 3);
+      loadNext(POLL_MS / 3);
     }
   };
 
-  const ask = async () => {
+  const requestStatus = async () => {
     clearTimeout(next);
     try {
-      const answer = await fetch(root.dataset.status, { cache: "no-store" });
-      if (answer.ok) show((await answer.json()).status);
+      const response = await fetch(root.dataset.status, { cache: "no-store" });
+      if (response.ok) show((await response.json()).status);
     } catch {
-      // The network is away; the next try may reach the server.
+      // A network error; the next request may succeed.
     }
-    if (!isDone && !isHeard) next = setTimeout(ask, POLL_MS);
+    if (!isDone && !hasEvents) next = setTimeout(requestStatus, POLL_MS);
   };
 
   const listen = () => {
     stop();
     if (isDone) return;
-    // A hidden page holds no connection: a browser has six of them for a site. A registration has no
-    // events.
+    // A hidden page opens no connection: browsers allow six per site. A registration has no events.
     if (document.hidden || !root.dataset.events) {
-      ask();
+      requestStatus();
       return;
     }
     const events = new EventSource(root.dataset.events);
     source = events;
     events.onmessage = (event) => {
       clearTimeout(next);
-      isHeard = true;
+      hasEvents = true;
       show(JSON.parse(event.data).status);
     };
     events.onerror = () => {
       if (events.readyState !== EventSource.CLOSED || events !== source) return;
       stop();
-      ask();
+      requestStatus();
     };
-    next = setTimeout(ask, SILENCE_MS);
+    next = setTimeout(requestStatus, FIRST_EVENT_TIMEOUT_MS);
   };
 
   const countDown = () => {
@@ -93,8 +93,8 @@
     write();
   };
 
-  const begin = () => {
-    // The button is for browsers in which this script does not run.
+  const start = () => {
+    // The button is for browsers without scripts.
     for (const button of document.querySelectorAll("[data-without-script]")) button.hidden = true;
     for (const part of document.querySelectorAll("[data-with-script]")) part.hidden = false;
     for (const time of times) {
@@ -109,23 +109,23 @@
 
   const offerCopy = () => {
     const button = copy.querySelector("button");
-    const told = copy.querySelector("[data-copied]");
+    const status = copy.querySelector("[data-copied]");
     copy.hidden = false;
     button.addEventListener("click", async () => {
-      told.textContent = "";
+      status.textContent = "";
       try {
         await navigator.clipboard.writeText(copy.dataset.copy);
-        told.textContent = told.dataset.copied;
+        status.textContent = status.dataset.copied;
       } catch {
-        // The browser does not allow it here; the link can be selected.
+        // The browser denies it; the user can select the link.
         copy.hidden = true;
       }
     });
   };
 
-  // Only where the page came over TLS, or from this machine.
+  // The clipboard is available only over TLS and on loopback.
   if (copy && navigator.clipboard) offerCopy();
   if (!root) return;
-  if (document.prerendering) document.addEventListener("prerenderingchange", begin, { once: true });
-  else begin();
+  if (document.prerendering) document.addEventListener("prerenderingchange", start, { once: true });
+  else start();
 })();

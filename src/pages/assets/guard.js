@@ -1,6 +1,6 @@
-// Hides a page of the application while its user's session does not let it be seen. It protects
-// nothing: the gate does. docs/pages.md has its settings. It is served without its comments, which
-// have lines of their own, and without the spaces that it does not need.
+// Hides a page of the application while the session is not active. It is no protection: the gate is.
+// docs/pages.md lists its settings. The crate serves it without comments, which must have lines of
+// their own, and without unneeded spaces.
 (() => {
   const { dataset, src } = document.currentScript;
   const at = (route) => new URL("../" + route, src).href;
@@ -17,7 +17,7 @@
   };
   let { owner } = set;
   let reason, events, timer;
-  let asked = 0;
+  let seq = 0;
   let heard = Date.now();
 
   const make = (name, rest) => Object.assign(document.createElement(name), rest);
@@ -33,7 +33,7 @@
   });
   dialog.append(make("h1", { textContent: set.heading }), text, link);
   root.append(dialog);
-  // Over the page while the user is warned of a login that may not be theirs.
+  // Shown above the page while a new session may not be the user's own.
   const warning = make("a", {
     className: "activeconnect-warning",
     role: "alert",
@@ -43,7 +43,7 @@
   });
   document.body.prepend(warning);
 
-  // One sheet for both: each of its rules matches in one of them.
+  // One sheet for the document and the shadow root: each rule matches in one of them.
   const sheet = new CSSStyleSheet({ disabled: true });
   sheet.replaceSync(`body:not(#a){visibility:hidden!important;opacity:0!important}
     :host{all:initial!important}
@@ -52,7 +52,7 @@
     background:Canvas}`);
   for (const to of [document, root]) to.adoptedStyleSheets.push(sheet);
 
-  // A modal dialog takes the focus, gives it back, and leaves nothing else that could have it.
+  // A modal dialog takes the focus, restores it, and makes the rest of the page inert.
   const lock = (why) => {
     if (!dialog.open) {
       document.documentElement.append(host);
@@ -66,16 +66,16 @@
       set.login + "?next=" + encodeURIComponent(set.next ?? location.pathname + location.search);
   };
 
-  const obey = (news) => {
+  const apply = (state) => {
     heard = Date.now();
-    warning.hidden = !news.warning;
-    if (news.status !== "active") {
-      lock(news.status === "walkaway" ? "locked" : set[news.status] ? news.status : "ended");
-    } else if (news.owner !== (owner ||= news.owner)) {
+    warning.hidden = !state.warning;
+    if (state.status !== "active") {
+      lock(state.status === "walkaway" ? "locked" : set[state.status] ? state.status : "ended");
+    } else if (state.owner !== (owner ||= state.owner)) {
       lock("pending");
-      // No answer counts any more.
-      asked = NaN;
-      // Not by a reload: a page that answered a form would send it again. A cached page is renewed.
+      // Ignore all responses from now on.
+      seq = NaN;
+      // A reload would send a form again. The fetch renews a cached page.
       fetch(location, { cache: "reload" }).finally(() =>
         location.replace(location.href.split("#")[0]),
       );
@@ -91,35 +91,35 @@
     if (!reason) lock("pending");
     events?.close();
     clearTimeout(timer);
-    asked++;
+    seq++;
   };
 
-  const ask = async () => {
+  const poll = async () => {
     if (document.hidden) return cover();
-    const turn = ++asked;
-    let news;
+    const turn = ++seq;
+    let state;
     try {
-      const answer = await fetch(at("status"), { signal: AbortSignal.timeout(8000) });
-      news = answer.ok ? await answer.json() : answer.status === 401 && {};
+      const reply = await fetch(at("status"), { signal: AbortSignal.timeout(8000) });
+      state = reply.ok ? await reply.json() : reply.status === 401 && {};
     } catch {
-      // No answer.
+      // No response.
     }
-    if (turn !== asked) return;
+    if (turn !== seq) return;
     clearTimeout(timer);
-    timer = setTimeout(ask, 5000);
-    if (news) obey(news);
+    timer = setTimeout(poll, 5000);
+    if (state) apply(state);
     else if (reason === "pending" || Date.now() - heard > 20000) lock("unavailable");
     if (reason === "ended" || events?.readyState < 2) return;
     events = new EventSource(at("events"));
     events.onmessage = ({ data }) => {
-      const news = JSON.parse(data);
-      if (news.status !== "active") obey(news);
-      // The answer says whose session it is.
-      ask();
+      const state = JSON.parse(data);
+      if (state.status !== "active") apply(state);
+      // An event lacks the owner; the response has it.
+      poll();
     };
   };
 
-  for (const type of ["visibilitychange", "pageshow", "focus"]) addEventListener(type, ask);
+  for (const type of ["visibilitychange", "pageshow", "focus"]) addEventListener(type, poll);
   addEventListener("pagehide", cover);
-  ask();
+  poll();
 })();

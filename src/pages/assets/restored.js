@@ -1,5 +1,5 @@
-// A browser may restore a page as it was left, though the session is over by now. The page is
-// loaded by its address and not reloaded: a page that answered a form would send it again.
+// Loads a page again that the browser restores from its cache, because the session may have ended. A
+// reload would send a form again, so the script loads the page's address.
 addEventListener("pageshow", (event) => {
   if (event.persisted) location.replace(location.href.split("#")[0]);
 });

@@ -1,4 +1,4 @@
-// Shows each moment in the reader's own time zone and language. Without scripts it is in UTC.
+// Shows each time in the user's time zone and language. Without scripts, the page shows UTC.
 "use strict";
 (() => {
   const options = { dateStyle: "medium", timeStyle: "short" };

@@ -1,4 +1,4 @@
-//! The page on which users see and end their sessions.
+//! The page that lists a user's sessions.
 
 use std::net::IpAddr;
 
@@ -9,22 +9,22 @@ use crate::pages::timestamps::{rfc3339, utc_minute};
 use crate::pages::{ListedSession, Moment, PageResult, SessionsPage};
 use crate::protocol::{AuthMethod, AuthMethods};
 
-/// What came of the form that was sent.
+/// The result of the form that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SessionNotice {
     Ended,
     OthersEnded,
-    /// There was no such session.
-    Over,
+    /// The user has no such session.
+    AlreadyEnded,
 }
 
-/// A session as it is listed.
+/// A session in the list.
 #[derive(Clone, Debug)]
 pub(crate) struct SessionFacts<'a> {
     pub(crate) id: String,
-    /// It is the one that asks.
+    /// The request belongs to this session.
     pub(crate) is_current: bool,
-    /// What the client calls itself.
+    /// The name that the client sends.
     pub(crate) browser: Option<&'a str>,
     /// The family of the browser and its system, if both are known.
     pub(crate) browser_and_system: Option<(&'a str, &'a str)>,
@@ -36,17 +36,17 @@ pub(crate) struct SessionFacts<'a> {
     pub(crate) is_of_unknown_browser: bool,
 }
 
-/// Where the forms of the page post to, and its links lead.
+/// The targets of the page's forms and links.
 #[derive(Clone, Debug)]
 pub(crate) struct SessionsAddresses {
     pub(crate) end: String,
     pub(crate) end_others: String,
-    /// The application's page that the visitor came from.
+    /// The application's page that linked here.
     pub(crate) back: String,
 }
 
 impl View<'_> {
-    /// The sessions are in the order in which they are to be shown.
+    /// `sessions` must be in the order to show.
     pub(crate) fn sessions(
         &self,
         user: &str,
@@ -59,7 +59,7 @@ impl View<'_> {
         let notice = notice.map(|notice| match notice {
             SessionNotice::Ended => "sessions-ended",
             SessionNotice::OthersEnded => "sessions-others-ended",
-            SessionNotice::Over => "sessions-over",
+            SessionNotice::AlreadyEnded => "sessions-over",
         });
         let log_out = format!("{}/logout", self.site.auth_path());
         let has_others = sessions.iter().any(|session| !session.is_current);
@@ -77,7 +77,7 @@ impl View<'_> {
             end: self.link(end, "sessions-end"),
             end_others: has_others.then(|| self.link(end_others, "sessions-end-others")),
             log_out: self.link(log_out, "sessions-log-out"),
-            // A page of the application, which has a language of its own.
+            // The application's page chooses its own language.
             back: super::Link { url: back, text: self.text("sessions-back") },
             script: self.asset(&self.renderer.assets.times),
         })
@@ -122,14 +122,14 @@ mod tests {
     fn facts(id: &str, browser: Option<&'static str>) -> SessionFacts<'static> {
         SessionFacts {
             id: id.to_owned(),
-            is_current: id == "mine",
+            is_current: id == "current",
             browser,
             browser_and_system: None,
             started_unix_ms: 1_795_701_909_999,
             last_used_unix_ms: 1_795_788_309_000,
             address: Some("2001:db8::1".parse().unwrap()),
             methods: [AuthMethod::Device, AuthMethod::Facial].into_iter().collect(),
-            is_held_open: id != "mine",
+            is_held_open: id != "current",
             is_of_unknown_browser: true,
         }
     }
@@ -141,11 +141,11 @@ mod tests {
         })
     }
 
-    /// T014: what a client calls itself is text, whatever it is.
+    /// T014: the name that a client sends is escaped.
     #[test]
     fn browser_is_escaped() {
         let evil = "\"><script>alert(1)</script><img src=x onerror='alert(1)'>";
-        let page = page("", vec![facts("mine", Some(evil)), facts("other", Some(evil))], None);
+        let page = page("", vec![facts("current", Some(evil)), facts("other", Some(evil))], None);
         assert!(!page.contains("<script>") && !page.contains("<img"), "{page}");
         assert_eq!(page.matches("&#60;script&#62;alert(1)").count(), 2, "{page}");
     }
@@ -154,7 +154,7 @@ mod tests {
     fn session_is_described() {
         let mut other = facts("other", Some("Firefox on Windows"));
         other.browser_and_system = Some(("Firefox", "Windows"));
-        let page = page("lang=de", vec![facts("mine", None), other], None);
+        let page = page("lang=de", vec![facts("current", None), other], None);
         for part in [
             "<bdi>Unbekannter Browser</bdi>",
             "<bdi>Firefox unter Windows</bdi>",
@@ -169,21 +169,24 @@ mod tests {
         ] {
             assert!(page.contains(part), "{part}: {page}");
         }
-        assert!(!page.contains("value=\"mine\""), "it is logged out instead: {page}");
+        assert!(
+            !page.contains("value=\"current\""),
+            "the current session has a form to end it: {page}"
+        );
         assert_eq!(page.matches("aria-current").count(), 1, "{page}");
     }
 
     #[test]
-    fn notice_is_one_of_ours() {
+    fn notice_is_shown() {
         for (notice, text) in [
             (SessionNotice::Ended, "The session has ended."),
             (SessionNotice::OthersEnded, "All your other sessions have ended."),
-            (SessionNotice::Over, "That session is over already."),
+            (SessionNotice::AlreadyEnded, "That session has already ended."),
         ] {
-            let page = page("", vec![facts("mine", None)], Some(notice));
+            let page = page("", vec![facts("current", None)], Some(notice));
             assert!(page.contains(&format!("<p role=\"status\" class=\"notice\">{text}</p>")));
-            assert!(!page.contains("/end-others"), "there are no others: {page}");
+            assert!(!page.contains("/end-others"), "the page offers to end other sessions: {page}");
         }
-        assert!(!page("", vec![facts("mine", None)], None).contains("role=\"status\""));
+        assert!(!page("", vec![facts("current", None)], None).contains("role=\"status\""));
     }
 }

@@ -174,7 +174,7 @@ async fn page_reports_stopped_emulator() {
     let tab = fixture.open_phone_page().await;
     assert_eq!(tab.eval("document.getElementById('trouble').hidden").await, true);
     drop(fixture.emulator);
-    tab.wait_for(&contains_text("trouble", "The emulator does not answer.")).await;
+    tab.wait_for(&contains_text("trouble", "The emulator does not respond.")).await;
     assert_eq!(tab.eval("document.getElementById('trouble').hidden").await, false);
 }
 

@@ -58,8 +58,8 @@ async fn emulator_prints_its_address() {
 fn failed_start_explains_the_remedy() {
     let running = Running::start();
     assert!(start_error(&["--listen", &running.address]).contains("choose another port"));
-    assert!(start_error(&["--listen", "0.0.0.0:0"]).contains("give a loopback address"));
-    assert!(start_error(&["--listen", "nowhere"]).contains("give one like 127.0.0.1:8099"));
+    assert!(start_error(&["--listen", "0.0.0.0:0"]).contains("use a loopback address"));
+    assert!(start_error(&["--listen", "nowhere"]).contains("use one such as 127.0.0.1:8099"));
     assert!(start_error(&["--dialect", "klingon"]).contains("activeconnect, iampass, documented"));
     assert!(start_error(&["--clock-tolerance", "x"]).contains("--clock-tolerance"));
     assert!(start_error(&["--pending-timeout", "0"]).contains("--pending-timeout"));

@@ -15,7 +15,7 @@ impl Pages for OwnPages {
         Ok(format!("own {} {} {}", page.layout.lang, login.name, login.follow.events))
     }
 
-    fn refused(&self, page: &ErrorPage) -> PageResult {
+    fn error(&self, page: &ErrorPage) -> PageResult {
         Ok(format!("own {} {}", page.status, page.heading))
     }
 }

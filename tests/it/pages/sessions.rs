@@ -275,7 +275,7 @@ async fn page_describes_completed_action() {
     let site = Site::new(|builder| builder).await;
     let browser = site.browser("alice", EVIL).await;
     for (done, text) in
-        [("ended", "The session has ended."), ("over", "That session is over already.")]
+        [("ended", "The session has ended."), ("over", "That session has already ended.")]
     {
         let page = browser.page(&format!("/auth/sessions?done={done}")).await;
         assert!(page.text().await.unwrap().contains(text), "{done}");

@@ -1,4 +1,4 @@
-//! What the client gets to see of a call that was struck.
+//! The effect of a fault on the response.
 
 use std::future::{pending, ready};
 use std::io;
@@ -16,53 +16,52 @@ use super::{Fault, FaultKind};
 use crate::error_response::ErrorResponse;
 use crate::request::CapturedRequest;
 
-/// None of the eight, now or ever.
+/// A status that the service does not have.
 const UNKNOWN_STATUS: &str = "levitating";
 
 impl Fault {
-    /// The answer of a fault that keeps the call from the service.
-    pub(crate) fn early_response(&self, received: &CapturedRequest) -> Option<Response> {
-        let problem =
-            |status| ErrorResponse::new(status, "the emulator was told to fail").into_response();
+    /// The response of a fault that keeps the call from the service.
+    pub(crate) fn early_response(&self, request: &CapturedRequest) -> Option<Response> {
+        let problem = |status| ErrorResponse::new(status, "an injected fault").into_response();
         match self.kind {
             FaultKind::Http { status, retry_after_s } => {
-                let mut answer = problem(status);
+                let mut response = problem(status);
                 if let Some(seconds) = retry_after_s {
-                    answer.headers_mut().insert(RETRY_AFTER, seconds.into());
+                    response.headers_mut().insert(RETRY_AFTER, seconds.into());
                 }
-                Some(answer)
+                Some(response)
             }
             FaultKind::Redirect => {
-                let location = received.foreign_url(received.path_and_query());
+                let location = request.foreign_url(request.path_and_query());
                 Some(([(LOCATION, location)], problem(StatusCode::FOUND)).into_response())
             }
             _ => None,
         }
     }
 
-    /// Turns the answer into what arrives of it, and when.
-    pub(crate) async fn apply(self, answer: Response, received: &CapturedRequest) -> Response {
+    /// Delays and changes the response.
+    pub(crate) async fn apply(self, response: Response, request: &CapturedRequest) -> Response {
         tokio::time::sleep(self.delay).await;
         match self.kind {
-            FaultKind::Http { .. } | FaultKind::Redirect | FaultKind::Delay => answer,
-            // Until the client goes: its request is dropped then.
+            FaultKind::Http { .. } | FaultKind::Redirect | FaultKind::Delay => response,
+            // When the client disconnects, hyper drops this future.
             FaultKind::Hang => pending().await,
             FaultKind::Reset => reset(),
-            FaultKind::Truncate => truncate(answer).await,
+            FaultKind::Truncate => truncate(response).await,
             FaultKind::Garbage => {
                 ([(CONTENT_TYPE, "application/json")], "<!doctype html><title>no JSON</title>")
                     .into_response()
             }
-            FaultKind::Oversize => endless(answer),
+            FaultKind::Oversize => endless(response),
             FaultKind::UnknownStatus => {
-                rewrite(answer, "session_status", |_| UNKNOWN_STATUS.to_owned()).await
+                rewrite(response, "session_status", |_| UNKNOWN_STATUS.to_owned()).await
             }
             FaultKind::ForeignUrls => {
                 let foreign = |url: &str| {
-                    received.foreign_url(url.strip_prefix(&received.own_url("")).unwrap_or("/"))
+                    request.foreign_url(url.strip_prefix(&request.own_url("")).unwrap_or("/"))
                 };
-                let answer = rewrite(answer, "status_url", foreign).await;
-                rewrite(answer, "logout_url", foreign).await
+                let response = rewrite(response, "status_url", foreign).await;
+                rewrite(response, "logout_url", foreign).await
             }
         }
     }
@@ -72,18 +71,18 @@ fn connection_lost() -> io::Error {
     io::ErrorKind::ConnectionReset.into()
 }
 
-/// A body that fails before its first byte ends the connection before the head was sent: hyper
-/// sends the head along with what the body has at once.
+/// A response whose body fails before its first byte. hyper then closes the connection without the
+/// head, which it sends together with the first bytes of the body.
 fn reset() -> Response {
     Body::from_stream(stream::once(ready(Err::<Bytes, _>(connection_lost())))).into_response()
 }
 
-async fn truncate(answer: Response) -> Response {
-    let (mut parts, body) = collect(answer).await;
+async fn truncate(response: Response) -> Response {
+    let (mut parts, body) = collect(response).await;
     parts.headers.insert(CONTENT_LENGTH, body.len().into());
     let half = body.slice(..body.len() / 2);
     let end = async {
-        // What was buffered is sent whenever the body has to be waited for; an error throws it away.
+        // hyper flushes its buffer when the body is pending, and discards it on an error.
         tokio::task::yield_now().await;
         Err(connection_lost())
     };
@@ -91,15 +90,15 @@ async fn truncate(answer: Response) -> Response {
     Response::from_parts(parts, Body::from_stream(body))
 }
 
-fn endless(answer: Response) -> Response {
-    let (parts, body) = answer.into_parts();
+fn endless(response: Response) -> Response {
+    let (parts, body) = response.into_parts();
     let spaces = stream::repeat(Bytes::from_static(&[b' '; 16 * 1024])).map(Ok);
     Response::from_parts(parts, Body::from_stream(body.into_data_stream().chain(spaces)))
 }
 
-/// Changes a text of a JSON answer, in whichever of the two shapes it stands.
-async fn rewrite(answer: Response, name: &str, new: impl Fn(&str) -> String) -> Response {
-    let (parts, body) = collect(answer).await;
+/// Changes a string of a JSON response, in both forms of the response.
+async fn rewrite(response: Response, name: &str, new: impl Fn(&str) -> String) -> Response {
+    let (parts, body) = collect(response).await;
     let Ok(mut json) = serde_json::from_slice::<Value>(&body) else {
         return Response::from_parts(parts, body.into());
     };
@@ -111,8 +110,8 @@ async fn rewrite(answer: Response, name: &str, new: impl Fn(&str) -> String) -> 
     (parts.status, Json(json)).into_response()
 }
 
-/// The answers of the service are made of one piece: reading them cannot fail.
-async fn collect(answer: Response) -> (axum::http::response::Parts, Bytes) {
-    let (parts, body) = answer.into_parts();
+/// The parts and the whole body. The bodies of the service are complete, so reading cannot fail.
+async fn collect(response: Response) -> (axum::http::response::Parts, Bytes) {
+    let (parts, body) = response.into_parts();
     (parts, to_bytes(body, usize::MAX).await.unwrap_or_default())
 }

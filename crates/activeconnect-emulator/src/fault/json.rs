@@ -1,4 +1,4 @@
-//! A fault as JSON.
+//! The JSON json of a fault.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::{Fault, FaultKind};
 use crate::clock::millis;
 
-/// A field that is not known is refused: it would be a restriction that has no effect. One that is
-/// known but not used by the kind is ignored, so that a script can send them all.
+/// The JSON object of a fault. Unknown fields are rejected, because they would be restrictions without
+/// effect. Known fields that the kind does not use are ignored, so that a script can send them all.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FaultJson {
@@ -38,29 +38,31 @@ fn kinds(http: FaultKind) -> [FaultKind; 10] {
 
 impl<'de> Deserialize<'de> for Fault {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let form = FaultJson::deserialize(deserializer)?;
-        let wanted = form.status.filter(|status| (200..600).contains(status));
-        let status = wanted.and_then(|status| StatusCode::from_u16(status).ok());
-        if form.kind == "http" && status.is_none() {
+        let json = FaultJson::deserialize(deserializer)?;
+        let valid = json.status.filter(|status| (200..600).contains(status));
+        let status = valid.and_then(|status| StatusCode::from_u16(status).ok());
+        if json.kind == "http" && status.is_none() {
             return Err(D::Error::custom("http needs a status from 200 to 599"));
         }
-        if form.times == Some(0) {
-            return Err(D::Error::custom("times must be 1 at least; without it, until cleared"));
+        if json.times == Some(0) {
+            return Err(D::Error::custom(
+                "times must be at least 1; omit it for a fault until cleared",
+            ));
         }
         let kinds = kinds(FaultKind::Http {
             status: status.unwrap_or_default(),
-            retry_after_s: form.retry_after_s,
+            retry_after_s: json.retry_after_s,
         });
-        let kind = kinds.into_iter().find(|kind| kind.as_str() == form.kind).ok_or_else(|| {
+        let kind = kinds.into_iter().find(|kind| kind.as_str() == json.kind).ok_or_else(|| {
             let names = kinds.map(FaultKind::as_str).join(", ");
-            D::Error::custom(format!("unknown kind {:?}; choose one of {names}", form.kind))
+            D::Error::custom(format!("unknown kind {:?}; choose one of {names}", json.kind))
         })?;
         Ok(Self {
-            route: form.route.parse().map_err(D::Error::custom)?,
+            route: json.route.parse().map_err(D::Error::custom)?,
             kind,
-            delay: Duration::from_millis(form.delay_ms.unwrap_or(0)),
-            times: form.times,
-            user_id: form.user_id,
+            delay: Duration::from_millis(json.delay_ms.unwrap_or(0)),
+            times: json.times,
+            user_id: json.user_id,
         })
     }
 }
@@ -71,7 +73,7 @@ impl Serialize for Fault {
             FaultKind::Http { status, retry_after_s } => (Some(status.as_u16()), retry_after_s),
             _ => (None, None),
         };
-        let form = FaultJson {
+        let json = FaultJson {
             route: self.route.to_string(),
             kind: self.kind.as_str().to_owned(),
             status,
@@ -80,7 +82,7 @@ impl Serialize for Fault {
             times: self.times,
             user_id: self.user_id.clone(),
         };
-        form.serialize(serializer)
+        json.serialize(serializer)
     }
 }
 
@@ -94,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn documented_form_is_read_and_written() {
+    fn documented_json_round_trips() {
         let json = r#"{"route":"status","kind":"http","status":503,"retry_after_s":2,"delay_ms":7,"times":3,"user_id":"u"}"#;
         let kind =
             FaultKind::Http { status: StatusCode::SERVICE_UNAVAILABLE, retry_after_s: Some(2) };
@@ -107,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_and_route_has_a_name_that_is_read_back() {
+    fn every_kind_and_route_round_trips() {
         let http = FaultKind::Http { status: StatusCode::GONE, retry_after_s: None };
         let routes = Endpoint::ALL.map(FaultRoute::Call);
         for route in routes.into_iter().chain([FaultRoute::All, FaultRoute::Management]) {
@@ -120,14 +122,14 @@ mod tests {
     }
 
     #[test]
-    fn null_is_as_good_as_absent() {
+    fn null_field_is_absent() {
         let json = r#"{"route":"*","kind":"hang","status":null,"retry_after_s":null,"delay_ms":null,"times":null,"user_id":null}"#;
         assert_eq!(read(json), Ok(Fault::new(FaultRoute::All, FaultKind::Hang)));
     }
 
     #[test]
     fn fault_errors_explain() {
-        for (json, said) in [
+        for (json, message) in [
             (r#"{"kind":"hang"}"#, "missing field `route`"),
             (r#"{"route":"status"}"#, "missing field `kind`"),
             (r#"{"route":"poll","kind":"hang"}"#, "choose one of *, management, add_users"),
@@ -135,14 +137,14 @@ mod tests {
             (r#"{"route":"*","kind":"http"}"#, "http needs a status"),
             (r#"{"route":"*","kind":"http","status":100}"#, "from 200 to 599"),
             (r#"{"route":"*","kind":"http","status":600}"#, "from 200 to 599"),
-            (r#"{"route":"*","kind":"hang","times":0}"#, "1 at least"),
+            (r#"{"route":"*","kind":"hang","times":0}"#, "at least 1"),
             (r#"{"route":"*","kind":"hang","times":-1}"#, "u32"),
             (r#"{"route":"*","kind":"hang","delay_ms":1.5}"#, "u64"),
             (r#"{"route":"*","kind":"hang","user":"u"}"#, "unknown field `user`"),
             (r#"{"route":"*","kind":"hang","kind":"delay"}"#, "duplicate field `kind`"),
         ] {
             let error = read(json).expect_err(json);
-            assert!(error.contains(said), "{json}: {error}");
+            assert!(error.contains(message), "{json}: {error}");
         }
     }
 }

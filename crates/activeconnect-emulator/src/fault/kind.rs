@@ -2,39 +2,39 @@ use axum::http::StatusCode;
 
 use crate::Endpoint;
 
-/// How a call goes wrong.
+/// The kind of a fault.
 ///
-/// "Another origin" is the emulator's port on 127.0.0.2 (on 127.0.0.3 for who calls the emulator
-/// by 127.0.0.2): still the loopback, where a test can listen to see that no connection comes.
+/// "Another origin" is the emulator's port on 127.0.0.2 (on 127.0.0.3 for clients that use 127.0.0.2).
+/// It is a loopback address, where a test can listen to check that no client connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FaultKind {
-    /// This status, with a reason as JSON; the service does nothing.
+    /// A response with this status and a reason as JSON; the service does nothing.
     Http {
-        /// A final one, from 200 to 599.
+        /// A final status, from 200 to 599.
         status: StatusCode,
-        /// Seconds for the `Retry-After` header; `None` leaves it out.
+        /// The `Retry-After` header in seconds; `None` omits it.
         retry_after_s: Option<u64>,
     },
-    /// The right answer, later.
+    /// The correct response after a delay.
     Delay,
-    /// No answer ever; the connection stays open.
+    /// No response; the connection stays open.
     Hang,
-    /// The connection is closed without a byte of an answer.
+    /// The connection closes without a byte of a response.
     Reset,
-    /// The right answer, closed at half of the length that was announced.
+    /// The correct response, closed after half of its `Content-Length`.
     Truncate,
-    /// 200, and a body that is no JSON though it claims to be.
+    /// 200, and a body that is not JSON with the content type of JSON.
     Garbage,
-    /// The right answer and then spaces without end: still JSON wherever it is cut.
+    /// The correct response followed by endless spaces. Every prefix with the response is JSON.
     Oversize,
-    /// The right answer, but with a session status that is none of the eight. Strikes
-    /// `authenticate_user` and `status`, since no other answer has one.
+    /// The correct response, but with an unknown session status. Applies to `authenticate_user` and
+    /// `status`, because no other response has one.
     UnknownStatus,
     /// 302 to the same path at another origin; the service does nothing.
     Redirect,
-    /// The right answer, but with a status URL and a logout URL at another origin. Strikes
-    /// `authenticate_user`, since no other answer has them.
+    /// The correct response, but with a status URL and a logout URL at another origin. Applies to
+    /// `authenticate_user`, because no other response has them.
     ForeignUrls,
 }
 
@@ -56,7 +56,7 @@ impl FaultKind {
         }
     }
 
-    /// Whether there is something in the call's answer that this kind changes.
+    /// Whether this kind can change the response to the call.
     pub(super) const fn can_change(self, call: Endpoint) -> bool {
         match self {
             Self::UnknownStatus => matches!(call, Endpoint::AuthenticateUser | Endpoint::Status),

@@ -1,3 +1,5 @@
+//! Faults: calls that fail on purpose.
+
 mod apply;
 mod json;
 mod kind;
@@ -11,7 +13,7 @@ pub use kind::FaultKind;
 pub(super) use registry::FaultRegistry;
 pub use route::{FaultRoute, UnknownFaultRoute};
 
-/// Calls that are to go wrong, and how. Its serde form is the body of `POST /emulator/faults`:
+/// A fault of some calls. Its serde form is the body of `POST /emulator/faults`:
 ///
 /// ```
 /// use activeconnect_emulator::{Endpoint, Fault, FaultKind};
@@ -21,47 +23,47 @@ pub use route::{FaultRoute, UnknownFaultRoute};
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 ///
-/// It strikes calls that are let in: their signature, time and nonce were good, and they count in
-/// [`CallCounts`](super::CallCounts) as any other. When several faults fit a call, the one that was added
-/// first strikes, alone. A fault that cannot change a call's answer (see [`FaultKind`]) does not
-/// fit it.
+/// It applies to accepted calls, whose signature, time and nonce are valid. They count in
+/// [`CallCounts`](super::CallCounts) like any other. If several faults match a call, only the first
+/// one added applies. A fault that cannot change a call's response (see [`FaultKind`]) does not match
+/// the call.
 ///
-/// [`Http`](FaultKind::Http) and [`Redirect`](FaultKind::Redirect) are answers of their own: the
-/// service does nothing. With all others it does what was asked, though the client may never learn
-/// of it: the user is added, the phone rings. A status counts as told only when the answer arrives
-/// right, and then at the moment it arrives.
+/// With [`Http`](FaultKind::Http) and [`Redirect`](FaultKind::Redirect) the service does nothing. With
+/// all other kinds it carries out the call, though the client may not receive the result: it adds the
+/// user, or sends the push. A status counts as reported only if the correct response arrives, and at
+/// the time at which it arrives.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use = "a fault strikes only once the emulator is given it"]
+#[must_use = "a fault has no effect until it is injected"]
 pub struct Fault {
     route: FaultRoute,
     kind: FaultKind,
     delay: Duration,
-    /// `None`: until cleared.
+    /// `None`: no limit.
     times: Option<u32>,
     /// `None`: all users.
     user_id: Option<String>,
 }
 
 impl Fault {
-    /// Strikes every call of the route until cleared, at once.
+    /// A fault of every call of the route until it is cleared, without a delay.
     pub fn new(route: impl Into<FaultRoute>, kind: FaultKind) -> Self {
         Self { route: route.into(), kind, delay: Duration::ZERO, times: None, user_id: None }
     }
 
-    /// Answers later by this, whatever the kind. What the answer says is decided when the call
-    /// comes, so that it can be out of date when it arrives.
+    /// Delays the response by this time, whatever the kind. The emulator computes the response when it
+    /// receives the call, so it can be outdated when it arrives.
     pub fn with_delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
     }
 
-    /// Strikes this many calls only.
+    /// Limits the fault to this number of calls.
     pub fn times(mut self, times: u32) -> Self {
         self.times = Some(times);
         self
     }
 
-    /// Strikes only calls about this user, or about a session of this user.
+    /// Limits the fault to calls that concern this user or a session of this user.
     pub fn for_user(mut self, user_id: impl Into<String>) -> Self {
         self.user_id = Some(user_id.into());
         self
@@ -73,7 +75,7 @@ impl Fault {
             && self.user_id.as_ref().is_none_or(|user_id| user_ids.contains(user_id))
     }
 
-    /// When what the service answers at `now` arrives; `None` when it does not arrive as it is.
+    /// When the response of time `now` arrives; `None` if it does not arrive or is changed.
     pub(super) fn arrives_at(&self, now: u64) -> Option<u64> {
         let delay_ms = crate::clock::millis(self.delay);
         matches!(self.kind, FaultKind::Delay | FaultKind::ForeignUrls)

@@ -1,7 +1,7 @@
 use super::Fault;
 use crate::Endpoint;
 
-/// The faults that are still to strike, in the order they were added.
+/// The active faults, in the order in which they were added.
 #[derive(Default)]
 pub(crate) struct FaultRegistry(Vec<Fault>);
 
@@ -16,7 +16,7 @@ impl FaultRegistry {
         self.0.clear();
     }
 
-    /// The fault that strikes a call about these users.
+    /// Takes the first fault that matches a call concerning these users, and counts it.
     pub(crate) fn take_matching(&mut self, call: Endpoint, user_ids: &[String]) -> Option<Fault> {
         let index = self.0.iter().position(|fault| fault.matches(call, user_ids))?;
         let fault = self.0.get_mut(index)?;
@@ -42,7 +42,7 @@ mod tests {
     }
 
     #[test]
-    fn first_that_fits_strikes_until_it_is_used_up() {
+    fn first_match_applies_until_used_up() {
         let mut faults = faults([
             Fault::new(Endpoint::Logout, FaultKind::Garbage),
             Fault::new(Endpoint::Status, FaultKind::Hang).times(2),
@@ -64,8 +64,8 @@ mod tests {
     #[test]
     fn management_is_six_of_nine_calls() {
         let mut faults = faults([Fault::new(FaultRoute::Management, FaultKind::Hang)]);
-        let struck = Endpoint::ALL.map(|call| kind(&mut faults, call, &[]).is_some());
-        assert_eq!(struck, [true, true, true, true, true, true, false, false, false]);
+        let matched = Endpoint::ALL.map(|call| kind(&mut faults, call, &[]).is_some());
+        assert_eq!(matched, [true, true, true, true, true, true, false, false, false]);
     }
 
     #[test]
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn fault_that_can_change_nothing_is_not_used_up() {
+    fn fault_without_effect_is_not_used_up() {
         let mut faults = faults([
             Fault::new(FaultRoute::All, FaultKind::ForeignUrls).times(1),
             Fault::new(FaultRoute::All, FaultKind::UnknownStatus).times(1),

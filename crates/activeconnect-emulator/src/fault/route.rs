@@ -4,15 +4,15 @@ use std::str::FromStr;
 
 use crate::Endpoint;
 
-/// Which calls a fault strikes.
+/// The calls to which a fault applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FaultRoute {
-    /// All of them, `*`.
+    /// All calls, `*`.
     All,
-    /// Those of the management API, `management`.
+    /// The calls of the management API, `management`.
     Management,
-    /// This one, by its name.
+    /// One call, by its name.
     Call(Endpoint),
 }
 
@@ -21,7 +21,7 @@ impl FaultRoute {
         match self {
             Self::All => true,
             Self::Management => call.is_management(),
-            Self::Call(one) => one == call,
+            Self::Call(own) => own == call,
         }
     }
 }
@@ -42,7 +42,7 @@ impl fmt::Display for FaultRoute {
     }
 }
 
-/// No route of [`FaultRoute`] has this name.
+/// The error of an unknown route name. Its message lists the names.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UnknownFaultRoute(String);
 

@@ -1,10 +1,10 @@
-// Keeps the page as the emulator has it, without moving what the reader looks at or has focused.
+// Keeps the page up to date, without moving the scroll position or the focus.
 "use strict";
 
-const news = document.getElementById("news");
+const announcement = document.getElementById("news");
 const trouble = document.getElementById("trouble");
 
-// As the emulator says it where scripts do not run.
+// The same format as the emulator's, for browsers without scripts.
 function ago(at, now) {
   const seconds = Math.max(0, now - at);
   if (seconds < 60) return `${seconds} s ago`;
@@ -32,8 +32,8 @@ function requestsOf(page) {
   return [...page.querySelectorAll("#requests article")];
 }
 
-// Replaces the parts that differ. The focus stays on the same button, or, if that is gone, in the
-// same part.
+// Replaces the sections that differ. The focus stays on the same button, or in the same section if the
+// button is gone.
 function show(page) {
   const known = new Set(requestsOf(document).map((request) => request.id));
   const added = requestsOf(page).filter((request) => !known.has(request.id));
@@ -52,23 +52,23 @@ function show(page) {
   }
   if (added.length > 0) {
     const names = added.map((request) => request.querySelector("h3").textContent);
-    news.textContent = `${names.join(", ")}: asks to log in.`;
+    announcement.textContent = `${names.join(", ")}: asks to log in.`;
   }
 }
 
-// One after the other, so that the last one asked for is the last one shown.
+// Loads run one after the other, so that the last response is shown last.
 let loading = Promise.resolve();
 
 function load() {
   loading = loading.then(async () => {
-    const answer = await fetch("/emulator");
-    show(new DOMParser().parseFromString(await answer.text(), "text/html"));
-  }).catch(complain);
+    const response = await fetch("/emulator");
+    show(new DOMParser().parseFromString(await response.text(), "text/html"));
+  }).catch(showTrouble);
   return loading;
 }
 
-function complain() {
-  trouble.textContent = "The emulator does not answer. This page goes on by itself when it does.";
+function showTrouble() {
+  trouble.textContent = "The emulator does not respond. This page reconnects by itself.";
   trouble.hidden = false;
 }
 
@@ -76,19 +76,19 @@ document.addEventListener("submit", async (event) => {
   const form = event.target;
   event.preventDefault();
   try {
-    const answer = await fetch(form.action, { method: "POST" });
-    const { reason } = await answer.json();
+    const response = await fetch(form.action, { method: "POST" });
+    const { reason } = await response.json();
     const pressed = form.querySelector("button").textContent;
     await load();
-    news.textContent = answer.ok ? `${pressed}: done.` : `${pressed}: ${reason}.`;
+    announcement.textContent = response.ok ? `${pressed}: done.` : `${pressed}: ${reason}.`;
   } catch {
-    complain();
+    showTrouble();
   }
 });
 
 const changes = new EventSource("/emulator/changes");
 changes.onopen = () => { trouble.hidden = true; };
-changes.onerror = complain;
+changes.onerror = showTrouble;
 changes.onmessage = load;
 setInterval(() => showTimes(document), 1000);
 showTimes(document);

@@ -1,4 +1,4 @@
-//! The phone: what waits for an answer, what goes on, and what has ended.
+//! The phone page: pending requests, live sessions and ended sessions.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -21,9 +21,9 @@ use crate::report::{SessionReport, StateReport, UserReport};
 use crate::server::AppState;
 use crate::state::Message;
 
-/// How many of the sessions that have ended are shown.
+/// The most ended sessions that the page shows.
 const MAX_HISTORY_LEN: usize = 20;
-/// How often an open page's connection looks for something new. Some changes come by time alone.
+/// How often the event stream of an open page checks for changes. Some changes happen by time alone.
 const CHANGE_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
 #[derive(Template)]
@@ -34,19 +34,19 @@ struct Page {
     now: u64,
 }
 
-/// All that is shown, except how long ago it was.
+/// Everything that the page shows, except relative times.
 #[derive(PartialEq)]
 struct Phone {
     users: Vec<UserReport>,
-    waiting: Vec<Shown>,
-    live: Vec<Shown>,
-    history: Vec<Shown>,
+    waiting: Vec<ShownSession>,
+    live: Vec<ShownSession>,
+    history: Vec<ShownSession>,
     messages: Vec<ShownMessage>,
 }
 
-/// A session, and what its user is called.
+/// A session, and the label of its user.
 #[derive(PartialEq)]
-struct Shown {
+struct ShownSession {
     session: SessionReport,
     label: Option<String>,
 }
@@ -54,11 +54,11 @@ struct Shown {
 #[derive(PartialEq)]
 struct ShownMessage {
     message: Message,
-    /// What the user is called.
+    /// The label or the token of the user.
     name: String,
 }
 
-impl Shown {
+impl ShownSession {
     fn name(&self) -> &str {
         self.label.as_ref().unwrap_or(&self.session.user_id)
     }
@@ -70,7 +70,7 @@ impl Shown {
 }
 
 impl Phone {
-    fn of(server: &AppState) -> Self {
+    fn from_state(server: &AppState) -> Self {
         let mut state = server.state();
         let messages = state.messages().to_vec();
         let StateReport { users, sessions, .. } = state.report(server.now());
@@ -80,7 +80,8 @@ impl Phone {
             .filter_map(|user| Some((user.user_id.as_str(), user.label.as_deref()?)))
             .collect();
         let label = |user_id: &str| labels.get(user_id).copied().map(str::to_owned);
-        let shown = |session: SessionReport| Shown { label: label(&session.user_id), session };
+        let shown =
+            |session: SessionReport| ShownSession { label: label(&session.user_id), session };
         let (mut ended, ongoing): (Vec<_>, Vec<_>) =
             sessions.into_iter().rev().partition(|session| session.status.is_terminal());
         ended.sort_by_key(|session| Reverse(session.ended_at));
@@ -105,20 +106,20 @@ fn allowed(session: &SessionReport) -> impl Iterator<Item = Action> + use<> {
     Action::ALL.into_iter().filter(move |action| action.apply(status).is_some())
 }
 
-/// Those with which a person answers a request: their buttons are big.
-fn answers(session: &SessionReport) -> impl Iterator<Item = Action> + use<> {
-    allowed(session).filter(is_answer)
+/// The allowed actions that respond to a request, which have big buttons.
+fn primary_actions(session: &SessionReport) -> impl Iterator<Item = Action> + use<> {
+    allowed(session).filter(is_primary)
 }
 
-fn others(session: &SessionReport) -> impl Iterator<Item = Action> + use<> {
-    allowed(session).filter(|action| !is_answer(action))
+fn other_actions(session: &SessionReport) -> impl Iterator<Item = Action> + use<> {
+    allowed(session).filter(|action| !is_primary(action))
 }
 
-fn is_answer(action: &Action) -> bool {
+fn is_primary(action: &Action) -> bool {
     matches!(action, Action::Approve | Action::Cancel)
 }
 
-/// What stands on the button.
+/// The text of the action's button.
 fn label(action: &Action) -> &'static str {
     match action {
         Action::Identify => "Identify",
@@ -132,7 +133,7 @@ fn label(action: &Action) -> &'static str {
     }
 }
 
-/// How long ago a moment was, as the script says it too.
+/// The relative time, as the script shows it too.
 fn ago(at: &u64, now: &u64) -> String {
     let seconds = now.saturating_sub(*at);
     match seconds {
@@ -143,7 +144,7 @@ fn ago(at: &u64, now: &u64) -> String {
     }
 }
 
-/// The time of day. The script makes it the reader's own.
+/// The time of day in UTC. The script shows it in local time.
 fn utc(at: &u64) -> String {
     let of_the_day = at % 86_400;
     let (hours, minutes, seconds) = (of_the_day / 3_600, of_the_day / 60 % 60, of_the_day % 60);
@@ -153,28 +154,29 @@ fn utc(at: &u64) -> String {
 pub(crate) async fn phone(
     Extract(server): Extract<Arc<AppState>>,
 ) -> Result<Response, ErrorResponse> {
-    let page = Page { phone: Phone::of(&server), now: server.now() / 1000 };
+    let page = Page { phone: Phone::from_state(&server), now: server.now() / 1000 };
     super::page(StatusCode::OK, &page)
 }
 
-/// Tells the page, at once and at each change, that there is something new to load. A stream,
-/// because browsers slow the timers of hidden tabs down, and a request waits a minute only.
+/// An event stream that notifies the page at once and on each change. The page does not poll, because
+/// browsers slow down timers of hidden tabs, and a request is pending for a minute only.
 pub(crate) async fn changes(
     Extract(server): Extract<Arc<AppState>>,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let mut looks = interval(CHANGE_CHECK_INTERVAL);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let told = stream::unfold((server, looks, None), |(server, mut looks, mut shown)| async move {
-        loop {
-            looks.tick().await;
-            let phone = Some(Phone::of(&server));
-            if phone != shown {
-                shown = phone;
-                return Some((Ok(Event::default().data("changed")), (server, looks, shown)));
+    let mut checks = interval(CHANGE_CHECK_INTERVAL);
+    checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let events =
+        stream::unfold((server, checks, None), |(server, mut checks, mut shown)| async move {
+            loop {
+                checks.tick().await;
+                let phone = Some(Phone::from_state(&server));
+                if phone != shown {
+                    shown = phone;
+                    return Some((Ok(Event::default().data("changed")), (server, checks, shown)));
+                }
             }
-        }
-    });
-    Sse::new(told).keep_alive(KeepAlive::default())
+        });
+    Sse::new(events).keep_alive(KeepAlive::default())
 }
 
 #[cfg(test)]
@@ -182,8 +184,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_said_in_the_unit_that_fits() {
-        for (seconds, said) in [
+    fn relative_time_uses_the_largest_unit() {
+        for (seconds, expected) in [
             (0, "0 s ago"),
             (59, "59 s ago"),
             (60, "1 min ago"),
@@ -192,7 +194,7 @@ mod tests {
             (86_399, "23 h ago"),
             (200_000, "2 d ago"),
         ] {
-            assert_eq!(ago(&1_700_000_000, &(1_700_000_000 + seconds)), said);
+            assert_eq!(ago(&1_700_000_000, &(1_700_000_000 + seconds)), expected);
         }
         assert_eq!(ago(&2, &1), "0 s ago");
         assert_eq!(utc(&1_700_000_000), "22:13:20 UTC");
