@@ -201,7 +201,7 @@ async fn libraries_keep_the_open_page() {
     for (name, _) in bodies {
         let tab = fixture.open(name).await;
         tab.eval("go.click()").await;
-        tab.wait_for("window.told === 401").await;
+        tab.wait_for("window.reported === 401").await;
         // A library that handles the response does so before the next frame.
         tab.eval("new Promise(done => requestAnimationFrame(() => setTimeout(done)))").await;
         assert!(tab.url().await.ends_with(&format!("/open/{name}?folder=in")), "{name}");

@@ -108,11 +108,12 @@ async fn rejected_start_returns_reason() {
     let attempt = login.start("alice").await.unwrap();
     pending_session(&site.emulator).await;
     attempt.cancel().await.unwrap();
-    let error = poll_until("refused", async || login.start("alice").await.err()).await;
+    let error =
+        poll_until("the start is rejected", async || login.start("alice").await.err()).await;
     assert!(matches!(error.kind(), BearerLoginErrorKind::RateLimited(_)), "{error:?}");
 
-    let nobody = BearerLogin::new("http://127.0.0.1:9/auth").unwrap();
-    let error = nobody.start("alice").await.unwrap_err();
+    let unreachable = BearerLogin::new("http://127.0.0.1:9/auth").unwrap();
+    let error = unreachable.start("alice").await.unwrap_err();
     assert_eq!(error.kind(), BearerLoginErrorKind::Unreachable);
     assert!(error.to_string().contains("http://127.0.0.1:9"), "{error}");
 }

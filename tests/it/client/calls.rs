@@ -129,8 +129,8 @@ async fn service_rejections_have_distinct_kinds() {
     assert_eq!(of_a_user.kind(), ClientErrorKind::UnknownApplication);
     let known = client(&emulator, dialect);
     let asked = AuthenticationRequest::default();
-    let nobody = known.authenticate_user(&token, &asked).await.unwrap_err();
-    assert_eq!(nobody.kind(), ClientErrorKind::UnknownUser);
+    let unknown_user = known.authenticate_user(&token, &asked).await.unwrap_err();
+    assert_eq!(unknown_user.kind(), ClientErrorKind::UnknownUser);
     let (id, secret) =
         (emulator.application_id().to_owned(), emulator.application_secret().clone());
     let url = emulator.url().to_owned();

@@ -320,7 +320,7 @@ async fn late_response_has_status_at_arrival() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     emulator.act("alice", Action::Close).expect("the session is active");
-    assert_eq!(asking.await.expect("an answer"), "active");
+    assert_eq!(asking.await.expect("the request gets a response"), "active");
     let kept = &emulator.state().sessions[0];
     assert_eq!((kept.told_at, kept.first_told_at), (None, None), "the end was not reported");
 }
@@ -379,7 +379,7 @@ async fn control(
     body: &str,
 ) -> (StatusCode, Value) {
     let request = caller.http.request(method, caller.url(path)).body(body.to_owned());
-    let response = request.send().await.expect("an answer");
+    let response = request.send().await.expect("the request gets a response");
     (response.status(), response.json().await.expect("JSON"))
 }
 
@@ -441,13 +441,13 @@ async fn invalid_fault_bodies_are_rejected() {
 
     let foreign =
         caller.http.post(caller.url("/emulator/faults")).header("origin", "http://evil.example");
-    let foreign = foreign.body(r#"{"route":"*","kind":"hang"}"#).send().await.expect("an answer");
+    let foreign = foreign.body(r#"{"route":"*","kind":"hang"}"#).send().await.expect("the request gets a response");
     assert_eq!(foreign.status(), StatusCode::FORBIDDEN);
 }
 
 /// The offset of the response's `Date` from real time, in seconds.
 async fn date_offset(caller: &SignedClient, path: &str) -> i64 {
-    let response = caller.http.get(caller.url(path)).send().await.expect("an answer");
+    let response = caller.http.get(caller.url(path)).send().await.expect("the request gets a response");
     let date = response.headers()["date"].to_str().expect("a text").to_owned();
     let date = httpdate::parse_http_date(&date).expect("a date");
     let now = std::time::SystemTime::now();

@@ -224,7 +224,7 @@ async fn replayed_request_is_rejected() {
         for (name, value) in signed {
             request = request.header(*name, value);
         }
-        request.send().await.expect("an answer").status()
+        request.send().await.expect("the request gets a response").status()
     };
 
     let signed = caller.signed_headers(&url);
@@ -259,7 +259,7 @@ async fn stale_or_early_timestamp_is_rejected() {
         for (name, value) in signed.headers() {
             request = request.header(name, value);
         }
-        let response = request.send().await.expect("an answer");
+        let response = request.send().await.expect("the request gets a response");
         assert_eq!(response.status(), status, "{moment}");
         if status == StatusCode::UNAUTHORIZED {
             let json: Value = response.json().await.expect("JSON");
@@ -315,7 +315,7 @@ async fn only_exact_signature_is_accepted() {
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        let response = request.send().await.expect("an answer");
+        let response = request.send().await.expect("the request gets a response");
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{i}");
         let json: Value = response.json().await.expect("JSON");
         assert!(json["reason"].as_str().expect("a reason").contains("signature"), "{i}");
@@ -378,7 +378,7 @@ async fn every_action_follows_the_transition_table() {
             } else {
                 format!("/emulator/users/alice/{action}")
             };
-            let response = caller.http.post(caller.url(&path)).send().await.expect("an answer");
+            let response = caller.http.post(caller.url(&path)).send().await.expect("the request gets a response");
             let status = response.status();
             let json: Value = response.json().await.expect("JSON");
             let wanted = MOVES.iter().find(|(f, a, _)| (*f, *a) == (from, action.as_str()));
@@ -472,7 +472,7 @@ async fn unusual_user_ids_are_distinct() {
             };
             let mut wanted = devices(emulator.state());
             let path = format!("/emulator/users/{written}/register_device");
-            let registered = caller.http.post(caller.url(&path)).send().await.expect("an answer");
+            let registered = caller.http.post(caller.url(&path)).send().await.expect("the request gets a response");
             assert_eq!(registered.status(), StatusCode::OK, "{written}");
             wanted.iter_mut().find(|(id, _)| id == user_id).expect("the user").1 += 1;
             assert_eq!(devices(emulator.state()), wanted, "{written}");
@@ -481,7 +481,7 @@ async fn unusual_user_ids_are_distinct() {
             let started_at = caller.session(&caller.post(&path, &json!({})).await);
             assert_eq!(session(&emulator.state(), &started_at.token).user_id, user_id);
             let path = format!("/emulator/users/{written}/approve");
-            let approved = caller.http.post(caller.url(&path)).send().await.expect("an answer");
+            let approved = caller.http.post(caller.url(&path)).send().await.expect("the request gets a response");
             assert_eq!(approved.status(), StatusCode::OK, "{written}");
             assert_eq!(started_at.status(Dialect::Activeconnect).await, "active");
         }
@@ -494,7 +494,7 @@ async fn state_has_the_documented_shape_and_no_secrets() {
     let caller = with_user(&emulator).await;
     let started_at = caller.start_session("alice", "?methods=device").await;
     let url = caller.url("/emulator/state");
-    let text = caller.http.get(url).send().await.expect("an answer").text().await.expect("a body");
+    let text = caller.http.get(url).send().await.expect("the request gets a response").text().await.expect("a body");
     assert!(!text.contains(started_at.secret.expose()));
     assert!(!text.contains(caller.secret.expose()));
     let state: Value = serde_json::from_str(&text).expect("JSON");
@@ -543,7 +543,7 @@ async fn control_routes_accept_only_local_clients() {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        request.send().await.expect("an answer").status()
+        request.send().await.expect("the request gets a response").status()
     };
     let own = emulator.url();
     let localhost = format!("localhost:{port}");
@@ -572,7 +572,7 @@ async fn control_routes_accept_only_local_clients() {
 
     for path in ["/emulator", "/emulator/state"] {
         let read = caller.http.get(caller.url(path)).header("host", "evil.example");
-        assert_eq!(read.send().await.expect("an answer").status(), StatusCode::FORBIDDEN);
+        assert_eq!(read.send().await.expect("the request gets a response").status(), StatusCode::FORBIDDEN);
     }
 }
 
@@ -600,7 +600,7 @@ async fn unknown_routes_methods_and_actions_are_json() {
             StatusCode::PAYLOAD_TOO_LARGE,
         ),
     ] {
-        let response = request.send().await.expect("an answer");
+        let response = request.send().await.expect("the request gets a response");
         let url = response.url().clone();
         assert_eq!(response.status(), status, "{url}");
         let json: Value = response.json().await.expect("JSON");
@@ -615,13 +615,13 @@ async fn phone_works_as_plain_html() {
     let user_id = "<b>a/b";
     caller.add_users(&[user_id]).await;
     let page = async || {
-        let response = caller.http.get(caller.url("/emulator")).send().await.expect("an answer");
+        let response = caller.http.get(caller.url("/emulator")).send().await.expect("the request gets a response");
         assert_eq!(response.headers()["x-frame-options"], "DENY");
         response.text().await.expect("a page")
     };
     let press = async |action: &str| {
         let form = caller.http.post(caller.url(action)).header("accept", "text/html,*/*;q=0.8");
-        let response = form.form(&[("", ""); 0]).send().await.expect("an answer");
+        let response = form.form(&[("", ""); 0]).send().await.expect("the request gets a response");
         assert_eq!(response.status(), StatusCode::SEE_OTHER);
         assert_eq!(response.headers()["location"], "/emulator");
     };
@@ -657,31 +657,31 @@ async fn registration_link_registers_one_device() {
     let path = caller.user_path("device_registration_link", "alice") + "?display_name=Al%3CIce";
     let link = caller.get(&path).await.json["register_url"].as_str().expect("a URL").to_owned();
 
-    let offered = caller.http.get(&link).send().await.expect("an answer");
+    let offered = caller.http.get(&link).send().await.expect("the request gets a response");
     assert_eq!(offered.status(), StatusCode::OK);
     let html = offered.text().await.expect("a page");
     assert!(html.contains("Al&#60;Ice") && html.contains("<button"));
     assert_eq!(emulator.state().users[0].devices, 0, "looking registers nothing");
-    let opened = caller.http.post(&link).send().await.expect("an answer");
+    let opened = caller.http.post(&link).send().await.expect("the request gets a response");
     assert_eq!(opened.status(), StatusCode::OK);
     assert_eq!(emulator.state().users[0].devices, 1);
     for request in [caller.http.get(&link), caller.http.post(&link)] {
-        let again = request.send().await.expect("an answer");
+        let again = request.send().await.expect("the request gets a response");
         assert_eq!(again.status(), StatusCode::GONE);
         assert!(again.text().await.expect("a page").contains("was used"));
     }
     assert_eq!(emulator.state().users[0].devices, 1);
-    let unknown = caller.http.get(caller.url("/register/NONE")).send().await.expect("an answer");
+    let unknown = caller.http.get(caller.url("/register/NONE")).send().await.expect("the request gets a response");
     assert_eq!(unknown.status(), StatusCode::NOT_FOUND);
 
     let sms = caller.user_path("send_registration_sms", "alice");
     let sent = json!({"phone_number": "+15551234567", "message": "Welcome!"});
     caller.post(&sms, &sent).await;
-    let html = caller.http.get(caller.url("/emulator")).send().await.expect("an answer");
+    let html = caller.http.get(caller.url("/emulator")).send().await.expect("the request gets a response");
     let html = html.text().await.expect("a page");
     assert!(html.contains("+15551234567") && html.contains("Welcome!"));
     let link = html.split("<a href=\"").nth(1).and_then(|rest| rest.split('"').next());
-    let opened = caller.http.post(link.expect("a link")).send().await.expect("an answer");
+    let opened = caller.http.post(link.expect("a link")).send().await.expect("the request gets a response");
     assert_eq!(opened.status(), StatusCode::OK);
     assert_eq!(emulator.state().users[0].devices, 2);
 }

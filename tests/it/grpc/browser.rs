@@ -38,13 +38,13 @@ async function* messages(body) {
         }
     }
 }
-for (const [where, site] with_config Object.entries(sites)) {
+for (const [where, site] of Object.entries(sites)) {
     const denied = await call(site, "Unary", {});
     await report(`${where} denied`, ...names.map(name => denied.headers.get(name)));
     const watched = await call(site, "Watch", { authorization: "Bearer CREDENTIAL" });
     (async () => {
         let open = false, ended = [];
-        for await (const [flag, text] with_config messages(watched.body)) {
+        for await (const [flag, text] of messages(watched.body)) {
             if (!open) await report(`${where} open`);
             open = true;
             const trailers = Object.fromEntries(text.split("\r\n").map(line => line.split(": ")));

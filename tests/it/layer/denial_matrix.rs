@@ -333,10 +333,10 @@ async fn every_route_response_has_security_headers() {
     enroll_users(&emulator, &ac, &["alice"]).await;
     let url = serve(gated(&ac)).await;
     let http = client();
-    let (nobody, alice) = (Browser::new(&url), Browser::new(&url));
+    let (anonymous, alice) = (Browser::new(&url), Browser::new(&url));
     alice.log_in(&emulator, "alice").await;
     let mut observed = std::collections::BTreeSet::new();
-    for browser in [&nobody, &alice] {
+    for browser in [&anonymous, &alice] {
         for path in ["login", "waiting", "locked", "status", "events", "logout"] {
             let url_path = format!("/auth/{path}");
             for (method, headers) in [
@@ -415,9 +415,9 @@ async fn shared_cache_serves_no_other_user() {
         let status = asked.api("/auth/status").await.text().await.unwrap();
         (page.status().as_u16(), page.text().await.unwrap(), status)
     };
-    let (alice, bob, nobody) =
+    let (alice, bob, anonymous) =
         (Browser::new(&origin), Browser::new(&origin), Browser::new(&origin));
-    assert_eq!(read(&nobody).await.0, 401);
+    assert_eq!(read(&anonymous).await.0, 401);
     alice.log_in(&emulator, "alice").await;
     bob.log_in(&emulator, "bob").await;
     assert_ne!(read(&alice).await.2, read(&bob).await.2, "each names its owner");
@@ -426,7 +426,7 @@ async fn shared_cache_serves_no_other_user() {
             let own = browser.api("/auth/status").await.text().await.unwrap();
             assert_eq!(read(browser).await, (200, user.to_owned(), own));
         }
-        assert_eq!(read(&nobody).await.0, 401);
-        assert_eq!(read(&nobody).await.2, r#"{"status":"none"}"#);
+        assert_eq!(read(&anonymous).await.0, 401);
+        assert_eq!(read(&anonymous).await.2, r#"{"status":"none"}"#);
     }
 }

@@ -30,13 +30,13 @@ async fn engine() -> (Emulator, Activeconnect) {
 /// `/` is gated; `/open` returns the user, if any.
 async fn site() -> (Emulator, Activeconnect, String) {
     let (emulator, ac) = engine().await;
-    let whoever = async |session: Option<ActiveSession>| {
-        session.map_or("nobody".to_owned(), |session| session.user().to_string())
+    let user_or_none = async |session: Option<ActiveSession>| {
+        session.map_or("none".to_owned(), |session| session.user().to_string())
     };
     let app = Router::new()
         .route("/", any(async |session: ActiveSession| session.user().to_string()))
         .layer(ac.layer())
-        .merge(Router::new().route("/open", get(whoever)).layer(ac.layer().optional()))
+        .merge(Router::new().route("/open", get(user_or_none)).layer(ac.layer().optional()))
         .nest("/auth", ac.routes());
     let url = serve(app).await;
     (emulator, ac, url)
@@ -93,7 +93,7 @@ async fn no_header_names_a_user() {
             // The HTTP library rejects invalid headers.
             assert!(status == 401 || status == 400, "{name:?} {status} {body}");
             let (status, body) = send_raw(&url, request("/open", "").as_bytes()).await;
-            assert!(body.ends_with("nobody") || status == 400, "{name:?} {status} {body}");
+            assert!(body.ends_with("none") || status == 400, "{name:?} {status} {body}");
             let own = format!("cookie: {}\r\n", browser.cookie_header());
             let (status, body) = send_raw(&url, request("/", &own).as_bytes()).await;
             assert!(
@@ -291,7 +291,7 @@ fn no_path_spelling_bypasses_the_gate() {
         move |request: Request| {
             hits.fetch_add(1, Ordering::Relaxed);
             let session = ActiveSession::from_extensions(request.extensions());
-            std::future::ready(session.map_or("NOBODY", |_| "somebody"))
+            std::future::ready(session.map_or("NONE", |_| "user"))
         }
     };
     let public = {
@@ -343,7 +343,7 @@ fn no_path_spelling_bypasses_the_gate() {
         let (reached, body) = ask(&uri, None, agent);
         prop_assert_eq!(reached, 0, "{} reached a handler: {}", uri, body);
         let (reached, body) = ask(&uri, Some(&credential), agent);
-        prop_assert!(reached == 0 || body == "somebody", "{} {}", uri, body);
+        prop_assert!(reached == 0 || body == "user", "{} {}", uri, body);
         Ok(())
     });
     run.unwrap();

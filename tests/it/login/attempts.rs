@@ -248,7 +248,7 @@ async fn push_follows_withdrawal_of_previous() {
     let first = &site.sessions()[0];
     assert_eq!(first.status, SessionStatus::Closed);
     let answered = first.ended_at.unwrap() + 2_000;
-    assert!(second.created_at >= answered / 1_000, "rang before the logout was answered");
+    assert!(second.created_at >= answered / 1_000, "the push was sent before the logout completed");
     approve(&site.emulator).await;
     poll_until("active", async || (browser.status().await == "active").then_some(())).await;
     assert_eq!((site.start_count(), site.emulator.state().calls.logout), (2, 1));
@@ -307,7 +307,7 @@ async fn attempt_expired_in_queue_sends_no_push() {
         site.poll_until_with_one_push("another push is sent", || site.sessions().get(1).cloned());
     let last = last.await;
     let answered = site.sessions()[0].ended_at.unwrap() + 4_000;
-    assert!(last.created_at >= answered / 1_000, "rang before the logout was answered");
+    assert!(last.created_at >= answered / 1_000, "the push was sent before the logout completed");
     approve(&site.emulator).await;
     poll_until("active", async || (browser.status().await == "active").then_some(())).await;
     assert_eq!(site.start_count(), 2);
@@ -458,7 +458,7 @@ async fn late_poll_revives_no_attempt() {
     alice.set_cookie(SESSION, &kept);
     let before = polls();
     // Bob's polls are at least 400 ms apart.
-    poll_until("the late answer is there", async || {
+    poll_until("the late response arrived", async || {
         assert_eq!(alice.api("/").await.status(), 401);
         (polls() >= before + 6).then_some(())
     })

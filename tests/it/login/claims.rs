@@ -176,7 +176,7 @@ async fn unpresented_session_ends_at_the_service() {
     assert_eq!(
         copy.status().await,
         "active",
-        "the answer is repeated as long as the session lives"
+        "the claim is repeatable while the session lives"
     );
     let credential = copy.cookie(SESSION).unwrap();
     advance(Duration::from_secs(10), Duration::from_secs(5)).await;

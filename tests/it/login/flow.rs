@@ -58,7 +58,10 @@ async fn script_login_ends_with_remote_logout() {
     poll_until("back", async || (browser.api("/").await.status() == 200).then_some(())).await;
 
     emulator.act_on_session(&session.session_token, Action::Close).unwrap();
-    poll_until("refused", async || (browser.api("/").await.status() == 401).then_some(())).await;
+    poll_until("the browser is denied", async || {
+        (browser.api("/").await.status() == 401).then_some(())
+    })
+    .await;
     assert_eq!(browser.status().await, "closed");
     assert_eq!(browser.api("/").await.status(), 401);
 }
@@ -147,7 +150,7 @@ async fn result_makes_one_session() {
         again.cookie("__Host-activeconnect")
     };
     for path in ["/auth/status", "/auth/waiting"] {
-        assert_eq!(again(path).await.as_ref(), Some(&first), "{path}: the same answer");
+        assert_eq!(again(path).await.as_ref(), Some(&first), "{path}: the same response");
     }
     assert_eq!(ac.sessions(&"alice".into()).await.unwrap().len(), 1);
     // The browser presented the credential.

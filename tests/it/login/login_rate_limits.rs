@@ -119,7 +119,7 @@ async fn thousand_starts_stay_within_push_limit() {
         }
         if number == 500 {
             let started = start(&known_browser, "alice", "203.0.113.1").await;
-            assert_eq!(started.status(), 202, "strangers do not keep the user out");
+            assert_eq!(started.status(), 202, "anonymous clients do not block the user");
             poll_until("the user is in", async || {
                 let sessions = site.emulator.state().sessions;
                 if let Some(pending_session) =
@@ -135,7 +135,7 @@ async fn thousand_starts_stay_within_push_limit() {
             .await;
         }
     }
-    assert!(site.push_count() - before <= 6, "{} rang", site.push_count() - before);
+    assert!(site.push_count() - before <= 6, "{} pushes", site.push_count() - before);
     assert_eq!(known_browser.page("/").await.status(), 200);
     let mut hit = false;
     while let Ok(Some(event)) = tokio::time::timeout(Duration::ZERO, events.next()).await {
@@ -352,7 +352,7 @@ async fn known_browser_supersedes_anonymous() {
         let now = sessions.into_iter().find(|s| s.session_token == theirs.session_token).unwrap();
         (now.status == SessionStatus::Closed).then_some(())
     };
-    poll_until("the stranger's login is withdrawn", withdrawn).await;
+    poll_until("the anonymous login is cancelled", withdrawn).await;
     // The anonymous browser may start again, as for an unknown username.
     assert_eq!(start(&anonymous, "alice", "203.0.113.7").await.status(), 202);
     approve(&site.emulator).await;
@@ -394,7 +394,10 @@ async fn known_browser_gets_decline_status() {
     assert_eq!(start(&known_browser, "alice", "203.0.113.7").await.status(), 202);
     let session = pending_session(&site.emulator).await;
     site.emulator.act_on_session(&session.session_token, Action::Cancel).unwrap();
-    poll_until("told", async || (known_browser.status().await == "timeout").then_some(())).await;
+    poll_until("the decline is reported", async || {
+        (known_browser.status().await == "timeout").then_some(())
+    })
+    .await;
     let page = known_browser.page("/auth/waiting").await.text().await.unwrap();
     assert!(page.contains("No answer came"), "{page}");
     assert_eq!(start(&known_browser, "alice", "203.0.113.7").await.status(), 202);

@@ -85,9 +85,9 @@ async fn rejected_start_reveals_nothing() {
     let counts: Vec<u32> = reported.iter().map(|responses| responses.values().sum()).collect();
     println!("{counts:?} starts");
     assert!(counts.iter().all(|count| *count > 1_000), "{counts:?}");
-    let [alice, nobody] =
+    let [alice, unknown] =
         [&reported[0], &reported[1]].map(|reported| reported.keys().collect::<Vec<_>>());
-    assert_eq!(alice, nobody);
+    assert_eq!(alice, unknown);
     assert!(alice.iter().all(|response| response.contains("Too Many Requests")), "{alice:?}");
     assert_eq!(site.push_count(), 1);
     assert_eq!(owner.page("/").await.text().await.unwrap(), "alice");
@@ -124,7 +124,7 @@ async fn approved_name_stays_reserved_to_its_deadline() {
 /// F36: starts are rejected by address and username together: another username is accepted from
 /// that address, and that username from another address.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn refused_starts_count_by_address_and_name() {
+async fn rejected_starts_count_by_address_and_name() {
     let site = Fixture::new(&["alice"], |builder| builder.login_timeout(DEADLINE)).await;
     let first = site.browser();
     let began = Instant::now();

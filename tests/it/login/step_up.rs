@@ -434,7 +434,7 @@ async fn resolved_user_confirms() {
 
     let confirm = "/auth/confirm?methods=device,facial&next=/secret";
     assert_eq!(of("bob", browser.post(confirm)).await.status(), 401, "not bob's session");
-    assert_eq!(browser.send(browser.post(confirm)).await.status(), 401, "nobody");
+    assert_eq!(browser.send(browser.post(confirm)).await.status(), 401, "without a session");
     assert_eq!(of("alice", browser.post(confirm)).await.status(), 202);
     let asked = approve(&emulator).await;
     assert_eq!(asked.user_id, first.user_id);

@@ -133,12 +133,12 @@ async fn sqlite_with_other_names_and_integer_ids_conforms() {
     )
     .await;
     assert_conforms(&store, ["1".into(), "-2".into()]).await;
-    for nobody in ["01", "+1", "1 ", "one", "", "99999999999999999999"] {
-        assert_eq!(store.token(&nobody.into()).await.unwrap(), None);
-        let error = store.assign(&nobody.into(), &token()).await.unwrap_err();
-        assert_eq!(error.kind(), StoreErrorKind::NoSuchUser, "{nobody:?}");
-        store.set_browser_epoch(&nobody.into(), 7).await.unwrap();
-        assert_eq!(store.browser_epoch(&nobody.into()).await.unwrap(), None);
+    for unknown in ["01", "+1", "1 ", "one", "", "99999999999999999999"] {
+        assert_eq!(store.token(&unknown.into()).await.unwrap(), None);
+        let error = store.assign(&unknown.into(), &token()).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::NoSuchUser, "{unknown:?}");
+        store.set_browser_epoch(&unknown.into(), 7).await.unwrap();
+        assert_eq!(store.browser_epoch(&unknown.into()).await.unwrap(), None);
     }
 }
 

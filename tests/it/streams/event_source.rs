@@ -143,12 +143,12 @@ async fn event_source_stops_after_the_end() {
     let site = Site::new().await;
     let tab = chromium.profile().await.tab().await;
     let session = site.log_in(&tab, "/listening").await;
-    tab.wait_for("told.at(-1) === 'active'").await;
+    tab.wait_for("reported.at(-1) === 'active'").await;
     // The waiting page listened, too.
     let before = site.requests_of("/auth/events");
     site.act(&session, Action::Close);
     gives_up(&tab).await;
-    assert_eq!(tab.eval("told").await, json!(["active", "closed"]));
+    assert_eq!(tab.eval("reported").await, json!(["active", "closed"]));
     assert_eq!(site.requests_of("/auth/events"), before + 1);
 }
 
@@ -160,7 +160,7 @@ async fn event_source_stops_without_a_session() {
     let tab = chromium.profile().await.tab().await;
     tab.navigate(&format!("{}/listening", site.url)).await;
     gives_up(&tab).await;
-    assert_eq!(tab.eval("told").await, json!(["none"]));
+    assert_eq!(tab.eval("reported").await, json!(["none"]));
     assert_eq!(site.requests_of("/auth/events"), 2);
 }
 

@@ -51,7 +51,7 @@ pub(crate) struct Signals {
     /// The pause between the pieces of a stream.
     tick: Duration,
     /// Lets waiting handlers respond.
-    answer: watch::Receiver<bool>,
+    respond: watch::Receiver<bool>,
     /// Lets all streams end.
     finish: watch::Receiver<bool>,
     /// The number of upload pieces that handlers received.
@@ -119,7 +119,7 @@ impl Signals {
         match request.uri().path() {
             "/grpc/unary" => {
                 let unary = service_fn(|_: tonic::Request<Bytes>| async {
-                    wait_for_signal(self.answer.clone()).await;
+                    wait_for_signal(self.respond.clone()).await;
                     whole()
                 });
                 grpc.unary(unary, request).await
@@ -161,8 +161,8 @@ impl Signals {
     fn routes(self) -> Router {
         let grpc = self.clone();
         let grpc = service_fn(move |request: Request| {
-            let answer = grpc.clone().grpc(request);
-            async { Ok::<_, Infallible>(answer.await) }
+            let response = grpc.clone().grpc(request);
+            async { Ok::<_, Infallible>(response.await) }
         });
         type S = State<Signals>;
         let event = |tick: &'static str| Ok::<_, Infallible>(Event::default().data(tick));
@@ -176,7 +176,7 @@ impl Signals {
             .route(
                 "/poll",
                 get(async |State(s): S| {
-                    wait_for_signal(s.answer).await;
+                    wait_for_signal(s.respond).await;
                     "whole"
                 }),
             )
@@ -310,14 +310,14 @@ pub(crate) struct Fixture {
     pub(crate) url: String,
     tonic_url: String,
     clients: [reqwest::Client; 2],
-    answer: watch::Sender<bool>,
+    respond: watch::Sender<bool>,
     finish: watch::Sender<bool>,
     pub(crate) uploaded: Arc<AtomicU64>,
 }
 
 /// A logged-in user.
 #[derive(Clone)]
-pub(crate) struct SignedClient {
+pub(crate) struct UserClient {
     pub(crate) url: String,
     pub(crate) bearer: String,
     pub(crate) session: SessionReport,
@@ -343,11 +343,15 @@ impl Fixture {
         let emulator = Emulator::start().await.unwrap();
         let ac = engine(builder(&emulator).poll_interval(INTERVAL)).build().unwrap();
         let layer = layer(ac.layer());
-        let (answer, responses) = watch::channel(false);
+        let (respond, may_respond) = watch::channel(false);
         let (finish, finishes) = watch::channel(false);
         let uploaded = Arc::default();
-        let signals =
-            Signals { tick, answer: responses, finish: finishes, uploaded: Arc::clone(&uploaded) };
+        let signals = Signals {
+            tick,
+            respond: may_respond,
+            finish: finishes,
+            uploaded: Arc::clone(&uploaded),
+        };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let tonic_url = format!("http://{}", listener.local_addr().unwrap());
         let server = tonic::transport::Server::builder()
@@ -360,21 +364,21 @@ impl Fixture {
         let client = || reqwest::Client::builder().no_proxy();
         let clients = [client().http1_only(), client().http2_prior_knowledge()];
         let clients = clients.map(|client| client.build().unwrap());
-        Self { emulator, ac, layer, url, tonic_url, clients, answer, finish, uploaded }
+        Self { emulator, ac, layer, url, tonic_url, clients, respond, finish, uploaded }
     }
 
     /// Enrolls the user and logs in.
-    pub(crate) async fn log_in(&self, user: &str) -> SignedClient {
+    pub(crate) async fn log_in(&self, user: &str) -> UserClient {
         enroll_users(&self.emulator, &self.ac, &[user]).await;
         let user = user.into();
         let (credential, session) = tokio::join!(self.ac.log_in(&user), approve(&self.emulator));
-        self.caller(&credential.unwrap().expose(), session)
+        self.user_client(&credential.unwrap().expose(), session)
     }
 
-    pub(crate) fn caller(&self, credential: &str, session: SessionReport) -> SignedClient {
+    pub(crate) fn user_client(&self, credential: &str, session: SessionReport) -> UserClient {
         let [http1, http2] = self.clients.clone();
         let channel = |url: &String| Channel::from_shared(url.clone()).unwrap().connect_lazy();
-        SignedClient {
+        UserClient {
             url: self.url.clone(),
             bearer: format!("Bearer {credential}"),
             session,
@@ -386,31 +390,31 @@ impl Fixture {
     }
 
     /// Lets waiting handlers respond.
-    pub(crate) fn answer(&self) {
-        self.answer.send_replace(true);
+    pub(crate) fn let_handlers_respond(&self) {
+        self.respond.send_replace(true);
     }
 
     /// Lets all streams end.
     pub(crate) fn finish(&self) {
-        self.answer();
+        self.let_handlers_respond();
         self.finish.send_replace(true);
     }
 
-    pub(crate) fn act(&self, caller: &SignedClient, action: Action) {
-        self.emulator.act_on_session(&caller.session.session_token, action).unwrap();
+    pub(crate) fn act(&self, user_client: &UserClient, action: Action) {
+        self.emulator.act_on_session(&user_client.session.session_token, action).unwrap();
     }
 
-    pub(crate) fn report(&self, caller: &SignedClient) -> SessionReport {
+    pub(crate) fn report(&self, user_client: &UserClient) -> SessionReport {
         let sessions = self.emulator.state().sessions.into_iter();
-        let token = &caller.session.session_token;
+        let token = &user_client.session.session_token;
         sessions.into_iter().find(|session| session.session_token == *token).unwrap()
     }
 
     /// Waits until a request of this client gets this status.
-    pub(crate) async fn responses(&self, caller: &SignedClient, status: u16) {
-        poll_until("the answer", async || {
-            let answer = caller.get(Transport::Http1, "/now").send().await.unwrap();
-            (answer.status() == status).then_some(())
+    pub(crate) async fn responses(&self, user_client: &UserClient, status: u16) {
+        poll_until("the status", async || {
+            let response = user_client.get(Transport::Http1, "/now").send().await.unwrap();
+            (response.status() == status).then_some(())
         })
         .await;
     }
@@ -418,17 +422,17 @@ impl Fixture {
     /// Opens a stream of this kind.
     pub(crate) fn open(
         &self,
-        caller: &SignedClient,
+        user_client: &UserClient,
         kind: StreamKind,
         over: Transport,
     ) -> OpenStream {
-        caller.open(kind, over, self.finish.subscribe())
+        user_client.open(kind, over, self.finish.subscribe())
     }
 
     /// Opens a stream of each kind, and waits until all have frames.
-    pub(crate) async fn open_all(&self, caller: &SignedClient) -> Vec<OpenStream> {
+    pub(crate) async fn open_all(&self, user_client: &UserClient) -> Vec<OpenStream> {
         let held: Vec<OpenStream> = (StreamKind::all().into_iter())
-            .map(|(kind, over)| self.open(caller, kind, over))
+            .map(|(kind, over)| self.open(user_client, kind, over))
             .collect();
         poll_until("all run", async || {
             let run = held.iter().all(|held| !held.kind.streams() || held.seen.frames() > 2);
@@ -439,7 +443,7 @@ impl Fixture {
     }
 }
 
-impl SignedClient {
+impl UserClient {
     /// The same client for another application of the engine.
     pub(crate) fn at(&self, url: String) -> Self {
         Self { url, ..self.clone() }
@@ -468,16 +472,16 @@ impl SignedClient {
 
     /// Starts the stream; an upload ends at `finish`.
     fn open(&self, kind: StreamKind, over: Transport, finish: watch::Receiver<bool>) -> OpenStream {
-        let (caller, seen) = (self.clone(), Arc::new(FrameLog::default()));
+        let (user_client, seen) = (self.clone(), Arc::new(FrameLog::default()));
         let sees = seen.clone();
         let outcome = tokio::spawn(async move {
-            let (answer, finished, uploaded) = (finish.clone(), finish.clone(), Arc::default());
-            let ticks = Signals { tick: TICK, answer, finish, uploaded }.ticks();
+            let (respond, finished, uploaded) = (finish.clone(), finish.clone(), Arc::default());
+            let ticks = Signals { tick: TICK, respond, finish, uploaded }.ticks();
             let outcome = match kind {
-                StreamKind::Sse => caller.read(over, "/sse", &sees).await,
-                StreamKind::Chunked => caller.read(over, "/chunked", &sees).await,
-                StreamKind::Download => caller.read(over, "/download", &sees).await,
-                StreamKind::LongPoll => caller.read(over, "/poll", &sees).await,
+                StreamKind::Sse => user_client.read(over, "/sse", &sees).await,
+                StreamKind::Chunked => user_client.read(over, "/chunked", &sees).await,
+                StreamKind::Download => user_client.read(over, "/download", &sees).await,
+                StreamKind::LongPoll => user_client.read(over, "/poll", &sees).await,
                 StreamKind::Upload => {
                     // A response before the end of an upload may be overtaken by the reset for
                     // unread bytes (RFC 9112, 9.6), so the handler reads everything.
@@ -486,12 +490,12 @@ impl SignedClient {
                     let ticks = ticks.take_while(|tick| ready(*tick != "whole")).take(max);
                     let ticks = ticks.chain(last);
                     let body = reqwest::Body::wrap_stream(ticks.map(Ok::<_, Infallible>));
-                    let post = caller.request(http::Method::POST, over, "/upload").body(body);
+                    let post = user_client.request(http::Method::POST, over, "/upload").body(body);
                     outcome(post.send().await, &sees).await
                 }
-                StreamKind::Socket => caller.socket(&sees).await,
+                StreamKind::Socket => user_client.socket(&sees).await,
                 StreamKind::Unary | StreamKind::Server | StreamKind::Client | StreamKind::Both => {
-                    match caller.grpc(kind, over, ticks, &sees).await {
+                    match user_client.grpc(kind, over, ticks, &sees).await {
                         Ok(outcome) => outcome,
                         Err(status) => StreamEnd::Status(status.code()),
                     }
@@ -555,8 +559,8 @@ impl SignedClient {
             }
             StreamKind::Client => {
                 let ticks = request(ticks, &self.bearer);
-                let answer = grpc.client_streaming(ticks, path("/grpc/client"), BytesCodec).await;
-                return answer.map(|_| StreamEnd::Whole);
+                let response = grpc.client_streaming(ticks, path("/grpc/client"), BytesCodec).await;
+                return response.map(|_| StreamEnd::Whole);
             }
             StreamKind::Server => {
                 grpc.server_streaming(one(), path("/grpc/server"), BytesCodec).await?
@@ -577,16 +581,16 @@ impl SignedClient {
 
 /// Reads a response to its end.
 pub(crate) async fn outcome(
-    answer: reqwest::Result<reqwest::Response>,
+    response: reqwest::Result<reqwest::Response>,
     seen: &FrameLog,
 ) -> StreamEnd {
-    let Ok(mut answer) = answer else { return StreamEnd::Broken };
-    if answer.status() != 200 {
-        return StreamEnd::Denied(answer.status().as_u16());
+    let Ok(mut response) = response else { return StreamEnd::Broken };
+    if response.status() != 200 {
+        return StreamEnd::Denied(response.status().as_u16());
     }
     let mut bytes = Vec::new();
     loop {
-        match answer.chunk().await {
+        match response.chunk().await {
             Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
             Ok(None) => break,
             Err(_) => return StreamEnd::Broken,

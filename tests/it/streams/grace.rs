@@ -13,7 +13,7 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::{mpsc, watch};
 use tower_activeconnect::ActiveSession;
 
-use super::fixture::{BOUND, Fixture, SignedClient, Transport, unix_ms};
+use super::fixture::{BOUND, Fixture, UserClient, Transport, unix_ms};
 use crate::support::{advance, poll_until, serve};
 
 /// Reports the progress of a handler.
@@ -35,7 +35,7 @@ impl Drop for DropSignal {
 /// A request whose session ends while the handler runs.
 struct Interrupted {
     fixture: Fixture,
-    alice: SignedClient,
+    alice: UserClient,
     work: Work,
     go: watch::Sender<bool>,
     response: tokio::task::JoinHandle<reqwest::Response>,
@@ -63,8 +63,8 @@ impl Interrupted {
             ([("x-result", "secret")], "secret")
         };
         let app = Router::new().route("/work", get(handler)).layer(fixture.layer.clone());
-        let caller = alice.at(serve(app).await);
-        let asked = caller.get(over, "/work").send();
+        let user_client = alice.at(serve(app).await);
+        let asked = user_client.get(over, "/work").send();
         let response = tokio::spawn(async { asked.await.unwrap() });
         poll_until("it works", async || work.started_at.load(Ordering::Acquire).then_some(()))
             .await;
@@ -75,8 +75,10 @@ impl Interrupted {
     /// The denial; asserts that no part of the handler's response is sent.
     async fn denied(self) -> (bool, u64) {
         let patience = Duration::from_secs(20);
-        let response =
-            tokio::time::timeout(patience, self.response).await.expect("no answer").unwrap();
+        let response = tokio::time::timeout(patience, self.response)
+            .await
+            .expect("the handler responds in time")
+            .unwrap();
         assert_eq!(response.status(), 401);
         assert!(!response.headers().contains_key("x-result"));
         assert!(!response.text().await.unwrap().contains("secret"));
@@ -129,10 +131,10 @@ async fn producer_sees_dropped_stream() {
         }))
     };
     let app = Router::new().route("/", get(handler)).layer(fixture.layer.clone());
-    let caller = alice.at(serve(app).await);
+    let user_client = alice.at(serve(app).await);
     let mut responses = Vec::new();
     for over in [Transport::Http1, Transport::Http2] {
-        let mut response = caller.get(over, "/").send().await.unwrap();
+        let mut response = user_client.get(over, "/").send().await.unwrap();
         assert_eq!(response.chunk().await.unwrap().unwrap(), "first");
         responses.push(response);
     }
@@ -158,10 +160,10 @@ async fn panics_leak_no_guard() {
         Body::from_stream(first.chain(panics))
     };
     let app = Router::new().route("/at-once", get(at_once)).route("/later", get(later));
-    let caller = alice.at(serve(app.layer(fixture.layer.clone())).await);
+    let user_client = alice.at(serve(app.layer(fixture.layer.clone())).await);
     for path in ["/at-once", "/later"] {
         for _ in 0..10 {
-            let response = caller.get(Transport::Http1, path).send().await;
+            let response = user_client.get(Transport::Http1, path).send().await;
             let whole = match response {
                 Ok(response) => response.text().await,
                 Err(error) => Err(error),

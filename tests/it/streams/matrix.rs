@@ -8,7 +8,7 @@ use activeconnect_emulator::{Action, Endpoint, Fault, FaultKind};
 use tonic::Code;
 use tower_activeconnect::{ActiveconnectLayer, Walkaway};
 
-use super::fixture::{BOUND, Fixture, FrameLog, OpenStream, SignedClient, StreamEnd, StreamKind};
+use super::fixture::{BOUND, Fixture, FrameLog, OpenStream, UserClient, StreamEnd, StreamKind};
 use crate::support::poll_until;
 
 /// The cause of a cut.
@@ -84,7 +84,7 @@ async fn assert_no_frames(fixture: &Fixture, held: &[OpenStream]) {
 async fn fixture_with(
     walkaway: Walkaway,
     hold_limit: Duration,
-) -> (Fixture, SignedClient, Vec<OpenStream>) {
+) -> (Fixture, UserClient, Vec<OpenStream>) {
     let layer = |layer: ActiveconnectLayer| {
         let grace = Duration::from_millis(200);
         layer.walkaway(walkaway).grace(grace).hold_limit(hold_limit)
@@ -120,7 +120,7 @@ async fn held_until_the_phone_returns() {
     let (fixture, alice, held) = fixture_with(Walkaway::Hold(LONG), LONG).await;
     fixture.act(&alice, Action::WalkAway);
     fixture.responses(&alice, 403).await;
-    fixture.answer();
+    fixture.let_handlers_respond();
     assert_no_frames(&fixture, &held).await;
     assert!(held.iter().all(|held| !held.outcome.is_finished()));
     fixture.act(&alice, Action::Return);
@@ -135,7 +135,7 @@ async fn held_for_too_long() {
     let (fixture, alice, held) = fixture_with(Walkaway::Hold(limit), LONG).await;
     fixture.act(&alice, Action::WalkAway);
     fixture.responses(&alice, 403).await;
-    fixture.answer();
+    fixture.let_handlers_respond();
     assert_all(held, |kind| cut(kind, Cause::Suspended)).await;
 }
 
@@ -145,7 +145,9 @@ async fn walk_away_that_ends() {
     let (fixture, alice, held) = fixture_with(Walkaway::End, LONG).await;
     let seen = seen(&held);
     fixture.act(&alice, Action::WalkAway);
-    let changed_at = poll_until("told", async || fixture.report(&alice).changed_at).await;
+    let changed_at =
+        poll_until("the emulator reports the change", async || fixture.report(&alice).changed_at)
+            .await;
     assert_all(held, |kind| cut(kind, Cause::Ended)).await;
     assert_ended_in_time(&seen, changed_at);
     fixture.responses(&alice, 401).await;
@@ -180,7 +182,7 @@ async fn unavailable_then_back() {
     fixture.emulator.inject_fault(Fault::new(Endpoint::Status, FaultKind::UnknownStatus));
     fixture.responses(&alice, 503).await;
     // A complete response is held, too.
-    fixture.answer();
+    fixture.let_handlers_respond();
     assert_no_frames(&fixture, &held).await;
     assert!(held.iter().all(|held| !held.outcome.is_finished()));
     fixture.emulator.clear_faults();
@@ -194,6 +196,6 @@ async fn unavailable_for_too_long() {
     let (fixture, alice, held) = fixture_with(Walkaway::Suspend, Duration::from_secs(1)).await;
     fixture.emulator.inject_fault(Fault::new(Endpoint::Status, FaultKind::UnknownStatus));
     fixture.responses(&alice, 503).await;
-    fixture.answer();
+    fixture.let_handlers_respond();
     assert_all(held, |kind| cut(kind, Cause::Unavailable)).await;
 }

@@ -21,7 +21,7 @@ use tower::{BoxError, Layer as _, Service, ServiceExt as _, service_fn};
 use tower_activeconnect::BoxError as AnyError;
 use tower_http::compression::CompressionLayer;
 
-use super::fixture::{Fixture, SignedClient, Transport};
+use super::fixture::{Fixture, UserClient, Transport};
 use crate::support::{advance, serve};
 
 type Boxed = BoxCloneService<Request<Body>, Response<Body>, BoxError>;
@@ -67,8 +67,8 @@ impl Service<Request<Body>> for Strict {
     }
 }
 
-fn request(caller: &SignedClient) -> Request<Body> {
-    Request::get("/").header("authorization", &caller.bearer).body(Body::empty()).unwrap()
+fn request(user_client: &UserClient) -> Request<Body> {
+    Request::get("/").header("authorization", &user_client.bearer).body(Body::empty()).unwrap()
 }
 
 async fn status(service: &mut Boxed, request: Request<Body>) -> u16 {
