@@ -72,8 +72,8 @@ fn engine() -> (Activeconnect, Vec<SessionCredential>) {
         .unwrap();
     let counted = std::env::args().any(|argument| argument == "--counted");
     let sessions = if counted { SESSIONS_COUNTED } else { SESSIONS };
-    let made = (0..sessions).map(|i| ac.bench_session(&user(i), false)).collect();
-    (ac, made)
+    let credentials = (0..sessions).map(|i| ac.bench_session(&user(i), false)).collect();
+    (ac, credentials)
 }
 
 fn user(i: usize) -> UserId {

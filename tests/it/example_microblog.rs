@@ -150,12 +150,12 @@ async fn register_log_in_write_and_log_out() {
     let started_at = browser.form("/auth/login", &[("username", "alice")]).await;
     assert_eq!((started_at.status().as_u16(), location(&started_at)), (303, "/auth/waiting"));
     approve(&emulator).await;
-    let there = poll_until("the login is claimed", async || {
+    let target = poll_until("the login is claimed", async || {
         let page = browser.page("/auth/waiting").await;
         (page.status() == 303).then_some(page)
     })
     .await;
-    assert_eq!(location(&there), "/auth/waiting");
+    assert_eq!(location(&target), "/auth/waiting");
     assert_eq!(location(&browser.page("/auth/waiting").await), "/");
     let timeline = browser.page("/").await;
     assert_eq!(timeline.status(), 200);
@@ -274,11 +274,11 @@ async fn qr_page_is_shown_once() {
     let emulator = Emulator::start().await.unwrap();
     let blog = Blog::start(&emulator).await;
     let browser = blog.browser();
-    let shown = register(&browser, "alice").await;
-    assert_eq!(shown.status(), 200);
-    assert_eq!(shown.headers()["cache-control"], "no-store");
-    assert_eq!(shown.headers()["referrer-policy"], "no-referrer");
-    let page = shown.text().await.unwrap();
+    let qr_page = register(&browser, "alice").await;
+    assert_eq!(qr_page.status(), 200);
+    assert_eq!(qr_page.headers()["cache-control"], "no-store");
+    assert_eq!(qr_page.headers()["referrer-policy"], "no-referrer");
+    let page = qr_page.text().await.unwrap();
     let registration_link = registration_link(&page);
     assert!(registration_link.starts_with(emulator.url()), "{registration_link}");
     assert!(page.contains(&format!(">{registration_link}</a>")) && page.contains("<svg"), "{page}");
@@ -551,9 +551,9 @@ async fn start_error(folder: &TempDir, arguments: &[&str], variables: &[(&str, &
 async fn unusable_addresses_are_named() {
     let folder = tempfile::tempdir().unwrap();
     // All of these addresses are in use.
-    let mut held: Vec<TcpListener> = Vec::new();
-    held.extend(TcpListener::bind("127.0.0.1:3000").ok());
-    held.extend(TcpListener::bind("127.0.0.1:8099").ok());
+    let mut listeners: Vec<TcpListener> = Vec::new();
+    listeners.extend(TcpListener::bind("127.0.0.1:3000").ok());
+    listeners.extend(TcpListener::bind("127.0.0.1:8099").ok());
     let actual = start_error(&folder, &["--emulator", "127.0.0.1:0"], &[]).await;
     assert!(actual.contains("127.0.0.1:3000 is taken") && actual.contains("--listen"), "{actual}");
     let actual = start_error(&folder, &["--listen", "127.0.0.1:0"], &[]).await;

@@ -13,7 +13,7 @@ from conftest import APPLICATION_ID, APPLICATION_SECRET
 UNUSUAL_USER_IDS = ["a/b", "a b", "a+b", "a%b", "é", "%2F", "x?y#z"]
 
 # Actions on the phone, and the resulting status.
-WAYS = [
+STATUS_PATHS = [
     ([], "pending"),
     (["identify"], "identifying"),
     (["approve"], "active"),
@@ -170,7 +170,7 @@ def test_duration_is_requested(sdk, authentication, emulator, user):
     assert refused.failed and refused.failure_reason
 
 
-@pytest.mark.parametrize("actions, status", WAYS, ids=["-".join([s, *a]) for a, s in WAYS])
+@pytest.mark.parametrize("actions, status", STATUS_PATHS, ids=["-".join([s, *a]) for a, s in STATUS_PATHS])
 def test_every_status_is_reported(sdk, emulator, session, actions, status):
     for action in actions:
         emulator.act(session, action)
@@ -182,7 +182,7 @@ def test_every_status_is_reported(sdk, emulator, session, actions, status):
 
 
 def test_every_status_is_covered(sdk):
-    assert {status for _, status in WAYS} == {status.name for status in sdk.status.Status}
+    assert {status for _, status in STATUS_PATHS} == {status.name for status in sdk.status.Status}
 
 
 def test_phone_walks_away_and_returns(sdk, emulator, session):
@@ -327,7 +327,7 @@ def test_unreadable_response_raises(sdk, session, fault, kind):
     assert session.get_status() == sdk.status.Status.pending
 
 
-def test_session_urls_of_another_origin_raise(authentication, emulator, user, fault):
+def test_session_urls_of_another_origin_are_accepted(authentication, emulator, user, fault):
     fault(route="authenticate_user", kind="foreign_urls", times=1)
     session = authentication.authenticate_user(user)
     assert session.in_progress

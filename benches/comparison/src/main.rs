@@ -272,8 +272,8 @@ async fn active_session() -> (Emulator, Client, RemoteSession) {
     let token = UserToken::random().unwrap();
     client.add_users(std::slice::from_ref(&token)).await.unwrap();
     emulator.register_device(token.as_str()).unwrap();
-    let asked = Authentication::default();
-    let session = client.authenticate_user(&token, &asked).await.unwrap();
+    let options = Authentication::default();
+    let session = client.authenticate_user(&token, &options).await.unwrap();
     emulator.act(token.as_str(), Action::Approve).unwrap();
     (emulator, client, session)
 }

@@ -212,6 +212,6 @@ fn addresses_are_checked() {
 async fn debug_of_attempt_shows_no_secret() {
     let site = Site::new().await;
     let attempt = site.login().start("alice").await.unwrap();
-    let shown = format!("{attempt:?}");
-    assert!(shown.starts_with("BearerAttempt") && !shown.contains("secret"), "{shown}");
+    let debug = format!("{attempt:?}");
+    assert!(debug.starts_with("BearerAttempt") && !debug.contains("secret"), "{debug}");
 }

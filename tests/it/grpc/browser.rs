@@ -15,7 +15,7 @@ use crate::support::chromium::Chromium;
 
 /// Calls without and with a credential, and reports each status.
 const PAGE: &str = r#"<!doctype html><title>page</title><script type="module">
-const sites = { here: location.origin, elsewhere: "ELSEWHERE" };
+const sites = { site: location.origin, elsewhere: "ELSEWHERE" };
 const names = ["grpc-status", "grpc-message", "grpc-status-details-bin"];
 const report = (...lines) => fetch("/report", { method: "POST", body: lines.join("\n") });
 const call = (site, method, headers) => fetch(`${site}/echo.Echo/${method}`, {
@@ -72,10 +72,10 @@ async fn page_reads_denial_and_stream_end() {
     let elsewhere = serve(app().layer(cors)).await;
     let page = PAGE.replace("ELSEWHERE", &elsewhere);
     let page = page.replace("CREDENTIAL", &fixture.credential.expose());
-    let here = app()
+    let site = app()
         .route("/", get(async || Html(page)))
         .route("/report", post(async move |text: String| report.send(text).unwrap()));
-    let Some(_chromium) = Chromium::open(&serve(here).await).await else { return };
+    let Some(_chromium) = Chromium::open(&serve(site).await).await else { return };
 
     let mut next = async || {
         let patience = Duration::from_secs(30);

@@ -194,8 +194,8 @@ async fn layer_wraps_service_or_whole_server() {
     let channel = Channel::from_shared(format!("http://{address}")).unwrap();
     let channel = channel.connect().await.unwrap();
     let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
-    let asked = tonic_health::pb::HealthCheckRequest::default();
-    assert!(health.check(asked).await.is_ok(), "no session needed");
+    let health_request = tonic_health::pb::HealthCheckRequest::default();
+    assert!(health.check(health_request).await.is_ok(), "no session needed");
 
     let rest =
         Router::new().route("/me", get(|s: ActiveSession| async move { s.user().to_string() }));
@@ -234,7 +234,10 @@ async fn grpcio_gets_codes_and_reasons() {
     let mut lines = BufReader::new(client.stdout.take().unwrap()).lines();
     let mut next = async || {
         let line = tokio::time::timeout(Duration::from_secs(60), lines.next_line());
-        line.await.unwrap().unwrap().unwrap_or_else(|| panic!("grpcio_client.py printed fewer lines"))
+        line.await
+            .unwrap()
+            .unwrap()
+            .unwrap_or_else(|| panic!("grpcio_client.py printed fewer lines"))
     };
     for expected in [
         "without UNAUTHENTICATED NO_SESSION tower-activeconnect no-session",

@@ -372,12 +372,12 @@ async fn serve_behind_shared_cache(origin: String) -> String {
     let proxy = async move |request: axum::extract::Request| {
         let (parts, _) = request.into_parts();
         let path = parts.uri.to_string();
-        let found = cached.lock().unwrap().get(&path).cloned();
-        let (status, text) = match found {
-            Some(found) => found,
+        let entry = cached.lock().unwrap().get(&path).cloned();
+        let (status, text) = match entry {
+            Some(entry) => entry,
             None => {
-                let asked = http.get(format!("{origin}{path}")).headers(parts.headers);
-                let response = asked.send().await.unwrap();
+                let request = http.get(format!("{origin}{path}")).headers(parts.headers);
+                let response = request.send().await.unwrap();
                 let status = response.status().as_u16();
                 let control = header(&response, "cache-control").unwrap_or_default().to_owned();
                 let varies = response.headers().contains_key("vary");
@@ -407,12 +407,12 @@ async fn shared_cache_serves_no_other_user() {
         assert_eq!(anybody.api("/public").await.text().await.unwrap(), "for all");
     }
     let read = async |browser: &Browser| {
-        let asked = Browser::new(&cached);
+        let client = Browser::new(&cached);
         if let Some(value) = browser.cookie("__Host-activeconnect") {
-            asked.set_cookie("__Host-activeconnect", &value);
+            client.set_cookie("__Host-activeconnect", &value);
         }
-        let page = asked.api("/posts/1").await;
-        let status = asked.api("/auth/status").await.text().await.unwrap();
+        let page = client.api("/posts/1").await;
+        let status = client.api("/auth/status").await.text().await.unwrap();
         (page.status().as_u16(), page.text().await.unwrap(), status)
     };
     let (alice, bob, anonymous) =

@@ -155,9 +155,9 @@ async fn approval_after_deadline_is_denied() {
     start_login(&browser, "alice").await;
     let session = pending_session(&site.emulator).await;
     poll_until("the deadline", async || {
-        let word = browser.status().await;
-        assert!(["pending", "timeout"].contains(&word.as_str()), "{word}");
-        (word == "timeout").then_some(())
+        let status = browser.status().await;
+        assert!(["pending", "timeout"].contains(&status.as_str()), "{status}");
+        (status == "timeout").then_some(())
     })
     .await;
     poll_until("a logout", async || (site.emulator.state().calls.logout > 0).then_some(())).await;
@@ -221,9 +221,9 @@ async fn start_of_unknown_outcome_is_not_repeated() {
     // The push was sent and approved, but the response was lost.
     approve(&site.emulator).await;
     poll_until("the deadline", async || {
-        let word = browser.status().await;
-        assert!(["pending", "timeout"].contains(&word.as_str()), "{word}");
-        (word == "timeout").then_some(())
+        let status = browser.status().await;
+        assert!(["pending", "timeout"].contains(&status.as_str()), "{status}");
+        (status == "timeout").then_some(())
     })
     .await;
     assert_eq!(site.start_count(), 4);
@@ -380,10 +380,14 @@ async fn hundred_concurrent_claims_make_one_session() {
             .map(ToOwned::to_owned)
             .next()
     };
-    let taken: Vec<String> = responses.filter_map(|response| session(&response)).collect();
-    assert!(taken.len() == 100 && taken.iter().all(|one| *one == taken[0]), "{}", taken.len());
+    let claimed: Vec<String> = responses.filter_map(|response| session(&response)).collect();
+    assert!(
+        claimed.len() == 100 && claimed.iter().all(|one| *one == claimed[0]),
+        "{}",
+        claimed.len()
+    );
     assert_eq!(site.ac.sessions(&"alice".into()).await.unwrap().len(), 1);
-    browser.set_cookie(SESSION, &taken[0]);
+    browser.set_cookie(SESSION, &claimed[0]);
     assert_eq!(browser.api("/").await.text().await.unwrap(), "alice");
 }
 
@@ -410,8 +414,9 @@ async fn login_racing_end_all_is_in_or_out() {
         let expected = if is_in { SessionStatus::Active } else { SessionStatus::Closed };
         poll_until("the service has it too", async || {
             let sessions = site.sessions();
-            let there = sessions.iter().find(|there| there.session_token == session.session_token);
-            (there?.status == expected).then_some(())
+            let report =
+                sessions.iter().find(|report| report.session_token == session.session_token);
+            (report?.status == expected).then_some(())
         })
         .await;
     }
@@ -446,7 +451,7 @@ async fn late_poll_revives_no_attempt() {
     let (alice, bob) = (site.browser(), site.browser());
     bob.log_in(&site.emulator, "bob").await;
     let session = alice.log_in(&site.emulator, "alice").await;
-    let kept = alice.cookie(SESSION).unwrap();
+    let old_cookie = alice.cookie(SESSION).unwrap();
     let polls = || site.emulator.state().calls.status;
     let before = polls();
     let late =
@@ -455,7 +460,7 @@ async fn late_poll_revives_no_attempt() {
     // At least one of three is about alice.
     poll_until("the late poll is on its way", async || (polls() >= before + 3).then_some(())).await;
     alice.json("/auth/logout", &json!({})).await;
-    alice.set_cookie(SESSION, &kept);
+    alice.set_cookie(SESSION, &old_cookie);
     let before = polls();
     // Bob's polls are at least 400 ms apart.
     poll_until("the late response arrived", async || {

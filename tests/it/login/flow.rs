@@ -85,13 +85,13 @@ async fn browser_without_javascript_logs_in() {
     assert_eq!((gated.status().as_u16(), location(&gated)), (303, "/auth/waiting?next=/posts"));
     assert_eq!(browser.page(waiting).await.status(), 200);
     approve(&emulator).await;
-    let there = poll_until("taken", async || {
+    let target = poll_until("the result is claimed", async || {
         let page = browser.page(waiting).await;
         (page.status() == 303).then_some(page)
     })
     .await;
-    assert_eq!(location(&there), waiting);
-    assert_eq!(location(&browser.page(location(&there)).await), "/posts?page=2");
+    assert_eq!(location(&target), waiting);
+    assert_eq!(location(&browser.page(location(&target)).await), "/posts?page=2");
     assert_eq!(browser.page("/posts?page=2").await.status(), 200);
 
     let out = browser.form("/auth/logout", &[]).await;

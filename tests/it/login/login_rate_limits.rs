@@ -305,8 +305,8 @@ async fn start_reveals_nothing() {
     assert_eq!(reported[0].0, "pending");
     assert!(reported.windows(2).all(|pair| pair[0] == pair[1]), "{reported:#?}");
     for (browser, user) in &browsers {
-        let over = async || (browser.status().await == "timeout").then_some(());
-        poll_until(user, over).await;
+        let has_timed_out = async || (browser.status().await == "timeout").then_some(());
+        poll_until(user, has_timed_out).await;
         let page = browser.page("/auth/waiting").await.text().await.unwrap();
         assert!(page.contains("No answer came"), "{user}");
     }
@@ -316,22 +316,22 @@ async fn start_reveals_nothing() {
 #[tokio::test]
 async fn rate_limit_response_reveals_nothing() {
     let site = Site::new().await;
-    let mut waits = Vec::new();
+    let mut delays = Vec::new();
     for user in ["alice", "nobody"] {
         let browser = site.browser();
         for _ in 0..5 {
             assert_eq!(start(&browser, user, "203.0.113.7").await.status(), 202);
         }
         let rejected = start(&browser, user, "203.0.113.8").await;
-        waits.push(retry_after(&rejected));
+        delays.push(retry_after(&rejected));
         let problem: Value = rejected.json().await.unwrap();
         let detail = problem["detail"].as_str().unwrap().to_owned();
-        assert!(detail.contains(&format!("{} seconds", waits.last().unwrap())), "{detail}");
+        assert!(detail.contains(&format!("{} seconds", delays.last().unwrap())), "{detail}");
         let page = browser.form("/auth/login", &[("username", user)]).await;
         assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
         assert!(retry_after(&page) > 200);
     }
-    assert!(waits[0].abs_diff(waits[1]) <= 2, "{waits:?}");
+    assert!(delays[0].abs_diff(delays[1]) <= 2, "{delays:?}");
 }
 
 /// A known browser supersedes an anonymous attempt, which is logged out at the service. An
@@ -446,18 +446,18 @@ async fn cookieless_client_gets_credential_in_body() {
     // A response without a body would lose the credential.
     let head = http.head(format!("{}/auth/status", site.url)).bearer_auth(secret);
     assert_eq!(head.send().await.unwrap().status(), 200);
-    let taken = status().send().await.unwrap();
-    assert!(!taken.headers().contains_key("set-cookie"));
-    let taken: Value = taken.json().await.unwrap();
-    assert_eq!(taken["status"], "active");
-    let credential = taken["credential"].as_str().unwrap();
+    let claimed = status().send().await.unwrap();
+    assert!(!claimed.headers().contains_key("set-cookie"));
+    let claimed: Value = claimed.json().await.unwrap();
+    assert_eq!(claimed["status"], "active");
+    let credential = claimed["credential"].as_str().unwrap();
     // The response may be lost, so it is repeated until the credential is used.
     let again: Value = status().send().await.unwrap().json().await.unwrap();
-    assert_eq!(again, taken);
+    assert_eq!(again, claimed);
     let page = http.get(&site.url).bearer_auth(credential).send().await.unwrap();
     assert_eq!(page.text().await.unwrap(), "alice");
-    let over: Value = status().send().await.unwrap().json().await.unwrap();
-    assert_eq!(over, json!({ "status": "timeout" }));
+    let has_timed_out: Value = status().send().await.unwrap().json().await.unwrap();
+    assert_eq!(has_timed_out, json!({ "status": "timeout" }));
 }
 
 /// A client without cookies may also start again at once, with its attempt credential.

@@ -130,13 +130,13 @@ async fn rejected_starts_count_by_address_and_name() {
     let began = Instant::now();
     assert_eq!(start(&first, "alice", "203.0.113.7").await.status(), 202);
     let anonymous = site.browser();
-    let mut waits = Vec::new();
+    let mut delays = Vec::new();
     for _ in 0..5 {
         let rejected = start(&anonymous, "alice", "198.51.100.9").await;
         assert_eq!(rejected.status(), 429);
-        waits.push(rejected.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap());
+        delays.push(rejected.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap());
     }
-    assert!(waits[..4].iter().all(|wait| *wait <= 5) && waits[4] >= 299, "{waits:?}");
+    assert!(delays[..4].iter().all(|wait| *wait <= 5) && delays[4] >= 299, "{delays:?}");
     tokio::time::sleep_until(began + DEADLINE + Duration::from_millis(300)).await;
     assert_eq!(start(&anonymous, "alice", "198.51.100.9").await.status(), 429);
     assert_eq!(start(&anonymous, "alice2", "198.51.100.9").await.status(), 202);

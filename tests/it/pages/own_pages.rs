@@ -68,8 +68,8 @@ async fn redirects_use_own_page_addresses() {
     })
     .await;
     let browser = site.browser();
-    let wanted = browser.page("/form?a=b").await;
-    assert_eq!(location(&wanted), "/app/signin?next=/app/form%3Fa%3Db");
+    let response = browser.page("/form?a=b").await;
+    assert_eq!(location(&response), "/app/signin?next=/app/form%3Fa%3Db");
     let started_at = browser.form("/auth/login", &[("username", "alice"), ("next", "/form")]).await;
     assert_eq!(location(&started_at), "/app/wait?next=/app/form");
     assert_eq!(location(&browser.page("/form").await), "/app/wait?next=/app/form");

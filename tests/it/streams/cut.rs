@@ -184,11 +184,12 @@ const LONG: Duration = Duration::from_secs(30);
 /// T090: a half-sent message may end; the next one does not start.
 #[tokio::test]
 async fn grpc_message_is_completed_before_end() {
-    let whole = message(b"half and half");
+    let message_bytes = message(b"half and half");
     for (web, reason) in [(false, "16"), (true, "16"), (false, "14"), (true, "14")] {
         let content_type = if web { "application/grpc-web+proto" } else { "application/grpc" };
         let hold_limit = if reason == "14" { Duration::ZERO } else { LONG };
-        let mut half = PausedMessage::of(content_type, hold_limit, whole[..9].to_vec()).await;
+        let mut half =
+            PausedMessage::of(content_type, hold_limit, message_bytes[..9].to_vec()).await;
         if reason == "14" {
             half.fixture
                 .emulator
@@ -198,21 +199,21 @@ async fn grpc_message_is_completed_before_end() {
             half.fixture.act(&half.user_client, Action::Close);
             half.fixture.responses(&half.user_client, 401).await;
         }
-        let more = [&whole[9..], &message(b"the next")[..]].concat();
+        let more = [&message_bytes[9..], &message(b"the next")[..]].concat();
         half.pieces.send(more).await.unwrap();
         let (mut read_to_end, end) = read_to_end(&mut half.body).await;
         assert!(end.is_none(), "{end:?}");
         let trailers = half.body.trailers().await.unwrap();
         if web {
             assert!(trailers.is_none());
-            let trailers = read_to_end.split_off(whole.len() - 9);
+            let trailers = read_to_end.split_off(message_bytes.len() - 9);
             assert_eq!(trailers[0], 0x80);
             assert_eq!(trailers[1..5], u32::try_from(trailers.len() - 5).unwrap().to_be_bytes());
             assert!(trailers[5..].starts_with(format!("grpc-status: {reason}\r\n").as_bytes()));
         } else {
             assert_eq!(trailers.unwrap()["grpc-status"], reason);
         }
-        assert_eq!(read_to_end, whole[9..]);
+        assert_eq!(read_to_end, message_bytes[9..]);
         // The producer sees that the receiver is dropped.
         half.pieces.closed().await;
     }

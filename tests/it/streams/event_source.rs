@@ -24,7 +24,7 @@ const events = new EventSource('/auth/events');
 events.onmessage = event => reported.push(JSON.parse(event.data).status);
 </script>";
 /// Counts what the documentation's recipe shows.
-const NEWS: &str = "<!doctype html><title>news</title><script>
+const NEWS: &str = "<!doctype html><title>news_status</title><script>
 let shown = 0;
 const show = () => shown++;
 RECIPE
@@ -54,13 +54,13 @@ impl Site {
             record.lock().unwrap().push(request.uri().path().to_owned());
             next.run(request)
         });
-        let news = || async {
+        let news_status = || async {
             let tick = |()| async { tokio::time::sleep(Duration::from_millis(50)).await };
             let ticks = stream::repeat(()).then(tick);
             Sse::new(ticks.map(|()| Ok::<_, Infallible>(Event::default().data("tick"))))
         };
         let app = Router::new()
-            .route("/news", get(news))
+            .route("/news", get(news_status))
             .layer(ac.layer())
             .route("/", get(async || Html("<!doctype html><title>start</title>")))
             .route("/listening", get(async || Html(LISTENING)))

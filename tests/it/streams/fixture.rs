@@ -298,7 +298,7 @@ impl FrameLog {
 /// A client with an open stream.
 pub(crate) struct OpenStream {
     pub(crate) kind: StreamKind,
-    pub(crate) over: Transport,
+    pub(crate) transport: Transport,
     pub(crate) seen: Arc<FrameLog>,
     pub(crate) outcome: JoinHandle<StreamEnd>,
 }
@@ -424,22 +424,24 @@ impl Fixture {
         &self,
         user_client: &UserClient,
         kind: StreamKind,
-        over: Transport,
+        transport: Transport,
     ) -> OpenStream {
-        user_client.open(kind, over, self.finish.subscribe())
+        user_client.open(kind, transport, self.finish.subscribe())
     }
 
     /// Opens a stream of each kind, and waits until all have frames.
     pub(crate) async fn open_all(&self, user_client: &UserClient) -> Vec<OpenStream> {
-        let held: Vec<OpenStream> = (StreamKind::all().into_iter())
-            .map(|(kind, over)| self.open(user_client, kind, over))
+        let open_streams: Vec<OpenStream> = (StreamKind::all().into_iter())
+            .map(|(kind, transport)| self.open(user_client, kind, transport))
             .collect();
         poll_until("all run", async || {
-            let run = held.iter().all(|held| !held.kind.streams() || held.seen.frames() > 2);
+            let run = open_streams
+                .iter()
+                .all(|open_streams| !open_streams.kind.streams() || open_streams.seen.frames() > 2);
             (run && self.uploaded.load(Ordering::Relaxed) > 9).then_some(())
         })
         .await;
-        held
+        open_streams
     }
 }
 
@@ -449,8 +451,8 @@ impl UserClient {
         Self { url, ..self.clone() }
     }
 
-    fn client(&self, over: Transport) -> &reqwest::Client {
-        match over {
+    fn client(&self, transport: Transport) -> &reqwest::Client {
+        match transport {
             Transport::Http1 => &self.http1,
             Transport::Http2 | Transport::Tonic => &self.http2,
         }
@@ -459,43 +461,49 @@ impl UserClient {
     pub(crate) fn request(
         &self,
         method: http::Method,
-        over: Transport,
+        transport: Transport,
         path: &str,
     ) -> reqwest::RequestBuilder {
-        let request = self.client(over).request(method, format!("{}{path}", self.url));
+        let request = self.client(transport).request(method, format!("{}{path}", self.url));
         request.header("authorization", &self.bearer)
     }
 
-    pub(crate) fn get(&self, over: Transport, path: &str) -> reqwest::RequestBuilder {
-        self.request(http::Method::GET, over, path)
+    pub(crate) fn get(&self, transport: Transport, path: &str) -> reqwest::RequestBuilder {
+        self.request(http::Method::GET, transport, path)
     }
 
     /// Starts the stream; an upload ends at `finish`.
-    fn open(&self, kind: StreamKind, over: Transport, finish: watch::Receiver<bool>) -> OpenStream {
+    fn open(
+        &self,
+        kind: StreamKind,
+        transport: Transport,
+        finish: watch::Receiver<bool>,
+    ) -> OpenStream {
         let (user_client, seen) = (self.clone(), Arc::new(FrameLog::default()));
         let sees = seen.clone();
         let outcome = tokio::spawn(async move {
             let (respond, finished, uploaded) = (finish.clone(), finish.clone(), Arc::default());
             let ticks = Signals { tick: TICK, respond, finish, uploaded }.ticks();
             let outcome = match kind {
-                StreamKind::Sse => user_client.read(over, "/sse", &sees).await,
-                StreamKind::Chunked => user_client.read(over, "/chunked", &sees).await,
-                StreamKind::Download => user_client.read(over, "/download", &sees).await,
-                StreamKind::LongPoll => user_client.read(over, "/poll", &sees).await,
+                StreamKind::Sse => user_client.read(transport, "/sse", &sees).await,
+                StreamKind::Chunked => user_client.read(transport, "/chunked", &sees).await,
+                StreamKind::Download => user_client.read(transport, "/download", &sees).await,
+                StreamKind::LongPoll => user_client.read(transport, "/poll", &sees).await,
                 StreamKind::Upload => {
                     // A response before the end of an upload may be overtaken by the reset for
                     // unread bytes (RFC 9112, 9.6), so the handler reads everything.
-                    let max = if over == Transport::Http1 { 20 } else { usize::MAX };
+                    let max = if transport == Transport::Http1 { 20 } else { usize::MAX };
                     let last = Box::pin(wait_for_signal(finished)).map(|()| "whole").into_stream();
                     let ticks = ticks.take_while(|tick| ready(*tick != "whole")).take(max);
                     let ticks = ticks.chain(last);
                     let body = reqwest::Body::wrap_stream(ticks.map(Ok::<_, Infallible>));
-                    let post = user_client.request(http::Method::POST, over, "/upload").body(body);
+                    let post =
+                        user_client.request(http::Method::POST, transport, "/upload").body(body);
                     outcome(post.send().await, &sees).await
                 }
                 StreamKind::Socket => user_client.socket(&sees).await,
                 StreamKind::Unary | StreamKind::Server | StreamKind::Client | StreamKind::Both => {
-                    match user_client.grpc(kind, over, ticks, &sees).await {
+                    match user_client.grpc(kind, transport, ticks, &sees).await {
                         Ok(outcome) => outcome,
                         Err(status) => StreamEnd::Status(status.code()),
                     }
@@ -504,11 +512,11 @@ impl UserClient {
             sees.more();
             outcome
         });
-        OpenStream { kind, over, seen, outcome }
+        OpenStream { kind, transport, seen, outcome }
     }
 
-    async fn read(&self, over: Transport, path: &str, seen: &FrameLog) -> StreamEnd {
-        outcome(self.get(over, path).send().await, seen).await
+    async fn read(&self, transport: Transport, path: &str, seen: &FrameLog) -> StreamEnd {
+        outcome(self.get(transport, path).send().await, seen).await
     }
 
     async fn socket(&self, seen: &FrameLog) -> StreamEnd {
@@ -535,7 +543,7 @@ impl UserClient {
     async fn grpc(
         &self,
         kind: StreamKind,
-        over: Transport,
+        transport: Transport,
         ticks: impl Stream<Item = &'static str> + Send + 'static,
         seen: &FrameLog,
     ) -> Result<StreamEnd, Status> {
@@ -544,7 +552,7 @@ impl UserClient {
             request.metadata_mut().insert("authorization", bearer.parse().unwrap());
             request
         }
-        let channel = if over == Transport::Tonic { &self.tonic } else { &self.axum };
+        let channel = if transport == Transport::Tonic { &self.tonic } else { &self.axum };
         let mut grpc = tonic::client::Grpc::new(channel.clone());
         grpc.ready().await.unwrap();
         let path = |path| http::uri::PathAndQuery::from_static(path);

@@ -13,7 +13,7 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::{mpsc, watch};
 use tower_activeconnect::ActiveSession;
 
-use super::fixture::{BOUND, Fixture, UserClient, Transport, unix_ms};
+use super::fixture::{BOUND, Fixture, Transport, UserClient, unix_ms};
 use crate::support::{advance, poll_until, serve};
 
 /// Reports the progress of a handler.
@@ -42,7 +42,7 @@ struct Interrupted {
 }
 
 impl Interrupted {
-    async fn of(over: Transport, grace: Option<Duration>) -> Self {
+    async fn of(transport: Transport, grace: Option<Duration>) -> Self {
         let fixture = Fixture::of(
             |engine| engine,
             |layer| match grace {
@@ -64,8 +64,8 @@ impl Interrupted {
         };
         let app = Router::new().route("/work", get(handler)).layer(fixture.layer.clone());
         let user_client = alice.at(serve(app).await);
-        let asked = user_client.get(over, "/work").send();
-        let response = tokio::spawn(async { asked.await.unwrap() });
+        let response = user_client.get(transport, "/work").send();
+        let response = tokio::spawn(async { response.await.unwrap() });
         poll_until("it works", async || work.started_at.load(Ordering::Acquire).then_some(()))
             .await;
         fixture.act(&alice, Action::Close);
@@ -91,8 +91,8 @@ impl Interrupted {
 /// T092
 #[tokio::test]
 async fn handler_finishes_within_grace() {
-    for over in [Transport::Http1, Transport::Http2] {
-        let interrupted = Interrupted::of(over, None).await;
+    for transport in [Transport::Http1, Transport::Http2] {
+        let interrupted = Interrupted::of(transport, None).await;
         interrupted.fixture.responses(&interrupted.alice, 401).await;
         assert!(!interrupted.work.dropped.load(Ordering::Acquire));
         interrupted.go.send_replace(true);
@@ -117,14 +117,14 @@ async fn handler_is_dropped_after_grace() {
 async fn producer_sees_dropped_stream() {
     let fixture = Fixture::of(|engine| engine, |layer| layer).await;
     let alice = fixture.log_in("alice").await;
-    let (gone, mut is_gone) = watch::channel(0);
-    let gone = Arc::new(gone);
+    let (dropped, mut is_gone) = watch::channel(0);
+    let dropped = Arc::new(dropped);
     let handler = async move || {
         let (send, receive) = mpsc::channel::<&str>(1);
         tokio::spawn(async move {
             send.send("first").await.unwrap();
             send.closed().await;
-            gone.send_modify(|gone| *gone += 1);
+            dropped.send_modify(|dropped| *dropped += 1);
         });
         Body::from_stream(stream::unfold(receive, |mut receive| async {
             Some((Ok::<_, Infallible>(receive.recv().await?), receive))
@@ -133,15 +133,18 @@ async fn producer_sees_dropped_stream() {
     let app = Router::new().route("/", get(handler)).layer(fixture.layer.clone());
     let user_client = alice.at(serve(app).await);
     let mut responses = Vec::new();
-    for over in [Transport::Http1, Transport::Http2] {
-        let mut response = user_client.get(over, "/").send().await.unwrap();
+    for transport in [Transport::Http1, Transport::Http2] {
+        let mut response = user_client.get(transport, "/").send().await.unwrap();
         assert_eq!(response.chunk().await.unwrap().unwrap(), "first");
         responses.push(response);
     }
     fixture.act(&alice, Action::Close);
     // Before the client reacts.
     let patience = Duration::from_secs(10);
-    tokio::time::timeout(patience, is_gone.wait_for(|gone| *gone == 2)).await.unwrap().unwrap();
+    tokio::time::timeout(patience, is_gone.wait_for(|dropped| *dropped == 2))
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 /// T084: after panics of its handlers a session is parked as usual.
@@ -164,11 +167,11 @@ async fn panics_leak_no_guard() {
     for path in ["/at-once", "/later"] {
         for _ in 0..10 {
             let response = user_client.get(Transport::Http1, path).send().await;
-            let whole = match response {
+            let is_complete = match response {
                 Ok(response) => response.text().await,
                 Err(error) => Err(error),
             };
-            assert!(whole.is_err(), "{path}");
+            assert!(is_complete.is_err(), "{path}");
         }
     }
     advance(Duration::from_secs(130), five).await;

@@ -15,7 +15,7 @@ use futures_util::future::join_all;
 use futures_util::stream::{self, Stream, StreamExt as _};
 
 use super::fixture::{
-    Fixture, FrameLog, OpenStream, UserClient, StreamEnd, StreamKind, Transport, outcome,
+    Fixture, FrameLog, OpenStream, StreamEnd, StreamKind, Transport, UserClient, outcome,
 };
 use super::matrix::{Cause, cut};
 use crate::support::{advance, poll_until, serve};
@@ -52,8 +52,9 @@ async fn log_in_all(fixture: &Fixture, count: usize) -> Vec<UserClient> {
     let mut sessions: BTreeMap<_, _> = (fixture.emulator.state().sessions.into_iter())
         .map(|session| (session.user_id.clone(), session))
         .collect();
-    let mut user_client =
-        |credential: String, phone| fixture.user_client(&credential, sessions.remove(&phone).unwrap());
+    let mut user_client = |credential: String, phone| {
+        fixture.user_client(&credential, sessions.remove(&phone).unwrap())
+    };
     logged_in.into_iter().map(|(credential, phone)| user_client(credential, phone)).collect()
 }
 
@@ -115,28 +116,35 @@ async fn log_out_remotely(logouts: usize) -> (Vec<u64>, Vec<u64>) {
     let clients = log_in_all(&fixture, logouts).await;
     let kinds = [StreamKind::Sse, StreamKind::Chunked, StreamKind::Socket, StreamKind::Server];
     let opened = clients.iter().zip(kinds.iter().cycle());
-    let held: Vec<OpenStream> = (opened.enumerate())
+    let open_streams: Vec<OpenStream> = (opened.enumerate())
         .map(|(n, (user_client, kind))| {
             let both = matches!(kind, StreamKind::Sse | StreamKind::Chunked) && n % 8 >= 4;
-            let over = if both || *kind == StreamKind::Server {
+            let transport = if both || *kind == StreamKind::Server {
                 Transport::Http2
             } else {
                 Transport::Http1
             };
-            fixture.open(user_client, *kind, over)
+            fixture.open(user_client, *kind, transport)
         })
         .collect();
-    poll_until("all run", async || held.iter().all(|held| held.seen.frames() > 1).then_some(()))
-        .await;
+    poll_until("all run", async || {
+        open_streams.iter().all(|open_streams| open_streams.seen.frames() > 1).then_some(())
+    })
+    .await;
     for user_client in &clients {
         fixture.act(user_client, Action::Close);
         // Spread over the poll interval.
         tokio::time::sleep(Duration::from_millis(7)).await;
     }
     let mut ends = BTreeMap::new();
-    for (user_client, held) in clients.iter().zip(held) {
-        assert_eq!(held.outcome.await.unwrap(), cut(held.kind, Cause::Ended), "{:?}", held.over);
-        ends.insert(user_client.session.session_token.clone(), held.seen.at());
+    for (user_client, open_streams) in clients.iter().zip(open_streams) {
+        assert_eq!(
+            open_streams.outcome.await.unwrap(),
+            cut(open_streams.kind, Cause::Ended),
+            "{:?}",
+            open_streams.transport
+        );
+        ends.insert(user_client.session.session_token.clone(), open_streams.seen.at());
     }
     let (mut from_end, mut from_told) = (Vec::new(), Vec::new());
     for session in fixture.emulator.state().sessions {
@@ -177,16 +185,17 @@ async fn short_streams_complete_and_leak_nothing() {
         )
         .route("/small/{count}", get(async |Path(count)| format!("{}whole", "x".repeat(count))));
     let url = serve(app.layer(fixture.layer.clone())).await;
-    let clients: Vec<UserClient> = clients.iter().map(|user_client| user_client.at(url.clone())).collect();
+    let clients: Vec<UserClient> =
+        clients.iter().map(|user_client| user_client.at(url.clone())).collect();
     let clients = &clients;
     let worker = async |worker: usize| {
         for n in (worker..requests).step_by(WORKERS) {
             // A step without a common pattern with the four users, three kinds and two protocols.
             let mixed = n.wrapping_mul(0x9E37_79B9) >> 7;
             let kind = ["chunked", "sse", "small"][mixed % 3];
-            let over = if mixed % 5 < 2 { Transport::Http2 } else { Transport::Http1 };
+            let transport = if mixed % 5 < 2 { Transport::Http2 } else { Transport::Http1 };
             let path = format!("/{kind}/{}", mixed % 17);
-            let response = clients[mixed % 4].get(over, &path).send().await;
+            let response = clients[mixed % 4].get(transport, &path).send().await;
             assert_eq!(
                 outcome(response, &FrameLog::default()).await,
                 StreamEnd::Whole,

@@ -17,7 +17,7 @@ use tower_activeconnect::{ActiveSession, Denial};
 use tracing::Level;
 
 use super::cut::{connect, read_to_end};
-use super::fixture::{Fixture, UserClient, Transport};
+use super::fixture::{Fixture, Transport, UserClient};
 use crate::support::log_capture::{LogCapture, capture};
 use crate::support::{poll_until, serve, session_of};
 
@@ -58,7 +58,7 @@ async fn unguarded_upgrades_are_counted() {
             while socket.recv().await.is_some() {}
         })
     };
-    let waits = async |session: ActiveSession, upgrade: WebSocketUpgrade| {
+    let wait_for_end = async |session: ActiveSession, upgrade: WebSocketUpgrade| {
         upgrade.on_upgrade(async move |mut socket| {
             tokio::select! {
                 _ = session.revoked() => drop(socket.send(Message::Close(None)).await),
@@ -70,7 +70,7 @@ async fn unguarded_upgrades_are_counted() {
         .route("/bare", any(bare))
         .route("/named", any(named))
         .route("/guarded", any(guarded))
-        .route("/waits", any(waits))
+        .route("/waits", any(wait_for_end))
         .layer(fixture.layer.clone());
     let user_client = alice.at(serve(app).await);
     let unguarded = || fixture.layer.unguarded_upgrades();
