@@ -149,10 +149,10 @@ impl Received {
         assert!(self.closed, "{context}");
         match call {
             Endpoint::AuthenticateUser => {
-                assert_eq!(status_field(&json, "session_status"), "pending")
+                assert_eq!(status_field(&json, "session_status"), "pending");
             }
             Endpoint::Status => {
-                assert_eq!(status_field(&json, "session_status"), "active", "{context}")
+                assert_eq!(status_field(&json, "session_status"), "active", "{context}");
             }
             _ => assert_eq!(json["status"], true, "{context}"),
         }
