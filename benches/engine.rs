@@ -19,7 +19,7 @@ fn main() {
     let quick = !arguments.iter().any(|argument| argument == "--bench");
     if let Some(context) = arguments.iter().find_map(|argument| argument.strip_prefix("--hold=")) {
         let (which, sessions) = context.split_once(',').unwrap();
-        println!("{}", hold(sessions.parse().unwrap(), which == "parked"));
+        println!("{}", measure_memory(sessions.parse().unwrap(), which == "parked"));
         return;
     }
     let sizes = if quick { &SESSIONS[..1] } else { &SESSIONS };
@@ -39,7 +39,7 @@ fn main() {
     }
     println!("sessions that wait            ns to plan one anew");
     for &sessions in sizes {
-        let ns = plan(sessions);
+        let ns = measure_schedule(sessions);
         println!("{sessions:<30}{ns:>19.0}");
         rows.push(json!({ "name": "timer", "sessions": sessions, "median_ns": ns }));
     }
@@ -51,13 +51,13 @@ fn main() {
 
 /// Creates the sessions; returns the resident bytes that each one adds.
 #[tokio::main(flavor = "current_thread")]
-async fn hold(sessions: u64, parked: bool) -> u64 {
+async fn measure_memory(sessions: u64, parked: bool) -> u64 {
     let ac = engine();
-    let before = resident();
+    let before = resident_bytes();
     for i in 0..sessions {
         let _ = ac.bench_session(&user(i), parked);
     }
-    let after = resident();
+    let after = resident_bytes();
     assert_eq!(ac.health().sessions as u64, sessions);
     (after - before) / sessions
 }
@@ -65,7 +65,7 @@ async fn hold(sessions: u64, parked: bool) -> u64 {
 /// The nanoseconds to take a due session from the schedule and to schedule its next poll: the
 /// median of several rounds, in each of which every session is scheduled once.
 #[tokio::main(flavor = "current_thread")]
-async fn plan(sessions: u64) -> f64 {
+async fn measure_schedule(sessions: u64) -> f64 {
     let ac = engine();
     for i in 0..sessions {
         let _ = ac.bench_session(&user(i), false);
@@ -94,7 +94,7 @@ fn engine() -> Activeconnect {
 }
 
 /// The resident bytes of this process.
-fn resident() -> u64 {
+fn resident_bytes() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
 }

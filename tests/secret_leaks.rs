@@ -55,7 +55,7 @@ fn listen() {
     static ONCE: OnceLock<()> = OnceLock::new();
     ONCE.get_or_init(|| {
         tracing::subscriber::set_global_default(LogCapture(Level::TRACE, |line: &str| {
-            record(line)
+            record(line);
         }))
         .unwrap();
         std::panic::set_hook(Box::new(|panic| {

@@ -187,7 +187,7 @@ fn covers_are_parsed_strictly() {
         "`tests/a.rs::b::`",
         "`tests/a.rs::b`,`tests/a.rs::c`",
         "`tests/a.rs::b`; issue: Wire",
-        "`tests/a.rs::b`; rest: nobody",
+        "`tests/a.rs::b`; rest: none",
         "`tests/a.rs::b`; rest: ",
     ] {
         assert!(tests(nonsense).is_err(), "{nonsense}");

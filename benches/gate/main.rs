@@ -11,7 +11,7 @@
     reason = "a bench may fail, and measures"
 )]
 
-mod floor;
+mod baseline;
 #[path = "../support/mod.rs"]
 mod support;
 mod threads;
@@ -24,8 +24,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderValue, Method, Request, Response};
 use axum::routing::get;
+use baseline::BaselineLayer;
 use bytes::Bytes;
-use floor::FloorLayer;
 use http_body::Frame;
 use http_body_util::{Full, StreamBody};
 use serde_json::json;
@@ -49,7 +49,8 @@ fn main() {
     if !std::env::args().any(|argument| argument == "--instructions") {
         let bare = router().with_state(());
         let gate = router().layer(ac.layer()).with_state(());
-        let scaling = threads::scaling(&[bare, gate], || asking(&sessions, By::OtherCookie, "/"));
+        let scaling =
+            threads::scaling(&[bare, gate], || requests_by(&sessions, By::ColdCookie, "/"));
         let share = scaling[1] / scaling[0];
         println!("two threads against one: bare {:.2}, gate {:.2}", scaling[0], scaling[1]);
         println!("the gate's share of the bare router's scaling: {share:.2}");
@@ -70,8 +71,8 @@ fn engine() -> (Activeconnect, Vec<SessionCredential>) {
         .unwrap();
     let counted = std::env::args().any(|argument| argument == "--counted");
     let sessions = if counted { SESSIONS_COUNTED } else { SESSIONS };
-    let made = (0..sessions).map(|i| ac.bench_session(&user(i), false)).collect();
-    (ac, made)
+    let credentials = (0..sessions).map(|i| ac.bench_session(&user(i), false)).collect();
+    (ac, credentials)
 }
 
 fn user(i: usize) -> UserId {
@@ -98,13 +99,13 @@ struct AppUser(usize);
 enum By {
     Cookie,
     /// A different session for each request, so that it is not in the CPU caches.
-    OtherCookie,
+    ColdCookie,
     Bearer,
-    Stranger,
+    Anonymous,
 }
 
 /// Requests with the credential of one of these sessions.
-fn asking(
+fn requests_by(
     sessions: &[SessionCredential],
     by: By,
     uri: &'static str,
@@ -112,16 +113,16 @@ fn asking(
     let sessions: Vec<String> = sessions.iter().map(SessionCredential::expose).collect();
     let mut turn = sessions.len() / 2;
     move || {
-        if by == By::OtherCookie {
+        if by == By::ColdCookie {
             turn = (turn + 7_919) % sessions.len();
         }
         let cookies = "theme=dark; lang=en";
         let (name, value) = match by {
-            By::Cookie | By::OtherCookie => {
+            By::Cookie | By::ColdCookie => {
                 ("cookie", format!("{cookies}; __Host-activeconnect={}", sessions[turn]))
             }
             By::Bearer => ("authorization", format!("Bearer {}", sessions[turn])),
-            By::Stranger => ("cookie", cookies.to_owned()),
+            By::Anonymous => ("cookie", cookies.to_owned()),
         };
         let mut request = Request::get(uri).header(name, value).body(Body::empty()).unwrap();
         request.extensions_mut().insert(AppUser(turn));
@@ -130,63 +131,72 @@ fn asking(
 }
 
 fn cases(ac: &Activeconnect, sessions: &[SessionCredential]) -> Vec<Case> {
-    let presence =
+    let second_factor =
         ac.with_user_resolver(|parts| parts.extensions.get::<AppUser>().map(|AppUser(i)| user(*i)));
     // `with_state` applies the layers once instead of for each request.
     let bare = router().with_state(());
     let noop = router().layer(NoOpLayer).with_state(());
-    let floor = router().layer(FloorLayer::new(sessions)).with_state(());
+    let baseline = router().layer(BaselineLayer::new(sessions)).with_state(());
     let gate = router().layer(ac.layer()).with_state(());
     let optional = router().layer(ac.layer().optional()).with_state(());
-    let presence = router().layer(presence.layer()).with_state(());
-    let ask = |by| asking(sessions, by, "/");
-    let stream = || asking(sessions, By::Cookie, "/stream");
+    let second_factor = router().layer(second_factor.layer()).with_state(());
+    let ask = |by| requests_by(sessions, by, "/");
+    let stream = || requests_by(sessions, By::Cookie, "/stream");
     let response = (200, 1);
     let grpc_gate = grpc(ac.layer(), sessions);
     vec![
         Case::new("bare router", requests(bare.clone(), ask(By::Cookie), response)),
         Case::new(NOOP, requests(noop.clone(), ask(By::Cookie), response)).over("bare router"),
-        Case::new(FLOOR, requests(floor.clone(), ask(By::Cookie), response)).over(NOOP).hashes(),
-        Case::new("gate, cookie", requests(gate.clone(), ask(By::Cookie), response)).gate(),
-        Case::new(FLOOR_OTHERS, requests(floor.clone(), ask(By::OtherCookie), response))
+        Case::new(BASELINE, requests(baseline.clone(), ask(By::Cookie), response))
             .over(NOOP)
             .hashes(),
-        Case::new("gate, cookie, others", requests(gate.clone(), ask(By::OtherCookie), response))
+        Case::new("gate, cookie", requests(gate.clone(), ask(By::Cookie), response)).gate(),
+        Case::new(BASELINE_COLD, requests(baseline.clone(), ask(By::ColdCookie), response))
             .over(NOOP)
-            .hashes()
-            .against(FLOOR_OTHERS),
+            .hashes(),
+        Case::new(
+            "gate, cookie, cold session",
+            requests(gate.clone(), ask(By::ColdCookie), response),
+        )
+        .over(NOOP)
+        .hashes()
+        .against(BASELINE_COLD),
         Case::new("gate, bearer", requests(gate.clone(), ask(By::Bearer), response)).gate(),
-        Case::new("gate, presence", requests(presence, ask(By::Cookie), response)).gate(),
+        Case::new("gate, second factor", requests(second_factor, ask(By::Cookie), response)).gate(),
         Case::new("gate, optional", requests(optional.clone(), ask(By::Cookie), response)).gate(),
-        Case::new("gate, optional, stranger", requests(optional, ask(By::Stranger), response))
+        Case::new("gate, optional, anonymous", requests(optional, ask(By::Anonymous), response))
             .over(NOOP),
         Case::new("bare router, guarded body", requests(bare, stream(), response)),
         Case::new(NOOP_GUARDED, requests(noop, stream(), response))
             .over("bare router, guarded body"),
-        Case::new(FLOOR_GUARDED, requests(floor, stream(), response)).over(NOOP_GUARDED).hashes(),
+        Case::new(BASELINE_GUARDED, requests(baseline, stream(), response))
+            .over(NOOP_GUARDED)
+            .hashes(),
         Case::new("gate, guarded body", requests(gate, stream(), response))
             .over(NOOP_GUARDED)
             .hashes()
-            .against(FLOOR_GUARDED),
+            .against(BASELINE_GUARDED),
         Case::new(TONIC_NOOP, grpc(NoOpLayer, sessions)),
-        Case::new(TONIC_FLOOR, grpc(FloorLayer::new(sessions), sessions)).over(TONIC_NOOP).hashes(),
-        Case::new("tonic, gate", grpc_gate).over(TONIC_NOOP).hashes().against(TONIC_FLOOR),
+        Case::new(TONIC_BASELINE, grpc(BaselineLayer::new(sessions), sessions))
+            .over(TONIC_NOOP)
+            .hashes(),
+        Case::new("tonic, gate", grpc_gate).over(TONIC_NOOP).hashes().against(TONIC_BASELINE),
         Case::new(HASH, hash()),
     ]
 }
 
 const NOOP: &str = "no-op layer";
-const FLOOR: &str = "floor";
-const FLOOR_OTHERS: &str = "floor, others";
+const BASELINE: &str = "baseline";
+const BASELINE_COLD: &str = "baseline, cold session";
 const NOOP_GUARDED: &str = "no-op layer, guarded body";
-const FLOOR_GUARDED: &str = "floor, guarded body";
+const BASELINE_GUARDED: &str = "baseline, guarded body";
 const TONIC_NOOP: &str = "tonic, no-op layer";
-const TONIC_FLOOR: &str = "tonic, floor";
+const TONIC_BASELINE: &str = "tonic, baseline";
 
 impl Case {
     /// The gate in front of the small response.
     fn gate(self) -> Self {
-        self.over(NOOP).hashes().against(FLOOR)
+        self.over(NOOP).hashes().against(BASELINE)
     }
 }
 
@@ -200,7 +210,7 @@ where
     B: http_body::Body<Data = Bytes> + 'static,
 {
     let service = layer.layer(Routes::new(tonic_health::server::health_reporter().1).prepare());
-    let mut request = asking(sessions, By::Cookie, "/grpc.health.v1.Health/Check");
+    let mut request = requests_by(sessions, By::Cookie, "/grpc.health.v1.Health/Check");
     let request = move || {
         let (mut parts, _) = request().into_parts();
         parts.method = Method::POST;

@@ -22,12 +22,12 @@ pub(crate) fn scaling<F>(apps: &[Router<()>], request: impl Fn() -> F) -> Vec<f6
 where
     F: FnMut() -> Request<Body>,
 {
-    let rounds = if super::support::in_full() { ROUNDS } else { 1 };
+    let rounds = if super::support::is_full_run() { ROUNDS } else { 1 };
     let mut best = vec![[Duration::MAX; 2]; apps.len()];
     for _ in 0..rounds {
         for (app, best) in apps.iter().zip(&mut best) {
             for (threads, best) in [1, 2].into_iter().zip(best) {
-                *best = (*best).min(took(app, threads, &request));
+                *best = (*best).min(slower_thread_time(app, threads, &request));
             }
         }
     }
@@ -35,12 +35,12 @@ where
 }
 
 /// The CPU time of the slower thread.
-fn took<F>(app: &Router<()>, threads: usize, request: &impl Fn() -> F) -> Duration
+fn slower_thread_time<F>(app: &Router<()>, threads: usize, request: &impl Fn() -> F) -> Duration
 where
     F: FnMut() -> Request<Body>,
 {
     let barrier = Barrier::new(threads);
-    let turns = if super::support::in_full() { TURNS } else { 50 };
+    let turns = if super::support::is_full_run() { TURNS } else { 50 };
     std::thread::scope(|scope| {
         let running: Vec<_> = (0..threads)
             .map(|thread| {

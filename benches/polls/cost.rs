@@ -29,7 +29,7 @@ const NAMES: [&str; 3] = ["bare", "call", "poll"];
 #[tokio::main(flavor = "current_thread")]
 pub(crate) async fn measure() -> Vec<Value> {
     let (rounds, round) =
-        if support::in_full() { (ROUNDS, ROUND) } else { (1, Duration::from_millis(50)) };
+        if support::is_full_run() { (ROUNDS, ROUND) } else { (1, Duration::from_millis(50)) };
     let mut service = Service::start();
     let bare = Bare::new(&service.address);
     let client = Client::new(credentials(&service.address)).unwrap();
@@ -40,14 +40,14 @@ pub(crate) async fn measure() -> Vec<Value> {
     let mut samples = NAMES.map(|_| Vec::new());
     for _ in 0..rounds {
         for (name, samples) in NAMES.iter().zip(&mut samples) {
-            let (answered, started_at) = (service.answered(), cpu());
+            let (calls_before, started_at) = (service.status_calls(), cpu());
             match *name {
                 "bare" => in_flight(round, async || bare.call().await).await,
                 "call" => in_flight(round, async || call(&client, &session).await).await,
                 _ => ac.bench_polls(IN_FLIGHT as u32, round).await,
             }
             let took = (cpu() - started_at).as_secs_f64() * 1e6;
-            samples.push(took / (service.answered() - answered) as f64);
+            samples.push(took / (service.status_calls() - calls_before) as f64);
         }
     }
     println!("{:<26}{:>14}{:>10}", "", "CPU us each", "to bare");

@@ -41,7 +41,7 @@ struct Turn {
 
 pub(crate) fn measure() -> Vec<Value> {
     let (rounds, round) =
-        if support::in_full() { (ROUNDS, ROUND) } else { (1, Duration::from_millis(200)) };
+        if support::is_full_run() { (ROUNDS, ROUND) } else { (1, Duration::from_millis(200)) };
     let mut service = Service::start();
     let mut turns = SITES.map(|_| Vec::new());
     for _ in 0..rounds {
@@ -70,7 +70,7 @@ fn turn(site: &str, service: &mut Service, length: Duration) -> Turn {
     let mut process = Process::start(&format!("{site},{}", service.address));
     let port: u16 = process.line().parse().unwrap();
     let credentials: Vec<String> = (0..CONNECTIONS).map(|_| process.line()).collect();
-    let (answered, started_at) = (service.answered(), Instant::now());
+    let (calls_before, started_at) = (service.status_calls(), Instant::now());
     let mut times: Vec<Duration> = std::thread::scope(|scope| {
         let clients =
             credentials.iter().map(|bearer| scope.spawn(move || ask(port, bearer, length)));
@@ -79,7 +79,7 @@ fn turn(site: &str, service: &mut Service, length: Duration) -> Turn {
         clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
     });
     let seconds = started_at.elapsed().as_secs_f64();
-    let polls = (service.answered() - answered) as f64;
+    let polls = (service.status_calls() - calls_before) as f64;
     times.sort_unstable();
     let at = |share: usize| times[times.len() * share / 100].as_secs_f64() * 1e6;
     Turn {
@@ -124,12 +124,12 @@ pub(crate) async fn serve(polled: bool, service: &str) -> ! {
         .max_staleness(staleness)
         .build()
         .unwrap();
-    let sessions = if support::in_full() { SESSIONS } else { SESSIONS_QUICK };
+    let sessions = if support::is_full_run() { SESSIONS } else { SESSIONS_QUICK };
     let credentials: Vec<SessionCredential> =
         (0..sessions).map(|i| ac.bench_session(&format!("user-{i:07}").into(), false)).collect();
     let router = Router::new().route("/", get(async || "hello")).layer(ac.layer());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    if support::in_full() {
+    if support::is_full_run() {
         // Waits until all due polls are queued.
         tokio::time::sleep(2 * INTERVAL).await;
     }

@@ -50,7 +50,7 @@ impl Process {
     fn start(be: &str) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .arg(format!("--be={be}"))
-            .args(support::in_full().then_some("--bench"))
+            .args(support::is_full_run().then_some("--bench"))
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

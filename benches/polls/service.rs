@@ -30,7 +30,7 @@ impl Service {
     }
 
     /// The number of status calls so far.
-    pub(crate) fn answered(&mut self) -> u64 {
+    pub(crate) fn status_calls(&mut self) -> u64 {
         self.asks.write_all(b"GET /answered HTTP/1.1\r\n\r\n").unwrap();
         let mut buffer = [0; 1024];
         let length = self.asks.read(&mut buffer).unwrap();
@@ -45,18 +45,18 @@ pub(crate) async fn serve() -> ! {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     println!("{address}");
-    let answered = Arc::new(AtomicU64::new(0));
+    let status_calls = Arc::new(AtomicU64::new(0));
     let session = session(&address.to_string());
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         stream.set_nodelay(true).unwrap();
-        tokio::spawn(converse(stream, answered.clone(), session.clone()));
+        tokio::spawn(respond_to_client(stream, status_calls.clone(), session.clone()));
     }
 }
 
 /// Responds until the client disconnects.
-async fn converse(mut stream: TcpStream, answered: Arc<AtomicU64>, session: String) {
-    let active = answer(ACTIVE);
+async fn respond_to_client(mut stream: TcpStream, status_calls: Arc<AtomicU64>, session: String) {
+    let active = response(ACTIVE);
     let mut buffer = [0; 2048];
     let mut filled = 0;
     loop {
@@ -71,12 +71,12 @@ async fn converse(mut stream: TcpStream, answered: Arc<AtomicU64>, session: Stri
             continue;
         }
         let written = if logs_in {
-            stream.write_all(answer(&session).as_bytes()).await
+            stream.write_all(response(&session).as_bytes()).await
         } else if request.starts_with(b"GET /answered ") {
-            let count = answered.load(Ordering::Relaxed).to_string();
-            stream.write_all(answer(&count).as_bytes()).await
+            let count = status_calls.load(Ordering::Relaxed).to_string();
+            stream.write_all(response(&count).as_bytes()).await
         } else {
-            answered.fetch_add(1, Ordering::Relaxed);
+            status_calls.fetch_add(1, Ordering::Relaxed);
             stream.write_all(active.as_bytes()).await
         };
         if written.is_err() {
@@ -87,7 +87,7 @@ async fn converse(mut stream: TcpStream, answered: Arc<AtomicU64>, session: Stri
 }
 
 /// A response with typical headers.
-fn answer(body: &str) -> String {
+fn response(body: &str) -> String {
     let length = body.len();
     format!(
         "HTTP/1.1 200 OK\r\nserver: service\r\ndate: Sun, 22 Nov 2026 05:00:00 GMT\r\n\

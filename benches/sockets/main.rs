@@ -11,8 +11,8 @@
     reason = "a bench may fail, and measures"
 )]
 
-#[path = "../gate/floor.rs"]
-mod floor;
+#[path = "../gate/baseline.rs"]
+mod baseline;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -25,7 +25,7 @@ use axum::routing::get;
 use serde_json::json;
 use tower_activeconnect::{Activeconnect, Credentials, MemoryTokenStore};
 
-const SERVERS: [&str; 3] = ["bare", "floor", "gate"];
+const SERVERS: [&str; 3] = ["bare", "baseline", "gate"];
 const ROUNDS: usize = 9;
 
 fn main() {
@@ -38,7 +38,7 @@ fn main() {
         println!("without wrk nothing is measured");
         return;
     }
-    let (rounds, length) = if support::in_full() { (ROUNDS, "2s") } else { (1, "1s") };
+    let (rounds, length) = if support::is_full_run() { (ROUNDS, "2s") } else { (1, "1s") };
     let servers = SERVERS.map(Server::start);
     let mut runs = SERVERS.map(|_| Vec::new());
     for _ in 0..rounds {
@@ -62,7 +62,11 @@ fn main() {
         rows.push(json!({ "name": name, "cpu_us": cpu, "p50_us": p50, "p99_us": p99, "requests_per_second": rate }));
     }
     let cpu = |at: usize| rows[at]["cpu_us"].as_f64().unwrap();
-    println!("CPU, gate against floor {:.3}, against bare {:.3}", cpu(2) / cpu(1), cpu(2) / cpu(0));
+    println!(
+        "CPU, gate against baseline {:.3}, against bare {:.3}",
+        cpu(2) / cpu(1),
+        cpu(2) / cpu(0)
+    );
     support::write("sockets", &rows);
 }
 
@@ -158,7 +162,7 @@ async fn serve(which: &str) -> ! {
     let router: Router = Router::new().route("/", get(async || "hello"));
     let router = match which {
         "gate" => router.layer(ac.layer()),
-        "floor" => router.layer(floor::FloorLayer::new(std::slice::from_ref(&session))),
+        "baseline" => router.layer(baseline::BaselineLayer::new(std::slice::from_ref(&session))),
         _ => router,
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

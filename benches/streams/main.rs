@@ -13,8 +13,8 @@
     reason = "a bench may fail, and measures"
 )]
 
-#[path = "../gate/floor.rs"]
-mod floor;
+#[path = "../gate/baseline.rs"]
+mod baseline;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -24,8 +24,8 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
+use baseline::BaselineLayer;
 use bytes::Bytes;
-use floor::FloorLayer;
 use futures_util::stream;
 use http::{Request, Response};
 use http_body::Frame;
@@ -74,7 +74,7 @@ fn cases() -> Vec<Case> {
     let noop = router().layer(NoOpLayer).with_state(());
     let gate = router().layer(ac.layer()).with_state(());
     let sessions = std::slice::from_ref(&session);
-    let unguarded = router().layer(FloorLayer::new(sessions).unguarded()).with_state(());
+    let unguarded = router().layer(BaselineLayer::new(sessions).unguarded()).with_state(());
     vec![
         Case::new("1 frame, no-op layer", requests(noop.clone(), ask("/1"), (200, 1))),
         Case::new("1 frame, gate", requests(gate.clone(), ask("/1"), (200, 1)))
@@ -90,7 +90,7 @@ fn cases() -> Vec<Case> {
 }
 
 const GUARDED: &str = "64 frames, gate";
-const UNGUARDED: &str = "64 frames, floor, unguarded";
+const UNGUARDED: &str = "64 frames, baseline, unguarded";
 
 fn router() -> Router<()> {
     let frames = |count| {

@@ -27,7 +27,7 @@ pub(crate) struct Case {
     /// The case to subtract: the same without a gate.
     over: Option<&'static str>,
     /// The case to compare with.
-    floor: Option<&'static str>,
+    baseline: Option<&'static str>,
     /// Whether the case hashes once. Callgrind does not support SHA instructions, so the hash is
     /// counted separately.
     hashes: bool,
@@ -36,15 +36,15 @@ pub(crate) struct Case {
 
 impl Case {
     pub(crate) fn new(name: &'static str, prepare: Prepare) -> Self {
-        Self { name, over: None, floor: None, hashes: false, prepare }
+        Self { name, over: None, baseline: None, hashes: false, prepare }
     }
 
     pub(crate) fn over(self, name: &'static str) -> Self {
         Self { over: Some(name), ..self }
     }
 
-    pub(crate) fn against(self, floor: &'static str) -> Self {
-        Self { floor: Some(floor), ..self }
+    pub(crate) fn against(self, baseline: &'static str) -> Self {
+        Self { baseline: Some(baseline), ..self }
     }
 
     pub(crate) fn hashes(self) -> Self {
@@ -57,11 +57,11 @@ pub(crate) const HASH: &str = "SHA-256 of 32 bytes";
 
 /// The duration or number of turns between two clock reads. About equal for all cases, because
 /// longer cases would be interrupted more often. Inputs are prepared before.
-const LENGTH: Duration = Duration::from_micros(300);
+const BATCH_DURATION: Duration = Duration::from_micros(300);
 const MOST: u32 = 300;
 const ROUNDS: usize = 1_000;
 /// The number of turns for counting allocations and instructions.
-const COUNTED: u64 = 1_000;
+const COUNTED_TURNS: u64 = 1_000;
 
 #[derive(Clone, Copy, Default)]
 struct Figures {
@@ -75,7 +75,7 @@ struct Figures {
 }
 
 /// `cargo bench` runs in full; `cargo test` only tries the bench.
-pub(crate) fn in_full() -> bool {
+pub(crate) fn is_full_run() -> bool {
     has("--bench") && !has("--quick")
 }
 
@@ -99,35 +99,35 @@ pub(crate) fn measure(bench: &str, mut cases: Vec<Case>) -> Vec<Value> {
         std::process::exit(0);
     }
     let only_instructions = has("--instructions");
-    let instructions = if only_instructions || in_full() { instructions(bench) } else { None };
-    let mut figures = vec![Figures::default(); cases.len()];
+    let instructions = if only_instructions || is_full_run() { instructions(bench) } else { None };
+    let mut measurement = vec![Figures::default(); cases.len()];
     if let Some(counts) = instructions {
         assert_eq!(counts.len(), cases.len(), "callgrind saw other cases");
-        for (figures, count) in figures.iter_mut().zip(counts) {
-            figures.instructions = Some(count);
+        for (measurement, count) in measurement.iter_mut().zip(counts) {
+            measurement.instructions = Some(count);
         }
     }
     if !only_instructions {
-        time(&mut cases, &mut figures);
+        time(&mut cases, &mut measurement);
     }
-    let rows = rows(&cases, &figures);
+    let rows = rows(&cases, &measurement);
     print(&rows);
     rows
 }
 
 /// Measures only times and allocations, for cases that wait for another thread.
 pub(crate) fn measure_times(mut cases: Vec<Case>) -> Vec<Value> {
-    let mut figures = vec![Figures::default(); cases.len()];
-    time(&mut cases, &mut figures);
-    let rows = rows(&cases, &figures);
+    let mut measurement = vec![Figures::default(); cases.len()];
+    time(&mut cases, &mut measurement);
+    let rows = rows(&cases, &measurement);
     print(&rows);
     rows
 }
 
 /// Medians over rounds in which all cases take turns, and allocations. Differences and ratios are
 /// computed within each round, because the speed of the machine varies between rounds.
-fn time(cases: &mut [Case], figures: &mut [Figures]) {
-    let rounds = if in_full() { ROUNDS } else { 3 };
+fn time(cases: &mut [Case], measurement: &mut [Figures]) {
+    let rounds = if is_full_run() { ROUNDS } else { 3 };
     let took = |case: &mut Case, turns| {
         let run = (case.prepare)(turns);
         let started_at = Instant::now();
@@ -138,10 +138,10 @@ fn time(cases: &mut [Case], figures: &mut [Figures]) {
         .iter_mut()
         .map(|case| {
             let one = (0..9).map(|_| took(case, 1)).min().unwrap();
-            (LENGTH.as_nanos() / one.as_nanos().max(1)).clamp(1, MOST.into()) as u64
+            (BATCH_DURATION.as_nanos() / one.as_nanos().max(1)).clamp(1, MOST.into()) as u64
         })
         .collect();
-    let (over, floor) = (places(cases, |case| case.over), places(cases, |case| case.floor));
+    let (over, baseline) = (indices(cases, |case| case.over), indices(cases, |case| case.baseline));
     let mut samples = vec![Samples::default(); cases.len()];
     for _ in 0..rounds {
         let ns: Vec<f64> = cases
@@ -153,16 +153,17 @@ fn time(cases: &mut [Case], figures: &mut [Figures]) {
         for (at, samples) in samples.iter_mut().enumerate() {
             samples.ns.push(ns[at]);
             samples.added.extend(added(at));
-            samples.ratios.extend(added(at).zip(floor[at].and_then(added)).map(|(a, b)| a / b));
+            samples.ratios.extend(added(at).zip(baseline[at].and_then(added)).map(|(a, b)| a / b));
         }
     }
-    for (((case, samples), turns), figures) in cases.iter_mut().zip(samples).zip(turns).zip(figures)
+    for (((case, samples), turns), measurement) in
+        cases.iter_mut().zip(samples).zip(turns).zip(measurement)
     {
-        figures.ns = median(samples.ns).unwrap_or_default();
-        figures.added_ns = median(samples.added);
-        figures.ratio = median(samples.ratios);
+        measurement.ns = median(samples.ns).unwrap_or_default();
+        measurement.added_ns = median(samples.added);
+        measurement.ratio = median(samples.ratios);
         let counted = allocation_counter::measure((case.prepare)(turns)).count_total;
-        figures.allocations = counted as f64 / turns as f64;
+        measurement.allocations = counted as f64 / turns as f64;
     }
 }
 
@@ -175,7 +176,7 @@ struct Samples {
 }
 
 /// The index of the case that each case names.
-fn places(cases: &[Case], named: fn(&Case) -> Option<&'static str>) -> Vec<Option<usize>> {
+fn indices(cases: &[Case], named: fn(&Case) -> Option<&'static str>) -> Vec<Option<usize>> {
     let find = |name| cases.iter().position(|case| case.name == name);
     cases.iter().map(|case| find(named(case)?)).collect()
 }
@@ -189,17 +190,18 @@ pub(crate) fn median(samples: impl IntoIterator<Item = f64>) -> Option<f64> {
 
 fn count(case: &mut Case) {
     (case.prepare)(100)();
-    let mut run = Some((case.prepare)(COUNTED));
-    zeroed_by_callgrind();
+    let mut run = Some((case.prepare)(COUNTED_TURNS));
+    reset_callgrind_counters();
     counted_by_callgrind(&mut || run.take().unwrap()());
 }
 
-/// Callgrind resets its counters at the start of this function and dumps them at its end, by name.
+/// Callgrind resets its counters before this function, which it finds by name.
 #[inline(never)]
-fn zeroed_by_callgrind() {
+fn reset_callgrind_counters() {
     std::hint::black_box(());
 }
 
+/// Callgrind dumps its counters after this function, which it finds by name.
 #[inline(never)]
 fn counted_by_callgrind(run: &mut dyn FnMut()) {
     run();
@@ -212,7 +214,7 @@ fn instructions(bench: &str) -> Option<Vec<f64>> {
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
     let ran = Command::new("valgrind")
-        .args(["--tool=callgrind", "--zero-before=*zeroed_by_callgrind*"])
+        .args(["--tool=callgrind", "--zero-before=*reset_callgrind_counters*"])
         .arg("--dump-after=*counted_by_callgrind*")
         .arg(format!("--callgrind-out-file={}", folder.join("out").display()))
         .arg(std::env::current_exe().unwrap())
@@ -229,15 +231,15 @@ fn instructions(bench: &str) -> Option<Vec<f64>> {
     let file = |part| folder.join(format!("out.{part}"));
     while let Ok(text) = std::fs::read_to_string(file(counts.len() + 1)) {
         let total = text.lines().find_map(|line| line.strip_prefix("totals: ")).unwrap();
-        counts.push(total.trim().parse::<f64>().unwrap() / COUNTED as f64);
+        counts.push(total.trim().parse::<f64>().unwrap() / COUNTED_TURNS as f64);
     }
     Some(counts)
 }
 
-fn rows(cases: &[Case], figures: &[Figures]) -> Vec<Value> {
+fn rows(cases: &[Case], measurement: &[Figures]) -> Vec<Value> {
     let find = |name| {
         let at = cases.iter().position(|case| case.name == name)?;
-        Some((&cases[at], figures[at]))
+        Some((&cases[at], measurement[at]))
     };
     let hash = find(HASH).and_then(|(_, hash)| hash.instructions).unwrap_or(0.0);
     let added_by = |(case, own): (&Case, Figures)| {
@@ -251,21 +253,21 @@ fn rows(cases: &[Case], figures: &[Figures]) -> Vec<Value> {
         })
     };
     let mut rows = Vec::new();
-    for (case, &own) in cases.iter().zip(figures) {
+    for (case, &own) in cases.iter().zip(measurement) {
         let mut row = Map::new();
         row.insert("name".into(), case.name.into());
         put(&mut row, ["median_ns", "instructions", "allocations"], own);
         if let Some(added) = added_by((case, own)) {
             put(&mut row, ["added_ns", "added_instructions", "added_allocations"], added);
-            if let Some(floor) = case.floor.and_then(find).and_then(added_by) {
+            if let Some(baseline) = case.baseline.and_then(find).and_then(added_by) {
                 if let Some(ratio) = own.ratio {
                     row.insert("ratio".into(), round(ratio, 3));
                 }
-                if let Some((own, floor)) = added.instructions.zip(floor.instructions) {
-                    row.insert("instruction_ratio".into(), round(own / floor, 3));
+                if let Some((own, baseline)) = added.instructions.zip(baseline.instructions) {
+                    row.insert("instruction_ratio".into(), round(own / baseline, 3));
                 }
-                let more = added.allocations - floor.allocations;
-                row.insert("allocations_over_floor".into(), round(more, 2));
+                let more = added.allocations - baseline.allocations;
+                row.insert("allocations_over_baseline".into(), round(more, 2));
             }
         }
         rows.push(row.into());
@@ -291,12 +293,12 @@ fn round(number: f64, digits: i32) -> Value {
 const COLUMNS: [(&str, &str); 8] = [
     ("median_ns", "ns"),
     ("added_ns", "added ns"),
-    ("ratio", "to floor"),
+    ("ratio", "to baseline"),
     ("instructions", "instr."),
     ("added_instructions", "added, no hash"),
-    ("instruction_ratio", "to floor"),
+    ("instruction_ratio", "to baseline"),
     ("allocations", "alloc."),
-    ("allocations_over_floor", "over floor"),
+    ("allocations_over_baseline", "over baseline"),
 ];
 
 fn print(rows: &[Value]) {

@@ -53,10 +53,10 @@ struct Behavior {
 impl FaultyService {
     async fn start(&self) -> String {
         let this = self.clone();
-        serve(Router::new().fallback(async move |uri: Uri| this.answer(&uri))).await
+        serve(Router::new().fallback(async move |uri: Uri| this.respond(&uri))).await
     }
 
-    fn answer(&self, uri: &Uri) -> (StatusCode, String) {
+    fn respond(&self, uri: &Uri) -> (StatusCode, String) {
         let call = uri.path().split('/').nth(2).unwrap().to_owned();
         let mut behavior = self.0.lock().unwrap();
         behavior.calls.push(call.clone());
@@ -150,12 +150,12 @@ async fn register_log_in_write_and_log_out() {
     let started_at = browser.form("/auth/login", &[("username", "alice")]).await;
     assert_eq!((started_at.status().as_u16(), location(&started_at)), (303, "/auth/waiting"));
     approve(&emulator).await;
-    let there = poll_until("the login is claimed", async || {
+    let target = poll_until("the login is claimed", async || {
         let page = browser.page("/auth/waiting").await;
         (page.status() == 303).then_some(page)
     })
     .await;
-    assert_eq!(location(&there), "/auth/waiting");
+    assert_eq!(location(&target), "/auth/waiting");
     assert_eq!(location(&browser.page("/auth/waiting").await), "/");
     let timeline = browser.page("/").await;
     assert_eq!(timeline.status(), 200);
@@ -207,7 +207,10 @@ async fn remote_logout_takes_effect_in_time() {
         }
         (reported, since(ended_at))
     });
-    poll_until("refused", async || (browser.api("/").await.status() == 401).then_some(())).await;
+    poll_until("the browser is denied", async || {
+        (browser.api("/").await.status() == 401).then_some(())
+    })
+    .await;
     let took = since(ended_at);
     assert!(took <= END_DEADLINE, "denied {took:?} after the end");
     let (reported, took) = reported.await.unwrap();
@@ -255,7 +258,10 @@ async fn declined_login_is_denied() {
     let session = pending_session(&emulator).await;
     emulator.act_on_session(&session.session_token, Action::Cancel).unwrap();
     let polls = emulator.state().calls.status;
-    poll_until("told", async || (emulator.state().calls.status > polls).then_some(())).await;
+    poll_until("the emulator reports the status", async || {
+        (emulator.state().calls.status > polls).then_some(())
+    })
+    .await;
     for browser in [&browser, &blog.browser()] {
         assert_eq!(browser.api("/").await.status(), 401);
         assert_eq!(browser.page("/").await.status(), 303);
@@ -268,11 +274,11 @@ async fn qr_page_is_shown_once() {
     let emulator = Emulator::start().await.unwrap();
     let blog = Blog::start(&emulator).await;
     let browser = blog.browser();
-    let shown = register(&browser, "alice").await;
-    assert_eq!(shown.status(), 200);
-    assert_eq!(shown.headers()["cache-control"], "no-store");
-    assert_eq!(shown.headers()["referrer-policy"], "no-referrer");
-    let page = shown.text().await.unwrap();
+    let qr_page = register(&browser, "alice").await;
+    assert_eq!(qr_page.status(), 200);
+    assert_eq!(qr_page.headers()["cache-control"], "no-store");
+    assert_eq!(qr_page.headers()["referrer-policy"], "no-referrer");
+    let page = qr_page.text().await.unwrap();
     let registration_link = registration_link(&page);
     assert!(registration_link.starts_with(emulator.url()), "{registration_link}");
     assert!(page.contains(&format!(">{registration_link}</a>")) && page.contains("<svg"), "{page}");
@@ -332,9 +338,9 @@ async fn invalid_registration_shows_form_again() {
         ("alice", "a@example.", "The e-mail address is invalid"),
         ("alice", &long_email, "The e-mail address is invalid"),
     ] {
-        let answer = browser.form("/register", &[("username", username), ("email", email)]).await;
-        assert_eq!(answer.status(), 422, "{username:?} {email:?}");
-        let page = answer.text().await.unwrap();
+        let response = browser.form("/register", &[("username", username), ("email", email)]).await;
+        assert_eq!(response.status(), 422, "{username:?} {email:?}");
+        let page = response.text().await.unwrap();
         let kept = username.replace('<', "&#60;").replace('>', "&#62;");
         assert!(page.contains(expected_text), "{username:?} {email:?}: {page}");
         assert!(page.contains(&format!("value=\"{kept}\"")), "{page}");
@@ -356,9 +362,9 @@ async fn rejected_post_shows_form_again() {
     let (browser, _) = blog.log_in(&emulator, "alice").await;
     let long = format!("<{}", "é".repeat(500));
     for (body, expected_text) in [("", "empty"), (" \r\n ", "empty"), (&long, "too long")] {
-        let answer = browser.form("/posts", &[("body", body)]).await;
-        assert_eq!(answer.status(), 422, "{body:?}");
-        let page = answer.text().await.unwrap();
+        let response = browser.form("/posts", &[("body", body)]).await;
+        assert_eq!(response.status(), 422, "{body:?}");
+        let page = response.text().await.unwrap();
         let kept = body.replace("\r\n", "\n").replace('<', "&#60;");
         assert!(page.contains(&format!("The post is {expected_text}")), "{page}");
         assert!(page.contains(&format!(">\n{kept}</textarea>")), "{page}");
@@ -386,10 +392,10 @@ async fn malformed_form_gets_a_page() {
             ("multipart/form-data", "", 415),
         ] {
             let post = browser.post(path).header("content-type", content_type);
-            let answer = browser.send(post.body(body.to_owned())).await;
-            assert_eq!(answer.status(), status, "{path} {content_type}");
-            assert_eq!(answer.headers()["content-type"], "text/html; charset=utf-8");
-            assert!(answer.text().await.unwrap().contains("</html>"));
+            let response = browser.send(post.body(body.to_owned())).await;
+            assert_eq!(response.status(), status, "{path} {content_type}");
+            assert_eq!(response.headers()["content-type"], "text/html; charset=utf-8");
+            assert!(response.text().await.unwrap().contains("</html>"));
         }
         let forged = browser.post(path).header("sec-fetch-site", "cross-site");
         let forged = forged.form(&[("body", "a"), ("username", "a"), ("email", "a@b.example")]);
@@ -416,9 +422,9 @@ async fn failed_registration_can_be_retried() {
         ("device_registration_link", 404, "{}", 502),
     ] {
         service.fails(Some((call, answered, body)));
-        let answer = register(&browser, "alice").await;
-        assert_eq!(answer.status(), status, "{call} {answered}");
-        let page = answer.text().await.unwrap();
+        let response = register(&browser, "alice").await;
+        assert_eq!(response.status(), status, "{call} {answered}");
+        let page = response.text().await.unwrap();
         assert!(page.contains("you are not registered"), "{page}");
         assert!(page.contains("value=\"alice\"") && page.contains("someone@example.org"));
         assert_eq!(blog.users().await, 0, "{call} {answered}");
@@ -454,12 +460,12 @@ async fn failed_registration_can_be_retried() {
 
 #[tokio::test]
 async fn outage_fails_registration() {
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let server = format!("http://{nobody}");
+    let unreachable = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let server = format!("http://{unreachable}");
     let blog = Blog::start_with_service("ACTIVE_CONNECT", [&server, "id", "secret"]).await;
-    let answer = register(&blog.browser(), "alice").await;
-    assert_eq!(answer.status(), 503);
-    assert!(answer.text().await.unwrap().contains("you are not registered"));
+    let response = register(&blog.browser(), "alice").await;
+    assert_eq!(response.status(), 503);
+    assert!(response.text().await.unwrap().contains("you are not registered"));
     assert_eq!(blog.users().await, 0);
 }
 
@@ -545,9 +551,9 @@ async fn start_error(folder: &TempDir, arguments: &[&str], variables: &[(&str, &
 async fn unusable_addresses_are_named() {
     let folder = tempfile::tempdir().unwrap();
     // All of these addresses are in use.
-    let mut held: Vec<TcpListener> = Vec::new();
-    held.extend(TcpListener::bind("127.0.0.1:3000").ok());
-    held.extend(TcpListener::bind("127.0.0.1:8099").ok());
+    let mut listeners: Vec<TcpListener> = Vec::new();
+    listeners.extend(TcpListener::bind("127.0.0.1:3000").ok());
+    listeners.extend(TcpListener::bind("127.0.0.1:8099").ok());
     let actual = start_error(&folder, &["--emulator", "127.0.0.1:0"], &[]).await;
     assert!(actual.contains("127.0.0.1:3000 is taken") && actual.contains("--listen"), "{actual}");
     let actual = start_error(&folder, &["--listen", "127.0.0.1:0"], &[]).await;

@@ -87,8 +87,8 @@ async fn quickstart_names_missing_setup() {
 async fn quickstart_names_the_taken_address() {
     let emulator = Emulator::start().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
     let output = Command::new(example("quickstart"))
         .arg(&address)
         .current_dir(folder.path())

@@ -1,4 +1,4 @@
-"""The emulator as a child process, and both SDKs as they are published, pointed at it."""
+"""The emulator as a child process, and both published SDKs configured for it."""
 
 import importlib
 import json
@@ -16,7 +16,7 @@ import pytest
 APPLICATION_ID = "a4c123b1612dd272d1371c17149d4395"
 APPLICATION_SECRET = "MXG9EDN581U33XTPLPFT75V2"
 
-# Package, and the variable and module attribute that name the server.
+# The package, and the variable and module attribute for the server URL.
 SDKS = [("Activeconnect", "ACTIVE_CONNECT_SERVER"), ("IAMPASS", "IAMPASS_SERVER")]
 
 
@@ -30,8 +30,8 @@ class Emulator:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, method=method, data=data)
         try:
-            with urllib.request.urlopen(request) as answer:
-                return answer.status, json.load(answer)
+            with urllib.request.urlopen(request) as response:
+                return response.status, json.load(response)
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, json.load(error)
@@ -55,13 +55,13 @@ class Emulator:
 
     def act(self, session: Any, action: str) -> str:
         path = f"/emulator/sessions/{session.session_token}/{action}"
-        status, answer = self.call("POST", path)
-        assert status == 200, answer
-        return answer["status"]
+        status, body = self.call("POST", path)
+        assert status == 200, body
+        return body["status"]
 
     def fault(self, **fault: Any) -> None:
-        status, answer = self.call("POST", "/emulator/faults", fault)
-        assert status == 200, answer
+        status, body = self.call("POST", "/emulator/faults", fault)
+        assert status == 200, body
 
     def clear_faults(self) -> None:
         assert self.call("DELETE", "/emulator/faults") == (200, {"status": True})
@@ -69,7 +69,7 @@ class Emulator:
 
 @dataclass
 class Sdk:
-    """One SDK's modules, and its two wrapper classes for the right application."""
+    """The modules of one SDK, and its two API classes for the emulator's application."""
 
     name: str
     hmac: ModuleType
@@ -91,7 +91,7 @@ class Sdk:
 
 @pytest.fixture(scope="session", params=["any", "own"])
 def dialect(request):
-    """Once with an emulator of every dialect, once with one of the SDK's own dialect alone."""
+    """An emulator that accepts every dialect, and one that accepts only the SDK's own."""
     return request.param
 
 
@@ -123,11 +123,11 @@ def emulator(dialect, package):
 @pytest.fixture(scope="session")
 def sdk(emulator, package):
     name, variable = package
-    # Read when the SDK is imported: it must not be the vendor's server even for a moment.
+    # The SDK reads the variable when it is imported, and must never call the vendor's server.
     os.environ[variable] = emulator.url
     modules = ["hmac", "management_api", "authentication_api", "authentication_method", "status"]
     imported = {module: importlib.import_module(f"{name}.{module}") for module in modules}
-    # Each module copied it then; another emulator runs by now if this is not the first.
+    # Each module copied the URL at its import, perhaps that of an earlier emulator.
     for module in ("management_api", "authentication_api"):
         setattr(imported[module], variable, emulator.url)
     return Sdk(name, **imported)
@@ -135,7 +135,7 @@ def sdk(emulator, package):
 
 @pytest.fixture
 def fault(emulator):
-    """Makes calls go wrong until the test is over."""
+    """Injects faults until the test ends."""
     yield emulator.fault
     emulator.clear_faults()
 
@@ -152,7 +152,7 @@ def authentication(sdk):
 
 @pytest.fixture
 def user(request, management, emulator):
-    """A user with a device, of a name that no other test uses."""
+    """A user with a device and a unique id."""
     user_id = f"user of {request.node.name}"
     created, existing = management.add_users([user_id])
     assert (created, existing) == ([user_id], [])

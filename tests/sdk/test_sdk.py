@@ -1,4 +1,4 @@
-"""Every call and every way of a session, as the vendor's own SDKs make and read them."""
+"""Every call and every course of a session, with the vendor's SDKs."""
 
 import http.client
 import json
@@ -10,10 +10,10 @@ import pytest
 
 from conftest import APPLICATION_ID, APPLICATION_SECRET
 
-ODD_USER_IDS = ["a/b", "a b", "a+b", "a%b", "é", "%2F", "x?y#z"]
+UNUSUAL_USER_IDS = ["a/b", "a b", "a+b", "a%b", "é", "%2F", "x?y#z"]
 
-# Actions of the phone, and the status that they lead to.
-WAYS = [
+# Actions on the phone, and the resulting status.
+STATUS_PATHS = [
     ([], "pending"),
     (["identify"], "identifying"),
     (["approve"], "active"),
@@ -34,7 +34,7 @@ WAYS = [
 
 
 def raw(method, url, headers, body=None):
-    """Sends these very headers; the status code that comes back."""
+    """Sends exactly these headers; returns the status code."""
     request = urllib.request.Request(url, headers=headers, method=method, data=body)
     try:
         with urllib.request.urlopen(request) as answer:
@@ -55,7 +55,7 @@ def test_users_are_created_once(sdk, management, request):
     assert management.add_user(f"{a} new") == sdk.results.success
 
 
-def test_what_cannot_be_added_is_not(sdk, management):
+def test_invalid_users_are_rejected(sdk, management):
     assert management.add_users([]) == (None, None)
     assert management.add_users([""]) == (None, None)
     assert management.add_user("") == sdk.results.failed
@@ -94,14 +94,14 @@ def test_a_registration_link_registers_a_device(sdk, management, emulator, reque
     assert emulator.user(user)["devices"] == 1
 
 
-def test_the_sms_is_sent_to_a_phone_number(management, user):
+def test_sms_needs_a_phone_number(management, user):
     assert management.send_registration_sms(user, "Ann", "+15551234567", "Welcome!") is True
     assert management.send_registration_sms(user, None, "+15551234567", None) is True
     assert management.send_registration_sms(user, None, "5551234567", None) is False
     assert management.send_registration_sms(user, None, "+1555CALLNOW", None) is False
 
 
-def test_unknown_users(sdk, management, authentication):
+def test_unknown_users_are_rejected(sdk, management, authentication):
     assert management.get_registration_link("nobody", None) is None
     assert management.has_registered_mobile_device("nobody") == sdk.results.failed
     assert management.send_registration_sms("nobody", None, "+15551234567", None) is False
@@ -110,7 +110,7 @@ def test_unknown_users(sdk, management, authentication):
 
 
 def test_a_lost_device_is_disabled(sdk, management, authentication, emulator, user):
-    # Neither SDK has this call; it is signed with theirs.
+    # Neither SDK has this call; the test signs it with the SDK's code.
     quoted = user.replace(" ", "+")
     url = f"{emulator.url}/management/lost_user_mobile_device/{APPLICATION_ID}/{quoted}"
     headers = sdk.hmac.make_authentication_headers(APPLICATION_ID, APPLICATION_SECRET, url)
@@ -122,7 +122,7 @@ def test_a_lost_device_is_disabled(sdk, management, authentication, emulator, us
 # Sessions
 
 
-def test_without_a_device_it_does_not_start(sdk, management, authentication, request):
+def test_session_needs_a_device(sdk, management, authentication, request):
     user = request.node.name
     assert management.add_user(user) == sdk.results.success
     session = authentication.authenticate_user(user)
@@ -132,7 +132,7 @@ def test_without_a_device_it_does_not_start(sdk, management, authentication, req
     assert session.status_url is None and session.logout_url is None
 
 
-def test_a_session_begins(sdk, emulator, user, session):
+def test_session_starts(sdk, emulator, user, session):
     assert session.session_status == sdk.status.Status.pending
     assert session.in_progress and session.failure_reason is None
     assert session.status_url == (
@@ -144,15 +144,15 @@ def test_a_session_begins(sdk, emulator, user, session):
     assert kept["expires_at"] - kept["created_at"] == 3600
 
 
-def test_methods_are_asked_for(sdk, authentication, emulator, user):
+def test_methods_are_requested(sdk, authentication, emulator, user):
     method = sdk.authentication_method.AuthenticationMethod
     session = authentication.authenticate_user(user, [method.facial, method.device])
-    # Activeconnect 0.0.10 joins the wrong variable and sends `?methods=`: the service chooses.
+    # Activeconnect 0.0.10 joins the wrong variable and sends `?methods=`, so the service chooses.
     wanted = [] if sdk.name == "Activeconnect" else ["device", "facial"]
     assert emulator.session(session)["methods"] == wanted
 
 
-def test_a_duration_is_asked_for(sdk, authentication, emulator, user):
+def test_duration_is_requested(sdk, authentication, emulator, user):
     if sdk.name == "Activeconnect":
         with pytest.raises(TypeError):
             authentication.authenticate_user(user, duration_seconds=1)
@@ -170,8 +170,8 @@ def test_a_duration_is_asked_for(sdk, authentication, emulator, user):
     assert refused.failed and refused.failure_reason
 
 
-@pytest.mark.parametrize("actions, status", WAYS, ids=["-".join([s, *a]) for a, s in WAYS])
-def test_every_status_is_seen(sdk, emulator, session, actions, status):
+@pytest.mark.parametrize("actions, status", STATUS_PATHS, ids=["-".join([s, *a]) for a, s in STATUS_PATHS])
+def test_every_status_is_reported(sdk, emulator, session, actions, status):
     for action in actions:
         emulator.act(session, action)
     assert session.get_status() == sdk.status.Status[status]
@@ -181,11 +181,11 @@ def test_every_status_is_seen(sdk, emulator, session, actions, status):
     assert session.failed == (status in ("failed", "timeout", "cancelled"))
 
 
-def test_every_status_is_among_the_ways(sdk):
-    assert {status for _, status in WAYS} == {status.name for status in sdk.status.Status}
+def test_every_status_is_covered(sdk):
+    assert {status for _, status in STATUS_PATHS} == {status.name for status in sdk.status.Status}
 
 
-def test_the_phone_walks_away_and_returns(sdk, emulator, session):
+def test_phone_walks_away_and_returns(sdk, emulator, session):
     emulator.act(session, "approve")
     for _ in range(2):
         emulator.act(session, "walk_away")
@@ -195,7 +195,7 @@ def test_the_phone_walks_away_and_returns(sdk, emulator, session):
 
 
 @pytest.mark.parametrize("actions", [[], ["identify"], ["approve"], ["approve", "walk_away"]])
-def test_the_application_ends_it(sdk, emulator, session, actions):
+def test_application_ends_session(sdk, emulator, session, actions):
     for action in actions:
         emulator.act(session, action)
     assert session.destroy() is True
@@ -203,7 +203,7 @@ def test_the_application_ends_it(sdk, emulator, session, actions):
     assert session.destroy() is False
 
 
-def test_the_phone_ends_it(sdk, emulator, session):
+def test_phone_ends_session(sdk, emulator, session):
     emulator.act(session, "approve")
     assert session.get_status() == sdk.status.Status.active
     emulator.act(session, "close")
@@ -214,7 +214,7 @@ def test_the_phone_ends_it(sdk, emulator, session):
     assert session.destroy() is False
 
 
-def test_a_new_request_leaves_older_sessions_alone(sdk, authentication, emulator, user, session):
+def test_new_request_keeps_older_sessions(sdk, authentication, emulator, user, session):
     emulator.act(session, "approve")
     newer = authentication.authenticate_user(user)
     assert newer.session_token != session.session_token
@@ -226,7 +226,7 @@ def test_a_new_request_leaves_older_sessions_alone(sdk, authentication, emulator
 # Signatures
 
 
-def test_the_wrong_application_secret(sdk, emulator, user):
+def test_wrong_application_secret_is_rejected(sdk, emulator, user):
     before = emulator.state()["rejected"]["signature"]
     management, authentication = sdk.management(secret="WRONG"), sdk.authentication(secret="WRONG")
     assert management.add_users(["x"]) == (None, None)
@@ -235,7 +235,7 @@ def test_the_wrong_application_secret(sdk, emulator, user):
     assert emulator.state()["rejected"]["signature"] == before + 3
 
 
-def test_the_wrong_application(sdk, user):
+def test_wrong_application_is_rejected(sdk, user):
     management, authentication = sdk.management(app="0" * 32), sdk.authentication(app="0" * 32)
     assert management.add_users(["x"]) == (None, None)
     assert management.get_registration_link(user, None) is None
@@ -251,11 +251,11 @@ def authentication_url(sdk):
     return f"{server}/authentication/authenticate_user"
 
 
-def test_the_wrong_session_secret(sdk, emulator, session):
+def test_wrong_session_secret_is_rejected(sdk, emulator, session):
     emulator.act(session, "approve")
     right = session.session_secret
     session.session_secret = "WRONG"
-    # The SDK reads every refusal as failed, and keeps the status that it knew.
+    # The SDK reads every rejection as failed, and keeps its last status.
     assert session.get_status() == sdk.status.Status.failed
     assert session.session_status == sdk.status.Status.pending
     assert session.destroy() is False
@@ -263,7 +263,7 @@ def test_the_wrong_session_secret(sdk, emulator, session):
     assert session.get_status() == sdk.status.Status.active
 
 
-def test_a_session_does_not_sign_for_another(sdk, authentication, user, session):
+def test_session_cannot_sign_for_another(sdk, authentication, user, session):
     other = authentication.authenticate_user(user)
     other.status_url, other.logout_url = session.status_url, session.logout_url
     assert other.get_status() == sdk.status.Status.failed
@@ -271,7 +271,7 @@ def test_a_session_does_not_sign_for_another(sdk, authentication, user, session)
     assert session.get_status() == sdk.status.Status.pending
 
 
-def test_replayed_headers_are_refused(sdk, emulator, user, session):
+def test_replayed_headers_are_rejected(sdk, emulator, user, session):
     before = emulator.state()["rejected"]["nonce"]
     url = f"{authentication_url(sdk)}/{APPLICATION_ID}/{user.replace(' ', '+')}"
     headers = sdk.hmac.make_authentication_headers(APPLICATION_ID, APPLICATION_SECRET, url)
@@ -302,14 +302,14 @@ def test_an_outage_fails_every_call(sdk, management, authentication, emulator, u
     assert emulator.user("nobody") is None
 
 
-def test_a_fault_strikes_as_often_as_it_is_told_to(sdk, authentication, user, session, fault):
+def test_fault_applies_a_given_number_of_times(sdk, authentication, user, session, fault):
     fault(route="status", kind="http", status=500, times=2, user_id=user)
     failed, pending = sdk.status.Status.failed, sdk.status.Status.pending
     assert [session.get_status() for _ in range(3)] == [failed, failed, pending]
 
 
-def test_a_status_that_no_sdk_knows(sdk, authentication, user, session, fault):
-    # They look it up in their enumeration and let the KeyError out.
+def test_unknown_status_raises(sdk, authentication, user, session, fault):
+    # The SDKs look the status up in an enumeration and raise KeyError.
     fault(route="*", kind="unknown_status", times=2)
     with pytest.raises(KeyError):
         session.get_status()
@@ -319,15 +319,15 @@ def test_a_status_that_no_sdk_knows(sdk, authentication, user, session, fault):
 
 
 @pytest.mark.parametrize("kind", ["reset", "truncate", "garbage", "redirect"])
-def test_an_answer_that_cannot_be_read_raises(sdk, session, fault, kind):
+def test_unreadable_response_raises(sdk, session, fault, kind):
     fault(route="status", kind=kind, times=1)
-    # Nothing listens where the redirect leads.
+    # No server listens at the redirect's target.
     with pytest.raises((OSError, http.client.HTTPException, json.JSONDecodeError)):
         session.get_status()
     assert session.get_status() == sdk.status.Status.pending
 
 
-def test_sessions_at_another_origin(authentication, emulator, user, fault):
+def test_session_urls_of_another_origin_are_accepted(authentication, emulator, user, fault):
     fault(route="authenticate_user", kind="foreign_urls", times=1)
     session = authentication.authenticate_user(user)
     assert session.in_progress
@@ -339,8 +339,8 @@ def test_sessions_at_another_origin(authentication, emulator, user, fault):
 # Names
 
 
-@pytest.mark.parametrize("user_id", ODD_USER_IDS)
-def test_odd_user_ids(sdk, management, authentication, emulator, user_id):
+@pytest.mark.parametrize("user_id", UNUSUAL_USER_IDS)
+def test_unusual_user_ids(sdk, management, authentication, emulator, user_id):
     assert management.add_user(user_id) == sdk.results.success
     assert management.add_user(user_id) == sdk.results.user_exists
     assert management.has_registered_mobile_device(user_id) == sdk.results.no_mobile_device

@@ -111,8 +111,8 @@ async fn late_claim_is_repeatable_for_a_minute() {
         }
     });
     let claim = || {
-        let found = engine.login.attempts.find_named(attempt.credential.clone());
-        found.map(|attempt| engine.claim(&attempt, Some(&user)).is_some())
+        let named = engine.login.attempts.find_named(attempt.credential.clone());
+        named.map(|attempt| engine.claim(&attempt, Some(&user)).is_some())
     };
     harness.advance_to(58_000).await;
     assert_eq!(claim(), Some(false), "pending");

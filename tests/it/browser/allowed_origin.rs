@@ -78,14 +78,14 @@ async fn page_of_an_allowed_origin_logs_in_and_out() {
     // has neither cookies nor an allowed origin. For an allowed origin on another site, the browser
     // sends no cookie.
     for (page, response, received) in [
-        (&sibling, "TypeError", "refused"),
-        (&evil, "TypeError", "refused"),
+        (&sibling, "TypeError", "rejected"),
+        (&evil, "TypeError", "rejected"),
         (&other_site, "none", "none"),
     ] {
         visit(page).await;
         assert_eq!(tab.eval("status()").await, response, "{page}");
         assert_eq!(tab.eval("event()").await, received, "{page}");
-        assert_eq!(tab.eval("socket()").await, "refused", "{page}");
+        assert_eq!(tab.eval("socket()").await, "rejected", "{page}");
         tab.eval("post('/logout', {})").await;
     }
     visit(&www).await;

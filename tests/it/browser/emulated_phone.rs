@@ -38,8 +38,8 @@ impl Fixture {
 
     /// Sends a push to the user's phone.
     async fn authenticate(&self, user: &UserToken) {
-        let asked = AuthenticationRequest::default();
-        self.client.authenticate_user(user, &asked).await.unwrap();
+        let options = AuthenticationRequest::default();
+        self.client.authenticate_user(user, &options).await.unwrap();
     }
 
     /// A tab with the phone's page.
@@ -91,13 +91,13 @@ fn contains_text(part: &str, text: &str) -> String {
 
 /// Clicks the button with this text.
 async fn click(tab: &Tab, button: &str) {
-    let found = format!(
+    let selector = format!(
         "[...document.querySelectorAll('button')]
             .find((button) => button.textContent === {})",
         json!(button)
     );
-    tab.wait_for(&format!("!!{found}")).await;
-    tab.eval(&format!("{found}.click()")).await;
+    tab.wait_for(&format!("!!{selector}")).await;
+    tab.eval(&format!("{selector}.click()")).await;
 }
 
 #[tokio::test]
@@ -190,8 +190,8 @@ async fn page_shows_times_of_requests_and_ends() {
         began.to_string()
     );
     let clock = format!("new Date({began} * 1000).toLocaleTimeString()");
-    let shown = "document.querySelector('#requests [data-clock]').innerText";
-    assert_eq!(tab.eval(shown).await, tab.eval(&clock).await);
+    let clock_text = "document.querySelector('#requests [data-clock]').innerText";
+    assert_eq!(tab.eval(clock_text).await, tab.eval(&clock).await);
     // The page updates by itself.
     let ago = "parseInt(document.querySelector('#requests [data-ago]').innerText)";
     let first = tab.eval(ago).await;

@@ -54,14 +54,14 @@ impl Fixture {
         let emulator = Emulator::start().await.unwrap();
         let ac = builder(&emulator).insecure_cookie_name("partial").build().unwrap();
         let exchanges: Arc<Mutex<Vec<Exchange>>> = Arc::default();
-        let kept = exchanges.clone();
+        let recorded = exchanges.clone();
         let record = from_fn(move |request: Request, next: Next| {
-            let kept = kept.clone();
+            let recorded = recorded.clone();
             async move {
                 let has_fetch_metadata = request.headers().contains_key("sec-fetch-mode");
                 let response = next.run(request).await;
                 let status = response.status().as_u16();
-                kept.lock().unwrap().push(Exchange { has_fetch_metadata, status });
+                recorded.lock().unwrap().push(Exchange { has_fetch_metadata, status });
                 response
             }
         });
@@ -156,8 +156,8 @@ async fn libraries_go_to_the_login_page() {
             "htmx-2-boosted" => (401, "/part?a=b".to_owned()),
             _ => (401, format!("/open/{name}?folder=in")),
         };
-        let kept = tab.eval("document.querySelector('[name=next]').value").await;
-        assert_eq!((fixture.statuses(), kept), (vec![status], next.into()), "{name}");
+        let next_field = tab.eval("document.querySelector('[name=next]').value").await;
+        assert_eq!((fixture.statuses(), next_field), (vec![status], next.into()), "{name}");
     }
 }
 
@@ -201,7 +201,7 @@ async fn libraries_keep_the_open_page() {
     for (name, _) in bodies {
         let tab = fixture.open(name).await;
         tab.eval("go.click()").await;
-        tab.wait_for("window.told === 401").await;
+        tab.wait_for("window.reported === 401").await;
         // A library that handles the response does so before the next frame.
         tab.eval("new Promise(done => requestAnimationFrame(() => setTimeout(done)))").await;
         assert!(tab.url().await.ends_with(&format!("/open/{name}?folder=in")), "{name}");

@@ -107,11 +107,12 @@ async fn rejected_start_returns_reason() {
     let attempt = login.start("alice").await.unwrap();
     pending_session(&site.emulator).await;
     attempt.cancel().await.unwrap();
-    let error = poll_until("refused", async || login.start("alice").await.err()).await;
+    let error =
+        poll_until("the start is rejected", async || login.start("alice").await.err()).await;
     assert!(matches!(error.kind(), BearerLoginErrorKind::RateLimited(_)), "{error:?}");
 
-    let nobody = BearerLogin::new("http://127.0.0.1:9/auth").unwrap();
-    let error = nobody.start("alice").await.unwrap_err();
+    let unreachable = BearerLogin::new("http://127.0.0.1:9/auth").unwrap();
+    let error = unreachable.start("alice").await.unwrap_err();
     assert_eq!(error.kind(), BearerLoginErrorKind::Unreachable);
     assert!(error.to_string().contains("http://127.0.0.1:9"), "{error}");
 }
@@ -210,6 +211,6 @@ fn addresses_are_checked() {
 async fn debug_of_attempt_shows_no_secret() {
     let site = Site::new().await;
     let attempt = site.login().start("alice").await.unwrap();
-    let shown = format!("{attempt:?}");
-    assert!(shown.starts_with("BearerAttempt") && !shown.contains("secret"), "{shown}");
+    let debug = format!("{attempt:?}");
+    assert!(debug.starts_with("BearerAttempt") && !debug.contains("secret"), "{debug}");
 }

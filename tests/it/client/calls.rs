@@ -47,11 +47,11 @@ async fn every_call(emulator: &Emulator, client: &Client, dialect: Dialect) {
     assert_eq!((added.created.len(), added.existing), (0, vec![alice.as_str().to_owned()]));
 
     assert!(!client.has_registered_mobile_device(&alice).await.unwrap());
-    let asked = AuthenticationRequest {
+    let options = AuthenticationRequest {
         methods: [AuthMethod::Device, AuthMethod::Facial].into_iter().collect(),
         duration: Some(Duration::from_secs(600)),
     };
-    let rejected = client.authenticate_user(&alice, &asked).await.unwrap_err();
+    let rejected = client.authenticate_user(&alice, &options).await.unwrap_err();
     assert_eq!(rejected.kind(), ClientErrorKind::NoMobileDevice);
     let link = client.device_registration_link(&alice, Some("Alice é+/ %&?#")).await.unwrap();
     assert!(link.expose().starts_with(emulator.url()));
@@ -61,7 +61,7 @@ async fn every_call(emulator: &Emulator, client: &Client, dialect: Dialect) {
     let rejected = client.send_registration_sms(&bob, "nonsense", None, None).await.unwrap_err();
     assert_eq!(rejected.kind(), ClientErrorKind::Rejected);
 
-    let session = client.authenticate_user(&alice, &asked).await.unwrap();
+    let session = client.authenticate_user(&alice, &options).await.unwrap();
     let report = emulator.state().sessions.remove(0);
     assert_eq!(report.methods.len(), 2);
     let lifetime = report.expires_at - report.created_at;
@@ -85,8 +85,8 @@ async fn every_call(emulator: &Emulator, client: &Client, dialect: Dialect) {
     assert!(client.lost_user_mobile_device(&alice).await.is_ok());
     assert!(!client.has_registered_mobile_device(&alice).await.unwrap());
     client.delete_users(&[alice.clone(), bob]).await.unwrap();
-    let gone = client.has_registered_mobile_device(&alice).await.unwrap_err();
-    assert_eq!(gone.kind(), ClientErrorKind::UnknownUser);
+    let error = client.has_registered_mobile_device(&alice).await.unwrap_err();
+    assert_eq!(error.kind(), ClientErrorKind::UnknownUser);
 }
 
 #[tokio::test]
@@ -127,9 +127,9 @@ async fn service_rejections_have_distinct_kinds() {
     let of_a_user = unknown.has_registered_mobile_device(&token).await.unwrap_err();
     assert_eq!(of_a_user.kind(), ClientErrorKind::UnknownApplication);
     let known = client(&emulator, dialect);
-    let asked = AuthenticationRequest::default();
-    let nobody = known.authenticate_user(&token, &asked).await.unwrap_err();
-    assert_eq!(nobody.kind(), ClientErrorKind::UnknownUser);
+    let options = AuthenticationRequest::default();
+    let unknown_user = known.authenticate_user(&token, &options).await.unwrap_err();
+    assert_eq!(unknown_user.kind(), ClientErrorKind::UnknownUser);
     let (id, secret) =
         (emulator.application_id().to_owned(), emulator.application_secret().clone());
     let url = emulator.url().to_owned();

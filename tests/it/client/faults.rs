@@ -126,8 +126,8 @@ async fn each_fault_of_each_call_is_a_typed_error() {
             assert_eq!(site.call_with_fault(call, kind).await, expected, "{call:?} {status}");
         }
     }
-    let nobody = tokio::time::timeout(Duration::ZERO, site.elsewhere.accept()).await;
-    assert!(nobody.is_err(), "a redirect was followed");
+    let connection = tokio::time::timeout(Duration::ZERO, site.elsewhere.accept()).await;
+    assert!(connection.is_err(), "a redirect was followed");
 }
 
 #[tokio::test]
@@ -153,8 +153,8 @@ async fn urls_of_another_origin_are_never_called() {
     let site = Site::new().await;
     let rejected = site.call_with_fault(Endpoint::AuthenticateUser, FaultKind::ForeignUrls).await;
     assert_eq!(rejected, ClientErrorKind::OriginMismatch);
-    let nobody = tokio::time::timeout(Duration::ZERO, site.elsewhere.accept()).await;
-    assert!(nobody.is_err());
+    let connection = tokio::time::timeout(Duration::ZERO, site.elsewhere.accept()).await;
+    assert!(connection.is_err());
 }
 
 #[tokio::test]

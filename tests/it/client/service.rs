@@ -123,8 +123,8 @@ fn respond<B>(request: &Request<B>, mut sender: SendResponse<Bytes>) {
     let path = request.uri().path();
     let (status, body) = if path.starts_with("/authentication/authenticate_user") {
         let base = format!("https://{}", request.uri().authority().unwrap());
-        let whole = raw_server::session(&base);
-        let body = whole.split(|byte| *byte == b'\n').next_back().unwrap().to_vec();
+        let response_bytes = raw_server::session(&base);
+        let body = response_bytes.split(|byte| *byte == b'\n').next_back().unwrap().to_vec();
         (StatusCode::ACCEPTED, body)
     } else if path == raw_server::STATUS_PATH {
         (StatusCode::OK, STATUS_ACTIVE.into())

@@ -45,14 +45,14 @@ impl Vector {
         assert_eq!(presented.client_id, self.client_id);
         assert_eq!(presented.nonce, self.nonce);
         let timestamp = self.timestamp.to_string();
-        let taken = |secret: &str, url: &str, timestamp: &str| {
+        let is_accepted = |secret: &str, url: &str, timestamp: &str| {
             presented.verify(&Secret::new(secret), dialect, url, timestamp)
         };
         let url = self.request_uri.as_str();
-        assert!(!taken(&format!("{}x", self.shared_secret), url, &timestamp));
-        assert!(!taken(&self.shared_secret, &format!("{url}x"), &timestamp));
-        assert!(!taken(&self.shared_secret, url, &format!("{timestamp}0")));
-        taken(&self.shared_secret, url, &timestamp)
+        assert!(!is_accepted(&format!("{}x", self.shared_secret), url, &timestamp));
+        assert!(!is_accepted(&self.shared_secret, &format!("{url}x"), &timestamp));
+        assert!(!is_accepted(&self.shared_secret, url, &format!("{timestamp}0")));
+        is_accepted(&self.shared_secret, url, &timestamp)
     }
 }
 
@@ -108,9 +108,9 @@ fn sdk_and_documented_signatures_differ() {
         ] {
             let presented = AuthenticationHeader::parse(header).expect("a well-formed header");
             let timestamp = vector.timestamp.to_string();
-            let taken =
+            let is_accepted =
                 presented.verify(&vector.secret(), dialect, &vector.request_uri, &timestamp);
-            assert_eq!(taken, !has_scheme);
+            assert_eq!(is_accepted, !has_scheme);
         }
     }
 }

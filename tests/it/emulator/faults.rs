@@ -140,19 +140,19 @@ impl Received {
     /// Asserts a complete successful response, without a trace of a fault.
     fn assert_success(&self, call: Endpoint, context: &str) {
         let json = self.json();
-        let wanted = match call {
+        let expected = match call {
             Endpoint::AddUsers => 201,
             Endpoint::AuthenticateUser => 202,
             _ => 200,
         };
-        assert_eq!(self.status(), wanted, "{context}");
+        assert_eq!(self.status(), expected, "{context}");
         assert!(self.closed, "{context}");
         match call {
             Endpoint::AuthenticateUser => {
-                assert_eq!(status_field(&json, "session_status"), "pending")
+                assert_eq!(status_field(&json, "session_status"), "pending");
             }
             Endpoint::Status => {
-                assert_eq!(status_field(&json, "session_status"), "active", "{context}")
+                assert_eq!(status_field(&json, "session_status"), "active", "{context}");
             }
             _ => assert_eq!(json["status"], true, "{context}"),
         }
@@ -320,9 +320,9 @@ async fn late_response_has_status_at_arrival() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     emulator.act("alice", Action::Close).expect("the session is active");
-    assert_eq!(asking.await.expect("an answer"), "active");
-    let kept = &emulator.state().sessions[0];
-    assert_eq!((kept.told_at, kept.first_told_at), (None, None), "the end was not reported");
+    assert_eq!(asking.await.expect("the request gets a response"), "active");
+    let session = &emulator.state().sessions[0];
+    assert_eq!((session.told_at, session.first_told_at), (None, None), "the end was not reported");
 }
 
 #[tokio::test]
@@ -379,7 +379,7 @@ async fn control(
     body: &str,
 ) -> (StatusCode, Value) {
     let request = caller.http.request(method, caller.url(path)).body(body.to_owned());
-    let response = request.send().await.expect("an answer");
+    let response = request.send().await.expect("the request gets a response");
     (response.status(), response.json().await.expect("JSON"))
 }
 
@@ -399,8 +399,8 @@ async fn faults_are_added_and_cleared_by_script() {
     add(json!({"route": "*", "kind": "http", "status": 502, "times": 1})).await;
     add(json!({"route": "management", "kind": "http", "status": 500, "times": null})).await;
     add(json!({"route": "status", "kind": "http", "status": 404, "user_id": "nobody"})).await;
-    for wanted in [503, 503, 502, 200, 200] {
-        assert_eq!(status().await, wanted);
+    for expected in [503, 503, 502, 200, 200] {
+        assert_eq!(status().await, expected);
     }
     for _ in 0..3 {
         assert_eq!(caller.add_users(&["bob"]).await.status.as_u16(), 500);
@@ -441,13 +441,18 @@ async fn invalid_fault_bodies_are_rejected() {
 
     let foreign =
         caller.http.post(caller.url("/emulator/faults")).header("origin", "http://evil.example");
-    let foreign = foreign.body(r#"{"route":"*","kind":"hang"}"#).send().await.expect("an answer");
+    let foreign = foreign
+        .body(r#"{"route":"*","kind":"hang"}"#)
+        .send()
+        .await
+        .expect("the request gets a response");
     assert_eq!(foreign.status(), StatusCode::FORBIDDEN);
 }
 
 /// The offset of the response's `Date` from real time, in seconds.
 async fn date_offset(caller: &SignedClient, path: &str) -> i64 {
-    let response = caller.http.get(caller.url(path)).send().await.expect("an answer");
+    let response =
+        caller.http.get(caller.url(path)).send().await.expect("the request gets a response");
     let date = response.headers()["date"].to_str().expect("a text").to_owned();
     let date = httpdate::parse_http_date(&date).expect("a date");
     let now = std::time::SystemTime::now();
@@ -520,6 +525,6 @@ async fn dropping_emulator_ends_hanging_calls() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     drop(emulator);
-    let asked = tokio::time::timeout(Duration::from_secs(5), asking).await.expect("in time");
-    assert!(asked.expect("it ran").is_err());
+    let result = tokio::time::timeout(Duration::from_secs(5), asking).await.expect("in time");
+    assert!(result.expect("it ran").is_err());
 }

@@ -51,7 +51,7 @@ async fn emulator_prints_its_address() {
     let running = Running::start();
     let http = reqwest::Client::builder().no_proxy().build().expect("a client");
     let state = http.get(format!("http://{}/emulator/state", running.address)).send().await;
-    assert_eq!(state.expect("an answer").status(), 200);
+    assert_eq!(state.expect("the request gets a response").status(), 200);
 }
 
 #[test]

@@ -125,8 +125,12 @@ async fn restricted_emulator_rejects_other_dialects() {
         let emulator = Emulator::builder().dialect(accepted).start().await.expect("a free port");
         for dialect in Dialect::ALL {
             let response = SignedClient::new(&emulator, dialect).add_users(&["alice"]).await;
-            let good = accepted.dialects().contains(&dialect);
-            assert_eq!(response.status != StatusCode::UNAUTHORIZED, good, "{accepted} {dialect}");
+            let is_accepted = accepted.dialects().contains(&dialect);
+            assert_eq!(
+                response.status != StatusCode::UNAUTHORIZED,
+                is_accepted,
+                "{accepted} {dialect}"
+            );
         }
     }
 }
@@ -225,7 +229,7 @@ async fn replayed_request_is_rejected() {
         for (name, value) in signed {
             request = request.header(*name, value);
         }
-        request.send().await.expect("an answer").status()
+        request.send().await.expect("the request gets a response").status()
     };
 
     let signed = caller.signed_headers(&url);
@@ -260,7 +264,7 @@ async fn stale_or_early_timestamp_is_rejected() {
         for (name, value) in signed.headers() {
             request = request.header(name, value);
         }
-        let response = request.send().await.expect("an answer");
+        let response = request.send().await.expect("the request gets a response");
         assert_eq!(response.status(), status, "{moment}");
         if status == StatusCode::UNAUTHORIZED {
             let json: Value = response.json().await.expect("JSON");
@@ -277,19 +281,19 @@ async fn only_exact_signature_is_accepted() {
     let started_at = caller.start_session("alice", "").await;
     let url = caller.url(&caller.user_path("has_registered_mobile_device", "alice"));
     let other_url = caller.url(&caller.user_path("has_registered_mobile_device", "bob"));
-    let good = caller.signed_headers(&url);
+    let is_accepted = caller.signed_headers(&url);
 
-    let mut unsigned = good.clone();
+    let mut unsigned = is_accepted.clone();
     unsigned.remove(0);
-    let mut untimed = good.clone();
+    let mut untimed = is_accepted.clone();
     untimed.remove(1);
-    let mut unversioned = good.clone();
+    let mut unversioned = is_accepted.clone();
     unversioned.remove(2);
-    let mut other_version = good.clone();
+    let mut other_version = is_accepted.clone();
     other_version[2].1 = "2".to_owned();
-    let mut twice = good.clone();
-    twice.push(good[0].clone());
-    let mut two_dialects = good.clone();
+    let mut twice = is_accepted.clone();
+    twice.push(is_accepted[0].clone());
+    let mut two_dialects = is_accepted.clone();
     let mut iampass = caller.clone();
     iampass.dialect = Dialect::Iampass;
     two_dialects.extend(iampass.signed_headers(&url).into_iter().skip(1));
@@ -316,7 +320,7 @@ async fn only_exact_signature_is_accepted() {
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        let response = request.send().await.expect("an answer");
+        let response = request.send().await.expect("the request gets a response");
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{i}");
         let json: Value = response.json().await.expect("JSON");
         assert!(json["reason"].as_str().expect("a reason").contains("signature"), "{i}");
@@ -379,12 +383,18 @@ async fn every_action_follows_the_transition_table() {
             } else {
                 format!("/emulator/users/alice/{action}")
             };
-            let response = caller.http.post(caller.url(&path)).send().await.expect("an answer");
+            let response = caller
+                .http
+                .post(caller.url(&path))
+                .send()
+                .await
+                .expect("the request gets a response");
             let status = response.status();
             let json: Value = response.json().await.expect("JSON");
-            let wanted = MOVES.iter().find(|(f, a, _)| (*f, *a) == (from, action.as_str()));
-            let now = wanted.map_or(from, |(_, _, to)| to);
-            if wanted.is_some() {
+            let expected_devices =
+                MOVES.iter().find(|(f, a, _)| (*f, *a) == (from, action.as_str()));
+            let now = expected_devices.map_or(from, |(_, _, to)| to);
+            if expected_devices.is_some() {
                 assert_eq!((status, &json), (StatusCode::OK, &json!({"status": now})));
             } else {
                 assert_eq!(status, StatusCode::CONFLICT, "{from} {action}");
@@ -412,12 +422,12 @@ async fn unanswered_request_times_out() {
     })
     .await;
 
-    let over = session(&emulator.state(), &started_at.token);
-    let ended_at = over.ended_at.expect("the session ended");
+    let ended = session(&emulator.state(), &started_at.token);
+    let ended_at = ended.ended_at.expect("the session ended");
     assert!((before + 150..=after + 150).contains(&ended_at), "at its expiry");
-    assert_eq!(over.changed_at, over.ended_at);
-    assert_eq!(over.told_at, over.first_told_at);
-    assert!(over.first_told_at.expect("the end was reported") >= ended_at);
+    assert_eq!(ended.changed_at, ended.ended_at);
+    assert_eq!(ended.told_at, ended.first_told_at);
+    assert!(ended.first_told_at.expect("the end was reported") >= ended_at);
 }
 
 #[tokio::test]
@@ -431,14 +441,14 @@ async fn session_closes_when_it_expires() {
     emulator.act("alice", Action::WalkAway).expect("the session is active");
 
     // No status call reported the change.
-    let over = poll_until(async || {
+    let ended = poll_until(async || {
         Some(session(&emulator.state(), &started_at.token))
             .filter(|session| session.ended_at.is_some())
     })
     .await;
-    assert_eq!(over.status, SessionStatus::Closed);
-    assert!((before + 1000..=after + 1000).contains(&over.ended_at.expect("the session ended")));
-    assert_eq!((over.told_at, over.first_told_at), (None, None));
+    assert_eq!(ended.status, SessionStatus::Closed);
+    assert!((before + 1000..=after + 1000).contains(&ended.ended_at.expect("the session ended")));
+    assert_eq!((ended.told_at, ended.first_told_at), (None, None));
     assert_eq!(started_at.status(Dialect::Activeconnect).await, "closed");
     assert!(session(&emulator.state(), &started_at.token).first_told_at.is_some());
 }
@@ -471,18 +481,28 @@ async fn unusual_user_ids_are_distinct() {
             let devices = |state: StateReport| -> Vec<(String, u32)> {
                 state.users.into_iter().map(|user| (user.user_id, user.devices)).collect()
             };
-            let mut wanted = devices(emulator.state());
+            let mut expected_devices = devices(emulator.state());
             let path = format!("/emulator/users/{written}/register_device");
-            let registered = caller.http.post(caller.url(&path)).send().await.expect("an answer");
+            let registered = caller
+                .http
+                .post(caller.url(&path))
+                .send()
+                .await
+                .expect("the request gets a response");
             assert_eq!(registered.status(), StatusCode::OK, "{written}");
-            wanted.iter_mut().find(|(id, _)| id == user_id).expect("the user").1 += 1;
-            assert_eq!(devices(emulator.state()), wanted, "{written}");
+            expected_devices.iter_mut().find(|(id, _)| id == user_id).expect("the user").1 += 1;
+            assert_eq!(devices(emulator.state()), expected_devices, "{written}");
 
             let path = format!("/authentication/authenticate_user/{}/{written}", caller.id);
             let started_at = caller.session(&caller.post(&path, &json!({})).await);
             assert_eq!(session(&emulator.state(), &started_at.token).user_id, user_id);
             let path = format!("/emulator/users/{written}/approve");
-            let approved = caller.http.post(caller.url(&path)).send().await.expect("an answer");
+            let approved = caller
+                .http
+                .post(caller.url(&path))
+                .send()
+                .await
+                .expect("the request gets a response");
             assert_eq!(approved.status(), StatusCode::OK, "{written}");
             assert_eq!(started_at.status(Dialect::Activeconnect).await, "active");
         }
@@ -495,7 +515,15 @@ async fn state_has_the_documented_shape_and_no_secrets() {
     let caller = with_user(&emulator).await;
     let started_at = caller.start_session("alice", "?methods=device").await;
     let url = caller.url("/emulator/state");
-    let text = caller.http.get(url).send().await.expect("an answer").text().await.expect("a body");
+    let text = caller
+        .http
+        .get(url)
+        .send()
+        .await
+        .expect("the request gets a response")
+        .text()
+        .await
+        .expect("a body");
     assert!(!text.contains(started_at.secret.expose()));
     assert!(!text.contains(caller.secret.expose()));
     let state: Value = serde_json::from_str(&text).expect("JSON");
@@ -544,7 +572,7 @@ async fn control_routes_accept_only_local_clients() {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        request.send().await.expect("an answer").status()
+        request.send().await.expect("the request gets a response").status()
     };
     let own = emulator.url();
     let localhost = format!("localhost:{port}");
@@ -573,7 +601,10 @@ async fn control_routes_accept_only_local_clients() {
 
     for path in ["/emulator", "/emulator/state"] {
         let read = caller.http.get(caller.url(path)).header("host", "evil.example");
-        assert_eq!(read.send().await.expect("an answer").status(), StatusCode::FORBIDDEN);
+        assert_eq!(
+            read.send().await.expect("the request gets a response").status(),
+            StatusCode::FORBIDDEN
+        );
     }
 }
 
@@ -601,7 +632,7 @@ async fn unknown_routes_methods_and_actions_are_json() {
             StatusCode::PAYLOAD_TOO_LARGE,
         ),
     ] {
-        let response = request.send().await.expect("an answer");
+        let response = request.send().await.expect("the request gets a response");
         let url = response.url().clone();
         assert_eq!(response.status(), status, "{url}");
         let json: Value = response.json().await.expect("JSON");
@@ -616,13 +647,18 @@ async fn phone_works_as_plain_html() {
     let user_id = "<b>a/b";
     caller.add_users(&[user_id]).await;
     let page = async || {
-        let response = caller.http.get(caller.url("/emulator")).send().await.expect("an answer");
+        let response = caller
+            .http
+            .get(caller.url("/emulator"))
+            .send()
+            .await
+            .expect("the request gets a response");
         assert_eq!(response.headers()["x-frame-options"], "DENY");
         response.text().await.expect("a page")
     };
     let press = async |action: &str| {
         let form = caller.http.post(caller.url(action)).header("accept", "text/html,*/*;q=0.8");
-        let response = form.form(&[("", ""); 0]).send().await.expect("an answer");
+        let response = form.form(&[("", ""); 0]).send().await.expect("the request gets a response");
         assert_eq!(response.status(), StatusCode::SEE_OTHER);
         assert_eq!(response.headers()["location"], "/emulator");
     };
@@ -658,31 +694,38 @@ async fn registration_link_registers_one_device() {
     let path = caller.user_path("device_registration_link", "alice") + "?display_name=Al%3CIce";
     let link = caller.get(&path).await.json["register_url"].as_str().expect("a URL").to_owned();
 
-    let offered = caller.http.get(&link).send().await.expect("an answer");
+    let offered = caller.http.get(&link).send().await.expect("the request gets a response");
     assert_eq!(offered.status(), StatusCode::OK);
     let html = offered.text().await.expect("a page");
     assert!(html.contains("Al&#60;Ice") && html.contains("<button"));
     assert_eq!(emulator.state().users[0].devices, 0, "looking registers nothing");
-    let opened = caller.http.post(&link).send().await.expect("an answer");
+    let opened = caller.http.post(&link).send().await.expect("the request gets a response");
     assert_eq!(opened.status(), StatusCode::OK);
     assert_eq!(emulator.state().users[0].devices, 1);
     for request in [caller.http.get(&link), caller.http.post(&link)] {
-        let again = request.send().await.expect("an answer");
+        let again = request.send().await.expect("the request gets a response");
         assert_eq!(again.status(), StatusCode::GONE);
         assert!(again.text().await.expect("a page").contains("was used"));
     }
     assert_eq!(emulator.state().users[0].devices, 1);
-    let unknown = caller.http.get(caller.url("/register/NONE")).send().await.expect("an answer");
+    let unknown = caller
+        .http
+        .get(caller.url("/register/NONE"))
+        .send()
+        .await
+        .expect("the request gets a response");
     assert_eq!(unknown.status(), StatusCode::NOT_FOUND);
 
     let sms = caller.user_path("send_registration_sms", "alice");
     let sent = json!({"phone_number": "+15551234567", "message": "Welcome!"});
     caller.post(&sms, &sent).await;
-    let html = caller.http.get(caller.url("/emulator")).send().await.expect("an answer");
+    let html =
+        caller.http.get(caller.url("/emulator")).send().await.expect("the request gets a response");
     let html = html.text().await.expect("a page");
     assert!(html.contains("+15551234567") && html.contains("Welcome!"));
     let link = html.split("<a href=\"").nth(1).and_then(|rest| rest.split('"').next());
-    let opened = caller.http.post(link.expect("a link")).send().await.expect("an answer");
+    let opened =
+        caller.http.post(link.expect("a link")).send().await.expect("the request gets a response");
     assert_eq!(opened.status(), StatusCode::OK);
     assert_eq!(emulator.state().users[0].devices, 2);
 }
@@ -700,12 +743,12 @@ async fn drop_stops_server_and_cuts_connections() {
 #[tokio::test]
 async fn failed_start_explains_the_remedy() {
     let running = Emulator::start().await.expect("a free port");
-    let taken = running.url().trim_start_matches("http://").to_owned();
+    let address = running.url().trim_start_matches("http://").to_owned();
     let start = async |listen: &str| {
         let started = Emulator::builder().listen(listen).start().await;
         started.expect_err("it cannot start")
     };
-    let error = start(&taken).await;
+    let error = start(&address).await;
     assert!(matches!(error, StartError::Bind { .. }));
     assert!(error.to_string().contains("choose another port"), "{error}");
     let error = start("0.0.0.0:0").await;

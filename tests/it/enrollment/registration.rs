@@ -43,15 +43,15 @@ struct Site {
     ac: Activeconnect,
     url: String,
     /// The session that the last handler received.
-    given: Arc<Mutex<Option<ActiveSession>>>,
+    grant: Arc<Mutex<Option<ActiveSession>>>,
 }
 
 async fn site() -> Site {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).build().unwrap();
     enroll_users(&emulator, &ac, &["alice", "bob"]).await;
-    let given = Arc::new(Mutex::new(None));
-    let keeps = given.clone();
+    let grant = Arc::new(Mutex::new(None));
+    let keeps = grant.clone();
     let keep = async move |session: ActiveSession| _ = keeps.lock().unwrap().insert(session);
     let app = Router::new()
         .route("/phone", post(another_phone))
@@ -61,7 +61,7 @@ async fn site() -> Site {
         .nest("/auth", ac.routes())
         .with_state(ac.clone());
     let url = serve(app).await;
-    Site { emulator, ac, url, given }
+    Site { emulator, ac, url, grant }
 }
 
 impl Site {
@@ -72,7 +72,7 @@ impl Site {
     /// The session that a handler receives from this logged-in browser.
     async fn session(&self, browser: &Browser) -> ActiveSession {
         assert_eq!(browser.api("/keep").await.status(), 200);
-        self.given.lock().unwrap().take().unwrap()
+        self.grant.lock().unwrap().take().unwrap()
     }
 
     /// Redeems a grant; returns the user whose phone the link registers.
@@ -132,9 +132,9 @@ async fn link_is_for_the_session_user_only() {
 async fn grant_is_valid_once_for_ten_minutes() {
     let site = site().await;
     let browser = Browser::new(&site.url);
-    let given = site.grant("alice");
-    assert_eq!(site.redeem(&browser, &given).await.as_deref(), Some("alice"));
-    assert_eq!(site.redeem(&browser, &given).await, None, "used");
+    let grant = site.grant("alice");
+    assert_eq!(site.redeem(&browser, &grant).await.as_deref(), Some("alice"));
+    assert_eq!(site.redeem(&browser, &grant).await, None, "used");
 
     let (before, after) = (site.grant("alice"), site.grant("alice"));
     assert_eq!(site.redeem(&browser, &before).await, None, "withdrawn");
@@ -154,9 +154,9 @@ async fn grant_is_valid_once_for_ten_minutes() {
 #[tokio::test]
 async fn concurrent_redeem_gives_one_link() {
     let site = site().await;
-    let given = site.grant("alice");
+    let grant = site.grant("alice");
     let (one, two) = (Browser::new(&site.url), Browser::new(&site.url));
-    let both = tokio::join!(site.redeem(&one, &given), site.redeem(&two, &given));
+    let both = tokio::join!(site.redeem(&one, &grant), site.redeem(&two, &grant));
     assert!(matches!(both, (Some(_), None) | (None, Some(_))), "{both:?}");
     assert_eq!(site.link_count(), 1);
 }
@@ -167,14 +167,14 @@ async fn unenroll_revokes_grant() {
     let site = site().await;
     let browser = Browser::new(&site.url);
     browser.log_in(&site.emulator, "alice").await;
-    let given = site.grant("alice");
+    let grant = site.grant("alice");
     let session = site.session(&browser).await;
     site.ac.lost_device(&session).await.unwrap();
-    assert_eq!(site.redeem(&browser, &given).await, None);
-    let given = site.grant("bob");
+    assert_eq!(site.redeem(&browser, &grant).await, None);
+    let grant = site.grant("bob");
     site.ac.unenroll(&"bob".into()).await.unwrap();
     site.ac.enroll(&"bob".into()).await.unwrap();
-    assert_eq!(site.redeem(&browser, &given).await, None);
+    assert_eq!(site.redeem(&browser, &grant).await, None);
     assert_eq!(site.link_count(), 0);
 }
 
@@ -239,8 +239,8 @@ async fn session_of_other_engine_authorizes_nothing() {
     browser.log_in(&one.emulator, "alice").await;
     let session = one.session(&browser).await;
     assert_eq!(denial(&other.ac.registration_link(&session).await), Some(Denial::NoSession));
-    let given = one.grant("alice");
-    let redeemed = other.ac.registration_link(&given).await;
+    let grant = one.grant("alice");
+    let redeemed = other.ac.registration_link(&grant).await;
     assert!(matches!(redeemed, Err(EnrollmentError::InvalidGrant)));
 }
 
@@ -257,8 +257,8 @@ async fn link_is_in_no_log() {
     let _capture = capture(LogCapture(Level::TRACE, record));
     let site = site().await;
     let browser = Browser::new(&site.url);
-    let given = site.grant("alice");
-    let page = browser.form(&format!("/grants/{}", given.expose()), &[]).await;
+    let grant = site.grant("alice");
+    let page = browser.form(&format!("/grants/{}", grant.expose()), &[]).await;
     let page = page.text().await.unwrap();
     let (_, rest) = page.split_once("<a href=\"").unwrap();
     let link = rest.split('"').next().unwrap();
@@ -267,11 +267,11 @@ async fn link_is_in_no_log() {
     browser.log_in(&site.emulator, "alice").await;
     let session = site.session(&browser).await;
     let link = site.ac.registration_link(&session).await.unwrap();
-    tracing::info!(?link, ?given, code = ?link.qr_svg(), "shown");
+    tracing::info!(?link, ?grant, code = ?link.qr_svg(), "shown");
     let (_, another) = link.expose().rsplit_once('/').unwrap();
     let recorded = RECORDED.lock().unwrap();
     assert!(recorded.contains("shown") && recorded.contains("RegistrationLink"), "it listens");
-    for secret in [secret, another, &given.expose()] {
+    for secret in [secret, another, &grant.expose()] {
         // The query has only a part of the link.
         let secret = secret.split('?').next().unwrap();
         assert!(secret.len() >= 8, "{secret}");

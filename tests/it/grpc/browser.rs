@@ -15,7 +15,7 @@ use crate::support::chromium::Chromium;
 
 /// Calls without and with a credential, and reports each status.
 const PAGE: &str = r#"<!doctype html><title>page</title><script type="module">
-const sites = { here: location.origin, elsewhere: "ELSEWHERE" };
+const sites = { site: location.origin, elsewhere: "ELSEWHERE" };
 const names = ["grpc-status", "grpc-message", "grpc-status-details-bin"];
 const report = (...lines) => fetch("/report", { method: "POST", body: lines.join("\n") });
 const call = (site, method, headers) => fetch(`${site}/echo.Echo/${method}`, {
@@ -38,13 +38,13 @@ async function* messages(body) {
         }
     }
 }
-for (const [where, site] with_config Object.entries(sites)) {
+for (const [where, site] of Object.entries(sites)) {
     const denied = await call(site, "Unary", {});
     await report(`${where} denied`, ...names.map(name => denied.headers.get(name)));
     const watched = await call(site, "Watch", { authorization: "Bearer CREDENTIAL" });
     (async () => {
         let open = false, ended = [];
-        for await (const [flag, text] with_config messages(watched.body)) {
+        for await (const [flag, text] of messages(watched.body)) {
             if (!open) await report(`${where} open`);
             open = true;
             const trailers = Object.fromEntries(text.split("\r\n").map(line => line.split(": ")));
@@ -72,10 +72,10 @@ async fn page_reads_denial_and_stream_end() {
     let elsewhere = serve(app().layer(cors)).await;
     let page = PAGE.replace("ELSEWHERE", &elsewhere);
     let page = page.replace("CREDENTIAL", &fixture.credential.expose());
-    let here = app()
+    let site = app()
         .route("/", get(async || Html(page)))
         .route("/report", post(async move |text: String| report.send(text).unwrap()));
-    let Some(_chromium) = Chromium::open(&serve(here).await).await else { return };
+    let Some(_chromium) = Chromium::open(&serve(site).await).await else { return };
 
     let mut next = async || {
         let patience = Duration::from_secs(30);

@@ -193,8 +193,8 @@ async fn layer_wraps_service_or_whole_server() {
     let channel = Channel::from_shared(format!("http://{address}")).unwrap();
     let channel = channel.connect().await.unwrap();
     let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
-    let asked = tonic_health::pb::HealthCheckRequest::default();
-    assert!(health.check(asked).await.is_ok(), "no session needed");
+    let health_request = tonic_health::pb::HealthCheckRequest::default();
+    assert!(health.check(health_request).await.is_ok(), "no session needed");
 
     let rest =
         Router::new().route("/me", get(|s: ActiveSession| async move { s.user().to_string() }));
@@ -219,21 +219,24 @@ async fn grpcio_gets_codes_and_reasons() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let python = root.join("target/sdk-venv/bin/python");
     if !python.exists() {
-        eprintln!("not judged: scripts/test makes target/sdk-venv, with grpcio in it");
+        eprintln!("grpcio is not installed; scripts/test installs it in target/sdk-venv");
         return;
     }
     let fixture = Fixture::new().await;
-    let mut judge = Command::new(python)
-        .arg(root.join("tests/it/grpc/judge.py"))
+    let mut client = Command::new(python)
+        .arg(root.join("tests/it/grpc/grpcio_client.py"))
         .args([fixture.serve().await, fixture.credential.expose()])
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(judge.stdout.take().unwrap()).lines();
+    let mut lines = BufReader::new(client.stdout.take().unwrap()).lines();
     let mut next = async || {
         let line = tokio::time::timeout(Duration::from_secs(60), lines.next_line());
-        line.await.unwrap().unwrap().unwrap_or_else(|| panic!("the judge said no more"))
+        line.await
+            .unwrap()
+            .unwrap()
+            .unwrap_or_else(|| panic!("grpcio_client.py printed fewer lines"))
     };
     for expected in [
         "without UNAUTHENTICATED NO_SESSION tower-activeconnect no-session",
@@ -249,7 +252,7 @@ async fn grpcio_gets_codes_and_reasons() {
         ["deadline DEADLINE_EXCEEDED", "deadline CANCELLED"].contains(&deadline.as_str()),
         "{deadline}"
     );
-    for expected in ["cancelled CANCELLED", "on the line"] {
+    for expected in ["cancelled CANCELLED", "streams open"] {
         assert_eq!(next().await, expected);
     }
     fixture.end();
@@ -257,5 +260,5 @@ async fn grpcio_gets_codes_and_reasons() {
         let expected = format!("ended {name} UNAUTHENTICATED ENDED tower-activeconnect ended");
         assert_eq!(next().await, expected);
     }
-    assert!(judge.wait().await.unwrap().success());
+    assert!(client.wait().await.unwrap().success());
 }

@@ -127,12 +127,12 @@ async fn calls_match_sessions_under_load() {
     println!("{served} calls served, {suspended} met a phone that walked away, {ended} an end");
     assert!(served > CALLS / 2 && suspended > 0 && ended > 0);
     poll_until("no hold is leaked", async || {
-        let mut held = 0;
+        let mut holds = 0;
         for i in 0..CLIENTS {
             let sessions = ac.sessions(&format!("user-{i}").into()).await.unwrap();
-            held += sessions.iter().map(SessionInfo::held_open).sum::<u64>();
+            holds += sessions.iter().map(SessionInfo::held_open).sum::<u64>();
         }
-        (held == 0).then_some(())
+        (holds == 0).then_some(())
     })
     .await;
 }

@@ -332,10 +332,10 @@ async fn every_route_response_has_security_headers() {
     enroll_users(&emulator, &ac, &["alice"]).await;
     let url = serve(gated(&ac)).await;
     let http = client();
-    let (nobody, alice) = (Browser::new(&url), Browser::new(&url));
+    let (anonymous, alice) = (Browser::new(&url), Browser::new(&url));
     alice.log_in(&emulator, "alice").await;
     let mut observed = std::collections::BTreeSet::new();
-    for browser in [&nobody, &alice] {
+    for browser in [&anonymous, &alice] {
         for path in ["login", "waiting", "locked", "status", "events", "logout"] {
             let url_path = format!("/auth/{path}");
             for (method, headers) in [
@@ -371,12 +371,12 @@ async fn serve_behind_shared_cache(origin: String) -> String {
     let proxy = async move |request: axum::extract::Request| {
         let (parts, _) = request.into_parts();
         let path = parts.uri.to_string();
-        let found = cached.lock().unwrap().get(&path).cloned();
-        let (status, text) = match found {
-            Some(found) => found,
+        let entry = cached.lock().unwrap().get(&path).cloned();
+        let (status, text) = match entry {
+            Some(entry) => entry,
             None => {
-                let asked = http.get(format!("{origin}{path}")).headers(parts.headers);
-                let response = asked.send().await.unwrap();
+                let request = http.get(format!("{origin}{path}")).headers(parts.headers);
+                let response = request.send().await.unwrap();
                 let status = response.status().as_u16();
                 let control = header(&response, "cache-control").unwrap_or_default().to_owned();
                 let varies = response.headers().contains_key("vary");
@@ -406,17 +406,17 @@ async fn shared_cache_serves_no_other_user() {
         assert_eq!(anybody.api("/public").await.text().await.unwrap(), "for all");
     }
     let read = async |browser: &Browser| {
-        let asked = Browser::new(&cached);
+        let client = Browser::new(&cached);
         if let Some(value) = browser.cookie("__Host-activeconnect") {
-            asked.set_cookie("__Host-activeconnect", &value);
+            client.set_cookie("__Host-activeconnect", &value);
         }
-        let page = asked.api("/posts/1").await;
-        let status = asked.api("/auth/status").await.text().await.unwrap();
+        let page = client.api("/posts/1").await;
+        let status = client.api("/auth/status").await.text().await.unwrap();
         (page.status().as_u16(), page.text().await.unwrap(), status)
     };
-    let (alice, bob, nobody) =
+    let (alice, bob, anonymous) =
         (Browser::new(&origin), Browser::new(&origin), Browser::new(&origin));
-    assert_eq!(read(&nobody).await.0, 401);
+    assert_eq!(read(&anonymous).await.0, 401);
     alice.log_in(&emulator, "alice").await;
     bob.log_in(&emulator, "bob").await;
     assert_ne!(read(&alice).await.2, read(&bob).await.2, "each names its owner");
@@ -425,7 +425,7 @@ async fn shared_cache_serves_no_other_user() {
             let own = browser.api("/auth/status").await.text().await.unwrap();
             assert_eq!(read(browser).await, (200, user.to_owned(), own));
         }
-        assert_eq!(read(&nobody).await.0, 401);
-        assert_eq!(read(&nobody).await.2, r#"{"status":"none"}"#);
+        assert_eq!(read(&anonymous).await.0, 401);
+        assert_eq!(read(&anonymous).await.2, r#"{"status":"none"}"#);
     }
 }

@@ -30,13 +30,13 @@ async fn engine() -> (Emulator, Activeconnect) {
 /// `/` is gated; `/open` returns the user, if any.
 async fn site() -> (Emulator, Activeconnect, String) {
     let (emulator, ac) = engine().await;
-    let whoever = async |session: Option<ActiveSession>| {
-        session.map_or("nobody".to_owned(), |session| session.user().to_string())
+    let user_or_none = async |session: Option<ActiveSession>| {
+        session.map_or("none".to_owned(), |session| session.user().to_string())
     };
     let app = Router::new()
         .route("/", any(async |session: ActiveSession| session.user().to_string()))
         .layer(ac.layer())
-        .merge(Router::new().route("/open", get(whoever)).layer(ac.layer().optional()))
+        .merge(Router::new().route("/open", get(user_or_none)).layer(ac.layer().optional()))
         .nest("/auth", ac.routes());
     let url = serve(app).await;
     (emulator, ac, url)
@@ -93,7 +93,7 @@ async fn no_header_names_a_user() {
             // The HTTP library rejects invalid headers.
             assert!(status == 401 || status == 400, "{name:?} {status} {body}");
             let (status, body) = send_raw(&url, request("/open", "").as_bytes()).await;
-            assert!(body.ends_with("nobody") || status == 400, "{name:?} {status} {body}");
+            assert!(body.ends_with("none") || status == 400, "{name:?} {status} {body}");
             let own = format!("cookie: {}\r\n", browser.cookie_header());
             let (status, body) = send_raw(&url, request("/", &own).as_bytes()).await;
             assert!(
@@ -131,15 +131,15 @@ async fn malformed_cookies_are_ignored() {
     let browser = Browser::new(&url);
     browser.log_in(&emulator, "alice").await;
     let session = browser.cookie("__Host-activeconnect").unwrap();
-    let good = format!("__Host-activeconnect={session}");
+    let valid = format!("__Host-activeconnect={session}");
     let cases: Vec<Vec<u8>> = vec![
-        format!("cookie: {}{good}", "a=b; ".repeat(10_000)).into_bytes(),
-        format!("{}cookie: {good}", "cookie: a=b\r\n".repeat(90)).into_bytes(),
-        format!("cookie: {good}; a={}", "b".repeat(100_000)).into_bytes(),
+        format!("cookie: {}{valid}", "a=b; ".repeat(10_000)).into_bytes(),
+        format!("{}cookie: {valid}", "cookie: a=b\r\n".repeat(90)).into_bytes(),
+        format!("cookie: {valid}; a={}", "b".repeat(100_000)).into_bytes(),
         format!("cookie: __Host-activeconnect={}", "A".repeat(100_000)).into_bytes(),
-        format!("cookie: {good}\0").into_bytes(),
+        format!("cookie: {valid}\0").into_bytes(),
         b"cookie: __Host-activeconnect=\xff\xfe\x80".to_vec(),
-        [b"cookie: \xff=\xff; ".as_slice(), good.as_bytes(), b"\xff"].concat(),
+        [b"cookie: \xff=\xff; ".as_slice(), valid.as_bytes(), b"\xff"].concat(),
         b"cookie: ;;;;=;=;;__Host-activeconnect".to_vec(),
         b"cookie: __Host-activeconnect==".to_vec(),
     ];
@@ -151,11 +151,11 @@ async fn malformed_cookies_are_ignored() {
         ];
         let started_at = std::time::Instant::now();
         let (status, _) = send_raw(&url, &request.concat()).await;
-        let shown = String::from_utf8_lossy(&cookies[..cookies.len().min(60)]).into_owned();
+        let excerpt = String::from_utf8_lossy(&cookies[..cookies.len().min(60)]).into_owned();
         // The HTTP library returns 400 and 431; 0 means that it closed the connection.
-        assert!(matches!(status, 401 | 400 | 431 | 0), "{shown}: {status}");
-        assert!(started_at.elapsed().as_secs() < 5, "{shown}");
-        assert_eq!(browser.api("/").await.status(), 200, "{shown}");
+        assert!(matches!(status, 401 | 400 | 431 | 0), "{excerpt}: {status}");
+        assert!(started_at.elapsed().as_secs() < 5, "{excerpt}");
+        assert_eq!(browser.api("/").await.status(), 200, "{excerpt}");
     }
 }
 
@@ -165,16 +165,16 @@ async fn tampered_cookie_is_no_session() {
     let (emulator, _ac, url) = site().await;
     let browser = Browser::new(&url);
     browser.log_in(&emulator, "alice").await;
-    let good = browser.cookie("__Host-activeconnect").unwrap();
+    let valid = browser.cookie("__Host-activeconnect").unwrap();
     let anybody = Browser::new(&url).api("/").await;
     let expected = (anybody.status(), anybody.text().await.unwrap());
-    let flipped = (0..good.len() * 7).map(|bit| {
-        let mut bytes = good.clone().into_bytes();
+    let flipped = (0..valid.len() * 7).map(|bit| {
+        let mut bytes = valid.clone().into_bytes();
         bytes[bit / 7] ^= 1 << (bit % 7);
         bytes
     });
-    let cut = (0..good.len()).map(|length| good.as_bytes()[..length].to_vec());
-    let longer = ["A", "=", "==", " A", "\""].map(|end| format!("{good}{end}").into_bytes());
+    let cut = (0..valid.len()).map(|length| valid.as_bytes()[..length].to_vec());
+    let longer = ["A", "=", "==", " A", "\""].map(|end| format!("{valid}{end}").into_bytes());
     for bytes in flipped.chain(cut).chain(longer) {
         let Ok(text) = String::from_utf8(bytes) else { continue };
         if text.contains(|c: char| c.is_control() || c == ';') {
@@ -194,31 +194,31 @@ async fn credential_in_url_is_ignored() {
     let (emulator, ac, url) = site().await;
     let browser = Browser::new(&url);
     browser.log_in(&emulator, "alice").await;
-    let good = browser.cookie("__Host-activeconnect").unwrap();
+    let valid = browser.cookie("__Host-activeconnect").unwrap();
     let anonymous = Browser::new(&url);
     for path in [
-        format!("/?__Host-activeconnect={good}"),
-        format!("/?access_token={good}"),
-        format!("/?session={good}#{good}"),
-        format!("/;__Host-activeconnect={good}"),
-        format!("/{good}"),
+        format!("/?__Host-activeconnect={valid}"),
+        format!("/?access_token={valid}"),
+        format!("/?session={valid}#{valid}"),
+        format!("/;__Host-activeconnect={valid}"),
+        format!("/{valid}"),
     ] {
         let status = anonymous.api(&path).await.status();
         assert!(status == 401 || status == 404, "{path}: {status}");
     }
-    let with_password = url.replace("http://", &format!("http://alice:{good}@"));
+    let with_password = url.replace("http://", &format!("http://alice:{valid}@"));
     assert_eq!(reqwest::get(with_password).await.unwrap().status(), 401);
     for (name, value) in [
-        ("x-session", good.clone()),
-        ("cookie2", format!("__Host-activeconnect={good}")),
-        ("referer", format!("{url}/?__Host-activeconnect={good}")),
-        ("authorization", format!("Basic {good}")),
-        ("proxy-authorization", format!("Bearer {good}")),
+        ("x-session", valid.clone()),
+        ("cookie2", format!("__Host-activeconnect={valid}")),
+        ("referer", format!("{url}/?__Host-activeconnect={valid}")),
+        ("authorization", format!("Basic {valid}")),
+        ("proxy-authorization", format!("Bearer {valid}")),
     ] {
-        let asked = anonymous.send(anonymous.get("/").header(name, value)).await;
-        assert_eq!(asked.status(), 401, "{name}");
+        let response = anonymous.send(anonymous.get("/").header(name, value)).await;
+        assert_eq!(response.status(), 401, "{name}");
     }
-    let body = anonymous.post("/").form(&[("__Host-activeconnect", &good)]);
+    let body = anonymous.post("/").form(&[("__Host-activeconnect", &valid)]);
     assert_eq!(anonymous.send(body).await.status(), 401);
     assert_eq!(ac.sessions(&"alice".into()).await.unwrap().len(), 1);
 }
@@ -291,7 +291,7 @@ fn no_path_spelling_bypasses_the_gate() {
         move |request: Request| {
             hits.fetch_add(1, Ordering::Relaxed);
             let session = ActiveSession::from_extensions(request.extensions());
-            std::future::ready(session.map_or("NOBODY", |_| "somebody"))
+            std::future::ready(session.map_or("NONE", |_| "user"))
         }
     };
     let public = {
@@ -343,7 +343,7 @@ fn no_path_spelling_bypasses_the_gate() {
         let (reached, body) = ask(&uri, None, agent);
         prop_assert_eq!(reached, 0, "{} reached a handler: {}", uri, body);
         let (reached, body) = ask(&uri, Some(&credential), agent);
-        prop_assert!(reached == 0 || body == "somebody", "{} {}", uri, body);
+        prop_assert!(reached == 0 || body == "user", "{} {}", uri, body);
         Ok(())
     });
     run.unwrap();

@@ -180,11 +180,11 @@ async fn gated_router_is_served_and_streams_are_cut() {
     let site = Site::new().await;
     let stream =
         async || Body::from_stream(futures_util::stream::pending::<Result<Bytes, axum::Error>>());
-    let whole = app().route("/stream", get(stream));
+    let router = app().route("/stream", get(stream));
     let gated = ServiceBuilder::new()
         .map_response(|response: Response<GateBody<Body>>| response.map(Body::new))
         .layer(site.ac.layer())
-        .service(whole);
+        .service(router);
     let (listener, address) = address().await;
     tokio::spawn(async {
         axum::serve(listener, ServiceExt::<Request>::into_make_service(gated)).await
@@ -212,13 +212,13 @@ async fn nested_gates_deny_unknown_paths() {
     let nested =
         Router::new().nest("/api", app().fallback(not_found).layer(layer())).fallback(outer);
     let open = Router::new().nest("/api", app().layer(layer())).fallback(outer);
-    let whole = Router::new()
+    let router = Router::new()
         .nest("/auth", site.ac.routes())
         .fallback_service(layer().layer(app().nest("/api", app())));
     for (form, router, unknown) in [
         ("a fallback of its own", nested, Some("inner")),
         ("no fallback of its own", open, None),
-        ("the fallback of the login's router", whole, Some("")),
+        ("the fallback of the login's router", router, Some("")),
     ] {
         let (listener, address) = address().await;
         tokio::spawn(async move { axum::serve(listener, router).await });

@@ -124,8 +124,8 @@ async fn denials_name_login_or_application() {
     // Without a user of the application, the login page is the application's, not the gate's.
     assert_eq!(browser.page("/").await.status(), 401);
     assert_eq!(browser.api("/").await.status(), 401);
-    let nobody = browser.json("/auth/login", &json!({"username": "alice"})).await;
-    assert_eq!(nobody.status(), 401);
+    let response = browser.json("/auth/login", &json!({"username": "alice"})).await;
+    assert_eq!(response.status(), 401);
     // A user without a token.
     assert_eq!(get_as(&browser, "carol", "/").await.0, 403);
     let page = browser.get("/").header("x-test-user", "carol").header("sec-fetch-mode", "navigate");

@@ -81,7 +81,7 @@ async fn unknown_and_ambiguous_cookies_are_ignored() {
     enroll_users(&emulator, &ac, &["bob"]).await;
     let browser = Browser::new(&url);
     browser.log_in(&emulator, "alice").await;
-    let good = browser.cookie("__Host-activeconnect").unwrap();
+    let own = browser.cookie("__Host-activeconnect").unwrap();
     let of_bob = Browser::new(&url);
     of_bob.log_in(&emulator, "bob").await;
     let other = of_bob.cookie("__Host-activeconnect").unwrap();
@@ -91,8 +91,8 @@ async fn unknown_and_ambiguous_cookies_are_ignored() {
         format!("__Host-activeconnect={unknown}"),
         "__Host-activeconnect=nonsense".to_owned(),
         "__Host-activeconnect=".to_owned(),
-        format!("__Host-activeconnect={good}; __Host-activeconnect={other}"),
-        format!("__Host-activeconnect={other}; __Host-activeconnect={good}"),
+        format!("__Host-activeconnect={own}; __Host-activeconnect={other}"),
+        format!("__Host-activeconnect={other}; __Host-activeconnect={own}"),
     ] {
         let response = http.get(format!("{url}/")).header("cookie", &cookies).send().await.unwrap();
         assert_eq!(response.status(), 401, "{cookies}");
@@ -101,7 +101,7 @@ async fn unknown_and_ambiguous_cookies_are_ignored() {
         let status = http.get(format!("{url}/auth/status")).header("cookie", &cookies);
         assert_eq!(status.send().await.unwrap().text().await.unwrap(), r#"{"status":"none"}"#);
     }
-    let twice = format!("__Host-activeconnect={good}; a=b; __Host-activeconnect={good}");
+    let twice = format!("__Host-activeconnect={own}; a=b; __Host-activeconnect={own}");
     let response = http.get(format!("{url}/")).header("cookie", twice).send().await.unwrap();
     assert_eq!(response.status(), 200);
     assert_eq!(browser.api("/").await.status(), 200);

@@ -157,9 +157,9 @@ async fn approval_after_deadline_is_denied() {
     start_login(&browser, "alice").await;
     let session = pending_session(&site.emulator).await;
     poll_until("the deadline", async || {
-        let word = browser.status().await;
-        assert!(["pending", "timeout"].contains(&word.as_str()), "{word}");
-        (word == "timeout").then_some(())
+        let status = browser.status().await;
+        assert!(["pending", "timeout"].contains(&status.as_str()), "{status}");
+        (status == "timeout").then_some(())
     })
     .await;
     poll_until("a logout", async || (site.emulator.state().calls.logout > 0).then_some(())).await;
@@ -223,9 +223,9 @@ async fn start_of_unknown_outcome_is_not_repeated() {
     // The push was sent and approved, but the response was lost.
     approve(&site.emulator).await;
     poll_until("the deadline", async || {
-        let word = browser.status().await;
-        assert!(["pending", "timeout"].contains(&word.as_str()), "{word}");
-        (word == "timeout").then_some(())
+        let status = browser.status().await;
+        assert!(["pending", "timeout"].contains(&status.as_str()), "{status}");
+        (status == "timeout").then_some(())
     })
     .await;
     assert_eq!(site.start_count(), 4);
@@ -250,7 +250,7 @@ async fn push_follows_withdrawal_of_previous() {
     let first = &site.sessions()[0];
     assert_eq!(first.status, SessionStatus::Closed);
     let answered = first.ended_at.unwrap() + 2_000;
-    assert!(second.created_at >= answered / 1_000, "rang before the logout was answered");
+    assert!(second.created_at >= answered / 1_000, "the push was sent before the logout completed");
     approve(&site.emulator).await;
     poll_until("active", async || (browser.status().await == "active").then_some(())).await;
     assert_eq!((site.start_count(), site.emulator.state().calls.logout), (2, 1));
@@ -309,7 +309,7 @@ async fn attempt_expired_in_queue_sends_no_push() {
         site.poll_until_with_one_push("another push is sent", || site.sessions().get(1).cloned());
     let last = last.await;
     let answered = site.sessions()[0].ended_at.unwrap() + 4_000;
-    assert!(last.created_at >= answered / 1_000, "rang before the logout was answered");
+    assert!(last.created_at >= answered / 1_000, "the push was sent before the logout completed");
     approve(&site.emulator).await;
     poll_until("active", async || (browser.status().await == "active").then_some(())).await;
     assert_eq!(site.start_count(), 2);
@@ -382,10 +382,14 @@ async fn hundred_concurrent_claims_make_one_session() {
             .map(ToOwned::to_owned)
             .next()
     };
-    let taken: Vec<String> = responses.filter_map(|response| session(&response)).collect();
-    assert!(taken.len() == 100 && taken.iter().all(|one| *one == taken[0]), "{}", taken.len());
+    let claimed: Vec<String> = responses.filter_map(|response| session(&response)).collect();
+    assert!(
+        claimed.len() == 100 && claimed.iter().all(|one| *one == claimed[0]),
+        "{}",
+        claimed.len()
+    );
     assert_eq!(site.ac.sessions(&"alice".into()).await.unwrap().len(), 1);
-    browser.set_cookie(SESSION, &taken[0]);
+    browser.set_cookie(SESSION, &claimed[0]);
     assert_eq!(browser.api("/").await.text().await.unwrap(), "alice");
 }
 
@@ -412,8 +416,9 @@ async fn login_racing_end_all_is_in_or_out() {
         let expected = if is_in { SessionStatus::Active } else { SessionStatus::Closed };
         poll_until("the service has it too", async || {
             let sessions = site.sessions();
-            let there = sessions.iter().find(|there| there.session_token == session.session_token);
-            (there?.status == expected).then_some(())
+            let report =
+                sessions.iter().find(|report| report.session_token == session.session_token);
+            (report?.status == expected).then_some(())
         })
         .await;
     }
@@ -448,7 +453,7 @@ async fn late_poll_revives_no_attempt() {
     let (alice, bob) = (site.browser(), site.browser());
     bob.log_in(&site.emulator, "bob").await;
     let session = alice.log_in(&site.emulator, "alice").await;
-    let kept = alice.cookie(SESSION).unwrap();
+    let old_cookie = alice.cookie(SESSION).unwrap();
     let polls = || site.emulator.state().calls.status;
     let before = polls();
     let late =
@@ -457,10 +462,10 @@ async fn late_poll_revives_no_attempt() {
     // At least one of three is about alice.
     poll_until("the late poll is on its way", async || (polls() >= before + 3).then_some(())).await;
     alice.json("/auth/logout", &json!({})).await;
-    alice.set_cookie(SESSION, &kept);
+    alice.set_cookie(SESSION, &old_cookie);
     let before = polls();
     // Bob's polls are at least 400 ms apart.
-    poll_until("the late answer is there", async || {
+    poll_until("the late response arrived", async || {
         assert_eq!(alice.api("/").await.status(), 401);
         (polls() >= before + 6).then_some(())
     })

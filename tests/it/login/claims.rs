@@ -175,11 +175,7 @@ async fn unpresented_session_ends_at_the_service() {
     let copy = copy_browser(&site, &browser);
     site.claim_without_response(&browser, "/auth/status").await;
     advance(Duration::from_secs(50), Duration::from_secs(5)).await;
-    assert_eq!(
-        copy.status().await,
-        "active",
-        "the answer is repeated as long as the session lives"
-    );
+    assert_eq!(copy.status().await, "active", "the claim is repeatable while the session lives");
     let credential = copy.cookie(SESSION).unwrap();
     advance(Duration::from_secs(10), Duration::from_secs(5)).await;
     site.closed_count(&session).await;

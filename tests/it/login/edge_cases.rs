@@ -17,16 +17,16 @@ use crate::support::{
 
 type StoredSession = Arc<Mutex<Option<ActiveSession>>>;
 
-fn app(ac: &Activeconnect, kept: StoredSession) -> Router {
+fn app(ac: &Activeconnect, stored: StoredSession) -> Router {
     Router::new()
         .route(
             "/",
-            get(|State(kept): State<StoredSession>, session: ActiveSession| async move {
-                *kept.lock().unwrap() = Some(session);
+            get(|State(stored): State<StoredSession>, session: ActiveSession| async move {
+                *stored.lock().unwrap() = Some(session);
                 "hello"
             }),
         )
-        .with_state(kept)
+        .with_state(stored)
         .layer(ac.layer())
         .nest("/auth", ac.routes())
 }
@@ -164,11 +164,11 @@ async fn guard_of_a_parked_session_is_live() {
     let emulator = Emulator::start().await.unwrap();
     let ac = builder(&emulator).poll_interval(Duration::from_secs(2)).build().unwrap();
     enroll_users(&emulator, &ac, &["alice"]).await;
-    let kept = StoredSession::default();
-    let browser = Browser::new(&serve(app(&ac, kept.clone())).await);
+    let stored = StoredSession::default();
+    let browser = Browser::new(&serve(app(&ac, stored.clone())).await);
     let remote = browser.log_in(&emulator, "alice").await;
     assert_eq!(browser.api("/").await.status(), 200);
-    let session = kept.lock().unwrap().take().unwrap();
+    let session = stored.lock().unwrap().take().unwrap();
     // 63 s of work in a handler, while the poller parks the session.
     for _ in 0..21 {
         tokio::time::pause();
@@ -205,15 +205,15 @@ async fn last_handle_dropped_revokes() {
     });
     approve(&emulator).await;
     let credential = logging_in.await.unwrap();
-    let kept = StoredSession::default();
+    let stored = StoredSession::default();
     let request = http::Request::get("/")
         .header("authorization", format!("Bearer {}", credential.expose()))
         .body(axum::body::Body::empty())
         .unwrap();
-    let response = tower::ServiceExt::oneshot(app(&ac, kept.clone()), request).await.unwrap();
+    let response = tower::ServiceExt::oneshot(app(&ac, stored.clone()), request).await.unwrap();
     assert_eq!(response.status(), 200);
     drop(response);
-    let session = kept.lock().unwrap().take().unwrap();
+    let session = stored.lock().unwrap().take().unwrap();
     let waiting = tokio::spawn(async move { session.revoked().await });
     tokio::time::sleep(Duration::from_millis(50)).await;
     drop(ac);

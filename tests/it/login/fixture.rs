@@ -46,11 +46,11 @@ impl Fixture {
     /// A browser in which a user logged in by this username at another instance of the application.
     pub(crate) async fn known_browser(&self, username: &str) -> Browser {
         let other = builder(&self.emulator).token_store(self.table.clone()).build().unwrap();
-        let there = Browser::new(&serve(&other).await);
-        there.log_in(&self.emulator, username).await;
-        there.json("/auth/logout", &json!({})).await;
+        let other_site = Browser::new(&serve(&other).await);
+        other_site.log_in(&self.emulator, username).await;
+        other_site.json("/auth/logout", &json!({})).await;
         let browser = self.browser();
-        browser.set_cookie(KNOWN, &there.cookie(KNOWN).unwrap());
+        browser.set_cookie(KNOWN, &other_site.cookie(KNOWN).unwrap());
         browser
     }
 

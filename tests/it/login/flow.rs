@@ -58,7 +58,10 @@ async fn script_login_ends_with_remote_logout() {
     poll_until("back", async || (browser.api("/").await.status() == 200).then_some(())).await;
 
     emulator.act_on_session(&session.session_token, Action::Close).unwrap();
-    poll_until("refused", async || (browser.api("/").await.status() == 401).then_some(())).await;
+    poll_until("the browser is denied", async || {
+        (browser.api("/").await.status() == 401).then_some(())
+    })
+    .await;
     assert_eq!(browser.status().await, "closed");
     assert_eq!(browser.api("/").await.status(), 401);
 }
@@ -82,13 +85,13 @@ async fn browser_without_javascript_logs_in() {
     assert_eq!((gated.status().as_u16(), location(&gated)), (303, "/auth/waiting?next=/posts"));
     assert_eq!(browser.page(waiting).await.status(), 200);
     approve(&emulator).await;
-    let there = poll_until("taken", async || {
+    let target = poll_until("the result is claimed", async || {
         let page = browser.page(waiting).await;
         (page.status() == 303).then_some(page)
     })
     .await;
-    assert_eq!(location(&there), waiting);
-    assert_eq!(location(&browser.page(location(&there)).await), "/posts?page=2");
+    assert_eq!(location(&target), waiting);
+    assert_eq!(location(&browser.page(location(&target)).await), "/posts?page=2");
     assert_eq!(browser.page("/posts?page=2").await.status(), 200);
 
     let out = browser.form("/auth/logout", &[]).await;
@@ -147,7 +150,7 @@ async fn result_makes_one_session() {
         again.cookie("__Host-activeconnect")
     };
     for path in ["/auth/status", "/auth/waiting"] {
-        assert_eq!(again(path).await.as_ref(), Some(&first), "{path}: the same answer");
+        assert_eq!(again(path).await.as_ref(), Some(&first), "{path}: the same response");
     }
     assert_eq!(ac.sessions(&"alice".into()).await.unwrap().len(), 1);
     // The browser presented the credential.

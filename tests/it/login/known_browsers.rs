@@ -138,15 +138,15 @@ fn register_device(site: &Fixture) {
 async fn copied_proofs_share_one_limit() {
     let site = fixture().await;
     let browser = site.browser();
-    let mut kept = Vec::new();
+    let mut copies = Vec::new();
     for _ in 0..4 {
         browser.log_in(&site.emulator, "alice").await;
-        kept.push(site.copy(&browser));
+        copies.push(site.copy(&browser));
         browser.json("/auth/logout", &json!({})).await;
     }
-    let proofs: Vec<_> = kept.iter().map(|copy| copy.cookie(KNOWN).unwrap()).collect();
+    let proofs: Vec<_> = copies.iter().map(|copy| copy.cookie(KNOWN).unwrap()).collect();
     let mut responses = Vec::new();
-    for copy in kept.iter().cycle().take(20) {
+    for copy in copies.iter().cycle().take(20) {
         responses.push(start(copy, "alice", OWNER).await.status().as_u16());
     }
     assert_eq!(responses[..5], [202; 5], "{proofs:?}");
@@ -309,8 +309,8 @@ async fn browser_forgotten_in_queue_is_anonymous() {
             assert_eq!(start(&browser, "alice", OWNER).await.status(), 202);
             let declined = pending_session(&site.emulator).await;
             site.emulator.act_on_session(&declined.session_token, Action::Cancel).unwrap();
-            let over = async || (browser.status().await == "timeout").then_some(());
-            poll_until("the login failed", over).await;
+            let has_timed_out = async || (browser.status().await == "timeout").then_some(());
+            poll_until("the login failed", has_timed_out).await;
         }
         let push_count = site.push_count();
         assert_eq!(start(&browser, "alice", OWNER).await.status(), 202);

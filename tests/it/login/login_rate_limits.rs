@@ -123,7 +123,7 @@ async fn thousand_starts_stay_within_push_limit() {
         }
         if number == 500 {
             let started = start(&known_browser, "alice", "203.0.113.1").await;
-            assert_eq!(started.status(), 202, "strangers do not keep the user out");
+            assert_eq!(started.status(), 202, "anonymous clients do not block the user");
             poll_until("the user is in", async || {
                 let sessions = site.emulator.state().sessions;
                 if let Some(pending_session) =
@@ -139,7 +139,7 @@ async fn thousand_starts_stay_within_push_limit() {
             .await;
         }
     }
-    assert!(site.push_count() - before <= 6, "{} rang", site.push_count() - before);
+    assert!(site.push_count() - before <= 6, "{} pushes", site.push_count() - before);
     assert_eq!(known_browser.page("/").await.status(), 200);
     let mut hit = false;
     while let Ok(Some(event)) = tokio::time::timeout(Duration::ZERO, events.next()).await {
@@ -309,8 +309,8 @@ async fn start_reveals_nothing() {
     assert_eq!(reported[0].0, "pending");
     assert!(reported.windows(2).all(|pair| pair[0] == pair[1]), "{reported:#?}");
     for (browser, user) in &browsers {
-        let over = async || (browser.status().await == "timeout").then_some(());
-        poll_until(user, over).await;
+        let has_timed_out = async || (browser.status().await == "timeout").then_some(());
+        poll_until(user, has_timed_out).await;
         let page = browser.page("/auth/waiting").await.text().await.unwrap();
         assert!(page.contains("No answer came"), "{user}");
     }
@@ -320,22 +320,22 @@ async fn start_reveals_nothing() {
 #[tokio::test]
 async fn rate_limit_response_reveals_nothing() {
     let site = Site::new().await;
-    let mut waits = Vec::new();
+    let mut delays = Vec::new();
     for user in ["alice", "nobody"] {
         let browser = site.browser();
         for _ in 0..5 {
             assert_eq!(start(&browser, user, "203.0.113.7").await.status(), 202);
         }
         let rejected = start(&browser, user, "203.0.113.8").await;
-        waits.push(retry_after(&rejected));
+        delays.push(retry_after(&rejected));
         let problem: Value = rejected.json().await.unwrap();
         let detail = problem["detail"].as_str().unwrap().to_owned();
-        assert!(detail.contains(&format!("{} seconds", waits.last().unwrap())), "{detail}");
+        assert!(detail.contains(&format!("{} seconds", delays.last().unwrap())), "{detail}");
         let page = browser.form("/auth/login", &[("username", user)]).await;
         assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
         assert!(retry_after(&page) > 200);
     }
-    assert!(waits[0].abs_diff(waits[1]) <= 2, "{waits:?}");
+    assert!(delays[0].abs_diff(delays[1]) <= 2, "{delays:?}");
 }
 
 /// A known browser supersedes an anonymous attempt, which is logged out at the service. An
@@ -356,7 +356,7 @@ async fn known_browser_supersedes_anonymous() {
         let now = sessions.into_iter().find(|s| s.session_token == theirs.session_token).unwrap();
         (now.status == SessionStatus::Closed).then_some(())
     };
-    poll_until("the stranger's login is withdrawn", withdrawn).await;
+    poll_until("the anonymous login is cancelled", withdrawn).await;
     // The anonymous browser may start again, as for an unknown username.
     assert_eq!(start(&anonymous, "alice", "203.0.113.7").await.status(), 202);
     approve(&site.emulator).await;
@@ -398,7 +398,10 @@ async fn known_browser_gets_decline_status() {
     assert_eq!(start(&known_browser, "alice", "203.0.113.7").await.status(), 202);
     let session = pending_session(&site.emulator).await;
     site.emulator.act_on_session(&session.session_token, Action::Cancel).unwrap();
-    poll_until("told", async || (known_browser.status().await == "timeout").then_some(())).await;
+    poll_until("the decline is reported", async || {
+        (known_browser.status().await == "timeout").then_some(())
+    })
+    .await;
     let page = known_browser.page("/auth/waiting").await.text().await.unwrap();
     assert!(page.contains("No answer came"), "{page}");
     assert_eq!(start(&known_browser, "alice", "203.0.113.7").await.status(), 202);
@@ -447,18 +450,18 @@ async fn cookieless_client_gets_credential_in_body() {
     // A response without a body would lose the credential.
     let head = http.head(format!("{}/auth/status", site.url)).bearer_auth(secret);
     assert_eq!(head.send().await.unwrap().status(), 200);
-    let taken = status().send().await.unwrap();
-    assert!(!taken.headers().contains_key("set-cookie"));
-    let taken: Value = taken.json().await.unwrap();
-    assert_eq!(taken["status"], "active");
-    let credential = taken["credential"].as_str().unwrap();
+    let claimed = status().send().await.unwrap();
+    assert!(!claimed.headers().contains_key("set-cookie"));
+    let claimed: Value = claimed.json().await.unwrap();
+    assert_eq!(claimed["status"], "active");
+    let credential = claimed["credential"].as_str().unwrap();
     // The response may be lost, so it is repeated until the credential is used.
     let again: Value = status().send().await.unwrap().json().await.unwrap();
-    assert_eq!(again, taken);
+    assert_eq!(again, claimed);
     let page = http.get(&site.url).bearer_auth(credential).send().await.unwrap();
     assert_eq!(page.text().await.unwrap(), "alice");
-    let over: Value = status().send().await.unwrap().json().await.unwrap();
-    assert_eq!(over, json!({ "status": "timeout" }));
+    let has_timed_out: Value = status().send().await.unwrap().json().await.unwrap();
+    assert_eq!(has_timed_out, json!({ "status": "timeout" }));
 }
 
 /// A client without cookies may also start again at once, with its attempt credential.

@@ -200,8 +200,8 @@ async fn push_budget_excludes_application_logins() {
         site.log_in_by_application("alice").await;
     }
     assert_eq!(site.ac.health().pushes_left, Some(1));
-    let nobody = site.ac.log_in(&"nobody".into()).await.unwrap_err();
-    assert!(matches!(nobody, LoginError::NotEnrolled));
+    let result = site.ac.log_in(&"nobody".into()).await.unwrap_err();
+    assert!(matches!(result, LoginError::NotEnrolled));
 }
 
 /// T189: the user's other sessions get a warning until the user sees the page or the session ends.

@@ -85,9 +85,9 @@ async fn rejected_start_reveals_nothing() {
     let counts: Vec<u32> = reported.iter().map(|responses| responses.values().sum()).collect();
     println!("{counts:?} starts");
     assert!(counts.iter().all(|count| *count > 1_000), "{counts:?}");
-    let [alice, nobody] =
+    let [alice, unknown] =
         [&reported[0], &reported[1]].map(|reported| reported.keys().collect::<Vec<_>>());
-    assert_eq!(alice, nobody);
+    assert_eq!(alice, unknown);
     assert!(alice.iter().all(|response| response.contains("Too Many Requests")), "{alice:?}");
     assert_eq!(site.push_count(), 1);
     assert_eq!(owner.page("/").await.text().await.unwrap(), "alice");
@@ -124,19 +124,19 @@ async fn approved_name_stays_reserved_to_its_deadline() {
 /// F36: starts are rejected by address and username together: another username is accepted from
 /// that address, and that username from another address.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn refused_starts_count_by_address_and_name() {
+async fn rejected_starts_count_by_address_and_name() {
     let site = Fixture::new(&["alice"], |builder| builder.login_timeout(DEADLINE)).await;
     let first = site.browser();
     let began = Instant::now();
     assert_eq!(start(&first, "alice", "203.0.113.7").await.status(), 202);
     let anonymous = site.browser();
-    let mut waits = Vec::new();
+    let mut delays = Vec::new();
     for _ in 0..5 {
         let rejected = start(&anonymous, "alice", "198.51.100.9").await;
         assert_eq!(rejected.status(), 429);
-        waits.push(rejected.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap());
+        delays.push(rejected.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap());
     }
-    assert!(waits[..4].iter().all(|wait| *wait <= 5) && waits[4] >= 299, "{waits:?}");
+    assert!(delays[..4].iter().all(|wait| *wait <= 5) && delays[4] >= 299, "{delays:?}");
     tokio::time::sleep_until(began + DEADLINE + Duration::from_millis(300)).await;
     assert_eq!(start(&anonymous, "alice", "198.51.100.9").await.status(), 429);
     assert_eq!(start(&anonymous, "alice2", "198.51.100.9").await.status(), 202);

@@ -49,8 +49,8 @@ async fn fixture(
     configure: impl FnOnce(ActiveconnectBuilder) -> ActiveconnectBuilder,
 ) -> (Fixture, CaseBlind) {
     let store = CaseBlind::default();
-    let kept = store.clone();
-    let with_store = |builder: ActiveconnectBuilder| configure(builder.token_store(kept));
+    let store_handle = store.clone();
+    let with_store = |builder: ActiveconnectBuilder| configure(builder.token_store(store_handle));
     (Fixture::new(&["alice"], with_store).await, store)
 }
 

@@ -78,8 +78,8 @@ impl Site {
 
     fn status(&self, session: &SessionReport) -> String {
         let sessions = self.emulator.state().sessions;
-        let found = sessions.into_iter().find(|one| one.session_token == session.session_token);
-        found.unwrap().status.to_string()
+        let report = sessions.into_iter().find(|one| one.session_token == session.session_token);
+        report.unwrap().status.to_string()
     }
 }
 
@@ -183,9 +183,9 @@ async fn confirmation_issues_new_credential() {
     let started_at = browser.form(&confirm, &[("username", "bob")]).await;
     let waiting = "/auth/waiting?next=/secret%3Fa%3D1";
     assert_eq!((started_at.status().as_u16(), location(&started_at)), (303, waiting));
-    let asked = pending_session(&site.emulator).await;
-    assert_eq!(asked.user_id, before.user_id, "the session's own user, whatever is posted");
-    assert_eq!(asked.methods, ["device", "facial"]);
+    let pending = pending_session(&site.emulator).await;
+    assert_eq!(pending.user_id, before.user_id, "the session's own user, whatever is posted");
+    assert_eq!(pending.methods, ["device", "facial"]);
     assert_eq!(browser.status().await, "pending");
     assert_eq!(browser.api("/").await.status(), 200, "the session is unchanged");
     assert_eq!(browser.cookie(SESSION).unwrap(), old);
@@ -238,7 +238,7 @@ async fn confirmation_ends_with_its_session() {
     let (browser, _) = site.logged_in().await;
     let confirm = "/auth/confirm?methods=device%2Cfacial";
     assert_eq!(browser.send(browser.post(confirm)).await.status(), 202);
-    let asked = approve(&site.emulator).await;
+    let pending = approve(&site.emulator).await;
     let mut events = browser.api("/auth/events").await;
     let mut text = String::new();
     while !text.contains("active") {
@@ -251,7 +251,7 @@ async fn confirmation_ends_with_its_session() {
     browser.set_cookie(SESSION, "");
     assert_ne!(browser.status().await, "active");
     assert!(site.ac.sessions(&"alice".into()).await.unwrap().is_empty());
-    poll_until("withdrawn there", async || (site.status(&asked) == "closed").then_some(())).await;
+    poll_until("withdrawn there", async || (site.status(&pending) == "closed").then_some(())).await;
 }
 
 /// Without an own session the redirect goes to the login: the layer may have allowed another
@@ -294,9 +294,9 @@ async fn failed_confirmation_keeps_session() {
     let confirm = "/auth/confirm?methods=device%2Cfacial&next=/secret";
     for declines in [true, false] {
         assert_eq!(browser.form(confirm, &[]).await.status(), 303);
-        let asked = pending_session(&site.emulator).await;
+        let pending = pending_session(&site.emulator).await;
         if declines {
-            site.emulator.act_on_session(&asked.session_token, Action::Cancel).unwrap();
+            site.emulator.act_on_session(&pending.session_token, Action::Cancel).unwrap();
         } else {
             advance(Duration::from_secs(11), Duration::from_millis(500)).await;
         }
@@ -366,13 +366,13 @@ async fn anonymous_login_blocks_no_confirmation() {
     .await;
     let started_at = browser.form("/auth/confirm?methods=device&next=/both", &[]).await;
     assert_eq!(started_at.status(), 303);
-    let asked = poll_until("a push is sent to her phone", async || {
+    let pending = poll_until("a push is sent to her phone", async || {
         let sessions = site.emulator.state().sessions;
         let methods = ["device".to_owned()];
         sessions.into_iter().find(|s| s.methods == methods && s.status.to_string() == "pending")
     })
     .await;
-    site.emulator.act_on_session(&asked.session_token, Action::Approve).unwrap();
+    site.emulator.act_on_session(&pending.session_token, Action::Approve).unwrap();
     assert_eq!(location(&claimed(&browser, location(&started_at)).await), "/both");
     assert_eq!(browser.page("/both").await.status(), 200);
     assert_eq!(site.ac.sessions(&"alice".into()).await.unwrap().len(), 1);
@@ -433,10 +433,10 @@ async fn resolved_user_confirms() {
 
     let confirm = "/auth/confirm?methods=device,facial&next=/secret";
     assert_eq!(of("bob", browser.post(confirm)).await.status(), 401, "not bob's session");
-    assert_eq!(browser.send(browser.post(confirm)).await.status(), 401, "nobody");
+    assert_eq!(browser.send(browser.post(confirm)).await.status(), 401, "without a session");
     assert_eq!(of("alice", browser.post(confirm)).await.status(), 202);
-    let asked = approve(&emulator).await;
-    assert_eq!(asked.user_id, first.user_id);
+    let pending = approve(&emulator).await;
+    assert_eq!(pending.user_id, first.user_id);
     // Bob's login in the same browser can't claim alice's attempt.
     let polled = emulator.state().calls.status;
     poll_until("polls of both sessions", async || {

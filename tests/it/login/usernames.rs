@@ -29,8 +29,8 @@ async fn white_space_around_username_is_ignored() {
 /// F20: the resolver gets the trimmed text in NFC, in the typed case.
 #[tokio::test]
 async fn lookup_gets_trimmed_text_in_typed_case() {
-    let asked = Arc::new(Mutex::new(Vec::new()));
-    let received = asked.clone();
+    let lookups = Arc::new(Mutex::new(Vec::new()));
+    let received = lookups.clone();
     let site = Fixture::new(&[], |builder| {
         builder.resolve_username(move |text| {
             received.lock().unwrap().push(text);
@@ -41,11 +41,11 @@ async fn lookup_gets_trimmed_text_in_typed_case() {
     for typed in [" Alice@Example.COM\u{a0}", "\u{3000}ZOE\u{308}"] {
         assert_eq!(start(&site.browser(), typed, "203.0.113.7").await.status(), 202);
     }
-    poll_until("both are looked up", async || (asked.lock().unwrap().len() == 2).then_some(()))
+    poll_until("both are looked up", async || (lookups.lock().unwrap().len() == 2).then_some(()))
         .await;
-    let mut asked = asked.lock().unwrap().clone();
-    asked.sort();
-    assert_eq!(asked, ["Alice@Example.COM", "ZO\u{cb}"]);
+    let mut lookups = lookups.lock().unwrap().clone();
+    lookups.sort();
+    assert_eq!(lookups, ["Alice@Example.COM", "ZO\u{cb}"]);
 }
 
 /// F35: spellings of a username share one reservation, also if the username does not exist.

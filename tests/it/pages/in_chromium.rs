@@ -84,12 +84,12 @@ impl Fixture {
             .route("/lost-phone", get(lost))
             .merge(careful)
             .nest("/auth", ac.routes());
-        let (is_held, held) = watch::channel(false);
+        let (is_held, held_receiver) = watch::channel(false);
         let hold = from_fn(move |request: Request, next: Next| {
-            let mut held = held.clone();
+            let mut held_receiver = held_receiver.clone();
             async move {
                 if request.headers().get("sec-fetch-dest").is_some_and(|to| to == "document") {
-                    held.wait_for(|is_held| !is_held).await.ok();
+                    held_receiver.wait_for(|is_held| !is_held).await.ok();
                 }
                 next.run(request).await
             }

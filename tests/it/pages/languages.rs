@@ -36,8 +36,8 @@ async fn page_uses_the_requested_language() {
         ("/auth/login?lang=ar", None, "ar", "تسجيل الدخول"),
         ("/auth/waiting", Some("de"), "de", "Hier wartet keine Anmeldung"),
     ] {
-        let found = heading(&site, path, accepted).await;
-        assert_eq!(found, (lang.to_owned(), heading_there.to_owned()), "{path} {accepted:?}");
+        let actual = heading(&site, path, accepted).await;
+        assert_eq!(actual, (lang.to_owned(), heading_there.to_owned()), "{path} {accepted:?}");
     }
     let page = site.browser().page("/auth/login?lang=ar").await.text().await.unwrap();
     assert!(page.contains("<html lang=\"ar\" dir=\"rtl\">"), "{page}");

@@ -34,10 +34,10 @@ async fn application_replaces_pages() {
     assert_eq!(waiting.text().await.unwrap(), "own de alice /auth/events");
     let anonymous = site.browser();
     let form = anonymous.post("/form").header("accept", "text/html").form(&[("a", "b")]);
-    let refused = anonymous.send(form).await;
-    assert_eq!(refused.status(), 401);
-    assert_eq!(header(&refused, "cache-control"), "no-store");
-    assert_eq!(refused.text().await.unwrap(), "own 401 You are not logged in");
+    let denied = anonymous.send(form).await;
+    assert_eq!(denied.status(), 401);
+    assert_eq!(header(&denied, "cache-control"), "no-store");
+    assert_eq!(denied.text().await.unwrap(), "own 401 You are not logged in");
 }
 
 /// An application page that fails shows no error text.
@@ -68,8 +68,8 @@ async fn redirects_use_own_page_addresses() {
     })
     .await;
     let browser = site.browser();
-    let wanted = browser.page("/form?a=b").await;
-    assert_eq!(location(&wanted), "/app/signin?next=/app/form%3Fa%3Db");
+    let response = browser.page("/form?a=b").await;
+    assert_eq!(location(&response), "/app/signin?next=/app/form%3Fa%3Db");
     let started_at = browser.form("/auth/login", &[("username", "alice"), ("next", "/form")]).await;
     assert_eq!(location(&started_at), "/app/wait?next=/app/form");
     assert_eq!(location(&browser.page("/form").await), "/app/wait?next=/app/form");
@@ -85,6 +85,6 @@ async fn redirects_use_own_page_addresses() {
     poll_until("away", async || (browser.status().await == "walkaway").then_some(())).await;
     assert_eq!(location(&browser.page("/form").await), "/app/away?next=/app/form");
     assert_eq!(location(&browser.form("/auth/logout", &[]).await), "/app/signin");
-    let refused = builder(&site.emulator).login_page("https://elsewhere.example/").build();
-    assert!(matches!(refused, Err(BuildError::InvalidPath { .. })));
+    let result = builder(&site.emulator).login_page("https://elsewhere.example/").build();
+    assert!(matches!(result, Err(BuildError::InvalidPath { .. })));
 }

@@ -146,12 +146,12 @@ async fn page_continues_after_registration() {
     assert!(page.contains(&format!("<p data-without-script>{button}</p>")), "{page}");
 
     assert_eq!(status(&browser).await, "pending");
-    let waits = browser.page(ROUTE).await;
-    assert_eq!((waits.status().as_u16(), header(&waits, "cache-control")), (200, "no-store"));
-    let waits = waits.text().await.unwrap();
-    assert!(waits.contains("<h1>Waiting for your phone</h1>"), "{waits}");
+    let response = browser.page(ROUTE).await;
+    assert_eq!((response.status().as_u16(), header(&response, "cache-control")), (200, "no-store"));
+    let response = response.text().await.unwrap();
+    assert!(response.contains("<h1>Waiting for your phone</h1>"), "{response}");
     let refresh = "<noscript><meta http-equiv=\"refresh\" content=\"3\"></noscript>";
-    assert!(waits.contains(refresh) && !waits.contains(&secret), "{waits}");
+    assert!(response.contains(refresh) && !response.contains(&secret), "{response}");
 
     site.register_phone("alice");
     is_registered(&browser).await;
@@ -381,9 +381,9 @@ async fn other_sites_get_no_status() {
     link_page(&browser, "/link/alice").await;
     for from in ["cross-site", "same-site"] {
         for (mode, part) in [("no-cors", "image"), ("cors", "empty"), ("navigate", "document")] {
-            let asked = browser.get(ROUTE).header("sec-fetch-site", from);
-            let asked = asked.header("sec-fetch-mode", mode).header("sec-fetch-dest", part);
-            assert_eq!(browser.send(asked).await.status(), 403, "{from} {mode}");
+            let request = browser.get(ROUTE).header("sec-fetch-site", from);
+            let request = request.header("sec-fetch-mode", mode).header("sec-fetch-dest", part);
+            assert_eq!(browser.send(request).await.status(), 403, "{from} {mode}");
         }
     }
     let ours = browser.get(ROUTE).header("sec-fetch-site", "same-origin");
@@ -461,8 +461,8 @@ async fn page_continues_without_scripts() {
     assert_eq!(tab.eval(promise).await, false);
     let button = "document.querySelector('[data-without-script] a')";
     assert_eq!(tab.eval(&format!("{button}.target")).await, "_blank");
-    let there = tab.eval(&format!("{button}.href")).await;
-    tab.navigate(there.as_str().unwrap()).await;
+    let href = tab.eval(&format!("{button}.href")).await;
+    tab.navigate(href.as_str().unwrap()).await;
     tab.wait_for("document.querySelector('h1')?.innerText === 'Waiting for your phone'").await;
     site.register_phone("alice");
     tab.wait_for("location.pathname === '/welcome'").await;

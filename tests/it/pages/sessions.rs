@@ -190,12 +190,12 @@ async fn other_sessions_end_and_this_one_stays() {
         site.program("alice").await;
     }
     site.program("bob").await;
-    let kept = listed_sessions(&browser).await["sessions"][0]["id"].clone();
+    let current_id = listed_sessions(&browser).await["sessions"][0]["id"].clone();
     let response = browser.form("/auth/sessions/end-others", &[]).await;
     assert_eq!(response.status(), StatusCode::SEE_OTHER);
     assert_eq!(location(&response), "/auth/sessions?done=others-ended");
     let left = site.ids("alice").await;
-    assert_eq!(left.iter().map(|id| json!(id.to_string())).collect::<Vec<_>>(), [kept]);
+    assert_eq!(left.iter().map(|id| json!(id.to_string())).collect::<Vec<_>>(), [current_id]);
     assert_eq!(site.ids("bob").await.len(), 1);
     assert_eq!(browser.api("/").await.status(), StatusCode::OK);
     // The same in the application's own handler.

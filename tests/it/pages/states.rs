@@ -233,9 +233,9 @@ impl Checker {
 
 #[tokio::test]
 async fn every_state_is_accessible() {
-    let kept = std::env::var_os("PICTURES").map(PathBuf::from);
+    let folder = std::env::var_os("PICTURES").map(PathBuf::from);
     let scratch = tempfile::tempdir().unwrap();
-    let folder = kept.unwrap_or_else(|| scratch.path().to_owned());
+    let folder = folder.unwrap_or_else(|| scratch.path().to_owned());
     for has_scripts in [true, false] {
         if (Checker { folder: folder.clone(), has_scripts }).check_all_pages().await.is_none() {
             return;

@@ -100,8 +100,8 @@ async fn waiting_page_is_the_same_for_all() {
         browser.form("/auth/login", &[("username", name)]).await;
         let page = browser.page("/auth/waiting?username=mallory&name=mallory").await;
         let page = page.text().await.unwrap();
-        let shown = name.trim().replace('<', "&#60;").replace('>', "&#62;");
-        let name = format!("<dd><bdi>{shown}</bdi></dd>");
+        let escaped = name.trim().replace('<', "&#60;").replace('>', "&#62;");
+        let name = format!("<dd><bdi>{escaped}</bdi></dd>");
         assert_eq!(page.matches(&name).count(), 1, "{page}");
         assert!(!page.contains("mallory"), "{page}");
         let seconds: u64 = attributes(&page, "data-seconds")[0].parse().unwrap();

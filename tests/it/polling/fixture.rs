@@ -84,8 +84,8 @@ impl Fixture {
 
     /// Sends a request of each session; returns the number of responses with this status.
     pub(super) async fn count(&self, status: StatusCode) -> usize {
-        let asked = join_all(self.sessions.iter().map(|session| self.ask(session))).await;
-        asked.iter().filter(|answered| **answered == status).count()
+        let statuses = join_all(self.sessions.iter().map(|session| self.ask(session))).await;
+        statuses.iter().filter(|answered| **answered == status).count()
     }
 
     /// Opens a stream, and reads it until it is cut.

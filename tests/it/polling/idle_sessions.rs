@@ -45,8 +45,8 @@ impl Site {
 async fn ten_thousand_requests_share_one_poll() {
     let site = Site::parked().await;
     let before = site.emulator.state().calls.status;
-    let asked = (0..10_000).map(|_| site.ask());
-    let responses = futures_util::future::join_all(asked).await;
+    let requests = (0..10_000).map(|_| site.ask());
+    let responses = futures_util::future::join_all(requests).await;
     assert!(responses.iter().all(|status| *status == 200));
     assert_eq!(site.emulator.state().calls.status - before, 1);
 }
@@ -61,8 +61,8 @@ async fn dropped_requests_keep_shared_poll() {
     for _ in 0..1_000 {
         let mut leader = std::pin::pin!(site.ask());
         // The future is polled once, so that it waits, and then dropped.
-        let waits = futures_util::poll!(leader.as_mut());
-        assert!(waits.is_pending());
+        let polled = futures_util::poll!(leader.as_mut());
+        assert!(polled.is_pending());
     }
     let followers = futures_util::future::join_all((0..10).map(|_| site.ask())).await;
     assert!(followers.iter().all(|status| *status == 200));

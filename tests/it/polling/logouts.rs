@@ -60,17 +60,17 @@ async fn expiring_sessions_open_few_connections() {
     let alice = UserId::from("alice");
     let (credential, _) = tokio::join!(ac.log_in(&alice), approve(&emulator));
     credential.unwrap();
-    let asked = Instant::now();
+    let logout_at = Instant::now();
     let session = ac.sessions(&alice).await.unwrap()[0].id();
     assert_eq!(ac.end_session(&alice, &session).await.unwrap(), LogoutOutcome::Confirmed);
-    assert!(asked.elapsed() < LOGOUT + Duration::from_secs(1), "{:?}", asked.elapsed());
+    assert!(logout_at.elapsed() < LOGOUT + Duration::from_secs(1), "{:?}", logout_at.elapsed());
     assert!(ac.health().logouts_pending > 0, "all others are logged out already");
     let mut max = 0;
     poll_until("all are logged out", async || {
         max = max.max(open_files());
         let sessions = emulator.state().sessions;
-        let over = sessions.iter().filter(|session| session.status.to_string() == "closed");
-        (over.count() > SESSIONS && ac.health().logouts_pending == 0).then_some(())
+        let closed = sessions.iter().filter(|session| session.status.to_string() == "closed");
+        (closed.count() > SESSIONS && ac.health().logouts_pending == 0).then_some(())
     })
     .await;
     let max = max.saturating_sub(before);

@@ -22,12 +22,12 @@ async fn next_chunk(events: &mut Response) -> Bytes {
 /// A page behind this proxy receives a session's status and its end.
 async fn events_arrive(site: &Site, proxy: &Proxy) {
     let (browser, session) = site.log_in(proxy).await;
-    let asked = Instant::now();
+    let started_at = Instant::now();
     let request = browser.get("/auth/events").header(ACCEPT, "text/event-stream");
     let mut events = timeout(TEST_TIMEOUT, browser.send(request)).await.expect("a head");
     assert_eq!(events.status(), 200);
     let first = next_chunk(&mut events).await;
-    assert!(asked.elapsed() < WITHIN, "{:?}", asked.elapsed());
+    assert!(started_at.elapsed() < WITHIN, "{:?}", started_at.elapsed());
     assert!(first.starts_with(b"id: active\ndata: {\"status\":\"active\"}"), "{first:?}");
     let ended = Instant::now();
     site.emulator.act_on_session(&session.session_token, Action::Close).unwrap();

@@ -41,7 +41,7 @@ struct Record {
 struct Service(Arc<Mutex<Vec<Record>>>);
 
 impl Service {
-    async fn answer(
+    async fn respond(
         State(service): State<Self>,
         upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
         request: Request,
@@ -180,7 +180,7 @@ async fn start(
 ) -> (Site, Service, String) {
     let site = Site::start(configure).await;
     let service = Service::default();
-    let app = Router::new().fallback(any(Service::answer)).with_state(service.clone());
+    let app = Router::new().fallback(any(Service::respond)).with_state(service.clone());
     let url = serve(app).await;
     (site, service, url)
 }

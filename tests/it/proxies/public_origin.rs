@@ -102,8 +102,8 @@ async fn default_ports_compare_equal() {
         let site = Site::start(|builder| builder).await;
         let directives = format!("{SOCKET} proxy_set_header Host {host_header};");
         let nginx = site.behind_nginx(&directives).await;
-        let found = statuses(&site, &nginx, "app.example.com", origin).await;
-        assert_eq!(found, expected, "{host_header} {origin}");
+        let actual = statuses(&site, &nginx, "app.example.com", origin).await;
+        assert_eq!(actual, expected, "{host_header} {origin}");
     }
 }
 

@@ -34,16 +34,16 @@ async fn login_leads_to(site: &Site, proxy: &Proxy, user: &str, wanted: &str) ->
     let waiting = location(&started_at).to_owned();
     assert!(waiting.starts_with("/app/auth/waiting"), "{waiting}");
     approve(&site.emulator).await;
-    let here = poll_until("the result is claimed", async || {
+    let waiting_page = poll_until("the result is claimed", async || {
         let page = browser.page(&waiting).await;
         (page.status() == 303).then(|| location(&page).to_owned())
     })
     .await;
-    let there = location(&browser.page(&here).await).to_owned();
-    assert_eq!(browser.page(&there).await.status(), 200, "{there}");
+    let target = location(&browser.page(&waiting_page).await).to_owned();
+    assert_eq!(browser.page(&target).await.status(), 200, "{target}");
     let out = browser.form("/app/auth/logout", &[]).await;
     assert_eq!(location(&out), "/app/auth/login");
-    there
+    target
 }
 
 /// T147: all pages of a login are under the prefix, and so is the final URL.

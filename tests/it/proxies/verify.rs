@@ -255,8 +255,8 @@ async fn parked_session_resumes_with_one_poll() {
     let session = browser.log_in(&emulator, "alice").await;
     advance(Duration::from_secs(130), Duration::from_secs(5)).await;
     let before = emulator.state().calls.status;
-    let asked = (0..20).map(|_| async { verify(&browser, &[]).await.status() });
-    let statuses = futures_util::future::join_all(asked).await;
+    let requests = (0..20).map(|_| async { verify(&browser, &[]).await.status() });
+    let statuses = futures_util::future::join_all(requests).await;
     assert!(statuses.iter().all(|status| *status == StatusCode::OK), "{statuses:?}");
     assert_eq!(emulator.state().calls.status - before, 1);
     // A session that ended while parked is not allowed by its old status.

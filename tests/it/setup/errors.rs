@@ -45,10 +45,10 @@ async fn debug_of_errors_has_the_message() {
     assert_message(&"x".parse::<AuthMethods>().unwrap_err());
     assert_message(&"x".parse::<Action>().unwrap_err());
     assert_message(&emulator.act("nobody", Action::Approve).unwrap_err());
-    let taken = emulator.url().trim_start_matches("http://");
-    let error = Emulator::builder().listen(taken).start().await.unwrap_err();
+    let address = emulator.url().trim_start_matches("http://");
+    let error = Emulator::builder().listen(address).start().await.unwrap_err();
     assert_message(&error);
-    assert!(format!("{error:?}").contains(taken), "{error:?}");
+    assert!(format!("{error:?}").contains(address), "{error:?}");
 
     // The causes are there, too, such as the message of the operating system.
     let error = format!("{:?}", unreachable.log_in(&alice).await.unwrap_err());

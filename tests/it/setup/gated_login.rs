@@ -59,8 +59,8 @@ async fn assert_explained(
     let (response, redirects) = load(&browser, "/reports?year=1").await;
     assert_eq!((response.status().as_u16(), redirects), (500, 1), "{mistake}");
     assert_eq!(response.headers()["cache-control"], "no-store");
-    let shown = response.text().await.unwrap().replace("&#34;", "\"").replace("&quot;", "\"");
-    assert!(shown.contains(mistake), "{mistake}: {shown}");
+    let page_text = response.text().await.unwrap().replace("&#34;", "\"").replace("&quot;", "\"");
+    assert!(page_text.contains(mistake), "{mistake}: {page_text}");
     let line = log.only(ERROR, &[]);
     assert!(line.starts_with("ERROR") && line.contains(&format!("page=\"{page}\"")), "{line}");
     assert!(line.replace("\\\"", "\"").contains(mistake), "{mistake}: {line}");
@@ -81,8 +81,8 @@ async fn routes_behind_the_layer_are_named() {
     let application: Application = |ac| page().nest("/auth", ac.routes()).layer(ac.layer());
     assert_explained(plain, application, "/auth/login", mistake).await;
     let around: Application = |ac| {
-        let whole = page().nest("/auth", ac.routes());
-        Router::new().fallback_service(ac.layer().layer(whole))
+        let gated_app = page().nest("/auth", ac.routes());
+        Router::new().fallback_service(ac.layer().layer(gated_app))
     };
     assert_explained(plain, around, "/auth/login", mistake).await;
 }

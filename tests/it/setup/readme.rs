@@ -132,9 +132,10 @@ fn readme_links_have_targets() {
         let text = fs::read_to_string(&path).unwrap();
         for definition in text.lines().filter(|line| label(line).is_some()) {
             let (label, target) = definition[1..].split_once("]: ").unwrap();
-            let there = path.parent().unwrap().join(target);
-            let found = there.canonicalize().unwrap_or_else(|_| panic!("{name}: {target}"));
-            assert_eq!(found, root().join(label).canonicalize().unwrap(), "{name}: {label}");
+            let path_of_target = path.parent().unwrap().join(target);
+            let resolved =
+                path_of_target.canonicalize().unwrap_or_else(|_| panic!("{name}: {target}"));
+            assert_eq!(resolved, root().join(label).canonicalize().unwrap(), "{name}: {label}");
             let is_picture = label.ends_with(".png");
             assert!(is_picture || defined.contains(label), "links.md lacks {label}");
         }

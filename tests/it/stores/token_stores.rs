@@ -22,9 +22,10 @@ async fn assert_conforms(store: &impl TokenStore, [alice, bob]: [UserId; 2]) {
     assert_eq!(store.token(&bob).await.unwrap(), Some(third));
     assert_eq!(store.assign(&alice, &second).await.unwrap(), second);
     assert_eq!(store.browser_epoch(&alice).await.unwrap(), None);
-    for (epoch, kept) in [(7, 7), (1_800_000_000_000, 1_800_000_000_000), (9, 1_800_000_000_000)] {
+    for (epoch, stored) in [(7, 7), (1_800_000_000_000, 1_800_000_000_000), (9, 1_800_000_000_000)]
+    {
         store.set_browser_epoch(&alice, epoch).await.unwrap();
-        assert_eq!(store.browser_epoch(&alice).await.unwrap(), Some(kept), "the highest");
+        assert_eq!(store.browser_epoch(&alice).await.unwrap(), Some(stored), "the highest");
     }
     store.remove(&alice).await.unwrap();
     assert_eq!(store.browser_epoch(&alice).await.unwrap(), Some(1_800_000_000_000), "it outlives");
@@ -76,11 +77,11 @@ async fn sqlite_conforms_and_persists() {
     store.set_browser_epoch(&"carol".into(), 7).await.unwrap();
     assert_eq!(store.browser_epoch(&"carol".into()).await.unwrap(), None);
 
-    let kept = store.token(&"alice".into()).await.unwrap();
+    let stored = store.token(&"alice".into()).await.unwrap();
     let epoch = store.browser_epoch(&"alice".into()).await.unwrap();
     store.pool().close().await;
     let store = SqliteTokenStore::open(&url).await.unwrap();
-    assert_eq!(store.token(&"alice".into()).await.unwrap(), kept);
+    assert_eq!(store.token(&"alice".into()).await.unwrap(), stored);
     assert_eq!(store.browser_epoch(&"alice".into()).await.unwrap(), epoch);
     assert!(epoch.is_some());
 
@@ -134,12 +135,12 @@ async fn sqlite_with_other_names_and_integer_ids_conforms() {
     )
     .await;
     assert_conforms(&store, ["1".into(), "-2".into()]).await;
-    for nobody in ["01", "+1", "1 ", "one", "", "99999999999999999999"] {
-        assert_eq!(store.token(&nobody.into()).await.unwrap(), None);
-        let error = store.assign(&nobody.into(), &token()).await.unwrap_err();
-        assert_eq!(error.kind(), StoreErrorKind::NoSuchUser, "{nobody:?}");
-        store.set_browser_epoch(&nobody.into(), 7).await.unwrap();
-        assert_eq!(store.browser_epoch(&nobody.into()).await.unwrap(), None);
+    for unknown in ["01", "+1", "1 ", "one", "", "99999999999999999999"] {
+        assert_eq!(store.token(&unknown.into()).await.unwrap(), None);
+        let error = store.assign(&unknown.into(), &token()).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::NoSuchUser, "{unknown:?}");
+        store.set_browser_epoch(&unknown.into(), 7).await.unwrap();
+        assert_eq!(store.browser_epoch(&unknown.into()).await.unwrap(), None);
     }
 }
 

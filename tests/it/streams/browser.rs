@@ -50,8 +50,8 @@ async fn browser_sees_end_and_does_not_reconnect() {
     let fixture = Fixture::of(|engine| engine, |layer| layer).await;
     enroll_users(&fixture.emulator, &fixture.ac, &["alice"]).await;
     let (report, mut reports) = mpsc::unbounded_channel();
-    let asked = Arc::new(AtomicU32::new(0));
-    let counts = asked.clone();
+    let requests = Arc::new(AtomicU32::new(0));
+    let counts = requests.clone();
     let count = from_fn(move |request: Request, next: Next| {
         if request.uri().path() == "/events" {
             counts.fetch_add(1, Ordering::Relaxed);
@@ -87,5 +87,5 @@ async fn browser_sees_end_and_does_not_reconnect() {
     let mut ends = [next().await, next().await, next().await];
     ends.sort();
     assert_eq!(ends, ["events closed", "events {\"status\":\"closed\"}", "socket 1008 ended"]);
-    assert_eq!(asked.load(Ordering::Relaxed), 2);
+    assert_eq!(requests.load(Ordering::Relaxed), 2);
 }

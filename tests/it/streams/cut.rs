@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-use super::fixture::{BOUND, Fixture, SignedClient, unix_ms};
+use super::fixture::{BOUND, Fixture, UserClient, unix_ms};
 use crate::support::serve;
 
 pub(crate) async fn connect(url: &str) -> SendRequest<Bytes> {
@@ -30,28 +30,28 @@ pub(crate) async fn connect(url: &str) -> SendRequest<Bytes> {
 
 async fn get_over(
     connection: &SendRequest<Bytes>,
-    caller: &SignedClient,
+    user_client: &UserClient,
     path: &str,
 ) -> RecvStream {
-    send_over(connection, caller, Request::get(format!("{}{path}", caller.url))).await
+    send_over(connection, user_client, Request::get(format!("{}{path}", user_client.url))).await
 }
 
 /// A gRPC call of either kind, up to the response head.
 async fn call_over(
     connection: &SendRequest<Bytes>,
-    caller: &SignedClient,
+    user_client: &UserClient,
     content_type: &str,
 ) -> RecvStream {
-    let request = Request::post(&caller.url).header("content-type", content_type);
-    send_over(connection, caller, request).await
+    let request = Request::post(&user_client.url).header("content-type", content_type);
+    send_over(connection, user_client, request).await
 }
 
 async fn send_over(
     connection: &SendRequest<Bytes>,
-    caller: &SignedClient,
+    user_client: &UserClient,
     request: request::Builder,
 ) -> RecvStream {
-    let request = request.header("authorization", &caller.bearer).body(()).unwrap();
+    let request = request.header("authorization", &user_client.bearer).body(()).unwrap();
     let mut connection = connection.clone().ready().await.unwrap();
     let response = connection.send_request(request, true).unwrap().0.await.unwrap();
     assert_eq!(response.status(), 200);
@@ -154,7 +154,7 @@ fn message(text: &[u8]) -> Vec<u8> {
 /// A client that received the first half of a gRPC message.
 struct PausedMessage {
     fixture: Fixture,
-    caller: SignedClient,
+    user_client: UserClient,
     pieces: mpsc::Sender<Vec<u8>>,
     body: RecvStream,
 }
@@ -166,16 +166,16 @@ impl PausedMessage {
         let (url, pieces) = pieces(&fixture, content_type).await;
         let connection = connect(&url).await;
         let mut body = {
-            let caller = alice.at(url);
+            let user_client = alice.at(url);
             let (body, sent) = tokio::join!(
-                call_over(&connection, &caller, content_type),
+                call_over(&connection, &user_client, content_type),
                 pieces.send(first.clone())
             );
             sent.unwrap();
             body
         };
         assert_eq!(body.data().await.unwrap().unwrap(), first);
-        Self { fixture, caller: alice, pieces, body }
+        Self { fixture, user_client: alice, pieces, body }
     }
 }
 
@@ -184,35 +184,36 @@ const LONG: Duration = Duration::from_secs(30);
 /// T090: a half-sent message may end; the next one does not start.
 #[tokio::test]
 async fn grpc_message_is_completed_before_end() {
-    let whole = message(b"half and half");
+    let message_bytes = message(b"half and half");
     for (web, reason) in [(false, "16"), (true, "16"), (false, "14"), (true, "14")] {
         let content_type = if web { "application/grpc-web+proto" } else { "application/grpc" };
         let hold_limit = if reason == "14" { Duration::ZERO } else { LONG };
-        let mut half = PausedMessage::of(content_type, hold_limit, whole[..9].to_vec()).await;
+        let mut half =
+            PausedMessage::of(content_type, hold_limit, message_bytes[..9].to_vec()).await;
         if reason == "14" {
             half.fixture
                 .emulator
                 .inject_fault(Fault::new(Endpoint::Status, FaultKind::UnknownStatus));
-            half.fixture.responses(&half.caller, 503).await;
+            half.fixture.responses(&half.user_client, 503).await;
         } else {
-            half.fixture.act(&half.caller, Action::Close);
-            half.fixture.responses(&half.caller, 401).await;
+            half.fixture.act(&half.user_client, Action::Close);
+            half.fixture.responses(&half.user_client, 401).await;
         }
-        let more = [&whole[9..], &message(b"the next")[..]].concat();
+        let more = [&message_bytes[9..], &message(b"the next")[..]].concat();
         half.pieces.send(more).await.unwrap();
         let (mut read_to_end, end) = read_to_end(&mut half.body).await;
         assert!(end.is_none(), "{end:?}");
         let trailers = half.body.trailers().await.unwrap();
         if web {
             assert!(trailers.is_none());
-            let trailers = read_to_end.split_off(whole.len() - 9);
+            let trailers = read_to_end.split_off(message_bytes.len() - 9);
             assert_eq!(trailers[0], 0x80);
             assert_eq!(trailers[1..5], u32::try_from(trailers.len() - 5).unwrap().to_be_bytes());
             assert!(trailers[5..].starts_with(format!("grpc-status: {reason}\r\n").as_bytes()));
         } else {
             assert_eq!(trailers.unwrap()["grpc-status"], reason);
         }
-        assert_eq!(read_to_end, whole[9..]);
+        assert_eq!(read_to_end, message_bytes[9..]);
         // The producer sees that the receiver is dropped.
         half.pieces.closed().await;
     }
@@ -230,9 +231,9 @@ async fn unfinished_grpc_message_is_reset() {
             while endless && pieces.send(vec![7; 16_384]).await.is_ok() {}
             pieces.closed().await;
         });
-        half.fixture.act(&half.caller, Action::Close);
+        half.fixture.act(&half.user_client, Action::Close);
         let (_, end) = read_to_end(&mut half.body).await;
-        let took = unix_ms() - half.fixture.report(&half.caller).ended_at.unwrap();
+        let took = unix_ms() - half.fixture.report(&half.user_client).ended_at.unwrap();
         assert_reset(end.as_ref());
         let bound = BOUND + Duration::from_secs(1);
         assert!(Duration::from_millis(took) <= bound, "{took} ms, endless: {endless}");

@@ -24,7 +24,7 @@ const events = new EventSource('/auth/events');
 events.onmessage = event => reported.push(JSON.parse(event.data).status);
 </script>";
 /// Counts what the documentation's recipe shows.
-const NEWS: &str = "<!doctype html><title>news</title><script>
+const NEWS: &str = "<!doctype html><title>news_status</title><script>
 let shown = 0;
 const show = () => shown++;
 RECIPE
@@ -54,13 +54,13 @@ impl Site {
             record.lock().unwrap().push(request.uri().path().to_owned());
             next.run(request)
         });
-        let news = || async {
+        let news_status = || async {
             let tick = |()| async { tokio::time::sleep(Duration::from_millis(50)).await };
             let ticks = stream::repeat(()).then(tick);
             Sse::new(ticks.map(|()| Ok::<_, Infallible>(Event::default().data("tick"))))
         };
         let app = Router::new()
-            .route("/news", get(news))
+            .route("/news", get(news_status))
             .layer(ac.layer())
             .route("/", get(async || Html("<!doctype html><title>start</title>")))
             .route("/listening", get(async || Html(LISTENING)))
@@ -143,12 +143,12 @@ async fn event_source_stops_after_the_end() {
     let site = Site::new().await;
     let tab = chromium.profile().await.tab().await;
     let session = site.log_in(&tab, "/listening").await;
-    tab.wait_for("told.at(-1) === 'active'").await;
+    tab.wait_for("reported.at(-1) === 'active'").await;
     // The waiting page listened, too.
     let before = site.requests_of("/auth/events");
     site.act(&session, Action::Close);
     gives_up(&tab).await;
-    assert_eq!(tab.eval("told").await, json!(["active", "closed"]));
+    assert_eq!(tab.eval("reported").await, json!(["active", "closed"]));
     assert_eq!(site.requests_of("/auth/events"), before + 1);
 }
 
@@ -160,7 +160,7 @@ async fn event_source_stops_without_a_session() {
     let tab = chromium.profile().await.tab().await;
     tab.navigate(&format!("{}/listening", site.url)).await;
     gives_up(&tab).await;
-    assert_eq!(tab.eval("told").await, json!(["none"]));
+    assert_eq!(tab.eval("reported").await, json!(["none"]));
     assert_eq!(site.requests_of("/auth/events"), 2);
 }
 

@@ -50,7 +50,7 @@ pub(crate) struct Signals {
     /// The pause between the pieces of a stream.
     tick: Duration,
     /// Lets waiting handlers respond.
-    answer: watch::Receiver<bool>,
+    respond: watch::Receiver<bool>,
     /// Lets all streams end.
     finish: watch::Receiver<bool>,
     /// The number of upload pieces that handlers received.
@@ -118,7 +118,7 @@ impl Signals {
         match request.uri().path() {
             "/grpc/unary" => {
                 let unary = service_fn(|_: tonic::Request<Bytes>| async {
-                    wait_for_signal(self.answer.clone()).await;
+                    wait_for_signal(self.respond.clone()).await;
                     whole()
                 });
                 grpc.unary(unary, request).await
@@ -160,8 +160,8 @@ impl Signals {
     fn routes(self) -> Router {
         let grpc = self.clone();
         let grpc = service_fn(move |request: Request| {
-            let answer = grpc.clone().grpc(request);
-            async { Ok::<_, Infallible>(answer.await) }
+            let response = grpc.clone().grpc(request);
+            async { Ok::<_, Infallible>(response.await) }
         });
         type S = State<Signals>;
         let event = |tick: &'static str| Ok::<_, Infallible>(Event::default().data(tick));
@@ -175,7 +175,7 @@ impl Signals {
             .route(
                 "/poll",
                 get(async |State(s): S| {
-                    wait_for_signal(s.answer).await;
+                    wait_for_signal(s.respond).await;
                     "whole"
                 }),
             )
@@ -297,7 +297,7 @@ impl FrameLog {
 /// A client with an open stream.
 pub(crate) struct OpenStream {
     pub(crate) kind: StreamKind,
-    pub(crate) over: Transport,
+    pub(crate) transport: Transport,
     pub(crate) seen: Arc<FrameLog>,
     pub(crate) outcome: JoinHandle<StreamEnd>,
 }
@@ -309,14 +309,14 @@ pub(crate) struct Fixture {
     pub(crate) url: String,
     tonic_url: String,
     clients: [reqwest::Client; 2],
-    answer: watch::Sender<bool>,
+    respond: watch::Sender<bool>,
     finish: watch::Sender<bool>,
     pub(crate) uploaded: Arc<AtomicU64>,
 }
 
 /// A logged-in user.
 #[derive(Clone)]
-pub(crate) struct SignedClient {
+pub(crate) struct UserClient {
     pub(crate) url: String,
     pub(crate) bearer: String,
     pub(crate) session: SessionReport,
@@ -342,11 +342,15 @@ impl Fixture {
         let emulator = Emulator::start().await.unwrap();
         let ac = engine(builder(&emulator).poll_interval(INTERVAL)).build().unwrap();
         let layer = layer(ac.layer());
-        let (answer, responses) = watch::channel(false);
+        let (respond, may_respond) = watch::channel(false);
         let (finish, finishes) = watch::channel(false);
         let uploaded = Arc::default();
-        let signals =
-            Signals { tick, answer: responses, finish: finishes, uploaded: Arc::clone(&uploaded) };
+        let signals = Signals {
+            tick,
+            respond: may_respond,
+            finish: finishes,
+            uploaded: Arc::clone(&uploaded),
+        };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let tonic_url = format!("http://{}", listener.local_addr().unwrap());
         let server = tonic::transport::Server::builder()
@@ -359,21 +363,21 @@ impl Fixture {
         let client = || reqwest::Client::builder().no_proxy();
         let clients = [client().http1_only(), client().http2_prior_knowledge()];
         let clients = clients.map(|client| client.build().unwrap());
-        Self { emulator, ac, layer, url, tonic_url, clients, answer, finish, uploaded }
+        Self { emulator, ac, layer, url, tonic_url, clients, respond, finish, uploaded }
     }
 
     /// Enrolls the user and logs in.
-    pub(crate) async fn log_in(&self, user: &str) -> SignedClient {
+    pub(crate) async fn log_in(&self, user: &str) -> UserClient {
         enroll_users(&self.emulator, &self.ac, &[user]).await;
         let user = user.into();
         let (credential, session) = tokio::join!(self.ac.log_in(&user), approve(&self.emulator));
-        self.caller(&credential.unwrap().expose(), session)
+        self.user_client(&credential.unwrap().expose(), session)
     }
 
-    pub(crate) fn caller(&self, credential: &str, session: SessionReport) -> SignedClient {
+    pub(crate) fn user_client(&self, credential: &str, session: SessionReport) -> UserClient {
         let [http1, http2] = self.clients.clone();
         let channel = |url: &String| Channel::from_shared(url.clone()).unwrap().connect_lazy();
-        SignedClient {
+        UserClient {
             url: self.url.clone(),
             bearer: format!("Bearer {credential}"),
             session,
@@ -385,31 +389,31 @@ impl Fixture {
     }
 
     /// Lets waiting handlers respond.
-    pub(crate) fn answer(&self) {
-        self.answer.send_replace(true);
+    pub(crate) fn let_handlers_respond(&self) {
+        self.respond.send_replace(true);
     }
 
     /// Lets all streams end.
     pub(crate) fn finish(&self) {
-        self.answer();
+        self.let_handlers_respond();
         self.finish.send_replace(true);
     }
 
-    pub(crate) fn act(&self, caller: &SignedClient, action: Action) {
-        self.emulator.act_on_session(&caller.session.session_token, action).unwrap();
+    pub(crate) fn act(&self, user_client: &UserClient, action: Action) {
+        self.emulator.act_on_session(&user_client.session.session_token, action).unwrap();
     }
 
-    pub(crate) fn report(&self, caller: &SignedClient) -> SessionReport {
+    pub(crate) fn report(&self, user_client: &UserClient) -> SessionReport {
         let sessions = self.emulator.state().sessions.into_iter();
-        let token = &caller.session.session_token;
+        let token = &user_client.session.session_token;
         sessions.into_iter().find(|session| session.session_token == *token).unwrap()
     }
 
     /// Waits until a request of this client gets this status.
-    pub(crate) async fn responses(&self, caller: &SignedClient, status: u16) {
-        poll_until("the answer", async || {
-            let answer = caller.get(Transport::Http1, "/now").send().await.unwrap();
-            (answer.status() == status).then_some(())
+    pub(crate) async fn responses(&self, user_client: &UserClient, status: u16) {
+        poll_until("the status", async || {
+            let response = user_client.get(Transport::Http1, "/now").send().await.unwrap();
+            (response.status() == status).then_some(())
         })
         .await;
     }
@@ -417,35 +421,37 @@ impl Fixture {
     /// Opens a stream of this kind.
     pub(crate) fn open(
         &self,
-        caller: &SignedClient,
+        user_client: &UserClient,
         kind: StreamKind,
-        over: Transport,
+        transport: Transport,
     ) -> OpenStream {
-        caller.open(kind, over, self.finish.subscribe())
+        user_client.open(kind, transport, self.finish.subscribe())
     }
 
     /// Opens a stream of each kind, and waits until all have frames.
-    pub(crate) async fn open_all(&self, caller: &SignedClient) -> Vec<OpenStream> {
-        let held: Vec<OpenStream> = (StreamKind::all().into_iter())
-            .map(|(kind, over)| self.open(caller, kind, over))
+    pub(crate) async fn open_all(&self, user_client: &UserClient) -> Vec<OpenStream> {
+        let open_streams: Vec<OpenStream> = (StreamKind::all().into_iter())
+            .map(|(kind, transport)| self.open(user_client, kind, transport))
             .collect();
         poll_until("all run", async || {
-            let run = held.iter().all(|held| !held.kind.streams() || held.seen.frames() > 2);
+            let run = open_streams
+                .iter()
+                .all(|open_streams| !open_streams.kind.streams() || open_streams.seen.frames() > 2);
             (run && self.uploaded.load(Ordering::Relaxed) > 9).then_some(())
         })
         .await;
-        held
+        open_streams
     }
 }
 
-impl SignedClient {
+impl UserClient {
     /// The same client for another application of the engine.
     pub(crate) fn at(&self, url: String) -> Self {
         Self { url, ..self.clone() }
     }
 
-    fn client(&self, over: Transport) -> &reqwest::Client {
-        match over {
+    fn client(&self, transport: Transport) -> &reqwest::Client {
+        match transport {
             Transport::Http1 => &self.http1,
             Transport::Http2 | Transport::Tonic => &self.http2,
         }
@@ -454,43 +460,49 @@ impl SignedClient {
     pub(crate) fn request(
         &self,
         method: http::Method,
-        over: Transport,
+        transport: Transport,
         path: &str,
     ) -> reqwest::RequestBuilder {
-        let request = self.client(over).request(method, format!("{}{path}", self.url));
+        let request = self.client(transport).request(method, format!("{}{path}", self.url));
         request.header("authorization", &self.bearer)
     }
 
-    pub(crate) fn get(&self, over: Transport, path: &str) -> reqwest::RequestBuilder {
-        self.request(http::Method::GET, over, path)
+    pub(crate) fn get(&self, transport: Transport, path: &str) -> reqwest::RequestBuilder {
+        self.request(http::Method::GET, transport, path)
     }
 
     /// Starts the stream; an upload ends at `finish`.
-    fn open(&self, kind: StreamKind, over: Transport, finish: watch::Receiver<bool>) -> OpenStream {
-        let (caller, seen) = (self.clone(), Arc::new(FrameLog::default()));
+    fn open(
+        &self,
+        kind: StreamKind,
+        transport: Transport,
+        finish: watch::Receiver<bool>,
+    ) -> OpenStream {
+        let (user_client, seen) = (self.clone(), Arc::new(FrameLog::default()));
         let sees = seen.clone();
         let outcome = tokio::spawn(async move {
-            let (answer, finished, uploaded) = (finish.clone(), finish.clone(), Arc::default());
-            let ticks = Signals { tick: TICK, answer, finish, uploaded }.ticks();
+            let (respond, finished, uploaded) = (finish.clone(), finish.clone(), Arc::default());
+            let ticks = Signals { tick: TICK, respond, finish, uploaded }.ticks();
             let outcome = match kind {
-                StreamKind::Sse => caller.read(over, "/sse", &sees).await,
-                StreamKind::Chunked => caller.read(over, "/chunked", &sees).await,
-                StreamKind::Download => caller.read(over, "/download", &sees).await,
-                StreamKind::LongPoll => caller.read(over, "/poll", &sees).await,
+                StreamKind::Sse => user_client.read(transport, "/sse", &sees).await,
+                StreamKind::Chunked => user_client.read(transport, "/chunked", &sees).await,
+                StreamKind::Download => user_client.read(transport, "/download", &sees).await,
+                StreamKind::LongPoll => user_client.read(transport, "/poll", &sees).await,
                 StreamKind::Upload => {
                     // A response before the end of an upload may be overtaken by the reset for
                     // unread bytes (RFC 9112, 9.6), so the handler reads everything.
-                    let max = if over == Transport::Http1 { 20 } else { usize::MAX };
+                    let max = if transport == Transport::Http1 { 20 } else { usize::MAX };
                     let last = Box::pin(wait_for_signal(finished)).map(|()| "whole").into_stream();
                     let ticks = ticks.take_while(|tick| ready(*tick != "whole")).take(max);
                     let ticks = ticks.chain(last);
                     let body = reqwest::Body::wrap_stream(ticks.map(Ok::<_, Infallible>));
-                    let post = caller.request(http::Method::POST, over, "/upload").body(body);
+                    let post =
+                        user_client.request(http::Method::POST, transport, "/upload").body(body);
                     outcome(post.send().await, &sees).await
                 }
-                StreamKind::Socket => caller.socket(&sees).await,
+                StreamKind::Socket => user_client.socket(&sees).await,
                 StreamKind::Unary | StreamKind::Server | StreamKind::Client | StreamKind::Both => {
-                    match caller.grpc(kind, over, ticks, &sees).await {
+                    match user_client.grpc(kind, transport, ticks, &sees).await {
                         Ok(outcome) => outcome,
                         Err(status) => StreamEnd::Status(status.code()),
                     }
@@ -499,11 +511,11 @@ impl SignedClient {
             sees.more();
             outcome
         });
-        OpenStream { kind, over, seen, outcome }
+        OpenStream { kind, transport, seen, outcome }
     }
 
-    async fn read(&self, over: Transport, path: &str, seen: &FrameLog) -> StreamEnd {
-        outcome(self.get(over, path).send().await, seen).await
+    async fn read(&self, transport: Transport, path: &str, seen: &FrameLog) -> StreamEnd {
+        outcome(self.get(transport, path).send().await, seen).await
     }
 
     async fn socket(&self, seen: &FrameLog) -> StreamEnd {
@@ -530,7 +542,7 @@ impl SignedClient {
     async fn grpc(
         &self,
         kind: StreamKind,
-        over: Transport,
+        transport: Transport,
         ticks: impl Stream<Item = &'static str> + Send + 'static,
         seen: &FrameLog,
     ) -> Result<StreamEnd, Status> {
@@ -539,7 +551,7 @@ impl SignedClient {
             request.metadata_mut().insert("authorization", bearer.parse().unwrap());
             request
         }
-        let channel = if over == Transport::Tonic { &self.tonic } else { &self.axum };
+        let channel = if transport == Transport::Tonic { &self.tonic } else { &self.axum };
         let mut grpc = tonic::client::Grpc::new(channel.clone());
         grpc.ready().await.unwrap();
         let path = |path| http::uri::PathAndQuery::from_static(path);
@@ -554,8 +566,8 @@ impl SignedClient {
             }
             StreamKind::Client => {
                 let ticks = request(ticks, &self.bearer);
-                let answer = grpc.client_streaming(ticks, path("/grpc/client"), BytesCodec).await;
-                return answer.map(|_| StreamEnd::Whole);
+                let response = grpc.client_streaming(ticks, path("/grpc/client"), BytesCodec).await;
+                return response.map(|_| StreamEnd::Whole);
             }
             StreamKind::Server => {
                 grpc.server_streaming(one(), path("/grpc/server"), BytesCodec).await?
@@ -576,16 +588,16 @@ impl SignedClient {
 
 /// Reads a response to its end.
 pub(crate) async fn outcome(
-    answer: reqwest::Result<reqwest::Response>,
+    response: reqwest::Result<reqwest::Response>,
     seen: &FrameLog,
 ) -> StreamEnd {
-    let Ok(mut answer) = answer else { return StreamEnd::Broken };
-    if answer.status() != 200 {
-        return StreamEnd::Denied(answer.status().as_u16());
+    let Ok(mut response) = response else { return StreamEnd::Broken };
+    if response.status() != 200 {
+        return StreamEnd::Denied(response.status().as_u16());
     }
     let mut bytes = Vec::new();
     loop {
-        match answer.chunk().await {
+        match response.chunk().await {
             Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
             Ok(None) => break,
             Err(_) => return StreamEnd::Broken,

@@ -13,7 +13,7 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::{mpsc, watch};
 use tower_activeconnect::ActiveSession;
 
-use super::fixture::{BOUND, Fixture, SignedClient, Transport, unix_ms};
+use super::fixture::{BOUND, Fixture, Transport, UserClient, unix_ms};
 use crate::support::{advance, poll_until, serve};
 
 /// Reports the progress of a handler.
@@ -35,14 +35,14 @@ impl Drop for DropSignal {
 /// A request whose session ends while the handler runs.
 struct Interrupted {
     fixture: Fixture,
-    alice: SignedClient,
+    alice: UserClient,
     work: Work,
     go: watch::Sender<bool>,
     response: tokio::task::JoinHandle<reqwest::Response>,
 }
 
 impl Interrupted {
-    async fn of(over: Transport, grace: Option<Duration>) -> Self {
+    async fn of(transport: Transport, grace: Option<Duration>) -> Self {
         let fixture = Fixture::of(
             |engine| engine,
             |layer| match grace {
@@ -63,9 +63,9 @@ impl Interrupted {
             ([("x-result", "secret")], "secret")
         };
         let app = Router::new().route("/work", get(handler)).layer(fixture.layer.clone());
-        let caller = alice.at(serve(app).await);
-        let asked = caller.get(over, "/work").send();
-        let response = tokio::spawn(async { asked.await.unwrap() });
+        let user_client = alice.at(serve(app).await);
+        let response = user_client.get(transport, "/work").send();
+        let response = tokio::spawn(async { response.await.unwrap() });
         poll_until("it works", async || work.started_at.load(Ordering::Acquire).then_some(()))
             .await;
         fixture.act(&alice, Action::Close);
@@ -75,8 +75,10 @@ impl Interrupted {
     /// The denial; asserts that no part of the handler's response is sent.
     async fn denied(self) -> (bool, u64) {
         let patience = Duration::from_secs(20);
-        let response =
-            tokio::time::timeout(patience, self.response).await.expect("no answer").unwrap();
+        let response = tokio::time::timeout(patience, self.response)
+            .await
+            .expect("the handler responds in time")
+            .unwrap();
         assert_eq!(response.status(), 401);
         assert!(!response.headers().contains_key("x-result"));
         assert!(!response.text().await.unwrap().contains("secret"));
@@ -89,8 +91,8 @@ impl Interrupted {
 /// T092
 #[tokio::test]
 async fn handler_finishes_within_grace() {
-    for over in [Transport::Http1, Transport::Http2] {
-        let interrupted = Interrupted::of(over, None).await;
+    for transport in [Transport::Http1, Transport::Http2] {
+        let interrupted = Interrupted::of(transport, None).await;
         interrupted.fixture.responses(&interrupted.alice, 401).await;
         assert!(!interrupted.work.dropped.load(Ordering::Acquire));
         interrupted.go.send_replace(true);
@@ -115,31 +117,34 @@ async fn handler_is_dropped_after_grace() {
 async fn producer_sees_dropped_stream() {
     let fixture = Fixture::of(|engine| engine, |layer| layer).await;
     let alice = fixture.log_in("alice").await;
-    let (gone, mut is_gone) = watch::channel(0);
-    let gone = Arc::new(gone);
+    let (dropped, mut is_gone) = watch::channel(0);
+    let dropped = Arc::new(dropped);
     let handler = async move || {
         let (send, receive) = mpsc::channel::<&str>(1);
         tokio::spawn(async move {
             send.send("first").await.unwrap();
             send.closed().await;
-            gone.send_modify(|gone| *gone += 1);
+            dropped.send_modify(|dropped| *dropped += 1);
         });
         Body::from_stream(stream::unfold(receive, |mut receive| async {
             Some((Ok::<_, Infallible>(receive.recv().await?), receive))
         }))
     };
     let app = Router::new().route("/", get(handler)).layer(fixture.layer.clone());
-    let caller = alice.at(serve(app).await);
+    let user_client = alice.at(serve(app).await);
     let mut responses = Vec::new();
-    for over in [Transport::Http1, Transport::Http2] {
-        let mut response = caller.get(over, "/").send().await.unwrap();
+    for transport in [Transport::Http1, Transport::Http2] {
+        let mut response = user_client.get(transport, "/").send().await.unwrap();
         assert_eq!(response.chunk().await.unwrap().unwrap(), "first");
         responses.push(response);
     }
     fixture.act(&alice, Action::Close);
     // Before the client reacts.
     let patience = Duration::from_secs(10);
-    tokio::time::timeout(patience, is_gone.wait_for(|gone| *gone == 2)).await.unwrap().unwrap();
+    tokio::time::timeout(patience, is_gone.wait_for(|dropped| *dropped == 2))
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 /// T084: after panics of its handlers a session is parked as usual.
@@ -158,15 +163,15 @@ async fn panics_leak_no_guard() {
         Body::from_stream(first.chain(panics))
     };
     let app = Router::new().route("/at-once", get(at_once)).route("/later", get(later));
-    let caller = alice.at(serve(app.layer(fixture.layer.clone())).await);
+    let user_client = alice.at(serve(app.layer(fixture.layer.clone())).await);
     for path in ["/at-once", "/later"] {
         for _ in 0..10 {
-            let response = caller.get(Transport::Http1, path).send().await;
-            let whole = match response {
+            let response = user_client.get(Transport::Http1, path).send().await;
+            let is_complete = match response {
                 Ok(response) => response.text().await,
                 Err(error) => Err(error),
             };
-            assert!(whole.is_err(), "{path}");
+            assert!(is_complete.is_err(), "{path}");
         }
     }
     advance(Duration::from_secs(130), five).await;

@@ -15,7 +15,7 @@ use futures_util::future::join_all;
 use futures_util::stream::{self, Stream, StreamExt as _};
 
 use super::fixture::{
-    Fixture, FrameLog, OpenStream, SignedClient, StreamEnd, StreamKind, Transport, outcome,
+    Fixture, FrameLog, OpenStream, StreamEnd, StreamKind, Transport, UserClient, outcome,
 };
 use super::matrix::{Cause, cut};
 use crate::support::{advance, poll_until, serve};
@@ -28,7 +28,7 @@ fn count(variable: &str, default: usize) -> usize {
 }
 
 /// Logs this many users in.
-async fn log_in_all(fixture: &Fixture, count: usize) -> Vec<SignedClient> {
+async fn log_in_all(fixture: &Fixture, count: usize) -> Vec<UserClient> {
     let mut users = Vec::new();
     let mut phones = HashSet::new();
     for n in 0..count {
@@ -52,9 +52,10 @@ async fn log_in_all(fixture: &Fixture, count: usize) -> Vec<SignedClient> {
     let mut sessions: BTreeMap<_, _> = (fixture.emulator.state().sessions.into_iter())
         .map(|session| (session.user_id.clone(), session))
         .collect();
-    let mut caller =
-        |credential: String, phone| fixture.caller(&credential, sessions.remove(&phone).unwrap());
-    logged_in.into_iter().map(|(credential, phone)| caller(credential, phone)).collect()
+    let mut user_client = |credential: String, phone| {
+        fixture.user_client(&credential, sessions.remove(&phone).unwrap())
+    };
+    logged_in.into_iter().map(|(credential, phone)| user_client(credential, phone)).collect()
 }
 
 async fn approve_all(emulator: &Emulator) {
@@ -112,31 +113,38 @@ async fn log_out_remotely(logouts: usize) -> (Vec<u64>, Vec<u64>) {
     let tick = Duration::from_millis(100);
     let fixture =
         Fixture::ticking(tick, |engine| engine.poll_interval(SECOND), |layer| layer).await;
-    let callers = log_in_all(&fixture, logouts).await;
+    let clients = log_in_all(&fixture, logouts).await;
     let kinds = [StreamKind::Sse, StreamKind::Chunked, StreamKind::Socket, StreamKind::Server];
-    let opened = callers.iter().zip(kinds.iter().cycle());
-    let held: Vec<OpenStream> = (opened.enumerate())
-        .map(|(n, (caller, kind))| {
+    let opened = clients.iter().zip(kinds.iter().cycle());
+    let open_streams: Vec<OpenStream> = (opened.enumerate())
+        .map(|(n, (user_client, kind))| {
             let both = matches!(kind, StreamKind::Sse | StreamKind::Chunked) && n % 8 >= 4;
-            let over = if both || *kind == StreamKind::Server {
+            let transport = if both || *kind == StreamKind::Server {
                 Transport::Http2
             } else {
                 Transport::Http1
             };
-            fixture.open(caller, *kind, over)
+            fixture.open(user_client, *kind, transport)
         })
         .collect();
-    poll_until("all run", async || held.iter().all(|held| held.seen.frames() > 1).then_some(()))
-        .await;
-    for caller in &callers {
-        fixture.act(caller, Action::Close);
+    poll_until("all run", async || {
+        open_streams.iter().all(|open_streams| open_streams.seen.frames() > 1).then_some(())
+    })
+    .await;
+    for user_client in &clients {
+        fixture.act(user_client, Action::Close);
         // Spread over the poll interval.
         tokio::time::sleep(Duration::from_millis(7)).await;
     }
     let mut ends = BTreeMap::new();
-    for (caller, held) in callers.iter().zip(held) {
-        assert_eq!(held.outcome.await.unwrap(), cut(held.kind, Cause::Ended), "{:?}", held.over);
-        ends.insert(caller.session.session_token.clone(), held.seen.at());
+    for (user_client, open_streams) in clients.iter().zip(open_streams) {
+        assert_eq!(
+            open_streams.outcome.await.unwrap(),
+            cut(open_streams.kind, Cause::Ended),
+            "{:?}",
+            open_streams.transport
+        );
+        ends.insert(user_client.session.session_token.clone(), open_streams.seen.at());
     }
     let (mut from_end, mut from_told) = (Vec::new(), Vec::new());
     for session in fixture.emulator.state().sessions {
@@ -161,7 +169,7 @@ fn pieces(count: u64) -> impl Stream<Item = &'static str> + Send {
 async fn short_streams_complete_and_leak_nothing() {
     let requests = count("SOAK", 10_000);
     let fixture = Fixture::of(|engine| engine.poll_interval(SECOND), |layer| layer).await;
-    let callers = log_in_all(&fixture, 4).await;
+    let clients = log_in_all(&fixture, 4).await;
     let app = Router::new()
         .route(
             "/chunked/{count}",
@@ -177,16 +185,17 @@ async fn short_streams_complete_and_leak_nothing() {
         )
         .route("/small/{count}", get(async |Path(count)| format!("{}whole", "x".repeat(count))));
     let url = serve(app.layer(fixture.layer.clone())).await;
-    let callers: Vec<SignedClient> = callers.iter().map(|caller| caller.at(url.clone())).collect();
-    let callers = &callers;
+    let clients: Vec<UserClient> =
+        clients.iter().map(|user_client| user_client.at(url.clone())).collect();
+    let clients = &clients;
     let worker = async |worker: usize| {
         for n in (worker..requests).step_by(WORKERS) {
             // A step without a common pattern with the four users, three kinds and two protocols.
             let mixed = n.wrapping_mul(0x9E37_79B9) >> 7;
             let kind = ["chunked", "sse", "small"][mixed % 3];
-            let over = if mixed % 5 < 2 { Transport::Http2 } else { Transport::Http1 };
+            let transport = if mixed % 5 < 2 { Transport::Http2 } else { Transport::Http1 };
             let path = format!("/{kind}/{}", mixed % 17);
-            let response = callers[mixed % 4].get(over, &path).send().await;
+            let response = clients[mixed % 4].get(transport, &path).send().await;
             assert_eq!(
                 outcome(response, &FrameLog::default()).await,
                 StreamEnd::Whole,

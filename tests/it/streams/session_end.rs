@@ -117,8 +117,8 @@ async fn handler_past_grace_is_denied() {
     let browser = Browser::new(&url);
     let session = browser.log_in(&emulator, "alice").await;
     let slow = tokio::spawn(browser.get("/slow").header("cookie", browser.cookie_header()).send());
-    let asked = browser.get("/revoked").header("cookie", browser.cookie_header()).send();
-    let revoked = tokio::spawn(asked);
+    let response = browser.get("/revoked").header("cookie", browser.cookie_header()).send();
+    let revoked = tokio::spawn(response);
     // Both handlers run once the session is live; the next response shows that.
     assert_eq!(browser.status().await, "active");
     close(&emulator, &session);

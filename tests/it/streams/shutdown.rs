@@ -130,13 +130,13 @@ async fn start_login(browser: &Browser, user: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn pending_attempts_do_not_delay_shutdown() {
     let site = Site::start().await;
-    let (alice, nobody) = (site.browser(), site.browser());
+    let (alice, anonymous) = (site.browser(), site.browser());
     start_login(&alice, "alice").await;
     pending_session(&site.emulator).await;
-    start_login(&nobody, "nobody").await;
+    start_login(&anonymous, "nobody").await;
     let open = vec![
         Stream::open(&alice, "/auth/events").await,
-        Stream::open(&nobody, "/auth/events").await,
+        Stream::open(&anonymous, "/auth/events").await,
     ];
     let (took, actual) = site.shut_down(open).await;
     // Both are alike: the end does not reveal which user exists.
@@ -242,16 +242,16 @@ async fn unsent_body_does_not_delay_shutdown() {
 #[tokio::test(flavor = "multi_thread")]
 async fn hanging_service_delays_shutdown_by_5_s() {
     let site = Site::start().await;
-    let (alice, bob, nobody) = (site.browser(), site.browser(), site.browser());
+    let (alice, bob, anonymous) = (site.browser(), site.browser(), site.browser());
     alice.log_in(&site.emulator, "alice").await;
     for call in [Endpoint::Status, Endpoint::Logout] {
         site.emulator.inject_fault(Fault::new(call, FaultKind::Hang));
     }
     start_login(&bob, "bob").await;
     pending_session(&site.emulator).await;
-    start_login(&nobody, "nobody").await;
+    start_login(&anonymous, "nobody").await;
     let mut open = Vec::new();
-    for browser in [&alice, &bob, &nobody] {
+    for browser in [&alice, &bob, &anonymous] {
         open.push(Stream::open(browser, "/auth/events").await);
     }
     open.push(Stream::open(&alice, "/silent").await);
@@ -264,8 +264,8 @@ async fn hanging_service_delays_shutdown_by_5_s() {
         })
         .await;
         let started_at = Instant::now();
-        let again = Stream::open(&nobody, "/auth/events").await.rest().await;
-        let login = nobody.json("/auth/login", &serde_json::json!({"username": "carol"})).await;
+        let again = Stream::open(&anonymous, "/auth/events").await.rest().await;
+        let login = anonymous.json("/auth/login", &serde_json::json!({"username": "carol"})).await;
         (again, login.status().as_u16(), started_at.elapsed())
     };
     let ((took, actual), (again, login, answered)) = tokio::join!(site.shut_down(open), late);

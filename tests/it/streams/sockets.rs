@@ -17,7 +17,7 @@ use tower_activeconnect::{ActiveSession, Denial};
 use tracing::Level;
 
 use super::cut::{connect, read_to_end};
-use super::fixture::{Fixture, SignedClient, Transport};
+use super::fixture::{Fixture, Transport, UserClient};
 use crate::support::log_capture::{LogCapture, capture};
 use crate::support::{poll_until, serve, session_of};
 
@@ -28,10 +28,10 @@ async fn listen(mut socket: WebSocket) {
 type Client =
     tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
 
-async fn open(caller: &SignedClient, path: &str) -> Client {
-    let url = format!("{}{path}", caller.url.replace("http", "ws"));
+async fn open(user_client: &UserClient, path: &str) -> Client {
+    let url = format!("{}{path}", user_client.url.replace("http", "ws"));
     let mut request = url.into_client_request().unwrap();
-    request.headers_mut().insert("authorization", caller.bearer.parse().unwrap());
+    request.headers_mut().insert("authorization", user_client.bearer.parse().unwrap());
     tokio_tungstenite::connect_async(request).await.unwrap().0
 }
 
@@ -58,7 +58,7 @@ async fn unguarded_upgrades_are_counted() {
             while socket.recv().await.is_some() {}
         })
     };
-    let waits = async |session: ActiveSession, upgrade: WebSocketUpgrade| {
+    let wait_for_end = async |session: ActiveSession, upgrade: WebSocketUpgrade| {
         upgrade.on_upgrade(async move |mut socket| {
             tokio::select! {
                 _ = session.revoked() => drop(socket.send(Message::Close(None)).await),
@@ -70,23 +70,23 @@ async fn unguarded_upgrades_are_counted() {
         .route("/bare", any(bare))
         .route("/named", any(named))
         .route("/guarded", any(guarded))
-        .route("/waits", any(waits))
+        .route("/waits", any(wait_for_end))
         .layer(fixture.layer.clone());
-    let caller = alice.at(serve(app).await);
+    let user_client = alice.at(serve(app).await);
     let unguarded = || fixture.layer.unguarded_upgrades();
 
     let mut guarded = Vec::new();
     for path in ["/guarded", "/waits"] {
-        guarded.push(open(&caller, path).await);
+        guarded.push(open(&user_client, path).await);
     }
     // An upgrade that the handler rejects does not count.
-    let rejected = caller.get(Transport::Http1, "/bare").header("upgrade", "websocket");
+    let rejected = user_client.get(Transport::Http1, "/bare").header("upgrade", "websocket");
     assert_eq!(rejected.send().await.unwrap().status(), 400);
-    let bare = open(&caller, "/bare").await;
+    let bare = open(&user_client, "/bare").await;
     poll_until("the first is counted", async || (unguarded() == 1).then_some(())).await;
     // A handler with the session may still take a guard, so it is counted when it drops the
     // session.
-    drop(open(&caller, "/named").await);
+    drop(open(&user_client, "/named").await);
     poll_until("the second is counted", async || (unguarded() == 2).then_some(())).await;
     let warned = || warnings.lock().unwrap().iter().filter(|line| line.contains("outlive")).count();
     assert_eq!(warned(), 1);

@@ -21,7 +21,7 @@ use tower::{BoxError, Layer as _, Service, ServiceExt as _, service_fn};
 use tower_activeconnect::layer::BoxError as AnyError;
 use tower_http::compression::CompressionLayer;
 
-use super::fixture::{Fixture, SignedClient, Transport};
+use super::fixture::{Fixture, Transport, UserClient};
 use crate::support::{advance, serve};
 
 type Boxed = BoxCloneService<Request<Body>, Response<Body>, BoxError>;
@@ -67,8 +67,8 @@ impl Service<Request<Body>> for Strict {
     }
 }
 
-fn request(caller: &SignedClient) -> Request<Body> {
-    Request::get("/").header("authorization", &caller.bearer).body(Body::empty()).unwrap()
+fn request(user_client: &UserClient) -> Request<Body> {
+    Request::get("/").header("authorization", &user_client.bearer).body(Body::empty()).unwrap()
 }
 
 async fn status(service: &mut Boxed, request: Request<Body>) -> u16 {
@@ -238,18 +238,18 @@ async fn compressed_stream_ends_without_marker() {
     let mut asked = Vec::new();
     for (site, url) in [("inside", inside), ("outside", outside)] {
         for path in ["/file", "/sse"] {
-            for over in [Transport::Http1, Transport::Http2] {
+            for transport in [Transport::Http1, Transport::Http2] {
                 let request =
-                    alice.at(url.clone()).get(over, path).header("accept-encoding", "gzip");
+                    alice.at(url.clone()).get(transport, path).header("accept-encoding", "gzip");
                 let response = request.send().await.unwrap();
                 assert_eq!(response.headers()["content-encoding"], "gzip");
-                asked.push((site, path, over, tokio::spawn(response.bytes())));
+                asked.push((site, path, transport, tokio::spawn(response.bytes())));
             }
         }
     }
     fixture.act(&alice, Action::Close);
-    for (site, path, over, rest) in asked {
-        assert_eq!(rest.await.unwrap().is_ok(), path == "/sse", "{site} {path} {over:?}");
+    for (site, path, transport, rest) in asked {
+        assert_eq!(rest.await.unwrap().is_ok(), path == "/sse", "{site} {path} {transport:?}");
     }
     assert_eq!(quiet.bytes().await.unwrap(), "");
 }

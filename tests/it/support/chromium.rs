@@ -99,8 +99,8 @@ impl Profile {
     /// Waits for a tab that a page opened and whose URL contains `address`.
     pub(crate) async fn wait_for_tab(&self, address: &str) -> Tab {
         let target = poll_until(&format!("a tab opens {address}"), async || {
-            let found = self.devtools.call("Target.getTargets", json!({}), None).await.unwrap();
-            let targets = found["targetInfos"].as_array().unwrap().iter();
+            let response = self.devtools.call("Target.getTargets", json!({}), None).await.unwrap();
+            let targets = response["targetInfos"].as_array().unwrap().iter();
             let mut tabs = targets.filter(|target| {
                 target["browserContextId"] == *self.id
                     && target["type"] == "page"
@@ -135,8 +135,8 @@ impl Profile {
     /// All cookies of the profile, in the form of the DevTools protocol.
     pub(crate) async fn cookies(&self) -> Vec<Value> {
         let params = json!({ "browserContextId": self.id });
-        let found = self.devtools.call("Storage.getCookies", params, None).await.unwrap();
-        found["cookies"].as_array().unwrap().clone()
+        let response = self.devtools.call("Storage.getCookies", params, None).await.unwrap();
+        response["cookies"].as_array().unwrap().clone()
     }
 
     /// The value of the cookie of this name; panics if there are several.
@@ -188,8 +188,9 @@ impl Tab {
 
     /// A PNG screenshot.
     pub(crate) async fn screenshot(&self) -> Vec<u8> {
-        let taken = self.call("Page.captureScreenshot", json!({ "format": "png" })).await.unwrap();
-        STANDARD.decode(taken["data"].as_str().unwrap()).unwrap()
+        let screenshot =
+            self.call("Page.captureScreenshot", json!({ "format": "png" })).await.unwrap();
+        STANDARD.decode(screenshot["data"].as_str().unwrap()).unwrap()
     }
 
     /// Brings the tab to the front, which hides the other tabs of its window.

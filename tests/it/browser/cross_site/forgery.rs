@@ -74,8 +74,8 @@ async fn logout_cannot_be_forged() {
             const image = Object.assign(new Image(), { onerror: done, onload: done, src });
             document.body.append(image);
         }).then(event => event.type)";
-        let shown = tab.eval(&format!("({image})({})", json!(logout))).await;
-        assert_eq!(shown, "error");
+        let event_type = tab.eval(&format!("({image})({})", json!(logout))).await;
+        assert_eq!(event_type, "error");
         send_form(&tab, &logout, &[]).await;
         assert!(tab.text().await.contains("must come from this site"), "{hostile}");
         // A `GET`, as from a link or redirect, does not log out.

@@ -64,15 +64,16 @@ async fn sockets_and_events_are_for_this_origin_only() {
         events.onmessage = event => { events.close(); done(event.data); };
         events.onerror = () => { events.close(); done('rejected'); };
     })";
-    let capture = async |how: &str, url: &str| tab.eval(&format!("({how})({})", json!(url))).await;
+    let receive =
+        async |script: &str, url: &str| tab.eval(&format!("({script})({})", json!(url))).await;
     let (feed, own) = (format!("{}/feed", fixture.app), format!("{}/auth/events", fixture.app));
-    assert_eq!(capture(listen, &socket).await, "alice");
-    assert_eq!(capture(events, &feed).await, "alice");
+    assert_eq!(receive(listen, &socket).await, "alice");
+    assert_eq!(receive(events, &feed).await, "alice");
     for hostile in [&fixture.sibling, &fixture.evil] {
         tab.navigate(hostile).await;
-        assert_eq!(capture(listen, &socket).await, "refused", "{hostile}");
-        assert_eq!(capture(events, &feed).await, "refused", "{hostile}");
-        assert_eq!(capture(events, &own).await, "refused", "{hostile}");
+        assert_eq!(receive(listen, &socket).await, "rejected", "{hostile}");
+        assert_eq!(receive(events, &feed).await, "rejected", "{hostile}");
+        assert_eq!(receive(events, &own).await, "rejected", "{hostile}");
     }
 }
 

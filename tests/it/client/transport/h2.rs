@@ -40,8 +40,9 @@ async fn serve(stream: TlsStream<TcpStream>, behaviour: Behaviour, log: Log) {
             Behaviour::Reset(reason) => respond.send_reset(reason),
             Behaviour::GoAway(reason) => connection.abrupt_shutdown(reason),
             _ => {
-                let whole = session(&format!("https://{host}"));
-                let body = whole.split(|byte| *byte == b'\n').next_back().unwrap().to_vec();
+                let response_bytes = session(&format!("https://{host}"));
+                let body =
+                    response_bytes.split(|byte| *byte == b'\n').next_back().unwrap().to_vec();
                 let head = Response::builder().status(StatusCode::ACCEPTED).body(()).unwrap();
                 respond.send_response(head, false).unwrap().send_data(body.into(), true).unwrap();
                 if matches!(behaviour, Behaviour::AnswerAndLeave) {

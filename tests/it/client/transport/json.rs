@@ -29,13 +29,13 @@ async fn read(bodies: Vec<(Vec<u8>, Option<StatusReading>)>) {
     let client = raw.client();
     let session = authenticate(&client).await.unwrap();
     for (body, expected) in bodies {
-        let shown = String::from_utf8_lossy(&body[..body.len().min(80)]).into_owned();
+        let excerpt = String::from_utf8_lossy(&body[..body.len().min(80)]).into_owned();
         match (client.status(&session).await, expected) {
-            (Ok(reading), Some(expected)) => assert_eq!(reading, expected, "{shown}"),
+            (Ok(reading), Some(expected)) => assert_eq!(reading, expected, "{excerpt}"),
             (Err(error), None) => {
-                assert_eq!(error.kind(), ClientErrorKind::InvalidResponse, "{shown}: {error}");
+                assert_eq!(error.kind(), ClientErrorKind::InvalidResponse, "{excerpt}: {error}");
             }
-            (outcome, _) => panic!("{shown}: {outcome:?}"),
+            (outcome, _) => panic!("{excerpt}: {outcome:?}"),
         }
     }
 }

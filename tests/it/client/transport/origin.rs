@@ -9,10 +9,10 @@ use crate::support::raw_server::{
 };
 
 async fn rejection_of(status_url: String, logout_url: String) -> ClientErrorKind {
-    let shown = format!("{status_url:?} {logout_url:?}");
+    let urls = format!("{status_url:?} {logout_url:?}");
     let raw =
         RawServer::start(move |_| vec![Step::Send(session_at(&status_url, &logout_url))]).await;
-    let error = authenticate(&raw.client()).await.map(|_| panic!("accepted: {shown}")).unwrap_err();
+    let error = authenticate(&raw.client()).await.map(|_| panic!("accepted: {urls}")).unwrap_err();
     assert_eq!(raw.requests().len(), 1);
     error.kind()
 }
@@ -27,14 +27,15 @@ async fn hostile_urls(hostile_urls: &[&str]) {
             let raw = RawServer::start(move |request| {
                 let host = request.header("host").unwrap();
                 let port = host.rsplit(':').next().unwrap();
-                let good = format!("http://{host}/x");
-                let bad = trick.replace("PORT", port).replace("OTHER", &other.to_string());
-                let (status, logout) = if status_is_bad { (bad, good) } else { (good, bad) };
+                let valid = format!("http://{host}/x");
+                let hostile = trick.replace("PORT", port).replace("OTHER", &other.to_string());
+                let (status, logout) =
+                    if status_is_bad { (hostile, valid) } else { (valid, hostile) };
                 vec![Step::Send(session_at(&status, &logout))]
             })
             .await;
-            let taken = authenticate(&raw.client()).await;
-            let Err(error) = taken else { panic!("accepted: {:?}", hostile_urls[number]) };
+            let result = authenticate(&raw.client()).await;
+            let Err(error) = result else { panic!("accepted: {:?}", hostile_urls[number]) };
             assert!(
                 matches!(
                     error.kind(),
@@ -113,13 +114,13 @@ async fn other_spelling_of_host_is_rejected() {
 
 #[tokio::test]
 async fn error_kind_tells_cause() {
-    let good = "http://127.0.0.1:1/x";
+    let valid = "http://127.0.0.1:1/x";
     for (url, expected) in [
         ("http://127.0.0.1:2/x", ClientErrorKind::OriginMismatch),
         ("http://user@127.0.0.1:2/x", ClientErrorKind::OriginMismatch),
         ("nonsense", ClientErrorKind::InvalidResponse),
     ] {
-        assert_eq!(rejection_of(url.to_owned(), good.to_owned()).await, expected, "{url}");
+        assert_eq!(rejection_of(url.to_owned(), valid.to_owned()).await, expected, "{url}");
     }
 }
 

@@ -74,8 +74,8 @@ fn any_token_and_query_is_signed_as_it_is_received() {
             let client = &clients[position];
             let duration = Some(std::time::Duration::from_secs(60));
             runtime.block_on(async {
-                let asked = AuthenticationRequest { methods, duration };
-                let _ = client.authenticate_user(&token, &asked).await;
+                let options = AuthenticationRequest { methods, duration };
+                let _ = client.authenticate_user(&token, &options).await;
                 let _ = client.device_registration_link(&token, Some(&name)).await;
             });
             let requests = raw.requests();
@@ -248,9 +248,9 @@ fn objects(values: impl Strategy<Value = String>) -> impl Strategy<Value = Strin
 
 /// A document, sometimes with a byte added, removed or changed.
 fn documents() -> impl Strategy<Value = Vec<u8>> {
-    let whole = prop_oneof![4 => objects(values()).boxed(), 1 => values().boxed()];
+    let document = prop_oneof![4 => objects(values()).boxed(), 1 => values().boxed()];
     let damage = prop::option::weighted(0.3, (any::<prop::sample::Index>(), any::<u8>(), 0..3_u8));
-    (whole, damage).prop_map(|(text, damage)| {
+    (document, damage).prop_map(|(text, damage)| {
         let mut bytes = text.into_bytes();
         if let Some((url_path, byte, kind)) = damage {
             let at = url_path.index(bytes.len() + 1);

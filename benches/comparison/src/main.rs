@@ -3,7 +3,7 @@
 //! have 10,000 sessions, and one of these sends all requests.
 //!
 //! ```text
-//! cargo run --release --locked --manifest-path benches/peers/Cargo.toml -- --bench
+//! cargo run --release --locked --manifest-path benches/comparison/Cargo.toml -- --bench
 //! ```
 
 #[path = "../../support/mod.rs"]
@@ -41,7 +41,7 @@ fn main() {
     let _entered = runtime.enter();
     let cases = runtime.block_on(cases());
     let rows = support::measure_times(cases);
-    support::write("peers", &rows);
+    support::write("comparison", &rows);
 }
 
 fn router() -> Router<()> {
@@ -49,14 +49,14 @@ fn router() -> Router<()> {
 }
 
 /// All routes respond alike.
-fn whole(app: Router, ask: impl FnMut() -> Request<Body> + 'static) -> Prepare {
+fn app_with_response(app: Router, ask: impl FnMut() -> Request<Body> + 'static) -> Prepare {
     requests(app.with_state(()), ask, (200, 1))
 }
 
 async fn cases() -> Vec<Case> {
     let case = |name, prepare| Case::new(name, prepare).over(NOOP).against(GATE);
-    let bare = Case::new("bare router", whole(router(), cookies(vec!["id=1".into()])));
-    let noop = whole(router().layer(NoOpLayer), cookies(vec!["id=1".into()]));
+    let bare = Case::new("bare router", app_with_response(router(), cookies(vec!["id=1".into()])));
+    let noop = app_with_response(router().layer(NoOpLayer), cookies(vec!["id=1".into()]));
     let (jwt_hs256, hs256) = jwt(Algorithm::HS256).await;
     let (jwt_es256, es256) = jwt(Algorithm::ES256).await;
     let (sessions_app, sessions) = tower_sessions().await;
@@ -68,12 +68,12 @@ async fn cases() -> Vec<Case> {
         bare,
         Case::new(NOOP, noop).over("bare router"),
         gate(),
-        case("tower-http bearer", whole(bearer, bearers("0123456789".into()))),
-        case("tower-sessions", whole(sessions_app, cookies(sessions))),
-        case("axum-login", whole(login_app, cookies(logins))),
-        case("JWT HS256", whole(jwt_hs256, bearers(hs256))),
-        case("JWT ES256", whole(jwt_es256, bearers(es256))),
-        case("private cookie jar", whole(jar_app, cookies(jars))),
+        case("tower-http bearer", app_with_response(bearer, bearers("0123456789".into()))),
+        case("tower-sessions", app_with_response(sessions_app, cookies(sessions))),
+        case("axum-login", app_with_response(login_app, cookies(logins))),
+        case("JWT HS256", app_with_response(jwt_hs256, bearers(hs256))),
+        case("JWT ES256", app_with_response(jwt_es256, bearers(es256))),
+        case("private cookie jar", app_with_response(jar_app, cookies(jars))),
         case("a status call per request", status_call()),
     ]
 }
@@ -271,8 +271,8 @@ async fn active_session() -> (Emulator, Client, RemoteSession) {
     let token = UserToken::random().unwrap();
     client.add_users(std::slice::from_ref(&token)).await.unwrap();
     emulator.register_device(token.as_str()).unwrap();
-    let asked = Authentication::default();
-    let session = client.authenticate_user(&token, &asked).await.unwrap();
+    let options = Authentication::default();
+    let session = client.authenticate_user(&token, &options).await.unwrap();
     emulator.act(token.as_str(), Action::Approve).unwrap();
     (emulator, client, session)
 }

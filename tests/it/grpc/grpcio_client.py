@@ -1,6 +1,6 @@
-"""What a gRPC client in another language makes of the gate: grpcio, the reference implementation.
+"""A client with grpcio, the reference implementation of gRPC, for the tests of the gate.
 
-judge.py ADDRESS CREDENTIAL: prints one line for each call, and waits on its streams until they end.
+grpcio_client.py ADDRESS CREDENTIAL: prints a line for each call, and reads its streams to their end.
 """
 
 import sys
@@ -15,8 +15,8 @@ channel = grpc.insecure_channel(address)
 bearer = [("authorization", f"Bearer {credential}")]
 
 
-def said(error):
-    """Code, reason and domain of a failed call; when to retry."""
+def describe(error):
+    """Code, reason, domain and retry delay of a failed call."""
     status = rpc_status.from_call(error)
     words = [error.code().name]
     for detail in status.details if status else []:
@@ -32,25 +32,25 @@ def call(name, kind):
     return getattr(channel, kind)(f"/echo.Echo/{name}")
 
 
-def tell(*words):
+def report(*words):
     print(*words, flush=True)
 
 
 try:
     call("Unary", "unary_unary")(b"hello", timeout=10)
 except grpc.RpcError as error:
-    tell("without", said(error))
+    report("without", describe(error))
 
-tell("unary", call("Unary", "unary_unary")(b"hello", timeout=10, metadata=bearer).decode())
+report("unary", call("Unary", "unary_unary")(b"hello", timeout=10, metadata=bearer).decode())
 collected = call("Collect", "stream_unary")(iter([b"a", b"b"]), timeout=10, metadata=bearer)
-tell("collect", collected.decode())
+report("collect", collected.decode())
 chat = call("Chat", "stream_stream")(iter([b"a", b"b"]), timeout=10, metadata=bearer)
-tell("chat", *[message.decode() for message in chat])
+report("chat", *[message.decode() for message in chat])
 
 try:
     call("Unary", "unary_unary")(b"slow", timeout=0.5, metadata=bearer)
 except grpc.RpcError as error:
-    tell("deadline", error.code().name)
+    report("deadline", error.code().name)
 
 watch = call("Watch", "unary_stream")(b"", metadata=bearer)
 next(watch)
@@ -58,28 +58,28 @@ watch.cancel()
 try:
     list(watch)
 except grpc.RpcError as error:
-    tell("cancelled", error.code().name)
+    report("cancelled", error.code().name)
 
-# Three that stay on the line until the session ends.
-silence = threading.Event()
+# Three streams that stay open until the session ends.
+done = threading.Event()
 
 
-def line():
+def one_message():
     yield b"a"
-    silence.wait()
+    done.wait()
 
 
 streams = {
     "watch": call("Watch", "unary_stream")(b"", metadata=bearer),
-    "chat": call("Chat", "stream_stream")(line(), metadata=bearer),
-    "collect": call("Collect", "stream_unary").future(line(), metadata=bearer),
+    "chat": call("Chat", "stream_stream")(one_message(), metadata=bearer),
+    "collect": call("Collect", "stream_unary").future(one_message(), metadata=bearer),
 }
 next(streams["watch"])
 next(streams["chat"])
-tell("on the line")
+report("streams open")
 for name, stream in streams.items():
     try:
         stream.result() if name == "collect" else list(stream)
     except grpc.RpcError as error:
-        tell("ended", name, said(error))
-silence.set()
+        report("ended", name, describe(error))
+done.set()

@@ -49,12 +49,12 @@ fn now(clock: ClockId) -> u64 {
 }
 
 #[derive(Clone)]
-pub(crate) struct FloorLayer {
+pub(crate) struct BaselineLayer {
     sessions: Arc<DashMap<[u8; 32], Arc<Session>>>,
     guards: bool,
 }
 
-impl FloorLayer {
+impl BaselineLayer {
     pub(crate) fn new(credentials: &[SessionCredential]) -> Self {
         let sessions = DashMap::with_shard_amount(1024);
         for credential in credentials {
@@ -107,28 +107,28 @@ impl Drop for Guard {
     }
 }
 
-impl<S> Layer<S> for FloorLayer {
-    type Service = Floor<S>;
+impl<S> Layer<S> for BaselineLayer {
+    type Service = Baseline<S>;
 
-    fn layer(&self, inner: S) -> Floor<S> {
-        Floor { inner, sessions: self.clone() }
+    fn layer(&self, inner: S) -> Baseline<S> {
+        Baseline { inner, sessions: self.clone() }
     }
 }
 
 #[derive(Clone)]
-pub(crate) struct Floor<S> {
+pub(crate) struct Baseline<S> {
     inner: S,
-    sessions: FloorLayer,
+    sessions: BaselineLayer,
 }
 
-impl<S, Q, B> Service<Request<Q>> for Floor<S>
+impl<S, Q, B> Service<Request<Q>> for Baseline<S>
 where
     S: Service<Request<Q>, Response = Response<B>>,
     B: Body<Data = Bytes>,
 {
-    type Response = Response<FloorBody<B>>;
+    type Response = Response<BaselineBody<B>>;
     type Error = S::Error;
-    type Future = FloorFuture<S::Future>;
+    type Future = BaselineFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -136,16 +136,16 @@ where
 
     fn call(&mut self, mut request: Request<Q>) -> Self::Future {
         let Some(guard) = self.sessions.find(request.headers()) else {
-            return FloorFuture { guard: None, guards: false, inner: None };
+            return BaselineFuture { guard: None, guards: false, inner: None };
         };
         request.extensions_mut().insert(guard.0.clone());
         let inner = Some(self.inner.call(request));
-        FloorFuture { guard: Some(guard), guards: self.sessions.guards, inner }
+        BaselineFuture { guard: Some(guard), guards: self.sessions.guards, inner }
     }
 }
 
 pin_project! {
-    pub(crate) struct FloorFuture<F> {
+    pub(crate) struct BaselineFuture<F> {
         guard: Option<Guard>,
         guards: bool,
         #[pin]
@@ -153,17 +153,17 @@ pin_project! {
     }
 }
 
-impl<F, B, E> Future for FloorFuture<F>
+impl<F, B, E> Future for BaselineFuture<F>
 where
     F: Future<Output = Result<Response<B>, E>>,
     B: Body<Data = Bytes>,
 {
-    type Output = Result<Response<FloorBody<B>>, E>;
+    type Output = Result<Response<BaselineBody<B>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let denied = |status| {
-            let mut response = Response::new(FloorBody { inner: None, guard: None });
+            let mut response = Response::new(BaselineBody { inner: None, guard: None });
             *response.status_mut() = status;
             Poll::Ready(Ok(response))
         };
@@ -182,20 +182,20 @@ where
             // A body with an exact size counts as complete.
             let guards = *this.guards && inner.size_hint().exact().is_none();
             let guard = guards.then_some(guard);
-            FloorBody { inner: Some(inner), guard }
+            BaselineBody { inner: Some(inner), guard }
         })))
     }
 }
 
 pin_project! {
-    pub(crate) struct FloorBody<B> {
+    pub(crate) struct BaselineBody<B> {
         #[pin]
         inner: Option<B>,
         guard: Option<Guard>,
     }
 }
 
-impl<B: Body<Data = Bytes>> Body for FloorBody<B> {
+impl<B: Body<Data = Bytes>> Body for BaselineBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 
