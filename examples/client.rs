@@ -20,7 +20,9 @@ type Failure = Box<dyn std::error::Error>;
 #[tokio::main]
 async fn main() {
     if let Err(error) = run().await {
-        eprintln!("{error}");
+        let causes = std::iter::successors(error.source(), |&cause| cause.source());
+        let causes: String = causes.map(|cause| format!(": {cause}")).collect();
+        eprintln!("{error}{causes}");
         std::process::exit(1);
     }
 }
@@ -71,7 +73,7 @@ async fn answered(client: &Client, session: &RemoteSession) -> Result<SessionSta
             Ok(StatusReading::Status(status)) => return Ok(status),
             // Nothing to act on; the next answer may make more sense.
             Ok(StatusReading::Inconsistent) => progress(),
-            Err(error) => eprintln!("\n{error}"),
+            Err(error) => eprintln!("\n{error:?}"),
         }
         sleep(Duration::from_secs(1)).await;
     }

@@ -48,15 +48,16 @@ pub(crate) struct Post {
 
 impl Database {
     pub(crate) async fn open(url: &str) -> Result<(SqliteTokenStore, Self), String> {
-        let failed = |error: &dyn std::error::Error| {
+        let failed = |reason: String| {
             format!(
-                "cannot use the database {url:?}: {error}; give --database a file that can be \
+                "cannot use the database {url:?}: {reason}; give --database a file that can be \
                  written, like sqlite:microblog.db"
             )
         };
-        let tokens = SqliteTokenStore::open(url).await.map_err(|error| failed(&error))?;
+        let tokens =
+            SqliteTokenStore::open(url).await.map_err(|error| failed(format!("{error:?}")))?;
         let database = Self { pool: tokens.pool().clone() };
-        database.make_tables().await.map_err(|error| failed(&error))?;
+        database.make_tables().await.map_err(|error| failed(error.to_string()))?;
         Ok((tokens, database))
     }
 

@@ -61,7 +61,7 @@ async fn run(arguments: Arguments) -> Result<(), String> {
         // all ports of a host, so that the port tells two blogs on one machine apart.
         .insecure_cookie_name(format!("microblog-{}", address.port()))
         .build()
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| format!("{error:?}"))?;
     service.introduce_users(&ac, &database).await?;
     let audit = tokio::spawn(audit::keep(ac.events(), database.clone()));
     let blog = format!("http://{address}");

@@ -72,7 +72,7 @@ pub(crate) async fn another_phone(
     match blog.ac.registration_link(&session).await {
         Ok(link) => link.response_to(&request),
         Err(error) => {
-            eprintln!("microblog: a registration link: {error}");
+            eprintln!("microblog: a registration link: {error:?}");
             let message = "There is no link for your phone at the moment. Try again in a minute.";
             pages::refused(StatusCode::SERVICE_UNAVAILABLE, message)
         }
@@ -155,11 +155,11 @@ impl From<EnrollmentError> for Refusal {
     fn from(error: EnrollmentError) -> Self {
         match error {
             EnrollmentError::Service(error) => {
-                eprintln!("microblog: registering: {error}");
+                eprintln!("microblog: registering: {error:?}");
                 Self::Service(error.kind())
             }
             error => {
-                eprintln!("microblog: registering: {error}");
+                eprintln!("microblog: registering: {error:?}");
                 Self::Database
             }
         }
@@ -202,7 +202,7 @@ async fn enroll(blog: Blog, registration: Registration) -> Result<RegistrationLi
             // Without the link nobody could ever log in with this name.
             Err(error) => {
                 if let Err(error) = blog.ac.unenroll(&user).await {
-                    eprintln!("microblog: a token stays at the service: {error}");
+                    eprintln!("microblog: a token stays at the service: {error:?}");
                 }
                 release(&blog, username).await;
                 Err(error.into())

@@ -25,7 +25,7 @@ pub(crate) enum Service {
 impl Service {
     pub(crate) async fn choose(emulator: &str) -> Result<Self, String> {
         if SERVERS.iter().any(|name| is_set(name)) {
-            let credentials = Credentials::from_env().map_err(|error| error.to_string())?;
+            let credentials = Credentials::from_env().map_err(|error| format!("{error:?}"))?;
             return Ok(Self::Named(credentials));
         }
         if let Some(name) = APPLICATIONS.iter().find(|name| is_set(name)) {
@@ -41,7 +41,7 @@ impl Service {
                  service that runs already, set ACTIVE_CONNECT_SERVER, \
                  ACTIVE_CONNECT_APPLICATION_ID and ACTIVE_CONNECT_APPLICATION_SECRET"
             ),
-            error => format!("the emulator: {error}"),
+            error => format!("the emulator: {error:?}"),
         })
     }
 
@@ -69,7 +69,7 @@ impl Service {
         }
         let names = database.registered_users().await.map_err(|error| error.to_string())?;
         let users: Vec<UserId> = names.iter().map(UserId::from).collect();
-        ac.enroll_many(users, |_, _| ()).await.map_err(|error| error.to_string())?;
+        ac.enroll_many(users, |_, _| ()).await.map_err(|error| format!("{error:?}"))?;
         for name in names {
             self.label(database, &name).await;
         }

@@ -240,7 +240,7 @@ impl PollTask {
                 PollOutcome::Rejected
             }
             Err(error) => {
-                tracing::debug!(%error, "a poll said nothing");
+                tracing::debug!(?error, "a poll said nothing");
                 self.record_failure(&error, now, is_own_trouble);
                 PollOutcome::NoResponse
             }

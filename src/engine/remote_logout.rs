@@ -105,7 +105,7 @@ impl Logout {
         match result {
             Ok(()) => true,
             Err(error) => {
-                tracing::debug!(%error, "a logout was not confirmed");
+                tracing::debug!(?error, "a logout was not confirmed");
                 // It is over there already.
                 let over = [ClientErrorKind::Rejected, ClientErrorKind::UnknownSession];
                 over.contains(&error.kind())

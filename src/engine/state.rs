@@ -369,7 +369,7 @@ impl Engine {
         transition: Option<Transition>,
         error: Option<&ClientError>,
     ) {
-        let error = error.map(tracing::field::display);
+        let error = error.map(tracing::field::debug);
         let event = match transition {
             None => return,
             Some(Transition::Failing) => {

@@ -178,14 +178,14 @@ impl fmt::Display for StartError {
                 "{address} is taken; stop what listens there, or choose another port (0 picks a \
                  free one)"
             ),
-            Self::Bind { address, source } => {
-                write!(f, "cannot listen on {address}: {source}; choose another address or port")
+            Self::Bind { address, .. } => {
+                write!(f, "cannot listen on {address}; choose another address or port")
             }
             Self::Application => f.write_str(
                 "the application's id must be letters, digits or -._~ and its secret must not be \
                  empty",
             ),
-            Self::System(error) => write!(f, "the system did not let the emulator start: {error}"),
+            Self::System(_) => f.write_str("the operating system did not let the emulator start"),
         }
     }
 }
