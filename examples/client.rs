@@ -20,7 +20,9 @@ type Error = Box<dyn std::error::Error>;
 #[tokio::main]
 async fn main() {
     if let Err(error) = run().await {
-        eprintln!("{error}");
+        let causes = std::iter::successors(error.source(), |&cause| cause.source());
+        let causes: String = causes.map(|cause| format!(": {cause}")).collect();
+        eprintln!("{error}{causes}");
         std::process::exit(1);
     }
 }
@@ -71,7 +73,7 @@ async fn wait_for_result(client: &Client, session: &RemoteSession) -> Result<Ses
             Ok(StatusReading::Status(status)) => return Ok(status),
             // The response contradicts itself; the next poll may clear it up.
             Ok(StatusReading::Inconsistent) => print_dot(),
-            Err(error) => eprintln!("\n{error}"),
+            Err(error) => eprintln!("\n{error:?}"),
         }
         sleep(Duration::from_secs(1)).await;
     }

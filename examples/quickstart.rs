@@ -11,7 +11,9 @@ use tower_activeconnect_sqlx::SqliteTokenStore;
 #[tokio::main]
 async fn main() {
     if let Err(error) = run().await {
-        eprintln!("{error}");
+        let causes = std::iter::successors(error.source(), |&cause| cause.source());
+        let causes: String = causes.map(|cause| format!(": {cause}")).collect();
+        eprintln!("{error}{causes}");
         std::process::exit(1);
     }
 }

@@ -49,15 +49,16 @@ pub(crate) struct Post {
 impl Database {
     /// Opens the database and creates missing tables; returns the token store, too.
     pub(crate) async fn open(url: &str) -> Result<(SqliteTokenStore, Self), String> {
-        let describe = |error: &dyn std::error::Error| {
+        let describe = |reason: String| {
             format!(
-                "cannot use the database {url:?}: {error}; give --database a file that can be \
+                "cannot use the database {url:?}: {reason}; give --database a file that can be \
                  written, like sqlite:microblog.db"
             )
         };
-        let tokens = SqliteTokenStore::open(url).await.map_err(|error| describe(&error))?;
+        let tokens =
+            SqliteTokenStore::open(url).await.map_err(|error| describe(format!("{error:?}")))?;
         let database = Self { pool: tokens.pool().clone() };
-        database.create_tables().await.map_err(|error| describe(&error))?;
+        database.create_tables().await.map_err(|error| describe(error.to_string()))?;
         Ok((tokens, database))
     }
 

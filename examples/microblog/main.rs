@@ -61,7 +61,7 @@ async fn run(arguments: Arguments) -> Result<(), String> {
         // between all ports of a host, so the name contains the port.
         .insecure_cookie_name(format!("microblog-{}", address.port()))
         .build()
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| format!("{error:?}"))?;
     service.enroll_users(&ac, &database).await?;
     let audit = tokio::spawn(audit::record(ac.events(), database.clone()));
     let blog = format!("http://{address}");

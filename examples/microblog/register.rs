@@ -76,7 +76,7 @@ pub(crate) async fn register_phone(
     match blog.ac.registration_link(&session).await {
         Ok(link) => link.response_to(&request),
         Err(error) => {
-            eprintln!("microblog: cannot get a registration link: {error}");
+            eprintln!("microblog: cannot get a registration link: {error:?}");
             let message = "The blog could not get a link for your phone. Try again in a minute.";
             pages::error(StatusCode::SERVICE_UNAVAILABLE, message)
         }
@@ -159,11 +159,11 @@ impl From<EnrollmentError> for RegisterError {
     fn from(error: EnrollmentError) -> Self {
         match error {
             EnrollmentError::Service(error) => {
-                eprintln!("microblog: cannot register a user: {error}");
+                eprintln!("microblog: cannot register a user: {error:?}");
                 Self::Service(error.kind())
             }
             error => {
-                eprintln!("microblog: cannot register a user: {error}");
+                eprintln!("microblog: cannot register a user: {error:?}");
                 Self::Database
             }
         }
@@ -172,7 +172,7 @@ impl From<EnrollmentError> for RegisterError {
 
 impl From<sqlx::Error> for RegisterError {
     fn from(error: sqlx::Error) -> Self {
-        eprintln!("microblog: cannot register a user: {error}");
+        eprintln!("microblog: cannot register a user: {error:?}");
         Self::Database
     }
 }
@@ -206,7 +206,7 @@ async fn enroll(blog: Blog, registration: Registration) -> Result<RegistrationLi
             // Without the link no user could log in with this name.
             Err(error) => {
                 if let Err(error) = blog.ac.unenroll(&user).await {
-                    eprintln!("microblog: cannot delete a user at the service: {error}");
+                    eprintln!("microblog: cannot delete a user at the service: {error:?}");
                 }
                 delete_user(&blog, username).await;
                 Err(error.into())

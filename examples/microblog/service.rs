@@ -26,7 +26,7 @@ impl Service {
     /// The configured service, or an emulator that listens at `emulator`.
     pub(crate) async fn choose(emulator: &str) -> Result<Self, String> {
         if SERVER_VARIABLES.iter().any(|name| is_set(name)) {
-            let credentials = Credentials::from_env().map_err(|error| error.to_string())?;
+            let credentials = Credentials::from_env().map_err(|error| format!("{error:?}"))?;
             return Ok(Self::Configured(credentials));
         }
         if let Some(name) = APPLICATION_VARIABLES.iter().find(|name| is_set(name)) {
@@ -42,7 +42,7 @@ impl Service {
                  service that runs already, set ACTIVE_CONNECT_SERVER, \
                  ACTIVE_CONNECT_APPLICATION_ID and ACTIVE_CONNECT_APPLICATION_SECRET"
             ),
-            error => format!("the emulator: {error}"),
+            error => format!("the emulator: {error:?}"),
         })
     }
 
@@ -70,7 +70,7 @@ impl Service {
         }
         let names = database.registered_users().await.map_err(|error| error.to_string())?;
         let users: Vec<UserId> = names.iter().map(UserId::from).collect();
-        ac.enroll_many(users, |_, _| ()).await.map_err(|error| error.to_string())?;
+        ac.enroll_many(users, |_, _| ()).await.map_err(|error| format!("{error:?}"))?;
         for name in names {
             self.set_phone_label(database, &name).await;
         }

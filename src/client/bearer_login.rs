@@ -16,7 +16,6 @@ use url::Url;
 use super::clock_skew;
 use super::credentials::parse_server;
 use super::credentials_error::CredentialsError;
-use super::error::ClientError;
 use super::tls;
 use crate::Secret;
 use crate::clock::{monotonic_now, unix_millis};
@@ -371,8 +370,7 @@ impl BearerLoginErrorKind {
 
 impl BearerLoginError {
     fn setup(error: CredentialsError) -> Self {
-        let said = error.to_string();
-        BearerLoginErrorKind::InvalidSetup.with_source(error).detail(&said)
+        BearerLoginErrorKind::InvalidSetup.with_source(error)
     }
 
     /// The application's own words are shown without control characters, which a terminal obeys.
@@ -443,10 +441,8 @@ fn http_client(
     authorities: Option<&Arc<RootCertStore>>,
 ) -> Result<reqwest::Client, BearerLoginError> {
     let is_https = url.scheme() == "https";
-    let tls = tls::client_config(is_https, authorities).map_err(|error: ClientError| {
-        let said = error.to_string();
-        BearerLoginErrorKind::InvalidSetup.with_source(error).detail(&said)
-    })?;
+    let tls = tls::client_config(is_https, authorities)
+        .map_err(|error| BearerLoginErrorKind::InvalidSetup.with_source(error))?;
     let mut builder = reqwest::Client::builder();
     if !is_https {
         // A proxy would read the credential, and the loopback is not behind one.

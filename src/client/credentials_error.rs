@@ -80,8 +80,8 @@ impl fmt::Display for CredentialsError {
                  ASCII without spaces and colons",
             ),
             Self::EmptySecret => f.write_str("the application secret is empty"),
-            Self::ServerNotAUrl { server, source } => {
-                write!(f, "the server {server:?} is not a URL ({source}); write https://HOST")
+            Self::ServerNotAUrl { server, .. } => {
+                write!(f, "the server {server:?} is not a URL; write https://HOST")
             }
             Self::InvalidServer { server, why } => {
                 write!(f, "the server {server:?} is refused: {why}")

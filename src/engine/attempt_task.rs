@@ -63,7 +63,7 @@ impl AttemptTask {
         match start_authentication(engine, attempt, target).await {
             Ok((session, phone)) => await_result(engine, attempt, &session, phone).await,
             Err(error) => {
-                tracing::debug!(%error, "a login did not start");
+                tracing::debug!(?error, "a login did not start");
                 engine.report_failed_login(&error);
                 // The name stays reserved until the deadline, as that of a phone that rings.
                 attempt.end(error);

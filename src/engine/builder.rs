@@ -810,7 +810,7 @@ impl fmt::Display for BuildError {
             Self::InvalidTexts { language, problem } => {
                 write!(f, "the texts for {language:?} cannot be used: {problem}")
             }
-            Self::Client(error) => write!(f, "the HTTP client cannot be set up: {error}"),
+            Self::Client(error) => error.fmt(f),
         }
     }
 }
@@ -830,7 +830,8 @@ impl From<SetupError> for BuildError {
 impl Error for BuildError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Client(error) => Some(error.as_ref()),
+            // The message is the client's own, and so is the source.
+            Self::Client(error) => error.source(),
             _ => None,
         }
     }

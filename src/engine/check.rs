@@ -245,7 +245,7 @@ impl fmt::Display for SetupReport {
             TokenStoreFinding::Fails(error) => {
                 writeln!(
                     f,
-                    "{FAULT_LABEL}  token store: {error}; check the database that it asks"
+                    "{FAULT_LABEL}  token store: {error:?}; check the database that it asks"
                 )?;
             }
         }

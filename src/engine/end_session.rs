@@ -35,7 +35,8 @@ impl std::error::Error for EndSessionError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Unknown => None,
-            Self::Store(error) => Some(error),
+            // The message is the store's own, so the source is the store's, too.
+            Self::Store(error) => error.source(),
         }
     }
 }

@@ -260,7 +260,7 @@ impl Engine {
 
     async fn delete_tokens(&self, tokens: &[UserToken]) {
         if let Err(error) = self.client.delete_users(tokens).await {
-            tracing::warn!(%error, "unused tokens stay registered at the service");
+            tracing::warn!(?error, "unused tokens stay registered at the service");
         }
     }
 }

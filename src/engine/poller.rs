@@ -242,7 +242,7 @@ impl PollTask {
                 PollOutcome::Rejected
             }
             Err(error) => {
-                tracing::debug!(%error, "a poll said nothing");
+                tracing::debug!(?error, "a poll got no response");
                 self.record_failure(&error, now, is_session_specific);
                 PollOutcome::NoResponse
             }
@@ -314,7 +314,7 @@ fn report_breaker_transition(
     transition: Option<Transition>,
     error: Option<&ClientError>,
 ) {
-    let error = error.map(tracing::field::display);
+    let error = error.map(tracing::field::debug);
     let event = match transition {
         None => return,
         Some(Transition::Failing) => {

@@ -152,7 +152,7 @@ impl Logout {
         match result {
             Ok(()) => true,
             Err(error) => {
-                tracing::debug!(%error, "a logout was not confirmed");
+                tracing::debug!(?error, "a logout was not confirmed");
                 // The session had ended there already.
                 let has_ended = [ClientErrorKind::Rejected, ClientErrorKind::UnknownSession];
                 has_ended.contains(&error.kind())

@@ -15,7 +15,7 @@ impl Engine {
             LoginError::Service(error) if error.kind() != ClientErrorKind::NoMobileDevice => {
                 if let Some(suppressed) = self.report_fault(Fault::Service(error.kind())) {
                     tracing::warn!(
-                        %error,
+                        ?error,
                         suppressed,
                         "the service began no login; the user sees a phone that does not ring"
                     );
@@ -30,7 +30,7 @@ impl Engine {
     pub(crate) fn report_store_fault(&self, error: &StoreError) {
         if let Some(suppressed) = self.report_fault(Fault::TokenStore(error.kind())) {
             tracing::warn!(
-                %error,
+                ?error,
                 suppressed,
                 "the token store failed: logins, and sessions that were not used for a minute, are \
                  refused; check the database that it asks"

@@ -56,9 +56,10 @@ impl fmt::Display for EnrollmentError {
 
 impl Error for EnrollmentError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
+        // A message that is an inner error's own has that error's source.
         match self {
-            Self::Store(error) => Some(error),
-            Self::Service(error) => Some(error),
+            Self::Store(error) => error.source(),
+            Self::Service(error) => error.source(),
             Self::NotEnrolled
             | Self::SessionDenied(_)
             | Self::InvalidGrant
@@ -121,8 +122,8 @@ impl<E: fmt::Display> fmt::Display for EnrollNewError<E> {
 impl<E: Error + 'static> Error for EnrollNewError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Application(error) => Some(error),
-            Self::Enrollment(error) => Some(error),
+            Self::Application(error) => error.source(),
+            Self::Enrollment(error) => error.source(),
         }
     }
 }

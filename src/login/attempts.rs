@@ -183,8 +183,9 @@ impl fmt::Display for LoginError {
 impl std::error::Error for LoginError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Store(error) => Some(error),
-            Self::Service(error) => Some(error),
+            // The message is the inner error's own, and so is the source.
+            Self::Store(error) => error.source(),
+            Self::Service(error) => error.source(),
             _ => None,
         }
     }

@@ -1,8 +1,5 @@
 use std::error::Error;
-use std::fmt::{self, Write as _};
-
-/// How much of its source an error shows, in characters.
-const MAX_SOURCE_CHARS: usize = 256;
+use std::fmt;
 
 /// A store could not do what it was asked. Opaque: it keeps its source and has a
 /// [`StoreError::kind`].
@@ -78,22 +75,7 @@ impl fmt::Display for StoreError {
                 "the users table has no such user; insert the user's row before enrolling"
             }
             StoreErrorKind::Other => "the store failed",
-        })?;
-        match &self.source {
-            Some(source) => {
-                f.write_str(": ")?;
-                // A source may quote typed text, and this text goes into logs: one line.
-                for character in source.to_string().chars().take(MAX_SOURCE_CHARS) {
-                    if character.is_control() {
-                        write!(f, "{}", character.escape_default())?;
-                    } else {
-                        f.write_char(character)?;
-                    }
-                }
-                Ok(())
-            }
-            None => Ok(()),
-        }
+        })
     }
 }
 

@@ -179,16 +179,14 @@ impl fmt::Display for StartError {
                 "{address} is in use; stop the program that listens there, or choose another port \
                  (0 picks a free one)"
             ),
-            Self::Bind { address, source } => {
-                write!(f, "cannot listen on {address}: {source}; choose another address or port")
+            Self::Bind { address, .. } => {
+                write!(f, "cannot listen on {address}; choose another address or port")
             }
             Self::Application => f.write_str(
                 "the application's id must be letters, digits or -._~ and its secret must not be \
                  empty",
             ),
-            Self::System(error) => {
-                write!(f, "the operating system cannot start the emulator: {error}")
-            }
+            Self::System(_) => f.write_str("the operating system cannot start the emulator"),
         }
     }
 }

@@ -350,7 +350,7 @@ struct CannotOpen {
 
 impl fmt::Display for CannotOpen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} cannot be opened: {}", self.url, self.source)
+        write!(f, "{:?} cannot be opened", self.url)
     }
 }
 

@@ -11,7 +11,6 @@ use super::harness::{App, Harness, denial_name, reply_ok};
 use crate::ActiveconnectLayer;
 use crate::engine::Session;
 use crate::identity::{SessionCredential, UserId};
-use crate::layer::ActiveconnectLayer;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const MS: Duration = Duration::from_millis(1);

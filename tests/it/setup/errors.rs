@@ -15,6 +15,9 @@ use crate::support::credentials;
 fn assert_message(error: &dyn Error) {
     let (debug, message) = (format!("{error:?}"), error.to_string());
     assert!(debug.starts_with(&message), "{debug} does not say: {message}");
+    if let Some(source) = error.source() {
+        assert!(!message.contains(&source.to_string()), "{message} repeats: {source}");
+    }
 }
 
 #[tokio::test]
@@ -60,6 +63,6 @@ async fn database_that_cannot_be_opened_is_named() {
     let url = format!("sqlite:{}/missing/app.db", folder.path().display());
     let error = tower_activeconnect_sqlx::SqliteTokenStore::open(&url).await.unwrap_err();
     assert_eq!(error.kind(), tower_activeconnect::store::StoreErrorKind::Unavailable);
-    assert!(error.to_string().contains(&format!("{url:?} cannot be opened: ")), "{error}");
+    assert!(format!("{error:?}").contains(&format!("{url:?} cannot be opened: ")), "{error:?}");
     assert_message(&error);
 }
