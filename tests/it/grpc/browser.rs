@@ -15,7 +15,7 @@ use crate::support::chromium::Chromium;
 
 /// Calls without and with a credential, and reports each status.
 const PAGE: &str = r#"<!doctype html><title>page</title><script type="module">
-const sites = { site: location.origin, elsewhere: "ELSEWHERE" };
+const sites = { here: location.origin, elsewhere: "ELSEWHERE" };
 const names = ["grpc-status", "grpc-message", "grpc-status-details-bin"];
 const report = (...lines) => fetch("/report", { method: "POST", body: lines.join("\n") });
 const call = (site, method, headers) => fetch(`${site}/echo.Echo/${method}`, {
@@ -97,12 +97,12 @@ async fn page_reads_denial_and_stream_end() {
         observed.extend([next().await]);
     }
     for (context, reason) in [("denied", "NO_SESSION"), ("ended", "ENDED")] {
-        for url_path in ["here", "elsewhere"] {
-            let read = &observed[&format!("{url_path} {context}")];
+        for origin in ["here", "elsewhere"] {
+            let read = &observed[&format!("{origin} {context}")];
             assert_eq!(
                 code_and_reason(&status(read)),
                 denial(Code::Unauthenticated, reason),
-                "{url_path}"
+                "{origin}"
             );
         }
     }
@@ -111,8 +111,8 @@ async fn page_reads_denial_and_stream_end() {
 /// The status of a gRPC client, from status, message and details.
 fn status(read: &[String]) -> Status {
     let names = ["grpc-status", "grpc-message", "grpc-status-details-bin"];
-    let user_of = names.map(HeaderName::from_static).into_iter().zip(read);
+    let fields = names.map(HeaderName::from_static).into_iter().zip(read);
     let headers: HeaderMap =
-        user_of.map(|(name, value)| (name, HeaderValue::from_str(value).unwrap())).collect();
+        fields.map(|(name, value)| (name, HeaderValue::from_str(value).unwrap())).collect();
     Status::from_header_map(&headers).unwrap_or_else(|| panic!("no status: {read:?}"))
 }
