@@ -1,5 +1,5 @@
-//! The Tower layer: it learns which session a request names, lets it through or answers in the
-//! format that the client expects, and watches over what it let through.
+//! The Tower layer: it finds the session of a request, forwards the request or sends a denial in
+//! the format that the client expects, and guards the responses that it forwards.
 
 mod attach_session;
 mod authorize;

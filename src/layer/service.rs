@@ -217,7 +217,7 @@ impl ActiveconnectLayer {
     /// }
     /// ```
     pub fn passive(self) -> Self {
-        self.map_authorizer(|gate| gate.is_use = false)
+        self.map_authorizer(|gate| gate.counts_as_use = false)
     }
 
     /// What responses that have no `Cache-Control` get; [`CacheControl::Private`] by default.

@@ -263,6 +263,6 @@ async fn no_frame_of_other_bodies_after_end() {
         let (mut body, _) = answer(&stage, &alice, body).await;
         end(&mut stage).await;
         let read = read(&mut body);
-        assert!(read.starts_with("!cut with the session"), "{text}: {read}");
+        assert!(read.starts_with("!the session is no longer allowed"), "{text}: {read}");
     }
 }
