@@ -1,4 +1,4 @@
-//! How a handler learns whose session let its request in.
+//! Request extensions by which a handler finds its session.
 
 use std::sync::Arc;
 
@@ -10,37 +10,39 @@ use super::response_format::ClientContext;
 use crate::engine::{ActiveSession, RequestNumber, Upgrade};
 use crate::verdict::Denial;
 
-/// Tells the handler who asks, or why that is not known. What another layer outside has told is replaced.
+/// Inserts the [`ActiveSession`], or the [`Denial`] of a layer that forwards everything, and
+/// replaces the extensions of an outer layer.
 pub(super) fn attach_session<ReqBody, A>(
-    gate: &Arc<Authorizer>,
+    authorizer: &Arc<Authorizer>,
     decision: Decision,
     client: &ClientContext,
     request: &mut Request<ReqBody>,
 ) -> Option<HandlerGuard<A>> {
     match decision {
-        Decision::Allow(passage) => {
-            let upgrade =
-                client.upgrade_status.map(|status| Upgrade::new(gate.upgrades.clone(), status));
+        Decision::Allow(guard) => {
+            let upgrade = client
+                .upgrade_status
+                .map(|status| Upgrade::new(authorizer.upgrades.clone(), status));
             let number = RequestNumber::next();
             let session = ActiveSession::new(
-                passage.session().clone(),
+                guard.session().clone(),
                 number,
-                gate.policy,
+                authorizer.policy,
                 upgrade.clone(),
-                gate.engine().clone(),
+                authorizer.engine().clone(),
             );
             request.extensions_mut().remove::<Denial>();
             request.extensions_mut().insert(session);
-            Some(HandlerGuard::new(passage, number, upgrade))
+            Some(HandlerGuard::new(guard, number, upgrade))
         }
         Decision::Deny(denial) => {
             request.extensions_mut().remove::<ActiveSession>();
             request.extensions_mut().insert(denial);
-            // For the extractor, which answers a handler that needs a session as the gate would.
-            request.extensions_mut().insert(gate.clone());
+            // For the extractor, which denies a handler that needs a session as the gate would.
+            request.extensions_mut().insert(authorizer.clone());
             None
         }
-        // Answered before this is asked.
+        // The caller awaits a deferred decision first.
         Decision::Deferred(_) => None,
     }
 }

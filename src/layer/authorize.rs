@@ -1,4 +1,4 @@
-//! The decision: which session a request names and whether it may pass.
+//! The decision whether a request may pass, from the session that it names.
 
 use std::fmt;
 use std::pin::Pin;
@@ -23,18 +23,18 @@ use crate::protocol::AuthMethods;
 use crate::store::StoreError;
 use crate::verdict::{Denial, Requirement, Verdict};
 
-/// How long the token store may take to say whether a user is enrolled.
+/// Maximum duration of the token store's lookup that tells whether a user is enrolled.
 const TOKEN_LOOKUP_TIMEOUT: Duration = Duration::from_millis(3_500);
 
-/// What a layer and all its services share.
+/// Settings of a layer, and the engine's handle; shared by all services of the layer.
 #[derive(Clone)]
 pub(crate) struct Authorizer {
     handle: Activeconnect,
     pub(crate) optional: bool,
-    /// Any session of the resolved user will do, not only this caller's.
+    /// Any session of the resolved user allows a request, not only the caller's own.
     pub(crate) allows_any_session: bool,
-    /// Requests that are let in are a use of their session, which keeps it from being idle.
-    pub(crate) is_use: bool,
+    /// Forwarded requests count as a use of their session, which keeps it from being idle.
+    pub(crate) counts_as_use: bool,
     pub(crate) policy: Policy,
     pub(crate) cache_control: CacheControl,
     pub(crate) requirement: Requirement,
@@ -42,10 +42,10 @@ pub(crate) struct Authorizer {
 }
 
 pub(crate) enum Decision {
-    /// May pass; the watch was there before the verdict was read.
+    /// Forward. The guard was registered before the verdict was read.
     Allow(StreamGuard),
     Deny(Denial),
-    /// Something has to be asked first.
+    /// A call to the service or to the token store comes first.
     Deferred(Pin<Box<dyn Future<Output = Decision> + Send>>),
 }
 
@@ -54,13 +54,13 @@ impl Authorizer {
         let (policy, upgrades) = (Policy::default(), Arc::default());
         let (cache_control, requirement) = (CacheControl::default(), Requirement::NONE);
         let (optional, allows_any_session) = (false, false);
-        // Without an idle timeout nothing is kept of it.
-        let is_use = handle.engine().config.idle_timeout.is_some();
+        // Without an idle timeout the engine keeps no time of the last use.
+        let counts_as_use = handle.engine().config.idle_timeout.is_some();
         Self {
             handle,
             optional,
             allows_any_session,
-            is_use,
+            counts_as_use,
             policy,
             cache_control,
             requirement,
@@ -81,13 +81,13 @@ impl Authorizer {
         self.handle.has_resolver()
     }
 
-    /// The user that another login names.
+    /// The user that the resolver of the other login names.
     #[cfg(feature = "axum")]
     pub(crate) fn resolve(&self, parts: &Parts) -> Option<UserId> {
         self.handle.resolve(parts)
     }
 
-    pub(crate) fn settings(&self) -> &Config {
+    pub(crate) fn config(&self) -> &Config {
         &self.handle.engine().config
     }
 
@@ -101,12 +101,12 @@ impl Authorizer {
             method,
             uri,
             headers,
-            self.settings(),
+            self.config(),
             &self.handle.engine().key_ring,
         )
     }
 
-    /// Decides in login use: the session names the user.
+    /// Decides in login use, where the session names the user.
     pub(crate) fn authorize(
         &self,
         method: &Method,
@@ -117,12 +117,12 @@ impl Authorizer {
         let credentials = self.credentials(method, uri, headers);
         let decision = self.authorize_session(&credentials, None);
         if !matches!(decision, Decision::Allow(_)) {
-            self.note_misread_credentials(&credentials, None, client);
+            self.flag_misread_credentials(&credentials, None, client);
         }
         decision
     }
 
-    /// Decides beside another login.
+    /// Decides beside another login, whose resolver names the user.
     pub(crate) fn authorize_resolved_user(
         &self,
         parts: &Parts,
@@ -135,33 +135,34 @@ impl Authorizer {
                 let credentials = self.credentials(method, uri, headers);
                 let decision = self.authorize_session(&credentials, Some(&user));
                 if !matches!(decision, Decision::Allow(_)) {
-                    self.note_misread_credentials(&credentials, Some(&user), client);
+                    self.flag_misread_credentials(&credentials, Some(&user), client);
                 }
                 decision
             }
         }
     }
 
-    /// Notes for the answer to a denied request whether its cookies were too many to be read, or its
-    /// credentials name two sessions, or the session of another user than the resolved one.
-    pub(crate) fn note_misread_credentials(
+    /// Records in `client` why the credentials of a denied request named no usable session: too
+    /// many cookies, credentials of two sessions, or the session of another user than the resolved
+    /// one.
+    pub(crate) fn flag_misread_credentials(
         &self,
         credentials: &RequestCredentials<'_>,
         user: Option<&UserId>,
         client: &mut ClientContext,
     ) {
         client.has_unread_cookies = credentials.has_unread_cookies();
-        let is_other_users = |user: &UserId| {
-            let named = credentials.session();
-            let session = named.and_then(|named| self.handle.engine().sessions.present(&named));
+        let belongs_to_other = |user: &UserId| {
+            let key = credentials.session();
+            let session = key.and_then(|key| self.handle.engine().sessions.present(&key));
             session.is_some_and(|session| session.user() != user.as_str())
         };
         client.needs_login_form = client.has_unread_cookies
             || credentials.is_ambiguous()
-            || user.is_some_and(is_other_users);
+            || user.is_some_and(belongs_to_other);
     }
 
-    /// Decides, and asks what has to be asked first.
+    /// Decides, and awaits the calls of a deferred decision.
     #[cfg(feature = "axum")]
     pub(crate) async fn authorize_and_wait(
         &self,
@@ -173,44 +174,47 @@ impl Authorizer {
         } else {
             self.authorize(&parts.method, &parts.uri, &parts.headers, client)
         };
-        while let Decision::Deferred(asking) = decision {
-            decision = asking.await;
+        while let Decision::Deferred(deferred) = decision {
+            decision = deferred.await;
         }
         decision
     }
 
-    /// The user is the other login's.
+    /// `user` is the user that the other login names.
     fn authorize_session(
         &self,
         credentials: &RequestCredentials<'_>,
         user: Option<&UserId>,
     ) -> Decision {
         let sessions = &self.handle.engine().sessions;
-        let mut session = credentials.session().and_then(|named| sessions.present(&named));
+        let mut session = credentials.session().and_then(|key| sessions.present(&key));
         if let Some(user) = user {
             session = session.filter(|session| session.user() == user.as_str());
-            session = session.or_else(|| self.likeliest_session(user));
+            session = session.or_else(|| self.best_session_of_user(user));
         }
         let Some(session) = session else { return self.deny_missing_session(credentials, user) };
-        let Self { policy, requirement, is_use, .. } = *self;
-        // The watch is there before the verdict is read: an end in between is seen by one of both.
-        let (mut watch, arrival) = session.acquire_watch();
-        // Most requests find a session that is in use and known: nothing else is asked then.
-        if let Arrival::Known(word, verdict) = arrival {
-            let verdict = watch.get().enforce_walkaway(verdict, &policy);
+        let Self { policy, requirement, counts_as_use, .. } = *self;
+        // The watcher is registered before the verdict is read, so that one of the two sees an end
+        // in between.
+        let (mut watcher, arrival) = session.acquire_watch();
+        // The usual case: the session is in use and its status is known, so that no call is needed.
+        if let Arrival::Known(snapshot, verdict) = arrival {
+            let verdict = watcher.get().enforce_walkaway(verdict, &policy);
             if verdict == Verdict::Ended {
                 let pending = self.is_pending(credentials, user);
                 return Decision::Deny(if pending { Denial::Pending } else { Denial::Ended });
             }
-            return decide(watch, word, verdict, policy, requirement, is_use);
+            return decide(watcher, snapshot, verdict, policy, requirement, counts_as_use);
         }
         let engine = self.handle.engine().clone();
         Decision::Deferred(Box::pin(async move {
-            engine.wait_until_fresh(&mut watch).await;
-            let (word, verdict) = watch.get().enforce(&policy);
-            match watch.get().phase() {
-                Phase::Running => decide(watch, word, verdict, policy, requirement, is_use),
-                // No poll has said in time that it is still what it was.
+            engine.wait_until_fresh(&mut watcher).await;
+            let (snapshot, verdict) = watcher.get().enforce(&policy);
+            match watcher.get().phase() {
+                Phase::Running => {
+                    decide(watcher, snapshot, verdict, policy, requirement, counts_as_use)
+                }
+                // No poll has confirmed the last status in time.
                 Phase::Parked | Phase::Resuming if verdict == Verdict::Ended => {
                     Decision::Deny(Denial::Ended)
                 }
@@ -219,8 +223,9 @@ impl Authorizer {
         }))
     }
 
-    /// The session of the user that is most likely to be let in, if any will do.
-    fn likeliest_session(&self, user: &UserId) -> Option<Arc<Session>> {
+    /// The session of the user that most likely allows the request, if the layer accepts any of
+    /// them.
+    fn best_session_of_user(&self, user: &UserId) -> Option<Arc<Session>> {
         if !self.allows_any_session {
             return None;
         }
@@ -229,7 +234,7 @@ impl Authorizer {
             Verdict::Ended => 5,
             _ if !session.satisfies(&self.requirement) => 4,
             Verdict::Allow => 0,
-            // Perhaps only parked: one poll will tell.
+            // It may only be parked, so that one poll resumes it.
             Verdict::Unavailable => 1,
             Verdict::Suspended => 2,
             Verdict::Pending => 3,
@@ -238,9 +243,9 @@ impl Authorizer {
 
     fn is_pending(&self, credentials: &RequestCredentials<'_>, user: Option<&UserId>) -> bool {
         let engine = self.handle.engine();
-        let Some(named) = credentials.attempt() else { return false };
+        let Some(credential) = credentials.attempt() else { return false };
         let attempt =
-            engine.login.attempts.find(&named).filter(|attempt| attempt.is_allowed_for(user));
+            engine.login.attempts.find(&credential).filter(|attempt| attempt.is_allowed_for(user));
         attempt.is_some_and(|attempt| attempt.is_pending(engine.now()))
     }
 
@@ -253,7 +258,8 @@ impl Authorizer {
             return Decision::Deny(Denial::Pending);
         }
         let Some(user) = user.cloned() else { return Decision::Deny(Denial::NoSession) };
-        // The other login vouches for the user, so they may be told that they are not enrolled.
+        // The other login has authenticated the user, so the response may say that they are not
+        // enrolled.
         let engine = self.handle.engine().clone();
         Decision::Deferred(Box::pin(async move {
             Decision::Deny(
@@ -273,9 +279,9 @@ impl Authorizer {
         }))
     }
 
-    /// Whether a denied request asks for the login itself, which is behind the gate by mistake. Once
-    /// a request has reached the login routes, there is no such mistake: a path that only looks like
-    /// the login's, as `//auth/login`, must not let clients write errors into the log.
+    /// Whether a denied request is for the login itself, which is behind the gate by mistake.
+    /// Always false once a request has reached the login routes: a path that only looks like one of
+    /// them, such as `//auth/login`, must not let clients write errors into the log.
     #[cold]
     pub(super) fn is_login_route(
         &self,
@@ -285,10 +291,10 @@ impl Authorizer {
     ) -> bool {
         !self.handle.engine().route_placement.is_settled()
             && !client.is_grpc()
-            && is_login_route(uri, extensions, &client.paths(self.settings()))
+            && is_login_route(uri, extensions, &client.paths(self.config()))
     }
 
-    /// Answers a request for the login itself, which is behind the gate by mistake.
+    /// The response to a request for the login itself, which is behind the gate by mistake.
     pub(super) fn deny_gated_login(
         &self,
         denial: Denial,
@@ -306,22 +312,23 @@ impl Authorizer {
     }
 }
 
-/// What a login must have been is asked here alone, at the start of a request: what has begun goes
-/// on as long as its session is allowed.
+/// Decides by the verdict, then by the layer's requirement. The requirement is checked here alone,
+/// at the start of a request: a response that has started continues as long as its session is
+/// allowed.
 fn decide(
-    watch: SessionWatcher,
-    word: Snapshot,
+    watcher: SessionWatcher,
+    snapshot: Snapshot,
     verdict: Verdict,
     policy: Policy,
     requirement: Requirement,
-    is_use: bool,
+    counts_as_use: bool,
 ) -> Decision {
     match policy.denial(verdict) {
-        None if watch.get().satisfies(&requirement) => {
-            if is_use {
-                watch.get().record_use();
+        None if watcher.get().satisfies(&requirement) => {
+            if counts_as_use {
+                watcher.get().record_use();
             }
-            Decision::Allow(StreamGuard::new(watch, policy, word))
+            Decision::Allow(StreamGuard::new(watcher, policy, snapshot))
         }
         None => Decision::Deny(Denial::StepUp),
         Some(denial) => Decision::Deny(denial),
@@ -330,6 +337,6 @@ fn decide(
 
 impl fmt::Debug for Authorizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gate").field("optional", &self.optional).finish_non_exhaustive()
+        f.debug_struct("Authorizer").field("optional", &self.optional).finish_non_exhaustive()
     }
 }

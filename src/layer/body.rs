@@ -17,18 +17,20 @@ use crate::engine::{Action, Session, StreamGuard};
 use crate::protocol::SessionStatus;
 use crate::verdict::Denial;
 
-/// Any error that can go between threads.
+/// A boxed error that can be sent between threads.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
 pin_project! {
-    /// A response body that ends with the session that it was let through for.
+    /// A response body that ends with the session that allowed its request.
     ///
-    /// While the session is active it forwards the inner body. When the session's status is not
-    /// known it holds frames back; when the session ends it is cut, in the way of its content:
-    /// server-sent events end cleanly after a last event `session-ended`, gRPC ends between two
-    /// messages with a status, anything else ends in [`SessionRevoked`] so that no half file looks
-    /// whole. An `axum::body::Body` of at most 64 KiB that is all there with its head needs no
-    /// session any more.
+    /// While the session is allowed, the body forwards the frames of the inner body. While the
+    /// session's status is unknown, it holds frames back. When the session ends, it drops the inner
+    /// body and ends as the content type permits: server-sent events end cleanly after a last event
+    /// `session-ended`, gRPC ends between two messages with a status, and any other body ends with
+    /// [`SessionRevoked`], so that no partial file looks complete.
+    ///
+    /// An `axum::body::Body` of at most 64 KiB that is complete when the response head is sent is
+    /// not guarded.
     pub struct GateBody<B> {
         #[pin]
         inner: Option<B>,
@@ -37,21 +39,21 @@ pin_project! {
 }
 
 enum State {
-    /// Whatever it is, it needs no session.
+    /// Forwards the inner body without a guard.
     Passthrough,
     Guarded(Guarded),
-    /// It was cut in the middle of a gRPC message, which may end, for a second.
+    /// Was cut in the middle of a gRPC message, and forwards the rest of that message.
     DrainingMessage(DrainingMessage),
-    /// Our own answer, one that was whole at once, or what is left of a body that was cut.
+    /// The end of a denial, of a buffered response or of a body that was cut.
     FinalFrame(FinalFrame),
 }
 
-/// The last frame, in less room than one that may be any takes.
+/// The last frame. Smaller than `Frame<Bytes>`.
 enum FinalFrame {
     Data(Bytes),
     Trailers(Box<HeaderMap>),
     Both(Box<(Bytes, HeaderMap)>),
-    /// It was given, or there is none.
+    /// The frame was taken, or there is none.
     Done,
 }
 
@@ -79,7 +81,7 @@ impl FinalFrame {
 }
 
 struct Guarded {
-    passage: StreamGuard,
+    guard: StreamGuard,
     framing: Framing,
 }
 
@@ -91,17 +93,17 @@ struct DrainingMessage {
     limit: Pin<Box<Sleep>>,
 }
 
-/// How long a message that is half sent may take to end.
+/// Maximum duration in which a partially sent gRPC message may be completed.
 const MESSAGE_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl<B> GateBody<B> {
-    /// These bytes, which need no session.
+    /// A body of these bytes, without a guard.
     pub(super) fn buffered(bytes: Bytes) -> Self {
         let last = if bytes.is_empty() { FinalFrame::Done } else { FinalFrame::Data(bytes) };
         Self { inner: None, state: State::FinalFrame(last) }
     }
 
-    /// These bytes and what comes after them, which need no session.
+    /// A body of these bytes and trailers, without a guard.
     pub(super) fn buffered_with_trailers(data: Bytes, trailers: Option<HeaderMap>) -> Self {
         let last = match trailers {
             None => return Self::buffered(data),
@@ -115,20 +117,20 @@ impl<B> GateBody<B> {
         Self { inner: Some(inner), state: State::Passthrough }
     }
 
-    /// Framed as the answer's content type says, if it has one.
-    pub(super) fn guarded(inner: B, framing: Framing, passage: StreamGuard) -> Self
+    /// A body that `guard` holds and cuts. `framing` tells where it can be cut.
+    pub(super) fn guarded(inner: B, framing: Framing, guard: StreamGuard) -> Self
     where
         B: Body,
     {
         if inner.is_end_stream() {
             return Self::passthrough(inner);
         }
-        Self { inner: Some(inner), state: State::Guarded(Guarded { passage, framing }) }
+        Self { inner: Some(inner), state: State::Guarded(Guarded { guard, framing }) }
     }
 }
 
-/// An empty body, which needs no session: what layers outside the gate answer with, such as a
-/// time limit or CORS.
+/// An empty body without a guard, for the responses of layers outside the gate, such as a time
+/// limit or CORS.
 impl<B> Default for GateBody<B> {
     fn default() -> Self {
         Self::buffered(Bytes::new())
@@ -155,17 +157,18 @@ where
                     let Some(inner) = this.inner.as_pin_mut() else { return Poll::Ready(None) };
                     return inner.poll_frame(cx).map_err(Into::into);
                 }
-                // In place, and each frame is moved once: this is what most of them pass.
-                State::Guarded(Guarded { passage, framing }) => {
+                // The most frequent case. In place, so that each frame is moved once.
+                State::Guarded(Guarded { guard, framing }) => {
                     let Some(mut inner) = this.inner.as_mut().as_pin_mut() else {
                         return Poll::Ready(None);
                     };
-                    let (mut registered, mut inner_waits) = (false, false);
-                    let mut reaction = passage.check_cached();
+                    let (mut registered, mut inner_is_pending) = (false, false);
+                    let mut action = guard.check_cached();
                     loop {
-                        match reaction {
-                            // It has our waker already; asking it twice would tell nothing new.
-                            Action::Forward if inner_waits => return Poll::Pending,
+                        match action {
+                            // The inner body has the waker already; a second poll would return the
+                            // same.
+                            Action::Forward if inner_is_pending => return Poll::Pending,
                             Action::Forward => match inner.as_mut().poll_frame(cx) {
                                 Poll::Ready(Some(Ok(frame))) => {
                                     framing.observe(&frame);
@@ -176,15 +179,15 @@ where
                                     return Poll::Ready(end.map(|end| end.map_err(Into::into)));
                                 }
                                 Poll::Pending if registered => return Poll::Pending,
-                                Poll::Pending => inner_waits = true,
+                                Poll::Pending => inner_is_pending = true,
                             },
-                            // What was given whole is neither held back nor cut.
+                            // A body that has been forwarded completely is neither held nor cut.
                             Action::Hold(..) | Action::Cut(_) if inner.is_end_stream() => {
                                 *this.state = State::FinalFrame(FinalFrame::Done);
                                 return Poll::Ready(None);
                             }
                             Action::Hold(limit, denial) => {
-                                if passage.hold(limit, denial, cx).is_ready() {
+                                if guard.hold(limit, denial, cx).is_ready() {
                                     break denial;
                                 }
                                 if registered {
@@ -193,17 +196,16 @@ where
                             }
                             Action::Cut(denial) => break denial,
                         }
-                        // Now that there is something to wait for; then look once more.
-                        reaction = passage.register_and_check(cx);
+                        // Registers the waker now that there is something to wait for, then checks
+                        // again.
+                        action = guard.register_and_check(cx);
                         registered = true;
                     }
                 }
-                State::DrainingMessage(finishing) => {
-                    match finishing.poll(this.inner.as_mut(), cx) {
-                        DrainStep::Frame(given) => return given,
-                        DrainStep::Terminate(denial) => denial,
-                    }
-                }
+                State::DrainingMessage(draining) => match draining.poll(this.inner.as_mut(), cx) {
+                    DrainStep::Frame(polled) => return polled,
+                    DrainStep::Terminate(denial) => denial,
+                },
             };
             if let Some(error) = terminate(this.inner.as_mut(), this.state, denial) {
                 return Poll::Ready(Some(Err(error)));
@@ -230,32 +232,42 @@ where
     }
 }
 
-/// Ends a body in the way of its content: by what is left in `state`, or in an error.
+/// Ends a body as its framing permits: by the frames that are left in `state`, or by the returned
+/// error.
 #[cold]
 fn terminate<B>(
     mut inner: Pin<&mut Option<B>>,
     state: &mut State,
     denial: Denial,
 ) -> Option<BoxError> {
-    tracing::debug!(%denial, "cut what was in flight");
-    let before = std::mem::replace(state, State::FinalFrame(FinalFrame::Done));
-    let (ending, session) = match before {
-        State::Guarded(Guarded { framing, passage }) => {
-            (framing.termination(), passage.session().clone())
+    tracing::debug!(%denial, "response cut");
+    let previous = std::mem::replace(state, State::FinalFrame(FinalFrame::Done));
+    let (termination, session) = match previous {
+        State::Guarded(Guarded { framing, guard }) => {
+            (framing.termination(), guard.session().clone())
         }
         State::DrainingMessage(DrainingMessage { grpc, web, session, .. }) => {
-            // Else it took too long, or it ended in the middle by itself.
-            let between = grpc.is_between_messages();
-            (if between { Termination::GrpcStatus { web } } else { Termination::Error }, session)
+            // Otherwise the message took too long, or the body ended in the middle of it.
+            let is_between_messages = grpc.is_between_messages();
+            (
+                if is_between_messages {
+                    Termination::GrpcStatus { web }
+                } else {
+                    Termination::Error
+                },
+                session,
+            )
         }
-        State::Passthrough | State::FinalFrame(_) => unreachable!("nothing cuts them"),
+        State::Passthrough | State::FinalFrame(_) => {
+            unreachable!("a body without a guard is not cut")
+        }
     };
     let mut error = None;
-    match ending {
+    match termination {
         Termination::DrainMessage { grpc, web } => {
             let limit = Box::pin(sleep(MESSAGE_DRAIN_TIMEOUT));
             *state = State::DrainingMessage(DrainingMessage { grpc, web, session, denial, limit });
-            // It still gives the rest of a message.
+            // The inner body still produces the rest of a message.
             return None;
         }
         Termination::SseEvent => {
@@ -271,19 +283,19 @@ fn terminate<B>(
         Termination::Clean => {}
         Termination::Error => error = Some(SessionRevoked::boxed(denial)),
     }
-    // Dropped at once, so that who produces it sees it.
+    // Dropped at once, so that the producer of the body notices.
     inner.set(None);
     error
 }
 
-/// What comes of a message that may end.
+/// The result of polling a body that completes a message.
 enum DrainStep {
     Frame(Poll<Option<Result<Frame<Bytes>, BoxError>>>),
     Terminate(Denial),
 }
 
 impl DrainingMessage {
-    /// Gives the rest of the message, and nothing of the next; then it is over.
+    /// Forwards the rest of the message and nothing after it, then terminates.
     fn poll<B>(&mut self, inner: Pin<&mut Option<B>>, cx: &mut Context<'_>) -> DrainStep
     where
         B: Body<Data = Bytes>,
@@ -292,34 +304,34 @@ impl DrainingMessage {
         if self.grpc.is_between_messages() {
             return DrainStep::Terminate(self.denial);
         }
-        // First, for what always has more to give would never be asked for the time.
+        // Polled first: a body that is always ready would keep the timeout from being checked.
         if self.limit.as_mut().poll(cx).is_ready() {
             return DrainStep::Terminate(self.denial);
         }
         let Some(inner) = inner.as_pin_mut() else { return DrainStep::Terminate(self.denial) };
-        let given = match inner.poll_frame(cx).map_err(Into::into) {
+        let polled = match inner.poll_frame(cx).map_err(Into::into) {
             Poll::Ready(Some(Ok(frame))) => frame.into_data(),
             Poll::Ready(_) => return DrainStep::Terminate(self.denial),
             Poll::Pending => return DrainStep::Frame(Poll::Pending),
         };
-        let Ok(mut data) = given else { return DrainStep::Terminate(self.denial) };
+        let Ok(mut data) = polled else { return DrainStep::Terminate(self.denial) };
         data.truncate(self.grpc.bytes_left_in_message(&data));
         self.grpc.observe(&data);
         DrainStep::Frame(Poll::Ready(Some(Ok(Frame::data(data)))))
     }
 }
 
-/// How a body ends that is cut.
+/// How a body that is cut ends.
 enum Termination {
-    /// With a last event.
+    /// After a last event.
     SseEvent,
-    /// With a status, as trailers or as browsers read them.
+    /// With a gRPC status, in trailers or, for grpc-web, in a last message.
     GrpcStatus { web: bool },
-    /// After the message that is half sent.
+    /// After the rest of the message that is partially sent.
     DrainMessage { grpc: GrpcFraming, web: bool },
-    /// As if it were whole.
+    /// Without a marker, as if it were complete.
     Clean,
-    /// In an error, so that no reader takes it for whole.
+    /// With an error, so that no reader takes it for complete.
     Error,
 }
 
@@ -341,27 +353,28 @@ impl Framing {
     }
 }
 
-/// The status that a cut gRPC stream ends with.
+/// The frame with the gRPC status of a stream that is cut.
 fn grpc_trailers(denial: Denial, retry_after: Duration, web: bool) -> FinalFrame {
     let status = grpc::status(denial, retry_after, &[]);
     if !web {
         return FinalFrame::Trailers(Box::new(status.into_iter().collect()));
     }
-    let mut text = Vec::new();
+    let mut encoded = Vec::new();
     for (name, value) in status {
-        text.extend_from_slice(name.as_str().as_bytes());
-        text.extend_from_slice(b": ");
-        text.extend_from_slice(value.as_bytes());
-        text.extend_from_slice(b"\r\n");
+        encoded.extend_from_slice(name.as_str().as_bytes());
+        encoded.extend_from_slice(b": ");
+        encoded.extend_from_slice(value.as_bytes());
+        encoded.extend_from_slice(b"\r\n");
     }
-    // Trailers are a message with the highest bit of the flag set (PROTOCOL-WEB of gRPC).
+    // In grpc-web, trailers are a message whose flag byte has its highest bit set (gRPC,
+    // PROTOCOL-WEB).
     let mut frame = vec![0x80];
-    frame.extend_from_slice(&(text.len() as u32).to_be_bytes());
-    frame.extend_from_slice(&text);
+    frame.extend_from_slice(&(encoded.len() as u32).to_be_bytes());
+    frame.extend_from_slice(&encoded);
     FinalFrame::Data(frame.into())
 }
 
-/// The last event of a stream that is cut.
+/// The last event of an event stream that is cut.
 fn session_ended_event(denial: Denial, status: SessionStatus) -> Bytes {
     let (event, status) = match denial {
         Denial::Suspended => ("suspended", "walkaway"),
@@ -377,7 +390,7 @@ impl<B> fmt::Debug for GateBody<B> {
     }
 }
 
-/// A response, an upload or a socket was cut because its session no longer allows.
+/// The error that ends a response body, an upload or a socket whose session is no longer allowed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SessionRevoked {
     denial: Denial,
@@ -388,7 +401,7 @@ impl SessionRevoked {
         Box::new(Self { denial })
     }
 
-    /// Why.
+    /// Why the session is no longer allowed.
     #[must_use]
     pub fn denial(&self) -> Denial {
         self.denial
@@ -399,7 +412,7 @@ crate::error_debug::debug_as_message!(SessionRevoked);
 
 impl fmt::Display for SessionRevoked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cut with the session: {}", self.denial)
+        write!(f, "the session is no longer allowed: {}", self.denial)
     }
 }
 

@@ -1,9 +1,9 @@
-//! Answers that are there at once, all of them: nothing is left of them that an end could cut.
+//! Responses whose body is complete at the first poll. They are sent without a guard.
 
 #[cfg(feature = "axum")]
-pub(super) use of_axum::try_take_buffered;
+pub(super) use axum_body::try_take_buffered;
 
-/// Only axum's body is known to stay whole when it is moved after a poll.
+/// Never takes a body: only axum's is known to be movable after a poll.
 #[cfg(not(feature = "axum"))]
 pub(super) fn try_take_buffered<B: 'static>(
     _: &mut B,
@@ -14,7 +14,7 @@ pub(super) fn try_take_buffered<B: 'static>(
 }
 
 #[cfg(feature = "axum")]
-mod of_axum {
+mod axum_body {
     use std::any::Any;
     use std::pin::Pin;
     use std::task::{Context, Poll};
@@ -25,15 +25,16 @@ mod of_axum {
 
     use crate::layer::BoxError;
 
-    /// So many bytes may leave though their session ends just then.
+    /// Maximum size in bytes of a response that may be sent although its session ends at that
+    /// moment.
     const MAX_BUFFERED_LEN: u64 = 64 * 1024;
 
-    /// Takes all of a body whose first poll gives all of this, its exact size (64 KiB at most), and
-    /// nothing after it. Of any other it takes nothing: what that poll gave comes first when it is
-    /// read.
+    /// Takes a body whose first poll yields all `length` bytes, its exact size (64 KiB at most),
+    /// and that ends then. Leaves any other body as it is: the result of that poll is returned
+    /// again at the next.
     ///
-    /// This is for `axum::body::Body` alone. A body has to stay where it was polled unless it is
-    /// `Unpin`, which a layer for any body can't ask.
+    /// Handles `axum::body::Body` alone. A body must not be moved after a poll unless it is
+    /// `Unpin`, which a layer for any body cannot require.
     pub(in crate::layer) fn try_take_buffered<B: 'static>(
         body: &mut B,
         length: u64,
@@ -49,7 +50,7 @@ mod of_axum {
                 frame.into_data().ok()
             }
             first => {
-                // As it was before axum made an error of its own of it, which it will again.
+                // The inner error: `Body::new` wraps it into an `axum::Error` again.
                 let first = first.map(|first| first.map_err(axum::Error::into_inner));
                 let rest = std::mem::take(body);
                 *body = Body::new(PrefetchedBody { first: Some(first), length, rest });
@@ -62,11 +63,11 @@ mod of_axum {
         frame.data_ref().is_some_and(|data| data.len() as u64 == length)
     }
 
-    /// A body that was polled once.
+    /// A body that was polled once, with the result of that poll.
     struct PrefetchedBody {
-        /// What that gave, its end perhaps, until it is given on.
+        /// The result of the first poll until it is returned; `Some(None)` is the end of the body.
         first: Option<Option<Result<Frame<Bytes>, BoxError>>>,
-        /// Of all.
+        /// The exact size of the whole body in bytes.
         length: u64,
         rest: Body,
     }

@@ -1,17 +1,17 @@
 use http::HeaderValue;
 
-/// `Cache-Control` of the responses that a layer lets through and that have none.
+/// The `Cache-Control` header of forwarded responses that have none.
 ///
-/// A response that has a `Cache-Control` keeps it: a handler that knows better is believed.
+/// A `Cache-Control` that the handler has set stays.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CacheControl {
-    /// `private`: the user's browser may keep the response, caches on the way may not. After the
+    /// `private`: the user's browser may store the response, shared caches may not. After the
     /// logout the browser may show it again. The default.
     #[default]
     Private,
-    /// `no-store`: no cache keeps the response, so that the browser asks again when the user goes
-    /// back to it.
+    /// `no-store`: no cache stores the response, so that the browser requests it again when the
+    /// user goes back to it.
     NoStore,
 }
 

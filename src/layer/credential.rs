@@ -1,4 +1,4 @@
-//! Which session and which attempt a request names.
+//! The credentials of sessions and attempts in a request.
 
 use http::header::{AUTHORIZATION, CONNECTION, COOKIE, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Uri};
@@ -12,12 +12,12 @@ use crate::identity::{AttemptCredential, SessionCredential, SessionKey};
 #[cfg(feature = "axum")]
 use crate::pages::UnreadCookies;
 
-/// As many cookies of a request are read, of all names.
+/// Maximum number of cookies of a request that are read, of all names.
 const MAX_COOKIES: usize = 64;
-/// As many bytes of a request's cookies are read.
+/// Maximum number of bytes of a request's cookies that are read.
 const MAX_COOKIE_BYTES: usize = 8 * 1024;
 
-/// What is told of a request with more cookies than are read.
+/// The explanation in the response to a request with more cookies than are read.
 pub(crate) fn unread_cookies_detail() -> String {
     format!(
         "The request has more cookies than are read, which is {MAX_COOKIES} cookies and \
@@ -26,25 +26,24 @@ pub(crate) fn unread_cookies_detail() -> String {
     )
 }
 
-/// The same, for the pages.
+/// The same limits, for the pages.
 #[cfg(feature = "axum")]
 pub(crate) const UNREAD_COOKIES: UnreadCookies =
     UnreadCookies { max_cookies: MAX_COOKIES, max_bytes: MAX_COOKIE_BYTES };
 
-/// The value of one sort that a request carries.
+/// The credential of one kind in a request.
 ///
-/// Values that differ are compared by whether they are ours, that is, verify as credentials that
-/// this application has issued: another system may have a cookie of the same name, or use the same
-/// header. A value that comes alone is not verified here, as most of them are found in the map of
-/// sessions, which costs less and says more.
+/// If values differ, those that do not verify as credentials of this application are ignored:
+/// another system may set a cookie of the same name, or use the same header. A single value is not
+/// verified here: the lookup in the map of sessions costs less and proves more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Candidate<'a> {
-    /// There is none, or none of several is ours.
+    /// There is no value, or none of several is ours.
     #[default]
     Absent,
-    /// One, however often; or the only one of several that is ours.
+    /// One value, perhaps repeated; or the only one of several that is ours.
     Unique(&'a [u8]),
-    /// Several that are ours, or more than are read.
+    /// Several values that are ours, or more cookies than are read.
     Ambiguous,
 }
 
@@ -69,7 +68,7 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    /// The one of what is carried in both ways.
+    /// Combines the values of two places in a request.
     fn merge(mut self, other: Self, is_ours: impl Fn(&[u8]) -> bool) -> Self {
         match other {
             Self::Absent => self,
@@ -89,7 +88,7 @@ impl<'a> Candidate<'a> {
     }
 }
 
-/// What a request bears to say which session and which attempt it is of.
+/// The credentials of the session and the attempt in a request.
 #[derive(Debug)]
 pub(crate) struct RequestCredentials<'a> {
     session: Candidate<'a>,
@@ -102,15 +101,15 @@ impl<'a> RequestCredentials<'a> {
         method: &Method,
         uri: &Uri,
         headers: &'a HeaderMap,
-        settings: &Config,
+        config: &Config,
         keys: &KeyRing,
     ) -> Self {
         let is_session = |value: &[u8]| keys.verifies(CredentialKind::Session, value);
         let is_attempt = |value: &[u8]| keys.verifies(CredentialKind::Attempt, value);
-        let mut cookies = CookieScanner::new(&settings.cookie_names);
+        let mut cookies = CookieScanner::new(&config.cookie_names);
         let (mut session, mut attempt) = (Candidate::Absent, Candidate::Absent);
         let (mut bearer, mut upgrades) = (Candidate::Absent, false);
-        // One pass, as a look-up of each name costs more, and is paid for absent headers too.
+        // One pass: a lookup of each name costs more, even if the header is absent.
         for (name, value) in headers {
             if name == COOKIE {
                 cookies.scan(
@@ -125,37 +124,37 @@ impl<'a> RequestCredentials<'a> {
         }
         let connects = method == Method::CONNECT;
         let opens_socket = connects || (upgrades && headers.contains_key(CONNECTION));
-        if opens_socket && is_cross_origin(uri, headers, &settings.origins) {
-            // No browser asks before it opens a socket for a page of another origin, with this
-            // one's cookies, so the server has to look.
+        if opens_socket && is_cross_origin(uri, headers, &config.origins) {
+            // Browsers open a WebSocket for a page of another origin with this origin's cookies,
+            // and without a preflight, so the server has to check the origin.
             (session, attempt) = (Candidate::Absent, Candidate::Absent);
         }
         let session = session.merge(bearer, is_session);
         Self { session, attempt, has_unread_cookies: cookies.is_over_limit() }
     }
 
-    /// Whether the request has more cookies than are read, so that ours name nothing.
+    /// Whether the request has more cookies than are read. Cookies then name no session.
     pub(crate) fn has_unread_cookies(&self) -> bool {
         self.has_unread_cookies
     }
 
-    /// Whether several sessions are named, and so none.
+    /// Whether the credentials name several sessions, and therefore none.
     pub(crate) fn is_ambiguous(&self) -> bool {
         matches!(self.session, Candidate::Ambiguous)
     }
 
-    /// The session that is named, unambiguously or not at all.
+    /// The session, if the credentials name exactly one.
     pub(crate) fn session(&self) -> Option<SessionKey> {
         SessionKey::from_encoded(self.session.unique()?)
     }
 
-    /// The attempt that is named, unambiguously or not at all.
+    /// The attempt, if the credentials name exactly one.
     pub(crate) fn attempt(&self) -> Option<AttemptCredential> {
         AttemptCredential::parse(self.attempt.unique()?)
     }
 }
 
-/// What the browser bears as proofs that a user has logged in with it, if anything.
+/// The value of the cookie with the proofs that users have logged in with this browser.
 #[cfg(feature = "axum")]
 pub(crate) fn known_browser_cookie<'a>(
     headers: &'a HeaderMap,
@@ -163,13 +162,15 @@ pub(crate) fn known_browser_cookie<'a>(
 ) -> Option<&'a [u8]> {
     let (mut cookies, mut known) = (CookieScanner::new(names), Candidate::Absent);
     for value in headers.get_all(COOKIE) {
-        // Which of several is ours depends on the name that is logged in with: none is read then.
+        // Only the username tells which of several values is ours, and it is not known here:
+        // several count as none.
         cookies.scan(value, [(&mut known, KNOWN_BROWSER_SUFFIX, &|_: &[u8]| true)]);
     }
     known.unique()
 }
 
-/// The page that waits in this browser for a phone to register, unambiguously or not at all.
+/// The key of the page that waits in this browser for a phone to register, if the cookies name
+/// exactly one.
 #[cfg(feature = "axum")]
 pub(crate) fn registration_cookie(
     headers: &HeaderMap,
@@ -181,11 +182,11 @@ pub(crate) fn registration_cookie(
     for value in headers.get_all(COOKIE) {
         cookies.scan(value, [(&mut page, REGISTRATION_SUFFIX, &is_ours)]);
     }
-    // One that was made up costs no look into the map.
+    // A forged value costs no lookup in the map.
     page.unique().filter(|value| is_ours(value)).and_then(SessionKey::from_encoded)
 }
 
-/// The attempt that is named as a bearer's, if any is.
+/// The attempt in `authorization: Bearer`, if the values name exactly one.
 #[cfg(feature = "axum")]
 pub(crate) fn attempt_from_bearer(
     headers: &HeaderMap,
@@ -198,7 +199,7 @@ pub(crate) fn attempt_from_bearer(
     attempt.unique().and_then(AttemptCredential::parse)
 }
 
-/// Whether a session's credential is in the header that bears it, and not only in a cookie.
+/// Whether `authorization: Bearer` has the credential of a session.
 #[cfg(feature = "axum")]
 pub(crate) fn has_bearer_session(headers: &HeaderMap, keys: &KeyRing) -> bool {
     let credentials = headers.get_all(AUTHORIZATION).into_iter();
@@ -207,11 +208,11 @@ pub(crate) fn has_bearer_session(headers: &HeaderMap, keys: &KeyRing) -> bool {
         .any(|value| keys.verifies(CredentialKind::Session, value))
 }
 
-/// A cookie to look for: where its value goes, what follows the name of the session's cookie in its
-/// name, and whether a value is of this engine.
+/// A cookie to look for: the candidate for its value, the suffix after the name of the session's
+/// cookie, and the check whether a value is ours.
 type WantedCookie<'c, 'a> = (&'c mut Candidate<'a>, &'c str, &'c dyn Fn(&[u8]) -> bool);
 
-/// Those of a request's cookies that are called like the session's, with something after it.
+/// Scans cookies whose name is the session cookie's name and a suffix.
 struct CookieScanner<'n> {
     names: &'n CookieNames,
     cookies: usize,
@@ -227,7 +228,7 @@ impl<'n> CookieScanner<'n> {
         self.cookies > MAX_COOKIES || self.bytes > MAX_COOKIE_BYTES
     }
 
-    /// Adds the values of one header to what is wanted, by what comes after the name.
+    /// Adds the values of one `Cookie` header to the candidates.
     fn scan<'a, const N: usize>(
         &mut self,
         header: &'a HeaderValue,
@@ -238,7 +239,7 @@ impl<'n> CookieScanner<'n> {
         loop {
             self.cookies += 1;
             if self.is_over_limit() {
-                // What lies beyond could contradict what was read: nothing is named.
+                // The unread cookies could contradict the others: the request names no session.
                 for (candidate, ..) in &mut wanted {
                     **candidate = Candidate::Ambiguous;
                 }
@@ -261,13 +262,14 @@ impl<'n> CookieScanner<'n> {
     }
 }
 
-/// `Bearer` and 43 base64url characters; anything else there is another layer's.
+/// The credential after `Bearer` if it has 43 base64url characters. Any other value belongs to
+/// another layer.
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, credential) = value.split_at_checked(7)?;
-    let ours = scheme.eq_ignore_ascii_case(b"bearer ")
+    let is_credential = scheme.eq_ignore_ascii_case(b"bearer ")
         && credential.len() == SessionCredential::ENCODED_LEN
         && credential.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte));
-    ours.then_some(credential)
+    is_credential.then_some(credential)
 }
 
 #[cfg(test)]
@@ -292,27 +294,27 @@ mod tests {
     const A: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     const B: &str = "BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA";
 
-    fn read<R>(headers: &[(&str, String)], look: impl FnOnce(RequestCredentials<'_>) -> R) -> R {
+    fn read<R>(headers: &[(&str, String)], check: impl FnOnce(RequestCredentials<'_>) -> R) -> R {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             let name: http::HeaderName = name.parse().unwrap();
             map.append(name, http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        let mut settings = Config::default();
-        settings.origins.allowed.push("https://www.example".into());
-        look(RequestCredentials::from_request(
+        let mut config = Config::default();
+        config.origins.allowed.push("https://www.example".into());
+        check(RequestCredentials::from_request(
             &Method::GET,
             &Uri::from_static("/"),
             &map,
-            &settings,
+            &config,
             &KEYS,
         ))
     }
 
     fn session(headers: &[(&str, String)]) -> Option<String> {
-        read(headers, |borne| {
-            let named = borne.session.unique().and_then(SessionCredential::parse);
-            assert_eq!(borne.session(), named.as_ref().map(SessionCredential::key));
+        read(headers, |credentials| {
+            let named = credentials.session.unique().and_then(SessionCredential::parse);
+            assert_eq!(credentials.session(), named.as_ref().map(SessionCredential::key));
             named.map(|credential| credential.expose())
         })
     }
@@ -326,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn one_value_however_often_names_a_session() {
+    fn repeated_value_names_a_session() {
         for headers in [
             vec![cookie(A)],
             vec![("cookie", format!("a=b;{SESSION_COOKIE}={A} ; c=d"))],
@@ -404,7 +406,9 @@ mod tests {
             values.iter().map(cookie).collect()
         };
         let named = |values: &[&str]| {
-            read(&cookies(values), |borne| borne.attempt().map(|attempt| attempt.expose()))
+            read(&cookies(values), |credentials| {
+                credentials.attempt().map(|attempt| attempt.expose())
+            })
         };
         assert_eq!(named(&[A, &ours, &OURS[0]]), Some(ours.clone()));
         assert_eq!(named(&[&ours, &other]), None);
@@ -412,7 +416,7 @@ mod tests {
 
     #[cfg(feature = "axum")]
     #[test]
-    fn registration_page_is_named_by_its_own_credential() {
+    fn registration_cookie_names_one_page() {
         let names = CookieNames::secure("activeconnect");
         let ours = || KEYS.issue_registration(UnixTime::default()).unwrap();
         let (page, other) = (ours(), ours());
@@ -434,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn cookies_are_read_up_to_a_limit() {
+    fn too_many_cookies_name_no_session() {
         let padded = |count: usize| format!("{}{SESSION_COOKIE}={A}", "a=b; ".repeat(count));
         let long = |bytes: usize| {
             let ours = format!("{SESSION_COOKIE}={A}; a=");
@@ -449,7 +453,11 @@ mod tests {
             (vec![("cookie", long(MAX_COOKIE_BYTES))], false),
             (vec![("cookie", long(MAX_COOKIE_BYTES + 1))], true),
         ] {
-            assert_eq!(read(&headers, |borne| borne.has_unread_cookies()), is_over, "{headers:?}");
+            assert_eq!(
+                read(&headers, |credentials| credentials.has_unread_cookies()),
+                is_over,
+                "{headers:?}"
+            );
             assert_eq!(session(&headers).is_none(), is_over, "{headers:?}");
         }
         assert!(unread_cookies_detail().contains("64 cookies and 8192 bytes"));
@@ -458,13 +466,13 @@ mod tests {
     #[test]
     fn attempt_is_not_a_session() {
         let both = [("cookie", format!("{ATTEMPT_COOKIE}={A}; {SESSION_COOKIE}={B}"))];
-        assert_eq!(read(&both, |borne| borne.attempt().unwrap().expose()), A);
+        assert_eq!(read(&both, |credentials| credentials.attempt().unwrap().expose()), A);
         assert_eq!(session(&both).unwrap(), B);
         assert_eq!(session(&[("cookie", format!("{ATTEMPT_COOKIE}={A}"))]), None);
     }
 
     #[test]
-    fn socket_opened_from_elsewhere_bears_no_cookie() {
+    fn cross_origin_upgrade_ignores_cookies() {
         let socket = |origin: &str| {
             vec![
                 cookie(A),
@@ -485,7 +493,7 @@ mod tests {
             "https://app.example:8443.evil",
         ] {
             assert_eq!(session(&socket(origin)), None, "{origin}");
-            // What a page cannot attach by itself still counts.
+            // A page cannot set `authorization` on a WebSocket, so the header counts.
             let mut with_bearer = socket(origin);
             with_bearer.push(bearer(B));
             assert_eq!(session(&with_bearer).as_deref(), Some(B), "{origin}");

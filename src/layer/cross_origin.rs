@@ -1,21 +1,21 @@
-//! Whether a page of another origin asks.
+//! Detection of requests from pages of other origins.
 
 use http::header::{HOST, ORIGIN};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
 use crate::engine::SiteOrigins;
 
-/// Whether a page asks that is neither this site's nor of an allowed origin, as browsers tell. The
-/// first of these decides:
+/// Whether a page of another origin sends the request, one that is neither this site's nor allowed.
+/// The first of these that applies decides:
 ///
 /// 1. `Origin`, if it is one of the allowed origins or a public origin of this site;
 /// 2. `Sec-Fetch-Site`;
-/// 3. `Origin` against the public origins or, without any, against the request's host. Default
-///    ports count as left out. Without `Origin` no page asks.
+/// 3. `Origin` against the public origins or, if there are none, against the request's host. A
+///    default port equals an omitted one. A request without `Origin` is not from a page.
 pub(crate) fn is_cross_origin(uri: &Uri, headers: &HeaderMap, origins: &SiteOrigins) -> bool {
     static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
     let Some(header) = headers.get(ORIGIN) else {
-        return headers.get(&SEC_FETCH_SITE).is_some_and(says_cross_origin);
+        return headers.get(&SEC_FETCH_SITE).is_some_and(is_cross_origin_value);
     };
     if origins.allowed.iter().any(|allowed| header == allowed.as_str()) {
         return false;
@@ -28,9 +28,9 @@ pub(crate) fn is_cross_origin(uri: &Uri, headers: &HeaderMap, origins: &SiteOrig
         return false;
     }
     let site = headers.get(&SEC_FETCH_SITE).filter(|site| !site.is_empty());
-    let is_cross_origin = site.map_or(!is_own, says_cross_origin);
-    // A browser that calls the page this site's knows better, and what has no fetch metadata may
-    // be this site's page as well.
+    let is_cross_origin = site.map_or(!is_own, is_cross_origin_value);
+    // Warns of a wrong setup: the browser says that the page is this site's, or has no fetch
+    // metadata, so that the page may be this site's.
     if !is_own && origin.is_some() && (site.is_none() || !is_cross_origin) {
         let host = host.map(String::from_utf8_lossy).unwrap_or_default();
         origins.warn_of_mismatch(header, &host);
@@ -38,17 +38,17 @@ pub(crate) fn is_cross_origin(uri: &Uri, headers: &HeaderMap, origins: &SiteOrig
     is_cross_origin
 }
 
-/// Whether a page's origin, as browsers write it, is this site's: one of the public origins or,
-/// without any, that of the request's host.
+/// Whether an origin, serialized as browsers send it, is this site's: one of the public origins or,
+/// if there are none, that of the request's host.
 pub(super) fn is_own_origin(origin: &str, host: Option<&[u8]>, origins: &SiteOrigins) -> bool {
     WebOrigin::parse(origin).is_some_and(|origin| origin.is_own(host, origins))
 }
 
-fn says_cross_origin(site: &HeaderValue) -> bool {
+fn is_cross_origin_value(site: &HeaderValue) -> bool {
     !site.is_empty() && site != "same-origin" && site != "none"
 }
 
-/// An origin of the web (RFC 6454).
+/// The origin of a page (RFC 6454).
 #[derive(Debug)]
 struct WebOrigin<'a> {
     is_https: bool,
@@ -57,7 +57,7 @@ struct WebOrigin<'a> {
 }
 
 impl<'a> WebOrigin<'a> {
-    /// `None` for `null` and whatever else is no origin of a web page.
+    /// Returns `None` for `null` and any other text that is not the origin of an HTTP page.
     fn parse(text: &'a str) -> Option<Self> {
         let (scheme, authority) = text.split_once("://")?;
         let is_https = scheme.eq_ignore_ascii_case("https");
@@ -71,15 +71,15 @@ impl<'a> WebOrigin<'a> {
     fn is_own(&self, host: Option<&[u8]>, origins: &SiteOrigins) -> bool {
         if origins.public.is_empty() {
             let host = host.and_then(|host| std::str::from_utf8(host).ok());
-            host.is_some_and(|host| self.is_at(host))
+            host.is_some_and(|host| self.matches_host(host))
         } else {
             origins.public.iter().any(|public| WebOrigin::parse(public).as_ref() == Some(self))
         }
     }
 
-    /// Whether a request with this host and perhaps port may be of this origin: what the host
-    /// leaves open, its scheme, is taken from the origin.
-    fn is_at(&self, host: &str) -> bool {
+    /// Whether a request with this `Host` may be of this origin. The host has no scheme, so the
+    /// origin's is assumed.
+    fn matches_host(&self, host: &str) -> bool {
         split_port(host).is_some_and(|(host, port)| {
             host.eq_ignore_ascii_case(self.host)
                 && port.unwrap_or(default_port(self.is_https)) == self.port
@@ -98,7 +98,7 @@ const fn default_port(is_https: bool) -> u16 {
     if is_https { 443 } else { 80 }
 }
 
-/// The host and the port, if there is one. `None` for what is not these two alone.
+/// Splits a host from its optional port. `None` if the text has anything else.
 fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     let end_of_host = if authority.starts_with('[') {
         authority.find(']')? + 1
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_other_origins_are_told_apart() {
+    fn cross_origin_pages_are_detected() {
         const H1: &str = "/auth/status";
         const H2: &str = "https://app.example:8443/auth/status";
         let host = ("host", "app.example:8443");
@@ -161,7 +161,7 @@ mod tests {
                 H1,
                 false,
             ),
-            // What the site says goes before what the origin says.
+            // `Sec-Fetch-Site` has precedence over `Origin`.
             (vec![host, (site, "cross-site"), (origin, "https://app.example:8443")], H1, true),
             // Browsers without `Sec-Fetch-Site`.
             (vec![host, (origin, "https://app.example:8443")], H1, false),
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn default_ports_are_the_same_as_none() {
+    fn default_port_equals_no_port() {
         for (origin, host, expected) in [
             ("https://app.example", "app.example:443", false),
             ("http://app.example", "app.example:80", false),
@@ -230,7 +230,7 @@ mod tests {
             (vec![upstream, (origin, "https://app.example")], false),
             (vec![upstream, (origin, "https://APP.example:443")], false),
             (vec![upstream, (origin, "https://admin.example:8443")], false),
-            // A page of one public origin asks another: both are this site.
+            // A page of one public origin sends a request to another: both are this site.
             (vec![upstream, (site, "same-site"), (origin, "https://app.example")], false),
             (vec![upstream], false),
             (vec![upstream, (site, "same-origin"), (origin, "https://old.example")], false),
@@ -241,7 +241,7 @@ mod tests {
             (vec![upstream, (origin, "https://admin.example")], true),
             (vec![upstream, (origin, "https://app.example.evil.example")], true),
             (vec![upstream, (origin, "null")], true),
-            // The host is no longer asked.
+            // The host no longer counts.
             (vec![("host", "evil.example"), (origin, "https://evil.example")], true),
             (vec![upstream, (origin, "http://127.0.0.1:3000")], true),
             // Allowed.

@@ -1,4 +1,4 @@
-//! The answer of a handler that has ended its session itself: it leaves once all of it is there.
+//! The response of a handler that ended its own session. It is sent once it is complete.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,30 +12,30 @@ use tokio::time::Sleep;
 
 use super::body::GateBody;
 
-/// In bytes; a goodbye needs no more.
+/// Maximum size in bytes of the final response.
 const MAX_FINAL_RESPONSE_LEN: usize = 64 * 1024;
 
 pin_project! {
-    /// An answer that is collected.
+    /// A response whose body is being collected.
     pub(super) struct FinalResponse<B> {
-        // Until it is given.
+        // `None` once the response is returned.
         head: Option<Parts>,
         #[pin]
         body: B,
         collected: BytesMut,
         trailers: Option<HeaderMap>,
-        // What is left of the grace.
+        // The end of the grace period.
         deadline: Pin<Box<Sleep>>,
     }
 }
 
 impl<B> FinalResponse<B> {
-    pub(super) fn new(answer: Response<B>, deadline: Pin<Box<Sleep>>) -> Self {
-        let (head, body) = answer.into_parts();
+    pub(super) fn new(response: Response<B>, deadline: Pin<Box<Sleep>>) -> Self {
+        let (head, body) = response.into_parts();
         Self { head: Some(head), body, collected: BytesMut::new(), trailers: None, deadline }
     }
 
-    /// The whole answer; `None` if it is a stream, too long, too late, or broken.
+    /// Returns the complete response; `None` if it is a stream, too long, too late or broken.
     pub(super) fn poll(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -45,7 +45,7 @@ impl<B> FinalResponse<B> {
     {
         let mut this = self.project();
         loop {
-            // First, for a body that always has more to give would never let it be asked.
+            // Polled first: a body that is always ready would keep the deadline from being checked.
             if this.deadline.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(None);
             }

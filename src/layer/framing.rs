@@ -1,51 +1,51 @@
-//! Where a stream may be cut without leaving half of something.
+//! Framing of response bodies: the positions where a stream can end without a partial message.
 
 use bytes::Bytes;
 use http::HeaderValue;
 use http_body::Frame;
 
-/// What a body consists of.
+/// The framing of a body.
 pub(super) enum Framing {
     /// Server-sent events.
     Sse(SseFraming),
-    /// Server-sent events under a content encoding: nothing can be added.
+    /// Server-sent events with a content encoding: no event can be appended.
     EncodedSse,
     /// gRPC messages.
     Grpc(GrpcFraming),
-    /// The same for browsers, which see no trailers: they are a last message.
+    /// gRPC messages for browsers, which do not see trailers: the status is a last message.
     GrpcWeb(GrpcFraming),
-    /// Bytes, whose end says that they are whole.
+    /// Any other bytes. Their clean end means that they are complete.
     Other,
 }
 
 impl Framing {
-    /// Messages are told apart in answers to gRPC calls only: whatever else bears their content
-    /// type must not end as if it were whole.
+    /// Tracks messages in responses to gRPC calls only: a download that has gRPC's content type
+    /// must not end as if it were complete.
     pub(super) fn from_content_type(
         content_type: Option<&HeaderValue>,
         is_encoded: bool,
         is_grpc_call: bool,
     ) -> Self {
         let content_type = content_type.map_or(&b""[..], HeaderValue::as_bytes);
-        let is = |essence: &[u8]| {
+        let has_type = |essence: &[u8]| {
             content_type
                 .get(..essence.len())
-                // Most differ in their first letter.
+                // The first letter rules most types out.
                 .is_some_and(|start| {
                     start[0].eq_ignore_ascii_case(&essence[0])
                         && start.eq_ignore_ascii_case(essence)
                 })
         };
-        if is(b"application/grpc-web-text") {
-            // Base64, in pieces as the server likes: there is no telling where a message ends.
+        if has_type(b"application/grpc-web-text") {
+            // Base64 in chunks that the server chooses: the end of a message cannot be found.
             Self::Other
-        } else if is_grpc_call && is(b"application/grpc-web") {
+        } else if is_grpc_call && has_type(b"application/grpc-web") {
             Self::GrpcWeb(GrpcFraming::default())
-        } else if is_grpc_call && is(b"application/grpc") {
+        } else if is_grpc_call && has_type(b"application/grpc") {
             Self::Grpc(GrpcFraming::default())
-        } else if is(b"text/event-stream") && !is_encoded {
+        } else if has_type(b"text/event-stream") && !is_encoded {
             Self::Sse(SseFraming::default())
-        } else if is(b"text/event-stream") {
+        } else if has_type(b"text/event-stream") {
             Self::EncodedSse
         } else {
             Self::Other
@@ -61,7 +61,7 @@ impl Framing {
     }
 }
 
-/// Follows lines: an event is over at an empty one.
+/// Tracks lines: an empty line ends an event.
 #[derive(Debug)]
 pub(super) struct SseFraming {
     line_is_empty: bool,
@@ -95,7 +95,7 @@ impl SseFraming {
     }
 }
 
-/// Follows the five bytes before each message: a flag and the length (gRPC over HTTP/2,
+/// Tracks the five bytes before each message: a flag and the length (gRPC over HTTP/2,
 /// "Length-Prefixed-Message").
 #[derive(Clone, Debug, Default)]
 pub(super) struct GrpcFraming {
@@ -105,8 +105,7 @@ pub(super) struct GrpcFraming {
 }
 
 impl GrpcFraming {
-    /// How many of these bytes belong to the message that is half sent; all of them, or up to
-    /// where it ends.
+    /// How many of these bytes belong to the message that is partially sent.
     pub(super) fn bytes_left_in_message(&self, data: &[u8]) -> usize {
         let mut ahead = self.clone();
         for (i, byte) in data.iter().enumerate() {
@@ -148,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sse_is_cut_between_events_only() {
+    fn sse_boundary_is_between_events() {
         for (text, between) in [
             ("", true),
             ("data: a\n\n", true),
@@ -162,7 +161,7 @@ mod tests {
             ("data: a\n\nd", false),
             ("data: a\n\nevent: b\n", false),
         ] {
-            // However the bytes are cut into frames.
+            // For each split of the bytes into two frames.
             for cut in 0..=text.len() {
                 let mut sse = SseFraming::default();
                 sse.observe(&text.as_bytes()[..cut]);
@@ -173,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn rest_of_a_message_is_no_more_than_that() {
+    fn bytes_left_end_with_the_message() {
         let wire = [0, 0, 0, 0, 3, 7, 7, 7, 0, 0, 0, 0, 1, 7];
         for sent in 0..=wire.len() {
             let mut grpc = GrpcFraming::default();
@@ -190,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn grpc_is_cut_between_messages_only() {
+    fn grpc_boundary_is_between_messages() {
         let mut wire = Vec::new();
         let mut ends = vec![0];
         for length in [0_u32, 1, 300, 0, 70_000] {

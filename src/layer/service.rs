@@ -217,7 +217,7 @@ impl ActiveconnectLayer {
     /// }
     /// ```
     pub fn passive(self) -> Self {
-        self.map_authorizer(|gate| gate.is_use = false)
+        self.map_authorizer(|gate| gate.counts_as_use = false)
     }
 
     /// What responses that have no `Cache-Control` get; [`CacheControl::Private`] by default.
@@ -376,7 +376,7 @@ where
             request.uri(),
             request.headers(),
             request.extensions(),
-            self.gate.settings(),
+            self.gate.config(),
         );
         let decision = if self.gate.has_resolver() {
             // No other layer's word is one of the other login.

@@ -61,10 +61,10 @@ impl<S: Sync> FromRequestParts<S> for ActiveSession {
                     uri,
                     headers,
                     &parts.extensions,
-                    gate.settings(),
+                    gate.config(),
                 );
                 let credentials = gate.credentials(method, uri, headers);
-                gate.note_misread_credentials(
+                gate.flag_misread_credentials(
                     &credentials,
                     gate.resolve(parts).as_ref(),
                     &mut client,

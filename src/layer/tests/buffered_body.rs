@@ -265,6 +265,6 @@ async fn guarded_body_is_cut_after_session_end() {
         let (mut body, _) = send(&harness, &alice, body).await;
         close_session(&mut harness).await;
         let text = read_ready(&mut body);
-        assert!(text.starts_with("!cut with the session"), "{expected}: {text}");
+        assert!(text.starts_with("!the session is no longer allowed"), "{expected}: {text}");
     }
 }
