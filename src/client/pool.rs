@@ -187,7 +187,7 @@ impl Shared {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing that can panic runs under the lock, so what a poisoned one holds is whole.
+        // Nothing that can panic runs under the lock, so a poisoned one holds a whole value.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -36,13 +36,13 @@ pin_project! {
 pin_project! {
     #[project = StateProjection]
     enum State<S, R, F, A, B> {
-        /// Turned away.
+        /// Rejected.
         Denied {
             denial: Denial,
-            // The login itself is asked for.
+            // The request is for the login itself.
             is_login: bool,
         },
-        /// Something has to be asked first; the service that is ready waits here, permit and all.
+        /// A poll or a lookup comes first; the ready service waits here with its permit.
         Deciding {
             answer: Pin<Box<dyn Future<Output = Decision> + Send>>,
             // Boxed, as most requests never wait, and all of them are moved.
@@ -50,7 +50,7 @@ pin_project! {
         },
         /// The handler runs.
         Running { #[pin] future: F, guard: Option<HandlerGuard<A>> },
-        /// The handler has ended the session itself, and its answer is collected.
+        /// The handler has ended the session itself, and its response is collected.
         Collecting { farewell: Pin<Box<FinalResponse<B>>> },
     }
 }
@@ -151,7 +151,7 @@ where
                                 State::Collecting { farewell }
                             }
                         },
-                        // Dropped now, not when the answer has been read.
+                        // Dropped now, not when the response has been read.
                         Err(denial) => State::Denied { denial, is_login: false },
                     };
                     this.state.set(next);

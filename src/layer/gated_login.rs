@@ -1,5 +1,5 @@
-//! A gate that turns away requests for its own login: no user can log in, and a redirect to the login
-//! would go round in a circle. The developer is told what is wrong instead.
+//! A gate that rejects requests for its own login: no user could log in, and a redirect to the
+//! login would go round in a circle. The developer gets the mistake in words instead.
 
 use http::uri::PathAndQuery;
 use http::{Extensions, Uri};
@@ -24,10 +24,10 @@ const LOGIN_ROUTES: [&str; 12] = [
     "sessions/end-others",
 ];
 
-/// Whether the path of a request that is turned away is one of the login's routes, which are never
-/// meant to be gated. Where nothing strips the prefix, the path has it already.
+/// Whether the path of a rejected request is one of the login's routes, which must not be gated.
+/// Where nothing strips the prefix, the path has it already.
 pub(super) fn is_login_route(uri: &Uri, extensions: &Extensions, paths: &SitePaths) -> bool {
-    // A proxy that strips a prefix may leave a slash too many.
+    // A proxy that strips a prefix may leave an extra slash.
     let path = original_uri(uri, extensions).path().trim_start_matches('/');
     let path = format!("/{path}");
     let is_route = |path: &str| {
@@ -38,8 +38,8 @@ pub(super) fn is_login_route(uri: &Uri, extensions: &Extensions, paths: &SitePat
     is_route(&path) || is_route(&paths.requested(&path))
 }
 
-/// Whether a redirect from `page` to `location` would go round in a circle: what the gate sends users
-/// to is behind the gate.
+/// Whether a redirect from `page` to `location` would go round in a circle: the gate redirects to a
+/// page that is behind the gate.
 pub(super) fn is_same_page(location: &str, page: Option<&PathAndQuery>, paths: &SitePaths) -> bool {
     let location = path_of(location);
     page.map(PathAndQuery::path)
@@ -50,7 +50,7 @@ pub(super) fn path_of(location: &str) -> &str {
     location.split_once('?').map_or(location, |(path, _)| path)
 }
 
-/// What the developer has to mend so that users reach `page`. Logs it, too.
+/// The mistake that keeps users from `page`, in words for the developer. Logs it, too.
 pub(super) fn report_gated_login(page: &str, paths: &SitePaths, engine: &Engine) -> String {
     let auth_path = &engine.config.auth_path;
     let is_own_page =

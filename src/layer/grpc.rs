@@ -1,4 +1,4 @@
-//! How gRPC clients are told that they are turned away, or cut off.
+//! How denials and cut streams reach gRPC clients.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use super::step_up::StepUp;
 use crate::verdict::Denial;
 
-/// What does not stand for itself in a `grpc-message` (gRPC over HTTP/2, "Responses").
+/// Characters that are escaped in a `grpc-message` (gRPC over HTTP/2, "Responses").
 const GRPC_MESSAGE_ESCAPE: &AsciiSet = &CONTROLS.add(b'%');
-/// Who gives the reason, for programs that know several.
+/// The domain of the reason in `ErrorInfo`.
 const ERROR_INFO_DOMAIN: &str = "tower-activeconnect";
 
 /// Trailers-only: HTTP 200, the status in the headers, no body. The content type is the request's.
@@ -31,14 +31,14 @@ pub(super) fn denial_response(
     let status = status(denial, retry_after, &metadata);
     headers.extend(status.map(|(name, value)| (Some(name), value)));
     if content_type.as_bytes().starts_with(b"application/grpc-web") {
-        // Without this a page of another origin, which CORS has let ask, can't read the status.
+        // Without this a page of another origin that CORS allows cannot read the status.
         let names = HeaderValue::from_static("grpc-status, grpc-message, grpc-status-details-bin");
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, names);
     }
     response
 }
 
-/// What gRPC is told, as headers or as trailers; with what there is to know beside the denial.
+/// The status as headers or as trailers, with its details.
 pub(super) fn status(
     denial: Denial,
     retry_after: Duration,
@@ -95,7 +95,7 @@ fn details(
     status
 }
 
-/// One of a `Status`'s details.
+/// One detail of a `Status`.
 fn encode_any(name: &str, message: &[u8]) -> Vec<u8> {
     let url = format!("type.googleapis.com/google.rpc.{name}");
     encode_bytes(3, &[encode_string(1, &url), encode_bytes(2, message)].concat())
@@ -176,7 +176,7 @@ mod tests {
         }
     }
 
-    /// T124: a browser may read what it is told.
+    /// T124: a browser may read the status.
     #[test]
     fn browsers_may_read_the_status() {
         for (content_type, exposed) in [

@@ -24,12 +24,12 @@ pub(super) struct HandlerGuard<A> {
     /// The handler's session has it, too.
     request: RequestNumber,
     upgrade: Option<Arc<Upgrade>>,
-    /// The handler has been polled: it may be in the middle of something.
+    /// The handler has been polled and may be in the middle of its work.
     started: bool,
-    /// The session is over, and this is how long the handler still has. An answer that leaves all the
-    /// same is the one of a handler that ended the session itself: it has to be whole by then.
+    /// The session has ended: the denial, and how long the handler may still run. Only the response
+    /// of a handler that ended its session itself leaves, if it is complete by then.
     pub(super) cut: Option<(Denial, Pin<Box<Sleep>>)>,
-    /// The handler's answer, held back until the session's status is known again. Boxed, as that
+    /// The handler's response, held until the session's status is known again. Boxed, because that
     /// is rare.
     answer: Option<Box<A>>,
 }
@@ -43,10 +43,10 @@ impl<A> HandlerGuard<A> {
         Self { passage, request, upgrade, started: false, cut: None, answer: None }
     }
 
-    /// Runs the handler until its answer may leave, or must not: then gives the reason.
+    /// Runs the handler until its response may leave; returns the denial if it may not.
     ///
-    /// A task that has to be woken registers first and looks after; a handler that is done at once
-    /// needs none to be woken.
+    /// A task that has to be woken registers first and checks after that; a handler that is done at
+    /// once needs no waking.
     pub(super) fn poll<F, E>(
         &mut self,
         mut future: Pin<&mut F>,
@@ -82,8 +82,8 @@ impl<A> HandlerGuard<A> {
                     let (_, grace) = self.cut.get_or_insert_with(grace);
                     let is_late = grace.as_mut().poll(cx).is_ready();
                     if answer.is_some() || is_late {
-                        // The session may have changed again while the handler finished its work:
-                        // one that was suspended may have ended.
+                        // The session may have changed again while the handler finished: a
+                        // suspended session may have ended.
                         let denial = self.passage.denial().unwrap_or(denial);
                         let answer = answer.filter(|_| !is_late && self.ended_own_session());
                         return Poll::Ready(Ok(answer.ok_or(denial)));
@@ -95,7 +95,7 @@ impl<A> HandlerGuard<A> {
                 return Poll::Pending;
             }
             self.started = true;
-            // What is cut stays cut.
+            // A cut is final.
             let is_cut = self.cut.is_some();
             if answer.is_none()
                 && let Poll::Ready(given) = future.as_mut().poll(cx)
@@ -146,17 +146,18 @@ pub(super) fn guard_response<A, B: Body + 'static>(
     }
     let names = [&CACHE_CONTROL, &CONTENT_TYPE, &CONTENT_ENCODING];
     let [cached, content_type, encoding] = header_scan::first_values(response.headers(), names);
-    // What has a length is no stream of events or messages: nothing can be added to it.
+    // A body with a length is no stream of events or messages: nothing can be added to it.
     let length = response.body().size_hint().exact();
     let framing = match length {
         Some(_) => Framing::Other,
         None => Framing::from_content_type(content_type, encoding.is_some(), client.is_grpc()),
     };
     if cached.is_none() {
-        // RFC 9111 keeps shared caches off answers to `Authorization`, not off those to a cookie.
+        // RFC 9111 keeps shared caches from responses to `Authorization`, not from those to a
+        // cookie.
         response.headers_mut().insert(CACHE_CONTROL, gate.cache_control.header_value());
     }
-    // An answer to HEAD is not read.
+    // The body of a response to HEAD is not read.
     if let Some(length) = length.filter(|_| !client.is_head)
         && let Some(bytes) = buffered_body::try_take_buffered(response.body_mut(), length, cx)
     {

@@ -1,6 +1,6 @@
-//! Headers found by a look at each name. A request has a dozen at most, as a rule; to look at them
-//! all costs no more than the hash for one lookup, which is paid for absent headers too, and most
-//! requests lack most of those that the gate asks for.
+//! Finds headers by comparing each name. A request usually has a dozen at most; comparing all costs
+//! no more than the hash of one lookup, which absent headers pay too, and most requests lack most
+//! of the headers that the gate reads.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 

@@ -1,9 +1,9 @@
-//! The URI that the client asked for: with `peer.rs` and `buffered_body.rs` all of
-//! this floor that knows of axum.
+//! The URI that the client requested. This file, `peer.rs` and `buffered_body.rs` are the only ones
+//! of this folder that name axum.
 
 use http::{Extensions, Uri};
 
-/// Axum takes the prefix of a nested router off the request's URI, and keeps the whole one in the
+/// Axum strips the prefix of a nested router from the request's URI and keeps the whole URI in the
 /// extensions.
 #[cfg(feature = "axum")]
 pub(super) fn original_uri<'a>(uri: &'a Uri, extensions: &'a Extensions) -> &'a Uri {

@@ -1,4 +1,4 @@
-//! Who has connected, as axum's `ConnectInfo` tells.
+//! The peer of a connection, from axum's `ConnectInfo`.
 
 use std::net::IpAddr;
 
@@ -15,7 +15,7 @@ pub(crate) enum Peer {
 }
 
 impl Peer {
-    /// `None` when the application does not say who is connected.
+    /// `None` when the application does not provide the peer.
     pub(crate) fn from_extensions(
         extensions: &Extensions,
         trusted: &TrustedProxies,
@@ -43,7 +43,7 @@ fn remote_address(extensions: &Extensions) -> Option<IpAddr> {
     extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip())
 }
 
-/// Only axum's server tells.
+/// Only axum's server provides it.
 #[cfg(not(feature = "axum"))]
 fn remote_address(_: &Extensions) -> Option<IpAddr> {
     None

@@ -2,7 +2,7 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 
-/// What stands for itself in the value of a query parameter; `/` for readability.
+/// Characters that are not encoded in the value of a query parameter; `/` for readability.
 pub(super) const QUERY_VALUE_ESCAPES: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 

@@ -1,4 +1,4 @@
-//! The answers to requests that are turned away, in the format that each client expects.
+//! The responses to rejected requests, in the format that each client expects.
 
 use bytes::Bytes;
 #[cfg(feature = "axum")]
@@ -28,7 +28,7 @@ const HX_REDIRECT: HeaderName = HeaderName::from_static("hx-redirect");
 const HX_RESWAP: HeaderName = HeaderName::from_static("hx-reswap");
 const X_INERTIA_LOCATION: HeaderName = HeaderName::from_static("x-inertia-location");
 
-/// The extension member of our problem details: the denial's own word, for programs.
+/// The extension member of the problem details: the name of the denial, for programs.
 #[derive(Serialize)]
 struct Extension {
     denial: &'static str,
@@ -36,7 +36,7 @@ struct Extension {
     step_up: Option<StepUp>,
 }
 
-/// The answer to a request that is turned away.
+/// The response to a rejected request.
 pub(crate) fn denial_response(
     denial: Denial,
     client: &ClientContext,
@@ -72,7 +72,7 @@ pub(crate) fn denial_response(
                 problem_response(status_of(denial), denial, step_up, unread.as_deref());
             match redirect(page.path_and_query(&settings.origins, &paths)) {
                 Some(location) => insert(&mut response, HX_REDIRECT, &location),
-                // Some versions of htmx put into the page what comes with any status.
+                // Some versions of htmx insert the body of any status into the page.
                 None => insert(&mut response, HX_RESWAP, "none"),
             }
             response
@@ -106,7 +106,7 @@ pub(crate) fn denial_response(
     finish_response(response, denial, client)
 }
 
-/// The answer to a request that asks for the login itself, which is behind the gate by mistake.
+/// The response to a request for the login itself, which is behind the gate by mistake.
 pub(crate) fn gated_login_response(
     denial: Denial,
     client: &ClientContext,
@@ -159,7 +159,7 @@ const fn status_of(denial: Denial) -> StatusCode {
     }
 }
 
-/// Where the user can do something about it, and comes back from to the page that was wanted.
+/// The page on which the user can act, and which leads back to the requested page.
 fn redirect_for(
     denial: Denial,
     wanted: Option<String>,
@@ -180,7 +180,7 @@ fn redirect_for(
             let next = (next != paths.home()).then_some(next.as_str());
             Some(confirm_url(&paths.page("confirm"), requirement.methods, next))
         }
-        // Who the user is, is the other login's business.
+        // The other login decides who the user is.
         Denial::NoIdentity | Denial::Unavailable => None,
     }
 }
@@ -265,7 +265,7 @@ fn html(
     let unread = client.has_unread_cookies && denial == Denial::NoSession;
     let unread = unread.then(unread_cookies_detail).map(|detail| format!("<p>{detail}</p>"));
     let unread = unread.unwrap_or_default();
-    // Nothing in here comes from the request.
+    // Nothing in this text comes from the request.
     let page = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{status}</title>\
          <h1>{status}</h1><p>This page cannot be shown: {denial}.</p>{unread}{remedy}</html>"
@@ -316,7 +316,7 @@ fn problem_response(
 }
 
 fn insert(response: &mut Response<Bytes>, name: HeaderName, value: &str) {
-    // The builder lets only plain paths in, and the rest is encoded: this never fails.
+    // The builder accepts only plain paths, and the rest is encoded: this never fails.
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
     }

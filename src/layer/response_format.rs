@@ -1,4 +1,4 @@
-//! In which format a client expects to be turned away.
+//! The format in which a client expects a rejection.
 
 #[cfg(feature = "axum")]
 use http::header::ACCEPT_LANGUAGE;
@@ -14,22 +14,22 @@ use super::site_paths::{ForwardedPrefix, SitePaths, forwarded_prefix};
 use crate::accept::parse_qvalue;
 use crate::engine::{Config, SiteOrigins};
 
-/// What is needed of a request to answer its client when the request itself is gone.
+/// The facts of a request that its rejection needs when the request itself is gone.
 #[derive(Clone, Debug)]
 pub(crate) struct ClientContext {
     pub(crate) format: ResponseFormat,
-    /// The answer must have no body.
+    /// The response must have no body.
     pub(crate) is_head: bool,
-    /// The request asks to become something else than a request; this status grants it.
+    /// The status that completes the upgrade, if the request asks for one.
     pub(super) upgrade_status: Option<StatusCode>,
     /// The request has more cookies than are read, so that ours name nothing.
     pub(crate) has_unread_cookies: bool,
-    /// What a trusted proxy says it has stripped from the path.
+    /// The prefix that a trusted proxy has stripped from the path.
     forwarded_prefix: Option<Box<ForwardedPrefix>>,
-    /// Its credentials are misread. The login page, which may read them otherwise, is to show its
-    /// form: it would lead back here.
+    /// The credentials are ambiguous or not fully read. The login page has to show its form:
+    /// otherwise it would redirect back here.
     pub(super) needs_login_form: bool,
-    /// The languages of a person who loads a page. Boxed, as most clients are programs.
+    /// The languages of a page load. Boxed, because most clients are programs.
     #[cfg(feature = "axum")]
     pub(super) accept_language: Option<Box<HeaderValue>>,
 }
@@ -42,9 +42,10 @@ pub(crate) enum ResponseFormat {
     HtmlRedirect(Option<PathAndQuery>),
     /// A browser sends a form.
     HtmlForm,
-    /// htmx asks for a part of a page, and obeys `HX-Redirect`. Boxed, as most clients are others.
+    /// Set for a request of htmx, which follows `HX-Redirect`. Boxed, because most clients are
+    /// others.
     Htmx(Box<HtmxPage>),
-    /// Inertia asks for the data of this page, if it reads one, and obeys `X-Inertia-Location`.
+    /// The page whose data Inertia requests, if it reads one; Inertia follows `X-Inertia-Location`.
     Inertia(Option<PathAndQuery>),
     /// A script or another program.
     ProblemJson,
@@ -53,9 +54,9 @@ pub(crate) enum ResponseFormat {
 /// The page that a request of htmx belongs to.
 #[derive(Clone, Debug)]
 pub(crate) enum HtmxPage {
-    /// The one that is asked for: a boosted link, or a page that history goes back to.
+    /// The requested page: a boosted link, or a page of the history.
     Requested(Option<PathAndQuery>),
-    /// The one that is open, as `HX-Current-URL` names it, and the host that was asked.
+    /// The open page, from `HX-Current-URL`, and the requested host.
     Current { url: Option<HeaderValue>, host: Option<HeaderValue> },
 }
 
@@ -67,7 +68,7 @@ static X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with"
 static X_UP_VERSION: HeaderName = HeaderName::from_static("x-up-version");
 
 impl ClientContext {
-    /// A client that is a program, whatever its headers say.
+    /// A program as a client, whatever its headers say.
     #[cfg(feature = "axum")]
     pub(crate) fn for_program(method: &Method) -> Self {
         Self {
@@ -124,8 +125,8 @@ impl ClientContext {
         } else if htmx.is_some() {
             ResponseFormat::Htmx(Box::new(HtmxPage::from_request(method, uri, headers, page)))
         } else if turbo.is_some() || unpoly.is_some() || requested_with.is_some_and(is_ajax) {
-            // A browser follows a redirect without a word to the script, which would put the
-            // login page into the open page.
+            // A browser follows a redirect without notice to the script, which would put the login
+            // page into the open page.
             ResponseFormat::ProblemJson
         } else if is_safe_read && navigates() {
             ResponseFormat::HtmlRedirect(page())
@@ -134,13 +135,13 @@ impl ClientContext {
         } else {
             ResponseFormat::ProblemJson
         };
-        // On HTTP/2 a WebSocket begins with CONNECT and 200 (RFC 8441).
+        // On HTTP/2 a WebSocket starts with CONNECT and 200 (RFC 8441).
         let upgrade_status = if method == Method::CONNECT {
             Some(StatusCode::OK)
         } else {
             upgrade.map(|_| StatusCode::SWITCHING_PROTOCOLS)
         };
-        // Told by what reads them.
+        // Set by the code that reads the credentials.
         let (has_unread_cookies, needs_login_form) = (false, false);
         let forwarded_prefix = forwarded_prefix(headers, extensions, settings);
         #[cfg(feature = "axum")]
@@ -205,7 +206,7 @@ impl HtmxPage {
         }
     }
 
-    /// Path and query of the page as browsers see them, if it is known and of this site.
+    /// Path and query of the page as browsers see them, if they are known and of this site.
     pub(super) fn path_and_query(
         &self,
         origins: &SiteOrigins,
@@ -241,7 +242,7 @@ fn is_form(content_type: &HeaderValue) -> bool {
     forms.iter().any(|form| essence.trim_ascii().eq_ignore_ascii_case(form))
 }
 
-/// Browsers leave `Sec-Fetch-*` away on plain http, unless it is the loopback.
+/// Browsers omit `Sec-Fetch-*` on plain http, except on the loopback.
 fn lacks_fetch_metadata(headers: &HeaderMap) -> bool {
     let names = ["sec-fetch-mode", "sec-fetch-site", "sec-fetch-dest", "sec-fetch-user"];
     !names.iter().any(|name| headers.contains_key(*name))
@@ -347,7 +348,7 @@ mod tests {
                 "api",
             ),
             (Method::PUT, vec![("accept", BROWSER), form], "api"),
-            // Scripts of a page that say so.
+            // Scripts that identify themselves.
             (Method::GET, vec![("accept", BROWSER), ("turbo-frame", "messages")], "api"),
             (Method::POST, vec![("accept", BROWSER), form, ("turbo-frame", "messages")], "api"),
             (Method::GET, vec![("accept", BROWSER), ("x-up-version", "3.14.3")], "api"),

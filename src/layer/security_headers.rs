@@ -1,4 +1,4 @@
-//! The headers of every answer of our own.
+//! The headers of every response of this crate.
 
 use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
@@ -16,14 +16,14 @@ const SECURITY_HEADERS: [(HeaderName, &str); 7] = [
     (CONTENT_SECURITY_POLICY, CSP),
     (X_FRAME_OPTIONS, "DENY"),
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    // Not `no-referrer`: under that a form names no origin, and is refused as a stranger's where
+    // Not `no-referrer`: under that a form sends no origin, and is rejected as cross-origin where
     // browsers send no `Sec-Fetch-Site`.
     (REFERRER_POLICY, "same-origin"),
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-/// Keeps an answer from caches, frames, other origins and what it may be mistaken for. A page's own
-/// content security policy stays.
+/// Keeps a response out of caches, frames and other origins. A page's own content security policy
+/// stays.
 pub(crate) fn set_security_headers(headers: &mut HeaderMap) {
     for (name, value) in SECURITY_HEADERS {
         if name != CONTENT_SECURITY_POLICY || !headers.contains_key(&name) {

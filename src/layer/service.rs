@@ -18,19 +18,19 @@ use crate::engine::{ActiveSession, Activeconnect, Walkaway};
 use crate::protocol::AuthMethods;
 use crate::verdict::Denial;
 
-/// Any sooner, a login would be too old before the page that asked for it is back.
+/// With a shorter age, a login would be too old before its page is loaded again.
 const MIN_MAX_AGE: Duration = Duration::from_secs(1);
 
 /// Gates every request of the service it wraps; made by [`Activeconnect::layer`].
 ///
 /// Works in `Router::layer` and `route_layer`, `MethodRouter::layer` and tonic's `Server::layer`
-/// alike. Closed by default: what it wraps is reached by an allowed session only.
+/// alike. Closed by default: only an allowed session reaches the wrapped service.
 ///
 /// | in axum | a request without a session |
 /// | --- | --- |
-/// | `.layer(ac.layer())` on the outermost router | is turned away whatever path it asks for, 404s included |
-/// | `.nest("/api", inner.layer(ac.layer()))` | is turned away at the routes of `inner`; any other path under `/api` is answered by the fallback of the outer router, outside the gate |
-/// | `.nest("/api", inner.fallback(handler).layer(ac.layer()))` | is turned away at `/api` and every path under it, but for `/api/`: axum leaves that to the outer router |
+/// | `.layer(ac.layer())` on the outermost router | is rejected whatever path it asks for, 404s included |
+/// | `.nest("/api", inner.layer(ac.layer()))` | is rejected at the routes of `inner`; any other path under `/api` is handled by the fallback of the outer router, outside the gate |
+/// | `.nest("/api", inner.fallback(handler).layer(ac.layer()))` | is rejected at `/api` and every path under it, but for `/api/`: axum leaves that to the outer router |
 /// | `.route_layer(ac.layer())` | learns which paths exist; fallbacks stay open, those of nested routers too |
 ///
 /// A nested router without a fallback of its own leaves unknown paths to the outer one, and axum does
@@ -55,10 +55,10 @@ const MIN_MAX_AGE: Duration = Duration::from_secs(1);
 /// by intent (the login's) or by mistake: `Router::new().layer(ac.layer()).route("/secret", …)` gates
 /// nothing; add the route before the layer. A login that is itself behind the layer (its routes were
 /// forgotten, nested before the layer or under another path than
-/// [`auth_path`](crate::ActiveconnectBuilder::auth_path)) is answered 500 with the mistake in words, which is logged
+/// [`auth_path`](crate::ActiveconnectBuilder::auth_path)) gets 500 with the mistake in words, which is logged
 /// as an error once a minute. Layers that are added later are outside. CORS belongs there,
-/// as a preflight bears no session and gets 401, and a page of another origin can't read a 401 that
-/// has no CORS headers; so does a trace that is to show who was turned away.
+/// as a preflight carries no session and gets 401, and a page of another origin can't read a 401 that
+/// has no CORS headers; so does a trace that is to show rejected requests.
 ///
 /// It does no path matching. A router's layer gates the routes that the router has when the layer is
 /// added, and **none that are added after it**:
@@ -112,9 +112,9 @@ const MIN_MAX_AGE: Duration = Duration::from_secs(1);
 /// # }
 /// ```
 ///
-/// The answer to a request that is turned away is in the format that its client expects:
+/// The response to a rejected request has the format that its client expects:
 ///
-/// | client | answer |
+/// | client | response |
 /// | --- | --- |
 /// | a browser that loads a page | 303 to the page where the user goes on (login, waiting, locked, confirm or enrollment), which leads back; HTML where there is no such page |
 /// | a browser that sends a form | 401, 403 or 503 and HTML |
@@ -125,20 +125,18 @@ const MIN_MAX_AGE: Duration = Duration::from_secs(1);
 /// | any other script or program | 401, 403 or 503 and problem details (RFC 9457) |
 ///
 /// A browser loads a page or sends a form where it says so (`Sec-Fetch-Mode: navigate`). Browsers
-/// leave that away on plain http; there a GET or HEAD that prefers HTML is a page load, and a POST
-/// that prefers HTML and has the content type of a form is a form. htmx 2 does not follow
-/// `HX-Redirect` when it restores a page that its history lacks; set
-/// `htmx.config.refreshOnHistoryMiss = true`.
+/// omit that on plain http; there a GET or HEAD that prefers HTML is a page load, and a POST that
+/// prefers HTML and has the content type of a form is a form. htmx 2 does not follow `HX-Redirect`
+/// when it restores a page that its history lacks; set `htmx.config.refreshOnHistoryMiss = true`.
 ///
-/// What a proxy asks before it lets a request through (nginx's `auth_request`, Caddy's
-/// `forward_auth`, Traefik's `forwardAuth`) must not be a gated route: a page load is answered by a
-/// redirect, and a gRPC call that is turned away is HTTP 200 by gRPC's own rules, which such a
-/// proxy takes for yes. Only a POST counts as a gRPC call, so leave the method of these questions at
-/// GET.
+/// The question that a proxy asks before it forwards a request (nginx's `auth_request`, Caddy's
+/// `forward_auth`, Traefik's `forwardAuth`) must not be a gated route: a page load gets a redirect,
+/// and a rejected gRPC call is HTTP 200 by gRPC's own rules, which such a proxy takes for yes. Only
+/// a POST counts as a gRPC call, so leave the method of these questions at GET.
 ///
-/// Who asks, a handler learns from the extensions alone. No header is looked at for it, and none is
-/// taken away: an application that believes a header like `X-User` has to remove it, in every
-/// spelling, from what comes in from outside.
+/// A handler learns the user from the extensions alone. The layer reads no header for it and
+/// removes none: an application that trusts a header like `X-User` has to remove it, in every
+/// spelling, from requests of clients.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ActiveconnectLayer {
@@ -146,7 +144,7 @@ pub struct ActiveconnectLayer {
 }
 
 impl Activeconnect {
-    /// A layer that lets requests of active sessions through and answers all others itself.
+    /// A layer that forwards requests of active sessions and rejects all others.
     ///
     /// The extractor [`ActiveSession`] and [`routes`](Activeconnect::routes), by which users log in,
     /// need the feature `axum`, which is on by default. With `default-features = false` name it:
@@ -171,33 +169,34 @@ impl Activeconnect {
 }
 
 impl ActiveconnectLayer {
-    /// Lets everything through: a handler finds an [`ActiveSession`] in the extensions only for
-    /// an allowed session, the [`Denial`] otherwise.
+    /// Forwards everything: a handler finds an [`ActiveSession`] in the extensions only for an
+    /// allowed session, the [`Denial`] otherwise.
     pub fn optional(self) -> Self {
         self.map_authorizer(|gate| gate.optional = true)
     }
 
-    /// What happens when the phone walks away; [`Walkaway::Suspend`] by default.
+    /// The treatment of a session whose phone walked away; [`Walkaway::Suspend`] by default.
     pub fn walkaway(self, walkaway: Walkaway) -> Self {
         self.map_authorizer(|gate| gate.policy.walkaway = walkaway.into())
     }
 
-    /// How long a handler that still runs when its session ends may go on, so that its work is
-    /// whole; its answer does not leave all the same. Default 5 s, at most 49 days; zero drops it at
-    /// once.
+    /// How long a handler that still runs when its session ends may take to finish its work; its
+    /// response does not leave even then. Default 5 s, at most 49 days; zero drops it at once.
     pub fn grace(self, grace: Duration) -> Self {
         self.map_authorizer(|gate| gate.policy.grace = grace.into())
     }
 
-    /// How long what is in flight is held back while the session's status is not known, before it
-    /// is cut; counted from when it was not known any more, whatever the phone did before. Default 30 s, at most 49 days; zero cuts at once.
+    /// How long responses in flight are held while the session's status is unknown, before they are
+    /// cut; counted from the moment at which it became unknown, whatever the phone did before.
+    /// Default 30 s, at most 49 days; zero cuts at once.
     pub fn hold_limit(self, limit: Duration) -> Self {
         self.map_authorizer(|gate| gate.policy.hold_limit = limit.into())
     }
 
-    /// Lets requests in as any layer does, and takes none of them for a use of its session: for what
-    /// pages ask by themselves, so that a forgotten page does not keep its session from
-    /// [`ActiveconnectBuilder::idle_timeout`](crate::ActiveconnectBuilder::idle_timeout). Changes nothing without one.
+    /// Allows requests as any layer does and counts none of them as a use of its session: for
+    /// requests that pages send by themselves, so that a forgotten page does not keep its session
+    /// from [`ActiveconnectBuilder::idle_timeout`](crate::ActiveconnectBuilder::idle_timeout).
+    /// Without an idle timeout it changes nothing.
     ///
     /// A request that passes several layers is a use unless all are passive.
     ///
@@ -220,19 +219,20 @@ impl ActiveconnectLayer {
         self.map_authorizer(|gate| gate.counts_as_use = false)
     }
 
-    /// What responses that have no `Cache-Control` get; [`CacheControl::Private`] by default.
+    /// The `Cache-Control` of responses that have none; [`CacheControl::Private`] by default.
     ///
-    /// With [`CacheControl::NoStore`], Back after a logout asks the gate again. Yet a browser may
-    /// restore a page as it was left, with its scripts, from memory ("back/forward cache"): Chromium
-    /// does so with `no-store` pages, too, and though the logout has removed a cookie. No header
-    /// keeps it from that. A page that must not be seen after the logout has to load itself anew:
+    /// With [`CacheControl::NoStore`], the Back button after a logout requests the page again. Yet
+    /// a browser may restore a page as it was, with its scripts, from memory ("back/forward
+    /// cache"): Chromium does so with `no-store` pages, too, even though the logout has removed a
+    /// cookie. No header prevents that. A page that must not be seen after the logout has to reload
+    /// itself:
     ///
     /// ```js
     /// addEventListener("pageshow", (event) => event.persisted && location.reload());
     /// ```
     ///
     /// The crate's own pages are `no-store` and do that. A page that loads `guard.js`
-    /// (`docs/pages.md`) asks before it is seen, and need not load anew.
+    /// (`docs/pages.md`) checks the status before it is visible and need not reload.
     ///
     /// ```
     /// use axum::{Router, routing::get};
@@ -250,16 +250,16 @@ impl ActiveconnectLayer {
         self.map_authorizer(|gate| gate.cache_control = cache_control)
     }
 
-    /// Requires that the user was asked to log in with exactly these methods; a session that was
-    /// asked with others, with more, or with what the service chose is turned away by
-    /// [`Denial::StepUp`]. Empty, the default, requires nothing.
+    /// Requires a login with exactly these methods; a session whose login asked for others, for
+    /// more, or for the service's choice is rejected with [`Denial::StepUp`]. Empty, the default,
+    /// requires nothing.
     ///
-    /// Judged at the start of a request only: a stream that has begun goes on. A client that is
-    /// turned away confirms: a page load is sent to a page where the user has their phone ring again, for
-    /// these methods, and comes back with a new credential; a program posts to the `confirm` that
-    /// the problem details, or the metadata of gRPC's `ErrorInfo`, name.
+    /// Checked at the start of a request only: a stream that has started goes on. A rejected client
+    /// confirms: a page load is redirected to a page that sends a push to the user's phone, for
+    /// these methods, and returns with a new credential; a program posts to the `confirm` that the
+    /// problem details, or the metadata of gRPC's `ErrorInfo`, name.
     ///
-    /// Inside another layer it guards what needs more than being logged in:
+    /// Inside another layer it guards operations that need more than a login:
     ///
     /// ```
     /// use std::time::Duration;
@@ -288,10 +288,10 @@ impl ActiveconnectLayer {
         self.map_authorizer(|gate| gate.require_methods(methods))
     }
 
-    /// Requires that the login is no older than this, at the start of a request: since its result
-    /// was taken, on the clock that says older. At least 1 s; by default the login may be as old as
-    /// its session. Answered as what [`ActiveconnectLayer::require_methods`] turns away; the user
-    /// confirms by the same methods as before unless that says others.
+    /// Requires that the login is no older than this at the start of a request: since its result
+    /// was claimed, by the clock that says older. At least 1 s; by default the login may be as old
+    /// as its session. The rejection is that of [`ActiveconnectLayer::require_methods`]; the user
+    /// confirms with the same methods as before unless that sets others.
     pub fn max_age(self, age: Duration) -> Self {
         self.map_authorizer(|gate| gate.requirement.max_age = Some(age.max(MIN_MAX_AGE)))
     }
@@ -310,15 +310,15 @@ impl ActiveconnectLayer {
     }
 
     /// Beside another login, for callers without cookies (services that log in with a client
-    /// certificate): lets a request in when *any* session of the resolved user is active.
+    /// certificate): allows a request when *any* session of the resolved user is active.
     ///
-    /// That gives the binding between browser and phone away: a caller that passes the other
-    /// login as this user is let in while the user's phone keeps any session alive, also another's. The
-    /// request is guarded by the session that let it in. Without
+    /// This drops the binding between browser and phone: a caller that passes the other login as
+    /// this user is allowed while the user's phone keeps any session alive, also another caller's.
+    /// The request is guarded by the session that allowed it. Without
     /// [`with_user_resolver`](Activeconnect::with_user_resolver) this changes nothing.
     ///
-    /// A tonic server whose callers log in with a certificate, and which serves them while its
-    /// owner's phone keeps a session:
+    /// A tonic server whose callers log in with a certificate while its owner's phone keeps a
+    /// session:
     ///
     /// ```no_run
     /// use http::request::Parts;
@@ -379,7 +379,7 @@ where
             self.gate.config(),
         );
         let decision = if self.gate.has_resolver() {
-            // No other layer's word is one of the other login.
+            // The extension of another layer is not the other login's.
             request.extensions_mut().remove::<ActiveSession>();
             request.extensions_mut().remove::<Denial>();
             let (parts, body) = request.into_parts();
@@ -397,7 +397,8 @@ where
                 ResponseFuture::deciding(self.gate.clone(), client, answer, ready, request)
             }
             Decision::Deny(denial) if !self.gate.optional => {
-                // What the inner service reserved for this request, others may have.
+                // The inner service may have reserved a permit for this request, which others may
+                // use.
                 let clone = self.inner.clone();
                 drop(std::mem::replace(&mut self.inner, clone));
                 let (uri, extensions) = (request.uri(), request.extensions());

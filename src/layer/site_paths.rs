@@ -1,4 +1,4 @@
-//! The paths of this site as its browsers see them. A proxy may strip a prefix: browsers ask for
+//! The paths of this site as browsers see them. A proxy may strip a prefix: browsers request
 //! `/app/reports`, and the application sees `/reports`.
 
 use http::{Extensions, HeaderMap, HeaderName};
@@ -14,11 +14,11 @@ static X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-pre
 /// The longest prefix that a proxy may name, in bytes.
 const MAX_FORWARDED_PREFIX_LEN: usize = 256;
 
-/// The prefix that a trusted proxy says it has stripped. Boxed, as few requests have one.
+/// The prefix that a trusted proxy has stripped. Boxed, because few requests have one.
 #[derive(Clone, Debug)]
 pub(crate) struct ForwardedPrefix(Box<str>);
 
-/// What the request's proxy says. `None` where the application has set the prefix itself.
+/// The prefix of the request's proxy; `None` where the application has set the prefix itself.
 pub(super) fn forwarded_prefix(
     headers: &HeaderMap,
     extensions: &Extensions,
@@ -87,12 +87,12 @@ impl SitePaths {
         Self::new(prefix.as_deref(), settings)
     }
 
-    /// The page that a login leads to when no other was asked for.
+    /// The page that a login leads to when no other was requested.
     pub(crate) fn home(&self) -> String {
         format!("{}/", self.prefix)
     }
 
-    /// The page that people are sent to for what this route does.
+    /// The page for this route: the application's own, or the crate's.
     pub(crate) fn page(&self, route: &str) -> String {
         let own = self.own_pages.iter().find(|(replaced, _)| *replaced == route);
         own.map_or_else(|| self.route(route), |(_, path)| self.public(path))
@@ -108,20 +108,20 @@ impl SitePaths {
         format!("{}/{route}", self.auth)
     }
 
-    /// The address of the page for a route, from which its visitor goes on to `next`. It is checked
-    /// again when the page reads it: an address can be changed.
+    /// The address of the page for a route, which leads on to `next`. The page checks `next` again,
+    /// because an address can be changed.
     pub(crate) fn with_next(&self, route: &str, next: &str) -> String {
         self.add_next(self.page(route), next)
     }
 
-    /// The same of the crate's page, whether or not the application has one of its own.
+    /// The same for the crate's page, even if the application has one of its own.
     #[cfg(feature = "axum")]
     pub(crate) fn route_with_next(&self, route: &str, next: &str) -> String {
         self.add_next(self.route(route), next)
     }
 
     fn add_next(&self, page: String, next: &str) -> String {
-        // The default need not be said.
+        // The default can be omitted.
         if next == self.home() {
             return page;
         }
@@ -135,7 +135,7 @@ impl SitePaths {
         format!("{page}{separator}switch")
     }
 
-    /// A path that the application has named. One with the prefix stays as it is.
+    /// A path that the application has configured. One with the prefix stays as it is.
     pub(crate) fn public(&self, path: &str) -> String {
         let rest = path.strip_prefix(self.prefix.as_str());
         if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?'])) {
@@ -145,7 +145,7 @@ impl SitePaths {
         }
     }
 
-    /// A path that was asked of the application, after the proxy had stripped the prefix.
+    /// A requested path, from which the proxy has stripped the prefix.
     pub(crate) fn requested(&self, path: &str) -> String {
         format!("{}{path}", self.prefix)
     }

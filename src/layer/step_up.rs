@@ -1,4 +1,4 @@
-//! What is told of a session that does not satisfy its layer: what is needed, and where to confirm.
+//! The requirement that a session does not satisfy, and where to confirm.
 
 use percent_encoding::utf8_percent_encode;
 use serde::Serialize;
@@ -36,8 +36,7 @@ impl StepUp {
     }
 }
 
-/// Where a session's user is asked anew, by this route or page: for these methods, or for those of
-/// before.
+/// The address at which a session's user confirms: with these methods, or with those of the login.
 pub(crate) fn confirm_url(path: &str, methods: AuthMethods, next: Option<&str>) -> String {
     let methods = (!methods.is_empty()).then(|| ("methods", methods.to_string()));
     let next = next.map(|next| ("next", next.to_owned()));

@@ -11,12 +11,11 @@ use tower_service::Service;
 use super::body::{BoxError, SessionRevoked};
 use crate::engine::{ActiveSession, GuardState, SessionGuard};
 
-/// Ends uploads with their session: what a client still sends reaches the handler no more.
+/// Ends uploads with their session: what a client sends after that does not reach the handler.
 ///
-/// Goes inside an [`ActiveconnectLayer`](crate::ActiveconnectLayer), around the handlers that read
-/// long bodies. While the session's status is not known, the upload waits; when the session ends,
-/// the handler's next read fails with [`SessionRevoked`]. Requests that no session let in pass as
-/// they are.
+/// Goes inside an [`ActiveconnectLayer`](crate::ActiveconnectLayer), around handlers that read long
+/// bodies. While the session's status is unknown, the upload waits; when the session ends, the
+/// handler's next read fails with [`SessionRevoked`]. Requests without a session pass as they are.
 ///
 /// The request body changes its type, so it has to be boxed again; the framework's own
 /// constructor does that: `axum::body::Body::new`, `tonic::body::Body::new`.
@@ -41,7 +40,7 @@ pub struct UploadGuardLayer<F> {
 }
 
 impl<F> UploadGuardLayer<F> {
-    /// A layer that boxes request bodies anew by this function.
+    /// A layer that boxes request bodies with this function.
     pub fn new(box_body: F) -> Self {
         Self { box_body }
     }

@@ -8,11 +8,11 @@ pub(crate) struct AttemptState<T, E>(Mutex<State<T, E>>);
 pub(crate) enum State<T, E> {
     /// Being started; then ringing.
     Pending,
-    /// Superseded or given up: to be ended at the service as soon as there is something to end.
+    /// Superseded or cancelled: to be ended at the service as soon as there is a session.
     Cancelled,
-    /// The user said yes.
+    /// The user approved.
     Approved(T),
-    /// The browser has its session, or an answer that carries it is on its way.
+    /// The browser has its session, or a response with it is on its way.
     Claimed(T),
     /// Came to nothing.
     Failed(E),
@@ -27,7 +27,7 @@ impl<T: Clone, E: Clone> AttemptState<T, E> {
         self.lock().clone()
     }
 
-    /// There is a result to take; false if no client waits for one any more.
+    /// Stores an approved result; false if no client waits for one any more.
     pub(crate) fn approve(&self, result: T) -> bool {
         let mut stage = self.lock();
         let waits = matches!(*stage, State::Pending);
@@ -37,8 +37,8 @@ impl<T: Clone, E: Clone> AttemptState<T, E> {
         waits
     }
 
-    /// Claims the result. `first` runs for one claim only, until it gives something; `again` runs
-    /// for each claim after that. Both run under the lock.
+    /// Claims the result. `first` runs for one claim only, until it returns a value; `again` runs
+    /// for each later claim. Both run under the lock.
     pub(crate) fn claim<R>(
         &self,
         first: impl FnOnce(&T) -> Option<R>,
@@ -57,7 +57,7 @@ impl<T: Clone, E: Clone> AttemptState<T, E> {
         }
     }
 
-    /// Gives up. A result that was claimed before is returned: it is the caller's to end.
+    /// Cancels. Returns a result that was claimed already: the caller has to end it.
     pub(crate) fn cancel(&self) -> Option<T> {
         let mut stage = self.lock();
         match &*stage {
@@ -68,8 +68,7 @@ impl<T: Clone, E: Clone> AttemptState<T, E> {
         None
     }
 
-    /// Ends it unless it is settled already, by a claim of its result or otherwise; says whether it
-    /// did.
+    /// Fails the attempt unless it is settled already; returns whether it did.
     pub(crate) fn end(&self, why: E) -> bool {
         let mut stage = self.lock();
         let open = !matches!(*stage, State::Claimed(_) | State::Failed(_));
@@ -80,7 +79,7 @@ impl<T: Clone, E: Clone> AttemptState<T, E> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T, E>> {
-        // Nothing that can panic runs under the lock, so what a poisoned one holds is whole.
+        // Nothing that can panic runs under the lock, so a poisoned one holds a whole value.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -23,42 +23,42 @@ use crate::session::record::PackedRecord;
 use crate::store::StoreError;
 use crate::verdict::Verdict;
 
-/// Every attempt, by what its browser holds and by the name it was begun with.
+/// All attempts, by the key of their credential and by the name that they reserve.
 #[derive(Debug)]
 pub(crate) struct Attempts {
     pub(crate) by_key: DashMap<AttemptKey, Arc<Attempt>>,
-    /// The attempt that reserves a name until its deadline, whatever comes of it before: other
-    /// anonymous browsers are refused meanwhile. What goes before it leaves the reservation as it
-    /// is, so that its browser and others see what they see for a name that does not exist.
+    /// The attempt that reserves a name until its deadline, whatever its result: other anonymous
+    /// browsers are rejected until then. An attempt that supersedes it leaves the reservation, so
+    /// that its browser and others see the same as for a name that does not exist.
     pub(crate) reservations: DashMap<LoginKey, Arc<Attempt>>,
 }
 
 pub(crate) struct Attempt {
     pub(crate) key: AttemptKey,
-    /// The first attempt in the row of those that one browser began, each with the last one's
-    /// credential: the same in all of them.
+    /// The first of the attempts that one browser started, each with the credential of the previous
+    /// one: the same value in all of them.
     pub(crate) browser: AttemptKey,
     pub(crate) name: LoginKey,
-    /// The name as it was typed, or the id of the user who is asked: what the waiting page shows.
+    /// The name as it was typed, or the user's id: the waiting page shows it.
     pub(crate) shown_name: Box<str>,
     /// Beside another login: the user that it named.
     pub(crate) user: Option<UserId>,
-    /// Who began it, as the start showed: of a known browser's proof it is not known then whether it
-    /// is revoked.
+    /// The initiator at the start, when it is not known yet whether a known browser's proof is
+    /// revoked.
     pub(crate) began_as: Initiator,
-    /// The result is handed over in an answer's body, never in a cookie.
+    /// The result is delivered in the body of a response, never in a cookie.
     pub(crate) deliver_in_body: bool,
-    /// The session whose user is asked anew, and for what; the result takes its place.
+    /// The session to confirm, and the methods; the result replaces that session.
     pub(crate) step_up_of: Option<(Arc<Session>, AuthMethods)>,
-    /// What is to be recorded of the client that began it.
+    /// The client that started the attempt, for the session's record.
     pub(crate) client: ClientDetails,
     pub(crate) started_at: Timestamp,
     pub(crate) deadline: Timestamp,
-    /// Whose phone it rings, once that is known.
+    /// The user of the phone, once that is known.
     pub(crate) target: OnceLock<AttemptUser>,
     pub(crate) state: AttemptState<Arc<Session>, LoginError>,
-    /// Its task is over: its start has come back, the service was asked to log out what no browser
-    /// claimed, and the credential of what one did was presented.
+    /// The task has ended: the start has its response, unclaimed sessions were logged out at the
+    /// service, and a claimed credential was presented.
     pub(crate) finished: AtomicBool,
     pub(crate) evicted: AtomicBool,
     pub(crate) watchers: WakerList,
@@ -70,12 +70,12 @@ pub(crate) struct AttemptUser {
     pub(crate) token: UserToken,
     /// Proofs of another mark are revoked.
     pub(crate) mark: UserMark,
-    /// Proofs of an earlier epoch are revoked. It rises if browsers are forgotten before the phone
-    /// rings.
+    /// Proofs of an earlier epoch are revoked. The epoch rises if browsers are forgotten before the
+    /// push.
     pub(crate) browser_epoch: AtomicU64,
 }
 
-/// By what a browser is known from now on.
+/// The proof that makes the browser a known one.
 #[derive(Debug)]
 pub(crate) struct BrowserToRemember {
     pub(crate) name: LoginKey,
@@ -89,7 +89,7 @@ pub(crate) struct ClaimedSession {
     pub(crate) session: Arc<Session>,
     /// None if the login had no name, as one that confirms.
     pub(crate) remember_as: Option<BrowserToRemember>,
-    /// It is to be handed over in a body.
+    /// Whether the credential is delivered in a body.
     pub(crate) deliver_in_body: bool,
 }
 
@@ -100,30 +100,31 @@ pub(crate) struct NamedAttempt {
     pub(crate) attempt: Arc<Attempt>,
 }
 
-/// What a client asks for that begins an attempt.
+/// The request that starts an attempt.
 #[derive(Debug)]
 pub(crate) struct StartAttempt<'a> {
     pub(crate) target: AttemptTarget,
     pub(crate) initiator: Initiator,
-    /// The attempt that the same browser began before.
+    /// The previous attempt of the same browser.
     pub(crate) previous_attempt: Option<&'a AttemptCredential>,
-    /// The result is to be handed over in an answer's body, not in a cookie.
+    /// Whether the result is delivered in the body of a response instead of a cookie.
     pub(crate) deliver_in_body: bool,
     pub(crate) client: ClientDetails,
 }
 
-/// Who an attempt is for.
+/// The target of an attempt.
 #[derive(Debug)]
 pub(crate) enum AttemptTarget {
     /// A typed name.
     Username(Username),
     /// A user that another login, or the application itself, vouches for.
     User(UserId),
-    /// The user of a session, to be asked for these methods; and the user that another login names.
+    /// The user of a session, who has to confirm with these methods; and the user whom another
+    /// login names.
     StepUp(Arc<Session>, AuthMethods, Option<UserId>),
 }
 
-/// Why a login came to nothing. The browser is not told; [`Activeconnect::log_in`] tells its
+/// Why a login failed. The browser does not learn it; [`Activeconnect::log_in`] returns it to its
 /// caller.
 ///
 /// [`Activeconnect::log_in`]: crate::Activeconnect::log_in
@@ -132,25 +133,25 @@ pub(crate) enum AttemptTarget {
 pub enum LoginError {
     /// The token store has no token for this user.
     NotEnrolled,
-    /// The token store failed, or did not answer in time.
+    /// The token store failed, or did not respond in time.
     Store(Arc<StoreError>),
     /// The service did not start the login.
     Service(Arc<ClientError>),
-    /// The phone answered no, or failed to authenticate the user; the status says which.
+    /// The user declined, or the phone could not authenticate the user; the status says which.
     Rejected(SessionStatus),
-    /// The phone did not answer in time.
+    /// The phone did not respond in time.
     TimedOut,
     /// Another attempt for the same user waits, or took this one's place.
     AlreadyPending,
     /// Too many logins of this user since the last that succeeded; try again after this time.
     RateLimited(Duration),
-    /// There are as many sessions, or logins, as the builder allows.
+    /// The builder's maximum of sessions or logins is reached.
     LimitReached(Limit),
     /// The engine was dropped or shut down, or the runtime that it was built on was.
     Aborted,
-    /// A stranger began it, and what their pushes may cost this month is spent
-    /// ([`ActiveconnectBuilder::push_budget`](crate::ActiveconnectBuilder::push_budget)). Never of
-    /// [`Activeconnect::log_in`](crate::Activeconnect::log_in).
+    /// An anonymous client started it, and this month's
+    /// [`ActiveconnectBuilder::push_budget`](crate::ActiveconnectBuilder::push_budget) is spent.
+    /// Never from [`Activeconnect::log_in`](crate::Activeconnect::log_in).
     PushBudgetSpent,
     /// The operating system has no randomness to give.
     Rng,
@@ -192,7 +193,7 @@ impl std::error::Error for LoginError {
 }
 
 impl AttemptTarget {
-    /// What the attempt is reserved, counted and proven by.
+    /// The key under which the attempt is reserved, counted and proven.
     pub(crate) fn key(&self) -> LoginKey {
         match self {
             Self::Username(name) => LoginKey::Username(name.normalized.clone()),
@@ -211,8 +212,8 @@ impl AttemptTarget {
 }
 
 impl LoginError {
-    /// Whether an anonymous browser is told: the time is over, be it the deadline's, or that for
-    /// the claim of what was approved. Anything else looks as if the phone did not answer.
+    /// Whether an anonymous browser sees the end: the deadline, or the time for the claim of an
+    /// approved result, is over. Any other failure looks as if the phone did not respond.
     fn is_reported(&self) -> bool {
         matches!(self, Self::TimedOut)
     }
@@ -241,13 +242,13 @@ impl Attempts {
         self.by_key.get(&credential.key()).map(|attempt| attempt.clone())
     }
 
-    /// The attempt whose secret a request carries, with that secret.
+    /// The attempt whose credential a request carries, with that credential.
     pub(crate) fn find_named(&self, credential: AttemptCredential) -> Option<NamedAttempt> {
         let attempt = self.find(&credential)?;
         Some(NamedAttempt { credential, attempt })
     }
 
-    /// No browser asks for this attempt any more.
+    /// Removes an attempt for which no browser asks any more.
     pub(crate) fn evict(&self, attempt: &Arc<Attempt>) {
         self.by_key.remove(&attempt.key);
         attempt.evicted.store(true, Ordering::Release);
@@ -260,20 +261,20 @@ impl Attempts {
         holder.is_some_and(|holder| Arc::ptr_eq(&holder, attempt))
     }
 
-    /// The next attempt for this name may begin.
+    /// Releases the name for the next attempt.
     pub(crate) fn release_username(&self, attempt: &Arc<Attempt>) {
         self.reservations.remove_if(&attempt.name, |_, holder| Arc::ptr_eq(holder, attempt));
     }
 }
 
 impl Attempt {
-    /// Whether its browser is told that it is over: it came to nothing, as far as that browser may
-    /// know, or its result was claimed and can't be claimed again.
+    /// Whether its browser sees the end: the attempt failed, as far as that browser may know, or
+    /// its result was claimed and cannot be claimed again.
     pub(crate) fn is_over(&self, now: Timestamp) -> bool {
         match self.state.stage() {
             State::Approved(_) => false,
             State::Claimed(session) => !session.is_claimable_again(),
-            // Who is known may know at once.
+            // A known initiator may learn it at once.
             State::Failed(_) if self.initiator().is_known() => true,
             State::Failed(why) if why.is_reported() => true,
             _ => self.deadline.is_elapsed(now),
@@ -285,7 +286,7 @@ impl Attempt {
         match self.state.stage() {
             State::Approved(_) => true,
             State::Claimed(session) => session.is_claimable_again(),
-            // Its user is known: they may be told at once that it came to nothing.
+            // The initiator is known and may learn of a failure at once.
             State::Failed(_) if self.step_up_of.is_some() => false,
             State::Failed(why) if why.is_reported() => false,
             _ => !self.deadline.is_elapsed(now),
@@ -300,7 +301,7 @@ impl Attempt {
         }
     }
 
-    /// What the user of a session is asked for, if it is that.
+    /// The session to confirm and the methods, if it is a step-up.
     pub(crate) fn step_up_of(&self) -> Option<AuthMethods> {
         self.step_up_of.as_ref().map(|(_, methods)| *methods)
     }
@@ -313,23 +314,23 @@ impl Attempt {
         }
     }
 
-    /// The name as it was typed, or the id of the user who is asked.
+    /// The name as it was typed, or the user's id.
     pub(crate) fn shown_name(&self) -> &str {
         &self.shown_name
     }
 
-    /// Whether its result goes into an answer's body.
+    /// Whether its result is delivered in the body of a response.
     pub(crate) fn is_bearer(&self) -> bool {
         self.deliver_in_body
     }
 
-    /// Whether it is this user's, as far as another login says.
+    /// Whether the user that another login names may claim it.
     pub(crate) fn is_allowed_for(&self, user: Option<&UserId>) -> bool {
         self.user.is_none() || self.user.as_ref() == user
     }
 
-    /// Who began it, as far as that is proven: a browser counts as any other until its proof is
-    /// found valid, and for good if the proof is revoked.
+    /// The proven initiator: a browser counts as anonymous until its proof is found valid, and for
+    /// good if the proof is revoked.
     pub(crate) fn initiator(&self) -> Initiator {
         let user = self.target.get();
         match self.began_as {
@@ -340,15 +341,15 @@ impl Attempt {
         }
     }
 
-    /// Whether its session is one of a browser that was not known, or of a program. That of one which
-    /// confirms stays so.
+    /// Whether its session is of an unknown browser or a program. A step-up keeps the value of its
+    /// session.
     pub(crate) fn is_of_unknown_browser(&self) -> bool {
         let before = self.step_up_of.as_ref().map(|(session, _)| &session.record);
         self.initiator().is_anonymous() || before.is_some_and(PackedRecord::is_of_unknown_browser)
     }
 
-    /// By what its browser is known once it claims the result. The proof is of the epoch that was
-    /// read before the phone rang: browsers that are forgotten meanwhile include this one.
+    /// The proof for the browser that claims the result. It has the epoch that was read before the
+    /// push, so that browsers forgotten since then include this one.
     pub(crate) fn known_as(&self) -> Option<BrowserToRemember> {
         let user = self.target.get()?;
         let epoch = user.browser_epoch.load(Ordering::Acquire);
@@ -366,21 +367,20 @@ impl Attempt {
         claimed
     }
 
-    /// It confirms a session that is over.
+    /// It confirms a session that has ended.
     pub(crate) fn is_obsolete(&self) -> bool {
         let confirms = self.step_up_of.as_ref();
         confirms.is_some_and(|(session, _)| session.verdict() == Verdict::Ended)
     }
 
-    /// Waits until it is.
+    /// Waits until it is obsolete.
     pub(crate) async fn wait_obsolete(&self) {
         let Some((session, _)) = &self.step_up_of else { return std::future::pending().await };
         let mut session = session.watch();
         session.wait_for(|session| (session.verdict() == Verdict::Ended).then_some(())).await;
     }
 
-    /// Whether it is of this user, or of this token, which is the user's, as far as that is known
-    /// yet.
+    /// Whether it is of this user or of the user's token, as far as that is known yet.
     pub(crate) fn belongs_to(&self, user: &UserId, token: Option<&UserToken>) -> bool {
         let confirms = self.step_up_of.as_ref().map(|(session, _)| session.user());
         let rings = self.target.get().map(|user| user.id.as_str());
@@ -389,7 +389,7 @@ impl Attempt {
             || self.target.get().is_some_and(|user| Some(&user.token) == token)
     }
 
-    /// Why its phone need not ring any more, if so.
+    /// Why its push is not needed any more, if so.
     pub(crate) fn abort_reason(&self, now: Timestamp) -> Option<LoginError> {
         if matches!(self.state.stage(), State::Cancelled) || self.is_obsolete() {
             return Some(LoginError::AlreadyPending);
@@ -397,7 +397,7 @@ impl Attempt {
         self.deadline.is_elapsed(now).then_some(LoginError::TimedOut)
     }
 
-    /// Waits for `what`, unless it is given up before.
+    /// Waits for `what`, unless the attempt is cancelled before.
     pub(crate) async fn run_unless_aborted(
         self: &Arc<Self>,
         clock: &Clock,
@@ -422,7 +422,7 @@ impl Attempt {
         answered || self.finished.load(Ordering::Acquire)
     }
 
-    /// Ends it unless it is settled already; says whether it did.
+    /// Fails the attempt unless it is settled already; returns whether it did.
     pub(crate) fn end(&self, why: LoginError) -> bool {
         let ended = self.state.end(why);
         self.watchers.wake();

@@ -1,4 +1,4 @@
-//! Which proofs of known browsers are revoked: those of an earlier epoch than the user's.
+//! Epochs of users: proofs of an earlier epoch are revoked.
 
 use std::hash::Hash;
 
@@ -6,9 +6,10 @@ use dashmap::DashMap;
 
 use crate::identity::{UserId, UserToken};
 
-/// The epochs that the token store does not keep. They are gone with the process.
+/// The epochs that the token store does not keep. They are lost with the process.
 ///
-/// They are kept by the token too, as a token store may have several spellings of a user's id.
+/// Epochs are stored by the token too, because a token store may have several spellings of a user's
+/// id.
 #[derive(Debug, Default)]
 pub(crate) struct BrowserEpochs {
     by_user: DashMap<UserId, u64>,

@@ -1,5 +1,5 @@
-//! By what a browser is known in which a user has logged in before. Nothing is kept here: the
-//! browser bears a proof that only this application's secret makes.
+//! Proofs of known browsers, in which a user has logged in before. Nothing is stored: the browser
+//! holds a proof that only this application's secret can make.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,13 +15,13 @@ use crate::clock::UnixTime;
 use crate::identity::{AttemptKey, UserToken};
 use crate::login::username::LoginKey;
 
-/// After so long without a login a browser is a stranger again.
+/// After this time without a login a browser is unknown again.
 pub(crate) const PROOF_TTL: Duration = Duration::from_secs(180 * 24 * 3_600);
 /// As many users of one browser are remembered, the last ones.
 const MAX_PROOFS: usize = 4;
-/// What the key is derived for: no other use of the application's secret makes one of these proofs.
+/// The HKDF label of the key: no other use of the application's secret makes such proofs.
 const PROOF_LABEL: &[u8] = b"tower-activeconnect known browser";
-/// What comes before a token in its mark.
+/// The prefix of a token in its mark.
 const USER_LABEL: &[u8] = b"user ";
 
 /// Which browser. A proof that is renewed keeps it, so that all proofs of one browser share a budget.
@@ -29,18 +29,18 @@ const USER_LABEL: &[u8] = b"user ";
 pub(crate) struct BrowserId(pub(crate) [u8; 16]);
 
 impl BrowserId {
-    /// The id of a browser that is not known yet, by the first attempt in the row of those that it
-    /// began: a claim that is repeated makes no other.
+    /// The id of a browser that is not known yet, by the first of its attempts: a repeated claim
+    /// makes no second browser.
     pub(crate) fn of_attempt(attempt: AttemptKey) -> Self {
         Self(attempt.prefix())
     }
 }
 
-/// Whose token the user has. A name may be another user's by the time that it is typed again.
+/// The mark of the user's token. A name may belong to another user when it is typed again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UserMark(pub(crate) [u8; 16]);
 
-/// What a genuine proof says. Whether it is revoked, the user's mark and epoch tell.
+/// The content of a genuine proof. The user's mark and epoch tell whether it is revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BrowserProof {
     pub(crate) browser: BrowserId,
@@ -50,8 +50,7 @@ pub(crate) struct BrowserProof {
 }
 
 impl BrowserProof {
-    /// Whether it is another user's, or the user has had browsers forgotten since, as the user's epoch
-    /// says.
+    /// Whether it is another user's, or of an earlier epoch than the user's.
     pub(crate) fn is_revoked(&self, user: UserMark, epoch: u64) -> bool {
         self.user != user || self.epoch < epoch
     }
@@ -59,9 +58,10 @@ impl BrowserProof {
 
 /// Makes proofs, and reads them.
 ///
-/// A proof is the id of the browser (16 bytes), a mark of the user's token (16 bytes), the user's epoch
-/// (eight bytes), the second it was made in (four bytes), and an HMAC-SHA-256 of these and the name, in
-/// base64url. It does not tell the name or the token; it is of no use but for that name and token.
+/// A proof is the id of the browser (16 bytes), a mark of the user's token (16 bytes), the user's
+/// epoch (eight bytes), the second of its issue (four bytes), and an HMAC-SHA-256 of these and the
+/// name, in base64url. It reveals neither the name nor the token and is valid for that name and
+/// token only.
 pub(crate) struct BrowserProofs {
     key: Zeroizing<[u8; 32]>,
 }
@@ -88,7 +88,7 @@ impl BrowserProofs {
         hmac_key(self.key.as_ref()).chain_update(signed).chain_update([kind]).chain_update(name)
     }
 
-    /// What the first of a browser's proofs that is of this name says.
+    /// The content of the browser's first proof of this name.
     pub(crate) fn verify(
         &self,
         proofs: &[u8],
@@ -111,8 +111,8 @@ impl BrowserProofs {
         })
     }
 
-    /// What the browser shall bear from now on: this proof, of this name, and those of other names
-    /// that it bore.
+    /// The new value of the browser's cookie: this proof of this name, and the browser's proofs of
+    /// other names.
     pub(crate) fn issue(
         &self,
         proofs: &[u8],
@@ -218,7 +218,7 @@ mod tests {
             ["alice", "bob", "carol", "dave", "erin"].into_iter().filter(is_known).collect();
         assert_eq!(names, ["bob", "carol", "dave", "erin"]);
         assert_eq!(proofs.split('.').count(), 4);
-        // What others put there does not stay.
+        // Foreign content of the cookie is dropped.
         let cleaned = known.issue(b"a=b; c.\xff.<script>", &name("alice"), PROOF, NOW);
         assert_eq!(cleaned.split('.').count(), 1);
     }

@@ -1,5 +1,5 @@
-//! A user's phone: at most one attempt at a time has it, and it is silent where the user could approve
-//! a start that is not on their own screen.
+//! The use of a user's phone: at most one attempt at a time uses it, and no push is sent where the
+//! user could approve a start that is not on the user's own screen.
 
 use std::sync::Arc;
 
@@ -9,16 +9,16 @@ use crate::clock::Timestamp;
 use crate::identity::{AttemptKey, UserToken};
 use crate::login::attempts::Attempt;
 
-/// What attempts know of a phone.
+/// The state of a phone.
 #[derive(Debug, Default)]
 pub(crate) struct Device {
-    /// The attempt whose request waits on it, or is about to.
+    /// The attempt whose push is on the phone, or is about to be.
     pub(crate) holder: Option<Arc<Attempt>>,
-    /// It is silent for all anonymous starts until then: two browsers met at it under different
-    /// names, and neither of them may be the one that the user sees.
+    /// No anonymous start sends a push until then: two browsers met at the phone under different
+    /// names, and either may not be the one that the user sees.
     pub(crate) silent_until: Option<Timestamp>,
-    /// The browser that the user let in last, and the deadline of its attempt: until then it is
-    /// silent for other anonymous browsers, whatever name they start with.
+    /// The browser that the user approved last, and the deadline of its attempt: until then no
+    /// other anonymous browser sends a push, whatever name it starts with.
     pub(crate) approved: Option<(AttemptKey, Timestamp)>,
 }
 
@@ -32,7 +32,7 @@ impl Device {
                     .is_some_and(|(browser, until)| browser != attempt.browser && lasts(until)))
     }
 
-    /// Whether there is nothing to be known of it.
+    /// Whether the phone has no state.
     pub(crate) fn is_idle(&self, now: Timestamp) -> bool {
         let is_over = |until: Option<Timestamp>| until.is_none_or(|until| until.is_elapsed(now));
         self.holder.is_none()
@@ -41,7 +41,7 @@ impl Device {
     }
 }
 
-/// The phones that attempts ring: several names may lead to one.
+/// The phones in use: several names may lead to one.
 #[derive(Debug, Default)]
 pub(crate) struct Devices(pub(crate) DashMap<UserToken, Device>);
 

@@ -1,4 +1,4 @@
-//! How often logins may be started: no client makes a phone ring all day, nor keeps its owner out.
+//! Limits of login starts: no client can send pushes to a phone all day, nor lock its owner out.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -22,11 +22,12 @@ const MAX_DECLINE_BACKOFF: Duration = Duration::from_secs(900);
 /// After so long without a decline they are no longer in a row.
 const DECLINE_RESET: Duration = Duration::from_secs(3_600);
 
-/// How often logins may be begun; [`ActiveconnectBuilder::login_limits`](crate::ActiveconnectBuilder::login_limits) takes
-/// them. A start that is refused rings nothing and is not charged to the name, the address or the
-/// whole. It counts for the client address and the name together: a client that was refused by a name
-/// as often as the shortest of the `per_user` rates allows (by default 5 times in 5 minutes) is
-/// refused by that name until it has paused, though others are not.
+/// The limits of login starts, for
+/// [`ActiveconnectBuilder::login_limits`](crate::ActiveconnectBuilder::login_limits). A rejected
+/// start sends no push and is not counted for the name, the address or in all. It counts for the
+/// pair of client address and name: a client that was rejected under a name as often as the
+/// shortest of the `per_user` rates allows (by default 5 times in 5 minutes) is rejected under that
+/// name until it has paused, while others are not.
 ///
 /// ```
 /// use std::time::Duration;
@@ -54,12 +55,12 @@ impl Default for LoginLimits {
 }
 
 impl LoginLimits {
-    /// For one user since their last login that succeeded: by default 5 in 5 minutes and 12 an
-    /// hour. Each browser that the user has logged in with before, and the application by
-    /// [`log_in`](crate::Activeconnect::log_in), has the same for itself, and so have the user's
-    /// sessions together, for confirmations: strangers can't use it up. A success restores the
-    /// budget that it was spent from. After a success the name stays reserved to the deadline of
-    /// that attempt for browsers that have not logged in before, as it does after a failure.
+    /// For one user since the last successful login: by default 5 in 5 minutes and 12 an hour. Each
+    /// browser in which the user has logged in before, the application through
+    /// [`log_in`](crate::Activeconnect::log_in), and the user's sessions together, for
+    /// confirmations, have the same limit apart, so that anonymous clients cannot use it up. A
+    /// success resets the count that it belongs to. After a success, as after a failure, the name
+    /// stays reserved to the deadline of that attempt for unknown browsers.
     pub fn per_user(mut self, rates: impl IntoIterator<Item = RateLimit>) -> Self {
         self.per_user = rates.into_iter().collect();
         self
@@ -78,19 +79,19 @@ impl LoginLimits {
         self
     }
 
-    /// All rates, with the names of what sets them.
+    /// All rates, with the names of the methods that set them.
     pub(crate) fn rates(&self) -> impl Iterator<Item = (&'static str, RateLimit)> {
         let per_user = self.per_user.iter().map(|rate| ("per_user", *rate));
         per_user.chain([("per_address", self.per_address), ("overall", self.overall)])
     }
 }
 
-/// Who starts a login.
+/// The initiator of a login.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Initiator {
-    /// Some browser or program, from this address if that is known.
+    /// An unknown browser or a program, with its address if that is known.
     Anonymous(Option<IpAddr>),
-    /// A browser that has logged in by this name before, as its proof says.
+    /// A browser that has logged in under this name before, by its proof.
     KnownBrowser(BrowserProof),
     /// A browser that has a session of that user.
     Session,
@@ -99,7 +100,7 @@ pub(crate) enum Initiator {
 }
 
 impl Initiator {
-    /// Whether its attempt may take the place of one that was faster.
+    /// Whether its attempt may supersede one of `other`.
     pub(crate) fn may_supersede(self, other: Self) -> bool {
         match self {
             Self::Anonymous(_) => false,
@@ -110,7 +111,7 @@ impl Initiator {
         }
     }
 
-    /// Whether it has shown that it is the user's.
+    /// Whether it has proven that it is the user's.
     pub(crate) fn is_known(self) -> bool {
         matches!(self, Self::KnownBrowser(_) | Self::Session)
     }
@@ -133,7 +134,7 @@ impl Initiator {
     }
 }
 
-/// What starts are counted by.
+/// The key of a count.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct LimiterKey<N> {
     name: N,
@@ -150,22 +151,23 @@ enum Bucket {
     Application,
 }
 
-/// What was spent of the limits. Starts are counted by what was typed, so that a refusal says
-/// nothing about who exists; and again, in silence, by the token that a phone is rung for, since
-/// several names may lead to one user.
+/// The counts of all limits. Starts are counted by the typed name, so that a rejection reveals
+/// nothing about who exists; and again, without a visible rejection, by the token of the phone,
+/// because several names may lead to one user.
 #[derive(Debug)]
 pub(crate) struct LoginRateLimiter {
     by_name: PartitionedLimiter<LoginKey>,
     by_token: PartitionedLimiter<UserToken>,
     by_address: SlidingWindowLimiter<IpAddr>,
     overall: SlidingWindowLimiter<()>,
-    /// Refused starts of anonymous clients. By the name alone, one client could keep all others
-    /// out; so clients whose address is not known are not counted.
+    /// Rejected starts of anonymous clients. By the name alone, one client could lock all others
+    /// out; so clients without a known address are not counted.
     refused: SlidingWindowLimiter<(IpAddr, LoginKey)>,
     declines: HashMap<LimiterKey<UserToken>, Declines>,
 }
 
-/// The budgets of anonymous clients, and those of all others, which no flood of the former fills.
+/// The counts of anonymous clients, and those of all others, which a flood of anonymous clients
+/// does not evict.
 #[derive(Debug)]
 struct PartitionedLimiter<N> {
     anonymous: SlidingWindowLimiter<LimiterKey<N>>,
@@ -201,7 +203,7 @@ struct Declines {
 
 impl LoginRateLimiter {
     pub(crate) fn new(limits: &LoginLimits) -> Self {
-        // Clients that are refused while another browser waits may try for hours.
+        // Clients that are rejected while another browser waits may try for hours.
         let shortest: Vec<_> =
             limits.per_user.iter().copied().min_by_key(|rate| rate.per).into_iter().collect();
         Self {
@@ -214,7 +216,7 @@ impl LoginRateLimiter {
         }
     }
 
-    /// Spends what one start costs, of all budgets or of none.
+    /// Counts one start against all limits, or against none if one is reached.
     ///
     /// # Errors
     ///
@@ -237,7 +239,7 @@ impl LoginRateLimiter {
             if wait.is_some() {
                 wait = wait.max(self.record_refusal(name, initiator, now));
             }
-            // What others use up is not counted against this client and name.
+            // Limits that others use up are not counted against this client and name.
             let by_address = network.and_then(|network| self.by_address.retry_after(&network, now));
             wait = wait.max(by_address).max(self.overall.retry_after(&(), now));
         }
@@ -254,9 +256,10 @@ impl LoginRateLimiter {
         Ok(())
     }
 
-    /// Counts a start that is refused because of its name: the same client is refused by that name
-    /// once it was too often, also when the name is free by then. So a client that tries without a
-    /// pause is not the first to start once the name is free. Says how long that is, if it is so now.
+    /// Counts a start that is rejected because of its name: after too many, the same client is
+    /// rejected under that name even if the name is free by then. So a client that tries without a
+    /// pause is not the first to start once the name is free. Returns how long it is rejected, if
+    /// it is now.
     pub(crate) fn record_refusal(
         &mut self,
         name: &LoginKey,
@@ -269,7 +272,7 @@ impl LoginRateLimiter {
         self.refused.retry_after(&pair, now)
     }
 
-    /// Spends what ringing a phone costs, for a login begun at `begun`.
+    /// Counts a push for a login that started at `begun`.
     ///
     /// # Errors
     ///
@@ -291,7 +294,7 @@ impl LoginRateLimiter {
         }
     }
 
-    /// Until when the user who declined is left alone.
+    /// Until when no push is sent to a user who declined.
     pub(crate) fn push_blocked_until(&self, token: &UserToken, initiator: Initiator) -> MonoTime {
         let key = LimiterKey { name: token.clone(), bucket: initiator.bucket() };
         let Some(declines) = self.declines.get(&key) else { return MonoTime::START };
@@ -325,7 +328,7 @@ impl LoginRateLimiter {
         declines.last = now;
     }
 
-    /// The user has logged in: what was spent since the last time is forgotten.
+    /// Resets the counts of a user who has logged in.
     pub(crate) fn record_success(
         &mut self,
         name: &LoginKey,
@@ -352,7 +355,7 @@ impl LoginRateLimiter {
     }
 }
 
-/// What is counted as one address: a client with an IPv6 address has all 2⁶⁴ of its network.
+/// The address that is counted: a client with an IPv6 address has all 2⁶⁴ addresses of its network.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
@@ -472,7 +475,7 @@ mod tests {
             budgets.check_start(&name("alice"), network("2001:db8:0:1::"), at(44 * SECOND)),
             Ok(())
         );
-        // What was refused was not charged.
+        // Rejected starts were not counted.
         for i in 1..5 {
             assert_eq!(
                 budgets.check_start(&name("alice"), stranger(2), at((44 + i) * SECOND)),
@@ -563,14 +566,14 @@ mod tests {
             assert_eq!(wait.is_some(), refusal == 5, "{refusal}");
         }
         assert_eq!(budgets.check_start(&name("alice"), stranger(1), at(SECOND)), seconds(299));
-        // Neither the name alone is refused, nor the address alone.
+        // Neither the name alone nor the address alone is rejected.
         assert_eq!(budgets.check_start(&name("alice"), stranger(2), at(0)), Ok(()));
         assert_eq!(budgets.check_start(&name("bob"), stranger(1), at(0)), Ok(()));
         assert_eq!(
             budgets.check_start(&name("alice"), Initiator::KnownBrowser(BROWSER), at(0)),
             Ok(())
         );
-        // A client that goes on without a pause is refused without end.
+        // A client that does not pause stays rejected.
         for i in 0..100 {
             let now = i * 10 * SECOND;
             assert!(budgets.check_start(&name("alice"), stranger(1), at(now)).is_err(), "{i}");

@@ -2,8 +2,8 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::protocol::AuthMethods;
 
-/// The sets of methods that the layers of an engine require. A confirmation asks for one of these
-/// and no other, whatever the request for it names.
+/// The sets of methods that the layers of an engine require. A confirmation uses one of these and
+/// no other, whatever its request names.
 #[derive(Debug, Default)]
 pub(crate) struct RequiredMethodSets(Mutex<Vec<AuthMethods>>);
 

@@ -1,4 +1,4 @@
-//! What the pushes that strangers cause may cost in a month.
+//! The monthly budget of pushes for anonymous clients.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use crate::clock::Timestamp;
 
-/// Counts the logins that browsers begin which are not known, and programs, in a calendar month (UTC).
+/// Counts the logins of unknown browsers and programs in a calendar month (UTC).
 #[derive(Debug)]
 pub(crate) struct PushBudget {
     /// None without a budget.
@@ -18,15 +18,15 @@ pub(crate) struct PushBudget {
 struct Spent {
     month: Option<(i32, u8)>,
     pushes: u32,
-    /// That it is spent was told.
+    /// Whether it was reported that the budget is spent.
     is_told: bool,
 }
 
-/// What became of one more login.
+/// The result of counting one more login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spending {
     Allowed,
-    /// It is allowed, and four fifths are spent now.
+    /// Allowed; four fifths of the budget are spent now.
     Low,
     Refused {
         is_first: bool,
@@ -61,12 +61,12 @@ impl PushBudget {
         *self.spent.lock().unwrap_or_else(PoisonError::into_inner) = Spent::default();
     }
 
-    /// What was spent in the month of this moment.
+    /// Runs `change` on the count of the month of `now`.
     fn with<R>(&self, now: Timestamp, change: impl FnOnce(&mut Spent) -> R) -> R {
         let month = month(now);
-        // Nothing that can panic runs under the lock, so what a poisoned one holds is whole.
+        // Nothing that can panic runs under the lock, so a poisoned one holds a whole value.
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        // A clock that is set back into the month before gives nothing anew.
+        // A clock that is set back into the month before does not reset the count.
         if spent.month < Some(month) {
             *spent = Spent { month: Some(month), ..Spent::default() };
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::clock::{Millis, MonoTime};
 
-/// So many times in any stretch of time that is so long.
+/// A number of events in any window of a length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
     pub(crate) count: u32,
@@ -24,14 +24,14 @@ impl RateLimit {
     }
 }
 
-/// What each key may spend. The moments themselves are kept, so that no stretch of time has more
-/// than its rate says, wherever it begins.
+/// Limits the events of each key. It stores their moments, so that no window of time, wherever it
+/// starts, has more events than the rate allows.
 #[derive(Debug)]
 pub(crate) struct SlidingWindowLimiter<K> {
     rates: Vec<RateLimit>,
     recorded: HashMap<K, VecDeque<MonoTime>>,
-    /// As many keys are kept. For one more, those that spent nothing for the longest time are
-    /// forgotten: a flood of keys keeps no other key out.
+    /// The maximum number of keys. A further key evicts those that had no event for the longest
+    /// time, so that a flood of keys locks no other key out.
     max_keys: usize,
 }
 
@@ -40,7 +40,7 @@ impl<K: Eq + Hash> SlidingWindowLimiter<K> {
         Self { rates: rates.into(), recorded: HashMap::new(), max_keys }
     }
 
-    /// How long to wait before one more may be spent, if at all.
+    /// How long to wait before one more event is allowed; `None` if it is allowed now.
     pub(crate) fn retry_after(&self, key: &K, now: MonoTime) -> Option<Duration> {
         let spent = self.recorded.get(key)?;
         let free_at = self.rates.iter().filter_map(|rate| {
@@ -52,7 +52,7 @@ impl<K: Eq + Hash> SlidingWindowLimiter<K> {
         (wait > Millis::ZERO).then(|| wait.into())
     }
 
-    /// Spends one, whether it may or not.
+    /// Records an event, whether it is allowed or not.
     pub(crate) fn record(&mut self, key: K, now: MonoTime) {
         if self.recorded.len() >= self.max_keys && !self.recorded.contains_key(&key) {
             self.make_room(now);
@@ -65,8 +65,8 @@ impl<K: Eq + Hash> SlidingWindowLimiter<K> {
         spent.push_back(now);
     }
 
-    /// Forgets keys that have their whole budget; if there are none, the tenth of all keys that
-    /// spent nothing for the longest time, so that the search is paid for by many keys.
+    /// Evicts keys whose events have expired; if there are none, the tenth of all keys without an
+    /// event for the longest time, so that many keys share the cost of one search.
     fn make_room(&mut self, now: MonoTime) {
         self.purge(now);
         if self.recorded.len() < self.max_keys {
@@ -84,12 +84,12 @@ impl<K: Eq + Hash> SlidingWindowLimiter<K> {
         });
     }
 
-    /// Gives a key its whole budget back.
+    /// Forgets the events of a key.
     pub(crate) fn reset(&mut self, key: &K) {
         self.recorded.remove(key);
     }
 
-    /// Forgets those who have their whole budget.
+    /// Evicts keys whose events have expired.
     pub(crate) fn purge(&mut self, now: MonoTime) {
         let longest = self.rates.iter().map(|rate| rate.per).max().unwrap_or_default();
         self.recorded.retain(|_, spent| spent.back().is_some_and(|last| *last + longest > now));
@@ -111,7 +111,7 @@ mod tests {
         Duration::from_millis(minutes * MINUTES)
     }
 
-    /// Spends if it may.
+    /// Records an event if it is allowed.
     fn spend(
         budget: &mut SlidingWindowLimiter<&'static str>,
         key: &'static str,

@@ -1,4 +1,4 @@
-//! Typed names: what is looked up, what is counted, and which user is meant.
+//! Typed names: the text that is looked up, the text that is counted, and the user that is meant.
 
 use std::error::Error;
 use std::fmt;
@@ -11,8 +11,8 @@ use unicode_normalization::UnicodeNormalization as _;
 use crate::identity::UserId;
 use crate::store::StoreError;
 
-/// What a login attempt is reserved, counted and proven by. A typed name is never taken for a user
-/// id, or a user who is called like another user's id would be in that user's way.
+/// The key under which a login attempt is reserved, counted and proven. A typed name never equals a
+/// user id, so that a user whose name is another user's id does not get in that user's way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum LoginKey {
     /// A normalized name.
