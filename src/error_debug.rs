@@ -1,5 +1,5 @@
-//! `Debug` of the public errors. Rust prints the error that `main` returns by its `Debug`, so that has
-//! to say what the message says.
+//! `Debug` of the public errors. Rust prints an error that `main` returns with `Debug`, which
+//! therefore writes the message and its causes.
 
 use std::error::Error;
 use std::fmt::{self, Write as _};

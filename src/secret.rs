@@ -21,12 +21,12 @@ use zeroize::Zeroizing;
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes the text as it is; nothing is trimmed.
+    /// Wraps the text as it is; nothing is trimmed.
     pub fn new(text: impl Into<String>) -> Self {
         Self(Zeroizing::new(text.into()))
     }
 
-    /// The text itself. Each caller is a place to look at when secrets leak.
+    /// The text itself. Check each caller when secrets leak.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0

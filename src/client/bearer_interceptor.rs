@@ -1,4 +1,4 @@
-//! What a tonic client sends with each call.
+//! The credential that a tonic client sends with each call.
 
 use std::fmt;
 

@@ -24,20 +24,20 @@ use crate::protocol::messages::from_json;
 
 /// How long one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often the application is asked whether the phone has answered.
+/// How often the application is polled for the approval.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the application may be out of reach: a result that is not claimed within 60 s is lost.
 const MAX_UNREACHABLE_TIME: Duration = Duration::from_secs(60);
-/// The longest pause between two questions, whatever is asked for: a longer one would lose the
-/// result.
+/// The longest pause between two polls, whatever the application requests: a longer one would lose
+/// the result.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 const MAX_BODY_BYTES: usize = 16 * 1024;
 /// As much of the application's own words as an error repeats, in characters.
 const MAX_DETAIL_CHARS: usize = 200;
 
 /// Logs a program in at an application of this crate: a command line tool, a client of a gRPC
-/// server, a job. The user's phone is asked as for a browser; the program gets the credential of a
-/// session for `authorization: Bearer`.
+/// server, a job. The user approves on the phone as for a browser; the program gets the credential
+/// of a session for `authorization: Bearer`.
 ///
 /// Cheap to clone. Requests take 10 s at most, follow no redirect, and go through the proxy that
 /// the environment names (`HTTPS_PROXY`), if any.
@@ -70,7 +70,7 @@ pub struct BearerLogin {
 /// does not.
 pub struct BearerAttempt {
     login: BearerLogin,
-    /// What names the attempt.
+    /// The secret of the attempt.
     secret: Secret,
 }
 
@@ -78,9 +78,9 @@ pub struct BearerAttempt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LoginProgress {
-    /// The phone was asked; its user has not answered yet.
+    /// The push was sent; the user has not responded yet.
     Waiting,
-    /// The application could not be asked; it is asked again, for 60 s.
+    /// The application is out of reach; it is polled again, for 60 s.
     Retrying,
 }
 
@@ -99,15 +99,15 @@ pub enum BearerLoginErrorKind {
     InvalidSetup,
     /// The application was out of reach: on a start at once, while waiting for 60 s.
     Unreachable,
-    /// The application takes no such user name.
+    /// The application does not accept the user name.
     InvalidUsername,
     /// There were too many logins; try again after this time.
     RateLimited(Duration),
-    /// The phone declined or did not answer in time, or the user cannot log in.
+    /// The user declined or did not respond in time, or cannot log in.
     NotApproved,
-    /// The application answered with this status, which has no other meaning here.
+    /// The application responded with this status, which has no other meaning here.
     Status(u16),
-    /// The answer makes no sense.
+    /// The response is not understood.
     InvalidResponse,
 }
 
@@ -134,7 +134,7 @@ struct Problem {
     detail: Option<String>,
 }
 
-/// An answer of the application.
+/// A response of the application.
 struct RawResponse {
     status: StatusCode,
     retry_after: Option<Duration>,
@@ -152,7 +152,7 @@ impl BearerLogin {
     /// certificate authorities.
     pub fn new(auth_url: &str) -> Result<Self, BearerLoginError> {
         let mut auth_url = parse_server(auth_url).map_err(BearerLoginError::setup)?;
-        // What is joined to it comes below it.
+        // Paths that are joined to it come below it.
         if !auth_url.path().ends_with('/') {
             auth_url.set_path(&format!("{}/", auth_url.path()));
         }
@@ -172,13 +172,14 @@ impl BearerLogin {
         Ok(self)
     }
 
-    /// Begins a login: the phone of the user with this name is asked, if there is one.
+    /// Starts a login: a push goes to the phone of the user with this name, if there is one.
     ///
     /// # Errors
     ///
-    /// [`BearerLoginErrorKind::InvalidUsername`], [`BearerLoginErrorKind::RateLimited`] with the pause,
-    /// [`BearerLoginErrorKind::Unreachable`], or whatever else the application answers. A name that
-    /// does not exist is no error here, as the application does not tell: the login times out.
+    /// [`BearerLoginErrorKind::InvalidUsername`], [`BearerLoginErrorKind::RateLimited`] with the
+    /// pause, [`BearerLoginErrorKind::Unreachable`], or the kind of another response. A name that
+    /// does not exist is not an error here, because the application does not reveal it: the login
+    /// times out.
     ///
     /// Not cancel safe: dropping the future may leave a phone ringing.
     pub async fn start(&self, username: &str) -> Result<BearerAttempt, BearerLoginError> {
@@ -246,8 +247,8 @@ impl BearerLogin {
 }
 
 impl BearerAttempt {
-    /// Waits until the phone has approved, and gives the session's credential. The application is
-    /// asked once a second.
+    /// Waits for the approval and returns the session's credential. Polls the application once a
+    /// second.
     ///
     /// # Errors
     ///
@@ -258,15 +259,15 @@ impl BearerAttempt {
         self.wait_with(|_| {}).await
     }
 
-    /// The same; `on_progress` is told how the login stands while it waits, at each change. It hears
-    /// nothing of a login that is approved before the application is first asked.
+    /// As [`BearerAttempt::credential`]; `on_progress` is called at each change of the login's
+    /// progress while it waits, and not for a login that is approved before the first poll.
     ///
     /// # Errors
     ///
     /// [`BearerLoginErrorKind::NotApproved`], [`BearerLoginErrorKind::Unreachable`] after 60 s
     /// without an answer, or whatever else the application answers.
     ///
-    /// Cancel safe: called again, it goes on. The application repeats the credential for 60 s from
+    /// Cancel safe: a further call continues. The application repeats the credential for 60 s from
     /// the first time, until a request has carried it.
     pub async fn wait_with(
         &mut self,
@@ -321,7 +322,7 @@ impl BearerAttempt {
         }
     }
 
-    /// Gives the login up: the phone stops asking.
+    /// Cancels the login: the push is withdrawn.
     ///
     /// # Errors
     ///
@@ -459,7 +460,7 @@ fn http_client(
         .map_err(|error| BearerLoginErrorKind::InvalidSetup.with_source(error.without_url()))
 }
 
-/// Which server it is, without the path.
+/// The server, without the path.
 fn origin(url: &Url) -> String {
     url.origin().ascii_serialization()
 }

@@ -1,6 +1,6 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// As far as this machine's clock may be off for the client to put up with it, in seconds.
+/// The largest clock skew of this machine that the client tolerates, in seconds.
 const MAX_SKEW_SECS: i64 = 300;
 
 /// How far the service's clock is ahead of ours, learned from the `Date` of a refusal.
@@ -8,8 +8,8 @@ const MAX_SKEW_SECS: i64 = 300;
 pub(super) enum ClockSkew {
     /// Near enough to sign with.
     Accepted(i64),
-    /// So far off that something else is wrong: signing with it would let the answering server choose
-    /// our clock.
+    /// A skew so large that another fault is likely: signing with it would let the responding
+    /// server choose the clock.
     Excessive(i64),
 }
 

@@ -25,7 +25,7 @@ pub(super) struct Protocol {
 }
 
 impl Protocol {
-    /// A protocol that is not known yet; wakes the waiters of `changed` when it is.
+    /// The protocol of a connection, once it is known; notifies the waiters of `changed`.
     pub(super) fn unknown(changed: Arc<Notify>) -> Self {
         Self { changed, ..Self::default() }
     }
@@ -52,11 +52,11 @@ impl Protocol {
     }
 }
 
-/// Gives a client one HTTP/2 connection, however many of its calls begin at once.
+/// Opens one HTTP/2 connection for a client, however many of its calls start at once.
 ///
 /// Until the service has chosen a protocol, each of these calls would open a connection of its own.
 /// Here one of them does, and the others wait for it: over HTTP/2 they share it, over HTTP/1.1 each
-/// then opens its own. A connection that takes long to open keeps the others for half a second only.
+/// then opens its own. A slow connection delays the others for half a second only.
 #[derive(Clone, Debug)]
 pub(super) struct SingleConnectionLayer {
     protocol: Arc<Protocol>,
@@ -104,7 +104,7 @@ where
     }
 
     fn call(&mut self, target: R) -> Self::Future {
-        // The one that is ready is used; its clone may not be.
+        // The ready service is used; its clone may not be ready.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let SingleConnectionLayer { protocol, turn, opened } = self.layer.clone();

@@ -56,7 +56,7 @@ const ENV_NAMES: [EnvNames; 2] = [
     },
 ];
 
-/// What one product's variables hold.
+/// The values of one product's variables.
 struct EnvValues {
     names: EnvNames,
     id: Option<String>,
@@ -231,7 +231,7 @@ impl Credentials {
     }
 }
 
-/// What [`Credentials::new`] takes for a secret: a [`Secret`] or its text.
+/// A secret for [`Credentials::new`]: a [`Secret`] or its text.
 #[derive(Debug)]
 pub struct SecretText(Secret);
 
@@ -260,7 +260,7 @@ pub(crate) const fn is_identifier_byte(byte: u8) -> bool {
 
 /// An address to trust with credentials: `https`, or plain `http` on the loopback.
 pub(super) fn parse_server(server: &str) -> Result<Url, CredentialsError> {
-    // What stands before an `@` may be a password: it is not repeated.
+    // The text before an `@` may be a password: it is not repeated.
     let shown = server.rsplit('@').next().unwrap_or_default().to_owned();
     let url = Url::parse(server)
         .map_err(|source| CredentialsError::ServerNotAUrl { server: shown.clone(), source })?;

@@ -1,10 +1,10 @@
-//! Why credentials are refused.
+//! Errors of credentials.
 
 use std::fmt;
 
 use crate::protocol::UnknownDialect;
 
-/// Why credentials were refused; the message says what to change.
+/// Why credentials were rejected; the message says what to change.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CredentialsError {

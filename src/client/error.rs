@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use url::Url;
 
-/// A call that did not do what it was for. [`ClientError::kind`] says why in a form to match on,
-/// the message what to do about it. Neither holds a secret.
+/// A failed call. [`ClientError::kind`] has the cause in a form to match on; the message says what
+/// to do. Neither holds a secret.
 pub struct ClientError {
     kind: ClientErrorKind,
     detail: Option<String>,
@@ -22,11 +22,11 @@ pub struct ClientError {
 pub enum ClientErrorKind {
     /// No connection to the service, or it broke.
     Unreachable,
-    /// No answer within the call's time.
+    /// No response within the call's time.
     TimedOut,
-    /// The service could not prove that it is who it is.
+    /// The service could not prove its identity.
     Tls,
-    /// No certificate authorities were found on this machine, so no server could prove what it is.
+    /// No certificate authorities were found on this machine, so no server can prove its identity.
     NoCaCertificates,
     /// The service does not accept the signature.
     SignatureRejected,
@@ -43,16 +43,16 @@ pub enum ClientErrorKind {
     NoMobileDevice,
     /// The service declined; see [`ClientError::reason`].
     Rejected,
-    /// Too many calls; come back after this time if the service named one.
+    /// Too many calls; try again after this time if the service named one.
     RateLimited(Option<Duration>),
-    /// The service answered with an error status.
+    /// The service responded with an error status.
     ServerError(u16),
-    /// The answer makes no sense.
+    /// The response is not understood.
     InvalidResponse,
     /// The service named a URL that does not have the configured server's origin, or is not below its
     /// path.
     OriginMismatch,
-    /// The call cannot be made as asked.
+    /// The call cannot be made with these arguments.
     Invalid,
 }
 
@@ -73,7 +73,7 @@ impl ClientError {
         self
     }
 
-    /// The call was made to this server. Its path is left out: those of sessions are secret.
+    /// The server of the call. The path is left out: those of sessions are secret.
     pub(crate) fn with_server(mut self, url: &Url) -> Self {
         self.server = Some(url.origin().ascii_serialization().into());
         self
@@ -84,27 +84,27 @@ impl ClientError {
         self
     }
 
-    /// The answer is the service's own word on a session, not that of something on the way.
+    /// The response is the service's own statement about a session, not that of an intermediary.
     pub(crate) fn with_upstream(mut self, is_json: bool) -> Self {
         self.from_service = is_json;
         self
     }
 
-    /// The service asked for this pause.
+    /// The service requested this pause.
     pub(crate) fn with_retry_after(mut self, pause: Option<Duration>) -> Self {
         self.retry_after = pause;
         self
     }
 
-    /// How long the service asked to be left alone, by `Retry-After` of a 429 or a 5xx: 1 s to
-    /// 5 min, whatever it said.
+    /// The pause that the service requested, by `Retry-After` of a 429 or a 5xx: 1 s to 5 min,
+    /// whatever it said.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
 
-    /// Whether the service itself, in JSON, does not know the session or refuses its signature.
-    /// Once, that can be a mistake of the moment; it does not end a session.
+    /// Whether the service itself, in JSON, does not know the session or rejects its signature. A
+    /// single rejection can be a temporary mistake; it does not end a session.
     #[cfg(feature = "layer")]
     pub(crate) fn is_session_rejection(&self) -> bool {
         self.from_service

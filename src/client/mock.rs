@@ -1,5 +1,5 @@
-//! A service that does what a test says, without sockets: calls are heard, and answered when the
-//! test answers them, so that time can be paused.
+//! A service that a test scripts, without sockets: the test receives calls and responds to them, so
+//! that time can be paused.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::error::{ClientError, ClientErrorKind};
 
-/// Where a client's calls go. Closed when the last client is gone.
+/// The channel of a client's calls. Closed when the last client is gone.
 #[derive(Clone, Debug)]
 pub(crate) struct ScriptedUpstream(mpsc::UnboundedSender<ReceivedCall>);
 
-/// A call that waits for its answer.
+/// A call that waits for its response.
 #[derive(Debug)]
 pub(crate) struct ReceivedCall {
     /// Path and query.
@@ -37,12 +37,12 @@ impl ScriptedUpstream {
 }
 
 impl ReceivedCall {
-    /// Answers; false if the caller has gone.
+    /// Responds; false if the caller has gone.
     pub(crate) fn answer(self, status: u16, body: impl Into<String>) -> bool {
         self.answer.send(Some((status, None, body.into()))).is_ok()
     }
 
-    /// Refuses, and says when to come again.
+    /// Rejects, with a `Retry-After`.
     pub(crate) fn reply_retry_after(self, status: u16, retry_after: Duration) -> bool {
         self.answer.send(Some((status, Some(retry_after), String::new()))).is_ok()
     }

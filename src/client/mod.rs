@@ -61,14 +61,15 @@ const PATH_SEGMENT: &AsciiSet =
 
 /// Calls of one application to one service. Cheap to clone.
 ///
-/// Every call is signed anew, takes at most 5 s (a status call 3 s), is sent once, except after a
-/// refused signature (401, 403), which is tried once more, and follows no redirect. Dropping the future of a call abandons it; what the service made of it is unknown.
+/// Each call has a fresh signature, takes at most 5 s (a status call 3 s) and follows no redirect.
+/// It is sent once, except after a rejected signature (401, 403), which is tried once more.
+/// Dropping the future of a call abandons it; its effect at the service is then unknown.
 ///
 /// Up to 64 calls share an HTTP/2 connection, and there are as many connections as calls need: at
 /// most 64, so 4,096 calls at a time. Over HTTP/1.1 each call has a connection of its own, and as
-/// many are in flight as a quarter of the files that the process may open (64 to 4,096). Others
-/// wait for a place, within their own time. A connection over which nothing came for a second while
-/// a call waited that was then given up is not used again: the next call opens another.
+/// many calls are in flight as a quarter of the files that the process may open (64 to 4,096).
+/// Others wait for a place, within their own time. A connection that carried nothing for a second,
+/// while a call waited that was then abandoned, is not used again: the next call opens another.
 ///
 /// A call runs on the tokio runtime on which it is awaited, which needs io and time, and so does the
 /// connection that it opens, also for later calls. If that runtime is no longer driven, others that
@@ -95,7 +96,7 @@ pub struct Client {
     server: Url,
 }
 
-/// What [`Client::add_users`] did.
+/// The result of [`Client::add_users`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AddedUsers {
@@ -105,12 +106,12 @@ pub struct AddedUsers {
     pub existing: Vec<String>,
 }
 
-/// What [`Client::authenticate_user`] asks for.
+/// The parameters of [`Client::authenticate_user`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AuthenticationRequest {
-    /// How the user shall prove that it is them; empty leaves it to the service.
+    /// The methods by which the user proves their identity; empty leaves the choice to the service.
     pub methods: AuthMethods,
-    /// How long the session may last, in whole seconds. Sent where the dialect has it.
+    /// The longest life of the session, in whole seconds. Sent where the dialect has it.
     pub duration: Option<Duration>,
 }
 
@@ -189,8 +190,8 @@ impl Client {
         check_status(reply.status, reply.reason)
     }
 
-    /// A link that makes the phone that opens it this user's. A secret: the person who opens it becomes
-    /// the user.
+    /// Requests a link that registers the phone that opens it for this user. A secret: the person
+    /// who opens it becomes the user.
     ///
     /// # Errors
     ///
@@ -254,13 +255,14 @@ impl Client {
         check_status(reply.status, reply.reason)
     }
 
-    /// Rings the user's phone. The session it gives is pending; ask for its [`Client::status`].
+    /// Sends a push to the user's phone. The returned session is pending; poll its
+    /// [`Client::status`].
     ///
     /// # Errors
     ///
-    /// As [`ClientErrorKind`] lists; [`ClientErrorKind::NoMobileDevice`] when there is no phone
-    /// to ring. After [`ClientErrorKind::TimedOut`] and [`ClientErrorKind::Unreachable`] the
-    /// phone may have been rung all the same: do not repeat the call unasked.
+    /// As [`ClientErrorKind`] lists; [`ClientErrorKind::NoMobileDevice`] when the user has no
+    /// phone. After [`ClientErrorKind::TimedOut`] and [`ClientErrorKind::Unreachable`] the push may
+    /// have been sent: do not repeat the call unless the user asks.
     pub async fn authenticate_user(
         &self,
         token: &UserToken,
@@ -289,7 +291,7 @@ impl Client {
         }
     }
 
-    /// Asks for a session's status.
+    /// Requests a session's status.
     ///
     /// # Errors
     ///
@@ -298,8 +300,8 @@ impl Client {
         self.status_of(session.token(), session.secret(), session.status_url()).await
     }
 
-    /// As [`Client::status`], about a session that was kept in parts. Of its URLs only this one is
-    /// read, for it is read at each poll.
+    /// As [`Client::status`], for a session that is stored in parts. Each poll parses only this one
+    /// of its URLs.
     #[cfg(feature = "layer")]
     pub(crate) async fn status_at(
         &self,
@@ -327,7 +329,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As [`ClientErrorKind`] lists; [`ClientErrorKind::Rejected`] when the session was over
+    /// As [`ClientErrorKind`] lists; [`ClientErrorKind::Rejected`] when the session had ended
     /// already.
     pub async fn logout(&self, session: &RemoteSession) -> Result<(), ClientError> {
         let (token, secret, url) = (session.token(), session.secret(), session.logout_url());
@@ -352,8 +354,8 @@ impl Client {
         RemoteSession::restore(&self.server, token, secret, status_path, logout_path)
     }
 
-    /// Whether the service gives this application sensible answers, asked by a management call
-    /// that changes nothing.
+    /// Whether the service responds well to this application, by a management call that changes
+    /// nothing.
     #[cfg(feature = "layer")]
     pub(crate) async fn is_reachable(&self) -> bool {
         match self.add_users(&[]).await {
@@ -362,8 +364,8 @@ impl Client {
         }
     }
 
-    /// The same call, for what it says of the setup, and how many seconds the service's clock is ahead
-    /// of this machine's, as far as the answer says.
+    /// The same call, for the check of the setup; with the seconds by which the service's clock is
+    /// ahead of this machine's, if the response has a `Date`.
     #[cfg(feature = "layer")]
     pub(crate) async fn check(&self) -> (Result<(), ClientError>, Option<i64>) {
         let call = async {
@@ -375,7 +377,7 @@ impl Client {
         match call.await {
             Ok(answer) => {
                 let reply = answer.json::<AddUsersResponse>(ResourceKind::Application);
-                // Whether or not it wants users to be named: it has read the call.
+                // Even if the service requires users: it has read the call.
                 let outcome = match reply.and_then(|reply| check_status(reply.status, reply.reason))
                 {
                     Err(error) if error.kind() == ClientErrorKind::Rejected => Ok(()),
@@ -408,8 +410,8 @@ impl Client {
             .ok_or_else(|| invalid_response("register_url is missing"))
     }
 
-    /// `SERVER/area/call/APPLICATION[/TOKEN][?query]`, which parsing must leave as it is: the
-    /// text is what the service will see and check the signature of.
+    /// `SERVER/area/call/APPLICATION[/TOKEN][?query]`. Parsing must not change the text, because
+    /// the service checks the signature of this text.
     fn url(
         &self,
         call: &[&str],

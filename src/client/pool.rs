@@ -1,7 +1,7 @@
-//! The connections to the service: how many there are, and which of them still carry anything.
+//! The connections to the service: their number, and which of them still work.
 //!
-//! reqwest keeps one HTTP/2 connection a client, for all calls, and goes on using it as long as the
-//! kernel takes bytes for it. So there are several clients here, each with a bounded number of
+//! reqwest keeps one HTTP/2 connection for each client, and uses it for all calls as long as the
+//! kernel accepts bytes for it. So the pool has several clients, each with a bounded number of
 //! calls in flight, and a client on which a call waited while nothing came is never used again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,21 +17,21 @@ use crate::clock;
 
 /// TCP and TLS together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How many calls share an HTTP/2 connection. Servers refuse or queue what is above their own
-/// limit, 100 as a rule (RFC 9113, 6.5.2).
+/// How many calls share an HTTP/2 connection. Servers reject or queue calls above their own limit,
+/// usually 100 (RFC 9113, 6.5.2).
 const STREAMS_PER_CONNECTION: usize = 64;
-/// How many calls are in flight over HTTP/2, on 64 connections.
+/// The maximum number of calls in flight over HTTP/2, on 64 connections.
 const MAX_CALLS: usize = 4_096;
-/// How many calls are in flight over HTTP/1.1, where each needs a connection, if the process does
-/// not say how many files it may open; else a quarter of these.
+/// The maximum number of calls in flight over HTTP/1.1, where each needs a connection, if the
+/// process has no limit of open files; else a quarter of that limit.
 const DEFAULT_HTTP1_CALLS: usize = 256;
 const MIN_HTTP1_CALLS: usize = 64;
 const IDLE_HTTP1_CONNECTIONS: usize = 64;
-/// A connection that was not used for so long is closed: what is on the way may have forgotten it.
+/// How long an unused connection stays open: intermediaries may have forgotten it after that.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
-/// Nothing came for so long though a call waited: the connection is taken for dead.
+/// A connection on which nothing came for this long while a call waited counts as dead.
 const MAX_SILENCE: Duration = Duration::from_secs(1);
-/// HTTP/2 pings: sent when nothing has come for so long, and how long their answer may take.
+/// HTTP/2 pings: sent when nothing has come for this long, and how long their response may take.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -52,7 +52,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Those that new calls may use, the oldest first.
+    /// The clients that new calls may use, the oldest first.
     clients: Vec<PooledClient>,
     /// Of all clients, the retired ones too.
     in_flight: usize,
@@ -65,7 +65,7 @@ struct PooledClient {
     http: reqwest::Client,
     in_flight: usize,
     last_used: Instant,
-    /// When an answer, or a part of one, came last.
+    /// When a response, or a part of one, came last.
     last_heard: Instant,
 }
 
@@ -77,7 +77,7 @@ pub(super) struct Lease {
     http: reqwest::Client,
     /// Since when the call waits for the service.
     waits_since: Instant,
-    /// What became of the call says nothing against the connection.
+    /// The end of the call says nothing about the connection.
     is_settled: bool,
 }
 
@@ -93,22 +93,22 @@ impl ClientPool {
             state: Mutex::default(),
             freed,
         };
-        // What is wrong with the settings is known before the first call.
+        // Faults of the settings are reported before the first call.
         shared.build_client()?;
         Ok(Self(Arc::new(shared)))
     }
 
-    /// How many calls may be in flight: 4,096 over HTTP/2, over HTTP/1.1 a quarter of the files that
-    /// the process may open (64 to 4,096). So few also until the service has chosen a protocol.
+    /// How many calls may be in flight: 4,096 over HTTP/2; a quarter of the files that the process
+    /// may open (64 to 4,096) over HTTP/1.1, and until the service has chosen a protocol.
     pub(super) fn max_calls(&self) -> usize {
         if self.0.protocol.is_http2() { MAX_CALLS } else { self.0.max_http1_calls }
     }
 
-    /// Waits until fewer calls are in flight than may be.
+    /// Waits for a place.
     pub(super) async fn lease(&self) -> Result<Lease, ClientError> {
         loop {
             let mut freed = std::pin::pin!(self.0.freed.notified());
-            // Registered before the look, so that no place is missed.
+            // Registered before the check, so that no place is missed.
             freed.as_mut().enable();
             if let Some(lease) = self.try_lease()? {
                 return Ok(lease);
@@ -218,12 +218,12 @@ impl Lease {
         }
     }
 
-    /// The whole answer came.
+    /// The whole response came.
     pub(super) fn mark_answered(&mut self) {
         self.is_settled = true;
     }
 
-    /// The call failed before its answer was whole. Over HTTP/2 the client knows whether the
+    /// The call failed before its response was complete. Over HTTP/2 the client knows whether the
     /// connection or only the stream broke. Over HTTP/1.1 the idle connections may have broken with
     /// this one, so none of them is used again.
     pub(super) fn mark_failed(&mut self, error: &reqwest::Error) {
@@ -242,8 +242,8 @@ impl Drop for Lease {
         let mut is_dead = false;
         if let Some(client) = state.client(self.client_id) {
             client.in_flight -= 1;
-            // A call that was given up, by its timeout or its caller. That other calls were
-            // answered meanwhile shows that the service kept only this one waiting.
+            // A call that was abandoned, by its timeout or its caller. If other calls got responses
+            // in the meantime, the service delayed only this one.
             let heard = client.last_heard.max(self.waits_since);
             is_dead = !self.is_settled && now.duration_since(heard) >= MAX_SILENCE;
         }
@@ -258,7 +258,8 @@ impl Drop for Lease {
     }
 }
 
-/// How many calls may be in flight over HTTP/1.1: a quarter of the files that the process may open.
+/// The maximum number of calls in flight over HTTP/1.1: a quarter of the files that the process may
+/// open.
 pub(crate) fn max_http1_calls() -> usize {
     let files = open_file_limit();
     files.map_or(DEFAULT_HTTP1_CALLS, |files| (files / 4).clamp(MIN_HTTP1_CALLS, MAX_CALLS))

@@ -10,7 +10,7 @@ use super::error::{ClientError, ClientErrorKind};
 use crate::Secret;
 use crate::protocol::messages::AuthenticationStatus;
 
-/// A session as the service names it: what signs its calls and where they go.
+/// A session as the service returns it: its token, its secret and its URLs.
 #[derive(Clone)]
 pub struct RemoteSession {
     token: Box<str>,
@@ -20,8 +20,8 @@ pub struct RemoteSession {
 }
 
 impl RemoteSession {
-    /// Takes the answer to `authenticate_user`; the URLs must have the origin of `server`, and be below
-    /// its path.
+    /// Reads the response to `authenticate_user`; the URLs must have the origin of `server` and be
+    /// below its path.
     pub(super) fn from_response(
         server: &Url,
         answer: AuthenticationStatus,
@@ -75,7 +75,7 @@ impl RemoteSession {
         &self.secret
     }
 
-    /// What of the status and the logout URL is not the service's origin.
+    /// The part of the status and the logout URL that is not the service's origin.
     #[cfg(feature = "layer")]
     pub(crate) fn url_paths(&self) -> [&str; 2] {
         [&self.status_url, &self.logout_url].map(|url| &url[Position::BeforePath..])
@@ -97,7 +97,7 @@ impl fmt::Debug for RemoteSession {
     }
 }
 
-/// The URL of a call whose path was kept.
+/// The URL of a call whose path was stored.
 #[cfg(feature = "layer")]
 pub(super) fn join_path(server: &Url, path: &str) -> Result<Url, ClientError> {
     parse_same_origin_url(server, &[&server.origin().ascii_serialization(), path].concat())
@@ -109,7 +109,7 @@ fn parse_same_origin_url(server: &Url, text: &str) -> Result<Url, ClientError> {
     let url = Url::parse(text)
         .map_err(|error| ClientError::new(ClientErrorKind::InvalidResponse).with_source(error))?;
     check_origin(server, &url)?;
-    // What two parsers may read in two ways, or what would not be signed, is not worth arguing.
+    // A text that two parsers may read differently, or that would not be signed, is rejected.
     let plain = authority_is_canonical(text, &url)
         && url.fragment().is_none()
         && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
@@ -118,8 +118,8 @@ fn parse_same_origin_url(server: &Url, text: &str) -> Result<Url, ClientError> {
     if plain { Ok(url) } else { Err(refused()) }
 }
 
-/// Whether the text has the very host and port that were read out of it, and no user: the parser
-/// also takes `0x7f.1` for `127.0.0.1`, and leaves out slashes.
+/// Whether the text has exactly the host and port that were parsed from it, and no user: the parser
+/// also accepts `0x7f.1` for `127.0.0.1`, and leaves out slashes.
 fn authority_is_canonical(text: &str, url: &Url) -> bool {
     let (Some((_, rest)), Some(host), Some(port)) =
         (text.split_once("://"), url.host_str(), url.port_or_known_default())
@@ -131,8 +131,8 @@ fn authority_is_canonical(text: &str, url: &Url) -> bool {
     spelled(host) || spelled(&format!("{host}:{port}"))
 }
 
-/// Exactly the configured scheme, host and port, and a path below the configured one; asked again at
-/// each use.
+/// Exactly the configured scheme, host and port, and a path below the configured one; checked again
+/// at each use.
 pub(super) fn check_origin(server: &Url, url: &Url) -> Result<(), ClientError> {
     let same = url.scheme() == server.scheme()
         && url.host() == server.host()

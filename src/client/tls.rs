@@ -13,8 +13,8 @@ use rustls_platform_verifier::Verifier;
 use super::credentials_error::CredentialsError;
 use super::error::{ClientError, ClientErrorKind};
 
-/// The TLS settings of every connection to one server, made once: the machine's certificates are
-/// not read again, and a new connection may resume the TLS session of an older one.
+/// The TLS settings of all connections to one server, made once: certificates are not read again,
+/// and a new connection may resume the TLS session of an older one.
 ///
 /// Without https no certificate is read, and none is trusted.
 pub(super) fn client_config(

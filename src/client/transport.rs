@@ -42,11 +42,11 @@ pub(super) struct SignedRequest {
     pub(super) method: Method,
     pub(super) url: Url,
     pub(super) body: Option<Bytes>,
-    /// How long the call may take, a second try included.
+    /// The longest duration of the call, a second try included.
     pub(super) timeout: Duration,
 }
 
-/// What a 404 says to be unknown.
+/// The resource that a 404 says is unknown.
 #[derive(Clone, Copy)]
 pub(super) enum ResourceKind {
     Application,
@@ -54,13 +54,14 @@ pub(super) enum ResourceKind {
     Session,
 }
 
-/// What came back: a status, and a body of at most 64 KiB.
+/// A response: a status, and a body of at most 64 KiB.
 pub(super) struct RawResponse {
     status: StatusCode,
     retry_after: Option<Duration>,
-    /// How far the service's clock was off when it answered, if that is too far.
+    /// The service's clock skew at the response, if it is too large.
     clock_skew: Option<i64>,
-    /// How many seconds the service's clock was ahead of ours, if it says.
+    /// How many seconds the service's clock was ahead of this machine's, if the response has a
+    /// `Date`.
     clock_offset: Option<i64>,
     body: Vec<u8>,
 }
@@ -116,9 +117,9 @@ impl Transport {
         }
     }
 
-    /// Signs and sends. The URL that is signed is the one that is sent. A refused signature is
-    /// tried once more, with a fresh one and what the refusal's `Date` says of the clocks; nothing
-    /// else is ever sent twice.
+    /// Signs and sends. The signed URL is the one that is sent. A rejected signature is tried once
+    /// more, with a fresh signature and the clock skew that the rejection's `Date` shows; nothing
+    /// else is sent twice.
     pub(super) async fn call(&self, request: SignedRequest) -> Result<RawResponse, ClientError> {
         let Some(runtime) = &self.runtime else { return self.call_here(&request).await };
         let (transport, timeout) = (self.clone(), request.timeout);
@@ -251,7 +252,7 @@ fn has_tls_cause(error: &(dyn Error + 'static)) -> bool {
         if error.is::<rustls::Error>() {
             return true;
         }
-        // An `io::Error` names the source of what it holds, not that itself.
+        // An `io::Error` returns the source of the error that it holds, not that error itself.
         cause = match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
             Some(held) => Some(held as _),
             None => error.source(),
@@ -265,13 +266,14 @@ impl RawResponse {
         matches!(self.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
     }
 
-    /// How many seconds the service's clock is ahead of this machine's, if the answer says.
+    /// How many seconds the service's clock is ahead of this machine's, if the response has a
+    /// `Date`.
     #[cfg(feature = "layer")]
     pub(super) fn clock_offset(&self) -> Option<i64> {
         self.clock_offset
     }
 
-    /// The JSON of a 2xx answer, or what another status means.
+    /// The JSON of a 2xx response, or the error of another status.
     pub(super) fn json<T: DeserializeOwned>(
         &self,
         resource: ResourceKind,

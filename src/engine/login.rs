@@ -125,7 +125,7 @@ impl Engine {
                 {
                     let left = Duration::from(holder.deadline.mono.since(now.mono));
                     let left = left.max(Duration::from_secs(1));
-                    let refused = self.login.lock_limiter().record_refusal(
+                    let refused = self.login.lock_limiter().record_rejection(
                         &attempt.name,
                         initiator,
                         now.mono,

@@ -51,7 +51,7 @@ impl SessionCredential {
         URL_SAFE_NO_PAD.encode(self.0.as_ref())
     }
 
-    /// What maps and stores know of it.
+    /// The key by which maps and stores know it.
     #[must_use]
     pub fn key(&self) -> SessionKey {
         SessionKey(Sha256::digest(self.0.as_ref()).into())
@@ -64,14 +64,14 @@ impl fmt::Debug for SessionCredential {
     }
 }
 
-/// The SHA-256 of a [`SessionCredential`]: what maps and stores are keyed by, so that their
-/// contents open no session.
+/// The SHA-256 of a [`SessionCredential`]: the key of maps and stores, whose contents open no
+/// session.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SessionKey([u8; 32]);
 
 impl SessionKey {
-    /// The key of the credential that is spelled so, if one is: what is secret stays where it is
-    /// decoded, and is zeroised there.
+    /// The key of the credential with this text, if it is one: the secret stays where it is decoded
+    /// and is zeroised there.
     #[cfg(feature = "layer")]
     pub(crate) fn from_encoded(text: &[u8]) -> Option<Self> {
         let mut bits = Zeroizing::new([0; 32]);
@@ -87,7 +87,7 @@ impl SessionKey {
 }
 
 impl Hash for SessionKey {
-    /// A part of it: it is a hash already, and no client chooses what is in a map.
+    /// A part of the key: it is a hash already, and clients cannot choose the keys of a map.
     fn hash<H: Hasher>(&self, state: &mut H) {
         let [a, b, c, d, e, f, g, h, ..] = self.0;
         state.write_u64(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
@@ -96,7 +96,7 @@ impl Hash for SessionKey {
 
 impl fmt::Debug for SessionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Enough to tell sessions apart in a log.
+        // A prefix that tells sessions apart in a log.
         write!(
             f,
             "SessionKey({:02x}{:02x}{:02x}{:02x}…)",

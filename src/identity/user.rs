@@ -79,12 +79,12 @@ impl UserToken {
         Ok(Self(text.into()))
     }
 
-    /// Takes a token made elsewhere.
+    /// Accepts a token that was made elsewhere.
     ///
     /// # Errors
     ///
-    /// When it is empty, longer than 256 bytes, `.` or `..` (which no URL can carry as a path
-    /// segment), or has control characters.
+    /// When the token is empty, longer than 256 bytes, `.` or `..` (which no URL can carry as a
+    /// path segment), or has control characters.
     pub fn new(token: &str) -> Result<Self, InvalidUserTokenError> {
         let refused = token.is_empty()
             || token.len() > 256

@@ -43,7 +43,7 @@ pub(crate) fn denial_response(
     engine: &Engine,
     requirement: &Requirement,
 ) -> Response<Bytes> {
-    tracing::debug!(%denial, "turned away");
+    tracing::debug!(%denial, "request rejected");
     let settings = &engine.config;
     let unread = client.has_unread_cookies && denial == Denial::NoSession;
     let unread = unread.then(unread_cookies_detail);

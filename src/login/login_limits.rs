@@ -237,7 +237,7 @@ impl LoginRateLimiter {
             let pair = network.map(|network| (network, name.clone()));
             wait = wait.max(pair.and_then(|pair| self.refused.retry_after(&pair, now)));
             if wait.is_some() {
-                wait = wait.max(self.record_refusal(name, initiator, now));
+                wait = wait.max(self.record_rejection(name, initiator, now));
             }
             // Limits that others use up are not counted against this client and name.
             let by_address = network.and_then(|network| self.by_address.retry_after(&network, now));
@@ -260,7 +260,7 @@ impl LoginRateLimiter {
     /// rejected under that name even if the name is free by then. So a client that tries without a
     /// pause is not the first to start once the name is free. Returns how long it is rejected, if
     /// it is now.
-    pub(crate) fn record_refusal(
+    pub(crate) fn record_rejection(
         &mut self,
         name: &LoginKey,
         initiator: Initiator,
@@ -388,7 +388,7 @@ mod tests {
         LoginKey::Username(name.into())
     }
 
-    fn stranger(last: u8) -> Initiator {
+    fn anonymous(last: u8) -> Initiator {
         Initiator::Anonymous(Some([198, 51, 100, last].into()))
     }
 
@@ -397,17 +397,17 @@ mod tests {
     }
 
     #[test]
-    fn strangers_spend_their_own_budget_alone() {
+    fn anonymous_clients_have_their_own_limit() {
         let mut budgets = budgets();
         for i in 0..5 {
             let address = u8::try_from(i).unwrap();
             assert_eq!(
-                budgets.check_start(&name("alice"), stranger(address), at(i * SECOND)),
+                budgets.check_start(&name("alice"), anonymous(address), at(i * SECOND)),
                 Ok(())
             );
         }
-        assert_eq!(budgets.check_start(&name("alice"), stranger(9), at(5 * SECOND)), seconds(295));
-        assert_eq!(budgets.check_start(&name("bob"), stranger(9), at(5 * SECOND)), Ok(()));
+        assert_eq!(budgets.check_start(&name("alice"), anonymous(9), at(5 * SECOND)), seconds(295));
+        assert_eq!(budgets.check_start(&name("bob"), anonymous(9), at(5 * SECOND)), Ok(()));
         assert_eq!(
             budgets.check_start(&name("alice"), Initiator::KnownBrowser(BROWSER), at(5 * SECOND)),
             Ok(())
@@ -427,7 +427,7 @@ mod tests {
             "each for itself"
         );
         assert_eq!(
-            budgets.check_start(&name("alice"), stranger(9), at(300 * SECOND)),
+            budgets.check_start(&name("alice"), anonymous(9), at(300 * SECOND)),
             Ok(()),
             "the first is over"
         );
@@ -439,11 +439,11 @@ mod tests {
         let mut rung = 0;
         for minute in 0..60 {
             rung += u32::from(
-                budgets.check_start(&name("alice"), stranger(1), at(minute * 60 * SECOND)).is_ok(),
+                budgets.check_start(&name("alice"), anonymous(1), at(minute * 60 * SECOND)).is_ok(),
             );
         }
         assert_eq!(rung, 12);
-        assert!(budgets.check_start(&name("alice"), stranger(1), at(3_600 * SECOND)).is_ok());
+        assert!(budgets.check_start(&name("alice"), anonymous(1), at(3_600 * SECOND)).is_ok());
     }
 
     #[test]
@@ -451,11 +451,14 @@ mod tests {
         let mut budgets = budgets();
         for i in 0..30 {
             assert_eq!(
-                budgets.check_start(&name(&i.to_string()), stranger(1), at(i * SECOND)),
+                budgets.check_start(&name(&i.to_string()), anonymous(1), at(i * SECOND)),
                 Ok(())
             );
         }
-        assert_eq!(budgets.check_start(&name("alice"), stranger(1), at(30 * SECOND)), seconds(270));
+        assert_eq!(
+            budgets.check_start(&name("alice"), anonymous(1), at(30 * SECOND)),
+            seconds(270)
+        );
         let mapped = Initiator::Anonymous(Some("::ffff:198.51.100.1".parse().unwrap()));
         assert_eq!(budgets.check_start(&name("alice"), mapped, at(30 * SECOND)), seconds(270));
         let network = |address: &str| Initiator::Anonymous(Some(address.parse().unwrap()));
@@ -478,7 +481,7 @@ mod tests {
         // Rejected starts were not counted.
         for i in 1..5 {
             assert_eq!(
-                budgets.check_start(&name("alice"), stranger(2), at((44 + i) * SECOND)),
+                budgets.check_start(&name("alice"), anonymous(2), at((44 + i) * SECOND)),
                 Ok(())
             );
         }
@@ -511,32 +514,32 @@ mod tests {
     fn names_of_one_user_share_the_phone() {
         let (mut budgets, token) = (budgets(), UserToken::new("t").unwrap());
         for _ in 0..5 {
-            assert_eq!(budgets.check_push(&token, stranger(1), at(0)), Ok(()));
+            assert_eq!(budgets.check_push(&token, anonymous(1), at(0)), Ok(()));
         }
-        assert_eq!(budgets.check_push(&token, stranger(2), at(0)), seconds(300));
+        assert_eq!(budgets.check_push(&token, anonymous(2), at(0)), seconds(300));
         assert_eq!(budgets.check_push(&token, Initiator::KnownBrowser(BROWSER), at(0)), Ok(()));
-        budgets.record_success(&name("alice"), &token, stranger(1));
-        assert_eq!(budgets.check_push(&token, stranger(2), at(0)), Ok(()));
+        budgets.record_success(&name("alice"), &token, anonymous(1));
+        assert_eq!(budgets.check_push(&token, anonymous(2), at(0)), Ok(()));
     }
 
     #[test]
     fn each_decline_doubles_the_quiet() {
         let (mut budgets, token) = (budgets(), UserToken::new("t").unwrap());
-        assert_eq!(budgets.push_blocked_until(&token, stranger(1)), at(0));
+        assert_eq!(budgets.push_blocked_until(&token, anonymous(1)), at(0));
         let mut quiet = Vec::new();
         for _ in 0..10 {
-            budgets.record_decline(&token, stranger(1), at(SECOND));
-            let until = budgets.push_blocked_until(&token, stranger(2));
+            budgets.record_decline(&token, anonymous(1), at(SECOND));
+            let until = budgets.push_blocked_until(&token, anonymous(2));
             quiet.push(until.since(at(SECOND)).as_millis() / SECOND);
         }
         assert_eq!(quiet, [0, 5, 10, 20, 40, 80, 160, 320, 640, 900]);
         assert_eq!(budgets.push_blocked_until(&token, Initiator::KnownBrowser(BROWSER)), at(0));
         let later = SECOND + 1_000 * DECLINE_RESET.as_secs();
-        budgets.record_decline(&token, stranger(1), at(later));
-        assert_eq!(budgets.push_blocked_until(&token, stranger(1)), at(0), "no longer in a row");
-        budgets.record_decline(&token, stranger(1), at(later));
-        budgets.record_success(&name("alice"), &token, stranger(1));
-        assert_eq!(budgets.push_blocked_until(&token, stranger(1)), at(0));
+        budgets.record_decline(&token, anonymous(1), at(later));
+        assert_eq!(budgets.push_blocked_until(&token, anonymous(1)), at(0), "no longer in a row");
+        budgets.record_decline(&token, anonymous(1), at(later));
+        budgets.record_success(&name("alice"), &token, anonymous(1));
+        assert_eq!(budgets.push_blocked_until(&token, anonymous(1)), at(0));
     }
 
     #[test]
@@ -545,30 +548,30 @@ mod tests {
         let mut budgets = LoginRateLimiter::new(&LoginLimits::default().overall(overall));
         let token = UserToken::new("t").unwrap();
         for _ in 0..5 {
-            assert_eq!(budgets.check_start(&name("alice"), stranger(1), at(0)), Ok(()));
-            assert_eq!(budgets.check_push(&token, stranger(1), at(0)), Ok(()));
+            assert_eq!(budgets.check_start(&name("alice"), anonymous(1), at(0)), Ok(()));
+            assert_eq!(budgets.check_push(&token, anonymous(1), at(0)), Ok(()));
         }
         for i in 0..2 * MAX_KEYS as u64 {
             let name = name(&i.to_string());
             budgets.check_start(&name, Initiator::Anonymous(None), at(1 + i / 1_000)).unwrap();
         }
         assert!(budgets.by_name.anonymous.len() <= MAX_KEYS);
-        assert_eq!(budgets.check_start(&name("bob"), stranger(1), at(SECOND)), Ok(()));
+        assert_eq!(budgets.check_start(&name("bob"), anonymous(1), at(SECOND)), Ok(()));
         // Names that a flood has pushed out: the phone is counted apart.
-        assert_eq!(budgets.check_push(&token, stranger(1), at(SECOND)), seconds(299));
+        assert_eq!(budgets.check_push(&token, anonymous(1), at(SECOND)), seconds(299));
     }
 
     #[test]
     fn refused_starts_count_by_address_and_name() {
         let mut budgets = budgets();
         for refusal in 1..=5 {
-            let wait = budgets.record_refusal(&name("alice"), stranger(1), at(0));
+            let wait = budgets.record_rejection(&name("alice"), anonymous(1), at(0));
             assert_eq!(wait.is_some(), refusal == 5, "{refusal}");
         }
-        assert_eq!(budgets.check_start(&name("alice"), stranger(1), at(SECOND)), seconds(299));
+        assert_eq!(budgets.check_start(&name("alice"), anonymous(1), at(SECOND)), seconds(299));
         // Neither the name alone nor the address alone is rejected.
-        assert_eq!(budgets.check_start(&name("alice"), stranger(2), at(0)), Ok(()));
-        assert_eq!(budgets.check_start(&name("bob"), stranger(1), at(0)), Ok(()));
+        assert_eq!(budgets.check_start(&name("alice"), anonymous(2), at(0)), Ok(()));
+        assert_eq!(budgets.check_start(&name("bob"), anonymous(1), at(0)), Ok(()));
         assert_eq!(
             budgets.check_start(&name("alice"), Initiator::KnownBrowser(BROWSER), at(0)),
             Ok(())
@@ -576,14 +579,14 @@ mod tests {
         // A client that does not pause stays rejected.
         for i in 0..100 {
             let now = i * 10 * SECOND;
-            assert!(budgets.check_start(&name("alice"), stranger(1), at(now)).is_err(), "{i}");
+            assert!(budgets.check_start(&name("alice"), anonymous(1), at(now)).is_err(), "{i}");
         }
         let now = (95 * 10 + 300) * SECOND;
-        assert_eq!(budgets.check_start(&name("alice"), stranger(1), at(now)), Ok(()));
+        assert_eq!(budgets.check_start(&name("alice"), anonymous(1), at(now)), Ok(()));
         // Of clients without an address none is counted: they would be the name alone.
         for _ in 0..100 {
             assert_eq!(
-                budgets.record_refusal(&name("carol"), Initiator::Anonymous(None), at(0)),
+                budgets.record_rejection(&name("carol"), Initiator::Anonymous(None), at(0)),
                 None
             );
         }
@@ -598,8 +601,8 @@ mod tests {
             assert_eq!(budgets.check_start(&other, Initiator::Anonymous(None), at(0)), Ok(()));
         }
         for _ in 0..100 {
-            assert!(budgets.check_start(&name("alice"), stranger(1), at(0)).is_err());
+            assert!(budgets.check_start(&name("alice"), anonymous(1), at(0)).is_err());
         }
-        assert_eq!(budgets.check_start(&name("alice"), stranger(1), at(SECOND)), Ok(()));
+        assert_eq!(budgets.check_start(&name("alice"), anonymous(1), at(SECOND)), Ok(()));
     }
 }

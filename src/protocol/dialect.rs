@@ -1,11 +1,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Which form of the protocol is spoken: the names of two headers, whether the scheme is part of
-/// what is signed, the server that is asked unless another is named.
+/// A dialect of the protocol: the names of two headers, whether the scheme is part of the signed
+/// text, and the default server.
 ///
-/// The service was renamed in 2022 and its documentation never agreed with its SDKs; the SDK forms
-/// are what was run against the live service.
+/// The service was renamed in 2022, and its documentation never agreed with its SDKs; the SDK forms
+/// were run against the live service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Dialect {
@@ -64,7 +64,7 @@ impl Dialect {
         }
     }
 
-    /// The service that answers when no other server is configured.
+    /// The server if none is configured.
     #[must_use]
     pub const fn default_server(self) -> &'static str {
         match self {
@@ -75,7 +75,7 @@ impl Dialect {
         }
     }
 
-    /// Whether `authenticate_user` takes `duration_seconds`.
+    /// Whether `authenticate_user` accepts `duration_seconds`.
     #[must_use]
     pub const fn takes_duration(self) -> bool {
         matches!(self, Self::Iampass)

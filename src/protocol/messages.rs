@@ -1,5 +1,5 @@
-//! The JSON of both APIs, as the client sends and the emulator answers it. Typed structs only:
-//! serde then refuses a key that stands twice, where a map would let the last one win.
+//! The JSON of both APIs, as the client sends it and the emulator returns it. Typed structs only:
+//! serde then rejects a duplicate key, where a map would keep the last one.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -8,11 +8,11 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-/// Reads one JSON object. serde would take an array for a struct as well; the service never sends
-/// one, so it is not understood.
+/// Parses one JSON object. serde would accept an array for a struct as well; the service never
+/// sends one, so it is rejected.
 ///
-/// What no field is there for is skipped, and serde skips without looking: text that is not UTF-8,
-/// or nested for ever. So all of it is read first as any JSON, and that is thrown away.
+/// serde skips unknown fields without checking them: text that is not UTF-8, or nested for ever. So
+/// the whole text is parsed as any JSON first, and the result is dropped.
 ///
 /// # Errors
 ///
@@ -59,7 +59,7 @@ pub struct Users {
     pub users: Vec<String>,
 }
 
-/// Answer to `add_users`.
+/// Response of `add_users`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AddUsersResponse {
     /// Whether the users exist now.
@@ -67,7 +67,7 @@ pub struct AddUsersResponse {
     /// Why not, with `status: false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Who was made and who was there.
+    /// The users that were created and those that existed.
     #[serde(
         default,
         deserialize_with = "optional_object",
@@ -76,7 +76,7 @@ pub struct AddUsersResponse {
     pub users: Option<AddedUsers>,
 }
 
-/// Who was made and who was there; either list can be absent or null.
+/// The users that were created and those that existed; either list can be absent or null.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct AddedUsers {
     /// Made by this call.
@@ -87,7 +87,7 @@ pub struct AddedUsers {
     pub existing: Option<Vec<String>>,
 }
 
-/// Answer to `delete_users`, `send_registration_sms` and `logout`.
+/// Response of `delete_users`, `send_registration_sms` and `logout`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OutcomeResponse {
     /// Whether it was done.
@@ -97,7 +97,7 @@ pub struct OutcomeResponse {
     pub reason: Option<String>,
 }
 
-/// Answer to `device_registration_link` and `lost_user_mobile_device`.
+/// Response of `device_registration_link` and `lost_user_mobile_device`.
 #[derive(Clone, Serialize, Deserialize)]
 #[expect(missing_debug_implementations, reason = "holds a secret")]
 pub struct RegistrationLinkResponse {
@@ -111,10 +111,10 @@ pub struct RegistrationLinkResponse {
     pub register_url: Option<String>,
 }
 
-/// Answer to `has_registered_mobile_device`.
+/// Response of `has_registered_mobile_device`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct HasDeviceResponse {
-    /// Whether the question was answered.
+    /// Whether the call succeeded.
     pub status: bool,
     /// Why not, with `status: false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -137,7 +137,7 @@ pub struct RegistrationSms {
     pub message: Option<String>,
 }
 
-/// Answer to `authenticate_user`.
+/// Response of `authenticate_user`.
 #[derive(Clone, Serialize, Deserialize)]
 #[expect(missing_debug_implementations, reason = "holds a secret")]
 pub struct AuthenticateResponse {
@@ -146,7 +146,7 @@ pub struct AuthenticateResponse {
     pub authentication_status: AuthenticationStatus,
 }
 
-/// What `authenticate_user` says of the session it made.
+/// The session that `authenticate_user` made.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[expect(missing_debug_implementations, reason = "holds a secret")]
 pub struct AuthenticationStatus {
@@ -158,7 +158,7 @@ pub struct AuthenticationStatus {
     /// Why not, with `authenticated: false`.
     #[serde(default)]
     pub reason: Option<String>,
-    /// Where to ask for the status.
+    /// The URL of the status.
     #[serde(default)]
     pub status_url: Option<String>,
     /// Where to end the session.
@@ -172,7 +172,7 @@ pub struct AuthenticationStatus {
     pub session_secret: Option<String>,
 }
 
-/// Answer to `status_url`, both shapes at once.
+/// Response of `status_url`, both shapes at once.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct StatusResponse {
     /// The SDKs' shape.
@@ -190,7 +190,7 @@ pub struct StatusResponse {
     pub session_status: Option<String>,
 }
 
-/// One shape of the status answer.
+/// One shape of the status response.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct StatusFields {
     /// Means nothing by itself, but contradicts `active` when false.

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A way for the user to prove that it is them.
+/// A method by which a user proves their identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 #[non_exhaustive]
@@ -52,7 +52,7 @@ impl AuthMethods {
         self.0 == 0
     }
 
-    /// Whether `method` is asked for.
+    /// Whether the set has `method`.
     #[must_use]
     pub const fn contains(self, method: AuthMethod) -> bool {
         self.0 & method as u8 != 0

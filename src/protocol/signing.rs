@@ -40,7 +40,7 @@ impl Nonce {
     }
 }
 
-/// What one request carries: three headers, valid for one URL and one moment.
+/// The signed headers of one request: three, valid for one URL and one moment.
 pub struct SignedHeaders {
     dialect: Dialect,
     authentication: String,

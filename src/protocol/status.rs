@@ -1,6 +1,6 @@
 use std::fmt;
 
-/// What the service says of a session: the eight values of the wire, and everything else.
+/// The status of a session: the eight values of the wire, and every other value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 #[non_exhaustive]
@@ -13,13 +13,13 @@ pub enum SessionStatus {
     Active,
     /// The phone is no longer nearby; it may come back.
     Walkaway,
-    /// Over: logged out here, remotely, or expired.
+    /// Ended: logged out here, remotely, or expired.
     Closed,
-    /// Over: the user did not respond.
+    /// Ended: the user did not respond.
     Timeout,
-    /// Over: authentication failed.
+    /// Ended: authentication failed.
     Failed,
-    /// Over: the user declined.
+    /// Ended: the user declined.
     Cancelled,
     /// Not one of the eight. Not authenticated.
     Unknown,
@@ -66,7 +66,7 @@ impl SessionStatus {
         }
     }
 
-    /// Whether the session is over for good.
+    /// Whether the session has ended for good.
     #[must_use]
     pub const fn is_terminal(self) -> bool {
         matches!(self, Self::Closed | Self::Timeout | Self::Failed | Self::Cancelled)

@@ -1,7 +1,8 @@
 use super::SessionStatus;
 use super::messages::{StatusFields, StatusResponse};
 
-/// What a well-formed answer of `status_url` says, before it is held against what was known.
+/// The reading of a well-formed response of `status_url`, before it is compared with the previous
+/// state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatusReading {
     /// An exact, uncontradicted status, never [`SessionStatus::Unknown`].

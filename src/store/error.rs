@@ -1,8 +1,7 @@
 use std::error::Error;
 use std::fmt;
 
-/// A store could not do what it was asked. Opaque: it keeps its source and has a
-/// [`StoreError::kind`].
+/// An error of a store. Opaque: it keeps its source and has a [`StoreError::kind`].
 ///
 /// ```
 /// use tower_activeconnect::store::{StoreError, StoreErrorKind};
@@ -15,13 +14,13 @@ pub struct StoreError {
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
-/// What kept a store from doing what it was asked.
+/// The kind of a store's error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
     /// The store cannot be reached at the moment.
     Unavailable,
-    /// What is stored makes no sense.
+    /// The stored data is not valid.
     Corrupt,
     /// The store only reads.
     ReadOnly,
@@ -47,14 +46,14 @@ impl StoreError {
         Self::new("the token store did not answer in time").with_kind(StoreErrorKind::Unavailable)
     }
 
-    /// Says more exactly what happened.
+    /// Adds the source of the error.
     #[must_use]
     pub fn with_kind(mut self, kind: StoreErrorKind) -> Self {
         self.kind = kind;
         self
     }
 
-    /// What happened.
+    /// The kind of the error.
     #[must_use]
     pub fn kind(&self) -> StoreErrorKind {
         self.kind

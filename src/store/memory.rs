@@ -5,7 +5,7 @@ use dashmap::DashMap;
 use super::{StoreError, TokenStore};
 use crate::identity::{UserId, UserToken};
 
-/// A lookup table in memory, for tests and examples: enrollments are gone with the process.
+/// A lookup table in memory, for tests and examples: enrollments are lost with the process.
 ///
 /// ```
 /// use tower_activeconnect::{MemoryTokenStore, TokenStore, UserId, UserToken};

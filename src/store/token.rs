@@ -44,8 +44,8 @@ pub trait TokenStore: Send + Sync + 'static {
         user: &UserId,
     ) -> impl Future<Output = Result<Option<UserToken>, StoreError>> + Send;
 
-    /// Gives the user this token unless they have one, and returns the one they have: the first
-    /// writer wins. By default refused as [`StoreErrorKind::ReadOnly`].
+    /// Assigns this token to a user without one, and returns the user's token: the first writer
+    /// wins. By default rejected as [`StoreErrorKind::ReadOnly`].
     fn assign(
         &self,
         user: &UserId,
@@ -55,7 +55,7 @@ pub trait TokenStore: Send + Sync + 'static {
         async { Err(StoreError::from_kind(StoreErrorKind::ReadOnly)) }
     }
 
-    /// Takes the user's token away and returns it. By default refused as
+    /// Removes the user's token and returns it. By default rejected as
     /// [`StoreErrorKind::ReadOnly`].
     fn remove(
         &self,
@@ -65,9 +65,8 @@ pub trait TokenStore: Send + Sync + 'static {
         async { Err(StoreError::from_kind(StoreErrorKind::ReadOnly)) }
     }
 
-    /// The number that [`TokenStore::set_browser_epoch`] has set for the user; `None` if it has not.
-    /// It is asked for at each login, and decides whether a browser is still known. By default
-    /// `None`.
+    /// The number that [`TokenStore::set_browser_epoch`] has set for the user; `None` if it has
+    /// not. Each login reads it; it decides whether a browser is still known. By default `None`.
     fn browser_epoch(
         &self,
         user: &UserId,
@@ -76,9 +75,9 @@ pub trait TokenStore: Send + Sync + 'static {
         async { Ok(None) }
     }
 
-    /// Keeps this number for the user, unless it has a higher one already. It outlives
+    /// Stores this number for the user, unless it has a higher one already. It outlives
     /// [`TokenStore::remove`], or browsers would be known again once the user is enrolled again. By
-    /// default refused as [`StoreErrorKind::ReadOnly`]: the process then keeps it in memory.
+    /// default rejected as [`StoreErrorKind::ReadOnly`]: the process then keeps it in memory.
     fn set_browser_epoch(
         &self,
         user: &UserId,
@@ -191,7 +190,7 @@ impl DynTokenStore {
     }
 }
 
-/// Runs a store's code: a panic in it is an error like another, and the end of nothing else.
+/// Runs a store's code: a panic in it becomes an error and ends nothing else.
 async fn catch_panic<T>(
     answer: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {

@@ -1,7 +1,6 @@
-//! What is known of a session, and what follows from it. Pure: the clocks are handed in.
+//! The verdict on a session. Pure: the caller passes the clocks.
 //!
-//! HTTP, gRPC, server-sent events, guards and the poller all ask [`verdict`]; nothing else
-//! decides.
+//! HTTP, gRPC, server-sent events, guards and the poller all use [`verdict`]; nothing else decides.
 
 mod requirement;
 mod state_machine;
@@ -19,17 +18,17 @@ pub(crate) use state_machine::{PollOutcome, SessionStateMachine, UpstreamSnapsho
 pub enum Verdict {
     /// The user is authenticated, and that is fresh.
     Allow,
-    /// The phone has not answered yet.
+    /// The phone has not responded yet.
     Pending,
     /// The phone walked away; it may come back.
     Suspended,
-    /// Over for good.
+    /// The session has ended for good.
     Ended,
-    /// Cannot tell: what is known is too old, or makes no sense.
+    /// Unknown: the last status is too old or inconsistent.
     Unavailable,
 }
 
-/// Why a request was turned away, or why what it held open ended.
+/// Why a request was rejected, or why a response was cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Denial {
@@ -43,11 +42,11 @@ pub enum Denial {
     Pending,
     /// The phone walked away.
     Suspended,
-    /// The session is over.
+    /// The session has ended.
     Ended,
     /// The session does not satisfy what the layer requires.
     StepUp,
-    /// Cannot tell at the moment.
+    /// The status is not known at the moment.
     Unavailable,
 }
 
@@ -64,7 +63,7 @@ impl Denial {
         }
     }
 
-    /// A word for logs and problem types.
+    /// The name for logs and problem types.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -95,14 +94,14 @@ impl fmt::Display for Denial {
     }
 }
 
-/// What the last statement leaves a session at, before its age is looked at.
+/// The state after the last status, before its age counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum KnownState {
     Pending,
     Active,
     Suspended,
-    /// The last well-formed answer made no sense.
+    /// The last well-formed status was inconsistent.
     Inconsistent,
     Ended,
 }
@@ -120,13 +119,13 @@ impl KnownState {
     }
 }
 
-/// Everything a verdict is made of; times in milliseconds, by the clock that says older.
+/// The input of a verdict; spans by the clock that says older.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct VerdictInput {
     pub(crate) state: KnownState,
-    /// Since the last good poll was sent; since the session was asked for until there is one.
+    /// Since the last good poll was sent; before the first one, since the creation of the session.
     pub(crate) staleness: Millis,
-    /// Since the session was asked for.
+    /// Since the creation of the session.
     pub(crate) session_age: Millis,
 }
 
@@ -134,11 +133,11 @@ pub(crate) struct VerdictInput {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct VerdictLimits {
     pub(crate) max_staleness: Millis,
-    /// Of a session, whatever the service says.
+    /// The longest life of a session, whatever the service says.
     pub(crate) lifetime: Millis,
 }
 
-/// The one rule: from what is known, how old it is and how long the session has lived.
+/// The one rule: the verdict from the state, its age and the age of the session.
 pub(crate) fn verdict(known: VerdictInput, limits: VerdictLimits) -> Verdict {
     if known.state == KnownState::Ended || known.session_age >= limits.lifetime {
         return Verdict::Ended;

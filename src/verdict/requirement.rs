@@ -6,7 +6,7 @@ use crate::protocol::AuthMethods;
 /// What a layer requires of the login that made a session, beside that the session is allowed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Requirement {
-    /// The user was asked for exactly these; empty requires nothing.
+    /// The login asked for exactly these; empty requires nothing.
     pub(crate) methods: AuthMethods,
     /// The login is no older than this.
     pub(crate) max_age: Option<Duration>,
@@ -19,7 +19,7 @@ impl Requirement {
         *self == Self::NONE
     }
 
-    /// Whether a login does that was asked with these methods, and whose result was taken then.
+    /// Whether a login satisfies it that asked for these methods and was claimed at `login`.
     pub(crate) fn is_satisfied(
         &self,
         asked: AuthMethods,

@@ -389,7 +389,7 @@ mod tests {
         let stated =
             after(&[active, (6, PollOutcome::Rejected), again, (11, PollOutcome::Rejected)]);
         assert_eq!(judge(&stated, at(11)), Verdict::Allow);
-        // What others were told before the first refusal says nothing about the second.
+        // Responses to others before the first rejection say nothing about the second.
         let mut machine = after(&[active]);
         for n in 2..10 {
             machine.apply(n, at(n * 5), PollOutcome::Rejected, answered(9));
