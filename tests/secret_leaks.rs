@@ -24,7 +24,7 @@ use support::raw_server::{
 };
 use support::{Browser, poll_until, serve};
 use tower::{Layer as _, Service as _};
-use tower_activeconnect::client::{AuthenticationRequest, Client, RemoteSession, SecretText};
+use tower_activeconnect::client::{AuthenticationRequest, Client, RemoteSession};
 use tower_activeconnect::enrollment::Authorization;
 use tower_activeconnect::identity::SessionCredential;
 use tower_activeconnect::protocol::Dialect;
@@ -270,7 +270,7 @@ async fn secret_types_show_no_secret() {
     shown(&builder);
     let ac = builder.build().unwrap();
     shown(&secret);
-    shown(&SecretText::from(APPLICATION_SECRET));
+    shown(&Secret::from(APPLICATION_SECRET));
     shown(&given);
     shown(&client);
     shown(&session);

@@ -259,7 +259,7 @@ impl BearerAttempt {
         self.wait_with(|_| {}).await
     }
 
-    /// As [`BearerAttempt::credential`]; `on_progress` is called at each change of the login's
+    /// As [`BearerAttempt::wait`]; `on_progress` is called at each change of the login's
     /// progress while it waits, and not for a login that is approved before the first poll.
     ///
     /// # Errors

@@ -100,10 +100,10 @@ impl Credentials {
     /// characters), or the secret is empty. A secret of unusual length is taken with a warning.
     pub fn new(
         application_id: impl Into<String>,
-        application_secret: impl Into<SecretText>,
+        application_secret: impl Into<Secret>,
     ) -> Result<Self, CredentialsError> {
         let application_id = application_id.into();
-        let application_secret = application_secret.into().0;
+        let application_secret = application_secret.into();
         if application_id.is_empty() {
             return Err(CredentialsError::EmptyId);
         }
@@ -228,28 +228,6 @@ impl Credentials {
             #[expect(clippy::unwrap_used, reason = "a test parses all four")]
             Url::parse(self.dialect.default_server()).unwrap()
         })
-    }
-}
-
-/// A secret for [`Credentials::new`]: a [`Secret`] or its text.
-#[derive(Debug)]
-pub struct SecretText(Secret);
-
-impl From<Secret> for SecretText {
-    fn from(secret: Secret) -> Self {
-        Self(secret)
-    }
-}
-
-impl From<&str> for SecretText {
-    fn from(text: &str) -> Self {
-        Self(Secret::new(text))
-    }
-}
-
-impl From<String> for SecretText {
-    fn from(text: String) -> Self {
-        Self(Secret::new(text))
     }
 }
 

@@ -43,7 +43,6 @@ pub use bearer_login::{
     BearerAttempt, BearerLogin, BearerLoginError, BearerLoginErrorKind, LoginProgress,
 };
 pub(crate) use credentials::Credentials;
-pub use credentials::SecretText;
 pub use credentials_error::CredentialsError;
 pub use error::{ClientError, ClientErrorKind};
 #[cfg(feature = "layer")]

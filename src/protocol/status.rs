@@ -38,12 +38,6 @@ impl SessionStatus {
         Self::Cancelled,
     ];
 
-    /// Reads a value of the wire: exactly and in lower case, or [`SessionStatus::Unknown`].
-    #[must_use]
-    pub fn from_wire(text: &str) -> Self {
-        Self::ALL.into_iter().find(|status| status.as_str() == text).unwrap_or(Self::Unknown)
-    }
-
     /// Reads what was stored as `self as u8`.
     #[cfg(feature = "layer")]
     pub(crate) fn from_u8(number: u8) -> Self {
@@ -70,6 +64,13 @@ impl SessionStatus {
     #[must_use]
     pub const fn is_terminal(self) -> bool {
         matches!(self, Self::Closed | Self::Timeout | Self::Failed | Self::Cancelled)
+    }
+}
+
+impl From<&str> for SessionStatus {
+    /// Reads a value of the wire: exactly and in lower case, or [`SessionStatus::Unknown`].
+    fn from(text: &str) -> Self {
+        Self::ALL.into_iter().find(|status| status.as_str() == text).unwrap_or(Self::Unknown)
     }
 }
 

@@ -28,7 +28,7 @@ impl StatusResponse {
         for shape in shapes {
             denied |= shape.authenticated == Some(false);
             let Some(text) = &shape.session_status else { continue };
-            let status = SessionStatus::from_wire(text);
+            let status = SessionStatus::from(text.as_str());
             if status == SessionStatus::Unknown || said.is_some_and(|other| other != status) {
                 return Some(StatusReading::Inconsistent);
             }

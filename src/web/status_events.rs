@@ -118,5 +118,5 @@ impl StatusStream {
 
 /// Whether no other status follows this one.
 pub(super) fn is_final(status: &str) -> bool {
-    status == "none" || SessionStatus::from_wire(status).is_terminal()
+    status == "none" || SessionStatus::from(status).is_terminal()
 }

@@ -186,7 +186,7 @@ async fn only_trusted_authorities_are_accepted() {
     assert_eq!(error.kind(), BearerLoginErrorKind::Status(418));
     let error = login.ca_file("none.pem").unwrap_err();
     assert_eq!(error.kind(), BearerLoginErrorKind::InvalidSetup);
-    assert!(error.to_string().contains("none.pem"), "{error}");
+    assert!(format!("{error:?}").contains("none.pem"), "{error:?}");
 }
 
 /// A long problem response with terminal escapes.

@@ -226,7 +226,7 @@ fn assert_fault_effect(kind: FaultKind, call: Endpoint, received: &Received, por
         }
         FaultKind::UnknownStatus => {
             let json = received.json();
-            let status = SessionStatus::from_wire(status_field(&json, "session_status"));
+            let status = SessionStatus::from(status_field(&json, "session_status"));
             assert_eq!(status, SessionStatus::Unknown, "{context}");
             // The rest is as without the fault.
             let authenticated = &json["authentication_status"]["authenticated"];
