@@ -19,7 +19,7 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 pub(crate) async fn bind(listen: &str) -> Result<TcpListener, String> {
     TcpListener::bind(listen).await.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => format!(
-            "{listen} is taken; stop what listens there, or choose another port with --listen \
+            "{listen} is in use; stop the program that listens there, or choose another port with --listen \
              (127.0.0.1:0 picks a free one)"
         ),
         _ => format!(

@@ -555,16 +555,16 @@ async fn unusable_addresses_are_named() {
     listeners.extend(TcpListener::bind("127.0.0.1:3000").ok());
     listeners.extend(TcpListener::bind("127.0.0.1:8099").ok());
     let actual = start_error(&folder, &["--emulator", "127.0.0.1:0"], &[]).await;
-    assert!(actual.contains("127.0.0.1:3000 is taken") && actual.contains("--listen"), "{actual}");
+    assert!(actual.contains("127.0.0.1:3000 is in use") && actual.contains("--listen"), "{actual}");
     let actual = start_error(&folder, &["--listen", "127.0.0.1:0"], &[]).await;
     assert!(
-        actual.contains("127.0.0.1:8099 is taken") && actual.contains("--emulator"),
+        actual.contains("127.0.0.1:8099 is in use") && actual.contains("--emulator"),
         "{actual}"
     );
 
     for (arguments, expected_text) in [
         (["--listen", "nonsense", "--emulator", "127.0.0.1:0"], "like 127.0.0.1:3000"),
-        (["--listen", "127.0.0.1:0", "--emulator", "nonsense"], "like 127.0.0.1:8099"),
+        (["--listen", "127.0.0.1:0", "--emulator", "nonsense"], "such as 127.0.0.1:8099"),
         (["--listen", "127.0.0.1:0", "--emulator", "0.0.0.0:0"], "loopback"),
         (["--listen", "127.0.0.1:0", "--klingon", ""], "--klingon"),
     ] {

@@ -42,5 +42,5 @@ async fn emulator_start_logs_a_warning() {
     let _capture = capture(LogCapture(Level::WARN, record));
     let _emulator = activeconnect_emulator::Emulator::start().await.unwrap();
     let lines = LINES.lock().unwrap();
-    assert!(lines.iter().any(|line| line.contains("never in production")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("never use it in production")), "{lines:?}");
 }
