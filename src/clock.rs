@@ -26,7 +26,9 @@ pub(crate) fn monotonic_now() -> tokio::time::Instant {
 /// Both clocks together, for everything that grows old.
 #[cfg(feature = "layer")]
 mod dual {
+    #[cfg(any(test, feature = "test-util"))]
     use std::sync::Arc;
+    #[cfg(any(test, feature = "test-util"))]
     use std::sync::atomic::{AtomicI64, Ordering};
     use std::time::Duration;
 
@@ -80,6 +82,7 @@ mod dual {
         System(Option<coarse::Clock>),
         /// For tests: the monotonic clock is tokio's, which can be paused; the wall clock follows it,
         /// shifted by `shift_ms`.
+        #[cfg(any(test, feature = "test-util"))]
         Driven { started_at: UnixTime, shift_ms: Arc<AtomicI64> },
     }
 
@@ -90,7 +93,8 @@ mod dual {
             Self { origin: monotonic_now(), source: ClockSource::System(coarse) }
         }
 
-        /// Clocks that go with tokio's.
+        /// Clocks that follow tokio's.
+        #[cfg(any(test, feature = "test-util"))]
         pub(crate) fn tokio() -> Self {
             let (started_at, shift_ms) = (UnixTime::from_millis(unix_millis()), Arc::default());
             Self { origin: monotonic_now(), source: ClockSource::Driven { started_at, shift_ms } }
@@ -102,6 +106,7 @@ mod dual {
             let elapsed = Millis::from(self.origin.elapsed());
             let wall = match &self.source {
                 ClockSource::System(_) => UnixTime::from_millis(unix_millis()),
+                #[cfg(any(test, feature = "test-util"))]
                 ClockSource::Driven { started_at, shift_ms } => {
                     (*started_at + elapsed).saturating_add_signed(shift_ms.load(Ordering::Relaxed))
                 }
@@ -115,7 +120,9 @@ mod dual {
         pub(crate) fn coarse(&self) -> Timestamp {
             match &self.source {
                 ClockSource::System(Some(coarse)) => coarse.read().unwrap_or_else(|| self.now()),
-                ClockSource::System(None) | ClockSource::Driven { .. } => self.now(),
+                ClockSource::System(None) => self.now(),
+                #[cfg(any(test, feature = "test-util"))]
+                ClockSource::Driven { .. } => self.now(),
             }
         }
 

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 #[cfg(test)]
 use crate::client::mock::ScriptedUpstream;
 use crate::client::{self, Client, ClientError, Credentials, POLL_TIMEOUT};
+#[cfg(any(test, feature = "test-util"))]
 use crate::clock::Clock;
 use crate::engine::config::Config;
 use crate::engine::cookie_names::CookieNames;
@@ -536,6 +537,7 @@ impl ActiveconnectBuilder {
 
     /// For tests: the engine's clocks, the wall clock too, follow tokio's, so that
     /// `tokio::time::pause` and `advance` drive it. In production the clocks are the machine's.
+    #[cfg(any(test, feature = "test-util"))]
     pub fn test_clock(mut self) -> Self {
         self.config.clock = Some(Clock::tokio());
         self
