@@ -6,7 +6,7 @@ use crate::enrollment::grants::EnrollmentGrant;
 use crate::identity::UserId;
 
 impl Activeconnect {
-    /// Issues a grant for a user whom the application has verified: by a sign-up a moment ago, by a
+    /// Issues a grant for a user that the application has verified: by a sign-up a moment ago, by a
     /// mail to the address on record, or by the help desk. Never issue one for a typed name: the
     /// person who redeems the grant becomes that user.
     ///

@@ -158,8 +158,8 @@ impl Engine {
 
     /// Claims an approved result, which starts its session. A repeated claim, whose first response
     /// may be lost, returns the same credential until that was presented, as long as the session
-    /// lives. Beside another login the request must be of the user for whom the attempt was
-    /// started.
+    /// lives. Beside another login the request must be of the user of the
+    /// attempt.
     pub(crate) fn claim(
         self: &Arc<Self>,
         named: &NamedAttempt,

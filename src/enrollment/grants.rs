@@ -11,7 +11,7 @@ const GRANT_TTL: Duration = Duration::from_secs(600);
 /// The maximum number of grants.
 const MAX_GRANTS: usize = 10_000;
 
-/// A grant of the application: its bearer is the user for whom it was issued. 128 random bits,
+/// A grant of the application: its bearer is the user that it names. 128 random bits,
 /// valid once, for ten minutes.
 /// [`Activeconnect::enrollment_grant`](crate::Activeconnect::enrollment_grant) issues it; it
 /// authorizes every operation that registers a phone for the user. A secret; zeroised on drop.

@@ -119,7 +119,7 @@ pub(crate) enum AttemptTarget {
     Username(Username),
     /// A user that another login, or the application itself, vouches for.
     User(UserId),
-    /// The user of a session, who has to confirm with these methods; and the user whom another
+    /// The user of a session, who has to confirm with these methods; and the user that another
     /// login names.
     StepUp(Arc<Session>, AuthMethods, Option<UserId>),
 }
