@@ -1,5 +1,4 @@
 use std::error::Error;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +7,10 @@ use tokio::runtime::Handle;
 
 #[cfg(test)]
 use crate::client::mock::ScriptedUpstream;
-use crate::client::{self, Client, ClientError, Credentials, POLL_TIMEOUT};
+use crate::client::{self, Client, Credentials, POLL_TIMEOUT};
 #[cfg(any(test, feature = "test-util"))]
 use crate::clock::Clock;
+use crate::engine::build_error::BuildError;
 use crate::engine::config::Config;
 use crate::engine::cookie_names::CookieNames;
 use crate::engine::trusted_proxies::ForwardedHeader;
@@ -19,13 +19,10 @@ use crate::identity::UserId;
 use crate::login::login_limits::LoginLimits;
 use crate::login::username::{UsernameNormalizer, UsernameResolver};
 #[cfg(feature = "axum")]
-use crate::pages::{PageSetup, Pages, SetupError, Theme};
+use crate::pages::{PageSetup, Pages, Theme};
 use crate::protocol::AuthMethods;
 use crate::runtime::missing_driver;
 use crate::store::{DynTokenStore, TokenStore};
-
-/// The time that the processing of a poll's result may take.
-const PROCESSING_MARGIN: Duration = Duration::from_secs(1);
 
 /// Configures an [`Activeconnect`]; made by [`Activeconnect::builder`].
 #[derive(Debug)]
@@ -580,293 +577,5 @@ impl ActiveconnectBuilder {
             .map_err(|error| BuildError::Client(Arc::new(error)))?
             .on_runtime(runtime.clone());
         Ok(Activeconnect::start(Engine::new(client, store, settings, runtime)))
-    }
-}
-
-impl Config {
-    fn check(&self) -> Result<(), BuildError> {
-        let within = |name, value: Duration, least: Duration, most: Duration| {
-            if value < least || value > most {
-                return Err(BuildError::OutOfRange { name, value, least, most });
-            }
-            Ok(())
-        };
-        let count = |name, value: u64, most: u64| {
-            if value < 1 || value > most {
-                return Err(BuildError::CountOutOfRange { name, value, most });
-            }
-            Ok(())
-        };
-        let (ms, s) = (Duration::from_millis, Duration::from_secs);
-        within("poll_interval", self.poll_interval, ms(100), s(3600))?;
-        within("login_timeout", self.login_timeout, s(5), s(600))?;
-        if let Some(duration) = self.session_duration {
-            within("session_duration", duration, s(1), s(12 * 3600))?;
-        }
-        if let Some(timeout) = self.idle_timeout {
-            within("idle_timeout", timeout, s(1), s(12 * 3600))?;
-        }
-        // A status must stay valid for longer than one poll that gets no response.
-        let least = self.poll_interval + POLL_TIMEOUT + PROCESSING_MARGIN;
-        within("max_staleness", self.max_staleness, least, s(24 * 3600))?;
-        count("max_polls_per_second", self.max_polls_per_second.into(), 1_000_000)?;
-        count("max_sessions", self.max_sessions as u64, u64::MAX)?;
-        count("max_sessions_per_user", self.max_sessions_per_user as u64, u64::MAX)?;
-        count("max_attempts", self.max_attempts as u64, u64::MAX)?;
-        if let Some(pushes) = self.push_budget {
-            count("push_budget", pushes.into(), 1_000_000_000)?;
-        }
-        count("per_user", self.login_limits.per_user.len() as u64, 100)?;
-        for (name, rate) in self.login_limits.rates() {
-            count(name, rate.count.into(), 1_000_000)?;
-            within(name, rate.per, s(1), s(24 * 3600))?;
-        }
-        if !self.cookie_names.is_valid() {
-            return Err(BuildError::InvalidCookieName { name: self.cookie_names.session.clone() });
-        }
-        if !self.cookie_names.secure {
-            tracing::warn!(
-                name = self.cookie_names.session,
-                "the login's cookies are not Secure: others on the network can read them; serve \
-                 over TLS and use cookie_name() instead of insecure_cookie_name()"
-            );
-        }
-        let prefixes = [Some(&self.auth_path), self.mount_prefix.as_ref()].into_iter().flatten();
-        let ends_with_slash = prefixes.clone().find(|path| path.ends_with('/'));
-        let own_pages = self.own_pages.iter().map(|(_, path)| path);
-        let pages = self.enrollment_path.iter().chain(own_pages);
-        let not_plain = prefixes.chain(pages).find(|path| !is_plain_path(path));
-        if let Some(path) = ends_with_slash.or(not_plain) {
-            return Err(BuildError::InvalidPath { path: path.clone() });
-        }
-        if let Some(name) = self.verify_user_header.as_ref().filter(|name| !is_free_header(name)) {
-            return Err(BuildError::InvalidHeaderName { name: name.clone() });
-        }
-        if let Some(origin) = self.origins.malformed() {
-            return Err(BuildError::InvalidOrigin { origin: origin.clone() });
-        }
-        Ok(())
-    }
-}
-
-/// Whether the path needs no encoding, names no host, and stays the same when a browser or a proxy
-/// resolves dots and double slashes (RFC 3986, 5.2.4).
-pub(crate) fn is_plain_path(path: &str) -> bool {
-    let Some(segments) = path.strip_prefix('/') else { return false };
-    let is_kept = |segment: &str| !matches!(segment, "" | "." | "..");
-    let inner = segments.strip_suffix('/').unwrap_or(segments);
-    (segments.is_empty() || inner.split('/').all(is_kept))
-        && path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~".contains(&b))
-}
-
-/// Whether the header name has no other meaning to clients, proxies or caches.
-fn is_free_header(name: &str) -> bool {
-    const RESERVED_HEADERS: [&str; 14] = [
-        "age",
-        "cache-control",
-        "connection",
-        "cookie",
-        "date",
-        "location",
-        "referrer-policy",
-        "retry-after",
-        "set-cookie",
-        "transfer-encoding",
-        "upgrade",
-        "vary",
-        "www-authenticate",
-        "x-frame-options",
-    ];
-    const RESERVED_HEADER_PREFIXES: [&str; 5] =
-        ["access-control-", "content-", "cross-origin-", "proxy-", "x-content-"];
-    let name = name.to_ascii_lowercase();
-    (1..=64).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-        && !RESERVED_HEADERS.contains(&name.as_str())
-        && !RESERVED_HEADER_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-}
-
-/// Why [`ActiveconnectBuilder::build`] failed; the message says what to change.
-#[derive(Clone)]
-#[non_exhaustive]
-pub enum BuildError {
-    /// `build` was called outside a tokio runtime.
-    NoRuntime,
-    /// The tokio runtime lacks its timer or its sockets.
-    IncompleteRuntime {
-        /// The missing driver: `time` or `io`.
-        missing: &'static str,
-    },
-    /// No token store was given.
-    NoTokenStore,
-    /// A number is outside its range.
-    OutOfRange {
-        /// The builder's method.
-        name: &'static str,
-        /// What was given.
-        value: Duration,
-        /// The smallest allowed.
-        least: Duration,
-        /// The largest allowed.
-        most: Duration,
-    },
-    /// A count is outside its range.
-    CountOutOfRange {
-        /// The builder's method.
-        name: &'static str,
-        /// What was given.
-        value: u64,
-        /// The largest allowed; the smallest is 1.
-        most: u64,
-    },
-    /// A path is not a plain absolute path.
-    InvalidPath {
-        /// What was given.
-        path: String,
-    },
-    /// A header name is taken or malformed.
-    InvalidHeaderName {
-        /// What was given.
-        name: String,
-    },
-    /// A cookie name is not allowed.
-    InvalidCookieName {
-        /// The given name, with its prefix.
-        name: String,
-    },
-    /// An origin is not spelled as browsers spell it.
-    InvalidOrigin {
-        /// What was given.
-        origin: String,
-    },
-    /// The theme cannot be used.
-    InvalidTheme {
-        /// The theme's method.
-        setting: &'static str,
-        /// What was given.
-        value: String,
-        /// The requirement that it fails.
-        expected: &'static str,
-    },
-    /// Texts of the pages cannot be used.
-    InvalidTexts {
-        /// Their language.
-        language: String,
-        /// The fault.
-        problem: String,
-    },
-    /// The HTTP client cannot be set up.
-    Client(Arc<ClientError>),
-}
-
-crate::error_debug::debug_as_message!(BuildError);
-
-impl fmt::Display for BuildError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoRuntime => f.write_str(
-                "there is no tokio runtime here; call build() in async code or under \
-                 Runtime::enter",
-            ),
-            Self::IncompleteRuntime { missing } => write!(
-                f,
-                "the tokio runtime has no {missing}, which the engine needs; make it with \
-                 ActiveconnectBuilder::enable_all()"
-            ),
-            Self::NoTokenStore => f.write_str("no token store; give one with token_store(…)"),
-            Self::OutOfRange { name, value, least, most } => {
-                write!(f, "{name} is {value:?}; choose {least:?} to {most:?}")?;
-                if *name == "max_staleness" {
-                    f.write_str(" (it must cover poll_interval, the 3 s of a poll, and 1 s)")?;
-                }
-                Ok(())
-            }
-            Self::CountOutOfRange { name, value, most } => {
-                write!(f, "{name} is {value}; choose 1 to {most}")
-            }
-            Self::InvalidPath { path } => write!(
-                f,
-                "{path:?} is no plain path; begin with one / and use letters, digits and -._~, \
-                 without . and .. as segments; auth_path and mount_prefix end without /, and where nothing is stripped, \
-                 mount_prefix is not set"
-            ),
-            Self::InvalidHeaderName { name } => write!(
-                f,
-                "{name:?} is no name for a header that says who the user is; use letters, digits \
-                 and -, as in x-auth-user, and no header that means something else"
-            ),
-            Self::InvalidCookieName { name } => write!(
-                f,
-                "no cookie can be called {name:?}; use letters, digits and -._, and leave the \
-                 prefixes __Host- and __Secure- and the endings -attempt, -known and -registration \
-                 away"
-            ),
-            Self::InvalidOrigin { origin } => write!(
-                f,
-                "{origin:?} is no origin as browsers write it; use https://host or https://host:port, \
-                 in lower case, without the scheme's own port and without a path"
-            ),
-            Self::InvalidTheme { setting, value, expected } => {
-                write!(f, "the theme's {setting} is {value:?}; give {expected}")
-            }
-            Self::InvalidTexts { language, problem } => {
-                write!(f, "the texts for {language:?} cannot be used: {problem}")
-            }
-            Self::Client(error) => error.fmt(f),
-        }
-    }
-}
-
-#[cfg(feature = "axum")]
-impl From<SetupError> for BuildError {
-    fn from(error: SetupError) -> Self {
-        match error {
-            SetupError::Theme { setting, value, expected } => {
-                Self::InvalidTheme { setting, value, expected }
-            }
-            SetupError::Texts { language, problem } => Self::InvalidTexts { language, problem },
-        }
-    }
-}
-
-impl Error for BuildError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            // The message is the client's own, and so is the source.
-            Self::Client(error) => error.source(),
-            _ => None,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn error(settings: &Config) -> Option<String> {
-        settings.check().err().map(|error| error.to_string())
-    }
-
-    #[test]
-    fn path_that_is_refused_is_told_how_to_mend() {
-        for (prefix, advice) in [
-            ("/app/", "end without /"),
-            ("/", "end without /"),
-            ("", "mount_prefix is not set"),
-            ("app", "begin with one /"),
-            ("//app", "begin with one /"),
-            ("https://www.example/app", "begin with one /"),
-        ] {
-            let mount_prefix = Some(prefix.to_owned());
-            let mounted = error(&Config { mount_prefix, ..Config::default() }).unwrap();
-            let nested = error(&Config { auth_path: prefix.to_owned(), ..Config::default() });
-            assert_eq!(nested.as_ref(), Some(&mounted));
-            assert!(
-                mounted.contains(&format!("{prefix:?}")) && mounted.contains(advice),
-                "{mounted}"
-            );
-        }
-        let mount_prefix = Some("/app/v1".to_owned());
-        assert_eq!(error(&Config { mount_prefix, ..Config::default() }), None);
     }
 }

@@ -7,11 +7,13 @@ mod await_fresh;
 mod await_registration;
 #[cfg(feature = "__bench")]
 mod bench;
+mod build_error;
 mod builder;
 mod call_token_store;
 mod check;
 mod check_token;
 mod config;
+mod config_check;
 mod cookie_names;
 mod device_lock;
 mod end_all_sessions;
@@ -69,10 +71,11 @@ pub(crate) use crate::session::snapshot::Snapshot;
 pub(crate) use crate::session::upgrade_stats::{Upgrade, UpgradeStats};
 pub(crate) use active_session::GuardState;
 pub use active_session::{ActiveSession, SessionGuard};
-pub(crate) use builder::is_plain_path;
-pub use builder::{ActiveconnectBuilder, BuildError};
+pub use build_error::BuildError;
+pub use builder::ActiveconnectBuilder;
 pub use check::{ClockFinding, RoutesFinding, ServiceFinding, SetupReport, TokenStoreFinding};
 pub(crate) use config::Config;
+pub(crate) use config_check::is_plain_path;
 #[cfg(feature = "axum")]
 pub(crate) use cookie_names::REGISTRATION_SUFFIX;
 pub(crate) use cookie_names::{ATTEMPT_SUFFIX, CookieNames, KNOWN_BROWSER_SUFFIX};
