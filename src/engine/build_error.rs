@@ -7,7 +7,7 @@ use crate::client::ClientError;
 #[cfg(feature = "axum")]
 use crate::pages::SetupError;
 
-/// Why [`ActiveconnectBuilder::build`] failed; the message says what to change.
+/// Why [`ActiveconnectBuilder::build`](crate::ActiveconnectBuilder::build) failed; the message says what to change.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum BuildError {
