@@ -244,11 +244,9 @@ impl Client {
         message: Option<&str>,
     ) -> Result<(), ClientError> {
         let url = self.url(&["management", "send_registration_sms"], Some(token), "")?;
-        let sms = RegistrationSms {
-            phone_number: phone_number.to_owned(),
-            display_name: display_name.map(ToOwned::to_owned),
-            message: message.map(ToOwned::to_owned),
-        };
+        let mut sms = RegistrationSms::new(phone_number);
+        sms.display_name = display_name.map(ToOwned::to_owned);
+        sms.message = message.map(ToOwned::to_owned);
         let reply = self.post(url, &sms, ResourceKind::User).await;
         let reply: OutcomeResponse = self.disambiguate_not_found(reply).await?;
         check_status(reply.status, reply.reason)
@@ -497,7 +495,7 @@ impl Client {
 }
 
 fn users(tokens: &[UserToken]) -> Users {
-    Users { users: tokens.iter().map(|token| token.as_str().to_owned()).collect() }
+    Users::new(tokens.iter().map(|token| token.as_str().to_owned()).collect::<Vec<_>>())
 }
 
 fn check_status(status: bool, reason: Option<String>) -> Result<(), ClientError> {

@@ -7,7 +7,8 @@ use crate::clock::{Clock, Millis};
 use crate::engine::cookie_names::CookieNames;
 use crate::engine::site_origins::SiteOrigins;
 use crate::engine::trusted_proxies::TrustedProxies;
-use crate::login::login_limits::{Initiator, LoginLimits};
+use crate::login::initiator::Initiator;
+use crate::login::login_limits::LoginLimits;
 use crate::login::username::{UsernameNormalizer, UsernameResolver};
 #[cfg(feature = "axum")]
 use crate::pages::PageRenderer;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::engine::state::Engine;
 use crate::identity::UserToken;
-use crate::login::attempts::{Attempt, LoginError};
+use crate::login::attempt::Attempt;
+use crate::login::login_error::LoginError;
 use crate::session::live::Session;
 use crate::session::notify::Watcher;
 

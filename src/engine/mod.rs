@@ -46,13 +46,14 @@ pub(crate) use crate::enrollment::pending_registrations::{
     REGISTRATION_PAGE_TTL, RegistrationProgress,
 };
 pub(crate) use crate::events::event::EndReason;
-pub(crate) use crate::login::attempts::{
-    Attempt, AttemptTarget, BrowserToRemember, ClaimedSession, NamedAttempt, StartAttempt,
-};
+pub(crate) use crate::login::attempt::Attempt;
+pub(crate) use crate::login::attempts::NamedAttempt;
 pub(crate) use crate::login::browser_proofs::PROOF_TTL;
 #[cfg(test)]
 pub(crate) use crate::login::browser_proofs::{BrowserId, BrowserProof};
-pub(crate) use crate::login::login_limits::Initiator;
+pub(crate) use crate::login::claimed_session::{BrowserToRemember, ClaimedSession};
+pub(crate) use crate::login::initiator::Initiator;
+pub(crate) use crate::login::start_attempt::{AttemptTarget, StartAttempt};
 #[cfg(test)]
 pub(crate) use crate::login::username::UsernameNormalizer;
 pub(crate) use crate::login::username::trim_username;

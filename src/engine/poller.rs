@@ -157,13 +157,13 @@ fn purge_expired(engine: &Arc<Engine>) {
         }
         !session.is_tombstone_expired(now, TOMBSTONE_TTL)
     });
-    engine.enrollment.lock_sms_limiter().sweep(now.mono);
-    engine.login.lock_limiter().sweep(now.mono);
+    engine.enrollment.lock_sms_limiter().purge(now.mono);
+    engine.login.lock_limiter().purge(now.mono);
     engine.login.devices.purge(now);
-    engine.enrollment.grants.sweep(now);
-    engine.sweep_seen_warnings(now);
+    engine.enrollment.grants.purge(now);
+    engine.purge_seen_warnings(now);
     #[cfg(feature = "axum")]
-    engine.enrollment.registrations.sweep(now);
+    engine.enrollment.registrations.purge(now);
     // Outside the map's locks: this wakes other tasks.
     for session in &expired {
         expire(engine, session, now);
@@ -340,7 +340,7 @@ fn report_breaker_transition(
 /// poll without a response on.
 fn probe_upstream(engine: &Arc<Engine>, since: Timestamp) {
     let sent = engine.now();
-    if engine.polling.upstream_health.should_probe(sent, since) {
+    if engine.polling.upstream_health.try_start_probe(sent, since) {
         let probing = engine.clone();
         engine.tasks.spawn(async move {
             if probing.client.is_reachable().await {

@@ -4,7 +4,7 @@ use crate::client::ClientErrorKind;
 use crate::engine::state::Engine;
 use crate::events::event::EventKind;
 use crate::events::fault::Fault;
-use crate::login::attempts::LoginError;
+use crate::login::login_error::LoginError;
 use crate::store::StoreError;
 
 impl Engine {

@@ -39,7 +39,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn sweep_seen_warnings(&self, now: Timestamp) {
-        self.login.seen_warnings.sweep(now, self.config.session_lifetime());
+    pub(super) fn purge_seen_warnings(&self, now: Timestamp) {
+        self.login.seen_warnings.purge(now, self.config.session_lifetime());
     }
 }

@@ -83,7 +83,7 @@ impl Grants {
         let mut held = self.lock();
         held.withdraw(user);
         if held.by_key.len() >= MAX_GRANTS {
-            held.sweep(now);
+            held.purge(now);
         }
         let fits = held.by_key.len() < MAX_GRANTS;
         if fits {
@@ -108,8 +108,8 @@ impl Grants {
     }
 
     /// Removes expired grants.
-    pub(crate) fn sweep(&self, now: Timestamp) {
-        self.lock().sweep(now);
+    pub(crate) fn purge(&self, now: Timestamp) {
+        self.lock().purge(now);
     }
 
     fn lock(&self) -> MutexGuard<'_, GrantMap> {
@@ -125,7 +125,7 @@ impl GrantMap {
         }
     }
 
-    fn sweep(&mut self, now: Timestamp) {
+    fn purge(&mut self, now: Timestamp) {
         self.by_key.retain(|_, grant| !grant.expires.is_elapsed(now));
         self.by_user.retain(|_, key| self.by_key.contains_key(key));
     }
@@ -218,7 +218,7 @@ mod tests {
         let later = NOW.after(GRANT_TTL);
         assert!(grant(&grants, "one more", later).is_some());
         assert_eq!(sizes(&grants), (1, 1));
-        grants.sweep(later.after(GRANT_TTL));
+        grants.purge(later.after(GRANT_TTL));
         assert_eq!(sizes(&grants), (0, 0));
     }
 

@@ -83,7 +83,7 @@ impl PendingRegistrations {
 
     pub(crate) fn insert(&self, key: SessionKey, page: PendingRegistration, now: Timestamp) {
         let mut pages = self.pages();
-        pages.sweep(now);
+        pages.purge(now);
         if pages.by_key.len() >= MAX_PAGES
             && let Some(oldest) = pages.oldest_first.pop_front()
         {
@@ -104,8 +104,8 @@ impl PendingRegistrations {
     }
 
     /// Removes expired pages.
-    pub(crate) fn sweep(&self, now: Timestamp) {
-        self.pages().sweep(now);
+    pub(crate) fn purge(&self, now: Timestamp) {
+        self.pages().purge(now);
     }
 
     fn pages(&self) -> MutexGuard<'_, Pages> {
@@ -119,7 +119,7 @@ impl PendingRegistrations {
 }
 
 impl Pages {
-    fn sweep(&mut self, now: Timestamp) {
+    fn purge(&mut self, now: Timestamp) {
         while let Some(oldest) = self.oldest_first.front() {
             if self.by_key.get(oldest).is_some_and(|page| !page.expires.is_elapsed(now)) {
                 return;
@@ -231,7 +231,7 @@ mod tests {
         ] {
             assert_eq!(pages.find(&key, now).is_some(), waits, "{now:?}");
         }
-        pages.sweep(late);
+        pages.purge(late);
         assert!(pages.pages().by_key.is_empty() && pages.pages().oldest_first.is_empty());
     }
 

@@ -49,7 +49,7 @@ impl SmsRateLimiter {
         Ok(())
     }
 
-    pub(crate) fn sweep(&mut self, now: MonoTime) {
+    pub(crate) fn purge(&mut self, now: MonoTime) {
         self.to_user.purge(now);
         self.to_number.purge(now);
     }

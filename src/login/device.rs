@@ -7,7 +7,7 @@ use dashmap::DashMap;
 
 use crate::clock::Timestamp;
 use crate::identity::{AttemptKey, UserToken};
-use crate::login::attempts::Attempt;
+use crate::login::attempt::Attempt;
 
 /// The state of a phone.
 #[derive(Debug, Default)]

@@ -15,7 +15,7 @@ pub(crate) struct SeenWarnings(Mutex<HashMap<SessionId, Timestamp>>);
 
 impl SeenWarnings {
     /// Removes entries that are older than any session.
-    pub(crate) fn sweep(&self, now: Timestamp, longest_life: Duration) {
+    pub(crate) fn purge(&self, now: Timestamp, longest_life: Duration) {
         self.with(|seen| seen.retain(|_, at| at.age(now) < longest_life.into()));
     }
 

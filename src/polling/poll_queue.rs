@@ -41,7 +41,7 @@ pub(crate) struct NextPoll {
 #[derive(Debug)]
 struct Heap {
     places: BinaryHeap<Reverse<Place>>,
-    sweep_at: usize,
+    purge_at: usize,
 }
 
 #[derive(Debug)]
@@ -160,9 +160,9 @@ impl NextPoll {
 
 impl Heap {
     fn push(&mut self, place: Place) {
-        if self.places.len() >= self.sweep_at {
+        if self.places.len() >= self.purge_at {
             self.places.retain(|Reverse(place)| place.session().is_some());
-            self.sweep_at = (self.places.len() * 2).max(MIN_PURGE_LEN);
+            self.purge_at = (self.places.len() * 2).max(MIN_PURGE_LEN);
         }
         self.places.push(Reverse(place));
     }
@@ -188,7 +188,7 @@ impl Heap {
 
 impl Default for Heap {
     fn default() -> Self {
-        Self { places: BinaryHeap::new(), sweep_at: MIN_PURGE_LEN }
+        Self { places: BinaryHeap::new(), purge_at: MIN_PURGE_LEN }
     }
 }
 

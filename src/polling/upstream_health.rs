@@ -52,9 +52,9 @@ impl UpstreamHealth {
         self.state().last_success.is_some_and(|sent| sent.mono > moment)
     }
 
-    /// Whether to probe now; a caller that gets `true` has to send the probe. `since` is the moment
-    /// from which a response to others is significant.
-    pub(crate) fn should_probe(&self, now: Timestamp, since: Timestamp) -> bool {
+    /// Starts a probe, unless one is in flight or a success since `since` makes it unnecessary.
+    /// Returns whether it started: then the caller sends the probe.
+    pub(crate) fn try_start_probe(&self, now: Timestamp, since: Timestamp) -> bool {
         let mut state = self.state();
         let is_known = state.last_success.is_some_and(|sent| sent.mono >= since.mono);
         let is_probing = state.probed_at.is_some_and(|at| at.age(now) < PROBE_INTERVAL.into());

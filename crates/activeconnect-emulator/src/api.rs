@@ -128,7 +128,7 @@ fn users(
 ) -> Vec<String> {
     match call {
         Endpoint::AddUsers | Endpoint::DeleteUsers => {
-            body(request).map_or_else(|_| Vec::new(), |Users { users }| users)
+            body(request).map_or_else(|_| Vec::new(), |Users { users, .. }| users)
         }
         Endpoint::Status | Endpoint::Logout => {
             state.session(client_id).map(|session| session.user_id.clone()).into_iter().collect()
@@ -169,12 +169,7 @@ fn dispatch(
         }
         Endpoint::HasRegisteredMobileDevice => {
             let registered = state.has_device(&user(request)?)?;
-            let reply = HasDeviceResponse {
-                status: true,
-                reason: None,
-                device_registered: Some(registered),
-            };
-            Ok(Json(reply).into_response())
+            Ok(Json(HasDeviceResponse::success(registered)).into_response())
         }
         Endpoint::SendRegistrationSms => send_registration_sms(state, request),
         Endpoint::AuthenticateUser => {
@@ -200,14 +195,13 @@ fn query<T: DeserializeOwned>(request: &CapturedRequest) -> Result<T, ErrorRespo
 }
 
 fn done() -> Response {
-    Json(OutcomeResponse { status: true, reason: None }).into_response()
+    Json(OutcomeResponse::success()).into_response()
 }
 
 fn add_users(state: &mut State, request: &CapturedRequest) -> Result<Response, ErrorResponse> {
-    let Users { users } = body(request)?;
+    let Users { users, .. } = body(request)?;
     let users = state.add_users(users).map_err(ErrorResponse::unsuccessful)?;
-    let reply = AddUsersResponse { status: true, reason: None, users: Some(users) };
-    Ok((StatusCode::CREATED, Json(reply)).into_response())
+    Ok((StatusCode::CREATED, Json(AddUsersResponse::success(users))).into_response())
 }
 
 fn delete_users(
@@ -215,7 +209,7 @@ fn delete_users(
     request: &CapturedRequest,
     now: u64,
 ) -> Result<Response, ErrorResponse> {
-    let Users { users } = body(request)?;
+    let Users { users, .. } = body(request)?;
     if state.delete_users(&users, now) {
         Ok(done())
     } else {
@@ -244,8 +238,8 @@ fn registration_link(
     request: &CapturedRequest,
     display_name: Option<String>,
 ) -> Result<Response, ErrorResponse> {
-    let register_url = Some(new_link(state, request, display_name)?);
-    Ok(Json(RegistrationLinkResponse { status: true, reason: None, register_url }).into_response())
+    let link = new_link(state, request, display_name)?;
+    Ok(Json(RegistrationLinkResponse::success(link)).into_response())
 }
 
 fn send_registration_sms(
@@ -304,22 +298,20 @@ fn authenticate_user(
     let params = SessionParams { methods, duration_ms, pending_ms };
     state.authenticate(&user_id, &params, token.clone(), Secret::new(secret.as_str()), now)?;
     let url = |call| request.own_url(&format!("/authentication/{call}/{token}"));
-    let authentication_status = AuthenticationStatus {
-        authenticated: true,
-        session_status: Some(SessionStatus::Pending.as_str().to_owned()),
-        reason: None,
-        status_url: Some(url("session_status")),
-        logout_url: Some(url("logout")),
-        session_token: Some(token),
-        session_secret: Some(secret),
-    };
-    Ok((StatusCode::ACCEPTED, Json(AuthenticateResponse { authentication_status })).into_response())
+    let mut status = AuthenticationStatus::default();
+    status.authenticated = true;
+    status.session_status = Some(SessionStatus::Pending.as_str().to_owned());
+    status.status_url = Some(url("session_status"));
+    status.logout_url = Some(url("logout"));
+    status.session_token = Some(token);
+    status.session_secret = Some(secret);
+    Ok((StatusCode::ACCEPTED, Json(AuthenticateResponse::from(status))).into_response())
 }
 
 fn auth_failure(reason: impl Into<String>) -> Response {
-    let authentication_status =
-        AuthenticationStatus { reason: Some(reason.into()), ..AuthenticationStatus::default() };
-    Json(AuthenticateResponse { authentication_status }).into_response()
+    let mut status = AuthenticationStatus::default();
+    status.reason = Some(reason.into());
+    Json(AuthenticateResponse::from(status)).into_response()
 }
 
 fn status(
@@ -330,20 +322,8 @@ fn status(
 ) -> Result<Response, ErrorResponse> {
     let session = state.session(token).ok_or(ErrorResponse::not_found("unknown session"))?;
     let status = session.report_status(now, arrives_at);
-    let fields = StatusFields {
-        // Clients treat `false` with `active` as inconsistent.
-        authenticated: Some(status == SessionStatus::Active),
-        session_status: Some(status.as_str().to_owned()),
-    };
-    let response = if flat {
-        StatusResponse {
-            authenticated: fields.authenticated,
-            session_status: fields.session_status,
-            authentication_status: None,
-        }
-    } else {
-        StatusResponse { authentication_status: Some(fields), ..StatusResponse::default() }
-    };
+    let fields = StatusFields::new(status);
+    let response = if flat { StatusResponse::flat(fields) } else { StatusResponse::nested(fields) };
     Ok(Json(response).into_response())
 }
 

@@ -28,7 +28,7 @@ impl ErrorResponse {
 
 impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
-        let body = OutcomeResponse { status: false, reason: Some(self.reason) };
+        let body = OutcomeResponse::failure(self.reason);
         (self.status, Json(body)).into_response()
     }
 }

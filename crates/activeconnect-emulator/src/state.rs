@@ -110,7 +110,7 @@ impl State {
                 created.push(user_id);
             }
         }
-        Ok(AddedUsers { created: Some(created), existing: Some(existing) })
+        Ok(AddedUsers::new(created, existing))
     }
 
     /// Deletes the existing users and closes their sessions; false if none exists.
