@@ -10,6 +10,8 @@ mod buffered_body;
 mod cache_control;
 mod credential;
 mod cross_origin;
+#[cfg(feature = "axum")]
+mod denial_page;
 mod final_response;
 mod framing;
 mod future;
@@ -17,8 +19,11 @@ mod gated_login;
 mod grpc;
 mod handler_guard;
 mod header_scan;
+mod html_response;
 mod original_uri;
 mod peer;
+#[cfg(not(feature = "axum"))]
+mod plain_denial_page;
 mod query;
 mod respond;
 mod response_format;

@@ -1,27 +1,25 @@
 //! The responses to rejected requests, in the format that each client expects.
 
 use bytes::Bytes;
-#[cfg(feature = "axum")]
-use http::header::CONTENT_SECURITY_POLICY;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use problem_details::ProblemDetails;
 use serde::Serialize;
 
-#[cfg(feature = "axum")]
-use super::credential::UNREAD_COOKIES;
 use super::credential::unread_cookies_detail;
+#[cfg(feature = "axum")]
+use super::denial_page::{denial_page, mistake_page};
 use super::gated_login::{self, is_same_page, path_of};
 use super::grpc;
+#[cfg(not(feature = "axum"))]
+use super::plain_denial_page::{denial_page, mistake_page};
 use super::query::MAX_NEXT_LEN;
 use super::response_format::{ClientContext, ResponseFormat};
 use super::security_headers::set_security_headers;
 use super::site_paths::SitePaths;
 use super::step_up::{StepUp, confirm_url};
 use crate::engine::{Config, Engine};
-#[cfg(feature = "axum")]
-use crate::pages::{PAGE_POLICY, PageError, PageResult};
 use crate::verdict::{Denial, Requirement};
 
 const HX_REDIRECT: HeaderName = HeaderName::from_static("hx-redirect");
@@ -55,6 +53,10 @@ pub(crate) fn denial_response(
     };
     let requested =
         |page: &Option<PathAndQuery>| page.as_ref().map(|page| paths.requested(page.as_str()));
+    let html_page = || {
+        let remedy = remedy(denial, &paths, requirement);
+        denial_page(denial, status_of(denial), remedy, client, &paths, settings)
+    };
     let mut response = match &client.format {
         ResponseFormat::Grpc(content_type) => {
             grpc::denial_response(denial, content_type, settings.retry_after(), step_up)
@@ -64,9 +66,9 @@ pub(crate) fn denial_response(
                 setup_mistake_response(denial, client, path_of(&location), &paths, engine)
             }
             Some(location) => see_other(&location),
-            None => html(denial, client, &paths, requirement, settings),
+            None => html_page(),
         },
-        ResponseFormat::HtmlForm => html(denial, client, &paths, requirement, settings),
+        ResponseFormat::HtmlForm => html_page(),
         ResponseFormat::Htmx(page) => {
             let mut response =
                 problem_response(status_of(denial), denial, step_up, unread.as_deref());
@@ -192,7 +194,7 @@ fn see_other(location: &str) -> Response<Bytes> {
     response
 }
 
-/// Where a person can do something about a denial.
+/// The address at which the user can act on a denial.
 fn remedy(denial: Denial, paths: &SitePaths, requirement: &Requirement) -> Option<String> {
     match denial {
         Denial::NoSession | Denial::Ended | Denial::Pending => Some(paths.page("login")),
@@ -201,98 +203,7 @@ fn remedy(denial: Denial, paths: &SitePaths, requirement: &Requirement) -> Optio
     }
 }
 
-#[cfg(feature = "axum")]
-fn html(
-    denial: Denial,
-    client: &ClientContext,
-    paths: &SitePaths,
-    requirement: &Requirement,
-    settings: &Config,
-) -> Response<Bytes> {
-    let accept_language = client.accept_language.as_ref();
-    let language = accept_language.and_then(|value| value.to_str().ok());
-    let language = settings.pages.choose_language(None, language);
-    let unread = client.has_unread_cookies && denial == Denial::NoSession;
-    let refusal = PageError::Denied { denial, unread: unread.then_some(UNREAD_COOKIES) };
-    let remedy = remedy(denial, paths, requirement);
-    let status = status_of(denial);
-    let page = settings.pages.view(paths, language).error(status.as_u16(), refusal, remedy);
-    page_response(status, page)
-}
-
-#[cfg(feature = "axum")]
-fn mistake_page(
-    mistake: &str,
-    client: &ClientContext,
-    paths: &SitePaths,
-    settings: &Config,
-) -> Response<Bytes> {
-    let accept_language = client.accept_language.as_ref();
-    let language = accept_language.and_then(|value| value.to_str().ok());
-    let language = settings.pages.choose_language(None, language);
-    let status = StatusCode::INTERNAL_SERVER_ERROR;
-    page_response(
-        status,
-        settings.pages.view(paths, language).misconfigured(status.as_u16(), mistake),
-    )
-}
-
-#[cfg(feature = "axum")]
-fn page_response(status: StatusCode, page: PageResult) -> Response<Bytes> {
-    let page = page.unwrap_or_else(|error| {
-        tracing::error!(%error, "a page could not be rendered");
-        String::new()
-    });
-    let mut response = html_response(status, page);
-    let policy = HeaderValue::from_static(PAGE_POLICY);
-    response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
-    response
-}
-
-#[cfg(not(feature = "axum"))]
-fn html(
-    denial: Denial,
-    client: &ClientContext,
-    paths: &SitePaths,
-    requirement: &Requirement,
-    _: &Config,
-) -> Response<Bytes> {
-    let status = status_of(denial);
-    let text = if denial == Denial::StepUp { "Confirm with your phone" } else { "Log in" };
-    let remedy = remedy(denial, paths, requirement);
-    let remedy = remedy.map(|address| format!("<p><a href=\"{address}\">{text}</a></p>"));
-    let remedy = remedy.unwrap_or_default();
-    let unread = client.has_unread_cookies && denial == Denial::NoSession;
-    let unread = unread.then(unread_cookies_detail).map(|detail| format!("<p>{detail}</p>"));
-    let unread = unread.unwrap_or_default();
-    // Nothing in this text comes from the request.
-    let page = format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{status}</title>\
-         <h1>{status}</h1><p>This page cannot be shown: {denial}.</p>{unread}{remedy}</html>"
-    );
-    html_response(status, page)
-}
-
-#[cfg(not(feature = "axum"))]
-fn mistake_page(mistake: &str, _: &ClientContext, _: &SitePaths, _: &Config) -> Response<Bytes> {
-    let status = StatusCode::INTERNAL_SERVER_ERROR;
-    // Of the request there is nothing in here but a path that the application has named.
-    let page = format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{status}</title>\
-         <h1>{status}</h1><p>{mistake}</p></html>"
-    );
-    html_response(status, page)
-}
-
-fn html_response(status: StatusCode, page: String) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from(page));
-    *response.status_mut() = status;
-    let html = HeaderValue::from_static("text/html; charset=utf-8");
-    response.headers_mut().insert(CONTENT_TYPE, html);
-    response
-}
-
-/// RFC 9457.
+/// The problem details of a denial (RFC 9457).
 fn problem_response(
     status: StatusCode,
     denial: Denial,
