@@ -231,10 +231,10 @@ fn rejected_claim_keeps_the_result() {
         let outcome = Arc::new(AttemptState::<u8, ()>::new());
         assert!(outcome.approve(7));
         let other = outcome.clone();
-        let refusing = thread::spawn(move || other.claim(|_| None::<u8>, |result| Some(*result)));
+        let rejecting = thread::spawn(move || other.claim(|_| None::<u8>, |result| Some(*result)));
         let mine = outcome.claim(|result| Some(*result), |_| None);
         assert_eq!(mine, Some(7));
-        refusing.join().unwrap();
+        rejecting.join().unwrap();
         assert!(matches!(outcome.stage(), State::Claimed(7)));
     });
 }

@@ -185,11 +185,11 @@ impl BearerLogin {
     pub async fn start(&self, username: &str) -> Result<BearerAttempt, BearerLoginError> {
         let body = serde_json::to_vec(&Start { username, credential: "bearer" })
             .map_err(|error| BearerLoginErrorKind::InvalidUsername.with_source(error))?;
-        let answer = self.send(Method::POST, "login", None, Some(body)).await?;
-        if answer.status != StatusCode::ACCEPTED {
-            return Err(answer.into_error());
+        let reply = self.send(Method::POST, "login", None, Some(body)).await?;
+        if reply.status != StatusCode::ACCEPTED {
+            return Err(reply.into_error());
         }
-        let Started { attempt } = answer.json()?;
+        let Started { attempt } = reply.json()?;
         Ok(BearerAttempt { login: self.clone(), secret: attempt })
     }
 
@@ -204,8 +204,8 @@ impl BearerLogin {
     }
 
     async fn end(&self, secret: &Secret) -> Result<(), BearerLoginError> {
-        let answer = self.send(Method::POST, "logout", Some(secret), None).await?;
-        if answer.status.is_success() { Ok(()) } else { Err(answer.into_error()) }
+        let reply = self.send(Method::POST, "logout", Some(secret), None).await?;
+        if reply.status.is_success() { Ok(()) } else { Err(reply.into_error()) }
     }
 
     async fn send(
@@ -233,16 +233,16 @@ impl BearerLogin {
         };
         let mut response = request.send().await.map_err(unreachable)?;
         let now = Duration::from_millis(unix_millis());
-        let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let retry_after = asked.and_then(|value| clock_skew::retry_after(value, now));
-        let mut answer = RawResponse { status: response.status(), retry_after, body: Vec::new() };
+        let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after = header.and_then(|value| clock_skew::retry_after(value, now));
+        let mut reply = RawResponse { status: response.status(), retry_after, body: Vec::new() };
         while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-            if answer.body.len() + chunk.len() > MAX_BODY_BYTES {
+            if reply.body.len() + chunk.len() > MAX_BODY_BYTES {
                 return Err(BearerLoginErrorKind::InvalidResponse.detail("more than 16 KiB"));
             }
-            answer.body.extend_from_slice(&chunk);
+            reply.body.extend_from_slice(&chunk);
         }
-        Ok(answer)
+        Ok(reply)
     }
 }
 
@@ -273,26 +273,26 @@ impl BearerAttempt {
         &mut self,
         mut on_progress: impl FnMut(LoginProgress),
     ) -> Result<SessionCredential, BearerLoginError> {
-        let mut told = None;
-        let mut tell = |progress| {
-            if told.replace(progress) != Some(progress) {
+        let mut reported = None;
+        let mut report = |progress| {
+            if reported.replace(progress) != Some(progress) {
                 on_progress(progress);
             }
         };
-        let mut heard = monotonic_now();
+        let mut last_response_at = monotonic_now();
         loop {
             let mut pause = STATUS_INTERVAL;
-            let asked = self.login.send(Method::GET, "status", Some(&self.secret), None).await;
-            let failure = match asked {
-                Ok(answer) if answer.status == StatusCode::OK => {
-                    heard = monotonic_now();
-                    match answer.json::<Status>()? {
+            let result = self.login.send(Method::GET, "status", Some(&self.secret), None).await;
+            let failure = match result {
+                Ok(reply) if reply.status == StatusCode::OK => {
+                    last_response_at = monotonic_now();
+                    match reply.json::<Status>()? {
                         Status { status, credential: Some(credential) } if status == "active" => {
                             return SessionCredential::parse(credential.expose().as_bytes())
                                 .ok_or_else(|| BearerLoginErrorKind::InvalidResponse.into());
                         }
                         Status { status, .. } if status == "pending" => {
-                            tell(LoginProgress::Waiting);
+                            report(LoginProgress::Waiting);
                         }
                         Status { status, .. } => {
                             return Err(BearerLoginErrorKind::NotApproved.detail(&status));
@@ -300,23 +300,25 @@ impl BearerAttempt {
                     }
                     None
                 }
-                Ok(answer) => {
-                    let is_temporary = answer.status == StatusCode::TOO_MANY_REQUESTS
-                        || answer.status.is_server_error();
+                Ok(reply) => {
+                    let is_temporary = reply.status == StatusCode::TOO_MANY_REQUESTS
+                        || reply.status.is_server_error();
                     if !is_temporary {
-                        return Err(answer.into_error());
+                        return Err(reply.into_error());
                     }
-                    pause = answer.retry_after.map_or(pause, |asked| asked.clamp(pause, MAX_PAUSE));
-                    Some(answer.into_error())
+                    pause = reply
+                        .retry_after
+                        .map_or(pause, |requested| requested.clamp(pause, MAX_PAUSE));
+                    Some(reply.into_error())
                 }
                 Err(error) if error.kind == BearerLoginErrorKind::Unreachable => Some(error),
                 Err(error) => return Err(error),
             };
             if let Some(error) = failure {
-                if monotonic_now().duration_since(heard) >= MAX_UNREACHABLE_TIME {
+                if monotonic_now().duration_since(last_response_at) >= MAX_UNREACHABLE_TIME {
                     return Err(error);
                 }
-                tell(LoginProgress::Retrying);
+                report(LoginProgress::Retrying);
             }
             tokio::time::sleep(pause).await;
         }
@@ -420,7 +422,7 @@ impl fmt::Display for BearerLoginError {
                  at this address"
             ),
             BearerLoginErrorKind::InvalidResponse => f.write_str(
-                "the application's answer was not understood; check that its login routes are at \
+                "the application's reply was not understood; check that its login routes are at \
                  this address",
             ),
         }?;

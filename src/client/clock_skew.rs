@@ -3,7 +3,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// The largest clock skew of this machine that the client tolerates, in seconds.
 const MAX_SKEW_SECS: i64 = 300;
 
-/// How far the service's clock is ahead of ours, learned from the `Date` of a refusal.
+/// How far the service's clock is ahead of ours, learned from the `Date` of a rejection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ClockSkew {
     /// Near enough to sign with.

@@ -129,7 +129,7 @@ impl Credentials {
     ///
     /// # Errors
     ///
-    /// When a variable is missing, both names are in use, or a value is refused as by
+    /// When a variable is missing, both names are in use, or a value is rejected as by
     /// [`Credentials::new`] and [`Credentials::with_server`].
     pub fn from_env() -> Result<Self, CredentialsError> {
         Self::from_variables(|name| match std::env::var(name) {
@@ -162,7 +162,7 @@ impl Credentials {
 
     /// Calls another server: `https://HOST[:PORT][/PREFIX]`, or plain `http` on the loopback. All calls
     /// go to this origin, to paths below the prefix: of the URLs that the service names for a session,
-    /// others are refused, so a proxy that adds the prefix has to add it to these URLs too.
+    /// others are rejected, so a proxy that adds the prefix has to add it to these URLs too.
     ///
     /// # Errors
     ///
@@ -242,15 +242,15 @@ pub(super) fn parse_server(server: &str) -> Result<Url, CredentialsError> {
     let shown = server.rsplit('@').next().unwrap_or_default().to_owned();
     let url = Url::parse(server)
         .map_err(|source| CredentialsError::ServerNotAUrl { server: shown.clone(), source })?;
-    let refuse = |why| Err(CredentialsError::InvalidServer { server: shown.clone(), why });
+    let reject = |reason| Err(CredentialsError::InvalidServer { server: shown.clone(), reason });
     if !url.username().is_empty() || url.password().is_some() {
-        return refuse("it carries a user name or password");
+        return reject("it carries a user name or password");
     }
     let loopback = match url.host() {
-        None => return refuse("it has no host"),
+        None => return reject("it has no host"),
         Some(Host::Domain(name)) => {
             if name.ends_with('.') {
-                return refuse("its host ends in a dot");
+                return reject("its host ends in a dot");
             }
             name == "localhost"
         }
@@ -260,17 +260,17 @@ pub(super) fn parse_server(server: &str) -> Result<Url, CredentialsError> {
     match url.scheme() {
         "https" => {}
         "http" if loopback => {}
-        "http" => return refuse("plain http is for the loopback only; use https"),
-        _ => return refuse("use https"),
+        "http" => return reject("plain http is for the loopback only; use https"),
+        _ => return reject("use https"),
     }
     if !server.is_ascii() {
-        return refuse("it has non-ASCII characters");
+        return reject("it has non-ASCII characters");
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return refuse("it has a query or a fragment");
+        return reject("it has a query or a fragment");
     }
     if url.path().contains("://") {
-        return refuse("it has \"://\" in its path");
+        return reject("it has \"://\" in its path");
     }
     Ok(url)
 }
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_that_could_leak_a_signed_call_are_refused() {
+    fn servers_that_could_leak_a_signed_call_are_rejected() {
         let credentials = Credentials::new("id", "secret").unwrap();
         for server in [
             "nonsense",

@@ -38,7 +38,7 @@ pub enum CredentialsError {
         /// What was given.
         server: String,
         /// What is wrong with it.
-        why: &'static str,
+        reason: &'static str,
     },
     /// The file of certificate authorities cannot be read.
     CaFileUnreadable {
@@ -83,15 +83,15 @@ impl fmt::Display for CredentialsError {
             Self::ServerNotAUrl { server, .. } => {
                 write!(f, "the server {server:?} is not a URL; write https://HOST")
             }
-            Self::InvalidServer { server, why } => {
-                write!(f, "the server {server:?} is refused: {why}")
+            Self::InvalidServer { server, reason } => {
+                write!(f, "the server {server:?} is rejected: {reason}")
             }
             Self::CaFileUnreadable { path, reason } => {
                 write!(f, "the CA file {path:?} cannot be read: {reason}")
             }
             Self::CaFileInvalid { path, reason } => write!(
                 f,
-                "the CA file {path:?} is refused: {reason}; give certificates in PEM form \
+                "the CA file {path:?} is rejected: {reason}; give certificates in PEM form \
                  (-----BEGIN CERTIFICATE-----)"
             ),
             Self::UnknownDialect(error) => error.fmt(f),

@@ -155,12 +155,12 @@ impl fmt::Display for ClientError {
                  SSL_CERT_DIR, or give a PEM file to Credentials::with_ca_file",
             ),
             ClientErrorKind::SignatureRejected => f.write_str(
-                "the service refused the signature; check the application's id and secret and \
+                "the service rejected the signature; check the application's id and secret and \
                  the dialect",
             ),
             ClientErrorKind::ClockSkew(ahead) => write!(
                 f,
-                "the service refused the signature, and its clock is {ahead} s ahead of this \
+                "the service rejected the signature, and its clock is {ahead} s ahead of this \
                  machine's; set this machine's clock"
             ),
             ClientErrorKind::UnknownApplication => f.write_str(

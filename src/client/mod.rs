@@ -263,28 +263,28 @@ impl Client {
     pub async fn authenticate_user(
         &self,
         token: &UserToken,
-        asked: &AuthenticationRequest,
+        request: &AuthenticationRequest,
     ) -> Result<RemoteSession, ClientError> {
         let mut query = String::new();
-        if !asked.methods.is_empty() {
-            query = format!("?methods={}", asked.methods);
+        if !request.methods.is_empty() {
+            query = format!("?methods={}", request.methods);
         }
         if let Some(duration) =
-            asked.duration.filter(|_| self.credentials.dialect().takes_duration())
+            request.duration.filter(|_| self.credentials.dialect().takes_duration())
         {
             let separator = if query.is_empty() { '?' } else { '&' };
             query = format!("{query}{separator}duration_seconds={}", duration.as_secs());
         }
         let url = self.url(&["authentication", "authenticate_user"], Some(token), &query)?;
-        let answer = self.signed(Method::POST, url, Some(Bytes::from_static(b"{}"))).await?;
+        let response = self.signed(Method::POST, url, Some(Bytes::from_static(b"{}"))).await?;
         let reply = self
-            .disambiguate_not_found(answer.json::<AuthenticateResponse>(ResourceKind::User))
+            .disambiguate_not_found(response.json::<AuthenticateResponse>(ResourceKind::User))
             .await?;
-        let answer = reply.authentication_status;
-        if answer.authenticated {
-            RemoteSession::from_response(&self.server, answer)
+        let status = reply.authentication_status;
+        if status.authenticated {
+            RemoteSession::from_response(&self.server, status)
         } else {
-            Err(rejection(answer.reason))
+            Err(rejection(status.reason))
         }
     }
 
@@ -315,8 +315,8 @@ impl Client {
         secret: &Secret,
         url: &Url,
     ) -> Result<StatusReading, ClientError> {
-        let answer = self.send_for_session(token, secret, Method::GET, url, POLL_TIMEOUT).await?;
-        answer
+        let response = self.send_for_session(token, secret, Method::GET, url, POLL_TIMEOUT).await?;
+        response
             .json::<StatusResponse>(ResourceKind::Session)?
             .reading()
             .ok_or_else(|| invalid_response("no session_status"))
@@ -330,8 +330,9 @@ impl Client {
     /// already.
     pub async fn logout(&self, session: &RemoteSession) -> Result<(), ClientError> {
         let (token, secret, url) = (session.token(), session.secret(), session.logout_url());
-        let answer = self.send_for_session(token, secret, Method::POST, url, CALL_TIMEOUT).await?;
-        let reply: OutcomeResponse = answer.json(ResourceKind::Session)?;
+        let response =
+            self.send_for_session(token, secret, Method::POST, url, CALL_TIMEOUT).await?;
+        let reply: OutcomeResponse = response.json(ResourceKind::Session)?;
         check_status(reply.status, reply.reason)
     }
 
@@ -372,15 +373,15 @@ impl Client {
             self.signed(Method::POST, url, Some(body.into())).await
         };
         match call.await {
-            Ok(answer) => {
-                let reply = answer.json::<AddUsersResponse>(ResourceKind::Application);
+            Ok(response) => {
+                let reply = response.json::<AddUsersResponse>(ResourceKind::Application);
                 // Even if the service requires users: it has read the call.
                 let outcome = match reply.and_then(|reply| check_status(reply.status, reply.reason))
                 {
                     Err(error) if error.kind() == ClientErrorKind::Rejected => Ok(()),
                     outcome => outcome,
                 };
-                (outcome, answer.clock_offset())
+                (outcome, response.clock_offset())
             }
             Err(error) => (Err(error), None),
         }
@@ -430,8 +431,8 @@ impl Client {
     }
 
     async fn get<T: DeserializeOwned>(&self, url: Url) -> Result<T, ClientError> {
-        let answer = self.signed(Method::GET, url, None).await?;
-        self.disambiguate_not_found(answer.json(ResourceKind::User)).await
+        let response = self.signed(Method::GET, url, None).await?;
+        self.disambiguate_not_found(response.json(ResourceKind::User)).await
     }
 
     async fn post<T: DeserializeOwned>(

@@ -24,13 +24,13 @@ impl RemoteSession {
     /// below its path.
     pub(super) fn from_response(
         server: &Url,
-        answer: AuthenticationStatus,
+        status: AuthenticationStatus,
     ) -> Result<Self, ClientError> {
         let missing = |what: &'static str| {
             ClientError::new(ClientErrorKind::InvalidResponse).detail(format!("{what} is missing"))
         };
-        let token = answer.session_token.ok_or_else(|| missing("session_token"))?;
-        let secret = Secret::new(answer.session_secret.ok_or_else(|| missing("session_secret"))?);
+        let token = status.session_token.ok_or_else(|| missing("session_token"))?;
+        let secret = Secret::new(status.session_secret.ok_or_else(|| missing("session_secret"))?);
         if token.is_empty() || !token.bytes().all(is_identifier_byte) {
             return Err(ClientError::new(ClientErrorKind::InvalidResponse)
                 .detail("session_token could split a header"));
@@ -38,8 +38,8 @@ impl RemoteSession {
         if secret.expose().is_empty() {
             return Err(missing("session_secret"));
         }
-        let status_url = answer.status_url.ok_or_else(|| missing("status_url"))?;
-        let logout_url = answer.logout_url.ok_or_else(|| missing("logout_url"))?;
+        let status_url = status.status_url.ok_or_else(|| missing("status_url"))?;
+        let logout_url = status.logout_url.ok_or_else(|| missing("logout_url"))?;
         Ok(Self {
             token: token.into(),
             secret,
@@ -105,7 +105,7 @@ pub(super) fn join_path(server: &Url, path: &str) -> Result<Url, ClientError> {
 
 /// Reads a URL that the service named and that signed calls will go to.
 fn parse_same_origin_url(server: &Url, text: &str) -> Result<Url, ClientError> {
-    let refused = || ClientError::new(ClientErrorKind::OriginMismatch);
+    let rejected = || ClientError::new(ClientErrorKind::OriginMismatch);
     let url = Url::parse(text)
         .map_err(|error| ClientError::new(ClientErrorKind::InvalidResponse).with_source(error))?;
     check_origin(server, &url)?;
@@ -115,7 +115,7 @@ fn parse_same_origin_url(server: &Url, text: &str) -> Result<Url, ClientError> {
         && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
         && !url.path().contains("://")
         && !url.query().unwrap_or_default().contains("://");
-    if plain { Ok(url) } else { Err(refused()) }
+    if plain { Ok(url) } else { Err(rejected()) }
 }
 
 /// Whether the text has exactly the host and port that were parsed from it, and no user: the parser
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_of_another_origin_or_with_tricks_are_refused() {
+    fn urls_of_another_origin_or_with_tricks_are_rejected() {
         let server = Url::parse("https://iam-api.com").unwrap();
         for text in [
             "http://iam-api.com/s",
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_beside_the_servers_path_are_refused() {
+    fn urls_beside_the_servers_path_are_rejected() {
         for server in ["https://h/a", "https://h/a/"] {
             let server = Url::parse(server).unwrap();
             for path in [

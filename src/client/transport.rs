@@ -135,9 +135,9 @@ impl Transport {
 
     async fn call_here(&self, request: &SignedRequest) -> Result<RawResponse, ClientError> {
         let tries = async {
-            let refusal = self.send(request).await?;
-            if !refusal.is_signature_rejection() || refusal.clock_skew.is_some() {
-                return Ok(refusal);
+            let rejection = self.send(request).await?;
+            if !rejection.is_signature_rejection() || rejection.clock_skew.is_some() {
+                return Ok(rejection);
             }
             self.send(request).await
         };
@@ -180,7 +180,7 @@ impl Transport {
         let now = Duration::from_millis(unix_millis());
         let text =
             |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-        let mut answer = RawResponse {
+        let mut raw = RawResponse {
             status: response.status(),
             retry_after: text(RETRY_AFTER).and_then(|value| clock_skew::retry_after(value, now)),
             clock_skew: None,
@@ -188,11 +188,11 @@ impl Transport {
             body: Vec::new(),
         };
         let offset = text(DATE).and_then(|date| clock_skew::measure(date, now));
-        answer.clock_offset = offset.map(ClockSkew::seconds);
-        if answer.is_signature_rejection() {
+        raw.clock_offset = offset.map(ClockSkew::seconds);
+        if raw.is_signature_rejection() {
             match offset {
                 Some(ClockSkew::Accepted(offset)) => self.clock_offset.store(offset, Relaxed),
-                Some(ClockSkew::Excessive(offset)) => answer.clock_skew = Some(offset),
+                Some(ClockSkew::Excessive(offset)) => raw.clock_skew = Some(offset),
                 None => {}
             }
         }
@@ -204,13 +204,13 @@ impl Transport {
             let chunk = response.chunk().await.inspect_err(|error| lease.mark_failed(error));
             let Some(chunk) = chunk.map_err(from_reqwest)? else { break };
             lease.mark_heard();
-            if answer.body.len() + chunk.len() > MAX_BODY_BYTES {
+            if raw.body.len() + chunk.len() > MAX_BODY_BYTES {
                 return Err(too_big());
             }
-            answer.body.extend_from_slice(&chunk);
+            raw.body.extend_from_slice(&chunk);
         }
         lease.mark_answered();
-        Ok(answer)
+        Ok(raw)
     }
 
     fn headers(
@@ -323,28 +323,28 @@ mod tests {
 
     /// T057: a load balancer's page does not end a session, however often it is shown.
     #[test]
-    fn only_json_is_the_services_own_refusal() {
-        let refuses = |status: u16, body: &str| {
+    fn only_json_is_the_services_own_rejection() {
+        let rejects = |status: u16, body: &str| {
             let status = StatusCode::from_u16(status).unwrap();
             let body = body.as_bytes().to_vec();
-            let answer = RawResponse {
+            let raw = RawResponse {
                 status,
                 retry_after: None,
                 clock_skew: None,
                 clock_offset: None,
                 body,
             };
-            let error = answer.json::<StatusResponse>(ResourceKind::Session).unwrap_err();
+            let error = raw.json::<StatusResponse>(ResourceKind::Session).unwrap_err();
             error.is_session_rejection()
         };
         for status in [401, 403, 404, 410] {
-            assert!(refuses(status, r#"{"status":false}"#), "{status}");
+            assert!(rejects(status, r#"{"status":false}"#), "{status}");
             for page in ["<html>404</html>", "", "null", "\"no\"", "[]", "{", "not found"] {
-                assert!(!refuses(status, page), "{status} {page}");
+                assert!(!rejects(status, page), "{status} {page}");
             }
         }
         for status in [204, 302, 400, 429, 500, 503] {
-            assert!(!refuses(status, r#"{"status":false}"#), "{status}");
+            assert!(!rejects(status, r#"{"status":false}"#), "{status}");
         }
     }
 }

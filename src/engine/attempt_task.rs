@@ -90,7 +90,7 @@ async fn start_authentication(
     target: AttemptTarget,
 ) -> Result<(Arc<Session>, DeviceLock), LoginError> {
     // Before anything is looked up: a name that does not exist costs the same.
-    if attempt.began_as.is_anonymous() && !engine.spend_push() {
+    if attempt.initiator_at_start.is_anonymous() && !engine.spend_push() {
         return Err(LoginError::PushBudgetSpent);
     }
     let (instead, methods) =
@@ -115,14 +115,15 @@ async fn start_authentication(
         // Its proof is revoked, and another attempt has the name.
         return Err(LoginError::AlreadyPending);
     }
-    let is_revoked = attempt.began_as.is_known_browser() && attempt.initiator().is_anonymous();
+    let is_revoked =
+        attempt.initiator_at_start.is_known_browser() && attempt.initiator().is_anonymous();
     if is_revoked && !engine.spend_push() {
         return Err(LoginError::PushBudgetSpent);
     }
     let phone = DeviceLock::acquire(engine, attempt, token).await?;
-    let quiet_until = engine.login.lock_limiter().push_blocked_until(token, attempt.initiator());
-    let quiet = tokio::time::sleep_until(engine.shared.clock.instant(quiet_until));
-    attempt.run_unless_aborted(&engine.shared.clock, quiet).await?;
+    let blocked_until = engine.login.lock_limiter().push_blocked_until(token, attempt.initiator());
+    let backoff = tokio::time::sleep_until(engine.shared.clock.instant(blocked_until));
+    attempt.run_unless_aborted(&engine.shared.clock, backoff).await?;
     if let Some(limit) = engine.session_limit_for(user, token, instead) {
         engine.report_limit(limit);
         return Err(LoginError::LimitReached(limit));
@@ -145,7 +146,7 @@ async fn start_authentication(
         }
         let sent = engine.now();
         match attempt.abort_reason(sent) {
-            Some(why) => Err(why),
+            Some(error) => Err(error),
             None => Ok((sent, engine.client.authenticate_user(token, &request).await)),
         }
     };
@@ -201,7 +202,7 @@ async fn await_result(
     let approved = tokio::select! {
         biased;
         // After the deadline an approval is too late.
-        why = browser.wait_for(|attempt| attempt.abort_reason(engine.now())) => Err(why),
+        error = browser.wait_for(|attempt| attempt.abort_reason(engine.now())) => Err(error),
         () = attempt.wait_obsolete() => Err(LoginError::AlreadyPending),
         decision = decision => Ok(decision),
     };
@@ -216,14 +217,14 @@ async fn await_result(
                     engine.now().mono,
                 );
             }
-            session.send_event(EventKind::LoginRefused { status });
+            session.send_event(EventKind::LoginRejected { status });
             // The name stays taken until the deadline: others than this browser do not learn that
             // the user has said no.
             attempt.end(LoginError::Rejected(status));
             return;
         }
-        Err(why) => {
-            attempt.end(why);
+        Err(error) => {
+            attempt.end(error);
             cancel_remote(engine, session).await;
             return;
         }

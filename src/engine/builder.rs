@@ -118,7 +118,7 @@ impl ActiveconnectBuilder {
         self
     }
 
-    /// How many sessions one user may have: default 100. Refused as by `max_sessions`.
+    /// How many sessions one user may have: default 100. Rejected as by `max_sessions`.
     pub fn max_sessions_per_user(mut self, limit: usize) -> Self {
         self.config.max_sessions_per_user = limit;
         self

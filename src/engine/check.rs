@@ -38,9 +38,9 @@ pub struct SetupReport {
 #[non_exhaustive]
 pub enum ServiceFinding {
     /// The service accepts the application's id and secret.
-    Accepts,
+    Accepted,
     /// The service rejects the signature or the application, or asks for a pause.
-    Refuses(ClientError),
+    Rejected(ClientError),
     /// The service is out of reach, or the response is not the service's.
     Unreachable(ClientError),
 }
@@ -123,7 +123,7 @@ impl Activeconnect {
     /// With a wrong secret it prints:
     ///
     /// ```text
-    /// FAULT    service: the service refused the signature; check the application's id and secret and the dialect (https://main.iam-api.com)
+    /// FAULT    service: the service rejected the signature; check the application's id and secret and the dialect (https://main.iam-api.com)
     /// ok       clock: the service is 0 s ahead of this machine
     /// ok       token store: it answers
     /// unknown  routes: no request has reached them yet; they should be nested at /auth
@@ -146,7 +146,7 @@ impl Activeconnect {
         SetupReport {
             server: engine.client.server_origin(),
             service: match outcome {
-                Ok(()) => ServiceFinding::Accepts,
+                Ok(()) => ServiceFinding::Accepted,
                 Err(error) => ServiceFinding::from_error(error),
             },
             clock,
@@ -174,7 +174,7 @@ impl ServiceFinding {
             ClientErrorKind::SignatureRejected
             | ClientErrorKind::ClockSkew(_)
             | ClientErrorKind::UnknownApplication
-            | ClientErrorKind::RateLimited(_) => Self::Refuses(error),
+            | ClientErrorKind::RateLimited(_) => Self::Rejected(error),
             _ => Self::Unreachable(error),
         }
     }
@@ -196,7 +196,7 @@ impl SetupReport {
     #[must_use]
     pub fn is_ok(&self) -> bool {
         let Self { service, clock, token_store, routes, .. } = self;
-        matches!(service, ServiceFinding::Accepts)
+        matches!(service, ServiceFinding::Accepted)
             && !matches!(clock, ClockFinding::Off { .. })
             && matches!(token_store, TokenStoreFinding::Answers)
             && !matches!(routes, RoutesFinding::Elsewhere { .. } | RoutesFinding::Forgotten)
@@ -211,13 +211,13 @@ impl fmt::Display for SetupReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { server, service, clock, token_store, auth_path, routes } = self;
         match service {
-            ServiceFinding::Accepts => {
+            ServiceFinding::Accepted => {
                 writeln!(
                     f,
                     "{OK_LABEL}  service: {server} accepts the application's id and secret"
                 )?;
             }
-            ServiceFinding::Refuses(error) | ServiceFinding::Unreachable(error) => {
+            ServiceFinding::Rejected(error) | ServiceFinding::Unreachable(error) => {
                 let error = error.to_string();
                 // Not every error means that the service is out of reach.
                 let place = if error.contains(server) { "" } else { &format!(" ({server})") };

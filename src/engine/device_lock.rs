@@ -33,8 +33,8 @@ impl DeviceLock {
         loop {
             let (holder, goes_before) = {
                 let now = engine.now();
-                if let Some(why) = attempt.abort_reason(now) {
-                    return Err(why);
+                if let Some(error) = attempt.abort_reason(now) {
+                    return Err(error);
                 }
                 let mut device = engine.login.devices.0.entry(token.clone()).or_default();
                 if device.is_silent_for(attempt, now) {
@@ -66,8 +66,8 @@ impl DeviceLock {
                 return Err(LoginError::AlreadyPending);
             }
             let mut holder = Watcher::new(holder);
-            let quiet = holder.wait_for(|holder| holder.is_device_idle().then_some(()));
-            attempt.run_unless_aborted(&engine.shared.clock, quiet).await?;
+            let idle = holder.wait_for(|holder| holder.is_device_idle().then_some(()));
+            attempt.run_unless_aborted(&engine.shared.clock, idle).await?;
         }
     }
 

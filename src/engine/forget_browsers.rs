@@ -69,12 +69,12 @@ impl Engine {
                 engine.store.set_browser_epoch(&id, epoch).await.map(|()| epoch)
             }
         };
-        let kept = self.call_store(keep).await;
+        let stored = self.call_store(keep).await;
         // Also if the store keeps it: a login may have read the store before, and get its result
         // after this.
-        let epoch = kept.as_ref().copied().unwrap_or_else(|_| self.browser_epoch_after(known));
+        let epoch = stored.as_ref().copied().unwrap_or_else(|_| self.browser_epoch_after(known));
         self.login.browser_epochs.raise(user, token, epoch);
-        kept.map(drop)
+        stored.map(drop)
     }
 
     /// The present time is later than any epoch that a process kept in its memory and lost.

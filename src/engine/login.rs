@@ -70,7 +70,7 @@ impl Engine {
                 AttemptTarget::StepUp(_, _, user) => user.clone(),
                 AttemptTarget::Username(_) => None,
             },
-            began_as: initiator,
+            initiator_at_start: initiator,
             deliver_in_body,
             step_up_of,
             client,
@@ -110,7 +110,7 @@ impl Engine {
         previous: Option<&Arc<Attempt>>,
         now: Timestamp,
     ) -> Result<(), StartError> {
-        let initiator = attempt.began_as;
+        let initiator = attempt.initiator_at_start;
         let spend = || self.check_rate_limits(&attempt.name, initiator, now);
         match self.login.attempts.reservations.entry(attempt.name.clone()) {
             Entry::Vacant(place) => {
@@ -128,16 +128,16 @@ impl Engine {
                 {
                     let left = Duration::from(holder.deadline.mono.since(now.mono));
                     let left = left.max(Duration::from_secs(1));
-                    let refused = self.login.lock_limiter().record_rejection(
+                    let rejected = self.login.lock_limiter().record_rejection(
                         &attempt.name,
                         initiator,
                         now.mono,
                     );
-                    if refused.is_some() {
+                    if rejected.is_some() {
                         self.report_limit(Limit::Logins);
                     }
                     return Err(StartError::AlreadyPending {
-                        retry_after: refused.map_or(left, |r| r.max(left)),
+                        retry_after: rejected.map_or(left, |r| r.max(left)),
                     });
                 } else {
                     spend()?;

@@ -33,7 +33,7 @@ impl Engine {
                 ?error,
                 suppressed,
                 "the token store failed: logins, and sessions that were not used for a minute, are \
-                 refused; check the database that it asks"
+                 rejected; check the database that it asks"
             );
         }
     }

@@ -32,7 +32,7 @@ impl Engine {
     /// that try again do not push other events out of the channel.
     pub(super) fn report_limit(&self, limit: Limit) {
         if let Some(suppressed) = self.warnings.admit_limit(limit, self.now().mono) {
-            tracing::warn!(%limit, suppressed, "a login was refused: a limit is reached");
+            tracing::warn!(%limit, suppressed, "a login was rejected: a limit is reached");
             self.send_event(EventKind::LimitReached(limit));
         }
     }

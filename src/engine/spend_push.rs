@@ -15,8 +15,8 @@ impl Engine {
                 self.send_event(EventKind::PushBudgetLow);
                 return true;
             }
-            Spending::Refused { is_first: false } => {}
-            Spending::Refused { is_first: true } => {
+            Spending::Rejected { is_first: false } => {}
+            Spending::Rejected { is_first: true } => {
                 tracing::warn!(
                     "this month's push budget is spent: logins of browsers that are not known ring \
                      no phone; raise ActiveconnectBuilder::push_budget, or call reset_push_budget()"

@@ -80,25 +80,25 @@ struct Grant {
 impl Grants {
     /// Stores a grant in place of the user's previous one; false at the maximum number of grants.
     pub(crate) fn insert(&self, key: SessionKey, user: &UserId, now: Timestamp) -> bool {
-        let mut held = self.lock();
-        held.withdraw(user);
-        if held.by_key.len() >= MAX_GRANTS {
-            held.purge(now);
+        let mut map = self.lock();
+        map.withdraw(user);
+        if map.by_key.len() >= MAX_GRANTS {
+            map.purge(now);
         }
-        let fits = held.by_key.len() < MAX_GRANTS;
+        let fits = map.by_key.len() < MAX_GRANTS;
         if fits {
             let expires = now.after(GRANT_TTL);
-            held.by_user.insert(user.clone(), key);
-            held.by_key.insert(key, Grant { user: user.clone(), expires });
+            map.by_user.insert(user.clone(), key);
+            map.by_key.insert(key, Grant { user: user.clone(), expires });
         }
         fits
     }
 
     /// The user of the grant, once, if it is still valid.
     pub(crate) fn redeem(&self, grant: &EnrollmentGrant, now: Timestamp) -> Option<UserId> {
-        let mut held = self.lock();
-        let Grant { user, expires } = held.by_key.remove(&grant.0.key())?;
-        held.by_user.remove(&user);
+        let mut map = self.lock();
+        let Grant { user, expires } = map.by_key.remove(&grant.0.key())?;
+        map.by_user.remove(&user);
         (!expires.is_elapsed(now)).then_some(user)
     }
 
@@ -150,8 +150,8 @@ mod tests {
     }
 
     fn sizes(grants: &Grants) -> (usize, usize) {
-        let held = grants.lock();
-        (held.by_key.len(), held.by_user.len())
+        let map = grants.lock();
+        (map.by_key.len(), map.by_user.len())
     }
 
     #[test]
@@ -208,13 +208,16 @@ mod tests {
     }
 
     #[test]
-    fn oldest_grant_is_evicted_at_capacity() {
+    fn grant_beyond_capacity_is_rejected() {
         let grants = Grants::default();
         for i in 0..MAX_GRANTS {
             assert!(grant(&grants, &i.to_string(), NOW).is_some());
         }
         assert!(grant(&grants, "one more", NOW).is_none());
-        assert!(grant(&grants, "7", NOW).is_some(), "who has one gets another for it");
+        assert!(
+            grant(&grants, "7", NOW).is_some(),
+            "a user with a grant gets another in its place"
+        );
         let later = NOW.after(GRANT_TTL);
         assert!(grant(&grants, "one more", later).is_some());
         assert_eq!(sizes(&grants), (1, 1));

@@ -265,12 +265,12 @@ mod tests {
         let mut pace = PendingRegistrations::new().pace.into_inner().unwrap();
         let in_flight = (0..1_000).filter(|i| pace.begin(at(10_000 + i))).count();
         assert_eq!(in_flight, MAX_CALLS_IN_FLIGHT);
-        let mut begun = 0;
+        let mut started = 0;
         for now in 20_000..30_000 {
             pace.end(false, None, at(now));
-            begun += u32::from(pace.begin(at(now)));
+            started += u32::from(pace.begin(at(now)));
         }
-        assert!((190..=210).contains(&begun), "{begun}");
+        assert!((190..=210).contains(&started), "{started}");
     }
 
     #[test]

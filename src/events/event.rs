@@ -55,7 +55,7 @@ pub enum EventKind {
     /// `docs/push-fatigue.md`.
     UnknownBrowser,
     /// The phone did not approve a login; `cancelled`: the user declined.
-    LoginRefused {
+    LoginRejected {
         /// The status that the service reported.
         status: SessionStatus,
     },
@@ -90,13 +90,13 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    /// A name for logs and tables, which stays the same: `started`, `login_refused`.
+    /// A name for logs and tables, which stays the same: `started`, `login_rejected`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Started => "started",
             Self::UnknownBrowser => "unknown_browser",
-            Self::LoginRefused { .. } => "login_refused",
+            Self::LoginRejected { .. } => "login_rejected",
             Self::Suspended => "suspended",
             Self::Resumed => "resumed",
             Self::Ended { .. } => "ended",
@@ -116,7 +116,7 @@ impl EventKind {
     #[must_use]
     pub fn detail(self) -> String {
         match self {
-            Self::LoginRefused { status } => status.to_string(),
+            Self::LoginRejected { status } => status.to_string(),
             Self::Ended { reason } => reason.to_string(),
             Self::Fault(fault) => fault.to_string(),
             Self::LimitReached(limit) => limit.to_string(),

@@ -115,7 +115,7 @@ mod tests {
         let text = credential.expose();
         assert_eq!(text.len(), SessionCredential::ENCODED_LEN);
         assert_eq!(SessionCredential::parse(text.as_bytes()).unwrap().key(), credential.key());
-        // The last character carries four bits; a neighbor with the same four is refused.
+        // The last character carries four bits; a neighbor with the same four is rejected.
         let zeros = "A".repeat(43);
         assert!(SessionCredential::parse(zeros.as_bytes()).is_some());
         assert!(SessionCredential::parse(format!("{}B", "A".repeat(42)).as_bytes()).is_none());

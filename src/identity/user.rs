@@ -86,11 +86,11 @@ impl UserToken {
     /// When the token is empty, longer than 256 bytes, `.` or `..` (which no URL can carry as a
     /// path segment), or has control characters.
     pub fn new(token: &str) -> Result<Self, InvalidUserTokenError> {
-        let refused = token.is_empty()
+        let rejected = token.is_empty()
             || token.len() > 256
             || matches!(token, "." | "..")
             || token.chars().any(char::is_control);
-        if refused { Err(InvalidUserTokenError) } else { Ok(Self(token.into())) }
+        if rejected { Err(InvalidUserTokenError) } else { Ok(Self(token.into())) }
     }
 
     /// The text.
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_that_no_url_can_carry_are_refused() {
+    fn tokens_that_no_url_can_carry_are_rejected() {
         for wrong in ["", ".", "..", "a\nb", "\u{85}", &"x".repeat(257)] {
             assert_eq!(UserToken::new(wrong), Err(InvalidUserTokenError));
         }

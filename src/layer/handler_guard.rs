@@ -31,7 +31,7 @@ pub(super) struct HandlerGuard<A> {
     pub(super) cut: Option<(Denial, Pin<Box<Sleep>>)>,
     /// The handler's response, held until the session's status is known again. Boxed, because that
     /// is rare.
-    answer: Option<Box<A>>,
+    response: Option<Box<A>>,
 }
 
 impl<A> HandlerGuard<A> {
@@ -40,7 +40,7 @@ impl<A> HandlerGuard<A> {
         request: RequestNumber,
         upgrade: Option<Arc<Upgrade>>,
     ) -> Self {
-        Self { passage, request, upgrade, started: false, cut: None, answer: None }
+        Self { passage, request, upgrade, started: false, cut: None, response: None }
     }
 
     /// Runs the handler until its response may leave; returns the denial if it may not.
@@ -59,20 +59,20 @@ impl<A> HandlerGuard<A> {
             Some((denial, _)) => Action::Cut(*denial),
             None => self.passage.check_cached(),
         };
-        let mut answer = self.answer.take().map(|answer| *answer);
+        let mut response = self.response.take().map(|response| *response);
         let mut waits = false;
         loop {
             match reaction {
                 Action::Forward => {
-                    if let Some(answer) = answer {
-                        return Poll::Ready(Ok(Ok(answer)));
+                    if let Some(response) = response {
+                        return Poll::Ready(Ok(Ok(response)));
                     }
                 }
                 Action::Hold(_, denial) | Action::Cut(denial) if !self.started => {
                     return Poll::Ready(Ok(Err(denial)));
                 }
                 Action::Hold(limit, denial) => {
-                    if answer.is_some() && self.passage.hold(limit, denial, cx).is_ready() {
+                    if response.is_some() && self.passage.hold(limit, denial, cx).is_ready() {
                         return Poll::Ready(Ok(Err(denial)));
                     }
                 }
@@ -81,34 +81,34 @@ impl<A> HandlerGuard<A> {
                         || (denial, Box::pin(sleep(self.passage.policy().grace.duration())));
                     let (_, grace) = self.cut.get_or_insert_with(grace);
                     let is_late = grace.as_mut().poll(cx).is_ready();
-                    if answer.is_some() || is_late {
+                    if response.is_some() || is_late {
                         // The session may have changed again while the handler finished: a
                         // suspended session may have ended.
                         let denial = self.passage.denial().unwrap_or(denial);
-                        let answer = answer.filter(|_| !is_late && self.ended_own_session());
-                        return Poll::Ready(Ok(answer.ok_or(denial)));
+                        let response = response.filter(|_| !is_late && self.ended_own_session());
+                        return Poll::Ready(Ok(response.ok_or(denial)));
                     }
                 }
             }
             if waits {
-                self.answer = answer.map(Box::new);
+                self.response = response.map(Box::new);
                 return Poll::Pending;
             }
             self.started = true;
             // A cut is final.
             let is_cut = self.cut.is_some();
-            if answer.is_none()
-                && let Poll::Ready(given) = future.as_mut().poll(cx)
+            if response.is_none()
+                && let Poll::Ready(polled) = future.as_mut().poll(cx)
             {
-                let given = given?;
+                let polled = polled?;
                 if !is_cut {
                     // By the clocks, however long the handler took.
                     reaction = self.passage.check();
                     if reaction == Action::Forward {
-                        return Poll::Ready(Ok(Ok(given)));
+                        return Poll::Ready(Ok(Ok(polled)));
                     }
                 }
-                answer = Some(given);
+                response = Some(polled);
             } else {
                 waits = true;
                 if !is_cut {

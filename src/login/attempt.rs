@@ -31,7 +31,7 @@ pub(crate) struct Attempt {
     pub(crate) user: Option<UserId>,
     /// The initiator at the start, when it is not known yet whether a known browser's proof is
     /// revoked.
-    pub(crate) began_as: Initiator,
+    pub(crate) initiator_at_start: Initiator,
     /// The result is delivered in the body of a response, never in a cookie.
     pub(crate) deliver_in_body: bool,
     /// The session to confirm, and the methods; the result replaces that session.
@@ -76,7 +76,7 @@ impl Attempt {
             State::Claimed(session) => !session.is_claimable_again(),
             // A known initiator may learn it at once.
             State::Failed(_) if self.initiator().is_known() => true,
-            State::Failed(why) if why.is_reported() => true,
+            State::Failed(error) if error.is_reported() => true,
             _ => self.deadline.is_elapsed(now),
         }
     }
@@ -88,7 +88,7 @@ impl Attempt {
             State::Claimed(session) => session.is_claimable_again(),
             // The initiator is known and may learn of a failure at once.
             State::Failed(_) if self.step_up_of.is_some() => false,
-            State::Failed(why) if why.is_reported() => false,
+            State::Failed(error) if error.is_reported() => false,
             _ => !self.deadline.is_elapsed(now),
         }
     }
@@ -109,7 +109,7 @@ impl Attempt {
     /// Why it came to nothing, once it did.
     pub(crate) fn failure(&self) -> Option<LoginError> {
         match self.state.stage() {
-            State::Failed(why) => Some(why),
+            State::Failed(error) => Some(error),
             _ => None,
         }
     }
@@ -133,7 +133,7 @@ impl Attempt {
     /// good if the proof is revoked.
     pub(crate) fn initiator(&self) -> Initiator {
         let user = self.target.get();
-        match self.began_as {
+        match self.initiator_at_start {
             Initiator::KnownBrowser(proof) if user.is_none_or(|user| user.has_revoked(&proof)) => {
                 Initiator::Anonymous(None)
             }
@@ -169,8 +169,8 @@ impl Attempt {
 
     /// It confirms a session that has ended.
     pub(crate) fn is_obsolete(&self) -> bool {
-        let confirms = self.step_up_of.as_ref();
-        confirms.is_some_and(|(session, _)| session.verdict() == Verdict::Ended)
+        let step_up = self.step_up_of.as_ref();
+        step_up.is_some_and(|(session, _)| session.verdict() == Verdict::Ended)
     }
 
     /// Waits until it is obsolete.
@@ -182,10 +182,10 @@ impl Attempt {
 
     /// Whether it is of this user or of the user's token, as far as that is known yet.
     pub(crate) fn belongs_to(&self, user: &UserId, token: Option<&UserToken>) -> bool {
-        let confirms = self.step_up_of.as_ref().map(|(session, _)| session.user());
-        let rings = self.target.get().map(|user| user.id.as_str());
+        let confirmed = self.step_up_of.as_ref().map(|(session, _)| session.user());
+        let target = self.target.get().map(|user| user.id.as_str());
         self.user.as_ref() == Some(user)
-            || [confirms, rings].contains(&Some(user.as_str()))
+            || [confirmed, target].contains(&Some(user.as_str()))
             || self.target.get().is_some_and(|user| Some(&user.token) == token)
     }
 
@@ -197,17 +197,17 @@ impl Attempt {
         self.deadline.is_elapsed(now).then_some(LoginError::TimedOut)
     }
 
-    /// Waits for `what`, unless the attempt is cancelled before.
+    /// Waits for `future`, unless the attempt is cancelled before.
     pub(crate) async fn run_unless_aborted(
         self: &Arc<Self>,
         clock: &Clock,
-        what: impl Future<Output = ()>,
+        future: impl Future<Output = ()>,
     ) -> Result<(), LoginError> {
         let mut browser = Watcher::new(self.clone());
         tokio::select! {
             biased;
-            why = browser.wait_for(|attempt| attempt.abort_reason(clock.now())) => Err(why),
-            () = what => Ok(()),
+            error = browser.wait_for(|attempt| attempt.abort_reason(clock.now())) => Err(error),
+            () = future => Ok(()),
         }
     }
 
@@ -218,13 +218,13 @@ impl Attempt {
 
     /// Whether no phone waits for it, nor will.
     pub(crate) fn is_device_idle(&self) -> bool {
-        let answered = matches!(self.state.stage(), State::Approved(_) | State::Claimed(_));
-        answered || self.finished.load(Ordering::Acquire)
+        let is_approved = matches!(self.state.stage(), State::Approved(_) | State::Claimed(_));
+        is_approved || self.finished.load(Ordering::Acquire)
     }
 
     /// Fails the attempt unless it is settled already; returns whether it did.
-    pub(crate) fn end(&self, why: LoginError) -> bool {
-        let ended = self.state.end(why);
+    pub(crate) fn end(&self, error: LoginError) -> bool {
+        let ended = self.state.end(error);
         self.watchers.wake();
         ended
     }

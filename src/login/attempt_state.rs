@@ -69,11 +69,11 @@ impl<T: Clone, E: Clone> AttemptState<T, E> {
     }
 
     /// Fails the attempt unless it is settled already; returns whether it did.
-    pub(crate) fn end(&self, why: E) -> bool {
+    pub(crate) fn end(&self, error: E) -> bool {
         let mut stage = self.lock();
         let open = !matches!(*stage, State::Claimed(_) | State::Failed(_));
         if open {
-            *stage = State::Failed(why);
+            *stage = State::Failed(error);
         }
         open
     }

@@ -32,8 +32,8 @@ impl BrowserEpochs {
 }
 
 fn raise<K: Clone + Eq + Hash>(epochs: &DashMap<K, u64>, key: &K, epoch: u64) {
-    let mut kept = epochs.entry(key.clone()).or_default();
-    *kept = epoch.max(*kept);
+    let mut current = epochs.entry(key.clone()).or_default();
+    *current = epoch.max(*current);
 }
 
 #[cfg(test)]

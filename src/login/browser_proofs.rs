@@ -198,13 +198,13 @@ mod tests {
     fn proof_expires_after_half_a_year() {
         let known = known();
         let proof = known.issue(b"", &name("alice"), PROOF, NOW);
-        let over = NOW + PROOF_TTL;
+        let expired_at = NOW + PROOF_TTL;
         assert!(
             known
-                .verify(proof.as_bytes(), &name("alice"), over.before(Millis::from_millis(1)))
+                .verify(proof.as_bytes(), &name("alice"), expired_at.before(Millis::from_millis(1)))
                 .is_some()
         );
-        assert_eq!(known.verify(proof.as_bytes(), &name("alice"), over), None);
+        assert_eq!(known.verify(proof.as_bytes(), &name("alice"), expired_at), None);
     }
 
     #[test]

@@ -11,15 +11,15 @@ use crate::clock::Timestamp;
 pub(crate) struct PushBudget {
     /// None without a budget.
     limit: Option<u32>,
-    spent: Mutex<Spent>,
+    count: Mutex<PushCount>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Spent {
+struct PushCount {
     month: Option<(i32, u8)>,
     pushes: u32,
     /// Whether it was reported that the budget is spent.
-    is_told: bool,
+    is_reported: bool,
 }
 
 /// The result of counting one more login.
@@ -28,49 +28,49 @@ pub(crate) enum Spending {
     Allowed,
     /// Allowed; four fifths of the budget are spent now.
     Low,
-    Refused {
+    Rejected {
         is_first: bool,
     },
 }
 
 impl PushBudget {
     pub(crate) fn new(limit: Option<u32>) -> Self {
-        Self { limit, spent: Mutex::default() }
+        Self { limit, count: Mutex::default() }
     }
 
     pub(crate) fn spend(&self, now: Timestamp) -> Spending {
         let Some(limit) = self.limit else { return Spending::Allowed };
-        self.with(now, |spent| {
-            if spent.pushes >= limit {
-                let is_first = !std::mem::replace(&mut spent.is_told, true);
-                return Spending::Refused { is_first };
+        self.with(now, |count| {
+            if count.pushes >= limit {
+                let is_first = !std::mem::replace(&mut count.is_reported, true);
+                return Spending::Rejected { is_first };
             }
-            spent.pushes += 1;
+            count.pushes += 1;
             let low = u64::from(limit).saturating_mul(4).div_ceil(5);
-            if u64::from(spent.pushes) == low { Spending::Low } else { Spending::Allowed }
+            if u64::from(count.pushes) == low { Spending::Low } else { Spending::Allowed }
         })
     }
 
     /// How many are left this month; `None` without a budget.
     pub(crate) fn left(&self, now: Timestamp) -> Option<u32> {
         let limit = self.limit?;
-        Some(self.with(now, |spent| limit.saturating_sub(spent.pushes)))
+        Some(self.with(now, |count| limit.saturating_sub(count.pushes)))
     }
 
     pub(crate) fn reset(&self) {
-        *self.spent.lock().unwrap_or_else(PoisonError::into_inner) = Spent::default();
+        *self.count.lock().unwrap_or_else(PoisonError::into_inner) = PushCount::default();
     }
 
     /// Runs `change` on the count of the month of `now`.
-    fn with<R>(&self, now: Timestamp, change: impl FnOnce(&mut Spent) -> R) -> R {
+    fn with<R>(&self, now: Timestamp, change: impl FnOnce(&mut PushCount) -> R) -> R {
         let month = month(now);
         // Nothing that can panic runs under the lock, so a poisoned one holds a whole value.
-        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
         // A clock that is set back into the month before does not reset the count.
-        if spent.month < Some(month) {
-            *spent = Spent { month: Some(month), ..Spent::default() };
+        if count.month < Some(month) {
+            *count = PushCount { month: Some(month), ..PushCount::default() };
         }
-        change(&mut spent)
+        change(&mut count)
     }
 }
 
@@ -102,13 +102,13 @@ mod tests {
         let spend = |now, times| (0..times).map(|_| budget.spend(now)).collect::<Vec<_>>();
         let (allowed, low) = (Spending::Allowed, Spending::Low);
         assert_eq!(spend(NOVEMBER, 5), [allowed, allowed, allowed, low, allowed]);
-        let refused = |is_first| Spending::Refused { is_first };
-        assert_eq!(spend(NOVEMBER, 2), [refused(true), refused(false)]);
+        let rejected = |is_first| Spending::Rejected { is_first };
+        assert_eq!(spend(NOVEMBER, 2), [rejected(true), rejected(false)]);
         assert_eq!(budget.left(NOVEMBER), Some(0));
         assert_eq!(budget.left(DECEMBER), Some(5));
         assert_eq!(spend(DECEMBER, 4), [allowed, allowed, allowed, low]);
         // The clock is set back.
-        assert_eq!(spend(NOVEMBER, 2), [allowed, refused(true)]);
+        assert_eq!(spend(NOVEMBER, 2), [allowed, rejected(true)]);
         budget.reset();
         assert_eq!(budget.left(NOVEMBER), Some(5));
     }

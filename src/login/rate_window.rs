@@ -42,10 +42,10 @@ impl<K: Eq + Hash> SlidingWindowLimiter<K> {
 
     /// How long to wait before one more event is allowed; `None` if it is allowed now.
     pub(crate) fn retry_after(&self, key: &K, now: MonoTime) -> Option<Duration> {
-        let spent = self.recorded.get(key)?;
+        let times = self.recorded.get(key)?;
         let free_at = self.rates.iter().filter_map(|rate| {
             let oldest =
-                spent.len().checked_sub(rate.count()).and_then(|index| spent.get(index))?;
+                times.len().checked_sub(rate.count()).and_then(|index| times.get(index))?;
             Some(*oldest + rate.per)
         });
         let wait = free_at.max()?.since(now);
@@ -58,11 +58,11 @@ impl<K: Eq + Hash> SlidingWindowLimiter<K> {
             self.make_room(now);
         }
         let most = self.rates.iter().map(|rate| rate.count()).max().unwrap_or(1);
-        let spent = self.recorded.entry(key).or_default();
-        if spent.len() >= most {
-            spent.pop_front();
+        let times = self.recorded.entry(key).or_default();
+        if times.len() >= most {
+            times.pop_front();
         }
-        spent.push_back(now);
+        times.push_back(now);
     }
 
     /// Evicts keys whose events have expired; if there are none, the tenth of all keys without an
@@ -73,12 +73,12 @@ impl<K: Eq + Hash> SlidingWindowLimiter<K> {
             return;
         }
         let mut last: Vec<MonoTime> =
-            self.recorded.values().filter_map(|spent| spent.back().copied()).collect();
+            self.recorded.values().filter_map(|times| times.back().copied()).collect();
         let mut surplus = last.len() / 10 + 1;
         let Some(index) = last.len().checked_sub(1).map(|end| end.min(surplus - 1)) else { return };
         let (_, &mut oldest, _) = last.select_nth_unstable(index);
-        self.recorded.retain(|_, spent| {
-            let goes = surplus > 0 && spent.back().is_none_or(|last| *last <= oldest);
+        self.recorded.retain(|_, times| {
+            let goes = surplus > 0 && times.back().is_none_or(|last| *last <= oldest);
             surplus -= usize::from(goes);
             !goes
         });
@@ -92,7 +92,7 @@ impl<K: Eq + Hash> SlidingWindowLimiter<K> {
     /// Evicts keys whose events have expired.
     pub(crate) fn purge(&mut self, now: MonoTime) {
         let longest = self.rates.iter().map(|rate| rate.per).max().unwrap_or_default();
-        self.recorded.retain(|_, spent| spent.back().is_some_and(|last| *last + longest > now));
+        self.recorded.retain(|_, times| times.back().is_some_and(|last| *last + longest > now));
     }
 
     #[cfg(test)]

@@ -121,7 +121,7 @@ fn compact(script: &str) -> String {
     let lines: String =
         script.lines().map(str::trim).filter(|line| !line.starts_with("//")).collect();
     let is_word = |c: &char| c.is_alphanumeric() || matches!(c, '_' | '$');
-    let mut kept = String::with_capacity(lines.len());
+    let mut stripped = String::with_capacity(lines.len());
     let (mut quote, mut last) = (None, None);
     let mut rest = lines.chars().peekable();
     while let Some(c) = rest.next() {
@@ -133,11 +133,11 @@ fn compact(script: &str) -> String {
         let is_between_words =
             last.as_ref().is_some_and(is_word) && rest.peek().is_some_and(is_word);
         if c != ' ' || quote.is_some() || is_between_words {
-            kept.push(c);
+            stripped.push(c);
             last = Some(c);
         }
     }
-    kept
+    stripped
 }
 
 /// The icon of an application without a logo: a tick. Without an icon, browsers would request

@@ -23,18 +23,18 @@ impl StatusResponse {
             session_status: self.session_status.clone(),
         };
         let shapes = self.authentication_status.iter().chain([&flat]);
-        let mut said: Option<SessionStatus> = None;
+        let mut reported: Option<SessionStatus> = None;
         let mut denied = false;
         for shape in shapes {
             denied |= shape.authenticated == Some(false);
             let Some(text) = &shape.session_status else { continue };
             let status = SessionStatus::from(text.as_str());
-            if status == SessionStatus::Unknown || said.is_some_and(|other| other != status) {
+            if status == SessionStatus::Unknown || reported.is_some_and(|other| other != status) {
                 return Some(StatusReading::Inconsistent);
             }
-            said = Some(status);
+            reported = Some(status);
         }
-        match said? {
+        match reported? {
             SessionStatus::Active if denied => Some(StatusReading::Inconsistent),
             status => Some(StatusReading::Status(status)),
         }

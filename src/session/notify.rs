@@ -75,10 +75,10 @@ impl<T: Notifies> Watcher<T> {
 
     /// Registers this task to be woken at the next change.
     pub(crate) fn register(&mut self, cx: &Context<'_>) {
-        // Cloned before the lock and dropped after it: both run other people's code.
+        // Cloned before the lock and dropped after it: both run code of the executor.
         let waker = cx.waker().clone();
-        let mut held = self.watched.watchers().slots();
-        let slots = held.get_or_insert_default();
+        let mut guard = self.watched.watchers().slots();
+        let slots = guard.get_or_insert_default();
         let slot = *self.slot.get_or_insert_with(|| {
             slots.free.pop().unwrap_or_else(|| {
                 slots.wakers.push(None);
@@ -87,20 +87,20 @@ impl<T: Notifies> Watcher<T> {
             })
         });
         let before = slots.wakers[place(slot)].replace(waker);
-        drop(held);
+        drop(guard);
         drop(before);
     }
 
-    /// Waits until `look` returns a value; it is called again after each change.
+    /// Waits until `read` returns a value; it is called again after each change.
     ///
     /// Cancel safe: nothing is consumed.
-    pub(crate) async fn wait_for<R>(&mut self, mut look: impl FnMut(&T) -> Option<R>) -> R {
+    pub(crate) async fn wait_for<R>(&mut self, mut read: impl FnMut(&T) -> Option<R>) -> R {
         std::future::poll_fn(|cx| {
-            if let Some(found) = look(&self.watched) {
+            if let Some(found) = read(&self.watched) {
                 return Poll::Ready(found);
             }
             self.register(cx);
-            look(&self.watched).map_or(Poll::Pending, Poll::Ready)
+            read(&self.watched).map_or(Poll::Pending, Poll::Ready)
         })
         .await
     }
@@ -114,16 +114,16 @@ fn place(slot: NonZeroU32) -> usize {
 impl<T: Notifies> Drop for Watcher<T> {
     fn drop(&mut self) {
         if let Some(slot) = self.slot {
-            let mut held = self.watched.watchers().slots();
+            let mut guard = self.watched.watchers().slots();
             let mut waker = None;
-            if let Some(slots) = held.as_mut() {
+            if let Some(slots) = guard.as_mut() {
                 waker = slots.wakers[place(slot)].take();
                 slots.free.push(slot);
                 if slots.free.len() == slots.wakers.len() {
-                    *held = None;
+                    *guard = None;
                 }
             }
-            drop(held);
+            drop(guard);
             drop(waker);
         }
         self.watched.on_watcher_dropped();

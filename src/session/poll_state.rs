@@ -329,11 +329,12 @@ impl PollState {
         if self.known_state() == KnownState::Ended {
             return None;
         }
-        let good = self.machine.last_good_at();
-        let stale_at = good.mono + max_staleness;
+        let last_good_at = self.machine.last_good_at();
+        let stale_at = last_good_at.mono + max_staleness;
         // Scheduled until it is reported, however late.
-        let stale_at = Some(stale_at)
-            .filter(|stale_at| *stale_at > now.mono || self.stale_reported_for != Some(good));
+        let stale_at = Some(stale_at).filter(|stale_at| {
+            *stale_at > now.mono || self.stale_reported_for != Some(last_good_at)
+        });
         let poll_at = match self.stage {
             PollStage::Idle => Some(self.next_poll_at),
             // The queue has to learn that the poll became urgent.
@@ -367,9 +368,9 @@ impl PollState {
 
     /// Reports the last good result as stale, unless a newer one has come in.
     pub(crate) fn report_stale(&mut self, now: Timestamp, max_staleness: Millis) {
-        let good = self.machine.last_good_at();
-        if good.age(now) >= max_staleness {
-            self.stale_reported_for = Some(good);
+        let last_good_at = self.machine.last_good_at();
+        if last_good_at.age(now) >= max_staleness {
+            self.stale_reported_for = Some(last_good_at);
         }
     }
 

@@ -82,7 +82,7 @@ mod tests {
             "",
             "-_v7-_v7-_v7-_v7-_v7-",
             "-_v7-_v7-_v7-_v7-_v7-wA",
-            // The last character carries two bits; a neighbor with the same two is refused.
+            // The last character carries two bits; a neighbor with the same two is rejected.
             "-_v7-_v7-_v7-_v7-_v7-x",
             "+/v7+/v7+/v7+/v7+/v7+w",
             "-_v7-_v7-_v7-_v7-_v7=w",

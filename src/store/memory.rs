@@ -58,8 +58,8 @@ impl TokenStore for MemoryTokenStore {
     }
 
     async fn set_browser_epoch(&self, user: &UserId, epoch: u64) -> Result<(), StoreError> {
-        let mut kept = self.browser_epochs.entry(user.clone()).or_default();
-        *kept = epoch.max(*kept);
+        let mut stored = self.browser_epochs.entry(user.clone()).or_default();
+        *stored = epoch.max(*stored);
         Ok(())
     }
 }

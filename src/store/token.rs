@@ -192,11 +192,11 @@ impl DynTokenStore {
 
 /// Runs a store's code: a panic in it becomes an error and ends nothing else.
 async fn catch_panic<T>(
-    answer: impl Future<Output = Result<T, StoreError>>,
+    call: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    let mut answer = pin!(answer);
+    let mut call = pin!(call);
     poll_fn(|cx| {
-        let polled = catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx)));
+        let polled = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx)));
         polled.unwrap_or_else(|_| Poll::Ready(Err(StoreError::new("the store panicked"))))
     })
     .await

@@ -7,7 +7,7 @@ use crate::protocol::{SessionStatus, StatusReading};
 pub(crate) enum PollOutcome {
     /// A well-formed answer.
     Status(StatusReading),
-    /// The service itself, in JSON, refused the session's signature or did not know the session.
+    /// The service itself, in JSON, rejected the session's signature or did not know the session.
     /// Nothing is learned by that, unless it says so again.
     Rejected,
     /// Network, timeout, an error status, something unparsable: nothing is learned.
@@ -15,7 +15,7 @@ pub(crate) enum PollOutcome {
 }
 
 /// What the service lately said to others: to other sessions, or to a signed management call. Only
-/// in the midst of that can refusals and silence mean this session.
+/// in the midst of that can rejections and silence mean this session.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UpstreamSnapshot {
     /// When the last call that was answered well was sent.
@@ -167,7 +167,7 @@ impl SessionStateMachine {
         }
     }
 
-    /// The second refusal ends the session if another session was answered since the first.
+    /// The second rejection ends the session if another session was answered since the first.
     fn apply_rejection(&mut self, sent: Timestamp, others: UpstreamSnapshot) {
         match (self.rejected_since, others.last_success) {
             (Some(first), Some(answered)) if answered.mono >= first.mono => self.mark_lost(),
@@ -395,7 +395,7 @@ mod tests {
             machine.apply(n, at(n * 5), PollOutcome::Rejected, answered(9));
             assert_ne!(judge(&machine, at(n * 5)), Verdict::Ended);
         }
-        // A service that refuses everybody says nothing of this session.
+        // A service that rejects everybody says nothing of this session.
         let mut machine = after(&[active]);
         for n in 2..1_000 {
             machine.apply(n, at(n * 5), PollOutcome::Rejected, SILENT);

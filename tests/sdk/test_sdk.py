@@ -166,8 +166,8 @@ def test_duration_is_requested(sdk, authentication, emulator, user):
     while session.get_status() != sdk.status.Status.closed:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    refused = authentication.authenticate_user(user, duration_seconds=0)
-    assert refused.failed and refused.failure_reason
+    rejected = authentication.authenticate_user(user, duration_seconds=0)
+    assert rejected.failed and rejected.failure_reason
 
 
 @pytest.mark.parametrize("actions, status", STATUS_PATHS, ids=["-".join([s, *a]) for a, s in STATUS_PATHS])

@@ -108,7 +108,7 @@ async fn unclaimed_session_sends_no_event() {
     reply_status(harness.next_call("/s/").await, Cancelled);
     let error = login.await.unwrap().unwrap_err();
     assert!(matches!(error, LoginError::Rejected(Cancelled)));
-    let rejected = user_event("alice", EventKind::LoginRefused { status: Cancelled });
+    let rejected = user_event("alice", EventKind::LoginRejected { status: Cancelled });
     assert_eq!(drain(&mut events).await, [rejected]);
 }
 

@@ -105,10 +105,10 @@ async fn declined_login_event_has_client_details() {
     let session = pending_session(&site.emulator).await;
     site.emulator.act_on_session(&session.session_token, Action::Cancel).unwrap();
     let rejected = events.next().await.unwrap();
-    assert_eq!(rejected.kind, EventKind::LoginRefused { status: SessionStatus::Cancelled });
+    assert_eq!(rejected.kind, EventKind::LoginRejected { status: SessionStatus::Cancelled });
     assert_eq!(
         (rejected.kind.as_str(), rejected.kind.detail()),
-        ("login_refused", "cancelled".into())
+        ("login_rejected", "cancelled".into())
     );
     assert_eq!(rejected.user, Some("alice".into()));
     assert_eq!(rejected.address, Some([127, 0, 0, 1].into()));

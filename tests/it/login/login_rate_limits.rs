@@ -376,7 +376,7 @@ async fn decline_is_reported_to_application_only() {
     let session = pending_session(&site.emulator).await;
     site.emulator.act_on_session(&session.session_token, Action::Cancel).unwrap();
     let event = events.next().await.unwrap();
-    let rejected = EventKind::LoginRefused { status: SessionStatus::Cancelled };
+    let rejected = EventKind::LoginRejected { status: SessionStatus::Cancelled };
     assert_eq!((event.kind, event.user), (rejected, Some("alice".into())));
     // Status requests send no push (T029).
     for _ in 0..20 {

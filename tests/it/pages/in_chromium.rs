@@ -231,13 +231,13 @@ async fn waiting_page_continues_by_script() {
 /// Event streams are not available in every browser.
 #[tokio::test]
 async fn waiting_page_falls_back_to_status() {
-    let refuse_events = from_fn(async |request: Request, next: Next| {
+    let reject_events = from_fn(async |request: Request, next: Next| {
         if request.uri().path() == "/auth/events" {
             return Err(StatusCode::BAD_GATEWAY);
         }
         Ok(next.run(request).await)
     });
-    let wrap = |app: Router| app.layer(refuse_events);
+    let wrap = |app: Router| app.layer(reject_events);
     let Some(site) = Fixture::start_with(|builder| builder, |ac| ac, wrap).await else { return };
     site.start_login("alice").await;
     approve(&site.emulator).await;

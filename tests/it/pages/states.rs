@@ -119,7 +119,7 @@ impl Checker {
     async fn check_registration_pages(&self, site: &Fixture) {
         let tab = &site.tab;
         site.navigate("/auth/registration").await;
-        self.check_page(site, "registration-refused", "No registration waits here").await;
+        self.check_page(site, "registration-rejected", "No registration waits here").await;
         site.navigate("/lost-phone").await;
         self.check_page(site, "registration", "Register your phone").await;
         if !self.has_scripts {
@@ -148,7 +148,7 @@ impl Checker {
         let tab = &site.tab;
 
         site.navigate("/auth/waiting").await;
-        self.check_page(&site, "refused", "No login waits here").await;
+        self.check_page(&site, "rejected", "No login waits here").await;
         site.post("/").await;
         self.check_page(&site, "denied", "You are not logged in").await;
         site.navigate("/auth/login").await;

@@ -32,7 +32,7 @@ async fn good_setup_is_ok() {
     assert_eq!(browser.page("/auth/login").await.status(), 200);
     let report = ac.check().await;
     assert!(report.is_ok(), "{report}");
-    assert!(matches!(report.service, ServiceFinding::Accepts));
+    assert!(matches!(report.service, ServiceFinding::Accepted));
     assert!(matches!(report.clock, ClockFinding::Accepted { ahead_secs: -1..=1 }));
     assert!(matches!(report.token_store, TokenStoreFinding::Answers));
     assert_eq!(report.routes, RoutesFinding::AtAuthPath);
@@ -50,10 +50,10 @@ async fn wrong_secret_is_found() {
     let ac = with_wrong_secret(&emulator).await;
     let report = ac.check().await;
     assert!(!report.is_ok());
-    let ServiceFinding::Refuses(error) = &report.service else { panic!("{report}") };
+    let ServiceFinding::Rejected(error) = &report.service else { panic!("{report}") };
     assert_eq!(error.kind(), ClientErrorKind::SignatureRejected);
     assert!(matches!(report.clock, ClockFinding::Accepted { .. }), "{report}");
-    assert!(found(&report, "FAULT    service: the service refused the signature"), "{report}");
+    assert!(found(&report, "FAULT    service: the service rejected the signature"), "{report}");
     assert!(!report.to_string().contains("wrong-secret"));
 }
 
@@ -101,7 +101,7 @@ async fn failing_token_store_is_found() {
         assert_eq!(error.kind(), StoreErrorKind::Unavailable);
         assert!(found(&report, "FAULT    token store: the store cannot be reached"), "{report}");
         assert!(report.to_string().contains(actual), "{report}");
-        assert!(matches!(report.service, ServiceFinding::Accepts), "{report}");
+        assert!(matches!(report.service, ServiceFinding::Accepted), "{report}");
     }
 }
 

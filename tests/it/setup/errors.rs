@@ -55,7 +55,7 @@ async fn debug_of_errors_has_the_message() {
 
     // The causes are there, too, such as the message of the operating system.
     let error = format!("{:?}", unreachable.log_in(&alice).await.unwrap_err());
-    assert!(error.contains(&url) && error.contains("refused"), "{error}");
+    assert!(error.contains(&url) && error.contains("rejected"), "{error}");
 }
 #[tokio::test]
 async fn database_that_cannot_be_opened_is_named() {

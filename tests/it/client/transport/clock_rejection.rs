@@ -21,17 +21,17 @@ fn date(ahead: i64) -> String {
     )
 }
 
-fn refusal(date: &str) -> Vec<u8> {
+fn rejection(date: &str) -> Vec<u8> {
     let headers = [("content-type", "application/json"), ("date", date)];
     response("401 Unauthorized", &headers, r#"{"status":false}"#)
 }
 
 /// Rejects this many requests, with a `Date` this far ahead, and accepts later ones.
-async fn refusing(times: usize, ahead: i64) -> RawServer {
+async fn rejecting(times: usize, ahead: i64) -> RawServer {
     let rejected = AtomicUsize::new(0);
     RawServer::start(move |request| {
         vec![Step::Send(if rejected.fetch_add(1, SeqCst) < times {
-            refusal(&date(ahead))
+            rejection(&date(ahead))
         } else if request.is_authenticate_user() {
             session(&format!("http://{}", request.header("host").unwrap()))
         } else {
@@ -49,7 +49,7 @@ fn signed_ahead(request: &ReceivedRequest) -> i64 {
 #[tokio::test]
 async fn retry_has_new_nonce_and_corrected_time() {
     for ahead in [200, -200, 0] {
-        let raw = refusing(1, ahead).await;
+        let raw = rejecting(1, ahead).await;
         authenticate(&raw.client()).await.unwrap();
         let requests = raw.requests();
         assert_eq!(requests.len(), 2);
@@ -64,7 +64,7 @@ async fn retry_has_new_nonce_and_corrected_time() {
 
 #[tokio::test]
 async fn learned_clock_offset_is_kept() {
-    let raw = refusing(1, 200).await;
+    let raw = rejecting(1, 200).await;
     let client = raw.client();
     authenticate(&client).await.unwrap();
     authenticate(&client.clone()).await.unwrap();
@@ -76,7 +76,7 @@ async fn learned_clock_offset_is_kept() {
 #[tokio::test]
 async fn excessive_clock_offset_is_reported_only() {
     for ahead in [400, -400, 315_360_000] {
-        let raw = refusing(1, ahead).await;
+        let raw = rejecting(1, ahead).await;
         let client = raw.client();
         match authenticate(&client).await.unwrap_err().kind() {
             ClientErrorKind::ClockSkew(off) => assert!((ahead - 3..=ahead + 3).contains(&off)),
@@ -90,7 +90,7 @@ async fn excessive_clock_offset_is_reported_only() {
 
 #[tokio::test]
 async fn second_rejection_is_returned() {
-    let raw = refusing(9, 0).await;
+    let raw = rejecting(9, 0).await;
     let error = authenticate(&raw.client()).await.unwrap_err();
     assert_eq!(error.kind(), ClientErrorKind::SignatureRejected);
     assert_eq!(raw.requests().len(), 2);
@@ -99,7 +99,7 @@ async fn second_rejection_is_returned() {
 #[tokio::test]
 async fn rejection_without_usable_date_is_retried_once() {
     for date in ["", "yesterday", "Sun, 06 Nov 1994", "-1"] {
-        let raw = RawServer::start(move |_| vec![Step::Send(refusal(date))]).await;
+        let raw = RawServer::start(move |_| vec![Step::Send(rejection(date))]).await;
         let error = authenticate(&raw.client()).await.unwrap_err();
         assert_eq!(error.kind(), ClientErrorKind::SignatureRejected, "{date}");
         let requests = raw.requests();

@@ -30,7 +30,7 @@ fn informational() -> Vec<Step> {
 }
 
 /// A late rejection, which leaves the retry less than a whole call's time.
-fn late_refusals() -> Vec<Step> {
+fn late_rejections() -> Vec<Step> {
     vec![
         Step::Pause(Duration::from_millis(2_500)),
         Step::Send(response("401 Unauthorized", &[("content-type", "application/json")], "{}")),
@@ -63,7 +63,7 @@ async fn status_call_ends_after_three_seconds() {
         status_in_time(slow_body()),
         status_in_time(silence()),
         status_in_time(informational()),
-        status_in_time(late_refusals()),
+        status_in_time(late_rejections()),
     );
 }
 
@@ -74,7 +74,7 @@ async fn any_other_call_ends_after_five_seconds() {
         call_in_time(slow_body()),
         call_in_time(silence()),
         call_in_time(informational()),
-        call_in_time(late_refusals()),
+        call_in_time(late_rejections()),
     );
 }
 

@@ -167,8 +167,8 @@ fn million_nonces_are_unique() {
 #[test]
 fn each_retry_is_signed_again() {
     let runtime = runtime();
-    let refusal = response("401 Unauthorized", &[("content-type", "application/json")], "{}");
-    let raw = runtime.block_on(RawServer::start(move |_| vec![Step::Send(refusal.clone())]));
+    let rejection = response("401 Unauthorized", &[("content-type", "application/json")], "{}");
+    let raw = runtime.block_on(RawServer::start(move |_| vec![Step::Send(rejection.clone())]));
     let client = client(&raw.url(), Dialect::default());
     runtime.block_on(async {
         for _ in 0..500 {

@@ -8,8 +8,8 @@ use crate::support::raw_server::{RawServer, Step, authenticate, response};
 
 async fn retry_after_seconds(retry_after: &str) -> Option<u64> {
     let headers = [("retry-after", retry_after), ("content-type", "application/json")];
-    let refusal = response("429 Too Many Requests", &headers, "{}");
-    let raw = RawServer::start(move |_| vec![Step::Send(refusal.clone())]).await;
+    let rejection = response("429 Too Many Requests", &headers, "{}");
+    let raw = RawServer::start(move |_| vec![Step::Send(rejection.clone())]).await;
     let error = authenticate(&raw.client()).await.unwrap_err();
     assert_eq!(raw.requests().len(), 1, "no second try");
     match error.kind() {

@@ -18,7 +18,7 @@ async fn error_and_server(steps: Vec<Step>) -> RawServer {
     raw
 }
 
-async fn refused_early(steps: Vec<Step>) {
+async fn rejected_early(steps: Vec<Step>) {
     let raw = error_and_server(steps).await;
     tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     assert!(raw.sent() < LIMIT + BUFFERED, "{} bytes were read", raw.sent());
@@ -58,9 +58,9 @@ async fn body_limit_is_64_kib() {
 #[tokio::test]
 async fn endless_body_is_abandoned_after_64_kib() {
     let started_at = Step::Send(head("200 OK", &[("transfer-encoding", "chunked")]));
-    refused_early(vec![started_at, Step::Endless(chunk(&[b' '; 1_000]))]).await;
+    rejected_early(vec![started_at, Step::Endless(chunk(&[b' '; 1_000]))]).await;
     let started_at = Step::Send(head("200 OK", &[]));
-    refused_early(vec![started_at, Step::Endless(vec![b' '; 1_000])]).await;
+    rejected_early(vec![started_at, Step::Endless(vec![b' '; 1_000])]).await;
 }
 
 /// Rejected by its announced length, without reading the body.
@@ -73,14 +73,14 @@ async fn announced_5_gb_body_is_rejected_unread() {
         assert!(started_at.elapsed() < std::time::Duration::from_secs(1));
     }
     let announced = head("200 OK", &[("content-length", "5368709120")]);
-    refused_early(vec![Step::Send(announced), Step::Endless(vec![b' '; 1_000])]).await;
+    rejected_early(vec![Step::Send(announced), Step::Endless(vec![b' '; 1_000])]).await;
 }
 
 #[tokio::test]
 async fn error_bodies_are_limited() {
     let started_at =
         Step::Send(head("500 Internal Server Error", &[("transfer-encoding", "chunked")]));
-    refused_early(vec![started_at, Step::Endless(chunk(&[b' '; 1_000]))]).await;
+    rejected_early(vec![started_at, Step::Endless(chunk(&[b' '; 1_000]))]).await;
 }
 
 /// `{"session_status":"active"}` in each encoding.
@@ -109,7 +109,7 @@ async fn compressed_bomb_stops_at_64_kib() {
         let headers = [("content-encoding", encoding), ("transfer-encoding", "chunked")];
         let mut started_at = head("200 OK", &headers);
         started_at.extend(chunk(&body[..body.len() - 1]));
-        refused_early(vec![Step::Send(started_at), Step::Endless(chunk(&[0; 1_000]))]).await;
+        rejected_early(vec![Step::Send(started_at), Step::Endless(chunk(&[0; 1_000]))]).await;
     }
 }
 
