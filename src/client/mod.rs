@@ -35,7 +35,7 @@ use crate::protocol::messages::{
     AddUsersResponse, AuthenticateResponse, HasDeviceResponse, OutcomeResponse,
     RegistrationLinkResponse, RegistrationSms, StatusResponse, Users,
 };
-use crate::protocol::{AuthMethods, StatusReading};
+use crate::protocol::{AuthMethod, AuthMethods, StatusReading};
 
 #[cfg(feature = "tonic")]
 pub use bearer_interceptor::BearerInterceptor;
@@ -106,12 +106,39 @@ pub struct AddedUsers {
 }
 
 /// The parameters of [`Client::authenticate_user`].
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_activeconnect::client::AuthenticationRequest;
+/// use tower_activeconnect::protocol::AuthMethod;
+///
+/// let request = AuthenticationRequest::default()
+///     .with_methods([AuthMethod::Facial])
+///     .with_duration(Duration::from_secs(600));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AuthenticationRequest {
     /// The methods by which the user proves their identity; empty leaves the choice to the service.
     pub methods: AuthMethods,
     /// The longest life of the session, in whole seconds. Sent where the dialect has it.
     pub duration: Option<Duration>,
+}
+
+impl AuthenticationRequest {
+    /// Sets the methods by which the user proves their identity.
+    #[must_use]
+    pub fn with_methods(mut self, methods: impl IntoIterator<Item = AuthMethod>) -> Self {
+        self.methods = methods.into_iter().collect();
+        self
+    }
+
+    /// Sets the longest life of the session. It is sent in whole seconds, where the dialect has it.
+    #[must_use]
+    pub fn with_duration(mut self, duration: Duration) -> Self {
+        self.duration = Some(duration);
+        self
+    }
 }
 
 impl Client {

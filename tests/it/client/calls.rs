@@ -47,10 +47,9 @@ async fn every_call(emulator: &Emulator, client: &Client, dialect: Dialect) {
     assert_eq!((added.created.len(), added.existing), (0, vec![alice.as_str().to_owned()]));
 
     assert!(!client.has_registered_mobile_device(&alice).await.unwrap());
-    let options = AuthenticationRequest {
-        methods: [AuthMethod::Device, AuthMethod::Facial].into_iter().collect(),
-        duration: Some(Duration::from_secs(600)),
-    };
+    let options = AuthenticationRequest::default()
+        .with_methods([AuthMethod::Device, AuthMethod::Facial])
+        .with_duration(Duration::from_secs(600));
     let rejected = client.authenticate_user(&alice, &options).await.unwrap_err();
     assert_eq!(rejected.kind(), ClientErrorKind::NoMobileDevice);
     let link = client.device_registration_link(&alice, Some("Alice é+/ %&?#")).await.unwrap();

@@ -72,9 +72,10 @@ fn any_token_and_query_is_signed_as_it_is_received() {
         |(dialect, token, methods, name)| {
             let position = Dialect::ALL.iter().position(|other| *other == dialect).unwrap();
             let client = &clients[position];
-            let duration = Some(std::time::Duration::from_secs(60));
             runtime.block_on(async {
-                let options = AuthenticationRequest { methods, duration };
+                let mut options = AuthenticationRequest::default();
+                options.methods = methods;
+                options.duration = Some(std::time::Duration::from_secs(60));
                 let _ = client.authenticate_user(&token, &options).await;
                 let _ = client.device_registration_link(&token, Some(&name)).await;
             });
