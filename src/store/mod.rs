@@ -1,5 +1,7 @@
-//! Errors of token stores, and the in-memory store.
+//! Errors of token stores, the in-memory store, and the rules of stores as functions.
 
+#[cfg(feature = "test-util")]
+pub mod conformance;
 mod error;
 pub(crate) mod memory;
 pub(crate) mod token;
