@@ -18,10 +18,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use tower_activeconnect::Activeconnect;
+use tower_activeconnect::{Activeconnect, TokenStore};
 
 use app::Blog;
-use database::Database;
+use database::{Database, Tokens};
 use service::Service;
 
 /// A microblog whose users log in with their phone
@@ -31,7 +31,8 @@ struct Arguments {
     /// Where the blog listens; port 0 picks a free one
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:3000")]
     listen: String,
-    /// The SQLite database, created if it does not exist
+    /// The database: an SQLite file, created if it does not exist, or the URL of a database of
+    /// PostgreSQL (postgres://…), MySQL or MariaDB (mysql://…)
     #[arg(long, value_name = "URL", default_value = "sqlite:microblog.db")]
     database: String,
     /// Where the emulator listens, unless ACTIVE_CONNECT_SERVER or IAMPASS_SERVER names a service
@@ -53,6 +54,20 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<(), String> {
     let service = Service::choose(&arguments.emulator).await?;
     let (tokens, database) = Database::open(&arguments.database).await?;
+    match tokens {
+        Tokens::Sqlite(tokens) => serve(tokens, database, service, arguments).await,
+        Tokens::Postgres(tokens) => serve(tokens, database, service, arguments).await,
+        Tokens::MySql(tokens) => serve(tokens, database, service, arguments).await,
+    }
+}
+
+/// Serves the blog until the process gets a signal.
+async fn serve(
+    tokens: impl TokenStore,
+    database: Database,
+    service: Service,
+    arguments: Arguments,
+) -> Result<(), String> {
     let listener = server::bind(&arguments.listen).await?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     let ac = Activeconnect::builder(service.credentials()?)

@@ -46,7 +46,7 @@ impl StoreError {
         Self::new("the token store did not answer in time").with_kind(StoreErrorKind::Unavailable)
     }
 
-    /// Adds the source of the error.
+    /// Sets the kind of the error.
     #[must_use]
     pub fn with_kind(mut self, kind: StoreErrorKind) -> Self {
         self.kind = kind;
@@ -66,9 +66,10 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
             StoreErrorKind::Unavailable => "the store cannot be reached; try again later",
-            StoreErrorKind::Corrupt => "what the store holds makes no sense",
+            StoreErrorKind::Corrupt => "the stored data is not valid",
             StoreErrorKind::ReadOnly => {
-                "the store only reads; implement TokenStore::assign and TokenStore::remove to enroll"
+                "the store only reads, so no user can be enrolled; implement TokenStore::assign and \
+                 TokenStore::remove, or connect to a database that accepts writes"
             }
             StoreErrorKind::NoSuchUser => {
                 "the users table has no such user; insert the user's row before enrolling"

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tower_activeconnect::protocol::SessionStatus;
 use tower_activeconnect_sqlx::SqliteTokenStore;
 
-use crate::support::blog::{Blog, blog_command, register, registration_link};
+use crate::support::blog::{Blog, blog_command, command_for_emulator, register, registration_link};
 use crate::support::{Browser, approve, location, pending_session, poll_until, serve};
 
 /// The poll interval, the poll timeout and one second.
@@ -186,6 +186,48 @@ async fn register_log_in_write_and_log_out() {
     browser.set_cookie(&blog.session_cookie(), &cookie);
     assert_eq!(browser.api("/").await.status(), 401);
     assert_eq!(browser.form("/posts", &[("body", "too late")]).await.status(), 401);
+}
+
+/// The blog keeps users and posts in a database of each server, over a restart.
+#[tokio::test]
+async fn every_database_keeps_users_and_posts() {
+    for (variable, scheme) in [("TEST_POSTGRES_URL", "postgres"), ("TEST_MYSQL_URL", "mysql")] {
+        let server = std::env::var(variable).unwrap_or_else(|_| {
+            panic!("{variable} is not set; run scripts/databases cargo test …, or set it")
+        });
+        let name = format!("blog_{}", std::process::id());
+        create_database(&server, scheme, &name).await;
+        let (server, _) = server.rsplit_once('/').unwrap();
+        let url = format!("{server}/{name}");
+        let emulator = Emulator::start().await.unwrap();
+        let start = async || {
+            let folder = tempfile::tempdir().unwrap();
+            let mut command = command_for_emulator(&emulator, &folder);
+            command.args(["--database", &url]);
+            Blog::spawn(command, folder).await
+        };
+        let blog = start().await;
+        let (browser, _) = blog.log_in(&emulator, "alice").await;
+        assert_eq!(browser.form("/posts", &[("body", "Hello")]).await.status(), 303);
+        assert_eq!(register(&blog.browser(), "alice").await.status(), 409, "the name is taken");
+        drop(blog);
+        let blog = start().await;
+        let browser = blog.browser();
+        browser.log_in(&emulator, "alice").await;
+        let timeline = browser.page("/").await.text().await.unwrap();
+        assert!(timeline.contains(">Hello</p>"), "{timeline}");
+    }
+}
+
+async fn create_database(server: &str, scheme: &str, name: &str) {
+    let sql = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
+    if scheme == "postgres" {
+        let pool = sqlx::PgPool::connect(server).await.unwrap();
+        sqlx::raw_sql(sql).execute(&pool).await.unwrap();
+    } else {
+        let pool = sqlx::MySqlPool::connect(server).await.unwrap();
+        sqlx::raw_sql(sql).execute(&pool).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -34,6 +34,8 @@ pub struct UserIdColumn {
 pub trait Dialect: Queries {
     /// The beginning of a URL, and an example.
     const URL_EXAMPLE: &'static str;
+    /// Whether a server holds the data. Closing a connection of SQLite may end a database in memory.
+    const IS_REMOTE: bool;
     /// The clause that creates a table in a migration.
     const CREATE_TABLE: &'static str;
     /// What follows the columns of a new table.
@@ -61,9 +63,21 @@ pub trait Dialect: Queries {
         pool
     }
 
+    /// Checks a connection of the application's pool.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails, or the store cannot work with such connections.
+    fn check_connection(
+        _connection: &mut Self::Connection,
+    ) -> impl Future<Output = Result<(), Error>> + Send {
+        async { Ok(()) }
+    }
+
     /// The types of the columns, where ids have this type.
     fn column_types(id_type: UserIdType) -> ColumnTypes;
 
+    /// The statements of the store, for ids as the column has them.
     fn statements(names: &Names, format: UserIdFormat) -> Statements;
 
     /// Reads the type of the users' ids, where it matters.

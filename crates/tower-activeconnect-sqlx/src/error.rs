@@ -9,9 +9,13 @@ use tower_activeconnect::store::{StoreError, StoreErrorKind};
 use crate::dialect::Dialect;
 
 /// Advice for messages that several databases share.
+#[cfg_attr(
+    not(all(feature = "mysql", feature = "postgres", feature = "sqlite")),
+    allow(dead_code, reason = "each database uses some of them")
+)]
 pub(crate) mod advice {
     pub(crate) const LOGIN: &str =
-        "the database rejected the user or the password; correct the URL";
+        "the database rejected the user or the password, or it requires TLS; correct the URL";
     pub(crate) const DATABASE: &str = "the database does not exist; create it or correct the URL";
     pub(crate) const TABLE: &str =
         "a table of the token store is missing; run its migrations and start again";

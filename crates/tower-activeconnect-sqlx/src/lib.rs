@@ -94,7 +94,7 @@
 //! | `activeconnect_token` | `SELECT, INSERT, DELETE` | `SELECT, INSERT, DELETE` |
 //! | `activeconnect_token_browser_epoch` | `SELECT, INSERT, UPDATE` | `SELECT, INSERT, UPDATE` |
 //! | `activeconnect_token_migrations` | `SELECT` | `SELECT` |
-//! | `users` | none | `SELECT (id)` |
+//! | `users` | none; `SELECT (id)` if its collation is not deterministic | `SELECT (id)` |
 //!
 //! On PostgreSQL it also needs `USAGE` on the schema. The role that migrates needs `CREATE` there
 //! and `REFERENCES` on the users table; on MySQL and MariaDB `CREATE`, `INDEX` and `REFERENCES`.
@@ -110,6 +110,10 @@
 
 mod dialect;
 mod error;
+#[cfg_attr(
+    not(any(feature = "mysql", feature = "postgres", feature = "sqlite")),
+    allow(dead_code, reason = "only a database uses it")
+)]
 mod migrations;
 #[cfg(feature = "mysql")]
 mod mysql;
@@ -120,6 +124,10 @@ mod postgres;
 mod queries;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg_attr(
+    not(any(feature = "mysql", feature = "postgres", feature = "sqlite")),
+    allow(dead_code, reason = "only a database uses it")
+)]
 mod statements;
 mod token_store;
 mod user_id;

@@ -61,6 +61,7 @@ impl Migrations {
     }
 
     /// The name of the history, for the lock.
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
     pub(crate) fn history(&self) -> &str {
         &self.history
     }

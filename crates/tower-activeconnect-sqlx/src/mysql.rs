@@ -22,6 +22,7 @@ impl RowsAffected for MySql {
 
 impl Dialect for MySql {
     const URL_EXAMPLE: &'static str = "mysql://USER:PASSWORD@HOST/DATABASE";
+    const IS_REMOTE: bool = true;
     // A migration that was interrupted can have created its table: there are no transactions of
     // such statements.
     const CREATE_TABLE: &'static str = "CREATE TABLE IF NOT EXISTS";
@@ -43,16 +44,32 @@ impl Dialect for MySql {
     fn configure_pool(pool: PoolOptions<Self>, _: &MySqlConnectOptions) -> PoolOptions<Self> {
         pool.after_connect(|connection, _| {
             Box::pin(async move {
-                connection.execute("SET SESSION innodb_lock_wait_timeout = 2").await?;
-                // The server cancels what the store has given up. MySQL has another variable, which
-                // is in milliseconds, and does not know MariaDB's.
-                let mariadb = "SET SESSION max_statement_time = 4";
+                let session = "SET SESSION innodb_lock_wait_timeout = 2, \
+                               sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')";
+                connection.execute(session).await?;
+                // The server cancels what the store has given up. A limit of the user or the server
+                // stays. MySQL has another variable, which is in milliseconds.
+                let mariadb = "SET SESSION max_statement_time = \
+                               IF(@@max_statement_time = 0, 4, @@max_statement_time)";
+                let mysql = "SET SESSION max_execution_time = \
+                             IF(@@max_execution_time = 0, 4000, @@max_execution_time)";
                 if connection.execute(mariadb).await.is_err() {
-                    connection.execute("SET SESSION max_execution_time = 4000").await?;
+                    connection.execute(mysql).await?;
                 }
                 Ok(())
             })
         })
+    }
+
+    /// Without strict mode the server would cut a long id, and store it as the id of another user.
+    async fn check_connection(connection: &mut sqlx::MySqlConnection) -> Result<(), Error> {
+        let mode: String = sqlx::query_scalar("SELECT @@sql_mode").fetch_one(connection).await?;
+        if mode.contains("STRICT_ALL_TABLES") || mode.contains("STRICT_TRANS_TABLES") {
+            return Ok(());
+        }
+        let error = "the connections of the pool cut long values; add STRICT_ALL_TABLES to their \
+                     sql_mode";
+        Err(Error::Configuration(error.into()))
     }
 
     fn column_types(id_type: UserIdType) -> ColumnTypes {
@@ -152,7 +169,7 @@ impl Dialect for MySql {
         let text = |index: usize| row.try_get_unchecked::<Option<String>, _>(index);
         let data_type = text(0)?.unwrap_or_default().to_lowercase();
         let mut sql_type = text(1)?.unwrap_or_default();
-        if let (Some(charset), Some(collation)) = (text(2)?, text(3)?) {
+        if let Some((charset, collation)) = text(2)?.zip(text(3)?) {
             sql_type = format!("{sql_type} CHARACTER SET {charset} COLLATE {collation}");
         }
         let format = match (id_type, data_type.as_str()) {
@@ -196,9 +213,14 @@ impl Dialect for MySql {
 
     /// By <https://mariadb.com/kb/en/mariadb-error-codes/>.
     fn classify(error: &dyn DatabaseError) -> Option<(StoreErrorKind, &'static str)> {
-        use StoreErrorKind::{Other, ReadOnly, Unavailable};
+        use StoreErrorKind::{NoSuchUser, Other, ReadOnly, Unavailable};
         let error = error.try_downcast_ref::<MySqlDatabaseError>()?;
         Some(match error.number() {
+            // Out of range, not of the column's type, too long, with characters that the column does
+            // not have: only the id can be so.
+            1264 | 1267 | 1292 | 1366 | 1406 | 3988 => {
+                (NoSuchUser, "the users table cannot have such an id")
+            }
             1290 | 1792 | 1836 => (ReadOnly, advice::READ_ONLY),
             // MariaDB's and MySQL's limit of a statement, and KILL QUERY.
             1969 | 3024 | 1317 => (Unavailable, advice::TIMEOUT),

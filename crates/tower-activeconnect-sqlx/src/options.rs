@@ -145,6 +145,7 @@ impl<B: Backend> TokenStoreOptions<B> {
         let names = self.names.quoted::<B>()?;
         let to_store_error = error::store_error::<B>;
         let mut connection = pool.acquire().await.map_err(to_store_error)?;
+        B::check_connection(&mut connection).await.map_err(to_store_error)?;
         let column = B::read_user_id_column(&mut connection, &self.names, self.id_type).await;
         let column = column.map_err(to_store_error)?;
         let mut types = B::column_types(self.id_type);

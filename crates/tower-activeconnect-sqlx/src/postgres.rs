@@ -2,14 +2,14 @@
 
 use sqlx::error::DatabaseError;
 use sqlx::pool::{PoolConnection, PoolOptions};
-use sqlx::postgres::{PgConnectOptions, PgQueryResult, Postgres};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgQueryResult, Postgres};
 use sqlx::{Connection as _, Error, Executor as _};
 use tower_activeconnect::store::StoreErrorKind;
 
-use crate::dialect::{ColumnTypes, Dialect};
+use crate::dialect::{ColumnTypes, Dialect, UserIdColumn};
 use crate::error::advice;
 use crate::migrations::Migrations;
-use crate::names::Names;
+use crate::names::{Names, RawNames};
 use crate::queries::RowsAffected;
 use crate::statements::Statements;
 use crate::user_id::{UserIdFormat, UserIdType};
@@ -22,6 +22,7 @@ impl RowsAffected for Postgres {
 
 impl Dialect for Postgres {
     const URL_EXAMPLE: &'static str = "postgres://USER:PASSWORD@HOST/DATABASE";
+    const IS_REMOTE: bool = true;
     const CREATE_TABLE: &'static str = "CREATE TABLE";
     const TABLE_OPTIONS: &'static str = "";
 
@@ -41,8 +42,11 @@ impl Dialect for Postgres {
     fn configure_pool(pool: PoolOptions<Self>, _: &PgConnectOptions) -> PoolOptions<Self> {
         pool.after_connect(|connection, _| {
             Box::pin(async move {
-                // The server cancels what the store has given up.
-                connection.execute("SET statement_timeout = '4s'").await.map(drop)
+                // The server cancels what the store has given up. A limit of the URL, the role or
+                // the server stays.
+                let sql = "SELECT set_config('statement_timeout', '4s', false) \
+                           WHERE current_setting('statement_timeout') = '0'";
+                connection.execute(sql).await.map(drop)
             })
         })
     }
@@ -60,8 +64,43 @@ impl Dialect for Postgres {
         }
     }
 
-    fn statements(names: &Names, _: UserIdFormat) -> Statements {
-        Statements::with_on_conflict(names, "true")
+    fn statements(names: &Names, format: UserIdFormat) -> Statements {
+        let Names { users, users_id, .. } = names;
+        let condition = match format {
+            UserIdFormat::LaxText => format!(
+                "NOT EXISTS (SELECT 1 FROM {users} \
+                 WHERE {users_id} = $1 AND {users_id}::text COLLATE \"C\" <> $1)"
+            ),
+            _ => "true".to_owned(),
+        };
+        Statements::with_on_conflict(names, &condition)
+    }
+
+    /// The foreign key compares by the collation of the users id, which may take several spellings
+    /// for one. Every role can read the catalog.
+    async fn read_user_id_column(
+        connection: &mut PgConnection,
+        names: &RawNames,
+        id_type: UserIdType,
+    ) -> Result<UserIdColumn, Error> {
+        let users = Self::quote(&names.users_table);
+        let users = names
+            .schema
+            .as_ref()
+            .map_or_else(|| users.clone(), |schema| format!("{}.{users}", Self::quote(schema)));
+        let sql = "SELECT collisdeterministic FROM pg_attribute \
+                   JOIN pg_collation ON pg_collation.oid = attcollation \
+                   WHERE attrelid = to_regclass($1) AND attname = $2";
+        let is_deterministic: Option<bool> = sqlx::query_scalar(sql)
+            .bind(users)
+            .bind(&names.users_id_column)
+            .fetch_optional(connection)
+            .await?;
+        let format = match (id_type, is_deterministic) {
+            (UserIdType::Text, Some(false)) => UserIdFormat::LaxText,
+            _ => id_type.into(),
+        };
+        Ok(UserIdColumn { format, sql_type: None })
     }
 
     async fn migrate(

@@ -27,6 +27,7 @@ impl RowsAffected for Sqlite {
 
 impl Dialect for Sqlite {
     const URL_EXAMPLE: &'static str = "sqlite:PATH";
+    const IS_REMOTE: bool = false;
     const CREATE_TABLE: &'static str = "CREATE TABLE";
     const TABLE_OPTIONS: &'static str = "";
 
@@ -76,7 +77,7 @@ impl Dialect for Sqlite {
         let Names { users, users_id, .. } = names;
         // The foreign key compares by the collation of the users id, which may be NOCASE.
         let condition = match format {
-            UserIdFormat::Text => format!(
+            UserIdFormat::Text | UserIdFormat::LaxText => format!(
                 "NOT EXISTS (SELECT 1 FROM {users} \
                  WHERE {users_id} = $1 AND {users_id} <> $1 COLLATE BINARY)"
             ),

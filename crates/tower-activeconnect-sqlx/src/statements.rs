@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 use crate::names::Names;
 
 /// A statement, and the values that its parameters take, in order.

@@ -62,8 +62,9 @@ impl<B: Backend> SqlTokenStore<B> {
     ///
     /// The URL of PostgreSQL has the parameters `sslmode` and `sslrootcert`, that of MySQL and
     /// MariaDB `ssl-mode` and `ssl-ca`: with `verify-full` or `VERIFY_IDENTITY`, and the file of a CA,
-    /// the connection is refused unless the server has a certificate of that CA for its host name.
-    /// On these servers a statement is cancelled after 4 s.
+    /// the store connects only to a server with a certificate of that CA for its host name. These
+    /// servers cancel a statement of the store after 4 s, unless the URL, the role or the server sets
+    /// another limit.
     ///
     /// # Errors
     ///
@@ -95,8 +96,9 @@ impl<B: Backend> SqlTokenStore<B> {
         self.format.store(user).map(Values::of_user)
     }
 
-    async fn acquire(&self) -> Result<PoolConnection<B>, StoreError> {
-        self.pool.acquire().await.map_err(error::store_error::<B>)
+    async fn acquire(&self) -> Result<CallConnection<B>, StoreError> {
+        let connection = self.pool.acquire().await.map_err(error::store_error::<B>)?;
+        Ok(CallConnection { connection, is_busy: true })
     }
 
     async fn select_token(
@@ -105,23 +107,23 @@ impl<B: Backend> SqlTokenStore<B> {
         values: &Values<'_>,
     ) -> Result<Option<UserToken>, StoreError> {
         let token = B::fetch_text(connection, &self.statements.select_token, values).await;
-        let token = token.map_err(error::store_error::<B>)?;
+        let token = row_of_user(token.map_err(error::store_error::<B>))?;
         token.map(|token| UserToken::new(&token).map_err(error::corrupt)).transpose()
     }
 
     async fn assign_token(
         &self,
+        connection: &mut B::Connection,
         values: &Values<'_>,
         token: &UserToken,
     ) -> Result<UserToken, StoreError> {
-        let mut connection = self.acquire().await?;
         let mut is_token_taken = false;
         for _ in 0..MAX_TRIES {
-            if let Some(assigned) = self.select_token(&mut connection, values).await? {
+            if let Some(assigned) = self.select_token(connection, values).await? {
                 return Ok(assigned);
             }
             let statement = &self.statements.insert_token;
-            match B::execute(&mut connection, statement, values).await {
+            match B::execute(connection, statement, values).await {
                 // Another writer was first, or the id is that of a user in another spelling.
                 Ok(0) => is_token_taken = false,
                 Ok(_) => return Ok(token.clone()),
@@ -140,14 +142,17 @@ impl<B: Backend> SqlTokenStore<B> {
         })
     }
 
-    async fn remove_token(&self, values: &Values<'_>) -> Result<Option<UserToken>, StoreError> {
-        let mut connection = self.acquire().await?;
+    async fn remove_token(
+        &self,
+        connection: &mut B::Connection,
+        values: &Values<'_>,
+    ) -> Result<Option<UserToken>, StoreError> {
         for _ in 0..MAX_TRIES {
-            let token = self.select_token(&mut connection, values).await?;
+            let token = self.select_token(connection, values).await?;
             let Some(token) = token else { return Ok(None) };
             let values = Values { token: token.as_str(), ..values.clone() };
             let statement = &self.statements.delete_token;
-            let deleted = B::execute(&mut connection, statement, &values).await;
+            let deleted = B::execute(connection, statement, &values).await;
             if deleted.map_err(error::store_error::<B>)? > 0 {
                 return Ok(Some(token));
             }
@@ -156,19 +161,29 @@ impl<B: Backend> SqlTokenStore<B> {
         Err(error.with_kind(StoreErrorKind::Unavailable))
     }
 
-    async fn select_epoch(&self, values: &Values<'_>) -> Result<Option<u64>, StoreError> {
-        let mut connection = self.acquire().await?;
-        let epoch = B::fetch_integer(&mut connection, &self.statements.select_epoch, values).await;
-        let epoch = epoch.map_err(error::store_error::<B>)?;
+    async fn select_epoch(
+        &self,
+        connection: &mut B::Connection,
+        values: &Values<'_>,
+    ) -> Result<Option<u64>, StoreError> {
+        let epoch = B::fetch_integer(connection, &self.statements.select_epoch, values).await;
+        let epoch = row_of_user(epoch.map_err(error::store_error::<B>))?;
         epoch.map(|epoch| epoch.try_into().map_err(error::corrupt)).transpose()
     }
 
-    async fn raise_epoch(&self, values: &Values<'_>) -> Result<(), StoreError> {
-        let mut connection = self.acquire().await?;
-        let raised = B::execute(&mut connection, &self.statements.raise_epoch, values).await;
+    async fn raise_epoch(
+        &self,
+        connection: &mut B::Connection,
+        values: &Values<'_>,
+    ) -> Result<(), StoreError> {
+        let raised = B::execute(connection, &self.statements.raise_epoch, values).await;
         match raised.map_err(error::store_error::<B>) {
             // A user without a row has no token, so no known browsers.
             Err(error) if error.kind() == StoreErrorKind::NoSuchUser => Ok(()),
+            // To the engine, a store that only reads keeps no epochs, and needs none to be kept.
+            Err(error) if error.kind() == StoreErrorKind::ReadOnly => {
+                Err(error.with_kind(StoreErrorKind::Unavailable))
+            }
             result => result.map(drop),
         }
     }
@@ -186,6 +201,14 @@ impl SqlTokenStore<sqlx::Sqlite> {
     }
 }
 
+/// No row, where MySQL reports that its column cannot have such an id.
+fn row_of_user<T>(row: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
+    match row {
+        Err(error) if error.kind() == StoreErrorKind::NoSuchUser => Ok(None),
+        row => row,
+    }
+}
+
 /// Runs a call with the deadline of the store.
 async fn in_time<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     tokio::time::timeout(CALL_TIMEOUT, call).await.unwrap_or_else(|_| Err(error::timed_out()))
@@ -194,7 +217,12 @@ async fn in_time<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result
 impl<B: Backend> TokenStore for SqlTokenStore<B> {
     async fn token(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
         let Some(values) = self.values(user) else { return Ok(None) };
-        in_time(async { self.select_token(&mut *self.acquire().await?, &values).await }).await
+        in_time(async {
+            let mut connection = self.acquire().await?;
+            let result = self.select_token(&mut connection.connection, &values).await;
+            connection.finish(result)
+        })
+        .await
     }
 
     async fn assign(&self, user: &UserId, token: &UserToken) -> Result<UserToken, StoreError> {
@@ -202,23 +230,66 @@ impl<B: Backend> TokenStore for SqlTokenStore<B> {
             return Err(StoreError::from_kind(StoreErrorKind::NoSuchUser));
         };
         let values = Values { token: token.as_str(), ..values };
-        in_time(self.assign_token(&values, token)).await
+        in_time(async {
+            let mut connection = self.acquire().await?;
+            let result = self.assign_token(&mut connection.connection, &values, token).await;
+            connection.finish(result)
+        })
+        .await
     }
 
     async fn remove(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
         let Some(values) = self.values(user) else { return Ok(None) };
-        in_time(self.remove_token(&values)).await
+        in_time(async {
+            let mut connection = self.acquire().await?;
+            let result = self.remove_token(&mut connection.connection, &values).await;
+            connection.finish(result)
+        })
+        .await
     }
 
     async fn browser_epoch(&self, user: &UserId) -> Result<Option<u64>, StoreError> {
         let Some(values) = self.values(user) else { return Ok(None) };
-        in_time(self.select_epoch(&values)).await
+        in_time(async {
+            let mut connection = self.acquire().await?;
+            let result = self.select_epoch(&mut connection.connection, &values).await;
+            connection.finish(result)
+        })
+        .await
     }
 
     async fn set_browser_epoch(&self, user: &UserId, epoch: u64) -> Result<(), StoreError> {
         let Some(values) = self.values(user) else { return Ok(()) };
         let values = Values { epoch: i64::try_from(epoch).unwrap_or(i64::MAX), ..values };
-        in_time(self.raise_epoch(&values)).await
+        in_time(async {
+            let mut connection = self.acquire().await?;
+            let result = self.raise_epoch(&mut connection.connection, &values).await;
+            connection.finish(result)
+        })
+        .await
+    }
+}
+
+/// The connection of a call. The pool closes it if the call is dropped in the middle of a statement:
+/// a silent server would keep the pool waiting for the end of that statement.
+struct CallConnection<B: Backend> {
+    connection: PoolConnection<B>,
+    is_busy: bool,
+}
+
+impl<B: Backend> CallConnection<B> {
+    /// Returns the result of the last statement, and the connection to the pool.
+    fn finish<T>(mut self, result: T) -> T {
+        self.is_busy = false;
+        result
+    }
+}
+
+impl<B: Backend> Drop for CallConnection<B> {
+    fn drop(&mut self) {
+        if self.is_busy && B::IS_REMOTE {
+            self.connection.close_on_drop();
+        }
     }
 }
 

@@ -30,6 +30,8 @@ pub(crate) enum StoredUserId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UserIdFormat {
     Text,
+    /// Text of a column whose collation takes several spellings for one.
+    LaxText,
     Integer,
     /// The database's own type, or 16 bytes.
     Uuid,
@@ -44,7 +46,9 @@ impl UserIdFormat {
         let text = user.as_str();
         match self {
             // PostgreSQL rejects a text with a NUL character.
-            Self::Text => (!text.contains('\0')).then(|| StoredUserId::Text(text.to_owned())),
+            Self::Text | Self::LaxText => {
+                (!text.contains('\0')).then(|| StoredUserId::Text(text.to_owned()))
+            }
             Self::Integer => {
                 let integer = text.parse::<i64>().ok()?;
                 (integer.to_string() == text).then_some(StoredUserId::Integer(integer))

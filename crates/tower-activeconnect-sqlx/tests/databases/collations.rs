@@ -13,6 +13,7 @@ async fn other_spelling_is_no_such_user<B: TestBackend>() {
     let database = B::create_database().await;
     let pool = database.pool::<B>().await;
     let id_type = B::LAX_TEXT;
+    B::run(&pool, B::LAX_COLLATION).await;
     B::run(&pool, &format!("CREATE TABLE users (id {id_type} NOT NULL PRIMARY KEY)")).await;
     B::run(&pool, "INSERT INTO users (id) VALUES ('alice')").await;
     let store = SqlTokenStore::<B>::from_pool(pool).await.unwrap();

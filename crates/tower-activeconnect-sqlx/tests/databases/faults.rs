@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use sqlx::mysql::MySqlConnection;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, MySql, Pool, Postgres, Sqlite};
+use tokio::task::JoinSet;
 use tower_activeconnect::store::{StoreError, StoreErrorKind};
 use tower_activeconnect::{TokenStore as _, UserId};
 use tower_activeconnect_sqlx::{MySqlTokenStore, PgTokenStore, SqlTokenStore, SqliteTokenStore};
@@ -106,13 +107,40 @@ async fn server_that_returns_is_used_again<B: ServerBackend>() {
     assert_eq!(store.token(&alice).await.unwrap(), Some(first));
 }
 
+/// A server that keeps its connections and sends nothing: calls end in time, and use new
+/// connections afterwards.
+async fn silent_server_exceeds_no_deadline<B: ServerBackend>() {
+    let database = B::create_database().await;
+    drop(database.open::<B>().await);
+    let proxy = Proxy::start(address_of(&database.url)).await;
+    let url = with_address(&database.url, proxy.address);
+    let store = SqlTokenStore::<B>::connect(&url).await.unwrap();
+    proxy.set_silent(true);
+    let begun = Instant::now();
+    // More calls than the pool has connections.
+    let mut calls = JoinSet::new();
+    for _ in 0..12 {
+        let store = store.clone();
+        calls.spawn(async move { store.token(&"alice".into()).await.unwrap_err().kind() });
+    }
+    for kind in calls.join_all().await {
+        assert_eq!(kind, StoreErrorKind::Unavailable);
+    }
+    assert!(begun.elapsed() < CALL_TIMEOUT + SLACK, "{:?}", begun.elapsed());
+    proxy.stop().await;
+    let mut proxy = proxy;
+    proxy.set_silent(false);
+    proxy.restart().await;
+    wait_until(async || store.token(&"alice".into()).await.is_ok()).await;
+}
+
 async fn rejected_login_is_explained<B: ServerBackend>() {
     let database = B::create_database().await;
     let right = database.url.as_str();
     let wrong = with_user(right, "postgres", "wrong-password");
     let wrong = if B::NAME == "MySQL" { wrong.replace("postgres", "test") } else { wrong };
     let error = SqlTokenStore::<B>::connect(&wrong).await.unwrap_err();
-    assert_error(&error, StoreErrorKind::Other, "rejected the user or the password");
+    assert_error(&error, StoreErrorKind::Other, "rejected the user");
     assert!(!messages(&error).contains("wrong-password"), "an error shows a password");
 }
 
@@ -202,6 +230,7 @@ macro_rules! on_each_server {
 on_each_server!(
     server_down_at_start_is_explained,
     server_that_returns_is_used_again,
+    silent_server_exceeds_no_deadline,
     rejected_login_is_explained,
     missing_database_is_explained,
     pool_without_free_connection_meets_the_deadline,
@@ -209,6 +238,36 @@ on_each_server!(
     killed_connection_is_replaced,
     dropped_table_is_explained,
 );
+
+/// A limit that the URL sets stays.
+#[tokio::test]
+async fn postgres_statement_timeout_of_the_url_stays() {
+    let database = Postgres::create_database().await;
+    drop(database.open::<Postgres>().await);
+    let url = format!("{}?options=-c%20statement_timeout%3D700", database.url);
+    let store = PgTokenStore::connect(&url).await.unwrap();
+    let timeout = "SELECT setting::bigint FROM pg_settings WHERE name = 'statement_timeout'";
+    assert_eq!(Postgres::count(store.pool(), timeout).await, 700);
+}
+
+/// Without strict mode, MySQL would cut an id to that of another user.
+#[tokio::test]
+async fn mysql_pool_without_strict_mode_is_rejected() {
+    let database = MySql::create_database().await;
+    let store = database.open::<MySql>().await;
+    let long = format!("alice{}", " ".repeat(200));
+    assert_eq!(store.token(&long.as_str().into()).await.unwrap(), None);
+    for long in [long, "alice".repeat(50)] {
+        let error = store.assign(&long.as_str().into(), &token()).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::NoSuchUser, "{error:?}");
+    }
+    let pool = sqlx::pool::PoolOptions::<MySql>::new().after_connect(|connection, _| {
+        Box::pin(async move { connection.execute("SET sql_mode = ''").await.map(drop) })
+    });
+    let pool = pool.connect(&database.url).await.unwrap();
+    let error = MySqlTokenStore::from_pool(pool).await.unwrap_err();
+    assert_error(&error, StoreErrorKind::Other, "add STRICT_ALL_TABLES");
+}
 
 #[tokio::test]
 async fn sqlite_pool_without_free_connection_meets_the_deadline() {

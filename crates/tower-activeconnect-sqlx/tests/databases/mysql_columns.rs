@@ -1,8 +1,8 @@
 //! The types that a users id has in MySQL and MariaDB: a foreign key has to repeat them.
 
 use sqlx::MySql;
-use tower_activeconnect::UserId;
 use tower_activeconnect::store::{StoreErrorKind, conformance};
+use tower_activeconnect::{TokenStore as _, UserId};
 use tower_activeconnect_sqlx::{MySqlTokenStore, UserIdType};
 
 use crate::support::{ALICE_UUID, BOB_UUID, TestBackend, messages};
@@ -47,6 +47,28 @@ async fn every_text_type_conforms() {
 async fn every_uuid_type_conforms() {
     for column_type in ["UUID", "CHAR(36)", "VARCHAR(36) CHARACTER SET ascii COLLATE ascii_bin"] {
         check(column_type, UserIdType::Uuid, [ALICE_UUID, BOB_UUID]).await;
+    }
+}
+
+/// An id that the column cannot have is no error of the server.
+#[tokio::test]
+async fn impossible_id_is_no_such_user() {
+    let uuid = "01234567-89ab-cdef-0123-456789abcdef";
+    for (column_type, id_type, id) in [
+        ("TINYINT", UserIdType::Integer, "4711"),
+        ("INT UNSIGNED", UserIdType::Integer, "-1"),
+        ("VARCHAR(8)", UserIdType::Text, "alice-and-bob"),
+        ("VARCHAR(8) CHARACTER SET latin1", UserIdType::Text, "日本"),
+        ("UUID", UserIdType::Uuid, uuid),
+    ] {
+        let database = MySql::create_database().await;
+        let pool = database.pool::<MySql>().await;
+        let create = format!("CREATE TABLE users (id {column_type} NOT NULL PRIMARY KEY)");
+        MySql::run(&pool, &create).await;
+        let store = MySqlTokenStore::options().user_id_type(id_type).from_pool(pool).await.unwrap();
+        conformance::missing_user_is_reported(&store, &id.into()).await;
+        store.set_browser_epoch(&id.into(), 7).await.unwrap();
+        assert_eq!(store.remove(&id.into()).await.unwrap(), None, "{id}");
     }
 }
 

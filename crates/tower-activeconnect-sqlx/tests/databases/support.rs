@@ -2,14 +2,16 @@
 
 use std::error::Error as _;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::mysql::{MySql, MySqlConnection};
 use sqlx::postgres::{PgConnection, Postgres};
 use sqlx::sqlite::Sqlite;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Pool};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tower_activeconnect::UserToken;
 use tower_activeconnect::store::StoreError;
@@ -21,6 +23,8 @@ pub(crate) trait TestBackend: Backend {
     const ID_TYPES: [&'static str; 3];
     /// A text type that takes several spellings for one, as far as the database has one.
     const LAX_TEXT: &'static str;
+    /// What creates its collation.
+    const LAX_COLLATION: &'static str = "SELECT 1";
 
     /// Creates an empty database.
     async fn create_database() -> TestDatabase;
@@ -133,7 +137,9 @@ pub(crate) fn messages(error: &StoreError) -> String {
 
 impl TestBackend for Postgres {
     const ID_TYPES: [&'static str; 3] = ["VARCHAR(64)", "INTEGER", "UUID"];
-    const LAX_TEXT: &'static str = "TEXT";
+    const LAX_TEXT: &'static str = "TEXT COLLATE lax";
+    const LAX_COLLATION: &'static str = "CREATE COLLATION lax \
+        (provider = icu, locale = 'und-u-ks-level1', deterministic = false)";
 
     async fn create_database() -> TestDatabase {
         let name = random_name("test");
@@ -203,18 +209,21 @@ impl TestBackend for Sqlite {
     }
 }
 
-/// A TCP proxy in front of a server, which a test can stop and start again.
+/// A TCP proxy in front of a server, which a test can stop, start again and silence.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     server: String,
     accepting: AbortHandle,
+    is_silent: watch::Sender<bool>,
 }
 
 impl Proxy {
     pub(crate) async fn start(server: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        Self { address, accepting: accept(listener, server.clone()), server }
+        let is_silent = watch::Sender::new(false);
+        let accepting = accept(listener, server.clone(), is_silent.clone());
+        Self { address, accepting, server, is_silent }
     }
 
     /// Ends all connections and accepts none.
@@ -227,25 +236,43 @@ impl Proxy {
 
     pub(crate) async fn restart(&mut self) {
         let listener = TcpListener::bind(self.address).await.unwrap();
-        self.accepting = accept(listener, self.server.clone());
+        self.accepting = accept(listener, self.server.clone(), self.is_silent.clone());
+    }
+
+    /// Whether connections stay open but carry nothing.
+    pub(crate) fn set_silent(&self, is_silent: bool) {
+        self.is_silent.send_replace(is_silent);
     }
 }
 
-fn accept(listener: TcpListener, server: String) -> AbortHandle {
-    let server = Arc::new(server);
+fn accept(listener: TcpListener, server: String, is_silent: watch::Sender<bool>) -> AbortHandle {
     let accepting = async move {
         // Aborted together with the task that owns it.
         let mut connections = JoinSet::new();
         loop {
-            let (mut client, _) = listener.accept().await.unwrap();
-            let server = server.clone();
-            connections.spawn(async move {
-                let mut server = TcpStream::connect(server.as_str()).await.unwrap();
-                tokio::io::copy_bidirectional(&mut client, &mut server).await.ok();
-            });
+            let (client, _) = listener.accept().await.unwrap();
+            let server = TcpStream::connect(server.as_str()).await.unwrap();
+            let ((from_client, to_client), (from_server, to_server)) =
+                (client.into_split(), server.into_split());
+            connections.spawn(forward(from_client, to_server, is_silent.subscribe()));
+            connections.spawn(forward(from_server, to_client, is_silent.subscribe()));
         }
     };
     tokio::spawn(accepting).abort_handle()
+}
+
+async fn forward(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut is_silent: watch::Receiver<bool>,
+) {
+    let mut buffer = [0; 4096];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        is_silent.wait_for(|is_silent| !is_silent).await.ok();
+        if to.write_all(&buffer[..length]).await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Waits until the condition holds.
