@@ -4,10 +4,10 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sqlx::error::ErrorKind;
-use sqlx::mysql::MySqlPool;
-use sqlx::postgres::PgPool;
+use sqlx::mysql::{MySqlConnection, MySqlPool};
+use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::sqlite::SqlitePool;
-use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
+use sqlx::{AssertSqlSafe, Connection as _, SqlSafeStr as _, SqlStr};
 use time::OffsetDateTime;
 use tower_activeconnect::events::Event;
 use tower_activeconnect_sqlx::{MySqlTokenStore, PgTokenStore, SqliteTokenStore};
@@ -105,7 +105,9 @@ impl Database {
     }
 
     async fn open_postgres(url: &str) -> Result<(Tokens, Self), String> {
-        let pool = PgPool::connect(url).await.map_err(|error| error.to_string())?;
+        // A pool would not say why it has no connection.
+        PgConnection::connect(url).await.map_err(|error| error.to_string())?;
+        let pool = PgPool::connect_lazy(url).map_err(|error| error.to_string())?;
         let database = Self::Postgres(pool.clone());
         let row_id = "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY";
         database.create_tables("TEXT", row_id).await?;
@@ -114,7 +116,8 @@ impl Database {
     }
 
     async fn open_mysql(url: &str) -> Result<(Tokens, Self), String> {
-        let pool = MySqlPool::connect(url).await.map_err(|error| error.to_string())?;
+        MySqlConnection::connect(url).await.map_err(|error| error.to_string())?;
+        let pool = MySqlPool::connect_lazy(url).map_err(|error| error.to_string())?;
         let database = Self::MySql(pool.clone());
         let text_id = "VARCHAR(191) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin";
         database.create_tables(text_id, "BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY").await?;
