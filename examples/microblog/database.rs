@@ -1,7 +1,7 @@
 //! The blog's database: users, posts and the audit log, beside the library's token store. The same
 //! tables on SQLite, PostgreSQL, MySQL and MariaDB.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use sqlx::error::ErrorKind;
 use sqlx::mysql::{MySqlConnection, MySqlPool};
@@ -234,8 +234,7 @@ impl Database {
 }
 
 fn unix_seconds() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    since.as_secs().try_into().unwrap_or(i64::MAX)
+    OffsetDateTime::now_utc().unix_timestamp()
 }
 
 /// The time in UTC, to the minute.
