@@ -107,30 +107,33 @@ async fn server_that_returns_is_used_again<B: ServerBackend>() {
     assert_eq!(store.token(&alice).await.unwrap(), Some(first));
 }
 
-/// A server that keeps its connections and sends nothing: calls end in time, and use new
-/// connections afterwards.
+/// A server that falls silent in the midst of statements, and keeps its connections: calls end in
+/// time, and the next ones use new connections.
 async fn silent_server_exceeds_no_deadline<B: ServerBackend>() {
+    // As many as the pool has connections.
+    const CALLS: usize = 5;
     let database = B::create_database().await;
     drop(database.open::<B>().await);
     let proxy = Proxy::start(address_of(&database.url)).await;
     let url = with_address(&database.url, proxy.address);
     let store = SqlTokenStore::<B>::connect(&url).await.unwrap();
-    proxy.set_silent(true);
+    let (admin, blocker) = (database.pool_of_one::<B>().await, database.pool_of_one::<B>().await);
+    B::run(&blocker, B::LOCK).await;
     let begun = Instant::now();
-    // More calls than the pool has connections.
     let mut calls = JoinSet::new();
-    for _ in 0..12 {
+    for _ in 0..CALLS {
         let store = store.clone();
         calls.spawn(async move { store.token(&"alice".into()).await.unwrap_err().kind() });
     }
+    wait_until(async || B::count(&admin, B::RUNNING).await >= CALLS.try_into().unwrap()).await;
+    proxy.silence_all();
     for kind in calls.join_all().await {
         assert_eq!(kind, StoreErrorKind::Unavailable);
     }
     assert!(begun.elapsed() < CALL_TIMEOUT + SLACK, "{:?}", begun.elapsed());
-    proxy.stop().await;
-    let mut proxy = proxy;
-    proxy.set_silent(false);
-    proxy.restart().await;
+    B::run(&blocker, B::UNLOCK).await;
+    // The connections of these calls stay silent. The pool must not keep them.
+    proxy.silence_open_connections();
     wait_until(async || store.token(&"alice".into()).await.is_ok()).await;
 }
 

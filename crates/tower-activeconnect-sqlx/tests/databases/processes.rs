@@ -1,5 +1,6 @@
 //! Several processes that use one database at once.
 
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, Command, Stdio};
 
 use sqlx::{MySql, Postgres, Sqlite};
@@ -17,30 +18,40 @@ const TASKS: usize = 100;
 const JOB: &str = "DATABASE_TEST_JOB";
 const URL: &str = "DATABASE_TEST_URL";
 
-/// Runs this test program again, as a process that does one job.
+/// Runs this test program again, as processes that do one job at the same time.
+async fn run_processes(count: usize, job: &'static str, url: &str) -> Vec<String> {
+    let url = url.to_owned();
+    let run = move || {
+        let mut children: Vec<_> = (0..count).map(|_| spawn(job, &url)).collect();
+        let mut outputs: Vec<_> =
+            children.iter_mut().map(|child| BufReader::new(child.stdout.take().unwrap())).collect();
+        for output in &mut outputs {
+            let is_ready = output.by_ref().lines().any(|line| line.unwrap() == "> ready");
+            assert!(is_ready, "a process did not connect");
+        }
+        for child in &mut children {
+            child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+        }
+        let lines = outputs.into_iter().flat_map(BufReader::lines).map(Result::unwrap);
+        let results: Vec<_> =
+            lines.filter_map(|line| Some(line.strip_prefix("> ")?.to_owned())).collect();
+        for child in &mut children {
+            assert!(child.wait().unwrap().success(), "a process failed");
+        }
+        results
+    };
+    tokio::task::spawn_blocking(run).await.unwrap()
+}
+
 fn spawn(job: &str, url: &str) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "processes::child_process", "--nocapture", "--test-threads=1"])
         .env(JOB, job)
         .env(URL, url)
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap()
-}
-
-/// Lines that the processes printed after `> `; asserts that all of them succeeded.
-async fn lines_of(children: Vec<Child>) -> Vec<String> {
-    let read = move || {
-        let outputs = children.into_iter().map(|child| child.wait_with_output().unwrap());
-        let texts = outputs.map(|output| {
-            assert!(output.status.success(), "a process failed");
-            String::from_utf8(output.stdout).unwrap()
-        });
-        let texts: Vec<_> = texts.collect();
-        let lines = texts.iter().flat_map(|text| text.lines());
-        lines.filter_map(|line| Some(line.strip_prefix("> ")?.to_owned())).collect()
-    };
-    tokio::task::spawn_blocking(read).await.unwrap()
 }
 
 /// Nothing in the run of all tests.
@@ -55,10 +66,11 @@ async fn child_process() {
 }
 
 async fn do_job<B: TestBackend>(job: &str, url: &str) {
-    let store = SqlTokenStore::<B>::connect(url).await.unwrap();
+    let pool = sqlx::pool::PoolOptions::new().max_connections(4).connect(url).await.unwrap();
+    println!("\n> ready");
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    let store = SqlTokenStore::<B>::from_pool(pool).await.unwrap();
     if job == "assign" {
-        let pool = sqlx::pool::PoolOptions::new().max_connections(4).connect(url).await.unwrap();
-        let store = SqlTokenStore::<B>::from_pool(pool).await.unwrap();
         let mut tasks = JoinSet::new();
         for _ in 0..TASKS {
             let store = store.clone();
@@ -78,19 +90,27 @@ async fn eight_processes_migrate_at_once<B: TestBackend>() {
     let pool = database.pool::<B>().await;
     let id_type = B::ID_TYPES[0];
     B::run(&pool, &format!("CREATE TABLE users (id {id_type} NOT NULL PRIMARY KEY)")).await;
-    let children: Vec<_> =
-        (0..MIGRATING_PROCESSES).map(|_| spawn("migrate", &database.url)).collect();
-    assert_eq!(lines_of(children).await.len(), MIGRATING_PROCESSES);
+    let migrated = run_processes(MIGRATING_PROCESSES, "migrate", &database.url).await;
+    assert_eq!(migrated.len(), MIGRATING_PROCESSES);
     let versions = "SELECT COUNT(*) FROM activeconnect_token_migrations";
     assert_eq!(B::count(&pool, versions).await, 2, "each migration is applied once");
+}
+
+/// As above, on a database of the previous version.
+async fn eight_processes_upgrade_at_once<B: TestBackend>() {
+    let database = B::create_database().await;
+    let store = database.open::<B>().await;
+    B::run(store.pool(), "DROP TABLE activeconnect_token_browser_epoch").await;
+    B::run(store.pool(), "DELETE FROM activeconnect_token_migrations WHERE version = 2").await;
+    store.pool().close().await;
+    let migrated = run_processes(MIGRATING_PROCESSES, "migrate", &database.url).await;
+    assert_eq!(migrated.len(), MIGRATING_PROCESSES);
 }
 
 async fn first_writer_wins_over_processes<B: TestBackend>() {
     let database = B::create_database().await;
     let store = database.open::<B>().await;
-    let children: Vec<_> =
-        (0..ASSIGNING_PROCESSES).map(|_| spawn("assign", &database.url)).collect();
-    let assigned = lines_of(children).await;
+    let assigned = run_processes(ASSIGNING_PROCESSES, "assign", &database.url).await;
     assert_eq!(assigned.len(), ASSIGNING_PROCESSES * TASKS);
     let stored = store.token(&"alice".into()).await.unwrap().unwrap();
     for token in assigned {
@@ -98,4 +118,8 @@ async fn first_writer_wins_over_processes<B: TestBackend>() {
     }
 }
 
-on_each_database!(eight_processes_migrate_at_once, first_writer_wins_over_processes);
+on_each_database!(
+    eight_processes_migrate_at_once,
+    eight_processes_upgrade_at_once,
+    first_writer_wins_over_processes,
+);

@@ -2,6 +2,8 @@
 
 use std::error::Error as _;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sqlx::mysql::{MySql, MySqlConnection};
@@ -214,16 +216,18 @@ pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     server: String,
     accepting: AbortHandle,
-    is_silent: watch::Sender<bool>,
+    /// As many of the first connections stay open but carry nothing.
+    silent: watch::Sender<usize>,
+    accepted: Arc<AtomicUsize>,
 }
 
 impl Proxy {
     pub(crate) async fn start(server: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let is_silent = watch::Sender::new(false);
-        let accepting = accept(listener, server.clone(), is_silent.clone());
-        Self { address, accepting, server, is_silent }
+        let (silent, accepted) = (watch::Sender::new(0), Arc::default());
+        let accepting = accept(listener, server.clone(), silent.clone(), Arc::clone(&accepted));
+        Self { address, accepting, server, silent, accepted }
     }
 
     /// Ends all connections and accepts none.
@@ -236,26 +240,38 @@ impl Proxy {
 
     pub(crate) async fn restart(&mut self) {
         let listener = TcpListener::bind(self.address).await.unwrap();
-        self.accepting = accept(listener, self.server.clone(), self.is_silent.clone());
+        let (silent, accepted) = (self.silent.clone(), self.accepted.clone());
+        self.accepting = accept(listener, self.server.clone(), silent, accepted);
     }
 
-    /// Whether connections stay open but carry nothing.
-    pub(crate) fn set_silent(&self, is_silent: bool) {
-        self.is_silent.send_replace(is_silent);
+    /// All connections carry nothing, the next ones too.
+    pub(crate) fn silence_all(&self) {
+        self.silent.send_replace(usize::MAX);
+    }
+
+    /// The connections so far carry nothing; the next ones work.
+    pub(crate) fn silence_open_connections(&self) {
+        self.silent.send_replace(self.accepted.load(Ordering::Relaxed));
     }
 }
 
-fn accept(listener: TcpListener, server: String, is_silent: watch::Sender<bool>) -> AbortHandle {
+fn accept(
+    listener: TcpListener,
+    server: String,
+    silent: watch::Sender<usize>,
+    accepted: Arc<AtomicUsize>,
+) -> AbortHandle {
     let accepting = async move {
         // Aborted together with the task that owns it.
         let mut connections = JoinSet::new();
         loop {
             let (client, _) = listener.accept().await.unwrap();
+            let number = accepted.fetch_add(1, Ordering::Relaxed);
             let server = TcpStream::connect(server.as_str()).await.unwrap();
             let ((from_client, to_client), (from_server, to_server)) =
                 (client.into_split(), server.into_split());
-            connections.spawn(forward(from_client, to_server, is_silent.subscribe()));
-            connections.spawn(forward(from_server, to_client, is_silent.subscribe()));
+            connections.spawn(forward(from_client, to_server, silent.subscribe(), number));
+            connections.spawn(forward(from_server, to_client, silent.subscribe(), number));
         }
     };
     tokio::spawn(accepting).abort_handle()
@@ -264,11 +280,12 @@ fn accept(listener: TcpListener, server: String, is_silent: watch::Sender<bool>)
 async fn forward(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    mut is_silent: watch::Receiver<bool>,
+    mut silent: watch::Receiver<usize>,
+    number: usize,
 ) {
     let mut buffer = [0; 4096];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        is_silent.wait_for(|is_silent| !is_silent).await.ok();
+        silent.wait_for(|silent| number >= *silent).await.ok();
         if to.write_all(&buffer[..length]).await.is_err() {
             return;
         }
