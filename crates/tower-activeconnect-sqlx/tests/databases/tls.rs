@@ -27,7 +27,9 @@ fn other_ca(folder: &std::path::Path) -> String {
 async fn postgres_that_requires_tls_is_used_with_it() {
     let mut admin = PgConnection::connect(&postgres_url("postgres")).await.unwrap();
     // The server rejects connections to this database without TLS.
-    admin.execute("CREATE DATABASE tls_only").await.unwrap();
+    for sql in ["DROP DATABASE IF EXISTS tls_only", "CREATE DATABASE tls_only"] {
+        admin.execute(sql).await.unwrap();
+    }
     let url = postgres_url("tls_only");
     let verified = format!("{url}?sslmode=verify-full&sslrootcert={}", ca_file());
     let mut connection = PgConnection::connect(&verified).await.unwrap();
