@@ -21,5 +21,5 @@ guides! {
     #[cfg(feature = "ws")] in_flight: "in-flight.md";
     grpc: "grpc.md";
     audit_log: "audit-log.md";
-    #[cfg(feature = "test-util")] token_stores: "token-stores.md";
+    token_stores: "token-stores.md";
 }

@@ -9,7 +9,7 @@ use super::html_response::html_response;
 use super::response_format::ClientContext;
 use super::site_paths::SitePaths;
 use crate::engine::Config;
-use crate::pages::{PAGE_POLICY, PageError, PageResult};
+use crate::pages::{PAGE_POLICY, PageError, PageResult, View};
 use crate::verdict::Denial;
 
 pub(super) fn denial_page(
@@ -20,12 +20,9 @@ pub(super) fn denial_page(
     paths: &SitePaths,
     settings: &Config,
 ) -> Response<Bytes> {
-    let accept_language = client.accept_language.as_ref();
-    let language = accept_language.and_then(|value| value.to_str().ok());
-    let language = settings.pages.choose_language(None, language);
     let unread = client.has_unread_cookies && denial == Denial::NoSession;
     let error = PageError::Denied { denial, unread: unread.then_some(UNREAD_COOKIES) };
-    let page = settings.pages.view(paths, language).error(status.as_u16(), error, remedy);
+    let page = view(client, paths, settings).error(status.as_u16(), error, remedy);
     page_response(status, page)
 }
 
@@ -35,14 +32,16 @@ pub(super) fn mistake_page(
     paths: &SitePaths,
     settings: &Config,
 ) -> Response<Bytes> {
+    let status = StatusCode::INTERNAL_SERVER_ERROR;
+    let page = view(client, paths, settings).misconfigured(status.as_u16(), mistake);
+    page_response(status, page)
+}
+
+/// The pages in the language of the client.
+fn view<'a>(client: &ClientContext, paths: &'a SitePaths, settings: &'a Config) -> View<'a> {
     let accept_language = client.accept_language.as_ref();
     let language = accept_language.and_then(|value| value.to_str().ok());
-    let language = settings.pages.choose_language(None, language);
-    let status = StatusCode::INTERNAL_SERVER_ERROR;
-    page_response(
-        status,
-        settings.pages.view(paths, language).misconfigured(status.as_u16(), mistake),
-    )
+    settings.pages.view(paths, settings.pages.choose_language(None, language))
 }
 
 fn page_response(status: StatusCode, page: PageResult) -> Response<Bytes> {

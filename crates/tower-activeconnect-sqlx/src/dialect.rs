@@ -87,7 +87,8 @@ pub trait Dialect: Queries {
     /// When the database fails, or the column does not hold ids of this type.
     fn read_user_id_column(
         _connection: &mut Self::Connection,
-        _names: &RawNames,
+        _raw: &RawNames,
+        _names: &Names,
         id_type: UserIdType,
     ) -> impl Future<Output = Result<UserIdColumn, Error>> + Send {
         async move { Ok(UserIdColumn { format: id_type.into(), sql_type: None }) }

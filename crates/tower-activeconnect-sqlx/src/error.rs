@@ -27,14 +27,14 @@ pub(crate) mod advice {
         "the server cancelled a statement that took too long; look for locks and load";
     pub(crate) const RESTART: &str =
         "the server ended the connection; the next call connects again";
-    pub(crate) const TLS: &str = "TLS with the database failed; check its certificate, the file of the CA and the host name \
-         in the URL";
+    pub(crate) const TLS: &str =
+        "TLS with the database failed; check the certificate, the CA's file and the host name";
     pub(crate) const CONNECTIONS: &str =
         "the server has no connection left; raise its limit or make pools smaller";
     pub(crate) const CONFLICT: &str =
         "another transaction was in the way; the next call can succeed";
-    pub(crate) const USERS_TABLE: &str = "the users table or its id column does not exist, or has another type; create the table \
-         first, and set its name and the type of its ids in the options";
+    pub(crate) const USERS_TABLE: &str =
+        "the users table has no such id column; create it first, or set its name and type";
 }
 
 /// An error of sqlx with advice for the operator.
@@ -58,6 +58,10 @@ impl StdError for SqlError {
 
 /// The store's error for an error of the database.
 pub(crate) fn store_error<B: Dialect>(error: sqlx::Error) -> StoreError {
+    // A message of this crate or of a URL's parser, without sqlx's words before it.
+    if let sqlx::Error::Configuration(error) = error {
+        return StoreError::new(error);
+    }
     let (kind, advice) = classify::<B>(&error);
     match advice {
         Some(advice) => with_advice(kind, advice, error),
@@ -70,6 +74,11 @@ pub(crate) fn cannot_open<B: Dialect>(location: &str, error: sqlx::Error) -> Sto
     let (kind, advice) = classify::<B>(&error);
     let advice = advice.unwrap_or("check that it runs and that the URL is right");
     with_advice(kind, &format!("{location} cannot be opened: {advice}"), error)
+}
+
+/// The error of a migration that refers to a users table which does not exist.
+pub(crate) fn missing_users_table(error: sqlx::Error) -> StoreError {
+    with_advice(StoreErrorKind::Other, advice::USERS_TABLE, error)
 }
 
 pub(crate) fn corrupt(error: impl Into<Box<dyn StdError + Send + Sync>>) -> StoreError {

@@ -1,10 +1,10 @@
 //! Token stores of [`tower_activeconnect`] in the application's own SQL database.
 //!
-//! | database | store | feature | `id_type` of the users table |
+//! | database | store | feature | types of the users' ids |
 //! | --- | --- | --- | --- |
-//! | PostgreSQL 13 and later | [`PgTokenStore`] | `postgres` | `text`, `varchar`; `integer`, `bigint`; `uuid` |
+//! | PostgreSQL 15 | [`PgTokenStore`] | `postgres` | `text`, `varchar`; `integer`, `bigint`; `uuid` |
 //! | MySQL 8, MariaDB 10.11 | [`MySqlTokenStore`] | `mysql` | `varchar`, `char`; every integer; `binary(16)` and MariaDB's `uuid` |
-//! | SQLite 3.35 and later (bundled) | [`SqliteTokenStore`] | `sqlite` | `TEXT`; `INTEGER`; a `BLOB` of 16 bytes |
+//! | SQLite (bundled) | [`SqliteTokenStore`] | `sqlite` | `TEXT`; `INTEGER`; a `BLOB` of 16 bytes |
 //!
 //! All three are [`SqlTokenStore`] and have one builder, [`TokenStoreOptions`].
 //!
@@ -96,8 +96,9 @@
 //! | `activeconnect_token_migrations` | `SELECT` | `SELECT` |
 //! | `users` | none; `SELECT (id)` if its collation is not deterministic | `SELECT (id)` |
 //!
-//! On PostgreSQL it also needs `USAGE` on the schema. The role that migrates needs `CREATE` there
-//! and `REFERENCES` on the users table; on MySQL and MariaDB `CREATE`, `INDEX` and `REFERENCES`.
+//! On PostgreSQL it also needs `USAGE` on the schema. The role that migrates needs `USAGE` and `CREATE`
+//! there and `REFERENCES` on the users table; on MySQL and MariaDB `CREATE`, `REFERENCES`, `SELECT`
+//! and `INSERT` in the database.
 //!
 //! # MySQL 8
 //!

@@ -124,6 +124,10 @@ mod tests {
             (include_str!("../migrations/sqlite.sql"), SqliteTokenStore::options().migrations()),
         ] {
             assert_eq!(documented, migrations.unwrap());
+            let guide = include_str!("../../../docs/token-stores.md");
+            assert!(guide.contains(documented), "docs/token-stores.md has other SQL");
         }
+        let postgres = include_str!("../migrations/postgres.sql");
+        assert!(include_str!("../../../README.md").contains(postgres), "README.md has other SQL");
     }
 }

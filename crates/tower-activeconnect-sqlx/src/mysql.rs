@@ -148,6 +148,7 @@ impl Dialect for MySql {
     async fn read_user_id_column(
         connection: &mut sqlx::MySqlConnection,
         names: &RawNames,
+        _: &Names,
         id_type: UserIdType,
     ) -> Result<UserIdColumn, Error> {
         let sql = "SELECT data_type, column_type, character_set_name, collation_name \
@@ -173,9 +174,7 @@ impl Dialect for MySql {
             sql_type = format!("{sql_type} CHARACTER SET {charset} COLLATE {collation}");
         }
         let format = match (id_type, data_type.as_str()) {
-            (UserIdType::Text, "char" | "varchar" | "binary" | "varbinary" | "uuid") => {
-                UserIdFormat::Text
-            }
+            (UserIdType::Text, "char" | "varchar" | "varbinary" | "uuid") => UserIdFormat::Text,
             (UserIdType::Integer, "tinyint" | "smallint" | "mediumint" | "int" | "bigint") => {
                 UserIdFormat::Integer
             }

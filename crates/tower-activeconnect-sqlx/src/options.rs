@@ -146,7 +146,8 @@ impl<B: Backend> TokenStoreOptions<B> {
         let to_store_error = error::store_error::<B>;
         let mut connection = pool.acquire().await.map_err(to_store_error)?;
         B::check_connection(&mut connection).await.map_err(to_store_error)?;
-        let column = B::read_user_id_column(&mut connection, &self.names, self.id_type).await;
+        let column =
+            B::read_user_id_column(&mut connection, &self.names, &names, self.id_type).await;
         let column = column.map_err(to_store_error)?;
         let mut types = B::column_types(self.id_type);
         types.user_id = column.sql_type.unwrap_or(types.user_id);
@@ -164,7 +165,13 @@ impl<B: Backend> TokenStoreOptions<B> {
         }
         if applied < newest {
             // On this connection: SQLite's others may remember that there were no tables.
-            B::migrate(connection, &migrations).await.map_err(to_store_error)?;
+            B::migrate(connection, &migrations).await.map_err(|error| {
+                // The migrations create every other table.
+                match error::is_missing_table::<B>(&error) {
+                    true => error::missing_users_table(error),
+                    false => to_store_error(error),
+                }
+            })?;
         }
         Ok(SqlTokenStore::new(pool, column.format, B::statements(&names, column.format)))
     }

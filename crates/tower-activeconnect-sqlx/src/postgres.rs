@@ -80,20 +80,16 @@ impl Dialect for Postgres {
     /// for one. Every role can read the catalog.
     async fn read_user_id_column(
         connection: &mut PgConnection,
-        names: &RawNames,
+        raw: &RawNames,
+        names: &Names,
         id_type: UserIdType,
     ) -> Result<UserIdColumn, Error> {
-        let users = Self::quote(&names.users_table);
-        let users = names
-            .schema
-            .as_ref()
-            .map_or_else(|| users.clone(), |schema| format!("{}.{users}", Self::quote(schema)));
         let sql = "SELECT collisdeterministic FROM pg_attribute \
                    JOIN pg_collation ON pg_collation.oid = attcollation \
                    WHERE attrelid = to_regclass($1) AND attname = $2";
         let is_deterministic: Option<bool> = sqlx::query_scalar(sql)
-            .bind(users)
-            .bind(&names.users_id_column)
+            .bind(&names.users)
+            .bind(&raw.users_id_column)
             .fetch_optional(connection)
             .await?;
         let format = match (id_type, is_deterministic) {

@@ -10,7 +10,7 @@ use crate::dialect::Dialect;
 use crate::error;
 use crate::options::TokenStoreOptions;
 use crate::queries::Values;
-use crate::statements::Statements;
+use crate::statements::{Statement, Statements};
 use crate::user_id::UserIdFormat;
 
 /// The longest time of a call, with any pool: shorter than the engine's own deadlines for the token
@@ -31,8 +31,8 @@ impl<B: Dialect> Backend for B {}
 /// It adds two tables to the application's users table:
 /// `activeconnect_token(id, user_id UNIQUE REFERENCES users(id) ON DELETE CASCADE, token UNIQUE)` and
 /// `activeconnect_token_browser_epoch(user_id PRIMARY KEY REFERENCES users(id) ON DELETE CASCADE,
-/// epoch)`, which records the users whose known browsers are invalidated. It never changes the users
-/// table.
+/// epoch)`, which records the users whose known browsers are invalidated. A third table has the
+/// versions of these two. The store never changes the users table.
 ///
 /// Enrolling a user without a row fails with [`StoreErrorKind::NoSuchUser`]. Deleting the row deletes
 /// the token and the epoch (on SQLite if `PRAGMA foreign_keys` is on, as in every sqlx pool).
@@ -98,22 +98,22 @@ impl<B: Backend> SqlTokenStore<B> {
 
     async fn acquire(&self) -> Result<CallConnection<B>, StoreError> {
         let connection = self.pool.acquire().await.map_err(error::store_error::<B>)?;
-        Ok(CallConnection { connection, is_busy: true })
+        Ok(CallConnection { connection, is_busy: false })
     }
 
     async fn select_token(
         &self,
-        connection: &mut B::Connection,
+        connection: &mut CallConnection<B>,
         values: &Values<'_>,
     ) -> Result<Option<UserToken>, StoreError> {
-        let token = B::fetch_text(connection, &self.statements.select_token, values).await;
+        let token = connection.fetch_text(&self.statements.select_token, values).await;
         let token = row_of_user(token.map_err(error::store_error::<B>))?;
         token.map(|token| UserToken::new(&token).map_err(error::corrupt)).transpose()
     }
 
     async fn assign_token(
         &self,
-        connection: &mut B::Connection,
+        connection: &mut CallConnection<B>,
         values: &Values<'_>,
         token: &UserToken,
     ) -> Result<UserToken, StoreError> {
@@ -123,7 +123,7 @@ impl<B: Backend> SqlTokenStore<B> {
                 return Ok(assigned);
             }
             let statement = &self.statements.insert_token;
-            match B::execute(connection, statement, values).await {
+            match connection.execute(statement, values).await {
                 // Another writer was first, or the id is that of a user in another spelling.
                 Ok(0) => is_token_taken = false,
                 Ok(_) => return Ok(token.clone()),
@@ -144,7 +144,7 @@ impl<B: Backend> SqlTokenStore<B> {
 
     async fn remove_token(
         &self,
-        connection: &mut B::Connection,
+        connection: &mut CallConnection<B>,
         values: &Values<'_>,
     ) -> Result<Option<UserToken>, StoreError> {
         for _ in 0..MAX_TRIES {
@@ -152,7 +152,7 @@ impl<B: Backend> SqlTokenStore<B> {
             let Some(token) = token else { return Ok(None) };
             let values = Values { token: token.as_str(), ..values.clone() };
             let statement = &self.statements.delete_token;
-            let deleted = B::execute(connection, statement, &values).await;
+            let deleted = connection.execute(statement, &values).await;
             if deleted.map_err(error::store_error::<B>)? > 0 {
                 return Ok(Some(token));
             }
@@ -163,20 +163,20 @@ impl<B: Backend> SqlTokenStore<B> {
 
     async fn select_epoch(
         &self,
-        connection: &mut B::Connection,
+        connection: &mut CallConnection<B>,
         values: &Values<'_>,
     ) -> Result<Option<u64>, StoreError> {
-        let epoch = B::fetch_integer(connection, &self.statements.select_epoch, values).await;
+        let epoch = connection.fetch_integer(&self.statements.select_epoch, values).await;
         let epoch = row_of_user(epoch.map_err(error::store_error::<B>))?;
         epoch.map(|epoch| epoch.try_into().map_err(error::corrupt)).transpose()
     }
 
     async fn raise_epoch(
         &self,
-        connection: &mut B::Connection,
+        connection: &mut CallConnection<B>,
         values: &Values<'_>,
     ) -> Result<(), StoreError> {
-        let raised = B::execute(connection, &self.statements.raise_epoch, values).await;
+        let raised = connection.execute(&self.statements.raise_epoch, values).await;
         match raised.map_err(error::store_error::<B>) {
             // A user without a row has no token, so no known browsers.
             Err(error) if error.kind() == StoreErrorKind::NoSuchUser => Ok(()),
@@ -217,12 +217,7 @@ async fn in_time<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result
 impl<B: Backend> TokenStore for SqlTokenStore<B> {
     async fn token(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
         let Some(values) = self.values(user) else { return Ok(None) };
-        in_time(async {
-            let mut connection = self.acquire().await?;
-            let result = self.select_token(&mut connection.connection, &values).await;
-            connection.finish(result)
-        })
-        .await
+        in_time(async { self.select_token(&mut self.acquire().await?, &values).await }).await
     }
 
     async fn assign(&self, user: &UserId, token: &UserToken) -> Result<UserToken, StoreError> {
@@ -230,43 +225,23 @@ impl<B: Backend> TokenStore for SqlTokenStore<B> {
             return Err(StoreError::from_kind(StoreErrorKind::NoSuchUser));
         };
         let values = Values { token: token.as_str(), ..values };
-        in_time(async {
-            let mut connection = self.acquire().await?;
-            let result = self.assign_token(&mut connection.connection, &values, token).await;
-            connection.finish(result)
-        })
-        .await
+        in_time(async { self.assign_token(&mut self.acquire().await?, &values, token).await }).await
     }
 
     async fn remove(&self, user: &UserId) -> Result<Option<UserToken>, StoreError> {
         let Some(values) = self.values(user) else { return Ok(None) };
-        in_time(async {
-            let mut connection = self.acquire().await?;
-            let result = self.remove_token(&mut connection.connection, &values).await;
-            connection.finish(result)
-        })
-        .await
+        in_time(async { self.remove_token(&mut self.acquire().await?, &values).await }).await
     }
 
     async fn browser_epoch(&self, user: &UserId) -> Result<Option<u64>, StoreError> {
         let Some(values) = self.values(user) else { return Ok(None) };
-        in_time(async {
-            let mut connection = self.acquire().await?;
-            let result = self.select_epoch(&mut connection.connection, &values).await;
-            connection.finish(result)
-        })
-        .await
+        in_time(async { self.select_epoch(&mut self.acquire().await?, &values).await }).await
     }
 
     async fn set_browser_epoch(&self, user: &UserId, epoch: u64) -> Result<(), StoreError> {
         let Some(values) = self.values(user) else { return Ok(()) };
         let values = Values { epoch: i64::try_from(epoch).unwrap_or(i64::MAX), ..values };
-        in_time(async {
-            let mut connection = self.acquire().await?;
-            let result = self.raise_epoch(&mut connection.connection, &values).await;
-            connection.finish(result)
-        })
-        .await
+        in_time(async { self.raise_epoch(&mut self.acquire().await?, &values).await }).await
     }
 }
 
@@ -278,8 +253,35 @@ struct CallConnection<B: Backend> {
 }
 
 impl<B: Backend> CallConnection<B> {
-    /// Returns the result of the last statement, and the connection to the pool.
-    fn finish<T>(mut self, result: T) -> T {
+    async fn execute(
+        &mut self,
+        statement: &Statement,
+        values: &Values<'_>,
+    ) -> Result<u64, sqlx::Error> {
+        self.is_busy = true;
+        let result = B::execute(&mut self.connection, statement, values).await;
+        self.is_busy = false;
+        result
+    }
+
+    async fn fetch_text(
+        &mut self,
+        statement: &Statement,
+        values: &Values<'_>,
+    ) -> Result<Option<String>, sqlx::Error> {
+        self.is_busy = true;
+        let result = B::fetch_text(&mut self.connection, statement, values).await;
+        self.is_busy = false;
+        result
+    }
+
+    async fn fetch_integer(
+        &mut self,
+        statement: &Statement,
+        values: &Values<'_>,
+    ) -> Result<Option<i64>, sqlx::Error> {
+        self.is_busy = true;
+        let result = B::fetch_integer(&mut self.connection, statement, values).await;
         self.is_busy = false;
         result
     }

@@ -5,8 +5,7 @@ use tower_activeconnect::store::StoreErrorKind;
 use tower_activeconnect::{TokenStore as _, UserId};
 use tower_activeconnect_sqlx::SqlTokenStore;
 
-use crate::conformance::on_each_database;
-use crate::support::{TestBackend, token};
+use crate::support::{TestBackend, on_each_database, token};
 
 /// The users table has one row, whatever the spelling: the other spellings are not that user.
 async fn other_spelling_is_no_such_user<B: TestBackend>() {

@@ -6,7 +6,7 @@ use tower_activeconnect::store::conformance;
 use tower_activeconnect::{TokenStore as _, store::StoreErrorKind};
 use tower_activeconnect_sqlx::{SqlTokenStore, UserIdType};
 
-use crate::support::{ALICE_UUID, BOB_UUID, TestBackend, token};
+use crate::support::{ALICE_UUID, BOB_UUID, TestBackend, on_each_database, token};
 
 async fn every_id_type_conforms<B: TestBackend>() {
     let text = (UserIdType::Text, ["alice", "bob"], "carol");
@@ -91,21 +91,6 @@ async fn token_of_another_user_is_rejected<B: TestBackend>() {
     assert!(!text.contains(taken.as_str()), "an error shows a token: {text}");
     assert_eq!(store.token(&"bob".into()).await.unwrap(), None);
 }
-
-macro_rules! on_each_database {
-    ($($test:ident),+ $(,)?) => {
-        mod postgres {
-            $(#[tokio::test] async fn $test() { super::$test::<super::Postgres>().await })+
-        }
-        mod mysql {
-            $(#[tokio::test] async fn $test() { super::$test::<super::MySql>().await })+
-        }
-        mod sqlite {
-            $(#[tokio::test] async fn $test() { super::$test::<super::Sqlite>().await })+
-        }
-    };
-}
-pub(crate) use on_each_database;
 
 on_each_database!(
     every_id_type_conforms,

@@ -5,8 +5,7 @@ use tower_activeconnect::store::{StoreErrorKind, conformance};
 use tower_activeconnect::{TokenStore as _, UserId};
 use tower_activeconnect_sqlx::SqlTokenStore;
 
-use crate::conformance::on_each_database;
-use crate::support::{TestBackend, messages, token};
+use crate::support::{TestBackend, messages, on_each_database, token};
 
 /// The application runs the SQL by itself; the store compares the version and changes nothing.
 async fn migrations_run_by_hand<B: TestBackend>() {
@@ -74,7 +73,7 @@ async fn missing_users_table_is_explained<B: TestBackend>() {
     let error = SqlTokenStore::<B>::connect(&database.url).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Other);
     let text = messages(&error);
-    assert!(text.contains("users"), "{text}");
+    assert!(text.contains("users table has no such id column; create it first"), "{text}");
     // The next start succeeds.
     database.open::<B>().await;
 }

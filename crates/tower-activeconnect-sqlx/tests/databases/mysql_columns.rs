@@ -74,9 +74,12 @@ async fn impossible_id_is_no_such_user() {
 
 #[tokio::test]
 async fn other_id_type_is_explained() {
-    for (column_type, id_type) in
-        [("VARCHAR(64)", UserIdType::Integer), ("INT", UserIdType::Text), ("INT", UserIdType::Uuid)]
-    {
+    for (column_type, id_type) in [
+        ("VARCHAR(64)", UserIdType::Integer),
+        ("INT", UserIdType::Text),
+        ("BINARY(16)", UserIdType::Text),
+        ("INT", UserIdType::Uuid),
+    ] {
         let database = MySql::create_database().await;
         let pool = database.pool::<MySql>().await;
         MySql::run(&pool, &format!("CREATE TABLE users (id {column_type} PRIMARY KEY)")).await;

@@ -72,3 +72,39 @@ async fn mysql_role_needs_the_listed_privileges() {
     MySql::run(owner.pool(), &format!("GRANT SELECT (id) ON users TO {role}")).await;
     check_migrated::<MySql>(&url).await;
 }
+
+#[tokio::test]
+async fn postgres_migrating_role_needs_the_listed_privileges() {
+    let (database, role) = (Postgres::create_database().await, random_name("role"));
+    let pool = database.pool::<Postgres>().await;
+    for sql in [
+        "CREATE TABLE users (id TEXT PRIMARY KEY)".to_owned(),
+        "INSERT INTO users VALUES ('alice'), ('bob')".to_owned(),
+        format!("CREATE ROLE {role} LOGIN PASSWORD 'secret'"),
+        format!("GRANT USAGE, CREATE ON SCHEMA public TO {role}"),
+        format!("GRANT REFERENCES ON users TO {role}"),
+    ] {
+        Postgres::run(&pool, &sql).await;
+    }
+    check_migrated::<Postgres>(&with_user(&database.url, &role, "secret")).await;
+}
+
+#[tokio::test]
+async fn mysql_migrating_role_needs_the_listed_privileges() {
+    let (database, user) = (MySql::create_database().await, random_name("role"));
+    let (_, name) = database.url.rsplit_once('/').unwrap();
+    let role = format!("'{user}'@'127.0.0.1'");
+    let pool = database.pool::<MySql>().await;
+    let id_type = MySql::ID_TYPES[0];
+    for sql in [
+        format!("CREATE TABLE users (id {id_type} PRIMARY KEY)"),
+        "INSERT INTO users VALUES ('alice'), ('bob')".to_owned(),
+        format!("CREATE USER {role} IDENTIFIED BY 'secret'"),
+        format!("GRANT CREATE, REFERENCES, SELECT, INSERT ON {name}.* TO {role}"),
+    ] {
+        MySql::run(&pool, &sql).await;
+    }
+    MySqlTokenStore::connect(&with_user(&database.url, &user, "secret")).await.unwrap();
+    // The owner finds the tables migrated.
+    check_migrated::<MySql>(&database.url).await;
+}

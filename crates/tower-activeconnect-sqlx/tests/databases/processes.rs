@@ -8,8 +8,7 @@ use tokio::task::JoinSet;
 use tower_activeconnect::TokenStore as _;
 use tower_activeconnect_sqlx::SqlTokenStore;
 
-use crate::conformance::on_each_database;
-use crate::support::{TestBackend, token};
+use crate::support::{TestBackend, on_each_database, token};
 
 const MIGRATING_PROCESSES: usize = 8;
 const ASSIGNING_PROCESSES: usize = 4;

@@ -137,6 +137,19 @@ pub(crate) fn messages(error: &StoreError) -> String {
     text
 }
 
+/// The same statements for each database, whose pools are types of their own.
+macro_rules! run_and_count {
+    () => {
+        async fn run(pool: &Pool<Self>, sql: &str) {
+            sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(pool).await.unwrap();
+        }
+
+        async fn count(pool: &Pool<Self>, sql: &str) -> i64 {
+            sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(pool).await.unwrap()
+        }
+    };
+}
+
 impl TestBackend for Postgres {
     const ID_TYPES: [&'static str; 3] = ["VARCHAR(64)", "INTEGER", "UUID"];
     const LAX_TEXT: &'static str = "TEXT COLLATE lax";
@@ -150,13 +163,7 @@ impl TestBackend for Postgres {
         TestDatabase { url: postgres_url(&name), _folder: None }
     }
 
-    async fn run(pool: &Pool<Self>, sql: &str) {
-        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(pool).await.unwrap();
-    }
-
-    async fn count(pool: &Pool<Self>, sql: &str) -> i64 {
-        sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(pool).await.unwrap()
-    }
+    run_and_count!();
 
     fn uuid_literal(uuid: &str) -> String {
         format!("'{uuid}'")
@@ -175,13 +182,7 @@ impl TestBackend for MySql {
         TestDatabase { url: mysql_url(&name), _folder: None }
     }
 
-    async fn run(pool: &Pool<Self>, sql: &str) {
-        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(pool).await.unwrap();
-    }
-
-    async fn count(pool: &Pool<Self>, sql: &str) -> i64 {
-        sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(pool).await.unwrap()
-    }
+    run_and_count!();
 
     fn uuid_literal(uuid: &str) -> String {
         format!("x'{}'", uuid.replace('-', ""))
@@ -198,18 +199,28 @@ impl TestBackend for Sqlite {
         TestDatabase { url, _folder: Some(folder) }
     }
 
-    async fn run(pool: &Pool<Self>, sql: &str) {
-        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(pool).await.unwrap();
-    }
-
-    async fn count(pool: &Pool<Self>, sql: &str) -> i64 {
-        sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(pool).await.unwrap()
-    }
+    run_and_count!();
 
     fn uuid_literal(uuid: &str) -> String {
         format!("x'{}'", uuid.replace('-', ""))
     }
 }
+
+/// Runs a generic test on each database.
+macro_rules! on_each_database {
+    ($($test:ident),+ $(,)?) => {
+        mod postgres {
+            $(#[tokio::test] async fn $test() { super::$test::<super::Postgres>().await })+
+        }
+        mod mysql {
+            $(#[tokio::test] async fn $test() { super::$test::<super::MySql>().await })+
+        }
+        mod sqlite {
+            $(#[tokio::test] async fn $test() { super::$test::<super::Sqlite>().await })+
+        }
+    };
+}
+pub(crate) use on_each_database;
 
 /// A TCP proxy in front of a server, which a test can stop, start again and silence.
 pub(crate) struct Proxy {
