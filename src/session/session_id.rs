@@ -14,7 +14,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 /// ```
 /// use tower_activeconnect::session::SessionId;
 ///
-/// The value of a form field.
+/// // The value of a form field.
+/// let id: SessionId = "AAECAwQFBgcICQoLDA0ODw".parse()?;
+/// assert_eq!(id.to_string(), "AAECAwQFBgcICQoLDA0ODw");
+/// assert!("../../etc/passwd".parse::<SessionId>().is_err());
+/// # Ok::<_, tower_activeconnect::session::InvalidSessionIdError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionId([u8; Self::LEN]);
 
